@@ -1,0 +1,366 @@
+r"""The closed forms: optimum, gap, floor, conversion and time of a smoothed cross entropy.
+
+One idea makes the module readable: with the other logits equal, everything depends on one number, the gap
+d = z_true − z_other, and the target is one pair (q_true, q_other). ``over`` says where the strength ε goes:
+
+==========  ==================  ============  =====================================
+``over``    q_true              q_other       who writes it so
+==========  ==================  ============  =====================================
+``others``  1 − ε               ε/(K−1)       the note, eq. 4; fairseq; Tensor2Tensor
+``all``     1 − ε + ε/K         ε/K           Szegedy 2016; torch; timm; Keras; optax
+==========  ==================  ============  =====================================
+
+Only numpy is needed here, so that ``sfumato explain`` answers before torch could have been loaded. Floats, numpy
+arrays and torch tensors are taken, and the same kind comes back; the arithmetic is float64 and not differentiable.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Over: TypeAlias = Literal["others", "all"]
+"""Where the strength ε is spread: over the K−1 ``"others"`` or over ``"all"`` K classes."""
+
+ArrayT = TypeVar("ArrayT", float, NDArray[np.floating[Any]], "Tensor")
+_Array: TypeAlias = NDArray[np.float64]
+
+
+def optimal_logits(eps: ArrayT, num_classes: int | ArrayT, *, over: Over, alpha: float = 0.0) -> tuple[ArrayT, ArrayT]:
+    r"""Logits at which a smoothed cross entropy is smallest.
+
+    .. math:: z^*_{true} = d^* + \alpha, \qquad z^*_{other} = \alpha
+
+    Args:
+        eps: smoothing strength ε in [0, 1]; any shape.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
+        over: ``"others"`` spreads ε over the K−1 wrong classes, ``"all"`` over all K.
+        alpha: the free constant α: softmax does not see a shift of all logits.
+
+    Returns:
+        ``(true, other)`` in nats, each shaped like ``eps`` and ``num_classes`` broadcast together. At ε = 0 the first
+        is ``inf``: one-hot has no finite optimum.
+
+    Raises:
+        ValueError: ε outside [0, 1] or NaN (names the first), K below 2, or an unknown ``over``.
+
+    >>> [round(z, 4) for z in optimal_logits(0.1, 10, over="others", alpha=1.0)]
+    [5.3944, 1.0]
+
+    Source: the note, eq. 7.
+    """
+    back, e, k = _arrays(eps, num_classes)
+    gap = _gap(_checked_eps(e), _checked_classes(k), over)
+    return back(gap + alpha), back(np.full_like(gap, alpha))
+
+
+def optimal_gap(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
+    r"""Logit gap at which a smoothed cross entropy is smallest.
+
+    .. math:: d^* = \log\frac{(K-1)(1-\varepsilon)}{\varepsilon} \quad\text{(others)}, \qquad
+              d^* = \log\Bigl(1 + \frac{K(1-\varepsilon)}{\varepsilon}\Bigr) \quad\text{(all)}
+
+    Args:
+        eps: smoothing strength ε in [0, 1]; any shape. 0 gives ``inf``: one-hot has no finite optimum.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
+        over: ``"others"`` spreads ε over the K−1 wrong classes, ``"all"`` over all K (torch, timm, Keras, optax).
+
+    Returns:
+        The gap z_true − z_other in nats. With ``"others"`` it is negative beyond ε = (K−1)/K and ``-inf`` at 1.
+
+    Raises:
+        ValueError: ε outside [0, 1] or NaN (names the first), K below 2, or an unknown ``over``.
+
+    >>> round(optimal_gap(0.1, 10, over="others"), 4), round(optimal_gap(0.1, 10, over="all"), 4)
+    (4.3944, 4.5109)
+
+    Source: the note, eq. 7; Szegedy et al. 2016, section 7, for ``"all"``. See also :func:`eps_for_gap`, its inverse.
+    """
+    back, e, k = _arrays(eps, num_classes)
+    return back(_gap(_checked_eps(e), _checked_classes(k), over))
+
+
+def loss_floor(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
+    r"""The smallest value that a smoothed cross entropy can take: the entropy of its target.
+
+    .. math:: H(q) = -q_{true}\log q_{true} - (K-1)\,q_{other}\log q_{other}
+
+    Args:
+        eps: smoothing strength ε in [0, 1]; any shape.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
+        over: ``"others"`` or ``"all"``, see the module.
+
+    Returns:
+        The floor in nats; 0 at ε = 0. A training loss less its floor is KL(q‖p) and can be compared between strengths.
+
+    Raises:
+        ValueError: as :func:`optimal_gap`.
+
+    >>> round(loss_floor(0.1, 10, over="others"), 4), round(loss_floor(0.1, 10, over="all"), 4)
+    (0.5448, 0.5003)
+
+    Source: Gibbs' inequality; for ``"others"`` it is h(ε) + ε log(K−1), h the binary entropy.
+    """
+    back, e, k = _arrays(eps, num_classes)
+    e, k = _checked_eps(e), _checked_classes(k)
+    wrong = _wrong_mass(e, k, over)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        true_part = np.where(wrong < 1, -(1 - wrong) * np.log1p(-wrong), 0.0)
+        other_part = np.where(wrong > 0, -wrong * (np.log(wrong) - np.log(k - 1)), 0.0)
+    return back(true_part + other_part)
+
+
+def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT:
+    r"""Strength whose optimum has a wanted gap: the inverse of :func:`optimal_gap`.
+
+    .. math:: \varepsilon = \frac{K-1}{K-1+e^{d}} \quad\text{(others)}, \qquad
+              \varepsilon = \frac{K}{K-1+e^{d}} \quad\text{(all)}
+
+    Args:
+        gap: wanted gap d = z_true − z_other in nats; any shape; ``inf`` gives 0. With ``"all"`` at least 0, for no
+            strength in [0, 1] gives a negative gap.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``gap``.
+        over: ``"others"`` or ``"all"``.
+
+    Returns:
+        ε in [0, 1].
+
+    Raises:
+        ValueError: a gap that is NaN, or negative with ``"all"`` (names the first); K below 2; an unknown ``over``.
+
+    >>> round(eps_for_gap(4.394449154672439, 10, over="others"), 12)
+    0.1
+
+    Source: the note, eq. 7, solved for ε.
+    """
+    back, d, k = _arrays(gap, num_classes)
+    k = _checked_classes(k)
+    _check_over(over)
+    _refuse(np.isnan(d), d, "gap must be a number, got {}")
+    with np.errstate(over="ignore"):
+        if over == "others":
+            return back(1 / (1 + np.exp(d) / (k - 1)))
+        _refuse(d < 0, d, 'gap must be at least 0 with over="all", got {}; no strength in [0, 1] has a negative gap')
+        return back(k / (k - 1 + np.exp(d)))
+
+
+def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) -> ArrayT:
+    r"""The same target in the other convention.
+
+    .. math:: \varepsilon_{others} = \varepsilon_{all}\,\frac{K-1}{K}
+
+    Args:
+        eps: strength ε in [0, 1] in the convention ``frm``; any shape.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
+        frm: the convention that ``eps`` is in.
+        to: the convention wanted.
+
+    Returns:
+        The strength in the convention ``to``: the loss, the gradient and the optimum are the same.
+
+    Raises:
+        ValueError: as :func:`optimal_gap`; also an ``"others"`` strength above (K−1)/K, whose target puts less mass on
+            the true class than on each other one: no ``"all"`` strength up to 1 does.
+
+    >>> round(convert_eps(0.1, 10, frm="others", to="all"), 6)
+    0.111111
+
+    Source: equate the two targets' q_other.
+    """
+    back, e, k = _arrays(eps, num_classes)
+    e, k = _checked_eps(e), _checked_classes(k)
+    _check_over(frm)
+    _check_over(to)
+    if frm == to:
+        return back(e + 0 * k)
+    if to == "others":
+        return back(e * (k - 1) / k)
+    # A strength a few units above (K−1)/K is (K−1)/K rounded: it means 1, not an error.
+    limit = (k - 1) / k
+    _refuse(
+        e > limit * (1 + 4 * np.finfo(np.float64).eps),
+        e,
+        'eps {} over "others" is above (K-1)/K: its target favours the wrong classes, and no strength over "all" does',
+    )
+    return back(np.minimum(e / limit, 1.0))
+
+
+def time_to_gap(gap: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Over, lr: float = 1.0) -> ArrayT:
+    r"""Time that gradient flow on free logits needs from gap 0 to a wanted gap.
+
+    With :math:`q = q_{true}`, :math:`\delta = 1-q` and learning rate η,
+
+    .. math:: t(d) = \frac{K-1}{\eta K q}\Bigl[d - \frac1\delta
+              \log\Bigl(1-\frac{\delta\,(e^d-1)}{qK-1}\Bigr)\Bigr],
+              \qquad t(d) = \frac{e^d - 1 + (K-1)d}{\eta K} \quad\text{at } \varepsilon = 0.
+
+    One-hot needs exponentially long for a linear gain, since its gradient is bounded and fades; a smoothed target gets
+    within a fixed distance of its finite optimum in time that grows like the logarithm of the precision.
+
+    Args:
+        gap: wanted gap d in nats; any shape.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``gap``.
+        eps: strength ε in [0, 1], one number.
+        over: ``"others"`` or ``"all"``.
+        lr: step size η of the gradient steps that the flow stands for, above 0.
+
+    Returns:
+        Time in steps of size ``lr``; 0 at gap 0; ``inf`` at or beyond the optimal gap, and for a gap on the other side
+        of 0 than the optimum: the flow never gets there.
+
+    Raises:
+        ValueError: a gap that is NaN, ``lr`` not above 0, or as :func:`optimal_gap`.
+
+    >>> [round(time_to_gap(d, 10, eps=0.0, over="others"), 1) for d in (6.0, 8.0, 10.0)]
+    [45.6, 305.2, 2211.5]
+
+    Source: separate d' = ηK/(K−1)·(q − p_true(d)) and integrate. See also :func:`gap_after_time`, its inverse.
+    """
+    back, d, k = _arrays(gap, num_classes)
+    k = _checked_classes(k)
+    _refuse(np.isnan(d), d, "gap must be a number, got {}")
+    return back(_time(d, k, _checked_eps(np.full_like(d, eps)), over, _checked_lr(lr)))
+
+
+def gap_after_time(time: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Over, lr: float = 1.0) -> ArrayT:
+    r"""Gap that gradient flow on free logits has reached after some time, from gap 0.
+
+    The solution d of :math:`t(d) = t`, see :func:`time_to_gap`. One-hot has
+    :math:`e^d + (K-1)d = 1 + \eta K t`, so d grows like log(ηKt) without end; a smoothed target tends to its optimum.
+
+    Args:
+        time: time t ≥ 0 in steps of size ``lr``; any shape; ``inf`` gives the optimum.
+        num_classes: K, at least 2; a number, or an array that broadcasts with ``time``.
+        eps: strength ε in [0, 1], one number.
+        over: ``"others"`` or ``"all"``.
+        lr: step size η, above 0.
+
+    Returns:
+        The gap in nats, accurate to a few units of float64.
+
+    Raises:
+        ValueError: a time that is negative or NaN, ``lr`` not above 0, or as :func:`optimal_gap`.
+
+    >>> round(gap_after_time(2211.5, 10, eps=0.0, over="others"), 3)
+    10.0
+
+    Source: as :func:`time_to_gap`.
+    """
+    back, t, k = _arrays(time, num_classes)
+    k = _checked_classes(k)
+    _refuse(~(t >= 0), t, "time must be at least 0, got {}")
+    lr = _checked_lr(lr)
+    e = _checked_eps(np.full_like(t, eps))
+    optimum = _gap(e, k, over)
+    forever = np.isinf(t)
+    finite = np.where(forever, 0.0, t)
+    # One-hot is the fastest target of all, and its e^d ≤ 1 + ηKt bounds every other one too.
+    low, high = np.zeros_like(t), np.minimum(np.abs(optimum), np.log1p(lr * k * finite))
+    sign = np.sign(optimum)
+    for _ in range(100):  # bisection to the last bit; Newton's steps could overflow e^d
+        middle = low + (high - low) / 2
+        too_far = _time(sign * middle, k, e, over, lr) > finite
+        low, high = np.where(too_far, low, middle), np.where(too_far, middle, high)
+    return back(np.where(forever, optimum, sign * low + 0.0))
+
+
+def _gap(e: _Array, k: _Array, over: Over) -> _Array:
+    _check_over(over)
+    with np.errstate(divide="ignore"):
+        if over == "others":
+            return np.log(k - 1) + np.log1p(-e) - np.log(e)
+        return np.logaddexp(0.0, np.log(k) + np.log1p(-e) - np.log(e))  # K(1−ε)/ε itself overflows at tiny ε
+
+
+def _wrong_mass(e: _Array, k: _Array, over: Over) -> _Array:
+    """δ = 1 − q_true: ε over the others, ε(K−1)/K over all."""
+    _check_over(over)
+    return e + 0 * k if over == "others" else e * (k - 1) / k
+
+
+def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
+    """t(d), δ = 1 − q, in two equal forms: towards a positive optimum δ may vanish, towards a negative one q.
+
+    Above 0 it is d − log1p(−δx)/δ over q with x = (e^d − 1)/(qK − 1); below 0 it is −d − log1p(−qw)/q over δ with
+    w = (K−1)(e^−d − 1)/(1 − qK). Each runs smoothly into its limit, x or w, as its small number goes to 0.
+    """
+    wrong = _wrong_mass(e, k, over)
+    true, optimum, up = 1 - wrong, _gap(e, k, over), d > 0
+    above_uniform = (1 - e) * (k - 1) if over == "all" else (1 - e) * k - 1  # qK − 1, without q's rounding for "all"
+    small, large = np.where(up, wrong, true), np.where(up, true, wrong)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        growth = np.where(up, np.expm1(d) / above_uniform, (k - 1) * np.expm1(-d) / -above_uniform)
+        x = small * growth
+        rest = np.where(small > 0, -np.log1p(-x) / np.where(small > 0, small, 1.0), growth)
+        t = (k - 1) / (lr * k * large) * (np.abs(d) + rest)
+    # The comparison with the optimum, not 1 − x > 0, decides what is reachable: x is rounded, and could say a time.
+    reachable = np.where(up, d < optimum, d > optimum) & (x < 1)
+    return np.where(d == 0, 0.0, np.where(reachable, t, np.inf))
+
+
+def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
+    """Both as float64 arrays of one shape, and a function that turns a result back into the kind that came in."""
+    kinds = (first, second)
+    torch = _loaded_torch()
+    tensor: Any = next((each for each in kinds if torch is not None and isinstance(each, torch.Tensor)), None)
+    a, b = np.broadcast_arrays(*(_to_numpy(each) for each in kinds))
+    a, b = a.astype(np.float64), b.astype(np.float64)
+
+    if tensor is not None:
+        floating = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+
+        def back(result: _Array) -> Any:
+            return torch.from_numpy(np.ascontiguousarray(result)).to(tensor.device, floating)
+    elif any(isinstance(each, np.ndarray) for each in kinds):
+        kept = np.result_type(*(each for each in kinds if isinstance(each, np.ndarray)))
+        floating = kept if np.issubdtype(kept, np.floating) else np.dtype(np.float64)
+
+        def back(result: _Array) -> Any:
+            return np.asarray(result, dtype=floating)
+    else:
+
+        def back(result: _Array) -> Any:
+            return float(result)
+
+    return back, a, b
+
+
+def _loaded_torch() -> Any:
+    return sys.modules.get("torch")
+
+
+def _to_numpy(value: Any) -> NDArray[Any]:
+    detach = getattr(value, "detach", None)
+    return np.asarray(value if detach is None else detach().cpu().double().numpy())
+
+
+def _refuse(bad: NDArray[np.bool_], values: _Array, message: str) -> None:
+    if np.any(bad):
+        raise ValueError(message.format(f"{np.broadcast_to(values, bad.shape)[bad].flat[0]:g}"))
+
+
+def _check_over(over: str) -> None:
+    if over not in ("others", "all"):
+        raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
+
+
+def _checked_eps(e: _Array) -> _Array:
+    _refuse(~((e >= 0) & (e <= 1)), e, "eps must be in [0, 1], got {}")
+    return e
+
+
+def _checked_classes(k: _Array) -> _Array:
+    _refuse(~((k >= 2) & (k == np.floor(k)) & np.isfinite(k)), k, "num_classes must be a whole number from 2, got {}")
+    return k
+
+
+def _checked_lr(lr: float) -> float:
+    if not (lr > 0 and np.isfinite(lr)):
+        raise ValueError(f"lr must be a finite number above 0, got {lr:g}")
+    return lr

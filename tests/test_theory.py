@@ -1,0 +1,193 @@
+"""The closed forms against mpmath, against their own inverses, and against counted gradient steps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfumato import conventions, theory
+
+mpmath.mp.dps = 50
+OVERS = ("others", "all")
+CLASSES = (2, 3, 10, 1000, 10**6)
+STRENGTHS = (1e-300, 1e-8, 0.05, 0.1, 0.5, 0.999)
+
+
+def mp_target(eps: float, k: int, over: str) -> tuple[mpmath.mpf, mpmath.mpf]:
+    e = mpmath.mpf(eps)
+    return (1 - e, e / (k - 1)) if over == "others" else (1 - e + e / k, e / k)
+
+
+@pytest.mark.parametrize("over", OVERS)
+@pytest.mark.parametrize("k", CLASSES)
+@pytest.mark.parametrize("eps", STRENGTHS)
+def test_gap_and_floor_are_the_log_ratio_and_the_entropy_of_the_target(eps, k, over):
+    true, other = mp_target(eps, k, over)
+    assert theory.optimal_gap(eps, k, over=over) == pytest.approx(float(mpmath.log(true / other)), rel=1e-14, abs=1e-14)
+    entropy = -true * mpmath.log(true) - (k - 1) * other * mpmath.log(other)
+    assert theory.loss_floor(eps, k, over=over) == pytest.approx(float(entropy), rel=1e-14)
+
+
+@pytest.mark.parametrize("over", OVERS)
+def test_the_ends_of_the_range(over):
+    assert theory.optimal_gap(0.0, 10, over=over) == np.inf
+    assert theory.loss_floor(0.0, 10, over=over) == 0
+    assert theory.optimal_gap(1.0, 10, over=over) == (-np.inf if over == "others" else 0)
+    assert theory.loss_floor(1.0, 10, over=over) == pytest.approx(np.log(9 if over == "others" else 10))
+    assert theory.eps_for_gap(np.inf, 10, over=over) == 0
+
+
+@given(st.floats(1e-12, 0.89), st.integers(2, 10**6), st.sampled_from(OVERS))
+def test_eps_for_gap_inverts_optimal_gap(eps, k, over):
+    if over == "all" or eps < (k - 1) / k:
+        assert theory.eps_for_gap(theory.optimal_gap(eps, k, over=over), k, over=over) == pytest.approx(eps, rel=1e-12)
+
+
+@given(st.floats(0, 1), st.integers(2, 10**6))
+def test_converted_strengths_have_one_target(eps, k):
+    converted = theory.convert_eps(eps, k, frm="all", to="others")
+    assert conventions.others.target(converted, k) == pytest.approx(conventions.all.target(eps, k), rel=1e-12)
+    assert theory.convert_eps(converted, k, frm="others", to="all") == pytest.approx(eps, rel=1e-12)
+
+
+def test_a_strength_that_all_cannot_express_is_refused():
+    with pytest.raises(ValueError, match=r'eps 0\.95 over "others" is above \(K-1\)/K'):
+        theory.convert_eps(0.95, 10, frm="others", to="all")
+
+
+@pytest.mark.parametrize(("gap", "counted", "formula"), [(6, 44, 45.6), (8, 303, 305.2), (10, 2208, 2211.5)])
+def test_one_hot_time_is_the_formula_and_close_to_counted_steps(gap, counted, formula):
+    assert steps_to_gap(gap, 10, q_true=1.0) == counted
+    time = theory.time_to_gap(float(gap), 10, eps=0.0, over="others")
+    assert time == pytest.approx(formula, abs=0.05)
+    assert abs(time - counted) / counted < 0.05
+
+
+@pytest.mark.parametrize(("share", "counted"), [(0.9, 14), (0.99, 36), (0.999, 60)])
+def test_smoothed_time_is_close_to_counted_steps(share, counted):
+    gap = share * theory.optimal_gap(0.1, 10, over="all")
+    assert steps_to_gap(gap, 10, q_true=0.91) == counted
+    assert theory.time_to_gap(gap, 10, eps=0.1, over="all") == pytest.approx(counted, rel=0.1)
+
+
+def steps_to_gap(gap: float, k: int, q_true: float) -> int:
+    """Plain gradient descent of step 1 on K free logits, counted until the gap is reached."""
+    target = np.full(k, (1 - q_true) / (k - 1))
+    target[0] = q_true
+    logits, steps = np.zeros(k), 0
+    while logits[0] - logits[1] < gap:
+        p = np.exp(logits - logits.max())
+        logits -= p / p.sum() - target
+        steps += 1
+    return steps
+
+
+@pytest.mark.parametrize("over", OVERS)
+@pytest.mark.parametrize("k", [2, 10, 10**5])
+@pytest.mark.parametrize("eps", [0.0, 1e-10, 0.1, 0.7, 0.95, 0.99999999, 1.0])
+def test_time_is_the_integral_of_one_over_the_speed(eps, k, over):
+    true, _ = mp_target(eps, k, over)
+    optimum = theory.optimal_gap(eps, k, over=over)
+    if abs(optimum) < 1e-9:
+        assert theory.time_to_gap(0.5, k, eps=eps, over=over) == np.inf
+        return
+    gap = float(np.sign(optimum) * min(abs(optimum) * 0.9, 8.0))
+
+    def slowness(d: mpmath.mpf) -> mpmath.mpf:
+        return 1 / (mpmath.mpf(0.5) * k / (k - 1) * (true - 1 / (1 + (k - 1) * mpmath.exp(-d))))
+
+    exact = mpmath.quad(slowness, mpmath.linspace(0, gap, 9))
+    assert theory.time_to_gap(gap, k, eps=eps, over=over, lr=0.5) == pytest.approx(float(exact), rel=1e-9)
+
+
+@given(
+    st.floats(0, 1e12),
+    st.integers(2, 10**6),
+    st.sampled_from([0.0, 1e-8, 0.1, 0.5, 0.97, 1.0]),
+    st.sampled_from(OVERS),
+)
+def test_gap_after_time_inverts_time_to_gap(time, k, eps, over):
+    gap = theory.gap_after_time(time, k, eps=eps, over=over)
+    optimum = theory.optimal_gap(eps, k, over=over)
+    assert abs(gap) <= abs(optimum)
+    if abs(gap) < 0.999 * abs(optimum):
+        assert theory.time_to_gap(gap, k, eps=eps, over=over) == pytest.approx(time, rel=1e-9)
+
+
+def test_the_optimum_and_what_lies_beyond_is_never_reached():
+    gap = theory.optimal_gap(0.1, 10, over="all")
+    times = theory.time_to_gap(np.array([0.0, gap, gap + 1, -1.0]), 10, eps=0.1, over="all")
+    assert times.tolist() == [0, np.inf, np.inf, np.inf]
+    assert theory.gap_after_time(np.inf, 10, eps=0.1, over="all") == gap
+    assert theory.gap_after_time(np.inf, 10, eps=0.0, over="all") == np.inf
+
+
+def test_the_kind_that_goes_in_comes_out():
+    assert type(theory.optimal_gap(0.1, 10, over="all")) is float
+    array = theory.optimal_gap(np.array([[0.1, 0.2]], dtype=np.float32), 10, over="all")
+    assert (array.dtype, array.shape) == (np.float32, (1, 2))
+    tensor = theory.optimal_gap(torch.tensor([0.1, 0.2]), 10, over="all")
+    assert isinstance(tensor, torch.Tensor)
+    assert (tensor.dtype, tensor.shape) == (torch.float32, (2,))
+    torch.testing.assert_close(tensor.double(), torch.tensor([4.51085951, 3.71357207], dtype=torch.float64))
+    many = theory.loss_floor(0.1, np.array([2, 10]), over="all")
+    assert many.tolist() == pytest.approx([0.198515, 0.500288], abs=1e-5)
+
+
+CALLS = {
+    "optimal_logits": lambda eps, k, over: theory.optimal_logits(eps, k, over=over),
+    "optimal_gap": lambda eps, k, over: theory.optimal_gap(eps, k, over=over),
+    "loss_floor": lambda eps, k, over: theory.loss_floor(eps, k, over=over),
+    "convert_eps": lambda eps, k, over: theory.convert_eps(eps, k, frm=over, to="all"),
+    "time_to_gap": lambda eps, k, over: theory.time_to_gap(1.0, k, eps=eps, over=over),
+    "gap_after_time": lambda eps, k, over: theory.gap_after_time(1.0, k, eps=eps, over=over),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_bad_values_are_named(name):
+    call = CALLS[name]
+    for eps in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=rf"^eps must be in \[0, 1\], got {eps:g}$"):
+            call(eps, 10, "others")
+    for k in (1, 2.5, float("inf")):
+        with pytest.raises(ValueError, match=f"^num_classes must be a whole number from 2, got {k:g}$"):
+            call(0.1, k, "others")
+    with pytest.raises(ValueError, match=r'^over must be "others" .* or "all" .*, got \'uniform\'$'):
+        call(0.1, 10, "uniform")
+
+
+def test_the_first_offender_of_an_array_is_named():
+    with pytest.raises(ValueError, match=r"got 1\.2$"):
+        theory.optimal_gap(np.array([0.1, 1.2, -3.0]), 10, over="all")
+    with pytest.raises(ValueError, match=r"time must be at least 0, got -1"):
+        theory.gap_after_time(-1.0, 10, eps=0.1, over="all")
+    with pytest.raises(ValueError, match=r"lr must be a finite number above 0, got 0"):
+        theory.time_to_gap(1.0, 10, eps=0.1, over="all", lr=0.0)
+    with pytest.raises(ValueError, match=r'gap must be at least 0 with over="all", got -1'):
+        theory.eps_for_gap(-1.0, 10, over="all")
+
+
+def test_no_value_of_the_range_warns():
+    grid = np.array([0.0, 5e-324, 1e-300, 0.5, 0.9, np.nextafter(1, 0), 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for over in OVERS:
+            for k in CLASSES:
+                theory.optimal_gap(grid, k, over=over)
+                theory.loss_floor(grid, k, over=over)
+                for eps in grid:
+                    theory.gap_after_time(np.array([0.0, 1e-300, 1.0, 1e300, np.inf]), k, eps=float(eps), over=over)
+
+
+def test_the_closed_forms_do_not_load_torch():
+    code = "import sys, sfumato.theory, sfumato.conventions; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
