@@ -313,10 +313,10 @@ def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
     a, b = a.astype(np.float64), b.astype(np.float64)
 
     if tensor is not None:
-        floating = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+        floating = (tensor.detach() / 1).dtype  # an integer tensor becomes torch's default floating type
 
         def back(result: _Array) -> Any:
-            return torch.from_numpy(np.ascontiguousarray(result)).to(tensor.device, floating)
+            return tensor.detach().new_tensor(result, dtype=floating)
     elif any(isinstance(each, np.ndarray) for each in kinds):
         kept = np.result_type(*(each for each in kinds if isinstance(each, np.ndarray)))
         floating = kept if np.issubdtype(kept, np.floating) else np.dtype(np.float64)

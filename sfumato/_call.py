@@ -1,0 +1,190 @@
+"""One call of the loss in canonical form: arguments checked in torch's order, axes in place, all targets a Target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from sfumato._checks import ArgumentError, check_labels, check_over, check_strength, readable
+from sfumato.targets import Target
+
+if TYPE_CHECKING:
+    from sfumato.theory import Over
+
+Reduction = Literal["none", "mean", "sum"]
+WeightOn = Literal["class", "sample"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a loss is asked for.
+
+    Attributes:
+        logits: (N, K, …), as given except for a batch axis where there was none.
+        target: positions (N, …).
+        weight: (K,) or None; on classes or on samples as ``weight_on`` says.
+        sample_weight: (N, …) or None.
+        plain_probs: the target came as a plain tensor of probabilities, whose mean torch divides by N.
+        dtype: of the arithmetic: float32, or float64 where an argument is.
+        result_dtype: of what is returned.
+        unbatched: there was no batch axis.
+    """
+
+    logits: Tensor
+    target: Target
+    weight: Tensor | None
+    weight_on: WeightOn
+    sample_weight: Tensor | None
+    reduction: Reduction
+    plain_probs: bool
+    dtype: torch.dtype
+    result_dtype: torch.dtype
+    unbatched: bool
+
+
+def resolve(
+    input: Tensor,
+    target: Tensor | Target,
+    weight: Tensor | None,
+    *,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    over: Over,
+    weight_on: str,
+    sample_weight: Tensor | None,
+    out_dtype: torch.dtype | None,
+) -> Call:
+    """Check the arguments of a loss and bring them into one form."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f'{reduction} is not a valid value for reduction: "none", "mean" or "sum"')
+    check_strength(label_smoothing)
+    check_over(over)
+    if weight_on not in ("class", "sample"):
+        raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
+    if not input.is_floating_point():
+        raise ArgumentError(f"logits must be floating, got {input.dtype}")
+    if input.dim() == 0:
+        raise ArgumentError("logits must have a class axis: (K,) or (N, K, …)")
+
+    plain_probs = False
+    if isinstance(target, Target):
+        if label_smoothing != 0:
+            raise ArgumentError(
+                f"label_smoothing is {label_smoothing:g} but the target is a Target already ({target.describe()}); "
+                "smooth once, in one of the two places"
+            )
+        if ignore_index != -100:
+            raise ArgumentError(f"ignore_index is {ignore_index}, but a Target knows its ignored rows: give it there")
+    elif target.shape == input.shape:
+        if not target.is_floating_point():
+            raise ArgumentError(f"Expected floating point type for target with class probabilities, got {target.dtype}")
+        if ignore_index >= 0:
+            raise ArgumentError(
+                f"ignore_index is not supported for floating point target, got {ignore_index}; "
+                "use sf.from_probs(probs, mask=…)"
+            )
+        plain_probs = True
+
+    unbatched = input.dim() == 1
+    logits = input.unsqueeze(0) if unbatched else input
+    num_classes = logits.shape[1]
+    if weight is not None and (weight.dim() != 1 or len(weight) != num_classes):
+        raise ArgumentError(
+            f"weight tensor should be defined either for all {num_classes} classes or no classes "
+            f"but got weight tensor of shape: {list(weight.shape)}"
+        )
+    positions = torch.Size((logits.shape[0], *logits.shape[2:]))
+    given_positions = torch.Size(()) if unbatched else positions
+
+    if isinstance(target, Target):
+        if target.num_classes != num_classes:
+            raise ArgumentError(f"the target has {target.num_classes} classes, the logits have {num_classes}")
+        if target.shape != given_positions:
+            raise ArgumentError(f"the target has positions {tuple(target.shape)}, the logits {tuple(given_positions)}")
+        target = _batched(target) if unbatched else target
+    elif plain_probs:
+        target = _plain_probabilities(target.unsqueeze(0) if unbatched else target, label_smoothing, over)
+    else:
+        target = _plain_labels(
+            target, given_positions, num_classes, ignore_index=ignore_index, eps=label_smoothing, over=over
+        )
+        target = _batched(target) if unbatched else target
+
+    if sample_weight is not None:
+        if sample_weight.shape != given_positions:
+            raise ArgumentError(
+                f"sample_weight must be one number a row, {tuple(given_positions)}, got {tuple(sample_weight.shape)}"
+            )
+        sample_weight = sample_weight.unsqueeze(0) if unbatched else sample_weight
+
+    promoted = input.dtype
+    if plain_probs and target.dense is not None:
+        promoted = torch.promote_types(promoted, target.dense.dtype)
+        promoted = promoted if weight is None else torch.promote_types(promoted, weight.dtype)
+    low = promoted in (torch.float16, torch.bfloat16)
+    autocast = low and torch.is_autocast_enabled(input.device.type)
+    return Call(
+        logits=logits,
+        target=target,
+        weight=weight,
+        weight_on="class" if weight_on == "class" else "sample",
+        sample_weight=sample_weight,
+        reduction="none" if reduction == "none" else "mean" if reduction == "mean" else "sum",
+        plain_probs=plain_probs,
+        dtype=torch.float32 if low else promoted,
+        result_dtype=out_dtype if out_dtype is not None else torch.float32 if autocast else promoted,
+        unbatched=unbatched,
+    )
+
+
+def _plain_labels(
+    labels: Tensor, positions: torch.Size, num_classes: int, *, ignore_index: int, eps: float, over: Over
+) -> Target:
+    """Class indices as torch takes them: int64 or uint8, nothing else."""
+    if labels.dtype not in (torch.int64, torch.uint8):
+        raise ArgumentError(
+            f"expected scalar type Long but found {str(labels.dtype).removeprefix('torch.')}: labels must be "
+            f"torch.int64 of shape {tuple(positions)}, or probabilities of the logits' shape"
+        )
+    if labels.shape != positions:
+        if labels.dim() and positions and labels.shape[0] != positions[0]:
+            raise ArgumentError(
+                f"Expected input batch_size ({positions[0]}) to match target batch_size ({labels.shape[0]})."
+            )
+        raise ArgumentError(f"Expected target size {list(positions)}, got {list(labels.shape)}")
+    labels = labels.long()
+    valid: Tensor | None = labels != ignore_index
+    if readable(labels) and bool(valid.all()):
+        valid = None
+    check_labels(labels, valid, num_classes, "logits have")
+    if over == "others" and eps > 0 and num_classes < 2:
+        raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')
+    return Target(num_classes, labels if valid is None else torch.where(valid, labels, 0), valid, float(eps), over)
+
+
+def _plain_probabilities(probs: Tensor, eps: float, over: Over) -> Target:
+    """Probabilities as torch takes them, unchecked, and smoothed on top if asked."""
+    num_classes = probs.shape[1]
+    if eps > 0:
+        dtype = torch.float32 if probs.dtype in (torch.float16, torch.bfloat16) else probs.dtype
+        q = probs.to(dtype)
+        if over == "all":
+            probs = (1 - eps) * q + eps / num_classes
+        elif num_classes < 2:
+            raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')
+        else:
+            probs = (1 - eps) * q + eps * (1 - q) / (num_classes - 1)
+    return Target(num_classes, None, form="dense", dense=probs)
+
+
+def _batched(target: Target) -> Target:
+    """A target of one position with a batch axis of one."""
+
+    def lead(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part.unsqueeze(0)
+
+    return replace(target, labels=lead(target.labels), valid=lead(target.valid), dense=lead(target.dense))

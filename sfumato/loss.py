@@ -1,0 +1,380 @@
+"""Cross entropy towards any target: check, dispatch, reduce.
+
+Every target is q_y on its label and r·u_k on each other class, so a row's loss needs three numbers: lse, z_y and
+⟨u, z⟩ without the label. They are taken from d = z − max z, every d ≤ 0, so that the loss is a sum of positive terms:
+nothing cancels at a large offset, and nothing overflows in half precision, where the arithmetic is float32 throughout.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato._call import Call, resolve
+from sfumato._checks import ArgumentError, check_over, check_strength
+from sfumato.targets import Target
+
+if TYPE_CHECKING:
+    from sfumato.theory import Over
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor | Target,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    over: Over = "all",
+    weight_on: str = "class",
+    sample_weight: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    overwrite_logits: bool = False,
+) -> Tensor:
+    r"""Cross entropy of softmax(input) against labels, probabilities or a :class:`Target`.
+
+    .. math:: L = \sum_k w_k q_k\,(\mathrm{lse}(z) - z_k), \qquad
+              \frac{\partial L}{\partial z} = S\,p - w q, \quad S = \sum_k w_k q_k
+
+    A plain tensor as ``target`` means what it means to :func:`torch.nn.functional.cross_entropy`: the same numbers.
+
+    Args:
+        input: logits z, (N, K, …) with the classes on axis 1, or (K,); any floating dtype.
+        target: class indices (N, …), probabilities (N, K, …), or a Target with those positions. Probabilities are not
+            checked, and get a gradient.
+        weight: w, one number a class, (K,).
+        ignore_index: index of rows that do not count, whatever they hold; their gradient is exactly 0.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. The mean divides by the rows that count, under class weights by
+            the sum of their labels' weights, by N where the target is a plain tensor of probabilities; over no row it
+            is NaN with gradient 0.
+        label_smoothing: strength ε in [0, 1].
+        over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``, as in the note. On probabilities
+            they are (1−ε)q + ε/K and (1−ε)q + ε(1−q)/(K−1).
+        weight_on: ``"class"`` multiplies each class's term, torch's rule, which moves the optimum to p ∝ w·q;
+            ``"sample"`` multiplies each row's loss by its label's weight and leaves the optimum where it was.
+        sample_weight: one number a row, (N, …); the mean divides by their sum.
+        out_dtype: dtype of the result, by default that of the logits (float32 under autocast). In half precision it is
+            the float32 value rounded once.
+        overwrite_logits: permission to reuse the memory of the logits for their gradient, in backward. Refused for
+            leaves and views. The present path makes no use of it.
+
+    Returns:
+        A scalar, or (N, …) with ``reduction="none"``.
+
+    Raises:
+        ValueError: a strength outside [0, 1] or NaN, shapes that do not fit, an unknown ``reduction``, ``over`` or
+            ``weight_on``, smoothing or another ``ignore_index`` on top of a Target. Those of range and shape are
+            RuntimeErrors as well, as torch's.
+        IndexError: a label that is no class (names the first row and the label; on the CPU, outside of compiled code
+            and vmap only: elsewhere it would cost a sync).
+
+    >>> logits, labels = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
+    >>> round(cross_entropy(logits, labels, label_smoothing=0.1).item(), 4)  # as torch
+    0.3729
+    >>> round(cross_entropy(logits, labels, label_smoothing=0.1, over="others").item(), 4)  # as the note
+    0.4395
+
+    Source: the note, eq. 1 and 4. The definition is :func:`sfumato.reference.cross_entropy`.
+    """
+    call = resolve(
+        input,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        over=over,
+        weight_on=weight_on,
+        sample_weight=sample_weight,
+        out_dtype=out_dtype,
+    )
+    if overwrite_logits and (input.is_leaf or input._is_view()):  # pyright: ignore[reportPrivateUsage]
+        what = "a leaf" if input.is_leaf else "a view"
+        raise ArgumentError(f"overwrite_logits=True is refused: the logits are {what}, and others may still read them")
+    rows = _Rows(call)
+    return rows.reduce(rows.loss()).to(call.result_dtype)
+
+
+class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
+    """:func:`cross_entropy` as a module: torch's arguments in torch's order, then sfumato's own by name.
+
+    Being a ``torch.nn.CrossEntropyLoss`` it is taken for one wherever code asks, for example to apply softmax to a
+    model's output. As torch's, it smooths in evaluation too: report the hard NLL there, with ``label_smoothing=0``.
+
+    Raises:
+        ValueError: a strength outside [0, 1] or NaN, an unknown ``over`` or ``weight_on``; at construction.
+
+    >>> loss = CrossEntropyLoss(label_smoothing=0.1, over="others")
+    >>> round(loss(torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])).item(), 4)
+    0.4395
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        *,
+        over: Over = "all",
+        weight_on: str = "class",
+        out_dtype: torch.dtype | None = None,
+        overwrite_logits: bool = False,
+    ) -> None:
+        check_strength(label_smoothing)
+        check_over(over)
+        if weight_on not in ("class", "sample"):
+            raise ValueError(f'weight_on must be "class" or "sample", got {weight_on!r}')
+        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        self.over: Over = over
+        self.weight_on = weight_on
+        self.out_dtype = out_dtype
+        self.overwrite_logits = overwrite_logits
+
+    def forward(self, input: Tensor, target: Tensor | Target, sample_weight: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - it takes more than torch's
+        """The loss of ``input`` against ``target``; shapes as of :func:`cross_entropy`."""
+        return cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+            over=self.over,
+            weight_on=self.weight_on,
+            sample_weight=sample_weight,
+            out_dtype=self.out_dtype,
+            overwrite_logits=self.overwrite_logits,
+        )
+
+    def extra_repr(self) -> str:
+        """What was set, the convention always with the strength."""
+        return f'label_smoothing={self.label_smoothing:g}, over="{self.over}", reduction="{self.reduction}"'
+
+
+class LossParts(NamedTuple):
+    """A loss and what it is made of; all but ``loss`` are detached from the graph.
+
+    Attributes:
+        loss: as :func:`cross_entropy` gives it.
+        nll: −log p_y, the hard loss, with the same weights and reduction; None where rows do not have one label.
+        floor: the smallest value that the loss could take, whatever the logits.
+        excess: loss − floor = Σ w·q·(log q′ − log p) with q′ = w·q/S, a KL divergence where nothing is weighted.
+        gap: z_y − mean of the other logits, in nats: a row's own with ``reduction="none"``, else the mean over the rows
+            that count; None where rows do not have one label.
+    """
+
+    loss: Tensor
+    nll: Tensor | None
+    floor: Tensor
+    excess: Tensor
+    gap: Tensor | None
+
+
+def loss_parts(  # noqa: D417 - told once, at cross_entropy
+    input: Tensor,
+    target: Tensor | Target,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    over: Over = "all",
+    weight_on: str = "class",
+    sample_weight: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> LossParts:
+    r"""The loss together with its hard part, its floor, its excess and the logit gap.
+
+    .. math:: \text{loss} = \text{floor} + \text{excess}, \qquad
+              \text{excess} = \sum_k w_k q_k \Bigl(\log\frac{w_k q_k}{S} - \log p_k\Bigr)
+
+    Curves of different strengths can be compared by ``excess`` and by ``nll``, never by ``loss``: each strength has
+    another floor.
+
+    The arguments are those of :func:`cross_entropy`.
+
+    Returns:
+        :class:`LossParts`. The excess is summed directly, never as a difference, so that it keeps its digits near the
+        optimum.
+
+    Raises:
+        ValueError, IndexError: as :func:`cross_entropy`. A negative class weight has no floor: its parts are NaN.
+
+    >>> parts = loss_parts(
+    ...     torch.tensor([[4.3944, 0, 0, 0, 0, 0, 0, 0, 0, 0]]), torch.tensor([0]), label_smoothing=0.1, over="others"
+    ... )
+    >>> [round(x.item(), 3) + 0.0 for x in parts]
+    [0.545, 0.105, 0.545, 0.0, 4.394]
+
+    Source: Gibbs' inequality applied to w·q/S.
+    """
+    call = resolve(
+        input,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        over=over,
+        weight_on=weight_on,
+        sample_weight=sample_weight,
+        out_dtype=out_dtype,
+    )
+    rows = _Rows(call)
+    loss = rows.reduce(rows.loss()).to(call.result_dtype)
+    with torch.no_grad():
+        floor, excess = (rows.reduce(part).to(call.result_dtype) for part in rows.floor_and_excess())
+        nll = gap = None
+        if call.target.labels is not None:
+            nll = rows.reduce(rows.hard()).to(call.result_dtype)
+            gap = rows.mean_gap().to(call.result_dtype)
+    return LossParts(loss, nll, floor, excess, gap)
+
+
+class _Rows:
+    """The rows of one call: d = z − max z, lse − max z, and the target's numbers with their class weights."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.target = call.target
+        self.valid = call.target.valid
+        z = call.logits.to(call.dtype)
+        if self.valid is not None:
+            # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
+            z = torch.where(self.valid.unsqueeze(1), z, 0.0)
+        top, index = z.max(1, keepdim=True)
+        self.d = z - top
+        # The maximum's own term is the 1 of log1p: confident rows keep their digits.
+        self.lse = self.d.exp().scatter(1, index, 0.0).sum(1).log1p()
+        self.weight = None if call.weight is None else call.weight.to(call.dtype)
+        self.labels = call.target.labels
+
+    def loss(self) -> Tensor:
+        """Each row's loss before row weights."""
+        if self.labels is None:
+            q = self._weighted_q()
+            t = self._surprisal()
+            return (q * t.masked_fill((q == 0) & t.isinf(), 0.0)).sum(1)
+        true, rest, u = self._masses()
+        loss = _times(true, self.lse - self._at_label(self.d))
+        if isinstance(rest, float) and rest == 0.0:
+            return loss
+        if u is None:
+            others = (self.d.shape[1] - 1) * self.lse - self.d.scatter(1, self.labels.unsqueeze(1), 0.0).sum(1)
+        else:
+            others = self._sum_of_others(u, self._surprisal())
+        return loss + _times(rest, others)
+
+    def hard(self) -> Tensor:
+        """Each row's −log p_y, weighted on the class as torch's."""
+        nll = self.lse - self._at_label(self.d)
+        return nll if self.weight is None or self.call.weight_on == "sample" else nll * self.weight[self.labels]
+
+    def mean_gap(self) -> Tensor:
+        """The gap of each row, or its mean over the rows that count."""
+        d_true = self._at_label(self.d)
+        others = self.d.scatter(1, self.labels.unsqueeze(1), 0.0).sum(1)  # pyright: ignore[reportOptionalMemberAccess]
+        gap = d_true - others / (self.d.shape[1] - 1)
+        if self.valid is not None:
+            gap = torch.where(self.valid, gap, 0.0)
+        if self.call.reduction == "none":
+            return gap.squeeze(0) if self.call.unbatched else gap
+        return gap.sum() / (gap.numel() if self.valid is None else self.valid.sum())
+
+    def floor_and_excess(self) -> tuple[Tensor, Tensor]:
+        """Each row's S·H(q′) and Σ w·q·(log q′ − log p)."""
+        xlogy = torch.special.xlogy
+        if self.labels is None:
+            q = self._weighted_q()
+            total = q.sum(1)
+            relative = torch.where(q == 0, 0.0, (q / total.unsqueeze(1)).log() + self._surprisal())
+            return xlogy(total, total) - xlogy(q, q).sum(1), (q * relative).sum(1)
+        true, rest, u = self._masses()
+        u = torch.ones(self.d.shape[1], dtype=self.d.dtype, device=self.d.device) if u is None else u
+        true, rest = (torch.as_tensor(m, dtype=self.d.dtype, device=self.d.device) for m in (true, rest))
+        count, entropy = self._without_label(u), self._without_label(xlogy(u, u))
+        total = true + rest * count
+        floor = xlogy(total, total) - xlogy(true, true) - count * xlogy(rest, rest) - rest * entropy
+        true_part = torch.where(true == 0, 0.0, (true / total).log() + self.lse - self._at_label(self.d))
+        log_u = torch.where(u == 0, 0.0, u.log())
+        relative = self._surprisal() + self._along_classes(log_u) + (rest / total).log().unsqueeze(1)
+        others = self._sum_of_others(u, relative)
+        return floor, true * true_part + torch.where(rest == 0, 0.0, rest * others)
+
+    def reduce(self, loss: Tensor) -> Tensor:
+        """Row weights, ignored rows, and the reduction asked for."""
+        call = self.call
+        row_weight = self._row_weight() if call.weight_on == "sample" else None
+        mass = row_weight
+        if call.weight_on == "class" and self.weight is not None and self.labels is not None:
+            mass = self.weight[self.labels]  # what torch's mean divides by; dense targets are divided by their rows
+        if call.sample_weight is not None:
+            given = call.sample_weight.to(call.dtype)
+            row_weight = given if row_weight is None else row_weight * given
+            mass = given if mass is None else mass * given
+        if row_weight is not None:
+            loss = loss * row_weight
+        if self.valid is not None:
+            loss = torch.where(self.valid, loss, 0.0)
+        if call.reduction == "none":
+            return loss.squeeze(0) if call.unbatched else loss
+        if call.reduction == "sum":
+            return loss.sum()
+        if mass is None:
+            return loss.sum() / (loss.numel() if self.valid is None else self.valid.sum())
+        return loss.sum() / (mass if self.valid is None else torch.where(self.valid, mass, 0.0)).sum()
+
+    def _row_weight(self) -> Tensor | None:
+        if self.weight is None:
+            return None
+        if self.labels is not None:
+            return self.weight[self.labels]
+        return (self._along_classes(self.weight) * self.target.to_dense(self.call.dtype)).sum(1)
+
+    def _masses(self) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
+        """The labelled target's numbers with class weights in them: w_y·q_y, r, and w·u."""
+        true, rest, u = self.target.masses(self.call.dtype)
+        if self.weight is not None and self.call.weight_on == "class":
+            true = true * self.weight[self.labels]
+            u = self.weight if u is None else u * (self.weight if u.dim() == 1 else self._along_classes(self.weight))
+        return true, rest, u
+
+    def _weighted_q(self) -> Tensor:
+        q = self.target.to_dense(self.call.dtype)
+        if self.weight is not None and self.call.weight_on == "class":
+            q = q * self._along_classes(self.weight)
+        return q
+
+    def _surprisal(self) -> Tensor:
+        """−log p, (N, K, …)."""
+        return self.lse.unsqueeze(1) - self.d
+
+    def _sum_of_others(self, u: Tensor, terms: Tensor) -> Tensor:
+        """Σ u_k·term_k over the classes other than the label; a class without mass counts nothing, even at inf."""
+        u = self._along_classes(u)
+        terms = torch.where(u == 0, 0.0, terms).scatter(1, self.labels.unsqueeze(1), 0.0)  # pyright: ignore[reportOptionalMemberAccess]
+        return (u * terms).sum(1)
+
+    def _without_label(self, per_class: Tensor) -> Tensor:
+        if per_class.dim() == 1:
+            return per_class.sum() - per_class[self.labels]
+        return per_class.sum(1) - self._at_label(per_class)
+
+    def _at_label(self, per_class: Tensor) -> Tensor:
+        return per_class.gather(1, self.labels.unsqueeze(1)).squeeze(1)  # pyright: ignore[reportOptionalMemberAccess]
+
+    def _along_classes(self, per_class: Tensor) -> Tensor:
+        return per_class if per_class.dim() > 1 else per_class.reshape((1, -1) + (1,) * (self.d.dim() - 2))
+
+
+def _times(mass: float | Tensor, surprisal: Tensor) -> Tensor:
+    """Mass times −log p, where no mass costs nothing even at −log p = inf."""
+    if not isinstance(mass, Tensor):
+        return mass * surprisal if mass != 0.0 else torch.zeros_like(surprisal)
+    return mass * torch.where(mass == 0, 0.0, surprisal)
