@@ -2,3 +2,45 @@
 
 Names are resolved on first use, so that ``import sfumato`` costs nothing and ``sfumato --help`` never loads torch.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfumato import conventions as conventions
+    from sfumato import evaluate as evaluate
+    from sfumato import reference as reference
+    from sfumato import theory as theory
+    from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
+    from sfumato.loss import LossParts as LossParts
+    from sfumato.loss import cross_entropy as cross_entropy
+    from sfumato.loss import loss_parts as loss_parts
+    from sfumato.targets import Target as Target
+    from sfumato.targets import from_probs as from_probs
+    from sfumato.targets import one_hot as one_hot
+    from sfumato.targets import smooth as smooth
+    from sfumato.targets import smooth_by_class as smooth_by_class
+    from sfumato.targets import smooth_prior as smooth_prior
+
+__version__ = "0.1.0"
+
+_MODULES = ("conventions", "evaluate", "reference", "theory")
+_HOMES = {
+    "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "loss_parts"),
+    "targets": ("Target", "from_probs", "one_hot", "smooth", "smooth_by_class", "smooth_prior"),
+}
+_HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"sfumato.{name}")
+    if name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value  # the next look-up does not come here
+        return value
+    raise AttributeError(f"module 'sfumato' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES, *_HOME_OF])

@@ -71,6 +71,7 @@ def resolve(
         raise ArgumentError("logits must have a class axis: (K,) or (N, K, …)")
 
     plain_probs = False
+    promoted = input.dtype
     if isinstance(target, Target):
         if label_smoothing != 0:
             raise ArgumentError(
@@ -88,6 +89,8 @@ def resolve(
                 "use sf.from_probs(probs, mask=…)"
             )
         plain_probs = True
+        promoted = torch.promote_types(promoted, target.dtype)
+        promoted = promoted if weight is None else torch.promote_types(promoted, weight.dtype)
 
     unbatched = input.dim() == 1
     logits = input.unsqueeze(0) if unbatched else input
@@ -121,10 +124,6 @@ def resolve(
             )
         sample_weight = sample_weight.unsqueeze(0) if unbatched else sample_weight
 
-    promoted = input.dtype
-    if plain_probs and target.dense is not None:
-        promoted = torch.promote_types(promoted, target.dense.dtype)
-        promoted = promoted if weight is None else torch.promote_types(promoted, weight.dtype)
     low = promoted in (torch.float16, torch.bfloat16)
     autocast = low and torch.is_autocast_enabled(input.device.type)
     return Call(

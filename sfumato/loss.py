@@ -176,7 +176,7 @@ class LossParts(NamedTuple):
     gap: Tensor | None
 
 
-def loss_parts(  # noqa: D417 - told once, at cross_entropy
+def loss_parts(
     input: Tensor,
     target: Tensor | Target,
     weight: Tensor | None = None,

@@ -57,17 +57,17 @@ def truth(row: dict[str, Any]) -> dict[str, str]:
     k, y, e = row["k"], row["label"], mpmath.mpf(row["eps"])
     true, other = (1 - e, e / (k - 1)) if row["over"] == "others" else (1 - e + e / k, e / k)
     z = [mpmath.mpf(float(v)) for v in logits_of(row)]
-    top = max(z)
-    total = mpmath.fsum(mpmath.exp(v - top) for v in z)
-    lse = top + mpmath.log(total)
-    # Σq(lse − z) term by term: nothing is subtracted that 60 digits would not hold many times over.
-    loss = true * (lse - z[y]) + other * ((k - 1) * lse - (mpmath.fsum(z) - z[y]))
+    top = max(range(k), key=z.__getitem__)
+    # Everything relative to the maximum, which stays out of the sum: 60 digits of 1 + 1e-206 would be 1.
+    d = [v - z[top] for v in z]
+    rest = mpmath.fsum(mpmath.exp(d[i]) for i in range(k) if i != top)
+    lse = mpmath.log1p(rest)
+    loss = true * (lse - d[y]) + other * ((k - 1) * lse - (mpmath.fsum(d) - d[y]))
 
     def gradient(i: int) -> mpmath.mpf:
-        return mpmath.exp(z[i] - lse) - (true if i == y else other)
+        return mpmath.exp(d[i] - lse) - (true if i == y else other)
 
-    best = max(range(k), key=z.__getitem__)
-    entries = {"grad_label": gradient(y), "grad_top": gradient(best), "grad_next": gradient((y + 1) % k)}
+    entries = {"grad_label": gradient(y), "grad_top": gradient(top), "grad_next": gradient((y + 1) % k)}
     return {"loss": mpmath.nstr(loss, 25), **{name: mpmath.nstr(value, 25) for name, value in entries.items()}}
 
 
