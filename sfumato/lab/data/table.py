@@ -1,0 +1,122 @@
+"""A table of examples as it was read, and the checks that every source shares.
+
+The readers hand over raw class values; here they become class indices in one fixed order, so that the same
+classes get the same indices whatever the order of the rows.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PARTS = ("train", "validation", "test")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+class DataError(ValueError):
+    r"""Data that cannot be used. The text says what is wrong, where, and the way out, on one line.
+
+    >>> print(DataError('class "two\nlines" has 1 row'))
+    class "two\nlines" has 1 row
+    """
+
+    def __init__(self, text: str) -> None:
+        # Names and cells come from the file: they must not break the line or steer the terminal.
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was read, before splitting: N examples of D features, each with one of K labels.
+
+    Attributes:
+        name: ``"digits"``, or the stem of the file: ``"flowers"`` for ``flowers.csv.gz``.
+        kind: ``"digits"``, ``"csv"`` or ``"npz"``.
+        features: (N, D) float64, C-contiguous, finite, without negative zeros.
+        labels: (N,) int64, indices into ``class_names``.
+        class_names: the K classes, sorted as numbers if all are integers, else as text.
+        feature_names: the D features: column names, or positions such as ``"X[3,4]"``.
+        shape: shape of one example before flattening, such as (8, 8).
+        image: scaled as a whole, not column by column.
+    """
+
+    name: str
+    kind: str
+    features: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    image: bool
+
+
+def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Renumber classes so that they stand in sorted order.
+
+    Args:
+        codes: (N,) integers, indices into ``values``.
+        values: the distinct class names, in any order.
+
+    Returns:
+        (N,) int64 labels, and the names in order: as numbers if all are integers, else as text.
+
+    >>> labels, names = order_classes(np.array([0, 1, 2]), ["10", "9", "-1"])
+    >>> labels.tolist(), names
+    ([2, 1, 0], ('-1', '9', '10'))
+    """
+    numeric = all(_INTEGER.fullmatch(value) for value in values)
+    order = sorted(range(len(values)), key=lambda i: (int(values[i]) if numeric else 0, values[i]))
+    position = np.empty(len(values), np.int64)
+    position[order] = np.arange(len(values))
+    return position[codes], tuple(values[i] for i in order)
+
+
+def check_classes(file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str) -> None:
+    """Refuse labels that cannot be split in three: one class only, or a class of fewer than three rows.
+
+    Args:
+        file: what to call the data in messages.
+        labels: (N,) class indices.
+        class_names: the K classes.
+        where: what holds the labels: ``'column "label"'`` or ``"y"``.
+        way_out: what to do about it, apart from adding rows.
+
+    Raises:
+        DataError: names the class and its number of rows.
+    """
+    if len(class_names) < 2:
+        raise DataError(
+            f'{file}: {where} holds one class only, "{short(class_names[0])}"; at least 2 are needed. {way_out}'
+        )
+    counts = np.bincount(labels, minlength=len(class_names))
+    small = int(np.argmin(counts >= 3))  # the first class that is too small, or 0 where none is
+    if counts[small] < 3:
+        raise DataError(
+            f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
+            f"each class needs at least 3, one each for training, validation and test. {way_out}"
+        )
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun: ``"1 row"``, ``"3 rows"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short(text: str, most: int = 40) -> str:
+    """A name or a cell, cut where it is too long for a message.
+
+    >>> short("abcdefgh", most=6)
+    'abc...'
+    """
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def listing(names: Sequence[str], most: int = 20) -> str:
+    """Names as one line, cut where there are too many to read.
+
+    >>> listing(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(short(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

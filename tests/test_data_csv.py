@@ -1,0 +1,318 @@
+"""Reading CSV and TSV files: what is accepted, and the words in which the rest is refused."""
+
+import csv
+import gzip
+import io
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+
+from sfumato.lab.data import DataError, load
+from sfumato.lab.data.cells import read_numbers
+
+GOOD = "petal,sepal,label\n1,10,a\n2,20,a\n3,30,a\n4,40,b\n5,50,b\n6,60,b\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="flowers.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+def refusal(source, **kwargs):
+    with pytest.raises(DataError) as caught:
+        load(source, **kwargs)
+    return str(caught.value)
+
+
+def test_a_csv_becomes_a_table_of_numbers_and_labels(write):
+    table = load(write(GOOD))
+    assert (table.name, table.kind, table.image, table.shape) == ("flowers", "csv", False, (2,))
+    assert table.features.tolist() == [[1, 10], [2, 20], [3, 30], [4, 40], [5, 50], [6, 60]]
+    assert table.features.dtype == np.float64
+    assert table.features.flags.c_contiguous
+    assert (table.labels.tolist(), table.labels.dtype) == ([0, 0, 0, 1, 1, 1], np.int64)
+    assert (table.class_names, table.feature_names) == (("a", "b"), ("petal", "sepal"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("flowers.tsv", GOOD.replace(",", "\t").encode()),
+        ("flowers.csv.gz", gzip.compress(GOOD.encode())),
+        ("flowers.tsv.gz", gzip.compress(GOOD.replace(",", "\t").encode())),
+        ("FLOWERS.CSV", GOOD.encode()),
+        ("bom.csv", b"\xef\xbb\xbf" + GOOD.encode()),
+        ("windows.csv", GOOD.replace("\n", "\r\n").encode()),
+        ("old-mac.csv", GOOD.replace("\n", "\r").encode()),
+        ("no-end.csv", GOOD.rstrip().encode()),
+        ("blank-lines.csv", ("\n" + GOOD.replace("3,30", "\n\n3,30") + "\n\n").encode()),
+        ("spaces.csv", GOOD.replace(",", " , ").encode()),
+        ("quoted.csv", ('"' + GOOD.strip().replace(",", '","').replace("\n", '"\n"') + '"').encode()),
+    ],
+)
+def test_every_spelling_of_a_file_gives_the_same_table(write, name, content):
+    table, plain = load(write(content, name)), load(write(GOOD))
+    assert table.features.tolist() == plain.features.tolist()
+    assert table.labels.tolist() == plain.labels.tolist()
+    assert (table.class_names, table.feature_names) == (plain.class_names, plain.feature_names)
+
+
+@pytest.mark.parametrize("bunch", [load_iris(), load_wine(), load_breast_cancer()], ids=["iris", "wine", "cancer"])
+def test_real_tables_come_back_bit_for_bit(write, bunch):
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([*bunch.feature_names, "class"])
+    names = [str(name) for name in bunch.target_names]
+    writer.writerows([*row, names[k]] for row, k in zip(bunch.data.tolist(), bunch.target, strict=True))
+    table = load(write(out.getvalue(), "real.csv"))
+    assert np.array_equal(table.features, bunch.data)
+    assert [table.class_names[k] for k in table.labels] == [names[k] for k in bunch.target]
+    assert table.class_names == tuple(sorted(names))
+    assert table.feature_names == tuple(bunch.feature_names)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (("10", "9", "-1"), ("-1", "9", "10")),
+        (("10", "9", "x"), ("10", "9", "x")),
+        (("01", "1", "0"), ("0", "01", "1")),
+    ],
+)
+def test_classes_are_sorted_as_numbers_if_all_are_integers_else_as_text(write, values, names):
+    rows = "".join(f"{i},{value}\n" for i, value in enumerate(values * 3))
+    assert load(write("x,label\n" + rows)).class_names == names
+
+
+def test_quoted_commas_quotes_and_newlines_stay_inside_their_cells(write):
+    rows = "".join(f'{i},"red, ""dark""\nor so"\n{i},blue\n' for i in range(3))
+    table = load(write('"petal,\nwidth",label\n' + rows))
+    assert table.feature_names == ("petal,\nwidth",)
+    assert table.class_names == ("blue", 'red, "dark"\nor so')
+
+
+def test_minus_zero_is_read_as_zero(write):
+    assert not np.signbit(load(write(GOOD.replace("1,10", "-0,-0.0"))).features).any()
+
+
+@pytest.mark.parametrize("name", ["label", "TARGET", "Class", "y"])
+def test_the_label_column_is_found_by_its_usual_names(write, name):
+    assert load(write(GOOD.replace("label", name))).class_names == ("a", "b")
+
+
+def test_of_several_usual_names_the_first_of_label_target_class_y_is_the_label(write):
+    assert load(write(GOOD.replace("petal", "y"))).feature_names == ("y", "sepal")
+
+
+def test_a_label_column_given_by_name_wins_over_the_usual_names(write):
+    content = "label,kind\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(6))
+    table = load(write(content), label="kind")
+    assert (table.feature_names, table.class_names) == (("label",), ("a", "b"))
+
+
+def test_an_unknown_label_column_is_refused_with_the_nearest_name(write):
+    assert refusal(write(GOOD), label="lable") == (
+        'flowers.csv has no column "lable". Did you mean "label"? Columns: petal, sepal, label'
+    )
+
+
+def test_without_a_label_column_the_columns_are_listed_and_the_option_named(write):
+    assert refusal(write(GOOD.replace("label", "species"))) == (
+        "flowers.csv has no column called label, target, class or y; name the label column with --label. "
+        "Columns: petal, sepal, species"
+    )
+
+
+def test_a_file_without_a_header_is_asked_for_one(write):
+    assert refusal(write("5.1,3.5,setosa\n4.9,3.0,setosa\n")) == (
+        "flowers.csv has no column called label, target, class or y; name the label column with --label. "
+        "(Is its first line a header?) Columns: 5.1, 3.5, setosa"
+    )
+
+
+BAD_FILES = {
+    "empty": ("", "flowers.csv is empty; it needs a header line, then one line for each example"),
+    "only blank lines": ("\n\n", "flowers.csv is empty; it needs a header line, then one line for each example"),
+    "only a header": ("petal,label\n", "flowers.csv has a header but no rows; add some"),
+    "a header without an end": ("petal,label", "flowers.csv has a header but no rows; add some"),
+    "only labels": ("label\na\nb\n", 'flowers.csv has no column but "label"; add at least one column of numbers'),
+    "semicolons": (
+        GOOD.replace(",", ";"),
+        'flowers.csv has one column, "petal;sepal;label"; separate its cells by commas or tabs (.csv or .tsv)',
+    ),
+    "two columns of one name": (
+        GOOD.replace("sepal", "petal"),
+        'flowers.csv has two columns called "petal"; rename or drop one',
+    ),
+    "a column without a name": (
+        GOOD.replace("petal", ""),
+        "flowers.csv, line 1: column 1 has no name; name it, or drop it (pandas writes row numbers so, unless told "
+        "index=False)",
+    ),
+    "a short row": (
+        GOOD.replace("3,30,a", "3,a"),
+        "flowers.csv, line 4: 2 cells, but the header has 3; add or remove cells, and put cells that hold a delimiter "
+        "in double quotes",
+    ),
+    "a long row": (
+        GOOD.replace("6,60,b", "6,60,b,c"),
+        "flowers.csv, line 7: 4 cells, but the header has 3; add or remove cells, and put cells that hold a delimiter "
+        "in double quotes",
+    ),
+    "a short row in a quoted file": (
+        GOOD.replace("3,30,a", '3,"30,a"'),
+        "flowers.csv, line 4: 2 cells, but the header has 3; add or remove cells, and put cells that hold a delimiter "
+        "in double quotes",
+    ),
+    "a quote never closed": (
+        GOOD.replace("5,50,b", '5,50,"b'),
+        "flowers.csv, line 6: bad quoting (unexpected end of data); close every double quote, and double those inside "
+        "cells",
+    ),
+    "text after a quote": (
+        GOOD.replace("5,50,b", '5,50,"b"c'),
+        "flowers.csv, line 6: bad quoting (',' expected after '\"'); close every double quote, and double those inside "
+        "cells",
+    ),
+    "not UTF-8": (
+        GOOD.replace("4,40,b", "4,40,Müller").encode("latin-1"),
+        "flowers.csv, line 5: byte 0xfc is not UTF-8 text; save the file as UTF-8",
+    ),
+    "UTF-16": (GOOD.encode("utf-16"), "flowers.csv, line 1: byte 0xff is not UTF-8 text; save the file as UTF-8"),
+    "UTF-16 without a mark": (
+        GOOD.encode("utf-16-le"),
+        "flowers.csv, line 1: a NUL byte, so it is not plain text; save the file as UTF-8 text",
+    ),
+    "an empty label": (
+        GOOD.replace("2,20,a", "2,20, "),
+        'flowers.csv, line 3: column "label" is empty; give it a label or drop the row',
+    ),
+    "an empty cell": (
+        GOOD.replace("2,20,a", "2,,a"),
+        'flowers.csv, line 3: column "sepal" is empty; fill in the cell, or drop the row or the column',
+    ),
+    "a missing value": (
+        GOOD.replace("2,20,a", "2,NA,a"),
+        'flowers.csv, line 3: column "sepal" is missing ("NA"); fill in the cell, or drop the row or the column',
+    ),
+    "NaN": (
+        GOOD.replace("2,20,a", "2,NaN,a"),
+        'flowers.csv, line 3: column "sepal" is missing ("NaN"); fill in the cell, or drop the row or the column',
+    ),
+    "an infinite value": (
+        GOOD.replace("2,20,a", "2,-inf,a"),
+        'flowers.csv, line 3: column "sepal" is infinite ("-inf"); replace the value or drop the row',
+    ),
+    "a number beyond float64": (
+        GOOD.replace("2,20,a", "2,1e400,a"),
+        'flowers.csv, line 3: column "sepal" is infinite ("1e400"); replace the value or drop the row',
+    ),
+    "a word among numbers": (
+        GOOD.replace("2,20,a", "2,twenty,a"),
+        'flowers.csv, line 3: column "sepal" holds "twenty", which is not a number; correct the cell, or drop the row '
+        "or the column",
+    ),
+    "a decimal comma": (
+        GOOD.replace("2,20,a", '2,"2,5",a'),
+        'flowers.csv, line 3: column "sepal" holds "2,5", which is not a number; correct the cell, or drop the row or '
+        "the column",
+    ),
+    "a column of text": (
+        "petal,colour,label\n1,red,a\n2,,a\n3,blue,a\n",
+        'flowers.csv: column "colour" holds text, which is not read yet; drop the column',
+    ),
+    "two columns of text": (
+        "colour,petal,place,label\nred,1,wood,a\nblue,2,field,a\n",
+        'flowers.csv: columns "colour", "place" hold text, which is not read yet; drop the columns',
+    ),
+    "one class": (
+        GOOD.replace(",b", ",a"),
+        'flowers.csv: column "label" holds one class only, "a"; at least 2 are needed. '
+        "Add rows, merge or drop the class, or choose another column with --label",
+    ),
+    "a class of one row": (
+        GOOD.replace("6,60,b", "6,60,c").replace("5,50,b", "5,50,a").replace("4,40,b", "4,40,a"),
+        'flowers.csv: class "c" of column "label" has 1 row; each class needs at least 3, one each for training, '
+        "validation and test. Add rows, merge or drop the class, or choose another column with --label",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_refused_in_one_clear_sentence(write, content, message):
+    assert refusal(write(content)) == message
+
+
+def test_the_first_fault_of_a_file_is_the_one_that_is_named(write):
+    content = GOOD.replace("5,50,b", "x,50,b").replace("2,20,a", "2,,a").replace("3,30,a", "inf,30,a")
+    assert refusal(write(content)).startswith('flowers.csv, line 3: column "sepal" is empty')
+
+
+def test_lines_are_counted_as_an_editor_does_after_quoted_newlines_and_blank_lines(write):
+    content = 'petal,label\n1,"a\nb\nc"\n\n2,d\nx,d\n'
+    assert refusal(write(content)).startswith('flowers.csv, line 7: column "petal" holds "x"')
+
+
+def test_names_that_break_lines_steer_terminals_or_run_on_are_shown_on_one_short_line(write):
+    content = (GOOD + "7,70,b\n").replace("4,40,b", '4,40,"two\nlines\x1b[31m"').replace("petal", "p" * 100)
+    assert refusal(write(content)).startswith(r'flowers.csv: class "two\nlines\x1b[31m" of column "label" has 1 row; ')
+    assert f'line 5: column "{"p" * 37}..." holds "x"' in refusal(write(content.replace("4,40", "x,40")))
+
+
+def test_a_header_of_decimals_is_taken_for_a_missing_header(write):
+    assert refusal(write("0.2,0.2,setosa\n0.1,0.3,setosa\n")) == (
+        'flowers.csv has two columns called "0.2" (is its first line a header?); rename or drop one'
+    )
+
+
+def test_a_file_that_is_no_gzip_is_refused(write):
+    assert refusal(write(GOOD, "flowers.csv.gz")) == (
+        "flowers.csv.gz is not a gzip file, or a damaged one; pack it again, or drop .gz if it is plain"
+    )
+
+
+def test_a_gzip_file_with_changed_bytes_is_refused(write):
+    packed = bytearray(gzip.compress(GOOD.encode()))
+    packed[-6] ^= 255  # the checksum
+    assert "damaged one" in refusal(write(bytes(packed), "flowers.csv.gz"))
+
+
+def test_a_gzip_file_that_was_cut_off_is_refused(write):
+    assert refusal(write(gzip.compress(GOOD.encode())[:-9], "flowers.csv.gz")) == (
+        "flowers.csv.gz ends too early: it was cut off; copy or pack it again"
+    )
+
+
+def test_a_gzip_file_that_unpacks_beyond_the_limit_is_refused(write, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.data.csv_table.MOST_BYTES", 1000)
+    assert refusal(write(gzip.compress(b"0" * 2000), "bomb.csv.gz")) == (
+        "bomb.csv.gz holds more than 8 GB of text, too much to read; take fewer rows"
+    )
+
+
+@given(st.lists(st.text("0123456789+-.eE ", max_size=6) | st.floats().map(str), min_size=1, max_size=5))
+@example(["1_0", "0x1", "1e400", "١", "infinity"])
+def test_a_column_is_read_exactly_when_python_reads_each_cell_as_a_finite_number(cells):
+    import pyarrow as pa
+
+    def number(cell):
+        try:
+            return float(cell) if cell.isascii() and "_" not in cell else np.nan
+        except ValueError:
+            return np.nan
+
+    truth = np.array([number(cell) for cell in cells])
+    column = pa.chunked_array([pa.array(cells, pa.string())])
+    if np.isfinite(truth).all():
+        assert np.array_equal(read_numbers("f", [column], ["x"], lambda row: row)[:, 0], truth)
+    else:
+        with pytest.raises(DataError, match=r"^f(, line \d+)?: column"):
+            read_numbers("f", [column], ["x"], lambda row: row)

@@ -1,0 +1,85 @@
+"""Where data comes from: names, endings, and files that are not there."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from sfumato.lab.data import DataError, load
+
+READABLE = "What can be read: digits, .csv, .tsv, .csv.gz, .npz"
+
+
+def refusal(source, **kwargs):
+    with pytest.raises(DataError) as caught:
+        load(source, **kwargs)
+    return str(caught.value)
+
+
+def test_digits_are_those_of_scikit_learn():
+    table, bunch = load("digits"), load_digits()
+    assert (table.name, table.kind, table.image, table.shape) == ("digits", "digits", True, (8, 8))
+    assert np.array_equal(table.features, bunch.data)
+    assert np.array_equal(table.labels, bunch.target)
+    assert table.class_names == tuple("0123456789")
+    assert len(table.feature_names) == 64
+
+
+def test_digits_means_the_embedded_set_even_beside_a_file_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "digits").write_text("something else")
+    monkeypatch.chdir(tmp_path)
+    assert len(load("digits").labels) == 1797
+    assert refusal("./digits") == f"digits: files of this kind are not read yet. {READABLE}"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("flowrs.csv", 'no file "flowrs.csv"; did you mean "flowers.csv"?'),
+        ("Flowers", 'no file "Flowers"; did you mean "flowers.csv"?'),
+        ("digit", 'no file "digit"; did you mean "digits"?'),
+        ("DIGITS", 'no file "DIGITS"; did you mean "digits"?'),
+        ("sub/mnst.npz", 'no file "sub/mnst.npz"; did you mean "sub/mnist.npz"?'),
+        ("zebra", f'no file "zebra". {READABLE}'),
+        ("", f'no file "". {READABLE}'),
+        ("nowhere/flowers.csv", 'no file "nowhere/flowers.csv": there is no folder "nowhere"'),
+        ("sub", f'"sub" is a folder, which is not read yet. {READABLE}'),
+        ("flowers.parquet", f"flowers.parquet: files of this kind are not read yet. {READABLE}"),
+        ("notes", f"notes: files of this kind are not read yet. {READABLE}"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_a_way_out(tmp_path, monkeypatch, source, message):
+    (tmp_path / "sub").mkdir()
+    for name in ("flowers.csv", "flowers.parquet", "notes", "sub/mnist.npz"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert refusal(source) == message
+
+
+def test_a_label_column_for_data_without_columns_is_refused(tmp_path):
+    assert refusal("digits", label="y") == (
+        '--label "y" names a column of a CSV file, but digits has no columns; leave it out'
+    )
+    np.savez(tmp_path / "things.npz", X=[0], y=[0])
+    assert refusal(str(tmp_path / "things.npz"), label="y") == (
+        '--label "y" names a column of a CSV file, but things.npz has no columns; leave it out'
+    )
+
+
+def test_a_file_that_the_system_refuses_to_open_is_named(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "flowers.csv"
+    path.write_text("x,label\n")
+    monkeypatch.setattr("builtins.open", refuse)
+    message = refusal(str(path))
+    monkeypatch.undo()
+    assert message == "flowers.csv cannot be read: Permission denied"
+
+
+def test_preparing_data_imports_no_torch():
+    code = "import sys; from sfumato.lab.data import prepare; prepare('digits'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

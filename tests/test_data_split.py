@@ -1,0 +1,239 @@
+"""Splitting by content and standardising by the training rows."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sfumato.lab.data import DataError, Table, load, prepare, split
+from sfumato.lab.data.split import hash_rows
+
+PARTS = ("train", "validation", "test")
+
+
+def table(features, labels, **changes):
+    features = np.array(features, np.float64)
+    if features.ndim == 1:
+        features = features[:, None]
+    names = tuple(str(k) for k in range(int(np.max(labels)) + 1))
+    columns = tuple(f"c{j}" for j in range(features.shape[1]))
+    fields = {"name": "made", "kind": "csv", "image": False, "shape": features.shape[1:], **changes}
+    return Table(
+        features=features, labels=np.array(labels, np.int64), class_names=names, feature_names=columns, **fields
+    )
+
+
+@st.composite
+def tables(draw):
+    """Few distinct values, so that rows repeat and labels disagree."""
+    rows = draw(st.integers(6, 60))
+    features = draw(hnp.arrays(np.float64, (rows, 2), elements=st.sampled_from([-0.0, 0.0, 1.0, 2.5, -7.0])))
+    return table(features, draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 2))))
+
+
+def outcome(made):
+    try:
+        return split(made)
+    except DataError as error:
+        return str(error)
+
+
+def write_csv(path, features, labels):
+    lines = [",".join([*(f"c{j}" for j in range(features.shape[1])), "label"])]
+    lines += [",".join([*map(repr, row), f"k{label}"]) for row, label in zip(features.tolist(), labels, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@given(tables())
+@settings(max_examples=200)
+def test_a_split_puts_each_row_once_each_class_everywhere_and_equal_rows_on_one_side(made):
+    try:
+        parts = split(made)
+    except DataError:
+        return
+    rows = [getattr(parts, part) for part in PARTS]
+    assert sorted(np.concatenate(rows)) == list(range(len(made.labels)))
+    contents = [{tuple(row) for row in made.features[r].tolist()} for r in rows]
+    assert not contents[0] & contents[1] | contents[0] & contents[2] | contents[1] & contents[2]
+    for r in rows:
+        assert set(made.labels[r]) == set(range(len(made.class_names)))
+    assert parts.duplicates == len(made.labels) - len(set().union(*contents))
+
+
+@given(tables(), st.randoms(use_true_random=False))
+def test_shuffling_rows_changes_no_part(made, random):
+    order = list(range(len(made.labels)))
+    random.shuffle(order)
+    shuffled = table(made.features[order], made.labels[order])
+    one, two = outcome(made), outcome(shuffled)
+    if isinstance(one, str) or isinstance(two, str):
+        assert one == two
+        return
+    for part in PARTS:
+        one_rows, two_rows = getattr(one, part), getattr(two, part)
+        assert np.array_equal(made.features[one_rows], shuffled.features[two_rows])
+        assert np.array_equal(made.labels[one_rows], shuffled.labels[two_rows])
+
+
+@given(st.lists(st.integers(3, 40), min_size=2, max_size=6))
+def test_without_duplicates_every_class_is_within_one_row_of_its_share(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    parts = split(table(np.arange(len(labels)), labels))
+    for part, share in zip(PARTS, (0.6, 0.2, 0.2), strict=True):
+        got = np.bincount(labels[getattr(parts, part)], minlength=len(counts))
+        assert (np.abs(got - share * np.array(counts)) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parts"), [([5, 5, 5], [5, 5, 5]), ([6, 2, 2], [6, 2, 2]), ([2, 2, 1], [2, 2, 1]), ([9, 1, 1], [9, 1, 1])]
+)
+def test_duplicated_rows_go_where_they_fit_best(sizes, parts):
+    features = [*np.repeat([1, 2, 3], sizes), 4, 5, 6]
+    made = table(features, [*np.zeros(sum(sizes)), 1, 1, 1])
+    chosen = split(made)
+    assert [int(np.sum(made.labels[getattr(chosen, part)] == 0)) for part in PARTS] == parts
+    assert chosen.duplicates == sum(sizes) - 3
+
+
+def test_a_class_that_is_nowhere_the_majority_is_still_in_every_part():
+    features = np.repeat(np.arange(9), 10)
+    labels = np.where(np.arange(90) % 10 == 0, np.arange(90) < 30, 0)  # one row of ten, in three of nine groups
+    parts = split(table(features, labels))
+    for part in PARTS:
+        assert set(labels[getattr(parts, part)]) == {0, 1}
+
+
+def test_a_split_is_ordered_by_hash_and_then_by_label():
+    made = table([3, 3, 1, 2, 4, 5, 6, 7], [1, 0, 0, 0, 0, 1, 1, 1])
+    keys = [(hash_rows(made.features)[i].tolist(), made.labels[i]) for i in range(8)]
+    parts = split(made)
+    for part in PARTS:
+        ordered = [keys[i] for i in getattr(parts, part)]
+        assert ordered == sorted(ordered)
+
+
+def test_the_hash_of_a_row_is_blake2b_of_its_little_endian_doubles():
+    rows = np.array([[1.5, -0.0], [1.5, 0.0], [-3.0, 1e-300]])
+    digests = [hashlib.blake2b((row + 0.0).astype("<f8").tobytes(), digest_size=16).digest() for row in rows]
+    assert [row.astype(">u8").tobytes() for row in hash_rows(rows)] == digests
+    assert digests[0] == digests[1]
+
+
+def test_other_shares_are_kept():
+    parts = split(load("digits"), validation=0.1, test=0.3)
+    assert [round(len(getattr(parts, part)) / 1797, 2) for part in PARTS] == [0.6, 0.1, 0.3]
+
+
+@pytest.mark.parametrize("shares", [(0, 0.2), (0.5, 0.5), (0.2, -0.1), (float("nan"), 0.2)])
+def test_shares_that_leave_a_part_empty_are_refused(shares):
+    with pytest.raises(ValueError, match=r"^validation and test must be above 0 and leave rows to train on, got "):
+        split(load("digits"), validation=shares[0], test=shares[1])
+
+
+def test_a_class_of_fewer_than_three_distinct_rows_is_refused():
+    with pytest.raises(DataError) as caught:
+        split(table([1, 2, 3, 4, 4, 5, 5], [0, 0, 0, 1, 1, 1, 1]))
+    assert str(caught.value) == (
+        'made: class "1" has 4 rows, 2 of them distinct; each class needs at least 3 distinct rows, one each for '
+        "training, validation and test; add rows, or merge or drop the class"
+    )
+
+
+def test_classes_that_share_too_many_rows_are_refused():
+    # Each class lacks one of four distinct rows, so two rows in one part leave two parts of a single row each, and the
+    # class that lacks that row is left out of its part.
+    with pytest.raises(DataError, match=r'^made: class "\d" shares so many of its rows with other classes that it'):
+        split(table([1, 2, 3, 1, 2, 4, 1, 3, 4, 2, 3, 4], np.repeat([0, 1, 2, 3], 3)))
+
+
+def test_rows_of_a_file_in_another_order_give_the_same_bits(tmp_path):
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(300, 3)).round(1)
+    features[:40] = features[40:80]
+    labels = rng.integers(0, 3, 300)
+    order = rng.permutation(300)
+    one = prepare(write_csv(tmp_path / "one.csv", features, labels))
+    two = prepare(write_csv(tmp_path / "two.csv", features[order], labels[order]))
+    assert one.fingerprint == two.fingerprint
+    assert one.split.duplicates == two.split.duplicates >= 40
+    for part in PARTS:
+        for a, b in zip(one.arrays(part), two.arrays(part), strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("change", ["feature", "label", "class name"])
+def test_a_changed_feature_label_or_class_name_changes_the_fingerprint(tmp_path, change):
+    features, labels = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
+    before = prepare(write_csv(tmp_path / "made.csv", features, labels)).fingerprint
+    if change == "feature":
+        features[7, 1] += 1e-9
+    elif change == "label":
+        labels[7] = 0
+    else:
+        labels[labels == 1] = 5
+    assert prepare(write_csv(tmp_path / "made.csv", features, labels)).fingerprint != before
+
+
+def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
+    rng = np.random.default_rng(4)
+    features = rng.normal([0, 1e6, -3], [1, 1e-2, 50], (200, 3))
+    data = prepare(write_csv(tmp_path / "made.csv", features, rng.integers(0, 2, 200)))
+    train = features[data.split.train]
+    assert np.allclose(data.mean, train.mean(0), rtol=1e-15)
+    assert np.allclose(data.scale, train.std(0), rtol=1e-9)
+    for part in PARTS:
+        got, labels = data.arrays(part)
+        assert (got.dtype, labels.dtype) == (np.float32, np.int64)
+        rows = getattr(data.split, part)
+        assert np.allclose(got, (features[rows] - train.mean(0)) / train.std(0), rtol=1e-6, atol=1e-6)
+        assert labels.tolist() == data.table.labels[rows].tolist()
+
+
+def test_images_are_standardised_as_a_whole():
+    data = prepare("digits")
+    pixels = data.table.features[data.split.train]
+    assert (data.mean.shape, data.scale.shape) == ((1,), (1,))
+    assert np.isclose(data.mean[0], pixels.mean())
+    assert np.isclose(data.scale[0], pixels.std())
+
+
+def test_a_constant_column_becomes_zero(tmp_path):
+    features = np.stack([np.arange(30.0), np.full(30, 0.1)], axis=1)
+    data = prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
+    assert data.scale[1] == 1
+    assert not data.arrays("test")[0][:, 1].any()
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_a_column_whose_spread_overflows_is_refused(tmp_path, size):
+    features = np.stack([np.arange(30.0), size * np.arange(1, 31)], axis=1)
+    with pytest.raises(DataError) as caught:
+        prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
+    low, high = f"{size:.3g}", f"{30 * size:.3g}"
+    assert str(caught.value) == (
+        f'made: column "c1" cannot be standardised, with values from {low} to {high}; look for outliers, or rescale'
+    )
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_path, part):
+    features = np.stack([np.arange(30.0), np.arange(30.0)], axis=1)
+    labels = np.arange(30) % 2
+    for row in range(30):
+        changed = features.copy()
+        changed[row, 1] = 1e100
+        made = table(changed, labels)
+        if row in getattr(split(made), part):
+            with pytest.raises(DataError, match=r'^made: column "c1" cannot be standardised, with values from 0 to 1e'):
+                prepare(write_csv(tmp_path / "made.csv", changed, labels))
+            return
+    raise AssertionError("no row fell into the part")
+
+
+def test_an_unknown_part_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match=r'^no part "valid"; did you mean "validation"\? Parts: train, validation, te'):
+        prepare("digits").arrays("valid")
