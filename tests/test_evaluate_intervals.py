@@ -1,0 +1,148 @@
+"""Intervals over seeds and rows: against scipy's t tests, textbook mean squares, and coverage on simulated models."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import sfumato.evaluate as ev
+
+
+def simulate(rng, seeds, rows, sd_seed, sd_row, sd_rest, mean=0.0):
+    return (
+        mean
+        + sd_seed * rng.normal(size=(seeds, 1))
+        + sd_row * rng.normal(size=(1, rows))
+        + sd_rest * rng.normal(size=(seeds, rows))
+    )
+
+
+def test_one_seed_is_the_one_sample_t_test_over_rows():
+    x = np.random.default_rng(0).normal(0.3, 1, size=30)
+    found, truth = ev.estimate_interval(x[None, :]), stats.ttest_1samp(x, 0)
+    low, high = truth.confidence_interval(0.95)
+    assert (found.low, found.high, found.p) == pytest.approx((low, high, truth.pvalue), rel=1e-10)
+    assert found.df == pytest.approx(29)
+
+
+def test_one_row_is_the_one_sample_t_test_over_seeds():
+    x = np.random.default_rng(1).normal(0.3, 1, size=5)
+    found, truth = ev.estimate_interval(x[:, None], level=0.9), stats.ttest_1samp(x, 0)
+    low, high = truth.confidence_interval(0.9)
+    assert (found.low, found.high, found.p) == pytest.approx((low, high, truth.pvalue), rel=1e-10)
+
+
+def test_rows_without_variance_of_their_own_leave_the_t_test_over_seed_means():
+    x = simulate(np.random.default_rng(2), 5, 40, 1.0, 0.0, 1.0)
+    x -= x.mean(axis=0) - x.mean()  # every row now has the same mean: its mean square is 0
+    found, truth = ev.estimate_interval(x), stats.ttest_1samp(x.mean(axis=1), 0)
+    low, high = truth.confidence_interval(0.95)
+    assert (found.low, found.high, found.p) == pytest.approx((low, high, truth.pvalue), rel=1e-9)
+    assert found.var_row == 0.0
+
+
+def test_variance_and_freedom_are_those_of_a_table_worked_by_hand():
+    # rows 1 3 5 and 2 6 10: means of seeds 3 and 6, of rows 1.5, 4.5, 7.5, of all 4.5; rest ±1, 0, ∓1
+    found = ev.estimate_interval([[1.0, 3.0, 5.0], [2.0, 6.0, 10.0]])
+    ms_seed, ms_row, ms_rest = 13.5, 18.0, 2.0
+    v = (ms_seed + ms_row - ms_rest) / 6
+    df = v**2 / ((ms_seed / 6) ** 2 / 1 + (ms_row / 6) ** 2 / 2 + (ms_rest / 6) ** 2 / 2)
+    half = stats.t.ppf(0.975, df) * np.sqrt(v)
+    truth = (4.5, 4.5 - half, 4.5 + half, 2 * stats.t.sf(4.5 / np.sqrt(v), df), df, np.sqrt(v))
+    assert (found.mean, found.low, found.high, found.p, found.df, found.se) == pytest.approx(truth, rel=1e-10)
+    assert (found.var_seed, found.var_row) == pytest.approx(((13.5 - 2) / 3, (18 - 2) / 2), rel=1e-12)
+
+
+def test_components_of_variance_are_recovered():
+    found = ev.estimate_interval(simulate(np.random.default_rng(3), 300, 300, 0.5, 2.0, 1.0))
+    assert found.var_seed == pytest.approx(0.25, rel=0.25)
+    assert found.var_row == pytest.approx(4.0, rel=0.25)
+
+
+@pytest.mark.parametrize("sds", [(0.0, 1.0, 1.0), (0.1, 1.0, 1.0), (0.5, 0.5, 1.0)])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(sds):
+    rng = np.random.default_rng(4)
+    inside = 0
+    for _ in range(400):
+        found = ev.estimate_interval(simulate(rng, 5, 60, *sds, mean=0.7))
+        inside += found.low <= 0.7 <= found.high
+    # 95 % of 400 is 380 ± 9 at two standard errors; a little wide is allowed, too narrow is not
+    assert inside >= 366
+
+
+def test_estimate_moves_the_centre_and_not_the_width():
+    x = np.random.default_rng(5).normal(size=(3, 20))
+    plain, moved = ev.estimate_interval(x), ev.estimate_interval(x, estimate=2.0)
+    assert moved.mean == 2.0
+    assert moved.high - moved.low == pytest.approx(plain.high - plain.low, rel=1e-12)
+
+
+def test_seeds_that_agree_by_accident_are_no_certainty():
+    # both seeds gain one row of four, each another one: equal means, and rows that vary less than the rest
+    found = ev.estimate_interval([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    ms_rest = 1.0 / 3
+    assert found.se == pytest.approx(np.sqrt(ms_rest / 8), rel=1e-12)
+    assert found.df == pytest.approx(1)
+    assert found.p == pytest.approx(2 * stats.t.sf(0.25 / found.se, 1), rel=1e-10)
+
+
+@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.1, 0.0)])
+def test_nothing_that_varies_is_a_point(value, p):
+    found = ev.estimate_interval(np.full((3, 7), value), estimate=value)
+    assert (found.mean, found.low, found.high, found.p, found.se) == (value, value, value, p, 0.0)
+
+
+def test_a_large_constant_costs_no_digits():
+    x = np.random.default_rng(6).integers(8, size=(4, 10)).astype(float)
+    assert ev.estimate_interval(x + 2.0**40).se == pytest.approx(ev.estimate_interval(x).se, rel=1e-12)
+
+
+def test_order_of_seeds_and_rows_does_not_matter():
+    x = np.random.default_rng(7).normal(size=(4, 15))
+    found, moved = ev.estimate_interval(x), ev.estimate_interval(x[::-1, ::-1])
+    assert (moved.low, moved.high) == pytest.approx((found.low, found.high), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ev.estimate_interval([1.0, 2.0]), r"\(seeds, rows\) and at least 2, got shape \(2,\)"),
+        (lambda: ev.estimate_interval([[1.0]]), r"got shape \(1, 1\)"),
+        (lambda: ev.estimate_interval([[1.0, 2.0], [3.0, np.nan]]), "got nan for seed 1, row 1"),
+        (lambda: ev.estimate_interval([[1.0, 2.0]], estimate=np.inf), "estimate must be finite, got inf"),
+        (lambda: ev.estimate_interval([[1.0, 2.0]], level=1.0), r"level must be in \(0, 1\), got 1.0"),
+        (lambda: ev.pseudo_values(1.0, [1.0]), "at least 2 rows"),
+        (lambda: ev.pseudo_values([1.0, 2.0], [1.0, 1.0]), "full must be"),
+        (lambda: ev.holm([0.1, 1.5]), r"p-values must be in \[0, 1\], got 1.5 at 1"),
+        (lambda: ev.holm([np.nan]), "got nan at 0"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_pseudo_values_of_a_mean_are_the_values():
+    x = np.random.default_rng(8).normal(size=20)
+    without = [np.delete(x, i).mean() for i in range(20)]
+    np.testing.assert_allclose(ev.pseudo_values(x.mean(), without), x, atol=1e-12)
+
+
+def test_pseudo_values_have_the_statistic_as_their_mean_and_the_jackknifes_variance():
+    x = np.random.default_rng(9).exponential(size=(3, 30))
+    full = x.std(axis=1)
+    without = np.array([[np.delete(row, i).std() for i in range(30)] for row in x])
+    values = ev.pseudo_values(full, without)
+    np.testing.assert_allclose(values.mean(axis=1), full, rtol=1e-12)
+    np.testing.assert_allclose(
+        values.var(axis=1, ddof=1), (30 * full[:, None] - 29 * without).var(axis=1, ddof=1), rtol=1e-10
+    )
+
+
+def test_holm_is_the_example_of_four():
+    # 4·0.005, 3·0.01, 2·0.03 and 1·0.04, which may not be below the one before it
+    assert ev.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02], rel=1e-12)
+
+
+def test_holm_stays_at_most_1_and_takes_an_empty_list():
+    assert ev.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert ev.holm([]) == []
