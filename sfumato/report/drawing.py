@@ -1,0 +1,142 @@
+"""What the figures share: colours, axes, legends above them, labels on lines.
+
+Every property is set on the object that is drawn, none through matplotlib's settings.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.report.run import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PAPER, INK, FAINT, RULE = "#fbfaf7", "#22211f", "#6c6a66", "#d9d6cf"
+SLATE, OCHRE = "#33566b", "#c07a1c"
+ARM_COLOURS = (SLATE, OCHRE, "#6f8f4e", "#8a5a83", "#a34a3d")
+WIDTH, HEIGHT = 4.5, 3.3  # inches; text is 9 and 10 points, so that a narrow phone can still read it
+
+Ints = npt.NDArray[np.int64]
+
+
+def axes(ax: "Axes | None", height: float = HEIGHT) -> "Axes":
+    """The given axis, or one in a new figure that no global state knows of."""
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER).add_subplot()
+
+
+def style(ax: "Axes") -> None:
+    """Two thin spines, small ticks, labels in ink, no background."""
+    ax.set_facecolor("none")
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(FAINT)
+        spine.set_linewidth(0.8)
+    ax.tick_params(which="major", colors=FAINT, labelcolor=INK, labelsize=9, width=0.8, length=3)
+    ax.tick_params(which="minor", colors=FAINT, width=0.6, length=2)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_color(INK)
+        label.set_fontsize(10)
+
+
+def legend(ax: "Axes") -> None:
+    """A legend above the axis, where it covers nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = 2 if max((len(label) for label in labels), default=0) <= 24 else 1
+    ax.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        handlelength=2.2,
+        columnspacing=1.6,
+    )
+
+
+def seed_lines(ax: "Axes", epochs: Ints, values: Floats, colour: str, label: str) -> None:
+    """A thin line a seed of values (S, E) and a thick one for their mean."""
+    mark = "o" if len(epochs) == 1 else ""
+    for line in values:
+        ax.plot(epochs, line, color=colour, lw=0.6, alpha=0.5, marker=mark, ms=2)
+    ax.plot(epochs, mean_over_seeds(values), color=colour, lw=1.8, marker=mark, ms=4, label=label)
+
+
+def mean_over_seeds(values: Floats) -> Floats:
+    """Mean of (S, E) over the seeds that have a value; NaN where none has."""
+    held = np.isfinite(values)
+    count = held.sum(axis=0)
+    return np.where(count > 0, np.where(held, values, 0).sum(axis=0), np.nan) / np.maximum(count, 1)
+
+
+def whole_epochs(ax: "Axes", epochs: Ints) -> None:
+    """Ticks of an axis of epochs at whole numbers, also where there is a single one."""
+    from matplotlib.ticker import MaxNLocator
+
+    if len(epochs) == 1:
+        ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+
+
+def whole_decades(ax: "Axes") -> None:
+    """At least one whole decade on a log axis, with labels at powers of ten only."""
+    from matplotlib.ticker import NullFormatter
+
+    bottom, top = ax.get_ylim()
+    if top < 10 * bottom:
+        ax.set_ylim(10 ** np.floor(np.log10(bottom)), 10 ** np.ceil(np.log10(top)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def label_line(ax: "Axes", height: float, text: str, points: Floats) -> None:
+    """Write on a horizontal line, at whichever end and side of it the fewest points are in the way."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    width, tall = 0.019 * len(text) * (right - left), 0.09 * (top - bottom)
+    best: tuple[int, str, str] | None = None
+    for align, start in (("right", right - width), ("left", left)):
+        for side, floor in (("bottom", height), ("top", height - tall)):
+            low = floor + 0.2 * tall if side == "bottom" else floor
+            inside = (points[:, 0] >= start) & (points[:, 0] <= start + width)
+            inside &= (points[:, 1] >= low) & (points[:, 1] <= low + 0.8 * tall)
+            cost = int(inside.sum()) + 1000 * (floor < bottom or floor + tall > top)
+            if best is None or cost < best[0]:
+                best = (cost, align, side)
+    assert best is not None
+    _, align, side = best
+    ax.annotate(
+        text,
+        (1.0 if align == "right" else 0.0, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(-3 if align == "right" else 4, 2 if side == "bottom" else -3),
+        textcoords="offset points",
+        ha=align,
+        va=side,
+        color=INK,
+        fontsize=9,
+    )
+
+
+def label_beside(ax: "Axes", heights: list[float]) -> None:
+    """Write the values of several horizontal lines beside the axis, at least a line of text apart."""
+    bottom, top = ax.get_ylim()
+    last = -np.inf
+    for height in sorted(heights):
+        last = max(height, last + 0.055 * (top - bottom))
+        ax.annotate(
+            f"{height:.2f}",
+            (1.0, last),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=9,
+        )

@@ -1,0 +1,78 @@
+"""A matplotlib figure as SVG: the same bytes for the same figure, with text as text.
+
+The inline form follows the page: colours become CSS variables, identifiers get a prefix so that figures do not clash,
+and nothing refers to anything outside.
+"""
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from sfumato.report.drawing import ARM_COLOURS, FAINT, INK, PAPER, RULE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VARIABLES = {
+    PAPER: "var(--paper)",
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    RULE: "var(--rule)",
+} | {colour: f"var(--arm-{i})" for i, colour in enumerate(ARM_COLOURS)}
+
+# Text keeps clear of the lines behind it by an outline in the colour of the paper.
+HALO = "<style>text{paint-order:stroke;stroke:%s;stroke-width:2.5px;stroke-linejoin:round}</style>"
+
+
+def to_svg(ax: "Axes") -> str:
+    """The figure of an axis as an SVG file.
+
+    Args:
+        ax: an axis; its whole figure is written.
+
+    Returns:
+        The text of the file. It holds no date, no version and no random identifier.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axis belongs to no figure any more")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}):
+        canvas = FigureCanvasSVG(figure)
+        figure.draw_without_rendering()  # a first pass, so that the layout has seen the axes beside axes
+        canvas.print_svg(buffer, metadata=nothing)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", buffer.getvalue())
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: system-ui, sans-serif", text)
+    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + HALO % PAPER, text, count=1)
+
+
+def inline(svg: str, name: str, alt: str) -> Markup:
+    """An SVG file as an element of the page.
+
+    Args:
+        svg: from :func:`to_svg`.
+        name: prefix of its identifiers; letters and hyphens.
+        alt: the figure in words, for those who do not see it.
+
+    Returns:
+        One ``<svg role="img">`` element in the colours of the page.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
+    opening = body[: body.index(">") + 1]
+    box = re.search(r'viewBox="([^"]*)"', opening)
+    body = body[len(opening) :]
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
+    body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
+    body = body.replace(" font-family: system-ui, sans-serif;", "")
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, variable)
+    view = box[1] if box else "0 0 360 252"
+    return Markup(f'<svg role="img" aria-label="{escape(alt)}" viewBox="{view}">') + Markup(body.strip())
