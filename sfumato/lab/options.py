@@ -1,0 +1,114 @@
+"""What a comparison is asked for: every option with its default and its legal range, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from sfumato.theory import Over
+
+MODELS = ("mlp", "linear")
+"""Names of the built-in models."""
+
+
+class OptionError(ValueError):
+    """An option with a value that cannot be used; the message names both and the way out."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``sfumato compare``; :meth:`check` refuses values outside their range.
+
+    Attributes:
+        data: ``"digits"``, or a CSV, TSV or npz file.
+        label: label column of a table.
+        eps: strength of the smoothed arm.
+        over: what it is spread over.
+        seeds: runs per arm, each with its own initial weights and order of rows.
+        model: one of ``MODELS``.
+        epochs: passes over the training rows; None for a full budget by the number of rows.
+        batch_size: rows a step; None for 64, fewer for small data and 256 for large.
+        learning_rate: Adam's at the start, a cosine takes it to 0.
+        workers: processes; None for one a core. The results do not depend on it.
+        out: the run folder; None for ``runs/<data>-<date>-<n>``.
+    """
+
+    data: str
+    label: str | None = None
+    eps: float = 0.1
+    over: Over = "others"
+    seeds: int = 5
+    model: str = "mlp"
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    workers: int | None = None
+    out: str | None = None
+
+    def check(self) -> None:
+        """Refuse the first option outside its range.
+
+        Raises:
+            OptionError: it names the option, the value and the range.
+
+        >>> Options("digits", eps=1.5).check()
+        Traceback (most recent call last):
+        ...
+        sfumato.lab.options.OptionError: --eps must be above 0 and at most 1, got 1.5
+        """
+        if not 0 < self.eps <= 1:
+            raise OptionError(f"--eps must be above 0 and at most 1, got {self.eps:g}")
+        if self.over not in get_args(Over):
+            raise OptionError(f'--over must be "others" or "all", got "{self.over}"')
+        if self.seeds < 3:
+            raise OptionError(f"--seeds must be at least 3, got {self.seeds}: fewer cannot tell an effect from luck")
+        if self.model not in MODELS:
+            close = difflib.get_close_matches(self.model, MODELS, n=1)
+            hint = f' Did you mean "{close[0]}"?' if close else ""
+            raise OptionError(f'no model "{self.model}".{hint} Models: {", ".join(MODELS)}')
+        for name in ("epochs", "batch_size", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
+        if self.out is not None:
+            for path in (Path(self.out), Path(self.out + ".partial")):
+                if path.exists():
+                    raise OptionError(
+                        f"{path} exists already and a run folder is never overwritten; choose another --out"
+                    )
+
+
+def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:
+    """The options as TOML, each value with where it came from; ``sfumato compare -c`` takes it back.
+
+    Args:
+        options: as given.
+        sources: where each option came from; ``"default"`` if it is not named.
+        resolved: values that were found where an option said None.
+
+    >>> print(to_toml(Options("digits"), {"data": "command line"}, {"epochs": 59}).splitlines()[2])
+    data = "digits"  # command line
+    """
+    lines = ["# The options of this run, and where each came from. To repeat it:", "# sfumato compare -c config.toml"]
+    for field in dataclasses.fields(options):
+        value, source = getattr(options, field.name), sources.get(field.name, "default")
+        if value is None and field.name in resolved:
+            value, source = resolved[field.name], f"{source}, by the data"
+        if field.name in ("out", "workers") or value is None:
+            continue  # where a run went and how it was spread do not belong to what it was
+        lines.append(f"{field.name.replace('_', '-')} = {_toml_value(value)}  # {source}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in escaped) + '"'
+    return repr(value)

@@ -1,0 +1,161 @@
+"""The training loop: one function, read top to bottom, the same for every arm.
+
+What differs between arms is the loss object alone. Weights, order of rows, budget and schedule come from the seed and
+the plan, and hashes of the first two are kept to prove it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.lab.models import Classifier
+
+
+class TrainingError(RuntimeError):
+    """Training had to stop: the loss was no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: passes over the training rows.
+        batch_size: rows a step.
+        learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+    def steps(self, rows: int) -> int:
+        """Gradient steps of the whole training."""
+        return self.epochs * math.ceil(rows / self.batch_size)
+
+
+def default_plan(rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float) -> Plan:
+    """A full budget: at least 40 epochs and 1,000 steps for small data, at most about 20,000 steps for large.
+
+    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3)
+    Plan(epochs=59, batch_size=64, learning_rate=0.001)
+    """
+    if batch_size is None:
+        batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
+    if epochs is None:
+        a_pass = math.ceil(rows / batch_size)
+        epochs = max(40, min(300, math.ceil(1000 / a_pass)))
+        epochs = max(5, min(epochs, 20_000 // a_pass))
+    return Plan(epochs, batch_size, learning_rate)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed; losses and gaps in nats.
+
+    Attributes:
+        epoch: from 1.
+        train_loss: mean over the epoch's rows, each at the step that used it.
+        train_floor: the smallest value that the loss could take.
+        train_excess: ``train_loss`` less the floor.
+        train_gap: mean logit gap over the epoch's rows, each at the step that used it.
+        validation_nll: against the labels, whatever the target was.
+        validation_accuracy: share of validation rows that are right.
+    """
+
+    epoch: int
+    train_loss: float
+    train_floor: float
+    train_excess: float
+    train_gap: float
+    validation_nll: float
+    validation_accuracy: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As one line of ``metrics.jsonl``."""
+        return asdict(self)
+
+
+def train(
+    model: Classifier,
+    loss: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    plan: Plan,
+    *,
+    seed: int,
+    floor: float,
+    on_epoch: Callable[[Epoch], None],
+) -> str:
+    """Train ``model`` in place.
+
+    Args:
+        model: with its initial weights.
+        loss: called as ``loss(logits, labels)``; returns the mean over the batch.
+        rows: features (n, D) and labels (n,) to train on.
+        validation: features and labels that are looked at after every epoch and decide nothing.
+        plan: epochs, batch size, learning rate.
+        seed: of the order of rows.
+        floor: of the loss, in nats.
+        on_epoch: called after every epoch.
+
+    Returns:
+        SHA-256 over the rows of every batch in the order in which they were used.
+
+    Raises:
+        TrainingError: the loss was not finite; said before the weights move.
+    """
+    x, y = rows
+    optimiser = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
+    order = torch.Generator().manual_seed(seed)
+    batches = hashlib.sha256()
+
+    for epoch in range(1, plan.epochs + 1):
+        model.train()
+        losses: list[Tensor] = []
+        seen: list[tuple[Tensor, Tensor]] = []
+        for batch in torch.randperm(len(y), generator=order).split(plan.batch_size):
+            logits = model(x[batch])
+            value = loss(logits, y[batch])
+            if not math.isfinite(value.item()):
+                raise TrainingError(
+                    f"the loss is {value.item():g} in epoch {epoch}; the features or the learning rate "
+                    f"({plan.learning_rate:g}) are too large"
+                )
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            schedule.step()
+            batches.update(batch.numpy().tobytes())
+            losses.append(value.detach() * len(batch))
+            seen.append((logits.detach(), y[batch]))
+
+        train_loss = (torch.stack(losses).sum() / len(y)).item()
+        nll, accuracy = hard_scores(model, validation)
+        train_gap = mean_gap(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+        on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy))
+    return batches.hexdigest()
+
+
+@torch.no_grad()
+def hard_scores(model: Classifier, rows: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """Hard NLL in nats and accuracy."""
+    model.eval()
+    logits = model(rows[0])
+    return F.cross_entropy(logits, rows[1]).item(), (logits.argmax(1) == rows[1]).float().mean().item()
+
+
+def mean_gap(logits: Tensor, labels: Tensor) -> float:
+    """Mean over rows of z_true − mean of the other logits, in nats."""
+    true = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    others = (logits.sum(1) - true) / (logits.shape[1] - 1)
+    return (true - others).mean().item()

@@ -1,0 +1,125 @@
+"""The verdict: two sentences that follow from the evidence, whatever it is.
+
+The first says which target to train with and why; the second what to do with the logits, and what was not found.
+Nothing here prefers smoothing: where nothing differs reliably, the simpler target is kept and that is the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sfumato import theory
+from sfumato.lab.analyse import HEADLINE, ArmResult
+
+NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temperature", "eaurc": "E-AURC"}
+
+
+def verdict(results: Sequence[ArmResult], differences: Sequence[Mapping[str, Any]], classes: int) -> dict[str, Any]:
+    """Choose between one-hot (first) and the other arm, and say why.
+
+    Args:
+        results: of the arms, one-hot first.
+        differences: as of :func:`sfumato.lab.analyse.differences`.
+        classes: K, to say ε in both conventions.
+
+    Returns:
+        ``{"choice": arm or "depends", "sentences": [first, second]}``.
+    """
+    base, other = results[0], results[1]
+    headline = {d["metric"]: d for d in differences if d["arm"] == other.arm.name and d["metric"] in HEADLINE}
+    better = [name for name in HEADLINE if headline[name]["finding"] == "better"]
+    worse = [name for name in HEADLINE if headline[name]["finding"] == "worse"]
+    same = [name for name in HEADLINE if headline[name]["finding"] == "no difference"]
+    strength = _strength(other, classes)
+
+    def changes(names: Sequence[str]) -> str:
+        return _join([_change(name, base, other, headline[name]) for name in names])
+
+    if better and worse:
+        choice = "depends"
+        first = (
+            f"It depends on what the model is for: smoothing with {strength} makes {changes(better)} better, "
+            f"but {changes(worse)} worse."
+        )
+    elif better:
+        choice = other.arm.name
+        first = f"Smooth the labels, with {strength}: {changes(better)}."
+    elif worse:
+        choice = base.arm.name
+        first = f"Keep one-hot labels: smoothing with {strength} makes things worse, {changes(worse)}."
+    else:
+        choice = base.arm.name
+        first = (
+            f"Keep one-hot labels: smoothing with {strength} makes no difference you can rely on in "
+            f"{_join([_change(name, base, other, headline[name], brief=True) for name in same])}."
+        )
+
+    chosen = [base, other] if choice == "depends" else [other if choice == other.arm.name else base]
+    second = "; ".join(_temperature(result) for result in chosen)
+    if (better or worse) and same:
+        unchanged = [_change(name, base, other, headline[name], brief=True) for name in same]
+        second += f"; {_join(unchanged)} {'does' if len(same) == 1 else 'do'} not differ reliably"
+    return {"choice": choice, "sentences": [first, second[0].upper() + second[1:] + "."]}
+
+
+def _strength(result: ArmResult, classes: int) -> str:
+    arm = result.arm
+    try:
+        in_torch = f"label_smoothing={theory.convert_eps(arm.eps, classes, frm=arm.over, to='all'):.4g} in torch"
+    except ValueError:
+        in_torch = "torch's label_smoothing cannot express it"
+    where = "the others" if arm.over == "others" else f"all {classes} classes"
+    return f"ε = {arm.eps:g} over {where} ({in_torch})"
+
+
+def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any], *, brief: bool = False) -> str:
+    """One difference in words: from, to, and its 95 % interval."""
+    if name == "accuracy":
+        interval = f"{_signed(100 * row['low'], 1)} to {_signed(100 * row['high'], 1)} points"
+        mean = f"{_signed(100 * row['mean'], 1)} points"
+        values = [f"{100 * result.metrics[name].by_seed.mean():.1f} %" for result in (base, other)]
+    else:
+        digits = 4 if name == "eaurc" else 3
+        interval = f"{_signed(row['low'], digits)} to {_signed(row['high'], digits)}"
+        mean = _signed(row["mean"], digits)
+        values = [_number(float(result.metrics[name].by_seed.mean()), digits) for result in (base, other)]
+    if brief:
+        return f"{NAMES[name]} ({mean}, 95 % interval {interval})"
+    verb = "rises" if row["mean"] > 0 else "falls"
+    return f"{NAMES[name]} {verb} from {values[0]} to {values[1]} (95 % interval of the difference {interval})"
+
+
+def _temperature(result: ArmResult) -> str:
+    """What one temperature does for an arm, and how confident the arm is without it."""
+    name, gap = result.arm.name, result.metrics["signed_gap"]
+    value = float(result.metrics["temperature"].by_seed.mean())
+    gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
+    before, after = (float(result.metrics[m].by_seed.mean()) for m in ("nll", "nll_after_temperature"))
+    off = gap.estimate()
+    if off.low > 0 or off.high < 0:
+        state = f"is {'over' if off.mean > 0 else 'under'}-confident (confidence − accuracy {_signed(off.mean)})"
+    else:
+        state = f"is not reliably over- or under-confident (confidence − accuracy {_signed(off.mean)})"
+    if gain.high < 0:
+        return (
+            f"divide the {name} logits by {value:.2f}: hard NLL on test rows falls from {_number(before)} to "
+            f"{_number(after)}, for without a temperature the {name} model {state}"
+        )
+    return (
+        f"dividing the {name} logits by a temperature ({value:.2f}) does not lower hard NLL on test rows reliably "
+        f"({_number(before)} to {_number(after)}), and without one the {name} model {state}"
+    )
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """Fixed decimals without the leading zero: .058, 1.204."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    return ("+" if value > 0 else "−" if value < 0 else "±") + _number(abs(value), digits)
+
+
+def _join(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
