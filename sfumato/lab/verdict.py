@@ -12,7 +12,7 @@ from typing import Any
 from sfumato import theory
 from sfumato.lab.analyse import HEADLINE, ArmResult
 
-NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temperature", "eaurc": "E-AURC"}
+NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temperature", "eaurc": "E-AURC × 1000"}
 
 
 def verdict(results: Sequence[ArmResult], differences: Sequence[Mapping[str, Any]], classes: int) -> dict[str, Any]:
@@ -75,19 +75,15 @@ def _strength(result: ArmResult, classes: int) -> str:
 
 def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any], *, brief: bool = False) -> str:
     """One difference in words: from, to, and its 95 % interval."""
-    if name == "accuracy":
-        interval = f"{_signed(100 * row['low'], 1)} to {_signed(100 * row['high'], 1)} points"
-        mean = f"{_signed(100 * row['mean'], 1)} points"
-        values = [f"{100 * result.metrics[name].by_seed.mean():.1f} %" for result in (base, other)]
-    else:
-        digits = 4 if name == "eaurc" else 3
-        interval = f"{_signed(row['low'], digits)} to {_signed(row['high'], digits)}"
-        mean = _signed(row["mean"], digits)
-        values = [_number(float(result.metrics[name].by_seed.mean()), digits) for result in (base, other)]
+    factor, digits, unit = {"accuracy": (100, 1, " points"), "eaurc": (1000, 2, "")}.get(name, (1, 3, ""))
+    low, mean, high = (_signed(factor * row[key], digits) for key in ("low", "mean", "high"))
+    interval = f"{low} to {high}{unit}"
     if brief:
-        return f"{NAMES[name]} ({mean}, 95 % interval {interval})"
+        return f"{NAMES[name]} ({mean}{unit}, 95 % interval {interval})"
+    before, after = (_number(factor * float(r.metrics[name].by_seed.mean()), digits) for r in (base, other))
+    shown = " %" if name == "accuracy" else ""
     verb = "rises" if row["mean"] > 0 else "falls"
-    return f"{NAMES[name]} {verb} from {values[0]} to {values[1]} (95 % interval of the difference {interval})"
+    return f"{NAMES[name]} {verb} from {before} to {after}{shown} (95 % interval of the difference {interval})"
 
 
 def _temperature(result: ArmResult) -> str:
@@ -113,8 +109,9 @@ def _temperature(result: ArmResult) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    """Fixed decimals without the leading zero: .058, 1.204."""
-    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
+    """Fixed decimals; without the leading zero where there are three of them: .058, 1.204, 0.7."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if digits > 2 and abs(value) < 1 else text
 
 
 def _signed(value: float, digits: int = 3) -> str:

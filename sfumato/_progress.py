@@ -1,0 +1,149 @@
+"""Progress on stderr: a live table with the arms side by side, or one line an epoch where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sfumato import theory
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from sfumato.lab.compare import Setup
+
+
+class Watch:
+    """Shows a comparison while it runs.
+
+    Args:
+        stream: where to write, stderr.
+        quiet: show nothing.
+    """
+
+    def __init__(self, stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
+        self.stream = stream
+        self.quiet = quiet
+        self.live: Live | None = None
+        self.plan: Setup | None = None
+        self.epochs: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
+        self.latest: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.done = 0
+        self.started = time.monotonic()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def setup(self, plan: Setup) -> None:
+        """Say what is about to run."""
+        self.plan, self.started = plan, time.monotonic()
+        if self.quiet:
+            return
+        table, split = plan.data.table, plan.data.split
+        classes = len(table.class_names)
+        rows = [len(part) for part in (split.train, split.validation, split.test)]
+        train, validation, test = (f"{count:,}" for count in rows)
+        twice = f", {split.duplicates:,} of them duplicates" if split.duplicates else ""
+        self._line(
+            f"data   {table.name}: {sum(rows):,} rows{twice}, {table.features.shape[1]:,} features, {classes} classes "
+            f"(train {train}, validation {validation}, test {test}; split by content)"
+        )
+        for arm in plan.arms:
+            if arm.eps:
+                other: theory.Over = "all" if arm.over == "others" else "others"
+                try:
+                    same = f"{theory.convert_eps(arm.eps, classes, frm=arm.over, to=other):.4g}"
+                    same = f"label_smoothing={same} in torch" if other == "all" else f"{same} over the others"
+                except ValueError:
+                    same = "torch's label_smoothing cannot express it"
+                where = "the others" if arm.over == "others" else f"all {classes}"
+                self._line(f"arms   one-hot; {arm.name}, ε = {arm.eps:g} over {where} ({same})")
+        seeds = plan.tasks // len(plan.arms)
+        self._line(
+            f"plan   {len(plan.arms)} arms × {seeds} seeds × {plan.plan.epochs} epochs of "
+            f"{-(-rows[0] // plan.plan.batch_size):,} steps, {plan.workers} process{'es' if plan.workers > 1 else ''}"
+        )
+        if self.stream.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(file=self.stream)
+            self.live = Live(self._table(), console=console, refresh_per_second=8, transient=True)
+            self.live.start()
+
+    def epoch(self, arm: str, seed: int, epoch: dict[str, Any]) -> None:
+        """Take one epoch of one run."""
+        if self.quiet or self.plan is None:
+            return
+        self.latest[arm] = (seed, epoch)
+        self.done += 1
+        if self.live is not None:
+            self.live.update(self._table())
+            return
+        together = self.epochs.setdefault((seed, epoch["epoch"]), {})
+        together[arm] = epoch
+        if len(together) == len(self.plan.arms):  # one line when the last arm has reached this epoch
+            shown = "   ".join(f"{a.name}  {_numbers(together[a.name])}" for a in self.plan.arms)
+            self._line(f"seed {seed}  epoch {epoch['epoch']:>3}/{self.plan.plan.epochs}   {shown}")
+            del self.epochs[seed, epoch["epoch"]]
+
+    def say(self, text: str) -> None:
+        """One word on what is being done."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+        if not self.quiet:
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        assert self.plan is not None
+        total = self.plan.tasks * self.plan.plan.epochs
+        share = self.done / total
+        table = Table(box=None, pad_edge=False, padding=(0, 2))
+        seconds = time.monotonic() - self.started
+        left = f", about {seconds / share - seconds:.0f} s to go" if share > 0.02 else ""
+        table.add_column(f"{100 * share:3.0f} %{left}", min_width=28)
+        for arm in self.plan.arms:
+            table.add_column(arm.name, justify="right", min_width=12)
+        classes = len(self.plan.data.table.class_names)
+        lines: dict[str, list[str]] = {
+            name: [] for name in ("seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training")
+        }
+        for arm in self.plan.arms:
+            seed, epoch = self.latest.get(arm.name, (0, None))
+            values = ["–"] * 4
+            if epoch is not None:
+                goal = arm.gap(classes)
+                towards = "∞" if goal == float("inf") else f"{goal:.2f}"
+                values = [
+                    f"{seed}, {epoch['epoch']}/{self.plan.plan.epochs}",
+                    f"{epoch['validation_nll']:.3f}",
+                    f"{100 * epoch['validation_accuracy']:.1f} %",
+                    f"{epoch['train_gap']:.2f} → {towards}",
+                ]
+            for name, value in zip(lines, values, strict=True):
+                lines[name].append(value)
+        for name, values in lines.items():
+            table.add_row(name, *values)
+        return table
+
+
+def _numbers(epoch: dict[str, Any]) -> str:
+    return (
+        f"NLL {epoch['validation_nll']:.3f}  acc {100 * epoch['validation_accuracy']:5.1f} %  "
+        f"gap {epoch['train_gap']:5.2f}"
+    )

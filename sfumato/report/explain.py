@@ -1,0 +1,124 @@
+"""What a strength means, as numbers and as a table: pure arithmetic, no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sfumato import conventions, theory
+from sfumato.theory import Over
+
+SCHEMA = "sfumato.explain/1"
+
+
+def as_dict(classes: int, eps: float) -> dict[str, Any]:
+    """The closed forms of both conventions.
+
+    Args:
+        classes: K, at least 2.
+        eps: strength ε in [0, 1].
+
+    Returns:
+        ``{"schema", "classes", "eps", "others": {"true", "other", "gap", "floor"}, "all": {the same}}``; a gap that is
+        infinite is None.
+
+    Raises:
+        ValueError: ε outside [0, 1] or NaN, or K below 2.
+
+    >>> as_dict(10, 0.1)["all"]["gap"]
+    4.510859506516849
+    """
+    return {"schema": SCHEMA, "classes": classes, "eps": eps, **{c: _numbers(classes, eps, c) for c in _OVERS}}
+
+
+def as_text(classes: int, eps: float) -> str:
+    """The same, with formulas, conversions and times, as a table for a terminal.
+
+    >>> print(as_text(10, 0.1).splitlines()[0])
+    K = 10 classes, strength ε = 0.1
+    """
+    columns = [_column(classes, eps, over) for over in _OVERS]
+    labels = [
+        "",
+        "used by",
+        "q of the label",
+        "q of each other class",
+        "gap at the optimum, nats",
+        "floor of the loss, nats",
+        "the same target",
+        "steps to 90 % of that gap",
+        "steps to 99 % of that gap",
+    ]
+    left, middle = max(map(len, labels)), max(map(len, columns[0]))
+    lines = [
+        f"{label:<{left}}  {first:<{middle}}  {second}".rstrip()
+        for label, first, second in zip(labels, *columns, strict=True)
+    ]
+    growth = ", ".join(
+        f"{gap:g} nats after {_count(theory.time_to_gap(gap, classes, eps=0.0, over='all'))}"
+        for gap in (6.0, 8.0, 10.0)
+    )
+    return "\n".join(
+        [
+            f"K = {classes} classes, strength ε = {eps:g}",
+            "",
+            *lines,
+            "",
+            f"One-hot (ε = 0) has no finite optimum; its gap reaches {growth}.",
+            "Steps are of gradient descent on free logits from 0, step size 1, as gradient flow has them.",
+            f"In torch: label_smoothing={_in_torch(classes, eps)} for {eps:g} over the others.",
+        ]
+    )
+
+
+_OVERS: tuple[Over, ...] = ("others", "all")
+
+
+def _numbers(classes: int, eps: float, over: Over) -> dict[str, float | None]:
+    true, other = conventions.CONVENTIONS[over].target(eps, classes)
+    gap = theory.optimal_gap(eps, classes, over=over)
+    floor = theory.loss_floor(eps, classes, over=over)
+    return {"true": true, "other": other, "gap": gap if math.isfinite(gap) else None, "floor": floor}
+
+
+def _column(classes: int, eps: float, over: Over) -> list[str]:
+    convention = conventions.CONVENTIONS[over]
+    true, other = convention.target(eps, classes)
+    gap = theory.optimal_gap(eps, classes, over=over)
+    floor = theory.loss_floor(eps, classes, over=over)
+    to: Over = "all" if over == "others" else "others"
+    try:
+        same = f"{theory.convert_eps(eps, classes, frm=over, to=to):.6g} over {'all' if to == 'all' else 'the others'}"
+    except ValueError:
+        same = "none over all"
+    return [
+        f"over {'the others' if over == 'others' else 'all'}",
+        ", ".join(convention.used_by[:4]),
+        f"{convention.formula_true} = {true:.6g}",
+        f"{convention.formula_other} = {other:.6g}",
+        f"{convention.formula_gap} = {_finite(gap)}",
+        f"{floor:.6f}",
+        same,
+        *(_steps(classes, eps, over, share * gap) for share in (0.9, 0.99)),
+    ]
+
+
+def _steps(classes: int, eps: float, over: Over, gap: float) -> str:
+    if not math.isfinite(gap):
+        return "never: there is no optimum"
+    return _count(theory.time_to_gap(gap, classes, eps=eps, over=over), unit="")
+
+
+def _in_torch(classes: int, eps: float) -> str:
+    try:
+        return f"{theory.convert_eps(eps, classes, frm='others', to='all'):.6g}"
+    except ValueError:
+        return "(no value up to 1)"
+
+
+def _finite(value: float) -> str:
+    return f"{value:.6f}" if math.isfinite(value) else "∞" if value > 0 else "−∞"
+
+
+def _count(steps: float, unit: str = " steps") -> str:
+    return f"{steps:,.1f}{unit}" if steps < 1e6 else f"{steps:.2e}{unit}"
