@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfumato import conventions as conventions
     from sfumato import evaluate as evaluate
+    from sfumato import probe as probe
     from sfumato import reference as reference
     from sfumato import theory as theory
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("conventions", "evaluate", "reference", "theory")
+_MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
 _HOMES = {
     "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "loss_parts"),
     "targets": ("Target", "from_probs", "one_hot", "smooth", "smooth_by_class", "smooth_prior"),
@@ -43,4 +44,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES, *_HOME_OF])
+    return sorted([*_MODULES, *_HOME_OF, "__version__"])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Env, Toml
-from cyclopts.exceptions import CycloptsError
+from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
 from sfumato import __version__
 
@@ -35,6 +35,7 @@ Start with: sfumato compare digits""",
     version=__version__,
     help_format="markdown",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -130,7 +131,11 @@ def explain(
     """
     from sfumato.report.explain import as_dict, as_text
 
-    print(jsonlib.dumps(as_dict(classes, eps), allow_nan=False) if json else as_text(classes, eps))
+    try:
+        told = jsonlib.dumps(as_dict(classes, eps), allow_nan=False) if json else as_text(classes, eps)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    print(told)
     return OK
 
 
@@ -146,14 +151,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _arguments[:] = words
     _sources.clear()
-    # The current folder is importable for module:callable, as it is under `python -m`.
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, "")
     try:
         app.config = _configuration(words)
         result = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
+    except MissingArgumentError as error:
+        lacks_data = error.argument is not None and error.argument.field_info.name == "data"
+        hint = (
+            "compare needs DATA: digits, or a .csv, .tsv or .npz file" if lacks_data else " ".join(str(error).split())
+        )
+        return _fail(hint, USAGE)
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), USAGE)
     except BrokenPipeError:

@@ -200,7 +200,7 @@ def time_to_gap(gap: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Ove
               \log\Bigl(1-\frac{\delta\,(e^d-1)}{qK-1}\Bigr)\Bigr],
               \qquad t(d) = \frac{e^d - 1 + (K-1)d}{\eta K} \quad\text{at } \varepsilon = 0.
 
-    One-hot needs exponentially long for a linear gain, since its gradient is bounded and fades; a smoothed target gets
+    One-hot needs exponentially long for a linear gain, since its gradient fades like e^−d; a smoothed target gets
     within a fixed distance of its finite optimum in time that grows like the logarithm of the precision.
 
     Args:

@@ -189,3 +189,14 @@ def test_an_array_that_unpacks_beyond_the_limit_is_refused_unread(save, monkeypa
     source = save(X=np.zeros((1000, 1000)), y=np.arange(1000) % 2)
     monkeypatch.setattr(np, "load", None)
     assert refusal(source) == "things.npz: X takes 0.0 GB unpacked; at most 8 GB are read"
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    import warnings
+    import zipfile
+
+    np.savez(tmp_path / "t.npz", X=np.zeros((9, 2)), y=np.arange(9) % 3)
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
+        archive.writestr("X", b"anything")
+    with pytest.raises(DataError, match="t.npz holds two arrays of one name"):
+        load(str(tmp_path / "t.npz"))

@@ -42,6 +42,9 @@ class RunFolder:
             raise FileExistsError(f"{final} exists already and a run folder is never overwritten; choose another --out")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write to {final.parent}: {error.strerror}") from None
+        try:
             self.path.mkdir()  # exclusive: of two processes with one name, one gets it
         except FileExistsError:
             raise FileExistsError(f"{self.path} exists already: a run is at work there, or was stopped") from None

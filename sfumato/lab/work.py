@@ -5,23 +5,26 @@ A run depends on its task alone and trains on one torch thread, so the bits are 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.runs import save, write_text
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
     import numpy as np
 
     from sfumato.lab.train import Plan
@@ -145,66 +148,96 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
 def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[dict[str, Any]]:
     """Every task in worker processes; progress comes back while they run.
 
+    Each worker has a pipe of its own and no lock is shared, so that one may be killed at any moment without leaving
+    another, or this process, waiting for ever.
+
     Raises:
         ArmError, TrainingError: from a run; the others are stopped.
         WorkerError: a worker process died.
     """
     context = multiprocessing.get_context("spawn")
-    messages = context.SimpleQueue()
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(parts, messages)
-    )
-
-    def drain() -> None:
-        while not messages.empty():
-            progress(*messages.get())
-
-    futures: list[Future[dict[str, Any]]] = []
+    waiting = list(enumerate(tasks))[::-1]
+    records: dict[int, dict[str, Any]] = {}
+    crew: dict[Connection, tuple[BaseProcess, int]] = {}
+    processes: list[BaseProcess] = []
     try:
-        futures = [pool.submit(_work, task) for task in tasks]
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.05, return_when=FIRST_EXCEPTION)
-            drain()
-            for future in done:
-                future.result()
-        drain()
-        return [future.result() for future in futures]
-    except BrokenProcessPool:
-        raise WorkerError(
-            "a worker process was killed, perhaps for want of memory; try --workers 1, or fewer rows or epochs"
-        ) from None
+        with _interrupts_held():
+            for _ in range(min(workers, len(tasks))):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs, parts), daemon=True)
+                process.start()
+                processes.append(process)
+                theirs.close()  # the worker's end lives in the worker alone: when it dies, ours reads the end of file
+                number, task = waiting.pop()
+                ours.send(task)
+                crew[ours] = process, number
+        while crew:
+            for connection in cast("list[Connection]", wait(list(crew))):
+                process, number = crew[connection]
+                try:
+                    kind, content = connection.recv()
+                except (EOFError, ConnectionError):
+                    process.join()
+                    raise WorkerError(
+                        f"the process of {tasks[number].name} ended with code {process.exitcode}, perhaps for want of "
+                        "memory; try --workers 1, or fewer rows"
+                    ) from None
+                if kind == "epoch":
+                    progress(tasks[number].arm.name, tasks[number].seed, content)
+                elif kind == "error":
+                    raise content
+                elif waiting:
+                    records[number] = content
+                    number, task = waiting.pop()
+                    connection.send(task)
+                    crew[connection] = process, number
+                else:
+                    records[number] = content
+                    connection.send(None)
+                    del crew[connection]
+        return [records[number] for number in range(len(tasks))]
     finally:
-        for future in futures:
-            future.cancel()
-        if any(not future.done() for future in futures):
-            for process in list((pool._processes or {}).values()):  # pyright: ignore[reportPrivateUsage] - 3.14 has a public name
+        for process in processes:
+            if crew:  # something went wrong, and what still runs is of no use
                 process.terminate()
-        pool.shutdown(wait=True)
-        messages.close()
+            process.join()
 
 
-_parts: dict[str, Part] = {}
-_messages: Any = None
-
-
-def _start_worker(parts: dict[str, Part], messages: Any) -> None:
-    global _parts, _messages
+def _serve(connection: Connection, parts: dict[str, Part]) -> None:
+    """A worker: one task after another, until it is sent None or its parent is gone."""
     import torch
 
     torch.set_num_threads(1)
-    _parts, _messages = parts, messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends the workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while (task := connection.recv()) is not None:
+            try:
+                record = run(task, parts, lambda epoch: connection.send(("epoch", epoch)))
+            except ConnectionError:
+                raise
+            except Exception as error:
+                error.add_note(traceback.format_exc())  # where it was, which pickling would lose
+                connection.send(("error", error))
+                return
+            connection.send(("done", record))
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+@contextlib.contextmanager
+def _interrupts_held() -> Generator[None]:
+    """Hold back SIGINT while workers are made, so that none is left half-started, and raise it afterwards.
 
-
-def _work(task: Task) -> dict[str, Any]:
-    return run(task, _parts, lambda epoch: _messages.put((task.arm.name, task.seed, epoch)))
+    The workers inherit the mask and never hear one: this process does, and ends them. The mask alone would not do here,
+    for the system may give the signal to any thread, and Python then interrupts the main one.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt

@@ -29,9 +29,12 @@ def read_npz(path: str, *, file: str, name: str) -> Table:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = {item.filename.removesuffix(".npy"): item.file_size for item in archive.infolist()}
+            entries = [(item.filename.removesuffix(".npy"), item.file_size) for item in archive.infolist()]
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{file} is not an .npz archive; write one with numpy.savez") from error
+    sizes = dict(entries)
+    if len(sizes) < len(entries):  # "X" and "X.npy" are one name to numpy, and only one of them would be looked at
+        raise DataError(f"{file} holds two arrays of one name; write it again with numpy.savez")
     x, y = (_member(path, file, sizes, key) for key in ("X", "y"))
     if x.dtype.kind not in "biuf":
         raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers")

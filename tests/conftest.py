@@ -1,0 +1,43 @@
+"""What several test files share: the command line as a stranger runs it, and one real comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+def run_sfumato(*words: str, folder: Path, env: dict[str, str] | None = None) -> Ran:
+    """``sfumato …`` in a process of its own, in a folder of its own."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+    command = [sys.executable, "-m", "sfumato", *words]
+    done = subprocess.run(
+        command, cwd=folder, env={**clean, **(env or {})}, capture_output=True, text=True, timeout=300, check=False
+    )
+    return Ran(done.returncode, done.stdout, done.stderr, folder)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Ran:
+    """`sfumato compare digits --json`, whole, with every default."""
+    ran = run_sfumato("compare", "digits", "--json", folder=tmp_path_factory.mktemp("digits"))
+    assert ran.code == 0, ran.err
+    return ran

@@ -1,0 +1,113 @@
+"""The command line around its commands: help, explain, speed of the first second, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sfumato import theory
+from tests.conftest import run_sfumato
+
+
+def test_help_names_the_commands_and_loads_neither_torch_nor_numpy(tmp_path):
+    ran = run_sfumato("--help", folder=tmp_path)
+    assert ran.code == 0
+    assert "compare" in ran.out
+    assert "explain" in ran.out
+    code = (
+        "import sys\nfrom sfumato.cli import main\n"
+        "assert main(['--help']) == 0\nassert main(['compare', '--help']) == 0\n"
+        "assert not {'torch', 'numpy', 'matplotlib', 'sklearn'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help_of_compare_teaches_every_option(tmp_path):
+    ran = run_sfumato("compare", "--help", folder=tmp_path)
+    for option in ("--label", "--eps", "--over", "--seeds", "--model", "--epochs", "--out", "--json", "--config"):
+        assert option in ran.out
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1_000_000])
+@pytest.mark.parametrize("eps", [0.0, 1e-8, 0.1, 0.95, 1.0])
+def test_explain_as_json_is_the_closed_forms(classes, eps, tmp_path):
+    ran = run_sfumato("explain", "--classes", str(classes), "--eps", repr(eps), "--json", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert list(told) == ["schema", "classes", "eps", "others", "all"]
+    assert (told["schema"], told["classes"], told["eps"]) == ("sfumato.explain/1", classes, eps)
+    for over in ("others", "all"):
+        part = told[over]
+        assert set(part) == {"true", "other", "gap", "floor"}
+        assert part["true"] + (classes - 1) * part["other"] == pytest.approx(1)
+        gap = theory.optimal_gap(eps, classes, over=over)
+        assert part["gap"] == (gap if abs(gap) != float("inf") else None)
+        assert part["floor"] == theory.loss_floor(eps, classes, over=over)
+
+
+def test_explain_as_text_says_both_conventions_and_the_conversion(tmp_path):
+    ran = run_sfumato("explain", folder=tmp_path)
+    assert ran.code == 0
+    for text in (
+        "K = 10 classes, strength ε = 0.1",
+        "log((K−1)(1−ε)/ε) = 4.394449",
+        "log(1 + K(1−ε)/ε) = 4.510860",
+        "0.111111 over all",
+        "0.09 over the others",
+        "6 nats after 45.6 steps, 8 nats after 305.2 steps, 10 nats after 2,211.5 steps",
+    ):
+        assert text in ran.out
+
+
+@pytest.mark.parametrize(("eps", "text"), [("0", "∞"), ("1", "none over all"), ("0.95", "none over all")])
+def test_explain_at_the_ends_of_the_range(eps, text, tmp_path):
+    ran = run_sfumato("explain", "--eps", eps, folder=tmp_path)
+    assert ran.code == 0, ran.err
+    assert text in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("explain", "--eps", "1.5"), "eps must be in [0, 1], got 1.5"),
+        (("explain", "--eps", "nan"), "eps must be in [0, 1], got nan"),
+        (("explain", "--classes", "1"), "num_classes must be a whole number from 2, got 1"),
+        (("explain", "--clases", "3"), "Did you mean --classes?"),
+        (("explane",), 'Did you mean "explain"?'),
+    ],
+)
+def test_explain_refuses_what_means_nothing(words, message, tmp_path):
+    ran = run_sfumato(*words, folder=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("sfumato: ")
+    assert ran.err.count("\n") == 1
+    assert message in ran.err
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    shell = f"{sys.executable} -m sfumato explain | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {shell}"], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_import_loads_nothing_heavy_until_a_name_is_used():
+    code = (
+        "import sys, sfumato as sf\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
+        "sf.theory\nassert 'torch' not in sys.modules\n"
+        "sf.cross_entropy\nassert 'torch' in sys.modules\n"
+        "assert not {'scipy', 'sklearn', 'matplotlib', 'rich', 'cyclopts'} & set(sys.modules)\n"
+        "assert 'smooth_prior' in dir(sf)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import sfumato as sf
+
+    with pytest.raises(AttributeError, match="module 'sfumato' has no attribute 'crossentropy'"):
+        _ = sf.crossentropy

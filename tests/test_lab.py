@@ -1,0 +1,320 @@
+"""The parts of the lab: the loop against one written by hand, the proof of an arm, the verdict, the run folder."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import sfumato as sf
+from sfumato.evaluate import Temperature
+from sfumato.lab import analyse, work
+from sfumato.lab.arms import Arm, ArmError, arms_of
+from sfumato.lab.compare import compare
+from sfumato.lab.models import build, weights_hash
+from sfumato.lab.options import Options
+from sfumato.lab.runs import RunError, RunFolder, write_text
+from sfumato.lab.train import Plan, TrainingError, default_plan, train
+from sfumato.lab.verdict import verdict
+
+
+def toy(rows=100, features=6, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, classes, (rows,), generator=generator)
+    return torch.randn(rows, features, generator=generator) + 2 * torch.eye(classes, features)[y], y
+
+
+@pytest.mark.parametrize("arm", arms_of(0.1, "others"), ids=lambda arm: arm.name)
+def test_training_is_bitwise_the_loop_written_by_hand(arm):
+    (x, y), (xv, yv) = toy(), toy(seed=1)
+    plan = Plan(epochs=3, batch_size=16, learning_rate=1e-2)
+    ours = build("mlp", 6, 3, seed=5)
+    epochs = []
+    train(
+        ours, arm.loss(), (x, y), (xv, yv), plan, seed=5, floor=0.0, on_epoch=lambda epoch: epochs.append(epoch.epoch)
+    )
+    assert epochs == [1, 2, 3]
+
+    theirs = build("mlp", 6, 3, seed=5)
+    loss = sf.CrossEntropyLoss(label_smoothing=arm.eps, over=arm.over)
+    optimiser = torch.optim.Adam(theirs.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=3 * 7)
+    shuffle = torch.Generator().manual_seed(5)
+    for _ in range(3):
+        order = torch.randperm(100, generator=shuffle)
+        for start in range(0, 100, 16):
+            batch = order[start : start + 16]
+            optimiser.zero_grad()
+            loss(theirs(x[batch]), y[batch]).backward()
+            optimiser.step()
+            schedule.step()
+    assert weights_hash(ours) == weights_hash(theirs)
+
+
+def test_a_loss_that_is_not_finite_stops_training_before_the_weights_move():
+    x, y = toy()
+    x[0, 0] = 1e38
+    model = build("linear", 6, 3, seed=0)
+    with torch.no_grad():
+        model.head.weight.fill_(1e5)
+    before = weights_hash(model)
+    with pytest.raises(TrainingError, match="the loss is .* in epoch 1; the features or the learning rate"):
+        train(model, arms_of(0.1, "all")[1].loss(), (x, y), (x, y), Plan(1, 100, 1e-3), seed=0, floor=0, on_epoch=print)
+    assert weights_hash(model) == before
+
+
+def test_a_seed_alone_makes_the_weights_and_leaves_the_callers_random_state():
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    assert weights_hash(build("mlp", 4, 3, seed=1)) == weights_hash(build("mlp", 4, 3, seed=1))
+    assert weights_hash(build("mlp", 4, 3, seed=1)) != weights_hash(build("mlp", 4, 3, seed=2))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("over", ["others", "all"])
+@pytest.mark.parametrize("classes", [2, 3, 100])
+def test_an_arm_proves_its_own_loss_and_refuses_another(over, classes):
+    arm = Arm("smoothed", 0.1, over)
+    assert arm.verify(arm.loss(), classes) == pytest.approx(
+        [0.9, 0.1 / (classes - 1)] if over == "others" else [0.9 + 0.1 / classes, 0.1 / classes]
+    )
+    for wrong in (
+        sf.CrossEntropyLoss(),  # the knob that does nothing
+        sf.CrossEntropyLoss(label_smoothing=0.1, over="all" if over == "others" else "others"),
+        torch.nn.CrossEntropyLoss(label_smoothing=0.0999),
+        sf.CrossEntropyLoss(weight=torch.full((classes,), 2.0), label_smoothing=0.1, over=over, reduction="sum"),
+    ):
+        with pytest.raises(ArmError, match='arm "smoothed" .* should train towards .* but its loss implies'):
+            arm.verify(wrong, classes)
+
+
+def test_a_run_whose_loss_is_not_its_arms_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(Arm, "loss", lambda self: sf.CrossEntropyLoss())
+    for part in ("logits", "weights", "work"):
+        (tmp_path / part).mkdir()
+    x, y = (tensor.numpy() for tensor in toy())
+    task = work.Task(Arm("smoothed", 0.1, "others"), 0, "linear", 3, Plan(1, 32, 1e-3), tmp_path)
+    with pytest.raises(ArmError):
+        work.run(task, dict.fromkeys(("train", "validation", "test"), (np.arange(100), x, y)), lambda epoch: None)
+    assert not task.record.exists()
+
+
+def test_arms_that_differ_in_more_than_their_loss_are_refused(tmp_path, monkeypatch):
+    def unpaired(tasks, parts, *, workers, progress):
+        records = [work.run(task, parts, lambda epoch: None) for task in tasks]
+        records[1]["batches"] = "another order"
+        return records
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sfumato.lab.compare.run_all", unpaired)
+    with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
+        compare(Options("digits", seeds=3, epochs=1, model="linear"))
+    assert [path.suffix for path in (tmp_path / "runs").iterdir()] == [".partial"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch"), [(20, 300, 8), (1078, 59, 64), (4199, 40, 64), (100_000, 40, 256), (10**6, 5, 256)]
+)
+def test_the_default_budget_is_full_for_small_data_and_bounded_for_large(rows, epochs, batch):
+    plan = default_plan(rows, epochs=None, batch_size=None, learning_rate=1e-3)
+    assert (plan.epochs, plan.batch_size) == (epochs, batch)
+
+
+def result(name, eps, **means):
+    """An arm whose every metric is its mean plus noise that is the same in all arms."""
+    noise = np.random.default_rng(0).normal(size=(5, 400)) * 0.1
+    made = analyse.ArmResult(Arm(name, eps, "others"), temperatures=[Temperature(1.0, False)] * 5)
+    defaults = {"accuracy": 0.9, "nll": 0.4, "signed_gap": 0.0, "temperature": 1.5, "nll_after_temperature": 0.3,
+                "eaurc": 0.004}  # fmt: skip
+    for metric, mean in {**defaults, **means}.items():
+        own = np.random.default_rng(abs(hash((name, metric))) % 2**32).normal(size=(5, 400)) * 0.01
+        values = noise + own - (noise + own).mean() + mean
+        made.metrics[metric] = analyse.Metric(values, values.mean(1))
+    return made
+
+
+def judged(**means):
+    results = [result("one-hot", 0.0), result("smoothed", 0.1, **means)]
+    found = analyse.differences(results)
+    return verdict(results, found, 10), {d["metric"]: d["finding"] for d in found}
+
+
+def test_verdict_smooth_where_something_is_better_and_nothing_worse():
+    said, findings = judged(nll_after_temperature=0.25, nll=0.5, signed_gap=-0.1, temperature=0.6)
+    assert findings["nll_after_temperature"] == "better"
+    assert said["choice"] == "smoothed"
+    assert said["sentences"][0].startswith(
+        "Smooth the labels, with ε = 0.1 over the others (label_smoothing=0.1111 in torch): hard NLL after temperature "
+        "falls from .300 to .250 (95 % interval of the difference −.05"
+    )
+    assert said["sentences"][1].startswith("Divide the smoothed logits by 0.60: hard NLL on test rows falls from .500")
+    assert "under-confident (confidence − accuracy −.100)" in said["sentences"][1]
+    assert said["sentences"][1].endswith("do not differ reliably.")
+
+
+def test_verdict_keep_one_hot_where_something_is_worse_and_nothing_better():
+    said, findings = judged(eaurc=0.008, accuracy=0.88)
+    assert (findings["eaurc"], findings["accuracy"]) == ("worse", "worse")
+    assert said["choice"] == "one-hot"
+    assert "makes things worse, accuracy falls from 90.0 to 88.0 %" in said["sentences"][0]
+    assert "E-AURC × 1000 rises from 4.00 to 8.00" in said["sentences"][0]
+
+
+def test_verdict_no_difference_is_a_result():
+    said, findings = judged()
+    assert {findings[name] for name in analyse.HEADLINE} == {"no difference"}
+    assert said["choice"] == "one-hot"
+    assert "makes no difference you can rely on in accuracy (" in said["sentences"][0]
+    assert len(said["sentences"]) == 2
+
+
+def test_verdict_says_so_where_evidence_points_both_ways():
+    said, _ = judged(accuracy=0.93, eaurc=0.008)
+    assert said["choice"] == "depends"
+    assert said["sentences"][0].startswith("It depends on what the model is for: ")
+    assert "accuracy rises from 90.0 to 93.0 %" in said["sentences"][0]
+    assert "but E-AURC × 1000 rises from 4.00 to 8.00" in said["sentences"][0]
+
+
+def test_a_headline_finding_needs_its_adjusted_p_value():
+    results = [result("one-hot", 0.0), result("smoothed", 0.1)]
+    rng = np.random.default_rng(1)
+    for metric in analyse.HEADLINE:
+        base = results[0].metrics[metric].values
+        noise = rng.normal(size=base.shape) * 0.01
+
+        def shifted(shift, base=base, noise=noise):
+            values = base + noise - noise.mean() + shift
+            return analyse.Metric(values, values.mean(1))
+
+        found = [
+            s
+            for s in np.linspace(0, 0.005, 501)
+            if 0.02 < shifted(s).minus(results[0].metrics[metric]).estimate().p < 0.04
+        ]
+        results[1].metrics[metric] = shifted(found[0])  # alone it would be a finding; three times its p is none
+    for row in analyse.differences(results):
+        if row["metric"] in analyse.HEADLINE:
+            alone = results[1].metrics[row["metric"]].minus(results[0].metrics[row["metric"]]).estimate()
+            assert alone.p < 0.05 < row["p_adjusted"]
+            assert row["finding"] == "no difference"
+
+
+def test_a_run_folder_takes_its_name_in_one_step_and_is_never_overwritten(tmp_path):
+    folder = RunFolder.create(str(tmp_path / "run"), "digits")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match=r"run\.partial exists already: a run is at work there, or was stopped"):
+        RunFolder.create(str(tmp_path / "run"), "digits")
+    write_text(folder.path / "a.txt", "whole")
+    assert folder.finish() == tmp_path / "run"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["a.txt", "logits", "weights"]
+    with pytest.raises(RunError, match="run exists already and a run folder is never overwritten"):
+        RunFolder.create(str(tmp_path / "run"), "digits")
+
+
+def test_run_names_count_up_and_are_safe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [RunFolder.create(None, name).final.name for name in ("digits", "digits", "../x y", "…")]
+    day = time.strftime("%Y-%m-%d")
+    assert names == [f"digits-{day}-1", f"digits-{day}-2", f"x-y-{day}-1", f"data-{day}-1"]
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    write_text(tmp_path / "a.txt", "first")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "a.txt", "second \ud800")
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(RunError, match="cannot write to"):
+        RunFolder.create(str(tmp_path / "run"), "digits")
+
+
+def test_a_name_under_a_file_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot write to .*file: "):
+        RunFolder.create(str(tmp_path / "file" / "run"), "digits")
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    code = "from sfumato.__main__ import main; raise SystemExit(main())"
+    words = [sys.executable, "-c", code, "compare", "digits", "--epochs", "100000", "--out", "run"]
+    parent = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    while "seed 0  epoch" not in (line := parent.stderr.readline()):
+        assert parent.poll() is None, line
+    children = [int(pid) for pid in children_of(parent.pid)]
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    parent.stderr.close()
+    assert wait_until(lambda: not any(alive(pid) for pid in children))
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "run.partial").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["plan ", "seed 0  epoch"], ids=["while workers start", "while they train"])
+def test_an_interrupt_ends_the_run_with_a_sentence(moment, tmp_path):
+    words = [sys.executable, "-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run"]
+    parent = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    while not (line := parent.stderr.readline()).startswith(moment):
+        assert parent.poll() is None, line
+    children = [int(pid) for pid in children_of(parent.pid)]
+    parent.send_signal(signal.SIGINT)
+    out, err = parent.communicate(timeout=60)
+    assert parent.returncode == 1
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("sfumato: stopped")
+    assert wait_until(lambda: not any(alive(pid) for pid in children))
+    assert not (tmp_path / "run").exists()
+
+
+def children_of(pid: int) -> list[str]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    return listed.stdout.split()
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 30.0) -> bool:
+    """Poll a condition that another process fulfils; False if it never does."""
+    event = multiprocessing.Event()
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return True
+        event.wait(0.05)
+    return False
+
+
+def test_metrics_lines_are_json_without_nan(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.write_lines("metrics.jsonl", [{"train_loss": float("nan")}])
+    folder.write_lines("metrics.jsonl", [{"epoch": 1}, {"epoch": 2}])
+    assert [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()] == [
+        {"epoch": 1},
+        {"epoch": 2},
+    ]
