@@ -1,0 +1,54 @@
+# Everything from nothing, with pip and venv on Python 3.11 or newer:
+#   make compare   set up and run the main job on the embedded data
+#   make test      set up and run the tests
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p))))
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Tests share the cores; each worker's torch then gets one thread.
+JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
+
+.DEFAULT_GOAL := help
+.PHONY: help setup compare test lint check nightly figures clean
+
+help:
+	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
+	@echo "also: make setup, lint, check (lint and test), nightly, figures, clean"
+
+$(BIN)/python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "sfumato needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Installed once, and again when the dependencies change.
+$(VENV)/.run: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@
+
+setup: $(VENV)/.test
+
+compare: $(VENV)/.run
+	$(BIN)/sfumato compare digits
+
+test: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q -m "not nightly" tests sfumato --doctest-modules
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: lint test
+
+nightly: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
+
+figures: $(VENV)/.test
+	$(BIN)/python benchmarks/note_figures.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
