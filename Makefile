@@ -22,11 +22,13 @@ $(BIN)/python:
 
 # Installed once, and again when the dependencies change.
 $(VENV)/.run: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@echo "installing sfumato and what it needs into $(VENV) (a minute or more)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@echo "installing what the tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	@touch $@
 
 setup: $(VENV)/.test
@@ -45,7 +47,7 @@ lint: $(VENV)/.test
 check: lint test
 
 nightly: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
+	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
 
 figures: $(VENV)/.test
 	$(BIN)/python benchmarks/note_figures.py

@@ -28,7 +28,7 @@ class Call:
         weight: (K,) or None; on classes or on samples as ``weight_on`` says.
         sample_weight: (N, …) or None.
         plain_probs: the target came as a plain tensor of probabilities, whose mean torch divides by N.
-        dtype: of the arithmetic: float32, or float64 where an argument is.
+        dtype: of the arithmetic: that of the logits, promoted with plain probabilities as torch does; at least float32.
         result_dtype: of what is returned.
         unbatched: there was no batch axis.
     """
@@ -67,8 +67,10 @@ def resolve(
         raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
     if not input.is_floating_point():
         raise ArgumentError(f"logits must be floating, got {input.dtype}")
-    if input.dim() == 0:
-        raise ArgumentError("logits must have a class axis: (K,) or (N, K, …)")
+    if input.dim() == 0 or input.shape[0 if input.dim() == 1 else 1] == 0:
+        raise ArgumentError(f"logits must have a class axis with a class on it, (K,) or (N, K, …), got {input.shape}")
+    if out_dtype is not None and not out_dtype.is_floating_point:
+        raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
 
     plain_probs = False
     promoted = input.dtype
@@ -125,7 +127,8 @@ def resolve(
         sample_weight = sample_weight.unsqueeze(0) if unbatched else sample_weight
 
     low = promoted in (torch.float16, torch.bfloat16)
-    autocast = low and torch.is_autocast_enabled(input.device.type)
+    kind = input.device.type
+    autocast = low and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return Call(
         logits=logits,
         target=target,

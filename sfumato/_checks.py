@@ -15,11 +15,16 @@ class ArgumentError(ValueError, RuntimeError):
 
 
 def readable(*tensors: Tensor | None) -> bool:
-    """Whether values can be looked at without a device sync, a graph break, or leaving a functorch transform."""
-    if torch.compiler.is_compiling():
+    """Whether values can be looked at without a device sync, a graph break, or leaving a transform or a tracer."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # pyright: ignore[reportPrivateUsage]
         return False
     return all(
-        t is None or (t.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(t))  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        t is None
+        or (
+            t.device.type == "cpu"
+            and type(t) in (torch.Tensor, torch.nn.Parameter)  # not fake, not distributed
+            and not torch._C._functorch.is_functorch_wrapped_tensor(t)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        )
         for t in tensors
     )
 
@@ -74,3 +79,13 @@ def class_axis(position_dims: int) -> int:
 def spread(per_position: Tensor, labels: Tensor) -> Tensor:
     """ε or λ broadcast from the left: (N,) against labels (N, d) becomes (N, 1)."""
     return per_position.reshape(per_position.shape + (1,) * (labels.dim() - per_position.dim()))
+
+
+def at_labels(per_class: Tensor, labels: Tensor) -> Tensor:
+    """Each position's entry of its label: of (K,), or of an array with classes on axis 1.
+
+    By gather, because indexing with a label without axes reads its value, which vmap and compiled code cannot.
+    """
+    if per_class.dim() == 1:
+        return per_class.gather(0, labels.reshape(-1)).reshape(labels.shape)
+    return per_class.gather(1, labels.unsqueeze(1)).squeeze(1)

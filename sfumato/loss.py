@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sfumato._call import Call, resolve
-from sfumato._checks import ArgumentError, check_over, check_strength
+from sfumato._checks import ArgumentError, at_labels, check_over, check_strength, readable
 from sfumato.targets import Target
 
 if TYPE_CHECKING:
@@ -47,15 +47,16 @@ def cross_entropy(
             checked, and get a gradient.
         weight: w, one number a class, (K,).
         ignore_index: index of rows that do not count, whatever they hold; their gradient is exactly 0.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``. The mean divides by the rows that count, under class weights by
-            the sum of their labels' weights, by N where the target is a plain tensor of probabilities; over no row it
-            is NaN with gradient 0.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. The mean divides by the rows that count, or by the sum of their
+            weights where they have any: their labels' class weights, their sample weights, or the product. Class
+            weights on dense probabilities are in the terms and not in the divisor, as torch has it. Over no row the
+            mean is NaN with gradient 0.
         label_smoothing: strength ε in [0, 1].
         over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``, as in the note. On probabilities
             they are (1−ε)q + ε/K and (1−ε)q + ε(1−q)/(K−1).
         weight_on: ``"class"`` multiplies each class's term, torch's rule, which moves the optimum to p ∝ w·q;
             ``"sample"`` multiplies each row's loss by its label's weight and leaves the optimum where it was.
-        sample_weight: one number a row, (N, …); the mean divides by their sum.
+        sample_weight: one number a row, (N, …); a row with 0 costs nothing, even at −log p = inf.
         out_dtype: dtype of the result, by default that of the logits (float32 under autocast). In half precision it is
             the float32 value rounded once.
         overwrite_logits: permission to reuse the memory of the logits for their gradient, in backward. Refused for
@@ -91,11 +92,12 @@ def cross_entropy(
         sample_weight=sample_weight,
         out_dtype=out_dtype,
     )
-    if overwrite_logits and (input.is_leaf or input._is_view()):  # pyright: ignore[reportPrivateUsage]
+    training = torch.is_grad_enabled() and input.requires_grad and not torch.compiler.is_compiling()
+    if overwrite_logits and training and (input.is_leaf or input._is_view()):  # pyright: ignore[reportPrivateUsage]
         what = "a leaf" if input.is_leaf else "a view"
         raise ArgumentError(f"overwrite_logits=True is refused: the logits are {what}, and others may still read them")
     rows = _Rows(call)
-    return rows.reduce(rows.loss()).to(call.result_dtype)
+    return rows.reduce(rows.loss()).to(call.dtype).to(call.result_dtype)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
@@ -165,8 +167,8 @@ class LossParts(NamedTuple):
         nll: −log p_y, the hard loss, with the same weights and reduction; None where rows do not have one label.
         floor: the smallest value that the loss could take, whatever the logits.
         excess: loss − floor = Σ w·q·(log q′ − log p) with q′ = w·q/S, a KL divergence where nothing is weighted.
-        gap: z_y − mean of the other logits, in nats: a row's own with ``reduction="none"``, else the mean over the rows
-            that count; None where rows do not have one label.
+        gap: z_y − mean of the other logits, in nats and at least float32: a row's own with ``reduction="none"``, else
+            the mean over the rows that count; None where rows do not have one label.
     """
 
     loss: Tensor
@@ -227,13 +229,15 @@ def loss_parts(
         out_dtype=out_dtype,
     )
     rows = _Rows(call)
-    loss = rows.reduce(rows.loss()).to(call.result_dtype)
+    loss = rows.reduce(rows.loss()).to(call.dtype).to(call.result_dtype)
     with torch.no_grad():
         floor, excess = (rows.reduce(part).to(call.result_dtype) for part in rows.floor_and_excess())
         nll = gap = None
         if call.target.labels is not None:
             nll = rows.reduce(rows.hard()).to(call.result_dtype)
-            gap = rows.mean_gap().to(call.result_dtype)
+            gap = rows.mean_gap().to(call.dtype)
+        if any(w is not None and readable(w) and bool((w < 0).any()) for w in (weight, sample_weight)):
+            floor, excess = floor * torch.nan, excess * torch.nan
     return LossParts(loss, nll, floor, excess, gap)
 
 
@@ -249,10 +253,14 @@ class _Rows:
             # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
             z = torch.where(self.valid.unsqueeze(1), z, 0.0)
         top, index = z.max(1, keepdim=True)
-        self.d = z - top
-        # The maximum's own term is the 1 of log1p: confident rows keep their digits.
-        self.lse = self.d.exp().scatter(1, index, 0.0).sum(1).log1p()
-        self.weight = None if call.weight is None else call.weight.to(call.dtype)
+        zero = (top - top).detach()  # NaN where the maximum is infinite
+        # At the maximum d is 0 and stays 0: its gradient is then −Σ of the others', not −q + (q − Σ), which would lose
+        # all digits of a confident row. Its term of the sum is the 1 of log1p, for the same reason.
+        self.d = (z - top).scatter(1, index, zero)
+        # Sums over classes and all that is one number a row: float64 where it is cheap, so that float32 rounds once.
+        self.wide = torch.float64 if call.dtype == torch.float32 and z.device.type == "cpu" else call.dtype
+        self.lse = self.d.exp().scatter(1, index, 0.0).sum(1, dtype=self.wide).log1p() + zero.squeeze(1)
+        self.weight = None if call.weight is None else call.weight.to(self.wide)
         self.labels = call.target.labels
 
     def loss(self) -> Tensor:
@@ -260,27 +268,28 @@ class _Rows:
         if self.labels is None:
             q = self._weighted_q()
             t = self._surprisal()
-            return (q * t.masked_fill((q == 0) & t.isinf(), 0.0)).sum(1)
+            return (q * t.masked_fill((q == 0) & t.isinf(), 0.0)).sum(1, dtype=self.wide)
         true, rest, u = self._masses()
-        loss = _times(true, self.lse - self._at_label(self.d))
+        label = _times(true, -self._at_label(self.d).to(self.wide))
         if isinstance(rest, float) and rest == 0.0:
-            return loss
+            return label + true * self.lse
         if u is None:
-            others = (self.d.shape[1] - 1) * self.lse - self.d.scatter(1, self.labels.unsqueeze(1), 0.0).sum(1)
-        else:
-            others = self._sum_of_others(u, self._surprisal())
-        return loss + _times(rest, others)
+            # Σq·(lse − d) = S·lse − Σq·d, a sum of positive terms still, for every d ≤ 0; S is 1.
+            others = -self._without_label(self.d).sum(1, dtype=self.wide)
+            return self.lse + label + _times(rest, others)
+        return label + _times(true, self.lse) + _times(rest, self._sum_of_others(u, self._surprisal()))
 
     def hard(self) -> Tensor:
         """Each row's −log p_y, weighted on the class as torch's."""
-        nll = self.lse - self._at_label(self.d)
-        return nll if self.weight is None or self.call.weight_on == "sample" else nll * self.weight[self.labels]
+        nll = self.lse - self._at_label(self.d).to(self.wide)
+        if self.weight is None or self.call.weight_on == "sample":
+            return nll
+        return _times(self._at_label(self.weight), nll)
 
     def mean_gap(self) -> Tensor:
         """The gap of each row, or its mean over the rows that count."""
-        d_true = self._at_label(self.d)
-        others = self.d.scatter(1, self.labels.unsqueeze(1), 0.0).sum(1)  # pyright: ignore[reportOptionalMemberAccess]
-        gap = d_true - others / (self.d.shape[1] - 1)
+        others = self._without_label(self.d).sum(1, dtype=self.wide)
+        gap = self._at_label(self.d).to(self.wide) - others / (self.d.shape[1] - 1)
         if self.valid is not None:
             gap = torch.where(self.valid, gap, 0.0)
         if self.call.reduction == "none":
@@ -288,24 +297,23 @@ class _Rows:
         return gap.sum() / (gap.numel() if self.valid is None else self.valid.sum())
 
     def floor_and_excess(self) -> tuple[Tensor, Tensor]:
-        """Each row's S·H(q′) and Σ w·q·(log q′ − log p)."""
+        """Each row's S·H(q′) and S·KL(q′‖p), the latter as S·Σ q′(r − 1 + e^−r) with r = log q′ − log p.
+
+        That is Σ q′r, because Σp = Σq′, with every term at least 0: nothing cancels near the optimum.
+        """
         xlogy = torch.special.xlogy
-        if self.labels is None:
-            q = self._weighted_q()
-            total = q.sum(1)
-            relative = torch.where(q == 0, 0.0, (q / total.unsqueeze(1)).log() + self._surprisal())
-            return xlogy(total, total) - xlogy(q, q).sum(1), (q * relative).sum(1)
-        true, rest, u = self._masses()
-        u = torch.ones(self.d.shape[1], dtype=self.d.dtype, device=self.d.device) if u is None else u
-        true, rest = (torch.as_tensor(m, dtype=self.d.dtype, device=self.d.device) for m in (true, rest))
-        count, entropy = self._without_label(u), self._without_label(xlogy(u, u))
-        total = true + rest * count
-        floor = xlogy(total, total) - xlogy(true, true) - count * xlogy(rest, rest) - rest * entropy
-        true_part = torch.where(true == 0, 0.0, (true / total).log() + self.lse - self._at_label(self.d))
-        log_u = torch.where(u == 0, 0.0, u.log())
-        relative = self._surprisal() + self._along_classes(log_u) + (rest / total).log().unsqueeze(1)
-        others = self._sum_of_others(u, relative)
-        return floor, true * true_part + torch.where(rest == 0, 0.0, rest * others)
+        q = self._weighted_q()
+        total = q.sum(1)
+        share = q / total.unsqueeze(1)
+        surprisal = self._surprisal()
+        p = (-surprisal).exp()
+        r = torch.where(share == 0, 0.0, share.log() + surprisal)
+        # r + expm1(−r) keeps digits at small r; at large r the direct form does not overflow.
+        near = share * (r + torch.expm1(-r.clamp(min=-1.0)))
+        terms = torch.where(r.abs() < 1, near, share * r - share + p)
+        terms = torch.where(share == 0, p, terms)
+        excess = torch.where(total == 0, 0.0, total * terms.sum(1, dtype=self.wide))
+        return xlogy(total, total) - xlogy(q, q).sum(1), excess
 
     def reduce(self, loss: Tensor) -> Tensor:
         """Row weights, ignored rows, and the reduction asked for."""
@@ -313,13 +321,13 @@ class _Rows:
         row_weight = self._row_weight() if call.weight_on == "sample" else None
         mass = row_weight
         if call.weight_on == "class" and self.weight is not None and self.labels is not None:
-            mass = self.weight[self.labels]  # what torch's mean divides by; dense targets are divided by their rows
+            mass = self._at_label(self.weight)  # what torch's mean divides by; dense targets are divided by their rows
         if call.sample_weight is not None:
-            given = call.sample_weight.to(call.dtype)
+            given = call.sample_weight.to(self.wide)
             row_weight = given if row_weight is None else row_weight * given
             mass = given if mass is None else mass * given
         if row_weight is not None:
-            loss = loss * row_weight
+            loss = _times(row_weight, loss)
         if self.valid is not None:
             loss = torch.where(self.valid, loss, 0.0)
         if call.reduction == "none":
@@ -328,46 +336,47 @@ class _Rows:
             return loss.sum()
         if mass is None:
             return loss.sum() / (loss.numel() if self.valid is None else self.valid.sum())
-        return loss.sum() / (mass if self.valid is None else torch.where(self.valid, mass, 0.0)).sum()
+        total = (mass if self.valid is None else torch.where(self.valid, mass, 0.0)).sum()
+        return loss.sum() / torch.where(total == 0, torch.nan, total)  # over nothing the mean is NaN, never inf
 
     def _row_weight(self) -> Tensor | None:
         if self.weight is None:
             return None
         if self.labels is not None:
-            return self.weight[self.labels]
-        return (self._along_classes(self.weight) * self.target.to_dense(self.call.dtype)).sum(1)
+            return self._at_label(self.weight)
+        return (self._along_classes(self.weight) * self.target.to_dense(self.call.dtype)).sum(1, dtype=self.wide)
 
     def _masses(self) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
         """The labelled target's numbers with class weights in them: w_y·q_y, r, and w·u."""
-        true, rest, u = self.target.masses(self.call.dtype)
+        true, rest, u = self.target.masses(self.wide)
         if self.weight is not None and self.call.weight_on == "class":
-            true = true * self.weight[self.labels]
+            true = true * self._at_label(self.weight)
             u = self.weight if u is None else u * (self.weight if u.dim() == 1 else self._along_classes(self.weight))
         return true, rest, u
 
     def _weighted_q(self) -> Tensor:
         q = self.target.to_dense(self.call.dtype)
         if self.weight is not None and self.call.weight_on == "class":
-            q = q * self._along_classes(self.weight)
+            q = q * self._along_classes(self.weight).to(q.dtype)
         return q
 
     def _surprisal(self) -> Tensor:
         """−log p, (N, K, …)."""
-        return self.lse.unsqueeze(1) - self.d
+        return self.lse.unsqueeze(1).to(self.d.dtype) - self.d
 
     def _sum_of_others(self, u: Tensor, terms: Tensor) -> Tensor:
         """Σ u_k·term_k over the classes other than the label; a class without mass counts nothing, even at inf."""
-        u = self._along_classes(u)
-        terms = torch.where(u == 0, 0.0, terms).scatter(1, self.labels.unsqueeze(1), 0.0)  # pyright: ignore[reportOptionalMemberAccess]
-        return (u * terms).sum(1)
+        u = self._along_classes(u).to(terms.dtype)
+        return (u * self._without_label(torch.where(u == 0, 0.0, terms))).sum(1, dtype=self.wide)
 
-    def _without_label(self, per_class: Tensor) -> Tensor:
-        if per_class.dim() == 1:
-            return per_class.sum() - per_class[self.labels]
-        return per_class.sum(1) - self._at_label(per_class)
+    def _without_label(self, terms: Tensor) -> Tensor:
+        """(N, K, …) with 0 at the label."""
+        assert self.labels is not None
+        return terms.scatter(1, self.labels.unsqueeze(1), 0.0)
 
     def _at_label(self, per_class: Tensor) -> Tensor:
-        return per_class.gather(1, self.labels.unsqueeze(1)).squeeze(1)  # pyright: ignore[reportOptionalMemberAccess]
+        assert self.labels is not None
+        return at_labels(per_class, self.labels)
 
     def _along_classes(self, per_class: Tensor) -> Tensor:
         return per_class if per_class.dim() > 1 else per_class.reshape((1, -1) + (1,) * (self.d.dim() - 2))

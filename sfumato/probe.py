@@ -32,14 +32,14 @@ def implied_target(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, *
 
     Args:
         loss: called as ``loss(logits, labels)`` with float64 (1, K) and int64 (1,); returns a scalar, or one number.
-        num_classes: K.
+        num_classes: K, at least 2.
         label: the label to ask about.
 
     Returns:
         :class:`ImpliedTarget`, exact to rounding for every loss that is a cross entropy.
 
     Raises:
-        ValueError: the loss does not depend on the logits through torch.
+        ValueError: the loss does not depend on the logits through torch, or K is below 2.
 
     >>> import sfumato as sf
     >>> loss = sf.CrossEntropyLoss(label_smoothing=0.1, over="others")
@@ -48,6 +48,8 @@ def implied_target(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, *
 
     Source: the note, eq. 1, solved for the target.
     """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2 to tell a target, got {num_classes}")
     labels = torch.tensor([label])
     flat = torch.zeros(1, num_classes, dtype=torch.float64)
     tilted = torch.linspace(-1.0, 1.0, num_classes, dtype=torch.float64).unsqueeze(0)
@@ -58,8 +60,9 @@ def implied_target(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, *
 
 
 def _gradient(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> Tensor:
-    leaf = logits.clone().requires_grad_()
-    value = loss(leaf, labels).sum()
+    with torch.enable_grad():
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, labels).sum()
     if not value.requires_grad:
         raise ValueError("the loss does not depend on its logits through torch: there is no gradient to read")
     return torch.autograd.grad(value, leaf)[0]

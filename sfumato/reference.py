@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sfumato._call import Call, resolve
+from sfumato._checks import at_labels
 
 if TYPE_CHECKING:
     from sfumato.targets import Target
@@ -29,6 +30,7 @@ class _Rows(NamedTuple):
     wq: Tensor
     factor: Tensor  # what each row's loss is multiplied by
     mass: Tensor  # what each row adds to the mean's denominator
+    top: Tensor  # index of each row's largest logit, (N, 1, …)
 
 
 def cross_entropy(
@@ -74,11 +76,12 @@ def cross_entropy(
     rows = _rows(call)
     # A class without mass costs nothing, however impossible the model holds it: 0·inf is 0 here.
     surprisal = rows.surprisal.masked_fill((rows.wq == 0) & rows.surprisal.isinf(), 0.0)
-    loss = (rows.wq * surprisal).sum(1) * rows.factor
+    loss = (rows.wq * surprisal).sum(1)
+    loss = torch.where(rows.factor == 0, 0.0, loss) * rows.factor
     if call.target.valid is not None:
         loss = torch.where(call.target.valid, loss, 0.0)
     if call.reduction == "mean":
-        loss = loss.sum() / rows.mass.sum()
+        loss = loss.sum() / _divisor(rows.mass)
     elif call.reduction == "sum":
         loss = loss.sum()
     elif call.unbatched:
@@ -123,8 +126,11 @@ def gradient(
         out_dtype=None,
     )
     rows = _rows(call)
-    scale = rows.factor / rows.mass.sum() if call.reduction == "mean" else rows.factor
-    grad = (rows.wq.sum(1, keepdim=True) * rows.p - rows.wq) * scale.unsqueeze(1)
+    scale = rows.factor / _divisor(rows.mass) if call.reduction == "mean" else rows.factor
+    each = rows.wq.sum(1, keepdim=True) * rows.p - rows.wq
+    # The entries sum to 0. At the maximum 1 − p has no digits left where the row is confident, the others' sum has.
+    others = each.scatter(1, rows.top, 0.0).sum(1, keepdim=True)
+    grad = torch.where(scale == 0, 0.0, scale).unsqueeze(1) * each.scatter(1, rows.top, -others)
     if call.target.valid is not None:
         grad = torch.where(call.target.valid.unsqueeze(1), grad, 0.0)
     return grad.squeeze(0) if call.unbatched else grad
@@ -140,7 +146,7 @@ def _rows(call: Call) -> _Rows:
     e = low.exp()
     e = (e + e * rounding).scatter(1, index, 0.0)
     s = e.sum(1, keepdim=True)
-    surprisal = (s.log1p() - rounding) - low
+    surprisal = (s.log1p() - rounding) - low + (top - top).detach()  # NaN where the maximum is infinite
     p = e.scatter(1, index, 1.0) / (1 + s)
 
     factor = mass = torch.ones_like(surprisal.select(1, 0))
@@ -148,7 +154,9 @@ def _rows(call: Call) -> _Rows:
         w = call.weight.double()
         along = w.reshape((1, -1) + (1,) * (z.dim() - 2))
         labels = call.target.labels
-        of_row = w[labels] if labels is not None else (along * q).sum(1)  # without a label: the mean over the target
+        of_row = (
+            at_labels(w, labels) if labels is not None else (along * q).sum(1)
+        )  # without a label: the mean over the target
         if call.weight_on == "class":
             q = along * q
             mass = of_row if labels is not None else mass  # torch divides by N where the target is dense
@@ -158,7 +166,13 @@ def _rows(call: Call) -> _Rows:
         factor, mass = factor * call.sample_weight.double(), mass * call.sample_weight.double()
     if valid is not None:
         mass = torch.where(valid, mass, 0.0)
-    return _Rows(surprisal, p, q, factor, mass)
+    return _Rows(surprisal, p, q, factor, mass, index)
+
+
+def _divisor(mass: Tensor) -> Tensor:
+    """Of the mean; over nothing the mean is NaN, never inf."""
+    total = mass.sum()
+    return torch.where(total == 0, torch.nan, total)
 
 
 def _difference(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from sfumato import theory
 from sfumato._checks import (
     ArgumentError,
+    at_labels,
     check_labels,
     check_over,
     check_strength,
@@ -97,8 +98,9 @@ class Target:
         mask = None
         if self.support is not None:
             mask = self.support.to(dtype)
-            axis = class_axis(self.labels.dim())
-            supported = mask.sum() if mask.dim() == 1 else mask.sum(axis)
+            supported = mask.sum() if mask.dim() == 1 else mask.sum(1)
+            if self.valid is not None:  # an ignored row may support nothing: its ε must not divide by 0
+                supported = torch.where(self.valid, supported, 2.0)
         if self.form == "others":
             return Masses(1 - eps, eps / (supported - 1), mask)
         share = eps / supported
@@ -154,7 +156,8 @@ class Target:
         masses = self.masses(torch.float64)
         true, rest = (torch.as_tensor(m, dtype=torch.float64, device=self.device) for m in masses[:2])
         # The other classes hold r·u_k each: −Σ r·u_k (log r + log u_k), label left out.
-        count, log_part = torch.tensor(self.num_classes - 1.0), torch.tensor(0.0)
+        count: float | Tensor = self.num_classes - 1.0
+        log_part: float | Tensor = 0.0
         if (u := masses.prior) is not None:
             axis = 0 if u.dim() == 1 else 1
             count = u.sum(axis) - self._at_label(u)
@@ -216,27 +219,39 @@ class Target:
         return replace(self, **{name: move(getattr(self, name)) for name in names})
 
     def __getitem__(self, index: Any) -> Target:
-        """The target of some positions: any index of the first axis, as of a tensor."""
-        if len(self.shape) == 0:
+        """The target of some positions, by any index that a tensor of their shape takes.
+
+        >>> smooth(torch.tensor([2, 0, 1]), 3, torch.tensor([0.0, 0.3, 0.6]), over="others")[1:].eps
+        tensor([0.3000, 0.6000])
+        """
+        dims = len(self.shape)
+        if dims == 0:
             raise IndexError("this target has one position and no axis to index")
+        if isinstance(index, tuple) and any(part is Ellipsis for part in index):
+            # The class axis is no position: "…" must stop before it.
+            given = sum(part is not None and part is not Ellipsis for part in index)
+            at = next(i for i, part in enumerate(index) if part is Ellipsis)
+            index = (*index[:at], *(slice(None),) * (dims - given), *index[at + 1 :])
 
-        def pick(part: Any, *, has_classes: bool) -> Any:
-            if not isinstance(part, Tensor) or part.dim() == 0:
+        def pick(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[index]
+
+        def pick_with_classes(part: Tensor | None) -> Tensor | None:
+            if part is None or part.dim() == 1:
                 return part
-            picked = part[index]
-            # Classes stay on axis 1; an integer index took away the axis before them.
-            dropped = has_classes and picked.dim() < part.dim() and picked.dim() > 1
-            return picked.movedim(0, 1) if dropped else picked
+            picked = part.movedim(1, -1)[index]
+            return picked.movedim(-1, 1) if picked.dim() > 1 else picked
 
-        per_position = self.support is not None and self.support.dim() > 1
+        eps = self.eps
+        if isinstance(eps, Tensor) and eps.dim() and self.labels is not None:
+            eps = spread(eps, self.labels).expand(self.shape)[index]
         return replace(
             self,
-            labels=pick(self.labels, has_classes=False),
-            valid=pick(self.valid, has_classes=False),
-            eps=pick(self.eps, has_classes=False),
-            prior=pick(self.prior, has_classes=True) if self.prior is not None and self.prior.dim() > 1 else self.prior,
-            support=pick(self.support, has_classes=True) if per_position else self.support,
-            dense=pick(self.dense, has_classes=True),
+            labels=pick(self.labels),
+            valid=pick(self.valid),
+            eps=eps,
+            support=pick_with_classes(self.support),
+            dense=pick_with_classes(self.dense),
         )
 
     def __repr__(self) -> str:
@@ -252,7 +267,7 @@ class Target:
         prior = self.prior.to(dtype)
         if self.support is None:
             return prior
-        limited = prior * self.support.to(dtype)
+        limited = (self._along_classes(prior) if self.support.dim() > 1 else prior) * self.support.to(dtype)
         return limited / limited.sum(0 if limited.dim() == 1 else 1, keepdim=True)
 
     def _along_classes(self, per_class: Tensor) -> Tensor:
@@ -263,9 +278,7 @@ class Target:
 
     def _at_label(self, per_class: Tensor) -> Tensor:
         assert self.labels is not None
-        if per_class.dim() == 1:
-            return per_class[self.labels]
-        return per_class.gather(1, self.labels.unsqueeze(1)).squeeze(1)
+        return at_labels(per_class, self.labels)
 
 
 def one_hot(labels: Tensor, num_classes: int, *, ignore_index: int = -100) -> Target:
@@ -324,7 +337,7 @@ def smooth(
     Source: the note, eq. 4 (``"others"``); Szegedy et al. 2016, section 7 (``"all"``).
     """
     check_over(over)
-    eps = _checked_eps(eps, labels)
+    eps = _checked_eps(eps, labels, ignore_index)
     labels, valid = _checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2 to smooth, got {num_classes}")
@@ -366,7 +379,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
     labels, valid = _checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
         raise ValueError(f"eps_by_class must have at least 2 classes to smooth, got {num_classes}")
-    return Target(num_classes, labels, valid, eps_by_class[labels], over)
+    return Target(num_classes, labels, valid, at_labels(eps_by_class, labels), over)
 
 
 def smooth_prior(
@@ -399,7 +412,7 @@ def smooth_prior(
 
     Source: Szegedy et al. 2016, section 7, with u(k) any distribution; Pereyra et al. 2017, section 3.2 (unigram).
     """
-    eps = _checked_eps(eps, labels)
+    eps = _checked_eps(eps, labels, ignore_index)
     if prior.dim() != 1 or not prior.is_floating_point():
         raise ValueError(f"prior must be floating and (K,), got {prior.dtype} {tuple(prior.shape)}")
     _check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)
@@ -469,7 +482,7 @@ def _checked_labels(labels: Tensor, num_classes: int, ignore_index: int) -> tupl
     return (labels if valid is None else torch.where(valid, labels, 0)), valid
 
 
-def _checked_eps(eps: float | Tensor, labels: Tensor) -> float | Tensor:
+def _checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float | Tensor:
     if not isinstance(eps, Tensor):
         check_strength(eps, "eps")
         return float(eps)
@@ -477,6 +490,8 @@ def _checked_eps(eps: float | Tensor, labels: Tensor) -> float | Tensor:
         raise TypeError(f"eps must be floating, got {eps.dtype}")
     if eps.shape != labels.shape[: eps.dim()]:
         raise ValueError(f"eps {tuple(eps.shape)} does not broadcast from the left with labels {tuple(labels.shape)}")
+    if eps.dim() == labels.dim():
+        eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
     if readable(eps):
         bad = ~((eps >= 0) & (eps <= 1))
         if bool(bad.any()):
@@ -501,7 +516,7 @@ def _checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_
         if bool(few.any()):
             where = f" in {position(few)[1]}" if per_position else ""
             raise ValueError(f'over="others" needs at least 2 supported classes{where}: the label alone has no others')
-    at_label = support.gather(1, labels.unsqueeze(1)).squeeze(1) if per_position else support[labels]
+    at_label = at_labels(support, labels)
     outside = ~at_label if valid is None else ~at_label & valid
     if bool(outside.any()):
         index, where = position(outside)
@@ -527,7 +542,9 @@ def _check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class:
         where = "" if of_class else (f" in row {rows[0]}" if len(rows) == 1 else f" in position {rows}")
         raise ArgumentError(f"{name} must be finite and at least 0, got {float(values[at]):g} for class {at[1]}{where}")
     sums = values.sum(1)
-    off = (sums - 1).abs() > _SUM_TOLERANCE.get(q.dtype, 1e-5)
+    # Each entry may also be off by half a subnormal, which adds up where classes are many.
+    subnormal = torch.finfo(q.dtype).smallest_normal * torch.finfo(q.dtype).eps
+    off = (sums - 1).abs() > _SUM_TOLERANCE.get(q.dtype, 1e-5) + 0.5 * subnormal * q.shape[1]
     if bool(off.any()):
         index, where = position(off)
         raise ArgumentError(

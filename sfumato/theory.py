@@ -181,10 +181,10 @@ def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) 
         return back(e + 0 * k)
     if to == "others":
         return back(e * (k - 1) / k)
-    # A strength a few units above (K−1)/K is (K−1)/K rounded: it means 1, not an error.
+    # A strength a few units of its type above (K−1)/K is (K−1)/K rounded: it means 1, not an error.
     limit = (k - 1) / k
     _refuse(
-        e > limit * (1 + 4 * np.finfo(np.float64).eps),
+        e > limit * (1 + 4 * _unit(eps)),
         e,
         'eps {} over "others" is above (K-1)/K: its target favours the wrong classes, and no strength over "all" does',
     )
@@ -261,7 +261,10 @@ def gap_after_time(time: ArrayT, num_classes: int | ArrayT, *, eps: float, over:
     forever = np.isinf(t)
     finite = np.where(forever, 0.0, t)
     # One-hot is the fastest target of all, and its e^d ≤ 1 + ηKt bounds every other one too.
-    low, high = np.zeros_like(t), np.minimum(np.abs(optimum), np.log1p(lr * k * finite))
+    with np.errstate(divide="ignore", over="ignore"):  # log1p(ηKt), whose product could overflow
+        grown = lr * k * finite
+        fastest = np.where(grown < 1, grown, 1e-14 + np.logaddexp(0.0, np.log(lr) + np.log(k) + np.log(finite)))
+    low, high = np.zeros_like(t), np.minimum(np.abs(optimum), fastest)
     sign = np.sign(optimum)
     for _ in range(100):  # bisection to the last bit; Newton's steps could overflow e^d
         middle = low + (high - low) / 2
@@ -329,6 +332,15 @@ def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
             return float(result)
 
     return back, a, b
+
+
+def _unit(value: Any) -> float:
+    """The relative resolution of a number, an array or a tensor."""
+    torch = _loaded_torch()
+    if torch is not None and isinstance(value, torch.Tensor):
+        return float(torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
+    dtype = np.asarray(value).dtype
+    return float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0
 
 
 def _loaded_torch() -> Any:

@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tests time nothing, so examples have no deadline. Every change sees the same examples; `make nightly` draws new ones.
+settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
 
 
 @dataclass(frozen=True)

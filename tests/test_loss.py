@@ -470,3 +470,115 @@ def test_overwriting_a_leaf_or_a_view_is_refused():
         sf.cross_entropy((z * 2).view(3, 4), labels, overwrite_logits=True)
     computed = z * 2
     sf.cross_entropy(computed, labels, overwrite_logits=True).backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("gap", [8.0, 16.0, 20.0, 40.0, 80.0])
+def test_the_gradient_of_a_confident_row_keeps_its_digits(gap, dtype):
+    z = torch.tensor([[gap, 0.0, 0.0]], dtype=dtype, requires_grad=True)
+    (grad,) = torch.autograd.grad(sf.cross_entropy(z, torch.tensor([0])), z)
+    small = torch.exp(torch.tensor(-gap).double())
+    exact = torch.tensor([[-2.0, 1.0, 1.0]]).double() * small / (1 + 2 * small)
+    torch.testing.assert_close(grad.double(), exact, rtol=8 * torch.finfo(dtype).eps, atol=0)
+    torch.testing.assert_close(reference.gradient(z, torch.tensor([0])), exact, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-2)], ids=str)
+@pytest.mark.parametrize("case", [name for name in CASES if name not in ("one-hot", "all of it")])
+def test_the_excess_keeps_its_digits_near_the_optimum_and_is_never_negative(case, dtype, tolerance):
+    generator = torch.Generator().manual_seed(2)
+    y = torch.tensor([0, 1, 2, 3, 4, 0, 2, 1, 3])
+    target = CASES[case](y, 6)
+    q = target.to_dense(torch.float64)
+    away = (1e-6 if dtype == torch.float64 else 1e-3) * torch.randn(9, 6, generator=generator, dtype=torch.float64)
+    z = (q.log() + away).to(dtype)
+    excess = sf.loss_parts(z, target, reduction="none").excess.double()
+    # KL(q‖p) is, to second order in the distance, half the variance of that distance under q.
+    r = torch.where(q > 0, q.log() - z.double().log_softmax(1), 0.0)
+    exact = torch.where(q > 0, q * (r + torch.expm1(-r)), z.double().softmax(1)).sum(1)
+    torch.testing.assert_close(excess, exact, rtol=tolerance, atol=1e-16)
+    assert bool((excess >= 0).all())
+
+
+def test_a_row_of_weight_zero_costs_nothing_even_where_it_is_impossible():
+    z = torch.tensor([[0.0, float("-inf"), 1.0], [0.0, 1.0, 2.0]])
+    labels, weight = torch.tensor([1, 0]), torch.tensor([1.0, 0.0, 1.0])
+    expected = F.cross_entropy(z[1:], labels[1:]).item()
+    for function in (sf.cross_entropy, reference.cross_entropy):
+        assert function(z, labels, weight, weight_on="sample").item() == pytest.approx(expected)
+        assert function(z, labels, weight).item() == pytest.approx(expected)
+        assert function(z, labels, sample_weight=torch.tensor([0.0, 1.0])).item() == pytest.approx(expected)
+    assert sf.loss_parts(z, labels, weight).nll.item() == pytest.approx(expected)
+
+
+def test_a_mean_over_rows_of_no_weight_is_nan_with_gradient_zero():
+    z = torch.randn(3, 4, requires_grad=True)
+    loss = sf.cross_entropy(z, torch.tensor([0, 1, 2]), sample_weight=torch.zeros(3), label_smoothing=0.1)
+    loss.backward()
+    assert loss.isnan()
+    assert torch.equal(z.grad, torch.zeros(3, 4))
+
+
+def test_negative_weights_have_no_floor():
+    parts = sf.loss_parts(torch.randn(3, 4), torch.tensor([0, 1, 2]), torch.tensor([1.0, -1.0, 1.0, 1.0]))
+    assert parts.floor.isnan()
+    assert parts.excess.isnan()
+    assert parts.loss.isfinite()
+
+
+def test_tracers_and_devices_without_values_are_served():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    z, labels = torch.randn(3, 4), torch.tensor([0, 1, 3])
+    with FakeTensorMode() as mode:
+        assert sf.cross_entropy(mode.from_tensor(z), mode.from_tensor(labels), label_smoothing=0.1).shape == ()
+    traced = make_fx(lambda z, y: sf.cross_entropy(z, y, label_smoothing=0.1))(z, labels)
+    torch.testing.assert_close(traced(z, labels), sf.cross_entropy(z, labels, label_smoothing=0.1))
+    for dtype in DTYPES:
+        assert sf.cross_entropy(z.to(dtype).to("meta"), labels.to("meta")).dtype == dtype
+
+
+def test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation():
+    loss = sf.CrossEntropyLoss(overwrite_logits=True)
+    z, labels = torch.randn(3, 4), torch.tensor([0, 1, 3])
+    with torch.no_grad():
+        assert loss(z, labels) == sf.cross_entropy(z, labels)
+    weight = torch.randn(4, 4, requires_grad=True)
+    compiled = torch.compile(lambda z: loss(z @ weight, labels), fullgraph=True, backend="aot_eager")
+    compiled(z).backward()
+
+
+def test_no_class_at_all_and_an_integer_result_are_refused():
+    with pytest.raises(ValueError, match="logits must have a class axis with a class on it"):
+        sf.cross_entropy(torch.zeros(2, 0), torch.zeros(2, 0))
+    with pytest.raises(ValueError, match="out_dtype must be floating, got torch.int64"):
+        sf.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), out_dtype=torch.int64)
+
+
+def test_float32_is_never_further_from_the_truth_than_torch_plus_one_unit():
+    generator = torch.Generator().manual_seed(8)
+    for k, scale, eps in itertools.product((2, 10, 1000), (1.0, 10.0, 1e3), (0.0, 0.1, 0.5, 1.0)):
+        z = torch.randn(200, k, generator=generator) * scale
+        labels = torch.randint(0, k, (200,), generator=generator)
+        for reduction in ("none", "mean"):
+            options = {"label_smoothing": eps, "reduction": reduction}
+            ours, theirs = (f(z, labels, **options) for f in (sf.cross_entropy, F.cross_entropy))
+            no_further(ours, theirs, reference.cross_entropy(z, labels, **options), torch.float32)
+
+
+def test_a_loss_scale_of_65536_reaches_float16_gradients():
+    z = (torch.randn(64, 1000) * 4).half().requires_grad_()
+    labels = torch.randint(0, 1000, (64,))
+    loss = sf.cross_entropy(z, labels, label_smoothing=0.1, out_dtype=torch.float32)
+    (grad,) = torch.autograd.grad(loss * 65536, z)
+    exact = reference.gradient(z.detach(), labels, label_smoothing=0.1) * 65536
+    torch.testing.assert_close(grad.double(), exact, rtol=2**-10, atol=2**-24)
+    assert (grad == 0).double().mean() < 0.001
+
+
+def test_a_retained_graph_gives_the_same_gradient_twice():
+    z, labels = torch.randn(5, 4, requires_grad=True), torch.tensor([0, 1, 2, 3, 0])
+    loss = sf.cross_entropy(z, labels, label_smoothing=0.1)
+    first, second = (torch.autograd.grad(loss, z, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)

@@ -58,6 +58,18 @@ def test_converted_strengths_have_one_target(eps, k):
     assert theory.convert_eps(converted, k, frm="others", to="all") == pytest.approx(eps, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_conversion_takes_back_what_it_gave_in_any_type(dtype):
+    for k in (2, 3, 6, 7, 11, 1000, 128256):
+        there = theory.convert_eps(torch.tensor(1.0, dtype=dtype), k, frm="all", to="others")
+        assert theory.convert_eps(there, k, frm="others", to="all") == 1
+
+
+def test_the_longest_time_still_has_a_gap():
+    assert theory.gap_after_time(1e306, 10, eps=0.0, over="all") == pytest.approx(307 * np.log(10))
+    assert theory.gap_after_time(1e308, 10, eps=0.0, over="all") > 709  # where e^d itself overflows
+
+
 def test_a_strength_that_all_cannot_express_is_refused():
     with pytest.raises(ValueError, match=r'eps 0\.95 over "others" is above \(K-1\)/K'):
         theory.convert_eps(0.95, 10, frm="others", to="all")

@@ -1,0 +1,312 @@
+"""Targets as values: their numbers, their checks, indexing and moving; against dense arrays written by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sfumato as sf
+from sfumato import conventions, theory
+
+
+def dense(labels: torch.Tensor, row) -> torch.Tensor:
+    """The distribution of each label by a function, classes on axis 1, zeros where the label is −100."""
+    flat = torch.stack([row(int(y)) if y != -100 else torch.zeros(K).double() for y in labels.reshape(-1)])
+    return flat.reshape(*labels.shape, K).movedim(-1, 1 if labels.dim() else 0)
+
+
+K = 4
+LABELS = [torch.tensor(2), torch.tensor([0, 3, -100, 1]), torch.tensor([[0, 1], [-100, 3]])]
+PRIOR = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+
+
+def pair(true, other):
+    def row(y):
+        q = torch.full((K,), other, dtype=torch.float64)
+        q[y] = true
+        return q
+
+    return row
+
+
+MADE = {
+    "one_hot": (lambda y: sf.one_hot(y, K), pair(1.0, 0.0)),
+    "others": (lambda y: sf.smooth(y, K, 0.3, over="others"), pair(0.7, 0.1)),
+    "all": (lambda y: sf.smooth(y, K, 0.4, over="all"), pair(0.7, 0.1)),
+    "prior": (lambda y: sf.smooth_prior(y, PRIOR, 0.5), lambda y: 0.5 * torch.eye(K).double()[y] + 0.5 * PRIOR),
+    "by class": (
+        lambda y: sf.smooth_by_class(y, torch.tensor([0.0, 0.3, 0.6, 0.9], dtype=torch.float64), over="others"),
+        lambda y: pair(1 - 0.3 * y, 0.1 * y)(y),
+    ),
+    "dense": (
+        lambda y: sf.from_probs(dense(y, pair(0.7, 0.1)) + 0.25 * (dense(y, pair(1.0, 1.0)) == 0), mask=y != -100),
+        pair(0.7, 0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS, ids=lambda y: f"{y.dim()}-d")
+@pytest.mark.parametrize("kind", MADE)
+def test_probs_are_the_formula_with_classes_on_axis_1(kind, labels):
+    make, row = MADE[kind]
+    target = make(labels)
+    q = dense(labels, row)
+    assert target.shape == labels.shape
+    torch.testing.assert_close(target.to_dense(torch.float64), q)
+    torch.testing.assert_close(target.probs().double(), q, rtol=1e-6, atol=1e-7)
+    axis = 1 if labels.dim() else 0
+    torch.testing.assert_close(target.entropy(), -torch.special.xlogy(q, q).sum(axis), rtol=1e-14, atol=1e-15)
+    torch.testing.assert_close(target.total().double(), (labels != -100).double())
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("form", ["others", "all", "prior"])
+def test_mass_stays_within_a_support_of_its_own_position(form, dims):
+    torch.manual_seed(0)
+    shape = (5, 4)[:dims]  # with as many places as classes: an axis taken for the other would not raise
+    labels = torch.randint(0, K, shape)
+    support = torch.rand(shape[0], K, *shape[1:]) < 0.5
+    support.scatter_(1, labels.unsqueeze(1), True)
+    support.scatter_(1, ((labels + 1) % K).unsqueeze(1), True)
+    if form == "prior":
+        target = sf.smooth_prior(labels, PRIOR, 0.2, support=support)
+    else:
+        target = sf.smooth(labels, K, 0.2, over=form, support=support)
+    q = target.to_dense(torch.float64).movedim(1, -1).reshape(-1, K)
+    allowed = support.movedim(1, -1).reshape(-1, K)
+    for row, mask, y in zip(q, allowed, labels.reshape(-1), strict=True):
+        own = torch.zeros(K).double()
+        own[y] = 1.0
+        spread = PRIOR * mask if form == "prior" else mask.double()
+        if form == "others":
+            spread[y] = 0.0
+        torch.testing.assert_close(row, 0.8 * own + 0.2 * spread / spread.sum())
+
+
+def test_one_support_for_all_positions_makes_k_the_number_supported():
+    support = torch.tensor([True, True, False, True])
+    target = sf.smooth(torch.tensor([0]), K, 0.2, over="others", support=support)
+    torch.testing.assert_close(target.to_dense(torch.float64), torch.tensor([[0.8, 0.1, 0.0, 0.1]]).double())
+    assert target.entropy().item() == pytest.approx(theory.loss_floor(0.2, 3, over="others"))
+
+
+@given(st.floats(0, 1), st.integers(2, 50), st.sampled_from(["others", "all"]))
+def test_sparse_numbers_are_those_of_the_convention(eps, k, over):
+    masses = sf.smooth(torch.tensor([1]), k, eps, over=over).masses(torch.float64)
+    assert (masses.true, masses.rest) == pytest.approx(conventions.CONVENTIONS[over].target(eps, k))
+
+
+def test_a_strength_per_row_broadcasts_from_the_left():
+    labels = torch.tensor([[0, 1], [2, 3]])
+    target = sf.smooth(labels, K, torch.tensor([0.0, 0.3]), over="others")
+    torch.testing.assert_close(target.probs()[0].T, torch.eye(K)[:2])
+    torch.testing.assert_close(target.probs()[1, 2, 0], torch.tensor(0.7))
+
+
+@pytest.mark.parametrize("kind", [*MADE, "support", "eps"])
+@pytest.mark.parametrize(
+    "index",
+    [1, -1, slice(1, 3), [0, 2], torch.tensor([2, 0]), torch.tensor([True, False, True]), (0, 1), (slice(None), 1),
+     (..., 0), ..., torch.tensor([[0, 1], [1, 2]])],
+    ids=str,
+)  # fmt: skip
+def test_an_index_picks_positions_as_it_picks_labels(kind, index):
+    labels = torch.tensor([[0, 1, 2, 3], [3, 3, -100, 0], [1, 2, 0, 1]])
+    support = torch.rand(3, K, 4, generator=torch.Generator().manual_seed(1)) < 0.5
+    support.scatter_(1, labels.clamp(min=0).unsqueeze(1), True)
+    if kind == "support":
+        target = sf.smooth(labels, K, 0.2, over="all", support=support)
+    elif kind == "eps":
+        target = sf.smooth(labels, K, torch.tensor([0.0, 0.3, 0.6]), over="others")
+    else:
+        target = MADE[kind][0](labels)
+    picked = target[index]
+    expected = target.to_dense(torch.float64).movedim(1, -1)[(*index, slice(None)) if index == (..., 0) else index]
+    assert picked.shape == labels[index].shape
+    torch.testing.assert_close(
+        picked.to_dense(torch.float64), expected.movedim(-1, 1) if expected.dim() > 1 else expected
+    )
+
+
+def test_a_single_position_has_no_axis_to_index():
+    with pytest.raises(IndexError, match="one position and no axis"):
+        sf.one_hot(torch.tensor(1), 3)[0]
+
+
+def test_entropy_depends_on_no_global_setting():
+    target = sf.smooth(torch.tensor([3]), 1000, 0.1, over="all")
+    expected = target.entropy()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(target.entropy(), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_target_is_described_in_both_conventions():
+    y = torch.tensor([3])
+    assert sf.one_hot(y, 10).describe() == "one-hot over 10 classes"
+    assert "0.1 over all 10 (0.09 over the others): 0.91 on the label" in sf.smooth(y, 10, 0.1, over="all").describe()
+    assert "no strength over all is the same" in sf.smooth(y, 10, 0.95, over="others").describe()
+    assert "prior over 4 classes" in sf.smooth_prior(y, PRIOR, 0.1).describe()
+    assert repr(sf.one_hot(y, 10)) == "Target((1,): one-hot over 10 classes)"
+
+
+def test_an_ignored_row_is_inert_in_its_strength_and_its_support():
+    labels = torch.tensor([-100, 1])
+    target = sf.smooth(labels, 3, torch.tensor([float("nan"), 0.1]), over="all")
+    assert torch.equal(target.probs()[0], torch.zeros(3))
+    eps = torch.tensor(0.1, requires_grad=True)
+    support = torch.tensor([[False] * 3, [True] * 3])
+    target = sf.smooth(labels, 3, eps, over="others", support=support)
+    sf.cross_entropy(torch.randn(2, 3), target).backward()
+    assert eps.grad.isfinite()
+
+
+def test_half_precision_rows_of_many_classes_sum_to_one():
+    sf.from_probs(torch.full((1, 256_000), 1 / 256_000).half())
+    sf.from_probs(torch.randn(3, 50_000).softmax(1).bfloat16())
+    with pytest.raises(ValueError, match="must sum to 1"):
+        sf.from_probs(torch.full((1, 10), 0.11).half())
+
+
+def test_labels_built_inside_vmap_and_compiled_code():
+    eps = torch.tensor([0.1, 0.2, 0.3])
+    prior = torch.tensor([0.5, 0.25, 0.25])
+    makers = {
+        "by class": lambda y: sf.smooth_by_class(y, eps, over="all"),
+        "prior": lambda y: sf.smooth_prior(y, prior, 0.2),
+        "others": lambda y: sf.smooth(y, 3, 0.2, over="others"),
+    }
+    z, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    for make in makers.values():
+
+        def one(z, y, make=make):
+            return sf.cross_entropy(z, make(y), reduction="sum")
+
+        leaf = z.clone().requires_grad_()
+        sf.cross_entropy(leaf, make(labels), reduction="sum").backward()
+        torch.testing.assert_close(torch.vmap(torch.func.grad(one))(z, labels), leaf.grad)
+        compiled = torch.compile(one, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(z[0], labels[0]), one(z[0], labels[0]))
+
+
+def test_targets_are_copied_and_moved_whole():
+    target = sf.smooth(torch.tensor([0, -100]), 3, torch.tensor([0.1, 0.2]), over="all")
+    for other in (copy.deepcopy(target), target.to("cpu")):
+        assert torch.equal(other.probs(), target.probs())
+    assert target.to("meta").device.type == "meta"
+
+
+Y = torch.tensor([0, 1, 2])
+
+BAD = {
+    "one_hot": (
+        lambda: sf.one_hot(torch.tensor([0, 5]), 3),
+        IndexError,
+        "label 5 in row 1 is not a class: there are 3",
+    ),
+    "negative label": (lambda: sf.one_hot(torch.tensor([[0, -1]]), 3), IndexError, r"label -1 in position \(0, 1\)"),
+    "float labels": (lambda: sf.one_hot(torch.rand(3), 3), TypeError, "labels must be integers .* sf.from_probs"),
+    "no class": (lambda: sf.one_hot(Y, 0), ValueError, "num_classes must be at least 1, got 0"),
+    "one class": (lambda: sf.smooth(Y * 0, 1, 0.1, over="all"), ValueError, "at least 2 to smooth, got 1"),
+    "eps": (lambda: sf.smooth(Y, 3, 1.5, over="all"), ValueError, r"^eps must be in \[0, 1\], got 1.5$"),
+    "eps nan": (lambda: sf.smooth(Y, 3, float("nan"), over="all"), RuntimeError, "got nan"),
+    "eps row": (
+        lambda: sf.smooth(Y, 3, torch.tensor([0.1, -0.2, 3.0]), over="all"),
+        ValueError,
+        r"got -0.2 in row 1$",
+    ),
+    "eps shape": (
+        lambda: sf.smooth(Y, 3, torch.tensor([0.1, 0.2]), over="all"),
+        ValueError,
+        r"eps \(2,\) does not broadcast",
+    ),
+    "over": (lambda: sf.smooth(Y, 3, 0.1, over="uniform"), ValueError, "over must be .* got 'uniform'"),
+    "class eps": (
+        lambda: sf.smooth_by_class(Y, torch.tensor([0.1, 0.2, 1.2]), over="all"),
+        ValueError,
+        "got 1.2 for class 2",
+    ),
+    "prior sum": (
+        lambda: sf.smooth_prior(Y, torch.tensor([0.5, 0.2, 0.2]), 0.1),
+        ValueError,
+        "prior must sum to 1, got 0.9",
+    ),
+    "prior sign": (
+        lambda: sf.smooth_prior(Y, torch.tensor([1.1, -0.1, 0.0]), 0.1),
+        ValueError,
+        "prior must be finite and at least 0, got -0.1 for class 1",
+    ),
+    "prior nan": (
+        lambda: sf.smooth_prior(Y, torch.tensor([1, float("nan"), 0.0]), 0.1),
+        ValueError,
+        "got nan for class 1",
+    ),
+    "prior shape": (
+        lambda: sf.smooth_prior(Y, torch.rand(3, 3), 0.1),
+        ValueError,
+        r"prior must be floating and \(K,\)",
+    ),
+    "outside support": (
+        lambda: sf.smooth(Y, 3, 0.1, over="all", support=torch.tensor([True, True, False])),
+        ValueError,
+        "label 2 in row 2 is outside the support",
+    ),
+    "lonely support": (
+        lambda: sf.smooth(Y * 0, 3, 0.1, over="others", support=torch.tensor([True, False, False])),
+        ValueError,
+        "needs at least 2 supported classes",
+    ),
+    "support type": (
+        lambda: sf.smooth(Y, 3, 0.1, over="all", support=torch.ones(3)),
+        TypeError,
+        "support must be bool",
+    ),
+    "support shape": (
+        lambda: sf.smooth(Y, 3, 0.1, over="all", support=torch.ones(4).bool()),
+        ValueError,
+        r"support must be \(3,\) or",
+    ),
+    "empty prior": (
+        lambda: sf.smooth_prior(Y * 0, torch.tensor([0.0, 0.5, 0.5]), 0.1, support=torch.tensor([True, False, False])),
+        ValueError,
+        "the prior has no mass within the support",
+    ),
+    "probs sum": (
+        lambda: sf.from_probs(torch.tensor([[0.5, 0.5], [0.6, 0.5]])),
+        ValueError,
+        "probs must sum to 1, got 1.1.* in row 1",
+    ),
+    "probs sign": (
+        lambda: sf.from_probs(torch.tensor([[1.5, -0.5]])),
+        ValueError,
+        "at least 0, got -0.5 for class 1 in row 0",
+    ),
+    "probs integers": (lambda: sf.from_probs(torch.ones(2, 2).long()), TypeError, "probs must be floating"),
+    "mask type": (lambda: sf.from_probs(torch.eye(2), mask=torch.ones(2)), TypeError, "mask must be bool"),
+    "mask shape": (
+        lambda: sf.from_probs(torch.eye(2), mask=torch.ones(3).bool()),
+        ValueError,
+        "mask must have the shape of the positions",
+    ),
+    "masses": (lambda: sf.from_probs(torch.eye(2)).masses(torch.float64), TypeError, "a dense target has no label"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said_with_place_and_value(case):
+    call, kind, message = BAD[case]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_unchecked_probabilities_are_taken_as_they_are():
+    target = sf.from_probs(torch.tensor([[0.6, 0.6]]), check=False)
+    assert target.total().item() == pytest.approx(1.2)
+    target = sf.from_probs(torch.tensor([[0.5, 0.5], [9.0, float("nan")]]), mask=torch.tensor([True, False]))
+    assert target.probs()[1].tolist() == [0, 0]
