@@ -89,3 +89,11 @@ def test_an_arm_without_epochs_is_named(folder):
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"smoothed"' not in line))
     with pytest.raises(ReportError, match=r"metrics.jsonl has no line for smoothed seed 0, smoothed seed 1"):
         load_run(folder)
+
+
+def test_an_arm_cannot_name_a_file_elsewhere(tmp_path):
+    folder = write_run(tmp_path / "run")
+    text = (folder / "summary.json").read_text()
+    (folder / "summary.json").write_text(text.replace('"smoothed"', '"../../smoothed"'))
+    with pytest.raises(ReportError, match=r"has the name '\.\./\.\./smoothed'"):
+        load_run(folder)

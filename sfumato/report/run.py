@@ -5,6 +5,7 @@ every arm and seed. All are read and checked at once, so that whatever is missin
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -209,6 +210,8 @@ def _summary(path: Path) -> Summary:
         raise ReportError(f"{path} has no arms")
     for i, arm in enumerate(value["arms"]):
         _require(path, arm, "name eps over closed_form_gap train_gap metrics", f" arms[{i}]")
+        if not re.fullmatch(r"[\w.,+ -]+", str(arm["name"])):  # it becomes part of a file name
+            raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
     for i, difference in enumerate(value["differences"]):
         _require(path, difference, "metric arm against mean low high p_adjusted finding", f" differences[{i}]")
     return cast(Summary, value)

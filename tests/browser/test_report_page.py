@@ -45,8 +45,11 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module", params=["two arms", "four arms"])
+@pytest.fixture(scope="module", params=["digits", "two arms", "four arms"])
 def page_file(request, tmp_path_factory):
+    if request.param == "digits":
+        ran = request.getfixturevalue("digits")
+        return ran.folder / ran.json()["run"] / "report.html"
     folder = tmp_path_factory.mktemp("runs") / "run"
     if request.param == "two arms":
         return render(write_run(folder))
