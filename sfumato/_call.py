@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from sfumato._checks import ArgumentError, check_labels, check_over, check_strength, readable
-from sfumato.targets import Target
+from sfumato._checks import ArgumentError, check_over, check_strength
+from sfumato.targets import Target, checked_labels
 
 if TYPE_CHECKING:
     from sfumato.theory import Over
@@ -158,14 +158,10 @@ def _plain_labels(
                 f"Expected input batch_size ({positions[0]}) to match target batch_size ({labels.shape[0]})."
             )
         raise ArgumentError(f"Expected target size {list(positions)}, got {list(labels.shape)}")
-    labels = labels.long()
-    valid: Tensor | None = labels != ignore_index
-    if readable(labels) and bool(valid.all()):
-        valid = None
-    check_labels(labels, valid, num_classes, "logits have")
+    labels, valid = checked_labels(labels, num_classes, ignore_index, "logits have")
     if over == "others" and eps > 0 and num_classes < 2:
         raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')
-    return Target(num_classes, labels if valid is None else torch.where(valid, labels, 0), valid, float(eps), over)
+    return Target(num_classes, labels, valid, float(eps), over)
 
 
 def _plain_probabilities(probs: Tensor, eps: float, over: Over) -> Target:

@@ -299,7 +299,7 @@ def one_hot(labels: Tensor, num_classes: int, *, ignore_index: int = -100) -> Ta
 
     Source: the note, section 1. It has no finite optimum: see :func:`sfumato.theory.optimal_gap` at ε = 0.
     """
-    labels, valid = _checked_labels(labels, num_classes, ignore_index)
+    labels, valid = checked_labels(labels, num_classes, ignore_index)
     return Target(num_classes, labels, valid)
 
 
@@ -338,7 +338,7 @@ def smooth(
     """
     check_over(over)
     eps = _checked_eps(eps, labels, ignore_index)
-    labels, valid = _checked_labels(labels, num_classes, ignore_index)
+    labels, valid = checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2 to smooth, got {num_classes}")
     if support is not None:
@@ -376,7 +376,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
             (index,), _ = position(bad)
             raise ArgumentError(f"eps_by_class must be in [0, 1], got {float(eps_by_class[index]):g} for class {index}")
     num_classes = len(eps_by_class)
-    labels, valid = _checked_labels(labels, num_classes, ignore_index)
+    labels, valid = checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
         raise ValueError(f"eps_by_class must have at least 2 classes to smooth, got {num_classes}")
     return Target(num_classes, labels, valid, at_labels(eps_by_class, labels), over)
@@ -417,7 +417,7 @@ def smooth_prior(
         raise ValueError(f"prior must be floating and (K,), got {prior.dtype} {tuple(prior.shape)}")
     _check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)
     num_classes = len(prior)
-    labels, valid = _checked_labels(labels, num_classes, ignore_index)
+    labels, valid = checked_labels(labels, num_classes, ignore_index)
     if support is not None:
         support = _checked_support(support, labels, valid, num_classes, spare=False)
         if readable(support, prior):
@@ -467,7 +467,19 @@ def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None)
     return target
 
 
-def _checked_labels(labels: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
+def checked_labels(
+    labels: Tensor, num_classes: int, ignore_index: int, owner: str = "there are"
+) -> tuple[Tensor, Tensor | None]:
+    """Labels as int64 with 0 where ignored, and the mask of those that count; None if all do.
+
+    Raises:
+        TypeError, ValueError, IndexError: labels that are no integers, no class at all, a label that is no class.
+
+    >>> checked_labels(torch.tensor([2, -100]), 3, -100)
+    (tensor([2, 0]), tensor([ True, False]))
+
+    Source: torch's ``ignore_index``.
+    """
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(
             f"labels must be integers (torch.int64), got {labels.dtype}; for probabilities use sf.from_probs"
@@ -478,7 +490,7 @@ def _checked_labels(labels: Tensor, num_classes: int, ignore_index: int) -> tupl
     valid: Tensor | None = labels != ignore_index
     if readable(labels) and bool(valid.all()):
         valid = None
-    check_labels(labels, valid, num_classes, "there are")
+    check_labels(labels, valid, num_classes, owner)
     return (labels if valid is None else torch.where(valid, labels, 0)), valid
 
 
