@@ -52,7 +52,7 @@ class Watch:
         classes = len(table.class_names)
         rows = [len(part) for part in (split.train, split.validation, split.test)]
         train, validation, test = (f"{count:,}" for count in rows)
-        twice = f", {split.duplicates:,} of them duplicates" if split.duplicates else ""
+        twice = f", of which {split.duplicates:,} repeat an earlier one" if split.duplicates else ""
         self._line(
             f"data   {table.name}: {sum(rows):,} rows{twice}, {table.features.shape[1]:,} features, {classes} classes "
             f"(train {train}, validation {validation}, test {test}; split by content)"

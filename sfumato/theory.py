@@ -309,7 +309,7 @@ def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
 
 def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
     """Both as float64 arrays of one shape, and a function that turns a result back into the kind that came in."""
-    kinds = (first, second)
+    kinds = tuple(np.asarray(each) if isinstance(each, (list, tuple)) else each for each in (first, second))
     torch = _loaded_torch()
     tensor: Any = next((each for each in kinds if torch is not None and isinstance(each, torch.Tensor)), None)
     a, b = np.broadcast_arrays(*(_to_numpy(each) for each in kinds))

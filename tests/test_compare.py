@@ -153,6 +153,65 @@ def test_progress_is_one_line_an_epoch_with_both_arms_on_stderr(digits):
     )
 
 
+def test_copies_of_a_row_are_one_piece_of_evidence(tmp_path):
+    rng = np.random.default_rng(3)
+    y = np.repeat(["a", "b"], 60)
+    x = rng.normal(size=(120, 3)) + 0.7 * (y == "b")[:, None]
+    results = []
+    for copies in (1, 20):
+        folder = tmp_path / str(copies)
+        folder.mkdir()
+        rows = "".join(",".join(map(repr, map(float, each))) + f",{label}\n" for each, label in zip(x, y, strict=True))
+        (folder / "t.csv").write_text("p,q,r,label\n" + rows * copies)
+        # one step an epoch on all rows, so that copies change neither weights nor batches but by rounding
+        words = ["compare", "t.csv", "--batch-size", str(120 * copies), "--model", "linear", "--epochs", "30"]
+        words += ["--seeds", "3", "--out", "run", "--json", "--quiet"]
+        ran = run_sfumato(*words, folder=folder)
+        assert ran.code == 0, ran.err
+        results.append(ran.json())
+    once, copied = results
+    assert copied["data"]["test"] == 20 * once["data"]["test"]
+    for name in ("accuracy", "nll", "brier"):
+        a, b = (result["arms"][0]["metrics"][name] for result in results)
+        assert b["mean"] == pytest.approx(a["mean"], abs=0.02)
+        assert b["high"] - b["low"] == pytest.approx(a["high"] - a["low"], rel=0.15)
+
+
+def test_where_nothing_was_learnt_there_is_no_verdict(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = "".join(f"{a!r},{b!r},{rng.choice(['u', 'v', 'w'])}\n" for a, b in rng.normal(size=(300, 2)).tolist())
+    (tmp_path / "noise.csv").write_text("a,b,label\n" + rows)
+    ran = run_sfumato("compare", "noise.csv", "--seeds", "3", "--epochs", "20", "--quiet", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith(
+        "No verdict: neither arm is reliably better than always answering the most frequent class ("
+    )
+    summary = json.loads(next(tmp_path.glob("runs/*/summary.json")).read_text())
+    assert summary["verdict"]["choice"] == "none"
+    assert summary["arms"][0]["metrics"]["temperature"]["low"] > 0
+
+
+def test_a_run_that_diverges_is_a_failure_that_names_the_learning_rate(tmp_path):
+    ran = run_sfumato(
+        "compare", "digits", "--learning-rate", "1e30", "--epochs", "2", "--seeds", "3", "-q", folder=tmp_path
+    )
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("sfumato: ")
+    assert "Traceback" not in ran.err
+    assert "1e+30" in ran.err
+
+
+def test_few_rows_and_a_row_number_are_noted(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = "".join(f"{i},{rng.normal() + (i % 2):.5f},{'xy'[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("id,a,label\n" + rows)
+    ran = run_sfumato("compare", "t.csv", "--model", "linear", "--seeds", "3", "--out", "run", "-q", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    assert "Note: Only 12 distinct test rows" in ran.out
+    assert 'Note: Column "id" counts the rows of the file' in ran.out
+    assert "counts the rows of the file" in (tmp_path / "run" / "report.html").read_text()
+
+
 QUICK = ("--model", "linear", "--epochs", "3", "--seeds", "3", "--quiet")
 
 
@@ -224,6 +283,8 @@ BAD = {
     ),
     "a strength out of range": (("digits", "--eps", "1.5"), {}, "--eps must be above 0 and at most 1, got 1.5"),
     "a strength that is no number": (("digits", "--eps", "much"), {}, 'unable to convert "much" into float'),
+    "half an epoch": (("digits", "--epochs", "1.5"), {}, '"1.5" is not a whole number'),
+    "half a seed": (("digits", "-c", "c.toml"), {"c.toml": "seeds = 3.5\n"}, '"3.5" is not a whole number'),
     "too few seeds": (("digits", "--seeds", "2"), {}, "--seeds must be at least 3, got 2"),
     "a model with a typo": (("digits", "--model", "mpl"), {}, 'no model "mpl". Did you mean "mlp"?'),
     "an unknown convention": (("digits", "--over", "some"), {}, 'Choose from: "others", "all"'),

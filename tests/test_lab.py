@@ -142,8 +142,8 @@ def result(name, eps, **means):
     return made
 
 
-def judged(**means):
-    results = [result("one-hot", 0.0), result("smoothed", 0.1, **means)]
+def judged(base=None, **means):
+    results = [result("one-hot", 0.0, **(base or {})), result("smoothed", 0.1, **means)]
     found = analyse.differences(results)
     return verdict(results, found, 10), {d["metric"]: d["finding"] for d in found}
 
@@ -185,6 +185,28 @@ def test_verdict_says_so_where_evidence_points_both_ways():
     assert "but E-AURC × 1000 rises from 4.00 to 8.00" in said["sentences"][0]
 
 
+def test_verdict_recommends_no_temperature_that_does_not_help():
+    said, _ = judged(base={"nll": 0.3, "nll_after_temperature": 0.3})
+    assert (
+        "takes hard NLL on test rows from .300 to .300, no difference you can rely on (95 % interval"
+        in (said["sentences"][1])
+    )
+    said, _ = judged(base={"nll": 0.2, "nll_after_temperature": 0.3})
+    assert said["sentences"][1].startswith("Leave the one-hot logits as they are: dividing them by")
+    results = [result("one-hot", 0.0), result("smoothed", 0.1)]
+    results[0].temperatures = [Temperature(1000.0, True)] * 5
+    said = verdict(results, analyse.differences(results), 10)
+    assert said["sentences"][1].startswith("No temperature makes the one-hot logits useful as probabilities")
+
+
+def test_verdict_is_none_where_no_arm_beats_the_largest_class():
+    results = [result("one-hot", 0.0), result("smoothed", 0.1)]
+    assert verdict(results, analyse.differences(results), 10, majority=0.5)["choice"] != "none"
+    said = verdict(results, analyse.differences(results), 10, majority=0.95)
+    assert said["choice"] == "none"
+    assert "95.0 % of the test rows; one-hot 90.0 % and smoothed 90.0 %" in said["sentences"][0]
+
+
 def test_a_headline_finding_needs_its_adjusted_p_value():
     results = [result("one-hot", 0.0), result("smoothed", 0.1)]
     rng = np.random.default_rng(1)
@@ -207,12 +229,17 @@ def test_a_headline_finding_needs_its_adjusted_p_value():
             alone = results[1].metrics[row["metric"]].minus(results[0].metrics[row["metric"]]).estimate()
             assert alone.p < 0.05 < row["p_adjusted"]
             assert row["finding"] == "no difference"
+    said = verdict(results, analyse.differences(results), 10)["sentences"][0]
+    assert "points, but p = " in said
+    assert "after adjusting for all tests" in said
 
 
 def test_a_run_folder_takes_its_name_in_one_step_and_is_never_overwritten(tmp_path):
     folder = RunFolder.create(str(tmp_path / "run"), "digits")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(RunError, match=r"run\.partial exists already: a run is at work there, or was stopped"):
+    with pytest.raises(
+        RunError, match=r"run\.partial exists already: a run is at work there, or was stopped; delete it"
+    ):
         RunFolder.create(str(tmp_path / "run"), "digits")
     write_text(folder.path / "a.txt", "whole")
     assert folder.finish() == tmp_path / "run"
@@ -268,6 +295,29 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_interrupt_from_the_terminal_reaches_only_the_parent(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run"]
+    parent = subprocess.Popen(words, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    while b"seed, epoch" not in shown or shown.count(b"NLL") < 5:
+        shown += os.read(ours, 4096)
+    os.killpg(parent.pid, signal.SIGINT)  # what a terminal does: every process of the group gets it
+    try:
+        while block := os.read(ours, 4096):
+            shown += block
+    except OSError:  # the last process has closed its end
+        pass
+    os.close(ours)
+    assert parent.wait() == 1
+    assert b"Traceback" not in shown
+    assert b"sfumato: stopped" in shown
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["plan ", "seed 0  epoch"], ids=["while workers start", "while they train"])
 def test_an_interrupt_ends_the_run_with_a_sentence(moment, tmp_path):
     words = [sys.executable, "-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run"]
@@ -281,7 +331,7 @@ def test_an_interrupt_ends_the_run_with_a_sentence(moment, tmp_path):
     assert parent.returncode == 1
     assert out == ""
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("sfumato: stopped")
+    assert err.splitlines()[-1].startswith("sfumato: stopped; a folder named ….partial")
     assert wait_until(lambda: not any(alive(pid) for pid in children))
     assert not (tmp_path / "run").exists()
 

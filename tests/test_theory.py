@@ -150,6 +150,7 @@ def test_the_kind_that_goes_in_comes_out():
     assert isinstance(tensor, torch.Tensor)
     assert (tensor.dtype, tensor.shape) == (torch.float32, (2,))
     torch.testing.assert_close(tensor.double(), torch.tensor([4.51085951, 3.71357207], dtype=torch.float64))
+    assert theory.optimal_gap([0.1, 0.2], 10, over="all").shape == (2,)
     many = theory.loss_floor(0.1, np.array([2, 10]), over="all")
     assert many.tolist() == pytest.approx([0.198515, 0.500288], abs=1e-5)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import evaluate
+from sfumato.evaluate.temperature import HIGHEST, LOWEST
 from sfumato.lab.arms import Arm
 
 Matrix = npt.NDArray[np.float64]
@@ -28,7 +29,10 @@ _BOUNDS = {"accuracy": (0.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0), "e
 
 
 class Metric(NamedTuple):
-    """One metric of one arm: pseudo-values (S, N), and the value of each seed (S,)."""
+    """One metric of one arm: pseudo-values of each seed and row, (S, N), and the value of each seed, (S,).
+
+    Rows with equal features count as one, so that N is the number of distinct rows.
+    """
 
     values: Matrix
     by_seed: Matrix
@@ -40,6 +44,11 @@ class Metric(NamedTuple):
     def estimate(self) -> evaluate.Estimate:
         """Mean over seeds with its interval."""
         return evaluate.estimate_interval(self.values, estimate=float(self.by_seed.mean()))
+
+    def log(self) -> Metric:
+        """The logarithm of a positive metric, pseudo-values by the delta method."""
+        own = self.by_seed[:, None]
+        return Metric(np.log(own) + (self.values - own) / own, np.log(self.by_seed))
 
 
 @dataclass
@@ -74,22 +83,23 @@ def analyse_arm(folder: Path, arm: Arm, seeds: Sequence[int]) -> ArmResult:
     floors: list[evaluate.NoiseFloor] = []
     for seed in seeds:
         validation, test = (_load(folder, arm, seed, part) for part in ("validation", "test"))
-        temperature = evaluate.fit_temperature_small(logits=validation[0], labels=validation[1])
+        temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
         result.temperatures.append(temperature)
-        rows = evaluate.per_row(logits=test[0], labels=test[1])
-        scaled = evaluate.per_row(logits=test[0], labels=test[1], temperature=temperature.value)
+        rows = evaluate.per_row(logits=test.logits, labels=test.labels)
+        scaled = evaluate.per_row(logits=test.logits, labels=test.labels, temperature=temperature.value)
         floors.append(evaluate.noise_floor(rows.confidence))
         fitted = evaluate.temperature_jackknife(
-            logits=validation[0], labels=validation[1], temperature=temperature.value
+            logits=validation.logits, labels=validation.labels, temperature=temperature.value
         )
-        for name, pair in {
+        for name, (values, value) in {
             "accuracy": _of_rows(rows.correct),
             **_scores(rows, ""),
-            "temperature": (fitted, temperature.value),
             **_scores(scaled, "_after_temperature"),
             "logit_gap": _of_rows(rows.gap),
         }.items():
-            by_name.setdefault(name, []).append(pair)
+            by_name.setdefault(name, []).append((_by_group(values, test.group), value))
+        pair = _by_group(fitted, validation.group), temperature.value
+        by_name.setdefault("temperature", []).append(pair)
     for name, pairs in by_name.items():
         result.metrics[name] = Metric(np.stack([v for v, _ in pairs]), np.array([value for _, value in pairs]))
     result.noise_floor = (
@@ -105,6 +115,12 @@ def summarise(result: ArmResult) -> dict[str, dict[str, float]]:
     summary: dict[str, dict[str, float]] = {}
     for name, metric in result.metrics.items():
         estimate = metric.estimate()
+        if name == "temperature":  # positive, and a ratio: its interval is that of its logarithm
+            log = metric.log().estimate()
+            factor = float(np.exp(min(log.high - log.mean, 50.0)))
+            low, high = (min(max(end, LOWEST), HIGHEST) for end in (estimate.mean / factor, estimate.mean * factor))
+            summary[name] = {"mean": estimate.mean, "low": low, "high": high}
+            continue
         lowest, highest = _BOUNDS.get(name.removesuffix("_after_temperature"), (-np.inf, np.inf))
         summary[name] = {
             "mean": estimate.mean,
@@ -146,9 +162,28 @@ def differences(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def _load(folder: Path, arm: Arm, seed: int, part: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+class _Part(NamedTuple):
+    logits: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    group: npt.NDArray[Any]  # rows with equal features have one number
+
+
+def _load(folder: Path, arm: Arm, seed: int, part: str) -> _Part:
     with np.load(folder / "logits" / f"{arm.name}-seed{seed}-{part}.npz", allow_pickle=False) as file:
-        return file["logits"], file["labels"]
+        return _Part(file["logits"], file["labels"], file["group"])
+
+
+def _by_group(values: Matrix, group: npt.NDArray[Any]) -> Matrix:
+    """One value a group of equal rows, such that their mean is the rows' mean and their spread is honest.
+
+    Copies of a row are one piece of evidence: a group of m rows stands for m/N of the mean and varies as a whole.
+    """
+    numbers, counts = np.unique(group, return_counts=True)
+    if len(numbers) == len(values):
+        return values
+    mean = values.mean()
+    sums = np.bincount(np.searchsorted(numbers, group), weights=values - mean)
+    return mean + sums * len(counts) / len(values)
 
 
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:

@@ -69,7 +69,7 @@ class Arm:
                     f"the label and {expected[1]:.6g} on each other class, but its loss implies {q[label]:.6g} and "
                     f"{other:.6g}; nothing of this comparison can be trusted"
                 )
-        return [q[label], q[0]]
+        return [round(q[label], 12), round(q[0], 12) + 0.0]  # the rest is rounding of the probe itself
 
 
 def arms_of(eps: float, over: Over) -> tuple[Arm, ...]:

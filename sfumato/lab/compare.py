@@ -21,6 +21,7 @@ from sfumato.lab.runs import RunFolder, write_text
 from sfumato.lab.work import Progress, Task, run_all
 
 if TYPE_CHECKING:
+    from sfumato.lab.analyse import ArmResult
     from sfumato.lab.data import Data
     from sfumato.lab.train import Plan
 
@@ -66,7 +67,8 @@ def compare(
         render: called with the folder when all but the report is in it; the command line passes the report here.
 
     Returns:
-        The summary, as ``compare --json`` prints it and ``summary.json`` holds it.
+        The summary, as ``compare --json`` prints it and ``summary.json`` holds it. What a reader should know before
+        trusting the verdict is under ``"notes"`` in ``env.json``.
 
     Raises:
         OptionError, DataError, RunError: bad input; nothing was written.
@@ -96,15 +98,15 @@ def compare(
     parts = {part: (getattr(data.split, part), *data.arrays(part)) for part in ("train", "validation", "test")}
     records = run_all(tasks, parts, workers=workers, progress=progress)
 
-    summary, temperatures = _summary(folder, data, arms, options.seeds, records)
+    summary, extra = _summary(folder, data, arms, options.seeds, records)
     resolved = {"epochs": plan.epochs, "batch_size": plan.batch_size}
     write_text(folder.path / "config.toml", to_toml(options, sources or {}, resolved))
     epochs = [
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     folder.write_lines("metrics.jsonl", epochs)
-    env = _environment(options, data, plan, arms, records, temperatures, command, workers)
-    env |= {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - clock, 2)}
+    env = _environment(options, data, plan, arms, records, command, workers)
+    env |= extra | {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - clock, 2)}
     folder.write_json("env.json", env)
     folder.write_json("summary.json", summary)
     if render is not None:
@@ -115,16 +117,20 @@ def compare(
 
 def _summary(
     folder: RunFolder, data: Data, arms: Sequence[Arm], seeds: int, records: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary, and what only the report and the reader need."""
+    import numpy as np
+
     from sfumato.lab.analyse import analyse_arm, differences, summarise
-    from sfumato.lab.verdict import verdict
+    from sfumato.lab.verdict import notes, verdict
 
     classes = len(data.table.class_names)
     paired = _paired(records, arms, seeds)
+    tested = len(data.split.test)
     results = [analyse_arm(folder.path, arm, range(seeds)) for arm in arms]
     found = differences(results)
     gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
-    summary = {
+    summary: dict[str, Any] = {
         "schema": SCHEMA,
         "run": str(folder.final),
         "data": {
@@ -145,13 +151,27 @@ def _summary(
             for result in results
         ],
         "differences": found,
-        "verdict": verdict(results, found, classes),
+        "verdict": verdict(
+            results, found, classes, majority=float(np.bincount(data.table.labels[data.split.test]).max()) / tested
+        ),
     }
-    temperatures = {
-        result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
-        for result in results
+    mean_gaps = {arm["name"]: arm["train_gap"] for arm in summary["arms"]}
+    distinct = results[0].metrics["accuracy"].values.shape[1]
+    extra: dict[str, Any] = {
+        "temperatures": {
+            result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
+            for result in results
+        },
+        "temperature_gain": {result.arm.name: _gain(result) for result in results},
+        "notes": notes(results, mean_gaps, classes, distinct, data.table.counters()),
     }
-    return summary, temperatures
+    return summary, extra
+
+
+def _gain(result: ArmResult) -> dict[str, float]:
+    """Hard NLL on test rows with the temperature less without: mean and 95 % interval."""
+    gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
+    return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
 def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> dict[str, Any]:
@@ -172,7 +192,6 @@ def _environment(
     plan: Plan,
     arms: Sequence[Arm],
     records: Sequence[Mapping[str, Any]],
-    temperatures: Mapping[str, Any],
     command: str,
     workers: int,
 ) -> dict[str, Any]:
@@ -208,7 +227,6 @@ def _environment(
             "schedule": "cosine to 0",
             "steps": plan.steps(len(data.split.train)),
         },
-        "temperatures": temperatures,
         "probe": {
             arm.name: {"eps": arm.eps, "target": next(r["target"] for r in records if r["arm"] == arm.name)}
             for arm in arms

@@ -96,7 +96,10 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
     >>> print(to_toml(Options("digits"), {"data": "command line"}, {"epochs": 59}).splitlines()[2])
     data = "digits"  # command line
     """
-    lines = ["# The options of this run, and where each came from. To repeat it:", "# sfumato compare -c config.toml"]
+    lines = [
+        "# The options of this run, and where each came from. `sfumato compare -c` with this file repeats it, from the",
+        "# folder in which it was run: the path of the data is as it was given there.",
+    ]
     for field in dataclasses.fields(options):
         value, source = getattr(options, field.name), sources.get(field.name, "default")
         if value is None and field.name in resolved:

@@ -47,7 +47,9 @@ class RunFolder:
         try:
             self.path.mkdir()  # exclusive: of two processes with one name, one gets it
         except FileExistsError:
-            raise FileExistsError(f"{self.path} exists already: a run is at work there, or was stopped") from None
+            raise FileExistsError(
+                f"{self.path} exists already: a run is at work there, or was stopped; delete it if it was"
+            ) from None
         except OSError as error:
             raise RunError(f"cannot write to {final.parent}: {error.strerror}") from None
         for part in ("logits", "weights", "work"):

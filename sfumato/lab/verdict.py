@@ -15,17 +15,31 @@ from sfumato.lab.analyse import HEADLINE, ArmResult
 NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temperature", "eaurc": "E-AURC × 1000"}
 
 
-def verdict(results: Sequence[ArmResult], differences: Sequence[Mapping[str, Any]], classes: int) -> dict[str, Any]:
+def verdict(
+    results: Sequence[ArmResult], differences: Sequence[Mapping[str, Any]], classes: int, *, majority: float = 0.0
+) -> dict[str, Any]:
     """Choose between one-hot (first) and the other arm, and say why.
 
     Args:
         results: of the arms, one-hot first.
         differences: as of :func:`sfumato.lab.analyse.differences`.
         classes: K, to say ε in both conventions.
+        majority: share of test rows in their largest class: an accuracy that needs no model.
 
     Returns:
-        ``{"choice": arm or "depends", "sentences": [first, second]}``.
+        ``{"choice": arm, "depends" or "none", "sentences": [first, second]}``; ``"none"`` where neither arm learnt.
     """
+    if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
+        reached = _join([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
+        return {
+            "choice": "none",
+            "sentences": [
+                "No verdict: neither arm is reliably better than always answering the most frequent class "
+                f"({100 * majority:.1f} % of the test rows; {reached}).",
+                "Train longer or more gently (--epochs, --learning-rate), or look for features that tell the classes "
+                "apart, before you choose a target.",
+            ],
+        }
     base, other = results[0], results[1]
     headline = {d["metric"]: d for d in differences if d["arm"] == other.arm.name and d["metric"] in HEADLINE}
     better = [name for name in HEADLINE if headline[name]["finding"] == "better"]
@@ -75,11 +89,15 @@ def _strength(result: ArmResult, classes: int) -> str:
 
 def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any], *, brief: bool = False) -> str:
     """One difference in words: from, to, and its 95 % interval."""
+    if row["low"] == row["high"] == 0:
+        return f"{NAMES[name]} (the same on every test row)"
     factor, digits, unit = {"accuracy": (100, 1, " points"), "eaurc": (1000, 2, "")}.get(name, (1, 3, ""))
     low, mean, high = (_signed(factor * row[key], digits) for key in ("low", "mean", "high"))
     interval = f"{low} to {high}{unit}"
     if brief:
-        return f"{NAMES[name]} ({mean}{unit}, 95 % interval {interval})"
+        held = row["low"] > 0 or row["high"] < 0  # the interval speaks of this test alone, the finding of all three
+        adjusted = f", but p = {_number(row['p_adjusted'])} after adjusting for all tests" if held else ""
+        return f"{NAMES[name]} ({mean}{unit}, 95 % interval {interval}{adjusted})"
     before, after = (_number(factor * float(r.metrics[name].by_seed.mean()), digits) for r in (base, other))
     shown = " %" if name == "accuracy" else ""
     verb = "rises" if row["mean"] > 0 else "falls"
@@ -97,15 +115,56 @@ def _temperature(result: ArmResult) -> str:
         state = f"is {'over' if off.mean > 0 else 'under'}-confident (confidence − accuracy {_signed(off.mean)})"
     else:
         state = f"is not reliably over- or under-confident (confidence − accuracy {_signed(off.mean)})"
+    change = f"from {_number(before)} to {_number(after)}"
+    interval = f"95 % interval of the difference {_signed(gain.low)} to {_signed(gain.high)}"
+    if any(t.at_bound for t in result.temperatures):
+        return (
+            f"no temperature makes the {name} logits useful as probabilities: on the validation rows of at least one "
+            "seed the best is the end of the range searched"
+        )
     if gain.high < 0:
         return (
-            f"divide the {name} logits by {value:.2f}: hard NLL on test rows falls from {_number(before)} to "
-            f"{_number(after)}, for without a temperature the {name} model {state}"
+            f"divide the {name} logits by {value:.2f}: hard NLL on test rows falls {change}, "
+            f"for without a temperature the {name} model {state}"
+        )
+    if gain.low > 0:
+        return (
+            f"leave the {name} logits as they are: dividing them by the validation rows' temperature ({value:.2f}) "
+            f"raises hard NLL on test rows {change} ({interval}), and without one the {name} model {state}"
         )
     return (
-        f"dividing the {name} logits by a temperature ({value:.2f}) does not lower hard NLL on test rows reliably "
-        f"({_number(before)} to {_number(after)}), and without one the {name} model {state}"
+        f"dividing the {name} logits by a temperature ({value:.2f}) takes hard NLL on test rows {change}, "
+        f"no difference you can rely on ({interval}), and without one the {name} model {state}"
     )
+
+
+def notes(
+    results: Sequence[ArmResult], gaps: Mapping[str, float], classes: int, distinct: int, counters: Sequence[str]
+) -> list[str]:
+    """What a reader should know before trusting the verdict; usually nothing.
+
+    Args:
+        results: of the arms.
+        gaps: mean training gap of each arm, nats.
+        classes: K.
+        distinct: test rows that differ in their features.
+        counters: names of feature columns that count the rows of the file.
+    """
+    found: list[str] = []
+    if distinct < 50:
+        found.append(f"Only {distinct} distinct test rows: expect wide intervals, and another split to say otherwise.")
+    for result in results:
+        goal, reached = result.arm.gap(classes), gaps[result.arm.name]
+        if 0 < goal < float("inf") and reached < 0.5 * goal:
+            found.append(
+                f"The {result.arm.name} model's training gap ({reached:.2f}) is far from its closed form ({goal:.2f}): "
+                "it is not trained to its optimum, or cannot reach it; more --epochs may change the verdict."
+            )
+    found += [
+        f'Column "{name}" counts the rows of the file, and was used as a feature: drop it if it is a row number.'
+        for name in counters
+    ]
+    return found
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -115,6 +174,8 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def _signed(value: float, digits: int = 3) -> str:
+    if round(value, digits) == 0:
+        return _number(0.0, digits)
     return ("+" if value > 0 else "−" if value < 0 else "±") + _number(abs(value), digits)
 
 

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -91,7 +92,7 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     from safetensors.torch import save as to_bytes
 
     from sfumato.lab.models import build, weights_hash
-    from sfumato.lab.train import mean_gap, train
+    from sfumato.lab.train import TrainingError, mean_gap, train
 
     started = time.perf_counter()
     tensors = {name: (torch.from_numpy(x), torch.from_numpy(y)) for name, (_, x, y) in parts.items()}
@@ -117,13 +118,23 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     target = task.arm.verify(loss, task.classes)
     train_gap = 0.0
     model.eval()
-    for name, (index, _, labels) in parts.items():
+    for name, (index, features_in, labels) in parts.items():
         with torch.no_grad():
             features = model.features(tensors[name][0])
             logits = model.head(features)
         if name == "train":
             train_gap = mean_gap(logits.double(), tensors[name][1])
-        arrays: dict[str, Any] = {"index": index, "logits": logits.numpy(), "labels": labels}
+        if not bool(logits.isfinite().all()):
+            raise TrainingError(
+                f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
+                f"the learning rate ({task.plan.learning_rate:g}) is too large"
+            )
+        arrays: dict[str, Any] = {
+            "index": index,
+            "logits": logits.numpy(),
+            "labels": labels,
+            "group": _groups(features_in),
+        }
         if task.seed == 0:  # features are for looking at: one seed of them, in half precision, is enough
             arrays["features"] = features.half().numpy()
         save(task.folder / "logits" / f"{task.name}-{name}.npz", lambda file, a=arrays: np.savez(file, **a))
@@ -145,6 +156,14 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     return record
 
 
+def _groups(features: np.ndarray) -> np.ndarray:
+    """A number for each row, the same for rows with equal features; those stand side by side, in content order."""
+    import numpy as np
+
+    changes = (features[1:] != features[:-1]).any(axis=1)
+    return np.concatenate([[0], np.cumsum(changes)]).astype(np.int64)
+
+
 def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[dict[str, Any]]:
     """Every task in worker processes; progress comes back while they run.
 
@@ -160,6 +179,8 @@ def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, prog
     records: dict[int, dict[str, Any]] = {}
     crew: dict[Connection, tuple[BaseProcess, int]] = {}
     processes: list[BaseProcess] = []
+    # It unblocks SIGINT when it starts; so it starts before the mask is set, not with the first worker.
+    resource_tracker.ensure_running()
     try:
         with _interrupts_held():
             for _ in range(min(workers, len(tasks))):

@@ -97,13 +97,15 @@ def _column(classes: int, eps: float, over: Over) -> list[str]:
         f"{convention.formula_true} = {true:.6g}",
         f"{convention.formula_other} = {other:.6g}",
         f"{convention.formula_gap} = {_finite(gap)}",
-        f"{floor:.6f}",
+        f"{floor:.6g}",
         same,
         *(_steps(classes, eps, over, share * gap) for share in (0.9, 0.99)),
     ]
 
 
 def _steps(classes: int, eps: float, over: Over, gap: float) -> str:
+    if abs(gap) < 1e-9:
+        return "0.0"  # the optimum is where descent begins
     if not math.isfinite(gap):
         return "never: there is no optimum"
     return _count(theory.time_to_gap(gap, classes, eps=eps, over=over), unit="")
@@ -117,7 +119,9 @@ def _in_torch(classes: int, eps: float) -> str:
 
 
 def _finite(value: float) -> str:
-    return f"{value:.6f}" if math.isfinite(value) else "∞" if value > 0 else "−∞"
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{round(value, 6) + 0.0:.6f}".replace("-", "−")
 
 
 def _count(steps: float, unit: str = " steps") -> str:

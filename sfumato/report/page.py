@@ -88,6 +88,7 @@ def _words(run: Run) -> dict[str, Any]:
         "table": four_columns(summary),
         "differences": differences_table(summary),
         "notes": _temperature_notes(run),
+        "cautions": [str(note) for note in run.env.get("notes", [])],
         "probes": [_probe(run, arm) for arm in run.arms],
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [_floor(run, arm) for arm in run.arms],
@@ -179,8 +180,15 @@ def _use(run: Run, arm: Arm) -> dict[str, Any]:
         "over": arm["over"],
         "smoothed": arm["eps"] > 0,
         "torch": None if strength is None else f"{strength:.6g}",
-        "temperature": temperature(mean),
+        "temperature": temperature(mean) if _helps(run, arm) else None,
     }
+
+
+def _helps(run: Run, arm: Arm) -> bool:
+    """Whether the temperature lowered hard NLL on test rows reliably; runs that do not say are taken to."""
+    gain = run.env.get("temperature_gain", {}).get(arm["name"])
+    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
+    return not stuck and (gain is None or gain["high"] < 0)
 
 
 def _class_names(data: Mapping[str, Any]) -> str:

@@ -50,6 +50,18 @@ class Table:
     shape: tuple[int, ...]
     image: bool
 
+    def counters(self) -> list[str]:
+        """Columns that count the rows of the file: whole numbers, each one more than the one above.
+
+        >>> rows = np.array([[7.0, 0.5], [8.0, 0.1], [9.0, 0.9], [10.0, 0.3]])
+        >>> Table("t", "csv", rows, np.array([0, 1, 0, 1]), ("a", "b"), ("id", "x"), (2,), image=False).counters()
+        ['id']
+        """
+        if self.image or len(self.features) < 4:
+            return []
+        counting = (np.diff(self.features, axis=0) == 1).all(axis=0)
+        return [name for name, counts in zip(self.feature_names, counting, strict=True) if counts]
+
 
 def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Renumber classes so that they stand in sorted order.
