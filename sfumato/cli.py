@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts import App, ArgumentCollection, Parameter, Token
 from cyclopts.config import Env, Toml
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
@@ -43,6 +43,18 @@ class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
 
 
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as it was written: 1.5 is refused, not rounded."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not a whole number') from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+
+
 @app.command
 def compare(
     data: str,
@@ -50,12 +62,12 @@ def compare(
     label: str | None = None,
     eps: float = 0.1,
     over: Literal["others", "all"] = "others",
-    seeds: int = 5,
+    seeds: Whole = 5,
     model: str = "mlp",
-    epochs: int | None = None,
-    batch_size: int | None = None,
+    epochs: Whole | None = None,
+    batch_size: Whole | None = None,
     learning_rate: float = 1e-3,
-    workers: int | None = None,
+    workers: Whole | None = None,
     out: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
@@ -64,7 +76,8 @@ def compare(
     """Train one-hot and smoothed targets side by side and say which to use.
 
     Both arms start from the same weights and see the same batches. The run ends in a verdict, a table and a report
-    page in a run folder. Every option can also be set in a TOML file (-c) or as SFUMATO_<OPTION>.
+    page in a run folder. Every option can also be set in a TOML file (-c) or in the environment,
+    as SFUMATO_EPS and so on.
 
     Args:
         data: digits (embedded), or a .csv, .tsv or .npz file (also .csv.gz): numbers, and one label a row.
@@ -103,22 +116,23 @@ def compare(
         summary = run(
             options,
             sources=_sources,
-            command=shlex.join(["sfumato", *_arguments]),
+            command=shlex.join(["sfumato", *_repeatable(_arguments)]),
             on_setup=watch.setup,
             progress=watch.epoch,
             render=_render(watch.say),
         )
     if json:
         print(jsonlib.dumps(summary, ensure_ascii=False, allow_nan=False))
-    else:
-        print(_told(cast("Summary", summary)))
+        return OK
+    notes = jsonlib.loads((Path(summary["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
+    print(_told(cast("Summary", summary), notes))
     return OK
 
 
 @app.command
 def explain(
     *,
-    classes: int = 10,
+    classes: Whole = 10,
     eps: float = 0.1,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -136,6 +150,20 @@ def explain(
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(told)
+    return OK
+
+
+@app.command
+def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Say what is in force here: versions, threads, and whether the loss runs on the compiled kernel.
+
+    Args:
+        json: Print one JSON object instead of text.
+    """
+    from sfumato._doctor import as_dict, as_text
+
+    found = as_dict()
+    print(jsonlib.dumps(found) if json else as_text(found))
     return OK
 
 
@@ -169,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
-        return _fail("stopped", FAILURE)
+        return _fail("stopped; a folder named ….partial holds what was done, and may be deleted", FAILURE)
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -215,14 +243,25 @@ def _configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
 
 
 def _config_path(words: Sequence[str]) -> str | None:
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for number, word in enumerate(words):
         if word == "--":
             break
         if word in ("-c", "--config"):
-            return following
+            return words[number + 1] if number + 1 < len(words) else None
         if word.startswith("--config="):
             return word.removeprefix("--config=")
     return os.environ.get("SFUMATO_CONFIG")
+
+
+def _repeatable(words: Sequence[str]) -> list[str]:
+    """The command without the name of its run folder, which would be taken when it is typed again."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != "--out" and not word.startswith("--out="):
+            kept.append(word)
+        skip = word == "--out"
+    return kept
 
 
 def _check_keys(path: str) -> None:
@@ -247,9 +286,7 @@ def _check_keys(path: str) -> None:
 
 
 def _option_names(command: Callable[..., Any]) -> list[str]:
-    skipped = ("json", "quiet", "config")
-    names = command.__annotations__
-    return ["--" + name.replace("_", "-") for name in names if name not in (*skipped, "return")]
+    return ["--" + name.replace("_", "-") for name in command.__annotations__ if name not in ("config", "return")]
 
 
 def _note_sources(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -271,7 +308,7 @@ def _render(say: Callable[[str], None]) -> Callable[[Path], object]:
     return render
 
 
-def _told(summary: Summary) -> str:
+def _told(summary: Summary, notes: Sequence[str]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
     from sfumato.report import as_text, differences_table, four_columns
 
@@ -280,6 +317,7 @@ def _told(summary: Summary) -> str:
     return "\n".join(
         [
             *summary["verdict"]["sentences"],
+            *(f"Note: {note}" for note in notes),
             "",
             as_text(four_columns(summary), 100).rstrip(),
             "",

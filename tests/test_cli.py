@@ -25,6 +25,12 @@ def test_help_names_the_commands_and_loads_neither_torch_nor_numpy(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_no_words_at_all_are_a_call_for_help(tmp_path):
+    ran = run_sfumato(folder=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert "sfumato compare digits" in ran.out
+
+
 def test_help_of_compare_teaches_every_option(tmp_path):
     ran = run_sfumato("compare", "--help", folder=tmp_path)
     for option in ("--label", "--eps", "--over", "--seeds", "--model", "--epochs", "--out", "--json", "--config"):
@@ -85,6 +91,17 @@ def test_explain_refuses_what_means_nothing(words, message, tmp_path):
     assert ran.err.startswith("sfumato: ")
     assert ran.err.count("\n") == 1
     assert message in ran.err
+
+
+@pytest.mark.parametrize("enabled", ["0", "1"])
+def test_doctor_says_which_path_is_in_force(enabled, tmp_path):
+    ran = run_sfumato("doctor", "--json", folder=tmp_path, env={"SFUMATO_NATIVE": enabled})
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["loss_path"] in ("kernel", "torch")
+    if enabled == "0":
+        assert (told["loss_path"], told["kernel"]["reason"]) == ("torch", "turned off by SFUMATO_NATIVE=0")
+    assert "loss path" in run_sfumato("doctor", folder=tmp_path).out
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):

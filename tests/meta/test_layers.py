@@ -20,7 +20,7 @@ LAYERS = (
     ("evaluate", "probe"),
     ("lab",),
     ("report",),
-    ("cli", "_progress"),
+    ("cli", "_progress", "_doctor"),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 ENTRANCES = ("__init__", "__main__")  # they name every layer, and no layer imports them

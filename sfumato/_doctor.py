@@ -1,0 +1,52 @@
+"""What is in force here: versions, threads, and which path the loss takes."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+SCHEMA = "sfumato.doctor/1"
+
+
+def as_dict() -> dict[str, Any]:
+    """Versions, threads and the kernel's state."""
+    import torch
+
+    from sfumato import _native
+
+    status = _native.status()
+    versions: dict[str, str | None] = {}
+    for package in ("sfumato", "torch", "numpy", "scipy", "scikit-learn", "matplotlib"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "schema": SCHEMA,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "threads": torch.get_num_threads(),
+        "loss_path": "torch" if status.library is None else "kernel",
+        "kernel": {"isa": status.isa or None, "reason": status.reason or None},
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The same, to read."""
+    kernel = found["kernel"]
+    path = (
+        f"compiled kernel, instruction set {kernel['isa']}"
+        if found["loss_path"] == "kernel"
+        else f"torch operations; no compiled kernel: {kernel['reason']}"
+    )
+    lines = [
+        ("loss path", path),
+        ("threads", f"{found['threads']} (torch.set_num_threads)"),
+        ("python", found["python"]),
+        *((name, number or "not installed") for name, number in found["versions"].items()),
+        ("platform", found["platform"]),
+    ]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
