@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from sfumato._checks import ArgumentError, check_over, check_strength
+from sfumato._checks import ArgumentError, check_over, check_strength, check_tensor
 from sfumato.targets import Target, checked_labels
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Call:
         dtype: of the arithmetic: that of the logits, promoted with plain probabilities as torch does; at least float32.
         result_dtype: of what is returned.
         unbatched: there was no batch axis.
+        ignore_index: of plain labels that nobody has looked at yet, see :meth:`checked`; else None.
     """
 
     logits: Tensor
@@ -43,6 +44,24 @@ class Call:
     dtype: torch.dtype
     result_dtype: torch.dtype
     unbatched: bool
+    ignore_index: int | None = None
+
+    def checked(self) -> Call:
+        """The call with plain labels checked and their ignored rows set apart.
+
+        The kernel does both while it reads them; everything else asks for this first.
+
+        Raises:
+            IndexError: a label that is no class.
+        """
+        if self.ignore_index is None:
+            return self
+        raw, target = self.target.labels, self.target
+        assert raw is not None, "only labels are left unchecked"
+        shape = raw.squeeze(0) if self.unbatched else raw
+        labels, valid = checked_labels(shape, target.num_classes, self.ignore_index, "logits have")
+        target = replace(target, labels=labels, valid=valid)
+        return replace(self, target=_batched(target) if self.unbatched else target, ignore_index=None)
 
 
 def resolve(
@@ -65,6 +84,12 @@ def resolve(
     check_over(over)
     if weight_on not in ("class", "sample"):
         raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
+    check_tensor(input, "logits")
+    if not isinstance(target, Target):
+        check_tensor(target, "target")
+    for name, value in (("weight", weight), ("sample_weight", sample_weight)):
+        if value is not None:
+            check_tensor(value, name)
     if not input.is_floating_point():
         raise ArgumentError(f"logits must be floating, got {input.dtype}")
     if input.dim() == 0 or input.shape[0 if input.dim() == 1 else 1] == 0:
@@ -73,6 +98,7 @@ def resolve(
         raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
 
     plain_probs = False
+    unchecked: int | None = None
     promoted = input.dtype
     if isinstance(target, Target):
         if label_smoothing != 0:
@@ -114,10 +140,9 @@ def resolve(
     elif plain_probs:
         target = _plain_probabilities(target.unsqueeze(0) if unbatched else target, label_smoothing, over)
     else:
-        target = _plain_labels(
-            target, given_positions, num_classes, ignore_index=ignore_index, eps=label_smoothing, over=over
-        )
+        target = _plain_labels(target, given_positions, num_classes, eps=label_smoothing, over=over)
         target = _batched(target) if unbatched else target
+        unchecked = ignore_index
 
     if sample_weight is not None:
         if sample_weight.shape != given_positions:
@@ -140,13 +165,12 @@ def resolve(
         dtype=torch.float32 if low else promoted,
         result_dtype=out_dtype if out_dtype is not None else torch.float32 if autocast else promoted,
         unbatched=unbatched,
+        ignore_index=unchecked,
     )
 
 
-def _plain_labels(
-    labels: Tensor, positions: torch.Size, num_classes: int, *, ignore_index: int, eps: float, over: Over
-) -> Target:
-    """Class indices as torch takes them: int64 or uint8, nothing else."""
+def _plain_labels(labels: Tensor, positions: torch.Size, num_classes: int, *, eps: float, over: Over) -> Target:
+    """Class indices as torch takes them, int64 or uint8, by type and shape; their values are not looked at yet."""
     if labels.dtype not in (torch.int64, torch.uint8):
         raise ArgumentError(
             f"expected scalar type Long but found {str(labels.dtype).removeprefix('torch.')}: labels must be "
@@ -158,10 +182,9 @@ def _plain_labels(
                 f"Expected input batch_size ({positions[0]}) to match target batch_size ({labels.shape[0]})."
             )
         raise ArgumentError(f"Expected target size {list(positions)}, got {list(labels.shape)}")
-    labels, valid = checked_labels(labels, num_classes, ignore_index, "logits have")
     if over == "others" and eps > 0 and num_classes < 2:
         raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')
-    return Target(num_classes, labels, valid, float(eps), over)
+    return Target(num_classes, labels.long(), None, float(eps), over)
 
 
 def _plain_probabilities(probs: Tensor, eps: float, over: Over) -> Target:

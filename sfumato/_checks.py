@@ -14,6 +14,12 @@ class ArgumentError(ValueError, RuntimeError):
     """An argument outside its legal range. Also a RuntimeError, because that is what torch raises in the same place."""
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Refuse what is not a tensor, and say how to make one."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; torch.as_tensor makes one")
+
+
 def readable(*tensors: Tensor | None) -> bool:
     """Whether values can be looked at without a device sync, a graph break, or leaving a transform or a tracer."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # pyright: ignore[reportPrivateUsage]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from sfumato import _autograd
 from sfumato._call import Call, resolve
 from sfumato._checks import ArgumentError, at_labels, check_over, check_strength, readable
 from sfumato.targets import Target
@@ -60,7 +61,7 @@ def cross_entropy(
         out_dtype: dtype of the result, by default that of the logits (float32 under autocast). In half precision it is
             the float32 value rounded once.
         overwrite_logits: permission to reuse the memory of the logits for their gradient, in backward. Refused for
-            leaves and views. The present path makes no use of it.
+            leaves and views. The torch path makes no use of it.
 
     Returns:
         A scalar, or (N, …) with ``reduction="none"``.
@@ -96,8 +97,7 @@ def cross_entropy(
     if overwrite_logits and training and (input.is_leaf or input._is_view()):  # pyright: ignore[reportPrivateUsage]
         what = "a leaf" if input.is_leaf else "a view"
         raise ArgumentError(f"overwrite_logits=True is refused: the logits are {what}, and others may still read them")
-    rows = _Rows(call)
-    return rows.reduce(rows.loss()).to(call.dtype).to(call.result_dtype)
+    return _loss(call, overwrite=overwrite_logits).to(call.result_dtype)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
@@ -228,9 +228,10 @@ def loss_parts(
         sample_weight=sample_weight,
         out_dtype=out_dtype,
     )
-    rows = _Rows(call)
-    loss = rows.reduce(rows.loss()).to(call.dtype).to(call.result_dtype)
+    loss = _loss(call).to(call.result_dtype)
     with torch.no_grad():
+        call = call.checked()
+        rows = _Rows(call)
         floor, excess = (rows.reduce(part).to(call.result_dtype) for part in rows.floor_and_excess())
         nll = gap = None
         if call.target.labels is not None:
@@ -239,6 +240,18 @@ def loss_parts(
         if any(w is not None and readable(w) and bool((w < 0).any()) for w in (weight, sample_weight)):
             floor, excess = floor * torch.nan, excess * torch.nan
     return LossParts(loss, nll, floor, excess, gap)
+
+
+def _loss(call: Call, *, overwrite: bool = False) -> Tensor:
+    """The reduced loss in the dtype of the arithmetic: on the kernel where it serves the call, else in torch."""
+    if _autograd.served(call):
+        return _autograd.loss(call, _in_torch, overwrite=overwrite)
+    return _in_torch(call.checked())
+
+
+def _in_torch(call: Call) -> Tensor:
+    rows = _Rows(call)
+    return rows.reduce(rows.loss()).to(call.dtype)
 
 
 class _Rows:

@@ -72,7 +72,7 @@ def cross_entropy(
         weight_on=weight_on,
         sample_weight=sample_weight,
         out_dtype=out_dtype,
-    )
+    ).checked()
     rows = _rows(call)
     # A class without mass costs nothing, however impossible the model holds it: 0·inf is 0 here.
     surprisal = rows.surprisal.masked_fill((rows.wq == 0) & rows.surprisal.isinf(), 0.0)
@@ -124,7 +124,7 @@ def gradient(
         weight_on=weight_on,
         sample_weight=sample_weight,
         out_dtype=None,
-    )
+    ).checked()
     rows = _rows(call)
     scale = rows.factor / _divisor(rows.mass) if call.reduction == "mean" else rows.factor
     each = rows.wq.sum(1, keepdim=True) * rows.p - rows.wq

@@ -19,6 +19,7 @@ from sfumato._checks import (
     check_labels,
     check_over,
     check_strength,
+    check_tensor,
     class_axis,
     position,
     readable,
@@ -366,6 +367,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
     Source: label-aware smoothing, Zhong et al. 2021 (MiSLAS), section 3.
     """
     check_over(over)
+    check_tensor(eps_by_class, "eps_by_class")
     if eps_by_class.dim() != 1 or not eps_by_class.is_floating_point():
         raise ValueError(
             f"eps_by_class must be floating and (K,), got {eps_by_class.dtype} {tuple(eps_by_class.shape)}"
@@ -412,6 +414,7 @@ def smooth_prior(
 
     Source: Szegedy et al. 2016, section 7, with u(k) any distribution; Pereyra et al. 2017, section 3.2 (unigram).
     """
+    check_tensor(prior, "prior")
     eps = _checked_eps(eps, labels, ignore_index)
     if prior.dim() != 1 or not prior.is_floating_point():
         raise ValueError(f"prior must be floating and (K,), got {prior.dtype} {tuple(prior.shape)}")
@@ -448,6 +451,7 @@ def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None)
 
     Source: any; the loss is S·logsumexp(z) − ⟨q, z⟩.
     """
+    check_tensor(probs, "probs")
     if not probs.is_floating_point():
         raise TypeError(f"probs must be floating, got {probs.dtype}; for labels use sf.one_hot or sf.smooth")
     if probs.dim() == 0:
@@ -480,6 +484,7 @@ def checked_labels(
 
     Source: torch's ``ignore_index``.
     """
+    check_tensor(labels, "labels")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(
             f"labels must be integers (torch.int64), got {labels.dtype}; for probabilities use sf.from_probs"
@@ -495,6 +500,7 @@ def checked_labels(
 
 
 def _checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float | Tensor:
+    check_tensor(labels, "labels")
     if not isinstance(eps, Tensor):
         check_strength(eps, "eps")
         return float(eps)

@@ -294,6 +294,16 @@ BAD = {
         ValueError,
         "mask must have the shape of the positions",
     ),
+    "a list": (
+        lambda: sf.smooth([0, 1], 3, 0.1, over="all"),
+        TypeError,
+        "labels must be a torch.Tensor, got list; torch.as_tensor",
+    ),
+    "a list as prior": (
+        lambda: sf.smooth_prior(Y, [0.5, 0.5], 0.1),
+        TypeError,
+        "prior must be a torch.Tensor, got list",
+    ),
     "masses": (lambda: sf.from_probs(torch.eye(2)).masses(torch.float64), TypeError, "a dense target has no label"),
 }
 

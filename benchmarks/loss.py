@@ -1,0 +1,172 @@
+"""How long a smoothed loss takes, forward and backward, in multiples of one copy of its logits.
+
+    python benchmarks/loss.py [--shapes 8192x1000,…] [--dtypes float32,bfloat16] [--rounds 7] [--threads 2] [--out FILE]
+
+Everyone gets the same logits in the same process, in several interleaved rounds, so that a machine whose speed drifts
+slows all alike; ratios are medians over rounds. Forward and backward through torch.autograd.grad with everyone's
+defaults, the gradient dropped between calls. Peers that are not installed are left out and said to be.
+Each row of the output file names hardware, versions and commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import sfumato as sf
+
+SHAPES = ("8192x1000", "2048x32000", "512x128256", "65536x10")
+EPS = 0.1
+
+
+def torch_step(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], z: torch.Tensor, y: torch.Tensor):
+    def step() -> None:
+        leaf = z.detach().requires_grad_()
+        torch.autograd.grad(loss(leaf, y), leaf)
+
+    return step
+
+
+def contestants(z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """One step of each loss on the same logits, and one copy."""
+    spare = torch.empty_like(z)
+
+    def eager(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(z, y, label_smoothing=EPS)
+
+    steps: dict[str, Callable[[], object]] = {
+        "copy": lambda: spare.copy_(z),
+        "sfumato": torch_step(lambda z, y: sf.cross_entropy(z, y, label_smoothing=EPS), z, y),
+        "torch eager": torch_step(eager, z, y),
+        "torch.compile": torch_step(torch.compile(eager, dynamic=False), z, y),
+    }
+    try:
+        from timm.loss import LabelSmoothingCrossEntropy
+    except ImportError:
+        print("timm is not installed: left out")
+    else:
+        steps["timm"] = torch_step(LabelSmoothingCrossEntropy(EPS), z, y)
+    try:
+        import jax
+        import jax.numpy as jnp
+        import optax
+    except ImportError:
+        print("optax is not installed: left out")
+    else:
+        classes = z.shape[1]
+
+        def jax_loss(logits, labels):
+            target = optax.smooth_labels(jax.nn.one_hot(labels, classes), EPS)
+            return optax.softmax_cross_entropy(logits, target).mean()
+
+        gradient = jax.jit(jax.value_and_grad(jax_loss))
+        logits, labels = jnp.asarray(z.float().numpy(), dtype=str(z.dtype)[6:]), jnp.asarray(y.numpy())
+        steps["optax, jit"] = lambda: jax.block_until_ready(gradient(logits, labels))
+    return steps
+
+
+def measure(steps: dict[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds a call, one number a round; the contestants take turns within a round."""
+    calls: dict[str, int] = {}
+    for name, step in steps.items():
+        for _ in range(2):  # compilation, and memory touched for the first time
+            step()
+        start = time.perf_counter()
+        step()
+        calls[name] = max(1, int(seconds / max(time.perf_counter() - start, 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                step()
+            times[name].append((time.perf_counter() - start) / calls[name])
+    return times
+
+
+def environment(threads: int) -> dict[str, object]:
+    versions: dict[str, str] = {}
+    for package in ("sfumato", "torch", "numpy", "timm", "jax", "optax"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    cpu = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ] or [platform.processor()]
+    return {
+        "cpu": cpu[0],
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        **versions,
+        "commit": commit.stdout.strip(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each contestant in each round")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=None, help="append one JSON object a row to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    about = environment(options.threads)
+    print(json.dumps(about))
+
+    print(f"{'shape':>12} {'dtype':>9}  multiples of one copy (in brackets: times slower than sfumato)")
+    gains: dict[str, list[float]] = {}
+    for shape in options.shapes.split(","):
+        rows, classes = map(int, shape.split("x"))
+        for name in options.dtypes.split(","):
+            torch._dynamo.reset()
+            generator = torch.Generator().manual_seed(0)
+            z = torch.randn(rows, classes, generator=generator).to(getattr(torch, name))
+            y = torch.randint(0, classes, (rows,), generator=generator)
+            times = measure(contestants(z, y), options.rounds, options.seconds)
+            copies = {
+                who: statistics.median(t / c for t, c in zip(each, times["copy"], strict=True))
+                for who, each in times.items()
+            }
+            against = {
+                who: statistics.median(t / s for t, s in zip(each, times["sfumato"], strict=True))
+                for who, each in times.items()
+            }
+            told = "  ".join(
+                f"{who} {copies[who]:.1f}" + (f" ({against[who]:.1f}×)" if who != "sfumato" else "")
+                for who in times
+                if who != "copy"
+            )
+            print(f"{shape:>12} {name:>9}  {told}", flush=True)
+            for who in times:
+                gains.setdefault(who, []).append(against[who])
+            if options.out is not None:
+                with options.out.open("a") as file:
+                    row = {"shape": shape, "dtype": name, "copies": copies, "against_sfumato": against}
+                    seconds = {who: statistics.median(each) for who, each in times.items()}
+                    file.write(json.dumps({**row, "seconds": seconds, **about}) + "\n")
+    for who in ("torch eager", "torch.compile", "timm", "optax, jit"):
+        if who in gains:
+            print(f"geometric mean of {who} against sfumato: {statistics.geometric_mean(gains[who]):.1f}×")
+
+
+if __name__ == "__main__":
+    main()

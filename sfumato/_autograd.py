@@ -1,0 +1,173 @@
+"""The loss on the kernel as one differentiable step; whatever the kernel does not serve stays on the torch path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from sfumato import _buffers, _native
+from sfumato._checks import at_labels, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sfumato._call import Call
+
+
+def served(call: Call) -> bool:
+    """Whether the kernel takes this call.
+
+    It takes values on the CPU outside of compiled code, transforms and forward-mode differentiation, whose target is
+    one row form for all (no support of its own a position) and gets no gradient.
+    """
+    z, target = call.logits, call.target
+    parts = (target.labels, target.valid, target.prior, target.support, target.dense, call.weight, call.sample_weight)
+    eps = target.eps if isinstance(target.eps, Tensor) else None
+    if not readable(z, eps, *parts) or _native.status().library is None:
+        return False
+    if any(part is not None and part.requires_grad for part in (eps, *parts)):
+        return False
+    if target.dense is not None and (
+        target.dense.dtype != z.dtype or call.weight is not None or _native.collapse(target.dense) is None
+    ):
+        return False
+    if any(part is not None and part.dim() > 1 for part in (target.prior, target.support)):
+        return False
+    if _native.collapse(z) is None:
+        return False
+    return forward_ad._current_level < 0 or forward_ad.unpack_dual(z).tangent is None  # pyright: ignore[reportPrivateUsage]
+
+
+def loss(call: Call, torch_path: Callable[[Call], Tensor], *, overwrite: bool) -> Tensor:
+    """The reduced loss of a call that is :func:`served`, in the dtype of the arithmetic.
+
+    Args:
+        call: the call.
+        torch_path: the same loss in torch operations, for second derivatives.
+        overwrite: the gradient may take the memory of the logits.
+    """
+    value: Tensor = _Loss.apply(call.logits, replace(call, unbatched=False), torch_path, overwrite)  # pyright: ignore[reportAssignmentType]
+    return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, call: Call, torch_path: Callable[[Call], Tensor], overwrite: bool) -> Tensor:
+        rows, weights, divisor = _rows(call)
+        if rows.ignore_index is None:
+            call = call.checked()
+        ctx.call, ctx.rows, ctx.torch_path = replace(call, logits=logits.detach()), rows, torch_path
+        ctx.weights, ctx.scale, ctx.overwrite = weights, 1.0 / divisor, overwrite
+        ctx.save_for_backward(logits)
+        ctx.ready = None
+        count = call.target.shape.numel()
+        each = _buffers.empty(torch.Size([count]), torch.float64)
+        if ctx.needs_input_grad[0] and call.reduction != "none" and not overwrite:
+            # The upstream gradient of a loss is nearly always 1: with it the gradient costs no second reading.
+            ctx.ready = _buffers.empty(logits.shape, logits.dtype)
+        try:
+            _native.run(rows, each, ctx.ready, **_factors(ctx.scale, weights))
+        except IndexError:
+            call.checked()  # raises the same with the position's name
+            raise
+        if weights is not None:
+            each = torch.where(weights == 0, 0.0, each) * weights
+        if call.reduction == "none":
+            return each.reshape(call.target.shape).to(call.dtype)
+        # numpy adds pairwise on one thread: the same bits for any number of torch's.
+        total = float(np.add.reduce(each.numpy())) * (ctx.scale if call.reduction == "mean" else 1.0)
+        return torch.tensor(total, dtype=call.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (upstream,) = grads
+        (logits,) = ctx.saved_tensors  # raises if they were changed since
+        if torch.is_grad_enabled():
+            value = ctx.torch_path(replace(ctx.call, logits=logits).checked())
+            (grad,) = torch.autograd.grad(value, logits, upstream, create_graph=True)
+            return grad, None, None, None
+        scale: float = ctx.scale
+        weights = cast("Tensor | None", ctx.weights)
+        if ctx.call.reduction == "none":
+            scale, up = 1.0, upstream.detach().double().reshape(-1).contiguous()
+            weights = up if weights is None else weights * up
+        else:
+            factor = float(upstream)
+            ready, ctx.ready = ctx.ready, None
+            if factor == 1.0 and ready is not None:
+                return ready, None, None, None
+            scale *= factor
+        if ctx.overwrite:
+            grad = logits.detach()
+            torch.autograd.graph.increment_version(logits)
+        else:
+            grad = _buffers.empty(logits.shape, logits.dtype)
+        _native.run(ctx.rows, None, grad, **_factors(scale, weights))
+        return grad, None, None, None
+
+
+def _rows(call: Call) -> tuple[_native.Rows, Tensor | None, float]:
+    """The call in the kernel's numbers, the rows' weights, and what the mean divides by (1 for other reductions)."""
+    if call.weight is not None or call.sample_weight is not None:
+        call = call.checked()  # their look-up by label needs labels that are classes
+    target, labels = call.target, call.target.labels
+    weight = None if call.weight is None else call.weight.detach().double()
+    of_label = None if weight is None or labels is None else at_labels(weight, labels)
+    true: float | Tensor = 0.0
+    rest: float | Tensor = 0.0
+    prior = None
+    if labels is not None:
+        true, rest, prior = target.masses(torch.float64)
+        if weight is not None and of_label is not None and call.weight_on == "class":
+            true, prior = true * of_label, weight if prior is None else prior * weight
+    weights = of_label if call.weight_on == "sample" else None
+    mass = of_label
+    if call.sample_weight is not None:
+        given = call.sample_weight.detach().double()
+        weights = given if weights is None else weights * given
+        mass = given if mass is None else mass * given
+    divisor = 1.0
+    if call.reduction == "mean":
+        if mass is None:
+            divisor = float(_counted(call))
+        else:
+            counted = mass if target.valid is None else torch.where(target.valid, mass, 0.0)
+            divisor = float(np.add.reduce(counted.reshape(-1).contiguous().numpy()))
+        divisor = divisor or float("nan")
+    rows = _native.Rows(
+        logits=call.logits.detach(),
+        labels=None if labels is None else labels.reshape(-1).contiguous(),
+        valid=None if target.valid is None else target.valid.reshape(-1).contiguous(),
+        ignore_index=call.ignore_index,
+        true=_flat(true),
+        rest=_flat(rest),
+        prior=None if prior is None else prior.contiguous(),
+        dense=target.dense,
+    )
+    return rows, None if weights is None else weights.reshape(-1).contiguous(), divisor
+
+
+def _counted(call: Call) -> int:
+    """How many rows count."""
+    labels, valid = call.target.labels, call.target.valid
+    if call.ignore_index is not None and labels is not None:
+        return int(np.count_nonzero(labels.numpy() != call.ignore_index))
+    return call.target.shape.numel() if valid is None else int(valid.sum())
+
+
+def _factors(scale: float, weights: Tensor | None) -> dict[str, Any]:
+    """What every gradient is multiplied by; a row of weight 0 has gradient 0 even under the NaN of an empty mean."""
+    if weights is not None and scale != scale:
+        return {"row_scale": torch.where(weights == 0, 0.0, scale)}
+    return {"scale": scale, "row_scale": weights}
+
+
+def _flat(mass: float | Tensor) -> float | Tensor:
+    if not isinstance(mass, Tensor):
+        return float(mass)
+    return float(mass) if mass.dim() == 0 else mass.reshape(-1).contiguous()

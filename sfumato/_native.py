@@ -1,0 +1,217 @@
+"""The compiled kernel: find it, check that it speaks this version, call it.
+
+``kernel/sfumato.h`` is the contract. Where the library is missing, of another version, or turned off by
+``SFUMATO_NATIVE=0``, everything runs on the torch path with the same meaning.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato._checks import ArgumentError
+
+ABI = 1
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+_BAD_LABEL = 1
+_Strides = ctypes.c_int64 * 3
+
+
+class _Job(ctypes.Structure):
+    """``sfumato_job``, field by field."""
+
+    _fields_ = (
+        ("abi", ctypes.c_int32),
+        ("type", ctypes.c_int32),
+        ("outer", ctypes.c_int64),
+        ("classes", ctypes.c_int64),
+        ("inner", ctypes.c_int64),
+        ("logit_strides", _Strides),
+        ("logits", ctypes.c_void_p),
+        ("grad", ctypes.c_void_p),
+        ("grad_strides", _Strides),
+        ("labels", ctypes.c_void_p),
+        ("ignore_index", ctypes.c_int64),
+        ("has_ignore", ctypes.c_int32),
+        ("true_mass", ctypes.c_double),
+        ("rest_mass", ctypes.c_double),
+        ("true_rows", ctypes.c_void_p),
+        ("rest_rows", ctypes.c_void_p),
+        ("prior", ctypes.c_void_p),
+        ("dense", ctypes.c_void_p),
+        ("dense_strides", _Strides),
+        ("valid", ctypes.c_void_p),
+        ("scale", ctypes.c_double),
+        ("row_scale", ctypes.c_void_p),
+        ("loss", ctypes.c_void_p),
+        ("threads", ctypes.c_int32),
+        ("bad_row", ctypes.c_int64),
+        ("bad_label", ctypes.c_int64),
+    )
+
+
+class Status(NamedTuple):
+    """Which path is in force.
+
+    Attributes:
+        library: the loaded library, or None for the torch path.
+        isa: instruction set in force, or ``""``.
+        reason: why there is no library, or ``""``.
+    """
+
+    library: ctypes.CDLL | None
+    isa: str
+    reason: str
+
+
+@cache
+def status() -> Status:
+    """Load the kernel once, and say what came of it; a kernel that should be there and is not is said once."""
+    if os.environ.get("SFUMATO_NATIVE") == "0":
+        return Status(None, "", "turned off by SFUMATO_NATIVE=0")
+    found = _find()
+    if found is None:
+        return Status(None, "", "it was not built: no C++ compiler was found when sfumato was installed")
+    try:
+        # torch is loaded, and with it the OpenMP runtime that the kernel asks for by the same name: one pool for both.
+        library = ctypes.CDLL(str(found))
+        library.sfumato_abi.restype = ctypes.c_int32
+        version = int(library.sfumato_abi())
+    except (OSError, AttributeError) as error:
+        return _without(f"{found.name} cannot be loaded: {error}")
+    if version != ABI:
+        return _without(f"{found.name} has ABI version {version}, this sfumato needs {ABI}; install sfumato again")
+    library.sfumato_isa.restype = ctypes.c_char_p
+    library.sfumato_run.argtypes = [ctypes.POINTER(_Job)]
+    library.sfumato_run.restype = ctypes.c_int32
+    isa: bytes = library.sfumato_isa()
+    return Status(library, isa.decode(), "")
+
+
+def _without(reason: str) -> Status:
+    warnings.warn(f"sfumato uses the slower torch path: {reason}", RuntimeWarning, stacklevel=4)
+    return Status(None, "", reason)
+
+
+def _find() -> Path | None:
+    """The library beside this file, or in another folder of the package, where an editable install puts it."""
+    for folder in (Path(__file__).parent, *map(Path, sys.modules["sfumato"].__path__)):
+        for name in ("_kernel.so", "_kernel.dylib", "_kernel.dll"):
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+class Rows(NamedTuple):
+    """What the kernel is asked about: logits with classes on axis 1, and each row's target in numbers.
+
+    Attributes:
+        logits: (N, K, …), at most one block of trailing axes that collapse; see :func:`collapse`.
+        labels: (N·…) int64 contiguous; None with ``dense``.
+        valid: (N·…) bool contiguous, or None.
+        ignore_index: the label of rows that do not count, or None.
+        true: mass of the label, a number or (N·…) float64.
+        rest: mass of each other class before the prior, a number or (N·…) float64.
+        prior: (K,) float64 or None.
+        dense: shaped and typed like ``logits``, or None.
+    """
+
+    logits: Tensor
+    labels: Tensor | None
+    valid: Tensor | None
+    ignore_index: int | None
+    true: float | Tensor
+    rest: float | Tensor
+    prior: Tensor | None
+    dense: Tensor | None
+
+
+def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    """(outer, classes, inner) and their strides, or None where the trailing axes do not form one."""
+    if tensor.dim() == 2:
+        n, k = tensor.shape
+        return (n, k, 1), (tensor.stride(0), tensor.stride(1), 1)
+    inner, stride = 1, 1
+    for size, step in zip(reversed(tensor.shape[2:]), reversed(tensor.stride()[2:]), strict=True):
+        if size == 1:
+            continue
+        if inner == 1:
+            stride = step
+        elif step != stride * inner:
+            return None
+        inner *= size
+    return (tensor.shape[0], tensor.shape[1], inner), (tensor.stride(0), tensor.stride(1), stride)
+
+
+def run(
+    rows: Rows, loss: Tensor | None, grad: Tensor | None, *, scale: float = 1.0, row_scale: Tensor | None = None
+) -> None:
+    """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale.
+
+    Args:
+        rows: checked by the caller to be what the kernel serves.
+        loss: (N·…) float64 to fill, or None.
+        grad: like the logits, of their type, to fill; None for the loss alone. May be the logits themselves.
+        scale: factor of every gradient.
+        row_scale: (N·…) float64 factors, or None.
+
+    Raises:
+        IndexError: a label that is no class; nothing was written.
+    """
+    library = status().library
+    assert library is not None, "the caller asked status()"
+    layout, strides = _layout(rows.logits)
+    outer, classes, inner = layout
+    if outer * inner == 0:
+        return
+    if loss is None:
+        loss = torch.empty(outer * inner, dtype=torch.float64)
+    job = _Job(
+        abi=ABI,
+        type=_TYPES[rows.logits.dtype],
+        outer=outer,
+        classes=classes,
+        inner=inner,
+        logit_strides=_Strides(*strides),
+        logits=rows.logits.data_ptr(),
+        grad=_pointer(grad),
+        grad_strides=_Strides(*(_layout(grad)[1] if grad is not None else (0, 0, 0))),
+        labels=_pointer(rows.labels),
+        ignore_index=rows.ignore_index or 0,
+        has_ignore=rows.ignore_index is not None,
+        true_mass=0.0 if isinstance(rows.true, Tensor) else rows.true,
+        rest_mass=0.0 if isinstance(rows.rest, Tensor) else rows.rest,
+        true_rows=_pointer(rows.true) if isinstance(rows.true, Tensor) else None,
+        rest_rows=_pointer(rows.rest) if isinstance(rows.rest, Tensor) else None,
+        prior=_pointer(rows.prior),
+        dense=_pointer(rows.dense),
+        dense_strides=_Strides(*(_layout(rows.dense)[1] if rows.dense is not None else (0, 0, 0))),
+        valid=_pointer(rows.valid),
+        scale=scale,
+        row_scale=_pointer(row_scale),
+        loss=loss.data_ptr(),
+        threads=torch.get_num_threads(),
+    )
+    error = library.sfumato_run(ctypes.byref(job))
+    if error == _BAD_LABEL:
+        raise IndexError(f"label {job.bad_label} of row {job.bad_row} is not a class")
+    if error:
+        raise ArgumentError(f"the kernel refused the call with code {error}")
+
+
+def _layout(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    found = collapse(tensor)
+    assert found is not None, "the caller asked collapse()"
+    return found
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
