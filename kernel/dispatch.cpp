@@ -1,0 +1,226 @@
+// The ABI: checks, the choice of instruction set, memory and threads. Built for the baseline; rows.cpp does the work.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <vector>
+
+#include "rows.hpp"
+
+#if defined(SFUMATO_STD_THREADS)
+#include <thread>
+#elif defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace sfumato {
+namespace {
+
+struct Isa {
+  const char *name;
+  Work work;
+};
+
+Isa choose() {
+#if defined(SFUMATO_X86_LEVELS)
+  const char *asked = std::getenv("SFUMATO_ISA");
+  const int most = !asked ? 2 : !std::strcmp(asked, "baseline") ? 0 : !std::strcmp(asked, "avx2") ? 1 : 2;
+  __builtin_cpu_init();
+  // Everything that -march=x86-64-v3 and -v4 let the compiler use.
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                  __builtin_cpu_supports("bmi2");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+  if (v4 && most >= 2) return {"avx512", avx512::work};
+  if (v3 && most >= 1) return {"avx2", avx2::work};
+#endif
+  return {"baseline", baseline::work};
+}
+
+const Isa isa = choose();
+
+// ---- checks ---------------------------------------------------------------------------------------------------------
+
+bool counts(const sfumato_job &job, int64_t r) {
+  return !(job.valid && !job.valid[r]) && !(job.has_ignore && job.labels[r] == job.ignore_index);
+}
+
+bool bad(const sfumato_job &job, int64_t r) {
+  return uint64_t(job.labels[r]) >= uint64_t(job.classes) && counts(job, r);
+}
+
+bool fits(const sfumato_job &job) {
+  if (job.abi != SFUMATO_ABI || job.type < SFUMATO_F32 || job.type > SFUMATO_F16) return false;
+  if (job.outer < 0 || job.classes < 0 || job.inner < 0) return false;
+  int64_t rows, all;
+  if (__builtin_mul_overflow(job.outer, job.inner, &rows) || __builtin_mul_overflow(rows, job.classes, &all)) return false;
+  if (rows == 0) return true;
+  if (job.classes == 0 || !job.logits || !job.loss || !job.labels == !job.dense) return false;
+  if (!job.grad) return true;
+  const int64_t sizes[3] = {job.outer, job.classes, job.inner};
+  for (int a = 0; a < 3; ++a) {
+    if (sizes[a] > 1 && job.grad_strides[a] == 0) return false;
+  }
+  return true;
+}
+
+// ---- memory ---------------------------------------------------------------------------------------------------------
+
+constexpr std::size_t line = 64, kept = std::size_t(8) << 20;
+
+std::size_t padded(std::size_t bytes) { return (bytes + line - 1) / line * line; }
+
+// Memory that a calling thread keeps from call to call, since fresh pages cost more than the work on them.
+struct Arena {
+  std::vector<unsigned char> bytes;
+  std::size_t used = 0;
+
+  void reserve(std::size_t n) {
+    if (bytes.size() < n + line) {
+      bytes = {};
+      bytes.resize(n + line);
+    }
+    used = padded(reinterpret_cast<std::uintptr_t>(bytes.data())) - reinterpret_cast<std::uintptr_t>(bytes.data());
+  }
+  void *take(std::size_t n) {
+    void *p = bytes.data() + used;
+    used += padded(n);
+    return p;
+  }
+  void release() {
+    if (bytes.size() > kept) bytes = {};
+  }
+};
+
+thread_local Arena arena;
+
+template <class real>
+const void *prior_as(const double *u, int64_t classes, void *to) {
+  auto *out = static_cast<real *>(to);
+  for (int64_t k = 0; k < classes; ++k) {
+    out[k] = real(u[k]);
+    // A mass that the type cannot hold is still a mass: at −inf it costs inf.
+    if (u[k] != 0.0 && out[k] == real(0)) out[k] = std::numeric_limits<real>::denorm_min();
+  }
+  return out;
+}
+
+// Σ u before and after each class, the rounding errors carried along (Neumaier).
+void sums_of_prior(const double *u, int64_t classes, double *before, double *after) {
+  for (int way = 0; way < 2; ++way) {
+    double sum = 0, lost = 0;
+    for (int64_t i = 0; i < classes; ++i) {
+      const int64_t k = way ? classes - 1 - i : i;
+      (way ? after : before)[k] = sum + lost;
+      const double next = sum + u[k], part = next - sum;
+      lost += (sum - (next - part)) + (u[k] - part);
+      sum = next;
+    }
+  }
+}
+
+// ---- threads --------------------------------------------------------------------------------------------------------
+
+void share(const Plan &plan, const Scratch *scratch, int64_t parts) {
+  const int64_t units = (plan.rows + plan.unit - 1) / plan.unit;
+  const auto part = [&](int64_t i) {
+    const int64_t first = units * i / parts * plan.unit, last = units * (i + 1) / parts * plan.unit;
+    isa.work(plan, scratch[i], first, last < plan.rows ? last : plan.rows);
+  };
+  if (parts == 1) return part(0);
+#if defined(SFUMATO_STD_THREADS)
+  std::vector<std::thread> threads;
+  for (int64_t i = 1; i < parts; ++i) threads.emplace_back(part, i);
+  part(0);
+  for (auto &t : threads) t.join();
+#elif defined(_OPENMP)
+#pragma omp parallel for num_threads(int(parts)) schedule(static, 1)
+  for (int64_t i = 0; i < parts; ++i) part(i);
+#else
+  for (int64_t i = 0; i < parts; ++i) part(i);
+#endif
+}
+
+constexpr int64_t worth_a_thread = 1 << 14;  // classes × rows: about 10 µs of work
+
+int32_t run(sfumato_job &job) {
+  const std::size_t stored = job.type == SFUMATO_F64 ? 8 : job.type == SFUMATO_F32 ? 4 : 2;
+  const std::size_t real = job.type == SFUMATO_F64 ? 8 : 4;
+  const bool is_long = job.classes > short_classes;
+  const auto strided = [&](const void *p, const int64_t s[3]) { return is_long && p && s[1] != 1; };
+  const bool tile_z = strided(job.logits, job.logit_strides), tile_q = strided(job.dense, job.dense_strides);
+  const bool tile_g = strided(job.grad, job.grad_strides);
+  const std::size_t K = std::size_t(job.classes);
+
+  Plan plan{};
+  plan.job = &job;
+  plan.rows = job.outer * job.inner;
+  plan.unit = lanes;
+  if (is_long) {
+    const std::size_t fit = (std::size_t(1) << 20) / (K * stored);
+    plan.unit = !(tile_z || tile_q || tile_g) || fit < 2 ? 1 : fit < 16 ? int64_t(fit) : 16;
+  }
+  const int64_t units = (plan.rows + plan.unit - 1) / plan.unit, worth = plan.rows * job.classes / worth_a_thread;
+  int64_t parts = job.threads < 1 ? 1 : job.threads;
+  parts = parts < units ? parts : units;
+  parts = parts < worth ? parts : worth;
+  parts = parts < 1 ? 1 : parts;
+
+  const std::size_t tile = padded(std::size_t(plan.unit) * K * stored);
+  const bool exps = is_long && job.grad && stored != real;  // else they are kept in the gradient
+  const std::size_t each = (exps ? padded(K * real) : 0) + (std::size_t(tile_z) + tile_q + tile_g) * tile;
+  const bool prior = job.prior && job.labels;
+  const std::size_t shared = prior ? padded(K * real) + 2 * padded(K * sizeof(double)) : 0;
+  std::vector<Scratch> scratch(static_cast<std::size_t>(parts));
+  arena.reserve(shared + each * std::size_t(parts));
+  if (prior) {
+    auto *before = static_cast<double *>(arena.take(K * sizeof(double)));
+    auto *after = static_cast<double *>(arena.take(K * sizeof(double)));
+    void *u = arena.take(K * real);
+    sums_of_prior(job.prior, job.classes, before, after);
+    plan.before = before;
+    plan.after = after;
+    plan.prior = real == 8 ? prior_as<double>(job.prior, job.classes, u) : prior_as<float>(job.prior, job.classes, u);
+  }
+  for (Scratch &s : scratch) {
+    if (exps) s.exps = arena.take(K * real);
+    if (tile_z) s.logits = arena.take(tile);
+    if (tile_q) s.dense = arena.take(tile);
+    if (tile_g) s.grad = arena.take(tile);
+  }
+  share(plan, scratch.data(), parts);
+  arena.release();
+  return SFUMATO_OK;
+}
+
+}  // namespace
+}  // namespace sfumato
+
+extern "C" {
+
+int32_t sfumato_abi(void) { return SFUMATO_ABI; }
+
+const char *sfumato_isa(void) { return sfumato::isa.name; }
+
+int32_t sfumato_run(sfumato_job *job) {
+  if (!job || !sfumato::fits(*job)) return SFUMATO_BAD_ARGUMENT;
+  const int64_t rows = job->outer * job->inner;
+  if (job->labels) {
+    for (int64_t r = 0; r < rows; ++r) {
+      if (!sfumato::bad(*job, r)) continue;
+      job->bad_row = r;
+      job->bad_label = job->labels[r];
+      return SFUMATO_BAD_LABEL;
+    }
+  }
+  if (rows == 0) return SFUMATO_OK;
+  try {
+    return sfumato::run(*job);
+  } catch (const std::bad_alloc &) {
+    return SFUMATO_NO_MEMORY;
+  }
+}
+}

@@ -1,0 +1,452 @@
+// The kernel against its definition in long double, over types, targets, layouts and threads. The instruction set is that
+// of the machine, or the lower one that SFUMATO_ISA names. Prints the largest error of each type beside its bound.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "sfumato.h"
+
+#define SFUMATO_ISA test
+#include "row.hpp"
+
+namespace {
+
+using Wide = long double;
+namespace maths = sfumato::test;
+const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+int failures = 0;
+
+void check(bool ok, const char *what, const std::string &where) {
+  if (ok) return;
+  if (++failures <= 20) std::printf("FAILED %s: %s\n", what, where.c_str());
+}
+
+// ---- values of a type -----------------------------------------------------------------------------------------------
+
+struct Type {
+  const char *name;
+  int32_t id;
+  size_t bytes;
+  double unit;            // of the arithmetic
+  double loss, gradient;  // bounds: relative, absolute
+  double rounding, least;  // of the stored gradient: relative, absolute
+};
+
+const Type types[] = {
+    {"float32", SFUMATO_F32, 4, 0x1p-23, 5e-7, 5e-7, 0, 0},
+    {"float64", SFUMATO_F64, 8, 0x1p-52, 1e-14, 1e-14, 0, 0},
+    {"bfloat16", SFUMATO_BF16, 2, 0x1p-23, 5e-7, 5e-7, 0x1p-8, 0},
+    {"float16", SFUMATO_F16, 2, 0x1p-23, 5e-7, 5e-7, 0x1p-11, 0x1p-25},
+};
+
+double get(const Type &t, const unsigned char *p) {
+  double d;
+  float f;
+  uint16_t h;
+  switch (t.id) {
+    case SFUMATO_F32: std::memcpy(&f, p, 4); return f;
+    case SFUMATO_F64: std::memcpy(&d, p, 8); return d;
+    default: std::memcpy(&h, p, 2); return t.id == SFUMATO_BF16 ? maths::BF16::load(h) : maths::F16::load(h);
+  }
+}
+
+void put(const Type &t, unsigned char *p, double x) {
+  const float f = float(x);
+  const uint16_t h = t.id == SFUMATO_BF16 ? maths::BF16::store(f) : maths::F16::store(f);
+  if (t.id == SFUMATO_F32) std::memcpy(p, &f, 4);
+  if (t.id == SFUMATO_F64) std::memcpy(p, &x, 8);
+  if (t.bytes == 2) std::memcpy(p, &h, 2);
+}
+
+// ---- a case ---------------------------------------------------------------------------------------------------------
+
+enum class Layout { rows, padded, transposed, images, apart };
+enum class Form { even, prior, dense, one_hot, by_row };
+
+struct Array {
+  std::vector<unsigned char> bytes;
+  int64_t strides[3];
+  int64_t at(int64_t o, int64_t k, int64_t i) const { return o * strides[0] + k * strides[1] + i * strides[2]; }
+};
+
+struct Case {
+  Type type = types[0];
+  int64_t outer = 1, K = 1, inner = 1;
+  Layout layout = Layout::rows;
+  Form form = Form::even;
+  Array z, q, g;
+  std::vector<int64_t> labels;
+  std::vector<uint8_t> valid;
+  std::vector<double> true_rows, rest_rows, prior, row_scale, loss;
+  double true_mass = 0.9, rest_mass = 0.1, scale = 1;
+  int threads = 1;
+
+  int64_t rows() const { return outer * inner; }
+  std::string where() const {
+    return std::string(type.name) + " outer " + std::to_string(outer) + " K " + std::to_string(K) + " inner " +
+           std::to_string(inner) + " layout " + std::to_string(int(layout)) + " form " + std::to_string(int(form)) +
+           " threads " + std::to_string(threads);
+  }
+  double logit(int64_t r, int64_t k) const { return value(z, r, k); }
+  double value(const Array &a, int64_t r, int64_t k) const {
+    return get(type, a.bytes.data() + size_t(a.at(r / inner, k, r % inner)) * type.bytes);
+  }
+  void set(Array &a, int64_t r, int64_t k, double x) {
+    put(type, a.bytes.data() + size_t(a.at(r / inner, k, r % inner)) * type.bytes, x);
+  }
+  Array make() const {
+    Array a;
+    int64_t size = rows() * K;
+    const auto strides = [&](int64_t o, int64_t k, int64_t i) { a.strides[0] = o, a.strides[1] = k, a.strides[2] = i; };
+    switch (layout) {
+      case Layout::rows: strides(K * inner, 1, K); break;
+      case Layout::padded: strides((K + 3) * inner, 1, K + 3), size = rows() * (K + 3); break;
+      case Layout::transposed: strides(1, rows(), outer); break;
+      case Layout::images: strides(K * inner, inner, 1); break;
+      case Layout::apart: strides(2 * K * inner, 2 * inner, 2), size *= 2; break;
+    }
+    a.bytes.assign(size_t(size) * type.bytes, 0x55);
+    return a;
+  }
+  sfumato_job job() {
+    sfumato_job j{};
+    j.abi = SFUMATO_ABI, j.type = type.id, j.outer = outer, j.classes = K, j.inner = inner;
+    std::memcpy(j.logit_strides, z.strides, sizeof z.strides), j.logits = z.bytes.data();
+    std::memcpy(j.grad_strides, g.strides, sizeof g.strides), j.grad = g.bytes.data();
+    if (form == Form::dense) {
+      j.dense = q.bytes.data();
+      std::memcpy(j.dense_strides, q.strides, sizeof q.strides);
+    } else {
+      j.labels = labels.data();
+    }
+    j.has_ignore = 1, j.ignore_index = -100, j.true_mass = true_mass, j.rest_mass = rest_mass;
+    if (!true_rows.empty()) j.true_rows = true_rows.data(), j.rest_rows = rest_rows.data();
+    if (!prior.empty()) j.prior = prior.data();
+    if (!valid.empty()) j.valid = valid.data();
+    if (!row_scale.empty()) j.row_scale = row_scale.data();
+    j.scale = scale, j.loss = loss.data(), j.threads = threads;
+    return j;
+  }
+  void run() {
+    sfumato_job j = job();
+    check(sfumato_run(&j) == SFUMATO_OK, "returns OK", where());
+  }
+};
+
+Case random_case(const Type &t, int64_t outer, int64_t K, int64_t inner, Layout layout, Form form, double spread,
+                 std::mt19937_64 &random) {
+  Case c;
+  c.type = t, c.outer = outer, c.K = K, c.inner = inner, c.layout = layout, c.form = form;
+  std::normal_distribution<double> normal;
+  std::uniform_real_distribution<double> uniform;
+  c.z = c.make(), c.g = c.make(), c.q = c.make();
+  c.loss.assign(size_t(c.rows()), 7);
+  for (int64_t r = 0; r < c.rows(); ++r) {
+    for (int64_t k = 0; k < K; ++k) {
+      c.set(c.z, r, k, spread * normal(random));
+      c.set(c.q, r, k, k % 3 == 1 ? 0.0 : uniform(random) / double(K));
+    }
+    c.labels.push_back(int64_t(random() % uint64_t(K)));
+    c.row_scale.push_back(0.5 + uniform(random));
+    if (form == Form::by_row) c.true_rows.push_back(uniform(random)), c.rest_rows.push_back(uniform(random) / double(K));
+    const int64_t y = c.labels.back();
+    const uint64_t special = random() % 8;
+    if (special == 0) c.set(c.z, r, y, spread * 8 + 20);                                  // confident
+    if (special == 1) c.set(c.z, r, 0, c.logit(r, K - 1)), c.set(c.z, r, K / 2, c.logit(r, K - 1));  // ties
+    if (special == 2) c.set(c.z, r, K - 1, spread * 8 + 20);                              // confident, perhaps wrong
+  }
+  c.true_mass = 0.9;
+  c.rest_mass = form == Form::one_hot ? 0.0 : K > 1 ? 0.1 / double(K - 1) : 0.0;
+  if (form == Form::prior) {
+    for (int64_t k = 0; k < K; ++k) c.prior.push_back(k % 5 == 2 ? 0.0 : uniform(random));
+  }
+  return c;
+}
+
+// ---- the definition -------------------------------------------------------------------------------------------------
+
+struct Worst {
+  double loss = 0, gradient = 0;  // as parts of their bounds, taken up
+};
+
+void compare(Case &c, Worst &worst) {
+  for (int64_t r = 0; r < c.rows(); ++r) {
+    const int64_t K = c.K, y = c.form == Form::dense ? -1 : c.labels[size_t(r)];
+    const bool ignored = y == -100 || (!c.valid.empty() && !c.valid[size_t(r)]);
+    const std::string where = c.where() + " row " + std::to_string(r);
+    if (ignored) {
+      check(c.loss[size_t(r)] == 0, "loss of an ignored row", where);
+      for (int64_t k = 0; k < K; ++k) check(c.value(c.g, r, k) == 0, "gradient of an ignored row", where);
+      continue;
+    }
+    std::vector<Wide> q(static_cast<size_t>(K));
+    Wide S = 0, s = 0, size = 0;
+    bool spoilt = false, possible = false;
+    int64_t j = 0;
+    for (int64_t k = 0; k < K; ++k) {
+      const double z = c.logit(r, k);
+      spoilt = spoilt || std::isnan(z) || z == inf;
+      possible = possible || z > -inf;
+      if (z > c.logit(r, j)) j = k;
+      const double rest = c.rest_rows.empty() ? c.rest_mass : c.rest_rows[size_t(r)];
+      const double mass = c.true_rows.empty() ? c.true_mass : c.true_rows[size_t(r)];
+      q[size_t(k)] = y < 0 ? Wide(c.value(c.q, r, k)) : k == y ? Wide(mass) : Wide(rest) * (c.prior.empty() ? 1 : c.prior[size_t(k)]);
+      S += q[size_t(k)], size += std::fabs(q[size_t(k)]);
+    }
+    if (spoilt || !possible) {
+      check(std::isnan(c.loss[size_t(r)]), "loss of a row with NaN or inf", where);
+      for (int64_t k = 0; k < K; ++k) check(std::isnan(c.value(c.g, r, k)), "gradient of a row with NaN or inf", where);
+      continue;
+    }
+    const Wide top = c.logit(r, j);
+    for (int64_t k = 0; k < K; ++k) {
+      if (k != j) s += std::exp(Wide(c.logit(r, k)) - top);
+    }
+    const Wide lse = std::log1p(s);
+    Wide loss = 0, magnitude = 0, gap = 0, without_top = 0;
+    for (int64_t k = 0; k < K; ++k) {
+      const Wide d = Wide(c.logit(r, k)) - top, term = q[size_t(k)] == 0 ? Wide(0) : q[size_t(k)] * (lse - d);
+      loss += term, magnitude += std::fabs(term);
+      if (d > -inf && -d > gap) gap = -d;
+      if (k != j) without_top += q[size_t(k)];
+    }
+    const double got = c.loss[size_t(r)];
+    if (std::isinf(loss)) {
+      check(got == double(loss), "infinite loss", where);
+    } else {
+      const Wide allowed = c.type.loss * magnitude + c.type.unit * gap * size + 1e-37L;
+      const double part = double(std::fabs(got - loss) / allowed);
+      check(part <= 1, "loss", where + " got " + std::to_string(got) + " want " + std::to_string(double(loss)));
+      if (gap < 60) worst.loss = std::fmax(worst.loss, double(std::fabs(got - loss) / (magnitude + c.type.unit / c.type.loss * gap * size + 1e-30L)));
+    }
+    const double factor = c.scale * c.row_scale[size_t(r)];
+    for (int64_t k = 0; k < K; ++k) {
+      const Wide e = std::exp(Wide(c.logit(r, k)) - top);
+      const Wide exact = (k == j ? without_top - S * s / (1 + s) : S * e / (1 + s) - q[size_t(k)]) * factor;
+      const Wide stored = c.type.rounding * std::fabs(exact) + c.type.least;
+      const Wide error = std::fabs(c.value(c.g, r, k) - exact), allowed = c.type.gradient * std::fmax(Wide(1), size) * factor;
+      check(error <= allowed + stored, "gradient", where + " class " + std::to_string(k));
+      worst.gradient = std::fmax(worst.gradient, double(std::fmax(Wide(0), error - stored) / (std::fmax(Wide(1), size) * factor)));
+    }
+  }
+}
+
+const int64_t class_counts[] = {1, 2, 3, 10, 63, 64, 65, 1000, 4097};
+const Layout layouts[] = {Layout::rows, Layout::padded, Layout::transposed, Layout::images, Layout::apart};
+const Form forms[] = {Form::even, Form::prior, Form::dense, Form::one_hot, Form::by_row};
+
+void values(const Type &t, Worst &worst, std::mt19937_64 &random) {
+  for (const int64_t K : class_counts) {
+    for (const Layout layout : layouts) {
+      for (const Form form : forms) {
+        for (const double spread : {1.0, 12.0}) {
+          const int64_t outer = K > 100 ? 3 : 9, inner = K > 100 ? 2 : 15;
+          Case c = random_case(t, outer, K, inner, layout, form, spread, random);
+          c.run();
+          compare(c, worst);
+        }
+      }
+    }
+  }
+}
+
+// Ignored rows with NaN, and rows with NaN, +inf, −inf with and without mass, and nothing but −inf.
+void specials(const Type &t, Worst &worst, std::mt19937_64 &random) {
+  for (const int64_t K : class_counts) {
+    for (const Form form : forms) {
+      Case c = random_case(t, 70, K, 1, Layout::rows, form, 3, random);
+      for (int64_t r = 0; r < c.rows(); ++r) c.valid.push_back(uint8_t(r % 5 != 4));
+      for (int64_t r = 0; r < c.rows(); ++r) {
+        const int64_t k = int64_t(random() % uint64_t(K));
+        if (r % 7 == 3 && form != Form::dense) c.labels[size_t(r)] = -100;
+        if (r % 7 == 3 || r % 5 == 4) c.set(c.z, r, k, nan);
+        if (r % 11 == 1) c.set(c.z, r, k, -inf);
+        if (r % 11 == 2) c.set(c.z, r, k, inf);
+        if (r % 11 == 3) c.set(c.z, r, k, -nan);
+        if (r == 5) {
+          for (int64_t i = 0; i < K; ++i) c.set(c.z, r, i, -inf);
+        }
+        if (r == 6) {
+          for (int64_t i = 0; i < K; ++i) c.set(c.z, r, i, nan);
+        }
+      }
+      c.run();
+      compare(c, worst);
+    }
+  }
+}
+
+bool same(const Case &a, int64_t r, const Case &b, int64_t s) {
+  for (int64_t k = 0; k < a.K; ++k) {
+    const auto *x = a.g.bytes.data() + size_t(a.g.at(r / a.inner, k, r % a.inner)) * a.type.bytes;
+    const auto *y = b.g.bytes.data() + size_t(b.g.at(s / b.inner, k, s % b.inner)) * a.type.bytes;
+    if (std::memcmp(x, y, a.type.bytes)) return false;
+  }
+  return !std::memcmp(&a.loss[size_t(r)], &b.loss[size_t(s)], sizeof(double));
+}
+
+// The same bits for any threads, alone or in a batch, in every layout, in place, and without a gradient.
+void bits(const Type &t, std::mt19937_64 &random) {
+  for (const int64_t K : class_counts) {
+    for (const Form form : forms) {
+      const int64_t outer = K > 100 ? 3 : 37, inner = 7;
+      const Case base = random_case(t, outer, K, inner, Layout::rows, form, 4, random);
+      Case one = base;
+      one.run();
+      for (const int threads : {2, 4, 8}) {
+        Case c = base;
+        c.threads = threads;
+        c.run();
+        check(c.g.bytes == one.g.bytes && c.loss == one.loss, "bits of any threads", c.where());
+      }
+      for (const Layout layout : layouts) {
+        Case c = base;
+        c.layout = layout, c.z = c.make(), c.q = c.make(), c.g = c.make(), c.threads = 3;
+        for (int64_t r = 0; r < c.rows(); ++r) {
+          for (int64_t k = 0; k < K; ++k) c.set(c.z, r, k, base.logit(r, k)), c.set(c.q, r, k, base.value(base.q, r, k));
+        }
+        c.run();
+        for (int64_t r = 0; r < c.rows(); ++r) check(same(one, r, c, r), "bits of any layout", c.where());
+        Case in_place = c;
+        sfumato_job j = in_place.job();
+        j.grad = in_place.z.bytes.data(), j.loss = in_place.loss.data();
+        check(sfumato_run(&j) == SFUMATO_OK, "in place", c.where());
+        std::swap(in_place.z, in_place.g);
+        for (int64_t r = 0; r < c.rows(); ++r) check(same(one, r, in_place, r), "bits in place", c.where());
+      }
+      for (const int64_t r : {int64_t(0), base.rows() / 2, base.rows() - 1}) {
+        Case c = base;
+        c.outer = c.inner = 1, c.z = c.make(), c.q = c.make(), c.g = c.make(), c.loss.resize(1);
+        for (int64_t k = 0; k < K; ++k) c.set(c.z, 0, k, base.logit(r, k)), c.set(c.q, 0, k, base.value(base.q, r, k));
+        c.labels[0] = base.labels[size_t(r)], c.row_scale[0] = base.row_scale[size_t(r)];
+        if (form == Form::by_row) c.true_rows[0] = base.true_rows[size_t(r)], c.rest_rows[0] = base.rest_rows[size_t(r)];
+        c.run();
+        check(same(one, r, c, 0), "bits of a row alone", c.where());
+      }
+      Case c = base;
+      sfumato_job j = c.job();
+      j.grad = nullptr;
+      check(sfumato_run(&j) == SFUMATO_OK && c.loss == one.loss, "loss without a gradient", c.where());
+      check(c.g.bytes == base.g.bytes, "gradient not asked for", c.where());
+    }
+  }
+}
+
+// Logits and targets expanded by strides of 0.
+void expanded(const Type &t, Worst &worst, std::mt19937_64 &random) {
+  for (const int64_t K : class_counts) {
+    for (const int axis : {0, 1, 2}) {
+      Case c = random_case(t, 5, K, 6, Layout::images, Form::dense, 3, random);
+      c.z.strides[axis] = c.q.strides[axis] = 0;
+      c.run();
+      compare(c, worst);
+    }
+  }
+}
+
+void refusals(const Type &t, std::mt19937_64 &random) {
+  for (const int64_t K : class_counts) {
+    for (const int64_t label : {int64_t(-1), K, int64_t(-100) + 1, std::numeric_limits<int64_t>::max()}) {
+      Case c = random_case(t, 70, K, 1, Layout::rows, Form::even, 1, random);
+      c.threads = 2;
+      c.labels.back() = label;
+      const Case before = c;
+      sfumato_job j = c.job();
+      check(sfumato_run(&j) == SFUMATO_BAD_LABEL && j.bad_row == 69 && j.bad_label == label, "bad label", c.where());
+      check(c.g.bytes == before.g.bytes && c.loss == before.loss && c.z.bytes == before.z.bytes, "writes nothing", c.where());
+    }
+    Case c = random_case(t, 70, K, 1, Layout::rows, Form::even, 1, random);
+    sfumato_job j = c.job();
+    j.outer = 0;
+    check(sfumato_run(&j) == SFUMATO_OK && c.loss[0] == 7, "no rows", c.where());
+    const auto refused = [&](auto change) {
+      sfumato_job bad = c.job();
+      change(bad);
+      check(sfumato_run(&bad) == SFUMATO_BAD_ARGUMENT, "bad argument", c.where());
+    };
+    refused([](sfumato_job &b) { b.abi = 0; });
+    refused([](sfumato_job &b) { b.type = 4; });
+    refused([](sfumato_job &b) { b.outer = -1; });
+    refused([](sfumato_job &b) { b.loss = nullptr; });
+    refused([](sfumato_job &b) { b.labels = nullptr; });
+    refused([](sfumato_job &b) { b.grad_strides[0] = 0; });
+    refused([](sfumato_job &b) { b.classes = 0; });
+  }
+  check(sfumato_run(nullptr) == SFUMATO_BAD_ARGUMENT, "no job", t.name);
+}
+
+// ---- the approximations ---------------------------------------------------------------------------------------------
+
+template <class real, class Function, class Exact>
+double worst_ulp(real low, real high, int steps, Function function, Exact exact) {
+  double worst = 0;
+  for (int i = 0; i <= steps; ++i) {
+    const real x = real(low + (high - low) * (double(i) / steps));
+    const Wide want = exact(Wide(x));
+    const real near = real(want);
+    const Wide ulp = std::nextafter(std::fabs(near), real(inf)) - std::fabs(near);
+    worst = std::fmax(worst, double(std::fabs(Wide(function(x)) - want) / ulp));
+  }
+  return worst;
+}
+
+void approximations() {
+  const auto exp_exact = [](Wide x) { return std::exp(x); };
+  const double single = worst_ulp(-87.33f, 0.0f, 2000000, [](float x) { return maths::exp(x); }, exp_exact);
+  const double wide = worst_ulp(-708.39, 0.0, 2000000, [](double x) { return maths::exp(x); }, exp_exact);
+  double log = 0;
+  for (int i = 0; i < 2000000; ++i) {
+    const double s = std::exp(-60 + 74.0 * i / 2000000);
+    const Wide want = std::log1p(Wide(s));
+    log = std::fmax(log, double(std::fabs(maths::log1p<true>(s) - want) / (want * 0x1p-52L)));
+  }
+  std::printf("exp float %.3f ULP, double %.3f ULP (bound 1.25 without fma, 1 with); log1p %.2f units (bound 2)\n", single, wide, log);
+  #if defined(__FMA__)
+  const double bound = 1;
+#else
+  const double bound = 1.25;
+#endif
+  check(single <= bound && wide <= bound, "exp", "ULP");
+  check(log <= 2, "log1p", "2 units");
+  check(maths::exp(0.0f) == 1 && maths::exp(0.0) == 1 && maths::exp(-float(inf)) == 0 && maths::exp(-inf) == 0, "exp", "ends");
+  check(std::isnan(maths::exp(float(nan))) && std::isnan(maths::exp(nan)), "exp", "NaN");
+  for (uint32_t h = 0; h < 0x10000; ++h) {  // every half to float and back; and each midpoint goes to the even one
+    const uint16_t x = uint16_t(h);
+    const float a = maths::F16::load(x), b = maths::BF16::load(x);
+    check(std::isnan(a) ? std::isnan(maths::F16::load(maths::F16::store(a))) : maths::F16::store(a) == x, "float16", std::to_string(h));
+    check(std::isnan(b) ? std::isnan(maths::BF16::load(maths::BF16::store(b))) : maths::BF16::store(b) == x, "bfloat16", std::to_string(h));
+    const float next = maths::F16::load(uint16_t(h + 1));
+    if ((h & 0x7FFF) >= 0x7BFF) continue;
+    const float middle = float((double(a) + double(next)) / 2);
+    check(maths::F16::store(middle) == ((h & 1) ? h + 1 : h), "float16 midpoint", std::to_string(h));
+    check(maths::F16::store(std::nextafter(middle, a)) == h, "float16 below a midpoint", std::to_string(h));
+  }
+  check(maths::F16::store(65519.0f) == 0x7BFF && maths::F16::store(65520.0f) == 0x7C00, "float16", "largest");
+}
+
+}  // namespace
+
+int main() {
+  std::printf("isa %s, abi %d\n", sfumato_isa(), int(sfumato_abi()));
+  const char *asked = std::getenv("SFUMATO_ISA");
+  if (asked && std::strcmp(asked, sfumato_isa())) std::printf("(%s was asked for, and is not here)\n", asked);
+  std::mt19937_64 random(20);
+  approximations();
+  std::printf("%-9s  %12s %8s  %12s %8s\n", "type", "loss, rel.", "bound", "gradient", "bound");
+  for (const Type &t : types) {
+    Worst worst;
+    values(t, worst, random);
+    specials(t, worst, random);
+    expanded(t, worst, random);
+    bits(t, random);
+    refusals(t, random);
+    std::printf("%-9s  %12.2g %8.0e  %12.2g %8.0e\n", t.name, worst.loss, t.loss, worst.gradient, t.gradient);
+  }
+  std::printf(failures ? "%d FAILED\n" : "all passed\n", failures);
+  return failures ? 1 : 0;
+}

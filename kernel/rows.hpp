@@ -1,0 +1,40 @@
+// Between dispatch.cpp, built once, and rows.cpp, built once per instruction set. Nothing here and nothing in rows.cpp
+// may instantiate a library template: the linker keeps one copy of such code, and it could be the one that this
+// processor cannot run.
+#pragma once
+
+#include "sfumato.h"
+
+namespace sfumato {
+
+constexpr int64_t lanes = 64;          // classes (long rows) or rows (short rows) that are worked on side by side
+constexpr int64_t short_classes = 64;  // up to here rows are short. By K alone: a layout must not change any bits.
+
+// What all rows share, made by dispatch.cpp.
+struct Plan {
+  const sfumato_job *job;
+  int64_t rows;
+  int64_t unit;                 // rows taken together: `lanes` short ones, or a tile of long ones
+  const void *prior;            // u in the type of the arithmetic, or null
+  const double *before, *after;  // Σ of u over the classes before and after k, for S without cancellation
+};
+
+// What a thread has to itself. Null where no row needs it.
+struct Scratch {
+  void *exps;                 // one row of exp(z − max), in the type of the arithmetic
+  void *logits, *dense, *grad;  // `unit` rows each, for strides that do not run along the classes
+};
+
+using Work = void (*)(const Plan &, const Scratch &, int64_t first, int64_t last);
+
+namespace baseline {
+void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+}
+namespace avx2 {
+void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+}
+namespace avx512 {
+void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+}
+
+}  // namespace sfumato
