@@ -9,11 +9,11 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint check nightly figures clean
+.PHONY: help setup compare test lint kernel-test check nightly figures clean
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
-	@echo "also: make setup, lint, check (lint and test), nightly, figures, clean"
+	@echo "also: make setup, lint, kernel-test, check (all three tests), nightly, figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -21,7 +21,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Installed once, and again when the dependencies change.
-$(VENV)/.run: $(BIN)/python pyproject.toml
+$(VENV)/.run: $(BIN)/python pyproject.toml CMakeLists.txt $(wildcard kernel/*.cpp kernel/*.hpp kernel/*.h)
 	@echo "installing sfumato and what it needs into $(VENV) (a minute or more)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
@@ -44,7 +44,16 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-check: lint test
+# The kernel's own test on every instruction set, plain and under sanitizers. TSan knows std::thread, not OpenMP.
+kernel-test: $(VENV)/.test
+	@for sanitizer in none address thread; do \
+		$(BIN)/cmake -S . -B build/kernel-$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON \
+			-DSFUMATO_SANITIZE=$$(echo $$sanitizer | sed s/none//) >/dev/null && \
+		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test -j $(JOBS) >/dev/null && \
+		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
+	done
+
+check: lint test kernel-test
 
 nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
