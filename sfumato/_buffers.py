@@ -37,8 +37,16 @@ def empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     return torch.frombuffer(export, dtype=dtype, count=count).view(shape)
 
 
-def release() -> None:
-    """Give the memory of unused blocks back to the system; blocks in use are given back when they die."""
+def release_buffers() -> None:
+    """Give the memory of unused gradients back to the system.
+
+    The pool keeps at most four blocks, so that the next gradient of about the same size needs no fresh memory.
+    Gradients in use are not touched.
+
+    >>> release_buffers()
+
+    Source: own.
+    """
     _free.clear()
 
 
@@ -66,4 +74,4 @@ def _give(block: np.ndarray) -> None:
 
 if hasattr(os, "register_at_fork"):
     # A child has its own copy of every free block; keeping them would hold the parent's pages twice.
-    os.register_at_fork(after_in_child=release)
+    os.register_at_fork(after_in_child=release_buffers)

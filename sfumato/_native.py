@@ -21,7 +21,7 @@ from sfumato._checks import ArgumentError
 
 ABI = 1
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-_BAD_LABEL = 1
+_BAD_LABEL, _NO_MEMORY = 1, 3
 _Strides = ctypes.c_int64 * 3
 
 
@@ -203,6 +203,8 @@ def run(
     error = library.sfumato_run(ctypes.byref(job))
     if error == _BAD_LABEL:
         raise IndexError(f"label {job.bad_label} of row {job.bad_row} is not a class")
+    if error == _NO_MEMORY:
+        raise MemoryError("the kernel found no memory to work in")
     if error:
         raise ArgumentError(f"the kernel refused the call with code {error}")
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato import reference
+from sfumato import _autograd, _native, reference
+
+
+@pytest.fixture(autouse=True, params=["kernel", "torch"])
+def path(request, monkeypatch):
+    """Every claim of this file is made twice: of the compiled kernel and of the torch path."""
+    if request.param == "torch":
+        monkeypatch.setattr(_autograd, "served", lambda call: False)
+    elif _native.status().library is None:
+        reason = f"no kernel: {_native.status().reason}"
+        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    return request.param
+
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 SHAPES = [(5,), (7, 5), (4, 5, 3), (2, 5, 3, 2), (6, 1), (0, 5), (3, 5, 0)]
