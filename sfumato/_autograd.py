@@ -61,26 +61,31 @@ class _Loss(torch.autograd.Function):
         rows, weights, divisor = _rows(call)
         if rows.ignore_index is None:
             call = call.checked()
-        ctx.call, ctx.rows, ctx.torch_path = replace(call, logits=logits.detach()), rows, torch_path
-        ctx.weights, ctx.scale, ctx.overwrite = weights, 1.0 / divisor, overwrite
-        ctx.save_for_backward(logits)
-        ctx.ready = None
+        scale = 1.0 / divisor
+        ready = None
         count = call.target.shape.numel()
         each = _buffers.empty(torch.Size([count]), torch.float64)
         if ctx.needs_input_grad[0] and call.reduction != "none" and not overwrite:
             # The upstream gradient of a loss is nearly always 1: with it the gradient costs no second reading.
-            ctx.ready = _buffers.empty(logits.shape, logits.dtype)
+            ready = _buffers.empty(logits.shape, logits.dtype)
         try:
-            _native.run(rows, each, ctx.ready, **_factors(ctx.scale, weights))
+            _native.run(rows, each, ready, **_factors(scale, weights))
         except IndexError:
             call.checked()  # raises the same with the position's name
             raise
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(logits)
+            # The logits are in the saved tensors alone: those are let go after backward, and looked at for changes.
+            nothing = logits.new_empty(0)
+            ctx.call, ctx.rows = replace(call, logits=nothing), rows._replace(logits=nothing)
+            ctx.torch_path, ctx.weights, ctx.scale = torch_path, weights, scale
+            ctx.ready, ctx.overwrite = ready, overwrite
         if weights is not None:
             each = torch.where(weights == 0, 0.0, each) * weights
         if call.reduction == "none":
             return each.reshape(call.target.shape).to(call.dtype)
         # numpy adds pairwise on one thread: the same bits for any number of torch's.
-        total = float(np.add.reduce(each.numpy())) * (ctx.scale if call.reduction == "mean" else 1.0)
+        total = float(np.add.reduce(each.numpy())) * (scale if call.reduction == "mean" else 1.0)
         return torch.tensor(total, dtype=call.dtype)
 
     @staticmethod
@@ -107,7 +112,7 @@ class _Loss(torch.autograd.Function):
             torch.autograd.graph.increment_version(logits)
         else:
             grad = _buffers.empty(logits.shape, logits.dtype)
-        _native.run(ctx.rows, None, grad, **_factors(scale, weights))
+        _native.run(ctx.rows._replace(logits=logits.detach()), None, grad, **_factors(scale, weights))
         return grad, None, None, None
 
 

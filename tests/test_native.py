@@ -167,6 +167,29 @@ class TestBuffers:
         assert first.data_ptr() != second.data_ptr()
         assert torch.equal(first, second)
 
+    def test_logits_are_let_go_after_backward_though_the_loss_is_kept(self):
+        w, labels = torch.ones((), requires_grad=True), torch.randint(0, 1000, (300,))
+        memory = _buffers.empty(self.size, torch.float32).normal_()
+
+        class Made(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, w, given):
+                return given.detach()
+
+            @staticmethod
+            def backward(ctx, grad):
+                return grad.sum(), None
+
+        z = Made.apply(w, memory)
+        place = memory.data_ptr()
+        loss = sf.cross_entropy(z, labels, label_smoothing=0.1)
+        del z, memory
+        gc.collect()
+        loss.backward()
+        gc.collect()
+        assert place in {block.ctypes.data + -block.ctypes.data % 64 for block in _buffers._free}
+        assert loss.isfinite()
+
     def test_the_pool_is_bounded_and_can_be_released(self):
         many = [_buffers.empty(torch.Size([n, 1000]), torch.float32) for n in range(100, 120)]
         assert len(many) == 20
