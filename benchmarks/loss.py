@@ -1,6 +1,6 @@
 """How long a smoothed loss takes, forward and backward, in multiples of one copy of its logits.
 
-    python benchmarks/loss.py [--shapes 8192x1000,…] [--dtypes float32,bfloat16] [--rounds 7] [--threads 2] [--out FILE]
+    python benchmarks/loss.py [--shapes …] [--dtypes …] [--rounds 7] [--threads 2] [--questions] [--out FILE]
 
 Everyone gets the same logits in the same process, in several interleaved rounds, so that a machine whose speed drifts
 slows all alike; ratios are medians over rounds. Forward and backward through torch.autograd.grad with everyone's
@@ -76,6 +76,48 @@ def contestants(z: torch.Tensor, y: torch.Tensor) -> dict[str, Callable[[], obje
     return steps
 
 
+def questions() -> dict[str, dict[str, Callable[[], object]]]:
+    """Smaller questions, each a set of contestants; the first of a set is what the others are measured against."""
+    generator = torch.Generator().manual_seed(0)
+    z, y = torch.randn(8192, 1000, generator=generator), torch.randint(0, 1000, (8192,), generator=generator)
+    some = torch.where(torch.rand(8192, generator=generator) < 0.2, -100, y)
+    weight, q = torch.rand(1000, generator=generator) + 0.5, torch.randn(8192, 1000, generator=generator).softmax(1)
+    prior = weight / weight.sum()
+    pixels = torch.randn(16, 150, 128, 128, generator=generator)
+    classes = torch.randint(0, 150, (16, 128, 128), generator=generator)
+    tiny, few = torch.randn(4, 10, generator=generator), torch.randint(0, 10, (4,), generator=generator)
+
+    def ours(logits, target, **options):
+        options = options or {"label_smoothing": EPS}
+        return torch_step(lambda z, y: sf.cross_entropy(z, y, **options), logits, target)
+
+    def torchs(logits, target, **options):
+        return torch_step(lambda z, y: F.cross_entropy(z, y, **options), logits, target)
+
+    def fresh() -> None:
+        sf.release_buffers()
+        plain()
+
+    plain = ours(z, y)
+    target, by_row = sf.smooth_prior(y, prior, EPS), sf.smooth(y, 1000, torch.linspace(0, 0.3, 8192), over="all")
+    return {
+        "8192x1000 float32, targets against the plain smoothed one": {
+            "plain smoothed": plain,
+            "prior vector": torch_step(lambda z, y: sf.cross_entropy(z, target), z, y),
+            "class weights": ours(z, y, label_smoothing=EPS, weight=weight),
+            "20 % ignored": ours(z, some),
+            "one strength a row": torch_step(lambda z, y: sf.cross_entropy(z, by_row), z, y),
+            "fresh gradient memory": fresh,
+        },
+        "8192x1000 float32, probabilities": {"sfumato": ours(z, q), "torch eager": torchs(z, q, label_smoothing=EPS)},
+        "16x150x128x128 float32, classes on axis 1": {
+            "sfumato": ours(pixels, classes),
+            "torch eager": torchs(pixels, classes, label_smoothing=EPS),
+        },
+        "4x10 float32": {"sfumato": ours(tiny, few), "torch eager": torchs(tiny, few, label_smoothing=EPS)},
+    }
+
+
 def measure(steps: dict[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, list[float]]:
     """Seconds a call, one number a round; the contestants take turns within a round."""
     calls: dict[str, int] = {}
@@ -126,6 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each contestant in each round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--questions", action="store_true", help="also other targets, images and tiny batches")
     parser.add_argument("--out", type=Path, default=None, help="append one JSON object a row to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -163,6 +206,21 @@ def main() -> None:
                     row = {"shape": shape, "dtype": name, "copies": copies, "against_sfumato": against}
                     seconds = {who: statistics.median(each) for who, each in times.items()}
                     file.write(json.dumps({**row, "seconds": seconds, **about}) + "\n")
+    if options.questions:
+        for question, steps in questions().items():
+            times = measure(steps, options.rounds, options.seconds)
+            base = next(iter(steps))
+            ratios = {
+                who: statistics.median(t / b for t, b in zip(each, times[base], strict=True))
+                for who, each in times.items()
+            }
+            seconds = {who: statistics.median(each) for who, each in times.items()}
+            print(f"{question}: {base} {1e6 * seconds[base]:.0f} µs", end="")
+            print("".join(f", {who} {ratio:.2f}×" for who, ratio in ratios.items() if who != base), flush=True)
+            if options.out is not None:
+                with options.out.open("a") as file:
+                    row = {"question": question, "against": base, "ratios": ratios, "seconds": seconds}
+                    file.write(json.dumps({**row, **about}) + "\n")
     for who in ("torch eager", "torch.compile", "timm", "optax, jit"):
         if who in gains:
             print(f"geometric mean of {who} against sfumato: {statistics.geometric_mean(gains[who]):.1f}×")
