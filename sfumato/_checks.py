@@ -24,15 +24,14 @@ def readable(*tensors: Tensor | None) -> bool:
     """Whether values can be looked at without a device sync, a graph break, or leaving a transform or a tracer."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # pyright: ignore[reportPrivateUsage]
         return False
-    return all(
-        t is None
-        or (
-            t.device.type == "cpu"
-            and type(t) in (torch.Tensor, torch.nn.Parameter)  # not fake, not distributed
-            and not torch._C._functorch.is_functorch_wrapped_tensor(t)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        )
-        for t in tensors
-    )
+    for t in tensors:
+        if t is None:
+            continue
+        if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.device.type != "cpu":  # fake, distributed, elsewhere
+            return False
+        if torch._C._functorch.is_functorch_wrapped_tensor(t):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            return False
+    return True
 
 
 def position(bad: Tensor) -> tuple[tuple[int, ...], str]:
