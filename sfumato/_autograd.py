@@ -171,7 +171,7 @@ def _counted(call: Call) -> int:
 def _factors(scale: float, weights: Tensor | None) -> dict[str, Any]:
     """What every gradient is multiplied by; a row of weight 0 has gradient 0 even under the NaN of an empty mean."""
     if weights is not None and scale != scale:
-        return {"row_scale": torch.where(weights == 0, 0.0, scale)}
+        return {"row_scale": weights.masked_fill(weights != 0, scale)}
     return {"scale": scale, "row_scale": weights}
 
 

@@ -189,15 +189,15 @@ def run(
         has_ignore=rows.ignore_index is not None,
         true_mass=0.0 if isinstance(rows.true, Tensor) else rows.true,
         rest_mass=0.0 if isinstance(rows.rest, Tensor) else rows.rest,
-        true_rows=_pointer(rows.true) if isinstance(rows.true, Tensor) else None,
-        rest_rows=_pointer(rows.rest) if isinstance(rows.rest, Tensor) else None,
-        prior=_pointer(rows.prior),
+        true_rows=_doubles(rows.true) if isinstance(rows.true, Tensor) else None,
+        rest_rows=_doubles(rows.rest) if isinstance(rows.rest, Tensor) else None,
+        prior=_doubles(rows.prior),
         dense=_pointer(rows.dense),
         dense_strides=_Strides(*(_layout(rows.dense)[1] if rows.dense is not None else (0, 0, 0))),
         valid=_pointer(rows.valid),
         scale=scale,
-        row_scale=_pointer(row_scale),
-        loss=loss.data_ptr(),
+        row_scale=_doubles(row_scale),
+        loss=_doubles(loss),
         threads=torch.get_num_threads(),
     )
     error = library.sfumato_run(ctypes.byref(job))
@@ -217,3 +217,10 @@ def _layout(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
+
+
+def _doubles(tensor: Tensor | None) -> int | None:
+    """The address of what the kernel reads as float64: any other type would be read past its end."""
+    if tensor is not None and (tensor.dtype != torch.float64 or not tensor.is_contiguous()):
+        raise TypeError(f"the kernel reads contiguous float64 here, got {tensor.dtype}")
+    return _pointer(tensor)

@@ -298,3 +298,10 @@ def test_memory_above_the_logits_is_one_gradient(overwrite, gradients, tmp_path)
         f"assert used <= {gradients} * 4 * 1024 * 32000 + 8 * 2**20, used / 2**20\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_numbers_of_another_type_are_refused_before_they_are_read():
+    z, labels = torch.randn(3, 4), torch.tensor([0, 1, 2])
+    rows = _native.Rows(z, labels, None, None, 0.9, 0.1 / 3, None, None)
+    with pytest.raises(TypeError, match="the kernel reads contiguous float64 here, got torch.float32"):
+        _native.run(rows, None, torch.empty(3, 4), row_scale=torch.zeros(3))
