@@ -51,6 +51,8 @@ def loss(call: Call, torch_path: Callable[[Call], Tensor], *, overwrite: bool) -
         torch_path: the same loss in torch operations, for second derivatives.
         overwrite: the gradient may take the memory of the logits.
     """
+    if call.weight is not None or call.sample_weight is not None:
+        call = call.checked()  # their look-up by label needs labels that are classes
     batched = replace(call, unbatched=False) if call.unbatched else call
     value: Tensor = _Loss.apply(call.logits, batched, torch_path, overwrite)  # pyright: ignore[reportAssignmentType]
     return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
@@ -63,8 +65,6 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, call: Call, torch_path: Callable[[Call], Tensor], overwrite: bool) -> Tensor:
         rows, weights, divisor = _rows(call)
-        if rows.ignore_index is None:
-            call = call.checked()
         scale = 1.0 / divisor
         ready = None
         count = call.target.shape.numel()
@@ -121,8 +121,6 @@ class _Loss(torch.autograd.Function):
 
 def _rows(call: Call) -> tuple[_native.Rows, Tensor | None, float]:
     """The call in the kernel's numbers, the rows' weights, and what the mean divides by (1 for other reductions)."""
-    if call.weight is not None or call.sample_weight is not None:
-        call = call.checked()  # their look-up by label needs labels that are classes
     target, labels = call.target, call.target.labels
     weight = None if call.weight is None else call.weight.detach().double()
     of_label = None if weight is None or labels is None else at_labels(weight, labels)
@@ -139,6 +137,8 @@ def _rows(call: Call) -> tuple[_native.Rows, Tensor | None, float]:
         given = call.sample_weight.detach().double()
         weights = given if weights is None else weights * given
         mass = given if mass is None else mass * given
+    if weights is not None and target.valid is not None:
+        weights = torch.where(target.valid, weights, 0.0)  # an ignored row is inert, whatever its weight
     divisor = 1.0
     if call.reduction == "mean":
         if mass is None:

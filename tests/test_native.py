@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato import _buffers, _native, reference
+from sfumato import _autograd, _buffers, _native, reference
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -305,3 +305,21 @@ def test_numbers_of_another_type_are_refused_before_they_are_read():
     rows = _native.Rows(z, labels, None, None, 0.9, 0.1 / 3, None, None)
     with pytest.raises(TypeError, match="the kernel reads contiguous float64 here, got torch.float32"):
         _native.run(rows, None, torch.empty(3, 4), row_scale=torch.zeros(3))
+
+
+@pytest.mark.parametrize("path", ["kernel", "torch"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_ignored_row_is_inert_whatever_its_sample_weight(path, reduction, bad, monkeypatch):
+    if path == "torch":
+        monkeypatch.setattr(_autograd, "served", lambda call: False)
+    z, labels = torch.randn(4, 3), torch.tensor([0, -100, 2, 1])
+    results = []
+    for ignored in (bad, 1.0):
+        leaf = z.clone().requires_grad_()
+        weights = torch.tensor([0.5, ignored, 2.0, 1.0])
+        loss = sf.cross_entropy(leaf, labels, sample_weight=weights, label_smoothing=0.1, reduction=reduction)
+        (grad,) = torch.autograd.grad(loss.sum(), leaf)
+        results.append((loss.detach(), grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
