@@ -13,11 +13,11 @@ def as_dict() -> dict[str, Any]:
     """Versions, threads and the kernel's state."""
     import torch
 
-    from sfumato import _native
+    from sfumato import __version__, _native
 
     status = _native.status()
-    versions: dict[str, str | None] = {}
-    for package in ("sfumato", "torch", "numpy", "scipy", "scikit-learn", "matplotlib"):
+    versions: dict[str, str | None] = {"sfumato": __version__}
+    for package in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

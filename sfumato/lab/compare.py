@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato import __version__
 from sfumato.lab.arms import Arm, ArmError, arms_of
 from sfumato.lab.data import prepare
 from sfumato.lab.options import Options, to_toml
@@ -197,7 +198,7 @@ def _environment(
 ) -> dict[str, Any]:
     table = data.table
     return {
-        "sfumato": version("sfumato"),
+        "sfumato": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy")},
         "platform": platform.platform(),

@@ -121,7 +121,7 @@ def test_a_forbidden_import_is_found(tmp_path: Path, file: str, source: str, rea
         ("lab/arms.py", "from sfumato import conventions, theory\nfrom ..loss import CrossEntropyLoss"),
         ("lab/data/table.py", "from .. import runs\nfrom ...evaluate import ece"),
         ("report/page.py", "def f():\n    from sfumato import theory"),
-        ("cli.py", "from sfumato import __version__\nfrom sfumato.lab import compare\nimport sfumato.report"),
+        ("cli/compare.py", "from sfumato import __version__\nfrom sfumato.lab import compare\nimport sfumato.report"),
         ("adapters/timm.py", "from sfumato import evaluate, loss"),
         ("__main__.py", "from sfumato.cli import main"),
         ("__init__.py", "from sfumato.lab import compare"),

@@ -1,0 +1,79 @@
+"""The commands, thin: read options, let the lab fill a run folder and the report render into it, print what came of it.
+
+Results go to stdout, progress to stderr. Nothing heavy is imported before a command needs it, so that ``--help`` and
+``explain`` answer at once. One file a command; :func:`main` runs one and says what went wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts.exceptions import CycloptsError, MissingArgumentError
+
+from sfumato.cli import _app, _settings, compare, doctor, explain
+from sfumato.cli._app import FAILURE, OK, USAGE, UsageError, app
+
+__all__ = ["FAILURE", "OK", "USAGE", "app", "compare", "doctor", "explain", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after the program's name; those of the process if None.
+
+    Returns:
+        Exit code: 0 ok, 1 failure, 2 usage.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _app.typed[:] = words
+    _app.sources.clear()
+    try:
+        app.config = _settings.configuration(words)
+        result = app(words, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else OK
+    except MissingArgumentError as error:
+        lacks_data = error.argument is not None and error.argument.field_info.name == "data"
+        hint = (
+            "compare needs DATA: digits, or a .csv, .tsv or .npz file" if lacks_data else " ".join(str(error).split())
+        )
+        return _fail(hint, USAGE)
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()), USAGE)
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`): that is its right. Python must not flush into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return _fail("stopped; a folder named ….partial holds what was done, and may be deleted", FAILURE)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        return _fail(str(error), code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for bad input, 1 for a run that failed, None for what is a bug and deserves its traceback."""
+    from sfumato.lab.arms import ArmError
+    from sfumato.lab.data import DataError
+    from sfumato.lab.options import OptionError
+    from sfumato.lab.runs import RunError
+    from sfumato.lab.work import WorkerError
+    from sfumato.report import ReportError
+
+    if isinstance(error, (UsageError, DataError, OptionError, RunError)):
+        return USAGE
+    training = sys.modules.get("sfumato.lab.train")
+    failures: tuple[type[Exception], ...] = (ArmError, WorkerError, ReportError, OSError)
+    if training is not None:
+        failures += (training.TrainingError,)
+    return FAILURE if isinstance(error, failures) else None
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"sfumato: {message}", file=sys.stderr)
+    return code

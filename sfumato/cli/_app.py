@@ -1,0 +1,46 @@
+"""What the commands share: the application, exit codes, kinds of option, and the words that were typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, Token
+
+from sfumato import __version__
+
+OK, FAILURE, USAGE = 0, 1, 2
+
+app = App(
+    name="sfumato",
+    help="""Label smoothing and softened training targets: decide, train and check.
+
+Start with: sfumato compare digits""",
+    version=__version__,
+    help_format="markdown",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+
+class UsageError(ValueError):
+    """A command line or configuration that cannot be used."""
+
+
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as it was written: 1.5 is refused, not rounded."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not a whole number') from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Flag = Annotated[bool, Parameter(negative="")]
+
+typed: list[str] = []
+"""The words after the program's name, of the command that runs now."""
+
+sources: dict[str, str] = {}
+"""Where each option of that command came from."""

@@ -1,0 +1,72 @@
+"""Options from elsewhere than the command line: a TOML file and the environment, and a note of where each came from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, ArgumentCollection
+from cyclopts.config import Env, Toml
+
+from sfumato.cli import _app
+from sfumato.cli._app import UsageError
+from sfumato.cli.compare import compare
+
+
+def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
+    """Flag > environment > file > default; the last step notes where each value came from."""
+    steps: list[Callable[..., Any]] = [Env("SFUMATO_", command=False, show=False)]
+    path = _config_path(words)
+    if path is not None:
+        _check_keys(path)
+        steps.append(Toml(path, use_commands_as_keys=False, must_exist=True))
+    return [*steps, _note_sources]
+
+
+def _config_path(words: Sequence[str]) -> str | None:
+    for number, word in enumerate(words):
+        if word == "--":
+            break
+        if word in ("-c", "--config"):
+            return words[number + 1] if number + 1 < len(words) else None
+        if word.startswith("--config="):
+            return word.removeprefix("--config=")
+    return os.environ.get("SFUMATO_CONFIG")
+
+
+def _check_keys(path: str) -> None:
+    """An unknown key is an error that suggests the right one."""
+    try:
+        with open(path, "rb") as file:
+            keys = tomllib.load(file)
+    except FileNotFoundError:
+        raise UsageError(f'no file "{path}"') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    known = [name.lstrip("-") for name in _option_names(compare)]
+    for key, value in keys.items():
+        if key.replace("_", "-") not in known:
+            close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+            hint = f' Did you mean "{close[0]}"?' if close else ""
+            raise UsageError(f'{path} has an unknown key "{key}".{hint} Keys: {", ".join(known)}')
+        if isinstance(value, (dict, list)):
+            raise UsageError(f'{path}: "{key}" must be one value, not a table or a list')
+
+
+def _option_names(command: Callable[..., Any]) -> list[str]:
+    return ["--" + name.replace("_", "-") for name in command.__annotations__ if name not in ("config", "return")]
+
+
+def _note_sources(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    words = {"cli": "command line", "env": "environment"}
+    for argument in arguments:
+        if argument.tokens:
+            source = argument.tokens[0].source
+            name = argument.field_info.name
+            _app.sources[name] = words.get(source, Path(source).name)

@@ -1,0 +1,133 @@
+"""``sfumato compare``: the main job."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+from cyclopts import Parameter
+
+from sfumato.cli._app import OK, Flag, Whole, app, sources, typed
+
+if TYPE_CHECKING:
+    from sfumato.report.run import Summary
+
+
+@app.command
+def compare(
+    data: str,
+    *,
+    label: str | None = None,
+    eps: float = 0.1,
+    over: Literal["others", "all"] = "others",
+    seeds: Whole = 5,
+    model: str = "mlp",
+    epochs: Whole | None = None,
+    batch_size: Whole | None = None,
+    learning_rate: float = 1e-3,
+    workers: Whole | None = None,
+    out: str | None = None,
+    json: Flag = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+) -> int:
+    """Train one-hot and smoothed targets side by side and say which to use.
+
+    Both arms start from the same weights and see the same batches. The run ends in a verdict, a table and a report
+    page in a run folder. Every option can also be set in a TOML file (-c) or in the environment,
+    as SFUMATO_EPS and so on.
+
+    Args:
+        data: digits (embedded), or a .csv, .tsv or .npz file (also .csv.gz): numbers, and one label a row.
+        label: Label column of a table; by default the one called label, target, class or y.
+        eps: Strength of the smoothing.
+        over: What the strength is spread over: the wrong classes (others), or all as torch does.
+        seeds: Runs per arm, at least 3.
+        model: mlp (two hidden layers of 256) or linear.
+        epochs: Passes over the training rows; by default a full budget by the number of rows.
+        batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
+        learning_rate: Adam's at the start; a cosine takes it to 0.
+        workers: Processes; by default one a core. The result does not depend on it.
+        out: The run folder; by default runs/DATA-DATE-N.
+        json: Print one JSON object instead of text.
+        quiet: No progress.
+        config: A TOML file with any of these options.
+    """
+    from sfumato._progress import Watch
+    from sfumato.lab.compare import compare as run
+    from sfumato.lab.options import Options
+
+    options = Options(
+        data=data,
+        label=label,
+        eps=eps,
+        over=over,
+        seeds=seeds,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        workers=workers,
+        out=out,
+    )
+    with Watch(sys.stderr, quiet=quiet) as watch:
+        summary = run(
+            options,
+            sources=sources,
+            command=shlex.join(["sfumato", *_repeatable(typed)]),
+            on_setup=watch.setup,
+            progress=watch.epoch,
+            render=_render(watch.say),
+        )
+    if json:
+        print(jsonlib.dumps(summary, ensure_ascii=False, allow_nan=False))
+        return OK
+    notes = jsonlib.loads((Path(summary["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
+    print(_told(cast("Summary", summary), notes))
+    return OK
+
+
+def _repeatable(words: Sequence[str]) -> list[str]:
+    """The command without the name of its run folder, which would be taken when it is typed again."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != "--out" and not word.startswith("--out="):
+            kept.append(word)
+        skip = word == "--out"
+    return kept
+
+
+def _render(say: Callable[[str], None]) -> Callable[[Path], object]:
+    def render(folder: Path) -> object:
+        from sfumato.report import render as to_page
+
+        say("writing the report")
+        return to_page(folder)
+
+    return render
+
+
+def _told(summary: Summary, notes: Sequence[str]) -> str:
+    """The result for a person: verdict first, then the numbers, then where the rest is."""
+    from sfumato.report import as_text, differences_table, four_columns
+
+    paired = summary["paired"]
+    hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))
+    return "\n".join(
+        [
+            *summary["verdict"]["sentences"],
+            *(f"Note: {note}" for note in notes),
+            "",
+            as_text(four_columns(summary), 100).rstrip(),
+            "",
+            as_text(differences_table(summary), 100).rstrip(),
+            "",
+            f"paired  weights/batches equal in all arms, seed by seed: {hashes}",
+            f"report  {Path(summary['run']) / 'report.html'}",
+        ]
+    )
