@@ -99,22 +99,70 @@ def questions() -> dict[str, dict[str, Callable[[], object]]]:
         plain()
 
     plain = ours(z, y)
-    target, by_row = sf.smooth_prior(y, prior, EPS), sf.smooth(y, 1000, torch.linspace(0, 0.3, 8192), over="all")
+
+    def towards(target):
+        return torch_step(lambda z, y: sf.cross_entropy(z, target), z, y)
+
+    other, lam = y.flip(0), torch.rand(8192, generator=generator)
+    table = (torch.rand(1000, 1000, generator=generator) + 0.01).softmax(1)
+    top = q.topk(10, 1)
     return {
         "8192x1000 float32, targets against the plain smoothed one": {
             "plain smoothed": plain,
-            "prior vector": torch_step(lambda z, y: sf.cross_entropy(z, target), z, y),
+            "prior vector": towards(sf.smooth_prior(y, prior, EPS)),
+            "mixed pair": towards(
+                sf.mix(sf.smooth(y, 1000, EPS, over="all"), sf.smooth(other, 1000, EPS, over="all"), lam)
+            ),
+            "row of a table": towards(sf.smooth_rows(y, table)),
+            "10 stored classes": towards(sf.distil_top(y, top.indices, top.values, 0.5, rest="uniform")),
+            "teacher's probabilities": towards(sf.distil(y, q, 0.5)),
             "class weights": ours(z, y, label_smoothing=EPS, weight=weight),
             "20 % ignored": ours(z, some),
-            "one strength a row": torch_step(lambda z, y: sf.cross_entropy(z, by_row), z, y),
+            "one strength a row": towards(sf.smooth(y, 1000, torch.linspace(0, 0.3, 8192), over="all")),
             "fresh gradient memory": fresh,
         },
-        "8192x1000 float32, probabilities": {"sfumato": ours(z, q), "torch eager": torchs(z, q, label_smoothing=EPS)},
+        "8192x1000 float32, probabilities": {"sfumato": ours(z, q, label_smoothing=0.0), "torch eager": torchs(z, q)},
+        "8192x1000 float32, probabilities smoothed on top": {
+            "sfumato": ours(z, q),
+            "torch eager": torchs(z, q, label_smoothing=EPS),
+        },
         "16x150x128x128 float32, classes on axis 1": {
             "sfumato": ours(pixels, classes),
             "torch eager": torchs(pixels, classes, label_smoothing=EPS),
         },
+        "8192x1000 float32, inside torch.compile": {
+            "sfumato, compiled around": torch_step(
+                torch.compile(lambda z, y: sf.cross_entropy(z, y, label_smoothing=EPS), dynamic=False), z, y
+            ),
+            "torch.compile": torch_step(
+                torch.compile(lambda z, y: F.cross_entropy(z, y, label_smoothing=EPS), dynamic=False), z, y
+            ),
+        },
+        "torch's own threads: a 512x512 matmul, alone and alternating with the loss": matmuls(),
         "4x10 float32": {"sfumato": ours(tiny, few), "torch eager": torchs(tiny, few, label_smoothing=EPS)},
+    }
+
+
+def matmuls() -> dict[str, Callable[[], object]]:
+    """Twenty products of matrices, alone, with twenty losses between them, and those losses alone.
+
+    Where both use one pool of threads, the second is the first plus the third.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a, z = torch.randn(512, 512, generator=generator), torch.randn(512, 1000, generator=generator)
+    y = torch.randint(0, 1000, (512,), generator=generator)
+    loss = torch_step(lambda z, y: sf.cross_entropy(z, y, label_smoothing=EPS), z, y)
+
+    def product() -> None:
+        torch.mm(a, a)
+
+    def repeat(*steps: Callable[[], object]) -> Callable[[], object]:
+        return lambda: [step() for _ in range(20) for step in steps]
+
+    return {
+        "matmul alone": repeat(product),
+        "matmul and loss in turn": repeat(product, loss),
+        "loss alone": repeat(loss),
     }
 
 

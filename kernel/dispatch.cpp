@@ -45,12 +45,14 @@ const Isa isa = choose();
 // ---- checks ---------------------------------------------------------------------------------------------------------
 
 bool counts(const sfumato_job &job, int64_t r) {
-  return !(job.valid && !job.valid[r]) && !(job.has_ignore && job.labels[r] == job.ignore_index);
+  return !(job.valid && !job.valid[r]) && !(job.labels && job.has_ignore && job.labels[r] == job.ignore_index);
 }
 
 bool bad(const sfumato_job &job, int64_t r) {
   return uint64_t(job.labels[r]) >= uint64_t(job.classes) && counts(job, r);
 }
+
+bool composed(const sfumato_job &job) { return job.dense || job.back[0].used || job.back[1].used; }
 
 bool fits(const sfumato_job &job) {
   if (job.abi != SFUMATO_ABI || job.type < SFUMATO_F32 || job.type > SFUMATO_F16) return false;
@@ -58,7 +60,14 @@ bool fits(const sfumato_job &job) {
   int64_t rows, all;
   if (__builtin_mul_overflow(job.outer, job.inner, &rows) || __builtin_mul_overflow(rows, job.classes, &all)) return false;
   if (rows == 0) return true;
-  if (job.classes == 0 || !job.logits || !job.loss || !job.labels == !job.dense) return false;
+  if (job.classes == 0 || !job.logits || !job.loss) return false;
+  if (!job.labels && !composed(job)) return false;
+  if (job.dense && (job.back[0].used || job.back[1].used)) return false;
+  if (job.dense && job.dense_type != job.type && job.dense_type != (job.type == SFUMATO_F64 ? SFUMATO_F64 : SFUMATO_F32)) return false;
+  if (job.entries < 0 || (job.entries && (!composed(job) || !job.entry_classes || !job.entry_masses))) return false;
+  for (int64_t e = 0; e < rows * job.entries; ++e) {
+    if (job.entry_classes[e] >= job.classes) return false;
+  }
   if (!job.grad) return true;
   const int64_t sizes[3] = {job.outer, job.classes, job.inner};
   for (int a = 0; a < 3; ++a) {
@@ -152,15 +161,17 @@ int32_t run(sfumato_job &job) {
   const bool is_long = job.classes > short_classes;
   const auto strided = [&](const void *p, const int64_t s[3]) { return is_long && p && s[1] != 1; };
   const bool tile_z = strided(job.logits, job.logit_strides), tile_q = strided(job.dense, job.dense_strides);
+  const bool written = is_long && composed(job);
   const bool tile_g = strided(job.grad, job.grad_strides);
   const std::size_t K = std::size_t(job.classes);
 
   Plan plan{};
   plan.job = &job;
+  plan.composed = composed(job);
   plan.rows = job.outer * job.inner;
   plan.unit = lanes;
   if (is_long) {
-    const std::size_t fit = (std::size_t(1) << 20) / (K * stored);
+    const std::size_t fit = (std::size_t(1) << 20) / (K * (written ? real : stored));
     plan.unit = !(tile_z || tile_q || tile_g) || fit < 2 ? 1 : fit < 16 ? int64_t(fit) : 16;
   }
   const int64_t units = (plan.rows + plan.unit - 1) / plan.unit, worth = plan.rows * job.classes / worth_a_thread;
@@ -171,8 +182,9 @@ int32_t run(sfumato_job &job) {
 
   const std::size_t tile = padded(std::size_t(plan.unit) * K * stored);
   const bool exps = is_long && job.grad && stored != real;  // else they are kept in the gradient
-  const std::size_t each = (exps ? padded(K * real) : 0) + (std::size_t(tile_z) + tile_q + tile_g) * tile;
-  const bool prior = job.prior && job.labels;
+  const std::size_t target = padded(std::size_t(plan.unit) * K * real);
+  const std::size_t each = (exps ? padded(K * real) : 0) + (std::size_t(tile_z) + tile_g) * tile + (written ? target : 0);
+  const bool prior = job.prior && !composed(job);
   const std::size_t shared = prior ? padded(K * real) + 2 * padded(K * sizeof(double)) : 0;
   std::vector<Scratch> scratch(static_cast<std::size_t>(parts));
   arena.reserve(shared + each * std::size_t(parts));
@@ -188,7 +200,7 @@ int32_t run(sfumato_job &job) {
   for (Scratch &s : scratch) {
     if (exps) s.exps = arena.take(K * real);
     if (tile_z) s.logits = arena.take(tile);
-    if (tile_q) s.dense = arena.take(tile);
+    if (written) s.target = arena.take(target);
     if (tile_g) s.grad = arena.take(tile);
   }
   share(plan, scratch.data(), parts);

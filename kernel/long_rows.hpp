@@ -18,12 +18,14 @@ template <class T>
 struct Long {
   using stored = typename T::stored;
   using real = typename T::real;
-  const stored *z, *q;          // q: dense targets only
+  const stored *z;
   stored *g;                    // or null
   real *e;                      // where exp(d) is kept for the gradient; may be g, and both may be z
-  const real *u;                // prior only
+  const real *u;                // u_k, or q_k of a dense target
   int64_t K, y;                 // y: −1 if dense
   double true_mass, rest, factor;
+  bool overwrites;              // e is z
+  const char *next_z, *next_g;  // the row that comes next, to fetch while this one is worked on; or any address
   const Plan *plan;
 };
 
@@ -132,73 +134,109 @@ SFUMATO_INLINE int64_t find_top(const typename T::stored *z, const typename T::s
   return 0;
 }
 
+// u·d where no mass costs nothing: 0·−inf is 0. Asked for only once a sum without it came out as NaN.
+template <bool Guard, class real>
+SFUMATO_INLINE real weighted(real u, real d, real sum) {
+  if (!Guard) return madd(u, d, sum);
+  return u == 0 ? sum : madd(u, d, sum);
+}
+
+// A group of the row that comes next, on its way into the cache. Reading it takes as long as the arithmetic here does.
+template <class stored, bool Write>
+SFUMATO_INLINE void fetch(const char *row, int64_t k) {
+  const char *at = row + k * int64_t(sizeof(stored));
+#pragma GCC unroll 8
+  for (int line = 0; line < G * int(sizeof(stored)); line += 64) __builtin_prefetch(at + line, Write, 3);
+}
+
 // Exponentials and sums over whole groups.
-template <class T, Target M, bool Keep>
+template <class T, Target M, bool Keep, bool Guard>
 SFUMATO_INLINE void sweep(const Long<T> &row, int64_t first, int64_t last, typename T::real top,
                           Sums<typename T::real> &sums) {
   using real = typename T::real;
   for (int64_t k = first; k < last; k += G) {
-    const auto *z = row.z + k;
+    alignas(64) real space[G];
+    const auto *z = read<T>(row.z + k, space, G);
+    fetch<typename T::stored, false>(row.next_z, k);
+    if (Keep) fetch<typename T::stored, true>(row.next_g, k);
 #pragma omp simd
     for (int l = 0; l < G; ++l) {
-      const real d = T::load(z[l]) - top;
+      const real d = load<T>(z[l]) - top;
       const real e = exp(d);
       if (Keep) row.e[k + l] = e;
       sums.s[l] += e;
       if (M == even) sums.d[l] += d;
-      if (M == prior) {
+      if (M != even) {
         const real u = row.u[k + l];
-        sums.d[l] += u == 0 ? real(0) : u * d;
-      }
-      if (M == dense) {
-        const real q = T::load(row.q[k + l]);
-        sums.q[l] += q;
-        sums.d[l] += q == 0 ? real(0) : q * d;
+        sums.d[l] = weighted<Guard>(u, d, sums.d[l]);
+        if (M == dense) sums.q[l] += u;
       }
     }
   }
 }
 
 // The same for one group that holds j, y or the row's end.
-template <class T, Target M, bool Keep>
+template <class T, Target M, bool Keep, bool Guard>
 SFUMATO_INLINE void edge(const Long<T> &row, const typename T::stored *end, int64_t k, int64_t j, typename T::real top,
                          Sums<typename T::real> &sums) {
-  using stored = typename T::stored;
   using real = typename T::real;
   using index = typename T::index;
   const int64_t left = row.K - k;
   const bool is_end = left < G;
-  const stored *z = is_end ? end : row.z + k, *q = row.q + k;
+  alignas(64) real space[G];
+  const auto *z = read<T>(is_end ? end : row.z + k, space, G);
   const real *u = row.u + k;
-  alignas(64) stored q_end[G];
   alignas(64) real u_end[G], e_end[G];
-  if (is_end) {
-    if (M == dense) pad(q_end, q, left, stored(0)), q = q_end;
-    if (M == prior) pad(u_end, u, left, real(0)), u = u_end;
-  }
+  if (M != even && is_end) pad(u_end, u, left, real(0)), u = u_end;
   real *e = is_end ? e_end : row.e + k;
   const auto lane_of = [&](int64_t c) { return index(c >= k && c < k + G ? c - k : -1); };
   const index n = index(is_end ? left : G), of_j = lane_of(j), of_y = lane_of(row.y);
 #pragma omp simd
   for (int i = 0; i < G; ++i) {
     const index l = index(i);
-    const real d = T::load(z[i]) - top;
+    const real d = load<T>(z[i]) - top;
     const real exponential = exp(d);
     const bool in_s = (l < n) & (l != of_j), in_d = (l < n) & (l != of_y);
     if (Keep) e[i] = exponential;
     sums.s[i] += in_s ? exponential : real(0);
     if (M == even) sums.d[i] += in_d ? d : real(0);
-    if (M == prior) {
-      const real term = u[i] == 0 ? real(0) : u[i] * d;
-      sums.d[i] += in_d ? term : real(0);
-    }
-    if (M == dense) {
-      const real mass = T::load(q[i]), term = mass == 0 ? real(0) : mass * d;
-      sums.q[i] += in_s ? mass : real(0);
-      sums.d[i] += term;
+    if (M != even) {
+      const real sum = weighted<Guard>(u[i], d, sums.d[i]);
+      sums.d[i] = in_d ? sum : sums.d[i];
+      if (M == dense) sums.q[i] += in_s ? u[i] : real(0);
     }
   }
   if (Keep && is_end) std::memcpy(row.e + k, e_end, sizeof(real) * size_t(left));
+}
+
+// Exponentials and sums over the row.
+template <class T, Target M, bool Keep, bool Guard>
+SFUMATO_INLINE void sum_up(const Long<T> &row, const typename T::stored *end, int64_t j, typename T::real top,
+                           double &s, double &d, double &q) {
+  using real = typename T::real;
+  Total<real> all_s, all_d, all_q;
+  Sums<real> sums;
+  all_s.start(), all_d.start(), clear(sums.s), clear(sums.d);
+  if (M == dense) all_q.start(), clear(sums.q);
+  const int64_t K = row.K, of_end = K / G * G, of_j = j / G * G, of_y = M == dense ? of_j : row.y / G * G;
+  const int64_t edges[3] = {of_j < of_y ? of_j : of_y, of_j < of_y ? of_y : of_j, of_end};
+  for (int64_t c = 0; c < K; c += chunk) {
+    const int64_t stop = c + chunk < K ? c + chunk : K;
+    int64_t k = c;
+    for (const int64_t at : edges) {
+      if (at < k || at >= stop) continue;
+      sweep<T, M, Keep, Guard>(row, k, at, top, sums);
+      edge<T, M, Keep, Guard>(row, end, at, j, top, sums);
+      k = at + G;
+    }
+    if (k < stop) sweep<T, M, Keep, Guard>(row, k, stop, top, sums);
+    all_s.take(sums.s);
+    all_d.take(sums.d);
+    if (M == dense) all_q.take(sums.q);
+  }
+  s = all_s.value();
+  d = all_d.value();
+  if (M == dense) q = all_q.value();
 }
 
 // Σ u over the classes but a and b.
@@ -213,6 +251,29 @@ static inline double prior_without(const Plan &plan, int64_t a, int64_t b) {
   return plan.before[low] + between + plan.after[high];
 }
 
+// slope·exp(d) − rest·u, over the whole row.
+template <class T, Target M>
+SFUMATO_INLINE void gradient(const Long<T> &row, typename T::real slope, typename T::real rest) {
+  using real = typename T::real;
+  const auto at = [&](int64_t k) { return madd(row.e[k], slope, -(M == even ? rest : rest * row.u[k])); };
+  if constexpr (T::staged) {
+    alignas(64) real space[G];
+    const int64_t whole = row.K / G * G;
+    for (int64_t c = 0; c < whole; c += G) {
+#pragma omp simd
+      for (int l = 0; l < G; ++l) space[l] = at(c + l);
+      T::narrow(space, row.g + c, G);
+    }
+    alignas(64) typename T::stored end[G];
+    for (int64_t k = whole; k < row.K; ++k) space[k - whole] = at(k);
+    T::narrow(space, end, G);
+    std::memcpy(row.g + whole, end, sizeof end[0] * size_t(row.K - whole));
+  } else {
+#pragma omp simd
+    for (int64_t k = 0; k < row.K; ++k) row.g[k] = T::store(at(k));
+  }
+}
+
 template <class T, Target M, bool Gradient>
 static double long_row(const Long<T> &row) {
   using real = typename T::real;
@@ -224,33 +285,19 @@ static double long_row(const Long<T> &row) {
   const int64_t j = find_top<T>(row.z, end, K);
   const real top = T::load(row.z[j]);
   const real d_y = M == dense ? real(0) : T::load(row.z[y]) - top;
-  const real q_top = M == dense ? T::load(row.q[j]) : real(0);
 
-  Total<real> s, d, q;
-  Sums<real> sums;
-  s.start(), d.start(), clear(sums.s), clear(sums.d);
-  if (M == dense) q.start(), clear(sums.q);
-  const int64_t of_j = j / G * G, of_y = M == dense ? of_j : y / G * G;
-  const int64_t edges[3] = {of_j < of_y ? of_j : of_y, of_j < of_y ? of_y : of_j, of_end};
-  for (int64_t c = 0; c < K; c += chunk) {
-    const int64_t stop = c + chunk < K ? c + chunk : K;
-    int64_t k = c;
-    for (const int64_t at : edges) {
-      if (at < k || at >= stop) continue;
-      sweep<T, M, Gradient>(row, k, at, top, sums);
-      edge<T, M, Gradient>(row, end, at, j, top, sums);
-      k = at + G;
-    }
-    if (k < stop) sweep<T, M, Gradient>(row, k, stop, top, sums);
-    s.take(sums.s);
-    d.take(sums.d);
-    if (M == dense) q.take(sums.q);
+  double s, d, q = 0;
+  if (M != even && Gradient && row.overwrites) {  // the logits are gone after the first time
+    sum_up<T, M, Gradient, true>(row, end, j, top, s, d, q);
+  } else {
+    sum_up<T, M, Gradient, false>(row, end, j, top, s, d, q);
+    if (M != even && d != d && s == s) sum_up<T, M, Gradient, true>(row, end, j, top, s, d, q);
   }
 
   double S, S_without_top;
   if (M == dense) {
-    S_without_top = q.value();
-    S = S_without_top + double(q_top);
+    S_without_top = q;
+    S = S_without_top + double(row.u[j]);
   } else if (M == even) {
     S = row.true_mass + row.rest * double(K - 1);
     S_without_top = j == y ? row.rest * double(K - 1) : row.true_mass + row.rest * double(K - 2);
@@ -262,16 +309,11 @@ static double long_row(const Long<T> &row) {
     S_without_top = (j == y ? 0.0 : row.true_mass) + row.rest * prior_without(*row.plan, y, j);
   }
   const double zero = double(top - top);
-  const Finish f = M == dense ? finish<exact>(s.value(), zero, S, S_without_top, 0.0, 0.0, 0.0, 1.0, d.value(), row.factor)
-                              : finish<exact>(s.value(), zero, S, S_without_top, row.true_mass, double(d_y),
-                                              double(exp(d_y)), row.rest, d.value(), row.factor);
+  const Finish f = M == dense ? finish<exact>(s, zero, S, S_without_top, 0.0, 0.0, 0.0, 1.0, d, row.factor)
+                              : finish<exact>(s, zero, S, S_without_top, row.true_mass, double(d_y),
+                                              double(exp(d_y)), row.rest, d, row.factor);
   if (Gradient) {
-    const real slope = real(f.slope), rest = real(f.rest);
-#pragma omp simd
-    for (int64_t k = 0; k < K; ++k) {
-      const real mass = M == even ? rest : rest * (M == prior ? row.u[k] : T::load(row.q[k]));
-      row.g[k] = T::store(madd(row.e[k], slope, -mass));
-    }
+    gradient<T, M>(row, real(f.slope), real(f.rest));
     if (M != dense) row.g[y] = T::store(real(f.at_label));
     row.g[j] = T::store(real(f.at_top));
   }

@@ -16,6 +16,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 #include "rows.hpp"
 
 #define SFUMATO_INLINE static inline __attribute__((always_inline))
@@ -99,16 +103,27 @@ SFUMATO_INLINE double exp(double d) {
 // w = 1 + s rounded, c = what the rounding lost; w = 2^k (1 + f) with √½ ≤ 1 + f < √2; t = f/(2 + f), |t| ≤ 0.1716:
 //   log(1 + f) = f − (f²/2 − t (f²/2 + R)),  R = Σ_{n≥1} 2 t^{2n}/(2n + 1)
 // For s ≥ 0 or NaN. Exact: within 2 ULP, R to t^20. Else within 1e-11 relative, R to t^12, for the float types.
+//
+// inverse becomes 1/(1 + s). Where it need not be exact one division serves both: 1/(w(2 + f)).
 template <bool Exact>
-SFUMATO_INLINE double log1p(double s) {
+SFUMATO_INLINE double log1p(double s, double &inverse) {
   const double w = 1.0 + s;
   double c = s - (w - 1.0);
-  if (Exact) c = c / w;
   const uint64_t b = bits<uint64_t>(w);
   const uint64_t k = (b - 0x3FE6A09E667F3BCDull) >> 52;
   const double f = bits<double>(b - (k << 52)) - 1.0;
   const double exponent = bits<double>(k | 0x4330000000000000ull) - 4503599627370496.0;
-  const double t = f / (2.0 + f), v = t * t, half = 0.5 * f * f;
+  double t;
+  if (Exact) {
+    inverse = 1.0 / w;
+    c = c / w;
+    t = f / (2.0 + f);
+  } else {
+    const double both = 1.0 / (w * (2.0 + f));
+    inverse = (2.0 + f) * both;
+    t = f * (w * both);
+  }
+  const double v = t * t, half = 0.5 * f * f;
   double R = 2 / 13.0;
   if (Exact) {
     R = madd(2 / 21.0, v, 2 / 19.0);
@@ -125,6 +140,7 @@ SFUMATO_INLINE double log1p(double s) {
   const double log_f = f - (half - t * (half + R));
   // NaN and inf make a k and an f of no meaning; s is at most K, so NaN alone is put back.
   const double sum = exponent * 6.93147180369123816490e-01 + (exponent * 1.90821492927058770002e-10 + c + log_f);
+  inverse = s == s ? inverse : s;
   return s == s ? sum : s;
 }
 
@@ -135,7 +151,10 @@ SFUMATO_INLINE double log1p(double s) {
 // the maximum, and +0 above −0; neither matters, since NaN spoils its row and any maximum may be left out of s.
 SFUMATO_INLINE int16_t key_of_half(uint16_t x) { return int16_t(x ^ (uint16_t(int16_t(x) >> 15) & 0x7FFFu)); }
 
+//
+// staged: whether a group of lanes is better converted as a whole, by widen and narrow.
 struct F32 {
+  static constexpr bool staged = false;
   using stored = float;
   using real = float;
   using index = int32_t;
@@ -147,6 +166,7 @@ struct F32 {
 };
 
 struct F64 {
+  static constexpr bool staged = false;
   using stored = double;
   using real = double;
   using index = int64_t;
@@ -159,6 +179,7 @@ struct F64 {
 
 // The upper half of a float. Rounds to nearest even; NaN stays NaN, quiet.
 struct BF16 {
+  static constexpr bool staged = false;
   using stored = uint16_t;
   using real = float;
   using index = int32_t;
@@ -174,8 +195,14 @@ struct BF16 {
   }
 };
 
-// IEEE half. Integers convert its subnormals, since a thread may be set to flush those of float to 0.
+// IEEE half. Integers convert its subnormals, since a thread may be set to flush those of float to 0. Where the processor
+// has instructions for it they are asked for by name, the only ones here that are: compilers do not find them.
 struct F16 {
+#if defined(__F16C__)
+  static constexpr bool staged = true;
+#else
+  static constexpr bool staged = false;
+#endif
   using stored = uint16_t;
   using real = float;
   using index = int32_t;
@@ -199,7 +226,53 @@ struct F16 {
     const uint32_t h = a >= 0x477FF000u ? infinite : a < 0x38800000u ? small : normal;
     return stored(h | sign);
   }
+  // n is a multiple of 16. Whole vectors: a load that spans two smaller stores has to wait for both.
+#if defined(__AVX512F__)
+  SFUMATO_INLINE void widen(const stored *from, real *to, int n) {
+    for (int i = 0; i < n; i += 16) {
+      _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i))));
+    }
+  }
+  SFUMATO_INLINE void narrow(const real *from, stored *to, int n) {
+    for (int i = 0; i < n; i += 16) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i *>(to + i),
+                          _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
+  }
+#elif defined(__F16C__)
+  SFUMATO_INLINE void widen(const stored *from, real *to, int n) {
+    for (int i = 0; i < n; i += 8) {
+      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i))));
+    }
+  }
+  SFUMATO_INLINE void narrow(const real *from, stored *to, int n) {
+    for (int i = 0; i < n; i += 8) {
+      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + i),
+                       _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
+  }
+#endif
 };
+
+// A group of logits as it is best read: itself, or converted into `space`.
+template <class T>
+SFUMATO_INLINE auto read(const typename T::stored *z, typename T::real *space, int n) {
+  if constexpr (T::staged) {
+    T::widen(z, space, n);
+    return const_cast<const typename T::real *>(space);
+  } else {
+    return z;
+  }
+}
+
+template <class T, class From>
+SFUMATO_INLINE typename T::real load(From x) {
+  if constexpr (sizeof(From) == sizeof(typename T::real)) {
+    return x;
+  } else {
+    return T::load(x);
+  }
+}
 
 enum Target { even, prior, dense };  // u = 1, u given, q given
 
@@ -217,7 +290,8 @@ struct Finish {
 template <bool Exact>
 SFUMATO_INLINE Finish finish(double s, double zero, double S, double S_without_top, double q_y, double d_y, double e_y,
                              double rest, double sum_d, double factor) {
-  const double sum = s + zero, lse = log1p<Exact>(sum), inverse = 1.0 / (1.0 + sum);
+  double inverse;
+  const double sum = s + zero, lse = log1p<Exact>(sum, inverse);
   const double of_label = q_y == 0.0 ? 0.0 : q_y * d_y;
   const double of_others = rest == 0.0 ? 0.0 : rest * sum_d;
   Finish f;

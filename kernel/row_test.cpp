@@ -66,7 +66,8 @@ void put(const Type &t, unsigned char *p, double x) {
 // ---- a case ---------------------------------------------------------------------------------------------------------
 
 enum class Layout { rows, padded, transposed, images, apart };
-enum class Form { even, prior, dense, one_hot, by_row };
+enum class Form { even, prior, dense, one_hot, by_row, smoothed, distilled, table, entries, mixed, supported };
+bool is_labelled(Form f) { return f == Form::even || f == Form::prior || f == Form::one_hot || f == Form::by_row; }
 
 struct Array {
   std::vector<unsigned char> bytes;
@@ -83,6 +84,9 @@ struct Case {
   std::vector<int64_t> labels;
   std::vector<uint8_t> valid;
   std::vector<double> true_rows, rest_rows, prior, row_scale, loss;
+  std::vector<double> coefficients, entry_masses, tables, weights;  // of composed targets
+  std::vector<int64_t> entry_classes, index;
+  std::vector<unsigned char> tables_typed, weights_typed, wide_q, support;
   double true_mass = 0.9, rest_mass = 0.1, scale = 1;
   int threads = 1;
 
@@ -113,19 +117,119 @@ struct Case {
     a.bytes.assign(size_t(size) * type.bytes, 0x55);
     return a;
   }
+  int32_t t_id() const { return type.id; }
+  bool wide() const { return type.bytes == 2; }  // probabilities of half logits may be float
+  // The target by the header's words.
+  double mass(int64_t r, int64_t k) const {
+    const size_t R = size_t(r), C = size_t(k);
+    if (is_labelled(form)) {
+      if (k == labels[R]) return true_rows.empty() ? true_mass : true_rows[R];
+      return (rest_rows.empty() ? rest_mass : rest_rows[R]) * (prior.empty() ? 1 : prior[C]);
+    }
+    double q = 0;
+    switch (form) {
+      case Form::dense: q = value(this->q, r, k); break;
+      case Form::smoothed: q = 0.75 * value(this->q, r, k) + 0.01; break;
+      case Form::distilled: q = coefficients[R] * value(this->q, r, k); break;
+      case Form::table: q = tables[size_t(index[R] * K + k)]; break;
+      case Form::mixed: q = coefficients[R] * tables[size_t(index[R] * K + k)] + 0.5 * tables[C]; break;
+      case Form::entries: q = coefficients[R] + 0.001; break;
+      case Form::supported: q = support[size_t(z.at(r / inner, k, r % inner))] ? 0.02 : 0; break;
+      default: break;
+    }
+    const size_t m = entry_classes.size() / size_t(rows());
+    for (size_t e = 0; e < m; ++e) {
+      if (entry_classes[R * m + e] == k) q = entry_masses[R * m + e];
+    }
+    if (form == Form::distilled && k == labels[R]) q += true_mass;
+    return form == Form::smoothed ? q * weights[C] : q;
+  }
+  // What the typed copies hold of the numbers of a composed target.
+  void compose(std::mt19937_64 &random) {
+    std::uniform_real_distribution<double> uniform;
+    const auto typed = [&](std::vector<double> &from, std::vector<unsigned char> &to) {
+      const size_t size = type.bytes == 8 ? 8 : 4;
+      to.resize(from.size() * size);
+      for (size_t i = 0; i < from.size(); ++i) {
+        const float f = float(from[i]);
+        if (size == 4) from[i] = f;
+        std::memcpy(to.data() + i * size, size == 8 ? static_cast<const void *>(&from[i]) : &f, size);
+      }
+    };
+    for (int64_t i = 0; i < 5 * K; ++i) tables.push_back(i % 7 == 3 ? 0.0 : uniform(random) / double(K));
+    for (int64_t k = 0; k < K; ++k) weights.push_back(uniform(random) + (k % 9 == 4 ? 0 : 0.1));
+    typed(tables, tables_typed), typed(weights, weights_typed);
+    for (int64_t r = 0; r < rows(); ++r) index.push_back(int64_t(random() % 5)), coefficients.push_back(uniform(random) / double(K));
+    const int64_t m = form == Form::mixed ? 2 : form == Form::entries ? 5 : form == Form::supported ? 1 : 0;
+    for (int64_t r = 0; r < rows(); ++r) {
+      for (int64_t e = 0; e < m; ++e) {
+        entry_classes.push_back(random() % 6 == 0 ? -1 : int64_t(random() % uint64_t(K)));
+        entry_masses.push_back(random() % 5 == 0 ? 0.0 : uniform(random) / double(m));
+      }
+    }
+    support.assign(z.bytes.size() / type.bytes, 0);
+    for (auto &s : support) s = random() % 3 == 0;
+  }
+  // Probabilities in float beside half logits, with the strides of q.
+  void widen() {
+    const size_t n = q.bytes.size() / type.bytes;
+    wide_q.resize(4 * n);
+    for (size_t i = 0; i < n; ++i) {
+      const float f = float(get(type, q.bytes.data() + i * type.bytes));
+      std::memcpy(wide_q.data() + 4 * i, &f, 4);
+    }
+  }
+  // The rows of another case from `first` on, in this case's shape and layout.
+  void take(const Case &from, int64_t first) {
+    z = make(), q = make(), g = make();
+    support.assign(z.bytes.size() / type.bytes, 0);
+    const size_t m = from.entry_classes.size() / size_t(from.rows());
+    entry_classes.clear(), entry_masses.clear();
+    for (int64_t r = 0; r < rows(); ++r) {
+      const int64_t s = first + r;
+      const size_t R = size_t(r), S = size_t(s);
+      for (int64_t k = 0; k < K; ++k) {
+        set(z, r, k, from.logit(s, k)), set(q, r, k, from.value(from.q, s, k));
+        const int64_t there = from.z.at(s / from.inner, k, s % from.inner);
+        support[size_t(z.at(r / inner, k, r % inner))] = from.support[size_t(there)];
+      }
+      labels[R] = from.labels[S], row_scale[R] = from.row_scale[S], index[R] = from.index[S];
+      coefficients[R] = from.coefficients[S];
+      if (!from.true_rows.empty()) true_rows[R] = from.true_rows[S], rest_rows[R] = from.rest_rows[S];
+      for (size_t e = 0; e < m; ++e) {
+        entry_classes.push_back(from.entry_classes[S * m + e]), entry_masses.push_back(from.entry_masses[S * m + e]);
+      }
+    }
+    if (!wide_q.empty()) widen();
+  }
   sfumato_job job() {
     sfumato_job j{};
     j.abi = SFUMATO_ABI, j.type = type.id, j.outer = outer, j.classes = K, j.inner = inner;
     std::memcpy(j.logit_strides, z.strides, sizeof z.strides), j.logits = z.bytes.data();
     std::memcpy(j.grad_strides, g.strides, sizeof g.strides), j.grad = g.bytes.data();
-    if (form == Form::dense) {
+    j.labels = is_labelled(form) || form == Form::distilled ? labels.data() : nullptr;
+    j.dense_scale = 1, j.dense_type = t_id(), j.back[0].c = 1;
+    if (form == Form::dense || form == Form::smoothed || form == Form::distilled) {
       j.dense = q.bytes.data();
       std::memcpy(j.dense_strides, q.strides, sizeof q.strides);
-    } else {
-      j.labels = labels.data();
+      if (form == Form::smoothed) j.dense_scale = 0.75, j.dense_shift = 0.01, j.weight = weights_typed.data();
+      if (form == Form::distilled) j.dense_scale_rows = coefficients.data();
+      if (form == Form::distilled && !wide_q.empty()) j.dense = wide_q.data(), j.dense_type = SFUMATO_F32;
+    }
+    if (form >= Form::table) j.back[0].used = 1;
+    if (form == Form::table || form == Form::mixed) j.back[0].u = tables_typed.data(), j.back[0].index = index.data();
+    if (form == Form::mixed) j.back[0].c_rows = coefficients.data(), j.back[1].used = 1, j.back[1].u = tables_typed.data(), j.back[1].c = 0.5;
+    if (form == Form::entries) j.back[0].c_rows = coefficients.data(), j.back[1].used = 1, j.back[1].c = 0.001;
+    if (form == Form::supported) {
+      j.back[0].c = 0.02, j.support = support.data();
+      std::memcpy(j.support_strides, z.strides, sizeof z.strides);
+    }
+    if (!entry_classes.empty()) {
+      j.entries = int64_t(entry_classes.size()) / rows(), j.entry_classes = entry_classes.data(), j.entry_masses = entry_masses.data();
     }
     j.has_ignore = 1, j.ignore_index = -100, j.true_mass = true_mass, j.rest_mass = rest_mass;
-    if (!true_rows.empty()) j.true_rows = true_rows.data(), j.rest_rows = rest_rows.data();
+    if (!true_rows.empty()) j.true_rows = true_rows.data();
+    if (!rest_rows.empty()) j.rest_rows = rest_rows.data();
     if (!prior.empty()) j.prior = prior.data();
     if (!valid.empty()) j.valid = valid.data();
     if (!row_scale.empty()) j.row_scale = row_scale.data();
@@ -165,6 +269,8 @@ Case random_case(const Type &t, int64_t outer, int64_t K, int64_t inner, Layout 
   if (form == Form::prior) {
     for (int64_t k = 0; k < K; ++k) c.prior.push_back(k % 5 == 2 ? 0.0 : uniform(random));
   }
+  c.compose(random);
+  if (form == Form::distilled && c.wide() && spread > 2) c.widen();
   return c;
 }
 
@@ -176,7 +282,7 @@ struct Worst {
 
 void compare(Case &c, Worst &worst) {
   for (int64_t r = 0; r < c.rows(); ++r) {
-    const int64_t K = c.K, y = c.form == Form::dense ? -1 : c.labels[size_t(r)];
+    const int64_t K = c.K, y = is_labelled(c.form) || c.form == Form::distilled ? c.labels[size_t(r)] : -1;
     const bool ignored = y == -100 || (!c.valid.empty() && !c.valid[size_t(r)]);
     const std::string where = c.where() + " row " + std::to_string(r);
     if (ignored) {
@@ -193,9 +299,7 @@ void compare(Case &c, Worst &worst) {
       spoilt = spoilt || std::isnan(z) || z == inf;
       possible = possible || z > -inf;
       if (z > c.logit(r, j)) j = k;
-      const double rest = c.rest_rows.empty() ? c.rest_mass : c.rest_rows[size_t(r)];
-      const double mass = c.true_rows.empty() ? c.true_mass : c.true_rows[size_t(r)];
-      q[size_t(k)] = y < 0 ? Wide(c.value(c.q, r, k)) : k == y ? Wide(mass) : Wide(rest) * (c.prior.empty() ? 1 : c.prior[size_t(k)]);
+      q[size_t(k)] = c.mass(r, k);
       S += q[size_t(k)], size += std::fabs(q[size_t(k)]);
     }
     if (spoilt || !possible) {
@@ -238,7 +342,8 @@ void compare(Case &c, Worst &worst) {
 
 const int64_t class_counts[] = {1, 2, 3, 10, 63, 64, 65, 1000, 4097};
 const Layout layouts[] = {Layout::rows, Layout::padded, Layout::transposed, Layout::images, Layout::apart};
-const Form forms[] = {Form::even, Form::prior, Form::dense, Form::one_hot, Form::by_row};
+const Form forms[] = {Form::even,     Form::prior,     Form::dense, Form::one_hot, Form::by_row,  Form::smoothed,
+                      Form::distilled, Form::table, Form::entries, Form::mixed, Form::supported};
 
 void values(const Type &t, Worst &worst, std::mt19937_64 &random) {
   for (const int64_t K : class_counts) {
@@ -263,8 +368,8 @@ void specials(const Type &t, Worst &worst, std::mt19937_64 &random) {
       for (int64_t r = 0; r < c.rows(); ++r) c.valid.push_back(uint8_t(r % 5 != 4));
       for (int64_t r = 0; r < c.rows(); ++r) {
         const int64_t k = int64_t(random() % uint64_t(K));
-        if (r % 7 == 3 && form != Form::dense) c.labels[size_t(r)] = -100;
-        if (r % 7 == 3 || r % 5 == 4) c.set(c.z, r, k, nan);
+        if (r % 7 == 3 && (is_labelled(form) || form == Form::distilled)) c.labels[size_t(r)] = -100;
+        if ((r % 7 == 3 && (is_labelled(form) || form == Form::distilled)) || r % 5 == 4) c.set(c.z, r, k, nan);
         if (r % 11 == 1) c.set(c.z, r, k, -inf);
         if (r % 11 == 2) c.set(c.z, r, k, inf);
         if (r % 11 == 3) c.set(c.z, r, k, -nan);
@@ -306,10 +411,8 @@ void bits(const Type &t, std::mt19937_64 &random) {
       }
       for (const Layout layout : layouts) {
         Case c = base;
-        c.layout = layout, c.z = c.make(), c.q = c.make(), c.g = c.make(), c.threads = 3;
-        for (int64_t r = 0; r < c.rows(); ++r) {
-          for (int64_t k = 0; k < K; ++k) c.set(c.z, r, k, base.logit(r, k)), c.set(c.q, r, k, base.value(base.q, r, k));
-        }
+        c.layout = layout, c.threads = 3;
+        c.take(base, 0);
         c.run();
         for (int64_t r = 0; r < c.rows(); ++r) check(same(one, r, c, r), "bits of any layout", c.where());
         Case in_place = c;
@@ -321,10 +424,8 @@ void bits(const Type &t, std::mt19937_64 &random) {
       }
       for (const int64_t r : {int64_t(0), base.rows() / 2, base.rows() - 1}) {
         Case c = base;
-        c.outer = c.inner = 1, c.z = c.make(), c.q = c.make(), c.g = c.make(), c.loss.resize(1);
-        for (int64_t k = 0; k < K; ++k) c.set(c.z, 0, k, base.logit(r, k)), c.set(c.q, 0, k, base.value(base.q, r, k));
-        c.labels[0] = base.labels[size_t(r)], c.row_scale[0] = base.row_scale[size_t(r)];
-        if (form == Form::by_row) c.true_rows[0] = base.true_rows[size_t(r)], c.rest_rows[0] = base.rest_rows[size_t(r)];
+        c.outer = c.inner = 1, c.loss.resize(1);
+        c.take(base, r);
         c.run();
         check(same(one, r, c, 0), "bits of a row alone", c.where());
       }
@@ -399,12 +500,17 @@ void approximations() {
   const auto exp_exact = [](Wide x) { return std::exp(x); };
   const double single = worst_ulp(-87.33f, 0.0f, 2000000, [](float x) { return maths::exp(x); }, exp_exact);
   const double wide = worst_ulp(-708.39, 0.0, 2000000, [](double x) { return maths::exp(x); }, exp_exact);
-  double log = 0;
+  double log = 0, quick = 0, reciprocal = 0;
   for (int i = 0; i < 2000000; ++i) {
     const double s = std::exp(-60 + 74.0 * i / 2000000);
-    const Wide want = std::log1p(Wide(s));
-    log = std::fmax(log, double(std::fabs(maths::log1p<true>(s) - want) / (want * 0x1p-52L)));
+    const Wide want = std::log1p(Wide(s)), inverse = 1 / (1 + Wide(s));
+    double got;
+    log = std::fmax(log, double(std::fabs(maths::log1p<true>(s, got) - want) / (want * 0x1p-52L)));
+    reciprocal = std::fmax(reciprocal, double(std::fabs(got - inverse) / inverse));
+    quick = std::fmax(quick, double(std::fabs(maths::log1p<false>(s, got) - want) / want));
+    check(std::fabs(got - inverse) <= 1e-15L * inverse, "inverse", std::to_string(s));
   }
+  check(quick <= 1e-11 && reciprocal <= 0x1p-52, "log1p", "1e-11, and the inverse");
   std::printf("exp float %.3f ULP, double %.3f ULP (bound 1.25 without fma, 1 with); log1p %.2f units (bound 2)\n", single, wide, log);
   #if defined(__FMA__)
   const double bound = 1;

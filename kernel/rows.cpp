@@ -26,8 +26,6 @@ SFUMATO_INLINE int64_t offset(const sfumato_job &job, const int64_t strides[3], 
   return r / job.inner * strides[0] + r % job.inner * strides[2];
 }
 
-// ---- long rows ------------------------------------------------------------------------------------------------------
-
 // A tile of rows whose classes are not side by side, to and from rows that are: row after row is read along the classes
 // only where that is what lies together.
 template <class stored>
@@ -48,20 +46,139 @@ void scatter(const sfumato_job &job, const stored *from, const int64_t strides[3
   }
 }
 
+// ---- composed targets -----------------------------------------------------------------------------------------------
+
+// What the header calls c_i u_i, for one row.
+template <class real>
+struct Back {
+  real c;
+  const real *u;  // or null
+};
+
+template <class real>
+SFUMATO_INLINE Back<real> back_of(const sfumato_job &job, int i, int64_t r) {
+  const sfumato_back &b = job.back[i];
+  if (!b.used) return {real(0), nullptr};
+  const auto *u = static_cast<const real *>(b.u);
+  return {real(b.c_rows ? b.c_rows[r] : b.c), u && b.index ? u + b.index[r] * job.classes : u};
+}
+
+template <class real>
+SFUMATO_INLINE real scale_of(const sfumato_job &job, int64_t r) {
+  return real(job.dense_scale_rows ? job.dense_scale_rows[r] : job.dense_scale);
+}
+
+// Whether the target lies in memory as it is needed: plain probabilities, or rows of a table.
+template <class T>
+bool lies(const sfumato_job &job) {
+  if (job.weight || job.entries || job.support || job.labels || job.back[1].used) return false;
+  if (job.dense) {
+    const bool wide = sizeof(typename T::stored) == sizeof(typename T::real) || job.dense_type != job.type;
+    return wide && !job.back[0].used && job.dense_strides[1] == 1 && job.dense_scale == 1 && job.dense_shift == 0 &&
+           !job.dense_scale_rows;
+  }
+  return job.back[0].u && job.back[0].c == 1 && !job.back[0].c_rows;
+}
+
+template <class real>
+SFUMATO_INLINE const real *lying(const sfumato_job &job, int64_t r) {
+  if (job.dense) return static_cast<const real *>(job.dense) + offset(job, job.dense_strides, r);
+  return back_of<real>(job, 0, r).u;
+}
+
+// A x + B, rows r to r + n.
+template <class T, class From>
+void compose_dense(const sfumato_job &job, const From *x, int64_t r, int64_t n, typename T::real *q) {
+  using real = typename T::real;
+  const int64_t K = job.classes, along = job.dense_strides[1];
+  const real shift = real(job.dense_shift);
+  int64_t at[lanes];
+  real scale[lanes];
+  for (int64_t p = 0; p < n; ++p) {
+    at[p] = offset(job, job.dense_strides, r + p);
+    scale[p] = real(job.dense_scale_rows ? job.dense_scale_rows[r + p] : job.dense_scale);
+  }
+  if (along == 1) {
+    for (int64_t p = 0; p < n; ++p) {
+      const From *from = x + at[p];
+      real *to = q + p * K;
+#pragma omp simd
+      for (int64_t k = 0; k < K; ++k) to[k] = madd(load<T>(from[k]), scale[p], shift);
+    }
+    return;
+  }
+  for (int64_t k = 0; k < K; ++k) {
+    for (int64_t p = 0; p < n; ++p) q[p * K + k] = madd(load<T>(x[at[p] + k * along]), scale[p], shift);
+  }
+}
+
+// c_1 u_1 + c_2 u_2, one row.
+template <class real>
+void compose_back(const sfumato_job &job, int64_t r, real *q) {
+  const int64_t K = job.classes;
+  const Back<real> a = back_of<real>(job, 0, r), b = back_of<real>(job, 1, r);
+  if (a.u && b.u) {
+#pragma omp simd
+    for (int64_t k = 0; k < K; ++k) q[k] = madd(a.c, a.u[k], b.c * b.u[k]);
+    return;
+  }
+  const real even = (a.u ? real(0) : a.c) + (b.u ? real(0) : b.c);
+  const Back<real> &one = a.u ? a : b;
+  if (one.u) {
+#pragma omp simd
+    for (int64_t k = 0; k < K; ++k) q[k] = madd(one.c, one.u[k], even);
+  } else {
+#pragma omp simd
+    for (int64_t k = 0; k < K; ++k) q[k] = even;
+  }
+}
+
+// The target of rows r to r + n, row after row.
+template <class T>
+void compose(const sfumato_job &job, int64_t r, int64_t n, typename T::real *rows) {
+  using real = typename T::real;
+  const int64_t K = job.classes;
+  const auto *w = static_cast<const real *>(job.weight);
+  if (job.dense && job.dense_type == job.type) compose_dense<T>(job, static_cast<const typename T::stored *>(job.dense), r, n, rows);
+  if (job.dense && job.dense_type != job.type) compose_dense<T>(job, static_cast<const real *>(job.dense), r, n, rows);
+  for (int64_t p = 0; p < n; ++p) {
+    real *q = rows + p * K;
+    if (!job.dense) compose_back(job, r + p, q);
+    if (job.support) {
+      const uint8_t *m = job.support + offset(job, job.support_strides, r + p);
+      const int64_t along = job.support_strides[1];
+      for (int64_t k = 0; k < K; ++k) q[k] = m[k * along] ? q[k] : real(0);
+    }
+    for (int64_t e = 0; e < job.entries; ++e) {
+      const int64_t k = job.entry_classes[(r + p) * job.entries + e];
+      if (k >= 0) q[k] = real(job.entry_masses[(r + p) * job.entries + e]);
+    }
+    const Labelled t = labelled(job, r + p);
+    if (job.labels && t.counts) q[t.y] += real(t.true_mass);
+    if (w) {
+#pragma omp simd
+      for (int64_t k = 0; k < K; ++k) q[k] *= w[k];
+    }
+  }
+}
+
+// ---- long rows ------------------------------------------------------------------------------------------------------
+
 template <class T, Target M, bool Gradient>
 void work_long(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last) {
   using stored = typename T::stored;
   using real = typename T::real;
   const sfumato_job &job = *plan.job;
-  const auto *logits = static_cast<const stored *>(job.logits), *q = static_cast<const stored *>(job.dense);
+  const auto *logits = static_cast<const stored *>(job.logits);
   auto *grad = static_cast<stored *>(job.grad);
-  auto *z_tile = static_cast<stored *>(scratch.logits), *q_tile = static_cast<stored *>(scratch.dense);
-  auto *g_tile = static_cast<stored *>(scratch.grad);
+  auto *z_tile = static_cast<stored *>(scratch.logits), *g_tile = static_cast<stored *>(scratch.grad);
+  auto *q_tile = static_cast<real *>(scratch.target);
   const int64_t K = job.classes;
+  const bool as_it_lies = M == dense && lies<T>(job);
   for (int64_t r = first; r < last; r += plan.unit) {
     const int64_t n = r + plan.unit < last ? plan.unit : last - r;
     if (z_tile) gather(job, logits, job.logit_strides, r, n, z_tile);
-    if (M == dense && q_tile) gather(job, q, job.dense_strides, r, n, q_tile);
+    if (M == dense && !as_it_lies) compose<T>(job, r, n, q_tile);
     for (int64_t p = 0; p < n; ++p) {
       const Labelled t = labelled(job, r + p);
       Long<T> row;
@@ -72,11 +189,14 @@ void work_long(const Plan &plan, const Scratch &scratch, int64_t first, int64_t 
         continue;
       }
       row.z = z_tile ? z_tile + p * K : logits + offset(job, job.logit_strides, r + p);
-      row.q = M != dense ? nullptr : q_tile ? q_tile + p * K : q + offset(job, job.dense_strides, r + p);
       row.e = scratch.exps ? static_cast<real *>(scratch.exps) : reinterpret_cast<real *>(row.g);
+      row.next_z = reinterpret_cast<const char *>(row.z) + (z_tile ? K : job.inner == 1 ? job.logit_strides[0] : 0) * int64_t(sizeof(stored));
+      row.next_g = reinterpret_cast<const char *>(row.g) + (g_tile ? K : job.inner == 1 ? job.grad_strides[0] : 0) * int64_t(sizeof(stored));
+      row.overwrites = static_cast<const void *>(row.e) == static_cast<const void *>(row.z);
       row.u = static_cast<const real *>(plan.prior);
+      if (M == dense) row.u = as_it_lies ? lying<real>(job, r + p) : q_tile + p * K;
       row.K = K;
-      row.y = t.y;
+      row.y = M == dense ? -1 : t.y;
       row.true_mass = t.true_mass;
       row.rest = t.rest;
       row.factor = t.factor;
@@ -99,67 +219,97 @@ SFUMATO_INLINE void runs(const sfumato_job &job, const int64_t strides[3], int64
   }
 }
 
-// A block to and from lanes. Where rows lie side by side a class is read as a vector; else row by row, in groups of 8
-// classes so that the strides of the block are constants.
+template <class T, bool Load>
+SFUMATO_INLINE void one(typename T::stored &m, typename T::real &b) {
+  if (Load) {
+    b = T::load(m);
+  } else {
+    m = T::store(b);
+  }
+}
+
+template <class T, bool Load>
+SFUMATO_INLINE void convert(typename T::stored *memory, typename T::real *to, int64_t n) {
+  int64_t done = 0;
+  if constexpr (T::staged) {
+    done = n / 16 * 16;
+    if (Load) {
+      T::widen(memory, to, int(done));
+    } else {
+      T::narrow(to, memory, int(done));
+    }
+  }
+#pragma omp simd
+  for (int64_t i = done; i < n; ++i) one<T, Load>(memory[i], to[i]);
+}
+
+// A block's rows, one behind the other in `rows`; at once where they are so in memory too.
+template <class T, bool Load>
+SFUMATO_INLINE void by_row(const sfumato_job &job, typename T::stored *memory, const int64_t strides[3], int64_t r,
+                           int64_t n, typename T::real *rows) {
+  const int64_t K = job.classes;
+  if (job.inner == 1 && strides[0] == K) return convert<T, Load>(memory + r * K, rows, n * K);
+  for (int64_t l = 0; l < n; ++l) convert<T, Load>(memory + offset(job, strides, r + l), rows + l * K, K);
+}
+
+// A block to and from lanes. Where rows lie side by side a class is read as a vector; where classes do, the block is
+// transposed; else number by number.
 template <class T, bool Load>
 SFUMATO_INLINE void move(const sfumato_job &job, typename T::stored *memory, const int64_t strides[3], int64_t r,
-                         int64_t n, typename T::real (*block)[G]) {
+                         int64_t n, typename T::real (*block)[G], typename T::real *rows) {
   const int64_t K = job.classes, along = strides[1], inner = strides[2];
-  const auto one = [](typename T::stored &m, typename T::real &b) {
-    if (Load) {
-      b = T::load(m);
-    } else {
-      m = T::store(b);
-    }
-  };
-  const auto by_row = [&](typename T::stored *row, int64_t lane) {
-    int64_t k = 0;
-    for (; k + 8 <= K; k += 8) {
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) one(row[(k + i) * along], block[k + i][lane]);
-    }
-    for (; k < K; ++k) one(row[k * along], block[k][lane]);
-  };
-  if (job.inner == 1) {  // apart, to save a division per row
-    for (int64_t l = 0; l < n; ++l) by_row(memory + (r + l) * strides[0], l);
+  if (along == 1) {
+    if (!Load) from_lanes(block, int(K), rows);
+    by_row<T, Load>(job, memory, strides, r, n, rows);
+    if (Load) to_lanes(rows, int(K), block);
     return;
   }
   runs(job, strides, r, n, [&](int64_t lane, int64_t length, int64_t at) {
-    if (length == 1 || inner != 1) {
-      for (int64_t l = 0; l < length; ++l) by_row(memory + at + l * inner, lane + l);
-      return;
-    }
     for (int64_t k = 0; k < K; ++k) {
       auto *row = memory + at + k * along;
       auto *to = block[k] + lane;
-      if (length == G) {
-#pragma omp simd
-        for (int l = 0; l < G; ++l) one(row[l], to[l]);
+      if (inner == 1 && length == G) {
+        convert<T, Load>(row, to, G);
       } else {
-#pragma omp simd
-        for (int64_t l = 0; l < length; ++l) one(row[l], to[l]);
+        for (int64_t l = 0; l < length; ++l) one<T, Load>(row[l * inner], to[l]);
       }
     }
   });
 }
 
 template <class T>
-void load(const sfumato_job &job, const void *from, const int64_t strides[3], int64_t r, int64_t n,
-          typename T::real (*to)[G]) {
-  for (int64_t k = 0; n < G && k < job.classes; ++k) std::memset(to[k], 0, sizeof to[k]);
+void load_block(const sfumato_job &job, int64_t r, int64_t n, Block<T> &b) {
+  const int64_t K = job.classes;
+  for (int64_t k = 0; n < G && k < K; ++k) std::memset(b.z[k], 0, sizeof b.z[k]);
+  std::memset(b.rows + n * K, 0, sizeof(typename T::real) * size_t((G - n) * K + G));
   using stored = typename T::stored;
-  move<T, true>(job, const_cast<stored *>(static_cast<const stored *>(from)), strides, r, n, to);
+  auto *from = const_cast<stored *>(static_cast<const stored *>(job.logits));
+  move<T, true>(job, from, job.logit_strides, r, n, b.z, b.rows);
 }
 
+// The target of a block; that of lanes beyond n is 0.
 template <class T>
-void store(const sfumato_job &job, typename T::real (*from)[G], const int64_t strides[3], int64_t r, int64_t n,
-           void *to) {
-  move<T, false>(job, static_cast<typename T::stored *>(to), strides, r, n, from);
+void compose_block(const sfumato_job &job, int64_t r, int64_t n, Block<T> &b) {
+  const int64_t K = job.classes;
+  if (n == G && job.dense && job.dense_type == job.type && !job.labels && !job.weight && !job.dense_scale_rows) {
+    using stored = typename T::stored;
+    auto *from = const_cast<stored *>(static_cast<const stored *>(job.dense));
+    move<T, true>(job, from, job.dense_strides, r, n, b.q, b.rows);
+    const auto scale = typename T::real(job.dense_scale), shift = typename T::real(job.dense_shift);
+    for (int64_t k = 0; (scale != 1 || shift != 0) && k < K; ++k) {
+#pragma omp simd
+      for (int l = 0; l < G; ++l) b.q[k][l] = madd(b.q[k][l], scale, shift);
+    }
+    return;
+  }
+  compose<T>(job, r, n, b.rows);
+  std::memset(b.rows + n * K, 0, sizeof(typename T::real) * size_t((G - n) * K + G));
+  to_lanes(b.rows, int(K), b.q);
 }
 
 // What labelled() says, for a block.
 template <class T>
-void targets(const sfumato_job &job, int64_t r, int64_t n, Block<T> &b) {
+void targets(const sfumato_job &job, bool composed, int64_t r, int64_t n, Block<T> &b) {
   using real = typename T::real;
   for (int l = 0; l < G; ++l) {
     b.y[l] = real(-1);
@@ -182,23 +332,24 @@ void targets(const sfumato_job &job, int64_t r, int64_t n, Block<T> &b) {
     }
     b.all_count = all != 0;
   }
-  for (int64_t l = 0; job.labels && l < n; ++l) b.y[l] = real(job.labels[r + l]);
+  for (int64_t l = 0; !composed && job.labels && l < n; ++l) b.y[l] = real(job.labels[r + l]);
   for (int l = 0; !b.all_count && l < G; ++l) b.y[l] = b.counts[l] == 0 ? real(-1) : b.y[l];
 }
 
 template <class T, Target M, bool Gradient>
 void work_short(const Plan &plan, const Scratch &, int64_t first, int64_t last) {
   using real = typename T::real;
+  using stored = typename T::stored;
   const sfumato_job &job = *plan.job;
   const int K = int(job.classes);
   Block<T> b;
   for (int64_t r = first; r < last; r += G) {
     const int64_t n = r + G < last ? G : last - r;
-    targets(job, r, n, b);
-    load<T>(job, job.logits, job.logit_strides, r, n, b.z);
-    if (M == dense) load<T>(job, job.dense, job.dense_strides, r, n, b.q);
+    targets(job, M == dense, r, n, b);
+    load_block(job, r, n, b);
+    if (M == dense) compose_block(job, r, n, b);
     short_rows<T, M, Gradient>(b, K, static_cast<const real *>(plan.prior));
-    if (Gradient) store<T>(job, b.z, job.grad_strides, r, n, job.grad);
+    if (Gradient) move<T, false>(job, static_cast<stored *>(job.grad), job.grad_strides, r, n, b.z, b.rows);
     std::memcpy(job.loss + r, b.loss, sizeof(double) * size_t(n));
   }
 }
@@ -215,7 +366,7 @@ void work_on(const Plan &plan, const Scratch &scratch, int64_t first, int64_t la
 
 template <class T>
 void work_in(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last) {
-  const Work act = plan.job->dense ? work_on<T, dense> : plan.prior ? work_on<T, prior> : work_on<T, even>;
+  const Work act = plan.composed ? work_on<T, dense> : plan.prior ? work_on<T, prior> : work_on<T, even>;
   act(plan, scratch, first, last);
 }
 

@@ -15,14 +15,16 @@ struct Plan {
   const sfumato_job *job;
   int64_t rows;
   int64_t unit;                 // rows taken together: `lanes` short ones, or a tile of long ones
+  bool composed;                // the target is not a label and a rest, but written out row by row
   const void *prior;            // u in the type of the arithmetic, or null
   const double *before, *after;  // Σ of u over the classes before and after k, for S without cancellation
 };
 
 // What a thread has to itself. Null where no row needs it.
 struct Scratch {
-  void *exps;                 // one row of exp(z − max), in the type of the arithmetic
-  void *logits, *dense, *grad;  // `unit` rows each, for strides that do not run along the classes
+  void *exps;           // one row of exp(z − max), in the type of the arithmetic
+  void *target;         // `unit` rows of a composed target, in the type of the arithmetic
+  void *logits, *grad;  // `unit` rows each, for strides that do not run along the classes
 };
 
 using Work = void (*)(const Plan &, const Scratch &, int64_t first, int64_t last);

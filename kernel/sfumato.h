@@ -1,19 +1,23 @@
 /* The C ABI of sfumato's CPU kernel: one struct, three functions. Loaded by sfumato/_native.py.
 
    Row r = o·inner + i of the logits z (outer, classes, inner) has the loss Σ_k q_k (lse(z) − z_k), never scaled, and the
-   gradient (S p_k − q_k)·scale·row_scale[r], where p = softmax(z) and S = Σ q. Its target q is either
-     labelled: q_y = true mass at its label y, rest·u_k at every other class k, or
-     dense:    q_k as given, any reals.
+   gradient (S p_k − q_k)·scale·row_scale[r], where p = softmax(z) and S = Σ q. Its target q is one of
+     labelled:  q_y = true mass at its label y, rest·u_k at every other class k
+     composed:  A x_k + B, or c_1 u_1k + c_2 u_2k where supported; then the entries' masses at the entries' classes; then
+                the true mass added at the label, if there is one; then all of it times w_k. With dense or back.
    A class without mass costs nothing, even at −inf. NaN or +inf among the logits of a row make that row NaN, alone.
    A row that does not count (ignore_index, valid[r] == 0) has loss 0 and gradient exactly 0 whatever it holds.
+   A row's numbers depend on that row alone: not on the layout, the batch, or the number of threads.
 
-   A row's numbers depend on that row alone: not on the layout, the batch, or the number of threads. */
+   Worst errors against the definition (row_test and tests/test_numerics.py hold them; docs/numerics.md has the table):
+     float32, bfloat16, float16: loss 5e-7 relative, gradient 5e-7 absolute, halves then rounded once;
+     float64: 1e-14 and 1e-14; each plus one unit of the type of the arithmetic times the row's largest gap. */
 #ifndef SFUMATO_H
 #define SFUMATO_H
 
 #include <stdint.h>
 
-#define SFUMATO_ABI 1
+#define SFUMATO_ABI 2
 
 #if defined(_WIN32)
 #define SFUMATO_API __declspec(dllexport)
@@ -28,22 +32,42 @@ extern "C" {
 enum sfumato_type { SFUMATO_F32 = 0, SFUMATO_F64 = 1, SFUMATO_BF16 = 2, SFUMATO_F16 = 3 };
 enum sfumato_error { SFUMATO_OK = 0, SFUMATO_BAD_LABEL = 1, SFUMATO_BAD_ARGUMENT = 2, SFUMATO_NO_MEMORY = 3 };
 
+typedef struct sfumato_back {           /* mass over the classes: c·u */
+  int32_t used;
+  const void *u;                        /* in the type of the arithmetic, a table (…, classes); NULL: 1 */
+  const int64_t *index;                 /* which of its rows, per row; NULL: row 0 */
+  double c;                             /* used where the array is NULL */
+  const double *c_rows;                 /* per row, or NULL */
+} sfumato_back;
+
 typedef struct sfumato_job {
   int32_t abi;                          /* SFUMATO_ABI */
-  int32_t type;                         /* of logits, grad and dense */
+  int32_t type;                         /* of logits and grad; the arithmetic's is float64 for that and else float32 */
   int64_t outer, classes, inner;        /* logits are (outer, classes, inner); row r = o*inner + i */
   int64_t logit_strides[3];             /* in elements: outer, class, inner; 0 is allowed */
   const void *logits;
   void *grad;                           /* NULL, or (outer, classes, inner); may be the logits, with their strides */
   int64_t grad_strides[3];              /* no two entries may share an address */
-  const int64_t *labels;                /* rows, or NULL with dense */
+  const int64_t *labels;                /* per row; NULL only in a composed target */
   int64_t ignore_index;                 /* rows with this label do not count; read where has_ignore != 0 */
   int32_t has_ignore;
   double true_mass, rest_mass;          /* used where the arrays below are NULL */
   const double *true_rows, *rest_rows;  /* per row, or NULL */
-  const double *prior;                  /* u_k, (classes), or NULL: 1 for every class */
-  const void *dense;                    /* q, type of logits, or NULL */
+  const double *prior;                  /* u_k of a labelled target, (classes), or NULL: 1 for every class */
+
+  const void *dense;                    /* x, or NULL */
+  int32_t dense_type;                   /* that of the logits or of the arithmetic */
   int64_t dense_strides[3];
+  double dense_scale, dense_shift;      /* A, B */
+  const double *dense_scale_rows;       /* A per row, or NULL */
+  sfumato_back back[2];                 /* c_1 u_1, c_2 u_2 */
+  const uint8_t *support;               /* m, (outer, classes, inner), or NULL: 1 */
+  int64_t support_strides[3];
+  const void *weight;                   /* w in the type of the arithmetic, (classes), or NULL: 1 */
+  int64_t entries;                      /* classes with a mass of their own, per row */
+  const int64_t *entry_classes;         /* (rows, entries); −1: none */
+  const double *entry_masses;           /* (rows, entries) */
+
   const uint8_t *valid;                 /* rows: which count; or NULL: all */
   double scale;
   const double *row_scale;              /* per row, or NULL: 1 */

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "long_rows.hpp"
+#include "transpose.hpp"
 
 namespace sfumato {
 namespace SFUMATO_ISA {
@@ -14,6 +15,7 @@ struct Block {
   using real = typename T::real;
   alignas(64) real z[short_classes][G];  // logits, then exp(d), then the gradient
   alignas(64) real q[short_classes][G];  // dense targets only
+  alignas(64) real rows[short_classes * G + G];  // the same row after row, on the way from and to memory
   alignas(64) real y[G];                 // −1: no label
   alignas(64) real counts[G];            // 0 if ignored
   alignas(64) double true_mass[G], rest[G], factor[G], loss[G];
@@ -55,13 +57,7 @@ static void short_rows(Block<T> &b, int K, const typename T::real *prior_u) {
     clear(s[part]), clear(d[part]);
     if (M != even) clear(mass[part]);
   }
-  clear(mass_top);
-  if (M == dense) clear(d_y), clear(e_y);
-  if (M != dense) {
-    for (int l = 0; l < G; ++l) d_y[l] = b.y[l] < 0 ? real(0) : b.z[int(b.y[l])][l] - top[l];
-#pragma omp simd
-    for (int l = 0; l < G; ++l) e_y[l] = exp(d_y[l]);
-  }
+  clear(mass_top), clear(d_y), clear(e_y);
   for (int k = 0; k < K; ++k) {
     real *const sk = s[k & 3], *const dk = d[k & 3], *const mk = mass[k & 3];
     const real uk = M == prior ? prior_u[k] : real(1), index = real(k), keep = real(uk == 0 ? 0 : 1);
@@ -79,6 +75,8 @@ static void short_rows(Block<T> &b, int K, const typename T::real *prior_u) {
       } else {
         const real term = M == even ? dl : keep == 0 ? real(0) : uk * dl;
         dk[l] += at_label ? real(0) : term;
+        d_y[l] = at_label ? dl : d_y[l];
+        e_y[l] = at_label ? e : e_y[l];
         if (M == prior) {
           mk[l] += at_top | at_label ? real(0) : uk;
           mass_top[l] = at_top & !at_label ? uk : mass_top[l];
@@ -115,16 +113,14 @@ static void short_rows(Block<T> &b, int K, const typename T::real *prior_u) {
   }
   if (!Gradient) return;
   for (int k = 0; k < K; ++k) {
-    const real uk = M == prior ? prior_u[k] : real(1);
+    const real uk = M == prior ? prior_u[k] : real(1), index = real(k);
 #pragma omp simd
     for (int l = 0; l < G; ++l) {
       const real m = M == even ? rest[l] : rest[l] * (M == prior ? uk : b.q[k][l]);
-      b.z[k][l] = madd(b.z[k][l], slope[l], -m);
+      real g = madd(b.z[k][l], slope[l], -m);
+      if (M != dense) g = b.y[l] == index ? at_label[l] : g;
+      b.z[k][l] = j[l] == index ? at_top[l] : g;
     }
-  }
-  for (int l = 0; l < G; ++l) {
-    if (M != dense && b.y[l] >= 0) b.z[int(b.y[l])][l] = at_label[l];
-    b.z[int(j[l])][l] = at_top[l];
   }
 }
 

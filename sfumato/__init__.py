@@ -16,21 +16,37 @@ if TYPE_CHECKING:
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
     from sfumato.loss import cross_entropy as cross_entropy
+    from sfumato.loss import distillation_loss as distillation_loss
     from sfumato.loss import loss_parts as loss_parts
     from sfumato.targets import Target as Target
+    from sfumato.targets import distil as distil
+    from sfumato.targets import distil_top as distil_top
     from sfumato.targets import from_probs as from_probs
+    from sfumato.targets import mix as mix
     from sfumato.targets import one_hot as one_hot
     from sfumato.targets import smooth as smooth
     from sfumato.targets import smooth_by_class as smooth_by_class
     from sfumato.targets import smooth_prior as smooth_prior
+    from sfumato.targets import smooth_rows as smooth_rows
 
 __version__ = "0.1.0"
 
 _MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
 _HOMES = {
     "_buffers": ("release_buffers",),
-    "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "loss_parts"),
-    "targets": ("Target", "from_probs", "one_hot", "smooth", "smooth_by_class", "smooth_prior"),
+    "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "distillation_loss", "loss_parts"),
+    "targets": (
+        "Target",
+        "distil",
+        "distil_top",
+        "from_probs",
+        "mix",
+        "one_hot",
+        "smooth",
+        "smooth_by_class",
+        "smooth_prior",
+        "smooth_rows",
+    ),
 }
 _HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names}
 

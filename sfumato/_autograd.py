@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from sfumato import _buffers, _native
-from sfumato._checks import at_labels, readable
+from sfumato import _buffers, _compose, _native
+from sfumato._checks import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,23 +22,15 @@ if TYPE_CHECKING:
 def served(call: Call) -> bool:
     """Whether the kernel takes this call.
 
-    It takes values on the CPU outside of compiled code, transforms and forward-mode differentiation, whose target is
-    one row form for all (no support of its own a position) and gets no gradient.
+    It takes values on the CPU outside of compiled code, transforms and forward-mode differentiation, whose target gets
+    no gradient.
     """
-    z, target = call.logits, call.target
-    parts = (target.labels, target.valid, target.prior, target.support, target.dense, call.weight, call.sample_weight)
-    eps = target.eps if isinstance(target.eps, Tensor) else None
-    if not readable(z, eps, *parts) or _native.status().library is None:
+    z = call.logits
+    if not readable(z, call.weight, call.sample_weight, *_compose.tensors(call.target)):
         return False
-    if any(part is not None and part.requires_grad for part in (eps, *parts)):
+    if _native.status().library is None or _native.collapse(z) is None:
         return False
-    if target.dense is not None and (
-        target.dense.dtype != z.dtype or call.weight is not None or _native.collapse(target.dense) is None
-    ):
-        return False
-    if any(part is not None and part.dim() > 1 for part in (target.prior, target.support)):
-        return False
-    if _native.collapse(z) is None:
+    if call.dtype != (torch.float64 if z.dtype == torch.float64 else torch.float32) or not _compose.takes(call):
         return False
     return forward_ad._current_level < 0 or forward_ad.unpack_dual(z).tangent is None  # pyright: ignore[reportPrivateUsage]
 
@@ -121,16 +113,10 @@ class _Loss(torch.autograd.Function):
 
 def _rows(call: Call) -> tuple[_native.Rows, Tensor | None, float]:
     """The call in the kernel's numbers, the rows' weights, and what the mean divides by (1 for other reductions)."""
-    target, labels = call.target, call.target.labels
+    target = call.target
     weight = None if call.weight is None else call.weight.detach().double()
-    of_label = None if weight is None or labels is None else at_labels(weight, labels)
-    true: float | Tensor = 0.0
-    rest: float | Tensor = 0.0
-    prior = None
-    if labels is not None:
-        true, rest, prior = target.masses(torch.float64)
-        if weight is not None and of_label is not None and call.weight_on == "class":
-            true, prior = true * of_label, weight if prior is None else prior * weight
+    of_label = None if weight is None else target.of_label(weight)
+    on_class = weight if call.weight_on == "class" else None
     weights = of_label if call.weight_on == "sample" else None
     mass = of_label
     if call.sample_weight is not None:
@@ -147,16 +133,7 @@ def _rows(call: Call) -> tuple[_native.Rows, Tensor | None, float]:
             counted = mass if target.valid is None else torch.where(target.valid, mass, 0.0)
             divisor = float(np.add.reduce(counted.reshape(-1).contiguous().numpy()))
         divisor = divisor or float("nan")
-    rows = _native.Rows(
-        logits=call.logits.detach(),
-        labels=None if labels is None else labels.reshape(-1).contiguous(),
-        valid=None if target.valid is None else target.valid.reshape(-1).contiguous(),
-        ignore_index=call.ignore_index,
-        true=_flat(true),
-        rest=_flat(rest),
-        prior=None if prior is None else prior.contiguous(),
-        dense=target.dense,
-    )
+    rows = _compose.rows(call, on_class)
     return rows, None if weights is None else weights.reshape(-1).contiguous(), divisor
 
 
@@ -173,9 +150,3 @@ def _factors(scale: float, weights: Tensor | None) -> dict[str, Any]:
     if weights is not None and scale != scale:
         return {"row_scale": weights.masked_fill(weights != 0, scale)}
     return {"scale": scale, "row_scale": weights}
-
-
-def _flat(mass: float | Tensor) -> float | Tensor:
-    if not isinstance(mass, Tensor):
-        return float(mass)
-    return float(mass) if mass.dim() == 0 else mass.reshape(-1).contiguous()

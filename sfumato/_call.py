@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sfumato._checks import ArgumentError, check_over, check_strength, check_tensor
-from sfumato.targets import Target, checked_labels
+from sfumato.targets import Target
+from sfumato.targets.checks import checked_labels
 
 if TYPE_CHECKING:
     from sfumato.theory import Over
@@ -27,7 +28,6 @@ class Call:
         target: positions (N, …).
         weight: (K,) or None; on classes or on samples as ``weight_on`` says.
         sample_weight: (N, …) or None.
-        plain_probs: the target came as a plain tensor of probabilities, whose mean torch divides by N.
         dtype: of the arithmetic: that of the logits, promoted with plain probabilities as torch does; at least float32.
         result_dtype: of what is returned.
         unbatched: there was no batch axis.
@@ -40,7 +40,6 @@ class Call:
     weight_on: WeightOn
     sample_weight: Tensor | None
     reduction: Reduction
-    plain_probs: bool
     dtype: torch.dtype
     result_dtype: torch.dtype
     unbatched: bool
@@ -67,7 +66,7 @@ class Call:
         shape = raw.squeeze(0) if self.unbatched else raw
         labels, valid = checked_labels(shape, target.num_classes, self.ignore_index, "logits have")
         target = replace(target, labels=labels, valid=valid)
-        return replace(self, target=_batched(target) if self.unbatched else target, ignore_index=None)
+        return replace(self, target=target.batched() if self.unbatched else target, ignore_index=None)
 
 
 def resolve(
@@ -138,16 +137,18 @@ def resolve(
     given_positions = torch.Size(()) if unbatched else positions
 
     if isinstance(target, Target):
+        if target.num_classes == 0:
+            target = target.with_classes(num_classes)
         if target.num_classes != num_classes:
             raise ArgumentError(f"the target has {target.num_classes} classes, the logits have {num_classes}")
         if target.shape != given_positions:
             raise ArgumentError(f"the target has positions {tuple(target.shape)}, the logits {tuple(given_positions)}")
-        target = _batched(target) if unbatched else target
+        target = target.batched() if unbatched else target
     elif plain_probs:
         target = _plain_probabilities(target.unsqueeze(0) if unbatched else target, label_smoothing, over)
     else:
         target = _plain_labels(target, given_positions, num_classes, eps=label_smoothing, over=over)
-        target = _batched(target) if unbatched else target
+        target = target.batched() if unbatched else target
         unchecked = ignore_index
 
     if sample_weight is not None:
@@ -167,7 +168,6 @@ def resolve(
         weight_on="class" if weight_on == "class" else "sample",
         sample_weight=sample_weight,
         reduction="none" if reduction == "none" else "mean" if reduction == "mean" else "sum",
-        plain_probs=plain_probs,
         dtype=torch.float32 if low else promoted,
         result_dtype=out_dtype if out_dtype is not None else torch.float32 if autocast else promoted,
         unbatched=unbatched,
@@ -196,22 +196,11 @@ def _plain_labels(labels: Tensor, positions: torch.Size, num_classes: int, *, ep
 def _plain_probabilities(probs: Tensor, eps: float, over: Over) -> Target:
     """Probabilities as torch takes them, unchecked, and smoothed on top if asked."""
     num_classes = probs.shape[1]
+    if over == "others" and eps > 0 and num_classes < 2:
+        raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')
+    affine = (1.0, 0.0)
     if eps > 0:
-        dtype = torch.float32 if probs.dtype in (torch.float16, torch.bfloat16) else probs.dtype
-        q = probs.to(dtype)
-        if over == "all":
-            probs = (1 - eps) * q + eps / num_classes
-        elif num_classes < 2:
-            raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')
-        else:
-            probs = (1 - eps) * q + eps * (1 - q) / (num_classes - 1)
-    return Target(num_classes, None, form="dense", dense=probs)
-
-
-def _batched(target: Target) -> Target:
-    """A target of one position with a batch axis of one."""
-
-    def lead(part: Tensor | None) -> Tensor | None:
-        return None if part is None else part.unsqueeze(0)
-
-    return replace(target, labels=lead(target.labels), valid=lead(target.valid), dense=lead(target.dense))
+        # (1 − ε)q + ε/K, and (1 − ε)q + ε(1 − q)/(K − 1)
+        share = eps / (num_classes if over == "all" else num_classes - 1)
+        affine = (1 - eps if over == "all" else 1 - eps - share, share)
+    return Target(num_classes, None, form="dense", dense=probs, affine=affine)

@@ -12,17 +12,29 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sfumato._checks import ArgumentError
 
-ABI = 1
+ABI = 2
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _BAD_LABEL, _NO_MEMORY = 1, 3
 _Strides = ctypes.c_int64 * 3
+
+
+class _Back(ctypes.Structure):
+    """``sfumato_back``, field by field."""
+
+    _fields_ = (
+        ("used", ctypes.c_int32),
+        ("u", ctypes.c_void_p),
+        ("index", ctypes.c_void_p),
+        ("c", ctypes.c_double),
+        ("c_rows", ctypes.c_void_p),
+    )
 
 
 class _Job(ctypes.Structure):
@@ -47,7 +59,18 @@ class _Job(ctypes.Structure):
         ("rest_rows", ctypes.c_void_p),
         ("prior", ctypes.c_void_p),
         ("dense", ctypes.c_void_p),
+        ("dense_type", ctypes.c_int32),
         ("dense_strides", _Strides),
+        ("dense_scale", ctypes.c_double),
+        ("dense_shift", ctypes.c_double),
+        ("dense_scale_rows", ctypes.c_void_p),
+        ("back", _Back * 2),
+        ("support", ctypes.c_void_p),
+        ("support_strides", _Strides),
+        ("weight", ctypes.c_void_p),
+        ("entries", ctypes.c_int64),
+        ("entry_classes", ctypes.c_void_p),
+        ("entry_masses", ctypes.c_void_p),
         ("valid", ctypes.c_void_p),
         ("scale", ctypes.c_double),
         ("row_scale", ctypes.c_void_p),
@@ -110,28 +133,57 @@ def _find() -> Path | None:
     return None
 
 
+class Back(NamedTuple):
+    """Mass c·u_k over the classes of every row.
+
+    Attributes:
+        c: a number, or (N·…) float64.
+        u: (…, K) in the type of the arithmetic, or None for 1.
+        row: (N·…) int64, which row of ``u`` is meant; None for the first.
+    """
+
+    c: float | Tensor
+    u: Tensor | None = None
+    row: Tensor | None = None
+
+
 class Rows(NamedTuple):
     """What the kernel is asked about: logits with classes on axis 1, and each row's target in numbers.
 
+    A labelled target is ``true`` at its label and ``rest``·``prior`` elsewhere. A composed one has ``dense`` or
+    ``backs``, and is what ``kernel/sfumato.h`` says of them.
+
     Attributes:
         logits: (N, K, …), at most one block of trailing axes that collapse; see :func:`collapse`.
-        labels: (N·…) int64 contiguous; None with ``dense``.
+        labels: (N·…) int64 contiguous; None only in a composed target.
         valid: (N·…) bool contiguous, or None.
         ignore_index: the label of rows that do not count, or None.
         true: mass of the label, a number or (N·…) float64.
         rest: mass of each other class before the prior, a number or (N·…) float64.
         prior: (K,) float64 or None.
-        dense: shaped and typed like ``logits``, or None.
+        dense: shaped like ``logits``, of their type or that of the arithmetic, or None.
+        scale: what ``dense`` is multiplied by, a number or (N·…) float64.
+        shift: what is added to it.
+        backs: at most two.
+        support: shaped like ``logits``, bool: which classes the backs may give mass to; or None.
+        weight: (K,) in the type of the arithmetic, which everything is multiplied by; or None.
+        entries: classes (N·…, m) int64, −1 for none, and their masses float64; or None.
     """
 
     logits: Tensor
     labels: Tensor | None
-    valid: Tensor | None
-    ignore_index: int | None
-    true: float | Tensor
-    rest: float | Tensor
-    prior: Tensor | None
-    dense: Tensor | None
+    valid: Tensor | None = None
+    ignore_index: int | None = None
+    true: float | Tensor = 0.0
+    rest: float | Tensor = 0.0
+    prior: Tensor | None = None
+    dense: Tensor | None = None
+    scale: float | Tensor = 1.0
+    shift: float = 0.0
+    backs: tuple[Back, ...] = ()
+    support: Tensor | None = None
+    weight: Tensor | None = None
+    entries: tuple[Tensor, Tensor] | None = None
 
 
 def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
@@ -192,14 +244,14 @@ def run(
         true_rows=_doubles(rows.true) if isinstance(rows.true, Tensor) else None,
         rest_rows=_doubles(rows.rest) if isinstance(rows.rest, Tensor) else None,
         prior=_doubles(rows.prior),
-        dense=_pointer(rows.dense),
-        dense_strides=_Strides(*(_layout(rows.dense)[1] if rows.dense is not None else (0, 0, 0))),
         valid=_pointer(rows.valid),
         scale=scale,
         row_scale=_doubles(row_scale),
         loss=_doubles(loss),
         threads=torch.get_num_threads(),
     )
+    if rows.dense is not None or rows.backs:
+        _compose(job, rows)
     error = library.sfumato_run(ctypes.byref(job))
     if error == _BAD_LABEL:
         raise IndexError(f"label {job.bad_label} of row {job.bad_row} is not a class")
@@ -207,6 +259,31 @@ def run(
         raise MemoryError("the kernel found no memory to work in")
     if error:
         raise ArgumentError(f"the kernel refused the call with code {error}")
+
+
+def _compose(job: Any, rows: Rows) -> None:
+    """The fields of a composed target."""
+    if rows.dense is not None:
+        job.dense, job.dense_type = rows.dense.data_ptr(), _TYPES[rows.dense.dtype]
+        job.dense_strides = _Strides(*_layout(rows.dense)[1])
+        job.dense_scale = 1.0 if isinstance(rows.scale, Tensor) else rows.scale
+        job.dense_scale_rows = _doubles(rows.scale) if isinstance(rows.scale, Tensor) else None
+        job.dense_shift = rows.shift
+    for at, back in enumerate(rows.backs):
+        many = isinstance(back.c, Tensor)
+        job.back[at] = _Back(
+            used=1,
+            u=_pointer(back.u),
+            index=_pointer(back.row),
+            c=0.0 if many else back.c,
+            c_rows=_doubles(back.c) if isinstance(back.c, Tensor) else None,
+        )
+    if rows.support is not None:
+        job.support, job.support_strides = rows.support.data_ptr(), _Strides(*_layout(rows.support)[1])
+    job.weight = _pointer(rows.weight)
+    if rows.entries is not None:
+        classes, masses = rows.entries
+        job.entries, job.entry_classes, job.entry_masses = classes.shape[1], classes.data_ptr(), _doubles(masses)
 
 
 def _layout(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -1,21 +1,21 @@
-"""Cross entropy towards any target: check, dispatch, reduce.
+"""Cross entropy towards any target: check, dispatch to the kernel or to torch, reduce.
 
-Every target is q_y on its label and r·u_k on each other class, so a row's loss needs three numbers: lse, z_y and
-⟨u, z⟩ without the label. They are taken from d = z − max z, every d ≤ 0, so that the loss is a sum of positive terms:
-nothing cancels at a large offset, and nothing overflows in half precision, where the arithmetic is float32 throughout.
+Every target is q_y on its label and r·u_k on each other class, or a sum of such parts, so a row's loss needs three
+numbers a part: lse, z_y and ⟨u, z⟩ without the label. ``_torch.py`` and ``kernel/row.hpp`` say how they are taken.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sfumato import _autograd
+from sfumato import _autograd, _ops, _torch
 from sfumato._call import Call, resolve
-from sfumato._checks import ArgumentError, at_labels, check_over, check_strength, readable
-from sfumato.targets import Target
+from sfumato._checks import ArgumentError, check_over, check_strength, readable
+from sfumato.targets import Target, from_probs
 
 if TYPE_CHECKING:
     from sfumato.theory import Over
@@ -98,6 +98,73 @@ def cross_entropy(
         what = "a leaf" if input.is_leaf else "a view"
         raise ArgumentError(f"overwrite_logits=True is refused: the logits are {what}, and others may still read them")
     return _loss(call, overwrite=overwrite_logits).to(call.result_dtype)
+
+
+def distillation_loss(
+    input: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor,
+    alpha: float,
+    temperature: float,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Cross entropy against labels, and the divergence from a teacher at a temperature.
+
+    .. math:: L = (1-\alpha)\,\mathrm{CE}(y, z) + \alpha\,T^2\,
+              \mathrm{KL}\bigl(\mathrm{softmax}(t/T)\,\Vert\,\mathrm{softmax}(z/T)\bigr)
+
+    At T = 1 its gradient is that of :func:`cross_entropy` towards :func:`sfumato.distil`; at any other T it is two
+    terms and no single target has its gradient. The factor T² keeps the second term's gradient of one size.
+
+    Args:
+        input: the student's logits z, (N, K, …) with classes on axis 1, or (K,).
+        labels: class indices (N, …).
+        teacher_logits: t, shaped like ``input``; they get no gradient.
+        alpha: α in [0, 1], the teacher's share.
+        temperature: T, above 0. A teacher trained with label smoothing has little to say at a raised temperature: its
+            wrong classes were pulled to one value (Müller et al. 2019, section 4).
+        ignore_index: label of rows that do not count.
+        reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: α outside [0, 1], T not above 0, shapes that do not fit.
+        IndexError: a label that is no class.
+
+    >>> z, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, -1.0]])
+    >>> round(distillation_loss(z, torch.tensor([0]), t, alpha=0.5, temperature=2.0).item(), 4)
+    0.3371
+
+    Source: Hinton et al. 2015, section 2.
+    """
+    check_strength(alpha, "alpha")
+    if not temperature > 0 or math.isinf(temperature):
+        raise ArgumentError(f"temperature must be above 0, got {temperature:g}")
+    if teacher_logits.shape != input.shape:
+        raise ArgumentError(
+            f"teacher_logits {tuple(teacher_logits.shape)} must be shaped as the logits {tuple(input.shape)}"
+        )
+    options: dict[str, Any] = {"ignore_index": ignore_index, "reduction": reduction}
+    hard = cross_entropy(input, labels, **options) if alpha < 1 else 0.0
+    if alpha == 0:
+        return cross_entropy(input, labels, **options)
+    axis = 0 if input.dim() == 1 else 1
+    with torch.no_grad():
+        wide = teacher_logits.double() if readable(teacher_logits) else teacher_logits.float()
+        teacher = (wide / temperature).softmax(axis)
+        mask = labels != ignore_index
+        entropy = torch.where(mask, -torch.special.xlogy(teacher, teacher).sum(axis), 0.0)
+        entropy = entropy if reduction == "none" else entropy.sum() / (mask.sum() if reduction == "mean" else 1)
+        low = input.dtype in (torch.float16, torch.bfloat16)
+        q = teacher.to(torch.float32 if low else input.dtype)
+    soft = cross_entropy(
+        input.float() / temperature if low else input / temperature,
+        from_probs(q, check=False, mask=mask),
+        reduction=reduction,
+    )
+    soft = (soft - entropy.to(soft.dtype)).to(input.dtype if not low else torch.float32)
+    return ((1 - alpha) * hard + alpha * temperature**2 * soft).to(input.dtype)
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
@@ -231,7 +298,7 @@ def loss_parts(
     loss = _loss(call).to(call.result_dtype)
     with torch.no_grad():
         call = call.checked()
-        rows = _Rows(call)
+        rows = _torch.Rows(call)
         floor, excess = (rows.reduce(part).to(call.result_dtype) for part in rows.floor_and_excess())
         nll = gap = None
         if call.target.labels is not None:
@@ -244,159 +311,8 @@ def loss_parts(
 
 def _loss(call: Call, *, overwrite: bool = False) -> Tensor:
     """The reduced loss in the dtype of the arithmetic: on the kernel where it serves the call, else in torch."""
+    if torch.compiler.is_compiling():
+        return _ops.loss(call) if _ops.served(call) else _torch.loss(call.checked())
     if _autograd.served(call):
-        return _autograd.loss(call, _in_torch, overwrite=overwrite)
-    return _in_torch(call.checked())
-
-
-def _in_torch(call: Call) -> Tensor:
-    rows = _Rows(call)
-    return rows.reduce(rows.loss()).to(call.dtype)
-
-
-class _Rows:
-    """The rows of one call: d = z − max z, lse − max z, and the target's numbers with their class weights."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.target = call.target
-        self.valid = call.target.valid
-        z = call.logits.to(call.dtype)
-        if self.valid is not None:
-            # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
-            z = torch.where(self.valid.unsqueeze(1), z, 0.0)
-        top, index = z.max(1, keepdim=True)
-        zero = (top - top).detach()  # NaN where the maximum is infinite
-        # At the maximum d is 0 and stays 0: its gradient is then −Σ of the others', not −q + (q − Σ), which would lose
-        # all digits of a confident row. Its term of the sum is the 1 of log1p, for the same reason.
-        self.d = (z - top).scatter(1, index, zero)
-        # Sums over classes and all that is one number a row: float64 where it is cheap, so that float32 rounds once.
-        self.wide = torch.float64 if call.dtype == torch.float32 and z.device.type == "cpu" else call.dtype
-        self.lse = self.d.exp().scatter(1, index, 0.0).sum(1, dtype=self.wide).log1p() + zero.squeeze(1)
-        self.weight = None if call.weight is None else call.weight.to(self.wide)
-        self.labels = call.target.labels
-
-    def loss(self) -> Tensor:
-        """Each row's loss before row weights."""
-        if self.labels is None:
-            q = self._weighted_q()
-            t = self._surprisal()
-            return (q * t.masked_fill((q == 0) & t.isinf(), 0.0)).sum(1, dtype=self.wide)
-        true, rest, u = self._masses()
-        label = _times(true, -self._at_label(self.d).to(self.wide))
-        if isinstance(rest, float) and rest == 0.0:
-            return label + true * self.lse
-        if u is None:
-            # Σq·(lse − d) = S·lse − Σq·d, a sum of positive terms still, for every d ≤ 0; S is 1.
-            others = -self._without_label(self.d).sum(1, dtype=self.wide)
-            return self.lse + label + _times(rest, others)
-        return label + _times(true, self.lse) + _times(rest, self._sum_of_others(u, self._surprisal()))
-
-    def hard(self) -> Tensor:
-        """Each row's −log p_y, weighted on the class as torch's."""
-        nll = self.lse - self._at_label(self.d).to(self.wide)
-        if self.weight is None or self.call.weight_on == "sample":
-            return nll
-        return _times(self._at_label(self.weight), nll)
-
-    def mean_gap(self) -> Tensor:
-        """The gap of each row, or its mean over the rows that count."""
-        others = self._without_label(self.d).sum(1, dtype=self.wide)
-        gap = self._at_label(self.d).to(self.wide) - others / (self.d.shape[1] - 1)
-        if self.valid is not None:
-            gap = torch.where(self.valid, gap, 0.0)
-        if self.call.reduction == "none":
-            return gap.squeeze(0) if self.call.unbatched else gap
-        return gap.sum() / (gap.numel() if self.valid is None else self.valid.sum())
-
-    def floor_and_excess(self) -> tuple[Tensor, Tensor]:
-        """Each row's S·H(q′) and S·KL(q′‖p), the latter as S·Σ q′(r − 1 + e^−r) with r = log q′ − log p.
-
-        That is Σ q′r, because Σp = Σq′, with every term at least 0: nothing cancels near the optimum.
-        """
-        xlogy = torch.special.xlogy
-        q = self._weighted_q()
-        total = q.sum(1)
-        share = q / total.unsqueeze(1)
-        surprisal = self._surprisal()
-        p = (-surprisal).exp()
-        r = torch.where(share == 0, 0.0, share.log() + surprisal)
-        # r + expm1(−r) keeps digits at small r; at large r the direct form does not overflow.
-        near = share * (r + torch.expm1(-r.clamp(min=-1.0)))
-        terms = torch.where(r.abs() < 1, near, share * r - share + p)
-        terms = torch.where(share == 0, p, terms)
-        excess = torch.where(total == 0, 0.0, total * terms.sum(1, dtype=self.wide))
-        return xlogy(total, total) - xlogy(q, q).sum(1), excess
-
-    def reduce(self, loss: Tensor) -> Tensor:
-        """Row weights, ignored rows, and the reduction asked for."""
-        call = self.call
-        row_weight = self._row_weight() if call.weight_on == "sample" else None
-        mass = row_weight
-        if call.weight_on == "class" and self.weight is not None and self.labels is not None:
-            mass = self._at_label(self.weight)  # what torch's mean divides by; dense targets are divided by their rows
-        if call.sample_weight is not None:
-            given = call.sample_weight.to(self.wide)
-            row_weight = given if row_weight is None else row_weight * given
-            mass = given if mass is None else mass * given
-        if row_weight is not None:
-            loss = _times(row_weight, loss)
-        if self.valid is not None:
-            loss = torch.where(self.valid, loss, 0.0)
-        if call.reduction == "none":
-            return loss.squeeze(0) if call.unbatched else loss
-        if call.reduction == "sum":
-            return loss.sum()
-        if mass is None:
-            return loss.sum() / (loss.numel() if self.valid is None else self.valid.sum())
-        total = (mass if self.valid is None else torch.where(self.valid, mass, 0.0)).sum()
-        return loss.sum() / torch.where(total == 0, torch.nan, total)  # over nothing the mean is NaN, never inf
-
-    def _row_weight(self) -> Tensor | None:
-        if self.weight is None:
-            return None
-        if self.labels is not None:
-            return self._at_label(self.weight)
-        return (self._along_classes(self.weight) * self.target.to_dense(self.call.dtype)).sum(1, dtype=self.wide)
-
-    def _masses(self) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
-        """The labelled target's numbers with class weights in them: w_y·q_y, r, and w·u."""
-        true, rest, u = self.target.masses(self.wide)
-        if self.weight is not None and self.call.weight_on == "class":
-            true = true * self._at_label(self.weight)
-            u = self.weight if u is None else u * (self.weight if u.dim() == 1 else self._along_classes(self.weight))
-        return true, rest, u
-
-    def _weighted_q(self) -> Tensor:
-        q = self.target.to_dense(self.call.dtype)
-        if self.weight is not None and self.call.weight_on == "class":
-            q = q * self._along_classes(self.weight).to(q.dtype)
-        return q
-
-    def _surprisal(self) -> Tensor:
-        """−log p, (N, K, …)."""
-        return self.lse.unsqueeze(1).to(self.d.dtype) - self.d
-
-    def _sum_of_others(self, u: Tensor, terms: Tensor) -> Tensor:
-        """Σ u_k·term_k over the classes other than the label; a class without mass counts nothing, even at inf."""
-        u = self._along_classes(u).to(terms.dtype)
-        return (u * self._without_label(torch.where(u == 0, 0.0, terms))).sum(1, dtype=self.wide)
-
-    def _without_label(self, terms: Tensor) -> Tensor:
-        """(N, K, …) with 0 at the label."""
-        assert self.labels is not None
-        return terms.scatter(1, self.labels.unsqueeze(1), 0.0)
-
-    def _at_label(self, per_class: Tensor) -> Tensor:
-        assert self.labels is not None
-        return at_labels(per_class, self.labels)
-
-    def _along_classes(self, per_class: Tensor) -> Tensor:
-        return per_class if per_class.dim() > 1 else per_class.reshape((1, -1) + (1,) * (self.d.dim() - 2))
-
-
-def _times(mass: float | Tensor, surprisal: Tensor) -> Tensor:
-    """Mass times −log p, where no mass costs nothing even at −log p = inf."""
-    if not isinstance(mass, Tensor):
-        return mass * surprisal if mass != 0.0 else torch.zeros_like(surprisal)
-    return mass * torch.where(mass == 0, 0.0, surprisal)
+        return _autograd.loss(call, _torch.loss, overwrite=overwrite)
+    return _torch.loss(call.checked())

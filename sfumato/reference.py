@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from sfumato._call import Call, resolve
-from sfumato._checks import at_labels
 
 if TYPE_CHECKING:
     from sfumato.targets import Target
@@ -153,13 +152,11 @@ def _rows(call: Call) -> _Rows:
     if call.weight is not None:
         w = call.weight.double()
         along = w.reshape((1, -1) + (1,) * (z.dim() - 2))
-        labels = call.target.labels
-        of_row = (
-            at_labels(w, labels) if labels is not None else (along * q).sum(1)
-        )  # without a label: the mean over the target
+        of_label = call.target.of_label(w)
+        of_row = (along * q).sum(1) if of_label is None else of_label  # without a label: the mean over the target
         if call.weight_on == "class":
             q = along * q
-            mass = of_row if labels is not None else mass  # torch divides by N where the target is dense
+            mass = mass if of_label is None else of_label  # torch divides by N where the target is dense
         else:
             factor = mass = of_row
     if call.sample_weight is not None:

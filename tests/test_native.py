@@ -99,7 +99,7 @@ def test_a_label_out_of_range_in_the_last_row_writes_nothing():
     labels = torch.zeros(1000, dtype=torch.long)
     labels[999] = 20
     loss, grad = torch.full((1000,), 7.0, dtype=torch.float64), torch.full((1000, 20), 7.0)
-    rows = _native.Rows(z, labels, None, None, 0.9, 0.1 / 19, None, None)
+    rows = _native.Rows(z, labels, true=0.9, rest=0.1 / 19)
     with pytest.raises(IndexError, match="label 20 of row 999"):
         _native.run(rows, loss, grad)
     assert bool((loss == 7).all())
@@ -270,7 +270,7 @@ def test_a_library_of_another_version_is_refused_in_words(monkeypatch):
     monkeypatch.setattr(_native, "ABI", 99)
     _native.status.cache_clear()
     try:
-        with pytest.warns(RuntimeWarning, match="slower torch path: .* has ABI version 1, this sfumato needs 99"):
+        with pytest.warns(RuntimeWarning, match="slower torch path: .* has ABI version 2, this sfumato needs 99"):
             assert _native.status().library is None
         z, labels = torch.randn(3, 4), torch.tensor([0, 1, 2])
         assert sf.cross_entropy(z, labels).isfinite()

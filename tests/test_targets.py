@@ -304,7 +304,11 @@ BAD = {
         TypeError,
         "prior must be a torch.Tensor, got list",
     ),
-    "masses": (lambda: sf.from_probs(torch.eye(2)).masses(torch.float64), TypeError, "a dense target has no label"),
+    "masses": (
+        lambda: sf.from_probs(torch.eye(2)).masses(torch.float64),
+        TypeError,
+        "a dense target is not one label and the rest: use .probs()",
+    ),
 }
 
 

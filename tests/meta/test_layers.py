@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
     ("targets", "reference", "theory", "conventions", "_checks", "_call"),
-    ("loss", "penalties", "linear", "parallel", "_autograd", "_native", "_buffers"),
+    ("loss", "penalties", "linear", "parallel", "_autograd", "_native", "_buffers", "_torch", "_compose", "_ops"),
     ("evaluate", "probe"),
     ("lab",),
     ("report",),

@@ -1,0 +1,217 @@
+"""A target in the kernel's numbers: one label and the rest where it is that, else composed from a few arrays.
+
+``kernel/sfumato.h`` says what the numbers mean. Nothing N×K is made here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sfumato import _native
+from sfumato._checks import at_labels, class_axis, readable
+
+if TYPE_CHECKING:
+    from sfumato._call import Call
+    from sfumato.targets import Target
+
+
+def tensors(target: Target) -> list[Tensor]:
+    """Every tensor that a target is made of."""
+    own = (target.labels, target.valid, target.prior, target.support, target.dense, target.eps, target.listed)
+    found = [part for part in (*own, *(share for share, _ in target.parts)) if isinstance(part, Tensor)]
+    for _, part in target.parts:
+        found += tensors(part)
+    return found
+
+
+def takes(call: Call) -> bool:
+    """Whether a call's target and weights can be put into the kernel's numbers, and get no gradient."""
+    weights = (call.weight, call.sample_weight)
+    if any(t is not None and t.requires_grad for t in (*weights, *tensors(call.target))):
+        return False
+    without_label = call.weight is not None and call.weight_on == "sample" and call.target.of_label(call.weight) is None
+    return not without_label and _takes(call, call.target)
+
+
+def _takes(call: Call, target: Target) -> bool:
+    support = target.support
+    if (
+        support is not None
+        and support.dim() > 1
+        and (support.shape != call.logits.shape or _native.collapse(support) is None)
+    ):
+        return False
+    if target.form == "dense":
+        assert target.dense is not None, "the form says so"
+        if target.dense.dtype not in (call.logits.dtype, call.dtype) or _native.collapse(target.dense) is None:
+            return False
+    several = [part for _, part in target.parts]
+    if any(part.support is not None and part.support.dim() > 1 for part in several):
+        return False
+    return all(_takes(call, part) for part in several)
+
+
+def rows(call: Call, weight: Tensor | None) -> _native.Rows:
+    """The call for the kernel.
+
+    Args:
+        call: one that the kernel serves.
+        weight: w on the classes, (K,) float64, or None.
+    """
+    target = call.target
+    per_position = target.support is not None and target.support.dim() > 1
+    if target.sparse and target.form != "rows" and not per_position:
+        return _labelled(call, weight)
+    valid = None if target.valid is None else target.valid.reshape(-1).contiguous()
+    base = _native.Rows(
+        call.logits.detach(), None, valid, weight=None if weight is None else weight.to(call.dtype).contiguous()
+    )
+    if target.form == "dense":
+        scale, shift = target.affine
+        return base._replace(dense=target.dense, scale=scale, shift=shift)
+    if target.form != "mixed":
+        return _sparse(base, call, ((1.0, target),))
+    (hard, _), (share, other) = target.parts
+    if other.form == "dense":
+        return base._replace(
+            labels=flat_labels(target), true=_flat(hard, target), dense=other.dense, scale=_flat(share, target)
+        )
+    if other.listed is not None:
+        return _listed(base, target)
+    return _sparse(base, call, target.parts)
+
+
+def _labelled(call: Call, weight: Tensor | None) -> _native.Rows:
+    target, labels = call.target, call.target.labels
+    assert labels is not None, "the target is sparse"
+    true, rest, prior = target.masses(torch.float64)
+    if weight is not None:
+        true, prior = true * at_labels(weight, labels), weight if prior is None else prior * weight
+    return _native.Rows(
+        logits=call.logits.detach(),
+        labels=flat_labels(target),
+        valid=None if target.valid is None else target.valid.reshape(-1).contiguous(),
+        ignore_index=call.ignore_index,
+        true=_flat(true, target),
+        rest=_flat(rest, target),
+        prior=None if prior is None else prior.contiguous(),
+    )
+
+
+class _Part:
+    """One labelled target within a sum: share·(true on its label, rest·u elsewhere), all flat."""
+
+    def __init__(self, share: float | Tensor, target: Target, dtype: torch.dtype) -> None:
+        self.labels = flat_labels(target)
+        self.share = _flat(share, target)
+        self.table = self.mask = self.u = None
+        self.true: float | Tensor
+        self.rest: float | Tensor
+        if target.form == "rows":
+            assert target.prior is not None, "the form says so"
+            self.table = target.prior.to(dtype).contiguous()
+            self.true, self.rest = self.table[self.labels, self.labels].double(), 1.0
+        elif target.support is not None and target.support.dim() > 1:
+            self.mask = target.support
+            self.true, self.rest, self.u = _supported(target)
+        else:
+            true, rest, self.u = target.masses(torch.float64)
+            self.true, self.rest = _flat(true, target), _flat(rest, target)
+
+    def at(self, labels: Tensor) -> Tensor:
+        """The mass that this part gives to another part's labels."""
+        if self.table is not None:
+            elsewhere = self.table[self.labels, labels].double()
+        else:
+            elsewhere = torch.as_tensor(self.rest, dtype=torch.float64)
+            elsewhere = elsewhere if self.u is None else elsewhere * self.u[labels]
+        true = torch.as_tensor(self.true, dtype=torch.float64)
+        return self.share * torch.where(self.labels == labels, true, elsewhere)
+
+    def back(self, dtype: torch.dtype) -> _native.Back:
+        if self.table is not None:
+            return _native.Back(self.share, self.table, self.labels)
+        c = self.share * self.rest
+        return _native.Back(c, None if self.u is None else self.u.to(dtype).contiguous())
+
+
+def _sparse(base: _native.Rows, call: Call, parts: tuple[tuple[float | Tensor, Target], ...]) -> _native.Rows:
+    made = [_Part(share, target, call.dtype) for share, target in parts]
+    if len(made) == 1 and made[0].table is not None:
+        return base._replace(backs=(made[0].back(call.dtype),))  # a row of the table is the whole target
+    masses = [sum((part.at(one.labels) for part in made[1:]), made[0].at(one.labels)) for one in made]
+    classes = [part.labels for part in made]
+    if len(made) == 2:  # one label: one entry
+        classes[1] = torch.where(classes[0] == classes[1], -1, classes[1])
+    backs = [part.back(call.dtype) for part in made]
+    if len(backs) == 2 and backs[0].u is None and backs[1].u is None:
+        backs = [_native.Back(backs[0].c + backs[1].c)]
+    entries = (
+        torch.stack(classes, 1).contiguous(),
+        torch.stack([m.expand(len(c)) for m, c in zip(masses, classes, strict=True)], 1).contiguous(),
+    )
+    return base._replace(backs=tuple(backs), entries=entries, support=made[0].mask)
+
+
+def _listed(base: _native.Rows, target: Target) -> _native.Rows:
+    """A label beside a list of classes with masses of their own."""
+    (hard, _), (share, teacher) = target.parts
+    assert teacher.listed is not None, "the caller looked"
+    assert teacher.dense is not None, "a list has masses"
+    axis = class_axis(len(target.shape))
+    listed = teacher.listed.movedim(axis, -1).reshape(-1, teacher.listed.shape[axis])
+    own = teacher.dense.movedim(axis, -1).reshape(listed.shape).double()
+    labels = flat_labels(target).unsqueeze(1)
+    of_hard, of_list = (torch.as_tensor(_flat(s, target), dtype=torch.float64).reshape(-1, 1) for s in (hard, share))
+    rest = of_list * torch.as_tensor(_flat(teacher.unlisted(), target), dtype=torch.float64).reshape(-1, 1)
+    hit = listed == labels
+    masses = of_list * own + torch.where(hit, of_hard, 0.0)
+    label_alone = torch.where(hit.any(1, keepdim=True), -1, labels)
+    count = len(labels)
+    return base._replace(
+        backs=(_native.Back(rest.expand(count, 1).reshape(-1).contiguous()),),
+        entries=(
+            torch.cat([label_alone, listed], 1).contiguous(),
+            torch.cat([(of_hard + rest).expand(count, 1), masses], 1).contiguous(),
+        ),
+    )
+
+
+def _supported(target: Target) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
+    """As Target.masses for a support of its own a position, whose mask is not written out in float64."""
+    support = target.support
+    assert support is not None, "the caller looked"
+    eps = _flat(target.eps, target)
+    counts = target.valid
+    if target.form == "prior":
+        assert target.prior is not None, "the form says so"
+        prior = target.prior.double()
+        along = prior.reshape((1, -1) + (1,) * (support.dim() - 2))
+        within = torch.cat([(along * block).sum(1) for block in support.split(64)]).reshape(-1)
+        within = within if counts is None else torch.where(counts.reshape(-1), within, 1.0)
+        rest = eps / within
+        return (1 - eps) + rest * prior[flat_labels(target)], rest, prior
+    supported = support.sum(1).reshape(-1).double()
+    if counts is not None:  # an ignored row may support nothing: its ε must not divide by 0
+        supported = torch.where(counts.reshape(-1), supported, 2.0)
+    rest = eps / (supported - 1 if target.form == "others" else supported)
+    return ((1 - eps) if target.form == "others" else (1 - eps) + rest), rest, None
+
+
+def flat_labels(target: Target) -> Tensor:
+    """(N·…) int64, contiguous."""
+    assert target.labels is not None, "the target has labels"
+    return target.labels.reshape(-1).contiguous()
+
+
+def _flat(mass: float | Tensor, target: Target) -> float | Tensor:
+    """A number, or (N·…) float64, contiguous."""
+    if not isinstance(mass, Tensor):
+        return float(mass)
+    if mass.dim() == 0 and readable(mass):
+        return float(mass)
+    spread = mass.double().reshape(mass.shape + (1,) * (len(target.shape) - mass.dim()))
+    return spread.expand(target.shape).reshape(-1).contiguous()

@@ -1,0 +1,147 @@
+"""What the constructors refuse: labels, strengths, supports and distributions, each naming the first offender."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sfumato._checks import (
+    ArgumentError,
+    at_labels,
+    check_labels,
+    check_strength,
+    check_tensor,
+    class_axis,
+    position,
+    readable,
+)
+
+
+def checked_labels(
+    labels: Tensor, num_classes: int, ignore_index: int, owner: str = "there are"
+) -> tuple[Tensor, Tensor | None]:
+    """Labels as int64 with 0 where ignored, and the mask of those that count; None if all do.
+
+    Raises:
+        TypeError, ValueError, IndexError: labels that are no integers, no class at all, a label that is no class.
+
+    >>> checked_labels(torch.tensor([2, -100]), 3, -100)
+    (tensor([2, 0]), tensor([ True, False]))
+
+    Source: torch's ``ignore_index``.
+    """
+    check_tensor(labels, "labels")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"labels must be integers (torch.int64), got {labels.dtype}; for probabilities use sf.from_probs"
+        )
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    labels = labels.long()
+    valid: Tensor | None = labels != ignore_index
+    if readable(labels) and bool(valid.all()):
+        valid = None
+    check_labels(labels, valid, num_classes, owner)
+    return (labels if valid is None else torch.where(valid, labels, 0)), valid
+
+
+def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float | Tensor:
+    """A strength, or one a position, in [0, 1]; 0 where ignored.
+
+    Raises:
+        ValueError, TypeError: what is no such strength, naming the first position.
+
+    >>> checked_eps(0.1, torch.tensor([0]), -100)
+    0.1
+
+    Source: own.
+    """
+    check_tensor(labels, "labels")
+    if not isinstance(eps, Tensor):
+        check_strength(eps, "eps")
+        return float(eps)
+    if not eps.is_floating_point():
+        raise TypeError(f"eps must be floating, got {eps.dtype}")
+    if eps.shape != labels.shape[: eps.dim()]:
+        raise ValueError(f"eps {tuple(eps.shape)} does not broadcast from the left with labels {tuple(labels.shape)}")
+    if eps.dim() == labels.dim():
+        eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
+    if readable(eps):
+        bad = ~((eps >= 0) & (eps <= 1))
+        if bool(bad.any()):
+            index, where = position(bad)
+            raise ArgumentError(f"eps must be in [0, 1], got {float(eps[index]):g} in {where}")
+    return eps
+
+
+def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_classes: int, *, spare: bool) -> Tensor:
+    """A mask of classes that holds every label; with ``spare`` at least one class more.
+
+    Raises:
+        ValueError, TypeError: what is no such mask, naming the first position.
+
+    >>> checked_support(torch.tensor([True, False]), torch.tensor([0]), None, 2, spare=False)
+    tensor([ True, False])
+
+    Source: own.
+    """
+    if support.dtype != torch.bool:
+        raise TypeError(f"support must be bool, got {support.dtype}")
+    expected = list(labels.shape)
+    expected.insert(class_axis(labels.dim()), num_classes)
+    if tuple(support.shape) not in ((num_classes,), tuple(expected)):
+        raise ValueError(f"support must be ({num_classes},) or {tuple(expected)}, got {tuple(support.shape)}")
+    if not readable(support, labels):
+        return support
+    per_position = support.dim() > 1
+    if spare:
+        few = (support.sum(1) if per_position else support.sum()) < 2
+        few = few & valid if per_position and valid is not None else few
+        if bool(few.any()):
+            where = f" in {position(few)[1]}" if per_position else ""
+            raise ValueError(f'over="others" needs at least 2 supported classes{where}: the label alone has no others')
+    at_label = at_labels(support, labels)
+    outside = ~at_label if valid is None else ~at_label & valid
+    if bool(outside.any()):
+        index, where = position(outside)
+        raise ValueError(f"label {int(labels[index])} in {where} is outside the support")
+    return support
+
+
+# How far a row's sum may be from 1: what rounding each entry to its type can do, and no more.
+_SUM_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+
+
+def check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class: bool = False) -> None:
+    """Refuse the first entry that is negative or not finite, or the first sum that is not 1; classes on axis 1.
+
+    Raises:
+        ValueError: it names the class, the row and the value.
+
+    >>> check_distribution(torch.tensor([[0.5, 0.6]]), None, "probs")
+    Traceback (most recent call last):
+    ...
+    sfumato._checks.ArgumentError: probs must sum to 1, got 1.10000002 in row 0
+
+    Source: own.
+    """
+    if not readable(q, valid) or q.numel() == 0:
+        return
+    values = q.detach().double()
+    if valid is not None:
+        values = torch.where(valid.unsqueeze(1) if valid.dim() else valid, values, 1.0 / q.shape[1])
+    bad = ~((values >= 0) & values.isfinite())
+    if bool(bad.any()):
+        at = tuple(int(i) for i in bad.nonzero()[0])
+        rows = at[:1] + at[2:]
+        where = "" if of_class else (f" in row {rows[0]}" if len(rows) == 1 else f" in position {rows}")
+        raise ArgumentError(f"{name} must be finite and at least 0, got {float(values[at]):g} for class {at[1]}{where}")
+    sums = values.sum(1)
+    # Each entry may also be off by half a subnormal, which adds up where classes are many.
+    subnormal = torch.finfo(q.dtype).smallest_normal * torch.finfo(q.dtype).eps
+    off = (sums - 1).abs() > _SUM_TOLERANCE.get(q.dtype, 1e-5) + 0.5 * subnormal * q.shape[1]
+    if bool(off.any()):
+        index, where = position(off)
+        raise ArgumentError(
+            f"{name} must sum to 1, got {float(sums[index]):.9g}" + ("" if of_class else f" in {where}")
+        )
