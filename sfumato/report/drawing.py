@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 PAPER, INK, FAINT, RULE = "#fbfaf7", "#22211f", "#6c6a66", "#d9d6cf"
 SLATE, OCHRE = "#33566b", "#c07a1c"
-ARM_COLOURS = (SLATE, OCHRE, "#6f8f4e", "#8a5a83", "#a34a3d")
+# Umber, lavender and sea green keep apart from the first two, and from each other, also without red, green or blue
+# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/test_report_colours.py).
+ARM_COLOURS = (SLATE, OCHRE, "#543c18", "#9c78e4", "#489c78")
+CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
+MARKS = ("o", "s", "^", "D", "v")
 WIDTH, HEIGHT = 4.5, 3.3  # inches; text is 9 and 10 points, so that a narrow phone can still read it
 
 Ints = npt.NDArray[np.int64]
@@ -62,6 +66,12 @@ def legend(ax: "Axes") -> None:
     )
 
 
+def legend_with_temperature(ax: "Axes") -> None:
+    """The legend of a figure that holds arms as trained and, dashed, with their temperature."""
+    ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
+    legend(ax)
+
+
 def seed_lines(ax: "Axes", epochs: Ints, values: Floats, colour: str, label: str) -> None:
     """A thin line a seed of values (S, E) and a thick one for their mean."""
     mark = "o" if len(epochs) == 1 else ""
@@ -87,13 +97,32 @@ def whole_epochs(ax: "Axes", epochs: Ints) -> None:
 
 
 def whole_decades(ax: "Axes") -> None:
-    """At least one whole decade on a log axis, with labels at powers of ten only."""
-    from matplotlib.ticker import NullFormatter
+    """At least one whole decade on a log axis of y, and at least three labels: at 1, 2, 5 where decades are few."""
+    from matplotlib.ticker import FixedLocator, NullFormatter
 
     bottom, top = ax.get_ylim()
     if top < 10 * bottom:
-        ax.set_ylim(10 ** np.floor(np.log10(bottom)), 10 ** np.ceil(np.log10(top)))
+        bottom, top = 10 ** np.floor(np.log10(bottom)), 10 ** np.ceil(np.log10(top))
+        ax.set_ylim(bottom, top)
+    if np.floor(np.log10(top)) - np.ceil(np.log10(bottom)) < 2:
+        powers = np.arange(np.floor(np.log10(bottom)), np.ceil(np.log10(top)) + 1)
+        places = [m * 10.0**e for e in powers for m in (1, 2, 5)]
+        ax.yaxis.set_major_locator(FixedLocator([place for place in places if bottom <= place <= top]))
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def few_log_ticks(ax: "Axes", low: float, high: float) -> None:
+    """Between three and six ticks at round numbers on a log axis of x, whatever its range."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    round_numbers = [m * 10.0**e for e in range(-4, 5) for m in (1, 2, 5)]
+    inside = [value for value in round_numbers if low <= value <= high]
+    if len(inside) > 6:
+        inside = [value for value in inside if f"{value:e}"[0] == "1"]
+    ax.xaxis.set_major_locator(FixedLocator(inside))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def label_line(ax: "Axes", height: float, text: str, points: Floats) -> None:

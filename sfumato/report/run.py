@@ -2,6 +2,7 @@
 
 The report needs five things: ``summary.json``, ``env.json``, ``metrics.jsonl``, ``config.toml`` and the test logits of
 every arm and seed. All are read and checked at once, so that whatever is missing is named before anything is drawn.
+What a run may lack (a ladder, features, examples) is read by those who show it.
 """
 
 import json
@@ -85,6 +86,25 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One strength of a ladder, on the validation rows.
+
+    Attributes:
+        eps: strength ε.
+        arm: its name.
+        nll: hard NLL in nats: mean over seeds, and standard error.
+        scaled: the same after temperature.
+        chosen: whether the comparison went on with it.
+    """
+
+    eps: float
+    arm: str
+    nll: tuple[float, float]
+    scaled: tuple[float, float]
+    chosen: bool
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything the report uses.
 
@@ -94,7 +114,8 @@ class Run:
         env: machine, versions, data, model, training, temperatures and probe.
         epochs: the lines of ``metrics.jsonl``.
         config: the text of ``config.toml``.
-        test: test rows by (arm, seed).
+        test: test rows by (arm, seed); the same rows in the same order for all.
+        ladder: strengths tried on the validation rows, by rising ε; empty where none were.
     """
 
     folder: Path
@@ -103,6 +124,7 @@ class Run:
     epochs: tuple[dict[str, Any], ...]
     config: str
     test: Mapping[tuple[str, int], Rows]
+    ladder: tuple[Rung, ...] = ()
 
     @property
     def arms(self) -> list[Arm]:
@@ -118,6 +140,28 @@ class Run:
     def seeds(self) -> tuple[int, ...]:
         """Seeds in rising order."""
         return tuple(sorted({seed for _, seed in self.test}))
+
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """Number of each test row in the data (n,)."""
+        return next(iter(self.test.values())).index
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Label of each test row (n,)."""
+        return next(iter(self.test.values())).labels
+
+    @property
+    def chosen(self) -> Arm | None:
+        """The arm that the verdict's choice names, with or without words after it; None where it names none."""
+        choice = self.summary["verdict"]["choice"] or ""
+        named = [arm for arm in self.arms if re.match(re.escape(arm["name"]) + r"(?![\w.-])", choice)]
+        return max(named, key=lambda arm: len(arm["name"]), default=None)
+
+    def class_name(self, label: int) -> str:
+        """What the data call a class; its number where they do not say."""
+        names = self.env["data"].get("class_names") or ()
+        return str(names[label]) if label < len(names) else str(label)
 
     def temperature(self, arm: str, seed: int) -> float:
         """Temperature fitted on the validation rows of one arm and seed."""
@@ -169,7 +213,14 @@ def load_run(folder: str | Path) -> Run:
         for arm in arms
         for t in env["temperatures"][arm]
     }
-    return Run(folder, summary, env, epochs, config, test)
+    first = next(iter(test.values()))
+    for (arm, seed), rows in test.items():
+        if not (np.array_equal(rows.index, first.index) and np.array_equal(rows.labels, first.labels)):
+            raise ReportError(
+                f"{folder / 'logits'}: the test rows of {arm} seed {seed} are not those of {arms[0]} seed "
+                f"{env['temperatures'][arms[0]][0]['seed']}, so the arms cannot be compared row by row"
+            )
+    return Run(folder, summary, env, epochs, config, test, _ladder(folder / "env.json", env))
 
 
 def _text(path: Path) -> str:
@@ -179,6 +230,15 @@ def _text(path: Path) -> str:
         raise ReportError(f"{path} is missing: the run is incomplete or this is not a run folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object.
+
+    Raises:
+        ReportError: it is missing, cannot be read or is something else.
+    """
+    return _object(path, _text(path))
 
 
 def _object(path: Path, text: str, where: str = "") -> dict[str, Any]:
@@ -198,7 +258,7 @@ def _require(path: Path, value: Mapping[str, Any], fields: str, where: str = "")
 
 
 def _summary(path: Path) -> Summary:
-    value = _object(path, _text(path))
+    value = read_object(path)
     schema = value.get("schema")
     if schema != SCHEMA:
         raise ReportError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
@@ -218,7 +278,7 @@ def _summary(path: Path) -> Summary:
 
 
 def _env(path: Path, arms: list[str]) -> dict[str, Any]:
-    value = _object(path, _text(path))
+    value = read_object(path)
     _require(path, value, "sfumato command started seconds data model training temperatures probe")
     for arm in arms:
         if not value["temperatures"].get(arm):
@@ -236,12 +296,15 @@ def _env(path: Path, arms: list[str]) -> dict[str, Any]:
 
 def _epochs(path: Path, env: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     seeds = {(arm, t["seed"]) for arm, entries in env["temperatures"].items() for t in entries}
+    tried = {rung.get("arm") for rung in env.get("ladder") or ()} - set(env["temperatures"])
     lines: list[dict[str, Any]] = []
     for number, text in enumerate(_text(path).splitlines(), start=1):
         if not text.strip():
             continue
         line = _object(path, text, f" line {number}")
         _require(path, line, "arm seed epoch", f" line {number}")
+        if line["arm"] in tried:
+            continue  # a strength that the ladder left behind
         if (line["arm"], line["seed"]) not in seeds:
             raise ReportError(f"{path} line {number}: env.json knows no arm {line['arm']!r} with seed {line['seed']}")
         lines.append(line)
@@ -249,6 +312,20 @@ def _epochs(path: Path, env: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     if missing:
         raise ReportError(f"{path} has no line for {', '.join(missing)}")
     return tuple(lines)
+
+
+def _ladder(path: Path, env: Mapping[str, Any]) -> tuple[Rung, ...]:
+    rungs: list[Rung] = []
+    for i, entry in enumerate(env.get("ladder") or ()):
+        where = f" ladder[{i}]"
+        _require(path, entry, "eps arm nll nll_after_temperature chosen", where)
+        for name in ("nll", "nll_after_temperature"):
+            _require(path, entry[name], "mean se", f"{where} {name!r}")
+        nll, scaled = (
+            (float(entry[name]["mean"]), float(entry[name]["se"])) for name in ("nll", "nll_after_temperature")
+        )
+        rungs.append(Rung(float(entry["eps"]), str(entry["arm"]), nll, scaled, bool(entry["chosen"])))
+    return tuple(sorted(rungs, key=lambda rung: rung.eps))
 
 
 def _rows(path: Path, classes: int) -> Rows:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sfumato.report.run import Arm, Estimate, Summary
+from sfumato.report.run import Arm, Estimate, Run, Summary
 
 NOT_APPLICABLE = "–"
 
@@ -24,10 +24,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A label and one cell a column; a row without cells is a heading for the rows below it."""
+    """A label, one cell a column and the unit of the numbers; a row without cells heads the rows below it."""
 
     label: str
     cells: tuple[Cell, ...] = ()
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,21 @@ def arm_title(arm: Arm, *, strength: bool = True) -> str:
     return f"{name} {eps} ({over})" if strength else name
 
 
+def spread(run: Run) -> str:
+    """What ε is spread over in a run, for the label of an axis: ``over the others``, ``over all``."""
+    overs = {arm["over"] for arm in run.arms if arm["eps"] and arm["over"]}
+    return {"others": "over the others", "all": "over all"}.get(str(overs.pop()), "") if len(overs) == 1 else ""
+
+
+def short(text: str, most: int) -> str:
+    """A name, cut where it is too long for its place.
+
+    >>> short("chrysanthemum", 8)
+    'chrysan…'
+    """
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
 def torch_strength(arm: Arm, num_classes: int) -> float | None:
     """The arm's ε as torch's ``label_smoothing``, which is spread over all classes.
 
@@ -129,11 +145,11 @@ def four_columns(summary: Summary) -> Table:
         )
     )
 
-    def row(label: str, raw: str | None, scaled: str | None, show: Callable[[float | None], str]) -> Row:
-        return Row(label, tuple(_estimate(arm, name, show) for arm in arms for name in (raw, scaled)))
+    def row(label: str, unit: str, raw: str | None, scaled: str | None, show: Callable[[float | None], str]) -> Row:
+        return Row(label, tuple(_estimate(arm, name, show) for arm in arms for name in (raw, scaled)), unit)
 
-    def plain(label: str, cell: Callable[[Arm], Cell]) -> Row:
-        return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))))
+    def plain(label: str, unit: str, cell: Callable[[Arm], Cell]) -> Row:
+        return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
 
     def torch_cell(arm: Arm) -> Cell:
         value = torch_strength(arm, classes)
@@ -150,25 +166,42 @@ def four_columns(summary: Summary) -> Table:
     return Table(
         heads,
         (
-            row("accuracy", "accuracy", "accuracy", percent),
-            row("hard NLL", "nll", "nll_after_temperature", number),
-            row("Brier", "brier", "brier_after_temperature", number),
-            row("ECE, 15 bins", "ece", "ece_after_temperature", number),
-            row("ECE noise floor", "ece_noise_floor", None, number),
+            row("accuracy", "", "accuracy", "accuracy", percent),
+            row("hard NLL", "nats", "nll", "nll_after_temperature", number),
+            row("Brier", "0 to 2", "brier", "brier_after_temperature", number),
+            row("ECE, 15 bins", "0 to 1", "ece", "ece_after_temperature", number),
+            row("ECE noise floor", "0 to 1", "ece_noise_floor", None, number),
             row(
                 "confidence − accuracy",
+                "−1 to 1",
                 "signed_gap",
                 "signed_gap_after_temperature",
                 lambda v: number(v, sign=True),
             ),
-            row("E-AURC × 1000", "eaurc", "eaurc_after_temperature", _thousandths(ranking)),
-            row("temperature T*", None, "temperature", temperature),
-            row("logit gap, test", "logit_gap", None, _gap),
-            plain("logit gap, training", train_gap),
-            plain("closed form of the gap", closed_form),
-            plain("label_smoothing in torch", torch_cell),
+            row("E-AURC × 1000", "area", "eaurc", "eaurc_after_temperature", _thousandths(ranking)),
+            row("temperature T*", "divisor", None, "temperature", temperature),
+            row("logit gap, test", "nats", "logit_gap", None, _gap),
+            plain("logit gap, training", "nats", train_gap),
+            plain("closed form of the gap", "nats", closed_form),
+            plain("label_smoothing in torch", "ε over all", torch_cell),
         ),
     )
+
+
+def in_columns(table: Table, columns: int = 4) -> list[Table]:
+    """A table cut into tables of so many columns, each with all its rows: four are two arms, which fit a page.
+
+    >>> rows = (Row("accuracy", (Cell("1"), Cell("2"), Cell("3"))),)
+    >>> [part.heads for part in in_columns(Table(("a", "b", "c"), rows), 2)]
+    [('a', 'b'), ('c',)]
+    """
+    return [
+        Table(
+            table.heads[start : start + columns],
+            tuple(Row(row.label, row.cells[start : start + columns], row.unit) for row in table.rows),
+        )
+        for start in range(0, len(table.heads), columns)
+    ]
 
 
 def differences_table(summary: Summary) -> Table:
@@ -183,10 +216,10 @@ def differences_table(summary: Summary) -> Table:
     """
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
     ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
-    shows: dict[str, tuple[str, Callable[[float | None], str]]] = {
-        "accuracy": ("accuracy, points", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
-        "nll_after_temperature": ("hard NLL after temperature", lambda v: number(v, sign=True)),
-        "eaurc": ("E-AURC × 1000", _thousandths(ranking, sign=True)),
+    shows: dict[str, tuple[str, str, Callable[[float | None], str]]] = {
+        "accuracy": ("accuracy, points", "", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
+        "nll_after_temperature": ("hard NLL after temperature", "nats", lambda v: number(v, sign=True)),
+        "eaurc": ("E-AURC × 1000", "area", _thousandths(ranking, sign=True)),
     }
     pairs = list(dict.fromkeys((d["arm"], d["against"]) for d in summary["differences"]))
     order = {metric: place for place, metric in enumerate(shows)}
@@ -195,7 +228,7 @@ def differences_table(summary: Summary) -> Table:
     rows: list[Row] = []
     pair = None
     for difference in headline:
-        label, show = shows[difference["metric"]]
+        label, unit, show = shows[difference["metric"]]
         if pair != (pair := (difference["arm"], difference["against"])):
             rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
         mean, p = difference["mean"], difference["p_adjusted"]
@@ -209,6 +242,7 @@ def differences_table(summary: Summary) -> Table:
                     Cell(p_value(p), value=p),
                     Cell(difference["finding"] or NOT_APPLICABLE),
                 ),
+                unit,
             )
         )
     return Table(("difference", "95 % interval", "adjusted p", "finding"), tuple(rows))

@@ -1,0 +1,153 @@
+"""Pictures, texts or values of a few rows, written into the run folder for the page to show.
+
+The page knows logits and row numbers only. What the rows look like is known here, where the data are.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfumato.lab.runs import write_text
+
+SIDE = 64
+"""Longest side of a thumbnail, in pixels; smaller pictures keep their size."""
+
+LETTERS = 240
+"""Longest text."""
+
+COLUMNS = 6
+"""Most values of one row."""
+
+
+def write_examples(
+    folder: Path,
+    rows: Sequence[int],
+    *,
+    features: np.ndarray | None = None,
+    texts: Sequence[str] | None = None,
+    shape: Sequence[int] = (),
+    names: Sequence[str] = (),
+) -> Path:
+    """Write ``examples.json``: what some rows of the data look like.
+
+    Args:
+        folder: of the run.
+        rows: numbers of rows in the data, as ``index`` has them in the files of logits.
+        features: all rows of the data as they were read, (N, …): each row the numbers of one picture or table row.
+        texts: all rows as text, instead.
+        shape: of one row as a picture, (H, W), (H, W, 1 or 3) or (1 or 3, H, W); anything else is a table.
+        names: of the columns of a table, in order.
+
+    Returns:
+        The path: ``{"kind": "image" | "text" | "table", "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
+
+    Raises:
+        ValueError: neither features nor texts, or both.
+        OSError: the file cannot be written.
+    """
+    content = examples(rows, features=features, texts=texts, shape=shape, names=names)
+    path = folder / "examples.json"
+    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def examples(
+    rows: Sequence[int],
+    *,
+    features: np.ndarray | None = None,
+    texts: Sequence[str] | None = None,
+    shape: Sequence[int] = (),
+    names: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What :func:`write_examples` writes; the same arguments.
+
+    A picture is scaled by the smallest and largest number of all the rows asked for. Of a table row the values are
+    shown that are furthest from their column's mean, in the column's standard deviations.
+
+    Raises:
+        ValueError: neither features nor texts, or both.
+
+    >>> examples([1], texts=["one", "two  words"])
+    {'kind': 'text', 'rows': {'1': {'text': 'two words'}}}
+    """
+    if (features is None) == (texts is None):
+        raise ValueError("give features or texts, and one of them only")
+    if texts is not None:
+        return {"kind": "text", "rows": {str(int(row)): {"text": _excerpt(texts[row])} for row in rows}}
+    assert features is not None
+    layout = _layout(tuple(shape))
+    if layout is not None:
+        pictures = np.asarray(features[list(rows)], np.float64).reshape(len(rows), *shape)
+        return {
+            "kind": "image",
+            "rows": {
+                str(int(row)): {"thumbnail": uri}
+                for row, uri in zip(rows, _thumbnails(pictures, layout), strict=True)
+            },
+        }
+    return {"kind": "table", "rows": _values(rows, np.asarray(features).reshape(len(features), -1), names)}
+
+
+def _layout(shape: tuple[int, ...]) -> str | None:
+    """Where the channels of a picture are: "none", "last", "first"; None where the shape is no picture's."""
+    if len(shape) == 2 and min(shape) >= 4:
+        return "none"
+    if len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) >= 4:
+        return "last"
+    if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4:
+        return "first"
+    return None
+
+
+def _thumbnails(pictures: np.ndarray, layout: str) -> list[str]:
+    from PIL import Image
+
+    if not len(pictures):
+        return []
+    low, high = float(pictures.min()), float(pictures.max())
+    if 0 <= low and 128 < high <= 255:
+        low, high = 0.0, 255.0  # bytes: dark pictures stay dark
+    grey = np.round(255 * (pictures - low) / (high - low if high > low else 1.0)).astype(np.uint8)
+    if layout == "first":
+        grey = np.moveaxis(grey, 1, -1)
+    if layout != "none" and grey.shape[-1] == 1:
+        grey = grey[..., 0]
+    found: list[str] = []
+    for pixels in grey:
+        image = Image.fromarray(pixels)
+        if max(image.size) > SIDE:
+            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        if image.mode == "RGB" and max(image.size) > 32:
+            image = image.quantize(64)  # a third of the bytes
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", optimize=True)
+        found.append("data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return found
+
+
+def _excerpt(text: str) -> str:
+    """One line, cut at a word."""
+    line = " ".join(text.split())
+    if len(line) <= LETTERS:
+        return line
+    cut = line[:LETTERS].rsplit(" ", 1)[0]
+    return f"{cut if len(cut) > LETTERS // 2 else line[:LETTERS]} …"
+
+
+def _values(rows: Sequence[int], features: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    found: dict[str, Any] = {}
+    for row in rows:
+        far = np.abs(features[row] - mean) / np.where(scale > 0, scale, np.inf)
+        columns = np.sort(np.argsort(-far, kind="stable")[:COLUMNS])
+        found[str(int(row))] = {
+            "values": {names[j] if j < len(names) else f"column {j}": float(features[row, j]) for j in columns}
+        }
+    return found
