@@ -1,10 +1,14 @@
 """Run folders as `sfumato compare` writes them, from seeded random logits, for the tests of the report."""
 
+import base64
 import hashlib
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from safetensors.numpy import save_file
 
 METRICS = [
     *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "ece_noise_floor", "eaurc", "logit_gap"),
@@ -26,10 +30,17 @@ def write_run(
     name: str = "digits",
     equal: bool = True,
     learned: float = 1.0,
+    ladder: tuple[float, ...] = (),
+    width: int = 12,
 ) -> Path:
-    """Write a run and return its folder. `learned` below 1 leaves the smoothed arms short of their closed form."""
+    """Write a run and return its folder.
+
+    `learned` below 1 leaves the smoothed arms short of their closed form; `ladder` are strengths tried besides, on
+    validation rows; `width` is that of the last layer, of which seed 0 keeps features and weights.
+    """
     rng = np.random.default_rng(20241124)
     (folder / "logits").mkdir(parents=True)
+    (folder / "weights").mkdir()
     arms = [("one-hot", 0.0)] + [("smoothed" if len(smoothed) == 1 else f"smoothed-{e:g}", e) for e in smoothed]
     index = np.sort(rng.choice(5 * test, test, replace=False))
     labels = rng.integers(classes, size=test)
@@ -44,14 +55,19 @@ def write_run(
             noise = 0.22 * abs(final)
             logits = rng.normal(scale=noise, size=(test, classes))
             logits[np.arange(test), labels] += final * np.clip(1.05 - 0.15 * np.exp(hardness), -0.3, None)
+            head = rng.normal(size=(classes, width)).astype(np.float32)
+            features = np.linalg.lstsq(head.astype(np.float64), logits.T, rcond=None)[0].T.astype(np.float16)
+            if width < classes:  # the logits must be those that the last layer gives
+                logits = features.astype(np.float64) @ head.T.astype(np.float64)
             logits = logits.astype(np.float32)
+            save_file({"head.weight": head, "head.bias": np.zeros(classes, "f4")}, folder / weights_of(arm, seed))
             for split in ("train", "validation", "test"):
                 np.savez(
                     folder / "logits" / f"{arm}-seed{seed}-{split}.npz",
                     index=index,
                     logits=logits,
                     labels=labels,
-                    features=logits[:, :4],
+                    **({"features": features} if seed == 0 else {}),
                 )
             grid = np.exp(np.linspace(-2, 2, 401))
             t = float(grid[np.argmin([nll(logits / g, labels) for g in grid])])
@@ -142,7 +158,7 @@ def write_run(
         "platform": "Linux x86_64",
         "cpu": "an eight-core processor",
         "cores": 8,
-        "command": f"sfumato compare {name} --eps {smoothed[0]:g} --over others --seeds {seeds}",
+        "command": f"sfumato compare {name} --eps {max(smoothed, default=0):g} --over others --seeds {seeds}",
         "started": "2024-11-24T10:15:00+00:00",
         "seconds": 14.2,
         "data": {
@@ -167,11 +183,45 @@ def write_run(
         "probe": probe,
         "workers": 2,
     }
+    if ladder:
+        best = max(ladder)
+        env["ladder"] = [
+            {
+                "eps": e,
+                "arm": "one-hot" if e == 0 else f"smoothed-{e:g}",
+                "nll": {"mean": 0.2 + 0.9 * e, "se": 0.01},
+                "nll_after_temperature": {"mean": 0.19 - 0.4 * e, "se": 0.008},
+                "chosen": e == best,
+            }
+            for e in ladder
+        ]
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     (folder / "env.json").write_text(json.dumps(env), encoding="utf-8")
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     (folder / "config.toml").write_text(f'data = "{name}"  # command line\nseeds = {seeds}  # default\n', "utf-8")
     return folder
+
+
+def weights_of(arm, seed):
+    return f"weights/{arm}-seed{seed}.safetensors"
+
+
+def write_examples(folder, rows, kind):
+    """An `examples.json` with an entry of one kind for each row."""
+    entry = {
+        "image": {"thumbnail": thumbnail()},
+        "text": {"text": "A <b>message</b> about the price of rockets & their fuel. " * 4},
+        "table": {"values": {"petal length, cm": 4.25, "sepal width": -0.0000123, "colour": "red"}},
+    }[kind]
+    path = folder / "examples.json"
+    path.write_text(json.dumps({"kind": kind, "rows": {str(row): entry for row in rows}}), encoding="utf-8")
+    return path
+
+
+def thumbnail():
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def digest(text):

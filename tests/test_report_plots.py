@@ -1,4 +1,5 @@
 import math
+import re
 
 import matplotlib
 import numpy as np
@@ -7,12 +8,15 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from sfumato.report import load_run, plots, svg
+from sfumato.report.numbers import wilson
 from tests.report_runs import ece, log_softmax, write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return load_run(write_run(tmp_path_factory.mktemp("runs") / "digits", seeds=3, epochs=5, test=200))
+    return load_run(
+        write_run(tmp_path_factory.mktemp("runs") / "digits", seeds=3, epochs=5, test=200, ladder=(0.0, 0.1))
+    )
 
 
 def pooled(run, arm, scaled):
@@ -26,18 +30,12 @@ def pooled(run, arm, scaled):
     return np.array(confidence), np.array(right), np.array(index)
 
 
-def test_reliability_bins_are_counted_as_documented(run):
-    _, data = plots.plot_reliability(run)
-    assert [(c.arm, c.scaled) for c in data.curves] == [
-        ("one-hot", False),
-        ("one-hot", True),
-        ("smoothed 0.1 (others)", False),
-        ("smoothed 0.1 (others)", True),
-    ]
-    for curve, (arm, scaled) in zip(
-        data.curves, [(a["name"], s) for a in run.arms for s in (False, True)], strict=True
-    ):
-        confidence, right, index = pooled(run, arm, scaled)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_reliability_bins_are_counted_as_documented(run, scaled):
+    _, data = plots.plot_reliability(run, scaled=scaled)
+    assert [(c.arm, c.scaled) for c in data.curves] == [("one-hot", scaled), ("smoothed 0.1 (others)", scaled)]
+    for curve, arm in zip(data.curves, run.arms, strict=True):
+        confidence, right, index = pooled(run, arm["name"], scaled)
         for b in range(15):
             inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
             assert curve.count[b] == inside.sum()
@@ -51,16 +49,30 @@ def test_reliability_bins_are_counted_as_documented(run):
         assert curve.signed_gap == pytest.approx(confidence.mean() - right.mean(), abs=1e-12)
 
 
-def test_reliability_draws_the_data_it_returns(run):
+def test_reliability_joins_only_bins_of_ten_distinct_rows(run):
     ax, data = plots.plot_reliability(run)
-    for line, curve in zip(ax.lines, data.curves, strict=False):
+    for i, curve in enumerate(data.curves):
+        line, faint = ax.lines[2 * i], ax.lines[2 * i + 1]
+        drawn = np.isfinite(line.get_xdata())
+        assert drawn.tolist() == (curve.distinct >= 10).tolist()
+        np.testing.assert_array_equal(
+            line.get_xydata()[drawn], np.column_stack([curve.confidence, curve.accuracy])[drawn]
+        )
+        assert len(faint.get_xdata()) == ((curve.distinct > 0) & (curve.distinct < 10)).sum()
+        assert faint.get_linestyle() == "None"
+
+
+def test_every_bin_with_rows_has_its_interval(run):
+    ax, data = plots.plot_reliability(run)
+    for i, curve in enumerate(data.curves):
+        ends = np.concatenate([c.get_segments() for c in ax.collections[2 * i : 2 * i + 2]])[:, :, 1]
         seen = curve.count > 0
-        np.testing.assert_array_equal(line.get_xydata(), np.column_stack([curve.confidence, curve.accuracy])[seen])
+        assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[seen].tolist())
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 5), (3, 7), (20, 20), (61, 80)])
 def test_wilson_agrees_with_scipy(right, n):
-    low, high = plots.wilson(np.array([right / n]), np.array([n]))
+    low, high = wilson(np.array([right / n]), np.array([n]))
     known = binomtest(right, n).proportion_ci(0.95, "wilson")
     assert (low[0], high[0]) == pytest.approx((known.low, known.high), abs=1e-12)
 
@@ -104,7 +116,22 @@ def test_gap_histogram_holds_every_test_row_once(run):
         assert mean == pytest.approx(np.mean(gaps), abs=1e-12)
 
 
-ALL = [plots.plot_reliability, plots.plot_gap, plots.plot_excess, plots.plot_gap_histogram]
+def plot_differences(run, ax=None):
+    return plots.plot_differences([run], ax)
+
+
+ALL = [
+    plots.plot_reliability,
+    plots.plot_gap,
+    plots.plot_excess,
+    plots.plot_gap_histogram,
+    plots.plot_projection,
+    plots.plot_risk_coverage,
+    plots.plot_temperature_sweep,
+    plots.plot_confusions,
+    plots.plot_ladder,
+    plot_differences,
+]
 
 
 @pytest.mark.parametrize("plot", ALL)
@@ -118,16 +145,20 @@ def test_a_plot_draws_on_the_axis_it_is_given_and_changes_no_setting(run, plot):
 @pytest.mark.parametrize("plot", ALL)
 def test_every_axis_has_a_label(run, plot):
     ax, _ = plot(run)
-    for one in (ax, *ax.child_axes):
-        assert one.get_ylabel()
-    assert (ax.child_axes or [ax])[-1].get_xlabel()
+    shown = [one for one in (ax, *ax.child_axes) if one.axison]
+    for one in shown:
+        beside = [other for other in shown if other.get_position().y0 == one.get_position().y0]
+        below = [other for other in shown if other.get_position().x0 == one.get_position().x0]
+        assert any(other.get_xlabel() for other in below)
+        assert any(other.get_ylabel() for other in beside) or len(one.get_yticklabels()) <= 2
 
 
 @pytest.mark.parametrize("plot", ALL)
 def test_alt_text_holds_numbers_of_each_arm(run, plot):
     _, data = plot(run)
-    assert "one-hot" in data.alt
-    assert "smoothed 0.1 (others)" in data.alt
+    if plot is not plots.plot_ladder:
+        assert "smoothed 0.1 (others)" in data.alt
+        assert "one-hot" in data.alt or plot is plot_differences
     assert sum(c.isdigit() for c in data.alt) > 8
     assert "nan" not in data.alt
 
@@ -140,7 +171,7 @@ def test_svg_is_the_same_each_time_and_refers_to_nothing_outside(run, plot):
     assert "http" not in inline
     assert 'aria-label="an &#34;alt&#34; &amp; more"' in inline
     assert inline.count('id="') == inline.count('id="name-')
-    assert "#33566b" not in inline
+    assert not re.search("#[0-9a-f]{6}", inline)
 
 
 def test_labels_of_several_closed_forms_do_not_collide(tmp_path):
@@ -159,3 +190,11 @@ def test_one_epoch_still_shows_a_decade_and_whole_epochs(tmp_path):
     assert top >= 9.99 * bottom
     assert ax.get_xlim() == (0, 2)
     assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
+def test_the_inline_form_draws_the_same_in_fewer_bytes(run):
+    text = svg.to_svg(plots.plot_projection(run)[0])
+    inline = svg.inline(text, "name", "alt")
+    assert len(inline) < 0.75 * len(text)
+    assert inline.count("<use ") == text.count("<use ")
+    assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", text)

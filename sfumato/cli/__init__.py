@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
-from sfumato.cli import _app, _settings, compare, doctor, explain
+from sfumato.cli import _app, _settings, compare, doctor, explain, report
 from sfumato.cli._app import FAILURE, OK, USAGE, UsageError, app
 
-__all__ = ["FAILURE", "OK", "USAGE", "app", "compare", "doctor", "explain", "main"]
+__all__ = ["FAILURE", "OK", "USAGE", "app", "compare", "doctor", "explain", "main", "report"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -88,8 +88,7 @@ def examples(
         return {
             "kind": "image",
             "rows": {
-                str(int(row)): {"thumbnail": uri}
-                for row, uri in zip(rows, _thumbnails(pictures, layout), strict=True)
+                str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, _thumbnails(pictures, layout), strict=True)
             },
         }
     return {"kind": "table", "rows": _values(rows, np.asarray(features).reshape(len(features), -1), names)}
@@ -112,7 +111,7 @@ def _thumbnails(pictures: np.ndarray, layout: str) -> list[str]:
     if not len(pictures):
         return []
     low, high = float(pictures.min()), float(pictures.max())
-    if 0 <= low and 128 < high <= 255:
+    if low >= 0 and 128 < high <= 255:
         low, high = 0.0, 255.0  # bytes: dark pictures stay dark
     grey = np.round(255 * (pictures - low) / (high - low if high > low else 1.0)).astype(np.uint8)
     if layout == "first":

@@ -4,6 +4,8 @@ Nothing here imports torch: :func:`load_run` reads what ``sfumato compare`` wrot
 :mod:`~sfumato.report.plots` turn it into text and figures, and :func:`render` puts both into ``report.html``.
 """
 
+from sfumato.report.changed import rows_to_show as rows_to_show
+from sfumato.report.merged import render_merged as render_merged
 from sfumato.report.page import render as render
 from sfumato.report.run import ReportError as ReportError
 from sfumato.report.run import Run as Run

@@ -34,6 +34,11 @@ def axes(ax: "Axes | None", height: float = HEIGHT) -> "Axes":
     return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER).add_subplot()
 
 
+def legend_height(entries: int, columns: int = 2) -> float:
+    """Inches to add to a figure so that a legend of more than one line takes nothing from the plot."""
+    return 0.17 * max(0, -(-entries // columns) - 1)
+
+
 def style(ax: "Axes") -> None:
     """Two thin spines, small ticks, labels in ink, no background."""
     ax.set_facecolor("none")
@@ -48,10 +53,10 @@ def style(ax: "Axes") -> None:
         label.set_fontsize(10)
 
 
-def legend(ax: "Axes") -> None:
-    """A legend above the axis, where it covers nothing."""
+def legend(ax: "Axes", columns: int = 2) -> None:
+    """A legend above the axis, where it covers nothing, in at most so many columns."""
     handles, labels = ax.get_legend_handles_labels()
-    columns = 2 if max((len(label) for label in labels), default=0) <= 24 else 1
+    columns = columns if max((len(label) for label in labels), default=0) <= 24 else 1
     ax.legend(
         handles,
         labels,

@@ -1,6 +1,6 @@
 """Pictures, texts or values of single rows, read from ``examples.json`` where a run has one.
 
-What goes into the page comes from a file, so each entry is checked: a thumbnail is a PNG in a data URI and nothing else.
+What goes into the page comes from a file, so entries are checked: a thumbnail is a PNG in a data URI, or refused.
 """
 
 import base64
@@ -75,7 +75,9 @@ def _thumbnail(path: Path, key: str, uri: str) -> str:
     if start != b"\x89PNG\r\n\x1a\n":
         raise ReportError(f"{path} row {key}: the thumbnail is not a PNG as {_PNG}…")
     if len(uri) > _LONGEST:
-        raise ReportError(f"{path} row {key}: the thumbnail has {len(uri):,} characters; at most {_LONGEST:,} are shown")
+        raise ReportError(
+            f"{path} row {key}: the thumbnail has {len(uri):,} characters; at most {_LONGEST:,} are shown"
+        )
     return uri
 
 

@@ -5,6 +5,7 @@ The templates hold the words that are true of every comparison; whatever depends
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from sfumato.report import plots, svg
-from sfumato.report.penultimate import NoFeatures
+from sfumato.report.penultimate import NoFeaturesError
 from sfumato.report.run import Run, load_run
 from sfumato.report.words import words
 
@@ -83,7 +84,7 @@ def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
             continue
         try:
             ax, data = plot(run)
-        except NoFeatures as reason:
+        except NoFeaturesError as reason:
             absent[name] = str(reason)
             continue
         text = svg.to_svg(ax)
@@ -108,13 +109,25 @@ def environment() -> "Environment":
     """The templates, with every value escaped and every missing name an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["held"] = held
+    return made
+
+
+def held(text: str) -> str:
+    """A sentence whose numbers stay with their units at the end of a line.
+
+    >>> held("5.0 % at T = 2").count(chr(160))
+    3
+    """
+    text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
+    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
 
 
 def write(path: Path, text: str) -> Path:

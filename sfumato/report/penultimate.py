@@ -31,7 +31,7 @@ class Penultimate:
     labels: dict[str, Ints]
 
 
-class NoFeatures(Exception):
+class NoFeaturesError(Exception):
     """Why a run has nothing to project; the message can stand in the page."""
 
 
@@ -46,7 +46,7 @@ def load_penultimate(run: Run, arm: str) -> tuple[int, Penultimate]:
         The seed and what was read.
 
     Raises:
-        NoFeatures: the run kept no features or no weights of a last layer, or these do not give the logits.
+        NoFeaturesError: the run kept no features or no weights of a last layer, or these do not give the logits.
         ReportError: a file is broken.
     """
     for seed in run.seeds:
@@ -55,18 +55,20 @@ def load_penultimate(run: Run, arm: str) -> tuple[int, Penultimate]:
         if len(kept) == len(PART_NAMES):
             break
     else:
-        raise NoFeatures("The run kept no features of its last layer")
+        raise NoFeaturesError("The run kept no features of its last layer")
     weight, bias = _head(run.folder / "weights" / f"{arm}-seed{seed}.safetensors")
     features = {part: found[0] for part, found in kept.items()}
     width = features["train"].shape[1]
     if weight.shape != (run.num_classes, width):
-        raise NoFeatures(f"The last layer ({weight.shape[0]} × {weight.shape[1]}) does not fit the features ({width})")
+        raise NoFeaturesError(
+            f"The last layer ({weight.shape[0]} × {weight.shape[1]}) does not fit the features ({width})"
+        )
     if width < 2:
-        raise NoFeatures("The last layer has a single input, so there is no plane to show")
+        raise NoFeaturesError("The last layer has a single input, so there is no plane to show")
     logits = run.test[arm, seed].logits[:64].astype(np.float64)
     made = features["test"][:64] @ weight.T + bias
     if np.abs(made - logits).max() > 0.02 * (1 + np.abs(logits).max()):  # features are stored in half precision
-        raise NoFeatures("The last layer and the features do not give the logits")
+        raise NoFeaturesError("The last layer and the features do not give the logits")
     return seed, Penultimate(weight, features, {part: found[1] for part, found in kept.items()})
 
 
@@ -141,13 +143,13 @@ def _head(path: Path) -> tuple[Floats, Floats]:
     from safetensors.numpy import load_file
 
     if not path.exists():
-        raise NoFeatures("The run kept no weights")
+        raise NoFeaturesError("The run kept no weights")
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
     if "head.weight" not in weights:
-        raise NoFeatures("The weights name no last layer")
+        raise NoFeaturesError("The weights name no last layer")
     weight = weights["head.weight"].astype(np.float64)
     bias = weights.get("head.bias")
     return weight, np.zeros(len(weight)) if bias is None else bias.astype(np.float64)

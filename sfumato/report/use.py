@@ -50,7 +50,9 @@ def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list
     over_all = torch_strength(arm, num_classes)
     found: list[Snippet] = []
     if over_all is not None:
-        found = [make(f"{over_all:.6g}", num_classes, temperature) for make in (_torch, _timm, _trainer, _keras, _optax)]
+        found = [
+            make(f"{over_all:.6g}", num_classes, temperature) for make in (_torch, _timm, _trainer, _keras, _optax)
+        ]
     over_others = _over_others(arm, num_classes)
     if arm["eps"]:
         found.append(_fairseq(f"{over_others:.6g}"))
@@ -104,7 +106,7 @@ def _trainer(eps: str, num_classes: int, temperature: str | None) -> Snippet:
         _code(
             "from transformers import TrainingArguments\n",
             _call("arguments = TrainingArguments", '"out"', f"label_smoothing_factor={eps}"),
-            _divided(temperature, "(outputs.logits / {}).softmax(-1)"),
+            _divided(temperature, "(logits / {}).softmax(dim=1)"),
         ),
         _all(eps),
         "" if eps == "0" else "Trainer smooths its eval_loss as well: take hard NLL from the logits.",

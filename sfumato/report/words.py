@@ -122,7 +122,9 @@ def _budget(env: Mapping[str, Any]) -> list[tuple[str, str]]:
     copies = int(data.get("duplicates") or 0)
     if copies:
         verb = "repeats" if copies == 1 else "repeat"
-        rows.append(("Copies", f"{copies:,} row{'' if copies == 1 else 's'} {verb} an earlier one, and count with it as one"))
+        rows.append(
+            ("Copies", f"{copies:,} row{'' if copies == 1 else 's'} {verb} an earlier one, and count with it as one")
+        )
     return rows
 
 
@@ -180,18 +182,18 @@ def _clouds(projection: Any) -> list[str]:
     return [f"{arm} {' and '.join(parts)}" for arm, parts in by_arm.items()]
 
 
-def _answered(data: Any) -> list[str]:
-    """Share of wrong answers with part of the rows unanswered, one part an arm: a fifth, or less where none is wrong."""
+def _answered(data: Any) -> dict[str, Any] | None:
+    """Share of wrong answers with a fifth of the rows unanswered, or fewer where none is wrong; one part an arm."""
     if data is None:
-        return []
+        return None
     places = [int(abs(data.coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
     place = next((i for i in places if any(curve.risk[i] > 0 for curve in data.curves)), -1)
     raw, scaled = ([c for c in data.curves if c.scaled == which] for which in (False, True))
-    said = [
+    parts = [
         f"{a.arm} {percent(float(a.risk[place]))}, with its temperature {percent(float(b.risk[place]))}"
         for a, b in zip(raw, scaled, strict=True)
     ]
-    return [f"With {100 * data.coverage[place]:.0f} % of the test rows answered, so many of the answers are wrong: {said[0]}"] + said[1:]
+    return {"coverage": f"{100 * data.coverage[place]:.0f}", "parts": parts}
 
 
 def _sweep(data: Any) -> list[str]:
@@ -273,7 +275,9 @@ def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example:
                 "place": places[i],
                 "answer": run.class_name(row.answers[i]),
                 "right": row.answers[i] == row.label,
-                "votes": "" if row.votes[i] == seeds else f"{row.votes[i]} of {seeds}",
+                "votes": ""
+                if row.votes[i] == seeds
+                else f"{row.votes[i]}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
                 "probability": number(row.probability[i], 2),
             }
             for i in (0, 1)

@@ -6,6 +6,7 @@ computed here from the logits in float64, so that a figure can be checked agains
 
 from sfumato.report.plots.calibration import plot_reliability as plot_reliability
 from sfumato.report.plots.confusions import plot_confusions as plot_confusions
+from sfumato.report.plots.differences import plot_differences as plot_differences
 from sfumato.report.plots.gaps import plot_excess as plot_excess
 from sfumato.report.plots.gaps import plot_gap as plot_gap
 from sfumato.report.plots.gaps import plot_gap_histogram as plot_gap_histogram

@@ -1,11 +1,11 @@
 """Does confidence match accuracy: the reliability diagram."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, style
+from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, legend_height, style
 from sfumato.report.numbers import Bools, softmax, wilson
 from sfumato.report.plots._arms import colours, marks, seeds
 from sfumato.report.run import Arm, Floats, Run
@@ -83,14 +83,14 @@ def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False
         The axis and what was drawn. Bins are (lower, upper] and the last is closed. Rows are pooled over seeds; the
         intervals are Wilson's for the distinct rows of a bin. Bins of fewer than ten distinct rows are faint.
     """
-    ax = axes(ax, height=4.4)
+    ax = axes(ax, height=4.4 + legend_height(len(run.arms)))
     edges = np.linspace(0, 1, BINS + 1)
     below = ax.inset_axes((0, -0.36, 1, 0.28), sharex=ax)
     curves = [_reliability(run, arm, scaled) for arm in run.arms]
     dash = "--" if scaled else "-"
     for curve, colour, mark in zip(curves, colours(run), marks(run), strict=True):
         firm, faint = curve.distinct >= FEW, (curve.distinct > 0) & (curve.distinct < FEW)
-        face = {"color": colour, "mfc": PAPER if scaled else colour, "marker": mark, "clip_on": False}
+        face: dict[str, Any] = {"color": colour, "mfc": PAPER if scaled else colour, "marker": mark, "clip_on": False}
         ax.plot(np.where(firm, curve.confidence, np.nan), curve.accuracy, dash, lw=1.4, ms=4, label=curve.arm, **face)
         ax.plot(curve.confidence[faint], curve.accuracy[faint], ls="", ms=2.5, alpha=0.45, **face)
         for which, alpha in ((firm, 0.7), (faint, 0.25)):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.drawing import OCHRE, PAPER, axes, legend, style
+from sfumato.report.drawing import INK, OCHRE, PAPER, axes, legend, style
 from sfumato.report.numbers import Z95
 from sfumato.report.run import Floats, ReportError, Run
 from sfumato.report.tables import number, spread
@@ -67,7 +67,14 @@ def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]"
     if chosen is not None:
         # A ring is drawn in ink, so that it can be told from the points without colour.
         ax.plot(
-            chosen.eps, chosen.scaled[0], ls="", marker="o", ms=11, mfc="none", mec="#22211f", label=f"ε {chosen.eps:g} chosen"
+            chosen.eps,
+            chosen.scaled[0],
+            ls="",
+            marker="o",
+            ms=11,
+            mfc="none",
+            mec=INK,
+            label=f"ε {chosen.eps:g} chosen",
         )
     over = spread(run)
     ax.set(xlabel=f"strength ε {over}", ylabel="hard NLL, validation (nats)")

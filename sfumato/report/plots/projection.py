@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.drawing import CLASS_COLOURS, FAINT, INK, MARKS, axes, style
+from sfumato.report.drawing import CLASS_COLOURS, INK, MARKS, axes, style
 from sfumato.report.numbers import Ints
 from sfumato.report.penultimate import PART_NAMES, load_penultimate, plane, three_classes
 from sfumato.report.run import Floats, Run
@@ -50,12 +50,10 @@ class ProjectionData:
     @property
     def alt(self) -> str:
         """The figure in words."""
-        parts = [
-            f"{c.arm}, {'training' if c.part == 'train' else 'test'}: {c.spread:.2f}" for c in self.clouds
-        ]
+        parts = [f"{c.arm}, {'training' if c.part == 'train' else 'test'}: {c.spread:.2f}" for c in self.clouds]
         return (
             f"Features of classes {', '.join(self.names)} on the plane of their templates, seed {self.seed}. "
-            f"Distance of rows from their class mean, as a share of the distance between class means: {'; '.join(parts)}."
+            f"Distance of rows from their class mean as a share of that between class means: {'; '.join(parts)}."
         )
 
 
@@ -71,7 +69,7 @@ def plot_projection(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, Projecti
         and a scale of its own, both panels of an arm have the same.
 
     Raises:
-        NoFeatures: the run kept nothing to project; the message says what.
+        NoFeaturesError: the run kept nothing to project; the message says what.
         ReportError: a file is broken.
     """
     classes = three_classes(run)
@@ -132,7 +130,7 @@ def _means(points: Floats, labels: Ints, classes: tuple[int, ...]) -> Floats:
 
 
 def _evenly(labels: Ints, classes: tuple[int, ...]) -> Ints:
-    """At most ``A_CLASS`` rows of each class, evenly spaced: rows are stored in the order of a hash of their content."""
+    """At most ``A_CLASS`` rows of each class, evenly spaced: the stored order is that of a hash of the content."""
     kept: list[Ints] = []
     for label in classes:
         rows = np.flatnonzero(labels == label)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.drawing import INK, axes, few_log_ticks, legend, style
+from sfumato.report.drawing import HEIGHT, INK, axes, few_log_ticks, legend, legend_height, style
 from sfumato.report.numbers import hard_nll
 from sfumato.report.plots._arms import colours, marks, titles
 from sfumato.report.run import Floats, Run
@@ -62,7 +62,7 @@ def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, T
         The axis and what was drawn. The marks lie on the curves, at temperatures that know only validation rows: a mark
         beside the lowest point of its curve shows how well they carry over.
     """
-    ax = axes(ax)
+    ax = axes(ax, HEIGHT + legend_height(len(run.arms), 1))
     fitted = [
         float(np.exp(np.mean([np.log(run.temperature(arm["name"], seed)) for seed in run.seeds]))) for arm in run.arms
     ]
@@ -85,9 +85,7 @@ def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, T
     _name_one(ax, temperatures, nll)
     style(ax)
     legend(ax)
-    data = TemperatureData(
-        temperatures, titles(run), tuple(nll), tuple(fitted), tuple(at_fitted), tuple(as_trained)
-    )
+    data = TemperatureData(temperatures, titles(run), tuple(nll), tuple(fitted), tuple(at_fitted), tuple(as_trained))
     return ax, data
 
 
@@ -96,14 +94,14 @@ def _mean_nll(run: Run, arm: str, temperature: float) -> float:
 
 
 def _name_one(ax: "Axes", temperatures: Floats, nll: list[Floats]) -> None:
-    """Write on the line at T = 1 what it is, at the top, on the side where fewer curves pass."""
+    """Write on the line at T = 1 what it is, at the top, on the side where the next curve is further away."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    width = 0.24 * np.log(right / left)
-    place = np.linspace(-width, width, 401)
+    place = np.linspace(np.log(left), np.log(right), 801)
     curves = [np.interp(place, np.log(temperatures), curve) for curve in nll]
-    over = np.sum([(curve > bottom + 0.88 * (top - bottom)) & (curve < top) for curve in curves], axis=0)
-    before, after = int(over[place < 0].sum()), int(over[place > 0].sum())
-    to_the_right = after <= before and np.log(right) > width
+    crossed = place[np.any([(c > bottom + 0.88 * (top - bottom)) & (c < top) for c in curves], axis=0)]
+    after = float(np.min(crossed[crossed > 0], initial=np.log(right)))
+    before = float(np.min(-crossed[crossed < 0], initial=-np.log(left)))
+    to_the_right = after >= before
     ax.annotate(
         "as trained",
         (1.0, 1.0),

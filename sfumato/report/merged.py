@@ -1,0 +1,120 @@
+"""Several runs on one page: their verdicts, their headline differences on common axes, and each run's own table."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfumato.report import plots, svg
+from sfumato.report.page import environment, write
+from sfumato.report.run import ReportError, Run, load_run
+from sfumato.report.tables import arm_title, differences_table, four_columns, in_columns
+from sfumato.report.words import date
+
+MARK = '<meta name="generator" content="sfumato report">'
+"""Stands in every merged page: such a file may be written over, any other may not."""
+
+
+def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Write one page that sets several finished comparisons side by side.
+
+    Args:
+        folders: what ``sfumato compare`` wrote, at least two, each once; the page keeps their order.
+        out: the file to write. One that an earlier call wrote is written over.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ReportError: fewer than two runs, a run twice, a file of a run that is missing or broken, or a file ``out``
+            that is something else.
+    """
+    out = Path(out)
+    paths = [Path(folder) for folder in folders]
+    if len(paths) < 2:
+        raise ReportError(f"a merged page needs at least two runs, got {len(paths)}")
+    for i, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:i]]:
+            raise ReportError(f"{path} is named twice; name each run once")
+    if out.is_dir():
+        raise ReportError(f"{out} is a folder; name a file for the page")
+    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
+        raise ReportError(f"{out} exists and is not a page of several runs; name another file with --out")
+    if not out.parent.is_dir():
+        raise ReportError(f"there is no folder {out.parent} for {out.name}")
+    runs = [load_run(path) for path in paths]
+    names = distinct_names(runs)
+    ax, data = plots.plot_differences(runs, names=names)
+    figure = svg.inline(svg.to_svg(ax), "differences", data.alt)
+    page = (
+        environment()
+        .get_template("merged.html.jinja")
+        .render(
+            runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
+            settings=_settings(runs, names),
+            figure=figure if data.rows else None,
+        )
+    )
+    return write(out, page)
+
+
+def distinct_names(runs: Sequence[Run]) -> list[str]:
+    """What to call each run: its data, and its folder where several have the same.
+
+    A folder's name that several share is told apart by a number.
+    """
+    data = [str(run.summary["data"]["name"]) for run in runs]
+    names = [
+        name if data.count(name) == 1 else f"{name}, {run.folder.resolve().name}"
+        for name, run in zip(data, runs, strict=True)
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
+    ]
+
+
+def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
+    summary = run.summary
+    page = run.folder / "report.html"
+    return {
+        "name": name,
+        "folder": str(run.folder),
+        "page": Path(os.path.relpath(page, out.resolve().parent)).as_posix() if page.exists() else None,
+        "date": date(run.env["started"]),
+        "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
+        "sentences": summary["verdict"]["sentences"],
+        "cautions": [str(note) for note in run.env.get("notes", [])],
+        "equal": summary["paired"]["equal"],
+        "tables": in_columns(four_columns(summary)),
+        "differences": differences_table(summary),
+        "command": run.env["command"],
+    }
+
+
+def _settings(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+    """What the runs were made with: what all share, and a column a run for what differs."""
+    rows: dict[str, list[str]] = {}
+    for run in runs:
+        env, data = run.env, run.summary["data"]
+        for label, value in (
+            ("data", f"{data['name']}, {str(env['data'].get('fingerprint', ''))[:8]}".rstrip(", ")),
+            ("classes", f"{run.num_classes}"),
+            ("rows: training, validation, test", f"{data['train']:,}, {data['validation']:,}, {data['test']:,}"),
+            ("arms", ", ".join(arm_title(arm) for arm in run.arms)),
+            ("seeds", f"{len(run.seeds)}"),
+            ("model", str(env["model"]["name"])),
+            ("epochs", f"{int(env['training']['epochs']):,}"),
+            ("batch, rows", f"{int(env['training']['batch_size']):,}"),
+            ("optimiser", str(env["training"]["optimiser"])),
+            ("learning rate", f"{env['training']['learning_rate']:g}"),
+            ("sfumato", str(env["sfumato"])),
+            ("torch", str(env.get("torch", ""))),
+        ):
+            rows.setdefault(label, []).append(value)
+    shared = {label: values[0] for label, values in rows.items() if len(set(map(json.dumps, values))) == 1}
+    return {
+        "names": list(names),
+        "differing": {label: values for label, values in rows.items() if label not in shared},
+        "shared": {label: value for label, value in shared.items() if value},
+    }
