@@ -20,7 +20,9 @@ SLATE, OCHRE = "#33566b", "#c07a1c"
 ARM_COLOURS = (SLATE, OCHRE, "#543c18", "#9c78e4", "#489c78")
 CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
 MARKS = ("o", "s", "^", "D", "v")
-WIDTH, HEIGHT = 4.5, 3.3  # inches; text is 9 and 10 points, so that a narrow phone can still read it
+OWN = "sfumato"  # label of the figures made here, whose size may change
+LINE = 0.17  # inches a line of a legend
+WIDTH, HEIGHT = 4.5, 3.2  # inches; text is 9 and 10 points, so that a narrow phone can still read it
 
 Ints = npt.NDArray[np.int64]
 
@@ -31,12 +33,7 @@ def axes(ax: "Axes | None", height: float = HEIGHT) -> "Axes":
         return ax
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER).add_subplot()
-
-
-def legend_height(entries: int, columns: int = 2) -> float:
-    """Inches to add to a figure so that a legend of more than one line takes nothing from the plot."""
-    return 0.17 * max(0, -(-entries // columns) - 1)
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER, label=OWN).add_subplot()
 
 
 def style(ax: "Axes") -> None:
@@ -53,10 +50,19 @@ def style(ax: "Axes") -> None:
         label.set_fontsize(10)
 
 
-def legend(ax: "Axes", columns: int = 2) -> None:
-    """A legend above the axis, where it covers nothing, in at most so many columns."""
+def legend(ax: "Axes", room: float = 270) -> None:
+    """A legend above the axis, where it covers nothing, in two columns if they fit into so many points.
+
+    A figure that :func:`axes` made grows by the lines after the first, so that they take nothing from the plot.
+    """
     handles, labels = ax.get_legend_handles_labels()
-    columns = columns if max((len(label) for label in labels), default=0) <= 24 else 1
+    half = -(-len(labels) // 2)
+    letters = sum(max(map(len, column), default=0) for column in (labels[:half], labels[half:]))
+    columns = 2 if 5.1 * letters + 68 <= room else 1
+    lines = half if columns == 2 else len(labels)
+    figure = ax.get_figure(root=True)
+    if figure is not None and figure.get_label() == OWN:
+        figure.set_figheight(figure.get_figheight() + LINE * max(0, lines - 1))
     ax.legend(
         handles,
         labels,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.report import render
-from tests.report_runs import write_run
+from sfumato.report import render, render_merged, rows_to_show
+from tests.report_runs import write_examples, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -17,11 +17,17 @@ HEADINGS = [
     "Was it a fair comparison?",
     "Does confidence match accuracy?",
     "How far apart the logits are",
+    "What the last layer sees",
     "How far the loss is from its floor",
+    "Which strength was chosen",
+    "Does it know when it is wrong?",
+    "Is it more than a temperature?",
+    "What changed, row by row",
     "Use it",
     "Glossary",
     "Repeat it",
 ]
+MERGED = ["Verdicts", "Differences on common axes", "What differs between the runs"]
 VIEWS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
 
 
@@ -45,34 +51,49 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module", params=["digits", "two arms", "four arms"])
+@pytest.fixture(scope="module", params=["digits", "two arms", "four arms", "three runs"])
 def page_file(request, tmp_path_factory):
     if request.param == "digits":
         ran = request.getfixturevalue("digits")
         return ran.folder / ran.json()["run"] / "report.html"
     folder = tmp_path_factory.mktemp("runs") / "run"
+    if request.param == "three runs":
+        return merged(folder.parent)
     if request.param == "two arms":
-        return render(write_run(folder))
+        write_run(folder, ladder=(0.0, 0.02, 0.05, 0.1, 0.2))
+        write_examples(folder, rows_to_show(folder), "image")
+        return render(folder)
     names = ["a-class-name-without-any-place-to-break-it-" * 3, *map(str, range(99))]
     sentences = ("No difference you can rely on.", "Keep one-hot, which is simplest.")
-    return render(
-        write_run(
-            folder,
-            smoothed=(0.02, 0.05, 0.1),
-            classes=100,
-            seeds=2,
-            choice="",
-            sentences=sentences,
-            class_names=names,
-            name="data/a_long_file_name_for_a_data_set_of_many_classes.parquet",
-            learned=0.7,
-        )
+    write_run(
+        folder,
+        smoothed=(0.02, 0.05, 0.1),
+        classes=100,
+        seeds=2,
+        choice="",
+        sentences=sentences,
+        class_names=names,
+        name="data/a_long_file_name_for_a_data_set_of_many_classes.parquet",
+        learned=0.7,
+        width=140,
     )
+    write_examples(folder, rows_to_show(folder), "text")
+    return render(folder)
 
 
-@pytest.fixture(params=VIEWS, ids=[f"{width}-{scheme}" for width, scheme in VIEWS])
+def merged(parent):
+    long = "data/a_long_file_name_for_a_data_set_of_many_classes.parquet"
+    runs = [
+        write_run(parent / "first", seeds=2, epochs=2, test=90),
+        write_run(parent / "second", seeds=1, epochs=2, test=90, name=long, smoothed=(0.05, 0.2), choice="one-hot"),
+        write_run(parent / "third", seeds=1, epochs=3, test=90),
+    ]
+    return render_merged(runs, parent / "comparison.html")
+
+
+@pytest.fixture(scope="module", params=VIEWS, ids=[f"{width}-{scheme}" for width, scheme in VIEWS])
 def view(request, browser, page_file):
-    """The page opened at one size and scheme, with everything it logged and asked for."""
+    """The page opened at one size and scheme, with everything it logged and asked for; the tests only look at it."""
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
     page = context.new_page()
@@ -87,7 +108,7 @@ def view(request, browser, page_file):
 
 def test_page_opens_offline_without_errors_or_requests(view, page_file):
     assert view.wrong == []
-    assert view.asked == [page_file.as_uri()]
+    assert [url for url in view.asked if not url.startswith("data:image/png;base64,")] == [page_file.as_uri()]
 
 
 def test_nothing_is_wider_than_the_window(view):
@@ -99,17 +120,37 @@ def test_nothing_is_wider_than_the_window(view):
 
 def test_headings_stand_in_order(view):
     assert view.locator("h1").count() == 1
-    assert view.locator("h2").all_inner_texts() == HEADINGS
+    shown = view.locator("h2").all_inner_texts()
+    if shown[0] == MERGED[0]:
+        assert shown[:3] == MERGED
+        assert len(shown) == 3 + view.locator(".verdicts tbody tr").count()
+    else:
+        assert shown == [heading for heading in HEADINGS if heading in shown]
+        assert set(HEADINGS) - set(shown) <= {"Which strength was chosen"}
 
 
 def test_every_figure_has_a_name_and_a_size(view):
-    figures = view.locator("svg[role=img], img").all()
-    assert len(figures) == 4
+    figures = view.locator("svg[role=img]").all()
+    shown = view.locator("h2").all_inner_texts()
+    assert len(figures) == (1 if shown[0] == MERGED[0] else 9 + ("Which strength was chosen" in shown))
     for figure in figures:
         assert len(figure.get_attribute("aria-label")) > 40
         box = figure.bounding_box()
         assert box["width"] > 250
         assert box["height"] > 150
+
+
+def test_every_thumbnail_is_loaded_and_has_a_name(view):
+    broken = """() => [...document.querySelectorAll('img')].filter(i => !i.naturalWidth || i.alt.length < 10)
+        .map(i => i.alt)"""
+    assert view.evaluate(broken) == []
+
+
+def test_no_text_is_cut_or_needs_scrolling_sideways(view):
+    cut = """() => [...document.querySelectorAll('.wide, pre, .cards li, dd, td, th')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1)
+        .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 80))"""
+    assert view.evaluate(cut) == []
 
 
 def test_figure_text_stays_inside_its_figure_and_apart(view):
@@ -169,4 +210,4 @@ def test_page_prints(browser, page_file, tmp_path):
     pdf = (tmp_path / "report.pdf").read_bytes()
     page.close()
     assert pdf.startswith(b"%PDF")
-    assert 3 <= pdf.count(b"/Type /Page\n") <= 9
+    assert 3 <= pdf.count(b"/Type /Page\n") <= 20

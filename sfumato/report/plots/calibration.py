@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, legend_height, style
+from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, style
 from sfumato.report.numbers import Bools, softmax, wilson
 from sfumato.report.plots._arms import colours, marks, seeds
 from sfumato.report.run import Arm, Floats, Run
@@ -83,7 +83,7 @@ def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False
         The axis and what was drawn. Bins are (lower, upper] and the last is closed. Rows are pooled over seeds; the
         intervals are Wilson's for the distinct rows of a bin. Bins of fewer than ten distinct rows are faint.
     """
-    ax = axes(ax, height=4.4 + legend_height(len(run.arms)))
+    ax = axes(ax, height=4.4)
     edges = np.linspace(0, 1, BINS + 1)
     below = ax.inset_axes((0, -0.36, 1, 0.28), sharex=ax)
     curves = [_reliability(run, arm, scaled) for arm in run.arms]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.drawing import RULE, axes, legend, legend_height, style
+from sfumato.report.drawing import RULE, axes, legend, style
 from sfumato.report.numbers import Ints
 from sfumato.report.plots._arms import colours, marks, titles
 from sfumato.report.run import Floats, Run
@@ -74,8 +74,7 @@ def plot_confusions(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, Confusio
     pairs = tuple((int(i) // k, int(i) % k) for i in order if largest.flat[i] > 0)
     names = tuple(f"{short(run.class_name(a), 14)} → {short(run.class_name(b), 14)}" for a, b in pairs)
     drawn = tuple(np.array([count[pair] for pair in pairs]) for count in counts)
-    columns = 2 if max(map(len, names), default=0) <= 12 else 1  # beside long names there is room for one
-    ax = axes(ax, height=1.25 + 0.24 * max(len(pairs), 2) + legend_height(len(run.arms), columns))
+    ax = axes(ax, height=1.25 + 0.24 * max(len(pairs), 2))
     place = np.arange(len(pairs))
     if pairs:
         ax.hlines(place, np.min(drawn, axis=0), np.max(drawn, axis=0), color=RULE, lw=2.0, zorder=1)
@@ -85,6 +84,6 @@ def plot_confusions(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, Confusio
     ax.set_yticks(place, names)
     ax.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
     style(ax)
-    legend(ax, columns)
+    legend(ax, 280 - 5 * max(map(len, names), default=0))
     rows = np.bincount(run.labels, minlength=k)[[a for a, _ in pairs]].astype(np.int64)
     return ax, ConfusionData(pairs, names, titles(run), drawn, rows)

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfumato.report.drawing import (
-    HEIGHT,
     INK,
     Ints,
     axes,
     label_beside,
     label_line,
     legend,
-    legend_height,
     mean_over_seeds,
     seed_lines,
     style,
@@ -98,7 +96,7 @@ def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
         The axis and what was drawn: a thin line a seed, a thick one for their mean, and the closed form of each
         smoothed arm with its value on it.
     """
-    ax = axes(ax, HEIGHT + legend_height(len(run.arms)))
+    ax = axes(ax)
     curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
     for arm, colour, (epochs, gaps) in zip(run.arms, colours(run), curves, strict=True):
         seed_lines(ax, epochs, gaps, colour, arm_title(arm))
@@ -136,7 +134,7 @@ def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHi
     Returns:
         The axis and what was drawn: shares of the rows of all seeds in 40 common bins.
     """
-    ax = axes(ax, HEIGHT + legend_height(len(run.arms)))
+    ax = axes(ax)
     gaps = [
         np.concatenate([logit_gap(run.test[arm["name"], seed].logits, run.labels) for seed in run.seeds])
         for arm in run.arms
@@ -184,7 +182,7 @@ def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]"
     Returns:
         The axis and what was drawn. The legend names each floor; values that are not positive are not drawn.
     """
-    ax = axes(ax, HEIGHT + legend_height(len(run.arms), 1))
+    ax = axes(ax)
     curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]
     floors = [float(mean_over_seeds(run.curve(arm["name"], "train_floor")[1])[-1]) for arm in run.arms]
     ax.set_yscale("log")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.drawing import HEIGHT, axes, legend_height, legend_with_temperature, style
+from sfumato.report.drawing import axes, legend_with_temperature, style
 from sfumato.report.numbers import log_confidence, risk_by_coverage
 from sfumato.report.plots._arms import colours, seeds
 from sfumato.report.run import Arm, Floats, Run
@@ -67,7 +67,7 @@ def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskC
         The axis and what was drawn. Rows are ranked by log confidence, tied rows count in expectation over their
         orders, and curves are means over seeds. Below 5 % of rows, where one row decides, nothing is drawn.
     """
-    ax = axes(ax, HEIGHT + legend_height(len(run.arms) + 1))
+    ax = axes(ax)
     n = len(run.labels)
     place = np.unique(np.linspace(max(1, round(0.05 * n)), n, POINTS).round().astype(np.int64))
     curves: list[RiskCurve] = []

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.drawing import HEIGHT, INK, axes, few_log_ticks, legend, legend_height, style
+from sfumato.report.drawing import INK, axes, few_log_ticks, legend, style
 from sfumato.report.numbers import hard_nll
 from sfumato.report.plots._arms import colours, marks, titles
 from sfumato.report.run import Floats, Run
@@ -62,7 +62,7 @@ def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, T
         The axis and what was drawn. The marks lie on the curves, at temperatures that know only validation rows: a mark
         beside the lowest point of its curve shows how well they carry over.
     """
-    ax = axes(ax, HEIGHT + legend_height(len(run.arms), 1))
+    ax = axes(ax)
     fitted = [
         float(np.exp(np.mean([np.log(run.temperature(arm["name"], seed)) for seed in run.seeds]))) for arm in run.arms
     ]
