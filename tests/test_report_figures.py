@@ -110,6 +110,13 @@ def test_the_chosen_strength_is_ringed(run):
     assert "0.1 chosen" in data.alt
 
 
+def test_strengths_that_stand_close_share_a_label(tmp_path):
+    run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=30, ladder=(0.0, 0.005, 0.01, 0.2, 0.21, 0.4)))
+    ax, _ = plots.plot_ladder(run)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "", "", "0.2", "", "0.4"]
+    assert ax.get_xticks().tolist() == [0, 0.005, 0.01, 0.2, 0.21, 0.4]
+
+
 def test_a_run_without_a_ladder_says_so(tmp_path):
     run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=30))
     with pytest.raises(ReportError, match=r"env.json holds no ladder: only one strength was tried"):

@@ -45,7 +45,8 @@ def to_svg(ax: "Axes") -> str:
         raise ValueError("the axis belongs to no figure any more")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}):
         canvas = FigureCanvasSVG(figure)
-        figure.draw_without_rendering()  # a first pass, so that the layout has seen the axes beside axes
+        for _ in range(2 if ax.child_axes else 1):  # the layout sees axes beside axes from its second pass on
+            figure.draw_without_rendering()
         canvas.print_svg(buffer, metadata=nothing)
     text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", buffer.getvalue())
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: system-ui, sans-serif", text)

@@ -78,7 +78,7 @@ def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]"
         )
     over = spread(run)
     ax.set(xlabel=f"strength ε {over}", ylabel="hard NLL, validation (nats)")
-    ax.set_xticks(eps, [f"{value:g}" for value in eps])
+    ax.set_xticks(eps, _apart(eps))
     low = float(min((raw - Z95 * raw[:, [1]])[:, 0].min(), (scaled - Z95 * scaled[:, [1]])[:, 0].min()))
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
     style(ax)
@@ -87,3 +87,15 @@ def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]"
         eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], None if chosen is None else chosen.eps
     )
     return ax, data
+
+
+def _apart(eps: Floats) -> list[str]:
+    """A label for each strength, left out where it would stand on the one before."""
+    least = 0.08 * float(np.ptp(eps))
+    labels: list[str] = []
+    last = -np.inf
+    for value in eps:
+        clear = value - last >= least
+        labels.append(f"{value:g}" if clear else "")
+        last = value if clear else last
+    return labels
