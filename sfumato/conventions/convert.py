@@ -1,0 +1,198 @@
+"""Look a framework up by any of its names, and convert strengths and loss values between two of them.
+
+Two losses are the same training target if their optima are: then one is a multiple of the other plus a constant, which
+is all that a conversion of values needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+
+from sfumato.conventions import general, kernels, research, text, vision
+from sfumato.conventions.formula import Formula
+from sfumato.conventions.spread import Convention, ConversionError
+
+FORMULAS: dict[str, Formula] = {
+    each.key: each
+    for module in (general, text, vision, kernels, research)
+    for each in module.FORMULAS
+}  # fmt: skip
+"""Every formula by its key."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How two frameworks say the same thing.
+
+    Attributes:
+        frm: the formula that ε is in.
+        to: the formula wanted.
+        num_classes: K.
+        eps: ε in ``frm``.
+        to_eps: ε in ``to``.
+        scale: a row's loss in ``to`` is scale·(its loss in ``frm``) + offset; gradients differ by scale.
+        offset: see ``scale``, in the unit of ``to``.
+    """
+
+    frm: Formula
+    to: Formula
+    num_classes: int
+    eps: float
+    to_eps: float
+    scale: float
+    offset: float
+
+
+def find(name: str) -> Formula:
+    """The formula of a framework, by its key or any of its names; case, spaces and punctuation do not matter.
+
+    Args:
+        name: as in ``"fairseq"``, ``"torch"``, ``"hugging face trainer"``, ``"keras.bin"``.
+
+    Raises:
+        ValueError: no such framework; the message suggests the nearest.
+
+    >>> find("FairSeq").key, find("pytorch").key
+    ('fairseq', 'torch.index')
+
+    Source: the table of ``docs/conventions.md``.
+    """
+    known = _by_name()
+    plain = _plain(name)
+    if plain in known:
+        return known[plain]
+    close = difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
+    hint = f' Did you mean "{known[close[0]].key}"?' if close else ""
+    raise ValueError(f'no framework "{name}" is known.{hint} Known: {", ".join(FORMULAS)}')
+
+
+def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formula) -> Conversion:
+    r"""The same training target in another framework, and how their loss values are related.
+
+    With :math:`q` the target, :math:`S = \sum q`, :math:`p^* = q/S` the optimum, :math:`s` the framework's scale and
+    :math:`c` the entropy it subtracts (0 or :math:`H(q)`), a row's loss is
+    :math:`L = s\,(S \cdot \mathrm{CE}(p^*) - c)`. Equal optima make CE(p*) equal, so
+
+    .. math:: L_{to} = \frac{s_{to} S_{to}}{s_{frm} S_{frm}} \, L_{frm} + s_{to}
+              \Bigl(\frac{S_{to}}{S_{frm}}\, c_{frm} - c_{to}\Bigr).
+
+    Args:
+        eps: strength ε in ``frm``.
+        num_classes: K, at least 2.
+        frm: the framework that ``eps`` is in, see :func:`find`.
+        to: the framework wanted.
+
+    Returns:
+        :class:`Conversion`, exact up to rounding, for rows without class weights.
+
+    Raises:
+        ConversionError: cannot be: a target that is not one pair, other classes, or out of the range of ``to``.
+        ValueError: ε or K out of range, or an unknown framework.
+
+    >>> c = convert(0.1, 10, frm="fairseq", to="keras")
+    >>> round(c.to_eps, 6), c.scale, c.offset
+    (0.111111, 1.0, 0.0)
+    >>> c = convert(0.1, 10, frm="coincheung", to="espnet")  # a mass of 0.99, and an entropy subtracted
+    >>> round(c.to_eps, 6), round(c.scale, 6), round(c.offset, 6)
+    (0.090909, 1.010101, -0.504384)
+
+    Source: equate the optima; the formulas are those of ``docs/conventions.md``.
+    """
+    a, b = (find(each) if isinstance(each, str) else each for each in (frm, to))
+    p, q = _spread(a), _spread(b)
+    true, other = p.optimum(eps, num_classes)
+    if p.space != q.space and (eps != 0 or "sigmoid" in (p.space, q.space)):
+        raise ConversionError(f"{a.name} cannot be converted to {b.name}: {_SPACES[p.space]}, {_SPACES[q.space]}")
+    try:
+        found = 0.0 if p.space != q.space else eps if p is q else q.strength(true, other, num_classes)
+    except ConversionError as error:
+        raise ConversionError(f"ε = {eps:g} in {a.name} cannot be {b.name}'s: {error}") from None
+    sigmoids = p.space == "sigmoid"
+    masses = (1.0, 1.0) if sigmoids else (p.mass(eps, num_classes), q.mass(found, num_classes))
+    ratio = masses[1] / masses[0]
+    floor_a = p.floor(eps, num_classes) if a.minus_entropy else 0.0
+    floor_b = q.floor(found, num_classes) if b.minus_entropy else 0.0
+    scale_a, scale_b = a.factor(num_classes), b.factor(num_classes)
+    return Conversion(
+        frm=a,
+        to=b,
+        num_classes=num_classes,
+        eps=eps,
+        to_eps=found,
+        scale=scale_b * ratio / scale_a,
+        offset=scale_b * (ratio * floor_a - floor_b) + 0.0,
+    )
+
+
+def convert_eps(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formula) -> float:
+    """The strength that another framework needs for the same training target.
+
+    Args and errors: as :func:`convert`.
+
+    >>> round(convert_eps(0.1, 10, frm="torch", to="fairseq"), 6)
+    0.09
+    >>> convert_eps(0.95, 10, frm="fairseq", to="torch")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    sfumato.conventions.spread.ConversionError: ε = 0.95 in fairseq cannot be torch's: at K = 10 no ...
+
+    Source: as :func:`convert`. See also :func:`sfumato.theory.convert_eps`, for the two conventions and arrays.
+    """
+    return convert(eps, num_classes, frm=frm, to=to).to_eps
+
+
+def convert_loss(
+    value: float, num_classes: int, *, eps: float, frm: str | Formula, to: str | Formula, to_base: float = math.e
+) -> float:
+    """The value that another framework would show for the same rows, model and training target.
+
+    Args:
+        value: mean loss a row in ``frm``, in its own unit.
+        num_classes: K, at least 2.
+        eps: strength ε in ``frm``.
+        frm: the framework that ``value`` and ``eps`` are from.
+        to: the framework wanted.
+        to_base: base of the logarithm of the result: e for the framework's own unit, 2 for bits.
+
+    Errors: as :func:`convert`; also ValueError for a base that is not above 1.
+
+    >>> round(convert_loss(0.6, 10, eps=0.1, frm="fairseq", to="espnet"), 6)  # espnet subtracts the entropy
+    0.055195
+
+    Source: as :func:`convert`.
+    """
+    if not to_base > 1:
+        raise ValueError(f"to_base must be above 1, got {to_base:g}")
+    c = convert(eps, num_classes, frm=frm, to=to)
+    return (c.scale * value + c.offset) / math.log(to_base)
+
+
+_SPACES = {
+    "softmax": "one gives every class of a softmax some mass",
+    "softmax without padding": "one leaves the padding class without mass",
+    "sigmoid": "one has K sigmoids and not one softmax",
+}
+
+
+def _spread(formula: Formula) -> Convention:
+    if formula.convention is None:
+        raise ConversionError(
+            f"{formula.name} cannot be converted: its target is not one strength spread over the classes, "
+            f"but {formula.row}"
+        )
+    return formula.convention
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _by_name() -> dict[str, Formula]:
+    """Keys first, so that a name never hides a key."""
+    known = {_plain(key): formula for key, formula in FORMULAS.items()}
+    for formula in FORMULAS.values():
+        for name in formula.names:
+            known.setdefault(_plain(name), formula)
+    return known

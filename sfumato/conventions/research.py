@@ -1,0 +1,159 @@
+"""Formulas of papers' own repositories: smoothed targets, and penalties that take their place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfumato.conventions.formula import Array, Batch, Formula, mean_all, two_level
+from sfumato.conventions.spread import all as over_all
+from sfumato.conventions.spread import others
+
+
+def _virtual_teacher(b: Batch) -> Array:
+    design = np.where(np.eye(b.classes, dtype=bool)[b.safe], 0.99, 0.01 / (b.classes - 1)) / b.temperature
+    q = np.exp(design) / np.exp(design).sum(axis=1, keepdims=True)
+    divergence = (q * (np.log(q) + b.losses)).mean(axis=1)  # KLDivLoss's default mean is over rows and classes
+    return (1 - b.alpha) * b.nll + b.alpha * b.multiplier * divergence
+
+
+def _learned(b: Batch) -> Array:
+    table = np.full((b.classes, b.classes), 1 / b.classes) if b.rows_table is None else b.rows_table
+    return b.nll + (table[b.safe] * b.losses).sum(axis=1)
+
+
+def _margin(b: Batch) -> Array:
+    far = np.maximum(b.logits.max(axis=1, keepdims=True) - b.logits - b.margin, 0.0)
+    return b.nll + b.alpha * far.mean(axis=1)
+
+
+def _generalised(b: Batch) -> Array:
+    return (b.wa + b.wb * (1 - b.eps)) * b.nll + b.wb * b.eps * b.losses.mean(axis=1)
+
+
+def _max_suppression(b: Batch) -> Array:
+    smoothed = two_level(over_all)(b).mean()  # reduced before the penalty of each row is added
+    return smoothed + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
+
+
+FORMULAS = (
+    Formula(
+        key="tfkd.ls",
+        names=("Teacher-free KD, label smoothing", "tf-kd", "tfkd.ls"),
+        call="loss_label_smoothing(outputs, labels), ε = 0.1",
+        argument="",
+        convention=others,
+        row="(1−ε)·n + ε/(K−1)·(S−n)",
+        mean="all rows",
+        ignore="none",
+        outside="fixed at 0.1",
+        read="d000ab37, 2022-02-11",
+        path="my_loss_function.py",
+        evidence="run",
+        compute=two_level(others),
+        reduce=mean_all,
+    ),
+    Formula(
+        key="tfkd.reg",
+        names=("Teacher-free KD, virtual teacher", "tfkd.reg"),
+        call="loss_kd_regularization(outputs, labels, params)",
+        argument="",
+        convention=None,
+        row="(1−a)·n + a·m·mean_k KL(softmax(d/T)‖p), d = 0.99 on the label, 0.01/(K−1) elsewhere",
+        mean="all rows",
+        ignore="none",
+        outside="has no ε",
+        read="d000ab37, 2022-02-11",
+        path="my_loss_function.py",
+        evidence="run",
+        compute=_virtual_teacher,
+        reduce=mean_all,
+        defect="at T = 20 the teacher is all but uniform; the divergence is divided by K, which m makes up for",
+        options=("alpha", "temperature", "multiplier"),
+    ),
+    Formula(
+        key="ols",
+        names=("Online label smoothing", "OLS", "ols"),
+        call="soft cross entropy with a learned K × K table + cross entropy",
+        argument="",
+        convention=None,
+        row="n + Σ L[y, k](−log p_k)",
+        mean="all rows",
+        ignore="none",
+        outside="has no ε",
+        read="7eaf70c",
+        path="fine-grained/solver.py",
+        evidence="read",
+        compute=_learned,
+        reduce=mean_all,
+        options=("rows_table",),
+    ),
+    Formula(
+        key="mbls",
+        names=("Margin-based label smoothing", "MbLS", "mbls"),
+        call="LogitMarginL1(margin=m, alpha=a)",
+        argument="",
+        convention=None,
+        row="n + a·mean_k max(max z − z_k − m, 0)",
+        mean="all rows",
+        ignore="only an ignore_index from 0",
+        outside="has no ε",
+        read="dc865036, 2022-06-16",
+        path="calibrate/losses/logit_margin_l1.py",
+        evidence="run",
+        compute=_margin,
+        reduce=mean_all,
+        options=("alpha", "margin"),
+    ),
+    Formula(
+        key="mbls.ls",
+        names=("MbLS LabelSmoothingCrossEntropy", "mbls.ls"),
+        call="LabelSmoothingCrossEntropy(alpha=ε)",
+        argument="alpha",
+        convention=over_all,
+        row="(1−ε)·n + ε·S/K",
+        mean="rows that count",
+        ignore="only an ignore_index from 0",
+        outside="applied",
+        read="dc865036, 2022-06-16",
+        path="calibrate/losses/label_smoothing.py",
+        evidence="run",
+        compute=two_level(over_all),
+        reduce=mean_all,
+        defect="an ignore_index below 0, the default included, is not looked at",
+    ),
+    Formula(
+        key="nls",
+        names=("Negative label smoothing", "NLS", "GLS", "nls"),
+        call="loss_gls(epoch, y, t, smooth_rate=ε, wa, wb)",
+        argument="smooth_rate",
+        convention=over_all,
+        row="(wa + wb(1−ε))·n + wb·ε·S/K",
+        mean="all rows",
+        ignore="none",
+        outside="any sign, by design; unbounded below for ε < 0",
+        read="05078f67, 2022-09-12",
+        path="loss.py",
+        evidence="run",
+        compute=_generalised,
+        reduce=mean_all,
+        options=("wa", "wb"),
+    ),
+    Formula(
+        key="maxsup",
+        names=("MaxSup", "torch_uncertainty CrossEntropyMaxSupLoss", "maxsup"),
+        call="CrossEntropyMaxSupLoss(label_smoothing=ε, max_sup=a)",
+        argument="label_smoothing",
+        convention=None,
+        row="mean(smoothed over all) + a·(max z − mean z)",
+        mean="all rows",
+        ignore="none",
+        outside="as torch",
+        read="0.13.0",
+        path="src/torch_uncertainty/losses/classification.py",
+        evidence="run",
+        compute=_max_suppression,
+        reduce=mean_all,
+        defect='with reduction="sum" the cross entropy, already a mean, is counted once a row',
+        options=("alpha",),
+    ),
+)

@@ -1,0 +1,310 @@
+"""How a strength ε becomes a target: each way to spread it, as one pair (q_true, q_other) of ε and K.
+
+Eight ways were found in the frameworks read. Two of them, ``others`` and ``all``, are those that sfumato takes by name;
+the rest differ by a padding class, by a mass that is not 1, or by being targets of K sigmoids and not of one softmax.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from sfumato import theory
+from sfumato.theory import Over
+
+Space: TypeAlias = Literal["softmax", "softmax without padding", "sigmoid"]
+"""What a target is a target of: every class of a softmax, every class but one, or K sigmoids."""
+
+_Pair: TypeAlias = Callable[[float, int], tuple[float, float]]
+
+
+class ConversionError(ValueError):
+    """No strength of the wanted convention has the given target: the message says why."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way to spread a strength ε.
+
+    Attributes:
+        name: ``"others"``, ``"all"``, ``"nopad"``, ``"classy"``, ``"deficit"``, ``"sigmoid-half"``, ``"sigmoid-full"``
+            or ``"sigmoid-all"``.
+        over: the name that every sfumato function takes, ``"others"`` or ``"all"``; None where no ``over`` is it.
+        formula_true: q_true as a formula in ε and K.
+        formula_other: q_other as a formula in ε and K.
+        formula_mass: Σq as a formula.
+        formula_gap: the gap at the optimum as a formula: of logits, or for sigmoids the logit of the label.
+        at_zero: what ε = 0 means.
+        at_one: what ε = 1 means.
+        used_by: the frameworks whose argument means this.
+        source: where it was first written down.
+        space: see :data:`Space`.
+        limit: the largest strength with a meaning.
+
+    >>> others.used_by[0], [round(q, 4) for q in others.target(0.1, 10)]
+    ('fairseq', [0.9, 0.0111])
+    """
+
+    name: str
+    over: Over | None
+    formula_true: str
+    formula_other: str
+    formula_mass: str
+    formula_gap: str
+    at_zero: str
+    at_one: str
+    used_by: tuple[str, ...]
+    source: str
+    space: Space = "softmax"
+    limit: float = 1.0
+    pair: _Pair = field(kw_only=True, repr=False)
+    inverse: Callable[[float, int], float] = field(kw_only=True, repr=False)
+
+    def target(self, eps: float, num_classes: int) -> tuple[float, float]:
+        """The target as numbers, ``(q_true, q_other)``.
+
+        Args:
+            eps: strength ε in [0, 1]; for ``"classy"`` any ε from 0.
+            num_classes: K, at least 2; for ``"nopad"`` at least 3, the padding class counted.
+
+        Raises:
+            ValueError: ε outside its range or NaN, or K too small.
+
+        >>> all.target(0.5, 2)
+        (0.75, 0.25)
+        """
+        self._check(eps, num_classes)
+        return self.pair(eps, num_classes)
+
+    def mass(self, eps: float, num_classes: int) -> float:
+        """Σq over the classes that have mass: 1 for a proper target; for sigmoids the sum of K targets.
+
+        >>> round(deficit.mass(0.1, 10), 12)
+        0.99
+        """
+        true, other = self.target(eps, num_classes)
+        return 1.0 if self.formula_mass == "1" else true + self._others(num_classes) * other
+
+    def optimum(self, eps: float, num_classes: int) -> tuple[float, float]:
+        """The probabilities at which the loss is smallest, ``(p_true, p_other)``: q/Σq, or q itself for sigmoids.
+
+        >>> [round(p, 6) for p in deficit.optimum(0.1, 10)]
+        [0.909091, 0.010101]
+        """
+        true, other = self.target(eps, num_classes)
+        total = 1.0 if self.space == "sigmoid" else self.mass(eps, num_classes)
+        return true / total, other / total
+
+    def gap(self, eps: float, num_classes: int) -> float:
+        """The gap at the optimum in nats: z_true − z_other, or for sigmoids the optimal logit of the label.
+
+        >>> round(nopad.gap(0.1, 10), 6), round(sigmoid_half.gap(0.1, 10), 6)
+        (4.276666, 2.944439)
+        """
+        true, other = self.target(eps, num_classes)
+        if self.over is not None:
+            return theory.optimal_gap(eps, num_classes, over=self.over)
+        base = 1 - true if self.space == "sigmoid" else other
+        return math.inf if base == 0 else -math.inf if true == 0 else math.log(true) - math.log(base)
+
+    def floor(self, eps: float, num_classes: int) -> float:
+        """The smallest value that the plain cross entropy takes, in nats; for sigmoids summed over the K classes.
+
+        >>> round(others.floor(0.1, 10), 6), round(deficit.floor(0.1, 10), 6)
+        (0.544805, 0.49934)
+        """
+        true, other = self.target(eps, num_classes)
+        if self.over is not None:
+            return theory.loss_floor(eps, num_classes, over=self.over)
+        n = self._others(num_classes)
+        if self.space == "sigmoid":
+            return _entropy(true) + _entropy(1 - true) + n * (_entropy(other) + _entropy(1 - other))
+        total = true + n * other
+        return total * (_entropy(true / total) + n * _entropy(other / total))
+
+    def strength(self, true: float, other: float, num_classes: int) -> float:
+        """The ε whose optimum is the given probabilities: the inverse of :meth:`optimum`.
+
+        Args:
+            true: probability of the label at the optimum.
+            other: probability of each other class.
+            num_classes: K.
+
+        Raises:
+            ConversionError: no ε of this convention has that optimum.
+
+        >>> round(classy.strength(0.91, 0.01, 10), 6)
+        0.111111
+        """
+        eps = self.inverse(other, num_classes) + 0.0
+        close = 1e-9 + 1e-9 * abs(eps)
+        if math.isfinite(eps) and -close <= eps <= self.limit + close:
+            eps = min(max(eps, 0.0), self.limit)
+            back = self.optimum(eps, num_classes)
+            if math.isclose(back[0], true, rel_tol=1e-7, abs_tol=1e-9):
+                return eps
+        raise ConversionError(
+            f'at K = {num_classes} no strength of "{self.name}" has {true:.6g} on the label and {other:.6g} on each '
+            "other class"
+        )
+
+    def _others(self, num_classes: int) -> int:
+        return num_classes - (2 if self.space == "softmax without padding" else 1)
+
+    def _check(self, eps: float, num_classes: int) -> None:
+        if self.limit == 1.0:
+            theory.loss_floor(eps, num_classes, over="all")  # the checks of range, with their messages
+        elif not (eps >= 0 and math.isfinite(eps)):
+            raise ValueError(f'eps must be at least 0 and finite for "{self.name}", got {eps:g}')
+        else:
+            theory.loss_floor(0.0, num_classes, over="all")
+        if self._others(num_classes) < 1:
+            raise ValueError(f'num_classes must be at least 3 for "{self.name}", the padding class counted, got 2')
+
+
+def _entropy(q: float) -> float:
+    return -q * math.log(q) if q > 0 else 0.0
+
+
+others = Convention(
+    name="others",
+    over="others",
+    formula_true="1 − ε",
+    formula_other="ε/(K−1)",
+    formula_mass="1",
+    formula_gap="log((K−1)(1−ε)/ε)",
+    at_zero="one-hot",
+    at_one="nothing on the label",
+    used_by=("fairseq", "Tensor2Tensor", "T5X", "Megatron-Core", "ESPnet", "WeNet"),
+    source="the note, eq. 4",
+    pair=lambda e, k: (1 - e, e / (k - 1)),
+    inverse=lambda q, k: q * (k - 1),
+)
+"""ε over the K−1 wrong classes: the true class keeps exactly 1 − ε."""
+
+all = Convention(
+    name="all",
+    over="all",
+    formula_true="1 − ε + ε/K",
+    formula_other="ε/K",
+    formula_mass="1",
+    formula_gap="log(1 + K(1−ε)/ε)",
+    at_zero="one-hot",
+    at_one="uniform",
+    used_by=("torch", "timm", "Keras", "optax", "Hugging Face Trainer", "flash-attention", "Liger"),
+    source="Szegedy et al. 2016, section 7",
+    pair=lambda e, k: (1 - e + e / k, e / k),
+    inverse=lambda q, k: q * k,
+)
+"""ε over all K classes, the true one included: the uniform mixture."""
+
+nopad = Convention(
+    name="nopad",
+    over=None,
+    formula_true="1 − ε",
+    formula_other="ε/(K−2), padding 0",
+    formula_mass="1",
+    formula_gap="log((K−2)(1−ε)/ε)",
+    at_zero="one-hot",
+    at_one="nothing on the label",
+    used_by=("OpenNMT-py 1 and 2", "JoeyNMT", "The Annotated Transformer"),
+    source="OpenNMT-py, onmt/utils/loss.py",
+    space="softmax without padding",
+    pair=lambda e, k: (1 - e, e / (k - 2)),
+    inverse=lambda q, k: q * (k - 2),
+)
+"""ε over the classes that are neither the label nor padding; padding, one of the K, gets nothing."""
+
+classy = Convention(
+    name="classy",
+    over=None,
+    formula_true="(1 + ε/K)/(1 + ε)",
+    formula_other="(ε/K)/(1 + ε)",
+    formula_mass="1",
+    formula_gap="log(1 + K/ε)",
+    at_zero="one-hot",
+    at_one="half one-hot, half uniform",
+    used_by=("ClassyVision", 'mmpretrain mode="classy_vision"'),
+    source="ClassyVision, losses/label_smoothing_loss.py",
+    limit=math.inf,
+    pair=lambda e, k: ((1 + e / k) / (1 + e), e / k / (1 + e)),
+    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 else math.inf,
+)
+"""ε/K added to every class, then divided by the sum: over all with ε/(1+ε)."""
+
+deficit = Convention(
+    name="deficit",
+    over=None,
+    formula_true="1 − ε",
+    formula_other="ε/K",
+    formula_mass="1 − ε/K",
+    formula_gap="log(K(1−ε)/ε)",
+    at_zero="one-hot",
+    at_one="nothing on the label, Σq = 1 − 1/K",
+    used_by=("CoinCheung pytorch-loss",),
+    source="CoinCheung pytorch-loss, pytorch_loss/label_smooth.py",
+    pair=lambda e, k: (1 - e, e / k),
+    inverse=lambda q, k: q * k / (1 + q),  # q is p_other = (ε/K)/(1 − ε/K)
+)
+"""1−ε and ε/K, which do not sum to 1: the ε/K of the label was left out."""
+
+sigmoid_half = Convention(
+    name="sigmoid-half",
+    over=None,
+    formula_true="1 − ε/2",
+    formula_other="ε/2",
+    formula_mass="a target a class",
+    formula_gap="log((2−ε)/ε), the logit of the label",
+    at_zero="hard",
+    at_one="one half everywhere",
+    used_by=("Keras BinaryCrossentropy", "TensorFlow 1 sigmoid_cross_entropy", "torch-uncertainty"),
+    source="TensorFlow 1, losses_impl.py",
+    space="sigmoid",
+    pair=lambda e, k: (1 - e / 2, e / 2),
+    inverse=lambda q, k: 2 * q,
+)
+"""Each class is a coin of its own, drawn towards one half."""
+
+sigmoid_full = Convention(
+    name="sigmoid-full",
+    over=None,
+    formula_true="1 − ε",
+    formula_other="ε",
+    formula_mass="a target a class",
+    formula_gap="log((1−ε)/ε), the logit of the label",
+    at_zero="hard",
+    at_one="labels swapped",
+    used_by=("segmentation_models_pytorch SoftBCE", "pytorch-toolbelt SoftBCE", 'mmpretrain mode="multi_label"'),
+    source="segmentation_models_pytorch, losses/soft_bce.py",
+    space="sigmoid",
+    pair=lambda e, k: (1 - e, e),
+    inverse=lambda q, k: q,
+)
+"""As ``sigmoid_half`` with twice the strength: ε is the chance that a class's label is wrong."""
+
+sigmoid_all = Convention(
+    name="sigmoid-all",
+    over=None,
+    formula_true="1 − ε + ε/K",
+    formula_other="ε/K",
+    formula_mass="a target a class",
+    formula_gap="log((1 − ε + ε/K)/(ε − ε/K)), the logit of the label",
+    at_zero="hard",
+    at_one="1/K everywhere",
+    used_by=("timm BinaryCrossEntropy",),
+    source="timm, loss/binary_cross_entropy.py",
+    space="sigmoid",
+    pair=lambda e, k: (1 - e + e / k, e / k),
+    inverse=lambda q, k: q * k,
+)
+"""The softmax's target ``all``, given to K sigmoids."""
+
+CONVENTIONS: dict[Over, Convention] = {"others": others, "all": all}
+"""The two by the name that ``over=`` takes."""
+
+SPREADS: dict[str, Convention] = {
+    each.name: each for each in (others, all, nopad, classy, deficit, sigmoid_half, sigmoid_full, sigmoid_all)
+}
+"""Every convention by its name."""
