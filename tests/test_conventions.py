@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,3 +193,12 @@ def test_a_shard_of_two_is_not_the_whole():
     one, two = (find("megatron.partition").loss(z, y, 0.1, shards=n) for n in (1, 2))
     assert one == pytest.approx(find("megatron").loss(z, y, 0.1), rel=1e-12)
     assert abs(two - one) > 1e-3
+
+
+def test_the_page_of_conventions_is_up_to_date():
+    docs = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("make_conventions", docs / "make_conventions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Where this fails: python docs/make_conventions.py
+    assert (docs / "conventions.md").read_text(encoding="utf-8") == module.page()
