@@ -1,0 +1,10 @@
+"""The target that a loss really trains towards, read off its gradient: no source read, no name believed."""
+
+from sfumato.probe.findings import Finding as Finding
+from sfumato.probe.implied import ImpliedTarget as ImpliedTarget
+from sfumato.probe.implied import implied_target as implied_target
+from sfumato.probe.probing import Probe as Probe
+from sfumato.probe.probing import probe as probe
+from sfumato.probe.recipe import Recipe as Recipe
+from sfumato.probe.spec import ProbeError as ProbeError
+from sfumato.probe.spec import load as load

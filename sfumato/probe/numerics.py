@@ -1,0 +1,167 @@
+"""Where arithmetic gives out: half precision, large and infinite logits, clipped probabilities, a gradient of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sfumato.probe.calling import Array, Labels, Loss
+from sfumato.probe.findings import Finding, defect, note, warning
+from sfumato.probe.reading import Reading
+
+
+def gradient_of_value(loss: Loss, reading: Reading, *, where: str = "") -> list[Finding]:
+    """Whether the gradient is that of the value: kernels compute the two apart."""
+    if loss.differences:
+        return []
+    alive = [y for y, lives in zip(reading.labels, reading.alive, strict=True) if lives][:2] or [reading.labels[0]]
+    z = np.random.default_rng(31).normal(size=(len(alive), reading.classes))
+    labels = np.array(alive)
+    own, other = loss.gradient(z, labels), loss.by_differences(z, labels, 2e-3)
+    worst = float(np.abs(own - other).max())
+    scale = max(float(np.abs(own).max()), float(np.abs(other).max()), 1e-12)
+    if worst <= (5e-3 if _single(loss, z, labels, other) else 1e-5) * scale:
+        return []
+    row, k = np.unravel_index(int(np.abs(own - other).argmax()), own.shape)
+    return [
+        defect(
+            "gradient",
+            f"it is not that of the value{where}: {own[row, k]:.4g} for class {k} at label {labels[row]}, by "
+            f"differences of the value {other[row, k]:.4g}",
+        )
+    ]
+
+
+def _single(loss: Loss, z: Array, labels: Labels, slope: Array) -> bool:
+    """Whether values have the digits of float32 only: then a small step does not show in them."""
+    moved = z.copy()
+    moved[0, labels[0]] += 1e-7
+    seen = loss.value(moved, labels) - loss.value(z, labels)
+    expected = 1e-7 * slope[0, labels[0]]
+    return abs(seen - expected) > 0.05 * abs(expected)
+
+
+def in_half(loss: Loss, classes: int, rows: int = 32) -> list[Finding]:
+    """float16 and bfloat16, against the same logits in float64."""
+    if loss.style.library != "torch":
+        return []
+    rng = np.random.default_rng(41)
+    labels = rng.integers(0, classes, rows)
+    findings: list[Finding] = []
+    for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
+        z = torch.tensor(3 * rng.normal(size=(rows, classes)), dtype=dtype).double().numpy()
+        try:
+            value, truth = loss.values(z, labels, dtype).ravel(), loss.values(z, labels).ravel()
+        except Exception as error:
+            findings.append(note("half precision", f"{name} is refused: {type(error).__name__}"))
+            continue
+        if not np.isfinite(value).all() and np.isfinite(truth).all():
+            worst = value[~np.isfinite(value)][0]
+            findings.append(
+                defect(
+                    "half precision",
+                    f"{name}: {worst:g} at N = {rows}, K = {classes}, where it is {truth[~np.isfinite(value)][0]:.4g}",
+                )
+            )
+            continue
+        unit = float(torch.finfo(dtype).eps)
+        off = float((np.abs(value - truth) / np.maximum(np.abs(truth), 1e-6)).max() / unit)
+        if off > 4:
+            findings.append(
+                warning("half precision", f"{name}: off by {off:.0f} units of it at N = {rows}, K = {classes}")
+            )
+    return findings
+
+
+def at_infinity(loss: Loss, reading: Reading) -> list[Finding]:
+    """A class at −∞, as masked ones are: the loss is +inf if it has mass, and otherwise as if it were not there."""
+    k = reading.classes
+    alive = [i for i, lives in enumerate(reading.alive) if lives]
+    if not alive or k < 3:
+        return []
+    i = alive[0]
+    label = reading.labels[i]
+    masked = (label + 1) % k
+    z = np.random.default_rng(43).normal(size=(1, k))
+    z[0, masked] = -np.inf
+    labels = np.array([label])
+    value = loss.value(z, labels)
+    has_mass = reading.kind != "other" and abs(reading.targets[i, masked]) > 1e-9
+    gradient = None if loss.differences else loss.gradient(z, labels)
+    lost = gradient is not None and not np.isfinite(gradient).all()
+    if np.isnan(value):
+        return [defect("−∞ logits", "a class at −∞ that is not the label makes the loss NaN")]
+    if not has_mass and np.isinf(value):
+        return [defect("−∞ logits", "a class at −∞ without mass makes the loss infinite")]
+    if lost and not has_mass:
+        return [defect("−∞ logits", "a class at −∞ without mass makes the gradient NaN")]
+    if has_mass and np.isinf(value):
+        rest = "and the gradient NaN" if lost else "with a finite gradient"
+        return [note("−∞ logits", f"a class at −∞ has mass: the loss is +inf, as the formula says, {rest}")]
+    if has_mass:
+        return [note("−∞ logits", f"a class at −∞ has mass, and the loss is {value:.4g}: it is clipped or left out")]
+    return []
+
+
+def far_out(loss: Loss, reading: Reading) -> list[Finding]:
+    """Large logits: an overflow that a shift would have spared, and probabilities that are clipped."""
+    alive = [i for i, lives in enumerate(reading.alive) if lives]
+    if not alive or reading.kind == "other" or reading.extra is not None:
+        return []
+    i = alive[0]
+    label, k = reading.labels[i], reading.classes
+    z = np.zeros((1, k))
+    z[0, label] = 800.0
+    labels = np.array([label])
+    value = loss.value(z, labels)
+    if not np.isfinite(value):
+        return [
+            defect("large logits", "a logit of 800 overflows: the largest is not taken out of the sum of exponentials")
+        ]
+    wrong = np.zeros((1, k))
+    wrong[0, (label + 1) % k] = 60.0
+    value, expected = loss.value(wrong, labels), _expected(reading, i, wrong)
+    if abs(value - expected) > 0.01 * abs(expected) + 0.01:
+        cap = f": about {np.exp(-min(value / abs(reading.masses[i]), 700)):.1g} is the least probability it knows"
+        return [
+            warning(
+                "large logits",
+                f"at a gap of −60 the loss is {value:.4g} where the formula has {expected:.4g}{cap if value < expected else ''}",
+            )
+        ]
+    return []
+
+
+def _expected(reading: Reading, i: int, z: Array) -> float:
+    if reading.kind == "sigmoid":
+        partition = np.logaddexp(0, z).sum()
+    else:
+        partition = z.max() + np.log(np.exp(z - z.max()).sum())
+    return float(reading.masses[i] * partition - reading.targets[i] @ z[0] + reading.offset)
+
+
+def side_effects(loss: Loss, reading: Reading) -> list[Finding]:
+    """Whether a call changes the tensors it is given, and whether two calls agree."""
+    findings: list[Finding] = []
+    z = np.random.default_rng(47).normal(size=(4, reading.classes))
+    alive = [y for y, lives in zip(reading.labels, reading.alive, strict=True) if lives] or [0]
+    labels: Labels = np.array([alive[i % len(alive)] for i in range(4)])
+    if loss.style.library == "torch" and loss.style.layout == "rows":
+        kept_labels: torch.Tensor | None = None
+        tensor = torch.tensor(z, dtype=torch.float32)
+        given = torch.eye(reading.classes)[torch.tensor(labels)] if loss.style.one_hot else torch.tensor(labels)
+        kept, kept_labels = tensor.clone(), given.clone()
+        inputs = tensor if loss.style.inputs == "logits" else None
+        if inputs is not None:
+            loss.function(*((given, inputs) if loss.style.labels_first else (inputs, given)))
+            if not torch.equal(tensor, kept):
+                findings.append(
+                    defect("side effects", "the logits are overwritten: what else uses them gets other numbers")
+                )
+            if not torch.equal(given, kept_labels):
+                findings.append(defect("side effects", "the labels are overwritten"))
+    if not np.array_equal(loss.values(z, labels), loss.values(z, labels), equal_nan=True):
+        findings.append(
+            warning("randomness", "two calls with the same logits and labels differ: what follows is of one draw")
+        )
+    return findings

@@ -1,0 +1,275 @@
+"""The loss that a person names: ``module:callable``, with literal arguments, built anew for another K or strength.
+
+``module:Class(label_smoothing=0.1)`` is parsed, never evaluated: arguments are literals. What is named may be a loss, a
+class of losses, or a function that makes one.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+STRENGTH_NAMES = (
+    "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val", "smoothing_param",
+    "label_smoothing_factor", "smooth_rate", "label_smooth", "smooth", "ls_eps", "lsm_weight", "alpha", "ls", "e", "ε",
+)  # fmt: skip
+"""Names that a strength goes by, the surest first; ``eps`` and ``alpha`` may also be something else."""
+
+CLASSES_NAMES = (
+    "num_classes", "n_classes", "classes", "num_class", "n_class", "nb_classes", "size", "vocab_size", "tgt_vocab_size",
+    "num_labels", "n_labels", "class_num", "output_dim", "out_features", "num_categories", "k", "K", "C", "V",
+)  # fmt: skip
+WEIGHT_NAMES = ("weight", "weights", "class_weight", "class_weights", "cls_weight")
+PAD_NAMES = (
+    "ignore_index", "padding_idx", "pad_idx", "pad_index", "pad_id", "pad", "ignore_label", "lb_ignore", "ignore_class",
+)  # fmt: skip
+
+
+class ProbeError(ValueError):
+    """A loss that cannot be found, made or called: the message says why, and what to write instead."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A loss that can be made again with other arguments.
+
+    Attributes:
+        name: how it was named.
+        target: the callable, class or factory.
+        arguments: literal keyword arguments.
+        positional: literal positional arguments.
+        kind: ``"loss"``, ``"class"`` or ``"factory"``.
+        notes: what had to be done to load it.
+    """
+
+    name: str
+    target: Any
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    positional: tuple[Any, ...] = ()
+    kind: str = "loss"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters that arguments may be given for; empty where there is no signature."""
+        try:
+            signature = inspect.signature(self.target)
+        except (TypeError, ValueError):
+            return {}
+        found = dict(signature.parameters)
+        if self.kind == "loss":  # the first two are logits and labels
+            for name in list(found)[:2]:
+                del found[name]
+        return found
+
+    def parameter(self, names: tuple[str, ...]) -> str | None:
+        """The first of some names that is a parameter, given ones first."""
+        for known in (self.arguments, self.parameters):
+            for name in names:
+                if name in known:
+                    return name
+        return None
+
+    @property
+    def strength(self) -> str | None:
+        """The name of the strength; None if no parameter looks like one."""
+        name = self.parameter(STRENGTH_NAMES)
+        if name is None:
+            return None
+        value = self.arguments.get(name, self.default(name))
+        return name if value is None or isinstance(value, (int, float)) else None
+
+    def default(self, name: str) -> Any:
+        """The default of a parameter; None without one."""
+        parameter = self.parameters.get(name)
+        return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+    def given(self, name: str) -> Any:
+        """The value that a parameter has: as given, or by default."""
+        return self.arguments[name] if name in self.arguments else self.default(name)
+
+    def made(self, classes: int, **changes: Any) -> Callable[..., Any]:
+        """The loss for K classes, with some arguments changed.
+
+        Raises:
+            ProbeError: it cannot be made.
+        """
+        arguments = {**self.arguments, **changes}
+        for name, parameter in self.parameters.items():
+            required = parameter.default is inspect.Parameter.empty
+            if name in CLASSES_NAMES and (name in self.arguments or required) and name not in changes:
+                if self.kind != "loss" or name in self.arguments or required:
+                    arguments[name] = classes
+        if self.kind == "loss":
+            return _bound(self.target, arguments)
+        try:
+            made = self.target(*self.positional, **arguments)
+        except Exception as error:
+            raise ProbeError(f"{self.name} cannot be made: {_said(error)}{self._missing(arguments)}") from error
+        if not callable(made):
+            raise ProbeError(f"{self.name} made a {type(made).__name__}, which cannot be called with logits and labels")
+        return made
+
+    def _missing(self, arguments: Mapping[str, Any]) -> str:
+        lacking = [
+            name
+            for name, p in list(self.parameters.items())[len(self.positional) :]
+            if p.default is inspect.Parameter.empty
+            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            and name not in arguments
+        ]
+        return f"; write {self.name.partition('(')[0]}({', '.join(f'{n}=…' for n in lacking)})" if lacking else ""
+
+
+def load(text: str) -> Spec:
+    """The loss that ``module:callable`` or ``module:callable(name=value)`` names; the current folder is importable.
+
+    Args:
+        text: as in ``"torch.nn:CrossEntropyLoss(label_smoothing=0.1)"`` or ``"my_losses.py:smooth_loss"``.
+
+    Raises:
+        ProbeError: not of this form, no such module or name, or arguments that are not literals.
+
+    >>> load("torch.nn:CrossEntropyLoss(label_smoothing=0.1)").arguments
+    {'label_smoothing': 0.1}
+
+    Source: arguments are read by :func:`ast.literal_eval`.
+    """
+    module_name, colon, rest = text.partition(":")
+    if text.endswith(".py") or not colon or not module_name or not rest:
+        raise ProbeError(f'"{text}" is not MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed')
+    path, parenthesis, _ = rest.partition("(")
+    positional, arguments = _literals(text, rest[len(path) :]) if parenthesis else ((), {})
+    notes: list[str] = []
+    module = _module(module_name, notes)
+    target: Any = module
+    for part in path.strip().split("."):
+        if not hasattr(target, part):
+            public = [name for name in dir(target) if not name.startswith("_")]
+            close = difflib.get_close_matches(part, public, n=1)
+            hint = f' Did you mean "{close[0]}"?' if close else ""
+            raise ProbeError(f'{module_name} has no "{part}".{hint}')
+        target = getattr(target, part)
+    return replace(
+        of(target, name=text, arguments=arguments, positional=positional, called=bool(parenthesis)), notes=tuple(notes)
+    )
+
+
+def of(
+    target: Any,
+    *,
+    name: str = "",
+    arguments: Mapping[str, Any] | None = None,
+    positional: tuple[Any, ...] = (),
+    called: bool = False,
+) -> Spec:
+    """A :class:`Spec` of a callable, telling a loss from a class or function that makes one.
+
+    Raises:
+        ProbeError: not callable, or arguments for what is no class and no function.
+
+    >>> of(lambda smoothing=0.1: None).kind, of(lambda logits, labels: None).kind
+    ('factory', 'loss')
+
+    Source: a loss has two parameters without default that nobody has given yet; what makes one has none.
+    """
+    name = name or getattr(target, "__qualname__", type(target).__name__)
+    given = dict(arguments or {})
+    if not callable(target):
+        raise ProbeError(f"{name} is a {type(target).__name__}, which cannot be called with logits and labels")
+    if inspect.isclass(target):
+        return Spec(name, target, given, positional, "class")
+    try:
+        parameters = list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):
+        return Spec(name, target, given, positional, "loss")
+    free = parameters[len(positional) :]
+    required = [
+        p
+        for p in free
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in given
+    ]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    makes = not takes_any and (len(required) == 0 or (len(required) == 1 and required[0].name in CLASSES_NAMES))
+    if makes and (called or not hasattr(target, "forward")):
+        return Spec(name, target, given, positional, "factory")
+    if positional:
+        raise ProbeError(f"{name}: give arguments by name; the first two are the logits and the labels")
+    return Spec(name, target, given, (), "loss")
+
+
+def _literals(text: str, call: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    try:
+        node = ast.parse(f"f{call}", mode="eval").body
+        if not isinstance(node, ast.Call):
+            raise SyntaxError
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError("** is not a literal")
+        positional = tuple(ast.literal_eval(each) for each in node.args)
+        return positional, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        raise ProbeError(
+            f'the arguments of "{text}" must be literals, as in (label_smoothing=0.1, reduction="sum"); '
+            "for others, write a function without arguments that makes the loss, and name that"
+        ) from None
+
+
+def _module(name: str, notes: list[str]) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if name.partition(".")[0] == "keras" and "KERAS_BACKEND" not in os.environ and not _installed("tensorflow"):
+        os.environ["KERAS_BACKEND"] = "torch"
+        notes.append("Keras runs on torch here: KERAS_BACKEND was not set, and TensorFlow is not installed")
+    try:
+        if name.endswith(".py"):
+            return _file(Path(name))
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
+        raise ProbeError(f"{name} cannot be imported: {_said(error)}") from error
+    except Exception as error:
+        raise ProbeError(f"{name} cannot be imported: {_said(error)}") from error
+
+
+def _file(path: Path) -> Any:
+    if not path.is_file():
+        raise ProbeError(f'no file "{path}"')
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ProbeError(f'"{path}" cannot be read as Python')
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _bound(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    if not arguments:
+        return target
+
+    def loss(*args: Any, **more: Any) -> Any:
+        return target(*args, **{**arguments, **more})
+
+    loss.__dict__["__wrapped__"] = target
+    loss.__dict__["arguments"] = dict(arguments)
+    return loss
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
