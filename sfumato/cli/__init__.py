@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
-from sfumato.cli import _app, _settings, compare, doctor, explain, report
-from sfumato.cli._app import FAILURE, OK, USAGE, UsageError, app
+from sfumato.cli import _app, _settings, compare, doctor, explain, probe, report
+from sfumato.cli._app import FAILURE, FINDING, OK, USAGE, UsageError, app
 
-__all__ = ["FAILURE", "OK", "USAGE", "app", "compare", "doctor", "explain", "main", "report"]
+__all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "compare", "doctor", "explain", "main", "probe", "report"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; those of the process if None.
 
     Returns:
-        Exit code: 0 ok, 1 failure, 2 usage.
+        Exit code: 0 ok, 1 failure, 2 usage, 3 a finding under --strict.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _app.typed[:] = words
@@ -36,11 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
     except MissingArgumentError as error:
-        lacks_data = error.argument is not None and error.argument.field_info.name == "data"
-        hint = (
-            "compare needs DATA: digits, or a .csv, .tsv or .npz file" if lacks_data else " ".join(str(error).split())
-        )
-        return _fail(hint, USAGE)
+        lacking = "" if error.argument is None else error.argument.field_info.name
+        return _fail(_LACKING.get(lacking, " ".join(str(error).split())), USAGE)
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), USAGE)
     except BrokenPipeError:
@@ -54,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code is None:
             raise
         return _fail(str(error), code)
+
+
+_LACKING = {
+    "data": "compare needs DATA: digits, or a .csv, .tsv or .npz file",
+    "loss": "probe needs MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed",
+}
 
 
 def _exit_code(error: Exception) -> int | None:

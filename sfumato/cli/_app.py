@@ -9,7 +9,7 @@ from cyclopts import App, Parameter, Token
 
 from sfumato import __version__
 
-OK, FAILURE, USAGE = 0, 1, 2
+OK, FAILURE, USAGE, FINDING = 0, 1, 2, 3
 
 app = App(
     name="sfumato",

@@ -8,3 +8,4 @@ from sfumato.probe.probing import probe as probe
 from sfumato.probe.recipe import Recipe as Recipe
 from sfumato.probe.spec import ProbeError as ProbeError
 from sfumato.probe.spec import load as load
+from sfumato.probe.telling import as_text as as_text

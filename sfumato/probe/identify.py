@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sfumato.conventions import SPREADS, Convention
-from sfumato.probe.calling import Array
 from sfumato.probe.reading import Reading
 
 CLOSE = 2e-6
@@ -74,7 +74,7 @@ def levels(reading: Reading) -> Levels | None:
     labels = [reading.labels[i] for i in alive]
     k = reading.classes
     own = q[np.arange(len(alive)), labels]
-    rest = np.ma.masked_array(q, np.eye(k, dtype=bool)[labels])
+    rest: Any = np.ma.masked_array(q, np.eye(k, dtype=bool)[labels])
     pad = _padding(reading, rest)
     if pad is not None:
         rest = np.ma.masked_array(rest, np.broadcast_to(np.arange(k) == pad, rest.shape))
@@ -113,7 +113,7 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
     kinds = {each.kind for each in found}
     if len(kinds) != 1:
         return Identity(None, None, "the kind of target is not the same at every K")
-    if all(abs(each.other) <= 1e-9 * max(abs(each.true), 1e-9) for each in found):
+    if all(_hard(each) for each in found):
         name = "one-hot" if "sigmoid" not in kinds else "sigmoid-hard"
         return Identity(name, 0.0, "all mass is on the label")
     fits: dict[str, float] = {}
@@ -143,6 +143,11 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
     return Identity(None, None, f"one K alone cannot tell: {readings} fit alike")
 
 
+def _hard(level: Levels) -> bool:
+    """All mass on the label, up to what a guard such as log(p + 1e-7) leaves."""
+    return abs(level.other) <= 2e-6 * max(abs(level.true), 1e-9)
+
+
 def strength_over(name: str, level: Levels) -> float | None:
     """The strength that one convention needs for the optimum of some levels; None where it has none.
 
@@ -152,14 +157,17 @@ def strength_over(name: str, level: Levels) -> float | None:
     Source: as :func:`identify`.
     """
     spread = SPREADS[name]
+    if _hard(level):
+        return 0.0 if (level.kind == "sigmoid") == (spread.space == "sigmoid") else None
     true, other = level.optimum
     if level.kind != spread.space:
-        return 0.0 if level.kind != "sigmoid" and spread.space != "sigmoid" and abs(other) < 1e-9 else None
-    eps = spread.inverse(other if abs(other) > 1e-11 else 0.0, level.classes)
-    if not (np.isfinite(eps) and -1e-6 <= eps <= spread.limit * (1 + 1e-6)):
         return None
-    eps = snapped(min(max(eps, 0.0), spread.limit))
-    back = spread.optimum(eps, level.classes)
+    eps = snapped(spread.inverse(other if abs(other) > 1e-11 else 0.0, level.classes))
+    if not np.isfinite(eps):
+        return None
+    back = spread.pair(eps, level.classes)  # not optimum, which refuses strengths out of range
+    total = 1.0 if spread.space == "sigmoid" else back[0] + (level.classes - 1 - (level.pad is not None)) * back[1]
+    back = back[0] / total, back[1] / total
     return eps if abs(back[0] - true) <= 2e-5 and abs(back[1] - other) <= 2e-5 * max(abs(other), 1e-3) else None
 
 
@@ -214,7 +222,7 @@ def _roundest(fits: dict[str, float]) -> str:
     return min(fits, key=digits)
 
 
-def _padding(reading: Reading, rest: Array) -> int | None:
+def _padding(reading: Reading, rest: Any) -> int | None:
     """The one class, beside a label's own, that no label gives mass, while the others get some."""
     k = reading.classes
     if reading.kind == "sigmoid" or k < 4:

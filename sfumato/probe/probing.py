@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sfumato.probe.calling import Loss, understand
+from sfumato.probe.calling import Loss
 from sfumato.probe.findings import Finding, defect, note, warning
 from sfumato.probe.identify import Identity, Levels, identify, levels, strength_over
-from sfumato.probe.numerics import at_infinity, far_out, gradient_of_value, in_half, side_effects
+from sfumato.probe.numerics import at_infinity, far_out, gradient_of_value, in_half, is_random, side_effects
 from sfumato.probe.reading import Reading, read
 from sfumato.probe.recipe import Recipe, recipe_of
 from sfumato.probe.rows import ignored_by, odd_labels, reduction_of
@@ -25,6 +25,7 @@ from sfumato.probe.strengths import (
     in_evaluation,
     understood_again,
 )
+from sfumato.probe.understanding import understand
 
 SCHEMA = "sfumato.probe/1"
 
@@ -86,6 +87,7 @@ class Probe:
             "ignore_index": self.ignore_index,
             "reduction": self.reduction,
             "findings": [str(finding) for finding in self.findings],
+            "why": self.why,
             "line": self.line,
         }
 
@@ -99,9 +101,9 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     precision, infinite logits, evaluation mode.
 
     Args:
-        loss: called as ``loss(logits[N, K], labels[N])`` — torch, numpy, jax or Keras, with logits, log-probabilities or
-            probabilities, labels whole or one-hot; or ``"module:callable"``, with literal arguments. A class or factory
-            is made, and made again for what an argument can tell.
+        loss: called as ``loss(logits[N, K], labels[N])``, of torch, numpy, jax or Keras, with logits, log-probabilities
+            or probabilities, labels whole or one-hot; or ``"module:callable"``, with literal arguments. A class or
+            factory is made, and made again for what an argument can tell.
         classes: K to report, at least 2.
 
     Returns:
@@ -124,6 +126,9 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings: list[Finding] = [note("loading", text) for text in spec.notes]
     called, spec = _made(spec, classes, findings)
+    if is_random(called, classes):
+        called = replace(called, seeded=True)
+        findings.append(warning("randomness", "two calls with the same rows differ: all else is of one draw"))
     reading = read(called, classes)
     if called.differences:
         findings.append(_without_gradient(called))
@@ -156,8 +161,10 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         for check in checks:
             findings += _safely(check, [])
     recipe: Recipe | str = "there is no line: the target has not two levels"
-    if level is not None:
-        recipe = recipe_of(level, reading, rows.reduction, ignored)
+    if called.seeded:
+        recipe = "there is no line: the loss is random"
+    elif level is not None:
+        recipe = recipe_of(level, reading, rows.reduction, ignored, identity.convention)
         findings += _checked(recipe, called, reading)
     raw = None if level is None else (level.true, level.other)
     return Probe(
@@ -207,7 +214,7 @@ def _identity(spec: Spec, loss: Loss, reading: Reading) -> tuple[Identity, dict[
             continue
         try:
             function = loss.function if spec.kind == "loss" and not spec.arguments else spec.made(k)
-            level = levels(read(Loss(function, loss.style, loss.differences), k))
+            level = levels(read(replace(loss, function=function), k))
         except Exception:
             continue
         if level is not None:
@@ -234,6 +241,8 @@ def _of_target(reading: Reading, level: Levels | None, identity: Identity, sever
         return findings
     if identity.convention is None:
         findings.append(warning("convention", identity.why))
+    if identity.eps is not None and identity.eps < 0:
+        findings.append(defect("target", f"ε = {identity.eps:g}: negative smoothing, which has no lower bound"))
     if level.pad is not None:
         findings.append(note("target", f"class {level.pad} gets no mass: its logit is pushed to −∞ without end"))
     if level.kind == "sigmoid" and abs(level.factor - 1) > 1e-6:
@@ -249,14 +258,14 @@ def _of_target(reading: Reading, level: Levels | None, identity: Identity, sever
     elif level.kind != "sigmoid" and abs(level.mass - 1) > 1e-5:
         findings.append(_of_mass(level, identity, several))
     floor = float(reading.floors[reading.alive].mean())
-    if abs(floor) > 1e-9 and abs(reading.offset + floor) < 1e-5 * max(1, abs(floor)):
+    if abs(floor) > 1e-5 and abs(reading.offset + floor) < 1e-5 * max(1, abs(floor)):
         findings.append(
             note(
                 "value",
                 f"the entropy of the target, {floor:.4g}, is subtracted (a KL divergence): its smallest value is 0",
             )
         )
-    elif abs(reading.offset) > 1e-5 * max(1, abs(floor)):
+    elif abs(reading.offset) > 1e-4 * max(1, abs(floor)):
         findings.append(note("value", f"shifted by {reading.offset:.6g} from the plain cross entropy; it trains alike"))
     return findings
 
@@ -318,7 +327,7 @@ def _largest(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:
     for k in (1000, classes):
         try:
             function = loss.function if spec.kind == "loss" and not spec.arguments else spec.made(k)
-            made = Loss(function, loss.style, loss.differences)
+            made = replace(loss, function=function)
             if np.isfinite(made.values(np.zeros((2, k)), np.array([1, k - 1]))).all():
                 return made, k
         except Exception:
@@ -331,9 +340,9 @@ def _checked(recipe: Recipe | str, loss: Loss, reading: Reading) -> list[Finding
     if isinstance(recipe, str):
         return []
     apart = _safely(lambda: recipe.difference(loss, reading), float("nan"))
-    if apart <= 1e-5:
+    if apart <= 1e-4:
         return [note("same loss", f"checked on 8 rows: within {max(apart, 1e-16):.0e} of sfumato's")]
-    return [warning("same loss", f"the line below differs by {apart:.2g} on 8 rows: take it as the nearest")]
+    return [warning("same loss", f"sfumato's line differs by {apart:.2g} on 8 rows: take it as the nearest")]
 
 
 def _safely(check: Callable[[], Any], otherwise: Any) -> Any:

@@ -1,8 +1,8 @@
 r"""Read the target off gradients: fit g = S·p − q over several logits, and say how well it fits.
 
-For a softmax :math:`g = S\,p - q`; for sigmoids :math:`g = S\,\sigma(z) - t`. Both are linear in what is unknown, so a few
-gradients give S, q and a residual that says whether the loss is of that kind at all. Where it is not, one extra term
-is tried, each the gradient of a known penalty.
+For a softmax :math:`g = S\,p - q`; for sigmoids :math:`g = S\,\sigma(z) - t`. Both are linear in what is unknown, so a
+few gradients give S, q and a residual that says whether the loss is of that kind at all. Where it is not, one extra
+term is tried, each the gradient of a known penalty.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sfumato.probe.calling import Array, Loss
 
@@ -46,8 +47,8 @@ class Reading:
     extra: tuple[str, float] | None = None
 
     @property
-    def alive(self) -> Array:
-        """Which labels have a gradient at all, (L,) bool."""
+    def alive(self) -> NDArray[np.bool_]:
+        """Which labels have a gradient at all, (L,)."""
         return np.abs(self.targets).max(axis=1) > 1e-9
 
     @property
@@ -65,7 +66,7 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
     """The reading of a loss at one K: a row at a time, at several logits.
 
     Args:
-        loss: the loss, see :func:`~sfumato.probe.calling.understand`.
+        loss: the loss, see :func:`~sfumato.probe.understanding.understand`.
         classes: K.
         labels: labels to ask about; by default all up to 12, or six of them.
         seed: of the logits.
@@ -74,7 +75,7 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
         :class:`Reading`; ``kind`` is ``"other"`` where nothing fits.
 
     >>> import torch
-    >>> from sfumato.probe.calling import understand
+    >>> from sfumato.probe.understanding import understand
     >>> r = read(understand(torch.nn.CrossEntropyLoss(label_smoothing=0.2), 4), 4)
     >>> r.kind, [round(q, 4) for q in r.targets[0].tolist()], round(float(r.masses[0]), 4)
     ('softmax', [0.85, 0.05, 0.05, 0.05], 1.0)
@@ -140,9 +141,9 @@ def _with_extra(z: Array, gradients: Array, values: Array, labels: tuple[int, ..
             masses, targets, coefficient, residual = found
             return "softmax", p, masses, targets, residual, (name, coefficient)
     shapes: dict[str, tuple[Callable[[float], tuple[Array, Array, float, Array]], Array]] = {
-        "temperature, softmax(z/T)": (lambda t: (*_fit(_softmax(z / t), gradients, scale), _softmax(z / t)), _grid(0.05, 20)),
+        "temperature, softmax(z/T)": (lambda t: (*_fit(_softmax(z / t), gradients, scale), _softmax(z / t)), _grid()),
         "focal, (1−p)^γ": (lambda g: _focal(g, p, logp, gradients, labels, scale), np.linspace(0.1, 6, 60)),
-    }  # fmt: skip
+    }
     for name, (fit, grid) in shapes.items():
         best = _minimise(lambda t, fit=fit: fit(t)[2], grid)
         masses, targets, residual, shaped = fit(best)
@@ -197,8 +198,8 @@ def _minimise(cost: Callable[[float], float], grid: Array) -> float:
     return (low + high) / 2
 
 
-def _grid(low: float, high: float) -> Array:
-    return np.exp(np.linspace(np.log(low), np.log(high), 60))
+def _grid() -> Array:
+    return np.exp(np.linspace(np.log(0.05), np.log(20.0), 60))
 
 
 def _softmax(z: Array) -> Array:

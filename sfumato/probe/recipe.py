@@ -78,7 +78,7 @@ class Recipe:
         return self.factor * out
 
     def difference(self, loss: Loss, reading: Reading) -> float:
-        """The largest difference of values to a loss on eight rows, relative to the values; NaN where it cannot be told."""
+        """The largest difference to a loss on eight rows, relative to the values; NaN where shapes do not fit."""
         rng = np.random.default_rng(61)
         alive = [y for y, lives in zip(reading.labels, reading.alive, strict=True) if lives]
         z = 2 * rng.normal(size=(8, self.classes))
@@ -90,7 +90,9 @@ class Recipe:
         return float(np.abs(theirs.reshape(own.shape) - own).max() / np.abs(own).max())
 
 
-def recipe_of(level: Levels, reading: Reading, reduction: str, ignore_index: int | None) -> Recipe | str:
+def recipe_of(
+    level: Levels, reading: Reading, reduction: str, ignore_index: int | None, convention: str | None
+) -> Recipe | str:
     """The call that has the same loss, or why there is none.
 
     Args:
@@ -98,6 +100,7 @@ def recipe_of(level: Levels, reading: Reading, reduction: str, ignore_index: int
         reading: the reading they are from.
         reduction: as found.
         ignore_index: as found.
+        convention: as identified.
     """
     if reading.extra is not None:
         return f"there is no line: the loss has a term beside its cross entropy ({reading.extra[0]})"
@@ -111,18 +114,19 @@ def recipe_of(level: Levels, reading: Reading, reduction: str, ignore_index: int
         return "there is no line: its gradient is that of no cross entropy"
     offset, floor = reading.offset, float(reading.floors[reading.alive].mean())
     size = max(1.0, abs(floor))
-    excess = abs(offset + floor) < 1e-5 * size and abs(floor) > 1e-9
-    if not excess and abs(offset) > 1e-5 * size:
+    excess = abs(offset + floor) < 1e-5 * size and abs(floor) > 1e-5
+    if not excess and abs(offset) > 1e-4 * size:
         return f"there is no line: its value is shifted by {offset:.6g}, which trains alike"
     if level.pad is not None:
         eps = strength_over("nopad", level)
         over: Over = "others"
     else:
         all_, others = strength_over("all", level), strength_over("others", level)
-        eps, over = (all_, "all") if _shorter(all_, others) else (others, "others")
-    if eps is None:
+        shorter = _shorter(all_, others) if convention not in ("all", "others") else convention == "all"
+        eps, over = (all_, "all") if shorter else (others, "others")
+    if eps is None or not 0 <= eps <= 1:
         return "there is no line: no strength in [0, 1] has this target"
-    factor = level.mass if abs(level.mass - 1) > 1e-6 else 1.0
+    factor = level.mass if abs(level.mass - 1) > 2e-5 else 1.0
     return Recipe(eps, over, level.classes, factor, reduction, ignore_index, excess, level.pad)
 
 

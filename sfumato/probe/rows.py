@@ -46,10 +46,13 @@ def reduction_of(loss: Loss, reading: Reading) -> tuple[Rows, list[Finding]]:
     with np.errstate(all="ignore"):
         factors = np.array([g @ s / (s @ s) if s @ s > 0 else np.nan for g, s in zip(together, singles, strict=True)])
     shape = loss.values(z, labels).shape
-    if int(np.prod(shape)) in (4, 4 * k) and len(shape) >= 1:
-        return Rows("none", factors, tuple(labels.tolist())), []
-    hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
+    apart = [np.abs(g - f * s).max() for g, s, f in zip(together, singles, factors, strict=True) if np.isfinite(f)]
     findings: list[Finding] = []
+    if max(apart, default=0.0) > 1e-3 * np.abs(together).max():
+        findings.append(defect("rows", "the gradient of a row depends on the other rows: they leak into each other"))
+    if int(np.prod(shape)) in (4, 4 * k) and len(shape) >= 1:
+        return Rows("none", factors, tuple(labels.tolist())), findings
+    hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
     if hidden:
         findings.append(
             defect(
@@ -128,6 +131,11 @@ def _one(loss: Loss, reading: Reading, rows: Rows, label: int) -> Finding | None
         return defect("ignored rows", f"a row of label {label} gets a gradient of NaN")
     if np.abs(gradient[1]).max() <= 1e-7 * size:
         return None
+    alone = loss.gradient(z[1:2], labels[1:2])
+    if not np.isfinite(alone).all() or np.abs(alone).max() <= 1e-7 * size:
+        return defect("ignored rows", f"a row of label {label} gets a gradient from the other rows: it leaks")
+    if reading.extra is not None:
+        return warning("ignored rows", f"a row of label {label} still gets a gradient: the extra term counts it")
     at = read(loss, reading.classes, (label,))
     if at.kind == "other":
         return defect("labels", f"label {label} is not refused, and trained towards no fixed target")
@@ -158,6 +166,8 @@ def _cleanly(loss: Loss, reading: Reading, rows: Rows, label: int) -> list[Findi
         findings.append(
             defect("ignored rows", f"the mean counts ignored rows: one of four of label {label} makes the rest 3/4")
         )
+    elif rows.reduction == "mean" and abs(ratio - 1) < 1e-4:
+        findings.append(note("ignored rows", f"label {label} is ignored; the mean is over the rows that count"))
     elif abs(ratio - 1) > 1e-4:
         findings.append(warning("ignored rows", f"one of four of label {label} scales the other rows by {ratio:.4g}"))
     findings += _with_nan(loss, z, labels, label)
@@ -234,11 +244,10 @@ def _probabilities(loss: Loss, reading: Reading) -> list[Finding]:
     q = at.targets[0] / (at.masses[0] or 1.0)
     if np.allclose(q, given, atol=1e-5):
         return [note("probabilities", "taken as they are in place of labels")]
-    if np.allclose(q, np.eye(k)[1], atol=1e-5) or np.allclose(q, np.zeros(k), atol=1e-5):
-        return [
-            defect("probabilities", f"(0.7, 0.3) is not refused, and trained towards {_few(q)}: they are cut to whole")
-        ]
-    return [note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes {_few(q)}")]
+    softened = (q - q[-1]) / max(float(q[1] - q[-1]), 1e-12) * 0.7
+    if k > 2 and q[1] - q[-1] > 1e-6 and np.allclose(softened, given, atol=1e-4):
+        return [note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes {_few(q)}")]
+    return [defect("probabilities", f"(0.3, 0.7, 0, …) is not refused in place of labels, and becomes {_few(q)}")]
 
 
 class _Dense:
@@ -255,7 +264,7 @@ class _Dense:
 
 
 def _few(q: Array) -> str:
-    return f"({', '.join(f'{each:.4g}' for each in q[:3])}{', …' if len(q) > 3 else ''})"
+    return f"({', '.join(f'{round(float(each), 6) + 0.0:.4g}' for each in q[:3])}{', …' if len(q) > 3 else ''})"
 
 
 def _logits(rows: int, classes: int) -> Any:

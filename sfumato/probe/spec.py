@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any
 
 STRENGTH_NAMES = (
-    "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val", "smoothing_param",
-    "label_smoothing_factor", "smooth_rate", "label_smooth", "smooth", "ls_eps", "lsm_weight", "alpha", "ls", "e", "ε",
+    "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val",
+    "smoothing_param", "label_smoothing_factor", "smooth_rate", "label_smooth", "smooth", "ls_eps", "lsm_weight",
+    "alpha", "ls", "e", "ε",
 )  # fmt: skip
 """Names that a strength goes by, the surest first; ``eps`` and ``alpha`` may also be something else."""
 
 CLASSES_NAMES = (
-    "num_classes", "n_classes", "classes", "num_class", "n_class", "nb_classes", "size", "vocab_size", "tgt_vocab_size",
-    "num_labels", "n_labels", "class_num", "output_dim", "out_features", "num_categories", "k", "K", "C", "V",
+    "num_classes", "n_classes", "classes", "num_class", "n_class", "nb_classes", "size", "vocab_size",
+    "tgt_vocab_size", "num_labels", "n_labels", "class_num", "output_dim", "out_features", "num_categories",
+    "k", "K", "C", "V",
 )  # fmt: skip
 WEIGHT_NAMES = ("weight", "weights", "class_weight", "class_weights", "cls_weight")
 PAD_NAMES = (
@@ -107,8 +109,7 @@ class Spec:
         for name, parameter in self.parameters.items():
             required = parameter.default is inspect.Parameter.empty
             if name in CLASSES_NAMES and (name in self.arguments or required) and name not in changes:
-                if self.kind != "loss" or name in self.arguments or required:
-                    arguments[name] = classes
+                arguments[name] = classes
         if self.kind == "loss":
             return _bound(self.target, arguments)
         try:

@@ -1,0 +1,51 @@
+"""``sfumato probe``: the target that a loss really trains towards."""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import math
+import shutil
+import sys
+from typing import Any
+
+from sfumato.cli._app import FINDING, OK, Flag, UsageError, Whole, app
+
+
+@app.command
+def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = False) -> int:
+    """Read the target that a loss trains towards off its gradient, and look for what will surprise.
+
+    The loss is called as loss(logits[N, K], labels[N]) at several K: convention and strength, total mass, ignored
+    rows, reduction, class weights, strengths at and beyond their range, half precision, masked logits, evaluation
+    mode. Ends with the line of code that gives the same loss in sfumato.
+
+    Args:
+        loss: MODULE:CALLABLE, where the current folder is importable: a loss, a class, or a function that makes one;
+            with literal arguments if it needs any, as in "torch.nn:CrossEntropyLoss(label_smoothing=0.1)".
+        classes: Number of classes K to report.
+        strict: Exit with 3 if there is a defect.
+        json: Print one JSON object instead of a table.
+    """
+    from sfumato.probe import ProbeError, as_text
+    from sfumato.probe import probe as run
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the loss itself prints is no result
+            found = run(loss, classes=classes)
+    except ProbeError as error:
+        raise UsageError(str(error)) from None
+    if json:
+        print(jsonlib.dumps(_finite(found.to_dict()), ensure_ascii=False, allow_nan=False))
+    else:
+        print(as_text(found, min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120)))
+    return FINDING if strict and any(finding.level == "defect" for finding in found.findings) else OK
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities have no JSON: None."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
