@@ -337,6 +337,53 @@ def randomly(logits, labels):
     return F.cross_entropy(logits, labels) * (1 + 0.1 * torch.rand(()))
 
 
+def forgot_to_divide(logits, labels):
+    """The share of each other class is ε, not ε/(K−1)."""
+    logp = logits.log_softmax(1)
+    return (-(1 - EPS) * logp.gather(1, labels.unsqueeze(1)).squeeze(1) - EPS * logp.sum(1)).mean()
+
+
+def mean_over_classes_too(logits, labels):
+    q = torch.full_like(logits, EPS / (logits.size(1) - 1)).scatter(1, labels.unsqueeze(1), 1 - EPS)
+    return F.kl_div(logits.log_softmax(1), q)
+
+
+def weighted(logits, labels):
+    weight = torch.linspace(0.5, 2, logits.size(1), dtype=logits.dtype)
+    return F.cross_entropy(logits, labels, weight, label_smoothing=EPS)
+
+
+def labels_in_a_column(logits, labels):
+    assert labels.shape == (len(logits), 1)
+    logp = logits.log_softmax(1)
+    return -((1 - EPS) * logp.gather(1, labels).squeeze(1) + EPS * logp.mean(1)).mean()
+
+
+def of_images(logits, labels):
+    assert logits.dim() == 4
+    return F.cross_entropy(logits, labels, label_smoothing=EPS)
+
+
+class InFloat32(nn.Module):
+    """A table of targets in float32, which float64 logits cannot be multiplied with."""
+
+    def __init__(self, num_classes, smoothing=EPS):
+        super().__init__()
+        self.register_buffer("table", torch.eye(num_classes) * (1 - smoothing) + smoothing / num_classes)
+
+    def forward(self, logits, labels):
+        return -torch.einsum("nk,nk->n", self.table[labels], logits.log_softmax(1)).mean()
+
+
+def in_a_dictionary(logits, labels):
+    return {"loss": F.cross_entropy(logits, labels, label_smoothing=EPS), "rows": len(labels)}
+
+
+def negative(logits, labels):
+    logp = logits.log_softmax(1)
+    return -((1 + EPS) * logp.gather(1, labels.unsqueeze(1)).squeeze(1) - EPS * logp.mean(1)).mean()
+
+
 def make(smoothing=EPS):
     return nn.CrossEntropyLoss(label_smoothing=smoothing)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[Any]
+Library: TypeAlias = Literal["torch", "numpy", "jax", "keras"]
 Inputs: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
 
 
@@ -31,22 +32,26 @@ class Style:
         inputs: what it takes for logits.
         one_hot: labels as rows of zeros and a one.
         labels_first: called as ``loss(labels, logits)``.
-        layout: rows, rows of one sequence, or a dictionary with ``"logits"``.
+        layout: rows, rows of one sequence, images of one pixel, labels in a column, or a dictionary with ``"logits"``.
+        single: float32, for what refuses float64.
     """
 
-    library: Literal["torch", "numpy", "jax", "keras"] = "torch"
+    library: Library = "torch"
     inputs: Inputs = "logits"
     one_hot: bool = False
     labels_first: bool = False
-    layout: Literal["rows", "sequence", "dictionary"] = "rows"
+    layout: Literal["rows", "dictionary", "sequence", "column", "image"] = "rows"
+    single: bool = False
 
     def describe(self) -> str:
         """In words, as in ``"logits[N, K], labels[N]"``."""
         batch = "[1, N" if self.layout == "sequence" else "[N"
-        inputs = f"{self.inputs}{batch}, K]"
+        pixel = ", 1, 1" if self.layout == "image" else ""
+        inputs = f"{self.inputs}{batch}, K{pixel}]"
         if self.layout == "dictionary":
             inputs = f'{{"logits": {inputs}}}'
-        labels = f"one-hot labels{batch}, K]" if self.one_hot else f"labels{batch}]"
+        column = ", 1" if self.layout == "column" else pixel
+        labels = f"one-hot labels{batch}, K{pixel}]" if self.one_hot else f"labels{batch}{column}]"
         return f"{labels}, {inputs}" if self.labels_first else f"{inputs}, {labels}"
 
 
@@ -70,13 +75,15 @@ class Loss:
     differences: bool = False
     seeded: bool = False
 
-    def values(self, logits: Array, labels: Labels, dtype: torch.dtype = torch.float64) -> Array:
+    def values(self, logits: Array, labels: Labels, dtype: torch.dtype | None = None) -> Array:
         """What it returns, a number or an array of them, as float64."""
+        if dtype is None:
+            dtype = torch.float32 if self.style.single else torch.float64
         return _numbers(self._called(self._inputs(logits, dtype), labels, logits.shape[1]))
 
-    def value(self, logits: Array, labels: Labels, dtype: torch.dtype = torch.float64) -> float:
+    def value(self, logits: Array, labels: Labels) -> float:
         """Their sum."""
-        return float(self.values(logits, labels, dtype).sum())
+        return float(self.values(logits, labels).sum())
 
     def gradient(self, logits: Array, labels: Labels) -> Array:
         """Gradient of their sum by the logits, (N, K)."""
@@ -100,7 +107,7 @@ class Loss:
 
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
         with torch.enable_grad():
-            leaf = torch.tensor(logits, requires_grad=True)
+            leaf = torch.tensor(logits, dtype=torch.float32 if self.style.single else torch.float64, requires_grad=True)
             out = self._called(_formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
             out = first_of(out)
             if not isinstance(out, torch.Tensor) or not out.requires_grad:
@@ -130,8 +137,14 @@ class Loss:
             given = np.eye(classes)[labels]
         if style.library == "torch" or (style.library == "keras" and isinstance(inputs, torch.Tensor)):
             given = torch.tensor(given)
+        if style.library in ("torch", "keras") and style.single and given.is_floating_point():
+            given = given.float()
         if style.layout == "sequence":
             inputs, given = inputs[None], given[None]
+        elif style.layout == "column":
+            given = given[:, None]
+        elif style.layout == "image":
+            inputs, given = inputs[..., None, None], given[..., None, None]
         elif style.layout == "dictionary":
             inputs = {"logits": inputs}
         order = (given, inputs) if style.labels_first else (inputs, given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -140,7 +142,9 @@ def side_effects(loss: Loss, reading: Reading) -> list[Finding]:
         kept, kept_labels = tensor.clone(), given.clone()
         inputs = tensor if loss.style.inputs == "logits" else None
         if inputs is not None:
-            loss.function(*((given, inputs) if loss.style.labels_first else (inputs, given)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                loss.function(*((given, inputs) if loss.style.labels_first else (inputs, given)))
             if not torch.equal(tensor, kept):
                 findings.append(
                     defect("side effects", "the logits are overwritten: what else uses them gets other numbers")

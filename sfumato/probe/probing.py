@@ -26,6 +26,7 @@ from sfumato.probe.strengths import (
     understood_again,
 )
 from sfumato.probe.understanding import understand
+from sfumato.probe.weights import without_weights
 
 SCHEMA = "sfumato.probe/1"
 
@@ -49,6 +50,10 @@ class Probe:
         why: how the convention was told, or why it was not.
         findings: what was found, the worst first.
         recipe: the same loss in sfumato, or why there is none.
+
+    >>> import torch
+    >>> probe(torch.nn.CrossEntropyLoss(), classes=3).to_dict()["target"]
+    [1.0, 0.0]
     """
 
     name: str
@@ -129,11 +134,15 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     if is_random(called, classes):
         called = replace(called, seeded=True)
         findings.append(warning("randomness", "two calls with the same rows differ: all else is of one draw"))
-    reading = read(called, classes)
+    reading = _read(called, classes, spec.name)
     if called.differences:
         findings.append(_without_gradient(called))
     level = levels(reading)
-    identity, several = _identity(spec, called, reading)
+    weighted = without_weights(reading) if level is None else None
+    if weighted is not None:
+        level = levels(weighted.reading)
+        findings.append(warning("class weights", weighted.told))
+    identity, several = _identity(spec, called, reading, level)
     rows, more = reduction_of(called, reading)
     findings += more + _of_target(reading, level, identity, several) + _declared(spec, called, rows.reduction)
     strength = spec.strength
@@ -163,6 +172,11 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     recipe: Recipe | str = "there is no line: the target has not two levels"
     if called.seeded:
         recipe = "there is no line: the loss is random"
+    elif weighted is not None:
+        recipe = "there is no line without the class weights"
+        if identity.convention in ("all", "others"):
+            call = f'label_smoothing={identity.eps:.10g}, over="{identity.convention}"'
+            recipe += f"; with them: sf.cross_entropy(logits, labels, weight, {call})"
     elif level is not None:
         recipe = recipe_of(level, reading, rows.reduction, ignored, identity.convention)
         findings += _checked(recipe, called, reading)
@@ -202,10 +216,17 @@ def _made(spec: Spec, classes: int, findings: list[Finding]) -> tuple[Loss, Spec
         return loss, Spec(spec.name, spec.target, {**spec.arguments, name: 0.1}, spec.positional, spec.kind, spec.notes)
 
 
-def _identity(spec: Spec, loss: Loss, reading: Reading) -> tuple[Identity, dict[int, Levels]]:
+def _read(loss: Loss, classes: int, name: str) -> Reading:
+    try:
+        return read(loss, classes)
+    except Exception as error:
+        told = " ".join(str(error).split())[:200]
+        raise ProbeError(f"{name} cannot be called with one row at a time: {type(error).__name__}: {told}") from error
+
+
+def _identity(spec: Spec, loss: Loss, reading: Reading, own: Levels | None) -> tuple[Identity, dict[int, Levels]]:
     """The convention, from every K at which the loss can be made and called."""
     found: dict[int, Levels] = {}
-    own = levels(reading)
     if own is None:
         return Identity(None, None, "the target has not two levels"), found
     found[reading.classes] = own
@@ -214,7 +235,9 @@ def _identity(spec: Spec, loss: Loss, reading: Reading) -> tuple[Identity, dict[
             continue
         try:
             function = loss.function if spec.kind == "loss" and not spec.arguments else spec.made(k)
-            level = levels(read(replace(loss, function=function), k))
+            at = read(replace(loss, function=function), k, tuple(range(k)) if k <= 25 else None)
+            weighted = None if levels(at) else without_weights(at)
+            level = levels(weighted.reading if weighted else at)
         except Exception:
             continue
         if level is not None:
@@ -275,10 +298,9 @@ def _of_mass(level: Levels, identity: Identity, several: dict[int, Levels]) -> F
     if identity.convention == "deficit":
         return defect("total mass", f"Σq = {level.mass:.6g}, not 1: the ε/K of the label was left out")
     told = _factor(level.mass, masses)
-    constant = max(masses.values()) - min(masses.values()) < 1e-5
-    return (warning if constant or "mean over" in told else defect)(
-        "total mass", f"Σq = {level.mass:.6g}, not 1: {told}"
-    )
+    constant = len(masses) > 1 and max(masses.values()) - min(masses.values()) < 1e-5
+    level_of = warning if constant or told.startswith("1/K") else defect
+    return level_of("total mass", f"Σq = {level.mass:.6g}, not 1: {told}")
 
 
 def _factor(value: float, at: dict[int, float]) -> str:

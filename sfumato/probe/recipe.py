@@ -29,6 +29,9 @@ class Recipe:
         ignore_index: ignored label; None for the default.
         excess: whether the target's entropy is subtracted.
         pad: the class outside the support.
+
+    >>> Recipe(0.2, "all", 3)(torch.zeros(1, 3), torch.tensor([0]))
+    tensor(1.0986)
     """
 
     eps: float

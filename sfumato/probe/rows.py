@@ -244,7 +244,11 @@ def _probabilities(loss: Loss, reading: Reading) -> list[Finding]:
     q = at.targets[0] / (at.masses[0] or 1.0)
     if np.allclose(q, given, atol=1e-5):
         return [note("probabilities", "taken as they are in place of labels")]
+    if np.ptp(reading.masses) > 1e-4 or not np.allclose(reading.targets[:, -1][:-1], reading.targets[0, -1], rtol=1e-3):
+        return []  # weighted: what the probabilities became cannot be told apart from the weights
     softened = (q - q[-1]) / max(float(q[1] - q[-1]), 1e-12) * 0.7
+    if np.ptp(reading.targets[0]) < 1e-9:
+        return []  # towards uniform whatever the label is
     if k > 2 and q[1] - q[-1] > 1e-6 and np.allclose(softened, given, atol=1e-4):
         return [note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes {_few(q)}")]
     return [defect("probabilities", f"(0.3, 0.7, 0, …) is not refused in place of labels, and becomes {_few(q)}")]

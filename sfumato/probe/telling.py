@@ -19,6 +19,8 @@ def as_text(found: Probe, width: int = 100) -> str:
     >>> from sfumato.probe import probe
     >>> print(as_text(probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))).splitlines()[0])
     CrossEntropyLoss is label smoothing with ε = 0.1 over all classes
+
+    Source: the fields of :class:`~sfumato.probe.probing.Probe`.
     """
     rows = _facts(found)
     left = max(len(name) for name, _ in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.probe.calling import Array, Inputs, Labels, Loss, Style, first_of
+from sfumato.probe.calling import Array, Inputs, Labels, Library, Loss, Style, first_of
 from sfumato.probe.reading import read
 from sfumato.probe.spec import ProbeError
 
@@ -30,6 +31,7 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
     Raises:
         ProbeError: no way of calling it gives a number; the message has the errors of the likeliest way.
 
+    >>> import torch
     >>> understand(torch.nn.functional.cross_entropy, 5).style.describe()
     'logits[N, K], labels[N]'
 
@@ -89,24 +91,20 @@ def _styles(function: Callable[..., Any]) -> Iterator[Style]:
         base = Style(library="jax")
     elif first in LABEL_NAMES:
         base = Style(labels_first=True)
-    libraries = (
-        [base.library] if base.library != "torch" else ["torch", "jax" if "jax" in sys.modules else "numpy", "numpy"]
+    libraries: list[Library] = [base.library]
+    if base.library == "torch":
+        libraries = ["torch", "jax", "numpy"] if "jax" in sys.modules else ["torch", "numpy"]
+    choices = itertools.product(
+        (False, True),
+        inputs,
+        libraries,
+        ("rows", "dictionary", "sequence", "column", "image"),
+        (False, True),
+        (base.labels_first, not base.labels_first),
     )
-    for kind in inputs:
-        for library in dict.fromkeys(libraries):
-            for layout in ("rows", "dictionary", "sequence"):
-                if layout == "dictionary" and library != "torch":
-                    continue
-                for one_hot in (False, True):
-                    for labels_first in (base.labels_first, not base.labels_first):
-                        yield replace(
-                            base,
-                            library=library,
-                            inputs=kind,
-                            layout=layout,
-                            one_hot=one_hot,
-                            labels_first=labels_first,
-                        )
+    for single, kind, library, layout, one_hot, labels_first in choices:
+        if (library == "torch" or not (single or layout == "dictionary")) and not (one_hot and layout == "column"):
+            yield Style(library, kind, one_hot, labels_first, layout, single)
 
 
 def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Array]:
