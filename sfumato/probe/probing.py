@@ -142,7 +142,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     if weighted is not None:
         level = levels(weighted.reading)
         findings.append(warning("class weights", weighted.told))
-    identity, several = _identity(spec, called, reading, level)
+    identity, several = _identity(spec, called, reading, level, weighted is not None)
     rows, more = reduction_of(called, reading)
     findings += more + _of_target(reading, level, identity, several) + _declared(spec, called, rows.reduction)
     strength = spec.strength
@@ -224,7 +224,9 @@ def _read(loss: Loss, classes: int, name: str) -> Reading:
         raise ProbeError(f"{name} cannot be called with one row at a time: {type(error).__name__}: {told}") from error
 
 
-def _identity(spec: Spec, loss: Loss, reading: Reading, own: Levels | None) -> tuple[Identity, dict[int, Levels]]:
+def _identity(
+    spec: Spec, loss: Loss, reading: Reading, own: Levels | None, weighted: bool
+) -> tuple[Identity, dict[int, Levels]]:
     """The convention, from every K at which the loss can be made and called."""
     found: dict[int, Levels] = {}
     if own is None:
@@ -235,9 +237,10 @@ def _identity(spec: Spec, loss: Loss, reading: Reading, own: Levels | None) -> t
             continue
         try:
             function = loss.function if spec.kind == "loss" and not spec.arguments else spec.made(k)
-            at = read(replace(loss, function=function), k, tuple(range(k)) if k <= 25 else None)
-            weighted = None if levels(at) else without_weights(at)
-            level = levels(weighted.reading if weighted else at)
+            # Weights need every label; without them a few tell as much, and numpy's gradients are dear.
+            at = read(replace(loss, function=function), k, tuple(range(k)) if weighted else None)
+            clean = without_weights(at) if weighted else None
+            level = levels(at if clean is None else clean.reading)
         except Exception:
             continue
         if level is not None:
