@@ -20,7 +20,7 @@ from sfumato.cli.compare import compare
 def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
     """Flag > environment > file > default; the last step notes where each value came from."""
     steps: list[Callable[..., Any]] = [Env("SFUMATO_", command=False, show=False)]
-    path = _config_path(words)
+    path = _config_path(words) if words[:1] == ["compare"] else None  # the file holds a comparison's options
     if path is not None:
         _check_keys(path)
         steps.append(Toml(path, use_commands_as_keys=False, must_exist=True))
