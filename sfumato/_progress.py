@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -31,7 +32,7 @@ class Watch:
         self.plan: Setup | None = None
         self.epochs: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
         self.latest: dict[str, tuple[int, dict[str, Any]]] = {}
-        self.done = 0
+        self.done = self.kept = 0
         self.started = time.monotonic()
 
     def __enter__(self) -> Watch:
@@ -46,6 +47,11 @@ class Watch:
     def setup(self, plan: Setup) -> None:
         """Say what is about to run."""
         self.plan, self.started = plan, time.monotonic()
+        for record in plan.finished:
+            for epoch in record["epochs"]:
+                self.epochs.setdefault((record["seed"], epoch["epoch"]), {})[record["arm"]] = epoch
+                self.done += 1
+        self.kept = self.done
         if self.quiet:
             return
         table, split = plan.data.table, plan.data.split
@@ -72,6 +78,8 @@ class Watch:
             f"plan   {len(plan.arms)} arms × {seeds} seeds × {plan.plan.epochs} epochs of "
             f"{-(-rows[0] // plan.plan.batch_size):,} steps, {plan.workers} process{'es' if plan.workers > 1 else ''}"
         )
+        if plan.finished:
+            self._line(f"kept   {len(plan.finished)} of {plan.tasks} runs, finished before")
         if self.stream.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -105,7 +113,8 @@ class Watch:
             self._line(text)
 
     def _line(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # whoever read the progress has left: that stops no run
+            print(text, file=self.stream, flush=True)
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -115,7 +124,8 @@ class Watch:
         share = self.done / total
         table = Table(box=None, pad_edge=False, padding=(0, 2))
         seconds = time.monotonic() - self.started
-        left = f", about {seconds / share - seconds:.0f} s to go" if share > 0.02 else ""
+        fresh = self.done - self.kept
+        left = f", about {seconds * (total - self.done) / fresh:.0f} s to go" if fresh > 0.02 * total else ""
         table.add_column(f"{100 * share:3.0f} %{left}", min_width=28)
         for arm in self.plan.arms:
             table.add_column(arm.name, justify="right", min_width=12)

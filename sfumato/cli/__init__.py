@@ -6,9 +6,13 @@ Results go to stdout, progress to stderr. Nothing heavy is imported before a com
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
+from types import FrameType
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
@@ -30,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _app.typed[:] = words
     _app.sources.clear()
+    with _terminable():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     try:
         app.config = _settings.configuration(words)
         result = app(words, exit_on_error=False, print_error=False)
@@ -44,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has left (`| head`): that is its right. Python must not flush into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except KeyboardInterrupt:
-        return _fail("stopped; a folder named ….partial holds what was done, and may be deleted", FAILURE)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "stopped", FAILURE)
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -54,15 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _LACKING = {
-    "data": "compare needs DATA: digits, or a .csv, .tsv or .npz file",
     "loss": "probe needs MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed",
 }
+
+
+@contextlib.contextmanager
+def _terminable() -> Generator[None]:
+    """Take SIGTERM, which batch systems send, for an interrupt: it ends workers too, and says how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a run that failed, None for what is a bug and deserves its traceback."""
     from sfumato.lab.arms import ArmError
     from sfumato.lab.data import DataError
+    from sfumato.lab.files import WriteError
     from sfumato.lab.options import OptionError
     from sfumato.lab.runs import RunError
     from sfumato.lab.work import WorkerError
@@ -71,7 +97,7 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, (UsageError, DataError, OptionError, RunError)):
         return USAGE
     training = sys.modules.get("sfumato.lab.train")
-    failures: tuple[type[Exception], ...] = (ArmError, WorkerError, ReportError, OSError)
+    failures: tuple[type[Exception], ...] = (ArmError, WorkerError, WriteError, ReportError, OSError)
     if training is not None:
         failures += (training.TrainingError,)
     return FAILURE if isinstance(error, failures) else None

@@ -60,7 +60,9 @@ def _check_keys(path: str) -> None:
 
 
 def _option_names(command: Callable[..., Any]) -> list[str]:
-    return ["--" + name.replace("_", "-") for name in command.__annotations__ if name not in ("config", "return")]
+    return [
+        "--" + name.replace("_", "-") for name in command.__annotations__ if name not in ("config", "resume", "return")
+    ]
 
 
 def _note_sources(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -7,19 +7,20 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
-from sfumato.cli._app import OK, Flag, Whole, app, sources, typed
+from sfumato.cli._app import OK, Flag, UsageError, Whole, app, sources, typed
 
 if TYPE_CHECKING:
+    from sfumato.lab.compare import Watcher
     from sfumato.report.run import Summary
 
 
 @app.command
 def compare(
-    data: str,
+    data: str | None = None,
     *,
     label: str | None = None,
     eps: float = 0.1,
@@ -31,6 +32,7 @@ def compare(
     learning_rate: float = 1e-3,
     workers: Whole | None = None,
     out: str | None = None,
+    resume: str | None = None,
     json: Flag = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
@@ -53,42 +55,64 @@ def compare(
         learning_rate: Adam's at the start; a cosine takes it to 0.
         workers: Processes; by default one a core. The result does not depend on it.
         out: The run folder; by default runs/DATA-DATE-N.
+        resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
+            --workers, --json and --quiet. Of a finished run it prints the result.
         json: Print one JSON object instead of text.
         quiet: No progress.
         config: A TOML file with any of these options.
     """
     from sfumato._progress import Watch
-    from sfumato.lab.compare import compare as run
+    from sfumato.lab import compare as lab
     from sfumato.lab.options import Options
 
-    options = Options(
-        data=data,
-        label=label,
-        eps=eps,
-        over=over,
-        seeds=seeds,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        workers=workers,
-        out=out,
-    )
     with Watch(sys.stderr, quiet=quiet) as watch:
-        summary = run(
-            options,
-            sources=sources,
-            command=shlex.join(["sfumato", *_repeatable(typed)]),
-            on_setup=watch.setup,
-            progress=watch.epoch,
-            render=_render(watch.say),
-        )
+        watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say))
+        if resume is not None:
+            result = _resumed(resume, workers, watcher)
+        else:
+            if data is None:
+                raise UsageError("compare needs DATA: digits, or a .csv, .tsv or .npz file")
+            options = Options(
+                data=data,
+                label=label,
+                eps=eps,
+                over=over,
+                seeds=seeds,
+                model=model,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                workers=workers,
+                out=out,
+            )
+            command = shlex.join(["sfumato", *_repeatable(typed)])
+            result = lab.compare(options, sources=sources, command=command, watcher=watcher)
+    summary = cast("Summary", result)
     if json:
         print(jsonlib.dumps(summary, ensure_ascii=False, allow_nan=False))
         return OK
     notes = jsonlib.loads((Path(summary["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
-    print(_told(cast("Summary", summary), notes))
+    print(_told(summary, notes))
     return OK
+
+
+def _resumed(run: str, workers: int | None, watcher: Watcher) -> dict[str, Any]:
+    """The result of a run that was stopped, or of one that is whole."""
+    from sfumato.lab import compare as lab
+    from sfumato.lab.runs import find
+
+    alone = {"resume", "workers", "json", "quiet"}
+    more = [name for name, source in sources.items() if source == "command line" and name not in alone]
+    if more:
+        what = "DATA" if more == ["data"] else "--" + next(n for n in more if n != "data").replace("_", "-")
+        raise UsageError(f"--resume takes everything from the run; leave out {what}")
+    final, whole = find(run)
+    if not whole:
+        return lab.resume(final, workers=workers, watcher=watcher)
+
+    from sfumato.report.run import load_run
+
+    return {**load_run(final).summary, "run": str(final)}
 
 
 def _repeatable(words: Sequence[str]) -> list[str]:

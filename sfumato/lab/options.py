@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import tomllib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
 from sfumato.theory import Over
 
 MODELS = ("mlp", "linear")
@@ -78,11 +81,12 @@ class Options:
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
         if self.out is not None:
-            for path in (Path(self.out), Path(self.out + ".partial")):
-                if path.exists():
-                    raise OptionError(
-                        f"{path} exists already and a run folder is never overwritten; choose another --out"
-                    )
+            if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
+                raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')
+            try:
+                refuse_taken(Path(self.out))
+            except TakenError as error:
+                raise OptionError(str(error)) from None
 
 
 def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:
@@ -108,6 +112,36 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
             continue  # where a run went and how it was spread do not belong to what it was
         lines.append(f"{field.name.replace('_', '-')} = {_toml_value(value)}  # {source}")
     return "\n".join(lines) + "\n"
+
+
+def from_toml(text: str) -> Options:
+    """The options that :func:`to_toml` wrote.
+
+    Raises:
+        OptionError: the text is no such file; it says why.
+
+    >>> from_toml(to_toml(Options("digits", eps=0.2), {}, {})) == Options("digits", eps=0.2)
+    True
+    """
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # what tomllib raises is a ValueError, and sometimes only that
+        raise OptionError(f"not TOML: {error}") from None
+    kinds = typing.get_type_hints(Options)
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in kinds:
+            raise OptionError(f'unknown key "{key}"')
+        fits = get_args(kinds[name]) or (kinds[name],)
+        if value not in fits and type(value) not in fits:
+            raise OptionError(f'"{key}" has the value {value!r}')
+        given[name] = value
+    if "data" not in given:
+        raise OptionError('no key "data"')
+    options = Options(**given)
+    options.check()
+    return options
 
 
 def _toml_value(value: Any) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sfumato.lab.arms import Arm
-from sfumato.lab.runs import save, write_text
+from sfumato.lab.files import file_hash, write_arrays, write_bytes, write_text
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class WorkerError(RuntimeError):
-    """A worker process died."""
+    """A worker process died, or ran out of memory."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,14 @@ class Task:
         """Written last, so that it stands for a whole run."""
         return self.folder / "work" / f"{self.name}.json"
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """What a run leaves, by what it is: the logits of each part, and the weights."""
+        logits = {part: self.folder / "logits" / f"{self.name}-{part}.npz" for part in PARTS}
+        return {**logits, "weights": self.folder / "weights" / f"{self.name}.safetensors"}
+
+
+PARTS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, dict[str, Any]], None]
 """Called with the arm's name, the seed, and the fields of an epoch."""
@@ -86,8 +94,8 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     Raises:
         ArmError: the loss did not use the arm's target.
         TrainingError: the loss was not finite.
+        WriteError: a full disk.
     """
-    import numpy as np
     import torch
     from safetensors.torch import save as to_bytes
 
@@ -137,9 +145,9 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         }
         if task.seed == 0:  # features are for looking at: one seed of them, in half precision, is enough
             arrays["features"] = features.half().numpy()
-        save(task.folder / "logits" / f"{task.name}-{name}.npz", lambda file, a=arrays: np.savez(file, **a))
-    weights = to_bytes({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-    save(task.folder / "weights" / f"{task.name}.safetensors", lambda file: file.write(weights))
+        write_arrays(task.files[name], arrays)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(task.files["weights"], to_bytes(weights))
     record = {
         "arm": task.arm.name,
         "seed": task.seed,
@@ -151,9 +159,22 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         "description": model.description,
         "epochs": epochs,
         "seconds": time.perf_counter() - started,
+        "files": {name: file_hash(path) for name, path in task.files.items()},
     }
     write_text(task.record, json.dumps(record))
     return record
+
+
+def finished(task: Task) -> dict[str, Any] | None:
+    """The record of a whole run: its files are there, and are those that it wrote. None if it must run again."""
+    try:
+        record = json.loads(task.record.read_text(encoding="utf-8"))
+        whole = (record["arm"], record["seed"]) == (task.arm.name, task.seed) and all(
+            file_hash(path) == record["files"][name] for name, path in task.files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if whole else None
 
 
 def _groups(features: np.ndarray) -> np.ndarray:
@@ -171,8 +192,8 @@ def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, prog
     another, or this process, waiting for ever.
 
     Raises:
-        ArmError, TrainingError: from a run; the others are stopped.
-        WorkerError: a worker process died.
+        ArmError, TrainingError, WriteError: from a run; the others are stopped.
+        WorkerError: a worker process died, or ran out of memory.
     """
     context = multiprocessing.get_context("spawn")
     waiting = list(enumerate(tasks))[::-1]
@@ -184,13 +205,16 @@ def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, prog
     try:
         with _interrupts_held():
             for _ in range(min(workers, len(tasks))):
+                number, task = waiting.pop()
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, parts), daemon=True)
-                process.start()
-                processes.append(process)
+                try:
+                    process.start()
+                    processes.append(process)
+                    ours.send(task)
+                except ConnectionError:
+                    raise _died(task, process) from None
                 theirs.close()  # the worker's end lives in the worker alone: when it dies, ours reads the end of file
-                number, task = waiting.pop()
-                ours.send(task)
                 crew[ours] = process, number
         while crew:
             for connection in cast("list[Connection]", wait(list(crew))):
@@ -198,11 +222,7 @@ def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, prog
                 try:
                     kind, content = connection.recv()
                 except (EOFError, ConnectionError):
-                    process.join()
-                    raise WorkerError(
-                        f"the process of {tasks[number].name} ended with code {process.exitcode}, perhaps for want of "
-                        "memory; try --workers 1, or fewer rows"
-                    ) from None
+                    raise _died(tasks[number], process) from None
                 if kind == "epoch":
                     progress(tasks[number].arm.name, tasks[number].seed, content)
                 elif kind == "error":
@@ -219,9 +239,18 @@ def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, prog
         return [records[number] for number in range(len(tasks))]
     finally:
         for process in processes:
-            if crew:  # something went wrong, and what still runs is of no use
+            if crew or waiting:  # something went wrong, and what still runs is of no use
                 process.terminate()
             process.join()
+
+
+def _died(task: Task, process: BaseProcess) -> WorkerError:
+    if process.pid is not None:
+        process.join()
+    return WorkerError(
+        f"the process of {task.name} ended with code {process.exitcode}, perhaps for want of memory; "
+        "try --workers 1, or fewer rows"
+    )
 
 
 def _serve(connection: Connection, parts: dict[str, Part]) -> None:
@@ -235,6 +264,10 @@ def _serve(connection: Connection, parts: dict[str, Part]) -> None:
                 record = run(task, parts, lambda epoch: connection.send(("epoch", epoch)))
             except ConnectionError:
                 raise
+            except MemoryError:
+                told = WorkerError(f"no memory is left to run {task.name}; try --workers 1, or fewer rows")
+                connection.send(("error", told))
+                return
             except Exception as error:
                 error.add_note(traceback.format_exc())  # where it was, which pickling would lose
                 connection.send(("error", error))
@@ -247,18 +280,21 @@ def _interrupts_held() -> Generator[None]:
     """Hold back SIGINT while workers are made, so that none is left half-started, and raise it afterwards.
 
     The workers inherit the mask and never hear one: this process does, and ends them. The mask alone would not do here,
-    for the system may give the signal to any thread, and Python then interrupts the main one.
+    for the system may give the signal to any thread, and Python then interrupts the main one. SIGTERM is held back too
+    where it is handled, but not masked, for it is what ends a worker.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
     heard: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    held = [signal.SIGINT] + ([signal.SIGTERM] if callable(signal.getsignal(signal.SIGTERM)) else [])
+    handlers = {each: signal.signal(each, lambda number, frame: heard.append(number)) for each in held}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
     if heard:
         raise KeyboardInterrupt

@@ -1,0 +1,78 @@
+"""What a run was made with: versions, machine, and the path that the loss takes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sfumato import __version__
+from sfumato.lab.runs import RunError
+
+
+def versions() -> dict[str, str]:
+    """sfumato, Python and the packages whose versions can change a result."""
+    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy")}
+    return {"sfumato": __version__, "python": platform.python_version(), **packages}
+
+
+def machine() -> dict[str, Any]:
+    """Platform, processor, cores."""
+    return {"platform": platform.platform(), "cpu": _cpu(), "cores": os.cpu_count()}
+
+
+def arithmetic() -> dict[str, str]:
+    """What decides the bits of a training run, beside the versions: processor, instruction sets, the loss's path."""
+    import torch
+
+    from sfumato import _native
+
+    return {
+        "cpu": _cpu(),
+        "torch instructions": torch.backends.cpu.get_cpu_capability(),
+        "loss": _native.status().isa or "torch",
+    }
+
+
+def notes_on_change(start: Mapping[str, Any]) -> list[str]:
+    """What to say where a run goes on with other arithmetic than it was begun with; usually nothing.
+
+    Args:
+        start: how it was begun.
+
+    Raises:
+        RunError: with another sfumato or torch, whose runs must not be compared with each other.
+    """
+    now, then = versions(), start["versions"]
+    for name in ("sfumato", "torch"):
+        if then.get(name) != now[name]:
+            raise RunError(
+                f"the run was begun with {name} {then.get(name)} and this is {now[name]}: its arms would not be "
+                "trained alike; go on with the version that began it, or start the run again"
+            )
+    before, after = start["machine"], arithmetic()
+    changed = [f"{name} {before.get(name)}, then {after[name]}" for name in after if before.get(name) != after[name]]
+    changed += [f"{name} {then.get(name)}, then {now[name]}" for name in ("numpy",) if then.get(name) != now[name]]
+    if not changed:
+        return []
+    return [
+        f"This run was stopped, and gone on with under other conditions ({'; '.join(changed)}): another run of the "
+        "same command may differ in its last digits."
+    ]
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells it."""
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            lines = []
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()

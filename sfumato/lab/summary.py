@@ -1,0 +1,146 @@
+"""What a comparison says of itself: ``summary.json``, for everyone, and ``env.json``, for those who look closer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfumato.lab.analyse import ArmResult, analyse_arm, differences, summarise
+from sfumato.lab.arms import Arm, ArmError
+from sfumato.lab.machine import machine, versions
+from sfumato.lab.verdict import notes, verdict
+
+if TYPE_CHECKING:
+    from sfumato.lab.data import Data
+    from sfumato.lab.options import Options
+    from sfumato.lab.train import Plan
+
+SCHEMA = "sfumato.compare/1"
+
+
+def summary_of(
+    folder: Path, run: str, data: Data, arms: Sequence[Arm], seeds: int, records: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary, and what only the report and the reader need.
+
+    Args:
+        folder: where the logits are.
+        run: name of the run.
+        data: as it was split.
+        arms: one-hot first.
+        seeds: runs an arm.
+        records: of every run.
+
+    Raises:
+        ArmError: the arms of one seed are not paired.
+    """
+    classes = len(data.table.class_names)
+    paired = _paired(records, arms, seeds)
+    tested = len(data.split.test)
+    results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
+    found = differences(results)
+    gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": run,
+        "data": {
+            "name": data.table.name,
+            "classes": classes,
+            **{part: len(getattr(data.split, part)) for part in ("train", "validation", "test")},
+        },
+        "paired": paired,
+        "arms": [
+            {
+                "name": result.arm.name,
+                "eps": result.arm.eps,
+                "over": result.arm.over,
+                "closed_form_gap": gap if math.isfinite(gap := result.arm.gap(classes)) else None,
+                "train_gap": sum(gaps[result.arm.name]) / seeds,
+                "metrics": summarise(result),
+            }
+            for result in results
+        ],
+        "differences": found,
+        "verdict": verdict(
+            results, found, classes, majority=float(np.bincount(data.table.labels[data.split.test]).max()) / tested
+        ),
+    }
+    mean_gaps = {arm["name"]: arm["train_gap"] for arm in summary["arms"]}
+    distinct = results[0].metrics["accuracy"].values.shape[1]
+    extra: dict[str, Any] = {
+        "temperatures": {
+            result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
+            for result in results
+        },
+        "temperature_gain": {result.arm.name: _gain(result) for result in results},
+        "notes": notes(results, mean_gaps, classes, distinct, data.table.counters()),
+    }
+    return summary, extra
+
+
+def environment_of(
+    options: Options,
+    data: Data,
+    plan: Plan,
+    arms: Sequence[Arm],
+    records: Sequence[Mapping[str, Any]],
+    command: str,
+    workers: int,
+) -> dict[str, Any]:
+    """Versions, machine, command, data, model and training: what the numbers of a run depend on."""
+    table = data.table
+    return {
+        **versions(),
+        **machine(),
+        "workers": workers,
+        "command": command,
+        "data": {
+            "source": options.data,
+            "kind": table.kind,
+            "fingerprint": data.fingerprint,
+            "class_names": list(table.class_names),
+            "features": table.features.shape[1],
+            "shape": list(table.shape),
+            "duplicates": data.split.duplicates,
+        },
+        "model": {
+            "name": options.model,
+            "parameters": records[0]["parameters"],
+            "description": records[0]["description"],
+        },
+        "training": {
+            "epochs": plan.epochs,
+            "batch_size": plan.batch_size,
+            "optimiser": "Adam, no weight decay",
+            "learning_rate": plan.learning_rate,
+            "schedule": "cosine to 0",
+            "steps": plan.steps(len(data.split.train)),
+        },
+        "probe": {
+            arm.name: {"eps": arm.eps, "target": next(r["target"] for r in records if r["arm"] == arm.name)}
+            for arm in arms
+        },
+    }
+
+
+def _gain(result: ArmResult) -> dict[str, float]:
+    """Hard NLL on test rows with the temperature less without: mean and 95 % interval."""
+    gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
+    return {"mean": gain.mean, "low": gain.low, "high": gain.high}
+
+
+def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> dict[str, Any]:
+    """The hashes of one arm a seed, and whether every other arm has the same."""
+    by_arm = {(r["arm"], r["seed"]): r for r in records}
+    hashes = {
+        kind: [{by_arm[arm.name, seed][kind] for arm in arms} for seed in range(seeds)]
+        for kind in ("weights", "batches")
+    }
+    if any(len(each) != 1 for kind in hashes.values() for each in kind):
+        raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
+    return {**{kind: [next(iter(each)) for each in found] for kind, found in hashes.items()}, "equal": True}

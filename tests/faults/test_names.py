@@ -1,0 +1,79 @@
+"""Two processes with one name, and signals at awkward moments."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from tests.faults.conftest import WORDS, bits
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]
+
+
+def test_of_two_runs_with_one_name_the_one_that_comes_second_to_it_is_refused(start, whole, tmp_path):
+    late = start(*WORDS, "--out", "run", name="run.partial", signal="stop")  # it has looked, and not yet taken it
+    late.wait_for_stop()
+    first = start(*WORDS, "--out", "run", name="logits/one-hot-seed0", signal="stop")
+    first.wait_for_stop()
+    late.resume()
+    assert late.wait() == 2
+    assert late.err == (
+        "sfumato: run.partial exists already: a run is at work there, or was stopped; `sfumato compare --resume run` "
+        "goes on with it, or choose another --out\n"
+    )
+    first.resume()
+    assert first.wait() == 0
+    assert bits(tmp_path / "here" / "run") == whole.bits
+    assert [path.name for path in (tmp_path / "here").iterdir() if "run" in path.name] == ["run"]
+
+
+def test_a_run_that_comes_to_its_name_when_another_has_finished_under_it_is_refused(start, whole, tmp_path):
+    late = start(*WORDS, "--out", "run", name="run.partial", signal="stop")
+    late.wait_for_stop()
+    assert start(*WORDS, "--out", "run").wait() == 0
+    late.resume()
+    assert late.wait() == 2
+    assert late.err == "sfumato: run exists already and a run folder is never overwritten; choose another --out\n"
+    assert bits(tmp_path / "here" / "run") == whole.bits
+    assert [path.name for path in (tmp_path / "here").iterdir() if "run" in path.name] == ["run"]
+
+
+def test_without_a_name_two_runs_take_different_numbers(start, whole, tmp_path):
+    late = start(*WORDS, name="-1.partial", signal="stop")
+    late.wait_for_stop()
+    assert start(*WORDS).wait() == 0
+    late.resume()
+    assert late.wait() == 0
+    day = time.strftime("%Y-%m-%d")
+    runs = tmp_path / "here" / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == [f"pets-{day}-1", f"pets-{day}-2"]
+    one, two = (bits(path) for path in sorted(runs.iterdir()))
+    assert {name for name in one if one[name] != two[name]} == {"summary.json", "report.html"}  # they hold their name
+
+
+def test_a_run_at_work_cannot_be_resumed_by_another_process(start, whole, tmp_path):
+    first = start(*WORDS, "--out", "run", name="logits/one-hot-seed0", signal="stop")
+    first.wait_for_stop()
+    second = start("compare", "--resume", "run")
+    assert second.wait() == 2
+    assert second.err == "sfumato: another process is at work in run.partial; wait for it, or stop it first\n"
+    first.resume()
+    assert first.wait() == 0
+    assert bits(tmp_path / "here" / "run") == whole.bits
+
+
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", ["figures/gap.svg", "report.html", "env.json", "metrics.jsonl"])
+def test_a_signal_while_the_results_are_written_leaves_a_run_to_go_on_with(moment, kind, start, whole, tmp_path):
+    command = start(*WORDS, "--out", "run", name=moment, signal=kind)
+    assert command.wait() == 1
+    assert command.err.splitlines()[-1] == "sfumato: stopped; `sfumato compare --resume run` goes on from here"
+    assert "Traceback" not in command.err
+    here = tmp_path / "here"
+    assert not (here / "run").exists()
+    command = start("compare", "--resume", "run.partial", "-q")  # as a shell completes it
+    assert command.wait() == 0, command.err
+    assert bits(here / "run") == whole.bits
+    assert not (here / "run.partial").exists()

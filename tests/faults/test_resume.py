@@ -1,0 +1,115 @@
+"""What ``--resume`` takes and prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from tests.faults.conftest import WORDS, bits
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]
+
+
+def test_of_a_whole_run_it_prints_what_is_stored(start, whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "here" / "run")
+    command = start("compare", "--resume", "run", "--json")
+    assert (command.wait(), command.err) == (0, "")
+    assert json.loads(command.out) == json.loads(whole.bits["summary.json"])
+    command = start("compare", "--resume", "run/")
+    assert (command.wait(), command.err) == (0, "")
+    assert command.out.splitlines()[:2] == json.loads(whole.bits["summary.json"])["verdict"]["sentences"]
+    assert command.out.endswith("report  run/report.html\n")
+
+
+def test_a_run_is_resumed_from_another_folder(start, whole, tmp_path):
+    start(*WORDS, "--out", "run", name="smoothed-seed0-test.npz").wait()
+    other = tmp_path / "other"
+    other.mkdir()
+    command = start("compare", "--resume", "../here/run", folder=other)
+    assert command.wait() == 0, command.err
+    found = bits(tmp_path / "here" / "run")
+    assert {name for name in found if found[name] != whole.bits[name]} == {"summary.json", "report.html"}
+
+
+def stopped(start):
+    assert start(*WORDS, "--out", "run", name="smoothed-seed0-test.npz").wait() == -9
+
+
+def refused(start, *words, code=2):
+    command = start("compare", *words)
+    assert (command.wait(), command.out) == (code, "")
+    assert command.err.startswith("sfumato: ")
+    assert command.err.count("\n") == 1
+    return command.err
+
+
+def test_other_data_are_refused(start, tmp_path):
+    stopped(start)
+    data = tmp_path / "here" / "pets.csv"
+    data.write_text(data.read_text().replace("ant\n", "bee\n", 1))
+    assert "pets.csv has changed since run.partial was begun" in refused(start, "--resume", "run")
+    data.unlink()
+    assert 'no file "' in refused(start, "--resume", "run")
+
+
+def test_other_options_are_refused(start, tmp_path):
+    stopped(start)
+    config = tmp_path / "here" / "run.partial" / "config.toml"
+    config.write_text(config.read_text().replace("seeds = 3", "seeds = 4"))
+    assert "run.partial/config.toml was changed since the run was begun" in refused(start, "--resume", "run")
+    config.unlink()
+    assert "run.partial/config.toml cannot be read" in refused(start, "--resume", "run")
+
+
+@pytest.mark.parametrize("name", ["sfumato", "torch"])
+def test_another_version_is_refused(name, start, tmp_path):
+    stopped(start)
+    path = tmp_path / "here" / "run.partial" / "work" / "start.json"
+    begun = json.loads(path.read_text())
+    begun["versions"][name] = "0.0.1"
+    path.write_text(json.dumps(begun))
+    assert f"the run was begun with {name} 0.0.1 and this is " in refused(start, "--resume", "run")
+
+
+def test_another_processor_is_noted(start, whole, tmp_path):
+    stopped(start)
+    path = tmp_path / "here" / "run.partial" / "work" / "start.json"
+    begun = json.loads(path.read_text())
+    begun["machine"]["cpu"] = "an abacus"
+    path.write_text(json.dumps(begun))
+    command = start("compare", "--resume", "run")
+    assert command.wait() == 0
+    note = "Note: This run was stopped, and gone on with under other conditions (cpu an abacus, then "
+    assert note in command.out
+    assert note.removeprefix("Note: ") in (tmp_path / "here" / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "sfumato.work/2"}', '{"schema": "sfumato.work/1"}'])
+def test_a_beginning_that_cannot_be_read_is_refused(text, start, tmp_path):
+    stopped(start)
+    (tmp_path / "here" / "run.partial" / "work" / "start.json").write_text(text)
+    said = refused(start, "--resume", "run")
+    assert "run.partial/work/start.json does not say how the run was begun, so it cannot go on; start it again" in said
+
+
+def test_no_run_is_refused(start, tmp_path):
+    (tmp_path / "here" / "runs" / "pets-1.partial").mkdir(parents=True)
+    assert refused(start, "--resume", "runs/pets-l") == (
+        'sfumato: no run runs/pets-l, and no runs/pets-l.partial to go on with; did you mean "runs/pets-1"?\n'
+    )
+    assert "runs is not a run folder: it has no summary.json" in refused(start, "--resume", "runs")
+    assert "there is no" not in refused(start, "--resume", "runs/pets-1")
+
+
+def test_with_anything_else_it_is_refused(start, tmp_path):
+    assert refused(start, "pets.csv", "--resume", "run") == (
+        "sfumato: --resume takes everything from the run; leave out DATA\n"
+    )
+    assert "leave out --eps" in refused(start, "--resume", "run", "--eps", "0.2")
+    stopped(start)
+    assert "--workers must be at least 1, got 0" in refused(start, "--resume", "run", "--workers", "0")
+    (tmp_path / "here" / "c.toml").write_text('resume = "run"\n')
+    assert 'c.toml has an unknown key "resume"' in refused(start, "-c", "c.toml")

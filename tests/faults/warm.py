@@ -1,0 +1,229 @@
+"""The command line in a process of its own, at the price of a fork: a Python that has everything imported forks a child
+for every command, and does to it what a test asks: kills it, interrupts it, stops it, at a moment that can be named.
+
+A moment is the n-th time that a file or folder below the current one is opened for writing, made, renamed or removed
+(by any process of the command, just before it happens), or so many seconds after the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import mmap
+import multiprocessing
+import os
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parents[2]
+PRELOADED = (
+    *(
+        "jinja2",
+        "matplotlib.backends.backend_svg",
+        "matplotlib.figure",
+        "pyarrow.compute",
+        "pyarrow.csv",
+        "safetensors.torch",
+    ),
+    *("scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo"),
+    *("sfumato.cli", "sfumato.lab.summary", "sfumato.lab.train", "sfumato.loss", "sfumato.probe", "sfumato.report"),
+    *("sfumato.report.page", "sfumato._progress"),
+)
+PR_SET_CHILD_SUBREAPER = 36
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+
+
+@dataclass
+class Command:
+    """A command under way, or done."""
+
+    warm: Warm
+    pid: int
+    folder: Path
+    streams: Path
+
+    def wait(self, kill_after: float | None = None) -> int:
+        """Its exit code, or less than 0 where a signal ended it; killed by then, where that is given."""
+        return self.warm.ask({"wait": self.pid, "kill_after": kill_after})
+
+    def resume(self) -> None:
+        """Let it go on after a stop."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def wait_for_stop(self) -> None:
+        """Return when it has stopped itself."""
+        assert self.warm.ask({"stopped": self.pid}), "it ended and never stopped"
+
+    @property
+    def out(self) -> str:
+        return self.streams.with_suffix(".out").read_text(encoding="utf-8")
+
+    @property
+    def err(self) -> str:
+        return self.streams.with_suffix(".err").read_text(encoding="utf-8")
+
+
+class Warm:
+    """The process that forks."""
+
+    def __init__(self) -> None:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+        self.count = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.warm"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**clean, "OMP_NUM_THREADS": "1"},
+        )
+
+    def ask(self, order: dict[str, Any]) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, *words: str, folder: Path, streams: Path, **how: Any) -> Command:
+        """Start ``sfumato …``.
+
+        Args:
+            words: after the program's name.
+            folder: the current folder.
+            streams: a folder for what it prints.
+            how: ``at`` and ``name``: the number of the change, or a part of the path that is about to change, at which
+                ``signal`` is sent ("kill" and "stop" to all its processes, another to the first); ``largest``: bytes
+                that a file may have.
+        """
+        self.count += 1
+        prefix = streams / str(self.count)
+        pid = self.ask({"words": words, "folder": str(folder), "streams": str(prefix), **how})
+        return Command(self, pid, folder, prefix)
+
+    def run(self, *words: str, folder: Path, streams: Path, **how: Any) -> tuple[int, Command]:
+        """Start and wait."""
+        command = self.start(*words, folder=folder, streams=streams, **how)
+        return command.wait(how.get("kill_after")), command
+
+    def changes(self) -> int:
+        """How many changes the latest command has made so far."""
+        return self.ask({"changes": True})
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def serve(orders: IO[str], answers: IO[str]) -> None:
+    """The loop of the process that forks."""
+    import torch
+
+    for name in PRELOADED:
+        importlib.import_module(name)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    torch.set_num_threads(1)
+    whole = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: whole("fork")  # type: ignore[assignment]
+    counter = mmap.mmap(-1, 8)
+    for line in orders:
+        order = json.loads(line)
+        if "wait" in order:
+            answer: Any = _reap(order["wait"], order["kill_after"])
+        elif "stopped" in order:
+            _, status = os.waitpid(order["stopped"], os.WUNTRACED)
+            answer = os.WIFSTOPPED(status)
+        elif "changes" in order:
+            answer = struct.unpack("q", counter[:])[0]
+        else:
+            counter[:] = bytes(8)
+            answer = os.fork()
+            if answer == 0:
+                _run(order, counter)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _reap(pid: int, kill_after: float | None) -> int:
+    if kill_after is not None:
+        handle = os.pidfd_open(pid)
+        select.select([handle], [], [], kill_after)
+        os.close(handle)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(ChildProcessError):  # its own children are ours when it is gone: wait for them, too
+        while True:
+            os.waitpid(-pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
+    """The child: the command, as it would be in a shell of its own."""
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(order["folder"])
+        for stream, ending in ((0, None), (1, ".out"), (2, ".err")):
+            path = os.devnull if ending is None else order["streams"] + ending
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            os.dup2(handle, stream)
+            os.close(handle)
+        if "largest" in order:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], resource.RLIM_INFINITY))
+        sys.addaudithook(_hook(order, counter))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        from sfumato.cli import main
+
+        code = main(order["words"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _hook(order: dict[str, Any], counter: mmap.mmap) -> Any:
+    first, below, done = os.getpid(), os.getcwd() + os.sep, False
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal done
+        if event not in CHANGES and not (event == "open" and arguments[2] and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        path = arguments[1 if event == "os.rename" else 0]
+        if done or not isinstance(path, (str, Path)) or not os.path.abspath(path).startswith(below):
+            return
+        (number,) = struct.unpack("q", counter[:])
+        counter[:] = struct.pack("q", number + 1)
+        if number == order.get("at") or ("name" in order and order["name"] in str(path)):
+            done = True
+            kind = order.get("signal", "kill")
+            if kind == "kill":
+                os.killpg(0, signal.SIGKILL)
+            elif kind == "stop":
+                os.killpg(0, signal.SIGSTOP)
+            else:
+                os.kill(first, getattr(signal, kind))
+
+    return hook
+
+
+if __name__ == "__main__":
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin, answers)
