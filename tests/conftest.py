@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import leaks
+
 # Tests time nothing, so examples have no deadline. Every change sees the same examples; `make nightly` draws new ones.
 settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """A test that changes the process for the tests after it fails; fixtures of wider scope come before this one."""
+    before = leaks.snapshot()
+    yield
+    left = leaks.changes(before, leaks.snapshot())
+    assert left == [], "the test leaves something behind"
+
+
+@pytest.fixture
+def own_random_state() -> Iterator[None]:
+    """For tests that draw from the generators that everyone shares: they leave them as they were."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
 
 
 @dataclass(frozen=True)

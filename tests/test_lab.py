@@ -20,9 +20,10 @@ from sfumato.evaluate import Temperature
 from sfumato.lab import analyse, work
 from sfumato.lab.arms import Arm, ArmError, arms_of
 from sfumato.lab.compare import compare
+from sfumato.lab.files import WriteError, write_arrays, write_lines, write_text
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import Options
-from sfumato.lab.runs import RunError, RunFolder, write_text
+from sfumato.lab.runs import RunError, RunFolder, find
 from sfumato.lab.train import Plan, TrainingError, default_plan, train
 from sfumato.lab.verdict import verdict
 
@@ -234,23 +235,32 @@ def test_a_headline_finding_needs_its_adjusted_p_value():
     assert "after adjusting for all tests" in said
 
 
+START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}
+
+
+def begin(out, data="digits"):
+    """A run folder that is being worked on, and no longer locked."""
+    folder = RunFolder.create(out, data, config='data = "digits"\n', start=START)
+    folder.close()
+    return folder
+
+
 def test_a_run_folder_takes_its_name_in_one_step_and_is_never_overwritten(tmp_path):
-    folder = RunFolder.create(str(tmp_path / "run"), "digits")
+    folder = begin(str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    with pytest.raises(
-        RunError, match=r"run\.partial exists already: a run is at work there, or was stopped; delete it"
-    ):
-        RunFolder.create(str(tmp_path / "run"), "digits")
+    with pytest.raises(RunError, match=r"run\.partial exists already: a run is at work there, or was stopped; `"):
+        begin(str(tmp_path / "run"))
     write_text(folder.path / "a.txt", "whole")
     assert folder.finish() == tmp_path / "run"
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["a.txt", "logits", "weights"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["a.txt", "config.toml", "logits", "weights"]
     with pytest.raises(RunError, match="run exists already and a run folder is never overwritten"):
-        RunFolder.create(str(tmp_path / "run"), "digits")
+        begin(str(tmp_path / "run"))
 
 
 def test_run_names_count_up_and_are_safe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = [RunFolder.create(None, name).final.name for name in ("digits", "digits", "../x y", "…")]
+    folders = [begin(None, name) for name in ("digits", "digits", "../x y", "…")]
+    names = [folder.final.name for folder in folders]
     day = time.strftime("%Y-%m-%d")
     assert names == [f"digits-{day}-1", f"digits-{day}-2", f"x-y-{day}-1", f"data-{day}-1"]
 
@@ -267,13 +277,13 @@ def test_a_file_is_whole_or_absent(tmp_path):
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(RunError, match="cannot write to"):
-        RunFolder.create(str(tmp_path / "run"), "digits")
+        begin(str(tmp_path / "run"))
 
 
 def test_a_name_under_a_file_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write to .*file: "):
-        RunFolder.create(str(tmp_path / "file" / "run"), "digits")
+        begin(str(tmp_path / "file" / "run"))
 
 
 @pytest.mark.slow
@@ -331,7 +341,7 @@ def test_an_interrupt_ends_the_run_with_a_sentence(moment, tmp_path):
     assert parent.returncode == 1
     assert out == ""
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("sfumato: stopped; a folder named ….partial")
+    assert err.splitlines()[-1] == "sfumato: stopped; `sfumato compare --resume run` goes on from here"
     assert wait_until(lambda: not any(alive(pid) for pid in children))
     assert not (tmp_path / "run").exists()
 
@@ -359,12 +369,51 @@ def wait_until(condition, seconds: float = 30.0) -> bool:
     return False
 
 
+def test_arrays_are_written_as_numpy_writes_them_and_objects_are_not(tmp_path):
+    arrays = {"index": np.arange(7), "logits": np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)}
+    write_arrays(tmp_path / "ours.npz", arrays)
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "theirs.npz").read_bytes()
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_arrays(tmp_path / "objects.npz", {"x": np.array([{}], dtype=object)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.npz", "theirs.npz"]
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path):
+    with pytest.raises(WriteError, match=r"^cannot write .*/gone/a\.txt: No such file or directory$"):
+        write_text(tmp_path / "gone" / "a.txt", "text")
+
+
+def test_a_run_that_wants_nothing_but_its_name_gets_it(tmp_path):
+    folder = begin(str(tmp_path / "run"))
+    write_text(folder.path / "summary.json", "{}")
+    (folder.path / "work" / "start.sealed").unlink()  # the first that goes when a run is finished
+    write_text(folder.path / ".summary.json.123", "cut of")
+    assert find(str(folder.path)) == (tmp_path / "run", True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "config.toml",
+        "logits",
+        "summary.json",
+        "weights",
+    ]
+
+
+def test_what_a_kill_left_of_a_run_being_begun_is_removed_a_minute_later(tmp_path):
+    left = [tmp_path / f".run.{16 * digit}" for digit in "ab"]
+    for path in left:
+        path.mkdir()
+    os.utime(left[0], (time.time() - 100,) * 2)
+    begin(str(tmp_path / "run"))
+    assert [path.exists() for path in left] == [False, True]
+
+
 def test_metrics_lines_are_json_without_nan(tmp_path):
-    folder = RunFolder(tmp_path / "run")
+    path = tmp_path / "metrics.jsonl"
     with pytest.raises(ValueError, match="not JSON compliant"):
-        folder.write_lines("metrics.jsonl", [{"train_loss": float("nan")}])
-    folder.write_lines("metrics.jsonl", [{"epoch": 1}, {"epoch": 2}])
-    assert [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()] == [
+        write_lines(path, [{"train_loss": float("nan")}])
+    assert not path.exists()
+    write_lines(path, [{"epoch": 1}, {"epoch": 2}])
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"epoch": 1},
         {"epoch": 2},
     ]

@@ -104,5 +104,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"sfumato: {message}", file=sys.stderr)
+    # Names and values may come from a file: they must not break the line or steer the terminal.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    print(f"sfumato: {shown}", file=sys.stderr)
     return code

@@ -16,6 +16,8 @@ from sfumato.cli import _app
 from sfumato.cli._app import UsageError
 from sfumato.cli.compare import compare
 
+_MOST = 2**20  # bytes of a file of options
+
 
 def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
     """Flag > environment > file > default; the last step notes where each value came from."""
@@ -42,13 +44,18 @@ def _check_keys(path: str) -> None:
     """An unknown key is an error that suggests the right one."""
     try:
         with open(path, "rb") as file:
-            keys = tomllib.load(file)
+            content = file.read(_MOST + 1)
+        keys = tomllib.loads(content.decode("utf-8")) if len(content) <= _MOST else None
     except FileNotFoundError:
         raise UsageError(f'no file "{path}"') from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise UsageError(f"{path} is not TOML: brackets in brackets, too deep to read") from None
+    except ValueError as error:  # of which TOMLDecodeError is one; a number of 5,000 digits is another
         raise UsageError(f"{path} is not TOML: {error}") from None
+    if keys is None:
+        raise UsageError(f"{path} is longer than {_MOST:,} bytes, too long for a file of options")
     known = [name.lstrip("-") for name in _option_names(compare)]
     for key, value in keys.items():
         if key.replace("_", "-") not in known:

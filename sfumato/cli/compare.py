@@ -68,7 +68,7 @@ def compare(
     with Watch(sys.stderr, quiet=quiet) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say))
         if resume is not None:
-            result = _resumed(resume, workers, watcher)
+            result, notes = _resumed(resume, workers, watcher)
         else:
             if data is None:
                 raise UsageError("compare needs DATA: digits, or a .csv, .tsv or .npz file")
@@ -87,17 +87,22 @@ def compare(
             )
             command = shlex.join(["sfumato", *_repeatable(typed)])
             result = lab.compare(options, sources=sources, command=command, watcher=watcher)
+            notes = _notes(result)
     summary = cast("Summary", result)
     if json:
         print(jsonlib.dumps(summary, ensure_ascii=False, allow_nan=False))
         return OK
-    notes = jsonlib.loads((Path(summary["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
     print(_told(summary, notes))
     return OK
 
 
-def _resumed(run: str, workers: int | None, watcher: Watcher) -> dict[str, Any]:
-    """The result of a run that was stopped, or of one that is whole."""
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What the run just made has to say beside its verdict."""
+    return jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
+
+
+def _resumed(run: str, workers: int | None, watcher: Watcher) -> tuple[dict[str, Any], list[str]]:
+    """The result of a run that was stopped, or of one that is whole, and its notes."""
     from sfumato.lab import compare as lab
     from sfumato.lab.runs import find
 
@@ -108,11 +113,13 @@ def _resumed(run: str, workers: int | None, watcher: Watcher) -> dict[str, Any]:
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
     final, whole = find(run)
     if not whole:
-        return lab.resume(final, workers=workers, watcher=watcher)
+        result = lab.resume(final, workers=workers, watcher=watcher)
+        return result, _notes(result)
 
     from sfumato.report.run import load_run
 
-    return {**load_run(final).summary, "run": str(final)}
+    stored = load_run(final)
+    return {**stored.summary, "run": str(final)}, stored.env.get("notes", [])
 
 
 def _repeatable(words: Sequence[str]) -> list[str]:

@@ -56,9 +56,12 @@ class Watcher:
         render: called with the folder when all but the report is in it; the command line passes the report here.
     """
 
-    setup: Callable[[Setup], None] = lambda setup: None
-    progress: Progress = lambda arm, seed, epoch: None
+    setup: Callable[[Setup], object]
+    progress: Progress
     render: Callable[[Path], object] | None = None
+
+
+_NOBODY = Watcher(lambda setup: None, lambda arm, seed, epoch: None)
 
 
 def compare(
@@ -101,7 +104,7 @@ def compare(
             "machine": arithmetic(),
         },
     )
-    return _work(_Job(folder, options, data, plan, watcher or Watcher(), clock))
+    return _work(_Job(folder, options, data, plan, watcher or _NOBODY, clock))
 
 
 def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None =
     except BaseException:
         folder.close()
         raise
-    return _work(_Job(folder, options, data, _plan(options, data), watcher or Watcher(), clock, tuple(notes)))
+    return _work(_Job(folder, options, data, _plan(options, data), watcher or _NOBODY, clock, tuple(notes)))
 
 
 def _plan(options: Options, data: Data) -> Plan:

@@ -84,6 +84,29 @@ def write_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
+def write_sealed(path: Path, value: Any) -> None:
+    """JSON below its own SHA-256, so that nothing but what was written is ever taken for it.
+
+    Raises:
+        ValueError, WriteError: as :func:`write_json`.
+    """
+    text = json.dumps(value, allow_nan=False)
+    write_text(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+
+
+def read_sealed(path: Path) -> Any:
+    """What :func:`write_sealed` wrote.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what was written.
+    """
+    seal, _, text = path.read_bytes().rstrip(b"\n").partition(b"\n")
+    if hashlib.sha256(text).hexdigest().encode() != seal:
+        raise ValueError(f"{path} is not what was written")
+    return json.loads(text)
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """An ``.npz`` file without pickle: equal arrays make equal bytes.
 

@@ -19,6 +19,10 @@ MODELS = ("mlp", "linear")
 """Names of the built-in models."""
 
 
+MOST = {"seeds": 1000, "epochs": 1_000_000, "batch_size": 2**31, "workers": 1024}
+"""The largest whole numbers that make sense, so that a slip of the finger does not fill the memory."""
+
+
 class OptionError(ValueError):
     """An option with a value that cannot be used; the message names both and the way out."""
 
@@ -74,10 +78,12 @@ class Options:
             close = difflib.get_close_matches(self.model, MODELS, n=1)
             hint = f' Did you mean "{close[0]}"?' if close else ""
             raise OptionError(f'no model "{self.model}".{hint} Models: {", ".join(MODELS)}')
-        for name in ("epochs", "batch_size", "workers"):
+        for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+            if value is not None and value > most:
+                raise OptionError(f"--{name.replace('_', '-')} must be at most {most:,}, got {_shown(value)}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
         if self.out is not None:
@@ -87,6 +93,10 @@ class Options:
                 refuse_taken(Path(self.out))
             except TakenError as error:
                 raise OptionError(str(error)) from None
+
+
+def _shown(number: int) -> str:
+    return f"{number:,}" if number < 10**15 else "a number of more than 15 digits"
 
 
 def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:

@@ -13,7 +13,6 @@ import errno
 import glob
 import hashlib
 import io
-import json
 import os
 import re
 import secrets
@@ -23,12 +22,13 @@ import sys
 import time
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
-from sfumato.lab.files import WriteError, sync, write_json, write_text
+from sfumato.lab.files import WriteError, read_sealed, sync, write_sealed, write_text
 
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
+START = Path("work") / "start.sealed"
 _MOST = 16 * 2**20  # bytes of a file that says how a run was begun
 
 
@@ -124,7 +124,7 @@ class RunFolder:
             for part in ("logits", "weights", "work"):
                 (scratch / part).mkdir()
             write_text(scratch / "config.toml", config)
-            write_json(scratch / "work" / "start.json", start)
+            write_sealed(scratch / START, start)
             lock = _locked(scratch / "config.toml")
             assert lock is not None  # nobody else knows the name
             os.rename(scratch, partial)  # fails where one with files in it is there: of two processes, one gets it
@@ -175,7 +175,7 @@ class RunFolder:
                 begun = datetime.fromisoformat(last["started"]).timestamp()
                 last["seconds"] = max(0.0, round(_newest(partial) - begun, 2))
             start["sittings"].append({"started": _now(), "seconds": None})
-            write_json(partial / "work" / "start.json", start)
+            write_sealed(partial / START, start)
         except BaseException:
             lock.close()
             raise
@@ -220,7 +220,7 @@ def find(run: str) -> tuple[Path, bool]:
     partial = partial_of(final)
     if not partial.is_dir():
         raise RunError(_missing(final))
-    if (partial / "work" / "start.json").exists() or not (partial / "summary.json").is_file():
+    if (partial / START).exists() or not (partial / "summary.json").is_file():
         return final, False
     try:
         lock = _locked(partial / "config.toml")
@@ -243,7 +243,7 @@ def _finish(final: Path, lock: IO[bytes]) -> Path:
         if os.path.lexists(final):
             raise RunError(f"{final} was made meanwhile; this run is whole in {partial}")
         if (partial / "work").is_dir():
-            (partial / "work" / "start.json").unlink(missing_ok=True)
+            (partial / START).unlink(missing_ok=True)
             shutil.rmtree(partial / "work")
         os.rename(partial, final)
         sync(final.parent)
@@ -269,33 +269,20 @@ def _start(partial: Path, config: bytes) -> dict[str, Any]:
     Raises:
         RunError: it cannot be told, or ``config.toml`` was changed since.
     """
-    path = partial / "work" / "start.json"
+    path = partial / START
     lost = f"{path} does not say how the run was begun, so it cannot go on; start it again"
     try:
-        with open(path, "rb") as file:
-            start: Any = json.loads(file.read(_MOST))
-    except (OSError, ValueError, RecursionError):
+        start: dict[str, Any] = read_sealed(path)
+    except (OSError, ValueError):
         raise RunError(lost) from None
-    if not isinstance(start, dict) or cast("dict[str, Any]", start).get("schema") != SCHEMA:
+    if start["schema"] != SCHEMA:
         raise RunError(lost)
-    known = cast("dict[str, Any]", start)
-    kinds = {"config": str, "command": str, "folder": str, "fingerprint": str, "versions": dict, "machine": dict}
-    try:
-        if not all(isinstance(known[name], kind) for name, kind in kinds.items()):
-            raise RunError(lost)
-        for sitting in known["sittings"]:
-            datetime.fromisoformat(sitting["started"])
-            float(sitting["seconds"] or 0)
-        if not known["sittings"]:
-            raise RunError(lost)
-    except (KeyError, TypeError, ValueError):
-        raise RunError(lost) from None
-    if hashlib.sha256(config).hexdigest() != known["config"]:
+    if hashlib.sha256(config).hexdigest() != start["config"]:
         raise RunError(
             f"{partial / 'config.toml'} was changed since the run was begun, so it cannot go on; start it again with "
             f"`sfumato compare -c {shlex.quote(str(partial / 'config.toml'))}`"
         )
-    return known
+    return start
 
 
 def _remove_scratch(partial: Path) -> None:

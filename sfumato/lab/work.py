@@ -6,7 +6,6 @@ A run depends on its task alone and trains on one torch thread, so the bits are 
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import signal
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sfumato.lab.arms import Arm
-from sfumato.lab.files import file_hash, write_arrays, write_bytes, write_text
+from sfumato.lab.files import file_hash, read_sealed, write_arrays, write_bytes, write_sealed
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -65,7 +64,7 @@ class Task:
     @property
     def record(self) -> Path:
         """Written last, so that it stands for a whole run."""
-        return self.folder / "work" / f"{self.name}.json"
+        return self.folder / "work" / f"{self.name}.sealed"
 
     @property
     def files(self) -> dict[str, Path]:
@@ -161,18 +160,16 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         "seconds": time.perf_counter() - started,
         "files": {name: file_hash(path) for name, path in task.files.items()},
     }
-    write_text(task.record, json.dumps(record))
+    write_sealed(task.record, record)
     return record
 
 
 def finished(task: Task) -> dict[str, Any] | None:
     """The record of a whole run: its files are there, and are those that it wrote. None if it must run again."""
     try:
-        record = json.loads(task.record.read_text(encoding="utf-8"))
-        whole = (record["arm"], record["seed"]) == (task.arm.name, task.seed) and all(
-            file_hash(path) == record["files"][name] for name, path in task.files.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        record = read_sealed(task.record)
+        whole = all(file_hash(path) == record["files"][name] for name, path in task.files.items())
+    except (OSError, ValueError):
         return None
     return record if whole else None
 

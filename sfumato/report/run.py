@@ -5,9 +5,7 @@ every arm and seed. All are read and checked at once, so that whatever is missin
 What a run may lack (a ladder, features, examples) is read by those who show it.
 """
 
-import json
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,9 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from sfumato._npz import Archive, ArchiveError
+from sfumato.report.shape import ENV, EPOCH, SUMMARY, ShapeError, check, parse
 
 SCHEMA = "sfumato.compare/1"
 
@@ -243,12 +244,19 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _object(path: Path, text: str, where: str = "") -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse(text)
+    except ValueError as error:
         raise ReportError(f"{path}{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ReportError(f"{path}{where} should hold one object, not {type(value).__name__}")
     return cast(dict[str, Any], value)
+
+
+def _check(value: Any, shape: Any, where: str) -> None:
+    try:
+        check(value, shape, where)
+    except ShapeError as error:
+        raise ReportError(str(error)) from None
 
 
 def _require(path: Path, value: Mapping[str, Any], fields: str, where: str = "") -> None:
@@ -259,6 +267,7 @@ def _require(path: Path, value: Mapping[str, Any], fields: str, where: str = "")
 
 def _summary(path: Path) -> Summary:
     value = read_object(path)
+    _check(value, SUMMARY, str(path))
     schema = value.get("schema")
     if schema != SCHEMA:
         raise ReportError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
@@ -279,6 +288,7 @@ def _summary(path: Path) -> Summary:
 
 def _env(path: Path, arms: list[str]) -> dict[str, Any]:
     value = read_object(path)
+    _check(value, ENV, str(path))
     _require(path, value, "sfumato command started seconds data model training temperatures probe")
     for arm in arms:
         if not value["temperatures"].get(arm):
@@ -302,6 +312,7 @@ def _epochs(path: Path, env: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
         if not text.strip():
             continue
         line = _object(path, text, f" line {number}")
+        _check(line, EPOCH, f"{path} line {number}")
         _require(path, line, "arm seed epoch", f" line {number}")
         if line["arm"] in tried:
             continue  # a strength that the ladder left behind
@@ -330,17 +341,18 @@ def _ladder(path: Path, env: Mapping[str, Any]) -> tuple[Rung, ...]:
 
 def _rows(path: Path, classes: int) -> Rows:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Archive(path) as file:
             rows = Rows(
-                index=file["index"].astype(np.int64),
-                logits=file["logits"],
-                labels=file["labels"].astype(np.int64),
+                index=file.read("index").astype(np.int64),
+                logits=file.read("logits"),
+                labels=file.read("labels").astype(np.int64),
             )
     except FileNotFoundError:
         raise ReportError(f"{path} is missing: the run is incomplete") from None
-    except KeyError as error:
-        raise ReportError(f"{path} lacks {error.args[0]}") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except ArchiveError as error:
+        what = f"{path} lacks {error.name}" if error.reason == "missing" else f"{path} cannot be read: {error}"
+        raise ReportError(what) from error
+    except (OSError, ValueError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
     n = len(rows.labels)
     if n == 0 or rows.index.shape != (n,) or rows.logits.shape != (n, classes):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +78,4 @@ def start(warm: Warm, tmp_path: Path) -> Iterator[Start]:
 
     yield begin
     for command in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(command.pid, signal.SIGKILL)
-            command.wait()
+        command.kill()

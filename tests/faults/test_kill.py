@@ -101,7 +101,7 @@ def test_a_command_of_its_own_whose_first_process_alone_is_killed_goes_on_to_the
 def test_what_is_finished_is_not_trained_again(start, whole, tmp_path):
     assert start(*WORDS, "--out", "run", name="smoothed-seed1-test.npz").wait() == -signal.SIGKILL
     here = tmp_path / "here"
-    records = {path.name: path.stat() for path in (here / "run.partial" / "work").glob("*-seed*.json")}
+    records = {path.name: path.stat() for path in (here / "run.partial" / "work").glob("*-seed*")}
     assert records
     assert start("compare", "--resume", "run", name="summary.json").wait() == -signal.SIGKILL
     for name, stat in records.items():

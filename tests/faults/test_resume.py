@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from sfumato.lab.files import read_sealed, write_sealed
 from tests.faults.conftest import WORDS, bits
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]
@@ -67,19 +68,19 @@ def test_other_options_are_refused(start, tmp_path):
 @pytest.mark.parametrize("name", ["sfumato", "torch"])
 def test_another_version_is_refused(name, start, tmp_path):
     stopped(start)
-    path = tmp_path / "here" / "run.partial" / "work" / "start.json"
-    begun = json.loads(path.read_text())
+    path = tmp_path / "here" / "run.partial" / "work" / "start.sealed"
+    begun = read_sealed(path)
     begun["versions"][name] = "0.0.1"
-    path.write_text(json.dumps(begun))
+    write_sealed(path, begun)
     assert f"the run was begun with {name} 0.0.1 and this is " in refused(start, "--resume", "run")
 
 
 def test_another_processor_is_noted(start, whole, tmp_path):
     stopped(start)
-    path = tmp_path / "here" / "run.partial" / "work" / "start.json"
-    begun = json.loads(path.read_text())
+    path = tmp_path / "here" / "run.partial" / "work" / "start.sealed"
+    begun = read_sealed(path)
     begun["machine"]["cpu"] = "an abacus"
-    path.write_text(json.dumps(begun))
+    write_sealed(path, begun)
     command = start("compare", "--resume", "run")
     assert command.wait() == 0
     note = "Note: This run was stopped, and gone on with under other conditions (cpu an abacus, then "
@@ -87,12 +88,13 @@ def test_another_processor_is_noted(start, whole, tmp_path):
     assert note.removeprefix("Note: ") in (tmp_path / "here" / "run" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "sfumato.work/2"}', '{"schema": "sfumato.work/1"}'])
+@pytest.mark.parametrize("text", ["", "\n", "{}", "0" * 64 + '\n{"schema": "sfumato.work/1"}\n', "changed"])
 def test_a_beginning_that_cannot_be_read_is_refused(text, start, tmp_path):
     stopped(start)
-    (tmp_path / "here" / "run.partial" / "work" / "start.json").write_text(text)
+    path = tmp_path / "here" / "run.partial" / "work" / "start.sealed"
+    path.write_text(path.read_text().replace("pets", "pots") if text == "changed" else text)
     said = refused(start, "--resume", "run")
-    assert "run.partial/work/start.json does not say how the run was begun, so it cannot go on; start it again" in said
+    assert "run.partial/work/start.sealed does not say how the run was begun, so it cannot go on; start" in said
 
 
 def test_no_run_is_refused(start, tmp_path):

@@ -51,10 +51,18 @@ class Command:
     pid: int
     folder: Path
     streams: Path
+    done: bool = False
 
     def wait(self, kill_after: float | None = None) -> int:
         """Its exit code, or less than 0 where a signal ended it; killed by then, where that is given."""
+        self.done = True
         return self.warm.ask({"wait": self.pid, "kill_after": kill_after})
+
+    def kill(self) -> None:
+        """End all its processes, if it is not done."""
+        if not self.done:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
 
     def resume(self) -> None:
         """Let it go on after a stop."""

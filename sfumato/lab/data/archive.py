@@ -3,11 +3,11 @@
 The archive comes from anywhere, so its declared sizes are looked at before anything is unpacked.
 """
 
-import zipfile
 from collections.abc import Iterable
 
 import numpy as np
 
+from sfumato._npz import Archive, ArchiveError
 from sfumato.lab.data.table import DataError, Table, check_classes, listing, order_classes, short
 
 MOST_BYTES = 8 * 10**9
@@ -28,14 +28,10 @@ def read_npz(path: str, *, file: str, name: str) -> Table:
         DataError: anything that keeps the arrays from being a table.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [(item.filename.removesuffix(".npy"), item.file_size) for item in archive.infolist()]
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"{file} is not an .npz archive; write one with numpy.savez") from error
-    sizes = dict(entries)
-    if len(sizes) < len(entries):  # "X" and "X.npy" are one name to numpy, and only one of them would be looked at
-        raise DataError(f"{file} holds two arrays of one name; write it again with numpy.savez")
-    x, y = (_member(path, file, sizes, key) for key in ("X", "y"))
+        with Archive(path) as archive:
+            x, y = (_member(archive, file, key) for key in ("X", "y"))
+    except ArchiveError as error:
+        raise DataError(_refusal(file, error)) from error
     if x.dtype.kind not in "biuf":
         raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers")
     if x.ndim == 0 or len(x) == 0 or x[0].size == 0:
@@ -62,24 +58,27 @@ def read_npz(path: str, *, file: str, name: str) -> Table:
     )
 
 
-def _member(path: str, file: str, sizes: dict[str, int], key: str) -> np.ndarray:
-    found = key if key in sizes else key.swapcase()
-    if found not in sizes:
-        keys = listing(sorted(sizes)) or "none"
+def _member(archive: Archive, file: str, key: str) -> np.ndarray:
+    found = key if key in archive.sizes else key.swapcase()
+    if found not in archive.sizes:
+        keys = listing(sorted(archive.sizes)) or "none"
         raise DataError(f"{file} has no array {key}; it needs X (examples) and y (labels). Arrays: {keys}")
-    if sizes[found] > MOST_BYTES:
-        raise DataError(f"{file}: {found} takes {sizes[found] / 1e9:.1f} GB unpacked; at most 8 GB are read")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return np.asarray(archive[found])
-    # Damage shows up as any of a dozen types, from zipfile, zlib, struct, ast or numpy; none is worth telling apart.
-    except Exception as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{file}: {found} holds Python objects, which are not read because they can run code; "
-                f"save plain numbers or text, for instance {found}.astype(str) for labels"
-            ) from error
-        raise DataError(f"{file}: {found} is damaged ({error}); write the file again with numpy.savez") from error
+    return archive.read(found, most_bytes=MOST_BYTES)
+
+
+def _refusal(file: str, error: ArchiveError) -> str:
+    if error.reason == "no archive":
+        return f"{file} is not an .npz archive; write one with numpy.savez"
+    if error.reason == "two of one name":
+        return f"{file} holds two arrays of one name; write it again with numpy.savez"
+    if error.reason == "too large":
+        return f"{file}: {error.name} takes {error}; at most 8 GB are read"
+    if error.reason == "objects":
+        return (
+            f"{file}: {error.name} holds Python objects, which are not read because they can run code; "
+            f"save plain numbers or text, for instance {error.name}.astype(str) for labels"
+        )
+    return f"{file}: {error.name} is damaged ({error}); write the file again with numpy.savez"
 
 
 def _classes(file: str, y: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -1,0 +1,59 @@
+"""What a test may not leave behind: threads, processes, variables, filters, random states, settings of torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from typing import Any
+
+LASTING = {"tqdm_monitor"}  # threads of libraries that start one for all that comes
+
+
+def snapshot() -> dict[str, Any]:
+    """The state of the process that tests share, by what it is; cheap, and loads nothing."""
+    state: dict[str, Any] = {
+        "threads": {thread.name for thread in threading.enumerate()} - LASTING,
+        "child processes": {process.name for process in multiprocessing.active_children()},
+        "environment": {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"},
+        "current folder": os.getcwd(),
+        "warning filters": [repr(each) for each in warnings.filters],
+        "signal handlers": {each.name: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)},
+        "random state of Python": random.getstate(),
+        "path of imports": list(sys.path),
+    }
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None:
+        kind, keys, *rest = numpy.random.get_state()
+        state["random state of numpy"] = (kind, keys.tobytes(), *rest)
+        state["error handling of numpy"] = numpy.geterr()
+    if torch is not None and hasattr(torch, "get_rng_state"):
+        state["random state of torch"] = torch.get_rng_state().numpy().tobytes()
+        state["default dtype of torch"] = torch.get_default_dtype()
+        state["threads of torch"] = torch.get_num_threads()
+        state["gradients of torch"] = torch.is_grad_enabled()
+        state["deterministic algorithms of torch"] = torch.are_deterministic_algorithms_enabled()
+    return state
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs, in words; what was not loaded before cannot be told."""
+    found: list[str] = []
+    for name, old in before.items():
+        new = after[name]
+        if old == new:
+            continue
+        if isinstance(old, set):
+            found += [f"{name}: {each} is left" for each in sorted(new - old)]
+        elif isinstance(old, dict):
+            keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+            found.append(f"{name}: {', '.join(keys)}")
+        elif isinstance(old, (tuple, bytes)):
+            found.append(f"{name} has moved")
+        else:
+            found.append(f"{name}: {old} became {new}")
+    return found
