@@ -33,6 +33,9 @@ class Estimate:
         se: standard error.
         var_seed: variance between seeds, a component, ≥ 0; 0 with one seed, where it cannot be seen.
         var_row: variance between rows, a component, ≥ 0; 0 with one row.
+        var_rest: variance of what neither explains, ≥ 0; 0 with one seed or one row.
+        seeds: S.
+        rows: N.
     """
 
     mean: float
@@ -43,6 +46,9 @@ class Estimate:
     se: float
     var_seed: float
     var_row: float
+    var_rest: float
+    seeds: int
+    rows: int
 
 
 def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, level: float = 0.95) -> Estimate:
@@ -100,21 +106,20 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
         # no certainty: without variance between seeds or rows, MS_seed is MS_rest on average.
         terms = [(ms_rest, seeds - 1)]
         variance = ms_rest / x.size
-    parts = {"var_seed": 0.0, "var_row": 0.0}
-    if seeds > 1:
-        parts["var_seed"] = max(ms_seed - ms_rest, 0.0) / rows
-    if rows > 1:
-        parts["var_row"] = max(ms_row - ms_rest, 0.0) / seeds
+    components = (
+        max(ms_seed - ms_rest, 0.0) / rows if seeds > 1 else 0.0,
+        max(ms_row - ms_rest, 0.0) / seeds if rows > 1 else 0.0,
+        ms_rest,
+    )
     if variance == 0:
-        p = 1.0 if centre == 0 else 0.0
-        return Estimate(mean=centre, low=centre, high=centre, p=p, df=np.inf, se=0.0, **parts)
+        return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, seeds, rows)
     # as a ratio of mean squares: their squares could underflow where they themselves do not
     whole = variance * x.size
     df = 1 / sum((ms / whole) ** 2 / freedom for ms, freedom in terms)
     se = float(np.sqrt(variance))
     half = float(stdtrit(df, (1 + level) / 2)) * se
     p = float(2 * stdtr(df, -abs(centre) / se))
-    return Estimate(mean=centre, low=centre - half, high=centre + half, p=p, df=df, se=se, **parts)
+    return Estimate(centre, centre - half, centre + half, p, df, se, *components, seeds, rows)
 
 
 def pseudo_values(full: npt.ArrayLike, leave_one_out: npt.ArrayLike) -> Column:
