@@ -45,7 +45,8 @@ def test_variance_and_freedom_are_those_of_a_table_worked_by_hand():
     found = ev.estimate_interval([[1.0, 3.0, 5.0], [2.0, 6.0, 10.0]])
     ms_seed, ms_row, ms_rest = 13.5, 18.0, 2.0
     v = (ms_seed + ms_row - ms_rest) / 6
-    df = v**2 / ((ms_seed / 6) ** 2 / 1 + (ms_row / 6) ** 2 / 2 + (ms_rest / 6) ** 2 / 2)
+    shares = ms_seed / 29.5, (ms_row - ms_rest) / 29.5
+    df = 1 / (shares[0] / 1 + shares[1] / 2)
     half = stats.t.ppf(0.975, df) * np.sqrt(v)
     truth = (4.5, 4.5 - half, 4.5 + half, 2 * stats.t.sf(4.5 / np.sqrt(v), df), df, np.sqrt(v))
     assert (found.mean, found.low, found.high, found.p, found.df, found.se) == pytest.approx(truth, rel=1e-10)

@@ -29,7 +29,7 @@ class Estimate:
         low: lower end of the interval.
         high: upper end.
         p: two-sided p-value of the mean being 0.
-        df: Satterthwaite's degrees of freedom; inf where nothing varies.
+        df: effective degrees of freedom; inf where nothing varies.
         se: standard error.
         var_seed: variance between seeds, a component, ≥ 0; 0 with one seed, where it cannot be seen.
         var_row: variance between rows, a component, ≥ 0; 0 with one row.
@@ -55,11 +55,14 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     r"""Mean over seeds and rows with a t interval that counts both as random.
 
     .. math:: \mathrm{mean} \pm t_{df} \sqrt V, \qquad
-              df = \frac{V^2}{\frac{(MS_{seed}/SN)^2}{S-1} + \frac{(MS_{row}/SN)^2}{N-1}
-                              + \frac{(MS_{rest}/SN)^2}{(S-1)(N-1)}}
+              \frac{1}{df} = \frac{w_{seed}}{S-1} + \frac{w_{row}}{N-1}, \qquad
+              w_{seed} = \frac{MS_{seed}}{S N V}, \quad w_{row} = 1 - w_{seed}
 
-    V is given in this module's head. Where its row term is cut off at 0, only the seed term stays, and df = S − 1.
-    Where V itself is 0 although values vary (seed means equal by accident), V is :math:`MS_{rest}/SN`, df = S − 1.
+    V is given in this module's head, and w are the shares in it. Satterthwaite's degrees of freedom have their squares
+    instead: with three seeds they err up to 1.6 times too often at 5 %, and 2.7 times at the 1.7 % of a first of three
+    tests, for where MS_seed is small by chance V is small and its share, squared, says that V is well known. Where the
+    row term is cut off at 0, only the seed term stays, and df = S − 1. Where V itself is 0 although values vary (seed
+    means equal by accident), V is :math:`MS_{rest}/SN`, df = S − 1.
 
     Args:
         values: :math:`x`, (S, N): per-row values or jackknife pseudo-values, of one arm or of a paired difference. With
@@ -77,9 +80,10 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
 
     >>> result = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
     >>> round(result.mean, 4), round(result.se, 4), round(result.df, 2), result.low < 0 < result.high
-    (1.5, 0.7638, 2.88, True)
+    (1.5, 0.7638, 1.4, True)
 
-    Source: Dorfman, Berbaum and Metz 1992; Hillis 2007, Statistics in Medicine 26:596; Satterthwaite 1946.
+    Source: Dorfman, Berbaum and Metz 1992; Hillis 2007, Statistics in Medicine 26:596; Satterthwaite 1946; the shares
+    are the weights of Cochran and Cox 1950 for critical values of t, taken for the degrees of freedom.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or x.size < 2:
@@ -97,10 +101,8 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     ms_seed, ms_row, ms_rest = _mean_squares(x)
     terms = [(ms_seed, seeds - 1)] if seeds > 1 else []
     if rows > 1 and (seeds == 1 or ms_row > ms_rest):
-        terms.append((ms_row, rows - 1))
-        if seeds > 1:
-            terms.append((-ms_rest, (seeds - 1) * (rows - 1)))
-    variance = max(sum(ms for ms, _ in terms) / x.size, 0.0)
+        terms.append((ms_row - ms_rest, rows - 1))
+    variance = sum(ms for ms, _ in terms) / x.size
     if variance * x.size <= 1e-20 * ms_rest:
         # Few seeds can have the same mean by accident (equal counts of right rows) while their rows disagree. That is
         # no certainty: without variance between seeds or rows, MS_seed is MS_rest on average.
@@ -113,9 +115,7 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     )
     if variance == 0:
         return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, seeds, rows)
-    # as a ratio of mean squares: their squares could underflow where they themselves do not
-    whole = variance * x.size
-    df = 1 / sum((ms / whole) ** 2 / freedom for ms, freedom in terms)
+    df = 1 / sum(ms / (variance * x.size) / freedom for ms, freedom in terms)
     se = float(np.sqrt(variance))
     half = float(stdtrit(df, (1 + level) / 2)) * se
     p = float(2 * stdtr(df, -abs(centre) / se))

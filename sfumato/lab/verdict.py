@@ -11,6 +11,7 @@ from typing import Any
 
 from sfumato import theory
 from sfumato.lab.analyse import HEADLINE, ArmResult
+from sfumato.lab.settle import settle
 
 NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temperature", "eaurc": "E-AURC × 1000"}
 
@@ -74,6 +75,9 @@ def verdict(
     if (better or worse) and same:
         unchanged = [_change(name, base, other, headline[name], brief=True) for name in same]
         second += f"; {_join(unchanged)} {'does' if len(same) == 1 else 'do'} not differ reliably"
+    if not (better or worse):
+        more = settle(base, other, tests=sum(d["p_adjusted"] is not None for d in differences))
+        second += f"; {more}" if more else ""
     return {"choice": choice, "sentences": [first, second[0].upper() + second[1:] + "."]}
 
 

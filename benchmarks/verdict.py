@@ -1,0 +1,217 @@
+"""How often the verdict errs, and what it finds: real training, with the code that `compare` uses.
+
+    python benchmarks/verdict.py [--cache FOLDER] [--scale 1.0] [--only aa,known,tables] [--data FILE.npz] [--out FILE]
+
+aa      Two arms with one target, their weights and batches seeded independently, on a fresh split each, analysed as if
+        they were paired: whatever is declared is an error.
+known   One-hot against smoothed on a task whose posterior is known, so that the true difference on these training rows
+        is found by hundreds of seeds and a hundred thousand rows: how often intervals cover it, how often it is found.
+tables  Seeds × rows drawn from the model of the statistics itself, with components that are known; and what a first
+        comparison says about the difference that more seeds would find.
+
+Each experiment judges the same differences by the usual methods too. Trained logits are kept in the cache, so that a
+run that was stopped goes on; the analysis is always done anew. Each row of the output names hardware and versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from verdict_known import known
+from verdict_rivals import Result, judge
+from verdict_tables import tables
+from verdict_training import embedded, fresh_split, train_together
+
+from sfumato import evaluate
+from sfumato.lab.analyse import HEADLINE, ArmResult, Metric, analyse_arm, differences
+from sfumato.lab.arms import Arm
+from sfumato.lab.train import default_plan
+
+EPS = 0.1
+SEEDS = (3, 5)
+OURS = "seeds × rows"
+
+
+class Set(NamedTuple):
+    """A data set of the A/A comparisons: its name, rows taken (None: all), comparisons for each of the two targets."""
+
+    name: str
+    rows: int | None
+    comparisons: int
+
+    @property
+    def label(self) -> str:
+        """As in the tables: ``digits, 600 rows``."""
+        return Path(self.name).stem + (f", {self.rows} rows" if self.rows else "")
+
+
+SETS = (
+    Set("digits", None, 40),
+    Set("digits", 600, 50),
+    Set("digits", 200, 50),
+    Set("breast_cancer", None, 50),
+    Set("wine", None, 50),
+    Set("iris", None, 50),
+)
+
+
+def same_targets(sets: Sequence[Set], cache: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """A/A comparisons: one row a data set, target, number of seeds and method."""
+    for each in sets:
+        for target, eps in (("one-hot", 0.0), ("smoothed", EPS)):
+            arms = [Arm(name, eps, "others") for name in ("first", "second")]
+            counts: dict[tuple[int, str], dict[str, int]] = {}
+            test_rows: list[int] = []
+            for number, folder in enumerate(trained(each, target, eps, cache, say)):
+                results = [analyse_arm(folder, arm, range(max(SEEDS))) for arm in arms]
+                for seeds in SEEDS:
+                    some = [first_seeds(result, seeds) for result in results]
+                    declared = {
+                        row["metric"]: row["finding"] != "no difference"
+                        for row in differences(some)
+                        if row["metric"] in HEADLINE
+                    }
+                    tally(counts, seeds, OURS, declared)
+                    paired = [some[1].metrics[metric].minus(some[0].metrics[metric]).values for metric in HEADLINE]
+                    rng = np.random.default_rng([number, seeds])
+                    for method, p_values in by_method(judge(values, rng) for values in paired).items():
+                        adjusted = evaluate.holm(p_values)
+                        tally(counts, seeds, method, dict(zip(HEADLINE, (p < 0.05 for p in adjusted), strict=True)))
+                test_rows.append(results[0].metrics["accuracy"].values.shape[1])
+            for (seeds, method), count in counts.items():
+                yield {
+                    "experiment": "aa",
+                    "set": each.label,
+                    "target": target,
+                    "test_rows": round(float(np.mean(test_rows))),
+                    "seeds": seeds,
+                    "method": method,
+                    **count,
+                }
+
+
+def first_seeds(result: ArmResult, seeds: int) -> ArmResult:
+    """The result of an arm as it would be with fewer seeds."""
+    metrics = {name: Metric(metric.values[:seeds], metric.by_seed[:seeds]) for name, metric in result.metrics.items()}
+    return ArmResult(result.arm, metrics, result.temperatures[:seeds], result.noise_floor)
+
+
+def by_method(judged: Iterator[dict[str, Result]]) -> dict[str, list[float]]:
+    """p-values of each method, in the order of the metrics."""
+    found: dict[str, list[float]] = {}
+    for results in judged:
+        for method, result in results.items():
+            found.setdefault(method, []).append(result.p)
+    return found
+
+
+def tally(counts: dict[tuple[int, str], dict[str, int]], seeds: int, method: str, declared: dict[str, bool]) -> None:
+    """Count a comparison, those with any finding, and the findings of each metric."""
+    count = counts.setdefault((seeds, method), dict.fromkeys(("comparisons", "declared", *HEADLINE), 0))
+    count["comparisons"] += 1
+    count["declared"] += any(declared.values())
+    for metric, found in declared.items():
+        count[metric] += bool(found)
+
+
+def trained(each: Set, target: str, eps: float, cache: Path, say: Callable[[str], None]) -> Iterator[Path]:
+    """Folders with the logits of each comparison, trained ten at a time where they are not there yet."""
+    table = embedded(each.name)
+    seeds, at_once = max(SEEDS), 10
+    home = cache / f"{each.label.replace(', ', '-').replace(' ', '-')}-{target}"
+    for first in range(0, each.comparisons, at_once):
+        numbers = range(first, min(first + at_once, each.comparisons))
+        if not all((home / str(number)).is_dir() for number in numbers):
+            started = time.perf_counter()
+            parts = [
+                fresh_split(table, each.rows, np.random.default_rng([number, eps > 0, each.rows or 0]))
+                for number in numbers
+            ]
+            rows = min(len(part["train"][1]) for part in parts)  # splits differ by a row or two
+            plan = default_plan(rows, epochs=None, batch_size=None, learning_rate=1e-3)
+            x, y = (torch.stack([torch.from_numpy(part["train"][i][:rows]) for part in parts]) for i in (0, 1))
+            runs = [(c, arm, seed) for c in range(len(parts)) for arm in ("first", "second") for seed in range(seeds)]
+            # no two runs share a seed: neither weights nor batches are paired
+            own = [(eps > 0) * 10**6 + first * 10**3 + run for run in range(len(runs))]
+            models = train_together(x, y, [c for c, _, _ in runs], own, len(table.class_names), plan, eps)
+            for at, (c, arm, seed) in enumerate(runs):
+                folder = home / f"{numbers[c]}.partial" / "logits"
+                folder.mkdir(parents=True, exist_ok=True)
+                for part in ("validation", "test"):
+                    features, labels, group = parts[c][part]
+                    logits = models[at : at + 1].logits(torch.from_numpy(features))[0].numpy()
+                    np.savez(folder / f"{arm}-seed{seed}-{part}.npz", logits=logits, labels=labels, group=group)
+            for number in numbers:
+                shutil.rmtree(home / str(number), ignore_errors=True)
+                (home / f"{number}.partial").rename(home / str(number))
+            spent = time.perf_counter() - started
+            say(f"{each.label}, {target}: comparisons {first} to {numbers[-1]} trained in {spent:.0f} s")
+        yield from (home / str(number) for number in numbers)
+
+
+def environment() -> dict[str, Any]:
+    """Hardware and versions, for every row."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    cpu = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")] or [platform.processor()]
+    return {
+        "cpu": cpu[0],
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "numpy", "scipy", "scikit-learn")},
+        "commit": commit.stdout.strip(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path("build/verdict"), help="folder of trained logits")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the comparisons; below 1 to try it out")
+    parser.add_argument("--only", default="aa,known,tables")
+    parser.add_argument("--data", default=None, help="an npz file (X, y) for the A/A comparisons instead")
+    parser.add_argument("--rows", type=int, default=None, help="rows taken of --data for each comparison")
+    parser.add_argument("--out", type=Path, default=None, help="write one JSON object a row to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    sets = SETS if options.data is None else (Set(options.data, options.rows, 50),)
+    sets = [each._replace(comparisons=max(1, round(each.comparisons * options.scale))) for each in sets]
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    experiments: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "aa": lambda: same_targets(sets, options.cache, say),
+        "known": lambda: known(options.cache, options.scale, say),
+        "tables": lambda: tables(options.scale, say),
+    }
+    about = environment()
+    wanted = options.only.split(",")
+    kept: list[dict[str, Any]] = []
+    if options.out is not None and options.out.exists():  # rows of experiments that are not asked for stay
+        kept = [json.loads(line) for line in options.out.read_text().splitlines()]
+        kept = [row for row in kept if row["experiment"] not in wanted]
+    for name in wanted:
+        for row in experiments[name]():
+            kept.append({**row, **about})
+            print(json.dumps(row), flush=True)
+    if options.out is not None:
+        options.out.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
+if __name__ == "__main__":
+    main()
