@@ -10,7 +10,8 @@ tables  Seeds × rows drawn from the model of the statistics itself, with compon
         comparison says about the difference that more seeds would find.
 
 Each experiment judges the same differences by the usual methods too. Trained logits are kept in the cache, so that a
-run that was stopped goes on; the analysis is always done anew. Each row of the output names hardware and versions.
+run that was stopped goes on; the analysis is always done anew. The tables are printed; each row of the output file
+names hardware and versions.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from verdict_figures import markdown
 from verdict_known import known
 from verdict_rivals import Result, judge
 from verdict_tables import tables
@@ -203,14 +205,16 @@ def main() -> None:
     wanted = options.only.split(",")
     kept: list[dict[str, Any]] = []
     if options.out is not None and options.out.exists():  # rows of experiments that are not asked for stay
-        kept = [json.loads(line) for line in options.out.read_text().splitlines()]
-        kept = [row for row in kept if row["experiment"] not in wanted]
+        kept = [json.loads(line) for line in options.out.read_text(encoding="utf-8").splitlines()]
+        kept = [row for row in kept if {"pilots": "tables"}.get(row["experiment"], row["experiment"]) not in wanted]
     for name in wanted:
         for row in experiments[name]():
             kept.append({**row, **about})
-            print(json.dumps(row), flush=True)
-    if options.out is not None:
-        options.out.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        if options.out is not None:  # an experiment is whole before the next one starts
+            options.out.write_text(
+                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8"
+            )
+    print(markdown(kept))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,230 @@
+"""The rows of benchmarks/verdict.py as the tables and the figure of docs/statistics.md.
+
+python benchmarks/verdict_figures.py [--rows benchmarks/verdict.jsonl] [--out docs/statistics.svg] [--png]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfumato.report.drawing import FAINT, INK, OCHRE, PAPER, SLATE, style
+from sfumato.report.svg import to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OURS, SQUARED = "seeds × rows", "seeds × rows, squared shares"
+NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after T", "eaurc": "E-AURC"}
+Rows = Sequence[dict[str, Any]]
+
+
+def rates(
+    rows: Iterable[dict[str, Any]], by: Callable[[dict[str, Any]], Any], count: str
+) -> dict[Any, tuple[int, int]]:
+    """Counted and compared, summed over the rows with one key, in order of appearance."""
+    found: dict[Any, tuple[int, int]] = {}
+    for row in rows:
+        counted, compared = found.get(by(row), (0, 0))
+        found[by(row)] = counted + row[count], compared + row["comparisons"]
+    return found
+
+
+def markdown(rows: Rows) -> str:
+    """Every table that the rows are enough for."""
+    parts = {name: [row for row in rows if row["experiment"] == name] for name in ("aa", "known", "tables", "pilots")}
+    made: list[str] = []
+    if parts["aa"]:
+        made += [_aa_by_method(parts["aa"]), _aa_by_set(parts["aa"])]
+    if parts["known"]:
+        made += [_coverage(parts["known"]), _power(parts["known"])]
+    if parts["tables"]:
+        made += [_tables(parts["tables"]), _pilots(parts["pilots"])]
+    return "\n\n".join(made)
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]], words: int = 1) -> str:
+    lines = [head, ["---"] * words + ["---:"] * (len(head) - words), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _percent(pair: tuple[int, int]) -> str:
+    return f"{100 * pair[0] / pair[1]:.1f} %"
+
+
+def _aa_by_method(rows: Rows) -> str:
+    any_, metrics = rates(rows, lambda r: (r["method"], r["seeds"]), "declared"), {}
+    for metric in NAMES:
+        metrics[metric] = rates(rows, lambda r: (r["method"], r["seeds"]), metric)
+    methods, seeds = dict.fromkeys(m for m, _ in any_), sorted({s for _, s in any_})
+    head = ["method"] + [f"{s} seeds: any of {any_[OURS, s][1]}" for s in seeds] + [f"of 300, {s} seeds" for s in seeds]
+    body = []
+    for method in methods:
+        pairs = [any_[method, s] for s in seeds]
+        body.append(
+            [method]
+            + [f"{pair[0]} ({_percent(pair)})" for pair in pairs]
+            + [f"{300 * pair[0] / pair[1]:.0f}" for pair in pairs]
+        )
+    return _table(head, body)
+
+
+def _aa_by_set(rows: Rows) -> str:
+    ours = [row for row in rows if row["method"] == OURS]
+    found = rates(ours, lambda r: (r["set"], r["test_rows"], r["target"], r["seeds"]), "declared")
+    seeds = sorted({key[3] for key in found})
+    body = [
+        [
+            name,
+            target,
+            str(test),
+            *(f"{found[name, test, target, s][0]} of {found[name, test, target, s][1]}" for s in seeds),
+        ]
+        for name, test, target in dict.fromkeys(key[:3] for key in found)
+    ]
+    return _table(["data", "target", "test rows", *(f"declared, {s} seeds" for s in seeds)], body, words=2)
+
+
+def _coverage(rows: Rows) -> str:
+    found = rates(rows, lambda r: (r["method"], r["seeds"], r["test_rows"]), "covered")
+    cells = list(dict.fromkeys(key[1:] for key in found))
+    methods = dict.fromkeys(key[0] for key in found)
+    head = ["method", *(f"{s} seeds, {n} rows" for s, n in cells)]
+    return _table(head, ([method, *(_percent(found[method, *cell]) for cell in cells)] for method in methods))
+
+
+def _power(rows: Rows) -> str:
+    ours = [row for row in rows if row["method"] == OURS]
+    body = []
+    for seeds, test in dict.fromkeys((row["seeds"], row["test_rows"]) for row in ours):
+        cell = [row for row in ours if (row["seeds"], row["test_rows"]) == (seeds, test)]
+        line = [f"{seeds} seeds, {test} rows"]
+        for metric in NAMES:
+            each = [row for row in cell if row["metric"] == metric]
+            line.append(", ".join(f"{row['stated_power']:.2f}/{row['found'] / row['comparisons']:.2f}" for row in each))
+        body.append(line)
+    return _table(["stated / found, one pair a strength", *NAMES.values()], body)
+
+
+def _tables(rows: Rows) -> str:
+    body = []
+    for name, seeds, test in dict.fromkeys((r["components"], r["seeds"], r["test_rows"]) for r in rows):
+        each = {r["method"]: r for r in rows if (r["components"], r["seeds"], r["test_rows"]) == (name, seeds, test)}
+        line = [name, f"{seeds} × {test}"]
+        for method in (each[name] for name in (OURS, SQUARED, "t test, seeds")):
+            line += [" / ".join(_percent((method[level], method["comparisons"])) for level in _LEVELS)]
+        line.append(f"{each[OURS]['found'] / each[OURS]['comparisons']:.2f}")
+        body.append(line)
+    head = ["what varies", "seeds × rows", OURS, "squared shares", "t test, seeds", "found where .80 is stated"]
+    return _table(head, body)
+
+
+_LEVELS = ("declared", "declared_at_a_third")
+
+
+def _pilots(rows: Rows) -> str:
+    body = []
+    for row in rows:
+        chance, stated = row["true_chance_quartiles"], row["seeds_stated_quartiles"]
+        body.append(
+            [
+                row["components"],
+                f"{row['seeds']} × {row['test_rows']}",
+                " ".join(f"{c:.2f}" for c in chance),
+                str(row["seeds_needed"]),
+                " ".join("none" if s is None else f"{s:.0f}" for s in stated),
+            ]
+        )
+    head = ["what varies", "first run", "chance that .80 is, quartiles", "seeds needed", "seeds stated, quartiles"]
+    return _table(head, body)
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """What :func:`plot` drew: error rates by method and number of seeds, and pairs of stated and found power."""
+
+    errors: dict[str, dict[int, float]]
+    power: list[tuple[float, float]]
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        told = "; ".join(
+            f"{method}: " + ", ".join(f"{100 * rate:.1f} % with {seeds} seeds" for seeds, rate in by_seeds.items())
+            for method, by_seeds in self.errors.items()
+        )
+        apart = max((abs(stated - found) for stated, found in self.power), default=0.0)
+        return (
+            f"Left, how often two equal procedures are declared different: {told}. Right, power found against power "
+            f"stated for {len(self.power)} known effects: never further apart than {apart:.2f}."
+        )
+
+
+def plot(rows: Rows, pair: tuple[Axes, Axes] | None = None) -> tuple[tuple[Axes, Axes], FigureData]:
+    """Errors between equal arms by method, and power found against power stated."""
+    if pair is None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8.2, 3.6), layout="constrained", facecolor=PAPER)
+        axes = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        pair = axes[0], axes[1]
+    left, right = pair
+    found = rates((r for r in rows if r["experiment"] == "aa"), lambda r: (r["method"], r["seeds"]), "declared")
+    errors: dict[str, dict[int, float]] = {}
+    for (method, seeds), (count, compared) in found.items():
+        errors.setdefault(method, {})[seeds] = count / compared
+    for place, (method, by_seeds) in enumerate(errors.items()):
+        colour = SLATE if method == OURS else OCHRE
+        left.plot([100 * rate for rate in by_seeds.values()], [place] * len(by_seeds), color=colour, lw=0.8, zorder=2)
+        for seeds, rate in by_seeds.items():
+            face = colour if seeds == max(by_seeds) else PAPER
+            left.plot(100 * rate, place, "o", color=colour, mfc=face, ms=5.5, zorder=3)
+    left.axvline(5, color=INK, lw=0.8, zorder=1)
+    left.annotate("5 %", (5, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
+                  va="top", color=INK, fontsize=9)  # fmt: skip
+    for seeds, face in zip(sorted({seeds for _, seeds in found}), (PAPER, FAINT), strict=False):
+        left.plot([], [], "o", color=FAINT, mfc=face, ms=5.5, label=f"{seeds} seeds")
+    left.set_yticks(range(len(errors)), labels=list(errors))
+    left.invert_yaxis()
+    left.set(xlabel="two equal arms declared different (% of comparisons)", xlim=(0, None))
+    ours = [row for row in rows if row["experiment"] == "known" and row["method"] == OURS]
+    power = [(row["stated_power"], row["found"] / row["comparisons"]) for row in ours]
+    right.plot([0, 1], [0, 1], color=INK, lw=0.8)
+    for metric, mark in zip(NAMES, "os^", strict=True):
+        some = [p for row, p in zip(ours, power, strict=True) if row["metric"] == metric]
+        x, y = np.array(some).reshape(-1, 2).T
+        right.plot(x, y, mark, color=SLATE, mfc="none", ms=4.5, mew=0.9, label=NAMES[metric])
+    right.set(xlabel="power stated (chance)", ylabel="power found (share)", xlim=(0, 1.02), ylim=(0, 1.02))
+    for ax, columns in ((left, 2), (right, 3)):
+        style(ax)
+        ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, frameon=False, fontsize=9,
+                  labelcolor=INK, handlelength=1.2, columnspacing=1.0, handletextpad=0.4)  # fmt: skip
+    return pair, FigureData(errors, power)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = Path(__file__).parents[1]
+    parser.add_argument("--rows", type=Path, default=root / "benchmarks" / "verdict.jsonl")
+    parser.add_argument("--out", type=Path, default=root / "docs" / "statistics.svg")
+    parser.add_argument("--png", action="store_true", help="write PNG as well, to look at")
+    given = parser.parse_args()
+    rows = [json.loads(line) for line in given.rows.read_text(encoding="utf-8").splitlines()]
+    print(markdown(rows))
+    (left, _), data = plot(rows)
+    given.out.write_text(to_svg(left), encoding="utf-8")
+    print(f"\n{given.out.name}: {data.alt}")
+    if given.png:
+        figure = left.get_figure(root=True)
+        assert figure is not None
+        figure.savefig(given.out.with_suffix(".png"), dpi=150)
+
+
+if __name__ == "__main__":
+    main()
