@@ -117,11 +117,19 @@ def _tables(rows: Rows) -> str:
     for name, seeds, test in dict.fromkeys((r["components"], r["seeds"], r["test_rows"]) for r in rows):
         each = {r["method"]: r for r in rows if (r["components"], r["seeds"], r["test_rows"]) == (name, seeds, test)}
         line = [name, f"{seeds} × {test}"]
-        for method in (each[name] for name in (OURS, SQUARED, "t test, seeds")):
+        for method in (each[name] for name in (OURS, SQUARED, "t test, seeds", "percentiles, seeds and rows")):
             line += [" / ".join(_percent((method[level], method["comparisons"])) for level in _LEVELS)]
         line.append(f"{each[OURS]['found'] / each[OURS]['comparisons']:.2f}")
         body.append(line)
-    head = ["what varies", "seeds × rows", OURS, "squared shares", "t test, seeds", "found where .80 is stated"]
+    head = [
+        "what varies",
+        "seeds × rows",
+        OURS,
+        "squared shares",
+        "t test, seeds",
+        "percentiles, both",
+        "found where .80 is stated",
+    ]
     return _table(head, body)
 
 
@@ -147,53 +155,51 @@ def _pilots(rows: Rows) -> str:
 
 @dataclass(frozen=True)
 class FigureData:
-    """What :func:`plot` drew: error rates by method and number of seeds, and pairs of stated and found power."""
+    """What :func:`plot` drew: shares by method and number of seeds, and pairs of stated and found power."""
 
     errors: dict[str, dict[int, float]]
+    missed: dict[str, dict[int, float]]
     power: list[tuple[float, float]]
 
     @property
     def alt(self) -> str:
         """The figure in words."""
-        told = "; ".join(
-            f"{method}: " + ", ".join(f"{100 * rate:.1f} % with {seeds} seeds" for seeds, rate in by_seeds.items())
-            for method, by_seeds in self.errors.items()
-        )
         apart = max((abs(stated - found) for stated, found in self.power), default=0.0)
         return (
-            f"Left, how often two equal procedures are declared different: {told}. Right, power found against power "
-            f"stated for {len(self.power)} known effects: never further apart than {apart:.2f}."
+            f"Left, how often two equal procedures are declared different: {_told(self.errors)}. Middle, how often "
+            f"95 % intervals miss a known difference: {_told(self.missed)}. Right, power found against power stated for "
+            f"{len(self.power)} known effects: on the diagonal, never further apart than {apart:.2f}."
         )
 
 
-def plot(rows: Rows, pair: tuple[Axes, Axes] | None = None) -> tuple[tuple[Axes, Axes], FigureData]:
-    """Errors between equal arms by method, and power found against power stated."""
-    if pair is None:
+def _told(shares: dict[str, dict[int, float]]) -> str:
+    return "; ".join(
+        f"{method}: " + ", ".join(f"{100 * share:.1f} % with {seeds} seeds" for seeds, share in by_seeds.items())
+        for method, by_seeds in shares.items()
+    )
+
+
+def plot(rows: Rows, axes: tuple[Axes, Axes, Axes] | None = None) -> tuple[tuple[Axes, Axes, Axes], FigureData]:
+    """Errors between equal arms and known differences missed, by method; power found against power stated."""
+    if axes is None:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(8.2, 3.6), layout="constrained", facecolor=PAPER)
-        axes = figure.subplots(1, 2, width_ratios=(1.25, 1))
-        pair = axes[0], axes[1]
-    left, right = pair
-    found = rates((r for r in rows if r["experiment"] == "aa"), lambda r: (r["method"], r["seeds"]), "declared")
-    errors: dict[str, dict[int, float]] = {}
-    for (method, seeds), (count, compared) in found.items():
-        errors.setdefault(method, {})[seeds] = count / compared
-    for place, (method, by_seeds) in enumerate(errors.items()):
-        colour = SLATE if method == OURS else OCHRE
-        left.plot([100 * rate for rate in by_seeds.values()], [place] * len(by_seeds), color=colour, lw=0.8, zorder=2)
-        for seeds, rate in by_seeds.items():
-            face = colour if seeds == max(by_seeds) else PAPER
-            left.plot(100 * rate, place, "o", color=colour, mfc=face, ms=5.5, zorder=3)
-    left.axvline(5, color=INK, lw=0.8, zorder=1)
-    left.annotate("5 %", (5, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
-                  va="top", color=INK, fontsize=9)  # fmt: skip
-    for seeds, face in zip(sorted({seeds for _, seeds in found}), (PAPER, FAINT), strict=False):
-        left.plot([], [], "o", color=FAINT, mfc=face, ms=5.5, label=f"{seeds} seeds")
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained", facecolor=PAPER)
+        made = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
+        axes = made[0], made[1], made[2]
+    left, middle, right = axes
+    aa = [row for row in rows if row["experiment"] == "aa"]
+    known = [row for row in rows if row["experiment"] == "known"]
+    errors = _by_method(rates(aa, lambda r: (r["method"], r["seeds"]), "declared"))
+    covered = _by_method(rates(known, lambda r: (r["method"], r["seeds"]), "covered"))
+    missed = {method: {s: 1 - covered[method][s] for s in by_seeds} for method, by_seeds in errors.items()}
+    _dots(left, errors, "equal arms declared\ndifferent (% of comparisons)")
+    _dots(middle, missed, "known difference missed\n(% of intervals)")
     left.set_yticks(range(len(errors)), labels=list(errors))
-    left.invert_yaxis()
-    left.set(xlabel="two equal arms declared different (% of comparisons)", xlim=(0, None))
-    ours = [row for row in rows if row["experiment"] == "known" and row["method"] == OURS]
+    middle.set_yticks(range(len(errors)), labels=[])
+    for seeds, face in zip(next(iter(errors.values())), (PAPER, FAINT), strict=False):
+        left.plot([], [], "o", color=FAINT, mfc=face, ms=5.5, label=f"{seeds} seeds")
+    ours = [row for row in known if row["method"] == OURS]
     power = [(row["stated_power"], row["found"] / row["comparisons"]) for row in ours]
     right.plot([0, 1], [0, 1], color=INK, lw=0.8)
     for metric, mark in zip(NAMES, "os^", strict=True):
@@ -201,11 +207,34 @@ def plot(rows: Rows, pair: tuple[Axes, Axes] | None = None) -> tuple[tuple[Axes,
         x, y = np.array(some).reshape(-1, 2).T
         right.plot(x, y, mark, color=SLATE, mfc="none", ms=4.5, mew=0.9, label=NAMES[metric])
     right.set(xlabel="power stated (chance)", ylabel="power found (share)", xlim=(0, 1.02), ylim=(0, 1.02))
-    for ax, columns in ((left, 2), (right, 3)):
+    for ax in axes:
         style(ax)
-        ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, frameon=False, fontsize=9,
+    for ax in (left, right):
+        ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False, fontsize=9,
                   labelcolor=INK, handlelength=1.2, columnspacing=1.0, handletextpad=0.4)  # fmt: skip
-    return pair, FigureData(errors, power)
+    return axes, FigureData(errors, missed, power)
+
+
+def _by_method(found: dict[Any, tuple[int, int]]) -> dict[str, dict[int, float]]:
+    shares: dict[str, dict[int, float]] = {}
+    for (method, seeds), (count, compared) in found.items():
+        shares.setdefault(method, {})[seeds] = count / compared
+    return shares
+
+
+def _dots(ax: Axes, shares: dict[str, dict[int, float]], label: str) -> None:
+    """One line a method, an open dot for the fewest seeds and a full one for the most; 5 % is what was promised."""
+    for place, (method, by_seeds) in enumerate(shares.items()):
+        colour = SLATE if method == OURS else OCHRE
+        ax.plot([100 * share for share in by_seeds.values()], [place] * len(by_seeds), color=colour, lw=0.8, zorder=2)
+        for seeds, share in by_seeds.items():
+            face = colour if seeds == max(by_seeds) else PAPER
+            ax.plot(100 * share, place, "o", color=colour, mfc=face, ms=5.5, zorder=3)
+    ax.axvline(5, color=INK, lw=0.8, zorder=1)
+    ax.annotate("5 %", (5, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",
+                va="top", color=INK, fontsize=9)  # fmt: skip
+    ax.invert_yaxis()
+    ax.set(xlabel=label, xlim=(0, None))
 
 
 def main() -> None:
@@ -217,7 +246,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = [json.loads(line) for line in given.rows.read_text(encoding="utf-8").splitlines()]
     print(markdown(rows))
-    (left, _), data = plot(rows)
+    (left, *_), data = plot(rows)
     given.out.write_text(to_svg(left), encoding="utf-8")
     print(f"\n{given.out.name}: {data.alt}")
     if given.png:
