@@ -167,8 +167,8 @@ class FigureData:
         apart = max((abs(stated - found) for stated, found in self.power), default=0.0)
         return (
             f"Left, how often two equal procedures are declared different: {_told(self.errors)}. Middle, how often "
-            f"95 % intervals miss a known difference: {_told(self.missed)}. Right, power found against power stated for "
-            f"{len(self.power)} known effects: on the diagonal, never further apart than {apart:.2f}."
+            f"95 % intervals miss a known difference: {_told(self.missed)}. Right, power found against power stated "
+            f"for {len(self.power)} known effects: on the diagonal, never further apart than {apart:.2f}."
         )
 
 

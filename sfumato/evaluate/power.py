@@ -106,8 +106,11 @@ def detectable_difference(
     highest = 1.0
     while test.power(highest) < chance:
         highest *= 2
-    ncp = brentq(lambda ncp: test.power(ncp) - chance, 0.0, highest)
-    return float(ncp * np.sqrt(variance))
+
+    def lacking(ncp: float) -> float:
+        return test.power(ncp) - chance
+
+    return float(brentq(lacking, 0.0, highest)) * float(np.sqrt(variance))
 
 
 def seeds_to_settle(
