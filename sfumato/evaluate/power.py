@@ -11,6 +11,7 @@ in which more seeds shrink all but b/N: below some difference only more rows hel
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -110,7 +111,8 @@ def detectable_difference(
     def lacking(ncp: float) -> float:
         return test.power(ncp) - chance
 
-    return float(brentq(lacking, 0.0, highest)) * float(np.sqrt(variance))
+    ncp: Any = brentq(lacking, 0.0, highest)
+    return float(ncp * np.sqrt(variance))
 
 
 def seeds_to_settle(
