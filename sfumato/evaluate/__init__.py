@@ -20,9 +20,9 @@ from sfumato.evaluate.intervals import Estimate as Estimate
 from sfumato.evaluate.intervals import estimate_interval as estimate_interval
 from sfumato.evaluate.intervals import holm as holm
 from sfumato.evaluate.intervals import pseudo_values as pseudo_values
-from sfumato.evaluate.power import detectable_difference as detectable_difference
-from sfumato.evaluate.power import power as power
-from sfumato.evaluate.power import seeds_to_settle as seeds_to_settle
+from sfumato.evaluate.planning import detectable_difference as detectable_difference
+from sfumato.evaluate.planning import power as power
+from sfumato.evaluate.planning import seeds_to_settle as seeds_to_settle
 from sfumato.evaluate.rows import Rows as Rows
 from sfumato.evaluate.rows import per_row as per_row
 from sfumato.evaluate.selective import RiskCoverage as RiskCoverage
