@@ -59,9 +59,10 @@ class Watch:
         rows = [len(part) for part in (split.train, split.validation, split.test)]
         train, validation, test = (f"{count:,}" for count in rows)
         twice = f", of which {split.duplicates:,} repeat an earlier one" if split.duplicates else ""
+        origin = "parts as given" if split.given else "split by content"
         self._line(
-            f"data   {table.name}: {sum(rows):,} rows{twice}, {table.features.shape[1]:,} features, {classes} classes "
-            f"(train {train}, validation {validation}, test {test}; split by content)"
+            f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.told()}, {classes} classes "
+            f"(train {train}, validation {validation}, test {test}; {origin})"
         )
         for arm in plan.arms:
             if arm.eps:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,24 +23,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> Iterator[None]:
-    """A test that changes the process for the tests after it fails; fixtures of wider scope come before this one."""
-    before = leaks.snapshot()
+    """A test that changes the process for the tests after it fails; fixtures of wider scope come before this one.
+
+    What it drew from the generators that everyone shares is put back, so that no test's numbers hang on another's.
+    """
+    before, states = leaks.snapshot(), leaks.random_states()
     yield
+    leaks.put_back(states)
     left = leaks.changes(before, leaks.snapshot())
     assert left == [], "the test leaves something behind"
-
-
-@pytest.fixture
-def own_random_state() -> Iterator[None]:
-    """For tests that draw from the generators that everyone shares: they leave them as they were."""
-    import numpy as np
-    import torch
-
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])
 
 
 @dataclass(frozen=True)

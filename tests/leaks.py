@@ -57,3 +57,23 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         else:
             found.append(f"{name}: {old} became {new}")
     return found
+
+
+def random_states() -> dict[str, Any]:
+    """Of the generators that everyone shares, where they are loaded."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    states: dict[str, Any] = {"random": random.getstate()}
+    if numpy is not None:
+        states["numpy"] = numpy.random.get_state()
+    if torch is not None and hasattr(torch, "get_rng_state"):
+        states["torch"] = torch.get_rng_state()
+    return states
+
+
+def put_back(states: dict[str, Any]) -> None:
+    """Set the generators to states that :func:`random_states` gave."""
+    random.setstate(states["random"])
+    if "numpy" in states:
+        sys.modules["numpy"].random.set_state(states["numpy"])
+    if "torch" in states:
+        sys.modules["torch"].set_rng_state(states["torch"])

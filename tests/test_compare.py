@@ -291,7 +291,7 @@ BAD = {
     "a folder that exists": (("digits", "--out", "there"), {"there/x": ""}, "there exists already"),
     "a broken config file": (("digits", "-c", "c.toml"), {"c.toml": "eps = \n"}, "c.toml is not TOML"),
     "no config file": (("digits", "-c", "no.toml"), {}, 'no file "no.toml"'),
-    "no data": ((), {}, "compare needs DATA: digits, or a .csv, .tsv or .npz file"),
+    "no data": ((), {}, "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or"),
 }  # fmt: skip
 
 

@@ -28,31 +28,44 @@ def refusal(source, **kwargs):
     return str(caught.value)
 
 
-def test_images_are_flattened_and_keep_their_shape(save):
+def test_images_of_bytes_stay_bytes(save):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 28, 28), np.uint8)
     table = load(save("mnist.npz", X=images, y=np.arange(40) % 10))
-    assert (table.name, table.kind, table.image, table.shape) == ("mnist", "npz", True, (28, 28))
-    assert np.array_equal(table.features, images.reshape(40, 784))
-    assert table.features.dtype == np.float64
-    assert table.features.flags.c_contiguous
-    assert table.class_names == tuple("0123456789")
-    assert table.feature_names[29] == "X[1,1]"
+    assert (table.name, table.kind, table.class_names) == ("mnist", "npz", tuple("0123456789"))
+    assert table.features.pixels.dtype == np.uint8
+    assert np.array_equal(table.features.pixels, images[..., None])
+
+
+@pytest.mark.parametrize("shape", [(40, 8, 9, 3), (40, 3, 8, 9)], ids=["channels last", "channels first"])
+def test_images_in_colour_end_with_their_channels(save, shape):
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    pixels = load(save(X=images, y=np.arange(40) % 4)).features.pixels
+    assert np.array_equal(pixels, images if shape[-1] == 3 else images.transpose(0, 2, 3, 1))
+
+
+def test_pictures_in_other_types_than_bytes_keep_their_shape_as_numbers(save):
+    images = np.random.default_rng(0).random((40, 28, 28))
+    features = load(save(X=images, y=np.arange(40) % 10)).features
+    assert (features.image, features.shape, features.names[29]) == (True, (28, 28), "X[1,1]")
+    assert np.array_equal(features.values, images.reshape(40, 784))
+    assert features.values.dtype == np.float64
+    assert features.values.flags.c_contiguous
 
 
 def test_rows_of_numbers_are_a_table_not_an_image(save):
-    table = load(save(X=np.asfortranarray(X), y=Y))
-    assert (table.image, table.shape, table.feature_names) == (False, (2,), ("X[0]", "X[1]"))
-    assert table.features.flags.c_contiguous
+    features = load(save(X=np.asfortranarray(X), y=Y)).features
+    assert (features.image, features.shape, features.names) == (False, (2,), ("X[0]", "X[1]"))
+    assert features.values.flags.c_contiguous
 
 
 def test_one_number_a_row_is_one_feature(save):
-    assert load(save(X=X[:, 0], y=Y)).features.tolist() == X[:, :1].tolist()
+    assert load(save(X=X[:, 0], y=Y)).features.values.tolist() == X[:, :1].tolist()
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, ">i4", np.int64, np.float16, ">f8", np.longdouble])
 def test_features_of_every_real_type_are_read(save, dtype):
-    assert load(save(X=X.astype(dtype), y=Y)).features.tolist() == X.astype(dtype).astype(float).tolist()
+    assert load(save(X=X.astype(dtype), y=Y)).features.values.tolist() == X.astype(dtype).astype(float).tolist()
 
 
 @pytest.mark.parametrize(
@@ -75,10 +88,9 @@ def test_labels_of_every_kind_are_read(save, y, names, labels):
 
 @pytest.mark.parametrize("keys", [("X", "y"), ("x", "y"), ("X", "Y"), ("x", "Y")])
 def test_keys_are_found_in_upper_and_lower_case(save, keys):
-    assert load(save(**dict(zip(keys, (X, Y), strict=True)))).features.tolist() == X.tolist()
+    assert load(save(**dict(zip(keys, (X, Y), strict=True)))).features.values.tolist() == X.tolist()
 
 
-SOFT = "one-hot and soft labels are not read yet. Save one label a row, for instance y.argmax(axis=1)"
 ODD = "labels are whole numbers, booleans or text"
 BAD_ARRAYS = {
     "no X": (
@@ -90,8 +102,10 @@ BAD_ARRAYS = {
         {"X": X, "y": Y[:5]},
         "things.npz: X has 6 rows but y has 5; they must be as many",
     ),
-    "text for X": ({"X": X.astype(str), "y": Y}, "things.npz: X has type <U32; it must hold numbers"),
-    "complex X": ({"X": X + 0j, "y": Y}, "things.npz: X has type complex128; it must hold numbers"),
+    "complex X": (
+        {"X": X + 0j, "y": Y},
+        "things.npz: X has type complex128; it must hold numbers, or texts of one type",
+    ),
     "no rows": (
         {"X": X[:0], "y": Y[:0]},
         "things.npz: X has shape (0, 2); it needs at least one row and one feature",
@@ -116,8 +130,28 @@ BAD_ARRAYS = {
         {"X": np.where(X == 4, np.inf, X)[:, 0], "y": Y},
         "things.npz: X[2] is inf; replace it, or drop row 2 of X and y",
     ),
-    "one-hot": ({"X": X, "y": np.eye(2, dtype=int)[Y]}, f"things.npz: y has shape (6, 2); {SOFT}"),
-    "probabilities": ({"X": X, "y": np.full((6, 3), 1 / 3)}, f"things.npz: y has shape (6, 3); {SOFT}"),
+    "soft labels that do not sum to 1": (
+        {"X": X, "y": np.full((6, 3), 0.3)},
+        "things.npz: row 0 of y: soft labels y[:,0] to y[:,2] sum to 0.9, not to 1 (as in 5 more rows); divide each "
+        "row by its sum",
+    ),
+    "votes": (
+        {"X": X, "y": np.array([[1, 0], [0, 1], [3, 1], [1, 0], [0, 1], [0, 1]])},
+        "things.npz: row 2 of y: soft labels y[:,0] to y[:,1] sum to 4, not to 1; divide votes by their number",
+    ),
+    "a negative soft label": (
+        {"X": X, "y": np.array([[1, 0], [0, 1], [1.5, -0.5], [1, 0], [0, 1], [0, 1]])},
+        "things.npz: row 2 of y: soft label y[:,1] is -0.5; probabilities are from 0 to 1",
+    ),
+    "a soft class that is nowhere the likeliest": (
+        {"X": X, "y": np.eye(3)[Y]},
+        'things.npz: class "2" of y has 0 rows; each class needs at least 3, one each for training, validation and '
+        "test. Add rows, or merge or drop the class",
+    ),
+    "labels with three axes": (
+        {"X": X, "y": np.zeros((6, 2, 2))},
+        "things.npz: y has shape (6, 2, 2); it needs one label a row, or K probabilities a row",
+    ),
     "fractions": ({"X": X, "y": Y / 2}, f"things.npz: y[3] is 0.5; {ODD}"),
     "NaN among labels": ({"X": X, "y": np.where(Y == 1, np.nan, Y)}, f"things.npz: y[3] is nan; {ODD}"),
     "complex labels": ({"X": X, "y": Y + 0j}, f"things.npz: y has type complex128; {ODD}"),

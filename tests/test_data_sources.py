@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from sfumato.lab.data import DataError, load
+from sfumato.lab.data import DataError, Roles, load
 
-READABLE = "What can be read: digits, .csv, .tsv, .csv.gz, .npz"
+READABLE = (
+    "What can be read: digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, "
+    "module:function"
+)
 
 
 def refusal(source, **kwargs):
@@ -20,18 +23,18 @@ def refusal(source, **kwargs):
 
 def test_digits_are_those_of_scikit_learn():
     table, bunch = load("digits"), load_digits()
-    assert (table.name, table.kind, table.image, table.shape) == ("digits", "digits", True, (8, 8))
-    assert np.array_equal(table.features, bunch.data)
+    assert (table.name, table.kind, table.features.image, table.features.shape) == ("digits", "digits", True, (8, 8))
+    assert np.array_equal(table.features.values, bunch.data)
     assert np.array_equal(table.labels, bunch.target)
     assert table.class_names == tuple("0123456789")
-    assert len(table.feature_names) == 64
+    assert len(table.features.names) == 64
 
 
 def test_digits_means_the_embedded_set_even_beside_a_file_of_that_name(tmp_path, monkeypatch):
     (tmp_path / "digits").write_text("something else")
     monkeypatch.chdir(tmp_path)
     assert len(load("digits").labels) == 1797
-    assert refusal("./digits") == f"digits: files of this kind are not read yet. {READABLE}"
+    assert refusal("./digits") == f"digits: files of this kind are not read. {READABLE}"
 
 
 @pytest.mark.parametrize(
@@ -45,26 +48,23 @@ def test_digits_means_the_embedded_set_even_beside_a_file_of_that_name(tmp_path,
         ("zebra", f'no file "zebra". {READABLE}'),
         ("", f'no file "". {READABLE}'),
         ("nowhere/flowers.csv", 'no file "nowhere/flowers.csv": there is no folder "nowhere"'),
-        ("sub", f'"sub" is a folder, which is not read yet. {READABLE}'),
-        ("flowers.parquet", f"flowers.parquet: files of this kind are not read yet. {READABLE}"),
-        ("notes", f"notes: files of this kind are not read yet. {READABLE}"),
+        ("sub", "sub holds no folders; it needs one folder of images for each class, or train, val and test with them"),
+        ("pictures.zip", f"pictures.zip: files of this kind are not read. Unpack it first. {READABLE}"),
+        ("notes", f"notes: files of this kind are not read. {READABLE}"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_way_out(tmp_path, monkeypatch, source, message):
     (tmp_path / "sub").mkdir()
-    for name in ("flowers.csv", "flowers.parquet", "notes", "sub/mnist.npz"):
+    for name in ("flowers.csv", "pictures.zip", "notes", "sub/mnist.npz"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert refusal(source) == message
 
 
-def test_a_label_column_for_data_without_columns_is_refused(tmp_path):
-    assert refusal("digits", label="y") == (
-        '--label "y" names a column of a CSV file, but digits has no columns; leave it out'
-    )
-    np.savez(tmp_path / "things.npz", X=[0], y=[0])
-    assert refusal(str(tmp_path / "things.npz"), label="y") == (
-        '--label "y" names a column of a CSV file, but things.npz has no columns; leave it out'
+@pytest.mark.parametrize("role", ["label", "text", "split", "weight", "group"])
+def test_a_column_for_data_without_columns_is_refused(role):
+    assert refusal("digits", roles=Roles(**{role: "y"})) == (
+        f'--{role} "y" names a column of a table, but digits has no columns; leave it out'
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sfumato.lab.data import DataError, Table, load, prepare, split
+from sfumato.lab.data import DataError, Numbers, Table, load, prepare, split
 from sfumato.lab.data.split import hash_rows
 
 PARTS = ("train", "validation", "test")
@@ -19,11 +19,8 @@ def table(features, labels, **changes):
     if features.ndim == 1:
         features = features[:, None]
     names = tuple(str(k) for k in range(int(np.max(labels)) + 1))
-    columns = tuple(f"c{j}" for j in range(features.shape[1]))
-    fields = {"name": "made", "kind": "csv", "image": False, "shape": features.shape[1:], **changes}
-    return Table(
-        features=features, labels=np.array(labels, np.int64), class_names=names, feature_names=columns, **fields
-    )
+    columns = Numbers(features, tuple(f"c{j}" for j in range(features.shape[1])), features.shape[1:])
+    return Table("made", "csv", columns, np.array(labels, np.int64), names, **changes)
 
 
 @st.composite
@@ -57,7 +54,7 @@ def test_a_split_puts_each_row_once_each_class_everywhere_and_equal_rows_on_one_
         return
     rows = [getattr(parts, part) for part in PARTS]
     assert sorted(np.concatenate(rows)) == list(range(len(made.labels)))
-    contents = [{tuple(row) for row in made.features[r].tolist()} for r in rows]
+    contents = [{tuple(row) for row in made.features.values[r].tolist()} for r in rows]
     assert not contents[0] & contents[1] | contents[0] & contents[2] | contents[1] & contents[2]
     for r in rows:
         assert set(made.labels[r]) == set(range(len(made.class_names)))
@@ -68,14 +65,14 @@ def test_a_split_puts_each_row_once_each_class_everywhere_and_equal_rows_on_one_
 def test_shuffling_rows_changes_no_part(made, random):
     order = list(range(len(made.labels)))
     random.shuffle(order)
-    shuffled = table(made.features[order], made.labels[order])
+    shuffled = table(made.features.values[order], made.labels[order])
     one, two = outcome(made), outcome(shuffled)
     if isinstance(one, str) or isinstance(two, str):
         assert one == two
         return
     for part in PARTS:
         one_rows, two_rows = getattr(one, part), getattr(two, part)
-        assert np.array_equal(made.features[one_rows], shuffled.features[two_rows])
+        assert np.array_equal(made.features.values[one_rows], shuffled.features.values[two_rows])
         assert np.array_equal(made.labels[one_rows], shuffled.labels[two_rows])
 
 
@@ -109,7 +106,7 @@ def test_a_class_that_is_nowhere_the_majority_is_still_in_every_part():
 
 def test_a_split_is_ordered_by_hash_and_then_by_label():
     made = table([3, 3, 1, 2, 4, 5, 6, 7], [1, 0, 0, 0, 0, 1, 1, 1])
-    keys = [(hash_rows(made.features)[i].tolist(), made.labels[i]) for i in range(8)]
+    keys = [(hash_rows(made.features.values)[i].tolist(), made.labels[i]) for i in range(8)]
     parts = split(made)
     for part in PARTS:
         ordered = [keys[i] for i in getattr(parts, part)]
@@ -183,8 +180,8 @@ def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
     features = rng.normal([0, 1e6, -3], [1, 1e-2, 50], (200, 3))
     data = prepare(write_csv(tmp_path / "made.csv", features, rng.integers(0, 2, 200)))
     train = features[data.split.train]
-    assert np.allclose(data.mean, train.mean(0), rtol=1e-15)
-    assert np.allclose(data.scale, train.std(0), rtol=1e-9)
+    assert np.allclose(data.encoder.mean, train.mean(0), rtol=1e-15)
+    assert np.allclose(data.encoder.scale, train.std(0), rtol=1e-9)
     for part in PARTS:
         got, labels = data.arrays(part)
         assert (got.dtype, labels.dtype) == (np.float32, np.int64)
@@ -195,16 +192,16 @@ def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
 
 def test_images_are_standardised_as_a_whole():
     data = prepare("digits")
-    pixels = data.table.features[data.split.train]
-    assert (data.mean.shape, data.scale.shape) == ((1,), (1,))
-    assert np.isclose(data.mean[0], pixels.mean())
-    assert np.isclose(data.scale[0], pixels.std())
+    pixels = data.table.features.values[data.split.train]
+    assert (data.encoder.mean.shape, data.encoder.scale.shape) == ((1,), (1,))
+    assert np.isclose(data.encoder.mean[0], pixels.mean())
+    assert np.isclose(data.encoder.scale[0], pixels.std())
 
 
 def test_a_constant_column_becomes_zero(tmp_path):
     features = np.stack([np.arange(30.0), np.full(30, 0.1)], axis=1)
     data = prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
-    assert data.scale[1] == 1
+    assert data.encoder.scale[1] == 1
     assert not data.arrays("test")[0][:, 1].any()
 
 

@@ -129,7 +129,6 @@ def test_rows_do_not_depend_on_where_chunks_end(monkeypatch):
     np.testing.assert_array_equal(parts.predicted, whole.predicted)
 
 
-@pytest.mark.usefixtures("own_random_state")
 def test_inputs_are_not_changed():
     z, y = torch.randn(5, 3, dtype=torch.float64), torch.zeros(5, dtype=torch.int64)
     before = z.clone()

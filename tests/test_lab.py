@@ -20,6 +20,7 @@ from sfumato.evaluate import Temperature
 from sfumato.lab import analyse, work
 from sfumato.lab.arms import Arm, ArmError, arms_of
 from sfumato.lab.compare import compare
+from sfumato.lab.data import Part
 from sfumato.lab.files import WriteError, write_arrays, write_lines, write_text
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import Options
@@ -105,7 +106,7 @@ def test_a_run_whose_loss_is_not_its_arms_fails(tmp_path, monkeypatch):
     x, y = (tensor.numpy() for tensor in toy())
     task = work.Task(Arm("smoothed", 0.1, "others"), 0, "linear", 3, Plan(1, 32, 1e-3), tmp_path)
     with pytest.raises(ArmError):
-        work.run(task, dict.fromkeys(("train", "validation", "test"), (np.arange(100), x, y)), lambda epoch: None)
+        work.run(task, dict.fromkeys(("train", "validation", "test"), Part(np.arange(100), x, y)), lambda epoch: None)
     assert not task.record.exists()
 
 

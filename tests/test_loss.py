@@ -12,8 +12,6 @@ import torch.nn.functional as F
 import sfumato as sf
 from sfumato import _autograd, _native, reference
 
-pytestmark = pytest.mark.usefixtures("own_random_state")
-
 
 @pytest.fixture(autouse=True, params=["kernel", "torch"])
 def path(request, monkeypatch):

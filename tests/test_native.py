@@ -14,8 +14,6 @@ import torch
 import sfumato as sf
 from sfumato import _autograd, _buffers, _native, reference
 
-pytestmark = pytest.mark.usefixtures("own_random_state")
-
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 

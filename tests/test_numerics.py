@@ -1,6 +1,6 @@
-"""How far the loss is from the truth in each type, on both paths: the bounds hold, and docs/numerics.md says what was seen.
+"""How far the loss is from the truth in each type, on both paths: the bounds hold, and docs/numerics.md says what was.
 
-    python -m tests.test_numerics    # measures again and writes the table
+python -m tests.test_numerics    # measures again and writes the table
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def test_no_row_is_further_from_the_truth_than_promised_and_the_page_says_how_fa
     worst = measure(dtype)
     assert worst.loss <= bound
     assert worst.gradient <= bound
-    # Another instruction set has other last digits: twice what the page says is still what it says, and next to nothing.
+    # Another instruction set has other last digits: twice what the page says is still what it says.
     told = table()[name, path]
     assert worst.loss <= max(2 * told.loss, bound / 20)
     assert worst.gradient <= max(2 * told.gradient, bound / 20)

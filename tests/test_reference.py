@@ -11,8 +11,6 @@ import torch
 from sfumato import reference, smooth
 from tests.golden.make_mpmath_rows import FILE, logits_of, specs, truth
 
-pytestmark = pytest.mark.usefixtures("own_random_state")
-
 ROWS = [json.loads(line) for line in FILE.read_text().splitlines()]
 TINY = torch.finfo(torch.float64).tiny
 

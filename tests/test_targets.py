@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 import sfumato as sf
 from sfumato import conventions, theory
 
-pytestmark = pytest.mark.usefixtures("own_random_state")
-
 
 def dense(labels: torch.Tensor, row) -> torch.Tensor:
     """The distribution of each label by a function, classes on axis 1, zeros where the label is −100."""

@@ -23,10 +23,18 @@ def compare(
     data: str | None = None,
     *,
     label: str | None = None,
+    label_probs: str | None = None,
+    text: str | None = None,
+    split: str | None = None,
+    weight: str | None = None,
+    group: str | None = None,
+    image_size: Whole | None = None,
     eps: float = 0.1,
     over: Literal["others", "all"] = "others",
     seeds: Whole = 5,
-    model: str = "mlp",
+    model: str | None = None,
+    pretrained: str | None = None,
+    device: str = "cpu",
     epochs: Whole | None = None,
     batch_size: Whole | None = None,
     learning_rate: float = 1e-3,
@@ -44,16 +52,27 @@ def compare(
     as SFUMATO_EPS and so on.
 
     Args:
-        data: digits (embedded), or a .csv, .tsv or .npz file (also .csv.gz): numbers, and one label a row.
+        data: digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class
+            folders of images, with or without train, val and test above them; or module:function.
         label: Label column of a table; by default the one called label, target, class or y.
+        label_probs: Soft labels instead: columns of probabilities, one a class (p_0,p_1,p_2 or p_*).
+        text: Column of texts to learn from, as TF-IDF; several with commas between.
+        split: Column that says train, validation or test; by default rows are split by content.
+        weight: Column of row weights, above 0, that count in training.
+        group: Column whose equal values, such as one patient, are never split.
+        image_size: Side in pixels to which a folder's images are brought.
         eps: Strength of the smoothing.
         over: What the strength is spread over: the wrong classes (others), or all as torch does.
         seeds: Runs per arm, at least 3.
-        model: mlp (two hidden layers of 256) or linear.
+        model: mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME,
+            hf:FOLDER, or module:callable, called with the shape of a row and the number of classes. By default cnn for
+            images and mlp for all else.
+        pretrained: Start from the weights in a .safetensors or .pt file.
+        device: Where to train: cpu, cuda, cuda:1, mps.
         epochs: Passes over the training rows; by default a full budget by the number of rows.
         batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start; a cosine takes it to 0.
-        workers: Processes; by default one a core. The result does not depend on it.
+        workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
             --workers, --json and --quiet. Of a finished run it prints the result.
@@ -71,14 +90,25 @@ def compare(
             result, notes = _resumed(resume, workers, watcher)
         else:
             if data is None:
-                raise UsageError("compare needs DATA: digits, or a .csv, .tsv or .npz file")
+                raise UsageError(
+                    "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or "
+                    "module:function"
+                )
             options = Options(
                 data=data,
                 label=label,
+                label_probs=label_probs,
+                text=text,
+                split=split,
+                weight=weight,
+                group=group,
+                image_size=image_size,
                 eps=eps,
                 over=over,
                 seeds=seeds,
                 model=model,
+                pretrained=pretrained,
+                device=device,
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,

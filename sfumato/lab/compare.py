@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms import Arm, arms_of
+from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.files import WriteError, write_json, write_lines
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
@@ -90,12 +91,15 @@ def compare(
     """
     clock = time.perf_counter()
     options.check()
-    data = prepare(options.data, label=options.label)
-    plan = _plan(options, data)  # this loads torch: only now, when the input is known to be good
+    data = prepare(options.data, options.roles())
+    chosen = choose(options, data)  # this loads torch: only now, when the input is known to be good
+    plan = _plan(options, data, chosen)
     folder = RunFolder.create(
         options.out,
         data.table.name,
-        config=to_toml(options, sources or {}, {"epochs": plan.epochs, "batch_size": plan.batch_size}),
+        config=to_toml(
+            options, sources or {}, {"epochs": plan.epochs, "batch_size": plan.batch_size, "model": chosen.model}
+        ),
         start={
             "command": command,
             "folder": os.getcwd(),
@@ -104,7 +108,7 @@ def compare(
             "machine": arithmetic(),
         },
     )
-    return _work(_Job(folder, options, data, plan, watcher or _NOBODY, clock))
+    return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock))
 
 
 def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None =
             options = replace(from_toml(config.read_text(encoding="utf-8")), workers=workers)
         except (OptionError, UnicodeDecodeError) as error:
             raise RunError(f"{config}: {error}; start the run again") from None
-        data = prepare(_where(options.data, Path(folder.start["folder"])), label=options.label)
+        data = prepare(_where(options.data, Path(folder.start["folder"])), options.roles())
         if data.fingerprint != folder.start["fingerprint"]:
             raise RunError(
                 f"{options.data} has changed since {folder.path} was begun: its rows are no longer those that the "
@@ -144,18 +148,23 @@ def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None =
     except BaseException:
         folder.close()
         raise
-    return _work(_Job(folder, options, data, _plan(options, data), watcher or _NOBODY, clock, tuple(notes)))
+    chosen = choose(options, data)
+    return _work(
+        _Job(folder, options, data, chosen, _plan(options, data, chosen), watcher or _NOBODY, clock, tuple(notes))
+    )
 
 
-def _plan(options: Options, data: Data) -> Plan:
+def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
     from sfumato.lab.train import default_plan
 
-    return default_plan(
+    plan = default_plan(
         len(data.split.train),
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
+        least_epochs=chosen.least_epochs,
     )
+    return chosen.fit(plan, options, len(data.split.train))
 
 
 def _where(source: str, begun_in: Path) -> str:
@@ -171,6 +180,7 @@ class _Job:
     folder: RunFolder
     options: Options
     data: Data
+    chosen: Choice
     plan: Plan
     watcher: Watcher
     clock: float
@@ -194,19 +204,32 @@ def _work(job: _Job) -> dict[str, Any]:
 
 
 def _train_and_tell(job: _Job) -> dict[str, Any]:
-    folder, options, data, plan = job.folder, job.options, job.data, job.plan
+    folder, options, data, chosen, plan = job.folder, job.options, job.data, job.chosen, job.plan
     arms = arms_of(options.eps, options.over)
     classes = len(data.table.class_names)
     # Seed by seed, so that the arms of one seed train at the same time and can be watched side by side.
     tasks = [
-        Task(arm, seed, options.model, classes, plan, folder.path) for seed in range(options.seeds) for arm in arms
+        Task(
+            arm,
+            seed,
+            chosen.model,
+            classes,
+            plan,
+            folder.path,
+            inputs=data.inputs,
+            pretrained=options.pretrained,
+            device=options.device,
+        )
+        for seed in range(options.seeds)
+        for arm in arms
     ]
     kept = {task: record for task in tasks if (record := finished(task)) is not None}
     left = [task for task in tasks if task not in kept]
-    workers = max(1, min(options.workers or os.cpu_count() or 1, len(left)))
+    cores = os.cpu_count() or 1
+    workers = max(1, min(options.workers or (cores if options.device == "cpu" else min(4, cores)), len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
     if left:
-        parts = {part: (getattr(data.split, part), *data.arrays(part)) for part in ("train", "validation", "test")}
+        parts = {part: data.part(part) for part in ("train", "validation", "test")}
         made = run_all(left, parts, workers=workers, progress=job.watcher.progress)
         kept |= dict(zip(left, made, strict=True))
     records = [kept[task] for task in tasks]
@@ -214,12 +237,12 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     from sfumato.lab.summary import environment_of, summary_of
 
     summary, extra = summary_of(folder.path, str(folder.final), data, arms, options.seeds, records)
-    extra["notes"] = [*job.notes, *extra["notes"]]
+    extra["notes"] = [*job.notes, *extra["notes"], *data.notes, *chosen.notes]
     epochs = [
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     write_lines(folder.path / "metrics.jsonl", epochs)
-    env = environment_of(options, data, plan, arms, records, folder.start["command"], workers)
+    env = environment_of(options, data, chosen.model, plan, arms, records, folder.start["command"], workers)
     sittings = folder.start["sittings"]
     seconds = sum(sitting["seconds"] for sitting in sittings[:-1]) + time.perf_counter() - job.clock
     env |= extra | {"started": sittings[0]["started"], "seconds": round(seconds, 2)}

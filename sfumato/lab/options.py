@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import tomllib
 import typing
@@ -12,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from sfumato.lab.data.roles import Roles
+from sfumato.lab.model_names import complaint
 from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
 from sfumato.theory import Over
-
-MODELS = ("mlp", "linear")
-"""Names of the built-in models."""
-
 
 MOST = {"seeds": 1000, "epochs": 1_000_000, "batch_size": 2**31, "workers": 1024}
 """The largest whole numbers that make sense, so that a slip of the finger does not fill the memory."""
@@ -32,25 +29,41 @@ class Options:
     """The options of ``sfumato compare``; :meth:`check` refuses values outside their range.
 
     Attributes:
-        data: ``"digits"``, or a CSV, TSV or npz file.
+        data: ``"digits"``, a CSV, TSV, Parquet or npz file, a folder of class folders, or ``"module:function"``.
         label: label column of a table.
+        label_probs: columns of soft labels, with commas between.
+        text: text column of a table, or several with commas between.
+        split: column that says train, validation or test.
+        weight: column of row weights.
+        group: column whose equal values may not be split.
+        image_size: side to which a folder's images are brought; None for their own, or 32 or 64.
         eps: strength of the smoothed arm.
         over: what it is spread over.
         seeds: runs per arm, each with its own initial weights and order of rows.
-        model: one of ``MODELS``.
+        model: a built-in model, or one from elsewhere; None for one that suits the data.
+        pretrained: file of weights to start from.
+        device: where to train, such as ``"cuda"``.
         epochs: passes over the training rows; None for a full budget by the number of rows.
         batch_size: rows a step; None for 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start, a cosine takes it to 0.
-        workers: processes; None for one a core. The results do not depend on it.
+        workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
 
     data: str
     label: str | None = None
+    label_probs: str | None = None
+    text: str | None = None
+    split: str | None = None
+    weight: str | None = None
+    group: str | None = None
+    image_size: int | None = None
     eps: float = 0.1
     over: Over = "others"
     seeds: int = 5
-    model: str = "mlp"
+    model: str | None = None
+    pretrained: str | None = None
+    device: str = "cpu"
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float = 1e-3
@@ -74,10 +87,10 @@ class Options:
             raise OptionError(f'--over must be "others" or "all", got "{self.over}"')
         if self.seeds < 3:
             raise OptionError(f"--seeds must be at least 3, got {self.seeds}: fewer cannot tell an effect from luck")
-        if self.model not in MODELS:
-            close = difflib.get_close_matches(self.model, MODELS, n=1)
-            hint = f' Did you mean "{close[0]}"?' if close else ""
-            raise OptionError(f'no model "{self.model}".{hint} Models: {", ".join(MODELS)}')
+        if self.model is not None and (wrong := complaint(self.model)) is not None:
+            raise OptionError(wrong)
+        if self.image_size is not None and not 8 <= self.image_size <= 512:
+            raise OptionError(f"--image-size must be from 8 to 512 pixels, got {self.image_size}")
         for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -93,6 +106,25 @@ class Options:
                 refuse_taken(Path(self.out))
             except TakenError as error:
                 raise OptionError(str(error)) from None
+
+    def roles(self) -> Roles:
+        """Which column of the data is for what.
+
+        >>> Options("votes.csv", label_probs="p_0, p_1").roles().label_probs
+        ('p_0', 'p_1')
+        """
+        probs = self.label_probs
+        source, _, folder = (self.model or "").partition(":")
+        return Roles(
+            label=self.label,
+            label_probs=None if probs is None else tuple(name.strip() for name in probs.split(",")),
+            text=self.text,
+            split=self.split,
+            weight=self.weight,
+            group=self.group,
+            image_size=self.image_size,
+            tokenizer=folder if source == "hf" else None,
+        )
 
 
 def _shown(number: int) -> str:

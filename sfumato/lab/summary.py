@@ -86,6 +86,7 @@ def summary_of(
 def environment_of(
     options: Options,
     data: Data,
+    model: str,
     plan: Plan,
     arms: Sequence[Arm],
     records: Sequence[Mapping[str, Any]],
@@ -93,23 +94,18 @@ def environment_of(
     workers: int,
 ) -> dict[str, Any]:
     """Versions, machine, command, data, model and training: what the numbers of a run depend on."""
-    table = data.table
     return {
         **versions(),
         **machine(),
         "workers": workers,
+        "device": options.device,
         "command": command,
         "data": {
             "source": options.data,
-            "kind": table.kind,
-            "fingerprint": data.fingerprint,
-            "class_names": list(table.class_names),
-            "features": table.features.shape[1],
-            "shape": list(table.shape),
-            "duplicates": data.split.duplicates,
+            **data.describe(),
         },
         "model": {
-            "name": options.model,
+            "name": model,
             "parameters": records[0]["parameters"],
             "description": records[0]["description"],
         },

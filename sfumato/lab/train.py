@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.lab.models import Classifier
+from sfumato.lab.models import Classifier, logits_of
 
 
 class TrainingError(RuntimeError):
@@ -42,8 +42,10 @@ class Plan:
         return self.epochs * math.ceil(rows / self.batch_size)
 
 
-def default_plan(rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float) -> Plan:
-    """A full budget: at least 40 epochs and 1,000 steps for small data, at most about 20,000 steps for large.
+def default_plan(
+    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
+) -> Plan:
+    """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
 
     >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3)
     Plan(epochs=59, batch_size=64, learning_rate=0.001)
@@ -52,7 +54,7 @@ def default_plan(rows: int, *, epochs: int | None, batch_size: int | None, learn
         batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
     if epochs is None:
         a_pass = math.ceil(rows / batch_size)
-        epochs = max(40, min(300, math.ceil(1000 / a_pass)))
+        epochs = max(least_epochs, min(300, math.ceil(1000 / a_pass)))
         epochs = max(5, min(epochs, 20_000 // a_pass))
     return Plan(epochs, batch_size, learning_rate)
 
@@ -94,6 +96,7 @@ def train(
     seed: int,
     floor: float,
     on_epoch: Callable[[Epoch], None],
+    weight: Tensor | None = None,
 ) -> str:
     """Train ``model`` in place.
 
@@ -106,6 +109,7 @@ def train(
         seed: of the order of rows.
         floor: of the loss, in nats.
         on_epoch: called after every epoch.
+        weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
 
     Returns:
         SHA-256 over the rows of every batch in the order in which they were used.
@@ -125,7 +129,7 @@ def train(
         seen: list[tuple[Tensor, Tensor]] = []
         for batch in torch.randperm(len(y), generator=order).split(plan.batch_size):
             logits = model(x[batch])
-            value = loss(logits, y[batch])
+            value = loss(logits, y[batch]) if weight is None else loss(logits, y[batch], sample_weight=weight[batch])
             if not math.isfinite(value.item()):
                 raise TrainingError(
                     f"the loss is {value.item():g} in epoch {epoch}; the features or the learning rate "
@@ -136,10 +140,10 @@ def train(
             optimiser.step()
             schedule.step()
             batches.update(batch.numpy().tobytes())
-            losses.append(value.detach() * len(batch))
+            losses.append(value.detach() * (len(batch) if weight is None else weight[batch].sum()))
             seen.append((logits.detach(), y[batch]))
 
-        train_loss = (torch.stack(losses).sum() / len(y)).item()
+        train_loss = (torch.stack(losses).sum() / (len(y) if weight is None else weight.sum())).item()
         nll, accuracy = hard_scores(model, validation)
         train_gap = mean_gap(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
         on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy))
@@ -149,8 +153,7 @@ def train(
 @torch.no_grad()
 def hard_scores(model: Classifier, rows: tuple[Tensor, Tensor]) -> tuple[float, float]:
     """Hard NLL in nats and accuracy."""
-    model.eval()
-    logits = model(rows[0])
+    logits = logits_of(model, rows[0])
     return F.cross_entropy(logits, rows[1]).item(), (logits.argmax(1) == rows[1]).float().mean().item()
 
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-    import numpy as np
-
+    from sfumato.lab.data import Inputs, Part
     from sfumato.lab.train import Plan
 
-    Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # row numbers, features, labels
+
+_WIDEST = 2048
+"""Features beyond this many are inputs as a rule, such as all terms of a vocabulary, and are not kept."""
 
 
 class WorkerError(RuntimeError):
@@ -47,6 +48,9 @@ class Task:
         classes: K.
         plan: the budget.
         folder: of the run, for logits and weights.
+        inputs: what a row looks like; None for dense features.
+        pretrained: file of weights to start from.
+        device: where to train.
     """
 
     arm: Arm
@@ -55,6 +59,9 @@ class Task:
     classes: int
     plan: Plan
     folder: Path
+    inputs: Inputs | None = None
+    pretrained: str | None = None
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -84,7 +91,7 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
 
     Args:
         task: what to run.
-        parts: row numbers, features and labels of ``"train"``, ``"validation"`` and ``"test"``.
+        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
         on_epoch: called after every epoch.
 
     Returns:
@@ -98,12 +105,18 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     import torch
     from safetensors.torch import save as to_bytes
 
-    from sfumato.lab.models import build, weights_hash
+    from sfumato.lab.models import build, features_and_logits, weights_hash
     from sfumato.lab.train import TrainingError, mean_gap, train
 
     started = time.perf_counter()
-    tensors = {name: (torch.from_numpy(x), torch.from_numpy(y)) for name, (_, x, y) in parts.items()}
-    model = build(task.model, tensors["train"][0].shape[1], task.classes, seed=task.seed)
+    tensors = {
+        name: (torch.from_numpy(part.features).to(task.device), torch.from_numpy(part.labels).to(task.device))
+        for name, part in parts.items()
+    }
+    inputs = task.inputs or tensors["train"][0].shape[1]
+    model = build(task.model, inputs, task.classes, seed=task.seed, pretrained=task.pretrained).to(task.device)
+    weight = None if parts["train"].weight is None else torch.from_numpy(parts["train"].weight).to(task.device)
+    torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
     loss = task.arm.loss()
     initial = weights_hash(model)
     epochs: list[dict[str, Any]] = []
@@ -121,31 +134,33 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         seed=task.seed,
         floor=task.arm.floor(task.classes),
         on_epoch=keep,
+        weight=weight,
     )
     target = task.arm.verify(loss, task.classes)
     train_gap = 0.0
     model.eval()
-    for name, (index, features_in, labels) in parts.items():
-        with torch.no_grad():
-            features = model.features(tensors[name][0])
-            logits = model.head(features)
+    for name, part in parts.items():
+        pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, tensors[name][0])]
+        features, logits = (torch.cat(each) for each in zip(*pairs, strict=True))
         if name == "train":
-            train_gap = mean_gap(logits.double(), tensors[name][1])
+            train_gap = mean_gap(logits.double(), tensors[name][1].cpu())
         if not bool(logits.isfinite().all()):
             raise TrainingError(
                 f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
                 f"the learning rate ({task.plan.learning_rate:g}) is too large"
             )
         arrays: dict[str, Any] = {
-            "index": index,
+            "index": part.index,
             "logits": logits.numpy(),
-            "labels": labels,
-            "group": _groups(features_in),
+            "labels": part.labels,
+            "group": part.index if part.group is None else part.group,
         }
-        if task.seed == 0:  # features are for looking at: one seed of them, in half precision, is enough
+        if (
+            task.seed == 0 and features.shape[1] <= _WIDEST
+        ):  # features are for looking at: one seed of them, in half precision, is enough
             arrays["features"] = features.half().numpy()
         write_arrays(task.files[name], arrays)
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_bytes(task.files["weights"], to_bytes(weights))
     record = {
         "arm": task.arm.name,
@@ -172,14 +187,6 @@ def finished(task: Task) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if whole else None
-
-
-def _groups(features: np.ndarray) -> np.ndarray:
-    """A number for each row, the same for rows with equal features; those stand side by side, in content order."""
-    import numpy as np
-
-    changes = (features[1:] != features[:-1]).any(axis=1)
-    return np.concatenate([[0], np.cumsum(changes)]).astype(np.int64)
 
 
 def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[dict[str, Any]]:

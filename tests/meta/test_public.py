@@ -95,7 +95,7 @@ def bare_annotations(value: Any) -> list[str]:
     if inspect.isclass(value):
         # a class without a constructor of its own has its base's signature, often one that C code gives
         made = vars(value).get("__init__") or vars(value).get("__new__")
-        if made is None or not inspect.isfunction(made):
+        if made is None or not inspect.isfunction(made) or made.__module__ == "typing":  # of a protocol
             return []
         signature, result = inspect.signature(value), False
     else:

@@ -1,51 +1,71 @@
-"""Cells of text into numbers: Arrow converts whole columns, and what it cannot convert is explained cell by cell."""
+"""Cells into numbers or words: Arrow converts whole columns, and what it cannot convert is looked at cell by cell.
+
+A column of text is one of numbers if its cells are, gaps aside, and one of words otherwise. In between lies a column of
+numbers with a few cells that are none: those are mistakes, and the first one is named.
+"""
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.table import DataError, listing, short
+from sfumato.lab.data.columns import Category
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?"))
+_MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
 _INFINITE = frozenset(("inf", "infinity", "-inf", "-infinity", "+inf", "+infinity"))
 
 
-def read_numbers(file: str, columns: Sequence[Any], names: Sequence[str], line: Callable[[int], int]) -> np.ndarray:
-    """Turn columns of text into one array of finite numbers.
+@dataclass(frozen=True)
+class Fault:
+    """A cell that keeps a column from being used.
+
+    Attributes:
+        row: of the cell.
+        text: what is wrong with it, and the way out; the place is put before it.
+    """
+
+    row: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A column that is left out, and why; ``words`` where it may be text for ``--text``."""
+
+    reason: str
+    words: bool = False
+
+
+def read_column(column: Any) -> np.ndarray | Category | Fault | Unused:
+    """One column as (N,) float64 with NaN for gaps, as words, or as what keeps it from being either.
 
     Args:
-        file: what to call the file in messages.
-        columns: D columns of N cells each, as Arrow text.
-        names: their D names.
-        line: gives the line in the file of a data row.
+        column: an Arrow array of any type, in one or more chunks.
 
-    Returns:
-        (N, D) float64, C-contiguous; −0 is turned into 0.
-
-    Raises:
-        DataError: the columns that hold only text, or else the first cell, row by row, that is not a finite number.
+    >>> import pyarrow as pa
+    >>> read_column(pa.chunked_array([pa.array(["1", "NA", " 2.5"])]))
+    array([1. , nan, 2.5])
+    >>> read_column(pa.chunked_array([pa.array(["red", "", "blue"])]))
+    Category(codes=array([ 0, -1,  1]), levels=('red', 'blue'))
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    features = np.empty((len(columns[0]), len(columns)))
-    bad: list[int] = []
-    for j, column in enumerate(columns):
-        try:
-            features[:, j] = pc.cast(trimmed(column), pa.float64()).to_numpy()
-        except pa.ArrowInvalid:
-            bad.append(j)
-        else:
-            if not np.isfinite(features[:, j]).all():
-                bad.append(j)
-    if bad:
-        _explain(file, {j: [cell.strip() for cell in columns[j].to_pylist()] for j in bad}, names, line)
-    features += 0.0
-    return features
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+        column = pc.cast(column, kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _from_text(trimmed(pc.cast(column, pa.string())))
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.uint8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return Unused("holds no value" if pa.types.is_null(kind) else f"holds values of type {kind}")
+    values = pc.cast(column, pa.float64(), safe=False).to_numpy()
+    return _finite(values.astype(np.float64))
 
 
 def trimmed(column: Any) -> Any:
@@ -55,32 +75,51 @@ def trimmed(column: Any) -> Any:
     return pc.call_function("utf8_trim_whitespace", [column])
 
 
-def _explain(file: str, cells: dict[int, list[str]], names: Sequence[str], line: Callable[[int], int]) -> None:
-    """Raise for the columns of ``cells``, each of which holds a cell that is not a finite number."""
-    texts = [f'"{short(names[j])}"' for j, column in cells.items() if _is_text(column)]
-    if len(texts) == 1:
-        raise DataError(f"{file}: column {texts[0]} holds text, which is not read yet; drop the column")
-    if texts:
-        raise DataError(f"{file}: columns {listing(texts)} hold text, which is not read yet; drop the columns")
-    faults = ((next((i for i, cell in enumerate(c) if not _is_finite(cell)), 0), j) for j, c in cells.items())
-    row, j = min(faults)
-    cell = cells[j][row]
-    where = f'{file}, line {line(row)}: column "{short(names[j])}"'
-    if not cell:
-        raise DataError(f"{where} is empty; fill in the cell, or drop the row or the column")
-    if cell.lower() in _MISSING:
-        raise DataError(f'{where} is missing ("{cell}"); fill in the cell, or drop the row or the column')
-    if cell.lower() in _INFINITE or _NUMBER.fullmatch(cell):
-        raise DataError(f'{where} is infinite ("{cell}"); replace the value or drop the row')
-    raise DataError(
-        f'{where} holds "{short(cell)}", which is not a number; correct the cell, or drop the row or the column'
-    )
+def _from_text(column: Any) -> np.ndarray | Category | Fault | Unused:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # By call_function, for type checkers do not know the functions that Arrow makes at run time.
+    lower = pc.call_function("utf8_lower", [column])
+    gaps = pc.call_function("is_in", [lower], pc.SetLookupOptions(pa.array(_MISSING), skip_nulls=False))
+    present = pc.call_function("if_else", [gaps, pa.scalar(None, pa.string()), column])
+    try:
+        return _finite(np.asarray(pc.cast(present, pa.float64()).to_numpy(), np.float64), column)
+    except pa.ArrowInvalid:
+        return _words(present)
 
 
-def _is_text(column: Sequence[str]) -> bool:
-    present = [cell for cell in column if cell.lower() not in _MISSING]
-    return bool(present) and not any(_NUMBER.fullmatch(cell) or cell.lower() in _INFINITE for cell in present)
+def _finite(values: np.ndarray, cells: Any = None) -> np.ndarray | Fault | Unused:
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        row = int(infinite[0])
+        cell = f"{values[row]:g}" if cells is None else cells[row].as_py()
+        return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row')
+    if len(values) and np.isnan(values).all():
+        return Unused("holds no value")
+    return values + 0.0
 
 
-def _is_finite(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell) is not None and math.isfinite(float(cell))
+def _words(present: Any) -> np.ndarray | Category | Fault | Unused:
+    """Cells that are not all numbers."""
+    encoded = present.combine_chunks().dictionary_encode()
+    levels = encoded.dictionary.to_pylist()
+    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    counts = np.bincount(codes + 1, minlength=len(levels) + 1)[1:]
+    numeric = np.array([_NUMBER.fullmatch(level) is not None or level.lower() in _INFINITE for level in levels])
+    numbers, others = int(counts[numeric].sum()), int(counts[~numeric].sum())
+    if others < numbers and others <= max(3, (numbers + others) // 100):
+        finite = np.array([_NUMBER.fullmatch(level) is not None and math.isfinite(float(level)) for level in levels])
+        row = int(np.argmax((codes >= 0) & ~finite[codes]))
+        cell = levels[codes[row]]
+        if numeric[codes[row]]:
+            return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row')
+        return Fault(
+            row,
+            f'holds "{cell if len(cell) <= 40 else cell[:37] + "..."}", which is not a number; '
+            "correct the cell, or drop the row or the column",
+        )
+    filled = int(counts.sum())
+    if len(levels) > max(100, filled // 2):
+        return Unused(f"holds {len(levels):,} different texts in {filled:,} cells", words=True)
+    return Category(codes, tuple(levels))

@@ -5,61 +5,60 @@ reader, which is also asked for the line of a fault once there is one.
 """
 
 import csv
-import difflib
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from sfumato.lab.data.cells import read_numbers, trimmed
-from sfumato.lab.data.table import DataError, Table, check_classes, listing, order_classes, short
+from sfumato.lab.data.roles import Roles, assemble, is_decimal
+from sfumato.lab.data.table import DataError, Table, short
 
 MOST_BYTES = 8 * 10**9
-LABEL_NAMES = ("label", "target", "class", "y")
 _BLOCK = 64 * 2**20  # Arrow wants every row to fit in one block
 _CHUNK = 16 * 2**20
 
 
-def read_csv(path: str, *, file: str, name: str, label: str | None) -> Table:
+def read_csv(path: str, *, file: str, name: str, roles: Roles) -> Table:
     """Read a CSV or TSV file with a header.
 
     Args:
         path: the file; a name that ends in ``.gz`` is unpacked.
         file: what to call it in messages.
         name: name of the table.
-        label: the label column, or None for the usual names.
+        roles: which column is for what; those without a role are features.
 
     Returns:
-        The table; every column but the label is a feature.
+        The table.
 
     Raises:
-        DataError: anything that keeps the file from being a table of finite numbers with labels.
+        DataError: anything that keeps the file from being a table with labels.
     """
     data = _read_bytes(path, file)
     text = _Text(data, file, "\t" if ".tsv" in file.lower()[-7:] else ",")
     header = text.header()
-    target = _label_column(file, header, label)
-    if len(header) == 1:
-        raise DataError(f'{file} has no column but "{short(header[target])}"; add at least one column of numbers')
-    columns = text.columns(len(header))
-    encoded = trimmed(columns[target].combine_chunks()).dictionary_encode()
-    codes, values = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
-    if "" in values:
-        line = text.line(int(np.argmax(codes == values.index(""))))
-        raise DataError(
-            f'{file}, line {line}: column "{short(header[target])}" is empty; give it a label or drop the row'
-        )
-    rest = [j for j in range(len(header)) if j != target]
-    names = tuple(header[j] for j in rest)
-    cells = [columns[j] for j in rest]
-    features = read_numbers(file, cells, names, text.line)
-    labels, class_names = order_classes(codes, values)
-    way_out = "Add rows, merge or drop the class, or choose another column with --label"
-    check_classes(file, labels, class_names, where=f'column "{short(header[target])}"', way_out=way_out)
-    return Table(name, "csv", features, labels, class_names, names, (len(names),), image=False)
+    return assemble(_CsvFrame(file, name, header, text), roles)
+
+
+class _CsvFrame:
+    """A CSV file as columns; they are read when they are asked for, after the header has been looked at."""
+
+    kind = "csv"
+
+    def __init__(self, file: str, name: str, header: list[str], text: "_Text") -> None:
+        self.file, self.name, self.header, self.text = file, name, header, text
+        self.cells: list[Any] | None = None
+
+    @property
+    def columns(self) -> Sequence[Any]:
+        """The cells as Arrow text."""
+        if self.cells is None:
+            self.cells = self.text.columns(len(self.header))
+        return self.cells
+
+    def where(self, row: int) -> str:
+        """The file and the line of a row."""
+        return f"{self.file}, line {self.text.line(row)}"
 
 
 def _read_bytes(path: str, file: str) -> bytes:
@@ -99,6 +98,7 @@ class _Text:
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """The line on which each record starts, and its cells; blank lines are passed over, as Arrow does."""
         stream = io.TextIOWrapper(io.BytesIO(self.data), "utf-8-sig", newline="")
+        csv.field_size_limit(_BLOCK)  # a cell may be a whole article
         reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
         line = 1
         try:
@@ -119,7 +119,7 @@ class _Text:
         if record is None:
             raise DataError(f"{self.file} is empty; it needs a header line, then one line for each example")
         header = [name.strip() for name in record]
-        hint = " (is its first line a header?)" if any(_is_decimal(name) for name in header) else ""
+        hint = " (is its first line a header?)" if any(is_decimal(name) for name in header) else ""
         if "" in header:
             raise DataError(
                 f"{self.file}, line {line}: column {header.index('') + 1} has no name{hint}; name it, or drop it "
@@ -162,32 +162,3 @@ class _Text:
                     f"{self.file}, line {line}: {len(record)} cells, but the header has {width}; "
                     "add or remove cells, and put cells that hold a delimiter in double quotes"
                 )
-
-
-def _label_column(file: str, header: list[str], label: str | None) -> int:
-    if label is not None:
-        if label in header:
-            return header.index(label)
-        lower = {name.lower(): name for name in header}
-        close = difflib.get_close_matches(label.lower(), lower, n=1)
-        hint = f'. Did you mean "{lower[close[0]]}"?' if close else "."
-        raise DataError(f'{file} has no column "{label}"{hint} Columns: {listing(header)}')
-    for wanted in LABEL_NAMES:
-        for j, name in enumerate(header):
-            if name.lower() == wanted:
-                return j
-    other = next((c for c in ";\t|," if len(header) == 1 and c in header[0]), None)
-    if other is not None:
-        raise DataError(
-            f'{file} has one column, "{short(header[0])}"; separate its cells by commas or tabs (.csv or .tsv)'
-        )
-    hint = " (Is its first line a header?)" if any(_is_decimal(name) for name in header) else ""
-    raise DataError(
-        f"{file} has no column called label, target, class or y; name the label column with --label.{hint} "
-        f"Columns: {listing(header)}"
-    )
-
-
-def _is_decimal(name: str) -> bool:
-    """Whether a column name is a number with decimals, as in a file without a header (0, 1, 2 are fair names)."""
-    return "." in name and name.replace(".", "", 1).lstrip("+-").isdigit()

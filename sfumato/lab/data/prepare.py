@@ -1,17 +1,44 @@
-"""What training sees: a table, split, and standardised by its training rows alone."""
+"""What training sees: a table, split, and encoded by what its training rows alone have shown."""
 
 import difflib
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data.columns import Columns
+from sfumato.lab.data.inputs import Encoder, Inputs
+from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
-from sfumato.lab.data.split import Split, hash_rows, order_by_content, split_by_content
-from sfumato.lab.data.table import PARTS, DataError, Table, short
+from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
+from sfumato.lab.data.table import PARTS, Table, plural
 
 _CHUNK = 2**16  # rows copied at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one part, in content order; all arrays of one length n.
+
+    Attributes:
+        index: row numbers in the table.
+        features: as ``Inputs`` describes them.
+        labels: int64.
+        group: equal numbers for rows that are one piece of evidence: of equal content, or of one group.
+        weight: float32, or None where rows have no weights.
+        soft: (n, K) float32, or None where labels are hard.
+    """
+
+    index: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray
+    group: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    soft: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -21,16 +48,19 @@ class Data:
     Attributes:
         table: what was read.
         split: which rows are for what.
-        mean: (D,) mean of the training rows; (1,) for images, over all pixels.
-        scale: standard deviation of the training rows (divided by n), shaped like ``mean``; 1 where they are constant.
+        encoder: fitted to the training rows.
         fingerprint: SHA-256, in hex, of the features, labels and class names, rows in content order.
     """
 
     table: Table
     split: Split
-    mean: np.ndarray
-    scale: np.ndarray
+    encoder: Encoder
     fingerprint: str
+
+    @property
+    def inputs(self) -> Inputs:
+        """The form of a row for a model."""
+        return self.encoder.inputs
 
     def arrays(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Features and labels of one part.
@@ -39,8 +69,8 @@ class Data:
             part: ``"train"``, ``"validation"`` or ``"test"``.
 
         Returns:
-            New arrays: (n, D) float32, (x − mean)/scale computed in float64, and (n,) int64. Rows stand in content
-            order: a file with its rows shuffled gives the same bits.
+            New arrays: (n, …) features as ``inputs`` describes them, and (n,) int64. Rows stand in content order: a
+            file with its rows shuffled gives the same bits.
 
         Raises:
             ValueError: no such part.
@@ -53,62 +83,131 @@ class Data:
             close = difflib.get_close_matches(part, PARTS, n=1) or PARTS[:1]
             raise ValueError(f'no part "{part}"; did you mean "{close[0]}"? Parts: {", ".join(PARTS)}')
         rows: np.ndarray = getattr(self.split, part)
-        features = np.empty((len(rows), self.table.features.shape[1]), np.float32)
-        for start in range(0, len(rows), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            features[chunk] = (self.table.features[rows[chunk]] - self.mean) / self.scale
-        return features, self.table.labels[rows]
+        return self.encoder(rows), self.table.labels[rows]
+
+    def part(self, part: str) -> Part:
+        """All that is known of the rows of one part.
+
+        Raises:
+            ValueError: no such part.
+        """
+        features, labels = self.arrays(part)
+        rows: np.ndarray = getattr(self.split, part)
+        weight, soft = self.table.weight, self.table.soft
+        return Part(
+            rows,
+            features,
+            labels,
+            self.split.cluster[rows],
+            None if weight is None else weight[rows].astype(np.float32),
+            None if soft is None else soft[rows].astype(np.float32),
+        )
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the data: read, split, encoded."""
+        found = [*self.table.notes, *self.split.notes, *self.encoder.notes]
+        table = self.table
+        if disagreeing := _disagreeing(table, self.split):
+            found.append(
+                f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row but "
+                "another label: no model can be right on all of them."
+            )
+        if table.soft is not None:
+            top = table.soft.max(axis=1, keepdims=True)
+            ties = int(((table.soft == top).sum(axis=1) > 1).sum())
+            tied = f" (of {plural(ties, 'tie')}, the first class)" if ties else ""
+            found.append(
+                f"Labels are soft: the likeliest class{tied} is the label that one-hot trains on and metrics count."
+            )
+        if table.weight is not None:
+            low, high = float(table.weight.min()), float(table.weight.max())
+            found.append(f"Row weights ({low:g} to {high:g}) count in training; metrics count every row once.")
+        if table.group is not None:
+            groups = len(np.unique(table.group))
+            found.append(f"{plural(groups, 'group')} stay whole, and count as one piece of evidence each in intervals.")
+        return tuple(found)
+
+    def describe(self) -> dict[str, Any]:
+        """What was found, for the record: form, balance, duplicates, gaps.
+
+        >>> prepare("digits").describe()["balance"]["0"]
+        {'train': 107, 'validation': 36, 'test': 35}
+        """
+        table, split = self.table, self.split
+        counts = {p: np.bincount(table.labels[getattr(split, p)], minlength=len(table.class_names)) for p in PARTS}
+        features = table.features
+        shape = features.shape if isinstance(features, Numbers) else self.inputs.shape
+        return {
+            "kind": table.kind,
+            "fingerprint": self.fingerprint,
+            "class_names": list(table.class_names),
+            "balance": {name: {p: int(counts[p][k]) for p in PARTS} for k, name in enumerate(table.class_names)},
+            "inputs": self.inputs.told(),
+            "features": self.inputs.width,
+            "shape": list(shape),
+            "duplicates": split.duplicates,
+            "disagreeing": _disagreeing(table, split),
+            "shared_with_training": split.shared,
+            "given_parts": list(split.given),
+            "missing": features.missing() if isinstance(features, Columns) else {},
+            "soft_labels": table.soft is not None,
+            "weights": table.weight is not None,
+            "groups": None if table.group is None else len(np.unique(table.group)),
+            **table.found,
+        }
 
 
-def prepare(source: str, *, label: str | None = None) -> Data:
-    """Read, split (60 : 20 : 20) and standardise a data set.
+def prepare(source: str, roles: Roles | None = None) -> Data:
+    """Read, split (60 : 20 : 20 unless the data say otherwise) and encode a data set.
 
     Args:
-        source: ``"digits"`` or a file, as for :func:`load`.
-        label: the label column of a CSV file.
+        source: as for :func:`load`.
+        roles: which column is for what.
 
     Returns:
         The data, the same whatever the order of rows in the file.
 
     Raises:
-        DataError: as :func:`load` and :func:`split`, or numbers too far apart to be standardised.
+        DataError: as :func:`load` and :func:`split`, or features that cannot be encoded.
 
     >>> data = prepare("digits")
-    >>> round(float(data.mean[0]), 2), round(float(data.scale[0]), 2), data.fingerprint[:8]
-    (4.9, 6.02, 'fe23471d')
+    >>> data.inputs.told(), data.fingerprint[:8]
+    ('64 features (8 × 8)', 'fe23471d')
     """
-    table = load(source, label=label)
-    hashes = hash_rows(table.features)
-    parts = split_by_content(table, hashes, 0.2, 0.2)
-    mean, scale = _standardise(table, parts.train)
-    return Data(table, parts, mean, scale, _fingerprint(table, order_by_content(hashes, table.labels)))
+    table = load(source, roles)
+    hashes = table.features.hashes()
+    parts = split_by_content(table, hashes, *SHARES[1:])
+    encoder = table.features.fit(parts.train, table.name)
+    return Data(table, parts, encoder, _fingerprint(table, hashes, order_by_content(hashes, table.labels)))
 
 
-def _standardise(table: Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    train, every = table.features[rows], table.features
-    if table.image:
-        train, every = train.reshape(-1, 1), every.reshape(-1, 1)
-    low, high = train.min(axis=0), train.max(axis=0)
-    with np.errstate(all="ignore"):  # what overflows is refused below
-        constant = low == high
-        mean = np.where(constant, low, train.mean(axis=0))
-        scale = np.where(constant, 1.0, train.std(axis=0))
-        # Rows outside training may lie much further away; they too must fit float32.
-        furthest = np.maximum(every.max(axis=0) - mean, mean - every.min(axis=0)) / scale
-        good = np.isfinite(mean) & np.isfinite(scale) & (scale > 0) & (furthest < np.finfo(np.float32).max)
-    if not good.all():
-        j = int(np.argmin(good))
-        where = "the pixel values" if table.image else f'column "{short(table.feature_names[j])}"'
-        raise DataError(
-            f"{table.name}: {where} cannot be standardised, with values from {every[:, j].min():.3g} to "
-            f"{every[:, j].max():.3g}; look for outliers, or rescale"
-        )
-    return mean, scale
+def _disagreeing(table: Table, split: Split) -> int:
+    """Rows whose content another row has with another label."""
+    if split.duplicates == 0:
+        return 0
+    hashes = split.cluster if table.group is None else None
+    if hashes is None:  # clusters are wider than content
+        hashes = np.unique(table.features.hashes(), axis=0, return_inverse=True)[1].reshape(-1)
+    order = np.lexsort((table.labels, hashes))
+    key, labels = hashes[order], table.labels[order]
+    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+    sizes = np.diff(np.append(starts, len(key)))
+    differ = np.maximum.reduceat(labels, starts) != np.minimum.reduceat(labels, starts)
+    return int(sizes[differ].sum())
 
 
-def _fingerprint(table: Table, order: np.ndarray) -> str:
-    digest = hashlib.sha256(json.dumps([table.shape, table.class_names]).encode())
-    for start in range(0, len(order), _CHUNK):
-        digest.update((table.features[order[start : start + _CHUNK]] + 0.0).astype("<f8").tobytes())
+def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:
+    features = table.features
+    shape = features.shape if isinstance(features, Numbers) else type(features).__name__
+    digest = hashlib.sha256(json.dumps([shape, table.class_names]).encode())
+    if isinstance(features, Numbers):
+        for start in range(0, len(order), _CHUNK):
+            digest.update((features.values[order[start : start + _CHUNK]] + 0.0).astype("<f8").tobytes())
+    else:
+        digest.update(hashes[order].astype("<u8").tobytes())
     digest.update(table.labels[order].astype("<i8").tobytes())
+    for extra in (table.soft, table.weight):
+        if extra is not None:
+            digest.update(extra[order].astype("<f8").tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Where data comes from: the name ``digits``, or a file whose ending says how to read it."""
+"""Where data comes from: the name ``digits``, a file whose ending says how to read it, a folder, or a function."""
 
 import difflib
 import os
@@ -8,55 +8,63 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data.archive import read_npz
+from sfumato.lab.data.arrow_table import read_parquet
 from sfumato.lab.data.csv_table import read_csv
+from sfumato.lab.data.folder import read_folder
+from sfumato.lab.data.function import is_function, read_function
+from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.table import DataError, Table
 
-READABLE = "digits, .csv, .tsv, .csv.gz, .npz"
+READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
 _CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_ENDINGS = (*_CSV_ENDINGS, ".parquet", ".pq", ".npz")
+_TABLE_OPTIONS = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
 
 
-def load(source: str, *, label: str | None = None) -> Table:
+def load(source: str, roles: Roles | None = None) -> Table:
     """Read a data set.
 
     Args:
         source: ``"digits"``, the 1,797 handwritten digits that come with scikit-learn (always the embedded set, even
-            where the current folder holds something called digits; ``./digits`` means that), or the path of a file:
-            ``.csv`` or ``.tsv``, plain or ``.gz``, with a header, numbers in every column and one column of labels;
-            or ``.npz`` with arrays ``X`` (N, …) and ``y`` (N,).
-        label: the label column of a CSV file; by default the first of label, target, class, y that it has, in
-            upper or lower case.
+            where the current folder holds something called digits; ``./digits`` means that); the path of a ``.csv`` or
+            ``.tsv`` file, plain or ``.gz``, with a header, of a ``.parquet`` file, or of an ``.npz`` with arrays ``X``
+            (N, …) and ``y``; a folder of class folders of images; or ``"module:function"``.
+        roles: which column is for what; by default the label is the first of label, target, class, y that there is, in
+            upper or lower case, and every other column a feature.
 
     Returns:
-        The table, checked: finite numbers, at least two classes, at least three rows of each.
+        The table, checked: usable cells, at least two classes, at least three rows of each.
 
     Raises:
         DataError: no such file, or one that cannot be read; says where and why, and the way out.
 
     >>> digits = load("digits")
-    >>> digits.features.shape, digits.shape, digits.class_names[:3]
-    ((1797, 64), (8, 8), ('0', '1', '2'))
+    >>> len(digits.features), digits.class_names[:3]
+    (1797, ('0', '1', '2'))
     """
+    roles = roles or Roles()
     if source == "digits":
-        _no_label_column(label, "digits")
+        roles.refuse("digits", "names a column of a table, but {file} has no columns; leave it out", *_TABLE_OPTIONS)
         return _digits()
-    file = os.path.basename(source)
+    file = os.path.basename(os.path.normpath(source)) if source else source
     if not os.path.exists(source):
+        if is_function(source):
+            return read_function(source, roles=roles)
         raise DataError(_missing(source))
     if os.path.isdir(source):
-        raise DataError(f'"{source}" is a folder, which is not read yet. What can be read: {READABLE}')
-    ending = next((e for e in (*_CSV_ENDINGS, ".npz") if file.lower().endswith(e)), None)
+        name = os.path.basename(os.path.abspath(source)) or "data"
+        return _readable(file, lambda: read_folder(source, file=file, name=name, roles=roles))
+    ending = next((e for e in _ENDINGS if file.lower().endswith(e)), None)
     if ending is None:
-        raise DataError(f"{file}: files of this kind are not read yet. What can be read: {READABLE}")
+        way_out = " Unpack it first." if file.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz")) else ""
+        raise DataError(f"{file}: files of this kind are not read.{way_out} What can be read: {READABLE}")
     name = file[: -len(ending)] or file
-    if ending != ".npz":
-        return _readable(file, lambda: read_csv(source, file=file, name=name, label=label))
-    _no_label_column(label, file)
-    return _readable(file, lambda: read_npz(source, file=file, name=name))
-
-
-def _no_label_column(label: str | None, file: str) -> None:
-    if label is not None:
-        raise DataError(f'--label "{label}" names a column of a CSV file, but {file} has no columns; leave it out')
+    if ending in _CSV_ENDINGS:
+        return _readable(file, lambda: read_csv(source, file=file, name=name, roles=roles))
+    if ending == ".npz":
+        return _readable(file, lambda: read_npz(source, file=file, name=name, roles=roles))
+    return _readable(file, lambda: read_parquet(source, file=file, name=name, roles=roles))
 
 
 def _readable(file: str, read: Callable[[], Table]) -> Table:
@@ -72,15 +80,13 @@ def _digits() -> Table:
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
+    values = np.ascontiguousarray(bunch.data, np.float64)
     return Table(
         name="digits",
         kind="digits",
-        features=np.ascontiguousarray(bunch.data, np.float64),
+        features=Numbers(values, tuple(bunch.feature_names), (8, 8), image=True),
         labels=np.asarray(bunch.target, np.int64),
         class_names=tuple(str(k) for k in bunch.target_names),
-        feature_names=tuple(bunch.feature_names),
-        shape=(8, 8),
-        image=True,
     )
 
 
@@ -89,9 +95,10 @@ def _missing(source: str) -> str:
     if folder and not os.path.isdir(folder):
         return f'no file "{source}": there is no folder "{folder}"'
     try:
-        names = [n for n in os.listdir(folder or ".") if n.lower().endswith((*_CSV_ENDINGS, ".npz"))]
+        entries = list(os.scandir(folder or "."))
     except OSError:
-        names = []
+        entries = []
+    names = [entry.name for entry in entries if entry.name.lower().endswith(_ENDINGS) or entry.is_dir()]
     if not folder:
         names.append("digits")
     by_lower = {n.lower(): n for n in sorted(names)}

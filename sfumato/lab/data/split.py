@@ -1,17 +1,20 @@
-"""Training, validation and test rows, chosen by what the rows hold.
+"""Training, validation and test rows, chosen by what the rows hold, or as the data say.
 
-Each row is known by a hash of its features, and rows with equal features form one group that is dealt as a whole. So
-the order of rows in a file cannot matter, and no test row was ever seen in training.
+Each row is known by a hash of its content, and rows of equal content form one cluster that is dealt as a whole; so do
+the rows of one group, where groups are given. The order of rows in a file cannot matter, and no test row was ever seen
+in training.
 """
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.lab.data.inputs import hash_rows as hash_rows
 from sfumato.lab.data.table import PARTS, DataError, Table, plural, short
 
-_CHUNK = 2**14  # rows hashed at a time
+SHARES = (0.6, 0.2, 0.2)
+"""Of training, validation and test, where the data do not say."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,32 @@ class Split:
         train: rows to train on, ordered by content hash, then by label.
         validation: rows to choose by, in the same order.
         test: rows to report on, in the same order.
-        duplicates: rows whose features equal an earlier row's.
+        duplicates: rows whose content equals an earlier row's.
+        cluster: (N,) a number for each row, equal for rows of equal content or of one group.
+        given: parts that were taken as the data give them.
+        notes: what a reader should know of it.
+        shared: rows of validation and test whose content is in training too; 0 unless parts were given.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     duplicates: int
+    cluster: np.ndarray
+    given: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    shared: int = 0
 
 
 def split(table: Table, *, validation: float = 0.2, test: float = 0.2) -> Split:
     """Split a table by class and by content.
 
-    Within each class, groups of rows with equal features go, the largest first and then in the order of their hash, to
-    the part that is furthest below its share. A group whose rows disagree on the label counts for the label that most
-    of them carry, or where that leaves a class out of a part, for the rarest of its labels.
+    Within each class, clusters of rows go, the largest first and then in the order of their hash, to the part that is
+    furthest below its share. A cluster whose rows disagree on the label counts for the label that most of them carry,
+    or where that leaves a class out of a part, for the rarest of its labels.
+
+    Where the data say which rows are for what, they are believed. A missing validation part is cut from the training
+    rows in the same way; where test is missing, the given validation rows are the test rows, for they were held out.
 
     Args:
         table: what to split.
@@ -44,35 +58,19 @@ def split(table: Table, *, validation: float = 0.2, test: float = 0.2) -> Split:
         test: share of the test rows, above 0; what is left, above 0 too, is for training.
 
     Returns:
-        Row numbers; every class is in every part, and rows with equal features are in the same part.
+        Row numbers. Unless parts were given, every class is in every part, and rows of equal content are in the same
+        part.
 
     Raises:
         ValueError: shares that leave a part empty.
-        DataError: a class with too few distinct rows to be in every part.
+        DataError: a class with too few distinct rows to be in every part, or none to train on.
 
     >>> from sfumato.lab.data import load
     >>> parts = split(load("digits"))
     >>> len(parts.train), len(parts.validation), len(parts.test), parts.duplicates
     (1078, 360, 359, 0)
     """
-    return split_by_content(table, hash_rows(table.features), validation, test)
-
-
-def hash_rows(features: np.ndarray) -> np.ndarray:
-    """BLAKE2b of each row's float64 little-endian bytes, −0 taken as 0.
-
-    Args:
-        features: (N, D) float64.
-
-    Returns:
-        (N, 2) uint64: 128 bits a row; equal rows have equal hashes, and others, for all practical purposes, do not.
-    """
-    width = 8 * features.shape[1]
-    digests: list[bytes] = []
-    for start in range(0, len(features), _CHUNK):
-        block = (features[start : start + _CHUNK] + 0.0).astype("<f8", order="C").tobytes()
-        digests += [hashlib.blake2b(block[i : i + width], digest_size=16).digest() for i in range(0, len(block), width)]
-    return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
+    return split_by_content(table, table.features.hashes(), validation, test)
 
 
 def order_by_content(hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -88,47 +86,159 @@ def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: 
             f"validation and test must be above 0 and leave rows to train on, got {validation} and {test}; "
             "for instance 0.2 and 0.2"
         )
-    classes = len(table.class_names)
     order = order_by_content(hashes, table.labels)
-    labels = table.labels[order]
-    starts = _changes(hashes[order])  # first row of each group
+    starts = changes(hashes[order])
+    content = np.empty(len(order), np.int64)
+    content[order] = np.cumsum(starts) - 1
+    cluster = content if table.group is None else _joined(content, table.group)
+    duplicates = len(order) - int(starts.sum())
+    if table.part is not None:
+        return _as_given(table, order, content, cluster, duplicates, validation)
+    side = _deal_rows(table, order, cluster, shares, strict=True)
+    train, held, last = (order[side[order] == part] for part in range(3))
+    return Split(train, held, last, duplicates, cluster)
+
+
+def changes(rows: np.ndarray) -> np.ndarray:
+    """(N,) whether each row differs from the one before it; the first one does."""
+    changed = np.ones(len(rows), bool)
+    changed[1:] = (rows[1:] != rows[:-1]).reshape(len(rows) - 1, -1).any(axis=1)
+    return changed
+
+
+def _joined(content: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Clusters of rows that equal content or an equal group ties together, numbered by the first content in each."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    own = int(content.max()) + 1
+    size = own + int(group.max()) + 1
+    ties = coo_array((np.ones(len(content), bool), (content, own + group)), shape=(size, size))
+    found = connected_components(ties, directed=False)[1][content]
+    _, first = np.unique(found, return_inverse=True)
+    lowest = np.full(int(first.max()) + 1, own)
+    np.minimum.at(lowest, first, content)
+    return lowest[first]
+
+
+def _as_given(
+    table: Table, order: np.ndarray, content: np.ndarray, cluster: np.ndarray, duplicates: int, share: float
+) -> Split:
+    """The parts of the data, with a missing validation part cut from training."""
+    assert table.part is not None
+    part = table.part.copy()
+    given = tuple(name for k, name in enumerate(PARTS) if (part == k).any())
+    notes: list[str] = []
+    if "test" not in given:
+        part[part == 1] = 2
+        notes.append("There is no test part: the validation part that was given is the test set.")
+    if not (part == 1).any():
+        rows = order[part[order] == 0]
+        side = _deal_rows(table, rows, cluster, (1 - share, share), strict=False)
+        part[rows] = side[rows]
+        notes.append(
+            f"Validation was cut from the training rows: {np.count_nonzero(part == 1):,} of {len(rows):,}, by content."
+        )
+    if not (part == 1).any():
+        raise DataError(
+            f"{table.name}: the {plural(len(order[part[order] == 0]), 'training row')} cannot be cut in two for "
+            "validation; give a validation part, or more rows"
+        )
+    present = np.zeros((len(table.class_names), 3), bool)
+    present[table.labels, part] = True
+    for k, name in enumerate(table.class_names):
+        if not present[k, 0]:
+            rows = plural(int(np.count_nonzero(table.labels == k)), "row")
+            raise DataError(
+                f'{table.name}: class "{short(name)}" has {rows} and none of them to train on; move some to training, '
+                "or drop the class"
+            )
+    for k in (1, 2):
+        absent = [f'"{short(name)}"' for name, here in zip(table.class_names, present[:, k], strict=True) if not here]
+        if absent:
+            what = "temperatures are fitted" if k == 1 else "metrics are measured"
+            count = "Class" if len(absent) == 1 else f"{len(absent)} classes, such as"
+            verb = "is" if len(absent) == 1 else "are"
+            notes.append(f"{count} {absent[0]} {verb} missing from {PARTS[k]}: {what} without it.")
+    shared, told = _across(table, part, content, "row", "content")
+    if table.group is not None:
+        told += _across(table, part, table.group, "row", "group")[1]
+    train, held, last = (order[part[order] == k] for k in range(3))
+    return Split(train, held, last, duplicates, cluster, given, (*notes, *told), shared)
+
+
+def _across(table: Table, part: np.ndarray, key: np.ndarray, noun: str, what: str) -> tuple[int, list[str]]:
+    """Rows of validation and test whose key is in an earlier part: how many are in training, and sentences."""
+    told: list[str] = []
+    in_training = 0
+    for k, earlier in ((2, 0), (1, 0), (2, 1)):
+        rows = int(np.isin(key[part == k], key[part == earlier]).sum())
+        if earlier == 0:
+            in_training += rows
+        if rows:
+            is_are = "is" if rows == 1 else "are"
+            if what == "content":
+                where = "training" if earlier == 0 else PARTS[earlier]
+                told.append(
+                    f"{plural(rows, f'{PARTS[k]} {noun}')} {is_are} in {where} too, by content: "
+                    f"{'scores on them flatter the models' if earlier == 0 else 'temperatures were fitted on them'}. "
+                    "The parts are those given; drop the copies, or leave --split out."
+                )
+            else:
+                told.append(
+                    f"{plural(rows, f'{PARTS[k]} {noun}')} {'shares its' if rows == 1 else 'share their'} group with "
+                    f"{'training' if earlier == 0 else PARTS[earlier]} rows: the parts given split groups."
+                )
+    return in_training, told
+
+
+def _deal_rows(
+    table: Table, order: np.ndarray, cluster: np.ndarray, shares: Sequence[float], *, strict: bool
+) -> np.ndarray:
+    """(N,) the part of each row in ``order``; with ``strict``, every class is in every part."""
+    classes = len(table.class_names)
+    by_cluster = order[np.argsort(cluster[order], kind="stable")]
+    by_cluster = by_cluster[np.lexsort((table.labels[by_cluster], cluster[by_cluster]))]
+    labels, key = table.labels[by_cluster], cluster[by_cluster]
+    starts = changes(key)
     group = np.cumsum(starts) - 1
     sizes = np.bincount(group)
 
-    # Within a group rows are sorted by label, so each (group, label) that occurs is one run of rows.
-    runs = np.flatnonzero(starts | _changes(labels[:, None]))
+    # Within a cluster rows are sorted by label, so each (cluster, label) that occurs is one run of rows.
+    runs = np.flatnonzero(starts | changes(labels))
     run_group, run_label = group[runs], labels[runs]
     run_size = np.diff(np.append(runs, len(labels)))
     distinct = np.bincount(run_label, minlength=classes)
-    if distinct.min(initial=3) < 3:
+    if strict and distinct.min(initial=3) < 3:
         _refuse(table, distinct)
 
+    side = np.zeros(len(table.labels), np.int64)
     for preference in (-run_size, distinct[run_label]):
         by_preference = np.lexsort((run_label, preference, run_group))
-        owner = run_label[by_preference][_changes(run_group[:, None])]
-        side = _deal_classes(owner, sizes, shares)
-        present = np.zeros((classes, 3), bool)
-        present[run_label, side[run_group]] = True
-        if present.all():
-            train, held, last = (order[side[group] == part] for part in range(3))
-            return Split(train, held, last, duplicates=len(order) - len(sizes))
+        owner = run_label[by_preference][changes(run_group)]
+        dealt = _deal_classes(owner, sizes, shares)
+        present = np.zeros((classes, len(shares)), bool)
+        present[run_label, dealt[run_group]] = True
+        side[by_cluster] = dealt[group]
+        if present.all() or not strict:
+            return side
     name = short(table.class_names[int(np.argmin(present.all(axis=1)))])
+    what = "rows" if table.group is None else "groups"
     raise DataError(
-        f'{table.name}: class "{name}" shares so many of its rows with other classes that it cannot be in training, '
+        f'{table.name}: class "{name}" shares so many of its {what} with other classes that it cannot be in training, '
         "validation and test at once; add rows, or merge or drop the class"
     )
-
-
-def _changes(rows: np.ndarray) -> np.ndarray:
-    """(N,) whether each row differs from the one before it; the first one does."""
-    changed = np.ones(len(rows), bool)
-    changed[1:] = (rows[1:] != rows[:-1]).any(axis=1)
-    return changed
 
 
 def _refuse(table: Table, distinct: np.ndarray) -> None:
     k = int(np.argmax(distinct < 3))
     rows = int(np.count_nonzero(table.labels == k))
+    if table.group is not None:
+        raise DataError(
+            f'{table.name}: class "{short(table.class_names[k])}" has {plural(rows, "row")} in '
+            f"{plural(int(distinct[k]), 'group')}; each class needs at least 3 groups of distinct rows, one each for "
+            "training, validation and test; add rows, or merge or drop the class"
+        )
     raise DataError(
         f'{table.name}: class "{short(table.class_names[k])}" has {plural(rows, "row")}, '
         f"{distinct[k]} of them distinct; each class needs at least 3 distinct rows, "
@@ -136,26 +246,26 @@ def _refuse(table: Table, distinct: np.ndarray) -> None:
     )
 
 
-def _deal_classes(owner: np.ndarray, sizes: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """(G,) the part of each group, dealt class by class, the largest groups first."""
+def _deal_classes(owner: np.ndarray, sizes: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """(G,) the part of each cluster, dealt class by class, the largest clusters first."""
     order = np.lexsort((np.arange(len(sizes)), -sizes, owner))
     side = np.empty(len(sizes), np.int64)
-    spare = [0.0] * len(PARTS)
+    spare = [0.0] * len(shares)
     for groups in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
         side[groups] = _deal(sizes[groups].tolist(), shares, spare)
     return side
 
 
-def _deal(sizes: list[int], shares: tuple[float, ...], spare: list[float]) -> list[int]:
-    """The part of each group of one class: always the part that lacks most, the last groups for parts still empty.
+def _deal(sizes: list[int], shares: Sequence[float], spare: list[float]) -> list[int]:
+    """The part of each cluster of one class: always the part that lacks most, the last ones for parts still empty.
 
     Of parts that lack as much, the one that got less than its share of the classes before; ``spare`` keeps count.
     """
     lacking = [share * sum(sizes) for share in shares]
-    empty = list(range(len(PARTS)))
+    empty = list(range(len(shares)))
     sides: list[int] = []
     for left, size in zip(range(len(sizes), 0, -1), sizes, strict=True):
-        part = max(empty if left <= len(empty) else range(len(PARTS)), key=lambda k: (lacking[k], spare[k]))
+        part = max(empty if left <= len(empty) else range(len(shares)), key=lambda k: (lacking[k], spare[k]))
         lacking[part] -= size
         if part in empty:
             empty.remove(part)

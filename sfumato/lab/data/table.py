@@ -4,11 +4,15 @@ The readers hand over raw class values; here they become class indices in one fi
 classes get the same indices whatever the order of the rows.
 """
 
+import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from sfumato.lab.data.inputs import Features
 
 PARTS = ("train", "validation", "test")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -28,39 +32,37 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """What was read, before splitting: N examples of D features, each with one of K labels.
+    """What was read, before splitting: N examples, each with one of K labels.
 
     Attributes:
         name: ``"digits"``, or the stem of the file: ``"flowers"`` for ``flowers.csv.gz``.
-        kind: ``"digits"``, ``"csv"`` or ``"npz"``.
-        features: (N, D) float64, C-contiguous, finite, without negative zeros.
-        labels: (N,) int64, indices into ``class_names``.
+        kind: ``"digits"``, ``"csv"``, ``"parquet"``, ``"npz"``, ``"folder"`` or ``"function"``.
+        features: what is known of each row: numbers, columns, pictures or texts.
+        labels: (N,) int64, indices into ``class_names``; of soft labels the likeliest class, of equals the first.
         class_names: the K classes, sorted as numbers if all are integers, else as text.
-        feature_names: the D features: column names, or positions such as ``"X[3,4]"``.
-        shape: shape of one example before flattening, such as (8, 8).
-        image: scaled as a whole, not column by column.
+        soft: (N, K) float64, rows that sum to 1, where labels are soft.
+        weight: (N,) float64 above 0, where rows have weights.
+        group: (N,) int64, equal for rows that may not be split, where there are such groups.
+        part: (N,) int64, indices into ``PARTS``, where the data say which rows are for what.
+        notes: sentences about what was read, left out or changed.
+        found: counts for the record, such as images that did not open.
     """
 
     name: str
     kind: str
-    features: np.ndarray
+    features: Features
     labels: np.ndarray
     class_names: tuple[str, ...]
-    feature_names: tuple[str, ...]
-    shape: tuple[int, ...]
-    image: bool
+    soft: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    group: np.ndarray | None = None
+    part: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def counters(self) -> list[str]:
-        """Columns that count the rows of the file: whole numbers, each one more than the one above.
-
-        >>> rows = np.array([[7.0, 0.5], [8.0, 0.1], [9.0, 0.9], [10.0, 0.3]])
-        >>> Table("t", "csv", rows, np.array([0, 1, 0, 1]), ("a", "b"), ("id", "x"), (2,), image=False).counters()
-        ['id']
-        """
-        if self.image or len(self.features) < 4:
-            return []
-        counting = (np.diff(self.features, axis=0) == 1).all(axis=0)
-        return [name for name, counts in zip(self.feature_names, counting, strict=True) if counts]
+        """Columns that count the rows of the file: whole numbers, each one more than the one above."""
+        return self.features.counters()
 
 
 def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -84,7 +86,9 @@ def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray,
     return position[codes], tuple(values[i] for i in order)
 
 
-def check_classes(file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str) -> None:
+def check_classes(
+    file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str, least: int = 3
+) -> None:
     """Refuse labels that cannot be split in three: one class only, or a class of fewer than three rows.
 
     Args:
@@ -93,6 +97,7 @@ def check_classes(file: str, labels: np.ndarray, class_names: Sequence[str], *, 
         class_names: the K classes.
         where: what holds the labels: ``'column "label"'`` or ``"y"``.
         way_out: what to do about it, apart from adding rows.
+        least: rows that a class needs; 1 where the data say which rows are for what.
 
     Raises:
         DataError: names the class and its number of rows.
@@ -102,8 +107,8 @@ def check_classes(file: str, labels: np.ndarray, class_names: Sequence[str], *, 
             f'{file}: {where} holds one class only, "{short(class_names[0])}"; at least 2 are needed. {way_out}'
         )
     counts = np.bincount(labels, minlength=len(class_names))
-    small = int(np.argmin(counts >= 3))  # the first class that is too small, or 0 where none is
-    if counts[small] < 3:
+    small = int(np.argmin(counts >= least))  # the first class that is too small, or 0 where none is
+    if counts[small] < least:
         raise DataError(
             f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
             f"each class needs at least 3, one each for training, validation and test. {way_out}"
@@ -111,8 +116,8 @@ def check_classes(file: str, labels: np.ndarray, class_names: Sequence[str], *, 
 
 
 def plural(count: int, noun: str) -> str:
-    """The count with its noun: ``"1 row"``, ``"3 rows"``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """The count with its noun: ``"1 row"``, ``"3 rows"``, ``"1,200 classes"``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def short(text: str, most: int = 40) -> str:
@@ -132,3 +137,14 @@ def listing(names: Sequence[str], most: int = 20) -> str:
     """
     shown = ", ".join(short(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """A question with the nearest name, with a space before it; nothing where none is near.
+
+    >>> did_you_mean("lable", ["label", "petal"])
+    ' Did you mean "label"?'
+    """
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f' Did you mean "{by_lower[close[0]]}"?' if close else ""

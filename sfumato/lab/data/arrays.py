@@ -1,0 +1,170 @@
+"""Arrays of examples and labels, from an archive or a function, as a table.
+
+What X is follows from its type and axes: text is text, bytes with three axes or more are pictures, all else is numbers,
+and numbers with three axes or more are scaled as a picture is, as a whole.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sfumato.lab.data.images import Images
+from sfumato.lab.data.inputs import Features
+from sfumato.lab.data.labels import check_soft, parts_of, weights_of
+from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.table import DataError, Table, check_classes, order_classes, short
+from sfumato.lab.data.texts import Texts
+
+CHANNELS = (1, 3, 4)
+"""Sizes of an axis that is taken for that of the channels."""
+
+
+def from_arrays(
+    x: np.ndarray,
+    y: np.ndarray,
+    extra: Mapping[str, np.ndarray],
+    *,
+    file: str,
+    name: str,
+    kind: str,
+    tokenizer: str | None = None,
+    found: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """A table from arrays.
+
+    Args:
+        x: (N, …) numbers, or (N,) texts.
+        y: (N,) labels of any kind, or (N, K) soft ones.
+        extra: any of ``"weight"``, ``"group"``, ``"split"``, (N,) each.
+        file: what to call the data in messages.
+        name: of the table.
+        kind: of the table.
+        tokenizer: as in :class:`Texts`.
+        found: of the table.
+        notes: of the table.
+
+    Raises:
+        DataError: anything that keeps the arrays from being a table.
+
+    >>> from_arrays(np.eye(6), np.arange(6) % 2, {}, file="made", name="made", kind="npz").class_names
+    ('0', '1')
+    """
+    if x.dtype.kind not in "biufUT":
+        raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers, or texts of one type")
+    if x.ndim == 0 or len(x) == 0 or x[0].size == 0:
+        raise DataError(f"{file}: X has shape {x.shape}; it needs at least one row and one feature")
+
+    def where(row: int) -> str:
+        return f"{file}: row {row} of y"
+
+    soft = None
+    if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf":
+        soft = check_soft(y, where, [f"y[:,{k}]" for k in range(y.shape[1])])
+        labels, class_names = soft.argmax(axis=1), tuple(str(k) for k in range(y.shape[1]))
+    else:
+        labels, class_names = order_classes(*_classes(file, y))
+    _same_length(file, x, labels, extra)
+    part = None
+    if "split" in extra:
+        codes, values = _classes(file, extra["split"], "split")
+        part = parts_of(codes, values, lambda row: f"{file}: row {row}", "split")
+    group = _classes(file, extra["group"], "group")[0] if "group" in extra else None
+    weight = _weight(file, extra["weight"]) if "weight" in extra else None
+    way_out = "Add rows, or merge or drop the class"
+    check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
+    features = _features(file, x, tokenizer)
+    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, found or {})
+
+
+def _features(file: str, x: np.ndarray, tokenizer: str | None) -> Features:
+    if x.dtype.kind in "UT":
+        if x.ndim != 1:
+            raise DataError(f"{file}: X holds texts and has shape {x.shape}; it needs one text a row")
+        return Texts(x.tolist(), tokenizer)
+    if x.dtype == np.uint8 and x.ndim in (3, 4):
+        pixels = as_pixels(x)
+        if pixels is not None:
+            return Images(pixels)
+    shape = x.shape[1:] or (1,)
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf, and is refused below
+        values = x.reshape(len(x), -1).astype(np.float64, order="C")
+    values += 0.0  # −0 becomes 0
+    _check_finite(file, values, shape if x.ndim > 1 else ())
+    names = tuple(position(shape, j, "X") for j in range(values.shape[1]))
+    return Numbers(values, names, shape, image=x.ndim > 2)
+
+
+def as_pixels(x: np.ndarray) -> np.ndarray | None:
+    """(N, H, W, C) of bytes (N, H, W), (N, H, W, C) or (N, C, H, W); None where no axis can be that of channels.
+
+    >>> as_pixels(np.zeros((5, 3, 8, 8), np.uint8)).shape
+    (5, 8, 8, 3)
+    """
+    if x.ndim == 3:
+        return np.ascontiguousarray(x[..., None])
+    if x.shape[3] in CHANNELS:
+        return np.ascontiguousarray(x)
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.shape[1] in CHANNELS else None
+
+
+def _same_length(file: str, x: np.ndarray, labels: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
+    for name, array in {"y": labels, **extra}.items():
+        if array.ndim == 0 or len(array) != len(x):
+            raise DataError(f"{file}: X has {len(x)} rows but {name} has {array.size}; they must be as many")
+
+
+def _weight(file: str, weight: np.ndarray) -> np.ndarray:
+    if weight.ndim != 1 or weight.dtype.kind not in "biuf":
+        raise DataError(
+            f"{file}: weight has type {weight.dtype} and shape {weight.shape}; it needs one number above 0 a row"
+        )
+    return weights_of(weight.astype(np.float64), lambda row: f"{file}: row {row}", "weight")
+
+
+def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, list[str]]:
+    """Codes and distinct names of any array of labels."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(f"{file}: {name} has shape {y.shape}; it needs one label a row, or K probabilities a row")
+    if y.dtype.kind == "f":
+        odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
+        if len(odd):
+            raise DataError(f"{file}: {name}[{odd[0]}] is {y[odd[0]]}; labels are whole numbers, booleans or text")
+    elif y.dtype.kind in "SU":
+        y = np.char.strip(y)
+        empty = np.flatnonzero(np.char.str_len(y) == 0)
+        if len(empty):
+            raise DataError(f"{file}: {name}[{empty[0]}] is empty; give it a label or drop the row")
+    elif y.dtype.kind not in "biu":
+        raise DataError(f"{file}: {name} has type {y.dtype}; labels are whole numbers, booleans or text")
+    values, codes = np.unique(y, return_inverse=True)
+    return codes, list(_texts(file, values, name))
+
+
+def _texts(file: str, values: np.ndarray, name: str) -> Iterable[str]:
+    for value in values.tolist():
+        if isinstance(value, bytes):
+            try:
+                yield value.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{file}: the label {short(repr(value))} in {name} is not UTF-8 text; decode it first"
+                ) from error
+        else:
+            yield str(int(value)) if isinstance(value, float) else str(value)
+
+
+def _check_finite(file: str, features: np.ndarray, shape: tuple[int, ...]) -> None:
+    finite = np.isfinite(features)
+    if not finite.all():
+        row, column = np.unravel_index(int(np.argmin(finite)), features.shape)
+        where = position((len(features), *shape), int(row * features.shape[1] + column), "X")
+        raise DataError(f"{file}: {where} is {features[row, column]}; replace it, or drop row {row} of X and y")
+
+
+def position(shape: tuple[int, ...], flat: int, array: str) -> str:
+    """The place of a number in an array: ``"X[3,4]"``."""
+    return f"{array}[{','.join(str(i) for i in np.unravel_index(flat, shape))}]"

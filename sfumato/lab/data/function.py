@@ -1,0 +1,315 @@
+"""Data from a function of the user's: ``module:function``, called without arguments.
+
+It may return arrays, a data frame, a data set or loader of torch's kind, or parts of these. All are materialised. No
+torch here: what looks like a tensor is asked for its NumPy array, what looks like a data set is asked for its items.
+"""
+
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sfumato.lab.data.arrays import from_arrays
+from sfumato.lab.data.labels import part_number
+from sfumato.lab.data.roles import Roles
+from sfumato.lab.data.table import PARTS, DataError, Table, did_you_mean, listing, short
+
+MOST_BYTES = 8 * 10**9
+EXPECTED = (
+    "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
+    '("train", "validation", "test"), or a tuple of two or three of them'
+)
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_EXTRA = ("weight", "group", "split")
+
+
+def is_function(source: str) -> bool:
+    """Whether a source reads ``module:function``.
+
+    >>> is_function("my.data:load"), is_function("C:/data.csv")
+    (True, False)
+    """
+    return _NAME.fullmatch(source) is not None
+
+
+def read_function(source: str, *, roles: Roles) -> Table:
+    """Call a function and make a table of what it returns.
+
+    Args:
+        source: ``"module:function"``; the current folder is importable.
+        roles: for a data frame, which column is for what.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: no such module or function, an error in it, or another kind of result than is expected.
+    """
+    function = find_callable(source)
+    try:
+        result = function()
+    except Exception as error:
+        raise DataError(f"{source} raised {said(error)}") from error
+    if hasattr(result, "to_arrow") and not hasattr(result, "iloc"):
+        result = result.to_arrow()
+    frame = _as_arrow(result)
+    if frame is not None:
+        from sfumato.lab.data.arrow_table import from_arrow
+
+        return from_arrow(frame, file=source, name=source.partition(":")[2], kind="function", roles=roles)
+    options = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
+    roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *options)
+    x, y, extra, notes = _materialised(source, result)
+    name = source.partition(":")[2]
+    return from_arrays(
+        x, y, extra, file=source, name=name, kind="function", tokenizer=roles.tokenizer, notes=tuple(notes)
+    )
+
+
+def find_callable(source: str) -> Any:
+    """The object that ``module:name`` stands for.
+
+    Raises:
+        DataError: no such module, no such name in it, or it cannot be called.
+    """
+    module_name, _, path = source.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
+        here = [f[:-3] for f in os.listdir(".") if f.endswith(".py")]
+        hint = did_you_mean(module_name, here)
+        raise DataError(f'no module "{module_name}" here or among the installed packages.{hint}') from error
+    except Exception as error:
+        raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            names = [name for name in dir(found) if not name.startswith("_")]
+            raise DataError(f'{module_name} has no "{path}".{did_you_mean(part, names)}')
+        found = getattr(found, part)
+    if not callable(found):
+        raise DataError(f"{source} is {_kind(found)}, not a function; it is called without arguments")
+    return found
+
+
+def said(error: BaseException) -> str:
+    """An error of somebody else's code, in one line: kind, text, and the place nearest to its cause."""
+    text = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" (line {frames[-1].lineno} of {os.path.basename(frames[-1].filename)})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}{f': {short(text, 200)}' if text else ''}{place}"
+
+
+def _as_arrow(value: Any) -> Any:
+    """A data frame or Arrow table as an Arrow table; None for anything else."""
+    import pyarrow as pa
+
+    if isinstance(value, pa.Table):
+        return value
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        return pa.Table.from_pandas(value, preserve_index=False)
+    return None
+
+
+def _materialised(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[str]]:
+    """X, y, what else goes with the rows, and notes."""
+    parts = _parts(source, result)
+    notes: list[str] = []
+    if parts is None:
+        return (*_pair(source, result, "", notes), notes)
+    made = {name: _pair(source, value, f" for {name}", notes) for name, value in parts.items()}
+    first = next(iter(made.values()))
+    for name, (x, y, _) in made.items():
+        if x.shape[1:] != first[0].shape[1:] or y.shape[1:] != first[1].shape[1:]:
+            raise DataError(
+                f"{source}: rows of {next(iter(made))} have shape {first[0].shape[1:]} and labels "
+                f"{first[1].shape[1:]}, but those of {name} {x.shape[1:]} and {y.shape[1:]}"
+            )
+    kinds = {x.dtype == np.uint8 for x, _, _ in made.values()}
+    if len(kinds) > 1:
+        raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
+    extra = {
+        key: np.concatenate([values[key] for _, _, values in made.values()])
+        for key in _EXTRA
+        if all(key in values for _, _, values in made.values())
+    }
+    if len(made) > 1:
+        extra["split"] = np.concatenate([np.full(len(y), name) for name, (_, y, _) in made.items()])
+    return (
+        np.concatenate([x for x, _, _ in made.values()]),
+        np.concatenate([y for _, y, _ in made.values()]),
+        extra,
+        notes,
+    )
+
+
+def _parts(source: str, result: Any) -> dict[str, Any] | None:
+    """Parts by name, or None for one thing without parts."""
+    if isinstance(result, Mapping):
+        if {str(key).lower() for key in result} >= {"x", "y"}:
+            return None
+        numbers = {str(key): part_number(str(key)) for key in result}
+        unknown = [key for key, number in numbers.items() if number is None]
+        if unknown or 0 not in numbers.values():
+            keys = listing([f'"{key}"' for key in numbers]) or "none"
+            raise DataError(f'{source} returned a dict with keys {keys}; {EXPECTED}, or keys "X" and "y"')
+        return {PARTS[number or 0]: result[key] for key, number in numbers.items()}
+    if isinstance(result, tuple) and len(result) in (2, 3) and all(_is_part(part) for part in result):
+        names = ("train", "test") if len(result) == 2 else PARTS
+        return dict(zip(names, result, strict=True))
+    return None
+
+
+def _is_part(value: Any) -> bool:
+    return _is_data_set(value) or (isinstance(value, (tuple, list)) and len(value) == 2 and not _is_scalar(value[0]))
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (int, float, str, bool, np.generic)) or value is None
+
+
+def _is_data_set(value: Any) -> bool:
+    """A loader (iterated) or a map-style data set (asked for its items), but no array."""
+    if isinstance(value, (tuple, list, str, bytes, Mapping, np.ndarray)) or hasattr(value, "detach"):
+        return False
+    return hasattr(value, "__iter__") or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
+
+
+def _pair(
+    source: str, value: Any, place: str, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    extra: dict[str, np.ndarray] = {}
+    if isinstance(value, Mapping):
+        by_name = {str(key).lower(): each for key, each in value.items()}
+        unknown = [key for key in by_name if key not in ("x", "y", *_EXTRA)]
+        if unknown or not {"x", "y"} <= set(by_name):
+            raise DataError(
+                f"{source} returned{place} a dict with keys {listing(list(by_name)) or 'none'}; "
+                "expected X and y, and at most weight, group and split beside them"
+            )
+        extra = {key: _array(source, by_name[key], key) for key in _EXTRA if key in by_name}
+        x, y = by_name["x"], by_name["y"]
+    elif isinstance(value, (tuple, list)) and len(value) == 2:
+        x, y = value
+    elif _is_data_set(value):
+        x, y = _items(source, value, place, notes)
+    else:
+        raise DataError(f"{source} returned {_kind(value)}{place}; {EXPECTED}")
+    x, y = _array(source, x, f"X{place}"), _array(source, y, f"y{place}")
+    if y.ndim == 0 or x.ndim == 0:
+        raise DataError(f"{source} returned{place} X of shape {x.shape} and y of shape {y.shape}; {EXPECTED}")
+    if len(x) != len(y):
+        raise DataError(f"{source}: X{place} has {len(x)} rows but y has {len(y)}; they must be as many")
+    return x, y, extra
+
+
+def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, Any]:
+    """All rows of a data set or a loader."""
+    batched = hasattr(data, "batch_size") and hasattr(data, "dataset")
+    if batched and getattr(data, "batch_size", None) is None:
+        batched = False  # a loader that hands over rows one by one
+    kind = "DataLoader" if hasattr(data, "dataset") else "data set"
+    xs: list[np.ndarray] = []
+    ys: list[np.ndarray] = []
+    size = 0
+    try:
+        for number, item in enumerate(_rows_of(data)):
+            if not (isinstance(item, (tuple, list)) and len(item) == 2):
+                count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+                raise DataError(
+                    f"{source}: the {kind}{place} gives {_kind(item)}{count} at {number}; expected a pair (x, y)"
+                )
+            x, y = (
+                _array(source, each, f"{name} of item {number}{place}") for each, name in zip(item, "xy", strict=True)
+            )
+            size += x.nbytes
+            if size > MOST_BYTES:
+                raise DataError(f"{source}: the {kind}{place} holds more than 8 GB; return fewer or smaller rows")
+            if not batched:
+                x, y = x[None], y[None]
+            if xs and x.shape[1:] != xs[0].shape[1:]:
+                raise DataError(
+                    f"{source}: x of item {number}{place} has shape {x.shape[1:]}, but the first has "
+                    f"{xs[0].shape[1:]}; bring all rows to one shape"
+                )
+            xs.append(x)
+            ys.append(y)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{source}: the {kind}{place} raised {said(error)}") from error
+    if not xs:
+        raise DataError(f"{source}: the {kind}{place} is empty")
+    if not hasattr(data, "dataset") and hasattr(data, "__getitem__"):
+        _note_random(source, data, xs[0][0], place, notes)
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def _rows_of(data: Any) -> Iterable[Any]:
+    if hasattr(data, "dataset") or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        return data
+    return (data[i] for i in range(len(data)))
+
+
+def _note_random(source: str, data: Any, first: np.ndarray, place: str, notes: list[str]) -> None:
+    again = _array(source, data[0][0], "x")
+    if again.shape != first.shape or not np.array_equal(again, first, equal_nan=again.dtype.kind == "f"):
+        notes.append(
+            f"The data set{place} gives another x each time it is asked (random transforms?): each row was drawn once."
+        )
+
+
+def _array(source: str, value: Any, name: str) -> np.ndarray:
+    """Any array, tensor, picture, number or list as a NumPy array."""
+    if hasattr(value, "detach"):  # a tensor, on any device
+        value = value.detach().cpu()
+        value = value.float() if "bfloat16" in str(value.dtype) else value
+        return np.asarray(value.numpy())
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        if 8 * value.shape[0] * value.shape[1] > MOST_BYTES:
+            raise DataError(f"{source}: {name} is sparse and takes more than 8 GB spread out; keep fewer columns")
+        value = value.toarray()
+    if (
+        isinstance(value, Sequence)
+        and not isinstance(value, (str, bytes))
+        and len(value)
+        and hasattr(value[0], "detach")
+    ):
+        value = [_array(source, each, name) for each in value]
+    if (odd := _not_numeric(value)) is not None:  # NumPy would index it without end
+        raise DataError(f"{source}: {name} holds {_kind(odd)}; expected numbers or texts")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{source}: {name} has rows of different lengths; bring all rows to one shape") from error
+    if array.dtype == object:
+        if array.ndim == 1 and len(array) and all(isinstance(each, str) for each in array.tolist()):
+            return array.astype(str)
+        raise DataError(
+            f"{source}: {name} holds {_kind(array.flat[0] if array.size else array)}; expected numbers or texts"
+        )
+    return array
+
+
+def _not_numeric(value: Any) -> Any:
+    """What in a value NumPy should not be asked to turn into an array; None if nothing is."""
+    while isinstance(value, (list, tuple)) and len(value):
+        value = value[0]
+    known = isinstance(value, (list, tuple, int, float, complex, str, bytes)) or hasattr(value, "__array__")
+    return None if known or hasattr(value, "__array_interface__") else value
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in words."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

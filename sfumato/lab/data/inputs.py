@@ -1,0 +1,123 @@
+"""What a model is given: the form of one row, and what turns rows of a table into arrays of that form.
+
+Four forms: ``dense`` numbers; ``image``, bytes that the model itself scales; ``sparse`` texts, as term numbers and
+weights side by side; ``tokens``, the word pieces of a language model.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+_CHUNK = 2**14  # rows hashed at a time
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The form of one row of an array for training.
+
+    Attributes:
+        kind: ``"dense"`` (float32 numbers), ``"image"`` (uint8, height × width × channels), ``"sparse"`` (float32,
+            first the numbers of the row's terms, then as many weights, filled up with 0) or ``"tokens"`` (int64).
+        shape: of one array row.
+        width: features as a linear layer counts them: numbers, pixels × channels, or terms of the vocabulary.
+        picture: how dense numbers form a picture, such as (8, 8) or (3, 32, 32); empty where they do not.
+        mean: per channel over the training rows, of images.
+        scale: standard deviation per channel, of images.
+
+    >>> Inputs.dense(64, picture=(8, 8)).told()
+    '64 features (8 × 8)'
+    """
+
+    kind: Literal["dense", "image", "sparse", "tokens"]
+    shape: tuple[int, ...]
+    width: int
+    picture: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @classmethod
+    def dense(cls, width: int, picture: tuple[int, ...] = ()) -> "Inputs":
+        """Plain numbers."""
+        return cls("dense", (width,), width, picture)
+
+    def told(self) -> str:
+        """In words, for progress and report."""
+        if self.kind == "image":
+            return f"images of {' × '.join(map(str, self.shape))}"
+        if self.kind == "sparse":
+            return f"{self.width:,} terms"
+        if self.kind == "tokens":
+            return f"up to {self.shape[0]:,} tokens"
+        form = f" ({' × '.join(map(str, self.picture))})" if len(self.picture) > 1 else ""
+        return f"{self.width:,} feature{'' if self.width == 1 else 's'}{form}"
+
+
+class Encoder(Protocol):
+    """Turns row numbers into an array for training; everything it knows of the data, it knows from training rows."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """The form of a row."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the encoding."""
+        ...
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(n, …) a new array, rows in the order asked for."""
+        ...
+
+
+class Features(Protocol):
+    """What is known of each row of a table, before anything is learnt from it."""
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def hashes(self) -> np.ndarray:
+        """(N, 2) uint64: equal for rows of equal content, and for others, for all practical purposes, not."""
+        ...
+
+    def counters(self) -> list[str]:
+        """Names of columns that count the rows of the file."""
+        ...
+
+    def fit(self, rows: np.ndarray, name: str) -> Encoder:
+        """An encoder by the training rows alone; ``name`` is the data's, for messages."""
+        ...
+
+
+def hash_rows(features: np.ndarray) -> np.ndarray:
+    """BLAKE2b of each row's float64 little-endian bytes, −0 taken as 0.
+
+    Args:
+        features: (N, D) float64.
+
+    Returns:
+        (N, 2) uint64: 128 bits a row; equal rows have equal hashes, and others, for all practical purposes, do not.
+    """
+    digests: list[bytes] = []
+    for start in range(0, len(features), _CHUNK):
+        block = (features[start : start + _CHUNK] + 0.0).astype("<f8", order="C")
+        digests += _digests(block.view(np.uint8))
+    return as_hashes(digests)
+
+
+def hash_bytes(rows: np.ndarray) -> np.ndarray:
+    """BLAKE2b of each row's bytes: (N, …) uint8 to (N, 2) uint64."""
+    return as_hashes(_digests(rows))
+
+
+def as_hashes(digests: Sequence[bytes]) -> np.ndarray:
+    """16-byte digests as (N, 2) uint64."""
+    return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def _digests(rows: np.ndarray) -> list[bytes]:
+    return [hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows]

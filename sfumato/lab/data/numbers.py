@@ -1,0 +1,123 @@
+"""Dense numbers: a table in which every cell is finite, standardised by its training rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfumato.lab.data.inputs import Inputs, hash_rows
+from sfumato.lab.data.table import DataError, short
+
+_CHUNK = 2**16  # rows copied at a time
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """N rows of D numbers.
+
+    Attributes:
+        values: (N, D) float64, C-contiguous, finite, without negative zeros.
+        names: the D features: column names, or positions such as ``"X[3,4]"``.
+        shape: shape of one example before flattening, such as (8, 8).
+        image: scaled as a whole, not column by column.
+
+    >>> rows = np.array([[7.0, 0.5], [8.0, 0.1], [9.0, 0.9], [10.0, 0.3]])
+    >>> Numbers(rows, ("id", "x"), (2,)).counters()
+    ['id']
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    image: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def hashes(self) -> np.ndarray:
+        """BLAKE2b of each row."""
+        return hash_rows(self.values)
+
+    def counters(self) -> list[str]:
+        """Columns that count the rows."""
+        return [] if self.image else counting(self.values, self.names)
+
+    def fit(self, rows: np.ndarray, name: str) -> "StandardNumbers":
+        """Mean and scale of the training rows.
+
+        Raises:
+            DataError: numbers too far apart to be standardised.
+        """
+        mean, scale = standardise(name, self.values, rows, self.names, image=self.image)
+        return StandardNumbers(self, mean, scale)
+
+
+@dataclass(frozen=True)
+class StandardNumbers:
+    """(x − mean)/scale, computed in float64 and rounded to float32.
+
+    Attributes:
+        numbers: the table.
+        mean: (D,) mean of the training rows; (1,) for images, over all pixels.
+        scale: standard deviation of the training rows (divided by n), shaped like ``mean``; 1 where they are constant.
+        notes: none.
+    """
+
+    numbers: Numbers
+    mean: np.ndarray
+    scale: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> Inputs:
+        """Dense, with the shape of a picture where the numbers are one."""
+        return Inputs.dense(self.numbers.values.shape[1], self.numbers.shape if self.numbers.image else ())
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(n, D) float32."""
+        return scaled(self.numbers.values, rows, self.mean, self.scale)
+
+
+def scaled(values: np.ndarray, rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(n, D) float32: the rows standardised, a chunk at a time."""
+    features = np.empty((len(rows), values.shape[1]), np.float32)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        features[chunk] = (values[rows[chunk]] - mean) / scale
+    return features
+
+
+def counting(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
+    """Names of the columns that hold whole steps of one from row to row."""
+    if len(values) < 4:
+        return []
+    steps = (np.diff(values, axis=0) == 1).all(axis=0)
+    return [name for name, counts in zip(names, steps, strict=True) if counts]
+
+
+def standardise(
+    name: str, values: np.ndarray, rows: np.ndarray, columns: tuple[str, ...], *, image: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale by the training rows, such that every row fits float32.
+
+    Raises:
+        DataError: names the column whose spread overflows.
+    """
+    train, every = values[rows], values
+    if image:
+        train, every = train.reshape(-1, 1), every.reshape(-1, 1)
+    low, high = train.min(axis=0), train.max(axis=0)
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        constant = low == high
+        mean = np.where(constant, low, train.mean(axis=0))
+        scale = np.where(constant, 1.0, train.std(axis=0))
+        # Rows outside training may lie much further away; they too must fit float32.
+        furthest = np.maximum(every.max(axis=0) - mean, mean - every.min(axis=0)) / scale
+        good = np.isfinite(mean) & np.isfinite(scale) & (scale > 0) & (furthest < np.finfo(np.float32).max)
+    if not good.all():
+        j = int(np.argmin(good))
+        where = "the pixel values" if image else f'column "{short(columns[j])}"'
+        raise DataError(
+            f"{name}: {where} cannot be standardised, with values from {every[:, j].min():.3g} to "
+            f"{every[:, j].max():.3g}; look for outliers, or rescale"
+        )
+    return mean, scale

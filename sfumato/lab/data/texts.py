@@ -1,0 +1,185 @@
+"""Texts: TF-IDF with the vocabulary of the training rows, or the tokens of a language model.
+
+A text holds few of the vocabulary's terms, so a row keeps their numbers and weights side by side, filled up to the
+longest row. That is a twentieth of the dense array, and a first layer that adds up rows of its weights is faster too.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sfumato.lab.data.inputs import Inputs, as_hashes
+from sfumato.lab.data.table import DataError, plural
+
+VOCABULARY = 10_000
+"""Terms at most: the most frequent of the training rows, each in two of them or more."""
+
+ROW_TERMS = 512
+"""Distinct terms of one row at most, those of largest weight."""
+
+ROW_TOKENS = 128
+"""Tokens of one row for a language model at most."""
+
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N texts.
+
+    Attributes:
+        texts: as they were read.
+        tokenizer: folder of a language model whose tokens to use; None for TF-IDF.
+
+    >>> rows = Texts(("a cat sat", "a  cat sat ", "dogs ran")).hashes()
+    >>> bool((rows[0] == rows[1]).all()), bool((rows[0] == rows[2]).all())
+    (True, False)
+    """
+
+    texts: Sequence[str]
+    tokenizer: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def hashes(self) -> np.ndarray:
+        """BLAKE2b of each text, white space counted once."""
+        import hashlib
+
+        plain = (_SPACE.sub(" ", text).strip() for text in self.texts)
+        return as_hashes([hashlib.blake2b(t.encode("utf-8", "replace"), digest_size=16).digest() for t in plain])
+
+    def counters(self) -> list[str]:
+        """None."""
+        return []
+
+    def fit(self, rows: np.ndarray, name: str) -> "Terms | Tokens":
+        """The vocabulary and the inverse document frequencies of the training rows.
+
+        Raises:
+            DataError: no term is in two training rows; no such tokenizer.
+        """
+        if self.tokenizer is not None:
+            return _tokens(self, self.tokenizer)
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        kind: Any = np.float32
+        vectoriser: Any = TfidfVectorizer(
+            sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=VOCABULARY, dtype=kind
+        )
+        ordered = np.sort(rows)
+        try:
+            vectoriser.fit([self.texts[i] for i in ordered])
+        except ValueError as error:
+            raise DataError(
+                f"{name}: no word of two letters or more is in two training texts; is this the text column?"
+            ) from error
+        return _terms(self, vectoriser.transform(self.texts))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """TF-IDF rows, (n, 2L) float32: L term numbers, then L weights, filled up with 0.
+
+    Attributes:
+        packed: of all N rows.
+        vocabulary: terms.
+        notes: on rows that were cut, or hold no term.
+    """
+
+    packed: np.ndarray
+    vocabulary: int
+    notes: tuple[str, ...]
+
+    @property
+    def inputs(self) -> Inputs:
+        """Sparse."""
+        return Inputs("sparse", self.packed.shape[1:], self.vocabulary)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(n, 2L) float32."""
+        return self.packed[rows]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token numbers, (n, L) int64, filled up with 0, each one more than the tokenizer's so that 0 is no token.
+
+    Attributes:
+        ids: of all N rows.
+        vocabulary: tokens that the tokenizer knows.
+        notes: on texts that were cut.
+    """
+
+    ids: np.ndarray
+    vocabulary: int
+    notes: tuple[str, ...]
+
+    @property
+    def inputs(self) -> Inputs:
+        """Tokens."""
+        return Inputs("tokens", self.ids.shape[1:], self.vocabulary)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """(n, L) int64."""
+        return self.ids[rows]
+
+
+def _terms(texts: Texts, matrix: Any) -> Terms:
+    """A SciPy CSR matrix, packed; terms in rising order."""
+    counts = np.diff(matrix.indptr)
+    longest = int(min(max(counts.max(), 1), ROW_TERMS))
+    packed = np.zeros((len(texts), 2 * longest), np.float32)
+    cut = 0
+    for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
+        terms, weights = matrix.indices[start:end], matrix.data[start:end]
+        if len(terms) > longest:
+            cut += 1
+            kept = np.sort(np.argsort(-weights, kind="stable")[:longest])
+            terms, weights = terms[kept], weights[kept]
+        packed[i, : len(terms)] = terms
+        packed[i, longest : longest + len(terms)] = weights
+    notes = [f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."]
+    if cut:
+        notes.append(f"{plural(cut, 'text')} hold more than {ROW_TERMS} distinct terms; those of least weight are cut.")
+    if empty := int(np.count_nonzero(counts == 0)):
+        notes.append(f"{plural(empty, 'text')} hold no term of the vocabulary: the model can only guess there.")
+    return Terms(packed, matrix.shape[1], tuple(notes))
+
+
+def _tokens(texts: Texts, folder: str) -> Tokens:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise DataError("--model hf: needs transformers; install it with pip install transformers") from error
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises a dozen kinds
+        raise DataError(
+            f'"{folder}" holds no tokenizer that can be read ({_first_line(error)}); '
+            "save one there with tokenizer.save_pretrained"
+        ) from error
+    rows: list[list[int]] = []
+    cut = 0
+    most = min(ROW_TOKENS, int(tokenizer.model_max_length))
+    for start in range(0, len(texts), 1024):
+        block = list(texts.texts[start : start + 1024])
+        for ids in tokenizer(block, truncation=False, verbose=False)["input_ids"]:
+            cut += len(ids) > most
+        rows += tokenizer(block, truncation=True, max_length=most)["input_ids"]
+    ids = np.zeros((len(rows), max(1, max(map(len, rows)))), np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = np.array(row, np.int64) + 1
+    notes = [f"Texts as tokens of {folder}."]
+    if cut:
+        notes.append(f"{plural(cut, 'text')} hold more than {most} tokens, and are cut there.")
+    return Tokens(ids, len(tokenizer), tuple(notes))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,58 @@
+"""What a model may be called. No torch here: a name with a mistake is refused before anything heavy is loaded."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from sfumato.lab.data.table import did_you_mean
+
+OWN = ("mlp", "linear", "cnn")
+"""The built-in models."""
+
+LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
+"""Prefixes of models from elsewhere, and the package that each needs."""
+
+CHOICES = "mlp, linear, cnn, torchvision:NAME, timm:NAME, hf:FOLDER, module:callable"
+
+_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def complaint(name: str) -> str | None:
+    """What is wrong with the name of a model, as far as that can be told without loading a library.
+
+    >>> print((complaint("mpl") or "").partition(" Models:")[0])
+    no model "mpl". Did you mean "mlp"?
+    """
+    prefix, colon, rest = name.partition(":")
+    if not colon:
+        return None if name in OWN else f'no model "{name}".{did_you_mean(name, OWN)} Models: {CHOICES}'
+    if prefix in LIBRARIES:
+        package = LIBRARIES[prefix]
+        if find_spec(package) is None:
+            return f"--model {prefix}: needs {package}, which is not installed; install it with pip install {package}"
+        if prefix == "hf" and not Path(rest).is_dir():
+            return f'no folder "{rest}" for --model {name}; models come from disk: save one with model.save_pretrained'
+        return None if rest else f"--model {prefix}: lacks a name: {prefix}:{'FOLDER' if prefix == 'hf' else 'NAME'}"
+    near = did_you_mean(prefix, LIBRARIES).replace('"?', f':{rest}"?')
+    if _CALLABLE.fullmatch(name) is None:
+        return f'no model "{name}".{near} Models: {CHOICES}'
+    try:
+        here = Path(f"{prefix.partition('.')[0]}.py").exists() or find_spec(prefix.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        here = False
+    if near and not here and not Path(prefix.partition(".")[0]).is_dir():
+        return f'no model "{name}".{near} Models: {CHOICES}'
+    return None
+
+
+def default_model(kind: str, shape: tuple[int, ...]) -> str:
+    """The model for data of one kind: a small CNN for pictures of 16 pixels and more, an MLP for all else.
+
+    Args:
+        kind: of the inputs: ``"dense"``, ``"image"``, ``"sparse"`` or ``"tokens"``.
+        shape: of one row.
+
+    >>> default_model("image", (32, 32, 3)), default_model("dense", (64,))
+    ('cnn', 'mlp')
+    """
+    return "cnn" if kind == "image" and min(shape[:2]) >= 16 else "mlp"

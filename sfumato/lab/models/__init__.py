@@ -1,0 +1,22 @@
+"""Models: built in, from a library, or the user's own, each as a body that makes features and a head that makes logits.
+
+Nothing is downloaded: weights are drawn from the seed, or come from a file.
+"""
+
+from sfumato.lab.models.base import Classifier as Classifier
+from sfumato.lab.models.base import features_and_logits as features_and_logits
+from sfumato.lab.models.base import logits_of as logits_of
+from sfumato.lab.models.base import weights_hash as weights_hash
+from sfumato.lab.models.build import build as build
+from sfumato.lab.models.build import normalises_over_the_batch as normalises_over_the_batch
+from sfumato.lab.models.pretrained import load_pretrained as load_pretrained
+
+__all__ = [
+    "Classifier",
+    "build",
+    "features_and_logits",
+    "load_pretrained",
+    "logits_of",
+    "normalises_over_the_batch",
+    "weights_hash",
+]

@@ -1,0 +1,98 @@
+"""Weights from a file on disk: safetensors, or a PyTorch file read without running code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sfumato.lab.data.table import did_you_mean, listing, plural
+from sfumato.lab.options import OptionError
+
+if TYPE_CHECKING:
+    from sfumato.lab.models.base import Classifier
+
+_ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
+_WRAPPINGS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
+    """Put the weights of a file into a model, as far as names and shapes agree.
+
+    Args:
+        model: its weights are replaced; those that the file lacks, or has in another shape, stay as they were drawn.
+        path: ``.safetensors``, or ``.pt`` with a state dict, bare or under a usual key.
+
+    Returns:
+        A sentence on what was loaded and what was not.
+
+    Raises:
+        OptionError: no such file, no weights in it, or they are of another model: less than half of the model's
+            weights, the last layer aside, are in it.
+    """
+    found = _plain(_read(path))
+    own = model.state_dict()
+    taken: dict[str, Tensor] = {}
+    other_shape: list[str] = []
+    for name, tensor in own.items():
+        given = next((found[key] for key in (name, model.names.get(name, name)) if key in found), None)
+        if given is None or name.startswith("prepare."):
+            continue
+        if given.shape != tensor.shape:
+            other_shape.append(f"{model.names.get(name, name)} {tuple(given.shape)}")
+            continue
+        taken[name] = given.to(tensor.dtype)
+    body = [name for name in own if name.startswith("body.")]
+    fitting = sum(name in taken for name in body)
+    if 2 * fitting < len(body) or (not body and not taken):
+        shown = listing(sorted(model.names.get(name, name) for name in body)[:3])
+        raise OptionError(
+            f"{path} does not fit the model: {fitting} of its {len(body)} weights are there (the model has {shown}; "
+            f"the file {listing(sorted(found)[:3]) or 'none'})"
+        )
+    model.load_state_dict(taken, strict=False)
+    drawn = [model.names.get(name, name) for name in own if name not in taken and not name.startswith("prepare.")]
+    left = f"; drawn from the seed: {listing(drawn, 4)}" if drawn else ""
+    odd = f" (of another shape in the file: {listing(other_shape, 4)})" if other_shape else ""
+    return (f"Pretrained weights from {Path(path).name}: {plural(len(taken), 'tensor')}{left}{odd}.",)
+
+
+def _read(path: str) -> Any:
+    file = Path(path)
+    if not file.is_file():
+        folder = file.parent if file.parent.is_dir() else Path()
+        near = [each.name for each in folder.iterdir() if each.suffix in _ENDINGS]
+        raise OptionError(f'no file "{path}" for --pretrained.{did_you_mean(file.name, near)}')
+    if file.suffix not in _ENDINGS:
+        raise OptionError(f"{path}: weights are read from .safetensors, or from .pt with a state dict")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises a dozen kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "weights only" in reason.lower():  # what follows is advice to load it all the same
+            reason = "it is no file of PyTorch, or a damaged one"
+        if "GLOBAL" in str(error):
+            raise OptionError(
+                f"{path} holds more than weights, which is not read because it can run code; save model.state_dict()"
+            ) from error
+        raise OptionError(f"{path} cannot be read as weights: {reason}") from error
+
+
+def _plain(value: Any) -> dict[str, Tensor]:
+    """Tensors by name, without the usual wrappings and prefixes."""
+    for key in _WRAPPINGS:
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+            break
+    tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)} if isinstance(value, dict) else {}
+    for prefix in _PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors

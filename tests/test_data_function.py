@@ -1,0 +1,187 @@
+"""Data from a user's function: everything that it may return, and the words for everything else."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from sfumato.lab.data import DataError, Roles, prepare
+
+NUMBERS = itertools.count()
+
+HEAD = """
+import numpy as np, torch
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(60, 4)), np.arange(60) % 3
+P = np.full((60, 3), 0.1); P[np.arange(60), y] = 0.8
+T = TensorDataset(torch.tensor(X), torch.tensor(y))
+class Pictures(Dataset):
+    def __init__(self, rows=60): self.rows = rows
+    def __len__(self): return self.rows
+    def __getitem__(self, i): return torch.full((3, 8, 8), i / 60.0), i % 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module with a name of its own, for Python imports each name once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(body):
+        name = f"made_{next(NUMBERS)}"
+        (tmp_path / f"{name}.py").write_text(HEAD + body)
+        return f"{name}:load"
+
+    return write
+
+
+def returning(what):
+    return f"def load(): return {what}\n"
+
+
+def refusal(source, **roles):
+    with pytest.raises(DataError) as caught:
+        prepare(source, Roles(**roles))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "X, y",
+        "[X, y]",
+        "torch.tensor(X), torch.tensor(y)",
+        "X.tolist(), y.tolist()",
+        '{"X": X, "y": y}',
+        "T",
+        "DataLoader(T, batch_size=7)",
+        "DataLoader(T, batch_size=None)",
+        "DataLoader(T, batch_size=16, shuffle=True)",
+        "((x, k) for x, k in zip(X, y))",
+    ],
+)
+def test_the_same_rows_give_the_same_data_in_whatever_form_they_come(module, what):
+    plain = prepare(module(returning("X, y")))
+    data = prepare(module(returning(what)))
+    assert (data.table.kind, data.table.name) == ("function", "load")
+    assert data.fingerprint == plain.fingerprint
+    assert all(np.array_equal(data.arrays(p)[0], plain.arrays(p)[0]) for p in ("train", "validation", "test"))
+
+
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [
+        ('{"train": (X[:30], y[:30]), "val": (X[30:45], y[30:45]), "test": (X[45:], y[45:])}', 3),
+        ("(X[:30], y[:30]), (X[30:45], y[30:45]), (X[45:], y[45:])", 3),
+        ("DataLoader(T, batch_size=60), T, (X, y)", 3),
+        ("(X[:45], y[:45]), (X[45:], y[45:])", 2),
+    ],
+)
+def test_parts_are_taken_as_they_are_given(module, what, given):
+    data = prepare(module(returning(what)))
+    assert len(data.split.given) == given
+    assert ("Validation was cut" in " ".join(data.notes)) == (given == 2)
+
+
+def test_a_data_frame_is_a_table_with_columns(module):
+    source = module(
+        "import pyarrow as pa\ndef load(): return pa.table({'a': X[:, 0], 'w': ['u', 'v'] * 30, 'kind': y.tolist()})\n"
+    )
+    data = prepare(source, Roles(label="kind"))
+    assert data.table.features.names == ("a", "w")
+
+
+def test_soft_labels_weights_and_groups_go_with_the_rows(module):
+    data = prepare(module(returning('{"X": X, "y": P, "weight": y + 1.0, "group": np.arange(60) // 2}')))
+    assert data.part("train").soft.shape == (data.split.train.size, 3)
+    assert np.array_equal(data.part("test").weight, data.split.test % 3 + 1)
+    assert len(np.unique(data.split.cluster)) == 30
+
+
+def test_pictures_from_a_data_set_keep_their_shape(module):
+    data = prepare(module(returning("Pictures()")))
+    assert data.inputs.picture == (3, 8, 8)
+
+
+def test_a_data_set_that_draws_its_rows_is_said_to(module):
+    body = "class R(Pictures):\n    def __getitem__(self, i): return torch.rand(4), i % 3\ndef load(): return R()\n"
+    assert "The data set gives another x each time it is asked (random transforms?): each row was drawn once." in (
+        prepare(module(body)).notes
+    )
+
+
+EXPECTED = (
+    "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
+    '("train", "validation", "test"), or a tuple of two or three of them'
+)
+WRONG = {
+    "None": ("None", f"returned None; {EXPECTED}"),
+    "a number": ("7", f"returned an int; {EXPECTED}"),
+    "a text": ('"data.csv"', f"returned a str; {EXPECTED}"),
+    "X alone": ("X", f"returned a ndarray; {EXPECTED}"),
+    "four arrays": ("X, y, X, y", f"returned a tuple; {EXPECTED}"),
+    "a dict of other keys": ('{"a": 1}', f'returned a dict with keys "a"; {EXPECTED}, or keys "X" and "y"'),
+    "a dict without training": (
+        '{"test": (X, y)}',
+        f'returned a dict with keys "test"; {EXPECTED}, or keys "X" and "y"',
+    ),
+    "X and y of other lengths": ("X, y[:5]", ": X has 60 rows but y has 5; they must be as many"),
+    "an empty data set": ("Pictures(0)", ": the data set is empty"),
+    "a data set for y": ("X, Pictures(60)", ": y holds a Pictures; expected numbers or texts"),
+    "None among rows": ("[None] * 60, y", ": X holds None; expected numbers or texts"),
+    "a loader of x alone": (
+        "DataLoader(torch.zeros(9, 2), batch_size=3)",
+        ": the DataLoader gives a Tensor at 0; expected a pair (x, y)",
+    ),
+    "rows of several shapes": (
+        "(x for x in [(np.zeros(2), 0), (np.zeros(3), 1)])",
+        ": x of item 1 has shape (3,), but the first has (2,); bring all rows to one shape",
+    ),
+    "ragged lists": ("[[1], [2, 3]], [0, 1]", ": X has rows of different lengths; bring all rows to one shape"),
+    "parts of several shapes": (
+        "(X, y), (X[:, :2], y)",
+        ": rows of train have shape (4,) and labels (), but those of test (2,) and ()",
+    ),
+    "soft labels that do not sum to 1": (
+        "X, P * 2",
+        ": row 0 of y: soft labels y[:,0] to y[:,2] sum to 2, not to 1 (as in 59 more rows); divide each row by its "
+        "sum",
+    ),
+    "a division by zero": ("1 / 0", " raised ZeroDivisionError: division by zero (line 12 of made.py)"),
+}
+
+
+@pytest.mark.parametrize(("what", "message"), WRONG.values(), ids=WRONG)
+def test_another_kind_of_result_is_refused_with_what_was_expected(module, what, message):
+    source = module(returning(what))
+    expected = (f"{source}{message}" if message.startswith(":") else f"{source} {message.strip()}").replace(
+        "made.py", source.partition(":")[0] + ".py"
+    )
+    assert refusal(source) == expected
+
+
+def test_a_module_or_function_that_is_not_there_is_refused_with_the_nearest_name(module):
+    source = module(returning("X, y"))
+    name = source.partition(":")[0]
+    assert refusal(f"{name}:laod") == f'{name} has no "laod". Did you mean "load"?'
+    assert refusal(f"{name}x:load") == (
+        f'no module "{name}x" here or among the installed packages. Did you mean "{name}"?'
+    )
+    assert refusal(f"{name}:X") == f"{name}:X is a ndarray, not a function; it is called without arguments"
+
+
+def test_a_module_that_fails_is_said_to_with_its_error(module):
+    source = module("import no_such_package_here\n")
+    name = source.partition(":")[0]
+    assert refusal(source).startswith(
+        f"{name} cannot be imported: ModuleNotFoundError: No module named 'no_such_package_here' (line 12 of {name}.py)"
+    )
+
+
+def test_a_column_is_no_option_for_arrays(module):
+    source = module(returning("X, y"))
+    assert refusal(source, weight="w") == (
+        f'--weight "w" names a column of a table, but {source} returns arrays; leave it out'
+    )
