@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,7 @@ class Whole(NamedTuple):
 
     folder: Path
     changes: int
+    seconds: float
     bits: dict[str, bytes]
 
 
@@ -55,9 +57,10 @@ def warm() -> Iterator[Warm]:
 def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     write_pets(folder)
+    begun = time.monotonic()
     code, command = warm.run(*WORDS, "--out", "run", folder=folder, streams=tmp_path_factory.mktemp("streams"))
     assert code == 0, command.err
-    return Whole(folder / "run", warm.changes(), bits(folder / "run"))
+    return Whole(folder / "run", warm.changes(), time.monotonic() - begun, bits(folder / "run"))
 
 
 Start = Callable[..., Command]

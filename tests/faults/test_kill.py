@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,20 +23,18 @@ def kill_often(seed: int, start: Start, warm: Warm, whole: Whole, here: Path) ->
     """Begin a run and kill it six times at random moments, as it goes on; in the end it must be the whole one."""
     rng = random.Random(seed)
     run, partial = here / "run", here / "run.partial"
-    killed, longest = 0, 1.0
+    killed = 0
     while True:
         words = ("compare", "--resume", "run", "--workers", "2", "-q") if partial.exists() else (*WORDS, "--out", "run")
-        begun = time.monotonic()
         if killed == KILLS:
             code = (command := start(*words)).wait()
         elif rng.random() < 0.5:
             code = (command := start(*words, at=rng.randrange(whole.changes))).wait()
         else:
-            code = (command := start(*words)).wait(kill_after=rng.uniform(0, longest))
+            code = (command := start(*words)).wait(kill_after=rng.uniform(0, whole.seconds))
         assert code in (0, -signal.SIGKILL), f"seed {seed}: {command.err}"
         killed += code != 0
         if code == 0:
-            longest = time.monotonic() - begun
             assert bits(run) == whole.bits, f"seed {seed}"
             assert not partial.exists()
             if killed == KILLS:
@@ -112,14 +109,14 @@ def test_what_is_finished_is_not_trained_again(start, whole, tmp_path):
     assert bits(here / "run") == whole.bits
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+@pytest.mark.parametrize("damage", ["gone", "changed"])
 def test_a_finished_run_whose_files_are_not_what_they_were_is_trained_again(damage, start, whole, tmp_path):
     assert start(*WORDS, "--out", "run", name="report.html").wait() == -signal.SIGKILL
     path = tmp_path / "here" / "run.partial" / "logits" / "one-hot-seed1-validation.npz"
     content = path.read_bytes()
     path.unlink()
     if damage != "gone":
-        path.write_bytes(content[:-100] if damage == "cut" else content[:200] + b"!" + content[201:])
+        path.write_bytes(content[:200] + b"!" + content[201:])
     command = start("compare", "--resume", "run")
     assert command.wait() == 0
     assert "kept   5 of 6 runs, finished before" in command.err

@@ -64,8 +64,10 @@ def test_a_run_at_work_cannot_be_resumed_by_another_process(start, whole, tmp_pa
     assert bits(tmp_path / "here" / "run") == whole.bits
 
 
-@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("moment", ["figures/gap.svg", "report.html", "env.json", "metrics.jsonl"])
+@pytest.mark.parametrize(
+    ("moment", "kind"),
+    [("figures/gap.svg", "SIGINT"), ("report.html", "SIGTERM"), ("env.json", "SIGTERM"), ("metrics.jsonl", "SIGINT")],
+)
 def test_a_signal_while_the_results_are_written_leaves_a_run_to_go_on_with(moment, kind, start, whole, tmp_path):
     command = start(*WORDS, "--out", "run", name=moment, signal=kind)
     assert command.wait() == 1
