@@ -12,11 +12,13 @@ import warnings
 from typing import Any
 
 LASTING = {"tqdm_monitor"}  # threads of libraries that start one for all that comes
+LOUD = ("scipy.stats", "sklearn", "torch._dynamo")  # to import them sets variables, filters and a random state
 
 
 def snapshot() -> dict[str, Any]:
     """The state of the process that tests share, by what it is; cheap, and loads nothing."""
     state: dict[str, Any] = {
+        "loud": {name for name in LOUD if name in sys.modules},
         "threads": {thread.name for thread in threading.enumerate()} - LASTING,
         "child processes": {process.name for process in multiprocessing.active_children()},
         "environment": {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"},
@@ -43,9 +45,10 @@ def snapshot() -> dict[str, Any]:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What differs, in words; what was not loaded before cannot be told."""
     found: list[str] = []
+    loud = ("environment", "warning filters", "random state of Python") if before["loud"] != after["loud"] else ()
     for name, old in before.items():
         new = after[name]
-        if old == new:
+        if old == new or name == "loud" or name in loud:
             continue
         if isinstance(old, set):
             found += [f"{name}: {each} is left" for each in sorted(new - old)]
