@@ -44,12 +44,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Seconds of fuzzing under the sanitizers.
+FUZZ   ?= 60
+
 # The kernel's own test on every instruction set, plain and under sanitizers. TSan knows std::thread, not OpenMP.
 kernel-test: $(VENV)/.test
 	@for sanitizer in none address thread; do \
 		$(BIN)/cmake -S . -B build/kernel-$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON \
 			-DSFUMATO_SANITIZE=$$(echo $$sanitizer | sed s/none//) >/dev/null && \
-		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test -j $(JOBS) >/dev/null && \
+		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test row_fuzz -j $(JOBS) >/dev/null && \
 		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
 	done
 

@@ -7,7 +7,7 @@ more axis in front: stacked weights, one bmm for all models. Only the width is s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
+from sfumato.lab.data.images import Images
+from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.split import hash_rows, split_by_content
 from sfumato.lab.data.table import Table
-from sfumato.lab.models import Classifier
+from sfumato.lab.models import stack
 from sfumato.lab.train import Plan
 
 WIDTH = 64
@@ -30,7 +32,12 @@ def embedded(name: str) -> Table:
     if name.endswith(".npz"):
         from sfumato.lab.data import load
 
-        return load(name)
+        table = load(name)
+        if isinstance(table.features, Images):
+            pixels = table.features.pixels
+            values = pixels.reshape(len(pixels), -1).astype(np.float64)
+            return replace(table, features=Numbers(values, (), pixels.shape[1:], image=True))
+        return table
     from sklearn import datasets
 
     bunch: Any = getattr(datasets, f"load_{name}")()
@@ -38,12 +45,14 @@ def embedded(name: str) -> Table:
     return Table(
         name=name,
         kind=name,
-        features=np.ascontiguousarray(bunch.data, np.float64),
+        features=Numbers(
+            np.ascontiguousarray(bunch.data, np.float64),
+            tuple(str(f) for f in bunch.feature_names),
+            (8, 8) if image else (bunch.data.shape[1],),
+            image=image,
+        ),
         labels=np.asarray(bunch.target, np.int64),
         class_names=tuple(str(k) for k in bunch.target_names),
-        feature_names=tuple(str(f) for f in bunch.feature_names),
-        shape=(8, 8) if image else (bunch.data.shape[1],),
-        image=image,
     )
 
 
@@ -65,15 +74,18 @@ def fresh_split(table: Table, rows: int | None, rng: np.random.Generator) -> dic
     keep = np.arange(len(labels))
     if rows is not None:
         keep = np.concatenate([rng.permutation(np.flatnonzero(labels == k))[: rows // classes] for k in range(classes)])
-    part = Table(**{**table.__dict__, "features": table.features[keep], "labels": labels[keep]})
-    _, same = np.unique(hash_rows(part.features), axis=0, return_inverse=True)
+    numbers = table.features
+    assert isinstance(numbers, Numbers)
+    values = numbers.values[keep]
+    part = replace(table, features=replace(numbers, values=values), labels=labels[keep])
+    _, same = np.unique(hash_rows(values), axis=0, return_inverse=True)
     same = same.reshape(-1)
     salted = rng.integers(2**63, size=(same.max() + 1, 2)).astype(np.uint64)[same]
     split = split_by_content(part, salted, 0.2, 0.2)
-    axis = None if table.image else 0
-    train = part.features[split.train]
+    axis = None if numbers.image else 0
+    train = values[split.train]
     mean, scale = train.mean(axis=axis), train.std(axis=axis)
-    x = ((part.features - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
+    x = ((values - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
     chosen = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: (x[index], part.labels[index], same[index]) for name, index in chosen.items()}
 
@@ -91,7 +103,7 @@ class Stack:
         for seed in seeds:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model = Classifier([inputs, width, width], classes)
+                model = stack([inputs, width, width], classes)
             models.append([layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)])
         return cls(
             tuple(

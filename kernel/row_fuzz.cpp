@@ -119,9 +119,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   std::memcpy(j.logit_strides, z.strides, sizeof z.strides), std::memcpy(j.grad_strides, g.strides, sizeof g.strides);
   j.logits = z.bytes.data(), j.grad = in.next() % 8 ? g.bytes.data() : nullptr;
 
-  std::vector<int64_t> labels(size_t(rows)), index(size_t(rows)), entry_classes;
-  std::vector<double> true_rows(size_t(rows)), rest_rows(size_t(rows)), scales(size_t(rows)), row_scale(size_t(rows)), loss(size_t(rows) + 1, 7), entry_masses, prior(static_cast<size_t>(K));
-  std::vector<uint8_t> valid(size_t(rows)), table(size_t(3 * K * wide_item)), weight(size_t(K * wide_item));
+  const size_t count = static_cast<size_t>(rows), table_bytes = static_cast<size_t>(3 * K * wide_item);
+  std::vector<int64_t> labels(count), index(count), entry_classes;
+  std::vector<double> true_rows(count), rest_rows(count), scales(count), row_scale(count), loss(count + 1, 7);
+  std::vector<double> entry_masses, prior(static_cast<size_t>(K));
+  std::vector<uint8_t> valid(count), table(table_bytes), weight(table_bytes / 3);
   const bool odd_labels = in.next() % 16 == 0;
   for (int64_t r = 0; r < rows; ++r) {
     const size_t R = size_t(r);

@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 
 from sfumato.lab.arms import Arm
-from sfumato.lab.models import Classifier
+from sfumato.lab.models import stack
 from sfumato.lab.train import Plan, train
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -40,7 +40,7 @@ def test_models_trained_together_are_those_of_the_labs_own_loop(load, eps):
     for at, (which, seed) in enumerate(((0, 4), (1, 5), (1, 6))):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            alone = Classifier([6, many.WIDTH, many.WIDTH], 3)
+            alone = stack([6, many.WIDTH, many.WIDTH], 3)
         rows = x[which], y[which]
         loss = Arm("arm", eps, "others").loss()
         train(alone, loss, rows, rows, plan, seed=seed, floor=0.0, on_epoch=lambda epoch: None)

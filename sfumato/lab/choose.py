@@ -5,6 +5,7 @@ A model from elsewhere is tried once, on rows of the right form.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,14 @@ class Choice:
         model: its name.
         least_epochs: passes that a full budget has at least; fewer where one is dear.
         batch_norm: whether a batch of one row cannot be trained on.
+        workers: processes unless the number is given.
         notes: what a reader should know of it.
     """
 
     model: str
     least_epochs: int
     batch_norm: bool
+    workers: int
     notes: tuple[str, ...]
 
     def fit(self, plan: Plan, options: Options, rows: int) -> Plan:
@@ -63,23 +66,26 @@ def choose(options: Options, data: Data) -> Choice:
         OptionError: no such device; a model that is not there, does not fit the data, or is none.
 
     >>> from sfumato.lab.data import prepare
-    >>> choose(Options("digits"), prepare("digits"))
-    Choice(model='mlp', least_epochs=40, batch_norm=False, notes=())
+    >>> chosen = choose(Options("digits"), prepare("digits"))
+    >>> chosen.model, chosen.least_epochs
+    ('mlp', 40)
     """
     inputs = data.inputs
     name = options.model or default_model(inputs.kind, inputs.shape)
     check_device(options.device)
+    workers = os.cpu_count() or 1
     notes: tuple[str, ...] = ()
     if options.device != "cpu":
+        workers = min(4, workers)  # each has the data on the GPU
         notes += (f"Trained on {options.device}: bits may differ from run to run.",)
     if name in ("mlp", "linear") and options.pretrained is None:
-        return Choice(name, 15 if inputs.kind == "sparse" else 40, False, notes)
+        return Choice(name, 15 if inputs.kind == "sparse" else 40, False, workers, notes)
 
     from sfumato.lab.models import build, normalises_over_the_batch
 
     model = build(name, inputs, len(data.table.class_names), seed=0, pretrained=options.pretrained)
     least = 40 if name in OWN and name != "cnn" else 15
-    return Choice(name, least, normalises_over_the_batch(model), notes + model.notes)
+    return Choice(name, least, normalises_over_the_batch(model), workers, notes + model.notes)
 
 
 def check_device(name: str) -> None:

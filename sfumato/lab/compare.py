@@ -92,8 +92,8 @@ def compare(
     clock = time.perf_counter()
     options.check()
     data = prepare(options.data, options.roles())
-    chosen = choose(options, data)  # this loads torch: only now, when the input is known to be good
-    plan = _plan(options, data, chosen)
+    chosen = choose(options, data)
+    plan = _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
     folder = RunFolder.create(
         options.out,
         data.table.name,
@@ -140,6 +140,7 @@ def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None =
         except (OptionError, UnicodeDecodeError) as error:
             raise RunError(f"{config}: {error}; start the run again") from None
         data = prepare(_where(options.data, Path(folder.start["folder"])), options.roles())
+        chosen = choose(options, data)
         if data.fingerprint != folder.start["fingerprint"]:
             raise RunError(
                 f"{options.data} has changed since {folder.path} was begun: its rows are no longer those that the "
@@ -148,10 +149,8 @@ def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None =
     except BaseException:
         folder.close()
         raise
-    chosen = choose(options, data)
-    return _work(
-        _Job(folder, options, data, chosen, _plan(options, data, chosen), watcher or _NOBODY, clock, tuple(notes))
-    )
+    plan = _plan(options, data, chosen)
+    return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock, tuple(notes)))
 
 
 def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
@@ -204,7 +203,7 @@ def _work(job: _Job) -> dict[str, Any]:
 
 
 def _train_and_tell(job: _Job) -> dict[str, Any]:
-    folder, options, data, chosen, plan = job.folder, job.options, job.data, job.chosen, job.plan
+    folder, options, data, plan = job.folder, job.options, job.data, job.plan
     arms = arms_of(options.eps, options.over)
     classes = len(data.table.class_names)
     # Seed by seed, so that the arms of one seed train at the same time and can be watched side by side.
@@ -212,7 +211,7 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
         Task(
             arm,
             seed,
-            chosen.model,
+            job.chosen.model,
             classes,
             plan,
             folder.path,
@@ -225,8 +224,7 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     ]
     kept = {task: record for task in tasks if (record := finished(task)) is not None}
     left = [task for task in tasks if task not in kept]
-    cores = os.cpu_count() or 1
-    workers = max(1, min(options.workers or (cores if options.device == "cpu" else min(4, cores)), len(left)))
+    workers = max(1, min(options.workers or job.chosen.workers, len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
     if left:
         parts = {part: data.part(part) for part in ("train", "validation", "test")}
@@ -237,12 +235,12 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     from sfumato.lab.summary import environment_of, summary_of
 
     summary, extra = summary_of(folder.path, str(folder.final), data, arms, options.seeds, records)
-    extra["notes"] = [*job.notes, *extra["notes"], *data.notes, *chosen.notes]
+    extra["notes"] = [*job.notes, *extra["notes"], *data.notes, *job.chosen.notes]
     epochs = [
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     write_lines(folder.path / "metrics.jsonl", epochs)
-    env = environment_of(options, data, chosen.model, plan, arms, records, folder.start["command"], workers)
+    env = environment_of(options, data, job.chosen.model, plan, arms, records, folder.start["command"], workers)
     sittings = folder.start["sittings"]
     seconds = sum(sitting["seconds"] for sitting in sittings[:-1]) + time.perf_counter() - job.clock
     env |= extra | {"started": sittings[0]["started"], "seconds": round(seconds, 2)}

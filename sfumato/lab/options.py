@@ -90,7 +90,7 @@ class Options:
         if self.model is not None and (wrong := complaint(self.model)) is not None:
             raise OptionError(wrong)
         if self.image_size is not None and not 8 <= self.image_size <= 512:
-            raise OptionError(f"--image-size must be from 8 to 512 pixels, got {self.image_size}")
+            raise OptionError(f"--image-size must be from 8 to 512 pixels, got {_shown(self.image_size)}")
         for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and value < 1:

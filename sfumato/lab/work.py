@@ -44,7 +44,7 @@ class Task:
     Attributes:
         arm: the target.
         seed: of the initial weights and of the order of rows; the same in every arm.
-        model: name of a built-in model.
+        model: its name.
         classes: K.
         plan: the budget.
         folder: of the run, for logits and weights.
@@ -155,9 +155,8 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
             "labels": part.labels,
             "group": part.index if part.group is None else part.group,
         }
-        if (
-            task.seed == 0 and features.shape[1] <= _WIDEST
-        ):  # features are for looking at: one seed of them, in half precision, is enough
+        # Features are for looking at: one seed of them, in half precision, is enough.
+        if task.seed == 0 and features.shape[1] <= _WIDEST:
             arrays["features"] = features.half().numpy()
         write_arrays(task.files[name], arrays)
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}

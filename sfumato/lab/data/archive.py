@@ -28,20 +28,16 @@ def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
     Raises:
         DataError: anything that keeps the arrays from being a table.
     """
+    asked = {"weight": roles.weight, "group": roles.group, "split": roles.split}
     try:
         with Archive(path) as archive:
-            return _read(archive, file, name, roles)
+            roles.refuse(file, "names columns, but {file} has arrays: save soft labels as y (N, K)", "--label-probs")
+            roles.refuse(file, "names a column, but {file} has arrays: save texts as X (N,)", "--text")
+            x = _member(archive, file, "X")
+            y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
+            extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}
     except ArchiveError as error:
         raise DataError(_refusal(file, error)) from error
-
-
-def _read(archive: Archive, file: str, name: str, roles: Roles) -> Table:
-    roles.refuse(file, "names columns of a table; {file} has arrays: save soft labels as y (N, K)", "--label-probs")
-    roles.refuse(file, "names a column of a table; {file} has arrays: save texts as X (N,)", "--text")
-    asked = {"weight": roles.weight, "group": roles.group, "split": roles.split}
-    x = _member(archive, file, "X")
-    y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
-    extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}
     return from_arrays(x, y, extra, file=file, name=name, kind="npz", tokenizer=roles.tokenizer)
 
 
@@ -49,7 +45,7 @@ def _named(archive: Archive, file: str, key: str) -> np.ndarray:
     if key not in archive.sizes:
         hint = did_you_mean(key, archive.sizes)
         raise DataError(f'{file} has no array "{key}".{hint} Arrays: {listing(sorted(archive.sizes)) or "none"}')
-    return _member(archive, file, key)
+    return archive.read(key, most_bytes=MOST_BYTES)
 
 
 def _member(archive: Archive, file: str, key: str) -> np.ndarray:

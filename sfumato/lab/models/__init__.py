@@ -9,6 +9,7 @@ from sfumato.lab.models.base import logits_of as logits_of
 from sfumato.lab.models.base import weights_hash as weights_hash
 from sfumato.lab.models.build import build as build
 from sfumato.lab.models.build import normalises_over_the_batch as normalises_over_the_batch
+from sfumato.lab.models.build import stack as stack
 from sfumato.lab.models.pretrained import load_pretrained as load_pretrained
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "load_pretrained",
     "logits_of",
     "normalises_over_the_batch",
+    "stack",
     "weights_hash",
 ]

@@ -66,14 +66,21 @@ def normalises_over_the_batch(model: nn.Module) -> bool:
 
 
 def _mlp(inputs: Inputs, classes: int) -> Classifier:
-    return _stack([inputs.width, _HIDDEN, _HIDDEN], inputs, classes)
+    return stack([inputs.width, _HIDDEN, _HIDDEN], classes, inputs=inputs)
 
 
 def _linear(inputs: Inputs, classes: int) -> Classifier:
-    return _stack([inputs.width], inputs, classes)
+    return stack([inputs.width], classes, inputs=inputs)
 
 
-def _stack(widths: list[int], inputs: Inputs, classes: int) -> Classifier:
+def stack(widths: list[int], classes: int, *, inputs: Inputs | None = None) -> Classifier:
+    """Linear layers of these widths with ReLU between them, and a head for K classes; weights from torch's own state.
+
+    >>> stack([6, 64, 64], 3).description
+    '6-64-64-3, ReLU'
+    """
+    inputs = inputs or Inputs.dense(widths[0])
+
     def layer(number: int, a: int, b: int) -> nn.Module:
         return SparseLinear(a, b) if number == 0 and inputs.kind == "sparse" else nn.Linear(a, b)
 
