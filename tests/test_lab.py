@@ -74,7 +74,6 @@ def test_a_loss_that_is_not_finite_stops_training_before_the_weights_move():
     assert weights_hash(model) == before
 
 
-@pytest.mark.usefixtures("own_random_state")
 def test_a_seed_alone_makes_the_weights_and_leaves_the_callers_random_state():
     torch.manual_seed(7)
     state = torch.get_rng_state()

@@ -16,10 +16,23 @@ from types import FrameType
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
-from sfumato.cli import _app, _settings, compare, doctor, explain, probe, report
+from sfumato.cli import _app, _settings, audit, compare, doctor, explain, probe, report
 from sfumato.cli._app import FAILURE, FINDING, OK, USAGE, UsageError, app
 
-__all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "compare", "doctor", "explain", "main", "probe", "report"]
+__all__ = [
+    "FAILURE",
+    "FINDING",
+    "OK",
+    "USAGE",
+    "app",
+    "audit",
+    "compare",
+    "doctor",
+    "explain",
+    "main",
+    "probe",
+    "report",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +76,7 @@ def _run(words: list[str]) -> int:
 
 
 _LACKING = {
+    "logits": "audit needs LOGITS: an .npz, .npy, .safetensors, .pt, .csv, .parquet or .json file, a run folder, or -",
     "loss": "probe needs MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed",
 }
 
@@ -94,6 +108,9 @@ def _exit_code(error: Exception) -> int | None:
     from sfumato.lab.work import WorkerError
     from sfumato.report import ReportError
 
+    files = sys.modules.get("sfumato.evaluate._files.stored")
+    if files is not None and isinstance(error, files.FileError):
+        return USAGE
     if isinstance(error, (UsageError, DataError, OptionError, RunError)):
         return USAGE
     training = sys.modules.get("sfumato.lab.train")

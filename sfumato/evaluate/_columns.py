@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
 
 Column: TypeAlias = npt.NDArray[np.float64]
 
 
 def check_correct(correct: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """``correct`` as a bool column of at least one row; 0 and 1 of any type are taken as well."""
-    values: npt.NDArray[Any] = np.asarray(correct)
+    values = as_numpy(correct)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"correct must be one value a row and not empty, got shape {values.shape}")
     if values.dtype != np.bool_:
@@ -24,7 +28,7 @@ def check_correct(correct: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 def check_score(score: npt.ArrayLike, rows: int) -> Column:
     """``score`` as a float64 column without NaN, as long as ``correct``."""
-    values = np.asarray(score, dtype=np.float64)
+    values = as_numpy(score).astype(np.float64)
     if values.shape != (rows,):
         raise ValueError(f"score must be ({rows},) like correct, got shape {values.shape}")
     bad = np.flatnonzero(np.isnan(values))
@@ -35,7 +39,7 @@ def check_score(score: npt.ArrayLike, rows: int) -> Column:
 
 def check_confidence(confidence: npt.ArrayLike, rows: int | None = None) -> Column:
     """``confidence`` as a float64 column in [0, 1]."""
-    values = np.asarray(confidence, dtype=np.float64)
+    values = as_numpy(confidence).astype(np.float64)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"confidence must be one value a row and not empty, got shape {values.shape}")
     if rows is not None and len(values) != rows:
@@ -44,6 +48,39 @@ def check_confidence(confidence: npt.ArrayLike, rows: int | None = None) -> Colu
     if len(bad):
         raise ValueError(f"confidence must be in [0, 1], got {values[bad[0]]} in row {bad[0]}")
     return values
+
+
+def check_weights(weights: npt.ArrayLike | None, rows: int) -> Column | None:
+    """Row weights as a float64 column: not negative, finite, not all 0; None stays None, every row counting once."""
+    if weights is None:
+        return None
+    values = as_numpy(weights).astype(np.float64)
+    if values.shape != (rows,):
+        raise ValueError(f"weights must be ({rows},), one a row, got shape {values.shape}")
+    bad = np.flatnonzero(~((values >= 0) & (values < np.inf)))
+    if len(bad):
+        raise ValueError(f"weights must be finite and not negative, got {values[bad[0]]} in row {bad[0]}")
+    if not values.any():
+        raise ValueError("weights are all 0: no row counts")
+    return values
+
+
+def as_numpy(values: Any) -> npt.NDArray[Any]:
+    """An array, a tensor or a list as a numpy array; a tensor leaves its device and graph."""
+    return values.detach().cpu().numpy() if is_tensor(values) else np.asarray(values)
+
+
+def is_tensor(values: Any) -> TypeGuard[torch.Tensor]:
+    """Whether this is a torch tensor; where torch was never imported nothing is."""
+    module = sys.modules.get("torch")
+    return module is not None and isinstance(values, module.Tensor)
+
+
+def mean(values: npt.NDArray[Any], weights: Column | None) -> float:
+    """The weighted mean, or the plain one."""
+    if weights is None:
+        return float(np.mean(values, dtype=np.float64))
+    return float(np.dot(values, weights) / weights.sum())
 
 
 def check_bins(bins: int) -> int:

@@ -1,27 +1,54 @@
 """Logits or probabilities of any float type, checked and handed out as float64 chunks of rows.
 
 Every number in this package starts from the same thing: a row of log probabilities up to a constant, shifted so that
-its largest entry is 0. A chunk is a few megabytes, so memory stays bounded however many rows a file on disk has.
+its largest entry is 0. A chunk is about a megabyte, so memory stays bounded however many rows a file on disk has.
+Scores may be a numpy array, a torch tensor, or anything :class:`Stored`: torch is imported only by who brings a tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sfumato.evaluate._columns import Column as Column
+from sfumato.evaluate._columns import as_numpy, is_tensor
 
-Scores: TypeAlias = torch.Tensor | npt.NDArray[Any]
-Labels: TypeAlias = torch.Tensor | npt.NDArray[Any]
+if TYPE_CHECKING:
+    import torch
 
-# 4 MB of float64 a chunk: the half dozen temporaries of a pass then stay under 64 MB and mostly in cache.
-CHUNK_ELEMENTS = 1 << 19
+
+@runtime_checkable
+class Stored(Protocol):
+    """A matrix of floats that is read in blocks of rows, as files are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, K)."""
+        ...
+
+    @property
+    def type_name(self) -> str:
+        """``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"``."""
+        ...
+
+    def read(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Rows from ``start`` to ``stop``, into ``out`` if given; bfloat16 as the uint16 of its bits. Thread-safe."""
+        ...
+
+
+Scores: TypeAlias = "torch.Tensor | npt.NDArray[Any] | Stored"
+Labels: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
+
+# 1 MB of float64 a chunk: a pass and its temporaries then mostly stay in cache.
+CHUNK_ELEMENTS = 1 << 17
+SHORT_ROW = 64  # rows shorter than this are kept class by class, so that sums over classes run along rows
 _SUM_TOLERANCE = 1e-4
+_RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+_NAMED = 8  # bad rows that an error names
 
 
 @dataclass(frozen=True)
@@ -29,8 +56,8 @@ class Chunk:
     """Rows from ``start`` on: shifted log probabilities (n, K), largest entry 0, and its first place (n,)."""
 
     start: int
-    shifted: torch.Tensor
-    top: torch.Tensor
+    shifted: Column
+    top: npt.NDArray[np.int64]
 
     @property
     def rows(self) -> slice:
@@ -42,79 +69,117 @@ class Source:
     """Checked (N, K) scores; iterating yields :class:`Chunk`. Values are checked as they are read, on every pass."""
 
     def __init__(self, *, logits: Scores | None = None, probs: Scores | None = None) -> None:
-        if (logits is None) == (probs is None):
+        given = probs if logits is None else logits
+        if given is None or (logits is not None and probs is not None):
             raise TypeError("give exactly one of logits= and probs=: they are never guessed from the values")
         self.name = "logits" if probs is None else "probs"
-        given = logits if probs is None else probs
-        self.values: Scores = given if isinstance(given, torch.Tensor) else np.asarray(given)
-        if self.values.ndim != 2:
-            raise ValueError(f"{self.name} must be (N, K), got shape {tuple(self.values.shape)}")
-        if not _is_float(self.values):
-            raise TypeError(f"{self.name} must be of a float type, got {self.values.dtype}")
-        self.rows, self.classes = int(self.values.shape[0]), int(self.values.shape[1])
+        self.values: Scores = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
+        shape = tuple(int(size) for size in self.values.shape)
+        if len(shape) != 2:
+            raise ValueError(f"{self.name} must be (N, K), got shape {shape}")
+        self._stored = self.values if isinstance(self.values, Stored) else None  # asked once: a protocol is slow
+        self.type_name = _type_name(self.values)
+        if not self.type_name.lstrip("b").startswith(("float", "longdouble")):
+            raise TypeError(f"{self.name} must be of a float type, got {self.type_name}")
+        self.rows, self.classes = shape
         if self.rows < 1:
             raise ValueError(f"{self.name} has no rows")
         if self.classes < 2:
             raise ValueError(f"{self.name} must have at least 2 classes, got {self.classes}")
 
     def __iter__(self) -> Iterator[Chunk]:
-        step = max(1, CHUNK_ELEMENTS // self.classes)
-        for start in range(0, self.rows, step):
-            block = self.block(start, start + step)
+        for start, stop in self.steps():
+            block = self.block(start, stop)
             if self.name == "probs":
                 self._check_probs(start, block)
-                block = block.log()
-            largest, top = block.max(dim=1)
+                with np.errstate(divide="ignore"):
+                    block = np.log(block)
+            largest = block.max(axis=1)
             # max propagates NaN, so one look at N numbers finds NaN, +inf and rows that are −inf throughout
-            if not bool(torch.isfinite(largest).all()):
-                raise self._not_finite(start, block, largest)
-            yield Chunk(start, block - largest.unsqueeze(1), top)
+            if not np.isfinite(largest).all():
+                raise self.not_finite(start)
+            yield Chunk(start, block - largest[:, None], block.argmax(axis=1))
 
-    def block(self, start: int, stop: int) -> torch.Tensor:
-        """Rows ``start`` to ``stop`` as given, in float64 on the CPU; not to be written to."""
-        if isinstance(self.values, torch.Tensor):
-            return self.values[start:stop].detach().to(device="cpu", dtype=torch.float64)
-        return torch.from_numpy(np.array(self.values[start:stop], dtype=np.float64, order="C"))
+    def buffer(self, rows: int) -> npt.NDArray[Any] | None:
+        """Room for so many rows as :meth:`raw` gives them, for scores that are read from a file."""
+        if self._stored is None:
+            return None
+        return np.empty((rows, self.classes), dtype=np.uint16 if self.type_name == "bfloat16" else self.type_name)
 
-    def row_bytes(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """Rows ``start`` to ``stop`` as (n, bytes) in their own type: what a row's hash is taken of."""
-        if isinstance(self.values, torch.Tensor):
-            block = self.values[start:stop].detach().cpu().contiguous()
-            return block.view(torch.uint8).numpy()
-        return np.ascontiguousarray(self.values[start:stop]).view(np.uint8)
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """Bounds of the chunks."""
+        step = max(1, CHUNK_ELEMENTS // self.classes)
+        for start in range(0, self.rows, step):
+            yield start, min(start + step, self.rows)
 
-    def _check_probs(self, start: int, block: torch.Tensor) -> None:
-        if bool(torch.isnan(block).any()):
-            row, col = _first(torch.isnan(block))
-            raise ValueError(f"probs are not a number in row {start + row}, class {col}")
-        if bool((block < 0).any()):
-            row, col = _first(block < 0)
+    def block(self, start: int, stop: int) -> Column:
+        """Rows ``start`` to ``stop`` as given, in float64; not to be written to."""
+        order = "F" if self.classes < SHORT_ROW else "C"
+        return np.asarray(widen(self.raw(start, stop)), dtype=np.float64, order=order)
+
+    def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop`` in their own type; bfloat16 as uint16. Equal rows have equal bytes.
+
+        What is stored is read into ``out``, if that is given; what is in memory is not copied.
+        """
+        if self._stored is not None:
+            return self._stored.read(start, stop, out)
+        values: Any = self.values
+        return _plain(values[start:stop]) if is_tensor(values) else np.ascontiguousarray(values[start:stop])
+
+    def part(self, step: int) -> npt.NDArray[Any]:
+        """Every ``step``-th row, in its own type, or float32 for bfloat16."""
+        if self._stored is not None:
+            return widen(np.concatenate([self._stored.read(i, i + 1) for i in range(0, self.rows, step)]))
+        values: Any = self.values
+        return widen(_plain(values[::step])) if is_tensor(values) else values[::step]
+
+    def not_finite(self, start: int = 0) -> ValueError:
+        """The error for rows that are not finite, all of them counted; looked for from ``start``'s chunk on."""
+        bad: list[int] = []
+        first = ""
+        for begin, stop in self.steps():
+            if stop <= start:
+                continue
+            block = self.block(begin, stop)
+            if self.name == "probs":
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    block = np.log(block)
+            largest = block.max(axis=1)
+            found = np.flatnonzero(~np.isfinite(largest))
+            bad += (begin + found).tolist()
+            if len(found) and not first:
+                row = int(found[0])
+                if largest[row] == -np.inf:
+                    first = f"{self.name} in row {bad[0]} are −inf for every class"
+                else:
+                    col = int(np.flatnonzero(~(block[row] < np.inf))[0])
+                    first = f"{self.name} in row {bad[0]} are not finite: {block[row, col]} at class {col}"
+        return ValueError(first + _others(bad))
+
+    def _check_probs(self, start: int, block: Column) -> None:
+        odd = np.isnan(block)
+        if odd.any():
+            row, col = (int(i) for i in np.argwhere(odd)[0])
+            rows = np.flatnonzero(odd.any(axis=1)) + start
+            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + _others(rows.tolist()))
+        if (block < 0).any():
+            row, col = (int(i) for i in np.argwhere(block < 0)[0])
             raise ValueError(
-                f"probs are negative in row {start + row}: {block[row, col].item():.6g} at class {col}; "
-                "for logits use logits="
+                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}; for logits use logits="
             )
-        total = block.sum(dim=1)
+        total = block.sum(axis=1)
         # the sum of numbers rounded to half precision is that far off by itself
-        tolerance = max(_SUM_TOLERANCE, 4 * _resolution(self.values))
-        off = ~((total - 1).abs() <= tolerance)
-        if bool(off.any()):
-            row = int(off.nonzero()[0, 0])
-            raise ValueError(
-                f"probs in row {start + row} sum to {total[row].item():.6g}, not 1; for logits use logits="
-            )
-
-    def _not_finite(self, start: int, block: torch.Tensor, largest: torch.Tensor) -> ValueError:
-        row = int((~torch.isfinite(largest)).nonzero()[0, 0])
-        value = largest[row].item()
-        if value == -np.inf:
-            return ValueError(f"{self.name} in row {start + row} are −inf for every class")
-        col = int((~(block[row] < np.inf)).nonzero()[0, 0])
-        return ValueError(f"{self.name} in row {start + row} are not finite: {value} at class {col}")
+        tolerance = max(_SUM_TOLERANCE, 4 * _RESOLUTION.get(self.type_name, 0.0))
+        off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
+        if len(off):
+            row = int(off[0])
+            raise ValueError(f"probs in row {start + row} sum to {total[row]:.6g}, not 1; for logits use logits=")
 
 
 def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") -> npt.NDArray[np.int64]:
     """Labels (N,) as int64, each a class; IndexError names the first that is not."""
-    values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    values = as_numpy(labels)
     if not np.issubdtype(values.dtype, np.integer):
         raise TypeError(f"labels must be integers, got {values.dtype}")
     if values.shape != (rows,):
@@ -124,6 +189,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
         row = int(wrong[0])
         raise IndexError(
             f"label {values[row]} in row {row} is not a class: {name} have {classes} classes (0 to {classes - 1})"
+            + _others(wrong.tolist())
         )
     return values.astype(np.int64)
 
@@ -135,18 +201,28 @@ def check_temperature(temperature: float) -> float:
     return float(temperature)
 
 
-def _first(mask: torch.Tensor) -> tuple[int, int]:
-    row, col = mask.nonzero()[0].tolist()
-    return int(row), int(col)
+def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Raw rows as floats: uint16 is the upper half of a float32."""
+    return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw
 
 
-def _is_float(values: Scores) -> bool:
-    if isinstance(values, torch.Tensor):
-        return values.dtype.is_floating_point
-    return bool(np.issubdtype(values.dtype, np.floating))
+def _others(rows: list[int]) -> str:
+    if len(rows) < 2:
+        return ""
+    named = ", ".join(str(row) for row in rows[:_NAMED])
+    return f"; {len(rows)} rows are so ({named}{', …' if len(rows) > _NAMED else ''})"
 
 
-def _resolution(values: Scores) -> float:
-    if isinstance(values, torch.Tensor):
-        return torch.finfo(values.dtype).eps
-    return float(np.finfo(values.dtype).eps)
+def _type_name(values: Scores) -> str:
+    if isinstance(values, Stored):
+        return values.type_name
+    return str(values.dtype).removeprefix("torch.")
+
+
+def _plain(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    import torch
+
+    values = tensor.detach().cpu().contiguous()
+    if values.dtype == torch.bfloat16:
+        return values.view(torch.int16).numpy().view(np.uint16)
+    return (values if values.dtype.itemsize > 1 else values.to(torch.float32)).numpy()

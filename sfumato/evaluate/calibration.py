@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.special import ndtri
 
-from sfumato.evaluate._columns import Column, check_bins, check_confidence, check_correct
-from sfumato.evaluate._source import Labels, Scores, Source, check_labels
+from sfumato.evaluate._columns import Column, check_bins, check_confidence, check_correct, check_weights, mean
 
 _DRAWS = 1 << 20  # uniforms drawn at a time for the noise floor: 8 MB
+_MANY = 1 << 16  # rows in a bin from which their sum of redrawn labels is drawn as a normal
+Z95 = 1.959963984540054  # 97.5 % quantile of the normal
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,25 @@ class NoiseFloor:
     high: float
 
 
-def ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15, equal_mass: bool = False) -> float:
+def ece(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    bins: int = 15,
+    equal_mass: bool = False,
+    weights: npt.ArrayLike | None = None,
+) -> float:
     r"""Expected calibration error with equal-width bins.
 
-    .. math:: \mathrm{ECE} = \frac{1}{N} \sum_{b} \Bigl| \sum_{i \in b} (\text{confidence}_i - \text{correct}_i) \Bigr|
+    .. math:: \mathrm{ECE} = \frac{1}{\sum_i w_i}
+              \sum_{b} \Bigl| \sum_{i \in b} w_i (\text{confidence}_i - \text{correct}_i) \Bigr|
 
     Args:
         confidence: largest probabilities, (N,), in [0, 1].
         correct: whether the row is right, (N,) bool.
         bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
         equal_mass: bins of equal counts instead, see :func:`ece_equal_mass`.
+        weights: :math:`w`, one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The error, from 0 to 1. It is unsigned, and positive even for a perfect model: see :func:`signed_gap` and
@@ -74,13 +82,16 @@ def ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15, eq
     Source: Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599.
     """
     if equal_mass:
-        return ece_equal_mass(confidence, correct, bins=bins)
+        return ece_equal_mass(confidence, correct, bins=bins, weights=weights)
     right = check_correct(correct)
-    values = check_confidence(confidence, len(right))
-    return float(np.abs(_bin_sums(values, right, check_bins(bins))[1]).sum() / len(right))
+    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    total = len(right) if w is None else w.sum()
+    return float(np.abs(_bin_sums(values, right, check_bins(bins), w)[1]).sum() / total)
 
 
-def ece_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> float:
+def ece_equal_mass(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15, weights: npt.ArrayLike | None = None
+) -> float:
     r"""Expected calibration error with bins of equal counts ("adaptive").
 
     The formula of :func:`ece`; the sorted rows are cut into ``bins`` runs whose lengths differ by one at most, the
@@ -90,6 +101,7 @@ def ece_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: i
         confidence: largest probabilities, (N,), in [0, 1].
         correct: whether the row is right, (N,) bool.
         bins: number of bins.
+        weights: one number a row, (N,), ≥ 0. The runs then have equal weight exactly, and a cut may divide a row.
 
     Returns:
         The error, from 0 to 1.
@@ -102,77 +114,38 @@ def ece_equal_mass(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: i
 
     Source: Nguyen and O'Connor 2015; lower bias than equal widths in Roelofs et al. 2022, arXiv 2012.08668.
     """
+    return equal_mass(confidence, correct, check_bins(bins), weights)[0]
+
+
+def equal_mass(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
+) -> tuple[float, Column]:
+    """:func:`ece_equal_mass` and what each row adds to it, (N,), the cuts staying where they are."""
     right = check_correct(correct)
-    values, group, counts = np.unique(check_confidence(confidence, len(right)), return_inverse=True, return_counts=True)
-    shared = np.bincount(group, weights=right) / counts
-    gaps = np.repeat(values - shared, counts)
-    parts = np.array_split(gaps, check_bins(bins))
-    return float(sum(abs(part.sum()) for part in parts) / len(right))
-
-
-def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15) -> float:
-    r"""Class-wise calibration error: the binned error of every class's probability, averaged over classes.
-
-    .. math:: \frac{1}{K N} \sum_{k} \sum_{b} \Bigl| \sum_{i:\, p_{ik} \in b} (p_{ik} - 1[y_i = k]) \Bigr|
-
-    Args:
-        probs: probabilities :math:`p`, (N, K), torch or numpy, any float type; used in float64, normalised.
-        labels: class indices :math:`y`, (N,) integers.
-        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-
-    Returns:
-        The error. It shrinks like 1/K as classes are added: compare it only at the same K.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
-
-    >>> import numpy as np
-    >>> round(ece_classwise(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])), 4)
-    0.4
-
-    Source: Kull et al. 2019, arXiv 1910.12656; Nixon et al. 2019, arXiv 1904.01685, "static".
-    """
-    source = Source(probs=probs)
-    label = torch.from_numpy(check_labels(labels, source.rows, source.classes, "probs"))
-    sums = ClasswiseSums(source.classes, bins)
-    for chunk in source:
-        sums.add(torch.softmax(chunk.shifted, dim=1), label[chunk.rows])
-    return sums.ece()
-
-
-class ClasswiseSums:
-    """Running sums of :func:`ece_classwise`, so that one pass over logits can feed it and other metrics together.
-
-    >>> sums = ClasswiseSums(classes=2, bins=15)
-    >>> sums.add(torch.tensor([[0.8, 0.2], [0.6, 0.4]], dtype=torch.float64), torch.tensor([0, 1]))
-    >>> round(sums.ece(), 4)
-    0.4
-    """
-
-    def __init__(self, classes: int, bins: int) -> None:
-        self._rows = 0
-        self._edges = np.linspace(0.0, 1.0, check_bins(bins) + 1)
-        self._total = np.zeros(classes)
-        self._sums = np.zeros((classes, bins))
-
-    def add(self, p: torch.Tensor, label: torch.Tensor) -> None:
-        """Add rows: probabilities (n, K) float64 and labels (n,) int64; neither is changed or kept."""
-        classes, bins = self._sums.shape
-        self._rows += len(label)
-        self._total += p.sum(dim=0).numpy() - np.bincount(label.numpy(), minlength=classes)
-        # At most bins − 1 entries of a row can be above the first edge, so only they are sorted into bins;
-        # the first bin is what they leave of the total.
-        row, col = (p > self._edges[1]).nonzero(as_tuple=True)
-        high = p[row, col].numpy()
-        gap = high - (label[row] == col).numpy()
-        bin_ = np.minimum(np.searchsorted(self._edges, high, side="left") - 1, bins - 1)
-        flat = np.bincount(col.numpy() * bins + bin_, weights=gap, minlength=classes * bins)
-        self._sums += flat.reshape(classes, bins)
-
-    def ece(self) -> float:
-        """The class-wise error of the rows added so far."""
-        first = self._total - self._sums[:, 1:].sum(axis=1)
-        return float((np.abs(first).sum() + np.abs(self._sums[:, 1:]).sum()) / (self._rows * len(first)))
+    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    one = np.ones(len(right)) if w is None else w
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    mass = np.add.reduceat(one[order], starts)
+    held = np.add.reduceat((one * right)[order], starts)
+    gap = ordered[starts] - held / np.where(mass > 0, mass, 1.0)  # of a unit of mass of the group
+    ends = np.cumsum(mass)
+    total = float(ends[-1])
+    places = np.arange(bins + 1)
+    if w is None:  # numpy.array_split's cuts
+        whole, rest = divmod(len(right), bins)
+        cuts = (whole * places + np.minimum(places, rest)).astype(np.float64)
+    else:
+        cuts = total * places / bins
+    below = np.concatenate([[0.0], ends])
+    sums = np.diff(np.interp(cuts, below, np.concatenate([[0.0], np.cumsum(mass * gap)])))
+    # a group that a cut divides has the mean sign of its parts
+    along = np.concatenate([[0.0], np.cumsum(np.sign(sums) * np.diff(cuts))])
+    sign = np.diff(np.interp(below, cuts, along)) / np.where(mass > 0, mass, 1.0)
+    part = np.empty(len(right))
+    part[order] = np.repeat(sign, np.diff(np.append(starts, len(right))))
+    return float(np.abs(sums).sum() / total), part * (values - right)
 
 
 def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Column:
@@ -235,31 +208,38 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
     count = np.bincount(bin_, minlength=bins)
     n = np.where(count > 0, count, np.nan)
     accuracy = np.bincount(bin_, weights=right, minlength=bins) / n
-    z = float(ndtri(0.975))
-    centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    low, high = wilson(accuracy, n)
     return Reliability(
         lower=edges[:-1],
         upper=edges[1:],
         count=count,
         confidence=np.bincount(bin_, weights=values, minlength=bins) / n,
         accuracy=accuracy,
-        low=np.clip(centre - half, 0.0, 1.0),
-        high=np.clip(centre + half, 0.0, 1.0),
+        low=low,
+        high=high,
     )
 
 
-def noise_floor(confidence: npt.ArrayLike, *, bins: int = 15, resamples: int = 200, seed: int = 0) -> NoiseFloor:
+def noise_floor(
+    confidence: npt.ArrayLike,
+    *,
+    bins: int = 15,
+    resamples: int = 200,
+    seed: int = 0,
+    weights: npt.ArrayLike | None = None,
+) -> NoiseFloor:
     r"""The ECE that a perfectly calibrated model with these confidences would show at this N.
 
     Labels are redrawn, :math:`\text{correct}_i \sim \mathrm{Bernoulli}(\text{confidence}_i)`, and the ECE computed each
-    time. An ECE inside the interval is no sign of miscalibration.
+    time. An ECE inside the interval is no sign of miscalibration. The sum over a bin of more than 65 536 rows, or of
+    weighted ones, is drawn as the normal that it then is.
 
     Args:
         confidence: largest probabilities, (N,), in [0, 1].
         bins: number of equal-width bins.
         resamples: how often labels are redrawn.
         seed: of a generator of its own; the result depends on it, on the confidences and not on their order.
+        weights: one number a row, (N,), ≥ 0.
 
     Returns:
         :class:`NoiseFloor`: the mean, and the 2.5 % and 97.5 % quantiles.
@@ -273,15 +253,20 @@ def noise_floor(confidence: npt.ArrayLike, *, bins: int = 15, resamples: int = 2
 
     Source: the consistency resampling of Bröcker and Smith 2007, applied to the ECE.
     """
-    values = np.sort(check_confidence(confidence))
+    values = check_confidence(confidence)
+    w = check_weights(weights, len(values))
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
     rng = np.random.default_rng(seed)
     bin_ = _bin_of(values, check_bins(bins))
-    starts = np.searchsorted(bin_, np.arange(bins + 1))
     error = np.zeros(resamples)
+    count = np.bincount(bin_, minlength=bins)
+    spread = np.bincount(bin_, weights=values * (1 - values) * (1.0 if w is None else w * w), minlength=bins)
     for b in range(bins):
-        inside = values[starts[b] : starts[b + 1]]
+        if w is not None or count[b] > _MANY:
+            error += np.abs(rng.normal(0.0, np.sqrt(spread[b]), resamples))
+            continue
+        inside = np.sort(values[bin_ == b])
         gap = np.full(resamples, inside.sum())
         for piece in (inside[i : i + _DRAWS] for i in range(0, len(inside), _DRAWS)):
             step = max(1, _DRAWS // len(piece))
@@ -289,12 +274,37 @@ def noise_floor(confidence: npt.ArrayLike, *, bins: int = 15, resamples: int = 2
                 times = min(step, resamples - first)
                 gap[first : first + times] -= np.count_nonzero(rng.random((times, len(piece))) < piece, axis=1)
         error += np.abs(gap)
-    error /= len(values)
+    error /= len(values) if w is None else w.sum()
     low, high = np.quantile(error, [0.025, 0.975])
     return NoiseFloor(mean=float(error.mean()), low=float(low), high=float(high))
 
 
-def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:
+    r"""Wilson's 95 % interval of a rate seen in n trials.
+
+    .. math:: \frac{a + z^2/2n \pm z \sqrt{a(1-a)/n + z^2/4n^2}}{1 + z^2/n}, \quad z = 1.96
+
+    Args:
+        rate: :math:`a`, in [0, 1].
+        n: number of trials, > 0; need not be whole.
+
+    Returns:
+        The two ends, shaped like ``rate``.
+
+    >>> low, high = wilson(0.5, 2)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.095, 0.905)
+
+    Source: Wilson 1927.
+    """
+    a, n = np.asarray(rate, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    shrink = 1 + Z95**2 / n
+    centre = (a + Z95**2 / (2 * n)) / shrink
+    half = Z95 * np.sqrt(a * (1 - a) / n + Z95**2 / (4 * n**2)) / shrink
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
     r"""Mean confidence less accuracy: positive when over-confident, negative when under-confident.
 
     .. math:: \frac{1}{N} \sum_i (\text{confidence}_i - \text{correct}_i)
@@ -302,6 +312,7 @@ def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Args:
         confidence: largest probabilities, (N,), in [0, 1].
         correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The gap, from −1 to 1; its size is at most the ECE.
@@ -315,7 +326,7 @@ def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Source: own; smoothing typically changes this sign, which an ECE cannot show.
     """
     right = check_correct(correct)
-    return float(np.mean(check_confidence(confidence, len(right)) - right))
+    return mean(check_confidence(confidence, len(right)) - right, check_weights(weights, len(right)))
 
 
 def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
@@ -323,7 +334,21 @@ def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
     return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
 
 
-def _bin_sums(confidence: Column, right: npt.NDArray[np.bool_], bins: int) -> tuple[npt.NDArray[np.intp], Column]:
+def _bin_sums(
+    confidence: Column, right: npt.NDArray[np.bool_], bins: int, weights: Column | None = None
+) -> tuple[npt.NDArray[np.intp], Column]:
     bin_ = _bin_of(confidence, bins)
-    sums = np.bincount(bin_, weights=confidence - right, minlength=bins)
+    gap = confidence - right
+    sums = np.bincount(bin_, weights=gap if weights is None else gap * weights, minlength=bins)
     return bin_, np.asarray(sums, dtype=np.float64)
+
+
+def binned(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
+) -> tuple[float, Column]:
+    """:func:`ece` and what each row adds to it, sign(D_b)·(confidence − correct): its weighted mean is the ECE."""
+    right = check_correct(correct)
+    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    bin_, sums = _bin_sums(values, right, check_bins(bins), w)
+    total = len(right) if w is None else float(w.sum())
+    return float(np.abs(sums).sum() / total), np.sign(sums)[bin_] * (values - right)

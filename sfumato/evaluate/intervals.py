@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 from sfumato.evaluate._columns import Column
 
@@ -115,6 +114,8 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     )
     if variance == 0:
         return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, seeds, rows)
+    from scipy.special import stdtr, stdtrit  # not above: it takes as long to load as a small audit
+
     df = 1 / sum(ms / (variance * x.size) / freedom for ms, freedom in terms)
     se = float(np.sqrt(variance))
     half = float(stdtrit(df, (1 + level) / 2)) * se

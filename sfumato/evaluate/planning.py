@@ -14,8 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import gammaincinv, ndtr, stdtrit
 
 from sfumato.evaluate._columns import Column
 from sfumato.evaluate.intervals import Estimate
@@ -110,6 +108,8 @@ def detectable_difference(
 
     def lacking(ncp: float) -> float:
         return test.power(ncp) - chance
+
+    from scipy.optimize import brentq  # not above: it takes as long to load as a small audit
 
     ncp: Any = brentq(lacking, 0.0, highest)
     return float(ncp * np.sqrt(variance))
@@ -213,8 +213,12 @@ class _Test:
 
     def __init__(self, df: float, alpha: float) -> None:
         nodes, self.weights = _quadrature()
+        from scipy.special import gammaincinv, stdtrit
+
         chi2 = gammaincinv(df / 2, nodes) * 2 / df if np.isfinite(df) else np.ones_like(nodes)
         self.bounds = float(stdtrit(df, 1 - alpha / 2)) * np.sqrt(chi2)
 
     def power(self, ncp: float) -> float:
+        from scipy.special import ndtr
+
         return float(self.weights @ (ndtr(ncp - self.bounds) + ndtr(-ncp - self.bounds)))

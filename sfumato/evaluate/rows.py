@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from sfumato.evaluate._source import Column, Labels, Scores, Source, check_labels, check_temperature
+from sfumato.evaluate._source import Chunk, Column, Labels, Scores, Source, check_labels, check_temperature
+
+Visit: TypeAlias = Callable[[slice, Column, npt.NDArray[np.int64]], None]
+"""Sees each chunk's rows, their probabilities (n, K) and labels (n,); may keep none of them."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,15 @@ class Rows:
         predicted: the class of the largest logit, int64; the first of several equal ones.
         rank: number of classes placed before the label (0: right), int64; ties go to the lower class index.
         correct: whether ``predicted == label``, bool.
+        tied: whether another class has the same largest logit, bool.
         confidence: the largest probability, in [1/K, 1]; 1.0 from a logit lead of about 37 on.
         log_confidence: its logarithm, in nats, which still tells rows apart up to a lead of about 745.
         nll: hard negative log likelihood :math:`-\log p_y`, in nats.
         brier: :math:`\sum_k (p_k - 1[k=y])^2`, from 0 to 2.
         gap: :math:`(z_y - \mathrm{mean}_{k \ne y} z_k)/T`, in nats; ±inf where one side is −inf, NaN where both are.
         norm: :math:`\lVert z - \bar z \rVert_2 / T`; the mean is taken out, since no probability depends on it.
+        slope: :math:`(E_p[z] - z_y)/T`, in nats: how fast the NLL rises if all logits grow by a factor; negative where
+            larger logits would lower it.
 
     >>> import numpy as np
     >>> rows = per_row(logits=np.array([[2.0, 0.0], [0.0, 50.0]]), labels=np.array([0, 1]))
@@ -44,12 +50,14 @@ class Rows:
     predicted: npt.NDArray[np.int64]
     rank: npt.NDArray[np.int64]
     correct: npt.NDArray[np.bool_]
+    tied: npt.NDArray[np.bool_]
     confidence: Column
     log_confidence: Column
     nll: Column
     brier: Column
     gap: Column
     norm: Column
+    slope: Column
 
     @property
     def score(self) -> Column:
@@ -95,54 +103,75 @@ def per_row(
     return scan(source, check_labels(labels, source.rows, source.classes, source.name), check_temperature(temperature))
 
 
-def scan(
-    source: Source,
-    labels: npt.NDArray[np.int64],
-    temperature: float | Column = 1.0,
-    visit: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
-) -> Rows:
-    """:func:`per_row` on checked input; ``temperature`` may be a column, ``visit`` sees each chunk's probabilities."""
-    n, k = source.rows, source.classes
-    heat = torch.as_tensor(np.broadcast_to(np.asarray(temperature, dtype=np.float64), (n,)).copy()).unsqueeze(1)
-    label = torch.from_numpy(labels)
-    predicted, rank = torch.empty(n, dtype=torch.int64), torch.empty(n, dtype=torch.int64)
-    log_confidence, nll, brier, gap, norm = (torch.empty(n, dtype=torch.float64) for _ in range(5))
-    for chunk in source:
-        at, top, y = chunk.rows, chunk.top.unsqueeze(1), label[chunk.rows].unsqueeze(1)
-        z = chunk.shifted.div_(heat[at])
-        z_y = z.gather(1, y)
-        predicted[at] = chunk.top
-        rank[at] = _rank(z, z_y, y)
-        e = z.exp().scatter_(1, top, 0.0)
-        s = e.sum(dim=1)
-        log_confidence[at] = -torch.log1p(s)
-        nll[at] = torch.log1p(s) - z_y.squeeze(1)
-        p = e.scatter_(1, top, 1.0).div_((1 + s).unsqueeze(1))
-        if visit is not None:
-            visit(p, y.squeeze(1))
-        # 1 − p_y summed from the other classes: no digits are lost where p_y is nearly 1
-        p.scatter_(1, y, 0.0)
-        brier[at] = p.sum(dim=1).square() + torch.linalg.vecdot(p, p)
-        norm[at] = z.var(dim=1, correction=0).mul_(k).sqrt_().nan_to_num_(nan=torch.inf)
-        gap[at] = z_y.squeeze(1) - z.scatter_(1, y, 0.0).sum(dim=1) / (k - 1)
+def empty_rows(label: npt.NDArray[np.int64]) -> Rows:
+    """Columns to be filled, for these labels."""
+    n = len(label)
     return Rows(
-        label=labels,
-        predicted=predicted.numpy(),
-        rank=rank.numpy(),
-        correct=predicted.numpy() == labels,
-        confidence=log_confidence.exp().numpy(),
-        log_confidence=log_confidence.numpy(),
-        nll=nll.numpy(),
-        brier=brier.numpy(),
-        gap=gap.numpy(),
-        norm=norm.numpy(),
+        label=label,
+        predicted=np.empty(n, dtype=np.int64),
+        rank=np.empty(n, dtype=np.int64),
+        correct=np.empty(n, dtype=np.bool_),
+        tied=np.empty(n, dtype=np.bool_),
+        confidence=np.empty(n),
+        log_confidence=np.empty(n),
+        nll=np.empty(n),
+        brier=np.empty(n),
+        gap=np.empty(n),
+        norm=np.empty(n),
+        slope=np.empty(n),
     )
 
 
-def _rank(z: torch.Tensor, z_y: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    above = (z > z_y).sum(dim=1)
-    level = (z == z_y).sum(dim=1) > 1
-    if bool(level.any()):
-        before = torch.arange(z.shape[1]) < y[level]
-        above[level] += ((z[level] == z_y[level]) & before).sum(dim=1)
-    return above
+def scan(
+    source: Source, labels: npt.NDArray[np.int64], temperature: float | Column = 1.0, visit: Visit | None = None
+) -> Rows:
+    """:func:`per_row` on checked input; ``temperature`` may be a column, ``visit`` sees each chunk's probabilities."""
+    heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
+    rows = empty_rows(labels)
+    for chunk in source:
+        fill(rows, chunk.rows, chunk, heat[chunk.rows], visit)
+    return rows
+
+
+def fill(rows: Rows, at: slice | npt.NDArray[np.int64], chunk: Chunk, heat: Column, visit: Visit | None = None) -> None:
+    """Compute a chunk's part of the columns, and put it at ``at``."""
+    y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
+    z = chunk.shifted / heat[:, None]
+    k = z.shape[1]
+    z_y = z[each, y]
+    rows.predicted[at] = top
+    rows.correct[at] = top == y
+    rows.rank[at] = _rank(z, z_y, y, top)
+    rows.tied[at] = np.count_nonzero(z == 0, axis=1) > 1
+    e = np.exp(z)
+    e[each, top] = 0.0
+    s = e.sum(axis=1)
+    rows.log_confidence[at] = -np.log1p(s)
+    rows.confidence[at] = np.exp(-np.log1p(s))
+    rows.nll[at] = np.log1p(s) - z_y
+    e[each, top] = 1.0
+    p = np.divide(e, (1 + s)[:, None], out=e)
+    # a class at −inf has no part in the expectation, and 0·(−inf) would be NaN
+    rows.slope[at] = np.einsum("ij,ij->i", p, np.maximum(z, -1e300)) - z_y
+    if visit is not None and isinstance(at, slice):
+        visit(at, p, y)
+    # 1 − p_y summed from the other classes: no digits are lost where p_y is nearly 1
+    p[each, y] = 0.0
+    rows.brier[at] = np.square(p.sum(axis=1)) + np.einsum("ij,ij->i", p, p)
+    with np.errstate(invalid="ignore"):
+        mean = z.sum(axis=1) / k
+        off = z - mean[:, None]
+        rows.norm[at] = np.nan_to_num(np.sqrt(np.einsum("ij,ij->i", off, off)), nan=np.inf)
+        z[each, y] = 0.0
+        rows.gap[at] = z_y - z.sum(axis=1) / (k - 1)
+
+
+def _rank(z: Column, z_y: Column, y: npt.NDArray[np.int64], top: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    rank = np.zeros(len(y), dtype=np.int64)
+    wrong = np.flatnonzero(top != y)
+    if len(wrong):
+        rest, own = z[wrong], z_y[wrong, None]
+        rank[wrong] = np.count_nonzero(rest > own, axis=1)
+        before = np.arange(z.shape[1]) < y[wrong, None]
+        rank[wrong] += np.count_nonzero((rest == own) & before, axis=1)
+    return rank

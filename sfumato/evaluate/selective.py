@@ -2,7 +2,8 @@
 
 Rows of equal score have no order, so every number here is its expectation over the orders of tied rows: among the
 first i rows, where a group of n rows with e errors began after place a with E errors so far, E_i = E + (i − a)·e/n
-errors are expected. All numbers are sums of E_i, so the order in which rows are given never matters.
+errors are expected. All numbers are sums of E_i, so the order in which rows are given never matters. A row of weight w
+is w tied copies of it, for any w ≥ 0: sums of 1/i over places become differences of the digamma function.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate._columns import Column, check_correct, check_score
+from sfumato.evaluate._columns import Column
+from sfumato.evaluate._ranking import Groups, best_area
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class RiskCoverage:
     risk: Column
 
 
-def aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
     r"""Area under the risk–coverage curve: the mean, over i, of the error rate among the i most confident rows.
 
     .. math:: \mathrm{AURC} = \frac{1}{N} \sum_{i=1}^{N} \frac{E_i}{i}
@@ -31,6 +33,7 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Args:
         score: what rows are ranked by, most confident highest, (N,); only its order counts.
         correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The area, from 0 (no error) to 1; :math:`E_i` is the expected number of errors among the first i.
@@ -43,11 +46,10 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
     Source: Geifman et al. 2019, arXiv 1805.08206. The trapezoid from (0, 0) that some code uses is smaller.
     """
-    g = _Groups(score, correct)
-    return float(np.mean(g.errors / g.place))
+    return Groups(score, correct, weights).aurc()
 
 
-def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
     r"""AURC above that of the best order at the same error rate r: the ranking alone, accuracy taken out.
 
     .. math:: \mathrm{AURC} - \bigl(r + (1 - r) \ln(1 - r)\bigr)
@@ -55,6 +57,7 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Args:
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The excess. The best area is that of large N, so a perfect order gives O(1/N), not exactly 0.
@@ -67,9 +70,7 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
     Source: Geifman et al. 2019, arXiv 1805.08206.
     """
-    right = check_correct(correct)
-    best = _best_area(np.asarray(np.count_nonzero(~right) / len(right)))
-    return aurc(score, right) - float(best)
+    return Groups(score, correct, weights).eaurc()
 
 
 def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
@@ -97,7 +98,7 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     Source: own derivation.
     """
-    g = _Groups(score, correct)
+    g = Groups(score, correct)
     total = len(g.place)
     if total < 2:
         raise ValueError("leaving one row out needs at least 2 rows, got 1")
@@ -135,12 +136,11 @@ def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     Source: own derivation.
     """
-    right = check_correct(correct)
-    without = aurc_jackknife(score, right)
-    return without - _best_area((np.count_nonzero(~right) - ~right) / (len(right) - 1))
+    g = Groups(score, correct)
+    return aurc_jackknife(score, g.right) - best_area((np.count_nonzero(~g.right) - ~g.right) / (len(g.right) - 1))
 
 
-def augrc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
     r"""Area under the generalised risk–coverage curve: the chance that a row is answered and wrong, over coverages.
 
     .. math:: \mathrm{AUGRC} = \frac{1}{N^2} \sum_{i=1}^{N} \frac{E_{i-1} + E_i}{2}
@@ -149,6 +149,7 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
     Args:
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The area, from 0 to 1/2; r is the error rate, AUROC that of telling right rows from wrong ones by the score.
@@ -161,19 +162,22 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
     Source: Traub et al. 2024, arXiv 2407.01032.
     """
-    g = _Groups(score, correct)
-    return float((g.errors.sum() - g.errors[-1] / 2) / len(g.place) ** 2)
+    return Groups(score, correct, weights).augrc()
 
 
-def risk_coverage_curve(score: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
+def risk_coverage_curve(
+    score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> RiskCoverage:
     """The expected error rate among the i most confident rows, for every i.
 
     Args:
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
-        :class:`RiskCoverage`: coverage i/N and risk E_i/i, both (N,); their mean risk is the AURC.
+        :class:`RiskCoverage`: coverage i/N and risk E_i/i, both (N,); their mean risk is the AURC. Under weights a
+        place is the weight so far, and rows of weight 0 have none.
 
     Raises:
         ValueError: as :func:`aurc`.
@@ -183,11 +187,13 @@ def risk_coverage_curve(score: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCov
 
     Source: El-Yaniv and Wiener 2010; ties as in this module's head.
     """
-    g = _Groups(score, correct)
-    return RiskCoverage(coverage=g.place / len(g.place), risk=g.errors / g.place)
+    g = Groups(score, correct, weights)
+    return RiskCoverage(coverage=g.place / g.total, risk=g.errors / g.place)
 
 
-def risk_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage: float) -> float:
+def risk_at_coverage(
+    score: npt.ArrayLike, correct: npt.ArrayLike, coverage: float, *, weights: npt.ArrayLike | None = None
+) -> float:
     r"""Expected error rate among the most confident part of the rows.
 
     .. math:: \frac{E(m)}{m}, \quad m = \text{coverage} \cdot N
@@ -196,6 +202,7 @@ def risk_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage: flo
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
         coverage: the part answered, in (0, 1]; m need not be whole, E is linear between places.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The risk, from 0 to 1.
@@ -210,13 +217,12 @@ def risk_at_coverage(score: npt.ArrayLike, correct: npt.ArrayLike, coverage: flo
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage}")
-    g = _Groups(score, correct)
-    m = coverage * len(g.place)
-    # below one row the risk is that of the first: E is linear from (0, 0) on
-    return float(np.interp(m, np.append(0.0, g.place), np.append(0.0, g.errors)) / m)
+    return Groups(score, correct, weights).risk_at(coverage)
 
 
-def coverage_at_risk(score: npt.ArrayLike, correct: npt.ArrayLike, risk: float) -> float:
+def coverage_at_risk(
+    score: npt.ArrayLike, correct: npt.ArrayLike, risk: float, *, weights: npt.ArrayLike | None = None
+) -> float:
     """The largest part of the rows that can be answered at an error rate of at most ``risk``.
 
     Tied rows are answered together or not at all, since a threshold on the score cannot part them.
@@ -225,6 +231,7 @@ def coverage_at_risk(score: npt.ArrayLike, correct: npt.ArrayLike, risk: float) 
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
         risk: the error rate allowed, in [0, 1].
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         The coverage, from 0 (not even the first group) to 1.
@@ -239,34 +246,7 @@ def coverage_at_risk(score: npt.ArrayLike, correct: npt.ArrayLike, risk: float) 
     """
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must be in [0, 1], got {risk}")
-    g = _Groups(score, correct)
-    end = g.start + g.size
-    allowed = end[(g.errors_before + g.wrong) / end <= risk]
-    return float(allowed.max(initial=0) / len(g.place))
-
-
-class _Groups:
-    """Rows by descending score, in groups of equal score: per group its start a, size n, errors e and errors before."""
-
-    def __init__(self, score: npt.ArrayLike, correct: npt.ArrayLike) -> None:
-        self.right = check_correct(correct)
-        values = check_score(score, len(self.right))
-        _, self.group, size = np.unique(-values, return_inverse=True, return_counts=True)
-        self.size = size
-        end = np.cumsum(self.size)
-        self.start = end - self.size
-        self.wrong = np.bincount(self.group, weights=~self.right, minlength=len(size))
-        self.errors_before = np.cumsum(self.wrong) - self.wrong
-        self.place = np.arange(1, len(self.right) + 1)
-        within = self.place - np.repeat(self.start, self.size)
-        rate = self.wrong / self.size
-        # E_i for each place; a group that is wholly right or wrong keeps whole numbers
-        self.errors = np.repeat(self.errors_before, self.size) + within * np.repeat(rate, self.size)
-
-
-def _best_area(error_rate: Column) -> Column:
-    kept = 1 - error_rate
-    return error_rate + kept * np.log(np.where(kept > 0, kept, 1.0))
+    return Groups(score, correct, weights).coverage_at(risk)
 
 
 def _suffix_sums(values: Column) -> Column:

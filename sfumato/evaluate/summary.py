@@ -7,19 +7,16 @@ equal rows never stand on both sides.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate import calibration, selective
-from sfumato.evaluate._source import Column, Labels, Scores, Source, check_labels
-from sfumato.evaluate.rows import Rows, scan
-from sfumato.evaluate.temperature import Objective, Temperature, fit, fit_without_each
-
-FOLDS = 5
-BINS = 15
+from sfumato.evaluate._measure import Measured, measure
+from sfumato.evaluate._numbers import Number, numbers
+from sfumato.evaluate._source import Labels, Scores
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Evaluation:
         ece_noise_high: upper end.
         ece_equal_mass: ECE with 15 bins of equal counts.
         ece_classwise: calibration error of every class's probability, averaged over classes.
+        smooth_ece: calibration error without bins, under a kernel whose width it decides itself.
         signed_gap: mean confidence less accuracy.
         temperature: T of least NLL on these rows; None for ``probs``, or if the NLL is infinite at every T.
         temperature_at_bound: whether that T is an end of the range searched.
@@ -58,6 +56,8 @@ class Evaluation:
         logit_gap: mean of z_true − mean of the others, nats; None for ``probs``.
         logit_norm: mean Euclidean norm of the logits about their mean, nats; None for ``probs``.
         gamma: E[1 − p_y]·K/(K−1): the part of the probability that is spread as if evenly over all classes.
+        tied: part of the rows in which another class has the same largest logit.
+        intervals: for each name that has one, the ends of its 95 % interval; rows are random, the model is not.
     """
 
     rows: int
@@ -74,6 +74,7 @@ class Evaluation:
     ece_noise_high: float
     ece_equal_mass: float
     ece_classwise: float
+    smooth_ece: float
     signed_gap: float
     temperature: float | None
     temperature_at_bound: bool | None
@@ -91,19 +92,27 @@ class Evaluation:
     logit_gap: float | None
     logit_norm: float | None
     gamma: float
+    tied: float
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], repr=False)
 
     def to_dict(self) -> dict[str, int | float | bool | None]:
-        """The numbers by name, in the order above.
+        """The numbers by name, in the order above, without their intervals.
 
         >>> result = evaluate(logits=np.array([[1.0, 0.0], [0.0, 1.0]]), labels=np.array([0, 0]))
         >>> result.to_dict()["accuracy"]
         0.5
         """
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "intervals"}
 
 
-def evaluate(*, logits: Scores | None = None, probs: Scores | None = None, labels: Labels) -> Evaluation:
-    r"""Accuracy, calibration, ranking, temperature and logit sizes of a model on labelled rows.
+def evaluate(
+    *,
+    logits: Scores | None = None,
+    probs: Scores | None = None,
+    labels: Labels,
+    weights: npt.ArrayLike | None = None,
+) -> Evaluation:
+    r"""Accuracy, calibration, ranking, temperature and logit sizes of a model on labelled rows, with intervals.
 
     .. math:: \gamma = E[1 - p_y] \cdot \frac{K}{K-1}, \qquad
               \text{after temperature: } p_i = \mathrm{softmax}(z_i / T_f),\ T_f \text{ from the other folds}
@@ -113,9 +122,12 @@ def evaluate(*, logits: Scores | None = None, probs: Scores | None = None, label
         probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None: the logits
             behind rounded probabilities are lost where they matter.
         labels: class indices, (N,) integers.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         :class:`Evaluation`. A fold without an error gets its T from :func:`sfumato.evaluate.fit_temperature_small`.
+        Arithmetic is float64; from 8 million logits of at most 32 bits in rows of at least 64 classes, the exponentials
+        and their sums over classes are float32, which moves a mean by about 1e-7.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
@@ -124,90 +136,22 @@ def evaluate(*, logits: Scores | None = None, probs: Scores | None = None, label
     >>> result = evaluate(logits=logits, labels=np.array([0, 1, 0, 2]))
     >>> result.accuracy, round(result.nll, 4), round(result.logit_gap, 4), result.top5
     (0.75, 0.9805, 1.375, None)
+    >>> [round(end, 3) for end in result.intervals["accuracy"]]
+    [0.301, 0.954]
 
     Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
     """
-    source = Source(logits=logits, probs=probs)
-    label = check_labels(labels, source.rows, source.classes, source.name)
-    by_class = calibration.ClasswiseSums(source.classes, BINS)
-    rows = scan(source, label, visit=by_class.add)
-    floor = calibration.noise_floor(rows.confidence, bins=BINS)
-    value, at_bound, after = None, None, None
-    if logits is not None and np.isfinite(rows.nll).all():
-        objective = Objective(logits, label)
-        fitted = fit(objective)
-        value, at_bound = fitted.value, fitted.at_bound
-        after = _cross_fitted(objective, fitted)
-    from_logits = logits is not None
-    balanced, f1 = _by_class(rows)
-    return Evaluation(
-        rows=source.rows,
-        classes=source.classes,
-        accuracy=float(rows.correct.mean()),
-        balanced_accuracy=balanced,
-        macro_f1=f1,
-        top5=float((rows.rank < 5).mean()) if source.classes > 5 else None,
-        nll=float(rows.nll.mean()),
-        brier=float(rows.brier.mean()),
-        ece=calibration.ece(rows.confidence, rows.correct, bins=BINS),
-        ece_noise_floor=floor.mean,
-        ece_noise_low=floor.low,
-        ece_noise_high=floor.high,
-        ece_equal_mass=calibration.ece_equal_mass(rows.confidence, rows.correct, bins=BINS),
-        ece_classwise=by_class.ece(),
-        signed_gap=calibration.signed_gap(rows.confidence, rows.correct),
-        temperature=value,
-        temperature_at_bound=at_bound,
-        nll_after_temperature=None if after is None else float(after.nll.mean()),
-        brier_after_temperature=None if after is None else float(after.brier.mean()),
-        ece_after_temperature=None if after is None else calibration.ece(after.confidence, after.correct, bins=BINS),
-        signed_gap_after_temperature=None if after is None else calibration.signed_gap(after.confidence, after.correct),
-        eaurc_after_temperature=None if after is None else selective.eaurc(after.score, after.correct),
-        aurc=selective.aurc(rows.score, rows.correct),
-        eaurc=selective.eaurc(rows.score, rows.correct),
-        augrc=selective.augrc(rows.score, rows.correct),
-        coverage_at_1_risk=selective.coverage_at_risk(rows.score, rows.correct, 0.01),
-        coverage_at_5_risk=selective.coverage_at_risk(rows.score, rows.correct, 0.05),
-        risk_at_80_coverage=selective.risk_at_coverage(rows.score, rows.correct, 0.8),
-        logit_gap=_mean(rows.gap) if from_logits else None,
-        logit_norm=_mean(rows.norm) if from_logits else None,
-        # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
-        gamma=float(-np.expm1(-rows.nll).mean() * source.classes / (source.classes - 1)),
-    )
+    found = measure(logits=logits, probs=probs, labels=labels, weights=weights)
+    return summarise(found, numbers(found))
 
 
-def folds(source: Source) -> npt.NDArray[np.int64]:
-    """The fold, 0 to 4, of every row: a hash of its bytes in the type given."""
-    fold = np.empty(source.rows, dtype=np.int64)
-    step = max(1, (1 << 22) // source.classes)
-    for start in range(0, source.rows, step):
-        for i, row in enumerate(source.row_bytes(start, start + step), start):
-            fold[i] = int.from_bytes(blake2b(row, digest_size=8).digest(), "little") % FOLDS
-    return fold
-
-
-def _cross_fitted(objective: Objective, whole: Temperature) -> Rows | None:
-    fold = folds(objective.source)
-    if (fold == fold[0]).all():
-        return None
-    temperature = np.empty(len(fold))
-    for f, fitted in fit_without_each(objective, fold, whole).items():
-        temperature[fold == f] = fitted.value
-    return scan(objective.source, objective.labels, temperature)
-
-
-def _by_class(rows: Rows) -> tuple[float, float]:
-    """Balanced accuracy and macro-F1."""
-    size = int(max(rows.label.max(), rows.predicted.max())) + 1
-    right = np.bincount(rows.label[rows.correct], minlength=size)
-    labelled, predicted = np.bincount(rows.label, minlength=size), np.bincount(rows.predicted, minlength=size)
-    occurs, either = labelled > 0, labelled + predicted > 0
-    recall = right[occurs] / labelled[occurs]
-    f1 = 2 * right[either] / (labelled + predicted)[either]
-    return float(recall.mean()), float(f1.mean())
-
-
-def _mean(column: Column) -> float:
-    # a gap of +inf in one row and −inf in another has no mean: NaN, without a warning
-    with np.errstate(invalid="ignore"):
-        return float(column.mean())
+def summarise(found: Measured, by_name: Mapping[str, Number]) -> Evaluation:
+    """The numbers of one model as an :class:`Evaluation`."""
+    value: dict[str, Any] = {name: number.value for name, number in by_name.items()}
+    floor = by_name["ece_noise_floor"]
+    value["ece_noise_low"], value["ece_noise_high"] = floor.low, floor.high
+    value |= {"rows": found.source.rows, "classes": found.classes, "tied": float(np.mean(found.rows.tied))}
+    value["temperature_at_bound"] = None if found.fitted is None else found.fitted.at_bound
+    value["intervals"] = {name: (number.low, number.high) for name, number in by_name.items()}
+    known: dict[str, Any] = {each.name: value.get(each.name) for each in fields(Evaluation)}
+    return Evaluation(**known)

@@ -8,13 +8,13 @@ Rows are shifted by their largest logit, so ψ of a confident right row is a sum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from sfumato.evaluate._columns import check_weights, mean
 from sfumato.evaluate._source import Column, Labels, Scores, Source, check_labels, check_temperature
 
 LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched
@@ -39,7 +39,7 @@ class Temperature:
     pseudo_row: bool = False
 
 
-def fit_temperature(*, logits: Scores, labels: Labels) -> Temperature:
+def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
     r"""The temperature of least hard NLL.
 
     .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3}
@@ -51,6 +51,7 @@ def fit_temperature(*, logits: Scores, labels: Labels) -> Temperature:
     Args:
         logits: :math:`z`, (N, K), torch or numpy, any float type.
         labels: class indices :math:`y`, (N,) integers.
+        weights: one number a row, ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         :class:`Temperature`. If every label has the largest logit of its row, any smaller T is better: the result is
@@ -68,10 +69,10 @@ def fit_temperature(*, logits: Scores, labels: Labels) -> Temperature:
 
     Source: Guo et al. 2017, arXiv 1706.04599, section 4.2; the search is own.
     """
-    return fit(Objective(logits, labels))
+    return fit(Objective(logits, labels, weights))
 
 
-def fit_temperature_small(*, logits: Scores, labels: Labels) -> Temperature:
+def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
     r"""The temperature of least hard NLL, finite also where no row is wrong.
 
     A small validation set often has no error. Then the NLL has no finite optimum, T falls to its bound, and the first
@@ -83,6 +84,7 @@ def fit_temperature_small(*, logits: Scores, labels: Labels) -> Temperature:
     Args:
         logits: :math:`z`, (N, K), torch or numpy, any float type.
         labels: class indices :math:`y`, (N,) integers.
+        weights: one number a row, ≥ 0; a weight of 2 is the row twice.
 
     Returns:
         :class:`Temperature`, ``pseudo_row`` set where the row was added. Classes at −inf take no part in its label.
@@ -97,7 +99,7 @@ def fit_temperature_small(*, logits: Scores, labels: Labels) -> Temperature:
 
     Source: own; one pseudo-observation, as in Laplace's rule of succession (here p = 9.5 / 10).
     """
-    return fit(Objective(logits, labels), small=True)
+    return fit(Objective(logits, labels, weights), small=True)
 
 
 def temperature_jackknife(*, logits: Scores, labels: Labels, temperature: float) -> Column:
@@ -139,25 +141,24 @@ class Objective:
     Attributes:
         behind: z_top − z_y of every row: 0 where the label has the largest logit.
         centre: mean of the shifted logits of every row, classes at −inf left out.
+        weights: of the rows, or None.
     """
 
-    def __init__(self, logits: Scores, labels: Labels) -> None:
+    def __init__(self, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> None:
         self.source = Source(logits=logits)
         self.labels = check_labels(labels, self.source.rows, self.source.classes)
+        self.weights = check_weights(weights, self.source.rows)
         self.behind, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
-        self._kept: list[tuple[slice, torch.Tensor]] | None = None
-        kept: list[tuple[slice, torch.Tensor]] = []
+        self._kept: list[tuple[slice, Column]] | None = None
+        kept: list[tuple[slice, Column]] = []
         small = self.source.rows * self.source.classes <= _KEEP_ELEMENTS
-        label = torch.from_numpy(self.labels).unsqueeze(1)
         for rows, z in self._chunks():
-            self.behind[rows] = -z.gather(1, label[rows]).squeeze(1).numpy()
+            self.behind[rows] = -z[np.arange(len(z)), self.labels[rows]]
             there = z > _SMALLEST
-            self.centre[rows] = ((z * there).sum(dim=1) / there.sum(dim=1)).numpy()
+            self.centre[rows] = np.where(there, z, 0.0).sum(axis=1) / there.sum(axis=1)
             if small:
                 kept.append((rows, z))
-        lost = np.flatnonzero(self.behind >= -_SMALLEST)
-        if len(lost):
-            raise ValueError(f"the label's logit is −inf in row {lost[0]}: no temperature makes its NLL finite")
+        refuse_lost(self.behind >= -_SMALLEST)
         if small:
             self._kept = kept
 
@@ -165,39 +166,51 @@ class Objective:
         """ψ and Var_p(z) of every row, each (N,)."""
         psi, variance = np.empty(self.source.rows), np.empty(self.source.rows)
         for rows, z in self._chunks():
-            e = (z * beta).exp_()
-            total = e.sum(dim=1)
-            weighted = e.mul_(z)
-            mean = weighted.sum(dim=1) / total
-            psi[rows] = mean.numpy()
-            variance[rows] = (torch.linalg.vecdot(weighted, z) / total - mean.square()).clamp_(min=0).numpy()
+            e = np.exp(z * beta)
+            total = e.sum(axis=1)
+            e *= z
+            expected = e.sum(axis=1) / total
+            psi[rows] = expected
+            variance[rows] = np.maximum(np.einsum("ij,ij->i", e, z) / total - np.square(expected), 0.0)
         return psi + self.behind, variance
 
     def cumulants(self, beta: float) -> tuple[Column, Column, Column, Column]:
         """ψ and the second, third and fourth cumulants of z under p, each (N,): the derivatives of ψ in β."""
         columns = tuple(np.empty(self.source.rows) for _ in range(4))
         for rows, z in self._chunks():
-            p = torch.softmax(z * beta, dim=1)
-            mean = torch.linalg.vecdot(p, z)
-            off = z - mean.unsqueeze(1)
-            weighted = p.mul_(off).mul_(off)
-            second = weighted.sum(dim=1)
-            third = torch.linalg.vecdot(weighted, off)
-            fourth = torch.linalg.vecdot(weighted.mul_(off), off) - 3 * second.square()
-            for column, value in zip(columns, (mean, second, third, fourth), strict=True):
-                column[rows] = value.numpy()
+            p = np.exp(z * beta)
+            p /= p.sum(axis=1)[:, None]
+            expected = np.einsum("ij,ij->i", p, z)
+            off = z - expected[:, None]
+            p *= off
+            p *= off
+            second = p.sum(axis=1)
+            third = np.einsum("ij,ij->i", p, off)
+            p *= off
+            fourth = np.einsum("ij,ij->i", p, off) - 3 * np.square(second)
+            for column, value in zip(columns, (expected, second, third, fourth), strict=True):
+                column[rows] = value
         return columns[0] + self.behind, columns[1], columns[2], columns[3]
 
     def part(self, step: int) -> Objective:
         """The same for every ``step``-th row."""
-        return Objective(self.source.values[::step], self.labels[::step])
+        return Objective(
+            self.source.part(step), self.labels[::step], None if self.weights is None else self.weights[::step]
+        )
 
-    def _chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+    def _chunks(self) -> Iterator[tuple[slice, Column]]:
         if self._kept is not None:
             yield from self._kept
             return
         for chunk in self.source:
-            yield chunk.rows, chunk.shifted.clamp_(min=_SMALLEST)
+            yield chunk.rows, np.maximum(chunk.shifted, _SMALLEST, out=chunk.shifted)
+
+
+def refuse_lost(lost: npt.NDArray[np.bool_]) -> None:
+    """ValueError where a label's logit is −inf."""
+    rows = np.flatnonzero(lost)
+    if len(rows):
+        raise ValueError(f"the label's logit is −inf in row {rows[0]}: no temperature makes its NLL finite")
 
 
 def fit(
@@ -205,7 +218,11 @@ def fit(
 ) -> Temperature:
     """Fit on the rows in ``keep`` (all by default); ``small`` as in :func:`fit_temperature_small`; ``start`` a T."""
     rows = np.ones(objective.source.rows, dtype=np.bool_) if keep is None else keep
+    if objective.weights is not None:
+        rows = rows & (objective.weights > 0)
+    weights = None if objective.weights is None else objective.weights[rows]
     behind, centre = objective.behind[rows], objective.centre[rows]
+    size = len(behind) if weights is None else float(weights.sum())
     all_right = not behind.any()
     if all_right and not centre.any():
         return Temperature(1.0, at_bound=False)
@@ -214,46 +231,69 @@ def fit(
 
     def slope(beta: float) -> tuple[float, float]:
         psi, variance = (column[rows] for column in objective.at(beta))
+        g, bend = mean(psi, weights), mean(variance, weights)
         if not all_right:
-            return float(psi.mean()), float(variance.mean())
+            return g, bend
         # all_right: behind is 0, so psi is E_p[z] and the pseudo-row's slope is its mean less that of the centres
-        pseudo = float(psi.mean() - centre.mean()) / len(psi)
-        return float(psi.mean()) + pseudo, float(variance.mean()) * (1 + 1 / len(psi))
+        return g + (g - mean(centre, weights)) / size, bend * (1 + 1 / size)
 
     if start is None:
-        size = objective.source.rows * objective.source.classes
-        many = keep is None and size > _WARM_ELEMENTS
-        start = fit(objective.part(1 + 4 * size // _WARM_ELEMENTS), small=small).value if many else 1.0
+        elements = objective.source.rows * objective.source.classes
+        many = keep is None and elements > _WARM_ELEMENTS
+        start = fit(objective.part(1 + 4 * elements // _WARM_ELEMENTS), small=small).value if many else 1.0
     beta, at_bound = _root(slope, 1 / start)
     value = {1 / LOWEST: LOWEST, 1 / HIGHEST: HIGHEST}.get(beta, 1 / beta)
     return Temperature(value, at_bound=at_bound, pseudo_row=all_right)
 
 
-def fit_without_each(objective: Objective, fold: npt.NDArray[np.int64], whole: Temperature) -> dict[int, Temperature]:
+def fit_without_each(
+    objective: Objective, fold: npt.NDArray[np.int64], whole: Temperature, columns: Sequence[Column] | None = None
+) -> dict[int, Temperature]:
     """For every fold, :func:`fit_temperature_small` on the rows outside it; ``whole`` is the fit on all rows.
 
     Leaving a fold out moves β little, so the slope of each rest is its Taylor series about the whole's β, from one pass
-    for all folds. Where its last two orders differ by more than 1e-7 of β, the rest is fitted anew from there; below
-    that the last is good to about 1e-9, far less than chance does to T.
+    for all folds (``columns``, its cumulants, if they are known). Where its last two orders differ by more than 1e-7 of
+    β, the rest is fitted anew from there; below that the last is good to about 1e-9, far less than chance does to T.
     """
     beta = 1 / whole.value
-    columns = objective.cumulants(beta)
+    if columns is None:
+        columns = objective.cumulants(beta)
     found: dict[int, Temperature] = {}
     for f in np.unique(fold).tolist():
         others = fold != f
         if not objective.behind[others].any():
             found[f] = fit(objective, others, small=True)
             continue
-        series = [float(column[others].mean()) for column in columns]
-        lower, upper = _series_root(series[:3]), _series_root(series)
-        moved = beta + upper
-        if not 1 / HIGHEST < moved < 1 / LOWEST:
-            found[f] = fit(objective, others, small=True, start=whole.value)
-        elif abs(upper - lower) <= 1e-7 * beta:
+        moved, known = from_series(beta, columns, others, objective.weights)
+        if known:
             found[f] = Temperature(1 / moved, at_bound=False)
         else:
-            found[f] = fit(objective, others, small=True, start=1 / moved)
+            inside = 1 / HIGHEST < moved < 1 / LOWEST
+            found[f] = fit(objective, others, small=True, start=1 / moved if inside else whole.value)
     return found
+
+
+def from_series(
+    beta: float,
+    columns: Sequence[Column],
+    keep: npt.NDArray[np.bool_] | slice,
+    weights: Column | None,
+    centre: Column | None = None,
+) -> tuple[float, bool]:
+    """The optimal β of the rows kept, from cumulants at ``beta`` near it, and whether it is good to 1e-7.
+
+    With ``centre``, the pseudo-row of :func:`fit_temperature_small` joins.
+    """
+    own = None if weights is None else weights[keep]
+    series = [mean(column[keep], own) for column in columns]
+    if centre is not None:
+        size = len(columns[0][keep]) if own is None else float(own.sum())
+        middle = mean(centre[keep], own)
+        series = [s + (s - (middle if order == 0 else 0.0)) / size for order, s in enumerate(series)]
+    lower, upper = _series_root(series[:3]), _series_root(series)
+    moved = beta + upper
+    known = 1 / HIGHEST < moved < 1 / LOWEST and abs(upper - lower) <= 1e-7 * beta
+    return moved, known
 
 
 def _series_root(derivatives: list[float]) -> float:

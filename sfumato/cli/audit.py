@@ -1,0 +1,118 @@
+"""``sfumato audit``: what saved logits give away."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from sfumato.cli._app import FINDING, OK, Flag, UsageError, app
+
+if TYPE_CHECKING:
+    from sfumato.evaluate._files import ScoreFile
+
+
+@app.command
+def audit(
+    logits: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    labels: str | None = None,
+    kind: Literal["logits", "probs"] | None = None,
+    rows: Literal["train", "heldout"] | None = None,
+    against: str | None = None,
+    out: str = ".",
+    strict: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Read a model off its saved logits: calibration, ranking, temperature, smoothing, and what to do about each.
+
+    Prints a letter, findings first, and writes audit.html and audit.json.
+
+    Args:
+        logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV, Parquet or JSON file, also as timm's inference
+            script and Transformers' predict give them; the folder of a comparison; or - for standard input.
+        labels: A file of labels, where the other has none.
+        kind: What the scores are, where the file does not say; by default logits.
+        rows: Whether the model was trained on these rows; by default taken as heldout.
+        against: Scores of another model on the same rows, to compare with.
+        out: Folder for audit.html and audit.json.
+        strict: Exit with 3 if there is a finding.
+        json: Print one JSON object instead of the letter.
+    """
+    from sfumato.evaluate._files import read_labels, read_scores
+    from sfumato.evaluate._hash import same_rows
+    from sfumato.report.audit import as_letter, render_audit, write
+
+    first = read_scores(logits, kind=kind)
+    if labels is not None:
+        first.labels = read_labels(labels)
+    if first.labels is None:
+        raise UsageError(
+            f"{first.name} has no labels; name a file of them with --labels, or save both: "
+            "numpy.savez(file, logits=logits, labels=labels)"
+        )
+    count = len(first.scores)
+    if len(first.labels) != count:
+        raise UsageError(
+            f"{first.name} has {count} rows of scores and {len(first.labels)} labels; they must be as many"
+        )
+    second = None
+    if against is not None:
+        second = read_scores(against, kind=kind)
+        if len(second.scores) != count:
+            raise UsageError(f"{second.name} has {len(second.scores)} rows and {first.name} has {count}")
+        if second.labels is not None and (row := same_rows(first.labels, second.labels)) is not None:
+            raise UsageError(
+                f"{second.name} and {first.name} are not on the same rows: in row {row} the labels are "
+                f"{second.labels[row]} and {first.labels[row]}"
+            )
+    assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
+    try:
+        from sfumato.evaluate.auditing import audit as run
+
+        found = run(
+            logits=first.scores if first.kind == "logits" else None,
+            probs=first.scores if first.kind == "probs" else None,
+            labels=first.labels,
+            rows=assumed,
+            features=first.features,
+            against=None if second is None else second.scores,
+            against_kind="logits" if second is None or second.kind == "logits" else "probs",
+        )
+    except (ValueError, IndexError, TypeError) as error:
+        raise UsageError(f"{first.name}: {_with_options(str(error))}") from None
+    told = found.to_dict()
+    read = [*_what_was_read(first, found.rows, found.classes, assumed, said=rows is not None)]
+    if second is not None:
+        read.append(f"Compared with {second.name} on the same rows.")
+    told["read"] = read
+    text = jsonlib.dumps(told, ensure_ascii=False, allow_nan=False)
+    print(text if json else as_letter(told, read, min(shutil.get_terminal_size((100, 24)).columns, 100)))
+    page = render_audit(told, found.figures, read, Path(out) / "audit.html")
+    write(Path(out) / "audit.json", text + "\n")
+    print(f"wrote {page} and {page.with_suffix('.json')}", file=sys.stderr if json else sys.stdout)
+    return FINDING if strict and found.findings else OK
+
+
+def _with_options(message: str) -> str:
+    """A library's message in the words of the command line."""
+    return message.replace("for logits use logits=", "these look like logits: say --kind logits")
+
+
+def _what_was_read(file: ScoreFile, rows: int, classes: int, assumed: str, *, said: bool) -> list[str]:
+    from sfumato.evaluate._source import Source
+    from sfumato.evaluate._words import many
+
+    what = "probabilities" if file.kind == "probs" else "logits"
+    stored = Source(logits=file.scores).type_name
+    taken = "rows that the model was trained on" if assumed == "train" else "rows that the model was not trained on"
+    option = "" if said or file.rows else f" (--rows {'heldout' if assumed == 'train' else 'train'} if that is wrong)"
+    return [
+        f"{file.name}: {many(rows, 'row')} of {many(classes, 'class', 'classes')}, {what} in {stored}.",
+        f"Taken as {taken}{option}.",
+        *(f"{note[0].upper()}{note[1:]}." for note in file.notes),
+    ]

@@ -1,0 +1,295 @@
+"""`sfumato audit` as a stranger runs it: the letter, the JSON, the page, exit codes and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+import sfumato.evaluate as ev
+from sfumato.cli import main
+from tests.conftest import run_sfumato
+
+CONTRACT = (
+    *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "eaurc", "logit_gap", "ece_noise_floor", "aurc"),
+    *("augrc", "nll_after_temperature", "brier_after_temperature", "ece_after_temperature"),
+    *("signed_gap_after_temperature", "eaurc_after_temperature"),
+)
+
+
+def sample(temperature=2.0, n=3000, k=6, seed=0):
+    """Logits whose probabilities are right once they are divided by the temperature."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, k)) * 2
+    p = softmax(z, axis=1)
+    return temperature * z, np.minimum((p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1), k - 1)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(name="val.npz", *, logits=None, labels=None, **options):
+    z, y = sample(**options)
+    np.savez(name, logits=z if logits is None else logits, labels=y if labels is None else labels)
+    return name
+
+
+def run(capsys, *words):
+    code = main(["audit", *words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_json_is_the_contract_and_the_numbers_are_those_of_the_library(here, capsys):
+    code, out, err = run(capsys, save(), "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["schema"], told["rows"], told["classes"]) == ("sfumato.audit/1", 3000, 6)
+    assert set(CONTRACT) <= set(told["metrics"])
+    assert told["inferred_smoothing"] is None
+    assert all(isinstance(sentence, str) for sentence in told["reading"])
+    z, y = sample()
+    truth = ev.evaluate(logits=z, labels=y)
+    for name, entry in told["metrics"].items():
+        assert set(entry) == {"value", "low", "high"}
+        assert entry["value"] == pytest.approx(truth.to_dict()[name], rel=1e-12), name
+        assert entry["low"] <= entry["value"] <= entry["high"], name
+    assert json.loads((here / "audit.json").read_text(encoding="utf-8")) == told
+
+
+@pytest.mark.parametrize(("temperature", "word"), [(2.0, "OVER"), (0.5, "UNDER")])
+def test_the_letter_says_how_confidence_is_wrong_and_by_what_to_divide(temperature, word, here, capsys):
+    code, out, _ = run(capsys, save(temperature=temperature))
+    assert code == 0
+    text = " ".join(out.split())
+    assert f"1. The model is {word}-confident: it claims" in text
+    found = re.search(r"→ Divide the logits by T = ([\d.]+) \(([\d.]+) to ([\d.]+)\)", text)
+    value, low, high = (float(number) for number in found.groups())
+    assert low < temperature < high
+    assert value == pytest.approx(temperature, rel=0.1)
+    assert "No sign of label smoothing" in text
+    assert "val.npz: 3,000 rows of 6 classes, logits in float64." in text
+    assert "(--rows train if that is wrong)" in text
+
+
+def test_a_calibrated_model_has_no_finding_and_strict_lets_it_pass(here, capsys):
+    code, out, _ = run(capsys, save(temperature=1.0), "--strict")
+    assert (code, "No finding: nothing here asks to be acted on." in out) == (0, True)
+
+
+def test_strict_exits_3_on_a_finding(here, capsys):
+    assert run(capsys, save(), "--strict")[0] == 3
+    assert run(capsys, "val.npz")[0] == 0
+
+
+def test_a_smoothed_model_is_said_to_be_one_with_its_strength_and_no_teacher(here, capsys):
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 10
+    z = np.log(np.eye(10)[y] * 0.9 + 0.01) + rng.normal(size=(600, 10)) * 0.02
+    _, out, _ = run(capsys, save(logits=z.astype(np.float32), labels=y), "--rows", "train", "--json")
+    told = json.loads(out)
+    assert told["inferred_smoothing"]["eps_all"] == pytest.approx(0.1, rel=0.02)
+    assert told["inferred_smoothing"]["low"] < 0.1 < told["inferred_smoothing"]["high"]
+    finding = next(each for each in told["findings"] if each["name"] == "smoothing")
+    said = re.search(r"ε = ([\d.]+) over all classes .* which is ([\d.]+) over the others", finding["says"])
+    assert float(said[1]) == pytest.approx(0.1, rel=0.02)
+    assert float(said[2]) == pytest.approx(0.09, rel=0.02)
+    assert "Do not use it as a teacher at raised temperature" in finding["advice"]
+
+
+def test_confidence_that_ranks_nothing_is_found(here, capsys):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2000, 5))
+    y = np.where(rng.random(2000) < 0.7, z.argmax(axis=1), rng.integers(5, size=2000))
+    told = json.loads(run(capsys, save(logits=z, labels=y), "--json")[1])
+    assert "ranking" in [finding["name"] for finding in told["findings"]]
+
+
+def test_labels_that_do_not_belong_to_the_rows_are_found(here, capsys):
+    z, y = sample()
+    told = json.loads(run(capsys, save(logits=z, labels=np.random.default_rng(1).permutation(y)), "--json")[1])
+    assert told["findings"][0]["name"] == "accuracy"
+
+
+def test_ties_are_counted_and_the_type_is_named(here, capsys):
+    z, y = sample()
+    out = run(capsys, save(logits=np.round(z / 4).astype(np.float16), labels=y))[1]
+    text = " ".join(out.split())
+    tied = int((np.sort(np.round(z / 4), axis=1)[:, -1] == np.sort(np.round(z / 4), axis=1)[:, -2]).sum())
+    assert f"In {tied:,} rows" in text
+    assert "Save them as float32 to be exact." in text
+
+
+def test_repeated_rows_and_missing_classes_are_said(here, capsys):
+    z, y = sample(n=500)
+    z[7], z[9] = z[3], z[3]
+    keep = y != 2
+    out = run(capsys, save(logits=z[keep], labels=y[keep]))[1]
+    copies = keep[[3, 7, 9]].sum() - 1
+    assert f"{copies} row{'s' if copies > 1 else ''} repeat" in out
+    assert "5 of the 6 classes occur among the labels." in out
+
+
+def test_one_class_among_the_labels_is_said(here, capsys):
+    z, y = sample(n=200)
+    assert "All labels are class 1:" in run(capsys, save(logits=z, labels=np.ones_like(y)))[1]
+
+
+def test_against_another_model_differences_are_paired(here, capsys):
+    z, y = sample(n=2000)
+    worse = z.copy()
+    worse[:200] = np.random.default_rng(5).normal(size=(200, 6))
+    save("a.npz", logits=z, labels=y)
+    save("b.npz", logits=worse, labels=y)
+    told = json.loads(run(capsys, "a.npz", "--against", "b.npz", "--json")[1])
+    right = (z.argmax(axis=1) == y).astype(float) - (worse.argmax(axis=1) == y)
+    half = 1.9612 * right.std(ddof=1) / np.sqrt(2000)
+    entry = told["differences"]["accuracy"]
+    assert entry["value"] == pytest.approx(right.mean(), rel=1e-12)
+    assert (entry["low"], entry["high"]) == pytest.approx((right.mean() - half, right.mean() + half), rel=1e-3)
+    says = next(finding["says"] for finding in told["findings"] if finding["name"] == "against")
+    assert "better in accuracy" in says
+    assert "no difference to rely on" in run(capsys, "a.npz", "--against", "a.npz")[1]
+
+
+def test_standard_input_is_read_like_a_file(here):
+    save()
+    read = subprocess.run(
+        [sys.executable, "-m", "sfumato", "audit", "-", "--json"],
+        input=(here / "val.npz").read_bytes(), capture_output=True, check=False,
+        env={**__import__("os").environ, "PYTHONPATH": str(ev.__path__[0]) + "/../.."}, cwd=here,
+    )  # fmt: skip
+    assert read.returncode == 0, read.stderr
+    told = json.loads(read.stdout)
+    assert told["rows"] == 3000
+    assert told["read"][0].startswith("standard input: ")
+
+
+def test_labels_may_come_from_a_file_of_their_own_and_probabilities_be_named(here, capsys):
+    z, y = sample()
+    np.save("p.npy", softmax(z, axis=1))
+    np.save("y.npy", y)
+    code, out, err = run(capsys, "p.npy", "--labels", "y.npy", "--kind", "probs", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["metrics"]["nll"]["value"] == pytest.approx(ev.evaluate(logits=z, labels=y).nll, rel=1e-9)
+    assert "temperature" not in told["metrics"]
+
+
+def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys, here):
+    folder = digits.folder / digits.json()["run"]
+    code, out, err = run(capsys, str(folder), "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert {"nc1", "nc2", "class_separation"} <= set(told["metrics"])
+    assert "on test rows was read" in told["read"][-1]
+    trained = json.loads(run(capsys, str(folder / "logits" / "smoothed-seed0-train.npz"), "--json")[1])
+    assert trained["assumed_rows"] == "train"
+    others = 0.1  # compare's default, over the others
+    found = trained["inferred_smoothing"]
+    assert found["eps_others"] == pytest.approx(others, rel=0.1)
+    one_hot = json.loads(run(capsys, str(folder / "logits" / "one-hot-seed0-train.npz"), "--json")[1])
+    assert one_hot["inferred_smoothing"] is None
+
+
+def test_the_page_needs_nothing_from_outside_and_holds_the_numbers(here, capsys):
+    told = json.loads(run(capsys, save(), "--json")[1])
+    page = (here / "audit.html").read_text(encoding="utf-8")
+    assert len(page) < 200_000
+    assert not re.search(r"(?:src|href)=|https?://(?!www\.w3\.org)|<script|@import|url\((?!#)", page)
+    assert page.count("<svg") == page.count('role="img" aria-label="') == 3
+    for finding in told["findings"]:
+        assert finding["says"].split(":")[0] in page
+    again = run(capsys, "val.npz", "--json")
+    assert (here / "audit.html").read_text(encoding="utf-8") == page
+    assert json.loads(again[1]) == told
+
+
+def refused(capsys, *words):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("sfumato: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z, y: (softmax(z, axis=1), y), "look like probabilities, not logits: in 3,000 rows every number lies"),
+        (lambda z, y: (z, y[:-1]), "has 3000 rows of scores and 2999 labels; they must be as many"),
+        (lambda z, y: (z, np.where(y == 5, 6, y)), "label 6 in row"),
+        (lambda z, y: (z, y - 1), "label -1 in row"),
+        (
+            lambda z, y: (np.where(np.arange(3000)[:, None] % 1000 == 7, np.nan, z), y),
+            "not finite: nan at class 0; 3 rows are so (7, 1007, 2007)",
+        ),
+        (lambda z, y: (z[:, :1], y * 0), "logits must have at least 2 classes, got 1"),
+        (lambda z, y: (z.astype(int), y), "logits must be of a float type, got int64"),
+        (lambda z, y: (z, y + 0.5), "labels must be integers, got float64"),
+    ],
+)  # fmt: skip
+def test_input_that_means_nothing_is_refused_by_name(change, message, here, capsys):
+    z, y = change(*sample())
+    np.savez("val.npz", logits=z, labels=y)
+    assert message in refused(capsys, "val.npz")
+
+
+def test_every_wrong_label_is_counted(here, capsys):
+    z, y = sample()
+    y[[4, 5, 6]] = 9
+    said = refused(capsys, save(logits=z, labels=y))
+    assert "label 9 in row 4 is not a class: logits have 6 classes (0 to 5); 3 rows are so (4, 5, 6)" in said
+
+
+def test_logits_given_as_probabilities_are_refused_with_what_shows_it(here, capsys):
+    said = refused(capsys, save(), "--kind", "probs")
+    assert "probs are negative in row 0" in said
+    assert "these look like logits: say --kind logits" in said
+
+
+def test_scores_without_labels_say_how_to_give_them(here, capsys):
+    np.save("z.npy", sample()[0])
+    assert "z.npy has no labels; name a file of them with --labels" in refused(capsys, "z.npy")
+
+
+def test_models_on_other_rows_are_not_compared(here, capsys):
+    z, y = sample()
+    save("a.npz")
+    save("b.npz", logits=z[1:], labels=y[1:])
+    assert "b.npz has 2999 rows and a.npz has 3000" in refused(capsys, "a.npz", "--against", "b.npz")
+    save("c.npz", logits=z[::-1], labels=y[::-1])
+    assert "c.npz and a.npz are not on the same rows: in row" in refused(capsys, "a.npz", "--against", "c.npz")
+
+
+def test_no_file_at_all_is_a_call_for_one(here, capsys):
+    assert "audit needs LOGITS: an .npz" in refused(capsys)
+    assert 'there is no file "nowhere.npz"' in refused(capsys, "nowhere.npz")
+
+
+def test_help_teaches_every_option_and_a_small_audit_loads_neither_torch_nor_matplotlib(here):
+    ran = run_sfumato("audit", "--help", folder=here)
+    for option in ("--labels", "--kind", "--rows", "--against", "--out", "--strict", "--json"):
+        assert option in ran.out
+    save()
+    code = (
+        "import sys\nfrom sfumato.cli import main\nassert main(['audit', 'val.npz']) == 0\n"
+        "loaded = {'torch', 'matplotlib', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_for_the_files_is_made(here, capsys):
+    run(capsys, save(), "--out", "told/here")
+    assert (here / "told" / "here" / "audit.html").exists()
+    assert (here / "told" / "here" / "audit.json").read_text(encoding="utf-8").startswith('{"schema"')

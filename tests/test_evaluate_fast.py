@@ -1,0 +1,142 @@
+"""Float32 in blocks against float64 row by row, on the same logits."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+import sfumato.evaluate as ev
+from sfumato.evaluate import _fast, _measure
+from sfumato.evaluate._numbers import numbers
+from sfumato.evaluate._source import Source
+
+N, K = 3000, 96
+
+
+def sample(kind=np.float16, seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(N, K)) * 1.3
+    z[np.arange(N), rng.integers(K, size=N)] += rng.gamma(6, 1.2, size=N)
+    z = z.astype(kind)
+    p = np.exp(0.8 * z.astype(np.float64))
+    p /= p.sum(axis=1, keepdims=True)
+    return z, np.minimum((p.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1), K - 1)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(_fast, "LEAST", 1)
+    monkeypatch.setattr(_fast, "_BLOCK", 37 * K)
+
+
+def both(z, y, monkeypatch):
+    monkeypatch.setattr(_fast, "LEAST", 1 << 60)
+    slow = _measure.measure(logits=z, labels=y)
+    monkeypatch.setattr(_fast, "LEAST", 1)
+    fast = _measure.measure(logits=z, labels=y)
+    assert _fast.suits(fast.source)
+    return fast, slow
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, "bfloat16"])
+def test_every_metric_is_that_of_float64_to_a_millionth(kind, small_blocks, monkeypatch):
+    z, y = sample(np.float32 if kind == "bfloat16" else kind)
+    if kind == "bfloat16":
+        z = torch.from_numpy(z).bfloat16()
+    fast, slow = both(z, y, monkeypatch)
+    told, truth = numbers(fast), numbers(slow)
+    assert told.keys() == truth.keys()
+    for name, number in told.items():
+        other = truth[name]
+        assert number.value == pytest.approx(other.value, abs=1e-6), name
+        assert (number.low, number.high) == pytest.approx((other.low, other.high), abs=1e-4), name
+
+
+def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, monkeypatch):
+    z, y = sample()
+    fast, slow = both(z, y, monkeypatch)
+    for each in fields(ev.Rows):
+        a, b = (np.asarray(getattr(found.rows, each.name), dtype=np.float64) for found in (fast, slow))
+        if each.name == "rank":  # beyond the best five, level classes are not told apart
+            assert np.array_equal(a < 5, b < 5)
+        else:
+            np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=each.name)
+
+
+def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[:, 3] = -np.inf
+    z[5:9, :90] = -np.inf
+    y[y == 3] = 4
+    y[5:9] = 95
+    fast, slow = both(z, y, monkeypatch)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    y[7] = 3
+    fast, slow = both(z, y, monkeypatch)
+    assert fast.fitted is None
+    for name in ("nll", "brier", "gap", "norm", "slope", "log_confidence"):
+        a, b = getattr(fast.rows, name), getattr(slow.rows, name)
+        np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=name)
+
+
+def test_rows_that_float32_would_saturate_keep_their_order(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[:50] = 0
+    z[np.arange(50), y[:50]] = 60 + np.arange(50) * 3.0  # leads of up to 207 nats: e^−207 is no float32
+    fast, slow = both(z, y, monkeypatch)
+    np.testing.assert_allclose(fast.rows.log_confidence[:50], slow.rows.log_confidence[:50], rtol=1e-12)
+    assert len(np.unique(fast.rows.log_confidence[:50])) == 50
+
+
+def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
+    z, y = sample()
+    order = np.random.default_rng(1).permutation(N)
+    a, b = (_fast.scan(Source(logits=z[o]), y[o], beta=0.8, hashes=True) for o in (np.arange(N), order))
+    for each in fields(ev.Rows):
+        np.testing.assert_array_equal(getattr(a.rows, each.name)[order], getattr(b.rows, each.name), err_msg=each.name)
+    np.testing.assert_array_equal(a.hashes[order], b.hashes)
+    np.testing.assert_array_equal(np.stack(a.cumulants)[:, order], np.stack(b.cumulants))
+
+
+def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_blocks, monkeypatch):
+    z, _ = sample(np.float32)
+    fast, slow = both(z, z.argmax(axis=1), monkeypatch)
+    assert fast.fitted.at_bound
+    assert slow.fitted.at_bound
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
+
+
+def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    fast, slow = both(z, np.roll(y, 1), monkeypatch)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+
+
+def test_under_weights_every_metric_is_that_of_float64(small_blocks, monkeypatch):
+    z, y = sample()
+    w = np.random.default_rng(3).uniform(0, 2, N)
+    monkeypatch.setattr(_fast, "LEAST", 1 << 60)
+    truth = numbers(_measure.measure(logits=z, labels=y, weights=w))
+    monkeypatch.setattr(_fast, "LEAST", 1)
+    for name, number in numbers(_measure.measure(logits=z, labels=y, weights=w)).items():
+        assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
+
+
+def test_rows_that_are_not_finite_are_named_and_counted(small_blocks):
+    z, y = sample(np.float32)
+    z[100, 7], z[2000, 0], z[2999, 3] = np.nan, np.inf, np.nan
+    message = r"logits in row 100 are not finite: nan at class 7; 3 rows are so \(100, 2000, 2999\)"
+    with pytest.raises(ValueError, match=message):
+        ev.evaluate(logits=z, labels=y)
+    z[100] = -np.inf
+    with pytest.raises(ValueError, match=r"logits in row 100 are −inf for every class; 3 rows are so"):
+        ev.evaluate(logits=z, labels=y)
+
+
+def test_short_rows_few_rows_doubles_and_probabilities_take_float64():
+    assert _fast.suits(Source(logits=np.zeros((90_000, 100), dtype=np.float16)))
+    assert not _fast.suits(Source(logits=np.zeros((90_000, 100))))
+    assert not _fast.suits(Source(logits=np.zeros((9000, 100), dtype=np.float16)))
+    assert not _fast.suits(Source(logits=np.zeros((900_000, 10), dtype=np.float16)))
+    assert not _fast.suits(Source(probs=np.full((90_000, 100), 0.01, dtype=np.float16)))
