@@ -1,0 +1,1 @@
+"""What other projects ask of their losses, asked of one function; see ``aim``."""
