@@ -1,0 +1,383 @@
+"""Random targets of every constructor, each with the distribution that it stands for, written out from its formula.
+
+A :class:`Case` knows which of its arguments run over positions and which over classes, so any case can be permuted,
+cut and built again. A new constructor is one entry of :data:`CONSTRUCTORS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from numpy import ndarray
+
+import sfumato as sf
+from sfumato.theory import Over
+
+# The words that the code's own checks take.
+OVER = get_args(Over)
+STRENGTHS = st.one_of(st.sampled_from([0.0, 1.0, 1e-300, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.floats(0, 1))
+
+
+class Part(NamedTuple):
+    """An argument; ``axes`` has "n" where it runs over the positions or their first axes, a "k" for each class axis."""
+
+    value: Any
+    axes: str = ""
+    classes: bool = False  # its values are classes
+
+
+@dataclass(frozen=True)
+class Case:
+    """The arguments of one target, classes last; a label of −1 marks an ignored position."""
+
+    name: str
+    num_classes: int
+    labels: ndarray  # (P…)
+    parts: dict[str, Any]  # Part, or Case for a target within a target
+
+    @property
+    def valid(self) -> ndarray:
+        inner = [part.valid for part in self.parts.values() if isinstance(part, Case)]
+        return np.logical_and.reduce([self.labels >= 0, *inner])
+
+    def build(self) -> sf.Target:
+        """The target, by the public constructor."""
+        return CONSTRUCTORS[self.name].build(self)
+
+    def q(self) -> ndarray:
+        """(P…, K): the distribution, zeros where ignored."""
+        with np.errstate(all="ignore"):
+            q = CONSTRUCTORS[self.name].formula(self)
+        return np.where(self.valid[..., None], q, 0.0)
+
+    def rows(self, index: Any) -> Case:
+        """The case of some of the positions, by an index of their first axis."""
+
+        def pick(part: Any) -> Any:
+            if isinstance(part, Case):
+                return part.rows(index)
+            return part._replace(value=part.value[index]) if part.axes.startswith("n") else part
+
+        return replace(self, labels=self.labels[index], parts={name: pick(part) for name, part in self.parts.items()})
+
+    def permuted(self, order: ndarray) -> Case:
+        """The case in which class ``order[j]`` is called j."""
+        place = np.argsort(order)
+
+        def rename(values: ndarray) -> ndarray:
+            return np.where(values >= 0, place[values], values)
+
+        def move(part: Any) -> Any:
+            if isinstance(part, Case):
+                return part.permuted(order)
+            if part.classes:
+                return part._replace(value=rename(part.value))
+            value = part.value
+            for axis in range(part.axes.count("k")):
+                value = np.take(value, order, axis=-1 - axis)
+            return part._replace(value=value)
+
+        return replace(self, labels=rename(self.labels), parts={name: move(part) for name, part in self.parts.items()})
+
+    def value(self, name: str) -> Any:
+        """An argument, one that runs over first axes of the positions shaped to multiply (P…)."""
+        part = self.parts[name]
+        if part.axes == "n" and not part.classes:
+            return part.value.reshape(part.value.shape + (1,) * (self.labels.ndim - part.value.ndim))
+        return part.value
+
+    @property
+    def at_label(self) -> ndarray:
+        """(P…, K): e_y, with class 0 where ignored."""
+        return np.eye(self.num_classes)[np.maximum(self.labels, 0)]
+
+    def label_weight(self, weight: ndarray) -> ndarray | None:
+        """(P…): the class weight of each position's label; None where it has no label."""
+        if self.name == "from_probs":
+            return None
+        if self.name == "mix":
+            first, second = (self.parts[name].label_weight(weight) for name in ("target_a", "target_b"))
+            return self.value("lam") * first + (1 - self.value("lam")) * second
+        return weight[np.maximum(self.labels, 0)]
+
+
+class Constructor(NamedTuple):
+    draw: Callable[..., dict[str, Any]]  # (draw, labels, K) → parts
+    build: Callable[[Case], sf.Target]
+    formula: Callable[[Case], ndarray]
+
+
+def to_torch(array: ndarray, *, class_axes: int = 1) -> torch.Tensor:
+    """With the class axis moved to its place: 1, or 0 where there is one position."""
+    if class_axes == 1 and array.ndim > 2:
+        array = np.moveaxis(array, -1, 1)
+    return torch.from_numpy(np.array(array))  # a copy of its own, also of what has no axes
+
+
+def _arguments(case: Case) -> dict[str, Any]:
+    """The parts by name, as the constructors take them."""
+    given: dict[str, Any] = {}
+    for name, part in case.parts.items():
+        if isinstance(part, Case):
+            given[name] = part.build()
+        elif isinstance(part.value, ndarray):
+            runs_over_both = part.axes.startswith("nk")
+            given[name] = to_torch(part.value, class_axes=1 if runs_over_both else 0)
+        else:
+            given[name] = part.value
+    return given
+
+
+def _labelled(case: Case, name: str, *, count: bool = True) -> sf.Target:
+    """A constructor that takes labels, and the number of classes unless another argument has it."""
+    given = _arguments(case)
+    ignored = given.pop("ignore_index", -100)
+    labels = to_torch(np.where(case.labels >= 0, case.labels, ignored), class_axes=0)
+    numbers = (case.num_classes,) if count else ()
+    return getattr(sf, name)(labels, *numbers, **given, ignore_index=ignored)
+
+
+def _distribution(draw: Callable[..., Any], shape: tuple[int, ...]) -> ndarray:
+    """Rows that sum to 1, zeros among them."""
+    whole = draw(_arrays(shape, st.integers(0, 9)))
+    whole[..., 0] += whole.sum(-1) == 0
+    return whole / whole.sum(-1, keepdims=True)
+
+
+def _arrays(shape: tuple[int, ...], elements: Any) -> Any:
+    count = int(np.prod(shape))
+    return st.lists(elements, min_size=count, max_size=count).map(lambda x: np.array(x).reshape(shape))
+
+
+def _strength(draw: Callable[..., Any], labels: ndarray) -> Part:
+    """One for all, or one for each of the first axes of the positions."""
+    dims = draw(st.integers(0, labels.ndim))
+    if dims == 0:
+        return Part(draw(STRENGTHS))
+    return Part(draw(_arrays(labels.shape[:dims], STRENGTHS)), "n")
+
+
+def _ignore_index(draw: Callable[..., Any], num_classes: int) -> Part:
+    return Part(draw(st.sampled_from([-100, -1, num_classes, 255])))
+
+
+def _support(draw: Callable[..., Any], labels: ndarray, num_classes: int, also: ndarray | None = None) -> Part:
+    """None, or classes that hold every label and one more: for all, or for each position."""
+    kind = draw(st.sampled_from(["none", "classes", "positions"]))
+    if kind == "none":
+        return Part(None)
+    shape = labels.shape if kind == "positions" else ()
+    mask = draw(_arrays((*shape, num_classes), st.booleans()))
+    known = np.maximum(labels, 0)
+    if kind == "positions":
+        np.put_along_axis(mask, known[..., None], True, -1)
+        np.put_along_axis(mask, (known[..., None] + 1) % num_classes, True, -1)
+    else:
+        mask[known] = True
+        mask[(known + 1) % num_classes] = True
+    if also is not None:
+        mask = mask | also
+    return Part(mask, "nk" if kind == "positions" else "k")
+
+
+def _spread(case: Case, share: ndarray) -> ndarray:
+    """(1 − ε)·e_y + ε·share, (P…, K)."""
+    eps = np.asarray(case.value("eps"))[..., None]
+    return (1 - eps) * case.at_label + eps * share
+
+
+def _over(case: Case, eps: Any, over: str, support: ndarray | None = None) -> ndarray:
+    mask = np.ones(case.num_classes) if support is None else support.astype(float)
+    if over == "others":
+        mask = mask * (1 - case.at_label)
+    eps = np.asarray(eps)[..., None]
+    return (1 - eps) * case.at_label + eps * mask / mask.sum(-1, keepdims=True)
+
+
+def _within(prior: ndarray, support: ndarray | None) -> ndarray:
+    inside = prior if support is None else prior * support
+    return inside / inside.sum(-1, keepdims=True)
+
+
+def _draw_smooth(draw, labels, k):
+    return {
+        "eps": _strength(draw, labels),
+        "over": Part(draw(st.sampled_from(OVER))),
+        "support": _support(draw, labels, k),
+        "ignore_index": _ignore_index(draw, k),
+    }
+
+
+def _draw_smooth_by_class(draw, labels, k):
+    return {
+        "eps_by_class": Part(draw(_arrays((k,), STRENGTHS)), "k"),
+        "over": Part(draw(st.sampled_from(OVER))),
+        "ignore_index": _ignore_index(draw, k),
+    }
+
+
+def _draw_smooth_prior(draw, labels, k):
+    prior = _distribution(draw, (k,))
+    return {
+        "prior": Part(prior, "k"),
+        "eps": _strength(draw, labels),
+        "support": _support(draw, labels, k, also=prior > 0),
+        "ignore_index": _ignore_index(draw, k),
+    }
+
+
+def _draw_mix(draw, labels, k):
+    """Two targets of the same positions, each of one prior or none."""
+    parts = []
+    for _ in range(2):
+        own = np.where(labels >= 0, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k, -1)
+        name = draw(st.sampled_from(["one_hot", "smooth", "smooth_by_class"]))
+        given = CONSTRUCTORS[name].draw(draw, own, k)
+        if "support" in given:
+            given["support"] = Part(None)
+        if "over" in given:
+            given["over"] = Part("all")
+        parts.append(Case(name, k, own, given))
+    lam = _strength(draw, labels)
+    return {"target_a": parts[0], "target_b": parts[1], "lam": lam}
+
+
+def _mixed(case: Case) -> ndarray:
+    lam = np.asarray(case.value("lam"))[..., None]
+    return lam * case.parts["target_a"].q() + (1 - lam) * case.parts["target_b"].q()
+
+
+def _draw_distil(draw, labels, k):
+    return {"teacher_probs": Part(_distribution(draw, (*labels.shape, k)), "nk"), "alpha": Part(draw(STRENGTHS))}
+
+
+def _build_distil(case: Case) -> sf.Target:
+    labels = to_torch(np.maximum(case.labels, 0), class_axes=0)
+    mask = torch.from_numpy(np.array(case.labels >= 0))
+    return sf.distil(labels, **_arguments(case), mask=mask)
+
+
+def _distilled(case: Case) -> ndarray:
+    alpha = case.value("alpha")
+    return (1 - alpha) * case.at_label + alpha * case.value("teacher_probs")
+
+
+def _draw_distil_top(draw, labels, k):
+    count = draw(st.integers(1, k - 1))
+    order = draw(_arrays((*labels.shape, k), st.floats(0, 1))).argsort(-1)[..., :count]
+    probs = _distribution(draw, (*labels.shape, k))[..., :count]
+    probs[..., 0] += probs.sum(-1) == 0  # something must be there to renormalise
+    return {
+        "indices": Part(order, "n", classes=True),
+        "probs": Part(probs, "n"),
+        "alpha": Part(draw(STRENGTHS)),
+        "rest": Part(draw(st.sampled_from(["uniform", "renormalise", "drop"]))),
+    }
+
+
+def _build_distil_top(case: Case) -> sf.Target:
+    given = {name: part.value for name, part in case.parts.items()}
+    labels = to_torch(np.where(case.labels >= 0, case.labels, -100), class_axes=0)
+    given = {name: to_torch(value) if isinstance(value, ndarray) else value for name, value in given.items()}
+    return sf.distil_top(labels, case.num_classes, **given)
+
+
+def _top_distilled(case: Case) -> ndarray:
+    indices, probs = (case.parts[name].value for name in ("indices", "probs"))
+    teacher = np.zeros((*case.labels.shape, case.num_classes))
+    np.put_along_axis(teacher, indices, probs, -1)
+    left = 1 - probs.sum(-1, keepdims=True)
+    if case.value("rest") == "uniform":
+        stored = np.zeros(teacher.shape, dtype=bool)
+        np.put_along_axis(stored, indices, True, -1)
+        teacher += np.where(stored, 0.0, left / (case.num_classes - indices.shape[-1]))
+    elif case.value("rest") == "renormalise":
+        teacher /= probs.sum(-1, keepdims=True)
+    alpha = case.value("alpha")
+    return (1 - alpha) * case.at_label + alpha * teacher
+
+
+def _build_from_probs(case: Case) -> sf.Target:
+    mask = torch.from_numpy(np.array(case.labels >= 0))
+    probs = case.parts["probs"].value.copy()
+    probs[case.labels < 0] = np.nan  # what an ignored position holds is nobody's business
+    return sf.from_probs(to_torch(probs), mask=mask)
+
+
+ALL = {
+    "one_hot": Constructor(
+        lambda draw, labels, k: {"ignore_index": _ignore_index(draw, k)},
+        lambda case: _labelled(case, "one_hot"),
+        lambda case: case.at_label,
+    ),
+    "smooth": Constructor(
+        _draw_smooth,
+        lambda case: _labelled(case, "smooth"),
+        lambda case: _over(case, case.value("eps"), case.value("over"), case.value("support")),
+    ),
+    "smooth_by_class": Constructor(
+        _draw_smooth_by_class,
+        lambda case: _labelled(case, "smooth_by_class", count=False),
+        lambda case: _over(case, case.value("eps_by_class")[np.maximum(case.labels, 0)], case.value("over")),
+    ),
+    "smooth_prior": Constructor(
+        _draw_smooth_prior,
+        lambda case: _labelled(case, "smooth_prior", count=False),
+        lambda case: _spread(case, _within(case.value("prior"), case.value("support"))),
+    ),
+    "from_probs": Constructor(
+        lambda draw, labels, k: {"probs": Part(_distribution(draw, (*labels.shape, k)), "nk")},
+        _build_from_probs,
+        lambda case: case.value("probs"),
+    ),
+    "smooth_rows": Constructor(
+        lambda draw, labels, k: {"rows": Part(_distribution(draw, (k, k)), "kk")},
+        lambda case: _labelled(case, "smooth_rows", count=False),
+        lambda case: case.value("rows")[np.maximum(case.labels, 0)],
+    ),
+    "mix": Constructor(_draw_mix, lambda case: sf.mix(**_arguments(case)), _mixed),
+    "distil": Constructor(_draw_distil, _build_distil, _distilled),
+    "distil_top": Constructor(_draw_distil_top, _build_distil_top, _top_distilled),
+}
+
+# Those of the package, found by what they return: one without an entry fails a test of its own.
+PUBLIC = sorted(
+    name
+    for name in dir(sf)
+    if inspect.isfunction(made := getattr(sf, name))
+    and inspect.signature(made).return_annotation in ("Target", sf.Target)
+)
+CONSTRUCTORS = {name: ALL[name] for name in PUBLIC if name in ALL}
+
+
+@st.composite
+def positions(draw, batched: bool = False) -> tuple[int, ...]:
+    """(): one position; (n,): rows; (n, d…): rows with trailing axes."""
+    shapes = [(1,), (3,), (4,), (2, 3), (2, 1, 2)]
+    return draw(st.sampled_from(shapes if batched else [(), *shapes]))
+
+
+@st.composite
+def cases(draw, name: str, *, batched: bool = False, least_classes: int = 2, ignored: bool = True) -> Case:
+    """A target of one constructor."""
+    shape = draw(positions(batched))
+    k = draw(st.integers(least_classes, 6))
+    labels = draw(_arrays(shape, st.integers(0, k - 1)))
+    if ignored and draw(st.booleans()):
+        labels = np.where(draw(_arrays(shape, st.booleans())), -1, labels)
+    return Case(name, k, labels, CONSTRUCTORS[name].draw(draw, labels, k))
+
+
+@st.composite
+def logits(draw, case: Case, largest: float = 1e4) -> ndarray:
+    """(P…, K) float64; small, large, equal and far apart."""
+    near = st.floats(-8, 8)
+    far = st.floats(-largest, largest) if largest > 8 else near
+    elements = draw(st.sampled_from([near, st.one_of(near, far), st.sampled_from([0.0, 1.0, -40.0])]))
+    return draw(_arrays((*case.labels.shape, case.num_classes), elements)).astype(float)
