@@ -21,7 +21,8 @@ from sfumato.theory import Over
 
 # The words that the code's own checks take.
 OVER = get_args(Over)
-STRENGTHS = st.one_of(st.sampled_from([0.0, 1.0, 1e-300, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.floats(0, 1))
+# None so small that a share of it is nothing at all.
+STRENGTHS = st.one_of(st.sampled_from([0.0, 1.0, 1e-300, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.floats(1e-300, 1))
 
 
 class Part(NamedTuple):
@@ -103,6 +104,8 @@ class Case:
             return None
         if self.name == "mix":
             first, second = (self.parts[name].label_weight(weight) for name in ("target_a", "target_b"))
+            if first is None or second is None:
+                return None
             return self.value("lam") * first + (1 - self.value("lam")) * second
         return weight[np.maximum(self.labels, 0)]
 
@@ -233,19 +236,13 @@ def _draw_smooth_prior(draw, labels, k):
 
 
 def _draw_mix(draw, labels, k):
-    """Two targets of the same positions, each of one prior or none."""
+    """Two targets of the same positions, either of them with probabilities or with one label each."""
     parts = []
     for _ in range(2):
         own = np.where(labels >= 0, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k, -1)
-        name = draw(st.sampled_from(["one_hot", "smooth", "smooth_by_class"]))
-        given = CONSTRUCTORS[name].draw(draw, own, k)
-        if "support" in given:
-            given["support"] = Part(None)
-        if "over" in given:
-            given["over"] = Part("all")
-        parts.append(Case(name, k, own, given))
-    lam = _strength(draw, labels)
-    return {"target_a": parts[0], "target_b": parts[1], "lam": lam}
+        name = draw(st.sampled_from([name for name in CONSTRUCTORS if name not in ("mix", "distil", "distil_top")]))
+        parts.append(Case(name, k, own, CONSTRUCTORS[name].draw(draw, own, k)))
+    return {"target_a": parts[0], "target_b": parts[1], "lam": _strength(draw, labels)}
 
 
 def _mixed(case: Case) -> ndarray:
@@ -254,17 +251,24 @@ def _mixed(case: Case) -> ndarray:
 
 
 def _draw_distil(draw, labels, k):
-    return {"teacher_probs": Part(_distribution(draw, (*labels.shape, k)), "nk"), "alpha": Part(draw(STRENGTHS))}
+    teacher = _distribution(draw, (*labels.shape, k))
+    return {
+        "teacher_probs": Part(teacher, "nk"),
+        "alpha": _strength(draw, labels),
+        "masked": Part(draw(st.booleans())),  # ignored by a mask, or by the label
+    }
 
 
 def _build_distil(case: Case) -> sf.Target:
+    given = _arguments(case)
+    if not given.pop("masked"):
+        return sf.distil(to_torch(np.where(case.valid, case.labels, -100), class_axes=0), **given)
     labels = to_torch(np.maximum(case.labels, 0), class_axes=0)
-    mask = torch.from_numpy(np.array(case.labels >= 0))
-    return sf.distil(labels, **_arguments(case), mask=mask)
+    return sf.distil(labels, **given, mask=torch.from_numpy(np.array(case.valid)))
 
 
 def _distilled(case: Case) -> ndarray:
-    alpha = case.value("alpha")
+    alpha = np.asarray(case.value("alpha"))[..., None]
     return (1 - alpha) * case.at_label + alpha * case.value("teacher_probs")
 
 
@@ -276,30 +280,33 @@ def _draw_distil_top(draw, labels, k):
     return {
         "indices": Part(order, "n", classes=True),
         "probs": Part(probs, "n"),
-        "alpha": Part(draw(STRENGTHS)),
+        "alpha": _strength(draw, labels),
         "rest": Part(draw(st.sampled_from(["uniform", "renormalise", "drop"]))),
+        "told": Part(draw(st.booleans())),  # how many classes there are, or left to the logits
     }
 
 
 def _build_distil_top(case: Case) -> sf.Target:
-    given = {name: part.value for name, part in case.parts.items()}
+    given = {name: part.value for name, part in case.parts.items() if name != "told"}
+    for name in ("indices", "probs"):
+        given[name] = to_torch(given[name])
+    given["alpha"] = to_torch(given["alpha"], class_axes=0) if isinstance(given["alpha"], ndarray) else given["alpha"]
     labels = to_torch(np.where(case.labels >= 0, case.labels, -100), class_axes=0)
-    given = {name: to_torch(value) if isinstance(value, ndarray) else value for name, value in given.items()}
-    return sf.distil_top(labels, case.num_classes, **given)
+    return sf.distil_top(labels, **given, num_classes=case.num_classes if case.value("told") else None)
 
 
 def _top_distilled(case: Case) -> ndarray:
     indices, probs = (case.parts[name].value for name in ("indices", "probs"))
     teacher = np.zeros((*case.labels.shape, case.num_classes))
     np.put_along_axis(teacher, indices, probs, -1)
-    left = 1 - probs.sum(-1, keepdims=True)
     if case.value("rest") == "uniform":
         stored = np.zeros(teacher.shape, dtype=bool)
         np.put_along_axis(stored, indices, True, -1)
+        left = 1 - probs.sum(-1, keepdims=True)
         teacher += np.where(stored, 0.0, left / (case.num_classes - indices.shape[-1]))
     elif case.value("rest") == "renormalise":
         teacher /= probs.sum(-1, keepdims=True)
-    alpha = case.value("alpha")
+    alpha = np.asarray(case.value("alpha"))[..., None]
     return (1 - alpha) * case.at_label + alpha * teacher
 
 

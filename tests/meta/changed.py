@@ -1,0 +1,173 @@
+"""Changed copies of the package, and tests run against them.
+
+A copy is the package with some text replaced, beside the tests, in a folder of its own. The tests run in forks of one
+process that has loaded torch and nothing of the package, so that a run costs the tests and not the imports.
+
+    python tests/meta/changed.py     is that process: one JSON request a line, one JSON answer a line
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+TIMED_OUT = 124
+
+
+class Change(NamedTuple):
+    """``old`` becomes ``new``; it must be found so many times in the package, wherever it stands."""
+
+    old: str
+    new: str
+    times: int = 1
+
+
+class Ran(NamedTuple):
+    code: int  # pytest's: 0 passed, 1 failed; 124 where it took too long
+    out: str
+
+
+class NotFound(LookupError):
+    """A text to change is not there, or not as often as it should be."""
+
+
+def copy(folder: Path) -> Path:
+    """The package and its tests as they are, without what tests them from outside."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.partial")
+    for name in ("sfumato", "tests", "kernel"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", suffix: str = ".py") -> list[Path]:
+    """Make the changes in a copy.
+
+    Returns:
+        The files that were changed.
+
+    Raises:
+        NotFound: a text is not there as often as it should be; the code has moved on, and the change must too.
+    """
+    changed = []
+    for old, new, times in changes:
+        texts = {path: path.read_text(encoding="utf-8") for path in sorted((folder / package).rglob(f"*{suffix}"))}
+        found = {path: text.count(old) for path, text in texts.items() if old in text}
+        if sum(found.values()) != times:
+            where = {path.name: count for path, count in found.items()} or "nowhere"
+            raise NotFound(f"this should stand in the package {times} times, but stands {where}:\n{old}")
+        for path in found:
+            path.write_text(texts[path].replace(old, new), encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def build_kernel(folder: Path) -> None:
+    """Compile the copy's kernel for its tests: plain and unoptimised, one instruction set, in a few seconds.
+
+    Raises:
+        RuntimeError: it does not compile.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("c++") or "c++"
+    kernel = folder / "kernel"
+    flags = ["-O0", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-trapping-math", "-w"]
+    words = [compiler, *flags, "-DSFUMATO_ISA=baseline", str(kernel / "rows.cpp"), str(kernel / "dispatch.cpp")]
+    library = folder / "sfumato" / "_kernel.so"
+    library.unlink(missing_ok=True)  # a new file: the old one may be mapped
+    done = subprocess.run([*words, "-o", str(library)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+
+
+class Forks:
+    """The process that forks; close it when done."""
+
+    def __init__(self, preload: Iterable[str] = ()) -> None:
+        words = [sys.executable, __file__, *preload]
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SFUMATO_", "HYPOTHESIS_"))}
+        env["OMP_NUM_THREADS"] = "1"
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
+
+    def run(self, folder: Path, words: list[str], *, env: dict[str, str] | None = None, limit: float = 120) -> Ran:
+        """pytest with these words in that folder, at most ``limit`` seconds."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = {"folder": str(folder), "words": words, "env": env or {}, "limit": limit}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the forking process has died")
+        return Ran(**json.loads(answer))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _serve(preload: list[str]) -> None:
+    from importlib import import_module
+
+    for name in ("torch", "numpy", "pytest", "hypothesis.strategies", "mpmath", *preload):
+        import_module(name)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing else may write among the answers
+    for line in sys.stdin:
+        answers.write(json.dumps(_forked(json.loads(line))._asdict()) + "\n")
+        answers.flush()
+
+
+def _forked(request: dict) -> Ran:
+    folder = Path(request["folder"])
+    said = folder / "said.txt"
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.setsid()  # what it starts ends with it
+            out = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.chdir(folder)
+            os.environ.update(request["env"])
+            sys.path[0] = str(folder)  # not the folder of this file
+            sys.dont_write_bytecode = True
+            import pytest
+
+            quiet = ["-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"]
+            loaded_before = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            code = int(pytest.main([*quiet, *loaded_before, *request["words"]]))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    ends = time.monotonic() + request["limit"]
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() > ends:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return Ran(TIMED_OUT, "took too long")
+        time.sleep(0.01)
+    text = re.sub(r"\n{2,}", "\n", said.read_text(encoding="utf-8", errors="replace"))
+    return Ran(os.waitstatus_to_exitcode(status), text[-3000:])
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1:])
