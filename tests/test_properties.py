@@ -38,6 +38,20 @@ def test_every_constructor_of_the_package_is_asked(name):
 
 
 @each_target
+@given(data=st.data())
+@some
+def test_a_target_is_its_formula_with_its_entropy_and_its_sum(name, data):
+    case = data.draw(cases(name))
+    target, q = case.build(), case.q()
+    target = target if target.num_classes else target.with_classes(case.num_classes)
+    np.testing.assert_allclose(last(target.to_dense(torch.float64)), q, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(target.total().double().numpy(), q.sum(-1), rtol=1e-6)
+    entropy = -(q * np.log(np.where(q > 0, q, 1.0))).sum(-1)
+    np.testing.assert_allclose(target.entropy().numpy(), entropy, rtol=1e-12, atol=1e-14)
+    assert target.shape == case.labels.shape
+
+
+@each_target
 @pytest.mark.parametrize("dtype", PROMISED, ids=str)
 @given(data=st.data())
 @some

@@ -38,7 +38,7 @@ class Ran(NamedTuple):
     out: str
 
 
-class NotFound(LookupError):
+class NotFoundError(LookupError):
     """A text to change is not there, or not as often as it should be."""
 
 
@@ -58,7 +58,7 @@ def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", su
         The files that were changed.
 
     Raises:
-        NotFound: a text is not there as often as it should be; the code has moved on, and the change must too.
+        NotFoundError: a text is not there as often as it should be; the code has moved on, and the change must too.
     """
     changed = []
     for old, new, times in changes:
@@ -66,7 +66,7 @@ def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", su
         found = {path: text.count(old) for path, text in texts.items() if old in text}
         if sum(found.values()) != times:
             where = {path.name: count for path, count in found.items()} or "nowhere"
-            raise NotFound(f"this should stand in the package {times} times, but stands {where}:\n{old}")
+            raise NotFoundError(f"this should stand in the package {times} times, but stands {where}:\n{old}")
         for path in found:
             path.write_text(texts[path].replace(old, new), encoding="utf-8")
             changed.append(path)
@@ -112,9 +112,7 @@ class Forks:
         return Ran(**json.loads(answer))
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def _serve(preload: list[str]) -> None:

@@ -1,0 +1,300 @@
+"""Faults on purpose: what was seen to go wrong in losses, made in a copy of this package, with the test that sees it.
+
+The first fifteen are those that the test suites of the field miss most of; the rest were found in released code. Those
+of the loss come twice where the two paths have nothing in common. What `old` says is looked up in the whole package, so
+that a fault outlives a move; where the code is gone, the test of the fault fails and says so.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.meta.changed import Change
+
+PROPERTIES, EDGES = "tests/test_properties.py::", "tests/test_properties_edges.py::"
+VALUE = f"{PROPERTIES}test_the_value_is_the_exact_one"
+GRADIENT = f"{PROPERTIES}test_the_gradient_is_the_exact_one_times_the_upstream"
+BATCHES = f"{PROPERTIES}test_micro_batches_add_up_to_the_batch"
+INERT = f"{PROPERTIES}test_an_ignored_position_is_inert_whatever_it_holds"
+WEIGHTS = f"{PROPERTIES}test_weights_weigh_what_they_are_said_to_weigh"
+TARGET = f"{PROPERTIES}test_a_target_is_its_formula_with_its_entropy_and_its_sum"
+RANGE = f"{EDGES}test_a_strength_is_taken_if_it_is_in_the_range_and_refused_if_it_is_not"
+LABEL = f"{EDGES}test_a_label_is_taken_if_it_is_a_class_and_refused_if_it_is_not"
+
+
+class Fault(NamedTuple):
+    changes: tuple[Change, ...]
+    test: str
+    path: str = ""  # the path that has the fault, if one has
+    package: str = "sfumato"
+
+
+OF_THE_FIELD = {
+    "the strength is spread over the others where all is said": Fault(
+        (
+            Change(
+                "return Masses((1 - eps) + share, share, mask)",
+                "share = eps / (supported - 1)\n        return Masses(1 - eps, share, mask)",
+            ),
+        ),
+        VALUE,
+    ),
+    "the label keeps all of its mass": Fault(
+        (Change("return Masses((1 - eps) + share,", "return Masses(1 + share,"),), VALUE
+    ),
+    "the smooth part has no class weights (torch path)": Fault(
+        (
+            Change(
+                "u = self.weight if u is None else u * (",
+                "u = u if u is None else u * torch.ones_like(",
+            ),
+        ),
+        WEIGHTS,
+        "torch",
+    ),
+    "the smooth part has no class weights (kernel)": Fault(
+        (Change("weight if prior is None else prior * weight", "prior"),), WEIGHTS, "kernel"
+    ),
+    "the smooth part has no gradient (torch path)": Fault(
+        (
+            Change(
+                "return self.lse + label + _times(rest, others)",
+                "return self.lse + label + _times(rest, others).detach()",
+            ),
+        ),
+        GRADIENT,
+        "torch",
+    ),
+    "the smooth part has no gradient (kernel)": Fault(
+        (Change("f.rest = rest * factor;", "f.rest = 0.0;"),), GRADIENT, "kernel", "kernel"
+    ),
+    "a mean counts the ignored rows (torch path)": Fault(
+        (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum() / loss.numel()"),),
+        BATCHES,
+        "torch",
+    ),
+    "a mean counts the ignored rows (kernel)": Fault(
+        (Change("call.target.shape.numel() if valid is None else int(valid.sum())", "call.target.shape.numel()"),),
+        BATCHES,
+        "kernel",
+    ),
+    "ignored rows are multiplied by 0, so that NaN gets through": Fault(
+        (
+            Change("z = torch.where(self.valid.unsqueeze(1), z, 0.0)", "z = z * self.valid.unsqueeze(1)"),
+            Change("loss = torch.where(valid, loss, 0.0)", "loss = loss * valid"),
+        ),
+        INERT,
+        "torch",
+    ),
+    "labels are not looked at": Fault((Change("if labels.numel() == 0 or not readable(labels):", "if True:"),), LABEL),
+    "probabilities are not smoothed": Fault(
+        (Change("    if eps > 0:\n        # (1 − ε)q", "    if eps < 0:\n        # (1 − ε)q"),),
+        f"{PROPERTIES}test_labels_one_hot_probabilities_and_targets_are_smoothed_alike",
+    ),
+    "probabilities get no gradient": Fault(
+        (Change("q = self._weighted(target)\n            t", "q = self._weighted(target).detach()\n            t"),),
+        f"{EDGES}test_only_the_gradients_that_are_asked_for_exist",
+    ),
+    "a strength of 1 is one of 0": Fault(
+        (Change("labels.long(), None, float(eps), over)", "labels.long(), None, float(eps) % 1, over)"),),
+        f"{PROPERTIES}test_no_strength_is_one_hot_and_all_of_it_forgets_the_label_or_forbids_it",
+    ),
+    "half precision is summed in half precision": Fault(
+        (Change("dtype=torch.float32 if low else promoted,", "dtype=promoted,"),),
+        f"{EDGES}test_half_precision_is_the_exact_value_rounded_once",
+    ),
+    "the largest logit is not taken off": Fault(
+        (
+            Change("self.d = _put(z - top, index, zero)", "self.d = z"),
+            Change("_put(self.d.exp(), index, 0.0).sum(1, dtype=self.wide).log1p()", "self.d.exp().sum(1).log()"),
+        ),
+        VALUE,
+        "torch",
+    ),
+    "strides are taken for those of a contiguous array": Fault(
+        (Change("(tensor.stride(0), tensor.stride(1), 1)", "(k, 1, 1)"),),
+        "tests/conformance/test_optax.py::test_the_class_axis_may_lie_anywhere_in_memory",
+        "kernel",
+    ),
+    "the upstream gradient is taken for 1": Fault(
+        (
+            Change("            scale *= factor\n", ""),
+            Change("if factor == 1.0 and ready is not None", "if ready is not None"),
+        ),
+        "tests/conformance/test_liger.py::test_a_loss_that_is_not_the_last_layer_passes_its_gradient_on",
+        "kernel",
+    ),
+    "the logits are changed where they lie (torch path)": Fault(
+        (
+            Change(
+                "z = call.logits.to(call.dtype)\n",
+                "z = call.logits.to(call.dtype)\n        call.logits.data.sub_(1.0)\n",
+            ),
+        ),
+        f"{PROPERTIES}test_nothing_that_is_given_is_changed",
+        "torch",
+    ),
+    "the gradient is written over the logits (kernel)": Fault(
+        (Change("ready = _buffers.empty(logits.shape, logits.dtype)", "ready = logits.detach()"),),
+        f"{PROPERTIES}test_nothing_that_is_given_is_changed",
+        "kernel",
+    ),
+}
+
+# Each names the project that it was read in; docs/upstream.md says more.
+OF_PEERS = {
+    "torch: the smooth part is summed in half precision before its share is taken": Fault(
+        (
+            Change(
+                "others = -self._without_label(target, self.d).sum(1, dtype=self.wide)",
+                "others = -self._without_label(target, self.d).half().sum(1).to(self.wide)",
+            ),
+        ),
+        VALUE,
+        "torch",
+    ),
+    "torch: a strength below 0, and NaN, are 0 without a word": Fault(
+        (Change("if not 0.0 <= eps <= 1.0:", "if eps > 1.0:"),), RANGE
+    ),
+    "TransformerEngine, FLA, Liger: value and gradient belong to different targets": Fault(
+        (
+            Change(
+                "_native.run(rows, each, ready, **_factors(scale, weights))",
+                "_native.run(rows._replace(true=1.0, rest=0.0), each, None, **_factors(scale, weights)); ready = None",
+            ),
+        ),
+        VALUE,
+        "kernel",
+    ),
+    "torch loss_parallel: what cannot be smoothed fails far from where it was asked": Fault(
+        (Change("if label_smoothing != 0:", "if False:"),), "tests/test_loss.py::TestBadArguments::test_smoothing_twice"
+    ),
+    "segmentation_models: the module cannot be made without arguments": Fault(
+        (Change("label_smoothing: float = 0.0,\n        *,", "label_smoothing: float | None = None,\n        *,"),),
+        "tests/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+    ),
+    "segmentation_models: the words say the other convention": Fault(
+        (
+            Change(
+                'over: Over = "others" if self.form == "others" else',
+                'over: Over = "others" if self.form != "others" else',
+            ),
+        ),
+        "tests/test_targets.py::test_a_target_is_described_in_both_conventions",
+    ),
+    "ClassyVision: ignored rows are trained towards uniform": Fault(
+        (
+            Change(
+                "torch.where(self.valid.unsqueeze(axis), q, 0.0)",
+                "torch.where(self.valid.unsqueeze(axis), q, 1.0 / self.num_classes)",
+            ),
+        ),
+        TARGET,
+    ),
+    "Hugging Face: a label below 0 is class 0": Fault(
+        (
+            Change(
+                "    labels = labels.long()\n    valid",
+                "    labels = torch.where(labels == ignore_index, labels, labels.clamp(min=0)).long()\n    valid",
+            ),
+        ),
+        "tests/test_loss.py::TestBadArguments::test_a_label_that_is_no_class",
+    ),
+    "SpeechBrain: a mean is a sum (torch path)": Fault(
+        (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum()"),),
+        BATCHES,
+        "torch",
+    ),
+    "SpeechBrain: a mean is a sum (kernel)": Fault(
+        (Change('(scale if call.reduction == "mean" else 1.0)', "1.0"),), BATCHES, "kernel"
+    ),
+    "Megatron-Core: the number of classes is that of a part of them": Fault(
+        (
+            Change(
+                "supported: int | Tensor = self.num_classes", "supported: int | Tensor = (self.num_classes + 1) // 2"
+            ),
+        ),
+        VALUE,
+    ),
+    "TransformerEngine: the smooth part sums a part of the classes": Fault(
+        (
+            Change(
+                "others = -self._without_label(target, self.d).sum(1, dtype=self.wide)",
+                "others = -self._without_label(target, self.d)[:, :2].sum(1, dtype=self.wide)",
+            ),
+        ),
+        VALUE,
+        "torch",
+    ),
+    "Apex: class 0 is ignored unless one says otherwise": Fault(
+        (Change("ignore_index: int = -100,\n        reduce:", "ignore_index: int = 0,\n        reduce:"),),
+        "tests/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+    ),
+    "Apex: a number of the backward pass goes through half precision": Fault(
+        (Change("factor = float(upstream)", "factor = float(upstream.half())"),),
+        "tests/test_loss.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
+        "kernel",
+    ),
+    "flash-attention: a label that is no class has some gradient": Fault(
+        (
+            Change(
+                "    check_labels(labels, valid, num_classes, owner)\n",
+                "    labels = torch.where(labels == ignore_index, labels, labels.clamp(0, num_classes - 1))\n",
+            ),
+        ),
+        LABEL,
+    ),
+    "LightGBM: labels that are fractions are cut off": Fault(
+        (Change("if labels.is_floating_point() or labels.is_complex()", "if labels.is_complex()"),),
+        "tests/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
+    ),
+    "CoinCheung: the target sums to less than 1": Fault(
+        (Change("return Masses((1 - eps) + share, share, mask)", "return Masses(1 - eps, share, mask)"),), TARGET
+    ),
+    "Paddle: smoothing turns ignore_index off": Fault(
+        (Change("unchecked = ignore_index", "unchecked = ignore_index if label_smoothing == 0 else -(1 << 40)"),),
+        "tests/conformance/test_fairseq.py::test_padding_adds_nothing",
+    ),
+    "VISSL: smoothing drops the class weights": Fault(
+        (
+            Change(
+                "        weight=weight,\n        weight_on=",
+                "        weight=None if label_smoothing else weight,\n        weight_on=",
+            ),
+        ),
+        "tests/conformance/test_torch_nn.py::test_smoothed_labels_are_smoothed_probabilities",
+    ),
+}
+
+_HALF = "a >= 0x477FF000u ? infinite : a < 0x38800000u ? {} : normal"
+
+# In the arithmetic of a row: each takes a few seconds to compile.
+OF_THE_KERNEL = {
+    "no mass at an impossible class is NaN": Fault(
+        (
+            Change("q_y == 0.0 ? 0.0 : q_y * d_y", "q_y * d_y"),
+            Change("rest == 0.0 ? 0.0 : rest * sum_d", "rest * sum_d"),
+        ),
+        f"{EDGES}test_an_impossible_class_costs_nothing_without_mass_and_everything_with_it",
+        "kernel",
+        "kernel",
+    ),
+    "the gradient of the largest logit is a difference of near equals": Fault(
+        (Change("(S_without_top - S * (sum * inverse)) * factor", "(S * inverse - (S - S_without_top)) * factor"),),
+        "tests/test_loss.py::test_the_gradient_of_a_confident_row_keeps_its_digits",
+        "kernel",
+        "kernel",
+    ),
+    "bfloat16 is cut off, not rounded": Fault(
+        (Change("(u + 0x7FFFu + ((u >> 16) & 1u)) >> 16", "u >> 16"),),
+        "tests/conformance/test_liger.py::TestCorrectness::test_smoothed",
+        "kernel",
+        "kernel",
+    ),
+    "subnormals of half precision are lost": Fault(
+        (Change(_HALF.format("small"), _HALF.format("0u")),),
+        "tests/test_loss.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
+        "kernel",
+        "kernel",
+    ),
+}

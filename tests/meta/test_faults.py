@@ -1,0 +1,62 @@
+"""Every fault of ``faults`` is seen by the test that is named with it.
+
+The package as it is passes those tests: they run with all the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.meta.changed import ROOT, Change, Forks, NotFoundError, build_kernel, change, copy
+from tests.meta.faults import OF_PEERS, OF_THE_FIELD, OF_THE_KERNEL, Fault
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of the package are tested in forks")
+
+
+@pytest.fixture(scope="module")
+def forks():
+    server = Forks()
+    yield server
+    server.close()
+
+
+FAULTS = OF_THE_FIELD | OF_PEERS | OF_THE_KERNEL
+
+
+def _marks(fault: Fault) -> list:
+    return [pytest.mark.nightly] if fault.package == "kernel" else []  # they are compiled
+
+
+@pytest.mark.parametrize("fault", [pytest.param(f, id=name, marks=_marks(f)) for name, f in FAULTS.items()])
+def test_the_fault_is_caught(fault: Fault, forks: Forks, tmp_path):
+    folder = copy(tmp_path)
+    change(folder, fault.changes, fault.package, ".hpp" if fault.package == "kernel" else ".py")
+    if fault.package == "kernel":
+        if shutil.which(os.environ.get("CXX", "c++")) is None:
+            pytest.skip("no C++ compiler")
+        build_kernel(folder)
+    if fault.path == "kernel" and not (folder / "sfumato" / "_kernel.so").exists():
+        pytest.skip("no kernel")
+    where = ["-k", f"[{fault.path}"] if fault.path else []
+    ran = forks.run(folder, ["-x", fault.test, *where], env={"SFUMATO_SHRINK": "0"})
+    assert ran.code == 1, f"not seen by {fault.test}:\n{ran.out}"
+
+
+@pytest.mark.parametrize("fault", [pytest.param(f, id=name) for name, f in FAULTS.items()])
+def test_the_named_test_is_there(fault: Fault):
+    file, *names = fault.test.split("::")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert [name for name in names if f"def {name}(" not in text and f"class {name}:" not in text] == []
+
+
+def test_a_change_that_finds_nothing_to_change_is_an_error(tmp_path):
+    (tmp_path / "sfumato").mkdir()
+    (tmp_path / "sfumato" / "module.py").write_text("x = 1\nx = 1\n", encoding="utf-8")
+    for old, times in (("y = 1", 1), ("x = 1", 1), ("x = 1", 3)):
+        with pytest.raises(NotFoundError, match="this should stand in the package"):
+            change(tmp_path, [Change(old, "z", times)])
+    changed = change(tmp_path, [Change("x = 1", "z = 1", 2)])
+    assert changed[0].read_text(encoding="utf-8") == "z = 1\nz = 1\n"
