@@ -6,7 +6,7 @@ sfumato's own constructors are asked here too, since each oracle has its own way
 from __future__ import annotations
 
 import sys
-from functools import cache
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -42,6 +42,36 @@ def case(request, seed) -> Drawn:
         (3 * torch.randn(n, k, generator=generator, dtype=torch.float64)).softmax(1),
         STRENGTHS[int(torch.randint(len(STRENGTHS), (), generator=generator))],
     )
+
+
+# Libraries are loaded before a test looks at what it leaves behind: they start threads, set filters and variables.
+
+
+@pytest.fixture(scope="module")
+def timm():
+    pytest.importorskip("timm")
+    from timm.data import mixup
+    from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+
+    return SimpleNamespace(
+        smoothed=LabelSmoothingCrossEntropy, soft=SoftTargetCrossEntropy(), mixup_target=mixup.mixup_target
+    )
+
+
+@pytest.fixture(scope="module")
+def optax():
+    return _optax()
+
+
+@pytest.fixture(scope="module")
+def keras(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        if "keras" not in sys.modules:
+            patch.setenv("KERAS_BACKEND", "torch")
+            patch.setenv(
+                "KERAS_HOME", str(tmp_path_factory.mktemp("keras"))
+            )  # it writes its settings where it finds none
+        return pytest.importorskip("keras")
 
 
 def ours(logits: torch.Tensor, target, **options) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,37 +112,32 @@ class TestTorch:
 
 
 class TestTimm:
-    def test_smoothed_labels(self, case):
-        timm = pytest.importorskip("timm.loss")
-        loss = timm.LabelSmoothingCrossEntropy(case.eps)
+    def test_smoothed_labels(self, case, timm):
+        loss = timm.smoothed(case.eps)
         close(ours(case.logits, case.labels, label_smoothing=case.eps), theirs(loss, case.logits, case.labels))
 
-    def test_probabilities(self, case):
-        timm = pytest.importorskip("timm.loss")
-        close(
-            ours(case.logits, sf.from_probs(case.probs)), theirs(timm.SoftTargetCrossEntropy(), case.logits, case.probs)
-        )
+    def test_probabilities(self, case, timm):
+        close(ours(case.logits, sf.from_probs(case.probs)), theirs(timm.soft, case.logits, case.probs))
 
     @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
-    def test_mixed_labels(self, case, lam):
-        timm = pytest.importorskip("timm.loss")
-        mixup = pytest.importorskip("timm.data.mixup")
+    def test_mixed_labels(self, case, lam, timm):
         k = case.logits.shape[1]
-        mixed = mixup.mixup_target(case.labels, k, lam, case.eps).double()
-        first, second = (
-            sf.smooth(y, k, case.eps, over="all").to_dense(torch.float64) for y in (case.labels, case.labels.flip(0))
-        )
-        target = sf.from_probs(lam * first + (1 - lam) * second)
+        mixed = timm.mixup_target(case.labels, k, lam, case.eps).double()
+        pair = (sf.smooth(y, k, case.eps, over="all") for y in (case.labels, case.labels.flip(0)))
         # timm builds its target in float32.
-        close(ours(case.logits, target), theirs(timm.SoftTargetCrossEntropy(), case.logits, mixed), 1e-6, 1e-6)
+        close(ours(case.logits, sf.mix(*pair, lam)), theirs(timm.soft, case.logits, mixed), 1e-6, 1e-6)
 
 
 class TestOptax:
     """optax computes in float32, and so does the loss here."""
 
+    @pytest.fixture(autouse=True)
+    def losses(self, optax):
+        self.optax = optax
+
     def agrees(self, case, logits, target, name, *args, **options):
         """Mean and gradient of the optax loss of that name are ours, as far as float32 goes."""
-        value, grad = _optax()[name](*(_array(x) for x in (logits.float(), *args)))
+        value, grad = self.optax[name](*(_array(x) for x in (logits.float(), *args)))
         theirs = torch.tensor(float(value)), torch.tensor(grad.tolist())
         gap = float(case.logits.max() - case.logits.min())
         close(ours(logits.float(), target, **options), theirs, 2e-6, 1e-6 + 2**-22 * gap)
@@ -137,7 +162,6 @@ class TestOptax:
         self.agrees(case, masked, target, "masked", F.one_hot(labels, k).float(), case.eps, support)
 
 
-@cache
 def _optax():
     """optax's losses with their gradient in the logits, compiled once a shape."""
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
@@ -168,13 +192,6 @@ def _array(value):
 
 class TestKeras:
     """Keras on torch, in float64."""
-
-    @pytest.fixture
-    def keras(self, monkeypatch, tmp_path):
-        if "keras" not in sys.modules:
-            monkeypatch.setenv("KERAS_BACKEND", "torch")
-            monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # it writes its settings where it finds none
-        return pytest.importorskip("keras")
 
     def smoothed(self, keras, q, eps):
         # The function: the mean of the class is float32, whatever dtype it is given.

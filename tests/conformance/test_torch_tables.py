@@ -17,6 +17,12 @@ from tests.conformance import aim
 pytest.importorskip("expecttest", reason="torch.testing._internal needs it")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def tables():
+    """Loaded before a test looks at what it leaves behind: they set filters and variables."""
+    _tables()
+
+
 @cache
 def _tables():
     from torch.testing._internal.common_methods_invocations import op_db
