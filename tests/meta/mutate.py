@@ -1,0 +1,182 @@
+"""How many small changes of the code the tests see: a mutation run over the modules that compute.
+
+    python tests/meta/mutate.py [--minutes 60] [--seed 0] [--out FILE.md] [MODULE…]
+
+Mutants are drawn in turn from each module until the time is over. Those that no test sees are printed, with the reason
+why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed, of those that
+can be told from the original.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[2])
+
+from tests.meta.changed import ROOT, Forks, build_kernel, copy
+from tests.meta.mutants import Mutant, of_cpp, of_python
+
+ENOUGH = 0.9
+REASONS = Path(__file__).parent / "survivors.toml"
+PROPERTIES = ["tests/test_properties.py", "tests/test_properties_edges.py"]
+
+# What is changed, and the tests that should see it, the fastest first.
+MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
+    "theory": (("sfumato/theory.py",), (["tests/test_theory.py"],)),
+    "targets": (
+        tuple(f"sfumato/targets/{name}.py" for name in ("target", "labelled", "combined", "dense", "checks")),
+        (
+            ["tests/test_targets.py", "tests/test_composed.py"],
+            PROPERTIES,
+            ["tests/test_loss.py"],
+            ["--doctest-modules", "sfumato/targets"],
+        ),
+    ),
+    "loss": (
+        tuple(f"sfumato/{name}.py" for name in ("loss", "_torch", "_call", "_autograd", "_compose")),
+        (
+            PROPERTIES,
+            ["tests/test_loss.py", "-m", "not slow"],
+            ["tests/test_composed.py", "tests/test_native.py"],
+            ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss.py"],
+        ),
+    ),
+    "evaluate": (
+        tuple(
+            f"sfumato/evaluate/{path.name}"
+            for path in sorted((ROOT / "sfumato" / "evaluate").glob("*.py"))
+            if path.name != "__init__.py"
+        ),
+        (
+            sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_evaluate_*.py")),
+            ["--doctest-modules", "sfumato/evaluate"],
+        ),
+    ),
+    "row.hpp": (
+        ("kernel/row.hpp",),
+        (
+            [*PROPERTIES, "-k", "[kernel"],
+            ["tests/test_native.py"],
+            ["tests/test_loss.py", "tests/test_reference.py", "tests/conformance/test_liger.py", "-k", "[kernel"],
+        ),
+    ),
+}
+
+
+class Result(NamedTuple):
+    module: str
+    file: str
+    line: int
+    before: str
+    after: str
+    killed: bool
+    why: str = ""
+
+
+class Module:
+    """The mutants of one module in random order, and a copy of the package to make them in."""
+
+    def __init__(self, name: str, folder: Path, seed: int) -> None:
+        self.name = name
+        self.files, self.tests = MODULES[name]
+        self.folder = copy(folder)
+        self.is_kernel = name.endswith(".hpp")
+        find = of_cpp if self.is_kernel else of_python
+        self.sources = {file: (self.folder / file).read_text(encoding="utf-8") for file in self.files}
+        self.left = [(file, mutant) for file, source in self.sources.items() for mutant in find(source)]
+        self.count = len(self.left)
+        random.Random(seed).shuffle(self.left)
+
+    def next(self, forks: Forks) -> Result | None:
+        """What came of the next mutant; None where it was no program, or none is left."""
+        file, mutant = self.left.pop()
+        path = self.folder / file
+        times = path.stat()
+        path.write_text(mutant.applied(self.sources[file]), encoding="utf-8")
+        try:
+            if self.is_kernel:
+                try:
+                    build_kernel(self.folder)
+                except RuntimeError:
+                    return None
+            return self._result(file, mutant, self._killed(forks))
+        finally:
+            path.write_text(self.sources[file], encoding="utf-8")
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def _killed(self, forks: Forks) -> bool:
+        env = {"SFUMATO_SHRINK": "0"}
+        return any(forks.run(self.folder, ["-x", *words], env=env, limit=120).code != 0 for words in self.tests)
+
+    def _result(self, file: str, mutant: Mutant, killed: bool) -> Result:
+        line, before, after = mutant.lines(self.sources[file])
+        return Result(self.name, file, line, before, after, killed, "" if killed else reason(file, before, after))
+
+
+def reason(file: str, before: str, after: str) -> str:
+    """Why nobody can see this mutant, from the list that is kept."""
+    for entry in tomllib.loads(REASONS.read_text(encoding="utf-8"))["survivor"]:
+        if entry["file"] == file and (entry["before"], entry["after"]) == (before, after):
+            return entry["why"]
+    return ""
+
+
+def table(results: list[Result], counts: dict[str, int]) -> str:
+    """Markdown: a row a module, and every survivor."""
+    lines = ["| module | mutants | tried | killed | same program | killed of the others |", "| --- |" + " ---: |" * 5]
+    for name, count in counts.items():
+        own = [r for r in results if r.module == name]
+        killed, same = sum(r.killed for r in own), sum(bool(r.why) for r in own)
+        lines.append(f"| {name} | {count} | {len(own)} | {killed} | {same} | {rate(own):.1%} |")
+    survivors = [r for r in results if not r.killed]
+    for r in sorted(survivors):
+        lines += ["", f"{r.file}:{r.line}  {r.why or '(no reason known)'}", f"    - {r.before}", f"    + {r.after}"]
+    return "\n".join(lines) + "\n"
+
+
+def rate(results: list[Result]) -> float:
+    """Killed, of those that can be told from the original."""
+    told = [r for r in results if not r.why]
+    return sum(r.killed for r in told) / len(told) if told else 1.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("modules", nargs="*", choices=[*MODULES, []], default=list(MODULES))
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()) // 86400, help="default: another one each day")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    print(f"seed {given.seed}", file=sys.stderr)
+    ends = time.monotonic() + 60 * given.minutes
+    results: list[Result] = []
+    forks = Forks()
+    with tempfile.TemporaryDirectory() as folder:
+        modules = [Module(name, Path(folder) / name, given.seed) for name in given.modules or MODULES]
+        for module in itertools.cycle(modules):
+            if time.monotonic() > ends or not any(m.left for m in modules):
+                break
+            if module.left and (result := module.next(forks)) is not None:
+                results.append(result)
+                mark = "killed" if result.killed else "SURVIVED" if not result.why else "same"
+                print(f"{mark:8} {result.file}:{result.line}  {result.after}", file=sys.stderr, flush=True)
+    forks.close()
+    text = table(results, {m.name: m.count for m in modules})
+    print(text)
+    if given.out is not None:
+        given.out.write_text(text, encoding="utf-8")
+    return int(any(rate([r for r in results if r.module == m.name]) < ENOUGH for m in modules))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
