@@ -111,7 +111,8 @@ def test_the_run_folder_is_complete(digits):
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # nothing partial is left
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "config.toml", "env.json", "metrics.jsonl", "logits", "weights", "summary.json", "report.html", "figures",
+        "config.toml", "env.json", "metrics.jsonl", "logits", "weights", "summary.json", "examples.json", "report.html",
+        "figures",
     }  # fmt: skip
     runs = {f"{arm}-seed{seed}" for arm in ("one-hot", "smoothed") for seed in range(5)}
     assert {path.stem for path in (folder / "weights").iterdir()} == runs

@@ -85,7 +85,7 @@ def compare(
     from sfumato.lab.options import Options
 
     with Watch(sys.stderr, quiet=quiet) as watch:
-        watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say))
+        watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
         if resume is not None:
             result, notes = _resumed(resume, workers, watcher)
         else:
@@ -171,6 +171,12 @@ def _render(say: Callable[[str], None]) -> Callable[[Path], object]:
         return to_page(folder)
 
     return render
+
+
+def _choose(folder: Path) -> Sequence[int]:
+    from sfumato.report import rows_to_show
+
+    return rows_to_show(folder)
 
 
 def _told(summary: Summary, notes: Sequence[str]) -> str:

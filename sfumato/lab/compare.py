@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.lab.arms import Arm, arms_of
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
+from sfumato.lab.examples import show
 from sfumato.lab.files import WriteError, write_json, write_lines
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
 from sfumato.lab.options import OptionError, Options, from_toml, to_toml
@@ -55,11 +56,13 @@ class Watcher:
         setup: called once, when the data are read and before training starts.
         progress: called after every epoch of every run.
         render: called with the folder when all but the report is in it; the command line passes the report here.
+        choose: says, of that folder, which rows of the data are worth showing on the page.
     """
 
     setup: Callable[[Setup], object]
     progress: Progress
     render: Callable[[Path], object] | None = None
+    choose: Callable[[Path], Sequence[int]] | None = None
 
 
 _NOBODY = Watcher(lambda setup: None, lambda arm, seed, epoch: None)
@@ -248,6 +251,8 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
         env["resumed"] = [sitting["started"] for sitting in sittings[1:]]
     write_json(folder.path / "env.json", env)
     write_json(folder.path / "summary.json", summary)
+    if job.watcher.choose is not None:
+        show(folder.path, job.watcher.choose(folder.path), data.table.features)
     if job.watcher.render is not None:
         job.watcher.render(folder.path)
     folder.finish()

@@ -10,11 +10,17 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.lab.runs import write_text
+from sfumato.lab.data.images import Images
+from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.texts import Texts
+from sfumato.lab.files import write_text
+
+if TYPE_CHECKING:
+    from sfumato.lab.data.table import Features
 
 SIDE = 64
 """Longest side of a thumbnail, in pixels; smaller pictures keep their size."""
@@ -56,6 +62,27 @@ def write_examples(
     path = folder / "examples.json"
     write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
     return path
+
+
+def show(folder: Path, rows: Sequence[int], features: Features) -> Path | None:
+    """Write ``examples.json`` for some rows of a table's features; None for a kind that has nothing to look at.
+
+    Args:
+        folder: of the run.
+        rows: numbers of rows in the data.
+        features: of all rows.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if isinstance(features, Numbers):
+        shape = features.shape if features.image else ()
+        return write_examples(folder, rows, features=features.values, shape=shape, names=features.names)
+    if isinstance(features, Images):
+        return write_examples(folder, rows, features=features.pixels, shape=features.pixels.shape[1:])
+    if isinstance(features, Texts):
+        return write_examples(folder, rows, texts=features.texts)
+    return None
 
 
 def examples(
