@@ -3,15 +3,17 @@
     python benchmarks/audit.py [--rows 1000000] [--classes 1000] [--peer-rows 50000] [--rounds 3] [--out FILE]
 
 `sfumato audit` runs as a stranger runs it, in a process of its own, start-up included, on float16 logits in an .npz;
-the file is dropped from the page cache before the first round where the system lets one. Peers get the same logits,
-already in memory, and are timed on the part of the rows that --peer-rows says; sfumato is timed on the same part, from
-disk and with everything else that an audit holds. Each row of the output names hardware, versions and load.
+the file is dropped from the page cache before the first round where the system lets one. Peers get logits of the same
+kind, fewer rows of them and already in memory; their time, which grows with the rows, is taken for all rows in
+proportion and set against the whole audit, reading, temperature and intervals included. Each line of the output names
+hardware, versions and load.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -143,11 +145,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name, open(options.out, "w", encoding="utf-8") as out:
         folder = Path(name)
         sizes = [(options.rows, options.classes), (10_000, 10)]
-        sizes += [(options.peer_rows, options.classes)] if options.peer_rows else []
         walls: dict[tuple[int, int], float] = {}
         for rows, classes in sizes:
             path = folder / f"{rows}x{classes}.npz"
-            write(path, rows, classes)
+            # in a process of its own: a child's peak of memory begins with that of its parent
+            writer = multiprocessing.Process(target=write, args=(path, rows, classes))
+            writer.start()
+            writer.join()
             for number in range(options.rounds):
                 if number == 0:
                     drop_cache(path)
@@ -157,14 +161,18 @@ def main() -> None:
                 print(json.dumps(told), flush=True)
                 out.write(json.dumps(told | machine) + "\n")
         if options.peer_rows:
-            seconds = peers(folder / f"{options.peer_rows}x{options.classes}.npz", options.peer_rows)
+            start = time.process_time()
+            seconds = peers(folder / f"{options.rows}x{options.classes}.npz", options.peer_rows)
             whole = sum(seconds.values())
+            times = options.rows / options.peer_rows
             told = {
                 "rows": options.peer_rows,
                 "classes": options.classes,
                 "peers": seconds,
                 "peers_seconds": whole,
-                "times_an_audit": whole / walls[options.peer_rows, options.classes],
+                "peers_processor": time.process_time() - start,
+                "load": os.getloadavg()[0],
+                "times_an_audit": whole * times / walls[options.rows, options.classes],
             }
             print(json.dumps(told), flush=True)
             out.write(json.dumps(told | machine) + "\n")

@@ -6,7 +6,7 @@ temperature bracketed on a sample and finished by a series on all rows. Both fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -31,6 +31,7 @@ from sfumato.evaluate.temperature import (
 
 BINS = 15
 _SAMPLES = (1 << 20, 1 << 23)  # elements on which a temperature is bracketed before all rows are read
+_FAR = 0.04  # of β: further than this, rows are read again
 _PASSES = 5  # over all rows in search of it, before float64 is asked
 
 
@@ -138,8 +139,9 @@ def _fast_measured(
     fold = group_of(found.hashes) % FOLDS
     everyone = np.ones(source.rows, dtype=np.bool_)
     parts = {-1: everyone} | {f: fold != f for f in np.unique(fold).tolist()}
-    cumulants = found.cumulants
+    near = found.near
     for _ in range(_PASSES):
+        assert near is not None
         betas: dict[int, float] = {}
         certain = True
         for f, keep in parts.items():
@@ -147,25 +149,22 @@ def _fast_measured(
             if small and f == -1:  # the whole has no optimum; its folds get the pseudo-row
                 betas[f] = 1 / LOWEST
                 continue
-            betas[f], known = from_series(beta, cumulants, keep, weights, found.centre if small else None)
-            certain = certain and known
+            betas[f], known = from_series(near.beta, near.cumulants, keep, weights, found.centre if small else None)
+            certain = certain and known and abs(betas[f] / near.beta - 1) < _FAR
         if certain:
             break
-        middle = np.median([b for f, b in betas.items() if f != -1])
+        middle = float(np.median([b for f, b in betas.items() if f != -1 or len(betas) == 1]))
         if not 1 / HIGHEST < middle < 1 / LOWEST:
             return None
-        beta = float(middle)
-        cumulants = _fast.scan(source, label, beta=beta).cumulants
+        near = _fast.scan(source, label, beta=middle).near
     else:
         return None
+    assert near is not None
     result.fitted = Temperature(1 / betas[-1], at_bound=betas[-1] == 1 / LOWEST)
-    _describe(result, cumulants, found.behind)
+    _describe(result, near.cumulants, found.behind)
     if len(parts) > 2:
-        heat = np.array([1 / betas.get(f, 1.0) for f in range(FOLDS)])
-        after = _fast.scan(source, label, heat[fold], brief=True).rows
-        # no temperature changes an order, and sizes are divided by it
-        sizes = {"gap": result.rows.gap / heat[fold], "norm": result.rows.norm / heat[fold]}
-        result.after = replace(after, rank=result.rows.rank, tied=result.rows.tied, **sizes)
+        beta_of = np.array([betas.get(f, 1.0) for f in range(FOLDS)])
+        result.after = near.move(found.rows, found.behind, beta_of[fold])
     return result
 
 
@@ -175,7 +174,8 @@ def _bracketed(source: Source, label: npt.NDArray[np.int64], weights: Column | N
     beta = 1 / fit(Objective(source.part(small), label[::small], _every(weights, small)), small=True).value
     part = Source(logits=source.part(large))
     found = _fast.scan(part, label[::large], beta=beta)
-    better, _ = from_series(beta, found.cumulants, slice(None), _every(weights, large))
+    assert found.near is not None
+    better, _ = from_series(beta, found.near.cumulants, slice(None), _every(weights, large))
     return better if beta / 2 < better < 2 * beta else beta
 
 

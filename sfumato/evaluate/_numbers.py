@@ -7,7 +7,8 @@ by subtracting parts. Proportions have Wilson's interval, a temperature that of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -53,6 +54,17 @@ class Number:
     part: Column | None = field(default=None, repr=False, compare=False)
 
 
+ORDER = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "top5", "nll", "brier", "ece", "signed_gap", "ece_noise_floor"),
+    *("ece_equal_mass", "ece_classwise", "smooth_ece", "temperature", "nll_after_temperature"),
+    *("brier_after_temperature", "ece_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature"),
+    *("aurc", "eaurc", "augrc", "coverage_at_1_risk", "coverage_at_5_risk", "risk_at_80_coverage"),
+    *("logit_gap", "logit_norm", "gamma"),
+)
+"""Every metric, as they are shown."""
+
+_MANY_ROWS = 100_000
+
 PAIRED = (
     *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "nll_after_temperature"),
     *("ece_after_temperature", "aurc", "eaurc", "eaurc_after_temperature", "augrc", "logit_gap"),
@@ -61,13 +73,24 @@ PAIRED = (
 
 
 def numbers(found: Measured, *, parts: bool = False) -> dict[str, Number]:
-    """Every metric that these columns have, in the order in which they are shown; parts of those in ``PAIRED``, if."""
-    return {name: number if parts and name in PAIRED else replace(number, part=None) for name, number in _all(found)}
+    """Every metric that these columns have, in the order in which they are shown; parts of those in ``PAIRED``, if.
+
+    Of many rows the sorts take longest, so two threads share the work.
+    """
+
+    def make(piece: Callable[[Measured], Iterator[tuple[str, Number]]]) -> dict[str, Number]:
+        # a part is as long as the rows: dropped before the next is made
+        return {n: number if parts and n in PAIRED else replace(number, part=None) for n, number in piece(found)}
+
+    with ThreadPoolExecutor(2 if len(found.rows) > _MANY_ROWS else 1) as pool:
+        pieces = list(pool.map(make, _PIECES))
+    told = {name: number for piece in pieces for name, number in piece.items()}
+    return {name: told[name] for name in ORDER if name in told}
 
 
 def find(name: str, found: Measured) -> Number | None:
     """One metric, or None where these columns do not have it."""
-    return next((number for each, number in _all(found) if each == name), None)
+    return next((number for piece in _PIECES for each, number in piece(found) if each == name), None)
 
 
 def from_part(name: str, value: float, part: Column, weights: Column | None) -> Number:
@@ -106,7 +129,7 @@ def t95(df: float) -> float:
     )
 
 
-def _all(found: Measured) -> Iterator[tuple[str, Number]]:
+def _scores(found: Measured) -> Iterator[tuple[str, Number]]:
     rows, w, classes = found.rows, found.weights, found.classes
     yield "accuracy", _proportion(rows.correct.astype(np.float64), w)
     yield from _by_class(rows, w)
@@ -117,21 +140,37 @@ def _all(found: Measured) -> Iterator[tuple[str, Number]]:
     yield from _calibration(rows, w, "")
     floor = calibration.noise_floor(rows.confidence, bins=BINS, weights=w)
     yield "ece_noise_floor", Number(floor.mean, floor.low, floor.high)
+    yield "ece_classwise", _classwise(found)
+    if found.source.name == "logits":
+        yield "logit_gap", _mean("logit_gap", rows.gap, w)
+        yield "logit_norm", _mean("logit_norm", rows.norm, w)
+    # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
+    yield "gamma", _mean("gamma", -np.expm1(-rows.nll) * (classes / (classes - 1)), w)
+
+
+def _sorted(found: Measured) -> Iterator[tuple[str, Number]]:
+    rows, w = found.rows, found.weights
     value, part = calibration.equal_mass(rows.confidence, rows.correct, BINS, w)
     yield "ece_equal_mass", from_part("ece_equal_mass", value, part, w)
-    yield "ece_classwise", _classwise(found)
     smoothed = smooth.smooth_ece(rows.confidence, rows.correct, weights=w)
     yield "smooth_ece", from_part("smooth_ece", smoothed.value, smoothed.part, w)
+
+
+def _scaled(found: Measured) -> Iterator[tuple[str, Number]]:
+    w = found.weights
     if found.fitted is not None and found.temperature_part is not None:
         yield "temperature", _temperature(found)
     if found.after is not None:
-        after, shift = found.after, _shift(found)
+        after = found.after
         yield "nll_after_temperature", _mean("nll", after.nll, w)
         yield "brier_after_temperature", _mean("brier", after.brier, w)
-        yield from _calibration(after, w, "_after_temperature", shift)
+        yield from _calibration(after, w, "_after_temperature", _shift(found))
         groups = Groups(after.score, after.correct, w)
         yield "eaurc_after_temperature", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
-    groups = found.groups
+
+
+def _ranked(found: Measured) -> Iterator[tuple[str, Number]]:
+    w, groups = found.weights, found.groups
     yield "aurc", from_part("aurc", groups.aurc(), groups.aurc_part(), w)
     yield "eaurc", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
     yield "augrc", from_part("augrc", groups.augrc(), groups.augrc_part(), w)
@@ -139,11 +178,9 @@ def _all(found: Measured) -> Iterator[tuple[str, Number]]:
         low, high = groups.coverage_interval(percent / 100)
         yield f"coverage_at_{percent}_risk", Number(groups.coverage_at(percent / 100), low, high)
     yield "risk_at_80_coverage", from_part("risk_at_80_coverage", groups.risk_at(0.8), groups.risk_part(0.8), w)
-    if found.source.name == "logits":
-        yield "logit_gap", _mean("logit_gap", rows.gap, w)
-        yield "logit_norm", _mean("logit_norm", rows.norm, w)
-    # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
-    yield "gamma", _mean("gamma", -np.expm1(-rows.nll) * (classes / (classes - 1)), w)
+
+
+_PIECES = (_scores, _ranked, _scaled, _sorted)
 
 
 def _mean(name: str, column: Column, weights: Column | None) -> Number:
