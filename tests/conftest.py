@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  before any test looks at what it leaves behind: loading it sets filters and states
 from hypothesis import settings
 
 from tests import leaks

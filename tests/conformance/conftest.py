@@ -9,7 +9,7 @@ from tests.conformance import aim
 
 
 @pytest.fixture(autouse=True, params=aim.PATHS)
-def path(request, own_random_state):
+def path(request):
     with aim.path(request.param):
         yield request.param
 
