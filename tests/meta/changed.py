@@ -49,6 +49,10 @@ def copy(folder: Path) -> Path:
     for name in ("sfumato", "tests", "kernel"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
+    for place in map(Path, sys.path):  # an editable install keeps the kernel apart
+        kernel = place / "sfumato" / "_kernel.so"
+        if kernel.is_file() and not (folder / "sfumato" / "_kernel.so").exists():
+            shutil.copy(kernel, folder / "sfumato")
     return folder
 
 
@@ -145,6 +149,10 @@ def _forked(request: dict) -> Ran:
             os.chdir(folder)
             os.environ.update(request["env"])
             sys.path[0] = str(folder)  # not the folder of this file
+            # An editable install finds the package before any path does.
+            sys.meta_path[:] = [
+                each for each in sys.meta_path if "Editable" not in repr(each) and "ScikitBuild" not in repr(each)
+            ]
             sys.dont_write_bytecode = True
             import pytest
 
