@@ -11,7 +11,10 @@ import threading
 import warnings
 from typing import Any
 
-LASTING = {"tqdm_monitor"}  # threads of libraries that start one for all that comes
+LASTING = {"tqdm_monitor", "asyncio_0"}  # threads of libraries that start one for all that comes
+# Variables that other libraries set for the process when they are first loaded.
+OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND"}
+OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
 LOUD = ("scipy.stats", "sklearn", "torch._dynamo")  # to import them sets variables, filters and a random state
 
 
@@ -21,7 +24,11 @@ def snapshot() -> dict[str, Any]:
         "loud": {name for name in LOUD if name in sys.modules},
         "threads": {thread.name for thread in threading.enumerate()} - LASTING,
         "child processes": {process.name for process in multiprocessing.active_children()},
-        "environment": {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"},
+        "environment": {
+            key: value
+            for key, value in os.environ.items()
+            if key != "PYTEST_CURRENT_TEST" and key not in OF_LIBRARIES and not key.startswith(OF_LIBRARIES_BEGIN)
+        },
         "current folder": os.getcwd(),
         "warning filters": [repr(each) for each in warnings.filters],
         "signal handlers": {each.name: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)},

@@ -274,7 +274,6 @@ BAD = {
     "a small class": (
         ("t.csv", "--label", "k"), {"t.csv": "a,k\n" + "".join(f"{i},x\n" for i in range(9)) + "91,y\n92,y\n"}, '"y"',
     ),
-    "a missing number": (("t.csv", "--label", "kind"), {"t.csv": TABLE + ",3,yes\n"}, "t.csv"),
     "a number that is not finite": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "inf,3,yes\n"}, "inf"),
     "a word among numbers": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "seven,3,yes\n"}, "seven"),
     "a misspelt option": (("digits", "--seads", "3"), {}, "--seads. Did you mean --seeds?"),
