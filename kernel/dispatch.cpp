@@ -54,6 +54,13 @@ bool bad(const sfumato_job &job, int64_t r) {
 
 bool composed(const sfumato_job &job) { return job.dense || job.back[0].used || job.back[1].used; }
 
+// Composed of entries over an even rest, or over one prior that all rows share: null, or u in the type of the arithmetic.
+bool listed(const sfumato_job &job) {
+  const sfumato_back *back = job.back;
+  return job.entries > 0 && job.entries <= most_entries && !job.dense && !job.support && !job.weight &&
+         !back[0].index && !(back[1].used && (back[0].u || back[1].u));
+}
+
 bool fits(const sfumato_job &job) {
   if (job.abi != SFUMATO_ABI || job.type < SFUMATO_F32 || job.type > SFUMATO_F16) return false;
   if (job.outer < 0 || job.classes < 0 || job.inner < 0) return false;
@@ -105,6 +112,14 @@ struct Arena {
 };
 
 thread_local Arena arena;
+
+std::vector<double> widened(const void *u, std::size_t classes, bool is_double) {
+  std::vector<double> wide(classes);
+  for (std::size_t k = 0; k < classes; ++k) {
+    wide[k] = is_double ? static_cast<const double *>(u)[k] : double(static_cast<const float *>(u)[k]);
+  }
+  return wide;
+}
 
 template <class real>
 const void *prior_as(const double *u, int64_t classes, void *to) {
@@ -168,11 +183,12 @@ int32_t run(sfumato_job &job) {
   Plan plan{};
   plan.job = &job;
   plan.composed = composed(job);
+  plan.listed = is_long && listed(job);
   plan.rows = job.outer * job.inner;
   plan.unit = lanes;
   if (is_long) {
     const std::size_t fit = (std::size_t(1) << 20) / (K * (written ? real : stored));
-    plan.unit = !(tile_z || tile_q || tile_g) || fit < 2 ? 1 : fit < 16 ? int64_t(fit) : 16;
+    plan.unit = !(tile_z || tile_q || tile_g) || fit < 2 ? 1 : fit < 64 ? int64_t(fit) : 64;
   }
   const int64_t units = (plan.rows + plan.unit - 1) / plan.unit, worth = plan.rows * job.classes / worth_a_thread;
   int64_t parts = job.threads < 1 ? 1 : job.threads;
@@ -184,7 +200,10 @@ int32_t run(sfumato_job &job) {
   const bool exps = is_long && job.grad && stored != real;  // else they are kept in the gradient
   const std::size_t target = padded(std::size_t(plan.unit) * K * real);
   const std::size_t each = (exps ? padded(K * real) : 0) + (std::size_t(tile_z) + tile_g) * tile + (written ? target : 0);
-  const bool prior = job.prior && !composed(job);
+  std::vector<double> shared_u;
+  if (plan.listed && job.back[0].u) shared_u = widened(job.back[0].u, K, real == 8);
+  const double *const u_of_all = !composed(job) ? job.prior : shared_u.empty() ? nullptr : shared_u.data();
+  const bool prior = u_of_all != nullptr;
   const std::size_t shared = prior ? padded(K * real) + 2 * padded(K * sizeof(double)) : 0;
   std::vector<Scratch> scratch(static_cast<std::size_t>(parts));
   arena.reserve(shared + each * std::size_t(parts));
@@ -192,10 +211,11 @@ int32_t run(sfumato_job &job) {
     auto *before = static_cast<double *>(arena.take(K * sizeof(double)));
     auto *after = static_cast<double *>(arena.take(K * sizeof(double)));
     void *u = arena.take(K * real);
-    sums_of_prior(job.prior, job.classes, before, after);
+    sums_of_prior(u_of_all, job.classes, before, after);
     plan.before = before;
     plan.after = after;
-    plan.prior = real == 8 ? prior_as<double>(job.prior, job.classes, u) : prior_as<float>(job.prior, job.classes, u);
+    plan.u = u_of_all;
+    plan.prior = real == 8 ? prior_as<double>(u_of_all, job.classes, u) : prior_as<float>(u_of_all, job.classes, u);
   }
   for (Scratch &s : scratch) {
     if (exps) s.exps = arena.take(K * real);

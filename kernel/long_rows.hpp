@@ -22,11 +22,22 @@ struct Long {
   stored *g;                    // or null
   real *e;                      // where exp(d) is kept for the gradient; may be g, and both may be z
   const real *u;                // u_k, or q_k of a dense target
-  int64_t K, y;                 // y: −1 if dense
+  int64_t K, y;                 // y: −1 if there is no label
   double true_mass, rest, factor;
   bool overwrites;              // e is z
   const char *next_z, *next_g;  // the row that comes next, to fetch while this one is worked on; or any address
   const Plan *plan;
+  const int64_t *listed;        // classes with a mass of their own, each once
+  const double *masses;
+  int64_t entries;
+};
+
+// What the entries of a row add to rest·u. A row is worked on as even or prior only where none of them takes anything
+// away: then every term of the loss stays ≥ 0, and the entries need not be left out of the sums.
+template <class real>
+struct Entries {
+  real d[most_entries + 1], e[most_entries + 1];  // and the label
+  double mass, mass_without_top, of_d;  // Σ x, Σ x but j's, Σ x·d, where x = mass − rest·u
 };
 
 // A loop, not an initialiser: GCC clears arrays of this size by `rep stos`, which takes longer than a short row.
@@ -94,6 +105,18 @@ SFUMATO_INLINE real larger(real a, real b) {
   return a > b ? a : b;  // b where a is NaN: a row's NaN shows up in s
 }
 
+// The first lane of a group that holds what is looked for; G if none does.
+template <class T>
+SFUMATO_INLINE int find_lane(const typename T::stored *group, typename T::key wanted) {
+  int first = G;
+#pragma omp simd reduction(min : first)
+  for (int l = 0; l < G; ++l) {
+    const int lane = T::order(group[l]) == wanted ? l : G;
+    first = lane < first ? lane : first;
+  }
+  return first;
+}
+
 // The first index of the maximum; 0 if all are NaN. end: the row's end, padded with any of its logits.
 template <class T>
 SFUMATO_INLINE int64_t find_top(const typename T::stored *z, const typename T::stored *end, int64_t K) {
@@ -120,18 +143,12 @@ SFUMATO_INLINE int64_t find_top(const typename T::stored *z, const typename T::s
       start = c;
     }
   }
-  const key t = top;
-  int64_t k = start;
-  for (; k < whole; k += G) {
-    int any = 0;
-#pragma omp simd reduction(| : any)
-    for (int l = 0; l < G; ++l) any |= T::order(z[k + l]) == t;
-    if (any) break;
+  for (int64_t k = start; k < whole; k += G) {
+    const int lane = find_lane<T>(z + k, top);
+    if (lane < G) return k + lane;
   }
-  for (; k < K; ++k) {
-    if (T::order(z[k]) == t) return k;
-  }
-  return 0;
+  const int lane = whole < K ? find_lane<T>(end, top) : G;
+  return lane < G ? whole + lane : 0;
 }
 
 // u·d where no mass costs nothing: 0·−inf is 0. Asked for only once a sum without it came out as NaN.
@@ -218,7 +235,7 @@ SFUMATO_INLINE void sum_up(const Long<T> &row, const typename T::stored *end, in
   Sums<real> sums;
   all_s.start(), all_d.start(), clear(sums.s), clear(sums.d);
   if (M == dense) all_q.start(), clear(sums.q);
-  const int64_t K = row.K, of_end = K / G * G, of_j = j / G * G, of_y = M == dense ? of_j : row.y / G * G;
+  const int64_t K = row.K, of_end = K / G * G, of_j = j / G * G, of_y = row.y < 0 ? of_j : row.y / G * G;
   const int64_t edges[3] = {of_j < of_y ? of_j : of_y, of_j < of_y ? of_y : of_j, of_end};
   for (int64_t c = 0; c < K; c += chunk) {
     const int64_t stop = c + chunk < K ? c + chunk : K;
@@ -241,7 +258,7 @@ SFUMATO_INLINE void sum_up(const Long<T> &row, const typename T::stored *end, in
 
 // Σ u over the classes but a and b.
 static inline double prior_without(const Plan &plan, int64_t a, int64_t b) {
-  const double *u = plan.job->prior, all_but_a = plan.before[a] + plan.after[a];
+  const double *u = plan.u, all_but_a = plan.before[a] + plan.after[a];
   if (a == b) return all_but_a;
   const double magnitude = all_but_a < 0 ? -all_but_a : all_but_a, of_b = u[b] < 0 ? -u[b] : u[b];
   if (of_b <= 0.5 * magnitude) return all_but_a - u[b];  // loses a bit at most
@@ -274,6 +291,21 @@ SFUMATO_INLINE void gradient(const Long<T> &row, typename T::real slope, typenam
   }
 }
 
+// Before the logits may be overwritten.
+template <class T, Target M>
+SFUMATO_INLINE void read_entries(const Long<T> &row, int64_t j, typename T::real top, Entries<typename T::real> &x) {
+  x.mass = x.mass_without_top = x.of_d = 0;
+  for (int64_t i = 0; i < row.entries; ++i) {
+    const int64_t k = row.listed[i];
+    x.d[i] = T::load(row.z[k]) - top;
+    x.e[i] = exp(x.d[i]);
+    const double more = row.masses[i] - (M == even ? row.rest : row.rest * double(row.u[k]));
+    x.mass += more;
+    x.mass_without_top += k == j ? 0.0 : more;
+    if (more != 0.0) x.of_d += more * double(x.d[i]);
+  }
+}
+
 template <class T, Target M, bool Gradient>
 static double long_row(const Long<T> &row) {
   using real = typename T::real;
@@ -284,7 +316,9 @@ static double long_row(const Long<T> &row) {
   if (of_end < K) pad(end, row.z + of_end, K - of_end, row.z[0]);
   const int64_t j = find_top<T>(row.z, end, K);
   const real top = T::load(row.z[j]);
-  const real d_y = M == dense ? real(0) : T::load(row.z[y]) - top;
+  const real d_y = y < 0 ? real(0) : T::load(row.z[y]) - top;
+  Entries<real> x;
+  if (M != dense) read_entries<T, M>(row, j, top, x);
 
   double s, d, q = 0;
   if (M != even && Gradient && row.overwrites) {  // the logits are gone after the first time
@@ -298,6 +332,10 @@ static double long_row(const Long<T> &row) {
   if (M == dense) {
     S_without_top = q;
     S = S_without_top + double(row.u[j]);
+  } else if (y < 0) {
+    const double but_top = M == even ? double(K - 1) : prior_without(*row.plan, j, j);
+    S_without_top = row.rest * but_top + x.mass_without_top;
+    S = row.rest * (but_top + (M == even ? 1.0 : double(row.u[j]))) + x.mass;
   } else if (M == even) {
     S = row.true_mass + row.rest * double(K - 1);
     S_without_top = j == y ? row.rest * double(K - 1) : row.true_mass + row.rest * double(K - 2);
@@ -308,13 +346,17 @@ static double long_row(const Long<T> &row) {
     S = row.true_mass + row.rest * prior_without(*row.plan, y, y);
     S_without_top = (j == y ? 0.0 : row.true_mass) + row.rest * prior_without(*row.plan, y, j);
   }
-  const double zero = double(top - top);
-  const Finish f = M == dense ? finish<exact>(s, zero, S, S_without_top, 0.0, 0.0, 0.0, 1.0, d, row.factor)
-                              : finish<exact>(s, zero, S, S_without_top, row.true_mass, double(d_y),
-                                              double(exp(d_y)), row.rest, d, row.factor);
+  const double zero = double(top - top), q_y = y < 0 ? 0.0 : row.true_mass;
+  const double e_y = M == dense ? 0.0 : double(exp(d_y));
+  Finish f = finish<exact>(s, zero, S, S_without_top, q_y, double(d_y), e_y, M == dense ? 1.0 : row.rest, d, row.factor);
+  if (M != dense && row.entries) f.loss -= x.of_d;
   if (Gradient) {
     gradient<T, M>(row, real(f.slope), real(f.rest));
-    if (M != dense) row.g[y] = T::store(real(f.at_label));
+    for (int64_t i = 0; M != dense && i < row.entries; ++i) {
+      const int64_t k = row.listed[i];
+      row.g[k] = T::store(real(f.slope * double(x.e[i]) - row.masses[i] * row.factor));
+    }
+    if (y >= 0) row.g[y] = T::store(real(f.at_label));
     row.g[j] = T::store(real(f.at_top));
   }
   return f.loss;

@@ -66,8 +66,9 @@ void put(const Type &t, unsigned char *p, double x) {
 // ---- a case ---------------------------------------------------------------------------------------------------------
 
 enum class Layout { rows, padded, transposed, images, apart };
-enum class Form { even, prior, dense, one_hot, by_row, smoothed, distilled, table, entries, mixed, supported };
+enum class Form { even, prior, dense, one_hot, by_row, smoothed, distilled, table, entries, mixed, listed, supported };
 bool is_labelled(Form f) { return f == Form::even || f == Form::prior || f == Form::one_hot || f == Form::by_row; }
+bool has_labels(Form f) { return is_labelled(f) || f == Form::distilled || f == Form::listed; }
 
 struct Array {
   std::vector<unsigned char> bytes;
@@ -134,6 +135,7 @@ struct Case {
       case Form::table: q = tables[size_t(index[R] * K + k)]; break;
       case Form::mixed: q = coefficients[R] * tables[size_t(index[R] * K + k)] + 0.5 * tables[C]; break;
       case Form::entries: q = coefficients[R] + 0.001; break;
+      case Form::listed: q = coefficients[R] * tables[C]; break;
       case Form::supported: q = support[size_t(z.at(r / inner, k, r % inner))] ? 0.02 : 0; break;
       default: break;
     }
@@ -141,7 +143,7 @@ struct Case {
     for (size_t e = 0; e < m; ++e) {
       if (entry_classes[R * m + e] == k) q = entry_masses[R * m + e];
     }
-    if (form == Form::distilled && k == labels[R]) q += true_mass;
+    if (has_labels(form) && k == labels[R]) q += true_mass;
     return form == Form::smoothed ? q * weights[C] : q;
   }
   // What the typed copies hold of the numbers of a composed target.
@@ -160,7 +162,7 @@ struct Case {
     for (int64_t k = 0; k < K; ++k) weights.push_back(uniform(random) + (k % 9 == 4 ? 0 : 0.1));
     typed(tables, tables_typed), typed(weights, weights_typed);
     for (int64_t r = 0; r < rows(); ++r) index.push_back(int64_t(random() % 5)), coefficients.push_back(uniform(random) / double(K));
-    const int64_t m = form == Form::mixed ? 2 : form == Form::entries ? 5 : form == Form::supported ? 1 : 0;
+    const int64_t m = form == Form::mixed ? 2 : form == Form::entries ? 5 : form == Form::listed ? 3 : form == Form::supported ? 1 : 0;
     for (int64_t r = 0; r < rows(); ++r) {
       for (int64_t e = 0; e < m; ++e) {
         entry_classes.push_back(random() % 6 == 0 ? -1 : int64_t(random() % uint64_t(K)));
@@ -207,7 +209,7 @@ struct Case {
     j.abi = SFUMATO_ABI, j.type = type.id, j.outer = outer, j.classes = K, j.inner = inner;
     std::memcpy(j.logit_strides, z.strides, sizeof z.strides), j.logits = z.bytes.data();
     std::memcpy(j.grad_strides, g.strides, sizeof g.strides), j.grad = g.bytes.data();
-    j.labels = is_labelled(form) || form == Form::distilled ? labels.data() : nullptr;
+    j.labels = has_labels(form) ? labels.data() : nullptr;
     j.dense_scale = 1, j.dense_type = t_id(), j.back[0].c = 1;
     if (form == Form::dense || form == Form::smoothed || form == Form::distilled) {
       j.dense = q.bytes.data();
@@ -220,6 +222,7 @@ struct Case {
     if (form == Form::table || form == Form::mixed) j.back[0].u = tables_typed.data(), j.back[0].index = index.data();
     if (form == Form::mixed) j.back[0].c_rows = coefficients.data(), j.back[1].used = 1, j.back[1].u = tables_typed.data(), j.back[1].c = 0.5;
     if (form == Form::entries) j.back[0].c_rows = coefficients.data(), j.back[1].used = 1, j.back[1].c = 0.001;
+    if (form == Form::listed) j.back[0].u = tables_typed.data(), j.back[0].c_rows = coefficients.data();
     if (form == Form::supported) {
       j.back[0].c = 0.02, j.support = support.data();
       std::memcpy(j.support_strides, z.strides, sizeof z.strides);
@@ -282,7 +285,7 @@ struct Worst {
 
 void compare(Case &c, Worst &worst) {
   for (int64_t r = 0; r < c.rows(); ++r) {
-    const int64_t K = c.K, y = is_labelled(c.form) || c.form == Form::distilled ? c.labels[size_t(r)] : -1;
+    const int64_t K = c.K, y = has_labels(c.form) ? c.labels[size_t(r)] : -1;
     const bool ignored = y == -100 || (!c.valid.empty() && !c.valid[size_t(r)]);
     const std::string where = c.where() + " row " + std::to_string(r);
     if (ignored) {
@@ -343,7 +346,7 @@ void compare(Case &c, Worst &worst) {
 const int64_t class_counts[] = {1, 2, 3, 10, 63, 64, 65, 1000, 4097};
 const Layout layouts[] = {Layout::rows, Layout::padded, Layout::transposed, Layout::images, Layout::apart};
 const Form forms[] = {Form::even,     Form::prior,     Form::dense, Form::one_hot, Form::by_row,  Form::smoothed,
-                      Form::distilled, Form::table, Form::entries, Form::mixed, Form::supported};
+                      Form::distilled, Form::table, Form::entries, Form::mixed, Form::listed, Form::supported};
 
 void values(const Type &t, Worst &worst, std::mt19937_64 &random) {
   for (const int64_t K : class_counts) {
@@ -368,8 +371,8 @@ void specials(const Type &t, Worst &worst, std::mt19937_64 &random) {
       for (int64_t r = 0; r < c.rows(); ++r) c.valid.push_back(uint8_t(r % 5 != 4));
       for (int64_t r = 0; r < c.rows(); ++r) {
         const int64_t k = int64_t(random() % uint64_t(K));
-        if (r % 7 == 3 && (is_labelled(form) || form == Form::distilled)) c.labels[size_t(r)] = -100;
-        if ((r % 7 == 3 && (is_labelled(form) || form == Form::distilled)) || r % 5 == 4) c.set(c.z, r, k, nan);
+        if (r % 7 == 3 && has_labels(form)) c.labels[size_t(r)] = -100;
+        if ((r % 7 == 3 && has_labels(form)) || r % 5 == 4) c.set(c.z, r, k, nan);
         if (r % 11 == 1) c.set(c.z, r, k, -inf);
         if (r % 11 == 2) c.set(c.z, r, k, inf);
         if (r % 11 == 3) c.set(c.z, r, k, -nan);

@@ -26,23 +26,41 @@ SFUMATO_INLINE int64_t offset(const sfumato_job &job, const int64_t strides[3], 
   return r / job.inner * strides[0] + r % job.inner * strides[2];
 }
 
-// A tile of rows whose classes are not side by side, to and from rows that are: row after row is read along the classes
-// only where that is what lies together.
+// How many of the rows r to r + n can be moved in tiles: they lie side by side.
+template <class stored>
+SFUMATO_INLINE int64_t in_tiles(const sfumato_job &job, const int64_t strides[3], int64_t r, int64_t n) {
+  return strides[2] == 1 && r % job.inner + n <= job.inner ? n / Tile<stored>::W * Tile<stored>::W : 0;
+}
+
+// A tile of rows whose classes are not side by side, to and from rows that are. Rows that lie side by side are transposed
+// in registers; the last of their classes once more rather than one by one.
 template <class stored>
 void gather(const sfumato_job &job, const stored *from, const int64_t strides[3], int64_t r, int64_t n, stored *to) {
+  constexpr int W = Tile<stored>::W;
+  const int64_t K = job.classes, along = strides[1], tiled = in_tiles<stored>(job, strides, r, n);
   int64_t at[lanes];
   for (int64_t p = 0; p < n; ++p) at[p] = offset(job, strides, r + p);
-  for (int64_t k = 0; k < job.classes; ++k) {
-    for (int64_t p = 0; p < n; ++p) to[p * job.classes + k] = from[at[p] + k * strides[1]];
+  for (int64_t c = 0; c < K; c += W) {
+    const int64_t k = c + W <= K ? c : K - W;
+    for (int64_t p = 0; p < tiled; p += W) transpose(from + at[p] + k * along, along, to + p * K + k, K);
+  }
+  for (int64_t k = 0; tiled < n && k < K; ++k) {
+    for (int64_t p = tiled; p < n; ++p) to[p * K + k] = from[at[p] + k * along];
   }
 }
 
 template <class stored>
 void scatter(const sfumato_job &job, const stored *from, const int64_t strides[3], int64_t r, int64_t n, stored *to) {
+  constexpr int W = Tile<stored>::W;
+  const int64_t K = job.classes, along = strides[1], tiled = in_tiles<stored>(job, strides, r, n);
   int64_t at[lanes];
   for (int64_t p = 0; p < n; ++p) at[p] = offset(job, strides, r + p);
-  for (int64_t k = 0; k < job.classes; ++k) {
-    for (int64_t p = 0; p < n; ++p) to[at[p] + k * strides[1]] = from[p * job.classes + k];
+  for (int64_t c = 0; c < K; c += W) {
+    const int64_t k = c + W <= K ? c : K - W;
+    for (int64_t p = 0; p < tiled; p += W) transpose(from + p * K + k, K, to + at[p] + k * along, along);
+  }
+  for (int64_t k = 0; tiled < n && k < K; ++k) {
+    for (int64_t p = tiled; p < n; ++p) to[at[p] + k * along] = from[p * K + k];
   }
 }
 
@@ -84,6 +102,42 @@ template <class real>
 SFUMATO_INLINE const real *lying(const sfumato_job &job, int64_t r) {
   if (job.dense) return static_cast<const real *>(job.dense) + offset(job, job.dense_strides, r);
   return back_of<real>(job, 0, r).u;
+}
+
+// The c of c·u, for a plan that is listed.
+SFUMATO_INLINE double rest_of(const sfumato_job &job, int64_t r) {
+  double c = 0;
+  for (const sfumato_back &b : job.back) c += !b.used ? 0.0 : b.c_rows ? b.c_rows[r] : b.c;
+  return c;
+}
+
+// The classes with a mass of their own in one row, the label's added to theirs.
+struct List {
+  int64_t k[most_entries + 1], n = 0;
+  double mass[most_entries + 1];
+  bool adds;  // each class is there once, and none takes anything away from the rest
+};
+
+template <class real>
+SFUMATO_INLINE void list(const sfumato_job &job, const Labelled &t, int64_t r, double rest, const real *u, List &to) {
+  bool label = job.labels != nullptr;
+  to.adds = rest >= 0;
+  for (int64_t i = r * job.entries; i < (r + 1) * job.entries; ++i) {
+    const int64_t k = job.entry_classes[i];
+    if (k < 0) continue;
+    const bool here = label && k == t.y;
+    label = label && !here;
+    for (int64_t before = 0; before < to.n; ++before) to.adds &= to.k[before] != k;
+    to.k[to.n] = k;
+    to.mass[to.n] = job.entry_masses[i] + (here ? t.true_mass : 0.0);
+    to.adds &= to.mass[to.n] >= (u ? rest * double(u[k]) : rest);
+    ++to.n;
+  }
+  if (!label) return;
+  to.k[to.n] = t.y;
+  to.mass[to.n] = (u ? rest * double(u[t.y]) : rest) + t.true_mass;
+  to.adds &= t.true_mass >= 0;
+  ++to.n;
 }
 
 // A x + B, rows r to r + n.
@@ -174,11 +228,11 @@ void work_long(const Plan &plan, const Scratch &scratch, int64_t first, int64_t 
   auto *z_tile = static_cast<stored *>(scratch.logits), *g_tile = static_cast<stored *>(scratch.grad);
   auto *q_tile = static_cast<real *>(scratch.target);
   const int64_t K = job.classes;
-  const bool as_it_lies = M == dense && lies<T>(job);
+  const bool as_it_lies = M == dense && lies<T>(job), written = M == dense && !as_it_lies && !plan.listed;
   for (int64_t r = first; r < last; r += plan.unit) {
     const int64_t n = r + plan.unit < last ? plan.unit : last - r;
     if (z_tile) gather(job, logits, job.logit_strides, r, n, z_tile);
-    if (M == dense && !as_it_lies) compose<T>(job, r, n, q_tile);
+    if (written) compose<T>(job, r, n, q_tile);
     for (int64_t p = 0; p < n; ++p) {
       const Labelled t = labelled(job, r + p);
       Long<T> row;
@@ -201,6 +255,20 @@ void work_long(const Plan &plan, const Scratch &scratch, int64_t first, int64_t 
       row.rest = t.rest;
       row.factor = t.factor;
       row.plan = &plan;
+      row.entries = 0;
+      if (M == dense && plan.listed) {
+        row.u = static_cast<const real *>(plan.prior);
+        row.rest = rest_of(job, r + p);
+        List entries;
+        list(job, t, r + p, row.rest, row.u, entries);
+        if (entries.adds) {
+          row.entries = entries.n, row.listed = entries.k, row.masses = entries.mass;
+          job.loss[r + p] = row.u ? long_row<T, prior, Gradient>(row) : long_row<T, even, Gradient>(row);
+          continue;
+        }
+        compose<T>(job, r + p, 1, q_tile);
+        row.u = q_tile;
+      }
       job.loss[r + p] = long_row<T, M, Gradient>(row);
     }
     if (Gradient && g_tile) scatter(job, g_tile, job.grad_strides, r, n, grad);

@@ -10,13 +10,17 @@ namespace sfumato {
 constexpr int64_t lanes = 64;          // classes (long rows) or rows (short rows) that are worked on side by side
 constexpr int64_t short_classes = 64;  // up to here rows are short. By K alone: a layout must not change any bits.
 
+constexpr int64_t most_entries = 16;   // of a row, for it to be worked on without its target being written out
+
 // What all rows share, made by dispatch.cpp.
 struct Plan {
   const sfumato_job *job;
   int64_t rows;
   int64_t unit;                 // rows taken together: `lanes` short ones, or a tile of long ones
   bool composed;                // the target is not a label and a rest, but written out row by row
+  bool listed;                  // composed of entries over an even rest or one shared prior; rows may need no target
   const void *prior;            // u in the type of the arithmetic, or null
+  const double *u;              // the same as double, or null
   const double *before, *after;  // Σ of u over the classes before and after k, for S without cancellation
 };
 

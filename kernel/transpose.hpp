@@ -54,6 +54,16 @@ struct Tile {
   }
 };
 
+// One tile: vectors `step` apart, to the same transposed.
+template <class real>
+SFUMATO_INLINE void transpose(const real *from, int64_t from_step, real *to, int64_t to_step) {
+  constexpr int W = Tile<real>::W;
+  Tile<real> t;
+  for (int i = 0; i < W; ++i) std::memcpy(&t.row[i], from + i * from_step, vector_bytes);
+  t.transpose();
+  for (int i = 0; i < W; ++i) std::memcpy(to + i * to_step, &t.row[i], vector_bytes);
+}
+
 // `rows` holds lanes×K numbers, row after row, and room for one vector behind them.
 template <class real>
 SFUMATO_INLINE void to_lanes(const real *rows, int K, real (*block)[lanes]) {

@@ -121,15 +121,16 @@ class _Part:
             true, rest, self.u = target.masses(torch.float64)
             self.true, self.rest = _flat(true, target), _flat(rest, target)
 
-    def at(self, labels: Tensor) -> Tensor:
-        """The mass that this part gives to another part's labels."""
+    def own(self) -> float | Tensor:
+        """The mass that this part gives to its own labels."""
+        return self.share * self.true
+
+    def elsewhere(self, labels: Tensor) -> Tensor:
+        """The mass that it gives to other classes, at ``labels``."""
         if self.table is not None:
-            elsewhere = self.table[self.labels, labels].double()
-        else:
-            elsewhere = torch.as_tensor(self.rest, dtype=torch.float64)
-            elsewhere = elsewhere if self.u is None else elsewhere * self.u[labels]
-        true = torch.as_tensor(self.true, dtype=torch.float64)
-        return self.share * torch.where(self.labels == labels, true, elsewhere)
+            return self.share * self.table[self.labels, labels].double()
+        rest = torch.as_tensor(self.share * self.rest, dtype=torch.float64)
+        return rest if self.u is None else rest * self.u[labels]
 
     def back(self, dtype: torch.dtype) -> _native.Back:
         if self.table is not None:
@@ -142,18 +143,30 @@ def _sparse(base: _native.Rows, call: Call, parts: tuple[tuple[float | Tensor, T
     made = [_Part(share, target, call.dtype) for share, target in parts]
     if len(made) == 1 and made[0].table is not None:
         return base._replace(backs=(made[0].back(call.dtype),))  # a row of the table is the whole target
-    masses = [sum((part.at(one.labels) for part in made[1:]), made[0].at(one.labels)) for one in made]
-    classes = [part.labels for part in made]
-    if len(made) == 2:  # one label: one entry
-        classes[1] = torch.where(classes[0] == classes[1], -1, classes[1])
+    classes, masses = _entries(made)
     backs = [part.back(call.dtype) for part in made]
     if len(backs) == 2 and backs[0].u is None and backs[1].u is None:
         backs = [_native.Back(backs[0].c + backs[1].c)]
-    entries = (
-        torch.stack(classes, 1).contiguous(),
-        torch.stack([m.expand(len(c)) for m, c in zip(masses, classes, strict=True)], 1).contiguous(),
-    )
-    return base._replace(backs=tuple(backs), entries=entries, support=made[0].mask)
+    return base._replace(backs=tuple(backs), entries=(classes, masses), support=made[0].mask)
+
+
+def _entries(made: list[_Part]) -> tuple[Tensor, Tensor]:
+    """The labels' classes (N·…, m), each once and −1 for none, and all the mass that they get."""
+    first = made[0]
+    count = len(first.labels)
+    classes = torch.empty((count, len(made)), dtype=torch.int64)
+    masses = torch.empty((count, len(made)), dtype=torch.float64)
+    classes[:, 0] = first.labels
+    if len(made) == 1:
+        masses[:, 0] = first.own()
+        return classes, masses
+    second = made[1]
+    same = first.labels == second.labels
+    classes[:, 1] = second.labels.masked_fill(same, -1)  # one label: one entry
+    own, other = first.own(), second.own()
+    masses[:, 0] = own + torch.where(same, other, second.elsewhere(first.labels))
+    masses[:, 1] = other + first.elsewhere(second.labels)
+    return classes, masses
 
 
 def _listed(base: _native.Rows, target: Target) -> _native.Rows:
@@ -164,19 +177,13 @@ def _listed(base: _native.Rows, target: Target) -> _native.Rows:
     axis = class_axis(len(target.shape))
     listed = teacher.listed.movedim(axis, -1).reshape(-1, teacher.listed.shape[axis])
     own = teacher.dense.movedim(axis, -1).reshape(listed.shape).double()
-    labels = flat_labels(target).unsqueeze(1)
-    of_hard, of_list = (torch.as_tensor(_flat(s, target), dtype=torch.float64).reshape(-1, 1) for s in (hard, share))
-    rest = of_list * torch.as_tensor(_flat(teacher.unlisted(), target), dtype=torch.float64).reshape(-1, 1)
-    hit = listed == labels
-    masses = of_list * own + torch.where(hit, of_hard, 0.0)
-    label_alone = torch.where(hit.any(1, keepdim=True), -1, labels)
-    count = len(labels)
+    of_list = _flat(share, target)
+    per_row = of_list.unsqueeze(1) if isinstance(of_list, Tensor) else of_list
     return base._replace(
-        backs=(_native.Back(rest.expand(count, 1).reshape(-1).contiguous()),),
-        entries=(
-            torch.cat([label_alone, listed], 1).contiguous(),
-            torch.cat([(of_hard + rest).expand(count, 1), masses], 1).contiguous(),
-        ),
+        labels=flat_labels(target),
+        true=_flat(hard, target),
+        backs=(_native.Back(of_list * _flat(teacher.unlisted(), target)),),
+        entries=(listed.contiguous(), (per_row * own).contiguous()),
     )
 
 

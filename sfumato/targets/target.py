@@ -326,8 +326,9 @@ class Target:
         """
         if self.listed is not None and readable(self.listed):
             axis = class_axis(len(self.shape))
-            outside = ((self.listed < 0) | (self.listed >= num_classes)).any(axis)
-            if bool(outside.any()):
+            low, high = self.listed.aminmax() if self.listed.numel() else (0, 0)
+            if low < 0 or high >= num_classes:
+                outside = ((self.listed < 0) | (self.listed >= num_classes)).any(axis)
                 raise IndexError(
                     f"a stored class in {position(outside)[1]} is not a class: "
                     f"there are {num_classes} (0 to {num_classes - 1})"
