@@ -1,0 +1,106 @@
+"""Write the tables and the plot of docs/speed.md from the rows of ``benchmarks/loss.jsonl``.
+
+python docs/make_speed.py
+
+The text between the tables is written by hand; only what stands between the markers is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+PEERS = ("torch eager", "torch.compile", "timm", "optax, jit")
+COLOURS = {"sfumato": "#c07a1c", "torch eager": "#33566b", "torch.compile": "#7d9bad"}
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """One object a line."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def name(shape: str) -> str:
+    """With a sign of multiplication."""
+    return shape.replace("x", "×")
+
+
+def table_of_shapes(measured: list[dict[str, Any]]) -> str:
+    """Multiples of one copy, and how many times slower than sfumato."""
+    lines = [
+        "| logits | dtype | sfumato | " + " | ".join(PEERS) + " |",
+        "| --- | --- | ---" + " | ---" * len(PEERS) + " |",
+    ]
+    for row in measured:
+        cells = [f"{row['copies'][who]:.1f} ({row['against_sfumato'][who]:.1f})" for who in PEERS]
+        lines.append(
+            f"| {name(row['shape'])} | {row['dtype']} | {row['copies']['sfumato']:.1f} | " + " | ".join(cells) + " |"
+        )
+    told = [row for row in measured if row["dtype"] != "float16"]
+    means = [f"({geometric_mean(row['against_sfumato'][who] for row in told):.1f})" for who in PEERS]
+    lines.append("| geometric mean, float32 and bfloat16 | | | " + " | ".join(means) + " |")
+    return "\n".join(lines)
+
+
+def table_of_questions(measured: list[dict[str, Any]]) -> str:
+    """Each contestant's time as a multiple of the first one's."""
+    lines = ["| what | against | time |", "| --- | --- | --- |"]
+    for row in measured:
+        for who, ratio in row["ratios"].items():
+            if who != row["against"]:
+                lines.append(f"| {row['question'].split(', targets')[0]}: {who} | {row['against']} | {ratio:.2f} × |")
+    return "\n".join(lines)
+
+
+def plot(measured: list[dict[str, Any]], to: Path) -> None:
+    """Copies of the logits that a loss and its gradient take, a group of bars a shape."""
+    told = [row for row in measured if row["dtype"] != "float16"]
+    plt.rcParams["svg.hashsalt"] = "sfumato"
+    figure, axes = plt.subplots(figsize=(7.2, 3.2), layout="constrained")
+    for i, (who, colour) in enumerate(COLOURS.items()):
+        at = [n + (i - 1) * 0.27 for n in range(len(told))]
+        axes.bar(at, [row["copies"][who] for row in told], width=0.25, color=colour, label=who)
+    axes.set_yscale("log")
+    axes.axhline(1, color="black", linewidth=0.8)
+    short = {"float32": "f32", "bfloat16": "bf16"}
+    axes.set_xticks(range(len(told)), [f"{name(row['shape'])}\n{short[row['dtype']]}" for row in told], fontsize=7)
+    axes.set_ylabel("copies of the logits (log scale)")
+    ceiling = max(row["copies"]["torch eager"] for row in told)
+    axes.set_ylim(0.8, 10 ** math.ceil(math.log10(ceiling)))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, ncols=3, loc="upper left", fontsize=8)
+    figure.savefig(to, metadata={"Date": None})
+
+
+def main() -> None:
+    """Rewrite the page and its plot."""
+    measured = rows(HERE.parent / "benchmarks" / "loss.jsonl")
+    shapes = [row for row in measured if "shape" in row]
+    two, one = ([row for row in shapes if row["threads"] == threads] for threads in (2, 1))
+    page = HERE / "speed.md"
+    text = page.read_text()
+    made = {
+        "two": table_of_shapes(two),
+        "one": table_of_shapes(one),
+        "questions": table_of_questions([row for row in measured if "question" in row]),
+    }
+    for mark, table in made.items():
+        pattern = rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)"
+        text, count = re.subn(pattern, lambda m, table=table: m[1] + table + m[2], text, flags=re.DOTALL)
+        assert count == 1, mark
+    page.write_text(text)
+    plot(two, HERE / "speed.svg")
+
+
+if __name__ == "__main__":
+    main()
