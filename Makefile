@@ -44,8 +44,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Seconds of fuzzing under the sanitizers.
+# Seconds of fuzzing under the sanitizers, and from which seed.
 FUZZ   ?= 60
+SEED   ?= 1
 
 # The kernel's own test on every instruction set, plain and under sanitizers. TSan knows std::thread, not OpenMP.
 kernel-test: $(VENV)/.test
@@ -55,11 +56,17 @@ kernel-test: $(VENV)/.test
 		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test row_fuzz -j $(JOBS) >/dev/null && \
 		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
 	done
+	build/kernel-address/row_fuzz $(FUZZ) kernel/corpus $(SEED)
 
 check: lint test kernel-test
 
+# Hours: every test with new and more examples, 20 seeds of the conformance suites, more fuzzing, and mutants.
+MUTATE ?= 120
 nightly: $(VENV)/.test
-	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
+	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
+	$(MAKE) kernel-test FUZZ=300 SEED=$$(date +%s)
+	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 
 figures: $(VENV)/.test
 	$(BIN)/python benchmarks/note_figures.py

@@ -137,7 +137,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   j.true_mass = in.mass(), j.rest_mass = in.mass(), j.dense_scale = 1;
   if (in.flip()) j.true_rows = true_rows.data();
   if (in.flip()) j.rest_rows = rest_rows.data();
-  if (form <= 1 || form == 3) j.labels = labels.data();
+  if (form <= 1 || form == 3 || (form == 4 && in.flip())) j.labels = labels.data();
   if (form == 1) j.prior = prior.data();
   if (form == 2 || form == 3) {
     j.dense_type = in.flip() ? j.type : wide;
@@ -167,7 +167,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   }
   if (form >= 2) {
     if (in.flip()) j.weight = weight.data();
-    j.entries = in.below(4);
+    j.entries = in.below(in.flip() ? 4 : 20);
     for (int64_t e = 0; e < rows * j.entries; ++e) entry_classes.push_back(in.next() % 5 == 0 ? -1 : in.below(K)), entry_masses.push_back(in.mass());
     j.entry_classes = entry_classes.data(), j.entry_masses = entry_masses.data();
   }

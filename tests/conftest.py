@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch  # noqa: F401  before any test looks at what it leaves behind: loading it sets filters and states
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests import leaks
 
@@ -20,6 +20,9 @@ from tests import leaks
 settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
+if os.environ.get("SFUMATO_SHRINK") == "0":  # a mutant is dead at its first failure: nobody reads the smallest one
+    settings.register_profile("first failure", settings(), phases=[Phase.explicit, Phase.reuse, Phase.generate])
+    settings.load_profile("first failure")
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         ),
     ),
     "row.hpp": (
-        ("kernel/row.hpp",),
+        ("kernel/row.hpp", "kernel/long_rows.hpp", "kernel/short_rows.hpp"),
         (
             [*PROPERTIES, "-k", "[kernel"],
             ["tests/test_native.py"],
