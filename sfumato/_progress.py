@@ -8,8 +8,6 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sfumato import theory
-
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
@@ -64,16 +62,12 @@ class Watch:
             f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.told()}, {classes} classes "
             f"(train {train}, validation {validation}, test {test}; {origin})"
         )
-        for arm in plan.arms:
-            if arm.eps:
-                other: theory.Over = "all" if arm.over == "others" else "others"
-                try:
-                    same = f"{theory.convert_eps(arm.eps, classes, frm=arm.over, to=other):.4g}"
-                    same = f"label_smoothing={same} in torch" if other == "all" else f"{same} over the others"
-                except ValueError:
-                    same = "torch's label_smoothing cannot express it"
-                where = "the others" if arm.over == "others" else f"all {classes}"
-                self._line(f"arms   one-hot; {arm.name}, ε = {arm.eps:g} over {where} ({same})")
+        softened = [arm for arm in plan.arms if arm.eps]
+        if len(softened) == 1 and len(plan.arms) == 2:
+            self._line(f"arms   one-hot; {softened[0].name}, {softened[0].told(classes)}")
+        else:
+            for arm in plan.arms:
+                self._line(f"arm    {arm.name}" + (f", {arm.told(classes)}" if arm.eps else ""))
         seeds = plan.tasks // len(plan.arms)
         self._line(
             f"plan   {len(plan.arms)} arms × {seeds} seeds × {plan.plan.epochs} epochs of "

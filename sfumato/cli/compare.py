@@ -31,6 +31,8 @@ def compare(
     image_size: Whole | None = None,
     eps: float = 0.1,
     over: Literal["others", "all"] = "others",
+    ladder: str | None = None,
+    arm: list[str] | None = None,
     seeds: Whole = 5,
     model: str | None = None,
     pretrained: str | None = None,
@@ -63,6 +65,10 @@ def compare(
         image_size: Side in pixels to which a folder's images are brought.
         eps: Strength of the smoothing.
         over: What the strength is spread over: the wrong classes (others), or all as torch does.
+        ladder: Strengths to choose from instead of --eps, such as 0,0.02,0.05,0.1,0.2: chosen on the validation rows by
+            hard NLL after temperature; the test rows are read once, after that.
+        arm: A target to compare, instead of --eps and --over; give it twice or more: onehot, others:0.1, all:0.1, or
+            prior:0.1 (spread by the classes' shares). The first is what the others are compared with.
         seeds: Runs per arm, at least 3.
         model: mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME,
             hf:FOLDER, or module:callable, called with the shape of a row and the number of classes. By default cnn for
@@ -105,6 +111,8 @@ def compare(
                 image_size=image_size,
                 eps=eps,
                 over=over,
+                ladder=ladder,
+                arm=None if arm is None else ",".join(arm),
                 seeds=seeds,
                 model=model,
                 pretrained=pretrained,

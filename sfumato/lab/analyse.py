@@ -82,7 +82,7 @@ def analyse_arm(folder: Path, arm: Arm, seeds: Sequence[int]) -> ArmResult:
     by_name: dict[str, list[tuple[npt.NDArray[Any], float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
     for seed in seeds:
-        validation, test = (_load(folder, arm, seed, part) for part in ("validation", "test"))
+        validation, test = (load_part(folder, arm, seed, part) for part in ("validation", "test"))
         temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
         result.temperatures.append(temperature)
         rows = evaluate.per_row(logits=test.logits, labels=test.labels)
@@ -97,8 +97,8 @@ def analyse_arm(folder: Path, arm: Arm, seeds: Sequence[int]) -> ArmResult:
             **_scores(scaled, "_after_temperature"),
             "logit_gap": _of_rows(rows.gap),
         }.items():
-            by_name.setdefault(name, []).append((_by_group(values, test.group), value))
-        pair = _by_group(fitted, validation.group), temperature.value
+            by_name.setdefault(name, []).append((by_group(values, test.group), value))
+        pair = by_group(fitted, validation.group), temperature.value
         by_name.setdefault("temperature", []).append(pair)
     for name, pairs in by_name.items():
         result.metrics[name] = Metric(np.stack([v for v, _ in pairs]), np.array([value for _, value in pairs]))
@@ -162,18 +162,21 @@ def differences(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
     return rows
 
 
-class _Part(NamedTuple):
+class SavedPart(NamedTuple):
+    """The saved rows of one part: logits (n, K), labels (n,), and a number that rows with equal features share (n,)."""
+
     logits: npt.NDArray[Any]
     labels: npt.NDArray[Any]
     group: npt.NDArray[Any]  # rows with equal features have one number
 
 
-def _load(folder: Path, arm: Arm, seed: int, part: str) -> _Part:
+def load_part(folder: Path, arm: Arm, seed: int, part: str) -> SavedPart:
+    """What a run saved of one part."""
     with np.load(folder / "logits" / f"{arm.name}-seed{seed}-{part}.npz", allow_pickle=False) as file:
-        return _Part(file["logits"], file["labels"], file["group"])
+        return SavedPart(file["logits"], file["labels"], file["group"])
 
 
-def _by_group(values: Matrix, group: npt.NDArray[Any]) -> Matrix:
+def by_group(values: Matrix, group: npt.NDArray[Any]) -> Matrix:
     """One value a group of equal rows, such that their mean is the rows' mean and their spread is honest.
 
     Copies of a row are one piece of evidence: a group of m rows stands for m/N of the mean and varies as a whole.

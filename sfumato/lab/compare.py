@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.lab.arms import Arm, arms_of
+import numpy as np
+
+from sfumato.lab import ladder
+from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.examples import show
@@ -17,7 +20,7 @@ from sfumato.lab.files import WriteError, write_json, write_lines
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
 from sfumato.lab.options import OptionError, Options, from_toml, to_toml
 from sfumato.lab.runs import RunError, RunFolder, resume_command
-from sfumato.lab.work import Progress, Task, WorkerError, finished, run_all
+from sfumato.lab.work import PARTS, Progress, Task, WorkerError, finished, run_all
 
 if TYPE_CHECKING:
     from sfumato.lab.train import Plan
@@ -207,7 +210,7 @@ def _work(job: _Job) -> dict[str, Any]:
 
 def _train_and_tell(job: _Job) -> dict[str, Any]:
     folder, options, data, plan = job.folder, job.options, job.data, job.plan
-    arms = arms_of(options.eps, options.over)
+    arms, parts = _arms(options, data), PARTS[:2] if options.ladder else PARTS
     classes = len(data.table.class_names)
     # Seed by seed, so that the arms of one seed train at the same time and can be watched side by side.
     tasks = [
@@ -221,6 +224,7 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
             inputs=data.inputs,
             pretrained=options.pretrained,
             device=options.device,
+            parts=parts,
         )
         for seed in range(options.seeds)
         for arm in arms
@@ -230,20 +234,23 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     workers = max(1, min(options.workers or job.chosen.workers, len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
     if left:
-        parts = {part: data.part(part) for part in ("train", "validation", "test")}
-        made = run_all(left, parts, workers=workers, progress=job.watcher.progress)
+        made = run_all(left, {part: data.part(part) for part in parts}, workers=workers, progress=job.watcher.progress)
         kept |= dict(zip(left, made, strict=True))
-    records = [kept[task] for task in tasks]
+    records = [dict(kept[task]) for task in tasks]
+    climbed = _climb(job, arms, tasks, records) if options.ladder else None
 
     from sfumato.lab.summary import environment_of, summary_of
 
-    summary, extra = summary_of(folder.path, str(folder.final), data, arms, options.seeds, records)
-    extra["notes"] = [*job.notes, *extra["notes"], *data.notes, *job.chosen.notes]
+    shown = climbed.arms if climbed else arms
+    summary, extra = summary_of(folder.path, str(folder.final), data, shown, options.seeds, records)
+    extra["notes"] = [*(climbed.notes if climbed else ()), *job.notes, *extra["notes"], *data.notes, *job.chosen.notes]
+    if climbed:
+        extra["ladder"] = climbed.rungs
     epochs = [
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     write_lines(folder.path / "metrics.jsonl", epochs)
-    env = environment_of(options, data, job.chosen.model, plan, arms, records, folder.start["command"], workers)
+    env = environment_of(options, data, job.chosen.model, plan, shown, records, folder.start["command"], workers)
     sittings = folder.start["sittings"]
     seconds = sum(sitting["seconds"] for sitting in sittings[:-1]) + time.perf_counter() - job.clock
     env |= extra | {"started": sittings[0]["started"], "seconds": round(seconds, 2)}
@@ -257,3 +264,35 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
         job.watcher.render(folder.path)
     folder.finish()
     return summary
+
+
+def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
+    """What is trained, one-hot first unless --arm says otherwise."""
+    if options.ladder:
+        return rungs_of(options.strengths(), options.over)
+    if options.arm:
+        labels = data.table.labels[data.split.train]
+        counts = np.bincount(labels, minlength=len(data.table.class_names))
+        return tuple(arm_of(spec, (counts / len(labels)).tolist()) for spec in options.arms())
+    return arms_of(options.eps, options.over)
+
+
+@dataclass(frozen=True)
+class _Climbed:
+    """What came of a ladder: the two arms that are compared, the rungs for ``env.json``, and what to say."""
+
+    arms: tuple[Arm, ...]
+    rungs: list[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def _climb(job: _Job, arms: Sequence[Arm], tasks: Sequence[Task], records: Sequence[dict[str, Any]]) -> _Climbed:
+    """Choose a strength on the validation rows; then, and not before, let the two arms read the test rows."""
+    choice = ladder.choose([ladder.measure(job.folder.path, arm, range(job.options.seeds)) for arm in arms])
+    one_hot, compared = arms[0], choice.compared
+    test = job.data.part("test")
+    for arm, name in ((one_hot, one_hot.name), (compared, "smoothed")):
+        ladder.go_on([task for task in tasks if task.arm == arm], name, test)
+    for record in records:
+        record["arm"] = "smoothed" if record["arm"] == compared.name else record["arm"]
+    return _Climbed((one_hot, replace(compared, name="smoothed")), choice.to_json("smoothed"), (choice.told(),))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from sfumato.lab.arms import complaint as arm_complaint
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.model_names import complaint
 from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
@@ -39,6 +40,9 @@ class Options:
         image_size: side to which a folder's images are brought; None for their own, or 32 or 64.
         eps: strength of the smoothed arm.
         over: what it is spread over.
+        ladder: strengths to choose from on the validation rows, with commas between, instead of ``eps``.
+        arm: the targets to compare, with commas between, instead of ``eps`` and ``over``; the first is the one that the
+            others are compared with.
         seeds: runs per arm, each with its own initial weights and order of rows.
         model: a built-in model, or one from elsewhere; None for one that suits the data.
         pretrained: file of weights to start from.
@@ -60,6 +64,8 @@ class Options:
     image_size: int | None = None
     eps: float = 0.1
     over: Over = "others"
+    ladder: str | None = None
+    arm: str | None = None
     seeds: int = 5
     model: str | None = None
     pretrained: str | None = None
@@ -85,6 +91,7 @@ class Options:
             raise OptionError(f"--eps must be above 0 and at most 1, got {self.eps:g}")
         if self.over not in get_args(Over):
             raise OptionError(f'--over must be "others" or "all", got "{self.over}"')
+        self._check_targets()
         if self.seeds < 3:
             raise OptionError(f"--seeds must be at least 3, got {self.seeds}: fewer cannot tell an effect from luck")
         if self.model is not None and (wrong := complaint(self.model)) is not None:
@@ -106,6 +113,46 @@ class Options:
                 refuse_taken(Path(self.out))
             except TakenError as error:
                 raise OptionError(str(error)) from None
+
+    def _check_targets(self) -> None:
+        if self.ladder is not None:
+            strengths = self.strengths()
+            if self.arm is not None:
+                raise OptionError("--ladder and --arm cannot be had together: a ladder chooses one strength")
+            wrong = [eps for eps in strengths if not 0 <= eps <= 1]
+            if wrong:
+                raise OptionError(f"--ladder takes strengths from 0 to 1, got {wrong[0]:g}")
+            if len({eps for eps in strengths if eps > 0}) < 2:
+                raise OptionError(
+                    f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
+                )
+        if self.arm is not None:
+            specs = self.arms()
+            for spec in specs:
+                if (wrong_arm := arm_complaint(spec)) is not None:
+                    raise OptionError(wrong_arm)
+            same = {(kind, float(strength or 0)) for kind, _, strength in (spec.partition(":") for spec in specs)}
+            if len(specs) < 2:
+                raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
+            if len(same) < len(specs):
+                raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
+
+    def strengths(self) -> list[float]:
+        """Those of the ladder.
+
+        Raises:
+            OptionError: they are no numbers.
+        """
+        try:
+            return [float(word) for word in (self.ladder or "").split(",")]
+        except ValueError:
+            raise OptionError(
+                f'--ladder takes numbers with commas between, such as 0,0.05,0.1; got "{self.ladder}"'
+            ) from None
+
+    def arms(self) -> list[str]:
+        """Those of ``arm``, as they were written."""
+        return [word.strip() for word in (self.arm or "").split(",")]
 
     def roles(self) -> Roles:
         """Which column of the data is for what.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfumato.lab import ladder
 from sfumato.lab.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.lab.arms import Arm, ArmError
 from sfumato.lab.machine import machine, versions
@@ -67,7 +68,11 @@ def summary_of(
         ],
         "differences": found,
         "verdict": verdict(
-            results, found, classes, majority=float(np.bincount(data.table.labels[data.split.test]).max()) / tested
+            results,
+            found,
+            classes,
+            majority=float(np.bincount(data.table.labels[data.split.test]).max()) / tested,
+            order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
     }
     mean_gaps = {arm["name"]: arm["train_gap"] for arm in summary["arms"]}
@@ -81,6 +86,12 @@ def summary_of(
         "notes": notes(results, mean_gaps, classes, distinct, data.table.counters()),
     }
     return summary, extra
+
+
+def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
+    """Names of the arms by their hard NLL after a cross-fitted temperature on the validation rows, best first."""
+    rungs = [ladder.measure(folder, arm, range(seeds)) for arm in arms]
+    return [rung.arm.name for rung in sorted(rungs, key=lambda rung: float(rung.scaled.by_seed.mean()))]
 
 
 def environment_of(

@@ -7,9 +7,9 @@ Nothing here prefers smoothing: where nothing differs reliably, the simpler targ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sfumato import theory
 from sfumato.lab.analyse import HEADLINE, ArmResult
 from sfumato.lab.settle import settle
 
@@ -17,15 +17,21 @@ NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temper
 
 
 def verdict(
-    results: Sequence[ArmResult], differences: Sequence[Mapping[str, Any]], classes: int, *, majority: float = 0.0
+    results: Sequence[ArmResult],
+    differences: Sequence[Mapping[str, Any]],
+    classes: int,
+    *,
+    majority: float = 0.0,
+    order: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Choose between one-hot (first) and the other arm, and say why.
+    """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
     Args:
         results: of the arms, one-hot first.
         differences: as of :func:`sfumato.lab.analyse.differences`.
         classes: K, to say ε in both conventions.
         majority: share of test rows in their largest class: an accuracy that needs no model.
+        order: names of the arms, best first on the validation rows; for more than two arms.
 
     Returns:
         ``{"choice": arm, "depends" or "none", "sentences": [first, second]}``; ``"none"`` where neither arm learnt.
@@ -35,60 +41,109 @@ def verdict(
         return {
             "choice": "none",
             "sentences": [
-                "No verdict: neither arm is reliably better than always answering the most frequent class "
+                f"No verdict: {'neither' if len(results) == 2 else 'no'} arm is reliably better than always answering "
+                "the most frequent class "
                 f"({100 * majority:.1f} % of the test rows; {reached}).",
                 "Train longer or more gently (--epochs, --learning-rate), or look for features that tell the classes "
                 "apart, before you choose a target.",
             ],
         }
-    base, other = results[0], results[1]
-    headline = {d["metric"]: d for d in differences if d["arm"] == other.arm.name and d["metric"] in HEADLINE}
-    better = [name for name in HEADLINE if headline[name]["finding"] == "better"]
-    worse = [name for name in HEADLINE if headline[name]["finding"] == "worse"]
-    same = [name for name in HEADLINE if headline[name]["finding"] == "no difference"]
-    strength = _strength(other, classes)
+    base = results[0]
+    found = [_Found.of(base, other, differences) for other in results[1:]]
+    # Of several arms that are equally good against the first, the validation rows' favourite speaks for all.
+    ranked = sorted(found, key=lambda each: (each.rank, order.index(each.other.arm.name) if order else 0))
+    main, rest = ranked[0], ranked[1:]
+    other = main.other
+    strength = other.arm.told(classes)
+    plainly = base.arm.eps == 0
+    stay = "Keep one-hot labels" if plainly else f"Keep {base.arm.name}"
 
     def changes(names: Sequence[str]) -> str:
-        return _join([_change(name, base, other, headline[name]) for name in names])
+        return _join([_change(name, base, other, main.rows[name]) for name in names])
 
-    if better and worse:
+    if main.better and main.worse:
         choice = "depends"
         first = (
-            f"It depends on what the model is for: smoothing with {strength} makes {changes(better)} better, "
-            f"but {changes(worse)} worse."
+            f"It depends on what the model is for: {_training(other)} with {strength} makes {changes(main.better)} "
+            f"better, but {changes(main.worse)} worse."
         )
-    elif better:
+    elif main.better:
         choice = other.arm.name
-        first = f"Smooth the labels, with {strength}: {changes(better)}."
-    elif worse:
+        first = f"{_do(other)} {strength}: {changes(main.better)}."
+    elif main.worse:
         choice = base.arm.name
-        first = f"Keep one-hot labels: smoothing with {strength} makes things worse, {changes(worse)}."
+        first = f"{stay}: {_training(other)} with {strength} makes things worse, {changes(main.worse)}."
     else:
         choice = base.arm.name
         first = (
-            f"Keep one-hot labels: smoothing with {strength} makes no difference you can rely on in "
-            f"{_join([_change(name, base, other, headline[name], brief=True) for name in same])}."
+            f"{stay}: {_training(other)} with {strength} makes no difference you can rely on in "
+            f"{_join([_change(name, base, other, main.rows[name], brief=True) for name in main.same])}."
         )
 
     chosen = [base, other] if choice == "depends" else [other if choice == other.arm.name else base]
     second = "; ".join(_temperature(result) for result in chosen)
-    if (better or worse) and same:
-        unchanged = [_change(name, base, other, headline[name], brief=True) for name in same]
-        second += f"; {_join(unchanged)} {'does' if len(same) == 1 else 'do'} not differ reliably"
-    if not (better or worse):
+    if (main.better or main.worse) and main.same:
+        unchanged = [_change(name, base, other, main.rows[name], brief=True) for name in main.same]
+        second += f"; {_join(unchanged)} {'does' if len(main.same) == 1 else 'do'} not differ reliably"
+    if not (main.better or main.worse):
         more = settle(base, other, tests=sum(d["p_adjusted"] is not None for d in differences))
         second += f"; {more}" if more else ""
+    if rest:
+        second += f"; against {base.arm.name}, {'; '.join(each.brief() for each in rest)}"
+        rivals = [each.other.arm.name for each in rest if each.rank == main.rank]
+        if rivals and main.rank < 2:
+            second += f"; between {_join([other.arm.name, *rivals])} the validation rows chose, not a test"
     return {"choice": choice, "sentences": [first, second[0].upper() + second[1:] + "."]}
 
 
-def _strength(result: ArmResult, classes: int) -> str:
-    arm = result.arm
-    try:
-        in_torch = f"label_smoothing={theory.convert_eps(arm.eps, classes, frm=arm.over, to='all'):.4g} in torch"
-    except ValueError:
-        in_torch = "torch's label_smoothing cannot express it"
-    where = "the others" if arm.over == "others" else f"all {classes} classes"
-    return f"ε = {arm.eps:g} over {where} ({in_torch})"
+@dataclass(frozen=True)
+class _Found:
+    """What was found of one arm against the first: its headline differences by metric, and which way they go."""
+
+    other: ArmResult
+    rows: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, base: ArmResult, other: ArmResult, differences: Sequence[Mapping[str, Any]]) -> _Found:
+        own = [d for d in differences if d["arm"] == other.arm.name and d["against"] == base.arm.name]
+        return cls(other, {d["metric"]: d for d in own if d["metric"] in HEADLINE})
+
+    def _with(self, finding: str) -> list[str]:
+        return [name for name in HEADLINE if self.rows[name]["finding"] == finding]
+
+    @property
+    def better(self) -> list[str]:
+        return self._with("better")
+
+    @property
+    def worse(self) -> list[str]:
+        return self._with("worse")
+
+    @property
+    def same(self) -> list[str]:
+        return self._with("no difference")
+
+    @property
+    def rank(self) -> int:
+        """0 better, 1 better in some and worse in others, 2 no difference, 3 worse."""
+        return (1 if self.worse else 0) if self.better else (3 if self.worse else 2)
+
+    def brief(self) -> str:
+        """``all-0.1 makes accuracy better``."""
+        ways = [
+            f"{_join([NAMES[name] for name in names])} {way}"
+            for way, names in (("better", self.better), ("worse", self.worse))
+            if names
+        ]
+        return f"{self.other.arm.name} makes {' and '.join(ways) or 'no difference you can rely on'}"
+
+
+def _do(result: ArmResult) -> str:
+    return "Smooth the labels, with"
+
+
+def _training(result: ArmResult) -> str:
+    return "smoothing"
 
 
 def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any], *, brief: bool = False) -> str:

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
+    from torch import Tensor
+
     from sfumato.lab.data import Inputs, Part
+    from sfumato.lab.models import Classifier
     from sfumato.lab.train import Plan
 
 
 _WIDEST = 2048
 """Features beyond this many are inputs as a rule, such as all terms of a vocabulary, and are not kept."""
+
+
+PARTS = ("train", "validation", "test")
 
 
 class WorkerError(RuntimeError):
@@ -51,6 +57,7 @@ class Task:
         inputs: what a row looks like; None for dense features.
         pretrained: file of weights to start from.
         device: where to train.
+        parts: whose logits are saved; a run that has still to be chosen is given no test rows.
     """
 
     arm: Arm
@@ -62,6 +69,7 @@ class Task:
     inputs: Inputs | None = None
     pretrained: str | None = None
     device: str = "cpu"
+    parts: tuple[str, ...] = PARTS
 
     @property
     def name(self) -> str:
@@ -76,11 +84,9 @@ class Task:
     @property
     def files(self) -> dict[str, Path]:
         """What a run leaves, by what it is: the logits of each part, and the weights."""
-        logits = {part: self.folder / "logits" / f"{self.name}-{part}.npz" for part in PARTS}
+        logits = {part: self.folder / "logits" / f"{self.name}-{part}.npz" for part in self.parts}
         return {**logits, "weights": self.folder / "weights" / f"{self.name}.safetensors"}
 
-
-PARTS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, dict[str, Any]], None]
 """Called with the arm's name, the seed, and the fields of an epoch."""
@@ -105,8 +111,8 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     import torch
     from safetensors.torch import save as to_bytes
 
-    from sfumato.lab.models import build, features_and_logits, weights_hash
-    from sfumato.lab.train import TrainingError, mean_gap, train
+    from sfumato.lab.models import build, weights_hash
+    from sfumato.lab.train import mean_gap, train
 
     started = time.perf_counter()
     tensors = {
@@ -138,27 +144,10 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     )
     target = task.arm.verify(loss, task.classes)
     train_gap = 0.0
-    model.eval()
-    for name, part in parts.items():
-        pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, tensors[name][0])]
-        features, logits = (torch.cat(each) for each in zip(*pairs, strict=True))
+    for name in task.parts:
+        logits = save_logits(task, name, model, parts[name], tensors[name][0])
         if name == "train":
             train_gap = mean_gap(logits.double(), tensors[name][1].cpu())
-        if not bool(logits.isfinite().all()):
-            raise TrainingError(
-                f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
-                f"the learning rate ({task.plan.learning_rate:g}) is too large"
-            )
-        arrays: dict[str, Any] = {
-            "index": part.index,
-            "logits": logits.numpy(),
-            "labels": part.labels,
-            "group": part.index if part.group is None else part.group,
-        }
-        # Features are for looking at: one seed of them, in half precision, is enough.
-        if task.seed == 0 and features.shape[1] <= _WIDEST:
-            arrays["features"] = features.half().numpy()
-        write_arrays(task.files[name], arrays)
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_bytes(task.files["weights"], to_bytes(weights))
     record = {
@@ -176,6 +165,60 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
     }
     write_sealed(task.record, record)
     return record
+
+
+def save_logits(task: Task, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
+    """Evaluate a trained model on one part and save what it says.
+
+    Args:
+        task: whose model it is.
+        name: of the part.
+        model: trained.
+        part: its rows.
+        features: of the rows, where the model is.
+
+    Returns:
+        The logits (n, K), on the CPU.
+
+    Raises:
+        TrainingError: they are not finite.
+        WriteError: a full disk.
+    """
+    import torch
+
+    from sfumato.lab.models import features_and_logits
+    from sfumato.lab.train import TrainingError
+
+    pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]
+    penultimate, logits = (torch.cat(each) for each in zip(*pairs, strict=True))
+    if not bool(logits.isfinite().all()):
+        raise TrainingError(
+            f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
+            f"the learning rate ({task.plan.learning_rate:g}) is too large"
+        )
+    arrays: dict[str, Any] = {
+        "index": part.index,
+        "logits": logits.numpy(),
+        "labels": part.labels,
+        "group": part.index if part.group is None else part.group,
+    }
+    # Features are for looking at: one seed of them, in half precision, is enough.
+    if task.seed == 0 and penultimate.shape[1] <= _WIDEST:
+        arrays["features"] = penultimate.half().numpy()
+    write_arrays(task.files[name], arrays)
+    return logits
+
+
+def trained(task: Task) -> Classifier:
+    """The model of a finished run, with its weights read back."""
+    from safetensors.torch import load_file
+
+    from sfumato.lab.models import build
+
+    assert task.inputs is not None, "a task of a comparison has them"
+    model = build(task.model, task.inputs, task.classes, seed=task.seed, pretrained=task.pretrained)
+    model.load_state_dict(load_file(task.files["weights"]))
+    return model.to(task.device).eval()
 
 
 def finished(task: Task) -> dict[str, Any] | None:

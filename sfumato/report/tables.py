@@ -87,6 +87,8 @@ def arm_title(arm: Arm, *, strength: bool = True) -> str:
     name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
     if arm["eps"] == 0 or over is None:
         return name
+    if eps in name and over in name:
+        return name
     if eps in name:
         return f"{name} ({over})"
     return f"{name} {eps} ({over})" if strength else name
@@ -157,7 +159,7 @@ def four_columns(summary: Summary) -> Table:
 
     def closed_form(arm: Arm) -> Cell:
         gap = arm["closed_form_gap"]
-        return Cell("∞" if gap is None else f"{gap:.2f}", value=math.inf if gap is None else gap)
+        return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
 
     def train_gap(arm: Arm) -> Cell:
         return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
@@ -316,7 +318,7 @@ def _estimate(arm: Arm, name: str | None, show: Callable[[float | None], str]) -
 
 
 def _gap(value: float | None) -> str:
-    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    return number(value, 2, zero=True)
 
 
 def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:

@@ -1,0 +1,179 @@
+"""Choosing a strength on the validation rows, so that the test rows are read once, after the choice.
+
+Every rung is ranked by its hard NLL after a temperature that is cross-fitted: a row's temperature comes from the rows
+of the other folds. The best is taken, or a smaller strength where the two cannot be told apart by one standard error of
+their paired difference. No process that trains a rung is given a test row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfumato import evaluate
+from sfumato.lab.analyse import Metric, by_group, load_part
+from sfumato.lab.arms import Arm
+from sfumato.lab.files import write_bytes
+
+if TYPE_CHECKING:
+    from sfumato.lab.data import Part
+    from sfumato.lab.work import Task
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One arm on the validation rows.
+
+    Attributes:
+        arm: the target.
+        nll: hard NLL of each seed and row, in nats.
+        scaled: the same after a cross-fitted temperature.
+    """
+
+    arm: Arm
+    nll: Metric
+    scaled: Metric
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the validation rows say.
+
+    Attributes:
+        rungs: one-hot first, by rising strength.
+        chosen: the strength that they choose; may be one-hot.
+        compared: the softened arm that the test rows are read for: the chosen one, or the best of those above 0.
+        best: the arm with the smallest mean, which a tie may pass over.
+    """
+
+    rungs: tuple[Rung, ...]
+    chosen: Arm
+    compared: Arm
+    best: Arm
+
+    def to_json(self, compared: str) -> list[dict[str, Any]]:
+        """As ``env.json`` holds it; ``compared`` is the name that the compared arm goes on under."""
+        return [
+            {
+                "eps": rung.arm.eps,
+                "arm": compared if rung.arm == self.compared else rung.arm.name,
+                "nll": _mean(rung.nll),
+                "nll_after_temperature": _mean(rung.scaled),
+                "chosen": rung.arm == self.chosen,
+            }
+            for rung in self.rungs
+        ]
+
+    def told(self) -> str:
+        """The choice in a sentence or two."""
+        tried = ", ".join(f"{rung.arm.eps:g}" for rung in self.rungs)
+        where = "the others" if self.compared.over == "others" else "all classes"
+        why = "which is best there"
+        if self.chosen != self.best:
+            why = f"the smallest that cannot be told from the best there ({self.best.eps:g}) by one standard error"
+        text = (
+            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.eps:g}, {why}, by hard NLL after a "
+            "cross-fitted temperature; the test rows were read after that."
+        )
+        if self.chosen == self.rungs[-1].arm:
+            text += " It is the strongest that was tried: a longer ladder may find a better one."
+        if self.chosen != self.compared:
+            text += (
+                f" So they would keep one-hot; the smoothed arm here is the best of the others, {self.compared.eps:g}."
+            )
+        return text
+
+
+def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> Rung:
+    """One arm on the validation rows, from its saved logits."""
+    raw: list[tuple[Any, float]] = []
+    scaled: list[tuple[Any, float]] = []
+    for seed in seeds:
+        part = load_part(folder, arm, seed, "validation")
+        plain = evaluate.per_row(logits=part.logits, labels=part.labels).nll
+        fitted = np.empty(len(plain))
+        numbers, group = np.unique(part.group, return_inverse=True)
+        fold = np.random.default_rng(0).permutation(len(numbers))[group] % FOLDS  # equal rows share a fold
+        for number in np.unique(fold):
+            here, there = fold == number, fold != number
+            if not there.any():
+                there = here  # one distinct row: nothing to cross-fit with
+            temperature = evaluate.fit_temperature_small(logits=part.logits[there], labels=part.labels[there]).value
+            rows = evaluate.per_row(logits=part.logits[here], labels=part.labels[here], temperature=temperature)
+            fitted[here] = rows.nll
+        for values, to in ((plain, raw), (fitted, scaled)):
+            to.append((by_group(values, part.group), float(values.mean())))
+    metrics = [Metric(np.stack([v for v, _ in each]), np.array([m for _, m in each])) for each in (raw, scaled)]
+    return Rung(arm, *metrics)
+
+
+def choose(rungs: Sequence[Rung]) -> Choice:
+    """The strength that the validation rows choose, and the softened arm that goes on.
+
+    >>> one = lambda eps, nll: Rung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
+    >>> rungs = [one(0.0, [[3.0, 5], [3, 5]]), one(0.1, [[1.0, 2], [1, 2]]), one(0.2, [[1.1, 1.8], [1.0, 1.9]])]
+    >>> made = choose(rungs)
+    >>> made.best.eps, made.chosen.eps, made.compared.eps
+    (0.2, 0.1, 0.1)
+    """
+    best, chosen = _best(rungs)
+    compared = chosen if chosen.eps > 0 else _best([rung for rung in rungs if rung.arm.eps > 0])[1]
+    return Choice(tuple(rungs), chosen, compared, best)
+
+
+def _best(rungs: Sequence[Rung]) -> tuple[Arm, Arm]:
+    """The arm with the smallest mean, and the one with the smallest ε within a standard error of it."""
+    rising = sorted(rungs, key=lambda rung: rung.arm.eps)
+    best = min(rising, key=lambda rung: float(rung.scaled.by_seed.mean()))
+    for rung in rising:
+        excess = rung.scaled.minus(best.scaled).estimate()
+        if rung is best or excess.mean <= excess.se:
+            return best.arm, rung.arm
+    raise AssertionError("the best is among them")
+
+
+def _mean(metric: Metric) -> dict[str, float]:
+    estimate = metric.estimate()
+    return {"mean": estimate.mean, "se": estimate.se}
+
+
+def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
+    """The runs of an arm as whole runs under another name: its files are linked, and its models read the test rows.
+
+    Args:
+        tasks: the trained runs of one arm, which have seen no test row.
+        name: what the arm is called from here on.
+        test: the test rows.
+    """
+    import torch
+
+    from sfumato.lab.work import PARTS, save_logits, trained
+
+    made: list[Task] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as where it was trained: other threads give other last digits
+    try:
+        for task in tasks:
+            whole = replace(task, arm=replace(task.arm, name=name), parts=PARTS)
+            for what, path in task.files.items():
+                if whole.files[what] != path and not whole.files[what].exists():
+                    _link(path, whole.files[what])
+            save_logits(whole, "test", trained(whole), test, torch.from_numpy(test.features).to(task.device))
+            made.append(whole)
+    finally:
+        torch.set_num_threads(threads)
+    return made
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # a file system without links
+        write_bytes(new, old.read_bytes())
