@@ -41,6 +41,7 @@ def compare(
     batch_size: Whole | None = None,
     learning_rate: float = 1e-3,
     workers: Whole | None = None,
+    on: str | None = None,
     out: str | None = None,
     resume: str | None = None,
     json: Flag = False,
@@ -79,9 +80,11 @@ def compare(
         batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start; a cosine takes it to 0.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
+        on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
+            bit. Needs pip install 'sfumato[ray]'.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
-            --workers, --json and --quiet. Of a finished run it prints the result.
+            --workers, --on, --json and --quiet. Of a finished run it prints the result.
         json: Print one JSON object instead of text.
         quiet: No progress.
         config: A TOML file with any of these options.
@@ -93,7 +96,7 @@ def compare(
     with Watch(sys.stderr, quiet=quiet) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
         if resume is not None:
-            result, notes = _resumed(resume, workers, watcher)
+            result, notes = _resumed(resume, workers, on, watcher)
         else:
             if data is None:
                 raise UsageError(
@@ -121,6 +124,7 @@ def compare(
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 workers=workers,
+                on=on,
                 out=out,
             )
             command = shlex.join(["sfumato", *_repeatable(typed)])
@@ -139,19 +143,19 @@ def _notes(result: dict[str, Any]) -> list[str]:
     return jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
 
 
-def _resumed(run: str, workers: int | None, watcher: Watcher) -> tuple[dict[str, Any], list[str]]:
+def _resumed(run: str, workers: int | None, on: str | None, watcher: Watcher) -> tuple[dict[str, Any], list[str]]:
     """The result of a run that was stopped, or of one that is whole, and its notes."""
     from sfumato.lab import compare as lab
     from sfumato.lab.runs import find
 
-    alone = {"resume", "workers", "json", "quiet"}
+    alone = {"resume", "workers", "on", "json", "quiet"}
     more = [name for name, source in sources.items() if source == "command line" and name not in alone]
     if more:
         what = "DATA" if more == ["data"] else "--" + next(n for n in more if n != "data").replace("_", "-")
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
     final, whole = find(run)
     if not whole:
-        result = lab.resume(final, workers=workers, watcher=watcher)
+        result = lab.resume(final, workers=workers, on=on, watcher=watcher)
         return result, _notes(result)
 
     from sfumato.report.run import load_run

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.lab import ladder
+from sfumato.lab import cluster, ladder
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.examples import show
 from sfumato.lab.files import WriteError, write_json, write_lines
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
-from sfumato.lab.options import OptionError, Options, from_toml, to_toml
+from sfumato.lab.options import OptionError, Options, check_on, from_toml, to_toml
 from sfumato.lab.runs import RunError, RunFolder, resume_command
 from sfumato.lab.work import PARTS, Progress, Task, WorkerError, finished, run_all
 
@@ -117,12 +117,15 @@ def compare(
     return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock))
 
 
-def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None = None) -> dict[str, Any]:
+def resume(
+    final: Path, *, workers: int | None = None, on: str | None = None, watcher: Watcher | None = None
+) -> dict[str, Any]:
     """Go on with a comparison that was stopped: what is finished is kept, and the result has the same bits.
 
     Args:
         final: the name that the run will have; see :func:`sfumato.lab.runs.find`.
         workers: processes; None for one a core.
+        on: where they run; None for here.
         watcher: who is told how it goes.
 
     Returns:
@@ -137,12 +140,13 @@ def resume(final: Path, *, workers: int | None = None, watcher: Watcher | None =
     clock = time.perf_counter()
     if workers is not None and workers < 1:
         raise OptionError(f"--workers must be at least 1, got {workers}")
+    check_on(on)
     folder = RunFolder.reopen(final)
     try:
         notes = notes_on_change(folder.start)
         config = folder.path / "config.toml"
         try:
-            options = replace(from_toml(config.read_text(encoding="utf-8")), workers=workers)
+            options = replace(from_toml(config.read_text(encoding="utf-8")), workers=workers, on=on)
         except (OptionError, UnicodeDecodeError) as error:
             raise RunError(f"{config}: {error}; start the run again") from None
         data = prepare(_where(options.data, Path(folder.start["folder"])), options.roles())
@@ -234,7 +238,8 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     workers = max(1, min(options.workers or job.chosen.workers, len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
     if left:
-        made = run_all(left, {part: data.part(part) for part in parts}, workers=workers, progress=job.watcher.progress)
+        run_on = cluster.run_all if options.on == "ray" else run_all
+        made = run_on(left, {part: data.part(part) for part in parts}, workers=workers, progress=job.watcher.progress)
         kept |= dict(zip(left, made, strict=True))
     records = [dict(kept[task]) for task in tasks]
     climbed = _climb(job, arms, tasks, records) if options.ladder else None

@@ -51,6 +51,7 @@ class Options:
         batch_size: rows a step; None for 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start, a cosine takes it to 0.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
+        on: ``"ray"`` to run on Ray; None for processes here. The results do not depend on it.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
 
@@ -74,6 +75,7 @@ class Options:
     batch_size: int | None = None
     learning_rate: float = 1e-3
     workers: int | None = None
+    on: str | None = None
     out: str | None = None
 
     def check(self) -> None:
@@ -106,6 +108,7 @@ class Options:
                 raise OptionError(f"--{name.replace('_', '-')} must be at most {most:,}, got {_shown(value)}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
+        check_on(self.on)
         if self.out is not None:
             if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
                 raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')
@@ -174,6 +177,27 @@ class Options:
         )
 
 
+def check_on(on: str | None) -> None:
+    """Refuse a place to run on that is none, or is not there.
+
+    Raises:
+        OptionError: it says what to do.
+
+    >>> check_on("slurm")
+    Traceback (most recent call last):
+    ...
+    sfumato.lab.options.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
+    """
+    if on is None:
+        return
+    if on != "ray":
+        raise OptionError(f'--on takes ray, got "{on}"; without it, processes on this machine do the work')
+    from sfumato.lab.cluster import missing
+
+    if (why := missing()) is not None:
+        raise OptionError(why)
+
+
 def _shown(number: int) -> str:
     return f"{number:,}" if number < 10**15 else "a number of more than 15 digits"
 
@@ -197,7 +221,7 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
         value, source = getattr(options, field.name), sources.get(field.name, "default")
         if value is None and field.name in resolved:
             value, source = resolved[field.name], f"{source}, by the data"
-        if field.name in ("out", "workers") or value is None:
+        if field.name in ("out", "workers", "on") or value is None:
             continue  # where a run went and how it was spread do not belong to what it was
         lines.append(f"{field.name.replace('_', '-')} = {_toml_value(value)}  # {source}")
     return "\n".join(lines) + "\n"
