@@ -38,6 +38,7 @@ def compare(
     epochs: Whole | None = None,
     batch_size: Whole | None = None,
     learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
     workers: Whole | None = None,
     out: str | None = None,
     resume: str | None = None,
@@ -72,6 +73,7 @@ def compare(
         epochs: Passes over the training rows; by default a full budget by the number of rows.
         batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start; a cosine takes it to 0.
+        weight_decay: AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
@@ -112,6 +114,7 @@ def compare(
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
+                weight_decay=weight_decay,
                 workers=workers,
                 out=out,
             )

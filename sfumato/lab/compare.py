@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms import Arm, arms_of
+from sfumato.lab.budget import notes_on_training
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.examples import show
@@ -166,6 +167,7 @@ def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
         learning_rate=options.learning_rate,
         least_epochs=chosen.least_epochs,
     )
+    plan = replace(plan, weight_decay=options.weight_decay)
     return chosen.fit(plan, options, len(data.split.train))
 
 
@@ -238,7 +240,7 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     from sfumato.lab.summary import environment_of, summary_of
 
     summary, extra = summary_of(folder.path, str(folder.final), data, arms, options.seeds, records)
-    extra["notes"] = [*job.notes, *extra["notes"], *data.notes, *job.chosen.notes]
+    extra["notes"] = [*job.notes, *extra["notes"], *notes_on_training(plan), *data.notes, *job.chosen.notes]
     epochs = [
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]

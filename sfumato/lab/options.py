@@ -46,6 +46,7 @@ class Options:
         epochs: passes over the training rows; None for a full budget by the number of rows.
         batch_size: rows a step; None for 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start, a cosine takes it to 0.
+        weight_decay: AdamW's, on every parameter; 0 for Adam.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
@@ -67,6 +68,7 @@ class Options:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
     workers: int | None = None
     out: str | None = None
 
@@ -99,6 +101,15 @@ class Options:
                 raise OptionError(f"--{name.replace('_', '-')} must be at most {most:,}, got {_shown(value)}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise OptionError(
+                f"--weight-decay must be a finite number, at least 0, got {self.weight_decay:g}; 0 leaves it out"
+            )
+        if self.learning_rate * self.weight_decay > 1:
+            raise OptionError(
+                f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
+                f"of every weight at each step; use at most {1 / self.learning_rate:g}"
+            )
         if self.out is not None:
             if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
                 raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')

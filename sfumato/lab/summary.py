@@ -12,6 +12,7 @@ import numpy as np
 
 from sfumato.lab.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.lab.arms import Arm, ArmError
+from sfumato.lab.budget import training_of
 from sfumato.lab.machine import machine, versions
 from sfumato.lab.verdict import notes, verdict
 
@@ -109,14 +110,7 @@ def environment_of(
             "parameters": records[0]["parameters"],
             "description": records[0]["description"],
         },
-        "training": {
-            "epochs": plan.epochs,
-            "batch_size": plan.batch_size,
-            "optimiser": "Adam, no weight decay",
-            "learning_rate": plan.learning_rate,
-            "schedule": "cosine to 0",
-            "steps": plan.steps(len(data.split.train)),
-        },
+        "training": training_of(plan, len(data.split.train)),
         "probe": {
             arm.name: {"eps": arm.eps, "target": next(r["target"] for r in records if r["arm"] == arm.name)}
             for arm in arms

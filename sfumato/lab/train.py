@@ -31,11 +31,13 @@ class Plan:
         epochs: passes over the training rows.
         batch_size: rows a step.
         learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
+        weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
+    weight_decay: float = 0.0
 
     def steps(self, rows: int) -> int:
         """Gradient steps of the whole training."""
@@ -47,8 +49,8 @@ def default_plan(
 ) -> Plan:
     """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
 
-    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3)
-    Plan(epochs=59, batch_size=64, learning_rate=0.001)
+    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
+    True
     """
     if batch_size is None:
         batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
@@ -118,7 +120,7 @@ def train(
         TrainingError: the loss was not finite; said before the weights move.
     """
     x, y = rows
-    optimiser = torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+    optimiser = optimiser_of(model, plan)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
     order = torch.Generator().manual_seed(seed)
     batches = hashlib.sha256()
@@ -148,6 +150,13 @@ def train(
         train_gap = mean_gap(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
         on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy))
     return batches.hexdigest()
+
+
+def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Adam, or AdamW where the plan has weight decay: on every parameter, decoupled from the gradient."""
+    if plan.weight_decay > 0:
+        return torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    return torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
 
 
 @torch.no_grad()
