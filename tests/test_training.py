@@ -7,9 +7,10 @@ import torch
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.budget import notes_on_training, training_of
+from sfumato.lab.compare import compare
 from sfumato.lab.models import build
 from sfumato.lab.options import OptionError, Options, from_toml, to_toml
-from sfumato.lab.train import Plan, train
+from sfumato.lab.train import Plan, parts_of, train
 
 SMOOTHED = Arm("smoothed", 0.1, "others")
 
@@ -46,6 +47,92 @@ def test_weight_decay_is_said_in_the_record_and_noted():
     assert note.startswith("Trained with weight decay 0.01, which holds the logits back: gaps stay below")
 
 
+def gradients(model, batch, accumulate, weight, monkeypatch):
+    """What the first step of training is given as gradients, for a whole batch of these rows."""
+    found = []
+    step = torch.optim.Adam.step
+
+    def spy(self, *args, **kwargs):
+        found.append([p.grad.clone() for group in self.param_groups for p in group["params"]])
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", spy)
+        plan = Plan(1, len(batch[1]), 1e-3, accumulate=accumulate)
+        train(model, SMOOTHED.loss(), batch, batch, plan, seed=0, floor=0.0, on_epoch=lambda e: None, weight=weight)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "row weights"])
+@pytest.mark.parametrize("accumulate", [2, 3, 7, 25])
+def test_the_parts_of_a_batch_add_up_to_its_gradient(accumulate, weighted, monkeypatch):
+    batch = toy(50, dtype=torch.float64)
+    weight = torch.linspace(0.1, 9.0, 50, dtype=torch.float64) if weighted else None
+    whole, split = (
+        gradients(build("mlp", 6, 3, seed=5).double(), batch, parts, weight, monkeypatch) for parts in (1, accumulate)
+    )
+    for a, b in zip(split, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_a_batch_in_parts_reports_the_loss_and_gap_of_the_whole():
+    weight = torch.linspace(0.1, 9.0, 100, dtype=torch.float64)
+    for own in (None, weight):
+        (_, [whole]), (_, [split]) = (
+            trained(Plan(1, 30, 1e-3, accumulate=parts), dtype=torch.float64, weight=own) for parts in (1, 4)
+        )
+        assert (split.train_loss, split.train_gap) == pytest.approx((whole.train_loss, whole.train_gap), rel=1e-12)
+
+
+def test_every_part_of_a_batch_has_two_rows_or_more():
+    for rows in range(1, 70):
+        for parts in range(1, 40):
+            sizes = [len(part) for part in parts_of(torch.arange(rows), parts)]
+            assert sum(sizes) == rows
+            assert min(sizes) >= min(2, rows)
+            assert max(sizes) - min(sizes) <= 1
+            assert len(sizes) == min(parts, max(1, rows // 2))
+
+
+def test_bf16_is_autocast_around_the_forward_pass_and_leaves_weights_and_loss_in_float32():
+    seen = []
+    loss = SMOOTHED.loss()
+    loss.register_forward_hook(lambda module, inputs, value: seen.append((inputs[0].dtype, value.dtype)))
+    model = build("mlp", 6, 3, seed=5)
+    epochs = []
+    plan = Plan(20, 25, 1e-2, precision="bf16")
+    train(model, loss, toy(), toy(60, seed=1), plan, seed=5, floor=0.0, on_epoch=epochs.append)
+    assert set(seen) == {(torch.bfloat16, torch.float32)}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    _, wide = trained(Plan(20, 25, 1e-2))
+    assert epochs[-1].train_loss != wide[-1].train_loss
+    assert epochs[-1].train_loss == pytest.approx(wide[-1].train_loss, rel=0.05)
+    assert epochs[-1].train_gap == pytest.approx(wide[-1].train_gap, rel=0.05)
+
+
+def test_parts_and_precision_are_said_in_the_record():
+    said = training_of(Plan(1, 64, 1e-3, accumulate=4, precision="bf16"), 100)
+    assert said["optimiser"] == "Adam, no weight decay, each batch in 4 parts, forward pass in bfloat16"
+    assert (said["accumulate"], said["precision"]) == (4, "bf16")
+
+
+def test_a_plan_of_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match='^precision must be "float32" or "bf16", got "fp8"$'):
+        Plan(1, 64, 1e-3, precision="fp8")
+
+
+def test_more_parts_than_pairs_of_rows_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError) as caught:
+        compare(Options("digits", accumulate=33))
+    assert str(caught.value) == (
+        "--accumulate 33 would split a batch of 64 rows into parts of less than two; use at most 32, or a larger "
+        "--batch-size"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -55,6 +142,8 @@ def test_weight_decay_is_said_in_the_record_and_noted():
             {"weight_decay": 30.0, "learning_rate": 0.1},
             "--weight-decay 30 at --learning-rate 0.1 would turn the sign of every weight at each step; use at most 10",
         ),
+        ({"accumulate": 0}, "--accumulate must be at least 1, got 0"),
+        ({"precision": "fp16"}, '--precision must be "float32" or "bf16", got "fp16"'),
     ],
     ids=lambda value: "" if isinstance(value, str) else ",".join(value),
 )
@@ -64,7 +153,7 @@ def test_a_value_that_cannot_be_trained_with_is_refused_with_the_way_out(values,
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("values", [{"weight_decay": 0.05}])
+@pytest.mark.parametrize("values", [{"weight_decay": 0.05, "accumulate": 4, "precision": "bf16"}])
 def test_a_run_that_goes_on_trains_as_it_was_asked_to(values):
     options = Options("digits", **values)
     assert from_toml(to_toml(options, {}, {})) == options

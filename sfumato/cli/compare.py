@@ -39,6 +39,8 @@ def compare(
     batch_size: Whole | None = None,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.0,
+    accumulate: Whole = 1,
+    precision: Literal["float32", "bf16"] = "float32",
     workers: Whole | None = None,
     out: str | None = None,
     resume: str | None = None,
@@ -74,6 +76,9 @@ def compare(
         batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start; a cosine takes it to 0.
         weight_decay: AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.
+        accumulate: Split each batch into so many parts, to save memory; the step is that of the whole batch. A
+            model that normalises over the batch does so over each part.
+        precision: bf16 makes the forward passes of training bfloat16; weights, loss and evaluation stay float32.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
@@ -115,6 +120,8 @@ def compare(
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 weight_decay=weight_decay,
+                accumulate=accumulate,
+                precision=precision,
                 workers=workers,
                 out=out,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms import Arm, arms_of
-from sfumato.lab.budget import notes_on_training
+from sfumato.lab.budget import notes_on_training, refuse_small_parts
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.examples import show
@@ -167,8 +167,10 @@ def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
         learning_rate=options.learning_rate,
         least_epochs=chosen.least_epochs,
     )
-    plan = replace(plan, weight_decay=options.weight_decay)
-    return chosen.fit(plan, options, len(data.split.train))
+    plan = replace(plan, weight_decay=options.weight_decay, accumulate=options.accumulate, precision=options.precision)
+    plan = chosen.fit(plan, options, len(data.split.train))
+    refuse_small_parts(plan)
+    return plan
 
 
 def _where(source: str, begun_in: Path) -> str:

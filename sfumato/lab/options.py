@@ -9,14 +9,16 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.model_names import complaint
 from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
 from sfumato.theory import Over
 
-MOST = {"seeds": 1000, "epochs": 1_000_000, "batch_size": 2**31, "workers": 1024}
+Precision = Literal["float32", "bf16"]
+
+MOST = {"seeds": 1000, "epochs": 1_000_000, "batch_size": 2**31, "accumulate": 2**30, "workers": 1024}
 """The largest whole numbers that make sense, so that a slip of the finger does not fill the memory."""
 
 
@@ -47,6 +49,8 @@ class Options:
         batch_size: rows a step; None for 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start, a cosine takes it to 0.
         weight_decay: AdamW's, on every parameter; 0 for Adam.
+        accumulate: parts into which each batch is split, to save memory; the step stays that of the whole batch.
+        precision: ``"float32"``, or ``"bf16"`` for a forward pass in bfloat16 while training.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
@@ -69,6 +73,8 @@ class Options:
     batch_size: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "float32"
     workers: int | None = None
     out: str | None = None
 
@@ -110,6 +116,8 @@ class Options:
                 f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
                 f"of every weight at each step; use at most {1 / self.learning_rate:g}"
             )
+        if self.precision not in get_args(Precision):
+            raise OptionError(f'--precision must be "float32" or "bf16", got "{self.precision}"')
         if self.out is not None:
             if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
                 raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')

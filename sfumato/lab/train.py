@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.lab.models import Classifier, logits_of
+from sfumato.lab.options import Precision
 
 
 class TrainingError(RuntimeError):
@@ -32,12 +34,23 @@ class Plan:
         batch_size: rows a step.
         learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
         weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
+        accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
+        precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
+
+    Raises:
+        ValueError: an unknown precision.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f'precision must be "float32" or "bf16", got "{self.precision}"')
 
     def steps(self, rows: int) -> int:
         """Gradient steps of the whole training."""
@@ -124,26 +137,33 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
     order = torch.Generator().manual_seed(seed)
     batches = hashlib.sha256()
+    precision = torch.autocast(x.device.type, torch.bfloat16) if plan.precision == "bf16" else nullcontext()
 
     for epoch in range(1, plan.epochs + 1):
         model.train()
         losses: list[Tensor] = []
         seen: list[tuple[Tensor, Tensor]] = []
         for batch in torch.randperm(len(y), generator=order).split(plan.batch_size):
-            logits = model(x[batch])
-            value = loss(logits, y[batch]) if weight is None else loss(logits, y[batch], sample_weight=weight[batch])
-            if not math.isfinite(value.item()):
-                raise TrainingError(
-                    f"the loss is {value.item():g} in epoch {epoch}; the features or the learning rate "
-                    f"({plan.learning_rate:g}) are too large"
-                )
             optimiser.zero_grad()
-            value.backward()
+            parts = parts_of(batch, plan.accumulate)
+            masses = [len(part) if weight is None else weight[part].sum() for part in parts]
+            for part, mass in zip(parts, masses, strict=True):
+                labels = y[part]
+                with precision:
+                    logits = model(x[part])
+                    value = loss(logits, labels) if weight is None else loss(logits, labels, sample_weight=weight[part])
+                if not math.isfinite(value.item()):
+                    raise TrainingError(
+                        f"the loss is {value.item():g} in epoch {epoch}; the features or the learning rate "
+                        f"({plan.learning_rate:g}) are too large"
+                    )
+                # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
+                (value if len(parts) == 1 else value * (mass / sum(masses))).backward()
+                losses.append(value.detach() * mass)
+                seen.append((logits.detach(), labels))
             optimiser.step()
             schedule.step()
             batches.update(batch.numpy().tobytes())
-            losses.append(value.detach() * (len(batch) if weight is None else weight[batch].sum()))
-            seen.append((logits.detach(), y[batch]))
 
         train_loss = (torch.stack(losses).sum() / (len(y) if weight is None else weight.sum())).item()
         nll, accuracy = hard_scores(model, validation)
@@ -159,6 +179,15 @@ def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
 
 
+def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """A batch in parts of nearly equal size, in order, each of at least two rows: a short batch has fewer of them.
+
+    >>> [part.tolist() for part in parts_of(torch.arange(5), 4)]
+    [[0, 1, 2], [3, 4]]
+    """
+    return (batch,) if parts == 1 else batch.tensor_split(max(1, min(parts, len(batch) // 2)))
+
+
 @torch.no_grad()
 def hard_scores(model: Classifier, rows: tuple[Tensor, Tensor]) -> tuple[float, float]:
     """Hard NLL in nats and accuracy."""
@@ -167,7 +196,8 @@ def hard_scores(model: Classifier, rows: tuple[Tensor, Tensor]) -> tuple[float, 
 
 
 def mean_gap(logits: Tensor, labels: Tensor) -> float:
-    """Mean over rows of z_true − mean of the other logits, in nats."""
+    """Mean over rows of z_true − mean of the other logits, in nats; half precision is summed in float32."""
+    logits = logits.float() if logits.dtype.itemsize < 4 else logits
     true = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
     others = (logits.sum(1) - true) / (logits.shape[1] - 1)
     return (true - others).mean().item()
