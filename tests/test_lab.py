@@ -113,7 +113,7 @@ def test_a_run_whose_loss_is_not_its_arms_fails(tmp_path, monkeypatch):
 def test_arms_that_differ_in_more_than_their_loss_are_refused(tmp_path, monkeypatch):
     def unpaired(tasks, parts, *, workers, progress):
         records = [work.run(task, parts, lambda epoch: None) for task in tasks]
-        records[1]["batches"] = "another order"
+        records[1]["batches"] = ["another order"]
         return records
 
     monkeypatch.chdir(tmp_path)

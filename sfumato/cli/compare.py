@@ -41,6 +41,7 @@ def compare(
     weight_decay: float = 0.0,
     accumulate: Whole = 1,
     precision: Literal["float32", "bf16"] = "float32",
+    early_stop: Whole | None = None,
     workers: Whole | None = None,
     out: str | None = None,
     resume: str | None = None,
@@ -79,6 +80,8 @@ def compare(
         accumulate: Split each batch into so many parts, to save memory; the step is that of the whole batch. A
             model that normalises over the batch does so over each part.
         precision: bf16 makes the forward passes of training bfloat16; weights, loss and evaluation stay float32.
+        early_stop: Stop a run after so many epochs without a better one, by hard NLL after temperature on validation
+            rows, and keep the best; by default the full budget is used.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
@@ -122,6 +125,7 @@ def compare(
                 weight_decay=weight_decay,
                 accumulate=accumulate,
                 precision=precision,
+                early_stop=early_stop,
                 workers=workers,
                 out=out,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.options import OptionError
@@ -10,12 +11,13 @@ if TYPE_CHECKING:
     from sfumato.lab.train import Plan
 
 
-def training_of(plan: Plan, rows: int) -> dict[str, Any]:
+def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The budget of every run, as ``env.json`` has it under ``"training"``.
 
     Args:
         plan: the same for every arm.
         rows: to train on.
+        records: of every run; where there was an early stop, the epochs kept are told, seed by seed.
 
     >>> from sfumato.lab.train import Plan
     >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100)["optimiser"]
@@ -27,7 +29,7 @@ def training_of(plan: Plan, rows: int) -> dict[str, Any]:
         optimiser += f", each batch in {plan.accumulate:,} parts"
     if plan.precision == "bf16":
         optimiser += ", forward pass in bfloat16"
-    return {
+    training = {
         "epochs": plan.epochs,
         "batch_size": plan.batch_size,
         "optimiser": optimiser,
@@ -37,7 +39,9 @@ def training_of(plan: Plan, rows: int) -> dict[str, Any]:
         "accumulate": plan.accumulate,
         "precision": plan.precision,
         "steps": plan.steps(rows),
+        "early_stop": plan.early_stop,
     }
+    return training if plan.early_stop is None else {**training, "kept_epochs": _kept(records)}
 
 
 def refuse_small_parts(plan: Plan) -> None:
@@ -54,7 +58,7 @@ def refuse_small_parts(plan: Plan) -> None:
         )
 
 
-def notes_on_training(plan: Plan) -> list[str]:
+def notes_on_training(plan: Plan, records: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """What a reader should know of the training before taking its gaps for closed forms; by default nothing."""
     notes: list[str] = []
     if plan.weight_decay > 0:
@@ -62,4 +66,33 @@ def notes_on_training(plan: Plan) -> list[str]:
             f"Trained with weight decay {plan.weight_decay:g}, which holds the logits back: gaps stay below their "
             "closed forms, and the one-hot arm has an optimum too."
         )
+    if plan.early_stop is not None:
+        kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
+        notes.append(
+            f"Each run kept its epoch of least hard NLL after temperature on validation rows ({kept}; of at most "
+            f"{plan.epochs:,}) and stopped when {epochs_of(plan.early_stop)} had brought nothing better: arms stop at "
+            "different epochs, and their gaps need not reach the closed forms."
+        )
     return notes
+
+
+def epochs_of(number: int) -> str:
+    """A number of epochs in words.
+
+    >>> epochs_of(1), epochs_of(1500)
+    ('1 epoch', '1,500 epochs')
+    """
+    return f"{number:,} epoch{'' if number == 1 else 's'}"
+
+
+def _kept(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Which epoch was kept, arm by arm and seed by seed."""
+    kept: dict[str, list[int]] = {}
+    for record in sorted(records, key=lambda record: record["seed"]):
+        kept.setdefault(record["arm"], []).append(record["kept_epoch"])
+    return kept
+
+
+def _span(epochs: Sequence[int]) -> str:
+    low, high = min(epochs), max(epochs)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

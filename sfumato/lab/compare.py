@@ -167,7 +167,13 @@ def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
         learning_rate=options.learning_rate,
         least_epochs=chosen.least_epochs,
     )
-    plan = replace(plan, weight_decay=options.weight_decay, accumulate=options.accumulate, precision=options.precision)
+    plan = replace(
+        plan,
+        weight_decay=options.weight_decay,
+        accumulate=options.accumulate,
+        precision=options.precision,
+        early_stop=options.early_stop,
+    )
     plan = chosen.fit(plan, options, len(data.split.train))
     refuse_small_parts(plan)
     return plan
@@ -242,7 +248,7 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     from sfumato.lab.summary import environment_of, summary_of
 
     summary, extra = summary_of(folder.path, str(folder.final), data, arms, options.seeds, records)
-    extra["notes"] = [*job.notes, *extra["notes"], *notes_on_training(plan), *data.notes, *job.chosen.notes]
+    extra["notes"] = [*job.notes, *extra["notes"], *notes_on_training(plan, records), *data.notes, *job.chosen.notes]
     epochs = [
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]

@@ -18,7 +18,14 @@ from sfumato.theory import Over
 
 Precision = Literal["float32", "bf16"]
 
-MOST = {"seeds": 1000, "epochs": 1_000_000, "batch_size": 2**31, "accumulate": 2**30, "workers": 1024}
+MOST = {
+    "seeds": 1000,
+    "epochs": 1_000_000,
+    "batch_size": 2**31,
+    "accumulate": 2**30,
+    "early_stop": 1_000_000,
+    "workers": 1024,
+}
 """The largest whole numbers that make sense, so that a slip of the finger does not fill the memory."""
 
 
@@ -51,6 +58,8 @@ class Options:
         weight_decay: AdamW's, on every parameter; 0 for Adam.
         accumulate: parts into which each batch is split, to save memory; the step stays that of the whole batch.
         precision: ``"float32"``, or ``"bf16"`` for a forward pass in bfloat16 while training.
+        early_stop: epochs without a better one, by hard NLL after temperature on validation rows, after which a run
+            stops and keeps the best; None for the full budget.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
@@ -75,6 +84,7 @@ class Options:
     weight_decay: float = 0.0
     accumulate: int = 1
     precision: Precision = "float32"
+    early_stop: int | None = None
     workers: int | None = None
     out: str | None = None
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.lab.early import BestEpoch, nll_after_temperature
 from sfumato.lab.models import Classifier, logits_of
 from sfumato.lab.options import Precision
 
@@ -36,6 +37,7 @@ class Plan:
         weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
         accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
         precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
+        early_stop: stop after so many epochs without a better one, and keep the best; None for the full budget.
 
     Raises:
         ValueError: an unknown precision.
@@ -47,6 +49,7 @@ class Plan:
     weight_decay: float = 0.0
     accumulate: int = 1
     precision: Precision = "float32"
+    early_stop: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -86,6 +89,7 @@ class Epoch:
         train_gap: mean logit gap over the epoch's rows, each at the step that used it.
         validation_nll: against the labels, whatever the target was.
         validation_accuracy: share of validation rows that are right.
+        validation_nll_after_temperature: what an early stop goes by; None without one.
     """
 
     epoch: int
@@ -95,10 +99,25 @@ class Epoch:
     train_gap: float
     validation_nll: float
     validation_accuracy: float
+    validation_nll_after_temperature: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As one line of ``metrics.jsonl``."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside its weights.
+
+    Attributes:
+        batches: for each epoch, SHA-256 over the rows of every batch up to its end, in the order in which they were
+            used: runs of different lengths saw the same batches if they agree at the end of the shorter.
+        kept_epoch: the epoch whose weights the model has: the last without an early stop.
+    """
+
+    batches: tuple[str, ...]
+    kept_epoch: int
 
 
 def train(
@@ -112,14 +131,14 @@ def train(
     floor: float,
     on_epoch: Callable[[Epoch], None],
     weight: Tensor | None = None,
-) -> str:
+) -> Trained:
     """Train ``model`` in place.
 
     Args:
         model: with its initial weights.
         loss: called as ``loss(logits, labels)``; returns the mean over the batch.
         rows: features (n, D) and labels (n,) to train on.
-        validation: features and labels that are looked at after every epoch and decide nothing.
+        validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
         seed: of the order of rows.
         floor: of the loss, in nats.
@@ -127,7 +146,7 @@ def train(
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
 
     Returns:
-        SHA-256 over the rows of every batch in the order in which they were used.
+        The hashes of the batches, and which epoch's weights the model has.
 
     Raises:
         TrainingError: the loss was not finite; said before the weights move.
@@ -136,7 +155,8 @@ def train(
     optimiser = optimiser_of(model, plan)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
     order = torch.Generator().manual_seed(seed)
-    batches = hashlib.sha256()
+    batches, hashes = hashlib.sha256(), list[str]()
+    best = None if plan.early_stop is None else BestEpoch(model, plan.early_stop)
     precision = torch.autocast(x.device.type, torch.bfloat16) if plan.precision == "bf16" else nullcontext()
 
     for epoch in range(1, plan.epochs + 1):
@@ -166,10 +186,19 @@ def train(
             batches.update(batch.numpy().tobytes())
 
         train_loss = (torch.stack(losses).sum() / (len(y) if weight is None else weight.sum())).item()
-        nll, accuracy = hard_scores(model, validation)
+        hashes.append(batches.hexdigest())
+        logits, labels = logits_of(model, validation[0]), validation[1]
+        nll, accuracy = hard_scores(logits, labels)
+        scaled = None if best is None else nll_after_temperature(logits, labels)
         train_gap = mean_gap(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
-        on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy))
-    return batches.hexdigest()
+        on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy, scaled))
+        if best is not None and scaled is not None and best.enough(epoch, scaled):
+            break
+
+    if best is None:
+        return Trained(tuple(hashes), plan.epochs)
+    best.restore()
+    return Trained(tuple(hashes), best.epoch)
 
 
 def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
@@ -188,11 +217,9 @@ def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
     return (batch,) if parts == 1 else batch.tensor_split(max(1, min(parts, len(batch) // 2)))
 
 
-@torch.no_grad()
-def hard_scores(model: Classifier, rows: tuple[Tensor, Tensor]) -> tuple[float, float]:
+def hard_scores(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """Hard NLL in nats and accuracy."""
-    logits = logits_of(model, rows[0])
-    return F.cross_entropy(logits, rows[1]).item(), (logits.argmax(1) == rows[1]).float().mean().item()
+    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
 
 
 def mean_gap(logits: Tensor, labels: Tensor) -> float:
