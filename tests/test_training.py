@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from sfumato.lab.compare import compare
 from sfumato.lab.early import BestEpoch, nll_after_temperature
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import OptionError, Options, from_toml, to_toml
-from sfumato.lab.train import Plan, parts_of, train
+from sfumato.lab.train import Plan, TrainingError, parts_of, train
 from sfumato.report import render
 
 SMOOTHED = Arm("smoothed", 0.1, "others")
@@ -138,6 +139,23 @@ def test_more_parts_than_pairs_of_rows_are_refused_before_anything_is_written(tm
         "--batch-size"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_in_the_last_part_of_a_batch_moves_no_weight():
+    x, y = toy()
+    last = torch.randperm(100, generator=torch.Generator().manual_seed(0))[-1]
+    x[last] = 1e38
+    model = build("linear", 6, 3, seed=0)
+    with torch.no_grad():
+        model.head.weight.fill_(1e5)
+        model.head.weight[y[last]] = -1e5
+    before, loss, values = weights_hash(model), SMOOTHED.loss(), []
+    loss.register_forward_hook(lambda module, inputs, value: values.append(value.item()))
+    told = r"^the loss is (inf|nan) in epoch 1; the features or the learning rate \(0\.001\) are too large$"
+    with pytest.raises(TrainingError, match=told):
+        train(model, loss, (x, y), (x, y), Plan(1, 100, 1e-3, accumulate=4), seed=0, floor=0, on_epoch=print)
+    assert [math.isfinite(value) for value in values] == [True, True, True, False]
+    assert weights_hash(model) == before
 
 
 @pytest.mark.parametrize(
