@@ -161,13 +161,14 @@ def train(
 
     for epoch in range(1, plan.epochs + 1):
         model.train()
-        losses: list[Tensor] = []
-        seen: list[tuple[Tensor, Tensor]] = []
-        for batch in torch.randperm(len(y), generator=order).split(plan.batch_size):
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        masses: list[int | Tensor] = []
+        shuffled = torch.randperm(len(y), generator=order)
+        for batch in shuffled.split(plan.batch_size):
             optimiser.zero_grad()
             parts = parts_of(batch, plan.accumulate)
-            masses = [len(part) if weight is None else weight[part].sum() for part in parts]
-            for part, mass in zip(parts, masses, strict=True):
+            mass = [len(part) if weight is None else weight[part].sum() for part in parts]
+            for number, part in enumerate(parts):
                 labels = y[part]
                 with precision:
                     logits = model(x[part])
@@ -178,19 +179,21 @@ def train(
                         f"({plan.learning_rate:g}) are too large"
                     )
                 # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
-                (value if len(parts) == 1 else value * (mass / sum(masses))).backward()
-                losses.append(value.detach() * mass)
-                seen.append((logits.detach(), labels))
+                (value if len(parts) == 1 else value * (mass[number] / sum(mass))).backward()
+                seen.append((logits.detach(), labels, value.detach()))
+            masses += mass
             optimiser.step()
             schedule.step()
-            batches.update(batch.numpy().tobytes())
 
-        train_loss = (torch.stack(losses).sum() / (len(y) if weight is None else weight.sum())).item()
+        batches.update(shuffled.numpy().tobytes())
         hashes.append(batches.hexdigest())
+        train_logits, train_labels, losses = zip(*seen, strict=True)
+        values = torch.stack(losses) * torch.tensor(masses, dtype=losses[0].dtype, device=x.device)
+        train_loss = (values.sum() / (len(y) if weight is None else weight.sum())).item()
+        train_gap = mean_gap(torch.cat(train_logits), torch.cat(train_labels))
         logits, labels = logits_of(model, validation[0]), validation[1]
         nll, accuracy = hard_scores(logits, labels)
         scaled = None if best is None else nll_after_temperature(logits, labels)
-        train_gap = mean_gap(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
         on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy, scaled))
         if best is not None and scaled is not None and best.enough(epoch, scaled):
             break
