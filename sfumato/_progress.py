@@ -92,6 +92,9 @@ class Watch:
         if self.live is not None:
             self.live.update(self._table())
             return
+        if self.plan.plan.early_stop is not None:  # arms stop at different epochs: none waits for another to be shown
+            self._line(f"seed {seed}  epoch {epoch['epoch']:>3}/{self.plan.plan.epochs}   {arm}  {_numbers(epoch)}")
+            return
         together = self.epochs.setdefault((seed, epoch["epoch"]), {})
         together[arm] = epoch
         if len(together) == len(self.plan.arms):  # one line when the last arm has reached this epoch
@@ -120,7 +123,8 @@ class Watch:
         table = Table(box=None, pad_edge=False, padding=(0, 2))
         seconds = time.monotonic() - self.started
         fresh = self.done - self.kept
-        left = f", about {seconds * (total - self.done) / fresh:.0f} s to go" if fresh > 0.02 * total else ""
+        about = "at most" if self.plan.plan.early_stop else "about"
+        left = f", {about} {seconds * (total - self.done) / fresh:.0f} s to go" if fresh > 0.02 * total else ""
         table.add_column(f"{100 * share:3.0f} %{left}", min_width=28)
         for arm in self.plan.arms:
             table.add_column(arm.name, justify="right", min_width=12)

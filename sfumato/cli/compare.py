@@ -40,6 +40,10 @@ def compare(
     epochs: Whole | None = None,
     batch_size: Whole | None = None,
     learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    accumulate: Whole = 1,
+    precision: Literal["float32", "bf16"] = "float32",
+    early_stop: Whole | None = None,
     workers: Whole | None = None,
     on: str | None = None,
     out: str | None = None,
@@ -79,6 +83,12 @@ def compare(
         epochs: Passes over the training rows; by default a full budget by the number of rows.
         batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start; a cosine takes it to 0.
+        weight_decay: AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.
+        accumulate: Split each batch into so many parts, to save memory; the step is that of the whole batch. A
+            model that normalises over the batch does so over each part.
+        precision: bf16 makes the forward passes of training bfloat16; weights, loss and evaluation stay float32.
+        early_stop: Stop a run after so many epochs without a better one, by hard NLL after temperature on validation
+            rows, and keep the best; by default the full budget is used.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
         on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
             bit. Needs pip install 'sfumato[ray]'.
@@ -123,6 +133,10 @@ def compare(
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                accumulate=accumulate,
+                precision=precision,
+                early_stop=early_stop,
                 workers=workers,
                 on=on,
                 out=out,

@@ -13,6 +13,7 @@ import numpy as np
 
 from sfumato.lab import cluster, ladder
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
+from sfumato.lab.budget import notes_on_training, refuse_small_parts
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.examples import show
@@ -173,7 +174,16 @@ def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
         learning_rate=options.learning_rate,
         least_epochs=chosen.least_epochs,
     )
-    return chosen.fit(plan, options, len(data.split.train))
+    plan = replace(
+        plan,
+        weight_decay=options.weight_decay,
+        accumulate=options.accumulate,
+        precision=options.precision,
+        early_stop=options.early_stop,
+    )
+    plan = chosen.fit(plan, options, len(data.split.train))
+    refuse_small_parts(plan)
+    return plan
 
 
 def _where(source: str, begun_in: Path) -> str:
@@ -248,7 +258,14 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
 
     shown = climbed.arms if climbed else arms
     summary, extra = summary_of(folder.path, str(folder.final), data, shown, options.seeds, records)
-    extra["notes"] = [*(climbed.notes if climbed else ()), *job.notes, *extra["notes"], *data.notes, *job.chosen.notes]
+    extra["notes"] = [
+        *(climbed.notes if climbed else ()),
+        *job.notes,
+        *extra["notes"],
+        *notes_on_training(plan, [record for record in records if record["arm"] in {arm.name for arm in shown}]),
+        *data.notes,
+        *job.chosen.notes,
+    ]
     if climbed:
         extra["ladder"] = climbed.rungs
     epochs = [

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from sfumato.lab.arms import complaint as arm_complaint
 from sfumato.lab.data.roles import Roles
@@ -17,7 +17,16 @@ from sfumato.lab.model_names import complaint
 from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
 from sfumato.theory import Over
 
-MOST = {"seeds": 1000, "epochs": 1_000_000, "batch_size": 2**31, "workers": 1024}
+Precision = Literal["float32", "bf16"]
+
+MOST = {
+    "seeds": 1000,
+    "epochs": 1_000_000,
+    "batch_size": 2**31,
+    "accumulate": 2**30,
+    "early_stop": 1_000_000,
+    "workers": 1024,
+}
 """The largest whole numbers that make sense, so that a slip of the finger does not fill the memory."""
 
 
@@ -50,6 +59,11 @@ class Options:
         epochs: passes over the training rows; None for a full budget by the number of rows.
         batch_size: rows a step; None for 64, fewer for small data and 256 for large.
         learning_rate: Adam's at the start, a cosine takes it to 0.
+        weight_decay: AdamW's, on every parameter; 0 for Adam.
+        accumulate: parts into which each batch is split, to save memory; the step stays that of the whole batch.
+        precision: ``"float32"``, or ``"bf16"`` for a forward pass in bfloat16 while training.
+        early_stop: epochs without a better one, by hard NLL after temperature on validation rows, after which a run
+            stops and keeps the best; None for the full budget.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         on: ``"ray"`` to run on Ray; None for processes here. The results do not depend on it.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
@@ -74,6 +88,10 @@ class Options:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "float32"
+    early_stop: int | None = None
     workers: int | None = None
     on: str | None = None
     out: str | None = None
@@ -108,6 +126,17 @@ class Options:
                 raise OptionError(f"--{name.replace('_', '-')} must be at most {most:,}, got {_shown(value)}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise OptionError(
+                f"--weight-decay must be a finite number, at least 0, got {self.weight_decay:g}; 0 leaves it out"
+            )
+        if self.learning_rate * self.weight_decay > 1:
+            raise OptionError(
+                f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
+                f"of every weight at each step; use at most {1 / self.learning_rate:g}"
+            )
+        if self.precision not in get_args(Precision):
+            raise OptionError(f'--precision must be "float32" or "bf16", got "{self.precision}"')
         check_on(self.on)
         if self.out is not None:
             if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):

@@ -13,6 +13,7 @@ import numpy as np
 from sfumato.lab import ladder
 from sfumato.lab.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.lab.arms import Arm, ArmError
+from sfumato.lab.budget import training_of
 from sfumato.lab.machine import machine, versions
 from sfumato.lab.verdict import notes, verdict
 
@@ -120,14 +121,7 @@ def environment_of(
             "parameters": records[0]["parameters"],
             "description": records[0]["description"],
         },
-        "training": {
-            "epochs": plan.epochs,
-            "batch_size": plan.batch_size,
-            "optimiser": "Adam, no weight decay",
-            "learning_rate": plan.learning_rate,
-            "schedule": "cosine to 0",
-            "steps": plan.steps(len(data.split.train)),
-        },
+        "training": training_of(plan, len(data.split.train), records),
         "probe": {
             arm.name: {"eps": arm.eps, "target": next(r["target"] for r in records if r["arm"] == arm.name)}
             for arm in arms
@@ -142,12 +136,17 @@ def _gain(result: ArmResult) -> dict[str, float]:
 
 
 def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> dict[str, Any]:
-    """The hashes of one arm a seed, and whether every other arm has the same."""
+    """The hashes of one arm a seed, and whether every other arm has the same.
+
+    Arms that stopped early saw fewer batches: compared, and shown, are those up to the end of the shortest.
+    """
     by_arm = {(r["arm"], r["seed"]): r for r in records}
-    hashes = {
-        kind: [{by_arm[arm.name, seed][kind] for arm in arms} for seed in range(seeds)]
-        for kind in ("weights", "batches")
-    }
+    hashes: dict[str, list[set[str]]] = {"weights": [], "batches": []}
+    for seed in range(seeds):
+        runs = [by_arm[arm.name, seed] for arm in arms]
+        common = min(len(run["batches"]) for run in runs)
+        hashes["weights"].append({run["weights"] for run in runs})
+        hashes["batches"].append({run["batches"][common - 1] for run in runs})
     if any(len(each) != 1 for kind in hashes.values() for each in kind):
         raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
     return {**{kind: [next(iter(each)) for each in found] for kind, found in hashes.items()}, "equal": True}

@@ -131,7 +131,7 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         epochs.append(epoch.to_dict())
         on_epoch(epochs[-1])
 
-    batches = train(
+    trained = train(
         model,
         loss,
         tensors["train"],
@@ -154,7 +154,8 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         "arm": task.arm.name,
         "seed": task.seed,
         "weights": initial,
-        "batches": batches,
+        "batches": list(trained.batches),
+        "kept_epoch": trained.kept_epoch,
         "target": target,
         "train_gap": train_gap,
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -56,6 +56,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "notes": _temperature_notes(run),
         "cautions": [str(note) for note in env.get("notes", [])],
         "budget": _budget(env),
+        "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [_floor(run, arm) for arm in run.arms],
@@ -110,6 +111,10 @@ def _budget(env: Mapping[str, Any]) -> list[tuple[str, str]]:
     budget = f"{epochs:,} epoch{'' if epochs == 1 else 's'} of batches of {int(training['batch_size']):,} rows"
     if training.get("steps"):
         budget += f", {int(training['steps']):,} steps"
+    early = training.get("early_stop")
+    if early:
+        pause = f"{int(early):,} epoch{'' if early == 1 else 's'}"
+        budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
     optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
     if training.get("schedule"):
         optimiser += f", {training['schedule']}"

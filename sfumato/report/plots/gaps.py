@@ -98,16 +98,17 @@ def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
+    longest = max((epochs for epochs, _ in curves), key=len)  # after an early stop, arms differ in length
     for arm, colour, (epochs, gaps) in zip(run.arms, colours(run), curves, strict=True):
         seed_lines(ax, epochs, gaps, colour, arm_title(arm))
     data = GapData(
-        curves[0][0],
+        longest,
         titles(run),
         tuple(gaps for _, gaps in curves),
         closed_forms(run),
     )
     ax.set(xlabel="epoch", ylabel="training logit gap (nats)")
-    whole_epochs(ax, curves[0][0])
+    whole_epochs(ax, longest)
     for closed in data.closed_form:
         if np.isfinite(closed):
             ax.axhline(closed, color=INK, lw=0.8, zorder=1.5)
@@ -184,6 +185,7 @@ def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]"
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]
+    longest = max((epochs for epochs, _ in curves), key=len)
     floors = [float(mean_over_seeds(run.curve(arm["name"], "train_floor")[1])[-1]) for arm in run.arms]
     ax.set_yscale("log")
     for arm, colour, (epochs, excess), floor in zip(run.arms, colours(run), curves, floors, strict=True):
@@ -191,7 +193,7 @@ def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]"
         seed_lines(ax, epochs, drawn, colour, f"{arm_title(arm)}, floor {in_nats(floor)}")
     ax.set(xlabel="epoch", ylabel="loss − floor (nats)")
     whole_decades(ax)
-    whole_epochs(ax, curves[0][0])
+    whole_epochs(ax, longest)
     style(ax)
     legend(ax)
-    return ax, ExcessData(curves[0][0], titles(run), tuple(excess for _, excess in curves), tuple(floors))
+    return ax, ExcessData(longest, titles(run), tuple(excess for _, excess in curves), tuple(floors))

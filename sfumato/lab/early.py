@@ -1,0 +1,67 @@
+"""The early stop: training ends when the validation rows have seen no better epoch for a while, and that epoch is kept.
+
+Epochs are ranked by hard NLL after a temperature. Without the temperature the rule would end an arm for being too sure
+or not sure enough, which one scalar repairs, and so would treat one-hot and smoothed arms differently.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from sfumato import evaluate
+
+
+class BestEpoch:
+    """The weights of the best epoch so far.
+
+    Args:
+        model: in training; read after each epoch.
+        patience: epochs without a better one after which to stop, at least 1.
+
+    Attributes:
+        epoch: the best, from 1; 0 before the first.
+        nll: its hard NLL after temperature on validation rows, in nats.
+    """
+
+    def __init__(self, model: nn.Module, patience: int) -> None:
+        self.epoch, self.nll = 0, math.inf
+        self._model, self._patience = model, patience
+        self._weights: dict[str, Tensor] = {}
+
+    def enough(self, epoch: int, nll: float) -> bool:
+        """Take note of an epoch; whether ``patience`` epochs have passed since the best. Of equal ones the first."""
+        if nll < self.nll or not self._weights:
+            self.epoch, self.nll = epoch, nll
+            self._weights = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
+        return epoch - self.epoch >= self._patience
+
+    def restore(self) -> None:
+        """Give the model the weights of the best epoch."""
+        self._model.load_state_dict(self._weights)
+
+
+def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
+    r"""Hard NLL at the temperature that fits these rows best, in nats.
+
+    .. math:: \min_T \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
+
+    Args:
+        logits: z, (N, K).
+        labels: y, (N,).
+
+    Returns:
+        The mean over rows, float64; ``inf`` where a logit is not finite. Where no row is wrong, T is that of
+        :func:`sfumato.evaluate.fit_temperature_small`.
+
+    >>> import torch
+    >>> logits, labels = torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
+    >>> round(nll_after_temperature(logits, labels), 4)  # the entropy of 3/4 and 1/4
+    0.5623
+    """
+    if not bool(logits.isfinite().all()):
+        return math.inf
+    logits, labels = logits.cpu(), labels.cpu()
+    temperature = evaluate.fit_temperature_small(logits=logits, labels=labels)
+    return float(evaluate.per_row(logits=logits, labels=labels, temperature=temperature.value).nll.mean())
