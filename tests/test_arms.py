@@ -13,23 +13,23 @@ from sfumato.lab.verdict import verdict
 from tests.conftest import run_sfumato
 from tests.test_lab import result
 
-SHARES = (0.5, 0.3, 0.2)
+SHARES, LABELS = (0.5, 0.3, 0.2), np.repeat([0, 1, 2], [5, 3, 2])
 
 
 def test_the_prior_arm_trains_towards_its_target_for_every_label():
-    arm = arm_of("prior:0.1", SHARES)
+    arm = arm_of("prior:0.1", LABELS, 3)
     assert arm == PriorArm("prior-0.1", 0.1, "prior", SHARES)
     assert arm.verify(arm.loss(), 3) == pytest.approx([0.9 + 0.1 * 0.2, 0.1 * 0.5])
 
 
 def test_the_prior_arm_refuses_a_loss_that_spreads_otherwise():
-    arm = arm_of("prior:0.1", SHARES)
+    arm = arm_of("prior:0.1", LABELS, 3)
     with pytest.raises(ArmError, match="should train towards"):
         arm.verify(Arm("all-0.1", 0.1, "all").loss(), 3)
 
 
 def test_the_prior_arms_floor_and_gap_are_those_of_the_logits_that_minimise_it():
-    arm = arm_of("prior:0.3", SHARES)
+    arm = arm_of("prior:0.3", LABELS, 3)
     loss, labels = arm.loss(), torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
     logits = torch.zeros(10, 3, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([logits], lr=1, max_iter=300, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
@@ -48,7 +48,7 @@ def test_the_prior_arms_floor_and_gap_are_those_of_the_logits_that_minimise_it()
 
 
 def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
-    arm, even = arm_of("prior:0.1", [0.25] * 4), Arm("all-0.1", 0.1, "all")
+    arm, even = arm_of("prior:0.1", np.arange(4), 4), Arm("all-0.1", 0.1, "all")
     z, y = torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 4
     assert arm.loss()(z, y).item() == pytest.approx(even.loss()(z, y).item(), rel=1e-14)
     assert (arm.floor(4), arm.gap(4)) == pytest.approx((even.floor(4), even.gap(4)), rel=1e-12)

@@ -72,8 +72,9 @@ def compare(
         over: What the strength is spread over: the wrong classes (others), or all as torch does.
         ladder: Strengths to choose from instead of --eps, such as 0,0.02,0.05,0.1,0.2: chosen on the validation rows by
             hard NLL after temperature; the test rows are read once, after that.
-        arm: A target to compare, instead of --eps and --over; give it twice or more: onehot, others:0.1, all:0.1, or
-            prior:0.1 (spread by the classes' shares). The first is what the others are compared with.
+        arm: A target to compare, instead of --eps and --over; give it twice or more: onehot, others:0.1, all:0.1,
+            prior:0.1 (spread by the classes' shares), mixup:0.2, cutmix:1 (α of their Beta distribution), or soft (the
+            data's soft labels). The first is what the others are compared with.
         seeds: Runs per arm, at least 3.
         model: mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME,
             hf:FOLDER, or module:callable, called with the shape of a row and the number of classes. By default cnn for

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from sfumato import conventions, theory
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from sfumato.theory import Over
 
-KINDS = ("onehot", "others", "all", "prior")
+KINDS = ("onehot", "others", "all", "prior", "mixup", "cutmix", "soft")
 """What ``--arm`` takes before the colon."""
 
 
@@ -30,13 +32,13 @@ class Arm:
 
     Attributes:
         name: ``"one-hot"``, ``"smoothed"``, or what ``--arm`` said.
-        eps: strength ε.
-        over: what ε is spread over; at ε = 0 it makes no difference.
+        eps: strength ε; for arms that mix, α of the Beta distribution.
+        over: what ε is spread over; at ε = 0 it makes no difference. None where no one number says it.
     """
 
     name: str
     eps: float
-    over: Over | Literal["prior"]
+    over: Over | Literal["prior", "mixup", "cutmix"] | None
 
     def loss(self) -> torch.nn.Module:
         """A new loss module for this arm."""
@@ -67,7 +69,7 @@ class Arm:
         where = "the others" if self.over == "others" else f"all {num_classes} classes"
         return f"ε = {self.eps:g} over {where} ({in_torch})"
 
-    def verify(self, loss: torch.nn.Module, num_classes: int) -> list[float]:
+    def verify(self, loss: Any, num_classes: int) -> list[float]:
         """Probe the loss object that trained, and refuse a result that another target made.
 
         Returns:
@@ -80,7 +82,7 @@ class Arm:
 
         q: list[float] = []
         for label in (0, num_classes - 1):
-            implied = implied_target(loss, num_classes, label=label)
+            implied = implied_target(self.probed(loss, num_classes), num_classes, label=label)
             q, wanted = implied.target.tolist(), self.target(label, num_classes)
             if max(abs(a - b) for a, b in zip(q, wanted, strict=True)) > 1e-9 or abs(implied.mass - 1) > 1e-9:
                 other = (label + 1) % num_classes
@@ -90,6 +92,10 @@ class Arm:
                     f"and {q[other]:.6g}; nothing of this comparison can be trusted"
                 )
         return [round(q[num_classes - 1], 12), round(q[0], 12) + 0.0]  # the rest is rounding of the probe itself
+
+    def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss as a function of logits and labels, whose target is that of :meth:`target`."""
+        return loss
 
     @property
     def _over(self) -> Over:
@@ -131,6 +137,93 @@ class PriorArm(Arm):
         )
 
 
+@dataclass(frozen=True)
+class MixArm(Arm):
+    """mixup or CutMix of one-hot targets; the mean over pairs of rows, and over λ, where something is said in numbers.
+
+    Attributes:
+        shares: of each class among the training rows.
+    """
+
+    shares: tuple[float, ...] = ()
+
+    def loss(self) -> torch.nn.Module:
+        """A new objective for this arm, which draws from torch's seed."""
+        from sfumato.lab.objectives import MixLoss
+
+        return MixLoss(self.eps, cut=self.over == "cutmix")
+
+    def floor(self, num_classes: int) -> float:
+        r"""The expected entropy of a mixed target, :math:`(\psi(2\alpha+1) - \psi(\alpha+1))\,P(y \ne y')`, in nats."""
+        from scipy.special import digamma
+
+        apart = 1 - sum(share * share for share in self.shares)
+        return float(digamma(2 * self.eps + 1) - digamma(self.eps + 1)) * apart
+
+    def gap(self, num_classes: int) -> float:
+        """Infinite: a mixed target gives no mass to the other classes."""
+        return math.inf
+
+    def target(self, label: int, num_classes: int) -> list[float]:
+        """That of a row mixed 7 to 3 with one of the next class."""
+        q = [0.0] * num_classes
+        q[label], q[(label + 1) % num_classes] = 0.7, 0.3
+        return q
+
+    def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The objective's own loss, of rows mixed so."""
+        return lambda logits, labels: loss.of(logits, labels, (labels + 1) % num_classes, 0.7)
+
+    def told(self, num_classes: int) -> str:
+        """The strength in words."""
+        return f"(λ from Beta({self.eps:g}, {self.eps:g}), one a batch)"
+
+
+@dataclass(frozen=True)
+class SoftArm(Arm):
+    """The soft labels of the data themselves.
+
+    Attributes:
+        soft_floor: mean entropy of the training rows' soft labels, in nats.
+        soft_gap: mean gap at the optimum, infinite where a class has no mass in some row.
+    """
+
+    soft_floor: float = 0.0
+    soft_gap: float = math.inf
+
+    def loss(self) -> torch.nn.Module:
+        """A new objective for this arm."""
+        from sfumato.lab.objectives import SoftLoss
+
+        return SoftLoss()
+
+    def floor(self, num_classes: int) -> float:
+        """The mean entropy of the soft labels, in nats."""
+        return self.soft_floor
+
+    def gap(self, num_classes: int) -> float:
+        """The mean gap of the soft labels, in nats."""
+        return self.soft_gap
+
+    def target(self, label: int, num_classes: int) -> list[float]:
+        """That of a made-up row: most on the label, the rest rising over the classes."""
+        rest = [float(k) for k in range(num_classes)]
+        q = [0.4 * each / sum(rest) for each in rest]
+        q[label] += 0.6
+        return q
+
+    def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The objective's own loss, of such rows."""
+        import torch
+
+        rows = torch.tensor([self.target(label, num_classes) for label in range(num_classes)], dtype=torch.float64)
+        return lambda logits, labels: loss.of(logits, rows[labels])
+
+    def told(self, num_classes: int) -> str:
+        """In words."""
+        return f"(which leave {self.eps:.2g} of the mass off the label on average)"
+
+
 def _prior_loss(prior: Sequence[float], eps: float) -> torch.nn.Module:
     import torch
 
@@ -148,6 +241,17 @@ def _prior_loss(prior: Sequence[float], eps: float) -> torch.nn.Module:
 def _entropy(target: Sequence[float]) -> float:
     q = np.array([each for each in target if each > 0])
     return float(-(q * np.log(q)).sum())
+
+
+def _soft_arm(soft: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Arm:
+    rows = np.arange(len(labels))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(soft)
+        entropy = float(-(soft * np.where(soft > 0, logs, 0)).sum(1).mean())
+        others = (logs.sum(1) - logs[rows, labels]) / (soft.shape[1] - 1)
+        gap = float((logs[rows, labels] - others).mean())
+    off = float(1 - soft[rows, labels].mean())
+    return SoftArm("soft", off, None, entropy, gap if math.isfinite(gap) else math.inf)
 
 
 def _gap(target: Sequence[float], label: int) -> float:
@@ -169,35 +273,47 @@ def complaint(spec: str) -> str | None:
     """
     kind, _, strength = spec.partition(":")
     if kind not in KINDS:
-        return f'--arm "{spec}" is none: it takes onehot, others:0.1, all:0.1 or prior:0.1'
-    if kind == "onehot":
-        return None if not strength else f"--arm onehot takes no strength, got {strength}"
+        return f'--arm "{spec}" is none: it takes onehot, others:0.1, all:0.1, prior:0.1, mixup:0.2, cutmix:1 or soft'
+    if kind in ("onehot", "soft"):
+        return None if not strength else f"--arm {kind} takes no strength, got {strength}"
     if not strength:
         return f"--arm {kind} needs a strength: {kind}:0.1"
     try:
         eps = float(strength)
     except ValueError:
         eps = float("nan")
+    if kind in ("mixup", "cutmix"):
+        return None if 0 < eps <= 100 else f"--arm {spec}: α of its Beta distribution must be above 0 and at most 100"
     return None if 0 < eps <= 1 else f"--arm {spec}: its strength must be above 0 and at most 1"
 
 
-def arm_of(spec: str, prior: Sequence[float]) -> Arm:
+def arm_of(
+    spec: str, labels: npt.NDArray[np.int64], num_classes: int, soft: npt.NDArray[np.float64] | None = None
+) -> Arm:
     """The arm that an ``--arm`` asks for; see :func:`complaint`.
 
     Args:
-        spec: ``"onehot"``, or a kind and a strength.
-        prior: share of each class among the training rows.
+        spec: a kind, and a strength where it has one.
+        labels: of the training rows, (n,).
+        num_classes: K.
+        soft: their soft labels, (n, K), or None.
 
-    >>> arm_of("others:0.1", (0.5, 0.5))
+    >>> arm_of("others:0.1", np.array([0, 1]), 2)
     Arm(name='others-0.1', eps=0.1, over='others')
     """
     kind, _, strength = spec.partition(":")
     if kind == "onehot":
         return Arm("one-hot", 0.0, "others")
-    eps = float(strength)
+    if kind == "soft":
+        assert soft is not None, "refused before"
+        return _soft_arm(soft, labels)
+    eps, shares = float(strength), tuple((np.bincount(labels, minlength=num_classes) / len(labels)).tolist())
+    name = f"{kind}-{eps:g}"
     if kind == "prior":
-        return PriorArm(f"prior-{eps:g}", eps, "prior", tuple(prior))
-    return Arm(f"{kind}-{eps:g}", eps, cast("Over", kind))
+        return PriorArm(name, eps, "prior", shares)
+    if kind in ("mixup", "cutmix"):
+        return MixArm(name, eps, kind, shares)
+    return Arm(name, eps, cast("Over", kind))
 
 
 def rungs_of(strengths: Sequence[float], over: Over) -> tuple[Arm, ...]:

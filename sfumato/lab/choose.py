@@ -6,6 +6,7 @@ A model from elsewhere is tried once, on rows of the right form.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ def choose(options: Options, data: Data) -> Choice:
     """
     inputs = data.inputs
     name = options.model or default_model(inputs.kind, inputs.shape)
+    refuse_arms(options.arms() if options.arm else [], data, name)
     check_device(options.device)
     workers = os.cpu_count() or 1
     notes: tuple[str, ...] = ()
@@ -86,6 +88,28 @@ def choose(options: Options, data: Data) -> Choice:
     model = build(name, inputs, len(data.table.class_names), seed=0, pretrained=options.pretrained)
     least = 40 if name in OWN and name != "cnn" else 15
     return Choice(name, least, normalises_over_the_batch(model), workers, notes + model.notes)
+
+
+def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
+    """Refuse arms that these data, or this model, cannot have.
+
+    Raises:
+        OptionError: it says why.
+    """
+    for arm in arms:
+        kind = arm.partition(":")[0]
+        if kind == "soft" and data.table.soft is None:
+            raise OptionError(
+                "--arm soft needs soft labels: --label-probs names columns of probabilities, and an npz has y (N, K)"
+            )
+        if kind in ("mixup", "cutmix") and data.inputs.kind in ("sparse", "tokens"):
+            raise OptionError(f"--arm {arm} mixes rows of numbers or pictures; texts cannot be mixed")
+        if kind == "cutmix" and (
+            model in ("mlp", "linear") or not (data.inputs.kind == "image" or data.inputs.picture)
+        ):
+            raise OptionError(
+                f"--arm {arm} pastes pieces of pictures: it needs pictures, and a model of them such as cnn"
+            )
 
 
 def check_device(name: str) -> None:

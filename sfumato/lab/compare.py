@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sfumato.lab import cluster, ladder
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.budget import notes_on_training, refuse_small_parts
@@ -293,9 +291,9 @@ def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
     if options.ladder:
         return rungs_of(options.strengths(), options.over)
     if options.arm:
-        labels = data.table.labels[data.split.train]
-        counts = np.bincount(labels, minlength=len(data.table.class_names))
-        return tuple(arm_of(spec, (counts / len(labels)).tolist()) for spec in options.arms())
+        table, rows = data.table, data.split.train
+        soft = None if table.soft is None else table.soft[rows]
+        return tuple(arm_of(spec, table.labels[rows], len(table.class_names), soft) for spec in options.arms())
     return arms_of(options.eps, options.over)
 
 

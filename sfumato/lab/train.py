@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sfumato.lab.early import BestEpoch, nll_after_temperature
 from sfumato.lab.models import Classifier, logits_of
+from sfumato.lab.objectives import Objective
 from sfumato.lab.options import Precision
 
 
@@ -86,7 +87,7 @@ class Epoch:
         train_loss: mean over the epoch's rows, each at the step that used it.
         train_floor: the smallest value that the loss could take.
         train_excess: ``train_loss`` less the floor.
-        train_gap: mean logit gap over the epoch's rows, each at the step that used it.
+        train_gap: mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes.
         validation_nll: against the labels, whatever the target was.
         validation_accuracy: share of validation rows that are right.
         validation_nll_after_temperature: what an early stop goes by; None without one.
@@ -131,12 +132,14 @@ def train(
     floor: float,
     on_epoch: Callable[[Epoch], None],
     weight: Tensor | None = None,
+    soft: Tensor | None = None,
 ) -> Trained:
     """Train ``model`` in place.
 
     Args:
         model: with its initial weights.
-        loss: called as ``loss(logits, labels)``; returns the mean over the batch.
+        loss: called as ``loss(logits, labels)``; returns the mean over the batch. An
+            :class:`~sfumato.lab.objectives.Objective` is given the model and the batch.
         rows: features (n, D) and labels (n,) to train on.
         validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
@@ -144,6 +147,7 @@ def train(
         floor: of the loss, in nats.
         on_epoch: called after every epoch.
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
+        soft: (n, K) soft labels of the rows, for an objective that trains on them.
 
     Returns:
         The hashes of the batches, and which epoch's weights the model has.
@@ -171,8 +175,13 @@ def train(
             for number, part in enumerate(parts):
                 labels = y[part]
                 with precision:
-                    logits = model(x[part])
-                    value = loss(logits, labels) if weight is None else loss(logits, labels, sample_weight=weight[part])
+                    if isinstance(loss, Objective):
+                        own = (None if each is None else each[part] for each in (weight, soft))
+                        logits, value = loss.step(model, x[part], labels, *own)
+                    else:
+                        logits = model(x[part])
+                        own = {} if weight is None else {"sample_weight": weight[part]}
+                        value = loss(logits, labels, **own)
                 if not math.isfinite(value.item()):
                     raise TrainingError(
                         f"the loss is {value.item():g} in epoch {epoch}; the features or the learning rate "

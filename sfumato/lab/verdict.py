@@ -55,6 +55,7 @@ def verdict(
     main, rest = ranked[0], ranked[1:]
     other = main.other
     strength = other.arm.told(classes)
+    doing = f"{_training(other)}{' with' if _training(other) == 'smoothing' else ''} {strength}"
     plainly = base.arm.eps == 0
     stay = "Keep one-hot labels" if plainly else f"Keep {base.arm.name}"
 
@@ -64,7 +65,7 @@ def verdict(
     if main.better and main.worse:
         choice = "depends"
         first = (
-            f"It depends on what the model is for: {_training(other)} with {strength} makes {changes(main.better)} "
+            f"It depends on what the model is for: {doing} makes {changes(main.better)} "
             f"better, but {changes(main.worse)} worse."
         )
     elif main.better:
@@ -72,11 +73,11 @@ def verdict(
         first = f"{_do(other)} {strength}: {changes(main.better)}."
     elif main.worse:
         choice = base.arm.name
-        first = f"{stay}: {_training(other)} with {strength} makes things worse, {changes(main.worse)}."
+        first = f"{stay}: {doing} makes things worse, {changes(main.worse)}."
     else:
         choice = base.arm.name
         first = (
-            f"{stay}: {_training(other)} with {strength} makes no difference you can rely on in "
+            f"{stay}: {doing} makes no difference you can rely on in "
             f"{_join([_change(name, base, other, main.rows[name], brief=True) for name in main.same])}."
         )
 
@@ -139,11 +140,15 @@ class _Found:
 
 
 def _do(result: ArmResult) -> str:
-    return "Smooth the labels, with"
+    return {"smoothing": "Smooth the labels, with", "soft labels": "Train on the soft labels"}.get(
+        _training(result), f"Train with {_training(result)}"
+    )
 
 
 def _training(result: ArmResult) -> str:
-    return "smoothing"
+    """What the arm does, as a noun."""
+    over = result.arm.over
+    return {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(over, "smoothing")
 
 
 def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any], *, brief: bool = False) -> str:

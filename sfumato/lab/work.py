@@ -141,6 +141,7 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         floor=task.arm.floor(task.classes),
         on_epoch=keep,
         weight=weight,
+        soft=None if parts["train"].soft is None else torch.from_numpy(parts["train"].soft).to(task.device),
     )
     target = task.arm.verify(loss, task.classes)
     train_gap = 0.0

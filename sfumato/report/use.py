@@ -46,7 +46,7 @@ def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list
     [('PyTorch', '0.111111 over all'), ('timm', '0.111111 over all')]
     """
     if arm["eps"] and arm["over"] not in CONVENTIONS:
-        return []
+        return _own(arm, temperature)
     over_all = torch_strength(arm, num_classes)
     found: list[Snippet] = []
     if over_all is not None:
@@ -163,6 +163,35 @@ def _sfumato(arm: Arm, temperature: str | None) -> Snippet:
         ),
         f"{arm['eps']:g} over {'all' if arm['over'] == 'all' else 'the others'}" if arm["eps"] else "",
     )
+
+
+def _own(arm: Arm, temperature: str | None) -> list[Snippet]:
+    """Targets that no framework's argument expresses, with sfumato's constructors."""
+    eps, over = f"{arm['eps']:g}", str(arm["over"])
+    ending = _divided(temperature, "(logits / {}).softmax(dim=1)")
+    if over == "prior":
+        made = f"target = sf.smooth_prior(labels, shares, {eps})  # shares of the classes among the training rows"
+    elif over == "mixup":
+        made = (
+            f"lam = torch.distributions.Beta({eps}, {eps}).sample().item()\n"
+            "other = torch.randperm(len(labels))\n"
+            "logits = model(lam * inputs + (1 - lam) * inputs[other])\n"
+            "target = sf.mix(sf.one_hot(labels, K), sf.one_hot(labels[other], K), lam)"
+        )
+    elif over == "cutmix":
+        made = (
+            f"mix = torchvision.transforms.v2.CutMix(num_classes=K, alpha={eps})\n"
+            "inputs, probabilities = mix(inputs, labels)\n"
+            "logits = model(inputs)\n"
+            "target = sf.from_probs(probabilities)"
+        )
+    elif arm["name"] == "soft":
+        made = "target = sf.from_probs(probabilities)  # the rows' soft labels, (N, K)"
+    else:
+        return []
+    code = _code("import sfumato as sf\n", made, "loss = sf.cross_entropy(logits, target)", ending)
+    told = {"prior": f"{eps} over the classes' shares", "soft": ""}.get(over if over == "prior" else arm["name"], "")
+    return [Snippet("sfumato", code, told)]
 
 
 def _call(function: str, *arguments: str) -> str:

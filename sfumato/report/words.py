@@ -139,11 +139,21 @@ def _probe(run: Run, arm: Arm) -> dict[str, str]:
     strength = torch_strength(arm, run.num_classes)
     return {
         "arm": arm["name"],
-        "eps": f"{arm['eps']:g}" + (f" over {arm['over']}" if arm["eps"] and arm["over"] else ""),
+        "eps": _strength(arm),
         "torch": "none" if strength is None else f"{strength:.4g}",
         "true": number(true, 4, zero=True),
         "other": "0" if other == 0 else "–" if other is None else f"{other:.4g}",
     }
+
+
+def _strength(arm: Arm) -> str:
+    """ε with what it is spread over, or what stands in its place."""
+    over = arm["over"]
+    if over in ("mixup", "cutmix"):
+        return f"Beta({arm['eps']:g}, {arm['eps']:g})"
+    if arm["eps"] and over is None:
+        return "its own"
+    return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
 
 
 def _closed_form(run: Run, arm: Arm) -> dict[str, Any]:
@@ -298,7 +308,7 @@ def _use(run: Run, arm: Arm) -> dict[str, Any]:
     return {
         "title": arm_title(arm),
         "smoothed": arm["eps"] > 0,
-        "beyond": arm["eps"] > 0 and torch_strength(arm, run.num_classes) is None,
+        "beyond": arm["over"] in ("others", "all") and torch_strength(arm, run.num_classes) is None,
         "temperature": divisor,
         "snippets": snippets(arm, run.num_classes, divisor),
     }

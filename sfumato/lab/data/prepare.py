@@ -118,7 +118,8 @@ class Data:
             ties = int(((table.soft == top).sum(axis=1) > 1).sum())
             tied = f" (of {plural(ties, 'tie')}, the first class)" if ties else ""
             found.append(
-                f"Labels are soft: the likeliest class{tied} is the label that one-hot trains on and metrics count."
+                f"Labels are soft: the likeliest class{tied} is the label that one-hot trains on and metrics count; "
+                "--arm soft trains on the probabilities themselves."
             )
         if table.weight is not None:
             low, high = float(table.weight.min()), float(table.weight.max())

@@ -1,0 +1,103 @@
+"""Losses that need more than logits and labels: rows that are mixed, and soft labels.
+
+The training loop calls :meth:`Objective.step` with the model and a batch; every other loss with logits and labels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sfumato.lab.models import Classifier
+from sfumato.loss import cross_entropy
+from sfumato.targets import from_probs, mix, one_hot
+
+
+class Objective(nn.Module):
+    """A loss that runs the model itself."""
+
+    def step(
+        self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (n, K) and the mean loss of a batch.
+
+        Args:
+            model: in training.
+            x: rows (n, …) as the model takes them.
+            labels: (n,) int64.
+            weight: (n,) of the rows, or None.
+            soft: (n, K) soft labels, or None where there are none.
+        """
+        raise NotImplementedError
+
+
+class MixLoss(Objective):
+    r"""Rows of a batch mixed in pairs, inputs and targets alike.
+
+    .. math:: \tilde x = \lambda x + (1-\lambda) x', \qquad \tilde q = \lambda e_y + (1-\lambda) e_{y'}, \qquad
+              \lambda \sim \mathrm{Beta}(\alpha, \alpha)
+
+    One λ and one permutation a batch, drawn from the seed of the run. What is mixed is what the model's body takes,
+    after scaling. With ``cut`` a rectangle of the partner is pasted, and λ is the share that is left of the picture.
+
+    Args:
+        alpha: α, above 0.
+        cut: paste a rectangle rather than blend.
+
+    Source: Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix".
+    """
+
+    def __init__(self, alpha: float, *, cut: bool) -> None:
+        super().__init__()
+        self.alpha, self.cut = alpha, cut
+        self.draw = np.random.default_rng(torch.initial_seed() % 2**63)
+
+    def step(
+        self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of the mixed rows and their mean loss; a mixed row weighs as its parts do."""
+        lam = float(self.draw.beta(self.alpha, self.alpha))
+        other = torch.from_numpy(self.draw.permutation(len(x))).to(x.device)
+        ready = model.prepare(x)
+        if self.cut:
+            mixed, lam = self._pasted(ready, other, lam)
+        else:
+            mixed = lam * ready + (1 - lam) * ready[other]
+        logits = model.head(model.body(mixed))
+        weight = None if weight is None else lam * weight + (1 - lam) * weight[other]
+        return logits, self.of(logits, labels, labels[other], lam, weight)
+
+    def of(self, logits: Tensor, labels: Tensor, others: Tensor, lam: float, weight: Tensor | None = None) -> Tensor:
+        """The mean loss towards λ·e_y + (1−λ)·e_y'."""
+        classes = logits.shape[1]
+        target = mix(one_hot(labels, classes), one_hot(others, classes), lam)
+        return cross_entropy(logits, target, sample_weight=weight)
+
+    def _pasted(self, x: Tensor, other: Tensor, lam: float) -> tuple[Tensor, float]:
+        height, width = x.shape[2:]
+        side = (1 - lam) ** 0.5
+        box: list[slice] = []
+        for size in (height, width):
+            middle, half = int(self.draw.integers(size)), int(size * side) // 2
+            box.append(slice(max(0, middle - half), min(size, middle + half)))
+        rows, columns = box
+        mixed = x.clone()
+        mixed[:, :, rows, columns] = x[other][:, :, rows, columns]
+        return mixed, 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+
+
+class SoftLoss(Objective):
+    """Cross entropy towards the soft labels of the rows, such as the votes of annotators."""
+
+    def step(
+        self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and the mean loss towards the rows' soft labels."""
+        assert soft is not None, "the arm was refused for data without soft labels"
+        logits = model(x)
+        return logits, self.of(logits, soft, weight)
+
+    def of(self, logits: Tensor, soft: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss towards soft labels (n, K)."""
+        return cross_entropy(logits, from_probs(soft, check=False), sample_weight=weight)
