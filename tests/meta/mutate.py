@@ -97,6 +97,17 @@ class Module:
         self.count = len(self.left)
         random.Random(seed).shuffle(self.left)
 
+    def start(self, forks: Forks) -> None:
+        """Run the tests on the original: where one fails there, every mutant would look killed.
+
+        Raises:
+            RuntimeError: one does.
+        """
+        if self.is_kernel:
+            build_kernel(self.folder)
+        if failed := self._failure(forks):
+            raise RuntimeError(f"the tests of {self.name} fail before anything is changed:\n{failed}")
+
     def next(self, forks: Forks) -> Result | None:
         """What came of the next mutant; None where it was no program, or none is left."""
         file, mutant = self.left.pop()
@@ -109,14 +120,18 @@ class Module:
                     build_kernel(self.folder)
                 except RuntimeError:
                     return None
-            return self._result(file, mutant, self._killed(forks))
+            return self._result(file, mutant, bool(self._failure(forks)))
         finally:
             path.write_text(self.sources[file], encoding="utf-8")
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    def _killed(self, forks: Forks) -> bool:
-        env = {"SFUMATO_SHRINK": "0"}
-        return any(forks.run(self.folder, ["-x", *words], env=env, limit=120).code != 0 for words in self.tests)
+    def _failure(self, forks: Forks) -> str:
+        """What the first tests that fail say; nothing where all pass."""
+        for words in self.tests:
+            ran = forks.run(self.folder, ["-x", *words], env={"SFUMATO_SHRINK": "0"}, limit=120)
+            if ran.code != 0:
+                return ran.out or f"exit code {ran.code}"
+        return ""
 
     def _result(self, file: str, mutant: Mutant, killed: bool) -> Result:
         line, before, after = mutant.lines(self.sources[file])
@@ -163,6 +178,8 @@ def main() -> int:
     forks = Forks()
     with tempfile.TemporaryDirectory() as folder:
         modules = [Module(name, Path(folder) / name, given.seed) for name in given.modules or MODULES]
+        for module in modules:
+            module.start(forks)
         for module in itertools.cycle(modules):
             if time.monotonic() > ends or not any(m.left for m in modules):
                 break
