@@ -90,6 +90,7 @@ class Module:
         self.name = name
         self.files, self.tests = MODULES[name]
         self.folder = copy(folder)
+        self.limits = [600] * len(self.tests)  # seconds that each of the tests may work
         self.is_kernel = name.endswith(".hpp")
         find = of_cpp if self.is_kernel else of_python
         self.sources = {file: (self.folder / file).read_text(encoding="utf-8") for file in self.files}
@@ -100,13 +101,18 @@ class Module:
     def start(self, forks: Forks) -> None:
         """Run the tests on the original: where one fails there, every mutant would look killed.
 
+        A mutant then has thrice as long as they took, so that a slow machine kills none.
+
         Raises:
             RuntimeError: one does.
         """
         if self.is_kernel:
             build_kernel(self.folder)
-        if failed := self._failure(forks):
-            raise RuntimeError(f"the tests of {self.name} fail before anything is changed:\n{failed}")
+        for at, words in enumerate(self.tests):
+            began = time.monotonic()
+            if failed := self._failure(forks, words, self.limits[at]):
+                raise RuntimeError(f"the tests of {self.name} fail before anything is changed:\n{failed}")
+            self.limits[at] = 10 + int(3 * (time.monotonic() - began))
 
     def next(self, forks: Forks) -> Result | None:
         """What came of the next mutant; None where it was no program, or none is left."""
@@ -120,18 +126,16 @@ class Module:
                     build_kernel(self.folder)
                 except RuntimeError:
                     return None
-            return self._result(file, mutant, bool(self._failure(forks)))
+            killed = any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
+            return self._result(file, mutant, killed)
         finally:
             path.write_text(self.sources[file], encoding="utf-8")
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    def _failure(self, forks: Forks) -> str:
-        """What the first tests that fail say; nothing where all pass."""
-        for words in self.tests:
-            ran = forks.run(self.folder, ["-x", *words], env={"SFUMATO_SHRINK": "0"}, limit=120)
-            if ran.code != 0:
-                return ran.out or f"exit code {ran.code}"
-        return ""
+    def _failure(self, forks: Forks, words: list[str], limit: int) -> str:
+        """What the first test that fails says; nothing where all pass."""
+        ran = forks.run(self.folder, ["-x", *words], env={"SFUMATO_SHRINK": "0"}, limit=limit)
+        return "" if ran.code == 0 else ran.out or f"exit code {ran.code}"
 
     def _result(self, file: str, mutant: Mutant, killed: bool) -> Result:
         line, before, after = mutant.lines(self.sources[file])
