@@ -65,6 +65,22 @@ def test_conversion_takes_back_what_it_gave_in_any_type(dtype):
         assert theory.convert_eps(there, k, frm="others", to="all") == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_four_units_of_its_type_above_what_all_can_express_are_rounding_and_more_is_an_error(dtype):
+    unit = torch.finfo(dtype).eps  # of numbers from 1; ε = 1/2, where K = 2 has its limit, is stored to half of it
+    rounded = torch.tensor(0.5 + 2 * unit, dtype=dtype)
+    assert theory.convert_eps(rounded, 2, frm="others", to="all") == 1
+    with pytest.raises(ValueError, match=r"is above \(K-1\)/K"):
+        theory.convert_eps(rounded + unit / 2, 2, frm="others", to="all")
+
+
+@pytest.mark.parametrize("over", OVERS)
+def test_the_optimal_logits_are_the_gap_and_0_each_moved_by_alpha(over):
+    gap = theory.optimal_gap(0.1, 10, over=over)
+    assert theory.optimal_logits(0.1, 10, over=over) == (gap, 0.0)
+    assert theory.optimal_logits(0.1, 10, over=over, alpha=-2.5) == (gap - 2.5, -2.5)
+
+
 def test_the_longest_time_still_has_a_gap():
     assert theory.gap_after_time(1e306, 10, eps=0.0, over="all") == pytest.approx(307 * np.log(10))
     assert theory.gap_after_time(1e308, 10, eps=0.0, over="all") > 709  # where e^d itself overflows
@@ -140,6 +156,14 @@ def test_the_optimum_and_what_lies_beyond_is_never_reached():
     assert times.tolist() == [0, np.inf, np.inf, np.inf]
     assert theory.gap_after_time(np.inf, 10, eps=0.1, over="all") == gap
     assert theory.gap_after_time(np.inf, 10, eps=0.0, over="all") == np.inf
+
+
+@pytest.mark.parametrize("over", OVERS)
+@pytest.mark.parametrize("k", [2, 3, 10])
+def test_no_rounding_of_a_strength_lets_its_optimum_be_reached(k, over):
+    for eps in np.linspace(0.001, 0.999, 499):
+        optimum = theory.optimal_gap(float(eps), k, over=over)
+        assert theory.time_to_gap(optimum, k, eps=float(eps), over=over) == (np.inf if optimum else 0)
 
 
 def test_the_kind_that_goes_in_comes_out():
