@@ -211,6 +211,24 @@ def test_a_support_of_its_own_a_position_is_served_too(form, classes):
     torch.testing.assert_close(grad.double(), reference.gradient(z.detach(), target), rtol=0, atol=5e-7)
 
 
+@pytest.mark.parametrize("kind", ["support", "probabilities"])
+def test_places_that_lie_in_memory_in_another_order_than_the_logits_are_served_too(kind):
+    generator = torch.Generator().manual_seed(5)
+    y = torch.randint(0, 4, (3, 2, 5), generator=generator)
+    z = torch.randn(3, 4, 2, 5, generator=generator, dtype=torch.float64)
+    given = torch.rand(3, 4, 2, 5, generator=generator, dtype=torch.float64).softmax(1)
+    given = given if kind == "probabilities" else (given < given.mean()).scatter(1, y.unsqueeze(1), True)
+    turned = given.transpose(2, 3).contiguous().transpose(2, 3)  # (…, 2, 5) with strides that are no one block's
+    assert _native.collapse(turned) is None
+    values = [
+        sf.cross_entropy(
+            z, sf.from_probs(each) if kind == "probabilities" else sf.smooth(y, 4, 0.3, over="all", support=each)
+        )
+        for each in (given, turned)
+    ]
+    torch.testing.assert_close(values[1], values[0], rtol=1e-14, atol=0)
+
+
 def test_a_pair_with_probabilities_is_probabilities():
     y = torch.tensor([0, 2])
     mixed = sf.mix(sf.from_probs(torch.tensor([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])), sf.one_hot(y, 3), 0.5)
