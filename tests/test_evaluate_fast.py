@@ -8,6 +8,7 @@ import torch
 
 import sfumato.evaluate as ev
 from sfumato.evaluate import _fast, _measure
+from sfumato.evaluate._hash import group_of
 from sfumato.evaluate._numbers import numbers
 from sfumato.evaluate._source import Source
 
@@ -62,6 +63,23 @@ def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, mon
             assert np.array_equal(a < 5, b < 5)
         else:
             np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=each.name)
+
+
+def test_rows_of_two_folds_alone_are_fitted_across_them_too(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    fold = group_of(_measure.measure(logits=z, labels=y).hashes) % _measure.FOLDS
+    kept = np.isin(fold, (1, 3))
+    fast, slow = both(z[kept], y[kept], monkeypatch)
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
+
+
+def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    alone = group_of(_measure.measure(logits=z, labels=y).hashes) % _measure.FOLDS == 1
+    fast, slow = both(z[alone], y[alone], monkeypatch)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    assert fast.after is None
+    assert slow.after is None
 
 
 def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
