@@ -133,6 +133,7 @@ ONE_SEED = ev.estimate_interval([[1.0, 2.0, 4.0]])
         (lambda: ev.power(PILOT, np.nan), "difference must be finite, got nan"),
         (lambda: ev.power(PILOT, 1.0, seeds=1), "seeds must be at least 2, got 1"),
         (lambda: ev.power(PILOT, 1.0, rows=1), "rows must be at least 2 and finite, got 1"),
+        (lambda: ev.power(PILOT, 1.0, rows=np.inf), "rows must be at least 2 and finite, got inf"),
         (lambda: ev.power(PILOT, 1.0, level=0.0), r"level must be in \(0, 1\), got 0.0"),
         (
             lambda: ev.detectable_difference(PILOT, chance=0.05),

@@ -122,3 +122,10 @@ def test_every_metric_is_defined_and_every_definition_measured():
     z, y = sample()
     assert set(ev.METRICS) == set(numbers(measure(logits=z, labels=y)))
     assert all(entry.text and entry.interval for entry in ev.METRICS.values())
+
+
+def test_every_metric_lies_within_the_range_of_its_definition_and_so_do_its_ends():
+    z, y = sample(200)
+    for name, number in numbers(measure(logits=z, labels=y)).items():
+        defined = ev.METRICS[name]
+        assert defined.lowest <= number.low <= number.value <= number.high <= defined.highest, name
