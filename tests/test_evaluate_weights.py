@@ -129,3 +129,10 @@ def test_every_metric_lies_within_the_range_of_its_definition_and_so_do_its_ends
     for name, number in numbers(measure(logits=z, labels=y)).items():
         defined = ev.METRICS[name]
         assert defined.lowest <= number.low <= number.value <= number.high <= defined.highest, name
+
+
+def test_a_model_that_is_always_wrong_may_answer_nothing_at_any_risk():
+    z = np.array([[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+    for name in ("coverage_at_1_risk", "coverage_at_5_risk"):
+        found = ev.metric(name, logits=z, labels=np.ones(3, dtype=int))
+        assert (found.value, found.low, found.high) == (0, 0, 0)
