@@ -122,6 +122,12 @@ def test_where_nothing_varies_every_difference_is_found():
     assert (ev.seeds_to_settle(same, difference=0.1), ev.seeds_to_settle(same)) == (2, None)
 
 
+def test_two_seeds_and_two_rows_are_a_plan():
+    estimate = components(0.1, 2.0, 4.0, 3, 50)
+    least = ev.power(estimate, 1.0, seeds=2, rows=2)
+    assert 0.05 < least < ev.power(estimate, 1.0, seeds=3, rows=3)
+
+
 PILOT = ev.estimate_interval(np.random.default_rng(1).normal(size=(3, 8)))
 ONE_SEED = ev.estimate_interval([[1.0, 2.0, 4.0]])
 
