@@ -173,6 +173,13 @@ def test_the_gap_of_one_hot_after_a_time_has_all_its_digits(k):
         assert abs(gap - exact) <= 4e-16 * exact, time
 
 
+@pytest.mark.parametrize("k", [2, 10, 10**6])
+def test_the_time_to_a_gap_of_one_hot_is_taken_back_to_the_last_bit(k):
+    gaps = np.linspace(20, 600, 59)  # where each unit of a gap is many of its time
+    times = theory.time_to_gap(gaps, k, eps=0.0, over="others")
+    assert theory.gap_after_time(times, k, eps=0.0, over="others").tolist() == gaps.tolist()
+
+
 @pytest.mark.parametrize("eps", [0.1, 0.97])
 def test_the_gap_after_no_time_is_zero_without_a_sign(eps):
     assert str(theory.gap_after_time(0.0, 10, eps=eps, over="others")) == "0.0"
