@@ -38,11 +38,7 @@ def takes(call: Call) -> bool:
 
 def _takes(call: Call, target: Target) -> bool:
     support = target.support
-    if (
-        support is not None
-        and support.dim() > 1
-        and (support.shape != call.logits.shape or _native.collapse(support) is None)
-    ):
+    if support is not None and support.dim() > 1 and _native.collapse(support) is None:
         return False
     if target.form == "dense":
         assert target.dense is not None, "the form says so"

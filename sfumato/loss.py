@@ -129,7 +129,7 @@ def distillation_loss(
         reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: α outside [0, 1], T not above 0, shapes that do not fit.
+        ValueError: α outside [0, 1], T not above 0 or not finite, shapes that do not fit.
         IndexError: a label that is no class.
 
     >>> z, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, -1.0]])
@@ -140,15 +140,18 @@ def distillation_loss(
     """
     check_strength(alpha, "alpha")
     if not temperature > 0 or math.isinf(temperature):
-        raise ArgumentError(f"temperature must be above 0, got {temperature:g}")
+        raise ArgumentError(f"temperature must be above 0 and finite, got {temperature:g}")
     if teacher_logits.shape != input.shape:
         raise ArgumentError(
             f"teacher_logits {tuple(teacher_logits.shape)} must be shaped as the logits {tuple(input.shape)}"
         )
     options: dict[str, Any] = {"ignore_index": ignore_index, "reduction": reduction}
-    hard = cross_entropy(input, labels, **options) if alpha < 1 else 0.0
+    # A term without a share is left out: 0 times it would be NaN where it is infinite.
     if alpha == 0:
         return cross_entropy(input, labels, **options)
+    low = input.dtype in (torch.float16, torch.bfloat16)
+    out_dtype = torch.float32 if low else None  # rounded once, at the end
+    hard = cross_entropy(input, labels, **options, out_dtype=out_dtype) if alpha < 1 else 0.0
     axis = 0 if input.dim() == 1 else 1
     with torch.no_grad():
         wide = teacher_logits.double() if readable(teacher_logits) else teacher_logits.float()
@@ -156,14 +159,13 @@ def distillation_loss(
         mask = labels != ignore_index
         entropy = torch.where(mask, -torch.special.xlogy(teacher, teacher).sum(axis), 0.0)
         entropy = entropy if reduction == "none" else entropy.sum() / (mask.sum() if reduction == "mean" else 1)
-        low = input.dtype in (torch.float16, torch.bfloat16)
         q = teacher.to(torch.float32 if low else input.dtype)
     soft = cross_entropy(
         input.float() / temperature if low else input / temperature,
         from_probs(q, check=False, mask=mask),
         reduction=reduction,
     )
-    soft = (soft - entropy.to(soft.dtype)).to(input.dtype if not low else torch.float32)
+    soft = soft - entropy.to(soft.dtype)
     return ((1 - alpha) * hard + alpha * temperature**2 * soft).to(input.dtype)
 
 

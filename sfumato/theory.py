@@ -178,7 +178,7 @@ def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) 
     _check_over(frm)
     _check_over(to)
     if frm == to:
-        return back(e + 0 * k)
+        return back(e)
     if to == "others":
         return back(e * (k - 1) / k)
     # A strength a few units of its type above (K−1)/K is (K−1)/K rounded: it means 1, not an error.
@@ -260,10 +260,9 @@ def gap_after_time(time: ArrayT, num_classes: int | ArrayT, *, eps: float, over:
     optimum = _gap(e, k, over)
     forever = np.isinf(t)
     finite = np.where(forever, 0.0, t)
-    # One-hot is the fastest target of all, and its e^d ≤ 1 + ηKt bounds every other one too.
-    with np.errstate(divide="ignore", over="ignore"):  # log1p(ηKt), whose product could overflow
-        grown = lr * k * finite
-        fastest = np.where(grown < 1, grown, 1e-14 + np.logaddexp(0.0, np.log(lr) + np.log(k) + np.log(finite)))
+    # One-hot is the fastest target of all, and fastest at gap 0, with speed η; its e^d ≤ 1 + ηKt ends below e^2200.
+    with np.errstate(over="ignore"):
+        fastest = np.minimum(lr * finite, 2200.0)
     low, high = np.zeros_like(t), np.minimum(np.abs(optimum), fastest)
     sign = np.sign(optimum)
     for _ in range(100):  # bisection to the last bit; Newton's steps could overflow e^d
@@ -284,7 +283,7 @@ def _gap(e: _Array, k: _Array, over: Over) -> _Array:
 def _wrong_mass(e: _Array, k: _Array, over: Over) -> _Array:
     """δ = 1 − q_true: ε over the others, ε(K−1)/K over all."""
     _check_over(over)
-    return e + 0 * k if over == "others" else e * (k - 1) / k
+    return e if over == "others" else e * (k - 1) / k
 
 
 def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
@@ -300,7 +299,7 @@ def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         growth = np.where(up, np.expm1(d) / above_uniform, (k - 1) * np.expm1(-d) / -above_uniform)
         x = small * growth
-        rest = np.where(small > 0, -np.log1p(-x) / np.where(small > 0, small, 1.0), growth)
+        rest = np.where(small > 0, -np.log1p(-x) / small, growth)
         t = (k - 1) / (lr * k * large) * (np.abs(d) + rest)
     # The comparison with the optimum, not 1 − x > 0, decides what is reachable: x is rounded, and could say a time.
     reachable = np.where(up, d < optimum, d > optimum) & (x < 1)
@@ -315,8 +314,8 @@ def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
     a, b = np.broadcast_arrays(*(_to_numpy(each) for each in kinds))
     a, b = a.astype(np.float64), b.astype(np.float64)
 
-    if tensor is not None:
-        floating = (tensor.detach() / 1).dtype  # an integer tensor becomes torch's default floating type
+    if torch is not None and tensor is not None:
+        floating = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
 
         def back(result: _Array) -> Any:
             return tensor.detach().new_tensor(result, dtype=floating)

@@ -5,6 +5,7 @@ The dense array of each is written by hand here; the loss is held to the definit
 
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -210,6 +211,24 @@ def test_a_support_of_its_own_a_position_is_served_too(form, classes):
     torch.testing.assert_close(grad.double(), reference.gradient(z.detach(), target), rtol=0, atol=5e-7)
 
 
+@pytest.mark.parametrize("kind", ["support", "probabilities"])
+def test_places_that_lie_in_memory_in_another_order_than_the_logits_are_served_too(kind):
+    generator = torch.Generator().manual_seed(5)
+    y = torch.randint(0, 4, (3, 2, 5), generator=generator)
+    z = torch.randn(3, 4, 2, 5, generator=generator, dtype=torch.float64)
+    given = torch.rand(3, 4, 2, 5, generator=generator, dtype=torch.float64).softmax(1)
+    given = given if kind == "probabilities" else (given < given.mean()).scatter(1, y.unsqueeze(1), True)
+    turned = given.transpose(2, 3).contiguous().transpose(2, 3)  # (…, 2, 5) with strides that are no one block's
+    assert _native.collapse(turned) is None
+    values = [
+        sf.cross_entropy(
+            z, sf.from_probs(each) if kind == "probabilities" else sf.smooth(y, 4, 0.3, over="all", support=each)
+        )
+        for each in (given, turned)
+    ]
+    torch.testing.assert_close(values[1], values[0], rtol=1e-14, atol=0)
+
+
 def test_a_pair_with_probabilities_is_probabilities():
     y = torch.tensor([0, 2])
     mixed = sf.mix(sf.from_probs(torch.tensor([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])), sf.one_hot(y, 3), 0.5)
@@ -232,6 +251,47 @@ def test_distillation_is_two_terms_and_at_temperature_1_has_the_gradient_of_one_
     (grad,) = torch.autograd.grad(sf.distillation_loss(z, y, t, alpha=0.3, temperature=1.0), z)
     (one,) = torch.autograd.grad(sf.cross_entropy(z, sf.distil(y, t.softmax(1), 0.3)), z)
     torch.testing.assert_close(grad, one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_a_term_of_a_distillation_without_a_share_costs_nothing_even_where_it_is_impossible(dtype):
+    y, t = torch.tensor([0]), torch.tensor([[0.0, 1.0, 2.0]])
+    no_teacher = torch.tensor([[1.0, -torch.inf, 0.0]], dtype=dtype)  # the teacher has mass on class 1
+    assert sf.distillation_loss(no_teacher, y, t, alpha=0.0, temperature=2.0).item() == pytest.approx(
+        0.313262, rel=1e-2
+    )
+    no_label, sure = torch.tensor([[-torch.inf, 1.0, 0.0]], dtype=dtype), torch.tensor([[-torch.inf, 2.0, 0.0]])
+    p, q = (1 / (1 + math.exp(-gap / 2)) for gap in (1.0, 2.0))
+    kl = q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))
+    value = sf.distillation_loss(no_label, y, sure, alpha=1.0, temperature=2.0).item()
+    assert value == pytest.approx(4 * kl, rel=1e-2 if dtype == torch.bfloat16 else 1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(5,), (6, 5), (4, 5, 3)], ids=str)
+def test_distillation_is_its_formula_for_every_shape_and_reduction(shape, reduction):
+    generator = torch.Generator().manual_seed(3)
+    z, t = (2 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    axis = 0 if len(shape) == 1 else 1
+    y = torch.randint(0, 5, (*shape[:axis], *shape[axis + 1 :]), generator=generator)
+    if axis:
+        y[0] = 255
+    given = sf.distillation_loss(z, y, t, 0.3, 2.0, ignore_index=255, reduction=reduction)
+    student, teacher = (torch.log_softmax(x / 2, axis) for x in (z, t))
+    each = 0.7 * torch.nn.functional.cross_entropy(z, y, ignore_index=255, reduction="none")
+    each = each + torch.where(y == 255, 0.0, 0.3 * 4 * (teacher.exp() * (teacher - student)).sum(axis))
+    expected = {"mean": each.sum() / (y != 255).sum(), "sum": each.sum(), "none": each}[reduction]
+    torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_distillation_in_half_precision_is_the_float32_value_rounded_once(dtype):
+    generator = torch.Generator().manual_seed(3)
+    z, t = (4 * torch.randn(50, 5, generator=generator).to(dtype) for _ in range(2))
+    y = torch.randint(0, 5, (50,), generator=generator)
+    given, wide = (sf.distillation_loss(x, y, t, 0.3, 2.0, reduction="none") for x in (z, z.float()))
+    assert given.dtype == dtype
+    assert torch.equal(given, wide.to(dtype))
 
 
 REFUSED = {
@@ -314,7 +374,22 @@ REFUSED = {
     "temperature": (
         lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 0.5, 0.0),
         ValueError,
-        "temperature must be above 0, got 0",
+        "temperature must be above 0 and finite, got 0",
+    ),
+    "no temperature": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 0.5, math.inf),
+        ValueError,
+        "temperature must be above 0 and finite, got inf",
+    ),
+    "teacher's logits": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(2), 0.5, 1.0),
+        ValueError,
+        r"teacher_logits \(2,\) must be shaped as the logits \(1, 2\)",
+    ),
+    "share of a teacher": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 1.5, 1.0),
+        ValueError,
+        r"alpha must be in \[0, 1\], got 1.5",
     ),
 }
 

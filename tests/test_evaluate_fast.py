@@ -8,13 +8,14 @@ import torch
 
 import sfumato.evaluate as ev
 from sfumato.evaluate import _fast, _measure
+from sfumato.evaluate._hash import group_of
 from sfumato.evaluate._numbers import numbers
 from sfumato.evaluate._source import Source
 
-N, K = 3000, 96
+N, K = 9000, 96
 
 
-def sample(kind=np.float16, seed=0):
+def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to each other for the blocks to serve
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(N, K)) * 1.3
     z[np.arange(N), rng.integers(K, size=N)] += rng.gamma(6, 1.2, size=N)
@@ -30,12 +31,17 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(_fast, "_BLOCK", 37 * K)
 
 
-def both(z, y, monkeypatch):
-    monkeypatch.setattr(_fast, "LEAST", 1 << 60)
-    slow = _measure.measure(logits=z, labels=y)
-    monkeypatch.setattr(_fast, "LEAST", 1)
-    fast = _measure.measure(logits=z, labels=y)
-    assert _fast.suits(fast.source)
+def both(z, y, monkeypatch, weights=None, *, served=True):
+    """In blocks and row by row; what the blocks cannot serve, or get wrong, is left to the rows without a word."""
+    with monkeypatch.context() as context:
+        context.setattr(_fast, "LEAST", 1 << 60)
+        slow = _measure.measure(logits=z, labels=y, weights=weights)
+    with monkeypatch.context() as context:
+        context.setattr(_fast, "LEAST", 1)
+        if served:
+            context.setattr(_measure, "scan", None)
+        fast = _measure.measure(logits=z, labels=y, weights=weights)
+        assert _fast.suits(fast.source)
     return fast, slow
 
 
@@ -64,8 +70,25 @@ def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, mon
             np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=each.name)
 
 
-def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
+def test_rows_of_two_folds_alone_are_fitted_across_them_too(small_blocks, monkeypatch):
     z, y = sample(np.float32)
+    fold = group_of(_measure.measure(logits=z, labels=y).hashes) % _measure.FOLDS
+    kept = np.isin(fold, (0, 4))
+    fast, slow = both(z[kept], y[kept], monkeypatch)
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
+
+
+def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    alone = group_of(_measure.measure(logits=z, labels=y).hashes) % _measure.FOLDS == 1
+    fast, slow = both(z[alone], y[alone], monkeypatch)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    assert fast.after is None
+    assert slow.after is None
+
+
+def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32, seed=3)
     z[:, 3] = -np.inf
     z[5:9, :90] = -np.inf
     y[y == 3] = 4
@@ -73,6 +96,7 @@ def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, 
     fast, slow = both(z, y, monkeypatch)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
     y[7] = 3
+    monkeypatch.setattr(_measure, "_SAMPLES", (N * K // 2,) * 2)  # every other row; 7 is none of them
     fast, slow = both(z, y, monkeypatch)
     assert fast.fitted is None
     for name in ("nll", "brier", "gap", "norm", "slope", "log_confidence"):
@@ -89,6 +113,17 @@ def test_rows_that_float32_would_saturate_keep_their_order(small_blocks, monkeyp
     assert len(np.unique(fast.rows.log_confidence[:50])) == 50
 
 
+def test_rows_that_float32_would_saturate_add_to_the_temperature_as_in_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[:50] = 0
+    z[np.arange(50), y[:50]] = 60 + np.arange(50) * 3.0
+    fast, slow = both(z, y, monkeypatch)
+    for name in ("temperature_part", "sharpening"):
+        a, b = getattr(fast, name), getattr(slow, name)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), rel=1e-6)
+
+
 def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
     z, y = sample()
     order = np.random.default_rng(1).permutation(N)
@@ -101,7 +136,7 @@ def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
 
 def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_blocks, monkeypatch):
     z, _ = sample(np.float32)
-    fast, slow = both(z, z.argmax(axis=1), monkeypatch)
+    fast, slow = both(z, z.argmax(axis=1), monkeypatch, served=False)
     assert fast.fitted.at_bound
     assert slow.fitted.at_bound
     assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
@@ -109,17 +144,15 @@ def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_bl
 
 def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeypatch):
     z, y = sample(np.float32)
-    fast, slow = both(z, np.roll(y, 1), monkeypatch)
+    fast, slow = both(z, np.roll(y, 1), monkeypatch, served=False)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
 
 
 def test_under_weights_every_metric_is_that_of_float64(small_blocks, monkeypatch):
     z, y = sample()
     w = np.random.default_rng(3).uniform(0, 2, N)
-    monkeypatch.setattr(_fast, "LEAST", 1 << 60)
-    truth = numbers(_measure.measure(logits=z, labels=y, weights=w))
-    monkeypatch.setattr(_fast, "LEAST", 1)
-    for name, number in numbers(_measure.measure(logits=z, labels=y, weights=w)).items():
+    told, truth = (numbers(found) for found in both(z, y, monkeypatch, w))
+    for name, number in told.items():
         assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
 
 

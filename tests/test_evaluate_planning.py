@@ -122,6 +122,12 @@ def test_where_nothing_varies_every_difference_is_found():
     assert (ev.seeds_to_settle(same, difference=0.1), ev.seeds_to_settle(same)) == (2, None)
 
 
+def test_two_seeds_and_two_rows_are_a_plan():
+    estimate = components(0.1, 2.0, 4.0, 3, 50)
+    least = ev.power(estimate, 1.0, seeds=2, rows=2)
+    assert 0.05 < least < ev.power(estimate, 1.0, seeds=3, rows=3)
+
+
 PILOT = ev.estimate_interval(np.random.default_rng(1).normal(size=(3, 8)))
 ONE_SEED = ev.estimate_interval([[1.0, 2.0, 4.0]])
 
@@ -133,6 +139,7 @@ ONE_SEED = ev.estimate_interval([[1.0, 2.0, 4.0]])
         (lambda: ev.power(PILOT, np.nan), "difference must be finite, got nan"),
         (lambda: ev.power(PILOT, 1.0, seeds=1), "seeds must be at least 2, got 1"),
         (lambda: ev.power(PILOT, 1.0, rows=1), "rows must be at least 2 and finite, got 1"),
+        (lambda: ev.power(PILOT, 1.0, rows=np.inf), "rows must be at least 2 and finite, got inf"),
         (lambda: ev.power(PILOT, 1.0, level=0.0), r"level must be in \(0, 1\), got 0.0"),
         (
             lambda: ev.detectable_difference(PILOT, chance=0.05),

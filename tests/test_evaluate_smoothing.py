@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import ndtri
 from sklearn.datasets import load_digits
 
 import sfumato.evaluate as ev
 from sfumato import theory
-from sfumato.evaluate.smoothing import judge
+from sfumato.evaluate.smoothing import _mode, judge
 
 
 def optimum(eps, classes, over, n=200):
@@ -159,3 +160,9 @@ def test_few_rows_say_nothing():
 def test_which_rows_must_be_said():
     with pytest.raises(ValueError, match='rows must be "train" or "heldout", got \'test\''):
         ev.infer_smoothing(logits=np.eye(3), labels=np.arange(3), rows="test")
+
+
+def test_the_place_where_values_crowd_is_the_middle_of_its_cell():
+    cells = 1024  # of a range from 0 to 1024, so that cell 300 is from 300 to 301
+    crowd = 300.5 + 20 * ndtri(np.linspace(1e-4, 1 - 1e-4, 4001))
+    assert _mode(np.concatenate([crowd, [0.0, cells]])) == pytest.approx(300.5, abs=1e-9)

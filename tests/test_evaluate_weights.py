@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import softmax
 
 import sfumato.evaluate as ev
+from sfumato.evaluate._hash import group_of, row_hash
 from sfumato.evaluate._measure import measure
 from sfumato.evaluate._numbers import numbers, t95
 
@@ -122,3 +124,28 @@ def test_every_metric_is_defined_and_every_definition_measured():
     z, y = sample()
     assert set(ev.METRICS) == set(numbers(measure(logits=z, labels=y)))
     assert all(entry.text and entry.interval for entry in ev.METRICS.values())
+
+
+def test_every_metric_lies_within_the_range_of_its_definition_and_so_do_its_ends():
+    z, y = sample(200)
+    for name, number in numbers(measure(logits=z, labels=y)).items():
+        defined = ev.METRICS[name]
+        assert defined.lowest <= number.low <= number.value <= number.high <= defined.highest, name
+
+
+def test_a_model_that_is_always_wrong_may_answer_nothing_at_any_risk():
+    z = np.array([[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+    for name in ("coverage_at_1_risk", "coverage_at_5_risk"):
+        found = ev.metric(name, logits=z, labels=np.ones(3, dtype=int))
+        assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_the_interval_of_the_class_wise_error_leaves_out_each_tenth_of_the_rows_in_turn():
+    z, y = sample(200)
+    tenth = group_of(row_hash(z)) % 10
+    left = [ev.ece_classwise(softmax(z[tenth != g], axis=1), y[tenth != g]) for g in range(10)]
+    half = stats.t.ppf(0.975, 9) * np.sqrt(9 / 10 * np.square(left - np.mean(left)).sum())
+    found = ev.metric("ece_classwise", logits=z, labels=y)
+    assert found.value == pytest.approx(ev.ece_classwise(softmax(z, axis=1), y), rel=1e-12)
+    assert found.low == pytest.approx(max(found.value - half, 0), rel=1e-3)  # t to four digits
+    assert found.high == pytest.approx(found.value + half, rel=1e-3)

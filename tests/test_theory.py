@@ -65,6 +65,34 @@ def test_conversion_takes_back_what_it_gave_in_any_type(dtype):
         assert theory.convert_eps(there, k, frm="others", to="all") == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_four_units_of_its_type_above_what_all_can_express_are_rounding_and_more_is_an_error(dtype):
+    unit = torch.finfo(dtype).eps  # of numbers from 1; ε = 1/2, where K = 2 has its limit, is stored to half of it
+    rounded = torch.tensor(0.5 + 2 * unit, dtype=dtype)
+    assert theory.convert_eps(rounded, 2, frm="others", to="all") == 1
+    with pytest.raises(ValueError, match=r"is above \(K-1\)/K"):
+        theory.convert_eps(rounded + unit / 2, 2, frm="others", to="all")
+
+
+@pytest.mark.parametrize("over", OVERS)
+def test_the_optimal_logits_are_the_gap_and_0_each_moved_by_alpha(over):
+    gap = theory.optimal_gap(0.1, 10, over=over)
+    assert theory.optimal_logits(0.1, 10, over=over) == (gap, 0.0)
+    assert theory.optimal_logits(0.1, 10, over=over, alpha=-2.5) == (gap - 2.5, -2.5)
+
+
+@pytest.mark.parametrize("whole", [1, torch.tensor(1), np.array(1)], ids=["number", "tensor", "array"])
+def test_a_whole_strength_has_no_rounding_to_allow_for(whole):
+    with pytest.raises(ValueError, match=r"is above \(K-1\)/K"):
+        theory.convert_eps(whole, 10, frm="others", to="all")
+    assert theory.convert_eps(whole, 10, frm="all", to="others") == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("over", OVERS)
+def test_a_strength_converted_to_its_own_convention_is_itself(over):
+    assert theory.convert_eps(0.3, np.array([2, 10]), frm=over, to=over).tolist() == [0.3, 0.3]
+
+
 def test_the_longest_time_still_has_a_gap():
     assert theory.gap_after_time(1e306, 10, eps=0.0, over="all") == pytest.approx(307 * np.log(10))
     assert theory.gap_after_time(1e308, 10, eps=0.0, over="all") > 709  # where e^d itself overflows
@@ -134,12 +162,46 @@ def test_gap_after_time_inverts_time_to_gap(time, k, eps, over):
         assert theory.time_to_gap(gap, k, eps=eps, over=over) == pytest.approx(time, rel=1e-9)
 
 
+@pytest.mark.parametrize("k", [*CLASSES, 10**15])
+def test_the_gap_of_one_hot_after_a_time_has_all_its_digits(k):
+    times = np.array([1e-9, 1e-3, 1.0, 1e3, 1e9, 1e290])
+    gaps = theory.gap_after_time(times, k, eps=0.0, over="others", lr=0.5)
+    for time, gap in zip(times, gaps, strict=True):
+        right = 1 + mpmath.mpf(0.5) * k * mpmath.mpf(float(time))  # e^d + (K−1)d = 1 + ηKt
+        step = mpmath.exp(gap) + (k - 1) * mpmath.mpf(float(gap)) - right
+        exact = gap - step / (mpmath.exp(gap) + k - 1)  # one of Newton's steps, so near the root, is the root
+        assert abs(gap - exact) <= 4e-16 * exact, time
+
+
+@pytest.mark.parametrize("k", [2, 10, 10**6])
+def test_the_time_to_a_gap_of_one_hot_is_taken_back_to_the_last_bit(k):
+    gaps = np.linspace(20, 600, 59)  # where each unit of a gap is many of its time
+    times = theory.time_to_gap(gaps, k, eps=0.0, over="others")
+    assert theory.gap_after_time(times, k, eps=0.0, over="others").tolist() == gaps.tolist()
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.97])
+def test_the_gap_after_no_time_is_zero_without_a_sign(eps):
+    assert str(theory.gap_after_time(0.0, 10, eps=eps, over="others")) == "0.0"
+
+
 def test_the_optimum_and_what_lies_beyond_is_never_reached():
     gap = theory.optimal_gap(0.1, 10, over="all")
     times = theory.time_to_gap(np.array([0.0, gap, gap + 1, -1.0]), 10, eps=0.1, over="all")
     assert times.tolist() == [0, np.inf, np.inf, np.inf]
     assert theory.gap_after_time(np.inf, 10, eps=0.1, over="all") == gap
     assert theory.gap_after_time(np.inf, 10, eps=0.0, over="all") == np.inf
+
+
+@pytest.mark.parametrize("over", OVERS)
+@pytest.mark.parametrize("k", [2, 3, 10])
+def test_no_rounding_of_a_strength_lets_its_optimum_be_reached(k, over):
+    for eps in np.linspace(0.001, 0.999, 499):
+        optimum = theory.optimal_gap(float(eps), k, over=over)
+        short_of_it = np.nextafter(optimum, 0)
+        times = theory.time_to_gap(np.array([optimum, short_of_it]), k, eps=float(eps), over=over)
+        assert times[0] == (np.inf if optimum else 0)
+        assert times[1] >= 0  # so near, rounding may say either a time or never
 
 
 def test_the_kind_that_goes_in_comes_out():
@@ -149,8 +211,10 @@ def test_the_kind_that_goes_in_comes_out():
     tensor = theory.optimal_gap(torch.tensor([0.1, 0.2]), 10, over="all")
     assert isinstance(tensor, torch.Tensor)
     assert (tensor.dtype, tensor.shape) == (torch.float32, (2,))
-    torch.testing.assert_close(tensor.double(), torch.tensor([4.51085951, 3.71357207], dtype=torch.float64))
+    assert tensor.tolist() == pytest.approx([4.51085951, 3.71357207])
     assert theory.optimal_gap([0.1, 0.2], 10, over="all").shape == (2,)
+    assert theory.eps_for_gap(torch.tensor([1, 2]), 10, over="all").dtype == torch.get_default_dtype()
+    assert theory.eps_for_gap(np.array([1, 2]), 10, over="all").dtype == np.float64
     many = theory.loss_floor(0.1, np.array([2, 10]), over="all")
     assert many.tolist() == pytest.approx([0.198515, 0.500288], abs=1e-5)
 
@@ -187,6 +251,19 @@ def test_the_first_offender_of_an_array_is_named():
         theory.time_to_gap(1.0, 10, eps=0.1, over="all", lr=0.0)
     with pytest.raises(ValueError, match=r'gap must be at least 0 with over="all", got -1'):
         theory.eps_for_gap(-1.0, 10, over="all")
+    assert theory.eps_for_gap(0.0, 10, over="all") == 1
+
+
+def test_a_gap_that_is_no_number_and_an_unknown_convention_are_refused_everywhere():
+    for over in OVERS:
+        with pytest.raises(ValueError, match="^gap must be a number, got nan$"):
+            theory.eps_for_gap(np.nan, 10, over=over)
+        with pytest.raises(ValueError, match="^gap must be a number, got nan$"):
+            theory.time_to_gap(np.nan, 10, eps=0.1, over=over)
+    with pytest.raises(ValueError, match='^over must be "others"'):
+        theory.eps_for_gap(1.0, 10, over="uniform")
+    with pytest.raises(ValueError, match='^over must be "others"'):
+        theory.convert_eps(0.1, 10, frm="others", to="uniform")
 
 
 def test_no_value_of_the_range_warns():

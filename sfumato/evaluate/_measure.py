@@ -138,7 +138,8 @@ def _fast_measured(
         return result
     fold = group_of(found.hashes) % FOLDS
     everyone = np.ones(source.rows, dtype=np.bool_)
-    parts = {-1: everyone} | {f: fold != f for f in np.unique(fold).tolist()}
+    folds = np.unique(fold).tolist()
+    parts = {-1: everyone} | {f: fold != f for f in folds if len(folds) > 1}  # one alone leaves nothing to fit on
     near = found.near
     for _ in range(_PASSES):
         assert near is not None
@@ -162,7 +163,7 @@ def _fast_measured(
     assert near is not None
     result.fitted = Temperature(1 / betas[-1], at_bound=betas[-1] == 1 / LOWEST)
     _describe(result, near.cumulants, found.behind)
-    if len(parts) > 2:
+    if len(parts) > 1:
         beta_of = np.array([betas.get(f, 1.0) for f in range(FOLDS)])
         result.after = near.move(found.rows, found.behind, beta_of[fold])
     return result

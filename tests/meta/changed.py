@@ -12,6 +12,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -84,13 +85,24 @@ def build_kernel(folder: Path) -> None:
     Raises:
         RuntimeError: it does not compile.
     """
-    compiler = os.environ.get("CXX") or shutil.which("c++") or "c++"
-    kernel = folder / "kernel"
-    flags = ["-O0", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-trapping-math", "-w"]
-    words = [compiler, *flags, "-DSFUMATO_ISA=baseline", str(kernel / "rows.cpp"), str(kernel / "dispatch.cpp")]
     library = folder / "sfumato" / "_kernel.so"
     library.unlink(missing_ok=True)  # a new file: the old one may be mapped
-    done = subprocess.run([*words, "-o", str(library)], capture_output=True, text=True, check=False)
+    sources = [folder / "kernel" / name for name in ("rows.cpp", "dispatch.cpp")]
+    _compile(library, ["-O0", "-shared", "-DSFUMATO_ISA=baseline", *map(str, sources)])
+
+
+def kernel_passes(folder: Path) -> bool:
+    """Whether the kernel that was built last passes ``row_test``, which knows the bounds of exp and log1p alone."""
+    program = folder / "row_test"
+    _compile(program, ["-O1", str(folder / "kernel" / "row_test.cpp"), str(folder / "sfumato" / "_kernel.so")])
+    words = ["/bin/sh", "-c", f"ulimit -t 300; exec {shlex.quote(str(program))}"]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def _compile(made: Path, words: list[str]) -> None:
+    compiler = os.environ.get("CXX") or shutil.which("c++") or "c++"
+    flags = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-trapping-math", "-w"]
+    done = subprocess.run([compiler, *flags, *words, "-o", str(made)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
 

@@ -172,9 +172,10 @@ def _of_lines(source: str) -> Iterator[Mutant]:
     offset, built = 0, True
     for line in source.splitlines(keepends=True):
         code = line.partition("//")[0]
-        if re.match(r"\s*#\s*(if|elif)\b.*__", code):  # __FMA__, __AVX512F__, …
+        # __FMA__, __AVX512F__, …; and where the processor converts halves
+        if re.match(r"\s*#\s*(if|elif)\b.*__|\s*if constexpr \(T::staged\)", code):
             built = False
-        elif re.match(r"\s*#\s*(else|endif)\b", code):
+        elif re.match(r"\s*#\s*(else|endif)\b|\s*\} else \{", code):
             built = True
         if built and not re.match(r"\s*(#|static_assert|template|using|namespace|enum)", code):
             for hit in _CPP.finditer(code):
