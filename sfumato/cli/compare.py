@@ -46,6 +46,8 @@ def compare(
     early_stop: Whole | None = None,
     workers: Whole | None = None,
     on: str | None = None,
+    time_budget: float | None = None,
+    dry_run: Flag = False,
     out: str | None = None,
     resume: str | None = None,
     json: Flag = False,
@@ -93,6 +95,8 @@ def compare(
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
         on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
             bit. Needs pip install 'sfumato[ray]'.
+        time_budget: Minutes that the training may take: epochs are cut to fit, by a few steps tried first.
+        dry_run: Say what would run, and about how much time, memory and disk it takes; write nothing.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
             --workers, --on, --json and --quiet. Of a finished run it prints the result.
@@ -140,8 +144,13 @@ def compare(
                 early_stop=early_stop,
                 workers=workers,
                 on=on,
+                time_budget=time_budget,
                 out=out,
             )
+            if dry_run:
+                expected = lab.dry_run(options)
+                print(jsonlib.dumps(expected.to_json()) if json else expected.told())
+                return OK
             command = shlex.join(["sfumato", *_repeatable(typed)])
             result = lab.compare(options, sources=sources, command=command, watcher=watcher)
             notes = _notes(result)

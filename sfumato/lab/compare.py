@@ -14,6 +14,7 @@ from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.budget import notes_on_training, refuse_small_parts
 from sfumato.lab.choose import Choice, choose
 from sfumato.lab.data import Data, prepare
+from sfumato.lab.estimate import Estimate, estimate, within
 from sfumato.lab.examples import show
 from sfumato.lab.files import WriteError, write_json, write_lines
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
@@ -99,6 +100,17 @@ def compare(
     data = prepare(options.data, options.roles())
     chosen = choose(options, data)
     plan = _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
+    notes: tuple[str, ...] = ()
+    if options.time_budget is not None:
+        expected = _estimate(options, data, chosen, plan)
+        cut = within(plan, expected, 60 * options.time_budget)
+        if cut != plan:
+            notes = (
+                f"Cut from {plan.epochs:,} to {cut.epochs:,} epochs by --time-budget: the arms may be short of their "
+                "optima, and a full budget may change the verdict.",
+            )
+            plan, options = cut, replace(options, epochs=cut.epochs)
+            sources = {**(sources or {}), "epochs": "time budget"}
     folder = RunFolder.create(
         options.out,
         data.table.name,
@@ -111,9 +123,32 @@ def compare(
             "fingerprint": data.fingerprint,
             "versions": versions(),
             "machine": arithmetic(),
+            "notes": list(notes),
         },
     )
-    return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock))
+    return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock, notes))
+
+
+def dry_run(options: Options) -> Estimate:
+    """What a comparison would run and cost; nothing is written.
+
+    Raises:
+        OptionError, DataError: as :func:`compare`.
+    """
+    options.check()
+    data = prepare(options.data, options.roles())
+    chosen = choose(options, data)
+    plan = _plan(options, data, chosen)
+    expected = _estimate(options, data, chosen, plan)
+    if options.time_budget is None:
+        return expected
+    cut = within(plan, expected, 60 * options.time_budget)
+    return expected if cut == plan else _estimate(options, data, chosen, cut)
+
+
+def _estimate(options: Options, data: Data, chosen: Choice, plan: Plan) -> Estimate:
+    workers = options.workers or chosen.workers
+    return estimate(options, data, chosen.model, plan, _arms(options, data), workers)
 
 
 def resume(
@@ -142,7 +177,7 @@ def resume(
     check_on(on)
     folder = RunFolder.reopen(final)
     try:
-        notes = notes_on_change(folder.start)
+        notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
         config = folder.path / "config.toml"
         try:
             options = replace(from_toml(config.read_text(encoding="utf-8")), workers=workers, on=on)

@@ -66,6 +66,7 @@ class Options:
             stops and keeps the best; None for the full budget.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         on: ``"ray"`` to run on Ray; None for processes here. The results do not depend on it.
+        time_budget: minutes that the training may take; epochs are cut to fit. None for the full budget.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
 
@@ -94,6 +95,7 @@ class Options:
     early_stop: int | None = None
     workers: int | None = None
     on: str | None = None
+    time_budget: float | None = None
     out: str | None = None
 
     def check(self) -> None:
@@ -138,6 +140,8 @@ class Options:
         if self.precision not in get_args(Precision):
             raise OptionError(f'--precision must be "float32" or "bf16", got "{self.precision}"')
         check_on(self.on)
+        if self.time_budget is not None and not (self.time_budget > 0 and math.isfinite(self.time_budget)):
+            raise OptionError(f"--time-budget must be a number of minutes above 0, got {self.time_budget:g}")
         if self.out is not None:
             if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
                 raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')
@@ -250,7 +254,7 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
         value, source = getattr(options, field.name), sources.get(field.name, "default")
         if value is None and field.name in resolved:
             value, source = resolved[field.name], f"{source}, by the data"
-        if field.name in ("out", "workers", "on") or value is None:
+        if field.name in ("out", "workers", "on", "time_budget") or value is None:
             continue  # where a run went and how it was spread do not belong to what it was
         lines.append(f"{field.name.replace('_', '-')} = {_toml_value(value)}  # {source}")
     return "\n".join(lines) + "\n"
