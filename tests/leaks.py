@@ -15,7 +15,12 @@ LASTING = {"tqdm_monitor", "asyncio_0"}  # threads of libraries that start one f
 # Variables that other libraries set for the process when they are first loaded.
 OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND"}
 OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
-LOUD = ("scipy.special", "scipy.stats", "sklearn", "torch._dynamo")  # to import them sets variables, filters and a random state
+LOUD = (
+    "scipy.special",
+    "scipy.stats",
+    "sklearn",
+    "torch._dynamo",
+)  # to import them sets variables, filters and a random state
 
 
 def snapshot() -> dict[str, Any]:

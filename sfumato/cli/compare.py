@@ -107,8 +107,9 @@ def compare(
     from sfumato._progress import Watch
     from sfumato.lab import compare as lab
     from sfumato.lab.options import Options
+    from sfumato.lab.ranks import is_first
 
-    with Watch(sys.stderr, quiet=quiet) as watch:
+    with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
         if resume is not None:
             result, notes = _resumed(resume, workers, on, watcher)
@@ -149,10 +150,14 @@ def compare(
             )
             if dry_run:
                 expected = lab.dry_run(options)
+                if not is_first():
+                    return OK
                 print(jsonlib.dumps(expected.to_json()) if json else expected.told())
                 return OK
             command = shlex.join(["sfumato", *_repeatable(typed)])
             result = lab.compare(options, sources=sources, command=command, watcher=watcher)
+            if not is_first():
+                return OK
             notes = _notes(result)
     summary = cast("Summary", result)
     if json:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.lab import cluster, ladder
+from sfumato.lab import cluster, ladder, ranks
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.budget import notes_on_training, refuse_small_parts
 from sfumato.lab.choose import Choice, choose
@@ -87,7 +87,8 @@ def compare(
         watcher: who is told how it goes.
 
     Returns:
-        The summary, as ``compare --json`` prints it and ``summary.json`` holds it. What a reader should know before
+        The summary, as ``compare --json`` prints it and ``summary.json`` holds it; nothing on torchrun's ranks but the
+        first. What a reader should know before
         trusting the verdict is under ``"notes"`` in ``env.json``.
 
     Raises:
@@ -97,6 +98,9 @@ def compare(
     """
     clock = time.perf_counter()
     options.check()
+    if ranks.started_by_torchrun():
+        with ranks.joined(options.device) as group:
+            return _together(options, group, sources or {}, command, watcher or _NOBODY, clock)
     data = prepare(options.data, options.roles())
     chosen = choose(options, data)
     plan = _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
@@ -111,12 +115,24 @@ def compare(
             )
             plan, options = cut, replace(options, epochs=cut.epochs)
             sources = {**(sources or {}), "epochs": "time budget"}
-    folder = RunFolder.create(
+    folder = _begin(options, data, chosen, plan, sources or {}, command, notes)
+    return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock, notes))
+
+
+def _begin(
+    options: Options,
+    data: Data,
+    chosen: Choice,
+    plan: Plan,
+    sources: Mapping[str, str],
+    command: str,
+    notes: tuple[str, ...] = (),
+) -> RunFolder:
+    found = {"epochs": plan.epochs, "batch_size": plan.batch_size, "model": chosen.model}
+    return RunFolder.create(
         options.out,
         data.table.name,
-        config=to_toml(
-            options, sources or {}, {"epochs": plan.epochs, "batch_size": plan.batch_size, "model": chosen.model}
-        ),
+        config=to_toml(options, sources, found),
         start={
             "command": command,
             "folder": os.getcwd(),
@@ -124,9 +140,40 @@ def compare(
             "versions": versions(),
             "machine": arithmetic(),
             "notes": list(notes),
+            "ranks": int(os.environ["WORLD_SIZE"]) if ranks.started_by_torchrun() else None,
         },
     )
-    return _work(_Job(folder, options, data, chosen, plan, watcher or _NOBODY, clock, notes))
+
+
+def _together(
+    options: Options, group: ranks.Ranks, sources: Mapping[str, str], command: str, watcher: Watcher, clock: float
+) -> dict[str, Any]:
+    """The comparison by torchrun's ranks: one run after the other, each by all; the first rank writes and tells."""
+    if options.on is not None or options.time_budget is not None:
+        raise OptionError("under torchrun leave out --on and --time-budget: its ranks train each run together")
+    data = prepare(options.data, options.roles())
+    chosen = choose(options, data)
+    plan = _plan(options, data, chosen)
+    if plan.batch_size < group.world:
+        raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {group.world} ranks")
+    note = (
+        f"Trained by {group.world} processes under torchrun that share every batch: last digits differ from those of "
+        "one process."
+    )
+    if group.rank == 0:
+        try:
+            folder = _begin(options, data, chosen, plan, sources, command, (note,))
+        except Exception as error:
+            group.agree(error)
+            raise
+        group.agree(None)
+        return _work(_Job(folder, options, data, chosen, plan, watcher, clock, (note,), group))
+    if (error := group.agree(None)) is not None:
+        raise error
+    parts = {part: data.part(part) for part in ("train", "validation")}
+    tasks = _tasks(options, data, chosen, plan, _arms(options, data), Path())
+    ranks.run_all(tasks, parts, group, watcher.progress)
+    return {}
 
 
 def dry_run(options: Options) -> Estimate:
@@ -175,8 +222,15 @@ def resume(
     if workers is not None and workers < 1:
         raise OptionError(f"--workers must be at least 1, got {workers}")
     check_on(on)
+    if ranks.started_by_torchrun():
+        raise OptionError("--resume goes on in processes of its own: leave torchrun out")
     folder = RunFolder.reopen(final)
     try:
+        if folder.start.get("ranks"):
+            raise RunError(
+                f"{folder.path} was begun under torchrun, whose last digits one process would not repeat; "
+                "start it again"
+            )
         notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
         config = folder.path / "config.toml"
         try:
@@ -237,11 +291,12 @@ class _Job:
     watcher: Watcher
     clock: float
     notes: tuple[str, ...] = ()
+    group: ranks.Ranks | None = None
 
 
 def _work(job: _Job) -> dict[str, Any]:
     """Train what is not yet trained, and tell; whatever the world does meanwhile, say how to go on."""
-    go_on = f"`{resume_command(job.folder.final)}` goes on from here"
+    go_on = f"`{resume_command(job.folder.final)}` goes on from here" if job.group is None else "start it again"
     try:
         return _train_and_tell(job)
     except KeyboardInterrupt:
@@ -258,31 +313,18 @@ def _work(job: _Job) -> dict[str, Any]:
 def _train_and_tell(job: _Job) -> dict[str, Any]:
     folder, options, data, plan = job.folder, job.options, job.data, job.plan
     arms, parts = _arms(options, data), PARTS[:2] if options.ladder else PARTS
-    classes = len(data.table.class_names)
-    # Seed by seed, so that the arms of one seed train at the same time and can be watched side by side.
-    tasks = [
-        Task(
-            arm,
-            seed,
-            job.chosen.model,
-            classes,
-            plan,
-            folder.path,
-            inputs=data.inputs,
-            pretrained=options.pretrained,
-            device=options.device,
-            parts=parts,
-        )
-        for seed in range(options.seeds)
-        for arm in arms
-    ]
+    tasks = _tasks(options, data, job.chosen, plan, arms, folder.path)
     kept = {task: record for task in tasks if (record := finished(task)) is not None}
     left = [task for task in tasks if task not in kept]
-    workers = max(1, min(options.workers or job.chosen.workers, len(left)))
+    workers = job.group.world if job.group else max(1, min(options.workers or job.chosen.workers, len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
     if left:
-        run_on = cluster.run_all if options.on == "ray" else run_all
-        made = run_on(left, {part: data.part(part) for part in parts}, workers=workers, progress=job.watcher.progress)
+        rows = {part: data.part(part) for part in parts}
+        if job.group is not None:
+            made = ranks.run_all(left, rows, job.group, job.watcher.progress)
+        else:
+            run_on = cluster.run_all if options.on == "ray" else run_all
+            made = run_on(left, rows, workers=workers, progress=job.watcher.progress)
         kept |= dict(zip(left, made, strict=True))
     records = [dict(kept[task]) for task in tasks]
     climbed = _climb(job, arms, tasks, records) if options.ladder else None
@@ -319,6 +361,26 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
         job.watcher.render(folder.path)
     folder.finish()
     return summary
+
+
+def _tasks(options: Options, data: Data, chosen: Choice, plan: Plan, arms: Sequence[Arm], folder: Path) -> list[Task]:
+    """Every run, seed by seed, so that the arms of one seed train at the same time and can be watched side by side."""
+    return [
+        Task(
+            arm,
+            seed,
+            chosen.model,
+            len(data.table.class_names),
+            plan,
+            folder,
+            inputs=data.inputs,
+            pretrained=options.pretrained,
+            device=options.device,
+            parts=PARTS[:2] if options.ladder else PARTS,
+        )
+        for seed in range(options.seeds)
+        for arm in arms
+    ]
 
 
 def _arms(options: Options, data: Data) -> tuple[Arm, ...]:

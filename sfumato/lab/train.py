@@ -21,6 +21,7 @@ from sfumato.lab.early import BestEpoch, nll_after_temperature
 from sfumato.lab.models import Classifier, logits_of
 from sfumato.lab.objectives import Objective
 from sfumato.lab.options import Precision
+from sfumato.lab.ranks import Ranks
 
 
 class TrainingError(RuntimeError):
@@ -133,6 +134,7 @@ def train(
     on_epoch: Callable[[Epoch], None],
     weight: Tensor | None = None,
     soft: Tensor | None = None,
+    ranks: Ranks | None = None,
 ) -> Trained:
     """Train ``model`` in place.
 
@@ -148,6 +150,7 @@ def train(
         on_epoch: called after every epoch.
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
+        ranks: processes that share every batch, each of which calls this with the same arguments; None for one alone.
 
     Returns:
         The hashes of the batches, and which epoch's weights the model has.
@@ -170,8 +173,11 @@ def train(
         shuffled = torch.randperm(len(y), generator=order)
         for batch in shuffled.split(plan.batch_size):
             optimiser.zero_grad()
-            parts = parts_of(batch, plan.accumulate)
+            share = batch if ranks is None else ranks.rows(batch)
+            parts = parts_of(share, plan.accumulate) if len(share) else ()
             mass = [len(part) if weight is None else weight[part].sum() for part in parts]
+            whole = sum(mass) if ranks is None else len(batch) if weight is None else weight[batch].sum()
+            lost = 0.0
             for number, part in enumerate(parts):
                 labels = y[part]
                 with precision:
@@ -183,13 +189,17 @@ def train(
                         own = {} if weight is None else {"sample_weight": weight[part]}
                         value = loss(logits, labels, **own)
                 if not math.isfinite(value.item()):
-                    raise TrainingError(
-                        f"the loss is {value.item():g} in epoch {epoch}; the features or the learning rate "
-                        f"({plan.learning_rate:g}) are too large"
-                    )
+                    lost = value.item()
+                    break
                 # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
-                (value if len(parts) == 1 else value * (mass[number] / sum(mass))).backward()
+                (value if len(parts) == 1 and ranks is None else value * (mass[number] / whole)).backward()
                 seen.append((logits.detach(), labels, value.detach()))
+            lost = lost if ranks is None else ranks.add_gradients(model, lost)
+            if lost != 0:
+                raise TrainingError(
+                    f"the loss is {lost:g} in epoch {epoch}; the features or the learning rate "
+                    f"({plan.learning_rate:g}) are too large"
+                )
             masses += mass
             optimiser.step()
             schedule.step()
@@ -200,9 +210,15 @@ def train(
         values = torch.stack(losses) * torch.tensor(masses, dtype=losses[0].dtype, device=x.device)
         train_loss = (values.sum() / (len(y) if weight is None else weight.sum())).item()
         train_gap = mean_gap(torch.cat(train_logits), torch.cat(train_labels))
+        if ranks is not None:
+            rows_here = len(torch.cat(train_labels))
+            train_loss, gaps, count = ranks.sums([train_loss, train_gap * rows_here, rows_here])
+            train_gap = gaps / count
         logits, labels = logits_of(model, validation[0]), validation[1]
         nll, accuracy = hard_scores(logits, labels)
         scaled = None if best is None else nll_after_temperature(logits, labels)
+        if ranks is not None:  # a rank's own statistics of its batches may differ in the last digits
+            nll, accuracy, scaled = ranks.agree((nll, accuracy, scaled))
         on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy, scaled))
         if best is not None and scaled is not None and best.enough(epoch, scaled):
             break

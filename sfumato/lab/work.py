@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.files import file_hash, read_sealed, write_arrays, write_bytes, write_sealed
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from sfumato.lab.data import Inputs, Part
     from sfumato.lab.models import Classifier
+    from sfumato.lab.ranks import Ranks
     from sfumato.lab.train import Plan
 
 
@@ -92,16 +93,30 @@ Progress = Callable[[str, int, dict[str, Any]], None]
 """Called with the arm's name, the seed, and the fields of an epoch."""
 
 
-def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+@overload
+def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]], None]) -> dict[str, Any]: ...
+
+
+@overload
+def run(
+    task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]], None], *, ranks: Ranks
+) -> dict[str, Any] | None: ...
+
+
+def run(
+    task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]], None], *, ranks: Ranks | None = None
+) -> dict[str, Any] | None:
     """Train, verify, save.
 
     Args:
         task: what to run.
         parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
         on_epoch: called after every epoch.
+        ranks: processes that train it together, all of which call this; None for one alone.
 
     Returns:
-        The record: hashes, curves, training gap, the target that the loss implies.
+        The record: hashes, curves, training gap, the target that the loss implies. None on ranks but the first, which
+        save nothing.
 
     Raises:
         ArmError: the loss did not use the arm's target.
@@ -142,7 +157,10 @@ def run(task: Task, parts: dict[str, Part], on_epoch: Callable[[dict[str, Any]],
         on_epoch=keep,
         weight=weight,
         soft=None if parts["train"].soft is None else torch.from_numpy(parts["train"].soft).to(task.device),
+        ranks=ranks,
     )
+    if ranks is not None and ranks.rank != 0:
+        return None
     target = task.arm.verify(loss, task.classes)
     train_gap = 0.0
     for name in task.parts:
