@@ -18,10 +18,7 @@ def as_dict() -> dict[str, Any]:
     status = _native.status()
     versions: dict[str, str | None] = {"sfumato": __version__}
     for package in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
+        versions[package] = _version(package)
     return {
         "schema": SCHEMA,
         "python": platform.python_version(),
@@ -29,8 +26,18 @@ def as_dict() -> dict[str, Any]:
         "versions": versions,
         "threads": torch.get_num_threads(),
         "loss_path": "torch" if status.library is None else "kernel",
+        "torchrun": torch.distributed.is_available() and torch.distributed.is_gloo_available(),
+        "ray": _version("ray"),
+        "gpus": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "kernel": {"isa": status.isa or None, "reason": status.reason or None},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -44,6 +51,9 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [
         ("loss path", path),
         ("threads", f"{found['threads']} (torch.set_num_threads)"),
+        ("torchrun", "works here (gloo)" if found["torchrun"] else "torch was built without it"),
+        ("--on ray", f"ray {found['ray']}" if found["ray"] else "ray is not installed: pip install 'sfumato[ray]'"),
+        ("GPUs", str(found["gpus"]) if found["gpus"] else "none that torch sees"),
         ("python", found["python"]),
         *((name, number or "not installed") for name, number in found["versions"].items()),
         ("platform", found["platform"]),

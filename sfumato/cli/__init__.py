@@ -16,7 +16,7 @@ from types import FrameType
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
-from sfumato.cli import _app, _settings, audit, compare, doctor, explain, probe, report
+from sfumato.cli import _app, _settings, audit, compare, doctor, explain, init, probe, report
 from sfumato.cli._app import FAILURE, FINDING, OK, USAGE, UsageError, app
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "doctor",
     "explain",
+    "init",
     "main",
     "probe",
     "report",
