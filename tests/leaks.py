@@ -11,7 +11,7 @@ import threading
 import warnings
 from typing import Any
 
-LASTING = {"tqdm_monitor", "asyncio_0"}  # threads of libraries that start one for all that comes
+LASTING = ("tqdm_monitor", "asyncio_")  # how threads of libraries begin that start some for all that comes
 # Variables that other libraries set for the process when they are first loaded.
 OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND"}
 OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
@@ -27,7 +27,7 @@ def snapshot() -> dict[str, Any]:
     """The state of the process that tests share, by what it is; cheap, and loads nothing."""
     state: dict[str, Any] = {
         "loud": {name for name in LOUD if name in sys.modules},
-        "threads": {thread.name for thread in threading.enumerate()} - LASTING,
+        "threads": {thread.name for thread in threading.enumerate() if not thread.name.startswith(LASTING)},
         "child processes": {process.name for process in multiprocessing.active_children()},
         "environment": {
             key: value

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,16 +92,27 @@ class Ranks:
 
 @contextlib.contextmanager
 def joined(device: str) -> Generator[Ranks]:
-    """The group of processes, for as long as a comparison takes."""
+    """The group of processes, for as long as a comparison takes.
+
+    The other ranks stay until the first has finished. One that left right after its last exchange could end its
+    interpreter under a thread of torch's that still lets go of that exchange's tensors, which aborts the process.
+    """
     import torch
     from torch import distributed
+    from torch.distributed import distributed_c10d
 
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+        ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
+        yield ranks
+        store: Any = distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
+        if ranks.rank == 0:
+            store.set("sfumato finished", "")
+        else:
+            store.wait(["sfumato finished"], timedelta(days=30))
     finally:
         distributed.destroy_process_group()
 
