@@ -44,7 +44,8 @@ def template(data: str, name: str) -> str:
     >>> template("flowers.csv", "my.toml").splitlines()[6]
     'data = "flowers.csv"'
     """
-    quoted = '"' + data.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    from sfumato.lab.options import toml_value
+
     lines = [
         f"# Options of `sfumato compare -c {name}`. A flag or an environment variable (SFUMATO_EPS) goes before a line"
     ]
@@ -56,10 +57,10 @@ def template(data: str, name: str) -> str:
     for option, words in explained().items():
         lines += [f"# {line}" for line in textwrap.wrap(words, 110)]
         if option == "data":
-            lines += [f"data = {quoted}", ""]
+            lines += [f"data = {toml_value(data)}", ""]
             continue
         default = inspect.signature(compare).parameters[option].default
-        lines += [f"# {option.replace('_', '-')} = {_shown(option, default)}", ""]
+        lines += [f"# {option.replace('_', '-')} = {_EXAMPLES[option] if default is None else toml_value(default)}", ""]
     return "\n".join(lines)
 
 
@@ -98,12 +99,3 @@ _EXAMPLES = {
     "time_budget": "30.0",
     "out": '"runs/mine"',
 }
-
-
-def _shown(option: str, default: object) -> str:
-    """A default as TOML; an example where there is none."""
-    if default is None:
-        return _EXAMPLES[option]
-    return (
-        f'"{default}"' if isinstance(default, str) else f"{default:g}" if isinstance(default, float) else str(default)
-    )

@@ -101,12 +101,10 @@ def compare(
     if ranks.started_by_torchrun():
         with ranks.joined(options.device) as group:
             return _together(options, group, sources or {}, command, watcher or _NOBODY, clock)
-    data = prepare(options.data, options.roles())
-    chosen = choose(options, data)
-    plan = _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
+    data, chosen, plan = prepared(options)
     notes: tuple[str, ...] = ()
     if options.time_budget is not None:
-        expected = _estimate(options, data, chosen, plan)
+        expected = estimated(options, data, chosen, plan)
         cut = within(plan, expected, 60 * options.time_budget)
         if cut != plan:
             notes = (
@@ -151,9 +149,7 @@ def _together(
     """The comparison by torchrun's ranks: one run after the other, each by all; the first rank writes and tells."""
     if options.on is not None or options.time_budget is not None:
         raise OptionError("under torchrun leave out --on and --time-budget: its ranks train each run together")
-    data = prepare(options.data, options.roles())
-    chosen = choose(options, data)
-    plan = _plan(options, data, chosen)
+    data, chosen, plan = prepared(options)
     if plan.batch_size < group.world:
         raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {group.world} ranks")
     note = (
@@ -183,17 +179,27 @@ def dry_run(options: Options) -> Estimate:
         OptionError, DataError: as :func:`compare`.
     """
     options.check()
-    data = prepare(options.data, options.roles())
-    chosen = choose(options, data)
-    plan = _plan(options, data, chosen)
-    expected = _estimate(options, data, chosen, plan)
+    data, chosen, plan = prepared(options)
+    expected = estimated(options, data, chosen, plan)
     if options.time_budget is None:
         return expected
     cut = within(plan, expected, 60 * options.time_budget)
-    return expected if cut == plan else _estimate(options, data, chosen, cut)
+    return expected if cut == plan else estimated(options, data, chosen, cut)
 
 
-def _estimate(options: Options, data: Data, chosen: Choice, plan: Plan) -> Estimate:
+def prepared(options: Options) -> tuple[Data, Choice, Plan]:
+    """What is about to run: the data, the model, and the budget of each run.
+
+    Raises:
+        OptionError, DataError: as :func:`compare`.
+    """
+    data = prepare(options.data, options.roles())
+    chosen = choose(options, data)
+    return data, chosen, _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
+
+
+def estimated(options: Options, data: Data, chosen: Choice, plan: Plan) -> Estimate:
+    """What that will cost, from a few steps tried here."""
     workers = options.workers or chosen.workers
     return estimate(options, data, chosen.model, plan, _arms(options, data), workers)
 

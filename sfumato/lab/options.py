@@ -256,7 +256,7 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
             value, source = resolved[field.name], f"{source}, by the data"
         if field.name in ("out", "workers", "on", "time_budget") or value is None:
             continue  # where a run went and how it was spread do not belong to what it was
-        lines.append(f"{field.name.replace('_', '-')} = {_toml_value(value)}  # {source}")
+        lines.append(f"{field.name.replace('_', '-')} = {toml_value(value)}  # {source}")
     return "\n".join(lines) + "\n"
 
 
@@ -290,7 +290,12 @@ def from_toml(text: str) -> Options:
     return options
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A text, number or truth as TOML writes it.
+
+    >>> toml_value("mlp"), toml_value(0.1)
+    ('"mlp"', '0.1')
+    """
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in escaped) + '"'

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
-from sfumato.lab.compare import dry_run
-from sfumato.lab.data import prepare
+from sfumato.lab.compare import estimated, prepared
 from sfumato.lab.estimate import duration
 from sfumato.lab.options import Options
 
@@ -32,22 +32,19 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
     import torch
 
     from sfumato.lab.arms import arms_of
-    from sfumato.lab.choose import choose
     from sfumato.lab.models import build
-    from sfumato.lab.train import Plan, train
+    from sfumato.lab.train import train
 
-    whole = dry_run(options)
-    data = prepare(options.data, options.roles())
-    chosen = choose(options, data)
+    options.check()
+    data, chosen, budget = prepared(options)
+    whole = estimated(options, data, chosen, budget)
     classes = len(data.table.class_names)
     parts = {name: data.part(name) for name in ("train", "validation")}
     x, y, xv, yv = (
         torch.from_numpy(array).to(options.device) for part in parts.values() for array in (part.features, part.labels)
     )
-    batch = min(options.batch_size or 64, len(y))
-    per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(y) / batch))
-    epochs = max(2, min(whole.epochs, int(seconds / 2 / per_epoch)))
-    plan = chosen.fit(Plan(epochs, batch, options.learning_rate), options, len(y))
+    per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(y) / budget.batch_size))
+    plan = replace(budget, epochs=max(2, min(budget.epochs, int(seconds / 2 / per_epoch))))
     told: list[dict[str, Any]] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
