@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from hardware import environment
 
 import sfumato as sf
 
@@ -185,30 +182,6 @@ def measure(steps: dict[str, Callable[[], object]], rounds: int, seconds: float)
     return times
 
 
-def environment(threads: int) -> dict[str, object]:
-    versions: dict[str, str] = {}
-    for package in ("sfumato", "torch", "numpy", "timm", "jax", "optax"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    cpu = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ] or [platform.processor()]
-    return {
-        "cpu": cpu[0],
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        **versions,
-        "commit": commit.stdout.strip(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default=",".join(SHAPES))
@@ -220,7 +193,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="append one JSON object a row to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    about = environment(options.threads)
+    about = environment(("sfumato", "torch", "numpy", "timm", "jax", "optax"))
     print(json.dumps(about))
 
     print(f"{'shape':>12} {'dtype':>9}  multiples of one copy (in brackets: times slower than sfumato)")

@@ -18,17 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from hardware import environment
 from torch import Tensor, nn
 
 from sfumato.lab.arms import Arm
@@ -98,24 +95,6 @@ def measure(runs: dict[str, Callable[[], str]], rounds: int) -> dict[str, list[f
     return times
 
 
-def environment() -> dict[str, Any]:
-    """Hardware and versions, for every row."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    cpu = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")] or [platform.processor()]
-    return {
-        "cpu": cpu[0],
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy")},
-        "load": round(os.getloadavg()[0], 1),
-        "commit": commit.stdout.strip(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
@@ -125,7 +104,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="append one JSON object a row to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    about = environment()
+    about = {**environment(("torch", "numpy")), "load": round(os.getloadavg()[0], 1)}
     print(json.dumps(about))
     for name in options.data.split(","):
         for model in options.models.split(","):

@@ -18,19 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from hardware import environment
 from verdict_figures import markdown
 from verdict_known import known
 from verdict_rivals import Result, judge
@@ -164,22 +161,6 @@ def trained(each: Set, target: str, eps: float, cache: Path, say: Callable[[str]
         yield from (home / str(number) for number in numbers)
 
 
-def environment() -> dict[str, Any]:
-    """Hardware and versions, for every row."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    cpu = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")] or [platform.processor()]
-    return {
-        "cpu": cpu[0],
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy", "scipy", "scikit-learn")},
-        "commit": commit.stdout.strip(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("build/verdict"), help="folder of trained logits")
@@ -201,7 +182,7 @@ def main() -> None:
         "known": lambda: known(options.cache, options.scale, say),
         "tables": lambda: tables(options.scale, say),
     }
-    about = environment()
+    about = environment(("torch", "numpy", "scipy", "scikit-learn"))
     wanted = options.only.split(",")
     kept: list[dict[str, Any]] = []
     if options.out is not None and options.out.exists():  # rows of experiments that are not asked for stay
