@@ -6,6 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from sfumato.lab.track import TRACKERS
+
 SCHEMA = "sfumato.doctor/1"
 
 
@@ -28,6 +30,7 @@ def as_dict() -> dict[str, Any]:
         "loss_path": "torch" if status.library is None else "kernel",
         "torchrun": torch.distributed.is_available() and torch.distributed.is_gloo_available(),
         "ray": _version("ray"),
+        "trackers": {tool: _version(tool) for tool in TRACKERS},
         "gpus": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "kernel": {"isa": status.isa or None, "reason": status.reason or None},
     }
@@ -48,11 +51,13 @@ def as_text(found: dict[str, Any]) -> str:
         if found["loss_path"] == "kernel"
         else f"torch operations; no compiled kernel: {kernel['reason']}"
     )
+    trackers = [f"{tool} {number}" for tool, number in found["trackers"].items() if number]
     lines = [
         ("loss path", path),
         ("threads", f"{found['threads']} (torch.set_num_threads)"),
         ("torchrun", "works here (gloo)" if found["torchrun"] else "torch was built without it"),
         ("--on ray", f"ray {found['ray']}" if found["ray"] else "ray is not installed: pip install 'sfumato[ray]'"),
+        ("--track", ", ".join(trackers) or f"none of {', '.join(TRACKERS)} is installed"),
         ("GPUs", str(found["gpus"]) if found["gpus"] else "none that torch sees"),
         ("python", found["python"]),
         *((name, number or "not installed") for name, number in found["versions"].items()),

@@ -106,6 +106,7 @@ def _exit_code(error: Exception) -> int | None:
     from sfumato.lab.files import WriteError
     from sfumato.lab.options import OptionError
     from sfumato.lab.runs import RunError
+    from sfumato.lab.track import TrackingError
     from sfumato.lab.work import WorkerError
     from sfumato.report import ReportError
 
@@ -115,7 +116,7 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, (UsageError, DataError, OptionError, RunError)):
         return USAGE
     training = sys.modules.get("sfumato.lab.train")
-    failures: tuple[type[Exception], ...] = (ArmError, WorkerError, WriteError, ReportError, OSError)
+    failures: tuple[type[Exception], ...] = (ArmError, WorkerError, WriteError, TrackingError, ReportError, OSError)
     if training is not None:
         failures += (training.TrainingError,)
     return FAILURE if isinstance(error, failures) else None

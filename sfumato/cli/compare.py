@@ -47,6 +47,7 @@ def compare(
     workers: Whole | None = None,
     on: str | None = None,
     time_budget: float | None = None,
+    track: str | None = None,
     dry_run: Flag = False,
     out: str | None = None,
     resume: str | None = None,
@@ -96,10 +97,12 @@ def compare(
         on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
             bit. Needs pip install 'sfumato[ray]'.
         time_budget: Minutes that the training may take: epochs are cut to fit, by a few steps tried first.
+        track: trackio, wandb or tensorboard: show the curves there too, while they are made, a run for each arm and
+            seed.
         dry_run: Say what would run, and about how much time, memory and disk it takes; write nothing.
         out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
-            --workers, --on, --json and --quiet. Of a finished run it prints the result.
+            --workers, --on, --track, --json and --quiet. Of a finished run it prints the result.
         json: Print one JSON object instead of text.
         quiet: No progress.
         config: A TOML file with any of these options.
@@ -112,7 +115,7 @@ def compare(
     with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
         if resume is not None:
-            result, notes = _resumed(resume, workers, on, watcher)
+            result, notes = _resumed(resume, workers, on, track, watcher)
         else:
             if data is None:
                 raise UsageError(
@@ -146,6 +149,7 @@ def compare(
                 workers=workers,
                 on=on,
                 time_budget=time_budget,
+                track=track,
                 out=out,
             )
             if dry_run:
@@ -172,19 +176,21 @@ def _notes(result: dict[str, Any]) -> list[str]:
     return jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
 
 
-def _resumed(run: str, workers: int | None, on: str | None, watcher: Watcher) -> tuple[dict[str, Any], list[str]]:
+def _resumed(
+    run: str, workers: int | None, on: str | None, track: str | None, watcher: Watcher
+) -> tuple[dict[str, Any], list[str]]:
     """The result of a run that was stopped, or of one that is whole, and its notes."""
     from sfumato.lab import compare as lab
     from sfumato.lab.runs import find
 
-    alone = {"resume", "workers", "on", "json", "quiet"}
+    alone = {"resume", "workers", "on", "track", "json", "quiet"}
     more = [name for name, source in sources.items() if source == "command line" and name not in alone]
     if more:
         what = "DATA" if more == ["data"] else "--" + next(n for n in more if n != "data").replace("_", "-")
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
     final, whole = find(run)
     if not whole:
-        result = lab.resume(final, workers=workers, on=on, watcher=watcher)
+        result = lab.resume(final, workers=workers, on=on, track=track, watcher=watcher)
         return result, _notes(result)
 
     from sfumato.report.run import load_run

@@ -97,5 +97,6 @@ _EXAMPLES = {
     "workers": "2",
     "on": '"ray"',
     "time_budget": "30.0",
+    "track": '"tensorboard"',
     "out": '"runs/mine"',
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from sfumato.lab.estimate import Estimate, estimate, within
 from sfumato.lab.examples import show
 from sfumato.lab.files import WriteError, write_json, write_lines
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
-from sfumato.lab.options import OptionError, Options, check_on, from_toml, to_toml
+from sfumato.lab.options import OptionError, Options, check_on, check_track, from_toml, to_toml
 from sfumato.lab.runs import RunError, RunFolder, resume_command
+from sfumato.lab.track import Tracker, TrackingError
 from sfumato.lab.work import PARTS, Progress, Task, WorkerError, finished, run_all
 
 if TYPE_CHECKING:
@@ -205,7 +207,12 @@ def estimated(options: Options, data: Data, chosen: Choice, plan: Plan) -> Estim
 
 
 def resume(
-    final: Path, *, workers: int | None = None, on: str | None = None, watcher: Watcher | None = None
+    final: Path,
+    *,
+    workers: int | None = None,
+    on: str | None = None,
+    track: str | None = None,
+    watcher: Watcher | None = None,
 ) -> dict[str, Any]:
     """Go on with a comparison that was stopped: what is finished is kept, and the result has the same bits.
 
@@ -213,6 +220,7 @@ def resume(
         final: the name that the run will have; see :func:`sfumato.lab.runs.find`.
         workers: processes; None for one a core.
         on: where they run; None for here.
+        track: the tracker that is shown the runs that are left; None for none.
         watcher: who is told how it goes.
 
     Returns:
@@ -228,6 +236,7 @@ def resume(
     if workers is not None and workers < 1:
         raise OptionError(f"--workers must be at least 1, got {workers}")
     check_on(on)
+    check_track(track)
     if ranks.started_by_torchrun():
         raise OptionError("--resume goes on in processes of its own: leave torchrun out")
     folder = RunFolder.reopen(final)
@@ -240,7 +249,7 @@ def resume(
         notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
         config = folder.path / "config.toml"
         try:
-            options = replace(from_toml(config.read_text(encoding="utf-8")), workers=workers, on=on)
+            options = replace(from_toml(config.read_text(encoding="utf-8")), workers=workers, on=on, track=track)
         except (OptionError, UnicodeDecodeError) as error:
             raise RunError(f"{config}: {error}; start the run again") from None
         data = prepare(_where(options.data, Path(folder.start["folder"])), options.roles())
@@ -304,10 +313,11 @@ def _work(job: _Job) -> dict[str, Any]:
     """Train what is not yet trained, and tell; whatever the world does meanwhile, say how to go on."""
     go_on = f"`{resume_command(job.folder.final)}` goes on from here" if job.group is None else "start it again"
     try:
-        return _train_and_tell(job)
+        with _tracker(job) as tracker:
+            return _train_and_tell(job, tracker)
     except KeyboardInterrupt:
         raise Stopped(f"stopped; {go_on}") from None
-    except (WorkerError, WriteError) as error:
+    except (WorkerError, WriteError, TrackingError) as error:
         raise type(error)(f"{error}; {go_on}") from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -316,7 +326,17 @@ def _work(job: _Job) -> dict[str, Any]:
         job.folder.close()
 
 
-def _train_and_tell(job: _Job) -> dict[str, Any]:
+def _tracker(job: _Job) -> contextlib.AbstractContextManager[Tracker | None]:
+    """The tracker that was asked for, or none."""
+    options, plan = job.options, job.plan
+    if options.track is None:
+        return contextlib.nullcontext()
+    config = {"data": job.data.table.name, "model": job.chosen.model, "device": options.device, **asdict(plan)}
+    arms = {arm.name: {"eps": arm.eps, "over": arm.over} for arm in _arms(options, job.data)}
+    return Tracker(options.track, job.folder.final.name, job.folder.path, config, arms)
+
+
+def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
     folder, options, data, plan = job.folder, job.options, job.data, job.plan
     arms, parts = _arms(options, data), PARTS[:2] if options.ladder else PARTS
     tasks = _tasks(options, data, job.chosen, plan, arms, folder.path)
@@ -325,13 +345,23 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
     workers = job.group.world if job.group else max(1, min(options.workers or job.chosen.workers, len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
     if left:
+        if tracker is not None:
+            tracker.begin(left[0].arm.name, left[0].seed)  # one that does not answer is known before anything trains
+
+        def progress(arm: str, seed: int, epoch: dict[str, Any]) -> None:
+            job.watcher.progress(arm, seed, epoch)
+            if tracker is not None:
+                tracker.epoch(arm, seed, epoch)
+
         rows = {part: data.part(part) for part in parts}
         if job.group is not None:
-            made = ranks.run_all(left, rows, job.group, job.watcher.progress)
+            made = ranks.run_all(left, rows, job.group, progress)
         else:
             run_on = cluster.run_all if options.on == "ray" else run_all
-            made = run_on(left, rows, workers=workers, progress=job.watcher.progress)
+            made = run_on(left, rows, workers=workers, progress=progress)
         kept |= dict(zip(left, made, strict=True))
+        if tracker is not None:
+            tracker.trained()
     records = [dict(kept[task]) for task in tasks]
     climbed = _climb(job, arms, tasks, records) if options.ladder else None
 
@@ -346,6 +376,7 @@ def _train_and_tell(job: _Job) -> dict[str, Any]:
         *notes_on_training(plan, [record for record in records if record["arm"] in {arm.name for arm in shown}]),
         *data.notes,
         *job.chosen.notes,
+        *(() if tracker is None else (tracker.note,)),
     ]
     if climbed:
         extra["ladder"] = climbed.rungs

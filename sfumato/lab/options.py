@@ -15,6 +15,7 @@ from sfumato.lab.arms import complaint as arm_complaint
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.model_names import complaint
 from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
+from sfumato.lab.track import missing
 from sfumato.theory import Over
 
 Precision = Literal["float32", "bf16"]
@@ -67,6 +68,7 @@ class Options:
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
         on: ``"ray"`` to run on Ray; None for processes here. The results do not depend on it.
         time_budget: minutes that the training may take; epochs are cut to fit. None for the full budget.
+        track: ``"trackio"``, ``"wandb"`` or ``"tensorboard"``, to see the curves there while they are made.
         out: the run folder; None for ``runs/<data>-<date>-<n>``.
     """
 
@@ -96,6 +98,7 @@ class Options:
     workers: int | None = None
     on: str | None = None
     time_budget: float | None = None
+    track: str | None = None
     out: str | None = None
 
     def check(self) -> None:
@@ -140,6 +143,7 @@ class Options:
         if self.precision not in get_args(Precision):
             raise OptionError(f'--precision must be "float32" or "bf16", got "{self.precision}"')
         check_on(self.on)
+        check_track(self.track)
         if self.time_budget is not None and not (self.time_budget > 0 and math.isfinite(self.time_budget)):
             raise OptionError(f"--time-budget must be a number of minutes above 0, got {self.time_budget:g}")
         if self.out is not None:
@@ -231,6 +235,16 @@ def check_on(on: str | None) -> None:
         raise OptionError(why)
 
 
+def check_track(track: str | None) -> None:
+    """Refuse a tracker that is none, or cannot be used here.
+
+    Raises:
+        OptionError: it says what to do.
+    """
+    if track is not None and (why := missing(track)) is not None:
+        raise OptionError(why)
+
+
 def _shown(number: int) -> str:
     return f"{number:,}" if number < 10**15 else "a number of more than 15 digits"
 
@@ -254,8 +268,8 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
         value, source = getattr(options, field.name), sources.get(field.name, "default")
         if value is None and field.name in resolved:
             value, source = resolved[field.name], f"{source}, by the data"
-        if field.name in ("out", "workers", "on", "time_budget") or value is None:
-            continue  # where a run went and how it was spread do not belong to what it was
+        if field.name in ("out", "workers", "on", "time_budget", "track") or value is None:
+            continue  # where a run went, how it was spread and who watched do not belong to what it was
         lines.append(f"{field.name.replace('_', '-')} = {toml_value(value)}  # {source}")
     return "\n".join(lines) + "\n"
 
