@@ -2,21 +2,25 @@
 
     python tests/meta/mutate.py [--minutes 60] [--seed 0] [--out FILE.md] [MODULE…]
 
-Mutants are drawn in turn from each module until the time is over. Those that no test sees are printed, with the reason
-why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed, of those that
-can be told from the original.
+Mutants are drawn in turn from each module until the time is over. Each meets the tests that reach its lines first, the
+quickest before the others, and where these pass all tests of its module. Those that no test sees are printed, with the
+reason why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed, of those
+that can be told from the original.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import itertools
+import json
 import os
 import random
 import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +97,8 @@ class Module:
         self.files, self.tests = MODULES[name]
         self.folder = copy(folder)
         self.limits = [600] * len(self.tests)  # seconds that each of the tests may work
+        self.reached: list[dict[str, dict[str, list[str]]]] = []
+        self.seconds: dict[str, float] = {}
         self.is_kernel = name.endswith(".hpp")
         find = of_cpp if self.is_kernel else of_python
         self.sources = {file: (self.folder / file).read_text(encoding="utf-8") for file in self.files}
@@ -111,10 +117,15 @@ class Module:
         if self.is_kernel:
             build_kernel(self.folder)
         for at, words in enumerate(self.tests):
-            began = time.monotonic()
-            if failed := self._failure(forks, words, self.limits[at]):
+            began, told = time.monotonic(), self.folder / "reached.json"
+            env = {} if self.is_kernel else {"SFUMATO_REACHED": str(told)}
+            if failed := self._failure(forks, words, self.limits[at], env):
                 raise RuntimeError(f"the tests of {self.name} fail before anything is changed:\n{failed}")
             self.limits[at] = 10 + int(3 * (time.monotonic() - began))
+            if not self.is_kernel:
+                found = json.loads(told.read_text(encoding="utf-8"))
+                self.reached.append(found["lines"])
+                self.seconds |= found["seconds"]
         if self.is_kernel and not kernel_passes(self.folder):
             raise RuntimeError("row_test fails before anything is changed")
 
@@ -130,21 +141,50 @@ class Module:
                     build_kernel(self.folder)
                 except RuntimeError:
                     return None
-            killed = any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
+            line = mutant.lines(self.sources[file])[0]
+            killed = any(self._failure(forks, *each) for each in self._nearest(file, line))
+            killed = killed or any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
             killed = killed or (self.is_kernel and not kernel_passes(self.folder))
             return self._result(file, mutant, killed)
         finally:
             path.write_text(self.sources[file], encoding="utf-8")
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    def _failure(self, forks: Forks, words: list[str], limit: int) -> str:
+    def _nearest(self, file: str, line: int) -> Iterator[tuple[list[str], int, dict[str, str]]]:
+        """The tests that reach a line's statement; none where nothing does but an import."""
+        near = statement(self.sources[file], line)
+        for words, limit, lines in zip(self.tests, self.limits, self.reached, strict=True) if self.reached else ():
+            names = {name for at in near for name in lines.get(file, {}).get(str(at), ())}
+            if names:
+                chosen = self.folder / "chosen.json"
+                chosen.write_text(json.dumps(sorted(names, key=self._cost)), encoding="utf-8")
+                yield words, limit, {"SFUMATO_CHOSEN": str(chosen)}
+
+    def _cost(self, name: str) -> float:
+        """Seconds of a test, or of all tests of a file."""
+        return self.seconds.get(name) or sum(s for test, s in self.seconds.items() if test.startswith(f"{name}::"))
+
+    def _failure(self, forks: Forks, words: list[str], limit: int, env: dict[str, str] | None = None) -> str:
         """What the first test that fails says; nothing where all pass."""
-        ran = forks.run(self.folder, ["-x", *words], env={"SFUMATO_SHRINK": "0"}, limit=limit)
+        plugin = ["-p", "tests.meta.reached"] if env else []
+        ran = forks.run(self.folder, ["-x", *plugin, *words], env={"SFUMATO_SHRINK": "0", **(env or {})}, limit=limit)
         return "" if ran.code == 0 else ran.out or f"exit code {ran.code}"
 
     def _result(self, file: str, mutant: Mutant, killed: bool) -> Result:
         line, before, after = mutant.lines(self.sources[file])
         return Result(self.name, file, line, before, after, killed, "" if killed else reason(file, before, after))
+
+
+def statement(source: str, line: int) -> range:
+    """The lines of the smallest statement that a line belongs to; of one with a body, those before the body."""
+    found = range(line, line + 1)
+    for node in ast.walk(ast.parse(source)):  # those within come after
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.stmt):
+            last = body[0].lineno - 1 if body else node.end_lineno or line
+            if node.lineno <= line <= last:
+                found = range(node.lineno, last + 1)
+    return found
 
 
 def reason(file: str, before: str, after: str) -> str:
