@@ -158,7 +158,9 @@ class Module:
             if names:
                 chosen = self.folder / "chosen.json"
                 chosen.write_text(json.dumps(sorted(names, key=self._cost)), encoding="utf-8")
-                yield words, limit, {"SFUMATO_CHOSEN": str(chosen)}
+                files = {name.partition("::")[0] for name in names}
+                needed = [word for word in words if not word.startswith("tests/") or word in files]
+                yield needed, limit, {"SFUMATO_CHOSEN": str(chosen)}
 
     def _cost(self, name: str) -> float:
         """Seconds of a test, or of all tests of a file."""
