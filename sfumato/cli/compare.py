@@ -45,6 +45,7 @@ def compare(
     precision: Literal["float32", "bf16"] = "float32",
     early_stop: Whole | None = None,
     workers: Whole | None = None,
+    together: Flag = False,
     on: str | None = None,
     time_budget: float | None = None,
     track: str | None = None,
@@ -94,6 +95,8 @@ def compare(
         early_stop: Stop a run after so many epochs without a better one, by hard NLL after temperature on validation
             rows, and keep the best; by default the full budget is used.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
+        together: Train all runs as one batched program on so many threads, not a process each: for models so small that
+            a step leaves a GPU idle. Last digits differ from those of separate runs.
         on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
             bit. Needs pip install 'sfumato[ray]'.
         time_budget: Minutes that the training may take: epochs are cut to fit, by a few steps tried first.
@@ -147,6 +150,7 @@ def compare(
                 precision=precision,
                 early_stop=early_stop,
                 workers=workers,
+                together=together,
                 on=on,
                 time_budget=time_budget,
                 track=track,

@@ -14,7 +14,7 @@ from sfumato.lab import cluster, ladder, ranks
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.budget import notes_on_training, refuse_small_parts
 from sfumato.lab.choose import Choice, choose
-from sfumato.lab.data import Data, prepare
+from sfumato.lab.data import Data, Part, prepare
 from sfumato.lab.estimate import Estimate, estimate, within
 from sfumato.lab.examples import show
 from sfumato.lab.files import WriteError, write_json, write_lines
@@ -70,6 +70,10 @@ class Watcher:
     choose: Callable[[Path], Sequence[int]] | None = None
 
 
+_TOGETHER = (
+    "All runs trained together as one batched program (--together): last digits differ from those of separate runs."
+)
+
 _NOBODY = Watcher(lambda setup: None, lambda arm, seed, epoch: None)
 
 
@@ -102,7 +106,7 @@ def compare(
     options.check()
     if ranks.started_by_torchrun():
         with ranks.joined(options.device) as group:
-            return _together(options, group, sources or {}, command, watcher or _NOBODY, clock)
+            return _by_ranks(options, group, sources or {}, command, watcher or _NOBODY, clock)
     data, chosen, plan = prepared(options)
     notes: tuple[str, ...] = ()
     if options.time_budget is not None:
@@ -145,12 +149,14 @@ def _begin(
     )
 
 
-def _together(
+def _by_ranks(
     options: Options, group: ranks.Ranks, sources: Mapping[str, str], command: str, watcher: Watcher, clock: float
 ) -> dict[str, Any]:
     """The comparison by torchrun's ranks: one run after the other, each by all; the first rank writes and tells."""
-    if options.on is not None or options.time_budget is not None:
-        raise OptionError("under torchrun leave out --on and --time-budget: its ranks train each run together")
+    if options.on is not None or options.time_budget is not None or options.together:
+        raise OptionError(
+            "under torchrun leave out --on, --together and --time-budget: its ranks share out each run in turn"
+        )
     data, chosen, plan = prepared(options)
     if plan.batch_size < group.world:
         raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {group.world} ranks")
@@ -197,7 +203,12 @@ def prepared(options: Options) -> tuple[Data, Choice, Plan]:
     """
     data = prepare(options.data, options.roles())
     chosen = choose(options, data)
-    return data, chosen, _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
+    plan = _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
+    if options.together:
+        from sfumato.lab import together
+
+        together.refuse(options, plan, _arms(options, data), data, chosen.model)
+    return data, chosen, plan
 
 
 def estimated(options: Options, data: Data, chosen: Choice, plan: Plan) -> Estimate:
@@ -341,6 +352,8 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
     arms, parts = _arms(options, data), PARTS[:2] if options.ladder else PARTS
     tasks = _tasks(options, data, job.chosen, plan, arms, folder.path)
     kept = {task: record for task in tasks if (record := finished(task)) is not None}
+    if options.together and len(kept) < len(tasks):
+        kept = {}  # the bits of a run depend on those that train beside it
     left = [task for task in tasks if task not in kept]
     workers = job.group.world if job.group else max(1, min(options.workers or job.chosen.workers, len(left)))
     job.watcher.setup(Setup(data, arms, plan, len(tasks), workers, tuple(kept.values())))
@@ -357,7 +370,7 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
         if job.group is not None:
             made = ranks.run_all(left, rows, job.group, progress)
         else:
-            run_on = cluster.run_all if options.on == "ray" else run_all
+            run_on = cluster.run_all if options.on == "ray" else _run_together if options.together else run_all
             made = run_on(left, rows, workers=workers, progress=progress)
         kept |= dict(zip(left, made, strict=True))
         if tracker is not None:
@@ -372,6 +385,7 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
     extra["notes"] = [
         *(climbed.notes if climbed else ()),
         *job.notes,
+        *((_TOGETHER,) if options.together else ()),
         *extra["notes"],
         *notes_on_training(plan, [record for record in records if record["arm"] in {arm.name for arm in shown}]),
         *data.notes,
@@ -398,6 +412,14 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
         job.watcher.render(folder.path)
     folder.finish()
     return summary
+
+
+def _run_together(
+    tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress
+) -> list[dict[str, Any]]:
+    from sfumato.lab import together  # it loads torch
+
+    return together.run_all(tasks, parts, workers=workers, progress=progress)
 
 
 def _tasks(options: Options, data: Data, chosen: Choice, plan: Plan, arms: Sequence[Arm], folder: Path) -> list[Task]:

@@ -29,11 +29,12 @@ class Estimate:
     Attributes:
         arms: names.
         runs: arms × seeds.
-        workers: processes.
+        workers: processes; 1 where all runs train together.
         epochs: of each run.
         steps: of each run.
         parameters: of the model.
-        seconds_per_step: median of a few steps tried here, on one thread.
+        seconds_per_step: median of a few steps tried here, of one run on one thread, or of all runs where they train
+            together.
         seconds: of the whole, on the clock, without reading the data and writing the report.
         memory: bytes that each process needs for rows, weights, gradients and the optimiser's state; what the layers
             keep for the backward pass, and torch itself, come on top.
@@ -50,6 +51,7 @@ class Estimate:
     seconds: float
     memory: int
     disk: int
+    together: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As ``compare --dry-run --json`` prints it."""
@@ -57,11 +59,14 @@ class Estimate:
 
     def told(self) -> str:
         """The same, to read."""
+        spread = "as one program" if self.together else f"in {self.workers} process{'es' if self.workers > 1 else ''}"
+        each = "each, of all runs" if self.together else "each"
+        step = 1000 * self.seconds_per_step
         return "\n".join(
             [
                 f"arms     {', '.join(self.arms)}",
-                f"runs     {self.runs}, in {self.workers} process{'es' if self.workers > 1 else ''}",
-                f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {1000 * self.seconds_per_step:.3g} ms each",
+                f"runs     {self.runs}, {spread}",
+                f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms {each}",
                 f"model    {self.parameters:,} parameters",
                 f"time     about {duration(self.seconds)}, besides reading the data and writing the report",
                 f"memory   about {_size(self.memory)} a process, besides torch itself",
@@ -71,7 +76,7 @@ class Estimate:
 
 
 def estimate(options: Options, data: Data, model: str, plan: Plan, arms: Sequence[Arm], workers: int) -> Estimate:
-    """Try a few steps of the first arm and count up.
+    """Try a few steps of the first arm, or of as many as train together, and count up.
 
     Args:
         options: seeds, device and weights to start from.
@@ -79,7 +84,7 @@ def estimate(options: Options, data: Data, model: str, plan: Plan, arms: Sequenc
         model: its name.
         plan: the budget of each run.
         arms: to be trained.
-        workers: processes at most.
+        workers: processes at most, or threads where all runs train together.
     """
     import torch
 
@@ -89,28 +94,42 @@ def estimate(options: Options, data: Data, model: str, plan: Plan, arms: Sequenc
     classes, split = len(data.table.class_names), data.split
     train = data.part("train")
     built = build(model, data.inputs, classes, seed=0, pretrained=options.pretrained).to(options.device)
-    optimiser = optimiser_of(built, plan)
     loss = torch.nn.CrossEntropyLoss()
     rows = slice(0, plan.batch_size)
     x, y = torch.from_numpy(train.features[rows]).to(options.device), torch.from_numpy(train.labels[rows])
-    y = y.to(options.device)
+    y, runs = y.to(options.device), len(arms) * options.seeds
+    if options.together:
+        from sfumato.lab.together import Stack
+
+        stack = Stack([built] * runs, plan)
+        optimiser, many = stack.optimiser, x.expand(runs, *x.shape)
+
+        def value() -> torch.Tensor:
+            return torch.stack([loss(logits, y) for logits in stack.training_logits(many)]).sum()
+
+    else:
+        optimiser, stack = optimiser_of(built.parameters(), plan), None
+
+        def value() -> torch.Tensor:
+            return loss(built(x), y)
+
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each run has it
+    torch.set_num_threads(workers if options.together else 1)  # as it will be
     try:
         times: list[float] = []
         for _ in range(_TRIED + 2):
             started = time.perf_counter()
             optimiser.zero_grad()
-            loss(built(x), y).backward()
+            value().backward()
             optimiser.step()
             times.append(time.perf_counter() - started)
         started = time.perf_counter()
-        logits_of(built, x)
+        logits_of(built, x) if stack is None else stack.logits(x)
         per_row = (time.perf_counter() - started) / len(x)
     finally:
         torch.set_num_threads(threads)
-    step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(arms) * options.seeds
-    workers = max(1, min(workers, runs))
+    step, steps = median(times[2:]), plan.steps(len(split.train))
+    workers = 1 if options.together else max(1, min(workers, runs))
     looked_at = plan.epochs * len(split.validation) + len(split.train) + len(split.validation) + len(split.test)
     each = steps * step + looked_at * per_row
     parameters = sum(p.numel() for p in built.parameters())
@@ -123,9 +142,11 @@ def estimate(options: Options, data: Data, model: str, plan: Plan, arms: Sequenc
         steps,
         parameters,
         step,
-        each * math.ceil(runs / workers),
-        train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
+        each if options.together else each * math.ceil(runs / workers),
+        train.features.nbytes * everything // max(1, len(split.train))
+        + 16 * parameters * (runs if options.together else 1),
         runs * (4 * parameters + everything * (4 * classes + 24)),
+        options.together,
     )
 
 

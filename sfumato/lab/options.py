@@ -66,6 +66,7 @@ class Options:
         early_stop: epochs without a better one, by hard NLL after temperature on validation rows, after which a run
             stops and keeps the best; None for the full budget.
         workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
+        together: train all runs as one batched program; last digits differ from those of separate runs.
         on: ``"ray"`` to run on Ray; None for processes here. The results do not depend on it.
         time_budget: minutes that the training may take; epochs are cut to fit. None for the full budget.
         track: ``"trackio"``, ``"wandb"`` or ``"tensorboard"``, to see the curves there while they are made.
@@ -96,6 +97,7 @@ class Options:
     precision: Precision = "float32"
     early_stop: int | None = None
     workers: int | None = None
+    together: bool = False
     on: str | None = None
     time_budget: float | None = None
     track: str | None = None
@@ -310,6 +312,8 @@ def toml_value(value: Any) -> str:
     >>> toml_value("mlp"), toml_value(0.1)
     ('"mlp"', '0.1')
     """
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in escaped) + '"'

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
@@ -159,7 +159,7 @@ def train(
         TrainingError: the loss was not finite; said before the weights move.
     """
     x, y = rows
-    optimiser = optimiser_of(model, plan)
+    optimiser = optimiser_of(model.parameters(), plan)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
     order = torch.Generator().manual_seed(seed)
     batches, hashes = hashlib.sha256(), list[str]()
@@ -229,11 +229,11 @@ def train(
     return Trained(tuple(hashes), best.epoch)
 
 
-def optimiser_of(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Adam, or AdamW where the plan has weight decay: on every parameter, decoupled from the gradient."""
+def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer:
+    """Adam, or AdamW where the plan has weight decay: on every weight, decoupled from the gradient."""
     if plan.weight_decay > 0:
-        return torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    return torch.optim.Adam(model.parameters(), lr=plan.learning_rate)
+        return torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    return torch.optim.Adam(weights, lr=plan.learning_rate)
 
 
 def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:

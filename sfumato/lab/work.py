@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sfumato.lab.data import Inputs, Part
     from sfumato.lab.models import Classifier
     from sfumato.lab.ranks import Ranks
-    from sfumato.lab.train import Plan
+    from sfumato.lab.train import Plan, Trained
 
 
 _WIDEST = 2048
@@ -123,68 +123,113 @@ def run(
         TrainingError: the loss was not finite.
         WriteError: a full disk.
     """
-    import torch
-    from safetensors.torch import save as to_bytes
+    made = Run(task, parts)
 
-    from sfumato.lab.models import build, weights_hash
-    from sfumato.lab.train import mean_gap, train
-
-    started = time.perf_counter()
-    tensors = {
-        name: (torch.from_numpy(part.features).to(task.device), torch.from_numpy(part.labels).to(task.device))
-        for name, part in parts.items()
-    }
-    inputs = task.inputs or tensors["train"][0].shape[1]
-    model = build(task.model, inputs, task.classes, seed=task.seed, pretrained=task.pretrained).to(task.device)
-    weight = None if parts["train"].weight is None else torch.from_numpy(parts["train"].weight).to(task.device)
-    torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
-    loss = task.arm.loss()
-    initial = weights_hash(model)
-    epochs: list[dict[str, Any]] = []
+    from sfumato.lab.train import train
 
     def keep(epoch: Any) -> None:
-        epochs.append(epoch.to_dict())
-        on_epoch(epochs[-1])
+        made.epochs.append(epoch.to_dict())
+        on_epoch(made.epochs[-1])
 
     trained = train(
-        model,
-        loss,
-        tensors["train"],
-        tensors["validation"],
+        made.model,
+        made.loss,
+        made.tensors["train"],
+        made.tensors["validation"],
         task.plan,
         seed=task.seed,
         floor=task.arm.floor(task.classes),
         on_epoch=keep,
-        weight=weight,
-        soft=None if parts["train"].soft is None else torch.from_numpy(parts["train"].soft).to(task.device),
+        weight=made.weight,
+        soft=made.soft,
         ranks=ranks,
     )
     if ranks is not None and ranks.rank != 0:
         return None
-    target = task.arm.verify(loss, task.classes)
-    train_gap = 0.0
-    for name in task.parts:
-        logits = save_logits(task, name, model, parts[name], tensors[name][0])
-        if name == "train":
-            train_gap = mean_gap(logits.double(), tensors[name][1].cpu())
-    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(task.files["weights"], to_bytes(weights))
-    record = {
-        "arm": task.arm.name,
-        "seed": task.seed,
-        "weights": initial,
-        "batches": list(trained.batches),
-        "kept_epoch": trained.kept_epoch,
-        "target": target,
-        "train_gap": train_gap,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "description": model.description,
-        "epochs": epochs,
-        "seconds": time.perf_counter() - started,
-        "files": {name: file_hash(path) for name, path in task.files.items()},
-    }
-    write_sealed(task.record, record)
-    return record
+    return made.keep(trained)
+
+
+class Run:
+    """A run with all that its task says it has: rows where they are needed, a model with its initial weights, a loss.
+
+    Args:
+        task: what it is of.
+        parts: its rows.
+        beside: a run of the same comparison in this process, whose tensors it can use.
+
+    Attributes:
+        task: what it is of.
+        parts: its rows, as given.
+        tensors: features and labels of each part, on the device.
+        weight: (n,) of the training rows, or None.
+        soft: (n, K) soft labels of the training rows, or None.
+        model: to be trained.
+        loss: of the arm.
+        epochs: what was told of each epoch so far.
+    """
+
+    def __init__(self, task: Task, parts: dict[str, Part], beside: Run | None = None) -> None:
+        import torch
+
+        from sfumato.lab.models import build, weights_hash
+
+        self._started = time.perf_counter()
+        self.task, self.parts = task, parts
+
+        def there(array: Any) -> Any:
+            return None if array is None else torch.from_numpy(array).to(task.device)
+
+        if beside is None:
+            self.tensors = {name: (there(part.features), there(part.labels)) for name, part in parts.items()}
+            self.weight, self.soft = there(parts["train"].weight), there(parts["train"].soft)
+        else:
+            self.tensors, self.weight, self.soft = beside.tensors, beside.weight, beside.soft
+        inputs = task.inputs or self.tensors["train"][0].shape[1]
+        self.model = build(task.model, inputs, task.classes, seed=task.seed, pretrained=task.pretrained).to(task.device)
+        torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
+        self.loss = task.arm.loss()
+        self._initial = weights_hash(self.model)
+        self.epochs: list[dict[str, Any]] = []
+
+    def keep(self, trained: Trained, *, share: int = 1) -> dict[str, Any]:
+        """Verify what was trained, and save it.
+
+        Args:
+            trained: what the training left.
+            share: runs that took this time together.
+
+        Returns:
+            The record.
+        """
+        from safetensors.torch import save as to_bytes
+
+        from sfumato.lab.train import mean_gap
+
+        task = self.task
+        target = task.arm.verify(self.loss, task.classes)
+        train_gap = 0.0
+        for name in task.parts:
+            logits = save_logits(task, name, self.model, self.parts[name], self.tensors[name][0])
+            if name == "train":
+                train_gap = mean_gap(logits.double(), self.tensors[name][1].cpu())
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        write_bytes(task.files["weights"], to_bytes(weights))
+        record = {
+            "arm": task.arm.name,
+            "seed": task.seed,
+            "weights": self._initial,
+            "batches": list(trained.batches),
+            "kept_epoch": trained.kept_epoch,
+            "target": target,
+            "train_gap": train_gap,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "description": self.model.description,
+            "epochs": self.epochs,
+            "seconds": (time.perf_counter() - self._started) / share,
+            "files": {name: file_hash(path) for name, path in task.files.items()},
+        }
+        write_sealed(task.record, record)
+        return record
 
 
 def save_logits(task: Task, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
