@@ -3,9 +3,9 @@
     python benchmarks/together.py [--data digits,news.npz] [--models linear,mlp,cnn] [--rounds 3] [--epochs 20]
                                   [--seeds 5] [--device cpu] [--out FILE]
 
-Both train the same runs of the same data, both arms and all seeds, from the reading of the data to the files of each run;
-they take turns, and the ratio is the median over rounds. The processes pay for their start, which `--together` does not;
-"loop" is the ratio without it: the seconds that the runs themselves took, shared out over the cores. Each row of the
+Both train the same runs of the same data, both arms and all seeds, from the data read to the files of each run; they
+take turns, and the ratio is the median over rounds. The processes pay for their start, which `--together` does not:
+"loop" is the ratio without it, of the seconds that the runs themselves took, shared out over the cores. Each row of the
 output file names hardware, versions and commit.
 """
 
@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from hardware import environment
 
 from sfumato.lab import together, work

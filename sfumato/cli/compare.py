@@ -95,8 +95,9 @@ def compare(
         early_stop: Stop a run after so many epochs without a better one, by hard NLL after temperature on validation
             rows, and keep the best; by default the full budget is used.
         workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
-        together: Train all runs as one batched program on so many threads, not a process each: for models so small that
-            a step leaves a GPU idle. Last digits differ from those of separate runs.
+        together: Train all runs as one batched program on so many threads, not in processes: for small models, such as
+            linear, and GPUs that one of them leaves idle; larger ones train slower so. Last digits differ from those of
+            separate runs.
         on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
             bit. Needs pip install 'sfumato[ray]'.
         time_budget: Minutes that the training may take: epochs are cut to fit, by a few steps tried first.

@@ -62,4 +62,5 @@ def settle(base: ArmResult, other: ArmResult, tests: int) -> str:
 def _amount(name: str, value: float) -> str:
     """Two digits, in the unit of the metric."""
     _, factor, unit = _UNITS[name]
-    return f"{float(f'{factor * value:.2g}'):g}{unit}"
+    number = f"{float(f'{factor * value:.2g}'):g}"
+    return f"{number}{unit.removesuffix('s') if number == '1' else unit}"

@@ -2,7 +2,7 @@
 
 What it computes is what :func:`sfumato.lab.train.train` does run by run, with the same initial weights, batches and
 schedule; matrix products of a stack are summed in another order, so the bits differ. It pays where a step is too small
-to fill the device: docs/speed.md has what it gains.
+to fill the device: docs/design.md has what it gains.
 """
 
 from __future__ import annotations
