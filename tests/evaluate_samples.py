@@ -71,6 +71,8 @@ def samples() -> dict[str, dict[str, Array]]:
     right["labels"] = right["logits"].argmax(axis=1)
     backwards = drawn(90, 3, 4)
     backwards["labels"] = backwards["logits"].argmin(axis=1)
+    two = drawn(130, 4, 15)
+    two["logits"][[7, 9]] = 1.0
     lost = _changed(drawn(50, 5, 8), lambda z: np.where(np.arange(50)[:, None] == 4, np.r_[0.0, 0, 0, 0, -np.inf], z))
     lost["labels"][4] = 4
     return {
@@ -82,6 +84,7 @@ def samples() -> dict[str, dict[str, Array]]:
         "classes ruled out": out,
         "all right": right,
         "all wrong": backwards,
+        "two rows tied": two,
         "label ruled out": lost,
         "hardly better than chance": drawn(250, 9, 6, scale=0.3, noise=0.8),
         "bold": drawn(500, 12, 7, scale=4.0, sharp=2.5, noise=0.05),
@@ -210,7 +213,8 @@ def everything() -> dict[str, Callable[[], Any]]:
     for name in ("plain", "tied", "bold", "timid"):
         told[f"functions: {name}"] = lambda sample=given[name]: of_functions(sample)
     told["audit: sure, as training rows"] = lambda: of_audit(smoothed(1100, 5, 0.02, 0.3, 40), rows="train")
-    told["audit: sure, as held-out rows"] = lambda: of_audit(smoothed(1100, 5, 0.02, 0.3, 40))
+    told["audit: sure, as held-out rows"] = lambda: of_audit(smoothed(1000, 5, 0.02, 0.3, 40))
+    told["audit: sure, of few rows"] = lambda: of_audit(smoothed(999, 5, 0.02, 0.3, 40))
     told["audit: one class, twice"] = lambda: of_audit(
         {"logits": np.repeat(given["plain"]["logits"][:30], 2, axis=0), "labels": np.zeros(60, np.int64)}
     )

@@ -261,6 +261,12 @@ def test_scores_without_labels_say_how_to_give_them(here, capsys):
     assert "z.npy has no labels; name a file of them with --labels" in refused(capsys, "z.npy")
 
 
+def test_probabilities_of_the_other_model_given_as_logits_are_refused():
+    z, y = sample()
+    with pytest.raises(ValueError, match="look like probabilities, not logits"):
+        ev.audit(logits=z, labels=y, against=softmax(z, axis=1))
+
+
 def test_models_on_other_rows_are_not_compared(here, capsys):
     z, y = sample()
     save("a.npz")

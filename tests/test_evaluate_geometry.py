@@ -58,6 +58,14 @@ def test_class_separation_is_that_of_scikit_learns_distances():
     assert ev.class_separation(h, y) == pytest.approx(1 - np.diag(blocks).mean() / blocks.mean(), rel=1e-12)
 
 
+def test_rows_of_one_direction_are_not_apart_and_of_opposite_ones_wholly():
+    y = np.array([0, 0, 1, 1])
+    assert ev.class_separation(np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [1.0, 0.0]]), y) == 0.0
+    assert ev.class_separation(np.array([[1.0, 0.0], [2.0, 0.0], [-3.0, 0.0], [-1.0, 0.0]]), y) == 1.0
+    # within a class as far as between classes: means of 0, and a distance of 1 on average
+    assert ev.class_separation(np.array([[1.0, 0.0], [-2.0, 0.0], [0.0, 3.0], [0.0, -1.0]]), y) == 0.0
+
+
 def test_torch_and_numpy_features_give_the_same_numbers():
     h, y = sample()
     half = h.astype(np.float32)

@@ -287,7 +287,7 @@ class _Block:
             odd = np.flatnonzero(~np.isfinite(gap))  # a class at −inf, perhaps the label itself
             rest = z[odd].astype(np.float64)
             rest[np.arange(len(odd)), y[odd]] = 0.0
-            gap[odd] = z_y[odd] - rest.sum(axis=1) / (k - 1)
+            gap[odd] = z_y[odd] - rest.sum(axis=1)  # one of them is infinite, or both
         return gap
 
     def _centre(self, z: Any, sums: Column) -> Column:
