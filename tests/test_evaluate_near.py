@@ -97,8 +97,10 @@ def test_intervals_end_where_a_metric_ends():
     everywhere = np.array([-1e6, 1e6])
     ends = {name: (number.low, number.high) for name in RANGES for number in [from_part(name, 0.4, everywhere, None)]}
     unit = dict.fromkeys(
-        ("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_equal_mass", "ece_classwise", "smooth_ece")
-        + ("aurc", "risk_at_80_coverage"),
+        (
+            *("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_equal_mass", "ece_classwise"),
+            *("smooth_ece", "aurc", "risk_at_80_coverage"),
+        ),
         (0.0, 1.0),
     )
     infinity = pytest.approx(1e7, rel=1)
