@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.lab.options import OptionError
 
 if TYPE_CHECKING:
+    from sfumato.lab.arms import Arm
     from sfumato.lab.train import Plan
 
 
@@ -58,9 +59,25 @@ def refuse_small_parts(plan: Plan) -> None:
         )
 
 
-def notes_on_training(plan: Plan, records: Sequence[Mapping[str, Any]] = ()) -> list[str]:
-    """What a reader should know of the training before taking its gaps for closed forms; by default nothing."""
+def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
+
+    Args:
+        plan: the budget of every run.
+        arms: those that are compared.
+        classes: K.
+        records: of the runs of those arms.
+    """
     notes: list[str] = []
+    if plan.weight_decay == 0 and plan.early_stop is None:
+        for arm in arms:
+            gaps = [record["train_gap"] for record in records if record["arm"] == arm.name]
+            goal, reached = arm.gap(classes), sum(gaps) / len(gaps)
+            if 0 < goal < float("inf") and reached < 0.5 * goal:
+                notes.append(
+                    f"The {arm.name} model's training gap ({reached:.2f}) is far from its closed form ({goal:.2f}): it "
+                    "is not trained to its optimum, or cannot reach it; more --epochs may change the verdict."
+                )
     if plan.weight_decay > 0:
         notes.append(
             f"Trained with weight decay {plan.weight_decay:g}, which holds the logits back: gaps stay below their "

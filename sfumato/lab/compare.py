@@ -381,13 +381,14 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
     from sfumato.lab.summary import environment_of, summary_of
 
     shown = climbed.arms if climbed else arms
+    of_shown = [record for record in records if record["arm"] in {arm.name for arm in shown}]
     summary, extra = summary_of(folder.path, str(folder.final), data, shown, options.seeds, records)
     extra["notes"] = [
         *(climbed.notes if climbed else ()),
         *job.notes,
         *((_TOGETHER,) if options.together else ()),
         *extra["notes"],
-        *notes_on_training(plan, [record for record in records if record["arm"] in {arm.name for arm in shown}]),
+        *notes_on_training(plan, shown, len(data.table.class_names), of_shown),
         *data.notes,
         *job.chosen.notes,
         *(() if tracker is None else (tracker.note,)),

@@ -76,7 +76,6 @@ def summary_of(
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
     }
-    mean_gaps = {arm["name"]: arm["train_gap"] for arm in summary["arms"]}
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {
@@ -84,7 +83,7 @@ def summary_of(
             for result in results
         },
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
-        "notes": notes(results, mean_gaps, classes, distinct, data.table.counters()),
+        "notes": notes(distinct, data.table.counters()),
     }
     return summary, extra
 
@@ -110,6 +109,7 @@ def environment_of(
         **versions(),
         **machine(),
         "workers": workers,
+        "together": options.together,
         "device": options.device,
         "command": command,
         "data": {

@@ -202,28 +202,16 @@ def _temperature(result: ArmResult) -> str:
     )
 
 
-def notes(
-    results: Sequence[ArmResult], gaps: Mapping[str, float], classes: int, distinct: int, counters: Sequence[str]
-) -> list[str]:
-    """What a reader should know before trusting the verdict; usually nothing.
+def notes(distinct: int, counters: Sequence[str]) -> list[str]:
+    """What a reader should know of the data before trusting the verdict; usually nothing.
 
     Args:
-        results: of the arms.
-        gaps: mean training gap of each arm, nats.
-        classes: K.
         distinct: test rows that differ in their features.
         counters: names of feature columns that count the rows of the file.
     """
     found: list[str] = []
     if distinct < 50:
         found.append(f"Only {distinct} distinct test rows: expect wide intervals, and another split to say otherwise.")
-    for result in results:
-        goal, reached = result.arm.gap(classes), gaps[result.arm.name]
-        if 0 < goal < float("inf") and reached < 0.5 * goal:
-            found.append(
-                f"The {result.arm.name} model's training gap ({reached:.2f}) is far from its closed form ({goal:.2f}): "
-                "it is not trained to its optimum, or cannot reach it; more --epochs may change the verdict."
-            )
     found += [
         f'Column "{name}" counts the rows of the file, and was used as a feature: drop it if it is a row number.'
         for name in counters

@@ -61,6 +61,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [_floor(run, arm) for arm in run.arms],
         "calibration": [_calibration(arm) for arm in run.arms],
+        "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in ("mixup", "cutmix")],
         "projection": data.get("projection"),
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
