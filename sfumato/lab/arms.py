@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.theory import Over
+
+Column: TypeAlias = npt.NDArray[np.float64]
 
 KINDS = ("onehot", "others", "all", "prior", "mixup", "cutmix", "soft")
 """What ``--arm`` takes before the colon."""
@@ -114,20 +117,28 @@ class PriorArm(Arm):
 
     def loss(self) -> torch.nn.Module:
         """A new loss module for this arm."""
-        return _prior_loss(self.prior, self.eps)
+        from sfumato.lab.objectives import PriorLoss
+
+        return PriorLoss(self.prior, self.eps)
 
     def floor(self, num_classes: int) -> float:
         """The mean entropy of the targets of the training rows, in nats."""
-        return float(sum(f * _entropy(self.target(y, num_classes)) for y, f in enumerate(self.prior)))
+        return float(self._described[0] @ np.array(self.prior))
 
     def gap(self, num_classes: int) -> float:
         """The mean over the training rows of log q_y − the mean of the other log q_k, in nats."""
-        gaps = [_gap(self.target(y, num_classes), y) for y in range(num_classes)]
-        return float(sum(f * gap for f, gap in zip(self.prior, gaps, strict=True)))
+        counted = np.array(self.prior) > 0  # a class without rows may have an infinite one
+        return float(self._described[1][counted] @ np.array(self.prior)[counted])
 
     def target(self, label: int, num_classes: int) -> list[float]:
         """The whole target of one label, (K,)."""
         return [(1 - self.eps) * (k == label) + self.eps * share for k, share in enumerate(self.prior)]
+
+    @cached_property
+    def _described(self) -> tuple[Column, Column]:
+        classes = len(self.prior)
+        targets = np.array([self.target(label, classes) for label in range(classes)])
+        return _entropies_and_gaps(targets, np.arange(classes))
 
     def told(self, num_classes: int) -> str:
         """The strength in words."""
@@ -224,40 +235,22 @@ class SoftArm(Arm):
         return f"(which leave {self.eps:.2g} of the mass off the label on average)"
 
 
-def _prior_loss(prior: Sequence[float], eps: float) -> torch.nn.Module:
-    import torch
-
-    from sfumato.loss import cross_entropy
-    from sfumato.targets import smooth_prior
-
-    class PriorLoss(torch.nn.Module):
-        def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-            shares = torch.tensor(prior, dtype=torch.float64, device=input.device)
-            return cross_entropy(input, smooth_prior(target, shares, eps), sample_weight=sample_weight)
-
-    return PriorLoss()
-
-
-def _entropy(target: Sequence[float]) -> float:
-    q = np.array([each for each in target if each > 0])
-    return float(-(q * np.log(q)).sum())
-
-
-def _soft_arm(soft: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Arm:
+def _entropies_and_gaps(targets: Column, labels: npt.NDArray[np.int64]) -> tuple[Column, Column]:
+    """Of each target (n, K) its entropy, and log q_y less the mean of the other log q_k; in nats, (n,) each."""
     rows = np.arange(len(labels))
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(soft)
-        entropy = float(-(soft * np.where(soft > 0, logs, 0)).sum(1).mean())
-        others = (logs.sum(1) - logs[rows, labels]) / (soft.shape[1] - 1)
-        gap = float((logs[rows, labels] - others).mean())
-    off = float(1 - soft[rows, labels].mean())
-    return SoftArm("soft", off, None, entropy, gap if math.isfinite(gap) else math.inf)
+        logs = np.log(targets)
+        entropies = -(targets * np.where(targets > 0, logs, 0.0)).sum(1)
+        own = logs[rows, labels]
+        logs[rows, labels] = 0.0  # not taken off again: it may be −∞
+        return entropies, own - logs.sum(1) / (targets.shape[1] - 1)
 
 
-def _gap(target: Sequence[float], label: int) -> float:
-    with np.errstate(divide="ignore"):
-        logs = np.log(np.array(target))
-    return float(logs[label] - np.delete(logs, label).mean())
+def _soft_arm(soft: Column, labels: npt.NDArray[np.int64]) -> Arm:
+    entropies, gaps = _entropies_and_gaps(soft, labels)
+    gap = float(gaps.mean())
+    off = float(1 - soft[np.arange(len(labels)), labels].mean())
+    return SoftArm("soft", off, None, float(entropies.mean()), gap if math.isfinite(gap) else math.inf)
 
 
 def arms_of(eps: float, over: Over) -> tuple[Arm, ...]:
@@ -287,9 +280,7 @@ def complaint(spec: str) -> str | None:
     return None if 0 < eps <= 1 else f"--arm {spec}: its strength must be above 0 and at most 1"
 
 
-def arm_of(
-    spec: str, labels: npt.NDArray[np.int64], num_classes: int, soft: npt.NDArray[np.float64] | None = None
-) -> Arm:
+def arm_of(spec: str, labels: npt.NDArray[np.int64], num_classes: int, soft: Column | None = None) -> Arm:
     """The arm that an ``--arm`` asks for; see :func:`complaint`.
 
     Args:

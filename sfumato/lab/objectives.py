@@ -5,13 +5,15 @@ The training loop calls :meth:`Objective.step` with the model and a batch; every
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sfumato.lab.models import Classifier
 from sfumato.loss import cross_entropy
-from sfumato.targets import from_probs, mix, one_hot
+from sfumato.targets import from_probs, mix, one_hot, smooth_prior
 
 
 class Objective(nn.Module):
@@ -85,6 +87,24 @@ class MixLoss(Objective):
         mixed = x.clone()
         mixed[:, :, rows, columns] = x[other][:, :, rows, columns]
         return mixed, 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+
+
+class PriorLoss(nn.Module):
+    """Cross entropy towards (1−ε)·e_y + ε·prior.
+
+    Args:
+        prior: share of each class, (K,).
+        eps: ε.
+    """
+
+    def __init__(self, prior: Sequence[float], eps: float) -> None:
+        super().__init__()
+        self.prior, self.eps = torch.tensor(prior, dtype=torch.float64), eps
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The mean loss of logits (n, K) and labels (n,)."""
+        softened = smooth_prior(target, self.prior.to(input.device), self.eps)
+        return cross_entropy(input, softened, sample_weight=sample_weight)
 
 
 class SoftLoss(Objective):
