@@ -45,6 +45,16 @@ def smoothed(n: int, k: int, eps: float, spread: float, seed: int, *, wrong: flo
     return {"logits": z, "labels": np.where(rng.random(n) < wrong, (y + 1) % k, y)}
 
 
+def uneven(n: int, k: int, eps: float, spread: float, seed: int) -> dict[str, Array]:
+    """As :func:`smoothed`, with the wrong classes of each row this share of its gap apart, and their mean as it was."""
+    sample = smoothed(n, k, eps, 0.02, seed)
+    apart = np.random.default_rng(seed).normal(size=(n, k))
+    apart[np.arange(n), sample["labels"]] = 0.0
+    apart -= apart.sum(axis=1, keepdims=True) / (k - 1)
+    apart[np.arange(n), sample["labels"]] = 0.0
+    return _changed(sample, lambda z: z + spread * np.log(1 + k * (1 - eps) / eps) * apart)
+
+
 def weighted(sample: dict[str, Array]) -> dict[str, Array]:
     w = np.random.default_rng(9).uniform(0.0, 3.0, len(sample["labels"]))
     w[::11] = 0.0
@@ -238,6 +248,12 @@ def everything() -> dict[str, Callable[[], Any]]:
             for wrong in (0.0, 0.15):
                 told[f"smoothing: {number}, {kind}, {wrong}"] = lambda words=words, kind=kind, wrong=wrong: of_evidence(
                     smoothed(*words, wrong=wrong), kind
+                )
+    for kind, spreads in (("train", (0.18, 0.24)), ("heldout", (0.16, 0.22))):
+        for k, eps in ((12, 0.1), (4, 0.3)):
+            for spread in spreads:
+                told[f"smoothing: {k} classes, {kind}, {spread} apart"] = (
+                    lambda k=k, eps=eps, spread=spread, kind=kind: of_evidence(uneven(500, k, eps, spread, 80), kind)
                 )
     for name in ("plain", "bold", "timid", "classes ruled out"):
         told[f"smoothing: {name}"] = lambda sample=given[name]: of_evidence(sample, "heldout")

@@ -145,6 +145,10 @@ ONE_SEED = ev.estimate_interval([[1.0, 2.0, 4.0]])
             lambda: ev.detectable_difference(PILOT, chance=0.05),
             r"chance must be above 0.05 \(1 − level\) and below 1, got 0.05",
         ),
+        (
+            lambda: ev.seeds_to_settle(PILOT, chance=1.0),
+            r"chance must be above 0.05 \(1 − level\) and below 1, got 1.0",
+        ),
         (lambda: ev.seeds_to_settle(PILOT, limit=1), "limit must be at least 2 seeds, got 1"),
     ],
 )
