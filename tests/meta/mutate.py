@@ -152,8 +152,10 @@ class Module:
 
     def _nearest(self, file: str, line: int) -> Iterator[tuple[list[str], int, dict[str, str]]]:
         """The tests that reach a line's statement; none where nothing does but an import."""
+        if self.is_kernel:
+            return
         near = statement(self.sources[file], line)
-        for words, limit, lines in zip(self.tests, self.limits, self.reached, strict=True) if self.reached else ():
+        for words, limit, lines in zip(self.tests, self.limits, self.reached, strict=True):
             names = {name for at in near for name in lines.get(file, {}).get(str(at), ())}
             if names:
                 chosen = self.folder / "chosen.json"
