@@ -186,6 +186,12 @@ def of_functions(sample: dict[str, Array]) -> Any:
         "classwise": [ev.ece_classwise(softmax(sample["logits"]), sample["labels"], bins=b) for b in (1, 4)],
         "reliability": [told_of_part(np.asarray(column, float)) for column in vars(table).values()],
         "floor": list(vars(floor).values()),
+        "defaults": [
+            ev.noise_floor(c).mean,
+            ev.ece(c, right),
+            ev.ece_equal_mass(c, right),
+            len(ev.reliability(c, right).count),
+        ],
         "wilson": [list(each) for each in ev.wilson(np.array([0.0, 0.3, 1.0]), np.array([5.0, 40.0, 7.5]))],
         "signed gap": [ev.signed_gap(c, right, weights=v) for v in (None, w)],
         "smooth": [ev.smooth_ece(c, right, **v).value for v in ({}, {"weights": w}, {"bandwidth": 0.07})],

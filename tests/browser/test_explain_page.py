@@ -1,38 +1,14 @@
 """The page of `sfumato explain` in a real browser, offline: numbers, controls, narrow and wide, light and dark."""
 
 import math
-import os
-import shutil
 
 import pytest
 
 from sfumato import theory
+from tests.browser.looks import FITS, NAMES, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
 from tests.conftest import run_sfumato
 
 pytestmark = pytest.mark.slow
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-VIEWS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path, reason = None, "playwright is not installed"
-    else:
-        reason = f"no browser found: none of {', '.join(BROWSERS)} is on the path"
-    if path is None:
-        if os.environ.get("SFUMATO_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"SFUMATO_REQUIRE_BROWSER=1, but {reason}")
-        pytest.skip(reason)
-    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +19,7 @@ def page_file(tmp_path_factory):
     return folder / "page.html"
 
 
-def opened(browser, page_file, width=1280, scheme="light"):
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    page = context.new_page()
-    page.wrong, page.asked = [], []
-    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.goto(page_file.as_uri(), wait_until="load")
-    return page
-
-
-@pytest.fixture(params=VIEWS, ids=[f"{width}-{scheme}" for width, scheme in VIEWS])
+@pytest.fixture(params=VIEWS, ids=NAMES)
 def view(request, browser, page_file):
     page = opened(browser, page_file, *request.param)
     yield page
@@ -93,40 +58,12 @@ STATES = [(10, 0.1, "others"), (2, 0.9, "others"), (1000, 0, "all"), (3, 1, "all
 def test_nothing_is_wider_than_the_window_or_on_top_of_another(view, classes, eps, over):
     put(view, classes, eps, over)
     assert view.wrong == []
-    assert view.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    overlaps = """() => [...document.querySelectorAll('.chart svg')].flatMap(svg => {
-        const frame = svg.getBoundingClientRect();
-        const boxes = [...svg.querySelectorAll('text')].map(t => [t.textContent.trim(), t.getBoundingClientRect()]);
-        const out = boxes.filter(([t, b]) => t && (b.left < frame.left - 2 || b.right > frame.right + 2 ||
-            b.top < frame.top - 2 || b.bottom > frame.bottom + 2)).map(([t]) => 'outside: ' + t);
-        for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
-            const [s, a] = boxes[i], [t, b] = boxes[j];
-            const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-            const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-            if (s && t && width > 1 && height > 0.35 * Math.min(a.height, b.height)) out.push(s + ' on ' + t);
-        }
-        return out;
-    })"""
-    assert view.evaluate(overlaps) == []
+    assert view.evaluate(FITS)
+    assert view.evaluate(TEXTS_OF_FIGURES, ".chart svg") == []
 
 
 def test_text_stands_out_from_the_paper(view):
-    light = """() => {
-        const style = getComputedStyle(document.documentElement);
-        const lightness = name => {
-            const hex = style.getPropertyValue(name).trim();
-            const part = i => { const v = parseInt(hex.slice(i, i + 2), 16) / 255;
-                return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-            return 0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5);
-        };
-        return ['--ink', '--faint', '--arm-0', '--arm-1'].map(name => {
-            const [a, b] = [lightness(name), lightness('--paper')].sort((x, y) => y - x);
-            return (a + 0.05) / (b + 0.05);
-        });
-    }"""
-    ink, faint, one_hot, smoothed = view.evaluate(light)
-    assert min(ink, faint) >= 4.5
-    assert min(one_hot, smoothed) >= 3
+    assert too_faint(view, ["--ink", "--faint", "--arm-0", "--arm-1"]) == []
 
 
 def test_it_opens_at_the_values_asked_for(wide):

@@ -1,17 +1,15 @@
 """The report page in a real browser, offline: narrow and wide, light and dark, on paper."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from sfumato.report import render, render_merged, rows_to_show
+from tests.browser.looks import BLOCKS, CUT, FITS, NAMES, STICKING_OUT, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
 from tests.report_runs import write_examples, write_run
 
 pytestmark = pytest.mark.slow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HEADINGS = [
     "What each arm does on the test rows",
     "Was it a fair comparison?",
@@ -28,27 +26,6 @@ HEADINGS = [
     "Repeat it",
 ]
 MERGED = ["Verdicts", "Differences on common axes", "What differs between the runs"]
-VIEWS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path, reason = None, "playwright is not installed"
-    else:
-        reason = f"no browser found: none of {', '.join(BROWSERS)} is on the path"
-    if path is None:
-        if os.environ.get("SFUMATO_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"SFUMATO_REQUIRE_BROWSER=1, but {reason}")
-        pytest.skip(reason)
-    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=["digits", "two arms", "four arms", "three runs"])
@@ -91,19 +68,12 @@ def merged(parent):
     return render_merged(runs, parent / "comparison.html")
 
 
-@pytest.fixture(scope="module", params=VIEWS, ids=[f"{width}-{scheme}" for width, scheme in VIEWS])
+@pytest.fixture(scope="module", params=VIEWS, ids=NAMES)
 def view(request, browser, page_file):
-    """The page opened at one size and scheme, with everything it logged and asked for; the tests only look at it."""
-    width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
-    page = context.new_page()
-    page.wrong, page.asked = [], []
-    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.goto(page_file.as_uri(), wait_until="load")
+    """The page opened at one size and scheme; the tests only look at it."""
+    page = opened(browser, page_file, *request.param)
     yield page
-    context.close()
+    page.context.close()
 
 
 def test_page_opens_offline_without_errors_or_requests(view, page_file):
@@ -112,10 +82,8 @@ def test_page_opens_offline_without_errors_or_requests(view, page_file):
 
 
 def test_nothing_is_wider_than_the_window(view):
-    assert view.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    sticking_out = """() => [...document.querySelectorAll('main *')].filter(e =>
-        !e.closest('.wide, pre, svg') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML)"""
-    assert view.evaluate(sticking_out) == []
+    assert view.evaluate(FITS)
+    assert view.evaluate(STICKING_OUT) == []
 
 
 def test_headings_stand_in_order(view):
@@ -147,53 +115,19 @@ def test_every_thumbnail_is_loaded_and_has_a_name(view):
 
 
 def test_no_text_is_cut_or_needs_scrolling_sideways(view):
-    cut = """() => [...document.querySelectorAll('.wide, pre, .cards li, dd, td, th')]
-        .filter(e => e.scrollWidth > e.clientWidth + 1)
-        .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 80))"""
-    assert view.evaluate(cut) == []
+    assert view.evaluate(CUT) == []
 
 
 def test_figure_text_stays_inside_its_figure_and_apart(view):
-    overlaps = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
-        const frame = svg.getBoundingClientRect();
-        const boxes = [...svg.querySelectorAll('text')].map(t => [t.textContent.trim(), t.getBoundingClientRect()]);
-        const out = boxes.filter(([t, b]) => t && (b.left < frame.left - 2 || b.right > frame.right + 2 ||
-            b.top < frame.top - 2 || b.bottom > frame.bottom + 2)).map(([t]) => 'outside: ' + t);
-        for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
-            const [s, a] = boxes[i], [t, b] = boxes[j];
-            const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-            const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-            if (s && t && width > 1 && height > 0.35 * Math.min(a.height, b.height)) out.push(s + ' on ' + t);
-        }
-        return out;
-    })"""
-    assert view.evaluate(overlaps) == []
+    assert view.evaluate(TEXTS_OF_FIGURES, "figure svg") == []
 
 
 def test_blocks_of_the_page_do_not_overlap(view):
-    overlaps = """() => [...document.querySelectorAll('section > *, figure > *')].flatMap(e => {
-        const next = e.nextElementSibling;
-        if (!next || getComputedStyle(e.parentElement).display === 'grid') return [];
-        return next.getBoundingClientRect().top < e.getBoundingClientRect().bottom - 1 ? [next.outerHTML] : [];
-    })"""
-    assert view.evaluate(overlaps) == []
+    assert view.evaluate(BLOCKS) == []
 
 
 def test_text_and_lines_stand_out_from_the_paper(view):
-    ratios = """() => {
-        const style = getComputedStyle(document.documentElement);
-        const light = name => {
-            const hex = style.getPropertyValue(name).trim();
-            const part = i => { const v = parseInt(hex.slice(i, i + 2), 16) / 255;
-                return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-            return 0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5);
-        };
-        const ratio = name => { const [a, b] = [light(name), light('--paper')].sort((x, y) => y - x);
-            return (a + 0.05) / (b + 0.05); };
-        return ['--ink', '--faint', '--arm-0', '--arm-1', '--arm-2', '--arm-3', '--arm-4'].map(n => [n, ratio(n)]);
-    }"""
-    for name, ratio in view.evaluate(ratios):
-        assert ratio >= (4.5 if name in ("--ink", "--faint") else 3), (name, ratio)
+    assert too_faint(view, ["--ink", "--faint", *(f"--arm-{n}" for n in range(5))]) == []
 
 
 def test_figures_follow_the_scheme(view):

@@ -1,0 +1,67 @@
+"""The page of `sfumato audit` in a real browser, offline: narrow and wide, light and dark, on paper."""
+
+import numpy as np
+import pytest
+
+from tests.browser.looks import BLOCKS, CUT, FITS, NAMES, STICKING_OUT, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
+from tests.conftest import run_sfumato
+from tests.evaluate_samples import drawn, smoothed
+
+pytestmark = pytest.mark.slow
+
+SAMPLES = {
+    "much to say": drawn(4000, 10, 1, scale=4.0, sharp=2.5, noise=0.05),
+    "smoothed, many classes": smoothed(3000, 120, 0.1, 0.3, 2, wrong=0.1),
+    "one row": drawn(1, 3, 3),
+}
+
+
+@pytest.fixture(scope="module", params=SAMPLES)
+def page_file(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    name = "a_long_file_name_without_any_place_to_break_it_for_the_logits_of_a_model.npz"
+    np.savez(folder / name, **SAMPLES[request.param])
+    words = ["--against", name] if request.param == "much to say" else []
+    ran = run_sfumato("audit", name, *words, folder=folder)
+    assert ran.code == 0, ran.err
+    return folder / "audit.html"
+
+
+@pytest.fixture(scope="module", params=VIEWS, ids=NAMES)
+def view(request, browser, page_file):
+    page = opened(browser, page_file, *request.param)
+    yield page
+    page.context.close()
+
+
+def test_page_opens_offline_without_errors_or_requests(view, page_file):
+    assert view.wrong == []
+    assert view.asked == [page_file.as_uri()]
+
+
+def test_nothing_is_wider_than_the_window_cut_or_on_top_of_another(view):
+    assert view.evaluate(FITS)
+    assert view.evaluate(STICKING_OUT) == []
+    assert view.evaluate(CUT) == []
+    assert view.evaluate(BLOCKS) == []
+    assert view.evaluate(TEXTS_OF_FIGURES, "figure svg") == []
+
+
+def test_text_and_lines_stand_out_from_the_paper(view):
+    assert too_faint(view, ["--ink", "--faint", "--arm-0", "--arm-1"]) == []
+
+
+def test_every_figure_has_a_name_and_a_size(view):
+    figures = view.locator("svg[role=img]").all()
+    assert len(figures) >= 2
+    for figure in figures:
+        assert len(figure.get_attribute("aria-label")) > 30
+        box = figure.bounding_box()
+        assert (box["width"] > 250, box["height"] > 150) == (True, True)
+
+
+def test_page_prints(browser, page_file, tmp_path):
+    page = opened(browser, page_file)
+    page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
+    page.context.close()
+    assert 1 <= (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") <= 6
