@@ -262,6 +262,7 @@ def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] 
         ],
         "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
         "closed": closed,
+        "most": f"{most:,}",
         "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {number(mean, 2)}.",
     }
 
