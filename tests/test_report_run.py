@@ -97,3 +97,16 @@ def test_an_arm_cannot_name_a_file_elsewhere(tmp_path):
     (folder / "summary.json").write_text(text.replace('"smoothed"', '"../../smoothed"'))
     with pytest.raises(ReportError, match=r"has the name '\.\./\.\./smoothed'"):
         load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("strength", "asked"),
+    [({"eps": -1}, r"in \[0, 1\]"), ({"eps": None}, r"in \[0, 1\]"), ({"eps": -0.1, "over": "mixup"}, "at least 0")],
+)
+def test_a_strength_that_is_none_is_named(folder, strength, asked):
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary["arms"][1] |= strength
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    with pytest.raises(ReportError, match=rf"summary.json arms\[1\] has the strength .*; it should be {asked}"):
+        load_run(folder)

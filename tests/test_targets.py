@@ -324,3 +324,14 @@ def test_unchecked_probabilities_are_taken_as_they_are():
     assert target.total().item() == pytest.approx(1.2)
     target = sf.from_probs(torch.tensor([[0.5, 0.5], [9.0, float("nan")]]), mask=torch.tensor([True, False]))
     assert target.probs()[1].tolist() == [0, 0]
+
+
+def test_a_convention_that_is_none_is_named_by_every_constructor_that_takes_one():
+    labels = torch.tensor([0, 1])
+    for made in (
+        lambda: sf.smooth(labels, K, 0.1, over="both"),
+        lambda: sf.smooth_by_class(labels, torch.full((K,), 0.1), over="both"),
+        lambda: sf.smooth_by_class(labels, torch.full((K,), 0.1), over=None),
+    ):
+        with pytest.raises(ValueError, match="over must be \"others\" .* or \"all\""):
+            made()

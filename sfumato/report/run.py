@@ -281,6 +281,10 @@ def _summary(path: Path) -> Summary:
         _require(path, arm, "name eps over closed_form_gap train_gap metrics", f" arms[{i}]")
         if not re.fullmatch(r"[\w.,+ -]+", str(arm["name"])):  # it becomes part of a file name
             raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
+        mixes, eps = arm["over"] in ("mixup", "cutmix"), arm["eps"]
+        if eps is None or not 0 <= eps <= (np.inf if mixes else 1):
+            asked = "at least 0" if mixes else "in [0, 1]"
+            raise ReportError(f"{path} arms[{i}] has the strength {eps}; it should be {asked}")
     for i, difference in enumerate(value["differences"]):
         _require(path, difference, "metric arm against mean low high p_adjusted finding", f" differences[{i}]")
     return cast(Summary, value)
