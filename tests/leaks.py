@@ -19,6 +19,7 @@ LOUD = (
     "scipy.special",
     "scipy.stats",
     "sklearn",
+    "sympy",
     "torch._dynamo",
 )  # to import them sets variables, filters and a random state
 
