@@ -108,6 +108,20 @@ def test_a_label_out_of_range_in_the_last_row_writes_nothing():
         sf.cross_entropy(z, labels)
 
 
+@pytest.mark.parametrize("classes", [2, 5, 40, 300, 5000])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_largest_of_logits_that_are_all_negative_is_found(dtype, classes):
+    # halves are ordered by their bits; with another one left out of the sum, e^(z − top) overflows
+    generator = torch.Generator().manual_seed(4)
+    z = (-6e4 * torch.rand(40, classes, generator=generator)).to(dtype)
+    z[torch.arange(40), torch.randint(classes, (40,), generator=generator)] = -0.25
+    labels = torch.randint(classes, (40,), generator=generator)
+    loss, grad = loss_and_gradient(z, labels, label_smoothing=0.1)
+    wide, wide_grad = loss_and_gradient(z.double(), labels, label_smoothing=0.1)
+    torch.testing.assert_close(loss.double(), wide, rtol=torch.finfo(dtype).eps + 1e-6, atol=0)
+    torch.testing.assert_close(grad.double(), wide_grad, rtol=torch.finfo(dtype).eps, atol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_any_strides_are_read_as_they_are(dtype):
     generator = torch.Generator().manual_seed(2)

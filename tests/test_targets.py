@@ -333,5 +333,5 @@ def test_a_convention_that_is_none_is_named_by_every_constructor_that_takes_one(
         lambda: sf.smooth_by_class(labels, torch.full((K,), 0.1), over="both"),
         lambda: sf.smooth_by_class(labels, torch.full((K,), 0.1), over=None),
     ):
-        with pytest.raises(ValueError, match="over must be \"others\" .* or \"all\""):
+        with pytest.raises(ValueError, match='over must be "others" .* or "all"'):
             made()
