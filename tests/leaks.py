@@ -16,6 +16,7 @@ LASTING = ("tqdm_monitor", "asyncio_")  # how threads of libraries begin that st
 OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND"}
 OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
 LOUD = (
+    "scipy.sparse",
     "scipy.special",
     "scipy.stats",
     "sklearn",

@@ -1,11 +1,12 @@
 """Data from a user's function: everything that it may return, and the words for everything else."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sfumato.lab.data import DataError, Roles, prepare
+from sfumato.lab.data import DataError, Roles, load, prepare
 
 NUMBERS = itertools.count()
 
@@ -170,6 +171,15 @@ def test_a_module_or_function_that_is_not_there_is_refused_with_the_nearest_name
         f'no module "{name}x" here or among the installed packages. Did you mean "{name}"?'
     )
     assert refusal(f"{name}:X") == f"{name}:X is a ndarray, not a function; it is called without arguments"
+
+
+def test_a_module_can_be_given_by_its_file(module):
+    name, _, function = module(returning("X, y")).partition(":")
+    Path("elsewhere").mkdir()
+    elsewhere = Path(f"{name}.py").rename(f"elsewhere/{name}_there.py")
+    table = load(f"{elsewhere}:{function}")
+    assert table.name == function
+    assert refusal(f"elsewhere/{name}.py:load").startswith(f'no module "elsewhere/{name}.py" here')
 
 
 def test_a_module_that_fails_is_said_to_with_its_error(module):

@@ -64,7 +64,8 @@ def compare(
 
     Args:
         data: digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class
-            folders of images, with or without train, val and test above them; or module:function.
+            folders of images, with or without train, val and test above them; or module:function, such as
+            mine.data:load or mine/data.py:load.
         label: Label column of a table; by default the one called label, target, class or y.
         label_probs: Soft labels instead: columns of probabilities, one a class (p_0,p_1,p_2 or p_*).
         text: Column of texts to learn from, as TF-IDF; several with commas between.

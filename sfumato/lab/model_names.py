@@ -14,7 +14,7 @@ LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 
 CHOICES = "mlp, linear, cnn, torchvision:NAME, timm:NAME, hf:FOLDER, module:callable"
 
-_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_CALLABLE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 
 
 def complaint(name: str) -> str | None:

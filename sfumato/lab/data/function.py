@@ -24,15 +24,15 @@ EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'
 )
-_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_NAME = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 _EXTRA = ("weight", "group", "split")
 
 
 def is_function(source: str) -> bool:
-    """Whether a source reads ``module:function``.
+    """Whether a source reads ``module:function`` or ``path/to/module.py:function``.
 
-    >>> is_function("my.data:load"), is_function("C:/data.csv")
-    (True, False)
+    >>> is_function("my.data:load"), is_function("my/data.py:load"), is_function("C:/data.csv")
+    (True, True, False)
     """
     return _NAME.fullmatch(source) is not None
 
@@ -72,14 +72,17 @@ def read_function(source: str, *, roles: Roles) -> Table:
 
 
 def find_callable(source: str) -> Any:
-    """The object that ``module:name`` stands for.
+    """The object that ``module:name``, or ``path/to/module.py:name``, stands for.
 
     Raises:
         DataError: no such module, no such name in it, or it cannot be called.
     """
-    module_name, _, path = source.partition(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    module_name, _, path = source.rpartition(":")
+    folder = os.getcwd()
+    if module_name.endswith(".py") and os.path.isfile(module_name):
+        folder, module_name = os.path.split(os.path.abspath(module_name.removesuffix(".py")))
+    if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
+        sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
