@@ -119,8 +119,21 @@ def test_what_cannot_be_had_together_is_refused_before_anything_is_written(tmp_p
 def test_a_model_that_cannot_be_stacked_is_refused_with_why(tmp_path):
     rows = "\n".join(f"{'good fine great' if i % 2 else 'bad poor awful'} {i},{i % 2}" for i in range(60))
     (tmp_path / "t.csv").write_text(f"text,label\n{rows}\n", encoding="utf-8")
-    with pytest.raises(OptionError, match=r"--together cannot train mlp on .* as a stack \(.+\); leave it out"):
+    with pytest.raises(OptionError, match=r"--together cannot train mlp on .* as a stack \(.+\); leave --together out"):
         ran(tmp_path, "run", data=str(tmp_path / "t.csv"), text="text", together=True)
+    assert not (tmp_path / "run.partial").exists()
+
+
+def test_a_model_with_shared_weights_is_refused_before_it_has_trained(tmp_path, monkeypatch):
+    body = (
+        "import torch\n\n\ndef made(shape, classes):\n    first = torch.nn.Linear(64, 64)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), first, first, torch.nn.Linear(64, classes))\n"
+    )
+    (tmp_path / "shared_layers.py").write_text(body, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(OptionError, match=r"--together cannot train shared_layers:made"):
+        ran(tmp_path, "run", model="shared_layers:made", together=True)
     assert not (tmp_path / "run.partial").exists()
 
 

@@ -101,10 +101,11 @@ def refuse(options: Options, plan: Plan, arms: Sequence[Arm], data: Data, model:
         stack = Stack([built, built], plan)
         stack.training_logits(torch.stack([rows, rows])).sum().backward()
         stack.logits(rows)
+        stack.unstack([built, built])  # weights that two layers share have one name in the stack
     except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OptionError(
-            f"--together cannot train {model} on {data.inputs.told()} as a stack ({why}); leave it out"
+            f"--together cannot train {model} on {data.inputs.told()} as a stack ({why}); leave --together out"
         ) from None
 
 
@@ -123,13 +124,13 @@ def run_all(
         runs = [work.Run(tasks[0], parts)]
         runs += [work.Run(task, parts, beside=runs[0]) for task in tasks[1:]]
         torch.manual_seed(min(task.seed for task in tasks))  # layers that draw numbers draw for all runs at once
-        trained = _train(runs, parts, progress)
+        trained = _train(runs, progress)
         return [run.keep(each, share=len(runs)) for run, each in zip(runs, trained, strict=True)]
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(runs: Sequence[work.Run], parts: dict[str, Part], progress: work.Progress) -> list[Trained]:
+def _train(runs: Sequence[work.Run], progress: work.Progress) -> list[Trained]:
     """The loop of :func:`sfumato.lab.train.train`, with every run in each step."""
     tasks, plan = [run.task for run in runs], runs[0].task.plan
     (x, y), (x_validation, y_validation) = runs[0].tensors["train"], runs[0].tensors["validation"]
