@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ import torch  # noqa: F401  before any test looks at what it leaves behind: load
 from hypothesis import Phase, settings
 
 from tests import leaks
+
+# A shell starts what is in its background deaf to SIGINT, and so would be every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests time nothing, so examples have no deadline. Every change sees the same examples; `make nightly` draws new ones.
 settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True)
