@@ -41,8 +41,8 @@ def template(data: str, name: str) -> str:
         data: what to compare on.
         name: of the file, for the command that uses it.
 
-    >>> template("flowers.csv", "my.toml").splitlines()[6]
-    'data = "flowers.csv"'
+    >>> [line for line in template("flowers.csv", "my.toml").splitlines() if line and not line.startswith("#")]
+    ['data = "flowers.csv"']
     """
     from sfumato.lab.options import toml_value
 
