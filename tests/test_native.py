@@ -122,6 +122,17 @@ def test_the_largest_of_logits_that_are_all_negative_is_found(dtype, classes):
     torch.testing.assert_close(grad.double(), wide_grad, rtol=torch.finfo(dtype).eps, atol=1e-7)
 
 
+@pytest.mark.parametrize("classes", [10, 300])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_gradients_of_halves_are_those_of_float32_rounded_to_the_nearest(dtype, classes):
+    generator = torch.Generator().manual_seed(5)
+    z = (3 * torch.randn(200, classes, generator=generator)).to(dtype)
+    labels = torch.randint(classes, (200,), generator=generator)
+    _, grad = loss_and_gradient(z, labels, reduction="sum", label_smoothing=0.1)
+    _, wide = loss_and_gradient(z.float(), labels, reduction="sum", label_smoothing=0.1)
+    assert float((grad == wide.to(dtype)).float().mean()) > 0.995  # the rest lie between two of them in float32
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_any_strides_are_read_as_they_are(dtype):
     generator = torch.Generator().manual_seed(2)
