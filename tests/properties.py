@@ -12,7 +12,8 @@ from hypothesis import Phase, settings
 from numpy import ndarray
 
 import sfumato as sf
-from sfumato import _autograd, _call, _native
+from sfumato import _autograd, _call
+from tests import needs
 from tests.target_cases import CONSTRUCTORS, to_torch
 
 REDUCTIONS, WEIGHT_ON = get_args(_call.Reduction), get_args(_call.WeightOn)
@@ -33,9 +34,8 @@ def path(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
             patch.setattr(_autograd, "served", lambda call: False)
-        elif _native.status().library is None:
-            reason = f"no kernel: {_native.status().reason}"
-            pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+        else:
+            needs.kernel()
         yield request.param
 
 

@@ -6,7 +6,6 @@ The dense array of each is written by hand here; the loss is held to the definit
 from __future__ import annotations
 
 import math
-import os
 
 import pytest
 import torch
@@ -14,15 +13,15 @@ import torch
 import sfumato as sf
 from sfumato import _autograd, _compose, _native, reference
 from sfumato._call import resolve
+from tests import needs
 
 
 @pytest.fixture(autouse=True, params=["kernel", "torch"])
 def path(request, monkeypatch):
     if request.param == "torch":
         monkeypatch.setattr(_autograd, "served", lambda call: False)
-    elif _native.status().library is None:
-        reason = f"no kernel: {_native.status().reason}"
-        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    else:
+        needs.kernel()
     return request.param
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato import _autograd, _native, reference
+from sfumato import _autograd, reference
+from tests import needs
 
 
 @pytest.fixture(autouse=True, params=["kernel", "torch"])
@@ -18,9 +18,8 @@ def path(request, monkeypatch):
     """Every claim of this file is made twice: of the compiled kernel and of the torch path."""
     if request.param == "torch":
         monkeypatch.setattr(_autograd, "served", lambda call: False)
-    elif _native.status().library is None:
-        reason = f"no kernel: {_native.status().reason}"
-        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    else:
+        needs.kernel()
     return request.param
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sfumato import _native
+from tests import needs
 from tests.golden.make_loss_bits import OUT, TYPES, digests, family
 
 SAID = json.loads(OUT.read_text(encoding="utf-8"))
@@ -19,10 +19,7 @@ X86 = ("baseline", "avx2", "avx512")
 
 @pytest.fixture(autouse=True)
 def kernel():
-    status = _native.status()
-    if status.library is None:
-        reason = f"no kernel: {status.reason}"
-        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    status = needs.kernel()
     if status.isa not in X86:
         pytest.skip(f"nothing is written down for the instruction set {status.isa}")
     return status

@@ -13,17 +13,14 @@ import torch
 
 import sfumato as sf
 from sfumato import _autograd, _buffers, _native, reference
+from tests import needs
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 @pytest.fixture(autouse=True)
 def kernel():
-    status = _native.status()
-    if status.library is None:
-        reason = f"no kernel: {status.reason}"
-        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
-    return status
+    return needs.kernel()
 
 
 @pytest.fixture

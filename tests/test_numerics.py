@@ -6,7 +6,6 @@ python -m tests.test_numerics    # measures again and writes the table
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,8 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato import _autograd, _native, reference
+from sfumato import _autograd, reference
+from tests import needs
 from tests.golden.make_mpmath_rows import FILE, logits_of
 
 ROOT = Path(__file__).parents[1]
@@ -66,9 +66,8 @@ def measure(dtype: torch.dtype) -> Worst:
 def path(request, monkeypatch):
     if request.param == "torch":
         monkeypatch.setattr(_autograd, "served", lambda call: False)
-    elif _native.status().library is None:
-        reason = f"no kernel: {_native.status().reason}"
-        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    else:
+        needs.kernel()
     return request.param
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import sfumato as sf
-from sfumato import _compose, _native, _ops
+from sfumato import _compose, _ops
 from sfumato._call import resolve
+from tests import needs
 
 
 @pytest.fixture(autouse=True)
 def kernel():
-    if _native.status().library is None:
-        reason = f"no kernel: {_native.status().reason}"
-        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    needs.kernel()
 
 
 def cases():

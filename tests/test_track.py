@@ -44,12 +44,16 @@ def tools(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(value))
 
 
+def tracked(tool: str, folder: Path) -> None:
+    ran = run_sfumato(*WORDS, "--track", tool, "--json", folder=folder)
+    assert ran.code == 0, ran.err
+    json.loads(ran.out)  # nothing else on stdout
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("watched")
-    ran = run_sfumato(*WORDS, "--track", "tensorboard", "--json", folder=folder)
-    assert ran.code == 0, ran.err
-    json.loads(ran.out)  # nothing else on stdout
+    tracked("tensorboard", folder)
     return folder
 
 
@@ -80,9 +84,7 @@ print(json.dumps(runs))
 @pytest.mark.slow
 @pytest.mark.usefixtures("tools")
 def test_trackio_has_every_epoch_of_every_run(tmp_path):
-    ran = run_sfumato(*WORDS, "--track", "trackio", "--json", folder=tmp_path)
-    assert ran.code == 0, ran.err
-    json.loads(ran.out)
+    tracked("trackio", tmp_path)
     stored = json.loads(subprocess.check_output([sys.executable, "-c", READ], text=True).splitlines()[-1])
     assert set(stored) == {f"run-{arm}-seed{seed}" for arm, seed in RUNS}
     for (arm, seed), metrics in epochs(tmp_path).items():
@@ -112,9 +114,7 @@ def records(file: bytes) -> Iterator[bytes]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("tools")
 def test_wandb_has_every_epoch_of_every_run(tmp_path):
-    ran = run_sfumato(*WORDS, "--track", "wandb", "--json", folder=tmp_path)
-    assert ran.code == 0, ran.err
-    json.loads(ran.out)
+    tracked("wandb", tmp_path)
     from wandb.proto.wandb_internal_pb2 import Record
 
     stored: dict[str, list[dict[str, float]]] = {}

@@ -1,9 +1,9 @@
 """What a model may be called. No torch here: a name with a mistake is refused before anything heavy is loaded."""
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from sfumato.lab.data.function import is_function
 from sfumato.lab.data.table import did_you_mean
 
 OWN = ("mlp", "linear", "cnn")
@@ -13,8 +13,6 @@ LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 """Prefixes of models from elsewhere, and the package that each needs."""
 
 CHOICES = "mlp, linear, cnn, torchvision:NAME, timm:NAME, hf:FOLDER, module:callable"
-
-_CALLABLE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 
 
 def complaint(name: str) -> str | None:
@@ -34,7 +32,7 @@ def complaint(name: str) -> str | None:
             return f'no folder "{rest}" for --model {name}; models come from disk: save one with model.save_pretrained'
         return None if rest else f"--model {prefix}: lacks a name: {prefix}:{'FOLDER' if prefix == 'hf' else 'NAME'}"
     near = did_you_mean(prefix, LIBRARIES).replace('"?', f':{rest}"?')
-    if _CALLABLE.fullmatch(name) is None:
+    if not is_function(name):
         return f'no model "{name}".{near} Models: {CHOICES}'
     try:
         here = Path(f"{prefix.partition('.')[0]}.py").exists() or find_spec(prefix.partition(".")[0]) is not None

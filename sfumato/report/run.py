@@ -18,6 +18,7 @@ from sfumato._npz import Archive, ArchiveError
 from sfumato.report.shape import ENV, EPOCH, SUMMARY, ShapeError, check, parse
 
 SCHEMA = "sfumato.compare/1"
+MIXING = ("mixup", "cutmix")  # what an arm is over whose strength is the α of a Beta distribution
 
 Floats = npt.NDArray[np.float64]
 
@@ -281,7 +282,7 @@ def _summary(path: Path) -> Summary:
         _require(path, arm, "name eps over closed_form_gap train_gap metrics", f" arms[{i}]")
         if not re.fullmatch(r"[\w.,+ -]+", str(arm["name"])):  # it becomes part of a file name
             raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
-        mixes, eps = arm["over"] in ("mixup", "cutmix"), arm["eps"]
+        mixes, eps = arm["over"] in MIXING, arm["eps"]
         if eps is None or not 0 <= eps <= (np.inf if mixes else 1):
             asked = "at least 0" if mixes else "in [0, 1]"
             raise ReportError(f"{path} arms[{i}] has the strength {eps}; it should be {asked}")

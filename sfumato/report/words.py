@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from sfumato.report.changed import Changes, changes, compared
 from sfumato.report.examples import load_examples
-from sfumato.report.run import Arm, Run
+from sfumato.report.run import MIXING, Arm, Run
 from sfumato.report.tables import (
     arm_title,
     differences_table,
@@ -61,7 +61,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [_floor(run, arm) for arm in run.arms],
         "calibration": [_calibration(arm) for arm in run.arms],
-        "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in ("mixup", "cutmix")],
+        "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
         "projection": data.get("projection"),
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
@@ -150,7 +150,7 @@ def _probe(run: Run, arm: Arm) -> dict[str, str]:
 def _strength(arm: Arm) -> str:
     """ε with what it is spread over, or what stands in its place."""
     over = arm["over"]
-    if over in ("mixup", "cutmix"):
+    if over in MIXING:
         return f"Beta({arm['eps']:g}, {arm['eps']:g})"
     if arm["eps"] and over is None:
         return "its own"

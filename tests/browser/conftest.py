@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from tests.browser.looks import NAMES, VIEWS, opened
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -28,3 +30,11 @@ def browser():
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module", params=VIEWS, ids=NAMES)
+def view(request, browser, page_file):
+    """The ``page_file`` of a file of tests, opened at one size and scheme; tests only look at it."""
+    page = opened(browser, page_file, *request.param)
+    yield page
+    page.context.close()

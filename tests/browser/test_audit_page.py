@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.browser.looks import BLOCKS, CUT, FITS, NAMES, STICKING_OUT, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
+from tests.browser.looks import BLOCKS, CUT, FITS, STICKING_OUT, TEXTS_OF_FIGURES, opened, too_faint
 from tests.conftest import run_sfumato
 from tests.evaluate_samples import drawn, smoothed
 
@@ -25,13 +25,6 @@ def page_file(request, tmp_path_factory):
     ran = run_sfumato("audit", name, *words, folder=folder)
     assert ran.code == 0, ran.err
     return folder / "audit.html"
-
-
-@pytest.fixture(scope="module", params=VIEWS, ids=NAMES)
-def view(request, browser, page_file):
-    page = opened(browser, page_file, *request.param)
-    yield page
-    page.context.close()
 
 
 def test_page_opens_offline_without_errors_or_requests(view, page_file):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sfumato.report import render, render_merged, rows_to_show
-from tests.browser.looks import BLOCKS, CUT, FITS, NAMES, STICKING_OUT, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
+from tests.browser.looks import BLOCKS, CUT, FITS, STICKING_OUT, TEXTS_OF_FIGURES, too_faint
 from tests.report_runs import write_examples, write_run
 
 pytestmark = pytest.mark.slow
@@ -66,14 +66,6 @@ def merged(parent):
         write_run(parent / "third", seeds=1, epochs=3, test=90),
     ]
     return render_merged(runs, parent / "comparison.html")
-
-
-@pytest.fixture(scope="module", params=VIEWS, ids=NAMES)
-def view(request, browser, page_file):
-    """The page opened at one size and scheme; the tests only look at it."""
-    page = opened(browser, page_file, *request.param)
-    yield page
-    page.context.close()
 
 
 def test_page_opens_offline_without_errors_or_requests(view, page_file):

@@ -41,14 +41,14 @@ def path(name: str):
     if name == "as it is":
         yield
         return
-    from sfumato import _autograd, _native
+    from sfumato import _autograd
+    from tests import needs
 
     with pytest.MonkeyPatch.context() as patch:
         if name == "torch":
             patch.setattr(_autograd, "served", lambda call: False)
-        elif _native.status().library is None:
-            reason = f"no kernel: {_native.status().reason}"
-            pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+        else:
+            needs.kernel()
         yield
 
 

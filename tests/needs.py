@@ -1,0 +1,18 @@
+"""What some tests need of the machine."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from sfumato import _native
+
+
+def kernel() -> _native.Status:
+    """The compiled kernel; without one the test is skipped, or fails where SFUMATO_REQUIRE_KERNEL=1 asks for one."""
+    status = _native.status()
+    if status.library is None:
+        reason = f"no kernel: {status.reason}"
+        pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
+    return status
