@@ -53,7 +53,7 @@ kernel-test: $(VENV)/.test
 	@for sanitizer in none address thread; do \
 		$(BIN)/cmake -S . -B build/kernel-$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON \
 			-DSFUMATO_SANITIZE=$$(echo $$sanitizer | sed s/none//) >/dev/null && \
-		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test row_fuzz -j $(JOBS) >/dev/null && \
+		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test scan_test row_fuzz -j $(JOBS) >/dev/null && \
 		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
 	done
 	build/kernel-address/row_fuzz $(FUZZ) kernel/corpus $(SEED)

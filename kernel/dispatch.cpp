@@ -21,6 +21,7 @@ namespace {
 struct Isa {
   const char *name;
   Work work;
+  Scan scan;
 };
 
 Isa choose() {
@@ -34,10 +35,10 @@ Isa choose() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  if (v4 && most >= 2) return {"avx512", avx512::work};
-  if (v3 && most >= 1) return {"avx2", avx2::work};
+  if (v4 && most >= 2) return {"avx512", avx512::work, avx512::scan};
+  if (v3 && most >= 1) return {"avx2", avx2::work, avx2::scan};
 #endif
-  return {"baseline", baseline::work};
+  return {"baseline", baseline::work, baseline::scan};
 }
 
 const Isa isa = choose();
@@ -146,6 +147,34 @@ void sums_of_prior(const double *u, int64_t classes, double *before, double *aft
   }
 }
 
+// ---- the scan -------------------------------------------------------------------------------------------------------
+
+bool fits(const sfumato_scan_job &job) {
+  if (job.abi != SFUMATO_ABI || job.rows < 0 || job.classes < 2) return false;
+  if (job.type != SFUMATO_F32 && job.type != SFUMATO_BF16 && job.type != SFUMATO_F16) return false;
+  if ((job.hash || job.class_sums) && !job.odd) return false;
+  if (job.class_sums && (job.modulus < 1 || job.groups < 1 || job.most < 0)) return false;
+  if (job.class_sums && job.most && !(job.listed_row && job.listed_class && job.listed_p)) return false;
+  return job.rows == 0 || (job.logits && job.labels);
+}
+
+int32_t scan(sfumato_scan_job &job) {
+  for (int64_t r = 0; r < job.rows; ++r) {
+    if (uint64_t(job.labels[r]) < uint64_t(job.classes)) continue;
+    job.bad_row = r;
+    job.bad_label = job.labels[r];
+    return SFUMATO_BAD_LABEL;
+  }
+  const std::size_t row = padded(std::size_t(job.classes) * sizeof(float));
+  arena.reserve(2 * row);
+  auto *d = static_cast<float *>(arena.take(row));
+  auto *e = static_cast<float *>(arena.take(row));
+  job.listed = 0;
+  job.bad_row = isa.scan(job, d, e);
+  arena.release();
+  return job.bad_row < 0 ? SFUMATO_OK : SFUMATO_BAD_LOGITS;
+}
+
 // ---- threads --------------------------------------------------------------------------------------------------------
 
 void share(const Plan &plan, const Scratch *scratch, int64_t parts) {
@@ -251,6 +280,15 @@ int32_t sfumato_run(sfumato_job *job) {
   if (rows == 0) return SFUMATO_OK;
   try {
     return sfumato::run(*job);
+  } catch (const std::bad_alloc &) {
+    return SFUMATO_NO_MEMORY;
+  }
+}
+
+int32_t sfumato_scan(sfumato_scan_job *job) {
+  if (!job || !sfumato::fits(*job)) return SFUMATO_BAD_ARGUMENT;
+  try {
+    return sfumato::scan(*job);
   } catch (const std::bad_alloc &) {
     return SFUMATO_NO_MEMORY;
   }

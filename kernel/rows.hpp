@@ -32,15 +32,19 @@ struct Scratch {
 };
 
 using Work = void (*)(const Plan &, const Scratch &, int64_t first, int64_t last);
+using Scan = int64_t (*)(sfumato_scan_job &, float *d, float *e);  // returns the first row that is bad, or −1
 
 namespace baseline {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 namespace avx2 {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 namespace avx512 {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 
 }  // namespace sfumato

@@ -1,4 +1,4 @@
-/* The C ABI of sfumato's CPU kernel: one struct, three functions. Loaded by sfumato/_native.py.
+/* The C ABI of sfumato's CPU kernel: the loss, and the scan of an audit. Loaded by sfumato/_library.py.
 
    Row r = o·inner + i of the logits z (outer, classes, inner) has the loss Σ_k q_k (lse(z) − z_k), never scaled, and the
    gradient (S p_k − q_k)·scale·row_scale[r], where p = softmax(z) and S = Σ q. Its target q is one of
@@ -17,7 +17,7 @@
 
 #include <stdint.h>
 
-#define SFUMATO_ABI 2
+#define SFUMATO_ABI 3
 
 #if defined(_WIN32)
 #define SFUMATO_API __declspec(dllexport)
@@ -30,7 +30,13 @@ extern "C" {
 #endif
 
 enum sfumato_type { SFUMATO_F32 = 0, SFUMATO_F64 = 1, SFUMATO_BF16 = 2, SFUMATO_F16 = 3 };
-enum sfumato_error { SFUMATO_OK = 0, SFUMATO_BAD_LABEL = 1, SFUMATO_BAD_ARGUMENT = 2, SFUMATO_NO_MEMORY = 3 };
+enum sfumato_error {
+  SFUMATO_OK = 0,
+  SFUMATO_BAD_LABEL = 1,
+  SFUMATO_BAD_ARGUMENT = 2,
+  SFUMATO_NO_MEMORY = 3,
+  SFUMATO_BAD_LOGITS = 4                /* of the scan: a row with NaN or +inf, or with −inf throughout */
+};
 
 typedef struct sfumato_back {           /* mass over the classes: c·u */
   int32_t used;
@@ -76,9 +82,35 @@ typedef struct sfumato_job {
   int64_t bad_row, bad_label;           /* out, with SFUMATO_BAD_LABEL: the first such row */
 } sfumato_job;
 
+typedef struct sfumato_scan_job {       /* what an audit asks of rows; scan.hpp has the formulas, evaluate/rows.py the words */
+  int32_t abi, type;                    /* float32, bfloat16 or float16 */
+  int64_t rows, classes;                /* at least 2 classes */
+  const void *logits;                   /* (rows, classes), one row after the other */
+  const int64_t *labels;                /* per row */
+  const uint64_t *odd;                  /* multipliers of the hash, one a word of 8 bytes begun; NULL without one */
+
+  int64_t *predicted, *rank;            /* out, per row, as all that follow */
+  uint8_t *correct, *tied;
+  double *confidence, *log_confidence, *nll, *brier, *gap, *norm, *slope, *behind, *centre;
+  uint64_t *hash;                       /* of the row's bytes, or NULL */
+  double beta;                          /* what the rows say at this β, or lse NULL */
+  double *lse, *cumulants[4], *squares[3];
+
+  double *class_sums;                   /* (groups, classes), mass·p added to; or NULL */
+  int64_t modulus, groups;              /* a row's group is hash mod modulus mod groups */
+  const double *mass;                   /* per row, or NULL: 1 */
+  double edge;                          /* entries with p above this are listed, as many as `most` */
+  int64_t most, *listed_row, *listed_class;
+  double *listed_p;
+  int64_t listed;                       /* out: how many are */
+
+  int64_t bad_row, bad_label;           /* out: the first such row; those before it were filled in */
+} sfumato_scan_job;
+
 SFUMATO_API int32_t sfumato_abi(void);      /* SFUMATO_ABI of the library */
 SFUMATO_API const char *sfumato_isa(void);  /* "avx512", "avx2", "baseline"; the environment's SFUMATO_ISA can lower it */
 SFUMATO_API int32_t sfumato_run(sfumato_job *job);  /* SFUMATO_OK, or an error before anything is written */
+SFUMATO_API int32_t sfumato_scan(sfumato_scan_job *job);  /* on the calling thread alone */
 
 #ifdef __cplusplus
 }

@@ -1,27 +1,20 @@
-"""The compiled kernel: find it, check that it speaks this version, call it.
-
-``kernel/sfumato.h`` is the contract. Where the library is missing, of another version, or turned off by
-``SFUMATO_NATIVE=0``, everything runs on the torch path with the same meaning.
-"""
+"""The loss on the compiled kernel: a call in the numbers of ``kernel/sfumato.h``, which is the contract."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import sys
-import warnings
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sfumato._checks import ArgumentError
+from sfumato._library import ABI, NO_MEMORY
+from sfumato._library import Status as Status
+from sfumato._library import status as status
 
-ABI = 2
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-_BAD_LABEL, _NO_MEMORY = 1, 3
+_BAD_LABEL = 1
 _Strides = ctypes.c_int64 * 3
 
 
@@ -79,58 +72,6 @@ class _Job(ctypes.Structure):
         ("bad_row", ctypes.c_int64),
         ("bad_label", ctypes.c_int64),
     )
-
-
-class Status(NamedTuple):
-    """Which path is in force.
-
-    Attributes:
-        library: the loaded library, or None for the torch path.
-        isa: instruction set in force, or ``""``.
-        reason: why there is no library, or ``""``.
-    """
-
-    library: ctypes.CDLL | None
-    isa: str
-    reason: str
-
-
-@cache
-def status() -> Status:
-    """Load the kernel once, and say what came of it; a kernel that should be there and is not is said once."""
-    if os.environ.get("SFUMATO_NATIVE") == "0":
-        return Status(None, "", "turned off by SFUMATO_NATIVE=0")
-    found = _find()
-    if found is None:
-        return Status(None, "", "it was not built: no C++ compiler was found when sfumato was installed")
-    try:
-        # torch is loaded, and with it the OpenMP runtime that the kernel asks for by the same name: one pool for both.
-        library = ctypes.CDLL(str(found))
-        library.sfumato_abi.restype = ctypes.c_int32
-        version = int(library.sfumato_abi())
-    except (OSError, AttributeError) as error:
-        return _without(f"{found.name} cannot be loaded: {error}")
-    if version != ABI:
-        return _without(f"{found.name} has ABI version {version}, this sfumato needs {ABI}; install sfumato again")
-    library.sfumato_isa.restype = ctypes.c_char_p
-    library.sfumato_run.argtypes = [ctypes.POINTER(_Job)]
-    library.sfumato_run.restype = ctypes.c_int32
-    isa: bytes = library.sfumato_isa()
-    return Status(library, isa.decode(), "")
-
-
-def _without(reason: str) -> Status:
-    warnings.warn(f"sfumato uses the slower torch path: {reason}", RuntimeWarning, stacklevel=4)
-    return Status(None, "", reason)
-
-
-def _find() -> Path | None:
-    """The library beside this file, or in another folder of the package, where an editable install puts it."""
-    for folder in (Path(__file__).parent, *map(Path, sys.modules["sfumato"].__path__)):
-        for name in ("_kernel.so", "_kernel.dylib", "_kernel.dll"):
-            if (folder / name).is_file():
-                return folder / name
-    return None
 
 
 class Back(NamedTuple):
@@ -255,7 +196,7 @@ def run(
     error = library.sfumato_run(ctypes.byref(job))
     if error == _BAD_LABEL:
         raise IndexError(f"label {job.bad_label} of row {job.bad_row} is not a class")
-    if error == _NO_MEMORY:
+    if error == NO_MEMORY:
         raise MemoryError("the kernel found no memory to work in")
     if error:
         raise ArgumentError(f"the kernel refused the call with code {error}")

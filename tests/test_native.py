@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato import _autograd, _buffers, _native, reference
+from sfumato import _autograd, _buffers, _library, _native, reference
 from tests import needs
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -289,10 +289,10 @@ def test_overwritten_logits_hold_their_gradient():
 
 
 def test_a_library_of_another_version_is_refused_in_words(monkeypatch):
-    monkeypatch.setattr(_native, "ABI", 99)
+    monkeypatch.setattr(_library, "ABI", 99)
     _native.status.cache_clear()
     try:
-        with pytest.warns(RuntimeWarning, match="slower torch path: .* has ABI version 2, this sfumato needs 99"):
+        with pytest.warns(RuntimeWarning, match="slower torch path: .* has ABI version 3, this sfumato needs 99"):
             assert _native.status().library is None
         z, labels = torch.randn(3, 4), torch.tensor([0, 1, 2])
         assert sf.cross_entropy(z, labels).isfinite()

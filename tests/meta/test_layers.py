@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
-    ("targets", "reference", "theory", "conventions", "_checks", "_call", "_npz"),
+    ("targets", "reference", "theory", "conventions", "_checks", "_call", "_npz", "_library"),
     ("loss", "penalties", "linear", "parallel", "_autograd", "_native", "_buffers", "_torch", "_compose", "_ops"),
     ("evaluate", "probe"),
     ("lab",),
