@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import sfumato.evaluate as ev
-from sfumato.evaluate import _fast, _measure
+from sfumato import _library
+from sfumato.evaluate import _fast, _fast_kernel, _fast_torch, _measure
 from sfumato.evaluate._hash import group_of
 from sfumato.evaluate._numbers import numbers
 from sfumato.evaluate._source import Source
+from tests import needs
 
 N, K = 9000, 96
 
@@ -25,10 +27,17 @@ def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to 
     return z, np.minimum((p.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1), K - 1)
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
+@pytest.fixture(params=["kernel", "torch"])
+def small_blocks(request, monkeypatch):
     monkeypatch.setattr(_fast, "LEAST", 1)
-    monkeypatch.setattr(_fast, "_BLOCK", 37 * K)
+    if request.param == "kernel":
+        needs.kernel()
+        monkeypatch.setattr(_fast_kernel, "BLOCK", 37 * K)
+        monkeypatch.setattr(_fast_torch, "TorchBlock", None)
+    else:
+        monkeypatch.setattr(_library, "status", lambda: _library.Status(None, "", "not asked for"))
+        monkeypatch.setattr(_fast_torch, "BLOCK", 37 * K)
+        monkeypatch.setattr(_fast_kernel, "KernelBlock", None)
 
 
 def both(z, y, monkeypatch, weights=None, *, served=True):

@@ -23,7 +23,7 @@ def row_hash(raw: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """
     data = np.ascontiguousarray(raw).view(np.uint8)
     words, rest = divmod(data.shape[1], 8)
-    odd = _multipliers(words + 1)
+    odd = multipliers(data.shape[1])
     if rest == 0:
         total = data.view(np.uint64) @ odd[:words]
     else:
@@ -53,10 +53,10 @@ def same_rows(labels: npt.NDArray[Any], others: npt.NDArray[Any]) -> int | None:
 
 
 @lru_cache(maxsize=8)
-def _multipliers(count: int) -> npt.NDArray[np.uint64]:
-    """SplitMix64 from 1 on, made odd."""
+def multipliers(row_bytes: int) -> npt.NDArray[np.uint64]:
+    """The factors of a row's words, the last for what is left over: SplitMix64 from 1 on, made odd."""
     with np.errstate(over="ignore"):
-        z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = np.arange(1, row_bytes // 8 + 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return (z ^ (z >> np.uint64(31))) | np.uint64(1)
