@@ -67,8 +67,8 @@ def train(data: Data, eps: float, *, seed: int, epochs: int = 40, width: int = 2
         return {"train": (model(x).numpy(), data[1]), "heldout": (model(rest).numpy(), data[3])}
 
 
-def jobs(mnist: Path | None) -> Iterator[tuple[str, Data, float, str, dict[str, Any]]]:
-    """Name, data, strength, what it is spread over, and how to train."""
+def jobs(mnist: Path | None, more: int = 0) -> Iterator[tuple[str, Data, float, str, dict[str, Any]]]:
+    """Name, data, strength, what it is spread over, and how to train; ``more`` is added to every seed."""
     digits = load_digits()
     sources = {
         "digits": lambda seed: split(digits.data / 16, digits.target, 1000, seed),
@@ -79,30 +79,32 @@ def jobs(mnist: Path | None) -> Iterator[tuple[str, Data, float, str, dict[str, 
             images, labels = file["X"].reshape(len(file["y"]), -1) / 255.0, file["y"]
         sources = {"mnist": lambda seed: split(images, labels, 3800, seed)} | sources
     for name, source in sources.items():
-        data = source(61)
+        data = source(61 + more)
         for over in ("all", "others"):
             for eps in (0.05, 0.1, 0.2, 0.4):
-                yield name, data, eps, over, {"seed": 62}
+                yield name, data, eps, over, {"seed": 62 + more}
         for eps in (0.05, 0.1, 0.2, 0.4):
-            yield f"{name}, SGD", data, eps, "all", {"seed": 63, "optimiser": "sgd", "lr": 0.05, "width": 128}
-        yield name, data, 0.0, "all", {"seed": 62}
+            yield f"{name}, SGD", data, eps, "all", {"seed": 63 + more, "optimiser": "sgd", "lr": 0.05, "width": 128}
+        yield name, data, 0.0, "all", {"seed": 62 + more}
         for epochs in (1, 2, 4, 8):
-            yield f"{name}, early", data, 0.0, "all", {"seed": 64, "epochs": epochs, "cosine": False}
-            yield f"{name}, early, BN", data, 0.0, "all", {"seed": 65, "epochs": epochs, "cosine": False, "bn": True}
+            yield f"{name}, early", data, 0.0, "all", {"seed": 64 + more, "epochs": epochs, "cosine": False}
+            yield f"{name}, early, BN", data, 0.0, "all", {"seed": 65 + more, "epochs": epochs, "cosine": False, "bn": True}
         for decay in (1e-4, 1e-3, 1e-2):
-            options = {"seed": 66, "optimiser": "sgd", "lr": 0.05, "decay": decay}
+            options = {"seed": 66 + more, "optimiser": "sgd", "lr": 0.05, "decay": decay}
             yield f"{name}, decay {decay:g}", data, 0.0, "all", options
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mnist", type=Path)
+    parser.add_argument("--repeats", type=int, default=3, help="of everything, with other seeds")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     told: list[dict[str, Any]] = []
     with open(options.out, "w", encoding="utf-8") as out:
-        for name, data, eps, over, how in jobs(options.mnist):
+        everything = (job for repeat in range(options.repeats) for job in jobs(options.mnist, 100 * repeat))
+        for name, data, eps, over, how in everything:
             classes = int(data[1].max()) + 1
             eps_all = float(sf.theory.convert_eps(eps, classes, frm=over, to="all"))
             for kind, (logits, labels) in train(data, eps_all, **how).items():
@@ -132,9 +134,9 @@ def summarise(told: list[dict[str, Any]]) -> None:
         covered, widths = [], []
         for row in hits:
             eps, value = row["eps_all"], row["found"]["eps_all"]
-            half = math.log(row["found"]["high"] / value) * factor
-            covered.append(value * math.exp(-half) <= eps <= value * math.exp(half))
-            widths.append(value * (math.exp(half) - math.exp(-half)) / eps)
+            low, high = (value * (row["found"][end] / value) ** factor for end in ("low", "high"))
+            covered.append(low <= eps <= high)
+            widths.append((high - low) / eps)
         narrow = np.mean(np.array(widths) <= 0.5)
         print(f"{factor:34.2f} {np.mean(covered):8.0%} {np.median(widths):15.2f} {narrow:14.0%}")
 
