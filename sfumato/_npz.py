@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 import zipfile
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,22 +42,83 @@ class ArchiveError(ValueError):
         self.name = name
 
 
+class Header(NamedTuple):
+    """What the head of an ``.npy`` array says; ``length`` is its own, in bytes."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    length: int
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the array behind it."""
+        count = self.dtype.itemsize
+        for size in self.shape:
+            count *= size
+        return count
+
+
+def read_header(stream: IO[bytes], name: str) -> Header:
+    """The head of an ``.npy`` array, read from where the stream stands.
+
+    Raises:
+        ArchiveError: it is damaged, or the array holds Python objects.
+    """
+    from numpy.lib import format as npy
+
+    start = io.BytesIO(stream.read(_MOST_HEADER))
+    try:
+        version = npy.read_magic(start)
+        readers: dict[tuple[int, int], Any] = {
+            (1, 0): npy.read_array_header_1_0,
+            (2, 0): npy.read_array_header_2_0,
+        }
+        if version not in readers:
+            raise ArchiveError("damaged", name, f"it has version {version[0]}.{version[1]} of numpy's format")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, that Python 2 wrote the file
+            shape, fortran, dtype = readers[version](start)
+    except ArchiveError:
+        raise
+    except MemoryError as error:  # Python's parser, at brackets in brackets
+        raise ArchiveError("damaged", name, "its header cannot be parsed") from error
+    except Exception as error:  # from struct, ast, tokenize or numpy
+        raise ArchiveError("damaged", name, " ".join(str(error).split()) or "its header cannot be parsed") from error
+    if dtype.hasobject:
+        raise ArchiveError("objects", name, "it holds Python objects")
+    if any(length < 0 for length in shape):
+        raise ArchiveError("damaged", name, f"it has the shape {shape}")
+    return Header(tuple(int(length) for length in shape), bool(fortran), dtype, start.tell())
+
+
+def read_array(stream: IO[bytes]) -> np.ndarray:
+    """An ``.npy`` array whose header was looked at, from where the stream stands; never a pickle."""
+    from numpy.lib import format as npy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, that Python 2 wrote the file
+        return npy.read_array(stream, allow_pickle=False)
+
+
 class Archive:
     """An open ``.npz`` file; a context manager.
 
     Args:
-        path: the file.
+        file: its path, or the file, opened to be read and then closed by this.
 
     Attributes:
         sizes: bytes that each array is said to take unpacked, header included, by name.
+        arrays: names of those that are called ``.npy``, as numpy does.
 
     Raises:
         OSError: it cannot be opened.
         ArchiveError: it is no archive, or holds two arrays of one name.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115  closed by __exit__
+    def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
+        opened = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115  closed by __exit__
+        self._file: IO[bytes] = opened
         try:
             self._bytes = os.fstat(self._file.fileno()).st_size
             self._zip = zipfile.ZipFile(self._file)
@@ -66,6 +128,7 @@ class Archive:
         items = self._zip.infolist()
         self._items = {item.filename.removesuffix(".npy"): item for item in items}
         self.sizes = {name: item.file_size for name, item in self._items.items()}
+        self.arrays = [name for name, item in self._items.items() if item.filename != name]
         if len(self.sizes) < len(items):  # "X" and "X.npy" are one name to numpy, which would look at only one of them
             self._file.close()
             raise ArchiveError("two of one name", "", "two arrays of one name")
@@ -92,59 +155,81 @@ class Archive:
             ArchiveError: it is missing, too large, damaged, or holds Python objects.
             MemoryError: it is none of these, and does not fit.
         """
-        if name not in self._items:
-            raise ArchiveError("missing", name, f"no array {name}")
-        item = self._items[name]
+        item = self._claimed(name)
         if item.file_size > most_bytes:
             raise ArchiveError("too large", name, f"{item.file_size / 1e9:.1f} GB unpacked")
-        if item.compress_type not in _PACKED:
-            raise ArchiveError("damaged", name, f"it is packed by method {item.compress_type}, not as numpy does")
-        if item.compress_size > self._bytes or item.file_size > _MOST_RATIO * item.compress_size:
-            raise ArchiveError("damaged", name, f"it claims {item.file_size:,} bytes, more than it can hold")
+        self.header(name)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of numpy, that Python 2 wrote the file
-                self._check(item)
-                return self._unpack(item)
+            return self._unpack(item)
         except (ArchiveError, MemoryError):
             raise
         except Exception as error:  # from zipfile, zlib, struct, ast or numpy; none is worth telling apart
             raise ArchiveError("damaged", name, str(error)) from error
 
-    def _check(self, item: zipfile.ZipInfo) -> None:
-        """Refuse a header that does not fit the size of its array, before an array is made by it."""
-        from numpy.lib import format as npy
+    def header(self, name: str) -> Header:
+        """What an array is, without reading it.
 
+        Raises:
+            ArchiveError: it is missing, damaged, or holds Python objects.
+        """
+        item = self._claimed(name)
+        try:
+            return self._check(item)
+        except (ArchiveError, MemoryError):
+            raise
+        except Exception as error:
+            raise ArchiveError("damaged", name, str(error)) from error
+
+    def place(self, name: str) -> int | None:
+        """Where the bytes of an array that is not packed begin in the file, header included; None of a packed one.
+
+        Raises:
+            ArchiveError: it is missing or damaged.
+        """
+        item = self._claimed(name)
+        if item.compress_type != zipfile.ZIP_STORED:
+            return None
+        self._file.seek(item.header_offset)
+        head = self._file.read(30)
+        if len(head) < 30 or head[:4] != b"PK\x03\x04":
+            raise ArchiveError("damaged", name, f"no header at byte {item.header_offset}")
+        name_length, extra_length = struct.unpack("<HH", head[26:30])
+        start = item.header_offset + 30 + name_length + extra_length
+        if start + item.file_size > self._bytes:
+            raise ArchiveError("damaged", name, f"it is cut off at byte {self._bytes:,}")
+        return start
+
+    def open(self, name: str) -> IO[bytes]:
+        """An array's bytes as a stream, header included, no more of them than its size says."""
+        return self._zip.open(self._claimed(name))
+
+    def _claimed(self, name: str) -> zipfile.ZipInfo:
+        """An entry of the list of contents whose claims the file's size allows."""
+        if name not in self._items:
+            raise ArchiveError("missing", name, f"no array {name}")
+        item = self._items[name]
+        if item.compress_type not in _PACKED:
+            raise ArchiveError("damaged", name, f"it is packed by method {item.compress_type}, not as numpy does")
+        if item.compress_size > self._bytes or item.file_size > _MOST_RATIO * item.compress_size:
+            raise ArchiveError("damaged", name, f"it claims {item.file_size:,} bytes, more than it can hold")
+        return item
+
+    def _check(self, item: zipfile.ZipInfo) -> Header:
+        """Refuse a header that does not fit the size of its array, before an array is made by it."""
         name = item.filename.removesuffix(".npy")
         with self._zip.open(item) as member:
-            start = io.BytesIO(member.read(_MOST_HEADER))
-        version = npy.read_magic(start)
-        readers: dict[tuple[int, int], Any] = {
-            (1, 0): npy.read_array_header_1_0,
-            (2, 0): npy.read_array_header_2_0,
-        }
-        if version not in readers:
-            raise ArchiveError("damaged", name, f"it has version {version[0]}.{version[1]} of numpy's format")
-        try:
-            shape, _, dtype = readers[version](start)
-        except MemoryError as error:  # Python's parser, at brackets in brackets
-            raise ArchiveError("damaged", name, "its header cannot be parsed") from error
-        if dtype.hasobject:
-            raise ArchiveError("objects", name, "it holds Python objects")
-        count = 1
-        for length in shape:
-            if length < 0:
-                raise ArchiveError("damaged", name, f"it has the shape {shape}")
-            count *= int(length)
-        if dtype.itemsize == 0 or start.tell() + count * dtype.itemsize != item.file_size:
-            raise ArchiveError("damaged", name, f"shape {shape} of {dtype} does not fit its {item.file_size:,} bytes")
+            header = read_header(member, name)
+        if header.dtype.itemsize == 0 or header.length + header.data_bytes != item.file_size:
+            raise ArchiveError(
+                "damaged", name, f"shape {header.shape} of {header.dtype} does not fit its {item.file_size:,} bytes"
+            )
+        return header
 
     def _unpack(self, item: zipfile.ZipInfo) -> np.ndarray:
         import numpy as np
-        from numpy.lib import format as npy
 
         with self._zip.open(item) as member:
-            array: np.ndarray = npy.read_array(member, allow_pickle=False)
+            array: np.ndarray = read_array(member)
             member.read(1)  # at the end of an array its checksum is compared
         if array.dtype.kind == "U" and array.size:
             # numpy takes any number for a character, and then fails on those that are none

@@ -165,6 +165,21 @@ def test_timms_logits_are_logits(tmp_path, scores):
     assert read_scores(str(path)).kind == "logits"
 
 
+def claims_in_its_list():
+    """A packed archive whose list of contents says 4 GB of an array of 480 bytes."""
+    told = io.BytesIO()
+    np.savez_compressed(told, logits=np.ones((12, 5)))
+    data = bytearray(told.getvalue())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (0xFFFFFFFE).to_bytes(4, "little")
+    return bytes(data)
+
+
+def safetensors_that_disagree():
+    head = b'{"logits":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}'
+    return len(head).to_bytes(8, "little") + head + bytes(16)
+
+
 REFUSED = {
     "is empty": lambda p: p.write_bytes(b""),
     "there is no file": lambda p: None,
@@ -185,6 +200,13 @@ REFUSED = {
     "row 1 has 2 cells and the first line 3": lambda p: p.write_text("a,b,label\n1,2,3\n4,5\n"),
     "the label in row 0 is 1.5, not a class index": lambda p: p.write_text("0,1,label\n1,2,1.5\n"),
     "leave out class 1": lambda p: p.write_text("logit_0,logit_2,label\n1,2,1\n"),
+    "holds no table: columns and data must be lists": lambda p: p.write_text('{"columns": "ab", "data": 1}'),
+    "row 1 is no list of 2 cells, one a column": lambda p: p.write_text(
+        '{"columns": ["0", "1"], "data": [[1, 2], [3]]}'
+    ),
+    "is 1e+300, not a class index": lambda p: p.write_text("0,1,label\n1,2,1e300\n"),
+    "logits is damaged (type, shape and place do not agree)": lambda p: p.write_bytes(safetensors_that_disagree()),
+    "more than it can hold": lambda p: p.write_bytes(claims_in_its_list()),
     "is of no kind that is read": lambda p: p.write_bytes(b"\0\1\2\3\4\5\6\7\10"),
 }
 

@@ -115,7 +115,8 @@ class Source:
     def block(self, start: int, stop: int) -> Column:
         """Rows ``start`` to ``stop`` as given, in float64; not to be written to."""
         order = "F" if self.classes < SHORT_ROW else "C"
-        return np.asarray(widen(self.raw(start, stop)), dtype=np.float64, order=order)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
+            return np.asarray(widen(self.raw(start, stop)), dtype=np.float64, order=order)
 
     def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop`` in their own type; bfloat16 as uint16. Equal rows have equal bytes.

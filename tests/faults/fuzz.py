@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.faults.scores import files as scores_files
+
 MARGIN = 2**30  # bytes of address space beyond what is in use when the first file is read
 SECONDS = 20
 FORBIDDEN = ("pickle.find_class", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect")
@@ -257,13 +259,47 @@ def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     return (read, (RunError,)) if rng.random() < 0.7 else (options_only, (OptionError,))
 
 
+def scores(folder: Path, run: Path, rng: random.Random) -> Case:
+    """Scores of any kind, or labels, through the whole command line: a letter, or one line of what is wrong."""
+    from sfumato.cli import main
+    from sfumato.evaluate._files import arrays
+
+    name = rng.choice(list(SCORES))
+    path, content = folder / name, SCORES[name]
+    change = {"npz": repacked, "json": mutated_json}.get(name.rpartition(".")[2], mutated)
+    path.write_bytes((change if rng.random() < 0.6 else mutated)(content, rng))
+    (folder / "labels.npz").write_bytes(LABELS)
+    arrays._LARGE = rng.choice((1, 1 << 26))  # a matrix that stays in its file, or does not
+    words = ["audit", str(path), "--out", str(folder / "out")]
+    if rng.random() < 0.2:
+        words = ["audit", str(folder / "labels.npz"), "--labels", str(path), "--out", str(folder / "out")]
+    elif rng.random() < 0.2:
+        words = ["audit", str(folder / "labels.npz"), "--against", str(path), "--out", str(folder / "out")]
+    elif name in ("timm.csv", "list.parquet", "s.npy"):
+        words += ["--labels", str(folder / "labels.npz")]
+
+    def read() -> None:
+        said, told = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(told):
+            code = main(words)
+        whole = code == 0 and not said.getvalue()
+        refused = code == 2 and said.getvalue().startswith("sfumato: ") and said.getvalue().count("\n") == 1
+        if not whole and not (refused and not (folder / "out").exists()):
+            raise AssertionError(f"{name}, {words[1:]}: code {code}: {said.getvalue()[:500]}")
+
+    return read, ()
+
+
 READERS: dict[str, Callable[[Path, Path, random.Random], Case]] = {
     "npz": npz,
     "csv": csv,
     "toml": toml,
     "run_folder": run_folder,
     "work_folder": work_folder,
+    "scores": scores,
 }
+SCORES = scores_files()
+LABELS = SCORES["s.npz"]
 NPZ, CSV = npz_files(), csv_files()
 TOML = b"""# options
 data = "digits"  # command line

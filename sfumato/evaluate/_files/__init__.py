@@ -111,7 +111,7 @@ def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], s
     if head.startswith(b"PK\x03\x04"):
         if _is_torch(file):
             return read_torch(path if path != "-" else file, name), None, []
-        return read_npz(file, name), None, []
+        return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, "features")), None, []
     if head.startswith(b"PAR1"):
         return _of_table(read_parquet(file, name))
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
@@ -165,7 +165,7 @@ def _is_torch(file: IO[bytes]) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # damage shows up as any of a dozen types; whoever reads the archive says which
         return False
     return any(each.endswith("data.pkl") for each in names)
 

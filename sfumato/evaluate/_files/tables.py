@@ -20,6 +20,7 @@ LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_
 PROBS = ("prob", "probs", "probability", "probabilities")
 LOGITS = ("logit", "logits", "predictions", "scores")
 _BATCH = 4096
+_MOST = 2.0**53  # whole numbers below are floats of their own
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
 
 
@@ -63,7 +64,6 @@ def read_csv(file: IO[bytes], name: str) -> Table:
 
 def read_parquet(file: IO[bytes], name: str) -> Table:
     """A Parquet file: a column a class, or one column of lists."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file.seek(0)
@@ -77,8 +77,11 @@ def read_parquet(file: IO[bytes], name: str) -> Table:
                 yield [_arrow(column) for column in batch]
 
         return _table(names, blocks(), name, names)
-    except (pa.ArrowException, OSError) as error:
-        raise FileError(f"{name} is cut off or damaged ({str(error).splitlines()[0]}); write it again") from None
+    except FileError:
+        raise
+    except Exception as error:  # damage shows up as any of a dozen types
+        said = str(error).splitlines() or [type(error).__name__]
+        raise FileError(f"{name} is cut off or damaged ({said[0]}); write it again") from None
 
 
 def read_json(file: IO[bytes], name: str) -> Table:
@@ -87,13 +90,19 @@ def read_json(file: IO[bytes], name: str) -> Table:
     text = file.read().decode("utf-8", "replace")
     try:
         held: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             held = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FileError(f"{name} is not JSON ({error})") from None
     if isinstance(held, dict) and {"columns", "data"} <= held.keys():
-        names, rows = [str(c) for c in held["columns"]], held["data"]
+        names, rows = held["columns"], held["data"]
+        if not isinstance(names, list) or not isinstance(rows, list) or not names:
+            raise FileError(f"{name} holds no table: columns and data must be lists")
+        names = [str(each) for each in names]
+        odd = next((i for i, row in enumerate(rows) if not isinstance(row, list) or len(row) != len(names)), None)
+        if odd is not None:
+            raise FileError(f"{name}: row {odd} is no list of {len(names)} cells, one a column")
     else:
         records = list(held.values()) if isinstance(held, dict) else held
         if not records or not all(isinstance(record, dict) for record in records):
@@ -202,12 +211,12 @@ class _Roles:
                 _stacked(block[self.index[0]], self._name, start)
                 if len(self.index) == 1
                 else np.stack([_floats(block[i], self._names[i], self._name, start) for i in self.index], axis=1)
-            ).astype(np.int64)
+            )
             classes = matrix.shape[1]
             if places.shape != matrix.shape or (np.sort(places, axis=1) != np.arange(classes)).any():
                 raise FileError(f"{self._name} holds the best {classes} classes of each row only; {_WAY_OUT}")
             ordered = np.empty_like(matrix)
-            np.put_along_axis(ordered, places, matrix, axis=1)
+            np.put_along_axis(ordered, places.astype(np.int64), matrix, axis=1)
             return ordered
         self.sorted_rows = self.sorted_rows and bool((np.diff(matrix, axis=1) <= 0).all())
         return matrix
@@ -215,7 +224,7 @@ class _Roles:
     def labels(self, block: list[Any], start: int) -> npt.NDArray[Any]:
         assert self.label is not None
         column = _floats(block[self.label], self._names[self.label], self._name, start)
-        odd = np.flatnonzero(column != np.rint(column))
+        odd = np.flatnonzero(~((column == np.rint(column)) & (np.abs(column) < _MOST)))
         if len(odd):
             row = int(odd[0])
             raise FileError(f"{self._name}: the label in row {start + row} is {column[row]:g}, not a class index")
@@ -252,7 +261,10 @@ def _arrow(column: Any) -> Any:
 
 
 def _python_column(cells: list[Any]) -> Any:
-    return np.asarray(cells, dtype=np.float64) if all(isinstance(c, (int, float)) for c in cells) else cells
+    try:
+        return np.asarray(cells, dtype=np.float64) if all(isinstance(c, (int, float)) for c in cells) else cells
+    except OverflowError:  # a whole number of hundreds of digits; who reads the column names its row
+        return cells
 
 
 def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
@@ -271,7 +283,7 @@ def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
                 rows.append(np.array(cell.strip("[] \n").replace(",", " ").split(), dtype=np.float64))
             else:
                 rows.append(np.atleast_1d(np.asarray(cell, dtype=np.float64)))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, FileError):
                 raise
             raise FileError(f"{name}: the scores of row {start + number} are no numbers") from None
@@ -284,8 +296,9 @@ def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
 
 def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.float64]:
     try:
-        return np.asarray(cells, dtype=np.float64)
-    except (TypeError, ValueError):
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
+            return np.asarray(cells, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
         for number, cell in enumerate(cells):
             if _number(cell) is None:
                 raise FileError(f'{name}: "{cell}" in row {start + number}, column {column}, is no number') from None
@@ -295,5 +308,5 @@ def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.fl
 def _number(cell: Any) -> float | None:
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
