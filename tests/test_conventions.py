@@ -195,6 +195,13 @@ def test_a_shard_of_two_is_not_the_whole():
     assert abs(two - one) > 1e-3
 
 
+def test_ligers_squared_partition_is_divided_by_rows_and_its_cross_entropy_by_weights():
+    z, y, weight = RNG.standard_normal((4, 5)), [0, 3, -100, 4], np.array([0.5, 1.0, 2.0, 4.0, 0.25])
+    lse = np.log(np.exp(z).sum(axis=1))[[0, 1, 3]]
+    expected = find("torch").loss(z, y, 0.1, weight=weight) + 1e-2 * (lse**2).mean()
+    assert find("liger").loss(z, y, 0.1, weight=weight, z_loss=1e-2) == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_page_of_conventions_is_up_to_date():
     docs = Path(__file__).parents[1] / "docs"
     spec = importlib.util.spec_from_file_location("make_conventions", docs / "make_conventions.py")

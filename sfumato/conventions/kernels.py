@@ -23,6 +23,12 @@ def _off_below_zero(b: Batch) -> Array:
     return with_z_loss(two_level(over_all))(b if b.eps > 0 else changed(b, eps=0.0))
 
 
+def _liger_mean(b: Batch, rows: Array) -> float:
+    """Two normalisers in one mean: the labels' weights for the cross entropy, rows for lse²."""
+    squares = b.z_loss * b.lse**2 * b.valid
+    return mean_weight(b, rows - squares) + mean_valid(b, squares)
+
+
 FLASH = Formula(
     key="flash",
     names=("flash-attention", "flash_attn", "flash"),
@@ -118,14 +124,14 @@ FORMULAS = (
         argument="label_smoothing",
         convention=over_all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k) + c·lse²",
-        mean="Σ w_y over rows that count",
+        mean="Σ w_y over rows that count; lse² over rows",
         ignore="−100 by default; not counted",
         outside="the module refuses; the functions give a plain loss and a smoothed gradient below 0",
         read="ead96b61, 2026-08-21",
         path="src/liger_kernel/ops/cross_entropy.py",
         evidence="read",
         compute=with_z_loss(two_level(over_all)),
-        reduce=mean_weight,
+        reduce=_liger_mean,
         defect="the gradient overwrites the logits in the forward pass",
         options=("weight", "z_loss", "ignore_index"),
         ignore_index=-100,

@@ -60,6 +60,10 @@ def _nemo_mean(b: Batch, rows: Array) -> float:
     return float(rows.sum() / (b.valid.sum() + 1e-6))
 
 
+def _nemo_nll_mean(b: Batch, rows: Array) -> float:
+    return float(rows.sum() / (b.valid.sum() + 1e-8))
+
+
 FORMULAS = (
     Formula(
         key="fairseq",
@@ -364,7 +368,7 @@ FORMULAS = (
         path="nemo/collections/common/losses/smoothed_cross_entropy.py",
         evidence="read",
         compute=_label_term_weighted,
-        reduce=mean_valid,
+        reduce=_nemo_nll_mean,
         defect="class weights are on the label's term alone, so that the strength depends on the label",
         options=("weight", "ignore_index"),
     ),
@@ -474,6 +478,24 @@ FORMULAS = (
         path="sockeye/loss.py",
         evidence="run",
         compute=two_level(others),
+        reduce=mean_valid,
+        options=("ignore_index",),
+        ignore_index=0,
+    ),
+    Formula(
+        key="sockeye.torch",
+        names=('Sockeye, label_smoothing_impl="torch"', "sockeye.torch"),
+        call='CrossEntropyLoss(label_smoothing=ε, label_smoothing_impl="torch")',
+        argument="label_smoothing",
+        convention=over_all,
+        row="(1−ε)·n + (ε/K)·S",
+        mean="rows that count, times a scalar weight",
+        ignore="padding, 0; not counted",
+        outside="as torch",
+        read="871d9863, 2024-10-24",
+        path="sockeye/loss.py",
+        evidence="run",
+        compute=two_level(over_all),
         reduce=mean_valid,
         options=("ignore_index",),
         ignore_index=0,
