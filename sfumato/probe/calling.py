@@ -6,6 +6,7 @@ log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 import warnings
@@ -21,6 +22,10 @@ Array: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[Any]
 Library: TypeAlias = Literal["torch", "numpy", "jax", "keras"]
 Inputs: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
+
+FOURTH = (2 / 3, -1 / 12)
+EIGHTH = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
+"""Weights of central differences, one for each number of steps away from the middle."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,22 @@ class Loss:
         style: how it is called.
         differences: whether gradients are finite differences, because there are no others.
         seeded: whether chance is the same in every call.
+        fresh: whether every call is to a copy, because a call changes what the next one returns.
+        coarse: whether its values have float32's digits, so that differences need longer steps.
     """
 
     function: Callable[..., Any]
     style: Style
     differences: bool = False
     seeded: bool = False
+    fresh: bool = False
+    coarse: bool = False
 
     def values(self, logits: Array, labels: Labels, dtype: torch.dtype | None = None) -> Array:
         """What it returns, a number or an array of them, as float64."""
         if dtype is None:
             dtype = torch.float32 if self.style.single else torch.float64
-        return _numbers(self._called(self._inputs(logits, dtype), labels, logits.shape[1]))
+        return _numbers(self._called(self._inputs(logits, dtype), labels, logits.shape[1]), len(logits))
 
     def value(self, logits: Array, labels: Labels) -> float:
         """Their sum."""
@@ -93,23 +102,24 @@ class Loss:
             return self._jax_gradient(logits, labels)
         return self._torch_gradient(logits, labels)
 
-    def by_differences(self, logits: Array, labels: Labels, step: float = 2e-3) -> Array:
-        """The gradient of the values by central differences of the fourth order."""
+    def by_differences(self, logits: Array, labels: Labels, step: float | None = None) -> Array:
+        """The gradient of the values by central differences: of the fourth order, of coarse values of the eighth."""
+        weights = EIGHTH if self.coarse and step is None else FOURTH
+        step = (0.25 if self.coarse else 2e-3) if step is None else step
         found = np.zeros_like(logits)
         for index in np.ndindex(*logits.shape):
-            ends: list[float] = []
-            for distance in (-2, -1, 1, 2):
-                moved = logits.copy()
-                moved[index] += distance * step
-                ends.append(self.value(moved, labels))
-            found[index] = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]) / (12 * step)
-        return found
+            for distance, weight in enumerate(weights, start=1):
+                for way in (distance, -distance):
+                    moved = logits.copy()
+                    moved[index] += way * step
+                    found[index] += np.sign(way) * weight * self.value(moved, labels)
+        return found / step
 
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
         with torch.enable_grad():
             leaf = torch.tensor(logits, dtype=torch.float32 if self.style.single else torch.float64, requires_grad=True)
             out = self._called(_formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
-            out = first_of(out)
+            out = first_of(out, len(logits))
             if not isinstance(out, torch.Tensor) or not out.requires_grad:
                 raise NoGradientError("the value does not depend on the logits through torch")
             (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
@@ -132,7 +142,7 @@ class Loss:
 
     def _called(self, inputs: Any, labels: Labels, classes: int) -> Any:
         style = self.style
-        given: Any = labels
+        given: Any = labels.copy()  # a loss in numpy may write over what it is given
         if style.one_hot and labels.ndim == 1:
             given = np.eye(classes)[labels]
         if style.library == "torch" or (style.library == "keras" and isinstance(inputs, torch.Tensor)):
@@ -155,14 +165,23 @@ class Loss:
                 np.random.seed(0)
             if style.library == "jax" and "jax" in sys.modules:
                 with sys.modules["jax"].enable_x64(True):
-                    return self.function(*order)
-            return self.function(*order)
+                    return self._run(*order)
+            return self._run(*order)
+
+    def _run(self, *order: Any) -> Any:
+        function = copy.deepcopy(self.function) if self.fresh else self.function
+        try:
+            return function(*order)
+        except SystemExit as stop:
+            raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
 
 
-def first_of(out: Any) -> Any:
-    """The loss in what a loss returns: itself, the first of several, or the entry called "loss"."""
+def first_of(out: Any, rows: int = 0) -> Any:
+    """The loss in what a loss returns: itself, the first of several, the entry called "loss", or a list of rows."""
     if isinstance(out, dict):
         out = out["loss"] if "loss" in out else next(iter(out.values()))
+    if isinstance(out, list) and len(out) == rows > 1 and all(np.ndim(each) == 0 for each in _detached(out)):
+        return torch.stack(out) if all(isinstance(each, torch.Tensor) for each in out) else np.asarray(out)
     while isinstance(out, (tuple, list)) and len(out) > 0:
         out = out[0]
     return getattr(out, "loss", out) if not hasattr(out, "shape") and hasattr(out, "loss") else out
@@ -204,9 +223,13 @@ def _jax_formed(logits: Any, inputs: Inputs) -> Any:
     return nn.softmax(logits) if inputs == "probabilities" else logits
 
 
-def _numbers(out: Any) -> Array:
-    out = first_of(out)
-    if isinstance(out, torch.Tensor):
+def _detached(out: list[Any]) -> list[Any]:
+    return [each.detach() if isinstance(each, torch.Tensor) else each for each in out]
+
+
+def _numbers(out: Any, rows: int) -> Array:
+    out = first_of(out, rows)
+    if isinstance(out, torch.Tensor) and not out.is_complex():
         out = out.detach().double().cpu().numpy()
     numbers = np.asarray(out)
     if numbers.dtype.kind not in "fiu" and numbers.dtype.name != "bfloat16":

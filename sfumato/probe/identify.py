@@ -27,6 +27,7 @@ class Levels:
         mass: Σq.
         pad: the class without mass, if there is one.
         factor: S of the fit: what p is multiplied by; for a softmax the same as Σq, or nothing makes the gradient 0.
+        coarse: whether they were read by differences of values with float32's digits.
     """
 
     classes: int
@@ -36,6 +37,7 @@ class Levels:
     mass: float
     pad: int | None = None
     factor: float = 1.0
+    coarse: bool = False
 
     @property
     def optimum(self) -> tuple[float, float]:
@@ -84,11 +86,11 @@ def levels(reading: Reading) -> Levels | None:
     other = float(rest.mean()) if rest.count() else 0.0
     if reading.kind == "sigmoid":
         true, other = _zero(float(own.mean()) / slope), _zero(other / slope)
-        return Levels(k, "sigmoid", true, other, _tidy(true + (k - 1) * other), None, slope)
+        return Levels(k, "sigmoid", true, other, _tidy(true + (k - 1) * other), None, slope, reading.coarse)
     kind = "softmax" if pad is None else "softmax without padding"
     true, other = _zero(float(own.mean())), _zero(other)
     mass = true + (k - 1 if pad is None else k - 2) * other
-    return Levels(k, kind, true, other, _tidy(mass), pad, slope)
+    return Levels(k, kind, true, other, _tidy(mass), pad, slope, reading.coarse)
 
 
 def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identity:
@@ -121,11 +123,12 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
         if spread.space in kinds:
             strength = _common(spread, found)
             if strength is not None:
-                fits[name] = snapped(strength)
+                fits[name] = snapped(strength, coarse=found[0].coarse)
     fits = _of_right_mass(fits, found)
     several = len(at) > 1
     if argument is not None:
-        exact = [name for name, eps in fits.items() if abs(eps - argument) <= CLOSE * max(abs(argument), 0.01)]
+        close = CLOSE * (10 if found[0].coarse else 1) * max(abs(argument), 0.01)
+        exact = [name for name, eps in fits.items() if abs(eps - argument) <= close]
         if len(exact) == 1:
             how = "the strength that it was given, at every K tried" if several else "the strength that it was given"
             return Identity(exact[0], argument, how)
@@ -144,8 +147,11 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
 
 
 def _hard(level: Levels) -> bool:
-    """All mass on the label, up to what a guard such as log(p + 1e-7) leaves."""
-    return abs(level.other) <= 2e-6 * max(abs(level.true), 1e-9)
+    """All mass on the label, up to what a guard such as log(p + 1e-7) leaves; a sigmoid's label must be at 1 too."""
+    close = 2e-5 if level.coarse else 2e-6
+    if level.kind == "sigmoid" and abs(level.true - 1) > close:
+        return False
+    return abs(level.other) <= close * max(abs(level.true), 1e-9)
 
 
 def strength_over(name: str, level: Levels) -> float | None:
@@ -162,26 +168,30 @@ def strength_over(name: str, level: Levels) -> float | None:
     true, other = level.optimum
     if level.kind != spread.space:
         return None
-    eps = snapped(spread.inverse(other if abs(other) > 1e-11 else 0.0, level.classes))
+    eps = snapped(spread.inverse(other if abs(other) > 1e-11 else 0.0, level.classes), coarse=level.coarse)
     if not np.isfinite(eps):
         return None
     back = spread.pair(eps, level.classes)  # not optimum, which refuses strengths out of range
     total = 1.0 if spread.space == "sigmoid" else back[0] + (level.classes - 1 - (level.pad is not None)) * back[1]
+    if total == 0:
+        return None
     back = back[0] / total, back[1] / total
-    return eps if abs(back[0] - true) <= 2e-5 and abs(back[1] - other) <= 2e-5 * max(abs(other), 1e-3) else None
+    close = 1e-4 if level.coarse else 2e-5
+    return eps if abs(back[0] - true) <= close and abs(back[1] - other) <= close * max(abs(other), 1e-3) else None
 
 
-def snapped(value: float) -> float:
+def snapped(value: float, *, coarse: bool = False) -> float:
     """The number that a person typed: 0.10000000149 was 0.1 in float32, and 0.3000000000000001 was 0.3.
 
     >>> snapped(0.10000000149), snapped(1 / 9)
     (0.1, 0.1111111111111111)
 
-    Source: at most four digits within two units of float32, or twelve within 1e-11.
+    Source: at most four digits within two units of float32 (a hundred if coarse), or twelve within 1e-11.
     """
     if value == 0 or not np.isfinite(value):
         return value + 0.0
-    for digits, close in ((1, 2e-7), (2, 2e-7), (3, 2e-7), (4, 2e-7), (9, 1e-11)):
+    near = 1e-5 if coarse else 2e-7
+    for digits, close in ((1, near), (2, near), (3, near), (4, near), (9, 1e-11)):
         short = float(f"{value:.{digits}g}")
         if abs(short - value) <= close * abs(value):
             return short

@@ -35,6 +35,8 @@ class Reading:
         offset: value less that of the plain cross entropy of q, averaged over labels and logits; NaN if it varies.
         residual: what the fit leaves, relative to the gradient.
         extra: an extra term and its coefficient, as in ``("z-loss", 1e-4)``.
+        coarse: whether gradients are differences of values with float32's digits.
+        slopes: the largest entry of each label's gradients, (L,).
     """
 
     classes: int
@@ -45,11 +47,15 @@ class Reading:
     offset: float
     residual: float
     extra: tuple[str, float] | None = None
+    coarse: bool = False
+    slopes: Array | None = None
 
     @property
     def alive(self) -> NDArray[np.bool_]:
         """Which labels have a gradient at all, (L,)."""
-        return np.abs(self.targets).max(axis=1) > 1e-9
+        if self.kind == "other" and self.slopes is not None:
+            return self.slopes > 1e-9
+        return np.abs(self.targets).max(axis=1) > (1e-5 if self.coarse else 1e-9)
 
     @property
     def floors(self) -> Array:
@@ -88,6 +94,9 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
     z = np.random.default_rng(seed).normal(scale=1.5, size=(POINTS, classes))
     gradients = np.stack([[loss.gradient(row[None], np.array([y]))[0] for row in z] for y in labels])
     values = np.array([[loss.value(row[None], np.array([y])) for row in z] for y in labels])
+    empty = np.isnan(gradients).all(axis=(1, 2))  # a mean over no row that counts: that label is ignored
+    if not empty.all():
+        gradients[empty], values[empty] = 0.0, 0.0
     scale = max(float(np.abs(gradients).max()), 1e-300)
     softmax, sigmoid = _softmax(z), 1 / (1 + np.exp(-z))
     best: tuple[float, Any] | None = None
@@ -101,16 +110,21 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
     residual, (kind, p, masses, targets) = best
     extra = None
     if not residual < FITS:
-        found = _with_extra(z, gradients, values, labels, scale)
+        live = np.abs(gradients).max(axis=(1, 2)) > 0  # an ignored label knows nothing of the term
+        asked = tuple(y for y, lives in zip(labels, live, strict=True) if lives)
+        found = _with_extra(z, gradients[live], asked, scale) if asked else None
         if found is not None:
-            kind, p, masses, targets, residual, extra = found
+            kind, p, masses[live], targets[live], residual, extra = found
     plain = np.einsum("l,i->li", masses, _log_partition(z, kind)) - np.einsum("lk,ik->li", targets, z)
     shifts = (values - plain)[np.abs(targets).max(axis=1) > 1e-9]
     offset = float(shifts.mean()) if shifts.size else 0.0
     if extra is not None or (shifts.size and np.ptp(shifts) > 1e-4 * max(1.0, float(np.abs(values).max()))):
         offset = float("nan")
     told = kind if residual < FITS else "other"
-    return Reading(classes, labels, told, targets, masses, offset, residual, extra)
+    if extra is not None and extra[0].startswith("temperature"):  # from z/T, of which p is the softmax, to z
+        masses, targets = masses * extra[1], targets * extra[1]
+    coarse, slopes = loss.coarse and loss.differences, np.abs(gradients).max(axis=(1, 2))
+    return Reading(classes, labels, told, targets, masses, offset, residual, extra, coarse, slopes)
 
 
 def _fit(p: Array, gradients: Array, scale: float) -> tuple[Array, Array, float]:
@@ -122,8 +136,8 @@ def _fit(p: Array, gradients: Array, scale: float) -> tuple[Array, Array, float]
     return masses, targets, float(np.abs(left).max() / scale)
 
 
-def _with_extra(z: Array, gradients: Array, values: Array, labels: tuple[int, ...], scale: float) -> Any:
-    """One more term: linear in its coefficient, or a shape parameter found by search."""
+def _with_extra(z: Array, gradients: Array, labels: tuple[int, ...], scale: float) -> Any:
+    """One more term, the one that fits best: linear in its coefficient, or a shape parameter found by search."""
     p = _softmax(z)
     lse = _log_partition(z, "softmax")
     logp = z - lse[:, None]
@@ -135,11 +149,10 @@ def _with_extra(z: Array, gradients: Array, values: Array, labels: tuple[int, ..
         "weight decay of logits, c·|z|²/2": z,
         "max suppression, a·(max z − mean z)": top - 1 / z.shape[1],
     }
+    found: list[Any] = []
     for name, term in terms.items():
-        found = _fit_two(p, term, gradients, scale)
-        if found[-1] < FITS:
-            masses, targets, coefficient, residual = found
-            return "softmax", p, masses, targets, residual, (name, coefficient)
+        masses, targets, coefficient, residual = _fit_two(p, term, gradients, scale)
+        found.append(("softmax", p, masses, targets, residual, (name, coefficient)))
     shapes: dict[str, tuple[Callable[[float], tuple[Array, Array, float, Array]], Array]] = {
         "temperature, softmax(z/T)": (lambda t: (*_fit(_softmax(z / t), gradients, scale), _softmax(z / t)), _grid()),
         "focal, (1−p)^γ": (lambda g: _focal(g, p, logp, gradients, labels, scale), np.linspace(0.1, 6, 60)),
@@ -147,9 +160,10 @@ def _with_extra(z: Array, gradients: Array, values: Array, labels: tuple[int, ..
     for name, (fit, grid) in shapes.items():
         best = _minimise(lambda t, fit=fit: fit(t)[2], grid)
         masses, targets, residual, shaped = fit(best)
-        if residual < FITS:
-            return "softmax", shaped, masses, targets, residual, (name, best)
-    return None
+        found.append(("softmax", shaped, masses, targets, residual, (name, best)))
+    # Where p has no part in the gradient, it is no cross entropy with a term beside it: a squared error, say.
+    found = [each for each in found if np.abs(each[2]).max() > 1e-6 * max(scale, np.abs(each[3]).max())]
+    return min((each for each in found if each[4] < FITS), key=lambda each: each[4], default=None)
 
 
 def _fit_two(p: Array, term: Array, gradients: Array, scale: float) -> tuple[Array, Array, float, float]:
@@ -199,7 +213,7 @@ def _minimise(cost: Callable[[float], float], grid: Array) -> float:
 
 
 def _grid() -> Array:
-    return np.exp(np.linspace(np.log(0.05), np.log(20.0), 60))
+    return np.exp(np.linspace(np.log(0.01), np.log(100.0), 120))
 
 
 def _softmax(z: Array) -> Array:

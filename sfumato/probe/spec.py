@@ -114,7 +114,7 @@ class Spec:
             return _bound(self.target, arguments)
         try:
             made = self.target(*self.positional, **arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ProbeError(f"{self.name} cannot be made: {_said(error)}{self._missing(arguments)}") from error
         if not callable(made):
             raise ProbeError(f"{self.name} made a {type(made).__name__}, which cannot be called with logits and labels")
@@ -200,7 +200,9 @@ def of(
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in given
     ]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    makes = not takes_any and (len(required) == 0 or (len(required) == 1 and required[0].name in CLASSES_NAMES))
+    by_name = [p for p in free if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in given]
+    known = len(required) == 0 or (len(required) == 1 and required[0].name in CLASSES_NAMES)
+    makes = known and not takes_any and len(by_name) < 2
     if makes and (called or not hasattr(target, "forward")):
         return Spec(name, target, given, positional, "factory")
     if positional:
@@ -239,7 +241,9 @@ def _module(name: str, notes: list[str]) -> Any:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
         raise ProbeError(f"{name} cannot be imported: {_said(error)}") from error
-    except Exception as error:
+    except ProbeError:
+        raise
+    except (Exception, SystemExit) as error:
         raise ProbeError(f"{name} cannot be imported: {_said(error)}") from error
 
 

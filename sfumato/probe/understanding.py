@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from sfumato.probe.calling import Array, Inputs, Labels, Library, Loss, Style, first_of
 from sfumato.probe.reading import read
@@ -52,13 +53,18 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
             continue
         if score < 0:
             trouble = trouble or "its value does not depend on the logits"
-        elif score == len(labels) and (best is None or _fits(loss, classes)):
+        elif score == len(labels) and (best is None or (_fits(loss, classes) and not _sound(*best, classes))):
             return loss
         elif best is None or (best[0] == 0 and score > 0 and _fits(loss, classes)):
             best = (score, loss)
     if best is None:
         raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {trouble}")
     return best[1]
+
+
+def _sound(score: int, loss: Loss, classes: int) -> bool:
+    """Whether the plainest way of calling works, though its batch hides rows: then no other layout is meant."""
+    return score > 0 and loss.style.layout == "rows" and _fits(loss, classes)
 
 
 def _fits(loss: Loss, classes: int) -> bool:
@@ -117,8 +123,30 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         except Exception:
             if loss.style.library == "jax" and not _is_jax(loss, logits, labels):
                 raise
-    loss = replace(loss, differences=True)
+    if loss.style.library in ("torch", "numpy"):
+        loss = _of_arrays(loss, logits, labels)
+        if loss.style.library == "jax":
+            return loss, loss.gradient(logits, labels)
+    loss = replace(loss, differences=True, coarse=_coarse(loss, logits, labels))
     return loss, loss.gradient(logits, labels)
+
+
+def _coarse(loss: Loss, logits: Array, labels: Labels) -> bool:
+    """Whether values have no more digits than float32 has, whatever they are given."""
+    values = np.concatenate([loss.values(scale * logits, labels).ravel() for scale in (1.0, 0.7, 0.4)])
+    return bool((values == values.astype(np.float32)).all())
+
+
+def _of_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
+    """What has no gradient in torch as of numpy, or of jax, by what it returns for arrays: some take tensors too."""
+    given = replace(loss, style=replace(loss.style, library="numpy"))
+    try:
+        out = first_of(given._called(given._inputs(logits, torch.float64), labels, logits.shape[1]), len(logits))  # pyright: ignore[reportPrivateUsage]
+    except Exception:
+        return loss
+    if type(out).__module__.startswith(("jax", "jaxlib")):
+        return replace(loss, style=replace(loss.style, library="jax"))
+    return loss if isinstance(out, torch.Tensor) else given
 
 
 def _is_jax(loss: Loss, logits: Array, labels: Labels) -> bool:
