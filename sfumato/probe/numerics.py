@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +83,11 @@ def at_infinity(loss: Loss, reading: Reading) -> list[Finding]:
     z[0, masked] = -np.inf
     labels = np.array([label])
     value = loss.value(z, labels)
-    has_mass = reading.kind != "other" and abs(reading.targets[i, masked]) > 2e-6
+    if reading.kind == "other":  # what mass the class has cannot be known
+        return (
+            [defect("−∞ logits", "a class at −∞ that is not the label makes the loss NaN")] if np.isnan(value) else []
+        )
+    has_mass = abs(reading.targets[i, masked]) > 2e-6
     gradient = None if loss.differences else loss.gradient(z, labels)
     lost = gradient is not None and not np.isfinite(gradient).all()
     if np.isnan(value):
@@ -92,7 +98,7 @@ def at_infinity(loss: Loss, reading: Reading) -> list[Finding]:
         return [defect("−∞ logits", "a class at −∞ without mass makes the gradient NaN")]
     if has_mass and np.isinf(value):
         rest = "and the gradient NaN" if lost else "with a finite gradient"
-        return [note("−∞ logits", f"a class at −∞ has mass: the loss is +inf, as the formula says, {rest}")]
+        return [note("−∞ logits", f"a class at −∞ has mass: the loss is {value:+g}, as the formula says, {rest}")]
     if has_mass:
         return [note("−∞ logits", f"a class at −∞ has mass, and the loss is {value:.4g}: it is clipped or left out")]
     return []
@@ -129,32 +135,37 @@ def _expected(reading: Reading, i: int, z: Array) -> float:
     return float(reading.masses[i] * partition - reading.targets[i] @ z[0] + reading.offset)
 
 
-def side_effects(loss: Loss, reading: Reading) -> list[Finding]:
-    """Whether a call changes the tensors that it is given."""
+def side_effects(loss: Loss, reading: Reading, ignored: int | None = None) -> list[Finding]:
+    """Whether a call changes the tensors or arrays that it is given; labels that are no class are tried too."""
     findings: list[Finding] = []
     z = np.random.default_rng(47).normal(size=(4, reading.classes))
     alive = [y for y, lives in zip(reading.labels, reading.alive, strict=True) if lives] or [0]
     labels: Labels = np.array([alive[i % len(alive)] for i in range(4)])
-    if loss.style.library == "torch" and loss.style.layout == "rows":
-        kept_labels: torch.Tensor | None = None
-        tensor = torch.tensor(z, dtype=torch.float32)
-        given = torch.eye(reading.classes)[torch.tensor(labels)] if loss.style.one_hot else torch.tensor(labels)
-        kept, kept_labels = tensor.clone(), given.clone()
-        inputs = tensor if loss.style.inputs == "logits" else None
-        if inputs is not None:
-            with warnings.catch_warnings():
+    style = loss.style
+    if style.library not in ("torch", "numpy") or style.layout != "rows" or style.inputs != "logits":
+        return findings
+    odd = [np.where(np.arange(4) == 1, label, labels) for label in (-100, -1, ignored) if label is not None]
+    for given in [labels] if style.one_hot else [labels, *odd]:
+        target: Any = np.eye(reading.classes)[given] if style.one_hot else given.copy()
+        inputs: Any = z.astype(np.float32)
+        if style.library == "torch":
+            inputs, target = torch.tensor(inputs), torch.tensor(target)
+            target = target.float() if style.one_hot else target
+        kept = copy.deepcopy((inputs, target))
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                loss.function(*((given, inputs) if loss.style.labels_first else (inputs, given)))
-            if not torch.equal(tensor, kept):
-                findings.append(
-                    defect("side effects", "the logits are overwritten: what else uses them gets other numbers")
-                )
-            if not torch.equal(given, kept_labels):
-                findings.append(defect("side effects", "the labels are overwritten"))
+                loss.function(*((target, inputs) if style.labels_first else (inputs, target)))
+        except Exception:
+            continue
+        for what, now, before in (("logits", inputs, kept[0]), ("labels", target, kept[1])):
+            if not np.array_equal(np.asarray(now), np.asarray(before), equal_nan=True):
+                told = f"the {what} are overwritten: what else uses them gets other numbers"
+                findings.append(defect("side effects", told))
     return findings
 
 
-def is_random(loss: Loss, classes: int) -> bool:
+def is_changing(loss: Loss, classes: int) -> bool:
     """Whether two calls with the same logits and labels differ."""
     z = np.random.default_rng(67).normal(size=(4, classes))
     labels: Labels = np.array([1, classes - 1, 1, classes - 1])

@@ -11,7 +11,8 @@ import numpy as np
 from sfumato.probe.calling import Loss
 from sfumato.probe.findings import Finding, defect, note, warning
 from sfumato.probe.identify import Identity, Levels, identify, levels, strength_over
-from sfumato.probe.numerics import at_infinity, far_out, gradient_of_value, in_half, is_random, side_effects
+from sfumato.probe.numerics import at_infinity, far_out, gradient_of_value, in_half, is_changing, side_effects
+from sfumato.probe.prior import Prior, prior_of
 from sfumato.probe.reading import Reading, read
 from sfumato.probe.recipe import Recipe, recipe_of
 from sfumato.probe.rows import ignored_by, odd_labels, reduction_of
@@ -39,7 +40,8 @@ class Probe:
         name: how the loss was named.
         called: how it is called, as in ``"logits[N, K], labels[N]"``.
         classes: K that ``target`` and the strengths are for.
-        convention: its name in :data:`sfumato.conventions.SPREADS`, ``"one-hot"``, or None where it cannot be told.
+        convention: its name in :data:`sfumato.conventions.SPREADS`, ``"one-hot"``, ``"prior"`` for (1−ε)·e_y + ε·π
+            with another π than the uniform, or None where it cannot be told.
         eps: the strength in that convention, or None.
         eps_all: the strength over all classes with the same optimum, or None.
         eps_others: the strength over the others with the same optimum, or None.
@@ -131,9 +133,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings: list[Finding] = [note("loading", text) for text in spec.notes]
     called, spec = _made(spec, classes, findings)
-    if is_random(called, classes):
-        called = replace(called, seeded=True)
-        findings.append(warning("randomness", "two calls with the same rows differ: all else is of one draw"))
+    called, more = _unchanging(spec, called, classes)
+    findings += more
     reading = _read(called, classes, spec.name)
     if called.differences:
         findings.append(_without_gradient(called))
@@ -142,9 +143,18 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     if weighted is not None:
         level = levels(weighted.reading)
         findings.append(warning("class weights", weighted.told))
+    prior = prior_of(reading) if level is None and weighted is None and reading.extra is None else None
     identity, several = _identity(spec, called, reading, level, weighted is not None)
-    rows, more = reduction_of(called, reading)
-    findings += more + _of_target(reading, level, identity, several) + _declared(spec, called, rows.reduction)
+    if prior is not None:
+        identity = Identity("prior", prior.eps, f"the target is {prior.told}")
+    if called.seeded:
+        draw = "" if identity.eps is None else f"; one draw is {identity.convention} with ε = {identity.eps:g}"
+        identity = Identity(None, None, f"it is random, and its expectation unknown{draw}")
+    try:
+        rows, more = reduction_of(called, reading)
+    except Exception as error:
+        raise ProbeError(f"{spec.name} cannot be called with four rows: {_said(error)}") from error
+    findings += more + _of_target(reading, level, prior, identity, several) + _declared(spec, called, rows.reduction)
     strength = spec.strength
     candidates = [*_pads(spec, called), -100, -1]
     ignored: int | None = None
@@ -152,9 +162,9 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ignored, more = _safely(lambda: ignored_by(called, reading, rows, candidates), (None, []))
         findings += more
         checks: list[Callable[[], list[Finding]]] = [
-            lambda: odd_labels(called, reading),
+            lambda: odd_labels(called, reading, rows),
             lambda: gradient_of_value(called, reading),
-            lambda: side_effects(called, reading),
+            lambda: side_effects(called, reading, ignored),
             lambda: in_half(*_largest(spec, called, classes)),
             lambda: at_infinity(called, reading),
             lambda: far_out(called, reading),
@@ -165,21 +175,22 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
             name = strength
             if identity.convention == "one-hot" and spec.given(name) in (None, 0, 0.0):
                 checks.append(lambda: by_default(spec, name, called, classes))
-            checks.append(lambda: at_the_ends(spec, name, called, classes))
+            checks.append(lambda: at_the_ends(spec, name, called, reading))
             checks.append(lambda: ignoring_survives(spec, name, called, reading))
         for check in checks:
             findings += _safely(check, [])
-    recipe: Recipe | str = "there is no line: the target has not two levels"
+    recipe: Recipe | str
     if called.seeded:
         recipe = "there is no line: the loss is random"
-    elif weighted is not None:
-        recipe = "there is no line without the class weights"
-        if identity.convention in ("all", "others"):
-            call = f'label_smoothing={identity.eps:.10g}, over="{identity.convention}"'
-            recipe += f"; with them: sf.cross_entropy(logits, labels, weight, {call})"
-    elif level is not None:
-        recipe = recipe_of(level, reading, rows.reduction, ignored, identity.convention)
-        findings += _checked(recipe, called, reading)
+    elif called.fresh:
+        recipe = "there is no line: the loss changes with every call"
+    else:
+        recipe = recipe_of(
+            level, reading, called, rows.reduction, ignored, identity.convention, weighted=weighted, prior=prior
+        )
+        findings += _checked(recipe, called, reading, ignored)
+        if identity.convention is None and level is not None and len(several) > 1 and isinstance(recipe, Recipe):
+            findings.append(warning("same loss", f"at K = {classes} alone: at another K the strength is another"))
     raw = None if level is None else (level.true, level.other)
     return Probe(
         name=spec.name,
@@ -207,21 +218,52 @@ def _made(spec: Spec, classes: int, findings: list[Finding]) -> tuple[Loss, Spec
     except ProbeError as error:
         name = spec.strength
         if name is None or name in spec.arguments:
-            raise ProbeError(f"{spec.name}: {error}") from None
+            raise ProbeError(f"{spec.name}: {error}{_other_classes(spec, classes)}") from None
         try:
             loss = understood_again(spec, classes, **{name: 0.1})
         except Exception:
-            raise ProbeError(f"{spec.name}: {error}") from None
+            raise ProbeError(f"{spec.name}: {error}{_other_classes(spec, classes)}") from None
         findings.append(defect("default", f"as made by default it cannot be called ({error}); probed with {name}=0.1"))
         return loss, Spec(spec.name, spec.target, {**spec.arguments, name: 0.1}, spec.positional, spec.kind, spec.notes)
+
+
+def _other_classes(spec: Spec, classes: int) -> str:
+    """A number of classes that it can be called with, if this one cannot be what it is made for."""
+    for k in (2, 3, 5, 10, 100, 1000):
+        try:
+            if k != classes and understand(spec.made(k), k):
+                return f"; with {k} classes it can be: --classes {k}"
+        except Exception:
+            continue
+    return ""
+
+
+def _unchanging(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, list[Finding]]:
+    """The loss with chance held still, or copied for every call where a call changes the next."""
+    try:
+        if not is_changing(loss, classes):
+            return loss, []
+        seeded = replace(loss, seeded=True)
+        if not is_changing(seeded, classes):
+            return seeded, [warning("randomness", "two calls with the same rows differ: all else is of one draw")]
+        fresh = replace(loss, fresh=True, function=loss.function if spec.kind == "loss" else spec.made(classes))
+        if not is_changing(fresh, classes):
+            told = "a call changes what the next one returns: all else is of a new copy"
+            return fresh, [warning("state", told)]
+    except Exception as error:
+        raise ProbeError(f"{spec.name} cannot be called with four rows: {_said(error)}") from error
+    raise ProbeError(f"{spec.name} returns another number in every call, with the same seed too: nothing can be told")
 
 
 def _read(loss: Loss, classes: int, name: str) -> Reading:
     try:
         return read(loss, classes)
     except Exception as error:
-        told = " ".join(str(error).split())[:200]
-        raise ProbeError(f"{name} cannot be called with one row at a time: {type(error).__name__}: {told}") from error
+        raise ProbeError(f"{name} cannot be called with one row at a time: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _identity(
@@ -251,17 +293,21 @@ def _identity(
     return identify(found, argument), found
 
 
-def _of_target(reading: Reading, level: Levels | None, identity: Identity, several: dict[int, Levels]) -> list[Finding]:
+def _of_target(
+    reading: Reading, level: Levels | None, prior: Prior | None, identity: Identity, several: dict[int, Levels]
+) -> list[Finding]:
     findings: list[Finding] = []
     if not reading.alive.any():
         return [defect("gradient", "it is 0 for every label")]
     if reading.kind == "other":
-        return [
-            warning("target", "not a cross entropy of a softmax or sigmoids: no fixed target explains its gradient")
-        ]
+        near = f"; the nearest leaves {reading.residual:.2g} of it, as half precision inside would"
+        told = "not a cross entropy of a softmax or sigmoids: no fixed target explains its gradient"
+        return [warning("target", told + (near if reading.residual < 5e-3 else ""))]
     if reading.extra is not None:
         name, coefficient = reading.extra
         findings.append(note("extra term", f"{name}, coefficient {coefficient:.6g}"))
+    if prior is not None:
+        return [*findings, note("target", prior.told)]
     if level is None:
         findings.append(warning("target", f"differs between labels or classes: {_labels_differ(reading)}"))
         return findings
@@ -301,6 +347,8 @@ def _of_mass(level: Levels, identity: Identity, several: dict[int, Levels]) -> F
     if identity.convention == "deficit":
         return defect("total mass", f"Σq = {level.mass:.6g}, not 1: the ε/K of the label was left out")
     told = _factor(level.mass, masses)
+    if level.mass < 0:
+        return defect("total mass", f"Σq = {level.mass:.6g}: the sign is turned, and it is smallest at the wrong class")
     constant = len(masses) > 1 and max(masses.values()) - min(masses.values()) < 1e-5
     level_of = warning if constant or told.startswith("1/K") else defect
     return level_of("total mass", f"Σq = {level.mass:.6g}, not 1: {told}")
@@ -317,7 +365,7 @@ def _factor(value: float, at: dict[int, float]) -> str:
 def _labels_differ(reading: Reading) -> str:
     parts: list[str] = []
     for i in np.flatnonzero(reading.alive)[:2]:
-        q = ", ".join(f"{each:.4g}" for each in reading.targets[i, :6])
+        q = ", ".join(f"{each:.4g}" for each in np.round(reading.targets[i, :6], 9) + 0.0)
         parts.append(f"label {reading.labels[i]} has ({q}{', …' if reading.classes > 6 else ''})")
     return "; ".join(parts)
 
@@ -360,14 +408,24 @@ def _largest(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:
     return loss, classes
 
 
-def _checked(recipe: Recipe | str, loss: Loss, reading: Reading) -> list[Finding]:
+def _checked(recipe: Recipe | str, loss: Loss, reading: Reading, ignored: int | None) -> list[Finding]:
     """Whether the line gives the same numbers; without that there is no claim."""
     if isinstance(recipe, str):
         return []
     apart = _safely(lambda: recipe.difference(loss, reading), float("nan"))
-    if apart <= 1e-4:
-        return [note("same loss", f"checked on 8 rows: within {max(apart, 1e-16):.0e} of sfumato's")]
-    return [warning("same loss", f"sfumato's line differs by {apart:.2g} on 8 rows: take it as the nearest")]
+    if not apart <= 1e-4:
+        return [
+            warning(
+                "same loss", f"sfumato's line differs by {apart:.2g} on batches of 8 and 5 rows: take it as the nearest"
+            )
+        ]
+    told = f"checked on batches of 8 and 5 rows: within {max(apart, 1e-16):.0e} of sfumato's"
+    if ignored is None:
+        return [note("same loss", told)]
+    beside = _safely(lambda: recipe.difference(loss, reading, ignored), float("nan"))
+    if beside <= 1e-4:
+        return [note("same loss", f"{told}, with ignored rows among them too")]
+    return [warning("same loss", f"{told}, but off by {beside:.2g} where rows of label {ignored} are among them")]
 
 
 def _safely(check: Callable[[], Any], otherwise: Any) -> Any:

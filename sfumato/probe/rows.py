@@ -48,12 +48,19 @@ def reduction_of(loss: Loss, reading: Reading) -> tuple[Rows, list[Finding]]:
     shape = loss.values(z, labels).shape
     apart = [np.abs(g - f * s).max() for g, s, f in zip(together, singles, factors, strict=True) if np.isfinite(f)]
     findings: list[Finding] = []
-    if max(apart, default=0.0) > 1e-3 * np.abs(together).max():
-        findings.append(defect("rows", "the gradient of a row depends on the other rows: they leak into each other"))
+    if max(apart, default=0.0) > 1e-3 * np.abs(together).max() and not loss.seeded:
+        others = z.copy()
+        others[1:] = others[1:, ::-1]
+        if np.abs(loss.gradient(others, labels)[0] - together[0]).max() > 1e-3 * np.abs(together).max():
+            told = "the gradient of a row depends on the other rows: they leak into each other"
+            findings.append(defect("rows", told))
+        else:
+            told = "the gradient of a row in a batch is no multiple of its gradient alone"
+            findings.append(warning("rows", told))
     if int(np.prod(shape)) in (4, 4 * k) and len(shape) >= 1:
         return Rows("none", factors, tuple(labels.tolist())), findings
     hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
-    if hidden:
+    if hidden and not loss.seeded:
         findings.append(
             defect(
                 "reduction",
@@ -66,6 +73,8 @@ def reduction_of(loss: Loss, reading: Reading) -> tuple[Rows, list[Finding]]:
         return Rows("mean", factors, tuple(labels.tolist())), findings
     if np.allclose(factors, 1.0, rtol=1e-4):
         return Rows("sum", factors, tuple(labels.tolist())), findings
+    if loss.seeded:  # draws may differ with the size of the batch: nothing is known
+        return Rows("other", factors, tuple(labels.tolist())), findings
     return _weighted(factors, labels, findings)
 
 
@@ -98,8 +107,11 @@ def ignored_by(loss: Loss, reading: Reading, rows: Rows, candidates: Sequence[in
     found: int | None = None
     dead = [y for y, lives in zip(reading.labels, reading.alive, strict=True) if not lives]
     if dead and len(dead) < len(reading.labels):
-        found = dead[0]
-        findings.append(warning("ignored rows", f"rows of class {', '.join(map(str, dead))} have no gradient: ignored"))
+        told = f"rows of class {', '.join(map(str, dead))} have no gradient"
+        if _inert(loss, reading, dead[0]):
+            found = dead[0]
+            told += ": ignored"
+        findings.append(warning("ignored rows", told))
     if loss.style.one_hot:
         return found, findings
     for label in dict.fromkeys([*candidates, *dead]):
@@ -134,22 +146,31 @@ def _one(loss: Loss, reading: Reading, rows: Rows, label: int) -> Finding | None
     alone = loss.gradient(z[1:2], labels[1:2])
     if not np.isfinite(alone).all() or np.abs(alone).max() <= 1e-7 * size:
         return defect("ignored rows", f"a row of label {label} gets a gradient from the other rows: it leaks")
+    like = [y for y in reading.labels if np.allclose(loss.gradient(z[1:2], np.array([y])), alone, rtol=1e-5, atol=1e-8)]
+    if len(like) == 1 and label != like[0]:
+        return defect("labels", f"label {label} is not refused: it silently becomes class {like[0]}")
     if reading.extra is not None:
         return warning("ignored rows", f"a row of label {label} still gets a gradient: the extra term counts it")
+    if reading.kind == "other":
+        return defect("labels", f"label {label} is not refused")
     at = read(loss, reading.classes, (label,))
     if at.kind == "other":
         return defect("labels", f"label {label} is not refused, and trained towards no fixed target")
     q = at.targets[0] / (at.masses[0] or 1.0)
     if np.ptp(q) < 1e-5:
         return defect("ignored rows", f"a row of label {label} is trained towards the uniform target, not ignored")
-    told = int(q.argmax())
-    like = reading.labels.index(told) if told in reading.labels else None
-    if like is not None and np.allclose(at.targets[0], reading.targets[like], atol=1e-5):
-        return defect("labels", f"label {label} is not refused: it silently becomes class {told}")
     shown = ", ".join(f"{each:.4g}" for each in q[:6])
     return defect(
         "labels", f"label {label} is not refused: it is trained towards ({shown}{', …' if len(q) > 6 else ''})"
     )
+
+
+def _inert(loss: Loss, reading: Reading, label: int) -> bool:
+    """Whether a row of a label has no gradient in a batch: alone, NaN may be of a mean over nothing."""
+    z, labels = _batch(reading)
+    labels[1] = label
+    gradient = loss.gradient(z, labels)
+    return bool(np.abs(gradient[1]).max() <= 1e-7 * np.nanmax(np.abs(gradient)))
 
 
 def _cleanly(loss: Loss, reading: Reading, rows: Rows, label: int) -> list[Finding]:
@@ -161,6 +182,8 @@ def _cleanly(loss: Loss, reading: Reading, rows: Rows, label: int) -> list[Findi
     beside = loss.gradient(z, labels)[keep]
     ratio = float((beside * alone).sum() / (alone**2).sum())
     if np.abs(beside - ratio * alone).max() > 1e-5 * np.abs(alone).max():
+        if loss.seeded:
+            return findings
         findings.append(defect("ignored rows", f"a row of label {label} changes the gradients of other rows: it leaks"))
     elif rows.reduction == "mean" and abs(ratio - 0.75) < 1e-4:
         findings.append(
@@ -192,13 +215,15 @@ def _with_nan(loss: Loss, z: Array, labels: Labels, label: int) -> list[Finding]
     return []
 
 
-def odd_labels(loss: Loss, reading: Reading) -> list[Finding]:
+def odd_labels(loss: Loss, reading: Reading, rows: Rows) -> list[Finding]:
     """Labels out of range, labels that are not whole, and probabilities for labels."""
     findings: list[Finding] = []
     if loss.style.one_hot:
         return findings
     k = reading.classes
     z, labels = _batch(reading)
+    if reading.kind == "other" and np.allclose(loss.gradient(z, labels), loss.gradient(z, np.roll(labels, 1))):
+        return [defect("labels", "they are not looked at: the gradient is the same whatever they are")]
     outside = labels.copy()
     outside[1] = k
     try:
@@ -216,7 +241,8 @@ def odd_labels(loss: Loss, reading: Reading) -> list[Finding]:
             what = "trained on" if moves else "without a gradient"
             findings.append(defect("labels", f"label {k} of {k} classes is not refused ({what})"))
     findings += _broken_labels(loss, z, labels)
-    findings += _probabilities(loss, reading)
+    if not np.ptp(rows.factors) > 1e-4:  # weighted: what probabilities become cannot be told from the weights
+        findings += _probabilities(loss, reading)
     return findings
 
 
@@ -259,6 +285,7 @@ class _Dense:
 
     def __init__(self, loss: Loss, given: Array) -> None:
         self.loss, self.given = loss, given
+        self.differences, self.coarse = loss.differences, loss.coarse
 
     def value(self, logits: Array, labels: Labels) -> float:
         return self.loss.value(logits, np.tile(self.given, (len(logits), 1)))

@@ -22,10 +22,11 @@ def remade(spec: Spec, loss: Loss, classes: int, **changes: Any) -> Loss:
     return replace(loss, function=spec.made(classes, **changes))
 
 
-def at_the_ends(spec: Spec, name: str, loss: Loss, classes: int) -> list[Finding]:
+def at_the_ends(spec: Spec, name: str, loss: Loss, reading: Reading) -> list[Finding]:
     """ε = 0, 1, below 0, NaN and above 1, where the loss can be made again."""
     findings: list[Finding] = []
     plain: Reading | None = None
+    classes = reading.classes
     for eps in (0.0, 1.0, -0.1, float("nan"), 1.5):
         told = f"ε = {eps:g}"
         try:
@@ -40,8 +41,20 @@ def at_the_ends(spec: Spec, name: str, loss: Loss, classes: int) -> list[Finding
             continue
         if eps == 0.0:
             plain = at
+            findings += _mass_moves(name, at, reading)
         findings += _told(eps, told, at, values, plain, made)
     return findings
+
+
+def _mass_moves(name: str, plain: Reading, reading: Reading) -> list[Finding]:
+    """A factor is the same at every strength; a sum that is not was never meant."""
+    before, now = levels(plain), levels(reading)
+    if before is None or now is None or "softmax" not in (before.kind, now.kind) or before.kind == "sigmoid":
+        return []
+    if abs(now.mass - before.mass) <= 1e-5 * abs(before.mass):
+        return []
+    told = f"Σq changes with {name}: {before.mass:.6g} at 0, {now.mass:.6g} here: the target is not normalised"
+    return [defect("total mass", told)]
 
 
 def _told(eps: float, told: str, at: Reading, values: Any, plain: Reading | None, made: Loss) -> list[Finding]:
@@ -51,9 +64,9 @@ def _told(eps: float, told: str, at: Reading, values: Any, plain: Reading | None
             return [defect(told, "the loss or its gradient is NaN")]
         return [note(told, what)] if eps != eps else [warning("negative ε" if eps < 0 else told, what)]
     level = levels(at)
-    shown = (
-        "no two levels" if level is None else f"{level.true:.4g} on the label, {level.other:.4g} on each other class"
-    )
+    shown = "" if level is None else f"{level.true:.4g} on the label, {level.other:.4g} on each other class"
+    if level is None and eps in (0.0, 1.0):
+        return []  # it may not be a strength at all
     hard = plain is not None and np.allclose(at.targets, plain.targets, atol=1e-6)
     if eps == 0.0:
         exact = level is not None and abs(level.other) < 1e-7
@@ -64,13 +77,17 @@ def _told(eps: float, told: str, at: Reading, values: Any, plain: Reading | None
     if eps != eps:
         return [warning(told, "not refused: it silently means 0" if hard else "not refused")]
     if eps > 1:
-        return [warning(told, f"not refused: {shown}")]
+        return [warning(told, f"not refused: {shown}" if shown else "not refused")]
     apart = gradient_of_value(made, at, where=" at ε = −0.1")
     if apart:
         return [defect("negative ε", f"not refused, and the value is not that of the gradient: {apart[0].text}")]
     if hard:
         return [warning("negative ε", "not refused: it silently means 0")]
-    return [warning("negative ε", f"not refused but applied: {shown}; such a loss has no lower bound")]
+    if level is None:
+        return [warning("negative ε", "not refused but applied")]
+    low, high = min(level.optimum), max(level.optimum)
+    endless = "; such a loss has no lower bound" if low < 0 or (level.kind == "sigmoid" and high > 1) else ""
+    return [warning("negative ε", f"not refused but applied: {shown}{endless}")]
 
 
 def ignoring_survives(spec: Spec, name: str, loss: Loss, reading: Reading) -> list[Finding]:

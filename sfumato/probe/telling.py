@@ -44,17 +44,20 @@ def _headline(found: Probe) -> str:
     if found.convention in ("one-hot", "sigmoid-hard"):
         return f"{name} is not smoothed: {found.why}"
     assert found.eps is not None
+    proper = found.mass is None or abs(found.mass - 1) < 1e-5
+    turned = "minus " if found.mass is not None and found.mass < 0 else ""
     where = {
         "others": "over the other classes",
         "all": "over all classes",
         "nopad": "over the other classes, padding left out",
-        "classy": "added over all classes, then normalised (ClassyVision's)",
+        "classy": "added over all classes" + (", then normalised (ClassyVision's)" if proper else ", not normalised"),
+        "prior": "over a prior",
         "deficit": "over the other classes, but a share short",
         "sigmoid-half": "of each class towards one half",
         "sigmoid-full": "as the chance of a wrong label a class",
         "sigmoid-all": "over all classes, given to sigmoids",
     }[found.convention]
-    return f"{name} is label smoothing with ε = {found.eps:g} {where}"
+    return f"{name} is {turned}label smoothing with ε = {found.eps:g} {where}"
 
 
 def _facts(found: Probe) -> list[tuple[str, str]]:
