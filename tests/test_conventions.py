@@ -94,6 +94,35 @@ def test_converted_losses_are_the_same_loss(frm, to, eps, k, seed):
         np.testing.assert_allclose(c.scale * a + c.offset, b, rtol=1e-9, atol=1e-9)
 
 
+BESIDE = {key: f for key, f in PAIRED.items() if f.convention.space != "softmax"}
+
+
+@pytest.mark.parametrize("frm", BESIDE)
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.7])
+def test_converted_losses_of_coins_and_without_padding_are_the_same_loss(frm, eps):
+    k, z = 5, 2 * np.random.default_rng(3).standard_normal((4, 5))
+    y = np.array([1, 2, 4, 3])
+
+    def rows(formula, strength):  # in the unit of its mean: coins are divided by K
+        options = {"pad": 0} if "pad" in formula.options else {}
+        unit = formula.factor(k) if formula.convention.space == "sigmoid" else 1.0
+        return unit * formula.rows(z, y, strength, **options)
+
+    for to in BESIDE.values():
+        a, b = BESIDE[frm].convention, to.convention
+        try:
+            c = convert(eps, k, frm=frm, to=to)
+        except ConversionError:
+            reachable = (
+                a.space == b.space and b.inverse(a.pair(eps, k)[1], k) <= 1 and "sigmoid-all" not in (a.name, b.name)
+            )
+            assert not reachable
+            continue
+        np.testing.assert_allclose(
+            c.scale * rows(BESIDE[frm], eps) + c.offset, rows(to, c.to_eps), rtol=1e-12, atol=1e-12
+        )
+
+
 @given(
     names=st.tuples(*[st.sampled_from(["others", "all", "classy", "deficit"])] * 2),
     eps=st.floats(0, 0.3),

@@ -303,6 +303,32 @@ def test_what_is_no_fixed_target_is_not_guessed(loss):
         assert claim not in said(found)
 
 
+def test_a_guard_that_is_called_eps_is_no_strength():
+    def guarded(logits, labels, eps=1e-6):
+        p = logits.softmax(1)
+        return F.cross_entropy(logits, labels) + (p * torch.log(p + eps)).sum(1).mean()
+
+    for loss in (guarded, poly, symmetric):
+        assert "ε = " not in said(probe(loss))
+
+
+def test_a_weight_that_multiplies_the_whole_loss_is_told():
+    def loss(logits, labels, weight=None):
+        return smoothed(logits, labels) * (1 if weight is None else torch.as_tensor(weight).mean())
+
+    told = "class weights: weight=… weights no class and no row: the whole loss is multiplied by 1.25"
+    assert told in said(probe(loss), "defect")
+
+
+def test_rows_that_show_the_mean_of_the_batch_are_told():
+    def loss(logits, labels):
+        return smoothed(logits, labels) + 0.2 * (logits.amax(1) - logits.mean(1))
+
+    found = probe(loss)
+    assert (found.reduction, found.line) == ("none", None)
+    assert "rows: the value of a row depends on the other rows" in said(found, "defect")
+
+
 def test_half_precision_inside_is_guessed_at():
     found = probe(lambda logits, labels: smoothed(logits.half().float(), labels))
     assert "as half precision inside would" in said(found, "warning")

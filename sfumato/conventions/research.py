@@ -153,7 +153,8 @@ FORMULAS = (
         evidence="run",
         compute=_max_suppression,
         reduce=mean_all,
-        defect='with reduction="sum" the cross entropy, already a mean, is counted once a row',
+        defect='with reduction="none" every row has the mean cross entropy of the batch; class weights multiply the '
+        "whole loss by their mean",
         options=("alpha",),
     ),
 )

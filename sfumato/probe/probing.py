@@ -24,6 +24,7 @@ from sfumato.probe.strengths import (
     class_weights,
     ignoring_survives,
     in_evaluation,
+    is_strength,
     understood_again,
 )
 from sfumato.probe.understanding import understand
@@ -156,6 +157,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         raise ProbeError(f"{spec.name} cannot be called with four rows: {_said(error)}") from error
     findings += more + _of_target(reading, level, prior, identity, several) + _declared(spec, called, rows.reduction)
     strength = spec.strength
+    if strength is not None and not is_strength(spec, strength, called, classes):
+        strength = None
     candidates = [*_pads(spec, called), -100, -1]
     ignored: int | None = None
     if reading.alive.any():

@@ -45,7 +45,8 @@ def reduction_of(loss: Loss, reading: Reading) -> tuple[Rows, list[Finding]]:
     singles = [loss.gradient(z[i : i + 1], labels[i : i + 1])[0] for i in range(4)]
     with np.errstate(all="ignore"):
         factors = np.array([g @ s / (s @ s) if s @ s > 0 else np.nan for g, s in zip(together, singles, strict=True)])
-    shape = loss.values(z, labels).shape
+    values = loss.values(z, labels)
+    shape = values.shape
     apart = [np.abs(g - f * s).max() for g, s, f in zip(together, singles, factors, strict=True) if np.isfinite(f)]
     findings: list[Finding] = []
     if max(apart, default=0.0) > 1e-3 * np.abs(together).max() and not loss.seeded:
@@ -58,6 +59,11 @@ def reduction_of(loss: Loss, reading: Reading) -> tuple[Rows, list[Finding]]:
             told = "the gradient of a row in a batch is no multiple of its gradient alone"
             findings.append(warning("rows", told))
     if int(np.prod(shape)) in (4, 4 * k) and len(shape) >= 1:
+        shown = values.reshape(4, -1).sum(axis=1)
+        alone = np.array([loss.value(z[i : i + 1], labels[i : i + 1]) for i in range(4)])
+        if np.abs(shown - alone).max() > 1e-3 * np.abs(alone).max() and not loss.seeded:
+            told = f"the value of a row depends on the other rows: {shown[0]:.4g} among four, {alone[0]:.4g} alone"
+            findings.append(defect("rows", told))
         return Rows("none", factors, tuple(labels.tolist())), findings
     hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
     if hidden and not loss.seeded:

@@ -23,7 +23,10 @@ STRENGTH_NAMES = (
     "smoothing_param", "label_smoothing_factor", "smooth_rate", "label_smooth", "smooth", "ls_eps", "lsm_weight",
     "alpha", "ls", "e", "ε",
 )  # fmt: skip
-"""Names that a strength goes by, the surest first; ``eps`` and ``alpha`` may also be something else."""
+"""Names that a strength goes by, the surest first; those of :data:`UNSURE_NAMES` may also be something else."""
+
+UNSURE_NAMES = ("epsilon", "eps", "smooth", "alpha", "ls", "e", "ε")
+"""Names that a guard against log 0, a focal weight or a coefficient goes by as well."""
 
 CLASSES_NAMES = (
     "num_classes", "n_classes", "classes", "num_class", "n_class", "nb_classes", "size", "vocab_size",

@@ -12,14 +12,33 @@ from sfumato.probe.calling import Loss
 from sfumato.probe.findings import Finding, defect, note, warning
 from sfumato.probe.identify import identify, levels
 from sfumato.probe.numerics import gradient_of_value
+from sfumato.probe.prior import prior_of
 from sfumato.probe.reading import Reading, read
-from sfumato.probe.spec import PAD_NAMES, WEIGHT_NAMES, Spec
+from sfumato.probe.spec import PAD_NAMES, UNSURE_NAMES, WEIGHT_NAMES, Spec
 from sfumato.probe.understanding import understand
 
 
 def remade(spec: Spec, loss: Loss, classes: int, **changes: Any) -> Loss:
     """The same loss with other arguments, called in the same way."""
     return replace(loss, function=spec.made(classes, **changes))
+
+
+def is_strength(spec: Spec, name: str, loss: Loss, classes: int) -> bool:
+    """Whether an argument of a doubtful name is one: with more of it, the other classes have more."""
+    if name not in UNSURE_NAMES:
+        return True
+    shares: list[float] = []
+    for eps in (0.1, 0.2):
+        try:
+            level = levels(read(remade(spec, loss, classes, **{name: eps}), classes))
+        except Exception:
+            return False
+        if level is None:
+            prior = prior_of(read(remade(spec, loss, classes, **{name: eps}), classes))
+            shares.append(0.0 if prior is None else prior.eps)
+        else:
+            shares.append(level.other if level.kind != "sigmoid" else level.other + 1 - level.true)
+    return shares[1] > shares[0] > 1e-4
 
 
 def at_the_ends(spec: Spec, name: str, loss: Loss, reading: Reading) -> list[Finding]:
@@ -155,6 +174,10 @@ def _weighed(at: Reading, base: Any, weights: Any, counts: Any, name: str) -> Fi
     moved = plain * weights
     moved /= moved.sum(axis=1, keepdims=True)
     uneven = np.ptp(counts) > 1e-4 or np.ptp(at.masses) > 1e-4
+    times = float(at.masses.mean()) / base.factor
+    if not uneven and abs(times - 1) > 1e-4 and np.allclose(optimum, plain, atol=1e-5):
+        told = f"{name}=… weights no class and no row: the whole loss is multiplied by {times:.4g}"
+        return defect("class weights", told)
     if abs(base.other) < 1e-9:
         where = "weights rows, and cannot move the optimum of one-hot" if uneven else "has no effect"
         return note("class weights", f"{name}=… {where}")
