@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
+from sfumato.loss import cross_entropy, loss_parts
 from sfumato.probe.calling import Array, Labels, Loss
 from sfumato.probe.identify import Levels, strength_over
 from sfumato.probe.prior import Prior
 from sfumato.probe.reading import Reading
 from sfumato.probe.weights import Weighted
+from sfumato.targets import smooth, smooth_prior
 from sfumato.theory import Over
+
+_SF = SimpleNamespace(cross_entropy=cross_entropy, loss_parts=loss_parts, smooth=smooth, smooth_prior=smooth_prior)
+"""What a line calls as ``sf``."""
 
 CLOSE = 1e-6
 """Relative difference up to which two losses are the same; of losses in float32 a hundred times that."""
@@ -91,9 +97,7 @@ class Recipe:
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """What the line computes: it is run as it stands."""
-        import sfumato as sf  # the line is a user's, who imports the whole
-
-        return eval(self.code, {"sf": sf, "torch": torch, "logits": logits, "labels": labels})
+        return eval(self.code, {"sf": _SF, "torch": torch, "logits": logits, "labels": labels})
 
     def difference(self, loss: Loss, reading: Reading, ignored: int | None = None) -> float:
         """The largest difference to a loss on two batches, relative to the values; NaN where shapes do not fit.
