@@ -87,8 +87,9 @@ def jobs(mnist: Path | None, more: int = 0) -> Iterator[tuple[str, Data, float, 
             yield f"{name}, SGD", data, eps, "all", {"seed": 63 + more, "optimiser": "sgd", "lr": 0.05, "width": 128}
         yield name, data, 0.0, "all", {"seed": 62 + more}
         for epochs in (1, 2, 4, 8):
-            yield f"{name}, early", data, 0.0, "all", {"seed": 64 + more, "epochs": epochs, "cosine": False}
-            yield f"{name}, early, BN", data, 0.0, "all", {"seed": 65 + more, "epochs": epochs, "cosine": False, "bn": True}
+            short = {"epochs": epochs, "cosine": False}
+            yield f"{name}, early", data, 0.0, "all", {"seed": 64 + more, **short}
+            yield f"{name}, early, BN", data, 0.0, "all", {"seed": 65 + more, **short, "bn": True}
         for decay in (1e-4, 1e-3, 1e-2):
             options = {"seed": 66 + more, "optimiser": "sgd", "lr": 0.05, "decay": decay}
             yield f"{name}, decay {decay:g}", data, 0.0, "all", options

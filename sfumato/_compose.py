@@ -32,10 +32,9 @@ def takes(call: Call) -> bool:
     weights = (call.weight, call.sample_weight)
     if any(t is not None and t.requires_grad for t in (*weights, *tensors(call.target))):
         return False
-    if call.weight is not None and call.weight_on == "sample" and call.ignore_index is None:  # else these are labels
-        if call.target.of_label(call.weight) is None:
-            return False
-    return _takes(call, call.target)
+    if call.weight is None or call.weight_on == "class" or call.ignore_index is not None:  # which has plain labels
+        return _takes(call, call.target)
+    return call.target.of_label(call.weight) is not None and _takes(call, call.target)
 
 
 def _takes(call: Call, target: Target) -> bool:
