@@ -157,6 +157,7 @@ def test_against_another_model_differences_are_paired(here, capsys):
     assert (entry["low"], entry["high"]) == pytest.approx((right.mean() - half, right.mean() + half), rel=1e-3)
     says = next(finding["says"] for finding in told["findings"] if finding["name"] == "against")
     assert "better in accuracy" in says
+    assert re.search(rf"accuracy, points +\+{100 * right.mean():.1f} ", run(capsys, "a.npz", "--against", "b.npz")[1])
     assert "no difference to rely on" in run(capsys, "a.npz", "--against", "a.npz")[1]
 
 
@@ -299,3 +300,15 @@ def test_a_folder_for_the_files_is_made(here, capsys):
     run(capsys, save(), "--out", "told/here")
     assert (here / "told" / "here" / "audit.html").exists()
     assert (here / "told" / "here" / "audit.json").read_text(encoding="utf-8").startswith('{"schema"')
+
+
+def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here):
+    audit = subprocess.Popen(
+        [sys.executable, "-m", "sfumato", "audit", save(), "--strict", "--out", "told"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here,
+        env={**__import__("os").environ, "PYTHONPATH": str(ev.__path__[0]) + "/../.."},
+    )  # fmt: skip
+    audit.stdout.close()
+    assert (audit.stderr.read(), audit.wait()) == (b"", 3)
+    audit.stderr.close()
+    assert sorted(path.name for path in (here / "told").iterdir()) == ["audit.html", "audit.json"]

@@ -7,7 +7,6 @@ Results go to stdout, progress to stderr. Nothing heavy is imported before a com
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from types import FrameType
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
 from sfumato.cli import _app, _settings, audit, compare, doctor, explain, init, probe, report
-from sfumato.cli._app import FAILURE, FINDING, OK, USAGE, UsageError, app
+from sfumato.cli._app import FAILURE, FINDING, OK, USAGE, UsageError, app, close_stdout
 
 __all__ = [
     "FAILURE",
@@ -64,8 +63,7 @@ def _run(words: list[str]) -> int:
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), USAGE)
     except BrokenPipeError:
-        # The reader of our output has left (`| head`): that is its right. Python must not flush into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_stdout()
         return OK
     except KeyboardInterrupt as error:
         return _fail(str(error) or "stopped", FAILURE)

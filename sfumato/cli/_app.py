@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -25,6 +27,14 @@ Start with: sfumato compare digits""",
 
 class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
+
+
+def close_stdout() -> None:
+    """Let what is still to be printed go nowhere: the reader has left (`| head`), which is its right.
+
+    Python must not flush into the pipe at exit, which would be a traceback.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _whole(kind: Any, tokens: Sequence[Token]) -> int:

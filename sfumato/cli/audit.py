@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sfumato.cli._app import FINDING, OK, Flag, UsageError, app
+from sfumato.cli._app import FINDING, OK, Flag, UsageError, app, close_stdout
 
 if TYPE_CHECKING:
     from sfumato.evaluate._files import ScoreFile
@@ -91,10 +91,13 @@ def audit(
         read.append(f"Compared with {second.name} on the same rows.")
     told["read"] = read
     text = jsonlib.dumps(told, ensure_ascii=False, allow_nan=False)
-    print(text if json else as_letter(told, read, min(shutil.get_terminal_size((100, 24)).columns, 100)))
     page = render_audit(told, found.figures, read, Path(out) / "audit.html")
     write(Path(out) / "audit.json", text + "\n")
-    print(f"wrote {page} and {page.with_suffix('.json')}", file=sys.stderr if json else sys.stdout)
+    try:
+        print(text if json else as_letter(told, read, min(shutil.get_terminal_size((100, 24)).columns, 100)))
+        print(f"wrote {page} and {page.with_suffix('.json')}", file=sys.stderr if json else sys.stdout, flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough, and a finding stays one
+        close_stdout()
     return FINDING if strict and found.findings else OK
 
 

@@ -79,7 +79,8 @@ def differences_table(told: Mapping[str, Any]) -> Table:
     for name, entry in differences.items():
         plain = name.removesuffix("_after_temperature")
         label, show = shows[plain]
-        rows.append(Row(label + (" with T" if plain != name else ""), tuple(_cells(entry, _signed(show)))))
+        label += (" with T" if plain != name else "") + (", points" if show is percent else "")
+        rows.append(Row(label, tuple(_cells(entry, _signed(show)))))
     return Table(("this − other", "95 % interval, paired"), tuple(rows))
 
 
@@ -184,7 +185,7 @@ def _signed(show: _Show) -> _Show:
     def signed(value: float | None) -> str:
         if value is None:
             return NOT_APPLICABLE
-        text = show(abs(value)).lstrip("+")
+        text = show(abs(value)).lstrip("+").removesuffix(" %")
         return text if not text.strip(".0 %") else ("−" if value < 0 else "+") + text
 
     return signed
