@@ -14,6 +14,7 @@ from sfumato.cli._app import FINDING, OK, Flag, UsageError, app, close_stdout
 
 if TYPE_CHECKING:
     from sfumato.evaluate._files import ScoreFile
+    from sfumato.evaluate.auditing import Audit
 
 
 @app.command
@@ -86,7 +87,7 @@ def audit(
     except (ValueError, IndexError, TypeError) as error:
         raise UsageError(f"{first.name}: {_with_options(str(error))}") from None
     told = found.to_dict()
-    read = [*_what_was_read(first, found.rows, found.classes, assumed, said=rows is not None)]
+    read = [*_what_was_read(first, found, said=rows is not None)]
     if second is not None:
         read.append(f"Compared with {second.name} on the same rows.")
     told["read"] = read
@@ -106,16 +107,19 @@ def _with_options(message: str) -> str:
     return message.replace("for logits use logits=", "these look like logits: say --kind logits")
 
 
-def _what_was_read(file: ScoreFile, rows: int, classes: int, assumed: str, *, said: bool) -> list[str]:
+def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
     from sfumato.evaluate._source import Source
     from sfumato.evaluate._words import many
 
     what = "probabilities" if file.kind == "probs" else "logits"
     stored = Source(logits=file.scores).type_name
-    taken = "rows that the model was trained on" if assumed == "train" else "rows that the model was not trained on"
-    option = "" if said or file.rows else f" (--rows {'heldout' if assumed == 'train' else 'train'} if that is wrong)"
+    trained = found.kind == "train"
+    taken = "rows that the model was trained on" if trained else "rows that the model was not trained on"
+    option = "" if said or file.rows else f" (--rows {'heldout' if trained else 'train'} if that is wrong)"
+    ties = f"shared in {many(found.tied, 'row')}" if found.tied else "shared in no row"
+    size = f"{many(found.rows, 'row')} of {many(found.classes, 'class', 'classes')}"
     return [
-        f"{file.name}: {many(rows, 'row')} of {many(classes, 'class', 'classes')}, {what} in {stored}.",
+        f"{file.name}: {size}, {what} in {stored}; the largest is {ties}.",
         f"Taken as {taken}{option}.",
         *(f"{note[0].upper()}{note[1:]}." for note in file.notes),
     ]

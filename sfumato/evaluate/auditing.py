@@ -54,6 +54,7 @@ class Audit:
         findings: in the order in which they matter.
         notes: what is worth knowing without being acted on.
         kind: of rows, ``"train"`` or ``"heldout"``.
+        tied: number of rows in which two or more classes share the largest score.
         differences: this model less the other, paired by rows; empty without another.
         figures: what the page draws: reliability, risk and coverage, gaps.
     """
@@ -65,6 +66,7 @@ class Audit:
     findings: list[Finding]
     notes: list[str]
     kind: RowKind
+    tied: int = 0
     differences: dict[str, Number] = field(default_factory=dict[str, Number])
     figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
@@ -81,6 +83,7 @@ class Audit:
             "schema": SCHEMA,
             "rows": self.rows,
             "classes": self.classes,
+            "tied_rows": self.tied,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
             "inferred_smoothing": None,
             "reading": [
@@ -165,6 +168,7 @@ def audit(
         findings=list(_findings(found, by_name, evidence, rows)),
         notes=list(_notes(found, by_name, evidence, rows)),
         kind=rows,
+        tied=int(np.count_nonzero(found.rows.tied)),
         figures=_figures(found),
     )
     if against is not None:
