@@ -97,8 +97,13 @@ def test_labels_come_from_a_file_of_their_own(kind, scores, tmp_path):
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", ">f4"])
-def test_a_large_matrix_stays_in_its_file_and_reads_as_it_was_written(kind, dtype, scores, tmp_path, monkeypatch):
+@pytest.mark.parametrize("system", ["this one", "one without preadv"])
+def test_a_large_matrix_stays_in_its_file_and_reads_as_it_was_written(
+    kind, dtype, system, scores, tmp_path, monkeypatch
+):
     monkeypatch.setattr("sfumato.evaluate._files.arrays._LARGE", 1)
+    if system != "this one":
+        monkeypatch.delattr("os.preadv", raising=False)
     z, y = scores
     if "bfloat16" in dtype or kind == "safetensors":
         if dtype == ">f4" or kind != "safetensors":

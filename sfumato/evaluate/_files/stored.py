@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import IO, Any
@@ -34,6 +35,7 @@ class StoredMatrix:
         self._fd = os.dup(file.fileno())  # the file itself may be closed; the matrix keeps what it reads from
         weakref.finalize(self, os.close, self._fd)
         self._type = np.dtype(_TYPES[type_name])
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -45,11 +47,21 @@ class StoredMatrix:
         view = block.reshape(-1).view(np.uint8).data
         place, done = self._offset + start * width * self._type.itemsize, 0
         while done < len(view):
-            count = os.preadv(self._fd, [view[done:]], place + done)
+            count = self._fill(view[done:], place + done)
             if count == 0:
                 raise FileError(f"the file ends in row {start + done // (width * self._type.itemsize)}: it was cut off")
             done += count
         return block.byteswap(inplace=True) if self._swapped else block
+
+    def _fill(self, view: memoryview, place: int) -> int:
+        """Bytes from a place of the file into memory, as many as one call gives."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._fd, [view], place)
+        with self._lock:  # Windows has one position a file
+            os.lseek(self._fd, place, os.SEEK_SET)
+            found = os.read(self._fd, len(view))
+        view[: len(found)] = found
+        return len(found)
 
 
 def spool(blocks: Iterable[npt.NDArray[Any]], type_name: str) -> StoredMatrix:
