@@ -250,6 +250,16 @@ def test_every_wrong_label_is_counted(here, capsys):
     y[[4, 5, 6]] = 9
     said = refused(capsys, save(logits=z, labels=y))
     assert "label 9 in row 4 is not a class: logits have 6 classes (0 to 5); 3 rows are so (4, 5, 6)" in said
+    assert "ignored" not in said
+    y[[4, 5, 6]] = -100
+    said = refused(capsys, save(logits=z, labels=y))
+    assert said.strip().endswith("(4, 5, 6); if they mark rows that the loss ignored, leave these out")
+
+
+def test_labels_as_rows_of_classes_are_refused_with_the_way_to_whole_ones(here, capsys):
+    z, y = sample()
+    said = refused(capsys, save(logits=z, labels=np.eye(6)[y]))
+    assert "labels must be class indices, (3000,), got shape (3000, 6); give labels.argmax(axis=1)" in said
 
 
 def test_logits_given_as_probabilities_are_refused_with_what_shows_it(here, capsys):

@@ -181,6 +181,10 @@ class Source:
 def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") -> npt.NDArray[np.int64]:
     """Labels (N,) as int64, each a class; IndexError names the first that is not."""
     values = as_numpy(labels)
+    if values.shape == (rows, classes):
+        raise ValueError(
+            f"labels must be class indices, ({rows},), got shape {values.shape}; give labels.argmax(axis=1)"
+        )
     if not np.issubdtype(values.dtype, np.integer):
         raise TypeError(f"labels must be integers, got {values.dtype}")
     if values.shape != (rows,):
@@ -188,9 +192,11 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
     wrong = np.flatnonzero((values < 0) | (values >= classes))
     if len(wrong):
         row = int(wrong[0])
+        ignored = values[row] < 0 and (values[wrong] == values[row]).all()
         raise IndexError(
             f"label {values[row]} in row {row} is not a class: {name} have {classes} classes (0 to {classes - 1})"
             + _others(wrong.tolist())
+            + ("; if they mark rows that the loss ignored, leave these out" if ignored else "")
         )
     return values.astype(np.int64)
 

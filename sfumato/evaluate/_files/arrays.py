@@ -27,7 +27,7 @@ def read_npy(file: IO[bytes], name: str, size: int) -> Array:
     try:
         header = read_header(file, name)
     except ArchiveError as error:
-        raise FileError(_refusal(name, error)) from None
+        raise FileError(_refusal(name, error, "numpy.save")) from None
     there = size - header.length
     if header.dtype.itemsize == 0 or header.data_bytes > there:
         raise FileError(
@@ -49,7 +49,7 @@ def read_npz(file: IO[bytes], name: str, wanted: Iterable[str]) -> dict[str, Arr
             wanted = archive.arrays if len(archive.arrays) == 1 else wanted
             return {key: _member(archive, file, key) if key in wanted else None for key in archive.arrays}
     except ArchiveError as error:
-        raise FileError(_refusal(name, error)) from None
+        raise FileError(_refusal(name, error, "numpy.savez")) from None
 
 
 def _member(archive: Archive, file: IO[bytes], key: str) -> Array:
@@ -83,7 +83,7 @@ def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _refusal(name: str, error: ArchiveError) -> str:
+def _refusal(name: str, error: ArchiveError, saver: str) -> str:
     what = f"{name}: {error.name}" if error.name != name and error.name else name
     if error.reason == "objects":
         return (
@@ -92,7 +92,7 @@ def _refusal(name: str, error: ArchiveError) -> str:
         )
     if error.reason == "too large":
         return f"{what} is too large: {error}; numpy.savez does not pack, so that what it writes is read in blocks"
-    return f"{what} is cut off or damaged ({error}); write it again with numpy.save{'' if what == name else 'z'}"
+    return f"{what} is cut off or damaged ({error}); write it again with {saver}"
 
 
 def read_safetensors(file: IO[bytes], name: str, size: int) -> dict[str, Array]:
