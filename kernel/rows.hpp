@@ -1,5 +1,5 @@
-// Between dispatch.cpp, built once, and rows.cpp, built once per instruction set. Nothing here and nothing in rows.cpp
-// may instantiate a library template: the linker keeps one copy of such code, and it could be the one that this
+// Between dispatch.cpp, built once, and rows.cpp and scan.cpp, built once per instruction set. Nothing here and nothing in
+// those two may instantiate a library template: the linker keeps one copy of such code, and it could be the one that this
 // processor cannot run.
 #pragma once
 

@@ -1,5 +1,6 @@
 """Float32 in blocks against float64 row by row, on the same logits."""
 
+import threading
 from dataclasses import fields
 
 import numpy as np
@@ -174,6 +175,26 @@ def test_rows_that_are_not_finite_are_named_and_counted(small_blocks):
     z[100] = -np.inf
     with pytest.raises(ValueError, match=r"logits in row 100 are −inf for every class; 3 rows are so"):
         ev.evaluate(logits=z, labels=y)
+
+
+def test_of_several_bad_rows_the_first_is_named_whichever_is_found_first(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[3, 1] = z[3000, 2] = np.nan
+    source, other = Source(logits=z), threading.Event()
+    whole = source.not_finite
+
+    def not_finite(start):  # the first block tells only once the other has
+        if start == 0:
+            assert other.wait(60)
+            return whole(start)
+        told = whole(start)
+        other.set()
+        return told
+
+    monkeypatch.setattr(source, "not_finite", not_finite)
+    monkeypatch.setattr(_fast, "_cores", lambda: 2)
+    with pytest.raises(ValueError, match=r"logits in row 3 are not finite: nan at class 1; 2 rows are so \(3, 3000\)"):
+        _fast.scan(source, y)
 
 
 def test_short_rows_few_rows_doubles_and_probabilities_take_float64():

@@ -137,9 +137,10 @@ def scan(
     step = max(1, (_fast_kernel.BLOCK if compiled else _fast_torch.BLOCK) // source.classes)
     starts = iter(enumerate(range(0, source.rows, step)))
     lock = threading.Lock()
-    failed: list[BaseException] = []
+    failed: list[tuple[int, BaseException]] = []
 
     def work() -> None:
+        start: int | None = 0
         try:
             block = (_fast_kernel.KernelBlock if compiled else _fast_torch.TorchBlock)(task, step)
             while not failed:
@@ -149,7 +150,7 @@ def scan(
                     return
                 block.run(index, start, min(start + step, source.rows))
         except BaseException as error:  # raised again below, in the thread that asked
-            failed.append(error)
+            failed.append((start or 0, error))
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(_cores())]
     for thread in threads:
@@ -157,7 +158,8 @@ def scan(
     for thread in threads:
         thread.join()
     if failed:
-        raise failed[0]
+        # blocks are begun in order and finished, so that the first of these is the first there is
+        raise min(failed, key=lambda each: each[0])[1]
     if by_class is not None and result.hashes is not None:
         group = group_of(result.hashes) % by_class.groups
         by_class.add_labels(group, np.ones(source.rows) if weights is None else weights, labels)

@@ -176,7 +176,7 @@ def _bracketed(source: Source, label: npt.NDArray[np.int64], weights: Column | N
     part = Source(logits=source.part(large))
     found = _fast.scan(part, label[::large], beta=beta)
     assert found.near is not None
-    better, _ = from_series(beta, found.near.cumulants, slice(None), _every(weights, large))
+    better, _ = from_series(found.near.beta, found.near.cumulants, slice(None), _every(weights, large))
     return better if beta / 2 < better < 2 * beta else beta
 
 
