@@ -76,7 +76,7 @@ def test_the_letter_says_how_confidence_is_wrong_and_by_what_to_divide(temperatu
     assert low < temperature < high
     assert value == pytest.approx(temperature, rel=0.1)
     assert "No sign of label smoothing" in text
-    assert "val.npz: 3,000 rows of 6 classes, logits in float64; the largest is shared in no row." in text
+    assert "val.npz: 3,000 rows of 6 classes, logits in float64; the largest score is shared in no row." in text
     assert "(--rows train if that is wrong)" in text
 
 
@@ -125,7 +125,7 @@ def test_ties_are_counted_and_the_type_is_named(here, capsys):
     text = " ".join(out.split())
     tied = int((np.sort(np.round(z / 4), axis=1)[:, -1] == np.sort(np.round(z / 4), axis=1)[:, -2]).sum())
     assert f"In {tied:,} rows" in text
-    assert f"logits in float16; the largest is shared in {tied:,} rows." in text
+    assert f"logits in float16; the largest score is shared in {tied:,} rows." in text
     assert "Save them as float32 to be exact." in text
 
 

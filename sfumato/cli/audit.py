@@ -119,7 +119,7 @@ def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
     ties = f"shared in {many(found.tied, 'row')}" if found.tied else "shared in no row"
     size = f"{many(found.rows, 'row')} of {many(found.classes, 'class', 'classes')}"
     return [
-        f"{file.name}: {size}, {what} in {stored}; the largest is {ties}.",
+        f"{file.name}: {size}, {what} in {stored}; the largest score is {ties}.",
         f"Taken as {taken}{option}.",
         *(f"{note[0].upper()}{note[1:]}." for note in file.notes),
     ]

@@ -392,10 +392,12 @@ def _compare(result: Audit, against: Scores, kind: str, labels: Labels) -> None:
                 "Intervals are paired over rows; another training of either model would move both.",
             )
         )
-    else:
+    elif sides:
+        looked_at = [words[name] for name, _, _ in sides]
+        told = " or ".join(filter(None, (", ".join(looked_at[:-1]), looked_at[-1])))
         result.notes.append(
-            "Against the other model on the same rows there is no difference to rely on in accuracy, NLL after "
-            "temperature or E-AURC."
+            f"Against the other model on the same rows there is no difference to rely on in {told}"
+            + (", looked at together." if len(sides) > 1 else ".")
         )
 
 
