@@ -13,6 +13,7 @@ from sfumato.evaluate import _fast, _fast_kernel, _fast_torch, _measure
 from sfumato.evaluate._hash import group_of
 from sfumato.evaluate._numbers import numbers
 from sfumato.evaluate._source import Source
+from sfumato.evaluate.rows import scan
 from tests import needs
 
 N, K = 9000, 96
@@ -112,6 +113,31 @@ def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, 
     for name in ("nll", "brier", "gap", "norm", "slope", "log_confidence"):
         a, b = getattr(fast.rows, name), getattr(slow.rows, name)
         np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_odd_rows_are_those_of_float64(seed, small_blocks):
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(1, 60)), int(rng.choice([64, 65, 127, 128, 513, 1025]))
+    kind = rng.choice(["float16", "float32"])
+    z = (rng.normal(size=(n, k)) * rng.choice([0, 0.1, 1, 5, 30]) + rng.choice([0, -50, 300])).astype(kind)
+    if seed % 3 == 0:  # ruled out
+        z[rng.random((n, k)) < 0.3] = -np.inf
+    if seed % 4 == 0:  # level
+        z = np.round(z)
+    if seed % 5 == 0:  # masked as models do it
+        z[rng.random((n, k)) < 0.3] = np.finfo(kind).min
+    if seed % 2 == 0:  # sure
+        z[np.arange(n), rng.integers(k, size=n)] += rng.choice([20, 60, 200])
+    z[np.arange(n), rng.integers(k, size=n)] = np.maximum(z.max(axis=1), -1)
+    y = rng.integers(k, size=n)
+    found = _fast.scan(Source(logits=z), y).rows
+    truth = scan(Source(logits=z), y)
+    for each in fields(ev.Rows):
+        a, b = (np.asarray(getattr(rows, each.name), dtype=np.float64) for rows in (found, truth))
+        if each.name == "rank":
+            a, b = np.minimum(a, 5), np.minimum(b, 5)
+        np.testing.assert_allclose(a, b, rtol=5e-6, atol=2e-5, err_msg=each.name)
 
 
 def test_rows_that_float32_would_saturate_keep_their_order(small_blocks, monkeypatch):

@@ -110,7 +110,13 @@ class TorchBlock:
         spare_np = spare.numpy()
         norm = np.sqrt(np.einsum("ij,ij->i", spare_np, spare_np).astype(np.float64))
         finite = bool(np.isfinite(sums).all())
-        rows.norm[at] = norm if finite else np.where(np.isnan(norm), np.inf, norm)
+        odd = np.flatnonzero(~np.isfinite(norm))  # a class at −inf, or so low that its square is no float32
+        if len(odd):
+            exact = z_np[odd].astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                off = exact - exact.mean(axis=1)[:, None]
+                norm[odd] = np.nan_to_num(np.sqrt(np.einsum("ij,ij->i", off, off)), nan=np.inf)
+        rows.norm[at] = norm
         rows.gap[at] = self._gap(z_np, sums, z_y, y, finite)
         result.behind[at] = -z_y
         result.centre[at] = self._centre(z_np, sums)
