@@ -9,24 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "sfumato.h"
-
-#define SFUMATO_ISA test
-#include "row.hpp"
+#include "testing.hpp"
 
 namespace {
-
-using Wide = long double;
-namespace maths = sfumato::test;
-const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
-int failures = 0;
-
-void check(bool ok, const char *what, const std::string &where) {
-  if (ok) return;
-  if (++failures <= 20) std::printf("FAILED %s: %s\n", what, where.c_str());
-}
-
-// ---- values of a type -----------------------------------------------------------------------------------------------
 
 struct Type {
   const char *name;
@@ -43,25 +28,6 @@ const Type types[] = {
     {"bfloat16", SFUMATO_BF16, 2, 0x1p-23, 5e-7, 5e-7, 0x1p-8, 0},
     {"float16", SFUMATO_F16, 2, 0x1p-23, 5e-7, 5e-7, 0x1p-11, 0x1p-25},
 };
-
-double get(const Type &t, const unsigned char *p) {
-  double d;
-  float f;
-  uint16_t h;
-  switch (t.id) {
-    case SFUMATO_F32: std::memcpy(&f, p, 4); return f;
-    case SFUMATO_F64: std::memcpy(&d, p, 8); return d;
-    default: std::memcpy(&h, p, 2); return t.id == SFUMATO_BF16 ? maths::BF16::load(h) : maths::F16::load(h);
-  }
-}
-
-void put(const Type &t, unsigned char *p, double x) {
-  const float f = float(x);
-  const uint16_t h = t.id == SFUMATO_BF16 ? maths::BF16::store(f) : maths::F16::store(f);
-  if (t.id == SFUMATO_F32) std::memcpy(p, &f, 4);
-  if (t.id == SFUMATO_F64) std::memcpy(p, &x, 8);
-  if (t.bytes == 2) std::memcpy(p, &h, 2);
-}
 
 // ---- a case ---------------------------------------------------------------------------------------------------------
 
@@ -99,10 +65,10 @@ struct Case {
   }
   double logit(int64_t r, int64_t k) const { return value(z, r, k); }
   double value(const Array &a, int64_t r, int64_t k) const {
-    return get(type, a.bytes.data() + size_t(a.at(r / inner, k, r % inner)) * type.bytes);
+    return get(type.id, a.bytes.data() + size_t(a.at(r / inner, k, r % inner)) * type.bytes);
   }
   void set(Array &a, int64_t r, int64_t k, double x) {
-    put(type, a.bytes.data() + size_t(a.at(r / inner, k, r % inner)) * type.bytes, x);
+    put(type.id, a.bytes.data() + size_t(a.at(r / inner, k, r % inner)) * type.bytes, x);
   }
   Array make() const {
     Array a;
@@ -177,7 +143,7 @@ struct Case {
     const size_t n = q.bytes.size() / type.bytes;
     wide_q.resize(4 * n);
     for (size_t i = 0; i < n; ++i) {
-      const float f = float(get(type, q.bytes.data() + i * type.bytes));
+      const float f = float(get(type.id, q.bytes.data() + i * type.bytes));
       std::memcpy(wide_q.data() + 4 * i, &f, 4);
     }
   }

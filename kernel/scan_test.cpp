@@ -10,24 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "sfumato.h"
-
-#define SFUMATO_ISA test
-#include "row.hpp"
+#include "testing.hpp"
 
 namespace {
 
-using Wide = long double;
-namespace maths = sfumato::test;
-const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t modulus = 20, groups = 3;
 constexpr double edge = 1 / 15.0;
-int failures = 0;
-
-void check(bool ok, const char *what, const std::string &where) {
-  if (ok) return;
-  if (++failures <= 20) std::printf("FAILED %s: %s\n", what, where.c_str());
-}
 
 struct Type {
   const char *name;
@@ -35,20 +23,6 @@ struct Type {
   size_t bytes;
 };
 const Type types[] = {{"float32", SFUMATO_F32, 4}, {"bfloat16", SFUMATO_BF16, 2}, {"float16", SFUMATO_F16, 2}};
-
-double get(const Type &t, const unsigned char *p) {
-  float f;
-  uint16_t h;
-  if (t.id == SFUMATO_F32) return std::memcpy(&f, p, 4), f;
-  std::memcpy(&h, p, 2);
-  return t.id == SFUMATO_BF16 ? maths::BF16::load(h) : maths::F16::load(h);
-}
-
-void put(const Type &t, unsigned char *p, double x) {
-  const float f = float(x);
-  const uint16_t h = t.id == SFUMATO_BF16 ? maths::BF16::store(f) : maths::F16::store(f);
-  std::memcpy(p, t.id == SFUMATO_F32 ? static_cast<const void *>(&f) : &h, t.bytes);
-}
 
 // Rows and room for every column, each array exactly as long as it must be.
 struct Case {
@@ -77,7 +51,7 @@ struct Case {
     for (uint64_t &x : odd) x = random() | 1;
   }
   unsigned char *at(int64_t r, int64_t k) { return logits.data() + size_t(r * classes + k) * type.bytes; }
-  double z(int64_t r, int64_t k) { return get(type, at(r, k)); }
+  double z(int64_t r, int64_t k) { return get(type.id, at(r, k)); }
   std::string words(int64_t r) const {
     return std::string(type.name) + ", " + std::to_string(classes) + " classes, row " + std::to_string(r);
   }
@@ -199,16 +173,16 @@ void fill(Case &c, std::mt19937_64 &random) {
   for (int64_t r = 0; r < c.rows; ++r) {
     const int64_t K = c.classes, kind = r % 9;
     const double spread = kind == 0 ? 0 : kind < 3 ? 1 : 6;
-    for (int64_t k = 0; k < K; ++k) put(c.type, c.at(r, k), spread * normal(random) - 3);
+    for (int64_t k = 0; k < K; ++k) put(c.type.id, c.at(r, k), spread * normal(random) - 3);
     const int64_t y = c.labels[size_t(r)] = int64_t(random() % uint64_t(K)), other = int64_t(random() % uint64_t(K));
-    if (kind == 3) put(c.type, c.at(r, y), 60);
-    if (kind == 4) put(c.type, c.at(r, other), 300);
+    if (kind == 3) put(c.type.id, c.at(r, y), 60);
+    if (kind == 4) put(c.type.id, c.at(r, other), 300);
     // tied, and on both sides of where a vector ends
-    if (kind == 5) put(c.type, c.at(r, other), 40), put(c.type, c.at(r, K - 1), 40);
-    for (int64_t k = 63; kind == 5 && k < 65 && k < K; ++k) put(c.type, c.at(r, k), 39.5);
-    if (kind == 6 && other != y) put(c.type, c.at(r, other), -inf);
-    if (kind == 7 && other != y) put(c.type, c.at(r, y), -inf);
-    if (kind == 8) put(c.type, c.at(r, other), c.type.id == SFUMATO_F16 ? -65504 : -3e38);
+    if (kind == 5) put(c.type.id, c.at(r, other), 40), put(c.type.id, c.at(r, K - 1), 40);
+    for (int64_t k = 63; kind == 5 && k < 65 && k < K; ++k) put(c.type.id, c.at(r, k), 39.5);
+    if (kind == 6 && other != y) put(c.type.id, c.at(r, other), -inf);
+    if (kind == 7 && other != y) put(c.type.id, c.at(r, y), -inf);
+    if (kind == 8) put(c.type.id, c.at(r, other), c.type.id == SFUMATO_F16 ? -65504 : -3e38);
     c.mass[size_t(r)] = double(random() % 4) / 2;
   }
 }
@@ -235,13 +209,13 @@ void refusals(const Type &t, std::mt19937_64 &random) {
     for (const int64_t k : {0, 64, 99}) {
       Case c(t, 9, 100, 1);
       fill(c, random);
-      put(t, c.at(4, k), bad);
+      put(t.id, c.at(4, k), bad);
       check(c.run() == SFUMATO_BAD_LOGITS && c.job.bad_row == 4, "a row that is not finite is named", c.words(4));
     }
   }
   Case c(t, 9, 100, 1);
   fill(c, random);
-  for (int64_t k = 0; k < 100; ++k) put(t, c.at(7, k), -inf);
+  for (int64_t k = 0; k < 100; ++k) put(t.id, c.at(7, k), -inf);
   check(c.run() == SFUMATO_BAD_LOGITS && c.job.bad_row == 7, "a row of −inf is named", c.words(7));
   for (const int64_t label : {int64_t(-1), int64_t(100)}) {
     Case d(t, 9, 100, 1);
