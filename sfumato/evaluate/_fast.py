@@ -132,7 +132,7 @@ def scan(
         None if beta is None else Near(beta, source.rows),
         np.empty(source.rows, dtype=np.uint64) if hashes or by_class is not None else None,
     )
-    task = Task(source, result, beta, by_class, weights)
+    task = Task(source, result, by_class, weights)
     compiled = _library.status().library is not None
     step = max(1, (_fast_kernel.BLOCK if compiled else _fast_torch.BLOCK) // source.classes)
     starts = iter(enumerate(range(0, source.rows, step)))
@@ -176,7 +176,6 @@ class Task:
 
     source: Source
     result: Pass
-    beta: float | None
     by_class: ClasswiseSums | None
     weights: Column | None
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -68,7 +68,7 @@ class KernelBlock:
         }
         self._columns |= {name: getattr(result.rows, name) for name in _COLUMNS}
         if result.hashes is not None:
-            self._odd = multipliers(source.classes * np.dtype(_stored(source.type_name)).itemsize)
+            self._odd = multipliers(source.classes * source.raw_type.itemsize)
             job.odd = self._odd.ctypes.data
             self._columns["hash"] = result.hashes
         if result.near is not None:
@@ -114,7 +114,3 @@ class KernelBlock:
             label = task.result.rows.label[start:stop]
             mass = np.ones(len(row)) if task.weights is None else task.weights[start:stop][row]
             task.add(index, sums, held[row], col, p, label[row] == col, mass)
-
-
-def _stored(type_name: str) -> str:
-    return "uint16" if type_name == "bfloat16" else type_name

@@ -16,7 +16,7 @@ from sfumato.evaluate.classwise import ClasswiseSums
 from sfumato.evaluate.rows import fill
 
 if TYPE_CHECKING:
-    from sfumato.evaluate._fast import Task
+    from sfumato.evaluate._fast import Near, Task
 
 BLOCK = 1 << 18  # elements: three float32 buffers of it are 3 MB, near to the second-level cache of a core
 _TINY = 2e-22  # e^−50: below, s is computed again in float64
@@ -77,8 +77,8 @@ class TorchBlock:
         rows.slope[at] = self._expected(e_np, z_np) / one - z_y
         if task.by_class is not None:
             self._classes(task.by_class, index, at, e, e_np, second, one, top)
-        if task.beta is not None:
-            self._near(at, z, e, task.beta, sums, z_y, top, raw)
+        if result.near is not None:
+            self._near(at, z, e, result.near, sums, z_y, top, raw)
         tiny = np.flatnonzero(s < _TINY)
         if len(tiny):
             exact = np.asarray(widen(raw[tiny]), dtype=np.float64)
@@ -207,13 +207,13 @@ class TorchBlock:
         row, col, p = row[above], col[above], p[above]
         task.add(index, p_sums, held[row], col, p, y[row] == col, mass[row])
 
-    def _near(self, at: slice, z: Any, e: Any, beta: float, sums: Column, z_y: Column, top: Any, raw: Any) -> None:
+    def _near(self, at: slice, z: Any, e: Any, near: Near, sums: Column, z_y: Column, top: Any, raw: Any) -> None:
         """Fill what :class:`Near` holds."""
         if not np.isfinite(sums).all() or sums.min() < _FARTHEST:
             z.clamp_(min=_FARTHEST)
         z_np, e_np, n = z.numpy(), e.numpy(), len(top)
         spare = self._spare[:n]
-        self._torch.mul(z, beta, out=e)
+        self._torch.mul(z, near.beta, out=e)
         e.exp_()
         e_np[self._each[:n], top] = 0.0  # its z is 0, so that no moment has a part of it
         s = e.sum(dim=1).numpy().astype(np.float64)
@@ -231,15 +231,13 @@ class TorchBlock:
         if len(tiny):
             exact = np.asarray(widen(raw[tiny]), dtype=np.float64)
             exact = np.maximum(exact - exact.max(axis=1)[:, None], _FARTHEST)
-            weight = np.exp(exact * beta)
+            weight = np.exp(exact * near.beta)
             weight[np.arange(len(tiny)), top[tiny]] = 0.0
             s[tiny] = weight.sum(axis=1)
             for power, moment in enumerate(moments, 1):
                 moment[tiny] = (weight * exact**power).sum(axis=1)
             for power, moment in enumerate(squares):
                 moment[tiny] = (weight * weight * exact**power).sum(axis=1)
-        near = self._task.result.near
-        assert near is not None
         m1, m2, m3, m4 = (moment / (1 + s) for moment in moments)
         near.lse[at] = np.log1p(s)
         near.cumulants[0][at] = m1 - z_y

@@ -104,7 +104,12 @@ class Source:
         """Room for so many rows as :meth:`raw` gives them, for scores that are read from a file."""
         if self._stored is None:
             return None
-        return np.empty((rows, self.classes), dtype=np.uint16 if self.type_name == "bfloat16" else self.type_name)
+        return np.empty((rows, self.classes), dtype=self.raw_type)
+
+    @property
+    def raw_type(self) -> np.dtype[Any]:
+        """The type of what :meth:`raw` gives."""
+        return np.dtype(np.uint16 if self.type_name == "bfloat16" else self.type_name)
 
     def steps(self) -> Iterator[tuple[int, int]]:
         """Bounds of the chunks."""
