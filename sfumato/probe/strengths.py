@@ -30,11 +30,12 @@ def is_strength(spec: Spec, name: str, loss: Loss, classes: int) -> bool:
     shares: list[float] = []
     for eps in (0.1, 0.2):
         try:
-            level = levels(read(remade(spec, loss, classes, **{name: eps}), classes))
+            at = read(remade(spec, loss, classes, **{name: eps}), classes)
         except Exception:
             return False
+        level = levels(at)
         if level is None:
-            prior = prior_of(read(remade(spec, loss, classes, **{name: eps}), classes))
+            prior = prior_of(at)
             shares.append(0.0 if prior is None else prior.eps)
         else:
             shares.append(level.other if level.kind != "sigmoid" else level.other + 1 - level.true)
