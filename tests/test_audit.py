@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import sfumato.evaluate as ev
 from sfumato.cli import main
 from tests.conftest import run_sfumato
 
+ELSEWHERE = {**os.environ, "PYTHONPATH": str(ev.__path__[0]) + "/../.."}  # for a process in another folder
 CONTRACT = (
     *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "eaurc", "logit_gap", "ece_noise_floor", "aurc"),
     *("augrc", "nll_after_temperature", "brier_after_temperature", "ece_after_temperature"),
@@ -166,8 +168,7 @@ def test_standard_input_is_read_like_a_file(here):
     save()
     read = subprocess.run(
         [sys.executable, "-m", "sfumato", "audit", "-", "--json"],
-        input=(here / "val.npz").read_bytes(), capture_output=True, check=False,
-        env={**__import__("os").environ, "PYTHONPATH": str(ev.__path__[0]) + "/../.."}, cwd=here,
+        input=(here / "val.npz").read_bytes(), capture_output=True, check=False, env=ELSEWHERE, cwd=here,
     )  # fmt: skip
     assert read.returncode == 0, read.stderr
     told = json.loads(read.stdout)
@@ -314,11 +315,8 @@ def test_a_folder_for_the_files_is_made(here, capsys):
 
 
 def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here):
-    audit = subprocess.Popen(
-        [sys.executable, "-m", "sfumato", "audit", save(), "--strict", "--out", "told"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here,
-        env={**__import__("os").environ, "PYTHONPATH": str(ev.__path__[0]) + "/../.."},
-    )  # fmt: skip
+    words = [sys.executable, "-m", "sfumato", "audit", save(), "--strict", "--out", "told"]
+    audit = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here, env=ELSEWHERE)
     audit.stdout.close()
     assert (audit.stderr.read(), audit.wait()) == (b"", 3)
     audit.stderr.close()
