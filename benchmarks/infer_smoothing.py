@@ -3,8 +3,9 @@
     python benchmarks/infer_smoothing.py [--mnist FILE.npz] [--out FILE]
 
 FILE.npz holds X (images) and y, as mnist-7k.npz does; without it only digits and mixtures of Gaussians are used. None
-of these seeds, widths and budgets shaped the thresholds in sfumato/evaluate/smoothing.py. One line a model and kind of
-rows goes to the output; at the end stands the trade between the width of held-out intervals and how often they cover.
+of these seeds, widths and budgets shaped the thresholds in sfumato/evaluate/inferred_smoothing.py. One line a model and
+kind of rows goes to the output; at the end stands the trade between the width of held-out intervals and how often they
+cover.
 """
 
 from __future__ import annotations

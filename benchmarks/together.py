@@ -23,18 +23,21 @@ from typing import Any
 
 from hardware import environment
 
-from sfumato.lab import together, work
 from sfumato.lab.arms import arms_of
 from sfumato.lab.data import prepare
-from sfumato.lab.train import Plan
+from sfumato.lab.execute import processes, together
+from sfumato.lab.train.loop import Plan
 
 
 def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of both ways, and how many times longer the processes take."""
     data, workers = prepare(name), os.cpu_count() or 1
-    parts = {part: data.part(part) for part in work.PARTS}
+    parts = {part: data.part(part) for part in processes.PARTS}
     plan, classes = Plan(options.epochs, 64, 1e-3), len(data.table.class_names)
-    ways: dict[str, Callable[..., list[dict[str, Any]]]] = {"processes": work.run_all, "together": together.run_all}
+    ways: dict[str, Callable[..., list[dict[str, Any]]]] = {
+        "processes": processes.run_all,
+        "together": together.run_all,
+    }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     loops: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(options.rounds):
@@ -43,7 +46,9 @@ def measure(name: str, model: str, options: argparse.Namespace) -> dict[str, Any
                 for part in ("logits", "weights", "work"):
                     (Path(folder) / part).mkdir()
                 tasks = [
-                    work.Task(arm, seed, model, classes, plan, Path(folder), inputs=data.inputs, device=options.device)
+                    processes.Task(
+                        arm, seed, model, classes, plan, Path(folder), inputs=data.inputs, device=options.device
+                    )
                     for seed in range(options.seeds)
                     for arm in arms_of(0.1, "others")
                 ]

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import prepare
 from sfumato.lab.models import Classifier, build, weights_hash
-from sfumato.lab.train import Plan, train
+from sfumato.lab.train.loop import Plan, train
 
 Rows = tuple[Tensor, Tensor]
 ARM = Arm("smoothed", 0.1, "others")

@@ -35,9 +35,9 @@ from verdict_tables import tables
 from verdict_training import embedded, fresh_split, train_together
 
 from sfumato import evaluate
-from sfumato.lab.analyse import HEADLINE, ArmResult, Metric, analyse_arm, differences
 from sfumato.lab.arms import Arm
-from sfumato.lab.train import default_plan
+from sfumato.lab.train.loop import default_plan
+from sfumato.verdict.analyse import HEADLINE, ArmResult, Metric, analyse_arm, differences
 
 EPS = 0.1
 SEEDS = (3, 5)

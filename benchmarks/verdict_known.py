@@ -19,9 +19,9 @@ from verdict_rivals import judge
 from verdict_training import Mixture, Stack, train_together
 
 from sfumato import evaluate
-from sfumato.lab.analyse import HEADLINE, analyse_arm, differences
 from sfumato.lab.arms import Arm
-from sfumato.lab.train import default_plan
+from sfumato.lab.train.loop import default_plan
+from sfumato.verdict.analyse import HEADLINE, analyse_arm, differences
 
 TRAIN, VALIDATION = 200, 100
 STRENGTHS = (0.1, 0.2, 0.4, 0.6)  # over the others; one training set each

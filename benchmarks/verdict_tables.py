@@ -9,7 +9,7 @@ import numpy as np
 from verdict_rivals import exact, judge
 
 from sfumato.evaluate import detectable_difference, estimate_interval, power, seeds_to_settle
-from sfumato.evaluate.intervals import Estimate
+from sfumato.evaluate.statistics.intervals import Estimate
 
 TABLES, RESAMPLED = 2000, 400  # resampling is slow: fewer tables are enough to see it fail
 OURS = "seeds × rows"

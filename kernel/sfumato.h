@@ -1,4 +1,4 @@
-/* The C ABI of sfumato's CPU kernel: the loss, and the scan of an audit. Loaded by sfumato/_library.py.
+/* The C ABI of sfumato's CPU kernel: the loss, and the scan of an audit. Loaded by sfumato/kernel/library.py.
 
    Row r = o·inner + i of the logits z (outer, classes, inner) has the loss Σ_k q_k (lse(z) − z_k), never scaled, and the
    gradient (S p_k − q_k)·scale·row_scale[r], where p = softmax(z) and S = Σ q. Its target q is one of
@@ -9,7 +9,7 @@
    A row that does not count (ignore_index, valid[r] == 0) has loss 0 and gradient exactly 0 whatever it holds.
    A row's numbers depend on that row alone: not on the layout, the batch, or the number of threads.
 
-   Worst errors against the definition (row_test and tests/test_numerics.py hold them; docs/numerics.md has the table):
+   Worst errors against the definition (row_test and tests/loss/test_numerics.py hold them; docs/numerics.md has the table):
      float32, bfloat16, float16: loss 5e-7 relative, gradient 5e-7 absolute, halves then rounded once;
      float64: 1e-14 and 1e-14; each plus one unit of the type of the arithmetic times the row's largest gap. */
 #ifndef SFUMATO_H

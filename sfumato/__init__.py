@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sfumato import probe as probe
     from sfumato import reference as reference
     from sfumato import theory as theory
-    from sfumato._buffers import release_buffers as release_buffers
+    from sfumato.kernel.buffers import release_buffers as release_buffers
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
     from sfumato.loss import cross_entropy as cross_entropy
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 
 _MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
 _HOMES = {
-    "_buffers": ("release_buffers",),
+    "kernel.buffers": ("release_buffers",),
     "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "distillation_loss", "loss_parts"),
     "targets": (
         "Target",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato._call import Call, resolve
+from sfumato.loss.arguments import Call, resolve
 
 if TYPE_CHECKING:
     from sfumato.targets import Target

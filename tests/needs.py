@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from sfumato import _native
+from sfumato.kernel import job
 
 
-def kernel() -> _native.Status:
+def kernel() -> job.Status:
     """The compiled kernel; without one the test is skipped, or fails where SFUMATO_REQUIRE_KERNEL=1 asks for one."""
-    status = _native.status()
+    status = job.status()
     if status.library is None:
         reason = f"no kernel: {status.reason}"
         pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)

@@ -15,8 +15,8 @@ from types import FrameType
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
-from sfumato.cli import _app, _settings, audit, compare, doctor, explain, init, probe, report
-from sfumato.cli._app import FAILURE, FINDING, OK, USAGE, UsageError, app, close_stdout
+from sfumato.cli import audit, common, compare, doctor, explain, init, probe, report, settings
+from sfumato.cli.common import FAILURE, FINDING, OK, USAGE, UsageError, app, close_stdout
 
 __all__ = [
     "FAILURE",
@@ -45,15 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 ok, 1 failure, 2 usage, 3 a finding under --strict.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _app.typed[:] = words
-    _app.sources.clear()
+    common.typed[:] = words
+    common.sources.clear()
     with _terminable():
         return _run(words)
 
 
 def _run(words: list[str]) -> int:
     try:
-        app.config = _settings.configuration(words)
+        app.config = settings.configuration(words)
         result = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
@@ -99,16 +99,16 @@ def _terminable() -> Generator[None]:
 
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a run that failed, None for what is a bug and deserves its traceback."""
+    from sfumato.arrays.atomic import WriteError
     from sfumato.lab.arms import ArmError
     from sfumato.lab.data import DataError
-    from sfumato.lab.files import WriteError
+    from sfumato.lab.execute.processes import WorkerError
     from sfumato.lab.options import OptionError
-    from sfumato.lab.runs import RunError
-    from sfumato.lab.track import TrackingError
-    from sfumato.lab.work import WorkerError
+    from sfumato.lab.trackers import TrackingError
     from sfumato.report import ReportError
+    from sfumato.runs.folder import RunError
 
-    files = sys.modules.get("sfumato.evaluate._files.stored")
+    files = sys.modules.get("sfumato.evaluate.scores.files.matrix")
     if files is not None and isinstance(error, files.FileError):
         return USAGE
     if isinstance(error, (UsageError, DataError, OptionError, RunError)):

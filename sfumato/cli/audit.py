@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sfumato.cli._app import FINDING, OK, Flag, UsageError, app, close_stdout
+from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout
 
 if TYPE_CHECKING:
-    from sfumato.evaluate._files import ScoreFile
     from sfumato.evaluate.auditing import Audit
+    from sfumato.evaluate.scores.files import ScoreFile
 
 
 @app.command
@@ -44,9 +44,9 @@ def audit(
         strict: Exit with 3 if there is a finding.
         json: Print one JSON object instead of the letter.
     """
-    from sfumato.evaluate._files import read_labels, read_scores
-    from sfumato.evaluate._hash import same_rows
-    from sfumato.report.audit import as_letter, render_audit, write
+    from sfumato.evaluate.scores.files import read_labels, read_scores
+    from sfumato.evaluate.scores.row_hash import same_rows
+    from sfumato.report.audit.letter import as_letter, render_audit, write
 
     first = read_scores(logits, kind=kind)
     if labels is not None:
@@ -108,8 +108,8 @@ def _with_options(message: str) -> str:
 
 
 def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
-    from sfumato.evaluate._source import Source
-    from sfumato.evaluate._words import many
+    from sfumato.evaluate.scores.source import Source
+    from sfumato.evaluate.sentences import many
 
     what = "probabilities" if file.kind == "probs" else "logits"
     stored = Source(logits=file.scores).type_name

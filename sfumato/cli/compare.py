@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
 
-from sfumato.cli._app import OK, Flag, UsageError, Whole, app, sources, typed
+from sfumato.cli.common import OK, Flag, UsageError, Whole, app, sources, typed
 
 if TYPE_CHECKING:
     from sfumato.lab.compare import Watcher
-    from sfumato.report.run import Summary
+    from sfumato.runs.read import Summary
 
 
 @app.command
@@ -112,10 +112,10 @@ def compare(
         quiet: No progress.
         config: A TOML file with any of these options.
     """
-    from sfumato._progress import Watch
+    from sfumato.cli.progress import Watch
     from sfumato.lab import compare as lab
+    from sfumato.lab.execute.torchrun import is_first
     from sfumato.lab.options import Options
-    from sfumato.lab.ranks import is_first
 
     with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
@@ -187,7 +187,7 @@ def _resumed(
 ) -> tuple[dict[str, Any], list[str]]:
     """The result of a run that was stopped, or of one that is whole, and its notes."""
     from sfumato.lab import compare as lab
-    from sfumato.lab.runs import find
+    from sfumato.runs.folder import find
 
     alone = {"resume", "workers", "on", "track", "json", "quiet"}
     more = [name for name, source in sources.items() if source == "command line" and name not in alone]
@@ -199,7 +199,7 @@ def _resumed(
         result = lab.resume(final, workers=workers, on=on, track=track, watcher=watcher)
         return result, _notes(result)
 
-    from sfumato.report.run import load_run
+    from sfumato.runs.read import load_run
 
     stored = load_run(final)
     return {**stored.summary, "run": str(final)}, stored.env.get("notes", [])

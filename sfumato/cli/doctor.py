@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 
-from sfumato.cli._app import OK, Flag, app
+from sfumato.cli.common import OK, Flag, app
 
 
 @app.command
@@ -31,7 +31,7 @@ def doctor(
         device: Where to train.
         json: Print one JSON object instead of text.
     """
-    from sfumato._doctor import as_dict, as_text
+    from sfumato.cli.environment import as_dict, as_text
 
     found = as_dict()
     lines = as_text(found)

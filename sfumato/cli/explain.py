@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sfumato.cli._app import OK, Flag, UsageError, Whole, app
+from sfumato.cli.common import OK, Flag, UsageError, Whole, app
 
 
 @app.command
@@ -47,26 +47,26 @@ def explain(
 
 
 def _dict(classes: int, eps: float, frm: str | None, to: str | None) -> dict[str, Any]:
-    from sfumato.report import conversion, explain
+    from sfumato.explain import conversion, text
 
     if frm is None:
-        return explain.as_dict(classes, eps)
+        return text.as_dict(classes, eps)
     if to is None:
         return conversion.conversions_dict(classes, eps, frm)
     return conversion.conversion_dict(classes, eps, frm, to)
 
 
 def _text(classes: int, eps: float, frm: str | None, to: str | None) -> str:
-    from sfumato.report import conversion, explain
+    from sfumato.explain import conversion, text
 
     if frm is None:
-        return explain.as_text(classes, eps)
+        return text.as_text(classes, eps)
     if to is None:
         return conversion.conversions_text(classes, eps, frm)
     return conversion.conversion_text(classes, eps, frm, to)
 
 
 def _write(page: Path, classes: int, eps: float) -> Path:
-    from sfumato.report.explain_page import write
+    from sfumato.explain.page import write
 
     return write(page, classes, eps)

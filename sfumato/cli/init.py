@@ -7,7 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from sfumato.cli._app import OK, UsageError, app
+from sfumato.cli.common import OK, UsageError, app
 from sfumato.cli.compare import compare
 
 _NOT_OPTIONS = ("resume", "config", "json", "quiet", "dry_run")

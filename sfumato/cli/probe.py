@@ -9,7 +9,7 @@ import shutil
 import sys
 from typing import Any
 
-from sfumato.cli._app import FINDING, OK, Flag, UsageError, Whole, app
+from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app
 
 
 @app.command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sfumato.cli._app import OK, UsageError, app
+from sfumato.cli.common import OK, UsageError, app
 
 
 @app.command

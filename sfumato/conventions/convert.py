@@ -10,13 +10,13 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from sfumato.conventions import general, kernels, research, text, vision
+from sfumato.conventions.catalogue import frameworks, fused_kernels, language, papers, vision
 from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import Convention, ConversionError
 
 FORMULAS: dict[str, Formula] = {
     each.key: each
-    for module in (general, text, vision, kernels, research)
+    for module in (frameworks, language, vision, fused_kernels, papers)
     for each in module.FORMULAS
 }  # fmt: skip
 """Every formula by its key."""

@@ -12,13 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate import calibration, geometry
-from sfumato.evaluate._measure import BINS, Measured, measure
-from sfumato.evaluate._numbers import PAIRED, RANGES, Number, half_width, numbers
-from sfumato.evaluate._source import Labels, Scores, Source
-from sfumato.evaluate._words import between, count, decimal, factor, many, share
-from sfumato.evaluate.rows import Rows
-from sfumato.evaluate.smoothing import Evidence, RowKind, judge
+from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
+from sfumato.evaluate.metrics import calibration
+from sfumato.evaluate.metrics import features as clusters
+from sfumato.evaluate.metrics.values import PAIRED, RANGES, Number, half_width, numbers
+from sfumato.evaluate.scores.passes import BINS, Measured, measure
+from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.scores.source import Labels, Scores, Source
+from sfumato.evaluate.sentences import between, count, decimal, factor, many, share
 
 SCHEMA = "sfumato.audit/1"
 _POOR_AUROC = 0.7  # below, confidence hardly tells right rows from wrong ones
@@ -157,7 +158,7 @@ def audit(
     by_name = numbers(found, parts=against is not None)
     if features is not None and len(np.unique(found.rows.label)) > 1:
         for name in ("nc1", "nc2", "class_separation"):
-            value = float(getattr(geometry, name)(features, found.rows.label))
+            value = float(getattr(clusters, name)(features, found.rows.label))
             by_name[name] = Number(value, np.nan, np.nan)
     evidence = judge(found.rows, found.classes, rows)
     result = Audit(

@@ -117,7 +117,7 @@ class PriorArm(Arm):
 
     def loss(self) -> torch.nn.Module:
         """A new loss module for this arm."""
-        from sfumato.lab.objectives import PriorLoss
+        from sfumato.lab.train.objectives import PriorLoss
 
         return PriorLoss(self.prior, self.eps)
 
@@ -160,7 +160,7 @@ class MixArm(Arm):
 
     def loss(self) -> torch.nn.Module:
         """A new objective for this arm, which draws from torch's seed."""
-        from sfumato.lab.objectives import MixLoss
+        from sfumato.lab.train.objectives import MixLoss
 
         return MixLoss(self.eps, cut=self.over == "cutmix")
 
@@ -204,7 +204,7 @@ class SoftArm(Arm):
 
     def loss(self) -> torch.nn.Module:
         """A new objective for this arm."""
-        from sfumato.lab.objectives import SoftLoss
+        from sfumato.lab.train.objectives import SoftLoss
 
         return SoftLoss()
 

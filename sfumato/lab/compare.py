@@ -10,22 +10,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.lab import cluster, ladder, ranks
+from sfumato.arrays.atomic import WriteError, write_json, write_lines
+from sfumato.lab import ladder
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
-from sfumato.lab.budget import notes_on_training, refuse_small_parts
-from sfumato.lab.choose import Choice, choose
+from sfumato.lab.cost import Estimate, estimate, within
 from sfumato.lab.data import Data, Part, prepare
-from sfumato.lab.estimate import Estimate, estimate, within
 from sfumato.lab.examples import show
-from sfumato.lab.files import WriteError, write_json, write_lines
+from sfumato.lab.execute import ray, torchrun
+from sfumato.lab.execute.processes import PARTS, Progress, Task, WorkerError, finished, run_all
 from sfumato.lab.machine import arithmetic, notes_on_change, versions
+from sfumato.lab.model_and_device import Choice, choose
 from sfumato.lab.options import OptionError, Options, check_on, check_track, from_toml, to_toml
-from sfumato.lab.runs import RunError, RunFolder, resume_command
-from sfumato.lab.track import Tracker, TrackingError
-from sfumato.lab.work import PARTS, Progress, Task, WorkerError, finished, run_all
+from sfumato.lab.trackers import Tracker, TrackingError
+from sfumato.lab.train.words import notes_on_training, refuse_small_parts
+from sfumato.runs.folder import RunError, RunFolder, resume_command
 
 if TYPE_CHECKING:
-    from sfumato.lab.train import Plan
+    from sfumato.lab.train.loop import Plan
 
 
 class Stopped(KeyboardInterrupt):
@@ -104,8 +105,8 @@ def compare(
     """
     clock = time.perf_counter()
     options.check()
-    if ranks.started_by_torchrun():
-        with ranks.joined(options.device) as group:
+    if torchrun.started_by_torchrun():
+        with torchrun.joined(options.device) as group:
             return _by_ranks(options, group, sources or {}, command, watcher or _NOBODY, clock)
     data, chosen, plan = prepared(options)
     notes: tuple[str, ...] = ()
@@ -144,13 +145,13 @@ def _begin(
             "versions": versions(),
             "machine": arithmetic(),
             "notes": list(notes),
-            "ranks": int(os.environ["WORLD_SIZE"]) if ranks.started_by_torchrun() else None,
+            "ranks": int(os.environ["WORLD_SIZE"]) if torchrun.started_by_torchrun() else None,
         },
     )
 
 
 def _by_ranks(
-    options: Options, group: ranks.Ranks, sources: Mapping[str, str], command: str, watcher: Watcher, clock: float
+    options: Options, group: torchrun.Ranks, sources: Mapping[str, str], command: str, watcher: Watcher, clock: float
 ) -> dict[str, Any]:
     """The comparison by torchrun's ranks: one run after the other, each by all; the first rank writes and tells."""
     if options.on is not None or options.time_budget is not None or options.together:
@@ -176,7 +177,7 @@ def _by_ranks(
         raise error
     parts = {part: data.part(part) for part in ("train", "validation")}
     tasks = _tasks(options, data, chosen, plan, _arms(options, data), Path())
-    ranks.run_all(tasks, parts, group, watcher.progress)
+    torchrun.run_all(tasks, parts, group, watcher.progress)
     return {}
 
 
@@ -205,7 +206,7 @@ def prepared(options: Options) -> tuple[Data, Choice, Plan]:
     chosen = choose(options, data)
     plan = _plan(options, data, chosen)  # this loads torch: only now, when the input is known to be good
     if options.together:
-        from sfumato.lab import together
+        from sfumato.lab.execute import together
 
         together.refuse(options, plan, _arms(options, data), data, chosen.model)
     return data, chosen, plan
@@ -228,7 +229,7 @@ def resume(
     """Go on with a comparison that was stopped: what is finished is kept, and the result has the same bits.
 
     Args:
-        final: the name that the run will have; see :func:`sfumato.lab.runs.find`.
+        final: the name that the run will have; see :func:`sfumato.runs.folder.find`.
         workers: processes; None for one a core.
         on: where they run; None for here.
         track: the tracker that is shown the runs that are left; None for none.
@@ -248,7 +249,7 @@ def resume(
         raise OptionError(f"--workers must be at least 1, got {workers}")
     check_on(on)
     check_track(track)
-    if ranks.started_by_torchrun():
+    if torchrun.started_by_torchrun():
         raise OptionError("--resume goes on in processes of its own: leave torchrun out")
     folder = RunFolder.reopen(final)
     try:
@@ -278,7 +279,7 @@ def resume(
 
 
 def _plan(options: Options, data: Data, chosen: Choice) -> Plan:
-    from sfumato.lab.train import default_plan
+    from sfumato.lab.train.loop import default_plan
 
     plan = default_plan(
         len(data.split.train),
@@ -317,7 +318,7 @@ class _Job:
     watcher: Watcher
     clock: float
     notes: tuple[str, ...] = ()
-    group: ranks.Ranks | None = None
+    group: torchrun.Ranks | None = None
 
 
 def _work(job: _Job) -> dict[str, Any]:
@@ -368,9 +369,9 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
 
         rows = {part: data.part(part) for part in parts}
         if job.group is not None:
-            made = ranks.run_all(left, rows, job.group, progress)
+            made = torchrun.run_all(left, rows, job.group, progress)
         else:
-            run_on = cluster.run_all if options.on == "ray" else _run_together if options.together else run_all
+            run_on = ray.run_all if options.on == "ray" else _run_together if options.together else run_all
             made = run_on(left, rows, workers=workers, progress=progress)
         kept |= dict(zip(left, made, strict=True))
         if tracker is not None:
@@ -418,7 +419,7 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
 def _run_together(
     tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    from sfumato.lab import together  # it loads torch
+    from sfumato.lab.execute import together  # it loads torch
 
     return together.run_all(tasks, parts, workers=workers, progress=progress)
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfumato.arrays.atomic import write_text
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.texts import Texts
-from sfumato.lab.files import write_text
 
 if TYPE_CHECKING:
     from sfumato.lab.data.table import Features

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.lab.analyse import Metric, by_group, load_part
+from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
-from sfumato.lab.files import write_bytes
+from sfumato.verdict.analyse import Metric, by_group, load_part
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
-    from sfumato.lab.work import Task
+    from sfumato.lab.execute.processes import Task
 
 FOLDS = 5
 
@@ -154,7 +154,7 @@ def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
     """
     import torch
 
-    from sfumato.lab.work import PARTS, save_logits, trained
+    from sfumato.lab.execute.processes import PARTS, save_logits, trained
 
     made: list[Task] = []
     threads = torch.get_num_threads()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato import __version__
-from sfumato.lab.runs import RunError
+from sfumato.runs.folder import RunError
 
 
 def versions() -> dict[str, str]:
@@ -29,12 +29,12 @@ def arithmetic() -> dict[str, str]:
     """What decides the bits of a training run, beside the versions: processor, instruction sets, the loss's path."""
     import torch
 
-    from sfumato import _native
+    from sfumato.kernel import job
 
     return {
         "cpu": _cpu(),
         "torch instructions": torch.backends.cpu.get_cpu_capability(),
-        "loss": _native.status().isa or "torch",
+        "loss": job.status().isa or "torch",
     }
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sfumato.lab.arms import complaint as arm_complaint
-from sfumato.lab.data.roles import Roles
+from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.model_names import complaint
-from sfumato.lab.runs import PARTIAL, TakenError, refuse_taken
-from sfumato.lab.track import missing
+from sfumato.lab.trackers import missing
+from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
 from sfumato.theory import Over
 
 Precision = Literal["float32", "bf16"]
@@ -231,7 +231,7 @@ def check_on(on: str | None) -> None:
         return
     if on != "ray":
         raise OptionError(f'--on takes ray, got "{on}"; without it, processes on this machine do the work')
-    from sfumato.lab.cluster import missing
+    from sfumato.lab.execute.ray import missing
 
     if (why := missing()) is not None:
         raise OptionError(why)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.lab import ladder
-from sfumato.lab.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.lab.arms import Arm, ArmError
-from sfumato.lab.budget import training_of
 from sfumato.lab.machine import machine, versions
-from sfumato.lab.verdict import notes, verdict
+from sfumato.lab.train.words import training_of
+from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
+from sfumato.verdict.sentences import notes, verdict
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data
     from sfumato.lab.options import Options
-    from sfumato.lab.train import Plan
+    from sfumato.lab.train.loop import Plan
 
 SCHEMA = "sfumato.compare/1"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sfumato.lab.compare import estimated, prepared
-from sfumato.lab.estimate import duration
+from sfumato.lab.cost import duration
 from sfumato.lab.options import Options
 
 SECONDS = 20.0
@@ -33,7 +33,7 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
 
     from sfumato.lab.arms import arms_of
     from sfumato.lab.models import build
-    from sfumato.lab.train import train
+    from sfumato.lab.train.loop import train
 
     options.check()
     data, chosen, budget = prepared(options)

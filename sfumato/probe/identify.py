@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.conventions import SPREADS, Convention
-from sfumato.probe.reading import Reading
+from sfumato.probe.read.gradients import Reading
 
 CLOSE = 2e-6
 """Relative difference up to which a strength is the one that was given, when a loss works in float32."""

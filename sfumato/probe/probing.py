@@ -8,16 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.probe.calling import Loss
-from sfumato.probe.findings import Finding, defect, note, warning
-from sfumato.probe.identify import Identity, Levels, identify, levels, strength_over
-from sfumato.probe.numerics import at_infinity, far_out, gradient_of_value, in_half, is_changing, side_effects
-from sfumato.probe.prior import Prior, prior_of
-from sfumato.probe.reading import Reading, read
-from sfumato.probe.recipe import Recipe, recipe_of
-from sfumato.probe.rows import ignored_by, odd_labels, reduction_of
-from sfumato.probe.spec import PAD_NAMES, ProbeError, Spec, load, of
-from sfumato.probe.strengths import (
+from sfumato.probe.call.caller import Loss
+from sfumato.probe.call.named import PAD_NAMES, ProbeError, Spec, load, of
+from sfumato.probe.call.signature import understand
+from sfumato.probe.checks.arguments import (
     OTHER_CLASSES,
     at_the_ends,
     by_default,
@@ -27,8 +21,14 @@ from sfumato.probe.strengths import (
     is_strength,
     understood_again,
 )
-from sfumato.probe.understanding import understand
-from sfumato.probe.weights import without_weights
+from sfumato.probe.checks.numerics import at_infinity, far_out, gradient_of_value, in_half, is_changing, side_effects
+from sfumato.probe.checks.rows import ignored_by, odd_labels, reduction_of
+from sfumato.probe.findings import Finding, defect, note, warning
+from sfumato.probe.identify import Identity, Levels, identify, levels, strength_over
+from sfumato.probe.read.class_weights import without_weights
+from sfumato.probe.read.gradients import Reading, read
+from sfumato.probe.read.prior import Prior, prior_of
+from sfumato.probe.recipe import Recipe, recipe_of
 
 SCHEMA = "sfumato.probe/1"
 

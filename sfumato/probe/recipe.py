@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from sfumato.loss import cross_entropy, loss_parts
-from sfumato.probe.calling import Array, Labels, Loss
+from sfumato.probe.call.caller import Array, Labels, Loss
 from sfumato.probe.identify import Levels, strength_over
-from sfumato.probe.prior import Prior
-from sfumato.probe.reading import Reading
-from sfumato.probe.weights import Weighted
+from sfumato.probe.read.class_weights import Weighted
+from sfumato.probe.read.gradients import Reading
+from sfumato.probe.read.prior import Prior
 from sfumato.targets import smooth, smooth_prior
 from sfumato.theory import Over
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.report.run import Floats
+from sfumato.runs.read import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PAPER, INK, FAINT, RULE = "#fbfaf7", "#22211f", "#6c6a66", "#d9d6cf"
 SLATE, OCHRE = "#33566b", "#c07a1c"
 # Umber, lavender and sea green keep apart from the first two, and from each other, also without red, green or blue
-# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/test_report_colours.py).
+# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/report/test_drawing.py).
 ARM_COLOURS = (SLATE, OCHRE, "#543c18", "#9c78e4", "#489c78")
 CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
 MARKS = ("o", "s", "^", "D", "v")

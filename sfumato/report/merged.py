@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.report import plots, svg
-from sfumato.report.page import environment, write
-from sfumato.report.run import ReportError, Run, load_run
-from sfumato.report.tables import arm_title, differences_table, four_columns, in_columns
-from sfumato.report.words import date
+from sfumato.report import svg
+from sfumato.report.compare import plots
+from sfumato.report.compare.page import environment, write
+from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
+from sfumato.report.compare.words import date
+from sfumato.runs.read import ReportError, Run, load_run
 
 MARK = '<meta name="generator" content="sfumato report">'
 """Stands in every merged page: such a file may be written over, any other may not."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sfumato._checks import check_tensor, class_axis, readable
+from sfumato.targets.base import Target
 from sfumato.targets.checks import check_distribution
-from sfumato.targets.target import Target
 
 
 def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None) -> Target:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from sfumato._checks import ArgumentError, at_labels, check_over, check_tensor, position, readable
+from sfumato.targets.base import Target
 from sfumato.targets.checks import check_distribution, checked_eps, checked_labels, checked_support
-from sfumato.targets.target import Target
 
 if TYPE_CHECKING:
     from sfumato.theory import Over

@@ -5,7 +5,7 @@ import pytest
 
 from tests.browser.looks import BLOCKS, CUT, FITS, STICKING_OUT, TEXTS_OF_FIGURES, opened, too_faint
 from tests.conftest import run_sfumato
-from tests.evaluate_samples import drawn, smoothed
+from tests.evaluate.samples import drawn, smoothed
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import pytest
 
 from sfumato.report import render, render_merged, rows_to_show
 from tests.browser.looks import BLOCKS, CUT, FITS, STICKING_OUT, TEXTS_OF_FIGURES, too_faint
-from tests.report_runs import write_examples, write_run
+from tests.report.run_folders import write_examples, write_run
 
 pytestmark = pytest.mark.slow
 

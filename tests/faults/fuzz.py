@@ -212,7 +212,7 @@ def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """A whole run, one of whose files was changed, as `--resume` prints it."""
     from sfumato.cli.compare import _told
     from sfumato.report import ReportError
-    from sfumato.report.run import load_run
+    from sfumato.runs.read import load_run
 
     copy = folder / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures", "weights", "*-train.npz", "*-validation.npz"))
@@ -233,10 +233,10 @@ def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """Work that was stopped, one of whose files was changed, up to where training would go on."""
     from sfumato.lab.arms import arms_of
+    from sfumato.lab.execute.processes import Task, finished
     from sfumato.lab.options import OptionError, from_toml
-    from sfumato.lab.runs import RunError, RunFolder, find
-    from sfumato.lab.train import Plan
-    from sfumato.lab.work import Task, finished
+    from sfumato.lab.train.loop import Plan
+    from sfumato.runs.folder import RunError, RunFolder, find
 
     copy = folder / "run.partial"
     shutil.copytree(run.with_name("stopped.partial"), copy)
@@ -262,7 +262,7 @@ def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 def scores(folder: Path, run: Path, rng: random.Random) -> Case:
     """Scores of any kind, or labels, through the whole command line: a letter, or one line of what is wrong."""
     from sfumato.cli import main
-    from sfumato.evaluate._files import arrays
+    from sfumato.evaluate.scores.files import arrays
 
     name = rng.choice(list(SCORES))
     path, content = folder / name, SCORES[name]

@@ -18,7 +18,7 @@ import pytest
 
 from sfumato.lab.data import DataError, load
 from sfumato.report import ReportError
-from sfumato.report.run import load_run
+from sfumato.runs.read import load_run
 from tests.faults import fuzz
 from tests.faults.conftest import WORDS
 from tests.faults.warm import ROOT

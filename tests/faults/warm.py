@@ -37,7 +37,7 @@ PRELOADED = (
     ),
     *("scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo"),
     *("sfumato.cli", "sfumato.lab.summary", "sfumato.lab.train", "sfumato.loss", "sfumato.probe", "sfumato.report"),
-    *("sfumato.report.page", "sfumato._progress"),
+    *("sfumato.report.compare.page", "sfumato.cli.progress"),
 )
 PR_SET_CHILD_SUBREAPER = 36
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")

@@ -1,4 +1,4 @@
-"""What ``sfumato.evaluate`` says of the samples in ``tests/evaluate_samples.py``: writes evaluate_values.json.
+"""What ``sfumato.evaluate`` says of the samples in ``tests/evaluate/samples.py``: writes evaluate_values.json.
 
     python tests/golden/make_evaluate_values.py
 
@@ -15,7 +15,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[2])
 
-from tests.evaluate_samples import everything, flat
+from tests.evaluate.samples import everything, flat
 
 OUT = Path(__file__).with_name("evaluate_values.json")
 

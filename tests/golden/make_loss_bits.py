@@ -20,7 +20,7 @@ if __name__ == "__main__":
 import torch
 
 import sfumato as sf
-from sfumato import _native
+from sfumato.kernel import job
 from tests.golden.make_mpmath_rows import FILE, logits_of
 
 OUT = Path(__file__).with_name("loss_bits.json")
@@ -30,7 +30,7 @@ LONGEST = 1000  # classes: the longer rows of the file take most of its time and
 
 def family() -> str:
     """Which bits this machine's instruction set gives."""
-    return "baseline" if _native.status().isa == "baseline" else "fma"
+    return "baseline" if job.status().isa == "baseline" else "fma"
 
 
 def digests(name: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.meta.changed import Change
 
-PROPERTIES, EDGES = "tests/test_properties.py::", "tests/test_properties_edges.py::"
+PROPERTIES, EDGES = "tests/loss/test_properties.py::", "tests/loss/test_properties_edges.py::"
 VALUE = f"{PROPERTIES}test_the_value_is_the_exact_one"
 GRADIENT = f"{PROPERTIES}test_the_gradient_is_the_exact_one_times_the_upstream"
 BATCHES = f"{PROPERTIES}test_micro_batches_add_up_to_the_batch"
@@ -167,11 +167,12 @@ OF_PEERS = {
         "kernel",
     ),
     "torch loss_parallel: what cannot be smoothed fails far from where it was asked": Fault(
-        (Change("if label_smoothing != 0:", "if False:"),), "tests/test_loss.py::TestBadArguments::test_smoothing_twice"
+        (Change("if label_smoothing != 0:", "if False:"),),
+        "tests/loss/test_functional.py::TestBadArguments::test_smoothing_twice",
     ),
     "segmentation_models: the module cannot be made without arguments": Fault(
         (Change("label_smoothing: float = 0.0,\n        *,", "label_smoothing: float | None = None,\n        *,"),),
-        "tests/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "segmentation_models: the words say the other convention": Fault(
         (
@@ -180,7 +181,7 @@ OF_PEERS = {
                 'over: Over = "others" if self.form != "others" else',
             ),
         ),
-        "tests/test_targets.py::test_a_target_is_described_in_both_conventions",
+        "tests/targets/test_targets.py::test_a_target_is_described_in_both_conventions",
     ),
     "ClassyVision: ignored rows are trained towards uniform": Fault(
         (
@@ -198,7 +199,7 @@ OF_PEERS = {
                 "    labels = torch.where(labels == ignore_index, labels, labels.clamp(min=0)).long()\n    valid",
             ),
         ),
-        "tests/test_loss.py::TestBadArguments::test_a_label_that_is_no_class",
+        "tests/loss/test_functional.py::TestBadArguments::test_a_label_that_is_no_class",
     ),
     "SpeechBrain: a mean is a sum (torch path)": Fault(
         (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum()"),),
@@ -228,11 +229,11 @@ OF_PEERS = {
     ),
     "Apex: class 0 is ignored unless one says otherwise": Fault(
         (Change("ignore_index: int = -100,\n        reduce:", "ignore_index: int = 0,\n        reduce:"),),
-        "tests/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "Apex: a number of the backward pass goes through half precision": Fault(
         (Change("factor = float(upstream)", "factor = float(upstream.half())"),),
-        "tests/test_loss.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
+        "tests/loss/test_functional.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
         "kernel",
     ),
     "flash-attention: a label that is no class has some gradient": Fault(
@@ -246,7 +247,7 @@ OF_PEERS = {
     ),
     "LightGBM: labels that are fractions are cut off": Fault(
         (Change("if labels.is_floating_point() or labels.is_complex()", "if labels.is_complex()"),),
-        "tests/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
+        "tests/targets/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
     ),
     "CoinCheung: the target sums to less than 1": Fault(
         (Change("return Masses((1 - eps) + share, share, mask)", "return Masses(1 - eps, share, mask)"),), TARGET
@@ -281,18 +282,18 @@ OF_THE_KERNEL = {
     ),
     "the gradient of the largest logit is a difference of near equals": Fault(
         (Change("(S_without_top - S * (sum * inverse)) * factor", "(S * inverse - (S - S_without_top)) * factor"),),
-        "tests/test_loss.py::test_the_gradient_of_a_confident_row_keeps_its_digits",
+        "tests/loss/test_functional.py::test_the_gradient_of_a_confident_row_keeps_its_digits",
         "kernel",
         "kernel",
     ),
     "bfloat16 is cut off, not rounded": Fault(
         (Change("(u + 0x7FFFu + ((u >> 16) & 1u)) >> 16", "u >> 16"),),
-        "tests/test_native.py::test_gradients_of_halves_are_those_of_float32_rounded_to_the_nearest",
+        "tests/kernel/test_kernel.py::test_gradients_of_halves_are_those_of_float32_rounded_to_the_nearest",
         package="kernel",
     ),
     "subnormals of half precision are lost": Fault(
         (Change(_HALF.format("small"), _HALF.format("0u")),),
-        "tests/test_loss.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
+        "tests/loss/test_functional.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
         "kernel",
         "kernel",
     ),

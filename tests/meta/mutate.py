@@ -32,7 +32,7 @@ from tests.meta.mutants import Mutant, of_cpp, of_python
 
 ENOUGH = 0.9
 REASONS = Path(__file__).parent / "survivors.toml"
-PROPERTIES = ["tests/test_properties.py", "tests/test_properties_edges.py"]
+PROPERTIES = ["tests/loss/test_properties.py", "tests/loss/test_properties_edges.py"]
 
 # What is changed, and the tests that should see it, the fastest first.
 MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
@@ -40,9 +40,9 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
     "targets": (
         tuple(f"sfumato/targets/{name}.py" for name in ("target", "labelled", "combined", "dense", "checks")),
         (
-            ["tests/test_targets.py", "tests/test_composed.py"],
+            ["tests/targets/test_targets.py", "tests/targets/test_composed.py"],
             PROPERTIES,
-            ["tests/test_loss.py"],
+            ["tests/loss/test_functional.py"],
             ["--doctest-modules", "sfumato/targets"],
         ),
     ),
@@ -50,9 +50,9 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         tuple(f"sfumato/{name}.py" for name in ("loss", "_torch", "_call", "_autograd", "_compose")),
         (
             PROPERTIES,
-            ["tests/test_loss.py", "-m", "not slow"],
-            ["tests/test_composed.py", "tests/test_native.py"],
-            ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss.py"],
+            ["tests/loss/test_functional.py", "-m", "not slow"],
+            ["tests/targets/test_composed.py", "tests/kernel/test_kernel.py"],
+            ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss/functional.py"],
         ),
     ),
     "evaluate": (
@@ -64,17 +64,23 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         (
             sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_evaluate_*.py")),
             ["--doctest-modules", "sfumato/evaluate"],
-            ["tests/test_audit.py", "-k", "not comparison and not input_is_read and not help"],
+            ["tests/cli/test_audit.py", "-k", "not comparison and not input_is_read and not help"],
         ),
     ),
-    "scan.hpp": (("kernel/scan.hpp",), (["tests/test_evaluate_fast.py", "-k", "kernel"],)),
+    "scan.hpp": (("kernel/scan.hpp",), (["tests/evaluate/scores/test_blocks.py", "-k", "kernel"],)),
     "row.hpp": (
         ("kernel/row.hpp", "kernel/long_rows.hpp", "kernel/short_rows.hpp"),
         (
             [*PROPERTIES, "-k", "[kernel"],
-            ["tests/test_native.py"],
-            ["tests/test_composed.py", "-k", "[kernel"],
-            ["tests/test_loss.py", "tests/test_reference.py", "tests/conformance/test_liger.py", "-k", "[kernel"],
+            ["tests/kernel/test_kernel.py"],
+            ["tests/targets/test_composed.py", "-k", "[kernel"],
+            [
+                "tests/loss/test_functional.py",
+                "tests/test_reference.py",
+                "tests/conformance/test_liger.py",
+                "-k",
+                "[kernel",
+            ],
         ),
     ),
 }

@@ -86,7 +86,7 @@ def test_every_relative_link_leads_to_a_file(document: Path):
 
 @pytest.mark.parametrize(
     "document",
-    [path for path in DOCUMENTS if path.name != "note.md"],  # the note's are run by tests/test_note.py
+    [path for path in DOCUMENTS if path.name != "note.md"],  # the note's are run by tests/docs/test_note.py
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_the_examples_of_a_document_run(document: Path):

@@ -15,12 +15,16 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
-    ("targets", "reference", "theory", "conventions", "_checks", "_call", "_npz", "_library"),
-    ("loss", "penalties", "linear", "parallel", "_autograd", "_native", "_buffers", "_torch", "_compose", "_ops"),
+    ("theory", "reference", "arrays", "conventions", "targets", "_checks"),
+    ("kernel",),
+    ("loss",),
     ("evaluate", "probe"),
+    ("runs",),
+    ("verdict",),
     ("lab",),
     ("report",),
-    ("cli", "_progress", "_doctor"),
+    ("explain",),
+    ("cli",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 ENTRANCES = ("__init__", "__main__")  # they name every layer, and no layer imports them
@@ -97,7 +101,7 @@ def test_each_module_imports_only_from_layers_to_its_left():
         ("lab/data/__init__.py", "from ... import report", "1: lab imports report, which is to its right"),
         ("evaluate/__init__.py", "from ..lab import runs", "1: evaluate imports lab, which is to its right"),
         ("report/page.py", "from sfumato.lab import arms", "1: report reads a run folder, never lab"),
-        ("loss.py", "import_module('sfumato.report.page')", "1: loss imports report, which is to its right"),
+        ("loss.py", "import_module('sfumato.report.compare.page')", "1: loss imports report, which is to its right"),
         ("loss.py", "importlib.import_module('sfumato.lab')", "1: loss imports lab, which is to its right"),
         ("lab/work.py", "import sfumato as sf", "1: lab imports the whole package, which is in no layer"),
         ("lab/work.py", "from sfumato import smooth", "1: lab imports smooth, which is in no layer"),
@@ -115,8 +119,8 @@ def test_a_forbidden_import_is_found(tmp_path: Path, file: str, source: str, rea
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("loss.py", "from sfumato._call import Call\nfrom sfumato.targets import Target\nimport torch"),
-        ("evaluate/rows.py", "from sfumato.evaluate._source import Source\nfrom .calibration import ece"),
+        ("loss.py", "from sfumato.loss.arguments import Call\nfrom sfumato.targets import Target\nimport torch"),
+        ("evaluate/rows.py", "from sfumato.evaluate.scores.source import Source\nfrom .calibration import ece"),
         ("evaluate/__init__.py", "from . import rows\nfrom .rows import per_row"),
         ("lab/arms.py", "from sfumato import conventions, theory\nfrom ..loss import CrossEntropyLoss"),
         ("lab/data/table.py", "from .. import runs\nfrom ...evaluate import ece"),

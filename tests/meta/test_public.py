@@ -109,9 +109,13 @@ def bare_annotations(value: Any) -> list[str]:
 
 
 def test_the_collection_is_not_empty():
-    assert {"sfumato.theory.optimal_gap", "sfumato.targets.target.Target.probs"} <= set(PUBLIC)
-    assert {"sfumato.evaluate.rows.Rows", "sfumato.targets.combined.mix"} <= set(PUBLIC)
-    assert {"sfumato.lab.data.split.split", "sfumato.report.page.render", "sfumato.lab.work.Task.name"} <= set(PUBLIC)
+    assert {"sfumato.theory.optimal_gap", "sfumato.targets.base.Target.probs"} <= set(PUBLIC)
+    assert {"sfumato.evaluate.scores.rows.Rows", "sfumato.targets.mixture.mix"} <= set(PUBLIC)
+    assert {
+        "sfumato.lab.data.split.split",
+        "sfumato.report.compare.page.render",
+        "sfumato.lab.execute.processes.Task.name",
+    } <= set(PUBLIC)
 
 
 def test_every_public_name_has_a_docstring():

@@ -5,9 +5,9 @@ The archive comes from anywhere, so its declared sizes are looked at before anyt
 
 import numpy as np
 
-from sfumato._npz import Archive, ArchiveError
+from sfumato.arrays.npz import Archive, ArchiveError
 from sfumato.lab.data.arrays import from_arrays
-from sfumato.lab.data.roles import Roles
+from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.table import DataError, Table, did_you_mean, listing
 
 MOST_BYTES = 8 * 10**9

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sfumato.lab.data.roles import Roles, assemble
+from sfumato.lab.data.column_roles import Roles, assemble
 from sfumato.lab.data.table import DataError, Table, short
 
 MOST_BYTES = 8 * 10**9

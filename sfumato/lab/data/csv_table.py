@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sfumato.lab.data.roles import Roles, assemble, is_decimal
+from sfumato.lab.data.column_roles import Roles, assemble, is_decimal
 from sfumato.lab.data.table import DataError, Table, short
 
 MOST_BYTES = 8 * 10**9

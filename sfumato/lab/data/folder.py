@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.table import DataError, Table, check_classes, listing, order_classes, plural, short
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data.arrays import from_arrays
+from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.table import PARTS, DataError, Table, did_you_mean, listing, short
 
 MOST_BYTES = 8 * 10**9

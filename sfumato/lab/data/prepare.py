@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.inputs import Encoder, Inputs
 from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
 from sfumato.lab.data.table import PARTS, Table, plural

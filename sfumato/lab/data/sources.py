@@ -9,11 +9,11 @@ import numpy as np
 
 from sfumato.lab.data.archive import read_npz
 from sfumato.lab.data.arrow_table import read_parquet
+from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.csv_table import read_csv
 from sfumato.lab.data.folder import read_folder
 from sfumato.lab.data.function import is_function, read_function
 from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.table import DataError, Table
 
 READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"

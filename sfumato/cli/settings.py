@@ -1,0 +1,81 @@
+"""Options from elsewhere than the command line: a TOML file and the environment, and a note of where each came from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, ArgumentCollection
+from cyclopts.config import Env, Toml
+
+from sfumato.cli import common
+from sfumato.cli.common import UsageError
+from sfumato.cli.compare import compare
+
+_MOST = 2**20  # bytes of a file of options
+
+
+def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
+    """Flag > environment > file > default; the last step notes where each value came from."""
+    steps: list[Callable[..., Any]] = [Env("SFUMATO_", command=False, show=False)]
+    path = _config_path(words) if words[:1] == ["compare"] else None  # the file holds a comparison's options
+    if path is not None:
+        _check_keys(path)
+        steps.append(Toml(path, use_commands_as_keys=False, must_exist=True))
+    return [*steps, _note_sources]
+
+
+def _config_path(words: Sequence[str]) -> str | None:
+    for number, word in enumerate(words):
+        if word == "--":
+            break
+        if word in ("-c", "--config"):
+            return words[number + 1] if number + 1 < len(words) else None
+        if word.startswith("--config="):
+            return word.removeprefix("--config=")
+    return os.environ.get("SFUMATO_CONFIG")
+
+
+def _check_keys(path: str) -> None:
+    """An unknown key is an error that suggests the right one."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MOST + 1)
+        keys = tomllib.loads(content.decode("utf-8")) if len(content) <= _MOST else None
+    except FileNotFoundError:
+        raise UsageError(f'no file "{path}"') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not TOML: brackets in brackets, too deep to read") from None
+    except ValueError as error:  # of which TOMLDecodeError is one; a number of 5,000 digits is another
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    if keys is None:
+        raise UsageError(f"{path} is longer than {_MOST:,} bytes, too long for a file of options")
+    known = [name.lstrip("-") for name in _option_names(compare)]
+    for key, value in keys.items():
+        if key.replace("_", "-") not in known:
+            close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+            hint = f' Did you mean "{close[0]}"?' if close else ""
+            raise UsageError(f'{path} has an unknown key "{key}".{hint} Keys: {", ".join(known)}')
+        if isinstance(value, (dict, list)):
+            raise UsageError(f'{path}: "{key}" must be one value, not a table or a list')
+
+
+def _option_names(command: Callable[..., Any]) -> list[str]:
+    return [
+        "--" + name.replace("_", "-") for name in command.__annotations__ if name not in ("config", "resume", "return")
+    ]
+
+
+def _note_sources(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    words = {"cli": "command line", "env": "environment"}
+    for argument in arguments:
+        if argument.tokens:
+            source = argument.tokens[0].source
+            name = argument.field_info.name
+            common.sources[name] = words.get(source, Path(source).name)

@@ -1,0 +1,157 @@
+"""All the numbers of one model on one set of rows, in a single object.
+
+Numbers "after temperature" are cross-fitted: a row's temperature comes from the rows of the other folds, so nothing is
+scored on what it was fitted to. A row's fold is a hash of its content, so it depends neither on order nor on luck, and
+equal rows never stand on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.metrics.values import Number, numbers
+from sfumato.evaluate.scores.passes import Measured, measure
+from sfumato.evaluate.scores.source import Labels, Scores
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every number of one model on labelled rows; hard labels throughout, whatever the training target was.
+
+    Attributes:
+        rows: number of rows N.
+        classes: number of classes K.
+        accuracy: part of the rows whose label has the largest logit (ties: the lowest class).
+        balanced_accuracy: mean over the classes that occur of the part of their rows that is right.
+        macro_f1: mean F1 over classes that occur as label or prediction.
+        top5: part of the rows whose label is among the 5 largest logits; None if K ≤ 5.
+        nll: mean hard negative log likelihood, nats.
+        brier: mean Brier score, 0 to 2.
+        ece: expected calibration error, 15 equal-width bins.
+        ece_noise_floor: the ECE that a perfectly calibrated model would show here, on average.
+        ece_noise_low: lower end of its central 95 %.
+        ece_noise_high: upper end.
+        ece_equal_mass: ECE with 15 bins of equal counts.
+        ece_classwise: calibration error of every class's probability, averaged over classes.
+        smooth_ece: calibration error without bins, under a kernel whose width it decides itself.
+        signed_gap: mean confidence less accuracy.
+        temperature: T of least NLL on these rows; None for ``probs``, or if the NLL is infinite at every T.
+        temperature_at_bound: whether that T is an end of the range searched.
+        nll_after_temperature: NLL with T from the other folds; None as ``temperature``, or if one fold holds all rows.
+        brier_after_temperature: Brier score likewise.
+        ece_after_temperature: ECE likewise.
+        signed_gap_after_temperature: signed gap likewise.
+        eaurc_after_temperature: E-AURC likewise.
+        aurc: area under the risk–coverage curve, rows ranked by confidence.
+        eaurc: AURC above the best order at the same accuracy.
+        augrc: area under the generalised risk–coverage curve.
+        coverage_at_1_risk: largest part of the rows answered at an error rate of at most 1 %.
+        coverage_at_5_risk: at most 5 %.
+        risk_at_80_coverage: error rate among the most confident 80 %.
+        logit_gap: mean of z_true − mean of the others, nats; None for ``probs``.
+        logit_norm: mean Euclidean norm of the logits about their mean, nats; None for ``probs``.
+        gamma: E[1 − p_y]·K/(K−1): the part of the probability that is spread as if evenly over all classes.
+        tied: part of the rows in which another class has the same largest logit.
+        intervals: for each name that has one, the ends of its 95 % interval; rows are random, the model is not.
+    """
+
+    rows: int
+    classes: int
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    top5: float | None
+    nll: float
+    brier: float
+    ece: float
+    ece_noise_floor: float
+    ece_noise_low: float
+    ece_noise_high: float
+    ece_equal_mass: float
+    ece_classwise: float
+    smooth_ece: float
+    signed_gap: float
+    temperature: float | None
+    temperature_at_bound: bool | None
+    nll_after_temperature: float | None
+    brier_after_temperature: float | None
+    ece_after_temperature: float | None
+    signed_gap_after_temperature: float | None
+    eaurc_after_temperature: float | None
+    aurc: float
+    eaurc: float
+    augrc: float
+    coverage_at_1_risk: float
+    coverage_at_5_risk: float
+    risk_at_80_coverage: float
+    logit_gap: float | None
+    logit_norm: float | None
+    gamma: float
+    tied: float
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], repr=False)
+
+    def to_dict(self) -> dict[str, int | float | bool | None]:
+        """The numbers by name, in the order above, without their intervals.
+
+        >>> result = evaluate(logits=np.array([[1.0, 0.0], [0.0, 1.0]]), labels=np.array([0, 0]))
+        >>> result.to_dict()["accuracy"]
+        0.5
+        """
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "intervals"}
+
+
+def evaluate(
+    *,
+    logits: Scores | None = None,
+    probs: Scores | None = None,
+    labels: Labels,
+    weights: npt.ArrayLike | None = None,
+) -> Evaluation:
+    r"""Accuracy, calibration, ranking, temperature and logit sizes of a model on labelled rows, with intervals.
+
+    .. math:: \gamma = E[1 - p_y] \cdot \frac{K}{K-1}, \qquad
+              \text{after temperature: } p_i = \mathrm{softmax}(z_i / T_f),\ T_f \text{ from the other folds}
+
+    Args:
+        logits: (N, K), torch or numpy, any float type.
+        probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None: the logits
+            behind rounded probabilities are lost where they matter.
+        labels: class indices, (N,) integers.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        :class:`Evaluation`. A fold without an error gets its T from :func:`sfumato.evaluate.fit_temperature_small`.
+        Arithmetic is float64; from 8 million logits of at most 32 bits in rows of at least 64 classes, the exponentials
+        and their sums over classes are float32, which moves a mean by about 1e-7.
+
+    Raises:
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+
+    >>> logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]])
+    >>> result = evaluate(logits=logits, labels=np.array([0, 1, 0, 2]))
+    >>> result.accuracy, round(result.nll, 4), round(result.logit_gap, 4), result.top5
+    (0.75, 0.9805, 1.375, None)
+    >>> [round(end, 3) for end in result.intervals["accuracy"]]
+    [0.301, 0.954]
+
+    Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
+    """
+    found = measure(logits=logits, probs=probs, labels=labels, weights=weights)
+    return summarise(found, numbers(found))
+
+
+def summarise(found: Measured, by_name: Mapping[str, Number]) -> Evaluation:
+    """The numbers of one model as an :class:`Evaluation`."""
+    value: dict[str, Any] = {name: number.value for name, number in by_name.items()}
+    floor = by_name["ece_noise_floor"]
+    value["ece_noise_low"], value["ece_noise_high"] = floor.low, floor.high
+    value |= {"rows": found.source.rows, "classes": found.classes, "tied": float(np.mean(found.rows.tied))}
+    value["temperature_at_bound"] = None if found.fitted is None else found.fitted.at_bound
+    value["intervals"] = {name: (number.low, number.high) for name, number in by_name.items()}
+    known: dict[str, Any] = {each.name: value.get(each.name) for each in fields(Evaluation)}
+    return Evaluation(**known)

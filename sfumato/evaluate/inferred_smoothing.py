@@ -1,0 +1,238 @@
+r"""Whether a model was trained with smoothed targets, and how strongly, from its logits.
+
+At a stationary point of the smoothed loss, a last layer that may grow gains nothing by growing: the derivative of the
+loss along the logits themselves is zero. Written out, with :math:`q = (1-\varepsilon) e_y + \varepsilon / K`,
+
+.. math:: \sum_i \langle p_i - q_i, z_i \rangle = 0 \quad\Longleftrightarrow\quad
+          \varepsilon = \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)}
+
+which holds of any model with a linear last layer and no weight decay, whether or not it fits its rows. Where the rows
+are fitted, each row satisfies it alone, so the median of the rows' own ratios is a second estimate that a few odd rows
+do not move. What tells smoothing from a model that has merely not grown far is shape, which no temperature changes:
+smoothed gaps agree between rows, and their wrong classes lie close together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from sfumato.evaluate.scores.columns import Column
+from sfumato.evaluate.scores.passes import scan_columns
+from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.scores.source import Labels, Scores
+
+RowKind: TypeAlias = Literal["train", "heldout"]
+
+LEAST_ROWS = 20  # correct rows below which nothing is said
+LEAST_EPS = 0.005  # strengths below are not told from none
+# Most that the gap may vary between rows (MAD over median), and wrong classes within a row (deviation over gap), for
+# rows that were trained on and rows that were not. Measured on MLPs: docs/audit.md. Two wrong classes or fewer say too
+# little of spread, so that with few classes the gap alone decides.
+_MOST_VARIED = {"train": 0.21, "heldout": 0.30}
+_MOST_SPREAD = {"train": 0.19, "heldout": 0.175}
+_FEW_CLASSES = 5
+# Most of both together, in parts of these. One-hot with batch normalisation stopped after two epochs comes near to both
+# on held-out rows; what was smoothed comes near to one of them at most.
+_MOST_TOGETHER = {"train": 2.0, "heldout": 1.67}
+# Most that rows may disagree about ε: robust deviation of its logarithm. This one a temperature does change; it tells
+# from smoothing the models with normalised features that stopped early, whose gaps are alike and still grow.
+_MOST_AT_ODDS = {"train": 0.9, "heldout": 1.08}
+# By how much of its length the interval reaches further up than down: held-out rows read low, training rows do not.
+_READS_LOW = {"train": 0.0, "heldout": 0.25}
+_AT_ODDS = 3.0  # where rows one by one say this many times what they say together, their labels were not learnt
+_STRONGEST_DECAY = 0.03  # weight decay beyond this trains nothing
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """A strength of label smoothing read off logits.
+
+    Attributes:
+        eps_all: ε spread over all K classes, as torch's ``label_smoothing``.
+        eps_others: the same target's ε spread over the K − 1 wrong classes.
+        low: lower end of the interval, for ``eps_all``.
+        high: upper end.
+        rows: which rows it was read from, ``"train"`` or ``"heldout"``.
+        explanations: what else fits these logits as well, a sentence each, its name first.
+    """
+
+    eps_all: float
+    eps_others: float
+    low: float
+    high: float
+    rows: RowKind
+    explanations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the inference rests on.
+
+    Attributes:
+        smoothing: the strength, or None for no sign of smoothing.
+        reason: why there is a sign, or none; one sentence.
+        gap: median logit gap of the rows looked at, nats.
+        varied: robust deviation of the gap over its median.
+        spread: median deviation of the wrong logits within a row over the gap; None for two classes.
+    """
+
+    smoothing: Smoothing | None
+    reason: str
+    gap: float
+    varied: float
+    spread: float | None
+
+
+def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothing | None:
+    r"""The strength of label smoothing that a model was trained with, or None for no sign of smoothing.
+
+    On training rows the estimate is the geometric mean of
+
+    .. math:: \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)} \quad\text{and}\quad
+              \operatorname{median}_i \frac{z_{iy} - E_{p_i}[z_i]}{z_{iy} - \bar z_i}
+
+    On held-out rows only right ones are used, and of them the bulk: the median of three readings, the place where the
+    same ratio crowds, its 40 % quantile, and the ε of the gap at which rows crowd. Held-out rows are fitted less well,
+    so the interval is several times as wide.
+
+    Args:
+        logits: :math:`z`, (N, K), torch or numpy, any float type.
+        labels: class indices :math:`y`, (N,) integers; of training rows those that were trained on.
+        rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
+
+    Returns:
+        :class:`Smoothing`, or None where the gap varies between rows, or the wrong classes within a row, as they do
+        without smoothing, however large the gap is.
+
+    Raises:
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError for other ``rows``.
+
+    >>> import numpy as np
+    >>> y = np.arange(60) % 3
+    >>> logits = np.log(np.eye(3)[y] * 0.9 + 0.1 / 3)  # the optimum of smoothing by 0.1 over all
+    >>> found = infer_smoothing(logits=logits, labels=y, rows="train")
+    >>> round(found.eps_all, 6), round(found.eps_others, 6), found.low < 0.1 < found.high
+    (0.1, 0.066667, True)
+
+    Source: own; the identity is the stationarity of Müller et al. 2019's loss along the logits. What weight decay does
+    is the unconstrained feature model of Zhou et al. 2022 and Guo et al. 2024, arXiv 2402.03979.
+    """
+    if rows not in ("train", "heldout"):
+        raise ValueError(f'rows must be "train" or "heldout", got {rows!r}')
+    found, classes = scan_columns(logits=logits, labels=labels)
+    return judge(found, classes, rows).smoothing
+
+
+def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
+    """The inference from columns at T = 1."""
+    keep = np.isfinite(rows.gap) & np.isfinite(rows.norm) & (rows.gap > 0)
+    if kind == "heldout":
+        keep &= rows.correct
+    gap, share = rows.gap[keep], classes / (classes - 1)
+    if len(gap) < LEAST_ROWS:
+        return Evidence(None, f"only {len(gap)} rows can be used, and {LEAST_ROWS} are needed", np.nan, np.nan, None)
+    middle = float(np.median(gap))
+    varied = _deviation(gap) / middle
+    spread = None
+    if classes > 2:
+        squares = np.maximum(np.square(rows.norm[keep]) - np.square(gap) / share, 0.0)
+        spread = float(np.median(np.sqrt(squares / (classes - 1)))) / middle
+    ratio = -rows.slope[keep] / gap * share
+
+    shape = f"the gap varies by {varied:.0%} between rows" + (
+        "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
+    )
+    parts = [varied / _MOST_VARIED[kind]]
+    if spread is not None and classes >= _FEW_CLASSES:
+        parts.append(spread / _MOST_SPREAD[kind])
+    if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
+        fits = float(classes / (classes - 1 + np.exp(middle)))
+        alone = ""
+        if fits >= 0.01:
+            alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
+        return Evidence(None, f"{shape}, as it does without smoothing{alone}", middle, varied, spread)
+
+    logs = np.log(np.maximum(ratio, 1e-12))
+    disagreement = _deviation(logs)
+    if disagreement > _MOST_AT_ODDS[kind]:
+        why = f"{shape}, but rows disagree about ε by a factor of {np.exp(disagreement):.2g}, as in training cut short"
+        return Evidence(None, why, middle, varied, spread)
+
+    if kind == "train":
+        total = rows.gap[np.isfinite(rows.gap)].sum()
+        whole = float(-rows.slope[np.isfinite(rows.gap)].sum() / total * share) if total > 0 else 0.0
+        typical = float(np.median(ratio))
+        ends = sorted((max(whole, 1e-12), max(typical, 1e-12)))
+        if typical >= LEAST_EPS and whole < typical / _AT_ODDS:
+            # labels that were not learnt leave each row as smoothing does, but no pull on the logits as a whole
+            why = (
+                f"single rows fit ε = {typical:.2g} over all, but all rows together {max(whole, 0.0):.2g}: label noise "
+                f"fits better, {1 - float(rows.correct.mean()):.1%} of these rows being wrong"
+            )
+            return Evidence(None, why, middle, varied, spread)
+        width = 0.03 + 0.6 * varied
+    else:
+        of_gap = classes / (classes - 1 + np.exp(_mode(gap)))
+        ends = [float(np.median([of_gap, np.exp(_mode(logs)), np.quantile(ratio, 0.4)]))] * 2
+        width = 0.05 + 0.25 * disagreement
+    value = float(np.sqrt(ends[0] * ends[1]))
+    if value < LEAST_EPS or value > 1:
+        return Evidence(None, f"{shape}, but its size leaves ε = {value:.2g}: none to speak of", middle, varied, spread)
+    chance = 2.5 * disagreement / np.sqrt(len(ratio))
+    factor = float(np.exp(np.hypot(width, chance)))
+    smoothing = Smoothing(
+        eps_all=value,
+        eps_others=value / share,
+        low=ends[0] / factor ** (1 - _READS_LOW[kind]),
+        high=min(ends[1] * factor ** (1 + _READS_LOW[kind]), 1.0),
+        rows=kind,
+        explanations=tuple(_explanations(rows, classes, kind, value / share)),
+    )
+    return Evidence(smoothing, f"{shape}, as smoothing leaves it", middle, varied, spread)
+
+
+def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> list[str]:
+    found: list[str] = []
+    each = len(rows) / classes
+    decay = eps_others / ((classes - 1) * np.sqrt(each))
+    if kind == "train" and decay <= _STRONGEST_DECAY:
+        found.append(
+            f"weight decay fits as well: of about {decay:.1g} on the last layer and as much on its features, at "
+            f"{each:.0f} rows a class, it leaves the same logits without smoothing"
+        )
+    elif kind == "heldout":
+        found.append(
+            "weight decay fits as well, where √(n·λ_W·λ_H), of n training rows a class and the decay of last layer and "
+            f"features, was {eps_others / (classes - 1):.1g}"
+        )
+    if kind == "heldout":
+        found.append(f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones")
+    found.append(
+        "temperature: if these logits had already been divided by one, ε is that of the result and not of the training"
+    )
+    return found
+
+
+def _deviation(values: Column) -> float:
+    """Median absolute deviation, scaled to the standard deviation of a normal."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _mode(values: Column) -> float:
+    """Where values crowd: the peak of a Gaussian kernel estimate with Silverman's width, on a grid of 1024 cells."""
+    low, high = float(values.min()), float(values.max())
+    quarter = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.34
+    width = 1.06 * min(float(values.std()), quarter) * len(values) ** -0.2
+    if width <= 1e-9 * max(abs(low), abs(high)):
+        return float(np.median(values))
+    cells = 1024
+    count, edges = np.histogram(values, bins=cells)
+    # zeros on either side keep the convolution from wrapping around
+    wave = np.fft.rfft(np.concatenate([count, np.zeros(cells)]))
+    wave *= np.exp(-0.5 * (np.pi * np.arange(len(wave)) / cells * width / (high - low) * cells) ** 2)
+    smooth = np.fft.irfft(wave)[:cells]
+    top = int(smooth.argmax())
+    return float((edges[top] + edges[top + 1]) / 2)

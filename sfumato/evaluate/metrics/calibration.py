@@ -1,0 +1,354 @@
+"""Calibration error of confidences: binned, signed, by class, and the floor that chance alone puts under it.
+
+Everything is a sum over bins of |D_b|, D_b = Σ_{i in b} (confidence_i − correct_i): keep D_b and the rest follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.columns import Column, check_bins, check_confidence, check_correct, check_weights, mean
+
+_DRAWS = 1 << 20  # uniforms drawn at a time for the noise floor: 8 MB
+_MANY = 1 << 16  # rows in a bin from which their sum of redrawn labels is drawn as a normal
+Z95 = 1.959963984540054  # 97.5 % quantile of the normal
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram as columns, one entry a bin; NaN where a bin is empty.
+
+    Attributes:
+        lower: lower edges, open (the first is closed at 0).
+        upper: upper edges, closed.
+        count: rows in the bin, int64.
+        confidence: their mean confidence.
+        accuracy: the part of them that is right.
+        low: lower end of the Wilson 95 % interval of the accuracy.
+        high: upper end.
+    """
+
+    lower: Column
+    upper: Column
+    count: npt.NDArray[np.int64]
+    confidence: Column
+    accuracy: Column
+    low: Column
+    high: Column
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """The ECE of a perfectly calibrated model at this N: mean over redrawn labels, and their central 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def ece(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    bins: int = 15,
+    equal_mass: bool = False,
+    weights: npt.ArrayLike | None = None,
+) -> float:
+    r"""Expected calibration error with equal-width bins.
+
+    .. math:: \mathrm{ECE} = \frac{1}{\sum_i w_i}
+              \sum_{b} \Bigl| \sum_{i \in b} w_i (\text{confidence}_i - \text{correct}_i) \Bigr|
+
+    Args:
+        confidence: largest probabilities, (N,), in [0, 1].
+        correct: whether the row is right, (N,) bool.
+        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
+        equal_mass: bins of equal counts instead, see :func:`ece_equal_mass`.
+        weights: :math:`w`, one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The error, from 0 to 1. It is unsigned, and positive even for a perfect model: see :func:`signed_gap` and
+        :func:`noise_floor`.
+
+    Raises:
+        ValueError: a confidence outside [0, 1] or NaN (names the first row), shapes that differ, no rows, no bins.
+
+    >>> round(ece([0.9, 0.9, 0.6, 0.6], [True, False, True, True]), 4)
+    0.4
+
+    Source: Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599.
+    """
+    if equal_mass:
+        return ece_equal_mass(confidence, correct, bins=bins, weights=weights)
+    right = check_correct(correct)
+    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    total = len(right) if w is None else w.sum()
+    return float(np.abs(_bin_sums(values, right, check_bins(bins), w)[1]).sum() / total)
+
+
+def ece_equal_mass(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15, weights: npt.ArrayLike | None = None
+) -> float:
+    r"""Expected calibration error with bins of equal counts ("adaptive").
+
+    The formula of :func:`ece`; the sorted rows are cut into ``bins`` runs whose lengths differ by one at most, the
+    longer ones first. Rows of equal confidence share the accuracy of their group, so the order of rows does not matter.
+
+    Args:
+        confidence: largest probabilities, (N,), in [0, 1].
+        correct: whether the row is right, (N,) bool.
+        bins: number of bins.
+        weights: one number a row, (N,), ≥ 0. The runs then have equal weight exactly, and a cut may divide a row.
+
+    Returns:
+        The error, from 0 to 1.
+
+    Raises:
+        ValueError: as :func:`ece`.
+
+    >>> round(ece_equal_mass([0.6, 0.7, 0.8, 0.9], [True, False, True, True], bins=2), 4)
+    0.15
+
+    Source: Nguyen and O'Connor 2015; lower bias than equal widths in Roelofs et al. 2022, arXiv 2012.08668.
+    """
+    return equal_mass(confidence, correct, check_bins(bins), weights)[0]
+
+
+def equal_mass(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
+) -> tuple[float, Column]:
+    """:func:`ece_equal_mass` and what each row adds to it, (N,), the cuts staying where they are."""
+    right = check_correct(correct)
+    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    one = np.ones(len(right)) if w is None else w
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    mass = np.add.reduceat(one[order], starts)
+    held = np.add.reduceat((one * right)[order], starts)
+    gap = ordered[starts] - held / np.where(mass > 0, mass, 1.0)  # of a unit of mass of the group
+    ends = np.cumsum(mass)
+    total = float(ends[-1])
+    places = np.arange(bins + 1)
+    if w is None:  # numpy.array_split's cuts
+        whole, rest = divmod(len(right), bins)
+        cuts = (whole * places + np.minimum(places, rest)).astype(np.float64)
+    else:
+        cuts = total * places / bins
+    below = np.concatenate([[0.0], ends])
+    sums = np.diff(np.interp(cuts, below, np.concatenate([[0.0], np.cumsum(mass * gap)])))
+    # a group that a cut divides has the mean sign of its parts
+    along = np.concatenate([[0.0], np.cumsum(np.sign(sums) * np.diff(cuts))])
+    sign = np.diff(np.interp(below, cuts, along)) / np.where(mass > 0, mass, 1.0)
+    part = np.empty(len(right))
+    part[order] = np.repeat(sign, np.diff(np.append(starts, len(right))))
+    return float(np.abs(sums).sum() / total), part * (values - right)
+
+
+def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Column:
+    r"""The ECE without each row in turn, in O(N); the bins stay where they are.
+
+    .. math:: \mathrm{ECE}_{(-i)} = \frac{1}{N-1} \Bigl( \sum_b |D_b| - |D_{b(i)}|
+              + |D_{b(i)} - \text{confidence}_i + \text{correct}_i| \Bigr)
+
+    Args:
+        confidence: largest probabilities, (N,), in [0, 1].
+        correct: whether the row is right, (N,) bool.
+        bins: number of equal-width bins.
+
+    Returns:
+        Leave-one-out errors, (N,).
+
+    Raises:
+        ValueError: as :func:`ece`, and fewer than 2 rows.
+
+    >>> ece_jackknife([0.9, 0.6], [True, True]).round(4).tolist()
+    [0.4, 0.1]
+
+    Source: own; the jackknife is Quenouille's and Tukey's.
+    """
+    right = check_correct(correct)
+    values = check_confidence(confidence, len(right))
+    if len(right) < 2:
+        raise ValueError("leaving one row out needs at least 2 rows, got 1")
+    bin_, sums = _bin_sums(values, right, check_bins(bins))
+    without = np.abs(sums[bin_] - (values - right))
+    return (np.abs(sums).sum() - np.abs(sums)[bin_] + without) / (len(right) - 1)
+
+
+def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Reliability:
+    r"""Accuracy against confidence by equal-width bins, with Wilson's 95 % interval.
+
+    .. math:: \frac{a + z^2/2n \pm z \sqrt{a(1-a)/n + z^2/4n^2}}{1 + z^2/n}, \quad z = 1.96
+
+    Args:
+        confidence: largest probabilities, (N,), in [0, 1].
+        correct: whether the row is right, (N,) bool.
+        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
+
+    Returns:
+        :class:`Reliability`, columns of length ``bins``; in the formula a is a bin's accuracy and n its count.
+
+    Raises:
+        ValueError: as :func:`ece`.
+
+    >>> table = reliability([0.9, 0.9, 0.4], [True, False, True], bins=2)
+    >>> table.count.tolist(), table.accuracy.tolist(), table.low.round(3).tolist()
+    ([1, 2], [1.0, 0.5], [0.207, 0.095])
+
+    Source: DeGroot and Fienberg 1983; the interval is Wilson 1927.
+    """
+    right = check_correct(correct)
+    values = check_confidence(confidence, len(right))
+    edges = np.linspace(0.0, 1.0, check_bins(bins) + 1)
+    bin_ = _bin_of(values, bins)
+    count = np.bincount(bin_, minlength=bins)
+    n = np.where(count > 0, count, np.nan)
+    accuracy = np.bincount(bin_, weights=right, minlength=bins) / n
+    low, high = wilson(accuracy, n)
+    return Reliability(
+        lower=edges[:-1],
+        upper=edges[1:],
+        count=count,
+        confidence=np.bincount(bin_, weights=values, minlength=bins) / n,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+    )
+
+
+def noise_floor(
+    confidence: npt.ArrayLike,
+    *,
+    bins: int = 15,
+    resamples: int = 200,
+    seed: int = 0,
+    weights: npt.ArrayLike | None = None,
+) -> NoiseFloor:
+    r"""The ECE that a perfectly calibrated model with these confidences would show at this N.
+
+    Labels are redrawn, :math:`\text{correct}_i \sim \mathrm{Bernoulli}(\text{confidence}_i)`, and the ECE computed each
+    time. An ECE inside the interval is no sign of miscalibration. The sum over a bin of more than 65 536 rows, or of
+    weighted ones, is drawn as the normal that it then is.
+
+    Args:
+        confidence: largest probabilities, (N,), in [0, 1].
+        bins: number of equal-width bins.
+        resamples: how often labels are redrawn.
+        seed: of a generator of its own; the result depends on it, on the confidences and not on their order.
+        weights: one number a row, (N,), ≥ 0.
+
+    Returns:
+        :class:`NoiseFloor`: the mean, and the 2.5 % and 97.5 % quantiles.
+
+    Raises:
+        ValueError: as :func:`ece`, and fewer than 1 resample.
+
+    >>> floor = noise_floor([0.7] * 100)
+    >>> floor.low < floor.mean < floor.high, 0.02 < floor.mean < 0.06
+    (True, True)
+
+    Source: the consistency resampling of Bröcker and Smith 2007, applied to the ECE.
+    """
+    values = check_confidence(confidence)
+    w = check_weights(weights, len(values))
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    rng = np.random.default_rng(seed)
+    bin_ = _bin_of(values, check_bins(bins))
+    error = np.zeros(resamples)
+    count = np.bincount(bin_, minlength=bins)
+    spread = np.bincount(bin_, weights=values * (1 - values) * (1.0 if w is None else w * w), minlength=bins)
+    for b in range(bins):
+        if w is not None or count[b] > _MANY:
+            error += np.abs(rng.normal(0.0, np.sqrt(spread[b]), resamples))
+            continue
+        inside = np.sort(values[bin_ == b])
+        gap = np.full(resamples, inside.sum())
+        for piece in (inside[i : i + _DRAWS] for i in range(0, len(inside), _DRAWS)):
+            step = max(1, _DRAWS // len(piece))
+            for first in range(0, resamples, step):
+                times = min(step, resamples - first)
+                gap[first : first + times] -= np.count_nonzero(rng.random((times, len(piece))) < piece, axis=1)
+        error += np.abs(gap)
+    error /= len(values) if w is None else w.sum()
+    low, high = np.quantile(error, [0.025, 0.975])
+    return NoiseFloor(mean=float(error.mean()), low=float(low), high=float(high))
+
+
+def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:
+    r"""Wilson's 95 % interval of a rate seen in n trials.
+
+    .. math:: \frac{a + z^2/2n \pm z \sqrt{a(1-a)/n + z^2/4n^2}}{1 + z^2/n}, \quad z = 1.96
+
+    Args:
+        rate: :math:`a`, in [0, 1].
+        n: number of trials, > 0; need not be whole.
+
+    Returns:
+        The two ends, shaped like ``rate``.
+
+    >>> low, high = wilson(0.5, 2)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.095, 0.905)
+
+    Source: Wilson 1927.
+    """
+    a, n = np.asarray(rate, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    shrink = 1 + Z95**2 / n
+    centre = (a + Z95**2 / (2 * n)) / shrink
+    half = Z95 * np.sqrt(a * (1 - a) / n + Z95**2 / (4 * n**2)) / shrink
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
+    r"""Mean confidence less accuracy: positive when over-confident, negative when under-confident.
+
+    .. math:: \frac{1}{N} \sum_i (\text{confidence}_i - \text{correct}_i)
+
+    Args:
+        confidence: largest probabilities, (N,), in [0, 1].
+        correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The gap, from −1 to 1; its size is at most the ECE.
+
+    Raises:
+        ValueError: as :func:`ece`.
+
+    >>> signed_gap([0.75, 0.75], [True, True])
+    -0.25
+
+    Source: own; smoothing typically changes this sign, which an ECE cannot show.
+    """
+    right = check_correct(correct)
+    return mean(check_confidence(confidence, len(right)) - right, check_weights(weights, len(right)))
+
+
+def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
+
+
+def _bin_sums(
+    confidence: Column, right: npt.NDArray[np.bool_], bins: int, weights: Column | None = None
+) -> tuple[npt.NDArray[np.intp], Column]:
+    bin_ = _bin_of(confidence, bins)
+    gap = confidence - right
+    sums = np.bincount(bin_, weights=gap if weights is None else gap * weights, minlength=bins)
+    return bin_, np.asarray(sums, dtype=np.float64)
+
+
+def binned(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
+) -> tuple[float, Column]:
+    """:func:`ece` and what each row adds to it, sign(D_b)·(confidence − correct): its weighted mean is the ECE."""
+    right = check_correct(correct)
+    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    bin_, sums = _bin_sums(values, right, check_bins(bins), w)
+    total = len(right) if w is None else float(w.sum())
+    return float(np.abs(sums).sum() / total), np.sign(sums)[bin_] * (values - right)

@@ -1,0 +1,129 @@
+"""Class-wise calibration error, from sums that can be filled chunk by chunk and group by group of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.columns import Column, check_bins, check_weights
+from sfumato.evaluate.scores.source import Labels, Scores, Source, check_labels
+
+_MOST = 1 << 22  # sums kept in all, 32 MB: with more classes there are fewer groups
+
+
+def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt.ArrayLike | None = None) -> float:
+    r"""Class-wise calibration error: the binned error of every class's probability, averaged over classes.
+
+    .. math:: \frac{1}{K \sum_i w_i} \sum_{k} \sum_{b} \Bigl| \sum_{i:\, p_{ik} \in b} w_i (p_{ik} - 1[y_i = k]) \Bigr|
+
+    Args:
+        probs: probabilities :math:`p`, (N, K), torch or numpy, any float type; used in float64, normalised.
+        labels: class indices :math:`y`, (N,) integers.
+        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
+        weights: :math:`w`, one number a row, (N,), ≥ 0.
+
+    Returns:
+        The error. It shrinks like 1/K as classes are added: compare it only at the same K.
+
+    Raises:
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+
+    >>> import numpy as np
+    >>> round(ece_classwise(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])), 4)
+    0.4
+
+    Source: Kull et al. 2019, arXiv 1910.12656; Nixon et al. 2019, arXiv 1904.01685, "static".
+    """
+    source = Source(probs=probs)
+    label = check_labels(labels, source.rows, source.classes, "probs")
+    w = check_weights(weights, source.rows)
+    sums = ClasswiseSums(source.classes, bins)
+    for chunk in source:
+        p = np.exp(chunk.shifted)
+        p /= p.sum(axis=1)[:, None]
+        sums.add(p, label[chunk.rows], weights=None if w is None else w[chunk.rows])
+    return sums.ece()
+
+
+class ClasswiseSums:
+    """Running sums of :func:`ece_classwise`, so that one pass over logits can feed it and other metrics together.
+
+    Attributes:
+        groups: parts that the rows are kept in, so that the error's spread between them can be seen.
+
+    >>> sums = ClasswiseSums(classes=2, bins=15)
+    >>> sums.add(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1]))
+    >>> round(sums.ece(), 4)
+    0.4
+    """
+
+    def __init__(self, classes: int, bins: int, groups: int = 1) -> None:
+        self.groups = max(1, min(groups, _MOST // (classes * check_bins(bins))))
+        self.edges = np.linspace(0.0, 1.0, bins + 1)
+        self._classes, self._bins = classes, bins
+        self._mass = np.zeros(self.groups)
+        self._total = np.zeros((self.groups, classes))
+        self._sums = np.zeros((self.groups, classes, bins))
+
+    def add(
+        self,
+        p: Column,
+        label: npt.NDArray[np.int64],
+        *,
+        weights: Column | None = None,
+        group: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Add rows: probabilities (n, K) and labels (n,), with weights and groups; none is changed or kept."""
+        held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
+        one = np.ones(len(label)) if weights is None else weights
+        member = np.zeros((self.groups, len(label)))
+        member[held, np.arange(len(label))] = one
+        # At most bins − 1 entries of a row can be above the first edge, so only they are sorted into bins;
+        # the first bin is what they leave of the total.
+        row, col = np.nonzero(p > self.edges[1])
+        self.add_labels(held, one, label)
+        self.add_sums(member @ p)
+        self.add_high(held[row], col, p[row, col], label[row] == col, one[row])
+
+    def add_labels(self, group: npt.NDArray[np.int64], mass: Column, label: npt.NDArray[np.int64]) -> None:
+        """Add rows' weights and labels."""
+        self._mass += np.bincount(group, weights=mass, minlength=self.groups)
+        flat = np.bincount(group * self._classes + label, weights=mass, minlength=self._total.size)
+        self._total -= flat.reshape(self._total.shape)
+
+    def add_sums(self, p_sums: Column) -> None:
+        """Add the sums over each group's rows, (G, K), of their weighted probabilities."""
+        self._total += p_sums
+
+    def add_high(
+        self,
+        group: npt.NDArray[np.int64],
+        col: npt.NDArray[np.int64],
+        p: Column,
+        is_label: npt.NDArray[np.bool_],
+        mass: Column,
+    ) -> None:
+        """Add those entries of the rows that are above the first edge."""
+        bin_ = np.minimum(np.searchsorted(self.edges, p, side="left") - 1, self._bins - 1)
+        place = (group * self._classes + col) * self._bins + bin_
+        np.add.at(self._sums.reshape(-1), place, (p - is_label) * mass)
+
+    def ece(self) -> float:
+        """The class-wise error of the rows added so far."""
+        return float(self._errors(self._total.sum(axis=0), self._sums.sum(axis=0), self._mass.sum()))
+
+    def without_each(self) -> Column:
+        """The error without each group in turn, (groups,)."""
+        total, sums, mass = self._total.sum(axis=0), self._sums.sum(axis=0), self._mass.sum()
+        return np.array(
+            [
+                self._errors(total - self._total[g], sums - self._sums[g], mass - self._mass[g])
+                for g in range(self.groups)
+                if self._mass[g] > 0
+            ]
+        )
+
+    def _errors(self, total: Column, sums: Column, mass: float) -> float:
+        first = total - sums[:, 1:].sum(axis=1)
+        whole = np.abs(first).sum() + np.abs(sums[:, 1:]).sum()
+        return float(whole / (mass * self._classes)) if mass > 0 else 0.0

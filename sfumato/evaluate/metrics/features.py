@@ -1,0 +1,146 @@
+r"""How features cluster: what neural collapse makes of the inputs of the last layer.
+
+With class means :math:`\mu_k`, their mean :math:`\mu` over the classes that occur, and C such classes:
+
+.. math:: S_W = \frac1N \sum_i (h_i - \mu_{y_i})(h_i - \mu_{y_i})^\top, \qquad
+          S_B = \frac1C \sum_k (\mu_k - \mu)(\mu_k - \mu)^\top
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.columns import Column, as_numpy
+from sfumato.evaluate.scores.source import Labels
+
+_BLOCK = 1 << 14  # rows converted to float64 at a time
+
+
+def nc1(features: Any, labels: Labels) -> float:
+    r"""Within-class scatter against between-class scatter: 0 where every class is one point.
+
+    .. math:: \mathrm{NC1} = \frac1C \operatorname{tr}(S_W S_B^{+})
+
+    Args:
+        features: :math:`h`, (N, D), torch or numpy, any float type.
+        labels: class indices :math:`y`, (N,) integers.
+
+    Returns:
+        The ratio, ≥ 0; C is the number of classes that occur and :math:`S_B^{+}` the pseudo-inverse.
+
+    Raises:
+        ValueError: shapes that differ, features that are not finite, or fewer than 2 classes.
+
+    >>> h = np.array([[0.0], [2.0], [10.0], [12.0]])
+    >>> round(nc1(h, np.array([0, 0, 1, 1])), 4)  # S_W = 1, S_B = 25
+    0.02
+
+    Source: Papyan, Han and Donoho 2020, arXiv 2008.08186, as in the code of Zhou et al. 2022.
+    """
+    h, y, classes, count, means = _class_means(features, labels)
+    centred = means - means.mean(axis=0)
+    within = np.zeros((h.shape[1], h.shape[1]))
+    for start in range(0, len(y), _BLOCK):
+        off = _float(h[start : start + _BLOCK]) - means[y[start : start + _BLOCK]]
+        within += off.T @ off
+    between = centred.T @ centred / classes
+    return float(np.trace(within / count.sum() @ np.linalg.pinv(between, hermitian=True)) / classes)
+
+
+def nc2(features: Any, labels: Labels) -> float:
+    r"""Distance of the class means from a simplex equiangular tight frame: 0 where they are one.
+
+    .. math:: \mathrm{NC2} = \left\lVert \frac{M M^\top}{\lVert M M^\top \rVert_F}
+              - \frac{1}{\sqrt{C-1}} \Bigl(I_C - \tfrac1C 1 1^\top\Bigr) \right\rVert_F,
+              \qquad M = (\mu_k - \mu)_k
+
+    Args:
+        features: :math:`h`, (N, D), torch or numpy, any float type.
+        labels: class indices, (N,) integers.
+
+    Returns:
+        The distance, from 0 to 2.
+
+    Raises:
+        ValueError: as :func:`nc1`, and class means that are all equal.
+
+    >>> h = np.array([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])  # an equilateral triangle
+    >>> round(nc2(h, np.array([0, 1, 2])), 6)
+    0.0
+
+    Source: Papyan, Han and Donoho 2020, arXiv 2008.08186; the form of Zhou et al. 2022, on means instead of weights.
+    """
+    _, _, classes, _, means = _class_means(features, labels)
+    centred = means - means.mean(axis=0)
+    gram = centred @ centred.T
+    size = float(np.linalg.norm(gram))
+    if size == 0:
+        raise ValueError("the means of all classes are equal: there is no angle between them")
+    frame = (np.eye(classes) - 1 / classes) / np.sqrt(classes - 1)
+    return float(np.linalg.norm(gram / size - frame))
+
+
+def class_separation(features: Any, labels: Labels) -> float:
+    r"""Class separation R²: 1 less the mean cosine distance within classes over that between any two rows.
+
+    .. math:: R^2 = 1 - \frac{\frac1C \sum_k \frac{1}{N_k^2} \sum_{i,j \in k} (1 - \cos(h_i, h_j))}
+                            {\frac{1}{C^2} \sum_{k,l} \frac{1}{N_k N_l} \sum_{i \in k, j \in l} (1 - \cos(h_i, h_j))}
+
+    Args:
+        features: :math:`h`, (N, D), torch or numpy, any float type.
+        labels: class indices, (N,) integers.
+
+    Returns:
+        The separation, at most 1; every class counts alike. Linear in N: a class needs only the mean of its unit
+        vectors.
+
+    Raises:
+        ValueError: as :func:`nc1`, and a row of zeros (names the first).
+
+    >>> class_separation(np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), np.array([0, 0, 1, 1]))
+    1.0
+
+    Source: Kornblith et al. 2021, arXiv 2010.16402, section 3.4.
+    """
+    h, y, classes, count, _ = _class_means(features, labels)
+    sums = np.zeros((classes, h.shape[1]))
+    for start in range(0, len(y), _BLOCK):
+        block = _float(h[start : start + _BLOCK])
+        size = np.linalg.norm(block, axis=1)
+        zero = np.flatnonzero(size == 0)
+        if len(zero):
+            raise ValueError(f"features are all 0 in row {start + int(zero[0])}: such a row has no direction")
+        np.add.at(sums, y[start : start + _BLOCK], block / size[:, None])
+    unit = sums / count[:, None]
+    within = 1 - float(np.mean(np.einsum("kd,kd->k", unit, unit)))
+    between = 1 - float(np.sum(np.square(unit.mean(axis=0))))
+    if between == 0:
+        return 0.0
+    return 1 - within / between
+
+
+def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], int, Column, Column]:
+    h, y = as_numpy(features), as_numpy(labels)
+    if h.ndim != 2 or not len(h):
+        raise ValueError(f"features must be (N, D) and not empty, got shape {h.shape}")
+    if y.shape != (len(h),):
+        raise ValueError(f"labels must be ({len(h)},), one a row of features, got shape {y.shape}")
+    numbers, code = np.unique(y, return_inverse=True)
+    if len(numbers) < 2:
+        raise ValueError(f"features of at least 2 classes are needed, got {len(numbers)}")
+    count = np.bincount(code).astype(np.float64)
+    sums = np.zeros((len(numbers), h.shape[1]))
+    for start in range(0, len(y), _BLOCK):
+        block = _float(h[start : start + _BLOCK])
+        if not np.isfinite(block).all():
+            row = start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            raise ValueError(f"features are not finite in row {row}")
+        np.add.at(sums, code[start : start + _BLOCK], block)
+    return h, code.astype(np.int64), len(numbers), count, sums / count[:, None]
+
+
+def _float(block: npt.NDArray[Any]) -> Column:
+    return block.astype(np.float64)

@@ -1,0 +1,62 @@
+"""The logit gap and the logit norm: the two sizes of a row of logits that a training target sets.
+
+At the optimum of a smoothed target the gap is the closed form d*, and the norm is d*·sqrt((K−1)/K).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.source import Column, Labels, Scores, Source, check_labels
+
+
+def logit_gap(logits: Scores, labels: Labels) -> Column:
+    r"""True logit less the mean of the others, for every row.
+
+    .. math:: d_i = z_{iy} - \frac{1}{K-1} \sum_{k \ne y} z_{ik}
+
+    Args:
+        logits: :math:`z`, (N, K), torch or numpy, any float type.
+        labels: class indices :math:`y`, (N,) integers.
+
+    Returns:
+        The gaps in nats, (N,) float64; +inf where another class is −inf, −inf where the label's is, NaN where both.
+
+    Raises:
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+
+    >>> import numpy as np
+    >>> logit_gap(np.array([[3.0, 1.0, 0.0]]), np.array([0])).tolist()
+    [2.5]
+
+    Source: note, eq. 7, whose closed form is this gap at the optimum; see ``sfumato.theory.optimal_gap``.
+    """
+    source = Source(logits=logits)
+    return scan(source, check_labels(labels, source.rows, source.classes)).gap
+
+
+def logit_norm(logits: Scores) -> Column:
+    r"""Euclidean norm of every row of logits about its mean.
+
+    .. math:: \lVert z_i - \bar z_i \rVert_2, \qquad \bar z_i = \tfrac{1}{K} \sum_k z_{ik}
+
+    Args:
+        logits: :math:`z`, (N, K), torch or numpy, any float type.
+
+    Returns:
+        The norms, (N,) float64, in nats; inf where a class is −inf. A constant added to a row changes no probability
+        and no norm.
+
+    Raises:
+        TypeError, ValueError: as :func:`sfumato.evaluate.per_row`.
+
+    >>> import numpy as np
+    >>> logit_norm(np.array([[10.0, 7.0, 10.0, 7.0]])).tolist()
+    [3.0]
+
+    Source: the norm of centred logits, as in Cattelan and Silva 2024, arXiv 2305.15508 (p = 2).
+    """
+    source = Source(logits=logits)
+    # the norm needs no label, so any will do
+    return scan(source, np.zeros(source.rows, dtype=np.int64)).norm

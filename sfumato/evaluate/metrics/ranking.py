@@ -1,0 +1,170 @@
+"""Rows in groups of equal score, from which every number of selective prediction is read, and what a row adds to each.
+
+One sort serves all. What a row adds ("part") is the derivative of the number in the row's weight, scaled so that the
+spread of parts over √N is the number's standard error: the infinitesimal jackknife.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.metrics.calibration import wilson
+from sfumato.evaluate.scores.columns import Column, check_correct, check_score, check_weights
+
+
+class Groups:
+    """Rows by descending score; per group its start a, size n, errors e and errors before, in units of weight.
+
+    Attributes:
+        right: whether each row is right, as given.
+        group: the group of each row; −1 for a row of weight 0.
+        start: weight before each group.
+        size: weight of each group.
+        wrong: weight of its wrong rows.
+        errors_before: weight of wrong rows before it.
+        total: weight of all rows, N without weights.
+    """
+
+    def __init__(self, score: npt.ArrayLike, correct: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
+        self.right = check_correct(correct)
+        values = check_score(score, len(self.right))
+        self._weights = w = check_weights(weights, len(self.right))
+        order = np.argsort(-values, kind="stable")
+        if w is not None:
+            order = order[w[order] > 0]
+        ordered = values[order]
+        first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self._order = order
+        self._rows = np.diff(np.append(first, len(order)))  # rows of each group
+        self.group = np.full(len(values), -1, dtype=np.int64)
+        self.group[order] = np.repeat(np.arange(len(first)), self._rows)
+        error = ~self.right[order]
+        if w is None:
+            self.size: npt.NDArray[Any] = self._rows
+            self.wrong: npt.NDArray[Any] = np.add.reduceat(error.astype(np.int64), first)
+        else:
+            self.size = np.add.reduceat(w[order], first)
+            self.wrong = np.add.reduceat(w[order] * error, first)
+        end = np.cumsum(self.size)
+        self.start = end - self.size
+        self.errors_before = np.cumsum(self.wrong) - self.wrong
+        self.total = float(end[-1])
+
+    @cached_property
+    def place(self) -> npt.NDArray[Any]:
+        """Place of each row that counts, by descending score: 1 to N, or the weight so far."""
+        return np.arange(1, len(self._order) + 1) if self._weights is None else np.cumsum(self._weights[self._order])
+
+    @cached_property
+    def errors(self) -> Column:
+        """Expected errors up to each place."""
+        within = self.place - np.repeat(self.start, self._rows)
+        rate = self.wrong / self.size
+        # a group that is wholly right or wrong keeps whole numbers
+        return np.repeat(self.errors_before, self._rows) + within * np.repeat(rate, self._rows)
+
+    def aurc(self) -> float:
+        """Area under the risk–coverage curve."""
+        if self._weights is None:
+            return float(np.mean(self.errors / self.place))
+        rate = self.wrong / self.size
+        area = self.wrong + (self.errors_before - self.start * rate) * self._harmonic[0]
+        return float(area.sum() / self.total)
+
+    def eaurc(self) -> float:
+        """AURC above the best order's."""
+        return self.aurc() - float(best_area(np.asarray(self.wrong.sum() / self.total)))
+
+    def augrc(self) -> float:
+        """Area under the generalised risk–coverage curve."""
+        return float((self.size * (self.errors_before + self.wrong / 2)).sum() / self.total**2)
+
+    def risk_at(self, coverage: float) -> float:
+        """Expected error rate of the most confident part."""
+        m = coverage * self.total
+        # below one row the risk is that of the first: E is linear from (0, 0) on
+        ends = np.append(0.0, self.start + self.size)
+        return float(np.interp(m, ends, np.append(0.0, self.errors_before + self.wrong)) / m)
+
+    def coverage_at(self, risk: float) -> float:
+        """Largest part answered at that risk."""
+        end = self.start + self.size
+        allowed = end[(self.errors_before + self.wrong) / end <= risk]
+        return float(allowed.max(initial=0) / self.total)
+
+    def coverage_interval(self, risk: float) -> tuple[float, float]:
+        """The coverages at which Wilson's 95 % interval of the risk first and last holds ``risk``."""
+        end = self.start + self.size
+        low, high = wilson(np.minimum((self.errors_before + self.wrong) / end, 1.0), end)
+        sure, possible = end[high <= risk], end[low <= risk]
+        return float(sure.max(initial=0) / self.total), float(possible.max(initial=0) / self.total)
+
+    def aurc_part(self) -> Column:
+        """What each row adds to the AURC."""
+        n, e, a, before = (np.asarray(x, np.float64) for x in (self.size, self.wrong, self.start, self.errors_before))
+        rate = e / n
+        harmonic, squares, last = self._harmonic
+        # per group: derivatives of e + (E − a·e/n)·h in its size, its errors, its start and the errors before it
+        by_size = a * rate / n * harmonic + (before - a * rate) * last
+        by_wrong = 1 - a / n * harmonic
+        by_start = -rate * harmonic - (before - a * rate) * squares
+        later = _after(by_start), _after(harmonic)
+        return self._per_row(by_size + later[0], by_wrong + later[1])
+
+    def eaurc_part(self) -> Column:
+        """What each row adds to the E-AURC."""
+        r = float(self.wrong.sum() / self.total)
+        slope = -np.log1p(-r) if r < 1 else 0.0
+        return self.aurc_part() - best_area(np.asarray(r)) - slope * (~self.right - r)
+
+    def augrc_part(self) -> Column:
+        """What each row adds to the AUGRC."""
+        later = self.total - (self.start + self.size)
+        whole = self._per_row(self.errors_before + self.wrong / 2, self.size / 2 + later)
+        return whole / self.total - self.augrc()
+
+    def risk_part(self, coverage: float) -> Column:
+        """What each row adds to the risk at a coverage."""
+        m = coverage * self.total
+        at = int(np.minimum(np.searchsorted(self.start + self.size, m), len(self.size) - 1))
+        rate = self.wrong[at] / self.size[at]
+        share = np.where(np.arange(len(self.size)) < at, 1.0, 0.0)
+        share[at] = (m - self.start[at]) / self.size[at]
+        own = np.where(self.group >= 0, share[self.group], 0.0)
+        return own * (~self.right - rate) / coverage + rate
+
+    @cached_property
+    def _harmonic(self) -> tuple[Column, Column, Column]:
+        """Per group Σ 1/i and Σ 1/i² over its places, and Σ 1/i² from its end on less that of all places."""
+        end = np.asarray(self.start + self.size, np.float64)
+        if self._weights is None:
+            one = np.cumsum(1.0 / self.place)
+            two = np.cumsum(1.0 / np.square(self.place.astype(np.float64)))
+            stop = end.astype(np.int64) - 1
+            h, q = np.diff(one[stop], prepend=0.0), np.diff(two[stop], prepend=0.0)
+            return h, q, np.pi**2 / 6 - two[stop]
+        from scipy.special import digamma, zeta
+
+        begin = np.asarray(self.start, np.float64)
+        last = zeta(2.0, end + 1)
+        return digamma(end + 1) - digamma(begin + 1), zeta(2.0, begin + 1) - last, last
+
+    def _per_row(self, by_size: Column, by_wrong: Column) -> Column:
+        held = np.maximum(self.group, 0)
+        part = by_size[held] + ~self.right * by_wrong[held]
+        return np.where(self.group >= 0, part, 0.0)
+
+
+def best_area(error_rate: Column) -> Column:
+    """AURC of the best order at an error rate r: r + (1 − r)·ln(1 − r)."""
+    kept = 1 - error_rate
+    return error_rate + kept * np.log(np.where(kept > 0, kept, 1.0))
+
+
+def _after(values: Column) -> Column:
+    """Sum of the values of all later groups."""
+    return np.cumsum(values[::-1])[::-1] - values

@@ -1,0 +1,253 @@
+"""Selective prediction: how many errors are left when only the most confident rows are answered.
+
+Rows of equal score have no order, so every number here is its expectation over the orders of tied rows: among the
+first i rows, where a group of n rows with e errors began after place a with E errors so far, E_i = E + (i − a)·e/n
+errors are expected. All numbers are sums of E_i, so the order in which rows are given never matters. A row of weight w
+is w tied copies of it, for any w ≥ 0: sums of 1/i over places become differences of the digamma function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.metrics.ranking import Groups, best_area
+from sfumato.evaluate.scores.columns import Column
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """The risk–coverage curve: ``coverage`` i/N and ``risk`` E_i/i for i = 1 … N, both (N,)."""
+
+    coverage: Column
+    risk: Column
+
+
+def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
+    r"""Area under the risk–coverage curve: the mean, over i, of the error rate among the i most confident rows.
+
+    .. math:: \mathrm{AURC} = \frac{1}{N} \sum_{i=1}^{N} \frac{E_i}{i}
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,); only its order counts.
+        correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The area, from 0 (no error) to 1; :math:`E_i` is the expected number of errors among the first i.
+
+    Raises:
+        ValueError: shapes that differ, no rows, a score that is NaN (names the first row).
+
+    >>> round(aurc([0.9, 0.8, 0.7], [True, False, True]), 4)
+    0.2778
+
+    Source: Geifman et al. 2019, arXiv 1805.08206. The trapezoid from (0, 0) that some code uses is smaller.
+    """
+    return Groups(score, correct, weights).aurc()
+
+
+def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
+    r"""AURC above that of the best order at the same error rate r: the ranking alone, accuracy taken out.
+
+    .. math:: \mathrm{AURC} - \bigl(r + (1 - r) \ln(1 - r)\bigr)
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The excess. The best area is that of large N, so a perfect order gives O(1/N), not exactly 0.
+
+    Raises:
+        ValueError: as :func:`aurc`.
+
+    >>> round(eaurc([0.9, 0.8, 0.7], [True, False, True]), 4)
+    0.2148
+
+    Source: Geifman et al. 2019, arXiv 1805.08206.
+    """
+    return Groups(score, correct, weights).eaurc()
+
+
+def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
+    r"""The AURC without each row in turn, exact, in O(N log N).
+
+    Without a row of a group at places a+1 … a+n, x = 1 if the row is an error: places up to a are as before; the group
+    has n − 1 rows and e − x errors; a later place i becomes i − 1 and holds :math:`E_i - x` errors:
+
+    .. math:: (N-1)\,\mathrm{AURC}_{(-)} = \sum_{i \le a} \frac{E_i}{i}
+              + E\,h + \frac{e - x}{n - 1}\,(n - 1 - a\,h) + \sum_{i > a+n} \frac{E_i - x}{i - 1},
+              \qquad h = \sum_{i=a+1}^{a+n-1} \frac{1}{i}
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+
+    Returns:
+        Leave-one-out areas, (N,), in the order of the rows given.
+
+    Raises:
+        ValueError: as :func:`aurc`, and fewer than 2 rows.
+
+    >>> aurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
+    [0.75, 0.0, 0.25]
+
+    Source: own derivation.
+    """
+    g = Groups(score, correct)
+    total = len(g.place)
+    if total < 2:
+        raise ValueError("leaving one row out needs at least 2 rows, got 1")
+    before = np.concatenate([[0.0], np.cumsum(g.errors / g.place)])
+    earlier = np.maximum(g.place - 1, 1)  # place 1 is never after a group, so its value is not used
+    after = _suffix_sums(g.errors / earlier)
+    after_inverse = _suffix_sums(1 / earlier)
+
+    a, n, e, end = g.start, g.size, g.wrong, g.start + g.size
+    h = np.add.reduceat(1 / g.place, a) - 1 / end
+    by_wrong = np.empty((2, len(a)))
+    for x in (0, 1):
+        inside = g.errors_before * h + (e - x) / np.maximum(n - 1, 1) * (n - 1 - a * h)
+        by_wrong[x] = before[a] + np.where(n > 1, inside, 0.0) + after[end] - x * after_inverse[end]
+    return by_wrong[(~g.right).astype(np.intp), g.group] / (total - 1)
+
+
+def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
+    r"""The E-AURC without each row in turn, exact, in O(N log N).
+
+    :func:`aurc_jackknife` less the best area at the error rate of the rows that stay.
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+
+    Returns:
+        Leave-one-out excesses, (N,), in the order of the rows given.
+
+    Raises:
+        ValueError: as :func:`aurc`, and fewer than 2 rows.
+
+    >>> eaurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
+    [0.5966, 0.0, 0.0966]
+
+    Source: own derivation.
+    """
+    g = Groups(score, correct)
+    return aurc_jackknife(score, g.right) - best_area((np.count_nonzero(~g.right) - ~g.right) / (len(g.right) - 1))
+
+
+def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
+    r"""Area under the generalised risk–coverage curve: the chance that a row is answered and wrong, over coverages.
+
+    .. math:: \mathrm{AUGRC} = \frac{1}{N^2} \sum_{i=1}^{N} \frac{E_{i-1} + E_i}{2}
+              = r(1-r)(1 - \mathrm{AUROC}) + \tfrac12 r^2
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The area, from 0 to 1/2; r is the error rate, AUROC that of telling right rows from wrong ones by the score.
+
+    Raises:
+        ValueError: as :func:`aurc`.
+
+    >>> round(augrc([0.9, 0.8, 0.7], [True, False, True]), 4)
+    0.1667
+
+    Source: Traub et al. 2024, arXiv 2407.01032.
+    """
+    return Groups(score, correct, weights).augrc()
+
+
+def risk_coverage_curve(
+    score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
+) -> RiskCoverage:
+    """The expected error rate among the i most confident rows, for every i.
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        :class:`RiskCoverage`: coverage i/N and risk E_i/i, both (N,); their mean risk is the AURC. Under weights a
+        place is the weight so far, and rows of weight 0 have none.
+
+    Raises:
+        ValueError: as :func:`aurc`.
+
+    >>> risk_coverage_curve([0.9, 0.8], [True, False]).risk.tolist()
+    [0.0, 0.5]
+
+    Source: El-Yaniv and Wiener 2010; ties as in this module's head.
+    """
+    g = Groups(score, correct, weights)
+    return RiskCoverage(coverage=g.place / g.total, risk=g.errors / g.place)
+
+
+def risk_at_coverage(
+    score: npt.ArrayLike, correct: npt.ArrayLike, coverage: float, *, weights: npt.ArrayLike | None = None
+) -> float:
+    r"""Expected error rate among the most confident part of the rows.
+
+    .. math:: \frac{E(m)}{m}, \quad m = \text{coverage} \cdot N
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+        coverage: the part answered, in (0, 1]; m need not be whole, E is linear between places.
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The risk, from 0 to 1.
+
+    Raises:
+        ValueError: as :func:`aurc`, and a coverage outside (0, 1].
+
+    >>> risk_at_coverage([0.9, 0.9, 0.1], [True, False, False], 1 / 3)
+    0.5
+
+    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500; the fraction of the last group is in expectation.
+    """
+    if not 0 < coverage <= 1:
+        raise ValueError(f"coverage must be in (0, 1], got {coverage}")
+    return Groups(score, correct, weights).risk_at(coverage)
+
+
+def coverage_at_risk(
+    score: npt.ArrayLike, correct: npt.ArrayLike, risk: float, *, weights: npt.ArrayLike | None = None
+) -> float:
+    """The largest part of the rows that can be answered at an error rate of at most ``risk``.
+
+    Tied rows are answered together or not at all, since a threshold on the score cannot part them.
+
+    Args:
+        score: what rows are ranked by, most confident highest, (N,).
+        correct: whether the row is right, (N,) bool.
+        risk: the error rate allowed, in [0, 1].
+        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+
+    Returns:
+        The coverage, from 0 (not even the first group) to 1.
+
+    Raises:
+        ValueError: as :func:`aurc`, and a risk outside [0, 1].
+
+    >>> coverage_at_risk([0.9, 0.8, 0.8, 0.1], [True, True, False, False], 0.4)
+    0.75
+
+    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500, on the rows themselves: it carries no guarantee.
+    """
+    if not 0 <= risk <= 1:
+        raise ValueError(f"risk must be in [0, 1], got {risk}")
+    return Groups(score, correct, weights).coverage_at(risk)
+
+
+def _suffix_sums(values: Column) -> Column:
+    return np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])

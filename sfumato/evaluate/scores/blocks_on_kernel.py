@@ -1,0 +1,116 @@
+"""A block of rows of :mod:`~sfumato.evaluate.scores.blocks` on the compiled kernel: ``kernel/scan.hpp``."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.row_hash import GROUPS, group_of, multipliers
+from sfumato.kernel import library
+
+if TYPE_CHECKING:
+    from sfumato.evaluate.scores.blocks import Task
+
+BLOCK = 1 << 19  # elements: what is read of a file at a time, which should still be in a core's cache when it is used
+_TYPES = {"float32": 0, "bfloat16": 2, "float16": 3}
+_BAD_LOGITS = 4
+_COLUMNS = (
+    *("predicted", "rank", "correct", "tied"),
+    *("confidence", "log_confidence", "nll", "brier", "gap", "norm", "slope"),
+)
+
+
+class _Job(ctypes.Structure):
+    """``sfumato_scan_job``, field by field."""
+
+    _fields_ = (
+        ("abi", ctypes.c_int32),
+        ("type", ctypes.c_int32),
+        ("rows", ctypes.c_int64),
+        ("classes", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("logits", "labels", "odd")),
+        *((name, ctypes.c_void_p) for name in (*_COLUMNS, "behind", "centre", "hash")),
+        ("beta", ctypes.c_double),
+        ("lse", ctypes.c_void_p),
+        ("cumulants", ctypes.c_void_p * 4),
+        ("squares", ctypes.c_void_p * 3),
+        ("class_sums", ctypes.c_void_p),
+        ("modulus", ctypes.c_int64),
+        ("groups", ctypes.c_int64),
+        ("mass", ctypes.c_void_p),
+        ("edge", ctypes.c_double),
+        ("most", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("listed_row", "listed_class", "listed_p")),
+        ("listed", ctypes.c_int64),
+        ("bad_row", ctypes.c_int64),
+        ("bad_label", ctypes.c_int64),
+    )
+
+
+class KernelBlock:
+    """Buffers of one thread, and one call a block of rows."""
+
+    def __init__(self, task: Task, step: int) -> None:
+        found = library.status().library
+        assert found is not None, "the caller asked status()"
+        self._scan, self._task = found.sfumato_scan, task
+        source, result, by_class = task.source, task.result, task.by_class
+        self._raw = source.buffer(step)
+        self._job = job = _Job(abi=library.ABI, type=_TYPES[source.type_name], classes=source.classes, modulus=GROUPS)
+        # name or (name, index) in the struct → the whole column that a block fills its rows of
+        self._columns: dict[str | tuple[str, int], npt.NDArray[Any]] = {
+            "labels": np.ascontiguousarray(result.rows.label),
+            "behind": result.behind,
+            "centre": result.centre,
+        }
+        self._columns |= {name: getattr(result.rows, name) for name in _COLUMNS}
+        if result.hashes is not None:
+            self._odd = multipliers(source.classes * source.raw_type.itemsize)
+            job.odd = self._odd.ctypes.data
+            self._columns["hash"] = result.hashes
+        if result.near is not None:
+            job.beta = result.near.beta
+            self._columns["lse"] = result.near.lse
+            self._columns |= {("cumulants", i): column for i, column in enumerate(result.near.cumulants)}
+            self._columns |= {("squares", i): column for i, column in enumerate(result.near.squares)}
+        if by_class is not None:
+            job.groups, job.edge = by_class.groups, by_class.edges[1]
+            job.most = step * len(by_class.edges)  # no more of a row can be above 1/bins
+            self._row, self._class = (np.empty(job.most, dtype=np.int64) for _ in range(2))
+            self._p = np.empty(job.most)
+            job.listed_row, job.listed_class = self._row.ctypes.data, self._class.ctypes.data
+            job.listed_p = self._p.ctypes.data
+            if task.weights is not None:
+                self._columns["mass"] = np.ascontiguousarray(task.weights)
+        self._addresses = {name: (column.ctypes.data, column.itemsize) for name, column in self._columns.items()}
+
+    def run(self, index: int, start: int, stop: int) -> None:
+        """Fill the columns of rows ``start`` to ``stop``, which are block number ``index``."""
+        task, job = self._task, self._job
+        raw = task.source.raw(start, stop, self._raw)
+        job.rows, job.logits = stop - start, raw.ctypes.data
+        for name, (address, size) in self._addresses.items():
+            if isinstance(name, str):
+                setattr(job, name, address + start * size)
+            else:
+                getattr(job, name[0])[name[1]] = address + start * size
+        sums: npt.NDArray[np.float64] | None = None
+        if task.by_class is not None:
+            sums = np.zeros((task.by_class.groups, task.source.classes))
+            job.class_sums = sums.ctypes.data
+        error = self._scan(ctypes.byref(job))
+        if error == _BAD_LOGITS:
+            raise task.source.not_finite(start)
+        if error == library.NO_MEMORY:
+            raise MemoryError("the kernel found no memory to work in")
+        if error:
+            raise ValueError(f"the kernel refused the call with code {error}")
+        if task.by_class is not None and sums is not None and task.result.hashes is not None:
+            row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
+            held = group_of(task.result.hashes[start:stop]) % task.by_class.groups
+            label = task.result.rows.label[start:stop]
+            mass = np.ones(len(row)) if task.weights is None else task.weights[start:stop][row]
+            task.add(index, sums, held[row], col, p, label[row] == col, mass)

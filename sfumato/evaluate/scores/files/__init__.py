@@ -1,0 +1,189 @@
+"""Scores and labels from files: what was read, in what type, and from which arrays or columns.
+
+A file is known by its first bytes, not by its name. A large matrix stays in its file and is read in blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.columns import is_tensor
+from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
+from sfumato.evaluate.scores.files.matrix import FileError as FileError
+from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
+from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, read_csv, read_json, read_parquet
+
+_LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
+
+
+@dataclass
+class ScoreFile:
+    """What a file holds.
+
+    Attributes:
+        name: of the file, for messages.
+        kind: ``"logits"`` or ``"probs"``.
+        scores: (N, K).
+        labels: (N,), or None where the file has none.
+        features: (N, D), or None.
+        rows: ``"train"`` or ``"heldout"`` where the file says, else None.
+        notes: sentences on what was taken for what.
+    """
+
+    name: str
+    kind: str
+    scores: Any
+    labels: npt.NDArray[Any] | None
+    features: Any = None
+    rows: Literal["train", "heldout"] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
+    """Scores from a file, a run folder, or ``-`` for standard input.
+
+    Args:
+        path: an ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json`` file, or the folder
+            of a comparison.
+        kind: ``"logits"`` or ``"probs"``, where the file does not say or says otherwise.
+
+    Raises:
+        FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
+    """
+    place, notes = path, list[str]()
+    rows: Literal["train", "heldout"] | None = None
+    if path != "-" and os.path.isdir(path):
+        place, notes = _in_run(Path(path))
+    part = re.search(r"-(train|validation|test)\.npz$", place)
+    if part:
+        rows = "train" if part[1] == "train" else "heldout"
+    name = "standard input" if path == "-" else os.path.basename(place)
+    arrays, said, more = _contents(place, name)
+    key, found = _choose(arrays, name)
+    kind = kind or said or ("probs" if key in PROBS else "logits")
+    labels = next((as_labels(arrays[k]) for k in LABELS if k in arrays), None)
+    return ScoreFile(name, kind, found, labels, arrays.get("features"), rows, [*notes, *more])
+
+
+def read_labels(path: str) -> npt.NDArray[Any]:
+    """Labels from a file of any of the kinds of :func:`read_scores`."""
+    name = os.path.basename(path)
+    arrays, _, _ = _contents(path, name)
+    for key in LABELS:
+        if key in arrays:
+            return as_labels(arrays[key])
+    if len(arrays) == 1:
+        only = as_labels(next(iter(arrays.values())))
+        if only.ndim == 1:
+            return only
+        raise FileError(f"{name}: labels must be one class index a row, got shape {only.shape}")
+    raise FileError(f"{name} has no labels; arrays: {', '.join(sorted(arrays)) or 'none'}")
+
+
+def _contents(path: str, name: str) -> tuple[dict[str, Array], str | None, list[str]]:
+    """Arrays by name, the kind if column names say it, and notes."""
+    try:
+        file: IO[bytes] = copied(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        raise FileError(f'there is no file "{path}"') from None
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    with file:
+        return _by_head(file, path, name)
+
+
+def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], str | None, list[str]]:
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(8)
+    if not head:
+        raise FileError(f"{name} is empty")
+    if head.startswith(b"\x93NUMPY"):
+        return {"": read_npy(file, name, size)}, None, []
+    if head.startswith(b"PK\x03\x04"):
+        if _is_torch(file):
+            return read_torch(path if path != "-" else file, name), None, []
+        return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, "features")), None, []
+    if head.startswith(b"PAR1"):
+        return _of_table(read_parquet(file, name))
+    if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
+        return read_safetensors(file, name, size), None, []
+    if head.startswith(b"\x80") or path.endswith((".pkl", ".pickle", ".joblib")):
+        raise FileError(
+            f"{name} is a pickle, which is not read because it can run code; save plain numbers: "
+            "numpy.savez(file, logits=logits, labels=labels)"
+        )
+    if head.startswith(b"PK"):
+        raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
+    if head.lstrip().startswith((b"{", b"[{")):
+        return _of_table(read_json(file, name))
+    if b"\0" in head:
+        raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
+    return _of_table(read_csv(file, name))
+
+
+def _of_table(table: Any) -> tuple[dict[str, Array], str | None, list[str]]:
+    arrays: dict[str, Array] = {}
+    if table.scores is not None:
+        arrays["logits" if table.kind != "probs" else "probs"] = table.scores
+    if table.labels is not None:
+        arrays["labels"] = table.labels
+    return arrays, table.kind, table.notes
+
+
+def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
+    for key in (*_LOGIT_KEYS, *PROBS, ""):
+        if key in arrays and (key or len(arrays) == 1):
+            found = arrays[key]
+            shape = tuple(int(n) for n in found.shape)
+            if len(shape) != 2:
+                raise FileError(
+                    f"{name}: {key or 'the array'} must be (N, K), one row of scores each, got shape {shape}"
+                )
+            if shape[0] == 0:
+                raise FileError(f"{name} has no rows")
+            if isinstance(found, (np.ndarray, StoredMatrix)) or is_tensor(found):
+                return key, found
+    raise FileError(
+        f"{name} has no logits; it needs an array called logits (or probs), and labels. "
+        f"Arrays: {', '.join(sorted(key for key in arrays if key)) or 'none'}"
+    )
+
+
+def _is_torch(file: IO[bytes]) -> bool:
+    """Whether a zip archive is torch's: its members live in a folder, with a pickle of how they fit together."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except Exception:  # damage shows up as any of a dozen types; whoever reads the archive says which
+        return False
+    return any(each.endswith("data.pkl") for each in names)
+
+
+def _in_run(folder: Path) -> tuple[str, list[str]]:
+    """The logits of a comparison to audit: those of the arm that its verdict chose, first seed, test rows."""
+    files = sorted((folder / "logits").glob("*-seed*-test.npz"))
+    if not files:
+        raise FileError(f"{folder} is not the folder of a comparison: it has no logits/*-test.npz")
+    arms = sorted({re.sub(r"-seed\d+-test\.npz$", "", each.name) for each in files})
+    choice = ""
+    if (folder / "summary.json").exists():
+        choice = str(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["verdict"].get("choice") or "")
+    arm = next((each for each in arms if choice == each), arms[0])
+    chosen = min(
+        (each for each in files if each.name.startswith(f"{arm}-seed")),
+        key=lambda each: int(re.findall(r"seed(\d+)", each.name)[-1]),
+    )
+    rest = ", ".join(each for each in arms if each != arm)
+    more = f"; name a file of its logits folder for {rest} or other rows" if rest else ""
+    return str(chosen), [f"of the run, the arm {arm} on test rows was read ({chosen.name}){more}"]

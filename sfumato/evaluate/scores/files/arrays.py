@@ -1,0 +1,172 @@
+"""NumPy archives, safetensors and torch files: arrays by name, without unpickling anything."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.arrays.npz import Archive, ArchiveError, Header, read_array, read_header
+from sfumato.evaluate.scores.files.matrix import FileError, StoredMatrix, copied
+
+Array = Any  # a numpy array, a torch tensor or a StoredMatrix
+_LARGE = 1 << 26  # bytes from which an array stays in its file
+_SAFE_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_SAFE_WHOLE = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8}
+_SAFE_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+
+
+def read_npy(file: IO[bytes], name: str, size: int) -> Array:
+    """The one array of an ``.npy`` file; a large matrix of floats stays where it is."""
+    file.seek(0)
+    try:
+        header = read_header(file, name)
+    except ArchiveError as error:
+        raise FileError(_refusal(name, error, "numpy.save")) from None
+    there = size - header.length
+    if header.dtype.itemsize == 0 or header.data_bytes > there:
+        raise FileError(
+            f"{name} is cut off: {header.data_bytes:,} bytes of data were promised and {max(there, 0):,} are there"
+        )
+    if _stays(header):
+        return _stored(file, header, header.length)
+    file.seek(0)
+    return _native(read_array(file))
+
+
+def read_npz(file: IO[bytes], name: str, wanted: Iterable[str]) -> dict[str, Array]:
+    """The arrays of an ``.npz`` archive by name, those that are not ``wanted`` as None; a lone one is always read.
+
+    A large matrix that is stored as it is stays in the file, one that is packed is unpacked into a temporary one.
+    """
+    try:
+        with Archive(file) as archive:
+            wanted = archive.arrays if len(archive.arrays) == 1 else wanted
+            return {key: _member(archive, file, key) if key in wanted else None for key in archive.arrays}
+    except ArchiveError as error:
+        raise FileError(_refusal(name, error, "numpy.savez")) from None
+
+
+def _member(archive: Archive, file: IO[bytes], key: str) -> Array:
+    header = archive.header(key)
+    if not _stays(header):
+        return _native(archive.read(key))
+    place = archive.place(key)
+    if place is not None:
+        return _stored(file, header, place + header.length)
+    try:
+        with archive.open(key) as stream, copied(stream) as whole:
+            return _stored(whole, header, header.length)
+    except OSError:
+        raise  # no room for it
+    except Exception as error:  # of zipfile or zlib
+        raise ArchiveError("damaged", key, str(error)) from error
+
+
+def _stays(header: Header) -> bool:
+    """Whether an array is read in blocks from where it lies: a large matrix of floats, row by row."""
+    kind = len(header.shape) == 2 and header.dtype.kind == "f" and header.dtype.itemsize in (2, 4, 8)
+    return kind and not header.fortran and header.data_bytes >= _LARGE
+
+
+def _stored(file: IO[bytes], header: Header, place: int) -> StoredMatrix:
+    name, (rows, classes) = header.dtype.newbyteorder("=").name, header.shape
+    return StoredMatrix(file, place, (rows, classes), name, swapped=not header.dtype.isnative)
+
+
+def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _refusal(name: str, error: ArchiveError, saver: str) -> str:
+    what = f"{name}: {error.name}" if error.name != name and error.name else name
+    if error.reason == "objects":
+        return (
+            f"{what} holds Python objects, which are not read because they can run code; save plain numbers, for "
+            "instance numpy.stack(predictions)"
+        )
+    if error.reason == "too large":
+        return f"{what} is too large: {error}; numpy.savez does not pack, so that what it writes is read in blocks"
+    return f"{what} is cut off or damaged ({error}); write it again with {saver}"
+
+
+def read_safetensors(file: IO[bytes], name: str, size: int) -> dict[str, Array]:
+    """The tensors of a safetensors file; matrices of floats stay in it."""
+    file.seek(0)
+    head = file.read(8)
+    length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
+    if not 0 < length <= min(size - 8, 100_000_000):
+        raise FileError(f"{name} is no safetensors file, or is cut off; write it again")
+    try:
+        header: Any = json.loads(file.read(length))
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{name} has a damaged header ({error}); write it again") from None
+    if not isinstance(header, dict):
+        raise FileError(f"{name} has a damaged header (it names no tensors); write it again")
+    found: dict[str, Array] = {}
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        type_name, shape, begin, end = _entry(name, key, entry)
+        if 8 + length + end > size:
+            raise FileError(f"{name}: {key} is cut off: it ends at byte {8 + length + end:,} of {size:,}")
+        if type_name in _SAFE_TYPES and len(shape) == 2:
+            found[key] = StoredMatrix(file, 8 + length + begin, shape, _SAFE_TYPES[type_name])
+        elif type_name in _SAFE_WHOLE:
+            file.seek(8 + length + begin)
+            found[key] = np.frombuffer(file.read(end - begin), dtype=_SAFE_WHOLE[type_name]).reshape(shape)
+    return found
+
+
+def _entry(name: str, key: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """Type, shape and place of a tensor, which must agree."""
+    try:
+        type_name, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and isinstance(type_name, str)
+        size = _SAFE_BYTES.get(type_name)  # other types are not read, and not looked at
+        if whole and size in (None, (end - begin) / max(math.prod(shape), 1)):
+            return type_name, shape, begin, end
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise FileError(f"{name}: {key} is damaged (type, shape and place do not agree); write it again")
+
+
+def read_torch(file: Any, name: str) -> dict[str, Array]:
+    """The tensors of a ``.pt`` file, loaded with ``weights_only``; ``file`` is a path or an open file."""
+    import pickle
+
+    import torch
+
+    try:
+        held = torch.load(file, map_location="cpu", weights_only=True, mmap=isinstance(file, str) or None)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        if "weights_only" in str(error) or "WeightsUnpickler" in str(error):
+            raise FileError(
+                f"{name} holds Python objects, which are not read because they can run code; save tensors alone: "
+                'torch.save({"logits": logits, "labels": labels}, …)'
+            ) from None
+        raise FileError(f"{name} is cut off or damaged ({str(error).splitlines()[0]}); write it again") from None
+    if isinstance(held, torch.Tensor):
+        return {"logits": held}
+    if isinstance(held, dict):
+        return {str(key): value for key, value in held.items() if isinstance(value, torch.Tensor)}
+    if isinstance(held, (tuple, list)) and len(held) == 2 and all(isinstance(t, torch.Tensor) for t in held):
+        return {"logits": held[0], "labels": held[1]}
+    raise FileError(f'{name} holds a {type(held).__name__}; save a dict: torch.save({{"logits": …, "labels": …}}, …)')
+
+
+def as_labels(values: Array) -> npt.NDArray[Any]:
+    """An array or tensor as numpy, whole floats as integers."""
+    from sfumato.evaluate.scores.columns import as_numpy
+
+    found = as_numpy(values)
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.dtype.kind == "f" and found.ndim == 1 and np.isfinite(found).all() and (found == np.rint(found)).all():
+        return found.astype(np.int64)
+    return found

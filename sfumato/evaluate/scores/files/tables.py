@@ -1,0 +1,312 @@
+"""CSV, Parquet and JSON: a column a class, or a list of scores a row, as pandas and timm's inference script write."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.files.matrix import FileError, StoredMatrix, spool
+
+LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
+PROBS = ("prob", "probs", "probability", "probabilities")
+LOGITS = ("logit", "logits", "predictions", "scores")
+_BATCH = 4096
+_MOST = 2.0**53  # whole numbers below are floats of their own
+_WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
+
+
+@dataclass
+class Table:
+    """Scores and what else a table says.
+
+    Attributes:
+        scores: (N, K), or None where the table holds labels alone.
+        labels: (N,), or None.
+        kind: ``"logits"`` or ``"probs"`` if the columns' names say so.
+        notes: what was taken for what.
+    """
+
+    scores: StoredMatrix | None
+    labels: npt.NDArray[Any] | None
+    kind: str | None
+    notes: list[str]
+
+
+def read_csv(file: IO[bytes], name: str) -> Table:
+    """A CSV or TSV file, with or without a header."""
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        sample = text.readline()
+        if not sample.strip():
+            raise FileError(f"{name} is empty")
+        delimiter = max(",\t; ", key=sample.count) if re.search(r"[,\t; ]", sample.strip()) else ","
+        text.seek(0)
+        lines = csv.reader(text, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        first = next(lines)
+        header = None if all(_number(cell) is not None for cell in first) else [cell.strip() for cell in first]
+        rows = lines if header else chain([first], lines)
+        return _table(header or [str(i) for i in range(len(first))], _cells(rows, name, len(first)), name, header)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileError(f"{name} is not text in columns ({error})") from None
+    finally:
+        text.detach()
+
+
+def read_parquet(file: IO[bytes], name: str) -> Table:
+    """A Parquet file: a column a class, or one column of lists."""
+    import pyarrow.parquet as pq
+
+    file.seek(0)
+    try:
+        parquet = pq.ParquetFile(file)
+        names = [field.name for field in parquet.schema_arrow]
+        batches = ([batch.column(i) for i in range(batch.num_columns)] for batch in parquet.iter_batches(_BATCH))
+
+        def blocks() -> Iterator[list[Any]]:
+            for batch in batches:
+                yield [_arrow(column) for column in batch]
+
+        return _table(names, blocks(), name, names)
+    except FileError:
+        raise
+    except Exception as error:  # damage shows up as any of a dozen types
+        said = str(error).splitlines() or [type(error).__name__]
+        raise FileError(f"{name} is cut off or damaged ({said[0]}); write it again") from None
+
+
+def read_json(file: IO[bytes], name: str) -> Table:
+    """JSON as pandas writes it: by index, split, or one record a line."""
+    file.seek(0)
+    text = file.read().decode("utf-8", "replace")
+    try:
+        held: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            held = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (ValueError, RecursionError) as error:
+            raise FileError(f"{name} is not JSON ({error})") from None
+    if isinstance(held, dict) and {"columns", "data"} <= held.keys():
+        names, rows = held["columns"], held["data"]
+        if not isinstance(names, list) or not isinstance(rows, list) or not names:
+            raise FileError(f"{name} holds no table: columns and data must be lists")
+        names = [str(each) for each in names]
+        odd = next((i for i, row in enumerate(rows) if not isinstance(row, list) or len(row) != len(names)), None)
+        if odd is not None:
+            raise FileError(f"{name}: row {odd} is no list of {len(names)} cells, one a column")
+    else:
+        records = list(held.values()) if isinstance(held, dict) else held
+        if not records or not all(isinstance(record, dict) for record in records):
+            raise FileError(f"{name} holds no table; it needs one record a row with its scores")
+        names = [str(key) for key in records[0]]
+        rows = [[record.get(key) for key in records[0]] for record in records]
+    columns = [_python_column([row[i] for row in rows]) for i in range(len(names))]
+    return _table(names, iter([columns]), name, names)
+
+
+def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None) -> Table:
+    first = next(blocks, None)
+    if first is None:
+        raise FileError(f"{name} has no rows")
+    blocks = chain([first], blocks)
+    roles = _Roles(names, name, header is not None, first)
+    labels: list[npt.NDArray[Any]] = []
+
+    def scores() -> Iterator[npt.NDArray[Any]]:
+        start = 0
+        for block in blocks:
+            matrix = roles.scores(block, start)
+            if matrix is not None:
+                yield matrix.astype(np.float64, copy=False)
+            if roles.label is not None:
+                labels.append(roles.labels(block, start))
+            start += len(block[0])
+
+    stored = spool(scores(), "float64") if roles.has_scores else None
+    if not roles.has_scores:
+        list(scores())
+    found = np.concatenate(labels) if labels else None
+    if (stored is None or not stored.shape[0]) and found is None:
+        raise FileError(f"{name} has no rows")
+    if stored is not None and roles.sorted_rows and stored.shape[1] > 2 and roles.index is None:
+        raise FileError(
+            f"{name}: the scores of every row fall from left to right, so they are the best classes first and not in "
+            f"the order of the classes; {_WAY_OUT}"
+        )
+    return Table(stored, found, roles.kind, roles.notes)
+
+
+class _Roles:
+    """Which columns are scores, labels, or indices of classes."""
+
+    def __init__(self, names: list[str], name: str, header: bool, first: list[Any]) -> None:
+        self._name, self._names, self.notes = name, names, list[str]()
+        self.kind: str | None = None
+        self.sorted_rows = True
+        lower = [each.lower() for each in names]
+        self.index: list[int] | None = None
+        self.label = next((lower.index(key) for key in LABELS if key in lower), None) if header else None
+        if lower == ["index", "prediction"]:
+            raise FileError(
+                f"{name} holds predicted classes alone, as the Transformers examples write them; save what predict "
+                "returns instead: numpy.savez(file, logits=output.predictions, labels=output.label_ids)"
+            )
+        self._list: int | None = None
+        by_prefix: dict[str, list[tuple[int, int]]] = {}
+        for place, each in enumerate(lower):
+            found = re.fullmatch(r"(.*?)_?(\d+)", each)
+            if found:
+                by_prefix.setdefault(found[1], []).append((int(found[2]), place))
+            if each in PROBS + LOGITS:
+                self._list = place
+                self.kind = "probs" if each in PROBS else "logits"
+        for prefix in (*PROBS, *LOGITS):
+            if prefix in by_prefix:
+                self.kind = "probs" if prefix in PROBS else "logits"
+                by_prefix[""] = by_prefix[prefix]
+        if self._list is not None:
+            self._columns: list[int] = []
+            if "index" in lower:
+                self.index = [lower.index("index")]
+        else:
+            numbered = sorted(by_prefix.get("", []) or max(by_prefix.values(), key=len, default=[]))
+            if header and len(numbered) > 1:
+                if [number for number, _ in numbered] != list(range(len(numbered))):
+                    missing = next(i for i, (number, _) in enumerate(numbered) if number != i)
+                    raise FileError(f"{name}: the columns of the classes leave out class {missing}")
+                self._columns = [place for _, place in numbered]
+                if self.kind is not None and "index" in by_prefix:
+                    self.index = [place for _, place in sorted(by_prefix["index"])]
+            else:
+                named = {"filename", "id", "index", "image", "path", "name"}
+                self._columns = [i for i, each in enumerate(lower) if i != self.label and each not in named]
+        if self.label is not None and _number(first[self.label][0]) is None and self.kind is not None:
+            self.notes.append(f'the column "{names[self.label]}" holds names, as of predictions, and is not read')
+            self.label = None
+        self.has_scores = self._list is not None or len(self._columns) > 1
+        if not self.has_scores and self.label is None:
+            if len(self._columns) != 1:
+                raise FileError(f"{name} has no column of scores; columns: {', '.join(names)}")
+            self.label = self._columns[0]
+
+    def scores(self, block: list[Any], start: int) -> npt.NDArray[Any] | None:
+        if not self.has_scores or not len(block[0]):
+            return None
+        if self._list is not None:
+            matrix = _stacked(block[self._list], self._name, start)
+        else:
+            columns = [_floats(block[i], self._names[i], self._name, start) for i in self._columns]
+            matrix = np.stack(columns, axis=1)
+        if self.index is not None:
+            places = (
+                _stacked(block[self.index[0]], self._name, start)
+                if len(self.index) == 1
+                else np.stack([_floats(block[i], self._names[i], self._name, start) for i in self.index], axis=1)
+            )
+            classes = matrix.shape[1]
+            if places.shape != matrix.shape or (np.sort(places, axis=1) != np.arange(classes)).any():
+                raise FileError(f"{self._name} holds the best {classes} classes of each row only; {_WAY_OUT}")
+            ordered = np.empty_like(matrix)
+            np.put_along_axis(ordered, places.astype(np.int64), matrix, axis=1)
+            return ordered
+        self.sorted_rows = self.sorted_rows and bool((np.diff(matrix, axis=1) <= 0).all())
+        return matrix
+
+    def labels(self, block: list[Any], start: int) -> npt.NDArray[Any]:
+        assert self.label is not None
+        column = _floats(block[self.label], self._names[self.label], self._name, start)
+        odd = np.flatnonzero(~((column == np.rint(column)) & (np.abs(column) < _MOST)))
+        if len(odd):
+            row = int(odd[0])
+            raise FileError(f"{self._name}: the label in row {start + row} is {column[row]:g}, not a class index")
+        return column.astype(np.int64)
+
+
+def _cells(rows: Iterator[list[str]], name: str, width: int) -> Iterator[list[Any]]:
+    batch: list[list[str]] = []
+    for number, row in enumerate(rows):  # the first line with data is row 0
+        if not row:
+            continue
+        if len(row) != width:
+            raise FileError(f"{name}: row {number} has {len(row)} cells and the first line {width}")
+        batch.append(row)
+        if len(batch) == _BATCH:
+            yield list(zip(*batch, strict=True))
+            batch = []
+    if batch:
+        yield list(zip(*batch, strict=True))
+
+
+def _arrow(column: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        width, rest = divmod(len(column.flatten()), max(len(column), 1))
+        lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+        if rest or (lengths != width).any():
+            return column.to_pylist()
+        return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    return column.to_pylist()
+
+
+def _python_column(cells: list[Any]) -> Any:
+    try:
+        return np.asarray(cells, dtype=np.float64) if all(isinstance(c, (int, float)) for c in cells) else cells
+    except OverflowError:  # a whole number of hundreds of digits; who reads the column names its row
+        return cells
+
+
+def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
+    """One column of lists as (n, K); text is what numpy prints: ``[0.1 0.9]``, over several lines or not."""
+    if isinstance(cells, np.ndarray) and cells.ndim == 2:
+        return cells
+    rows: list[npt.NDArray[Any]] = []
+    for number, cell in enumerate(cells):
+        try:
+            if isinstance(cell, str):
+                if "..." in cell:
+                    raise FileError(
+                        f"{name}: row {start + number} was abbreviated with … when it was written; use Parquet, or "
+                        "timm's --results-separate-col"
+                    )
+                rows.append(np.array(cell.strip("[] \n").replace(",", " ").split(), dtype=np.float64))
+            else:
+                rows.append(np.atleast_1d(np.asarray(cell, dtype=np.float64)))
+        except (TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, FileError):
+                raise
+            raise FileError(f"{name}: the scores of row {start + number} are no numbers") from None
+        if len(rows[-1]) != len(rows[0]):
+            raise FileError(
+                f"{name}: row {start + number} has {len(rows[-1])} scores and row {start} has {len(rows[0])}"
+            )
+    return np.stack(rows)
+
+
+def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.float64]:
+    try:
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
+            return np.asarray(cells, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        for number, cell in enumerate(cells):
+            if _number(cell) is None:
+                raise FileError(f'{name}: "{cell}" in row {start + number}, column {column}, is no number') from None
+        raise
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,194 @@
+"""From logits to columns: one pass for what the model says as it is, one for what it says after temperature scaling.
+
+Few or short rows go through float64; many long rows of at most 32 bits through :mod:`~sfumato.evaluate.scores.blocks`,
+with the temperature bracketed on a sample and finished by a series on all rows. Both fill the same :class:`Measured`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.metrics.classwise import ClasswiseSums
+from sfumato.evaluate.metrics.ranking import Groups
+from sfumato.evaluate.metrics.temperature import (
+    HIGHEST,
+    LOWEST,
+    Objective,
+    Temperature,
+    fit,
+    fit_without_each,
+    from_series,
+)
+from sfumato.evaluate.scores import blocks
+from sfumato.evaluate.scores.columns import Column, check_weights, mean
+from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
+from sfumato.evaluate.scores.rows import Rows, scan
+from sfumato.evaluate.scores.source import Labels, Scores, Source, check_labels
+
+BINS = 15
+_SAMPLES = (1 << 20, 1 << 23)  # elements on which a temperature is bracketed before all rows are read
+_FAR = 0.04  # of β: further than this, rows are read again
+_PASSES = 5  # over all rows in search of it, before float64 is asked
+
+
+@dataclass
+class Measured:
+    """One model on one set of rows, as columns.
+
+    Attributes:
+        source: the scores.
+        rows: the columns as given.
+        weights: of the rows, or None.
+        hashes: a number for the content of each row.
+        by_class: sums of the class-wise calibration error.
+        fitted: the temperature of least NLL; None for probabilities, or if the NLL is infinite at every T.
+        temperature_part: what each row adds to it, (N,).
+        sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
+        after: the columns at the temperature of the other folds; None where all rows are in one fold.
+    """
+
+    source: Source
+    rows: Rows
+    weights: Column | None
+    hashes: npt.NDArray[np.uint64]
+    by_class: ClasswiseSums
+    fitted: Temperature | None = None
+    temperature_part: Column | None = None
+    sharpening: Column | None = None
+    after: Rows | None = None
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The rows by confidence."""
+        return Groups(self.rows.score, self.rows.correct, self.weights)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.source.classes
+
+
+def measure(
+    *,
+    logits: Scores | None = None,
+    probs: Scores | None = None,
+    labels: Labels,
+    weights: npt.ArrayLike | None = None,
+) -> Measured:
+    """Read the scores, as often as needed, and fill the columns."""
+    source = Source(logits=logits, probs=probs)
+    label = check_labels(labels, source.rows, source.classes, source.name)
+    w = check_weights(weights, source.rows)
+    by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
+    if blocks.suits(source):
+        found = _fast_measured(source, label, w, by_class)
+        if found is not None:
+            return found
+        by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
+    hashes = np.concatenate([row_hash(source.raw(start, stop)) for start, stop in source.steps()])
+    group = group_of(hashes)
+
+    def visit(at: slice, p: Column, y: npt.NDArray[np.int64]) -> None:
+        by_class.add(p, y, weights=None if w is None else w[at], group=group[at])
+
+    rows = scan(source, label, visit=visit)
+    result = Measured(source, rows, w, hashes, by_class)
+    if logits is None or not np.isfinite(rows.nll).all():
+        return result
+    objective = Objective(logits, label, w)
+    result.fitted = fit(objective)
+    _describe(result, objective.cumulants(1 / result.fitted.value), objective.behind)
+    fold = group % FOLDS
+    if not (fold == fold[0]).all():
+        temperatures = fit_without_each(objective, fold, result.fitted)
+        result.after = scan(
+            source,
+            label,
+            np.array([temperatures[f].value for f in range(FOLDS) if f in temperatures])[
+                np.searchsorted(sorted(temperatures), fold)
+            ],
+        )
+    return result
+
+
+def scan_columns(*, logits: Scores, labels: Labels) -> tuple[Rows, int]:
+    """The columns at T = 1 alone, and K."""
+    source = Source(logits=logits)
+    label = check_labels(labels, source.rows, source.classes)
+    rows = blocks.scan(source, label).rows if blocks.suits(source) else scan(source, label)
+    return rows, source.classes
+
+
+def _fast_measured(
+    source: Source, label: npt.NDArray[np.int64], weights: Column | None, by_class: ClasswiseSums
+) -> Measured | None:
+    """:func:`measure` in float32 blocks; None where the temperature needs the patience of float64."""
+    try:
+        beta = _bracketed(source, label, weights)
+    except ValueError:
+        return None  # an odd row; the pass over all rows says which
+    found = blocks.scan(source, label, beta=beta, by_class=by_class, weights=weights)
+    assert found.hashes is not None
+    result = Measured(source, found.rows, weights, found.hashes, by_class)
+    if not np.isfinite(found.rows.nll).all():
+        return result
+    fold = group_of(found.hashes) % FOLDS
+    everyone = np.ones(source.rows, dtype=np.bool_)
+    folds = np.unique(fold).tolist()
+    parts = {-1: everyone} | {f: fold != f for f in folds if len(folds) > 1}  # one alone leaves nothing to fit on
+    near = found.near
+    for _ in range(_PASSES):
+        assert near is not None
+        betas: dict[int, float] = {}
+        certain = True
+        for f, keep in parts.items():
+            small = not found.behind[keep].any()
+            if small and f == -1:  # the whole has no optimum; its folds get the pseudo-row
+                betas[f] = 1 / LOWEST
+                continue
+            betas[f], known = from_series(near.beta, near.cumulants, keep, weights, found.centre if small else None)
+            certain = certain and known and abs(betas[f] / near.beta - 1) < _FAR
+        if certain:
+            break
+        middle = float(np.median([b for f, b in betas.items() if f != -1 or len(betas) == 1]))
+        if not 1 / HIGHEST < middle < 1 / LOWEST:
+            return None
+        near = blocks.scan(source, label, beta=middle).near
+    else:
+        return None
+    assert near is not None
+    result.fitted = Temperature(1 / betas[-1], at_bound=betas[-1] == 1 / LOWEST)
+    _describe(result, near.cumulants, found.behind)
+    if len(parts) > 1:
+        beta_of = np.array([betas.get(f, 1.0) for f in range(FOLDS)])
+        result.after = near.move(found.rows, found.behind, beta_of[fold])
+    return result
+
+
+def _bracketed(source: Source, label: npt.NDArray[np.int64], weights: Column | None) -> float:
+    """β near the optimum, by a fit on few rows and one step on a part of the others."""
+    small, large = (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
+    beta = 1 / fit(Objective(source.part(small), label[::small], _every(weights, small)), small=True).value
+    part = Source(logits=source.part(large))
+    found = blocks.scan(part, label[::large], beta=beta)
+    assert found.near is not None
+    better, _ = from_series(found.near.beta, found.near.cumulants, slice(None), _every(weights, large))
+    return better if beta / 2 < better < 2 * beta else beta
+
+
+def _every(weights: Column | None, step: int) -> Column | None:
+    return None if weights is None else weights[::step]
+
+
+def _describe(result: Measured, cumulants: tuple[Column, ...], behind: Column) -> None:
+    """What each row adds to the temperature, and how its confidence answers to it."""
+    assert result.fitted is not None
+    value = result.fitted.value
+    bend = mean(cumulants[1], result.weights)
+    psi = cumulants[0] - mean(cumulants[0], result.weights)
+    result.temperature_part = value + (value * value * psi / bend if bend > 0 else np.zeros_like(psi))
+    result.sharpening = behind - cumulants[0]

@@ -1,0 +1,177 @@
+"""One pass over (N, K) logits: everything a metric needs about a row, as columns of length N.
+
+The idea: shift a row by its largest logit and leave that logit out of the sum, s = Σ_{k≠top} exp(z_k − z_top). Then
+log p_top = −log1p(s) and −log p_y = log1p(s) + (z_top − z_y) keep their digits where a softmax has saturated at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.source import Chunk, Column, Labels, Scores, Source, check_labels, check_temperature
+
+Visit: TypeAlias = Callable[[slice, Column, npt.NDArray[np.int64]], None]
+"""Sees each chunk's rows, their probabilities (n, K) and labels (n,); may keep none of them."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    r"""What a model said about each row, as columns of length N.
+
+    With :math:`p = \mathrm{softmax}(z/T)`, label :math:`y` and K classes:
+
+    Attributes:
+        label: the label, int64.
+        predicted: the class of the largest logit, int64; the first of several equal ones.
+        rank: number of classes placed before the label (0: right), int64; ties go to the lower class index.
+        correct: whether ``predicted == label``, bool.
+        tied: whether another class has the same largest logit, bool.
+        confidence: the largest probability, in [1/K, 1]; 1.0 from a logit lead of about 37 on.
+        log_confidence: its logarithm, in nats, which still tells rows apart up to a lead of about 745.
+        nll: hard negative log likelihood :math:`-\log p_y`, in nats.
+        brier: :math:`\sum_k (p_k - 1[k=y])^2`, from 0 to 2.
+        gap: :math:`(z_y - \mathrm{mean}_{k \ne y} z_k)/T`, in nats; ±inf where one side is −inf, NaN where both are.
+        norm: :math:`\lVert z - \bar z \rVert_2 / T`; the mean is taken out, since no probability depends on it.
+        slope: :math:`(E_p[z] - z_y)/T`, in nats: how fast the NLL rises if all logits grow by a factor; negative where
+            larger logits would lower it.
+
+    >>> import numpy as np
+    >>> rows = per_row(logits=np.array([[2.0, 0.0], [0.0, 50.0]]), labels=np.array([0, 1]))
+    >>> rows.confidence.round(4).tolist(), rows.score.tolist()[1] < 0
+    ([0.8808, 1.0], True)
+    """
+
+    label: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.bool_]
+    tied: npt.NDArray[np.bool_]
+    confidence: Column
+    log_confidence: Column
+    nll: Column
+    brier: Column
+    gap: Column
+    norm: Column
+    slope: Column
+
+    @property
+    def score(self) -> Column:
+        """The column that orders rows by confidence without saturating: ``log_confidence``."""
+        return self.log_confidence
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def per_row(
+    *, logits: Scores | None = None, probs: Scores | None = None, labels: Labels, temperature: float = 1.0
+) -> Rows:
+    r"""Confidence, NLL, Brier score, gap and rank of every row, in float64.
+
+    .. math:: s = \sum_{k \ne top} e^{(z_k - z_{top})/T}, \quad \log p_{top} = -\log(1 + s), \quad
+              -\log p_y = \log(1 + s) + (z_{top} - z_y)/T
+
+    Args:
+        logits: :math:`z`, (N, K), torch or numpy, any float type; −inf is a class that is ruled out.
+        probs: probabilities instead, (N, K), rows that sum to 1; used through their logarithms, so that a row is
+            normalised and a zero is a logit of −inf.
+        labels: class indices, (N,) integers.
+        temperature: :math:`T`; probabilities are softmax(z/T).
+
+    Returns:
+        :class:`Rows`, columns of length N.
+
+    Raises:
+        TypeError: not exactly one of ``logits`` and ``probs``, or not floats, or labels that are not integers.
+        ValueError: wrong shapes, fewer than 2 classes, no rows, NaN or +inf, probabilities that are negative or do not
+            sum to 1, a temperature that is not positive. Names the first row.
+        IndexError: a label that is no class. Names the first row and its value.
+
+    >>> import numpy as np
+    >>> rows = per_row(logits=np.array([[1.0, 0.0, 0.0]]), labels=np.array([1]), temperature=0.5)
+    >>> [round(float(x[0]), 4) for x in (rows.confidence, rows.nll, rows.gap)]
+    [0.787, 2.2395, -1.0]
+
+    Source: Brier 1950 for the score that has its name; log1p without the maximum: Blanchard, Higham and Higham 2021.
+    """
+    source = Source(logits=logits, probs=probs)
+    return scan(source, check_labels(labels, source.rows, source.classes, source.name), check_temperature(temperature))
+
+
+def empty_rows(label: npt.NDArray[np.int64]) -> Rows:
+    """Columns to be filled, for these labels."""
+    n = len(label)
+    return Rows(
+        label=label,
+        predicted=np.empty(n, dtype=np.int64),
+        rank=np.empty(n, dtype=np.int64),
+        correct=np.empty(n, dtype=np.bool_),
+        tied=np.empty(n, dtype=np.bool_),
+        confidence=np.empty(n),
+        log_confidence=np.empty(n),
+        nll=np.empty(n),
+        brier=np.empty(n),
+        gap=np.empty(n),
+        norm=np.empty(n),
+        slope=np.empty(n),
+    )
+
+
+def scan(
+    source: Source, labels: npt.NDArray[np.int64], temperature: float | Column = 1.0, visit: Visit | None = None
+) -> Rows:
+    """:func:`per_row` on checked input; ``temperature`` may be a column, ``visit`` sees each chunk's probabilities."""
+    heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
+    rows = empty_rows(labels)
+    for chunk in source:
+        fill(rows, chunk.rows, chunk, heat[chunk.rows], visit)
+    return rows
+
+
+def fill(rows: Rows, at: slice | npt.NDArray[np.int64], chunk: Chunk, heat: Column, visit: Visit | None = None) -> None:
+    """Compute a chunk's part of the columns, and put it at ``at``."""
+    y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
+    z = chunk.shifted / heat[:, None]
+    k = z.shape[1]
+    z_y = z[each, y]
+    rows.predicted[at] = top
+    rows.correct[at] = top == y
+    rows.rank[at] = _rank(z, z_y, y, top)
+    rows.tied[at] = np.count_nonzero(z == 0, axis=1) > 1
+    e = np.exp(z)
+    e[each, top] = 0.0
+    s = e.sum(axis=1)
+    rows.log_confidence[at] = -np.log1p(s)
+    rows.confidence[at] = np.exp(-np.log1p(s))
+    rows.nll[at] = np.log1p(s) - z_y
+    e[each, top] = 1.0
+    p = np.divide(e, (1 + s)[:, None], out=e)
+    # a class at −inf has no part in the expectation, and 0·(−inf) would be NaN
+    rows.slope[at] = np.einsum("ij,ij->i", p, np.maximum(z, -1e300)) - z_y
+    if visit is not None and isinstance(at, slice):
+        visit(at, p, y)
+    # 1 − p_y summed from the other classes: no digits are lost where p_y is nearly 1
+    p[each, y] = 0.0
+    rows.brier[at] = np.square(p.sum(axis=1)) + np.einsum("ij,ij->i", p, p)
+    with np.errstate(invalid="ignore"):
+        mean = z.sum(axis=1) / k
+        off = z - mean[:, None]
+        rows.norm[at] = np.nan_to_num(np.sqrt(np.einsum("ij,ij->i", off, off)), nan=np.inf)
+        z[each, y] = 0.0
+        rows.gap[at] = z_y - z.sum(axis=1) / (k - 1)
+
+
+def _rank(z: Column, z_y: Column, y: npt.NDArray[np.int64], top: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    rank = np.zeros(len(y), dtype=np.int64)
+    wrong = np.flatnonzero(top != y)
+    if len(wrong):
+        rest, own = z[wrong], z_y[wrong, None]
+        rank[wrong] = np.count_nonzero(rest > own, axis=1)
+        before = np.arange(z.shape[1]) < y[wrong, None]
+        rank[wrong] += np.count_nonzero((rest == own) & before, axis=1)
+    return rank

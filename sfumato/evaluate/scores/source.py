@@ -1,0 +1,240 @@
+"""Logits or probabilities of any float type, checked and handed out as float64 chunks of rows.
+
+Every number in this package starts from the same thing: a row of log probabilities up to a constant, shifted so that
+its largest entry is 0. A chunk is about a megabyte, so memory stays bounded however many rows a file on disk has.
+Scores may be a numpy array, a torch tensor, or anything :class:`Stored`: torch is imported only by who brings a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.columns import Column as Column
+from sfumato.evaluate.scores.columns import as_numpy, is_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A matrix of floats that is read in blocks of rows, as files are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, K)."""
+        ...
+
+    @property
+    def type_name(self) -> str:
+        """``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"``."""
+        ...
+
+    def read(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Rows from ``start`` to ``stop``, into ``out`` if given; bfloat16 as the uint16 of its bits. Thread-safe."""
+        ...
+
+
+Scores: TypeAlias = "torch.Tensor | npt.NDArray[Any] | Stored"
+Labels: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
+
+# 1 MB of float64 a chunk: a pass and its temporaries then mostly stay in cache.
+CHUNK_ELEMENTS = 1 << 17
+SHORT_ROW = 64  # rows shorter than this are kept class by class, so that sums over classes run along rows
+_SUM_TOLERANCE = 1e-4
+_RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+_NAMED = 8  # bad rows that an error names
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows from ``start`` on: shifted log probabilities (n, K), largest entry 0, and its first place (n,)."""
+
+    start: int
+    shifted: Column
+    top: npt.NDArray[np.int64]
+
+    @property
+    def rows(self) -> slice:
+        """The chunk's rows as a slice of the whole."""
+        return slice(self.start, self.start + len(self.top))
+
+
+class Source:
+    """Checked (N, K) scores; iterating yields :class:`Chunk`. Values are checked as they are read, on every pass."""
+
+    def __init__(self, *, logits: Scores | None = None, probs: Scores | None = None) -> None:
+        given = probs if logits is None else logits
+        if given is None or (logits is not None and probs is not None):
+            raise TypeError("give exactly one of logits= and probs=: they are never guessed from the values")
+        self.name = "logits" if probs is None else "probs"
+        self.values: Scores = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
+        shape = tuple(int(size) for size in self.values.shape)
+        if len(shape) != 2:
+            raise ValueError(f"{self.name} must be (N, K), got shape {shape}")
+        self._stored = self.values if isinstance(self.values, Stored) else None  # asked once: a protocol is slow
+        self.type_name = _type_name(self.values)
+        if not self.type_name.lstrip("b").startswith(("float", "longdouble")):
+            raise TypeError(f"{self.name} must be of a float type, got {self.type_name}")
+        self.rows, self.classes = shape
+        if self.rows < 1:
+            raise ValueError(f"{self.name} has no rows")
+        if self.classes < 2:
+            raise ValueError(f"{self.name} must have at least 2 classes, got {self.classes}")
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for start, stop in self.steps():
+            block = self.block(start, stop)
+            if self.name == "probs":
+                self._check_probs(start, block)
+                with np.errstate(divide="ignore"):
+                    block = np.log(block)
+            largest = block.max(axis=1)
+            # max propagates NaN, so one look at N numbers finds NaN, +inf and rows that are −inf throughout
+            if not np.isfinite(largest).all():
+                raise self.not_finite(start)
+            yield Chunk(start, block - largest[:, None], block.argmax(axis=1))
+
+    def buffer(self, rows: int) -> npt.NDArray[Any] | None:
+        """Room for so many rows as :meth:`raw` gives them, for scores that are read from a file."""
+        if self._stored is None:
+            return None
+        return np.empty((rows, self.classes), dtype=self.raw_type)
+
+    @property
+    def raw_type(self) -> np.dtype[Any]:
+        """The type of what :meth:`raw` gives."""
+        return np.dtype(np.uint16 if self.type_name == "bfloat16" else self.type_name)
+
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """Bounds of the chunks."""
+        step = max(1, CHUNK_ELEMENTS // self.classes)
+        for start in range(0, self.rows, step):
+            yield start, min(start + step, self.rows)
+
+    def block(self, start: int, stop: int) -> Column:
+        """Rows ``start`` to ``stop`` as given, in float64; not to be written to."""
+        order = "F" if self.classes < SHORT_ROW else "C"
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
+            return np.asarray(widen(self.raw(start, stop)), dtype=np.float64, order=order)
+
+    def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Rows ``start`` to ``stop`` in their own type; bfloat16 as uint16. Equal rows have equal bytes.
+
+        What is stored is read into ``out``, if that is given; what is in memory is not copied.
+        """
+        if self._stored is not None:
+            return self._stored.read(start, stop, out)
+        values: Any = self.values
+        return _plain(values[start:stop]) if is_tensor(values) else np.ascontiguousarray(values[start:stop])
+
+    def part(self, step: int) -> npt.NDArray[Any]:
+        """Every ``step``-th row, in its own type, or float32 for bfloat16."""
+        if self._stored is not None:
+            return widen(np.concatenate([self._stored.read(i, i + 1) for i in range(0, self.rows, step)]))
+        values: Any = self.values
+        return widen(_plain(values[::step])) if is_tensor(values) else values[::step]
+
+    def not_finite(self, start: int = 0) -> ValueError:
+        """The error for rows that are not finite, all of them counted; looked for from ``start``'s chunk on."""
+        bad: list[int] = []
+        first = ""
+        for begin, stop in self.steps():
+            if stop <= start:
+                continue
+            block = self.block(begin, stop)
+            if self.name == "probs":
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    block = np.log(block)
+            largest = block.max(axis=1)
+            found = np.flatnonzero(~np.isfinite(largest))
+            bad += (begin + found).tolist()
+            if len(found) and not first:
+                row = int(found[0])
+                if largest[row] == -np.inf:
+                    first = f"{self.name} in row {bad[0]} are −inf for every class"
+                else:
+                    col = int(np.flatnonzero(~(block[row] < np.inf))[0])
+                    first = f"{self.name} in row {bad[0]} are not finite: {block[row, col]} at class {col}"
+        return ValueError(first + _others(bad))
+
+    def _check_probs(self, start: int, block: Column) -> None:
+        odd = np.isnan(block)
+        if odd.any():
+            row, col = (int(i) for i in np.argwhere(odd)[0])
+            rows = np.flatnonzero(odd.any(axis=1)) + start
+            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + _others(rows.tolist()))
+        if (block < 0).any():
+            row, col = (int(i) for i in np.argwhere(block < 0)[0])
+            raise ValueError(
+                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}; for logits use logits="
+            )
+        total = block.sum(axis=1)
+        # the sum of numbers rounded to half precision is that far off by itself
+        tolerance = max(_SUM_TOLERANCE, 4 * _RESOLUTION.get(self.type_name, 0.0))
+        off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
+        if len(off):
+            row = int(off[0])
+            raise ValueError(f"probs in row {start + row} sum to {total[row]:.6g}, not 1; for logits use logits=")
+
+
+def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") -> npt.NDArray[np.int64]:
+    """Labels (N,) as int64, each a class; IndexError names the first that is not."""
+    values = as_numpy(labels)
+    if values.shape == (rows, classes):
+        raise ValueError(
+            f"labels must be class indices, ({rows},), got shape {values.shape}; give labels.argmax(axis=1)"
+        )
+    if not np.issubdtype(values.dtype, np.integer):
+        raise TypeError(f"labels must be integers, got {values.dtype}")
+    if values.shape != (rows,):
+        raise ValueError(f"labels must be ({rows},), one a row of {name}, got shape {values.shape}")
+    wrong = np.flatnonzero((values < 0) | (values >= classes))
+    if len(wrong):
+        row = int(wrong[0])
+        ignored = values[row] < 0 and (values[wrong] == values[row]).all()
+        raise IndexError(
+            f"label {values[row]} in row {row} is not a class: {name} have {classes} classes (0 to {classes - 1})"
+            + _others(wrong.tolist())
+            + ("; if they mark rows that the loss ignored, leave these out" if ignored else "")
+        )
+    return values.astype(np.int64)
+
+
+def check_temperature(temperature: float) -> float:
+    """A temperature as a float: positive and finite, or ValueError."""
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    return float(temperature)
+
+
+def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Raw rows as floats: uint16 is the upper half of a float32."""
+    return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw
+
+
+def _others(rows: list[int]) -> str:
+    if len(rows) < 2:
+        return ""
+    named = ", ".join(str(row) for row in rows[:_NAMED])
+    return f"; {len(rows)} rows are so ({named}{', …' if len(rows) > _NAMED else ''})"
+
+
+def _type_name(values: Scores) -> str:
+    if isinstance(values, Stored):
+        return values.type_name
+    return str(values.dtype).removeprefix("torch.")
+
+
+def _plain(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    import torch
+
+    values = tensor.detach().cpu().contiguous()
+    if values.dtype == torch.bfloat16:
+        return values.view(torch.int16).numpy().view(np.uint16)
+    return (values if values.dtype.itemsize > 1 else values.to(torch.float32)).numpy()

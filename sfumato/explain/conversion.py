@@ -1,0 +1,149 @@
+"""One framework's strength in another's words, as numbers and as text: pure arithmetic, no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sfumato.conventions import FORMULAS, Conversion, ConversionError, Formula, convert, find
+from sfumato.conventions import all as over_all
+from sfumato.conventions import others as over_others
+from sfumato.explain.text import as_dict
+
+
+def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, Any]:
+    """How two frameworks say the same target.
+
+    Args:
+        classes: K, at least 2.
+        eps: strength ε in ``frm``.
+        frm: the framework that ε is in.
+        to: the framework wanted.
+
+    Returns:
+        What :func:`~sfumato.report.explain.as_dict` has, and ``"conversion": {"in", "to", "eps", "target": [label,
+        other], "loss": {"scale", "offset"}}``: ε and target in ``to``, where a row's loss is scale · (its loss in
+        ``frm``) + offset.
+
+    Raises:
+        ValueError: an unknown framework, ε or K out of range, or a conversion that cannot be.
+
+    >>> told = conversion_dict(10, 0.1, "fairseq", "keras")["conversion"]
+    >>> told["in"], told["to"], round(told["eps"], 6), told["loss"]
+    ('fairseq', 'keras.cat', 0.111111, {'scale': 1.0, 'offset': 0.0})
+    """
+    c = convert(eps, classes, frm=frm, to=to)
+    told = {
+        "in": c.frm.key,
+        "to": c.to.key,
+        "eps": c.to_eps,
+        "target": list(_target(c.to, c.to_eps, classes)),
+        "loss": {"scale": c.scale, "offset": c.offset},
+    }
+    return {**as_dict(classes, eps), "conversion": told}
+
+
+def conversion_text(classes: int, eps: float, frm: str, to: str) -> str:
+    """The same for a person.
+
+    >>> print(conversion_text(10, 0.1, "fairseq", "keras").splitlines()[0])
+    0.1 in fairseq is 0.111111 in Keras, at K = 10 classes
+    """
+    c = convert(eps, classes, frm=frm, to=to)
+    width = max(len(c.frm.name), len(c.to.name), len("in sfumato"))
+    lines = [f"{eps:g} in {c.frm.name} is {c.to_eps:.6g} in {c.to.name}, at K = {classes} classes", ""]
+    for formula, strength in ((c.frm, eps), (c.to, c.to_eps)):
+        true, other = _target(formula, strength, classes)
+        spread = formula.convention
+        assert spread is not None
+        lines.append(
+            f"{formula.name:<{width}}  {spread.formula_true} = {true:.6g} on the label, "
+            f"{spread.formula_other} = {other:.6g} on each other class"
+        )
+    lines += [f"{'loss':<{width}}  {_relation(c)}", f"{'in sfumato':<{width}}  {_in_sfumato(c)}"]
+    lines += [f"{'mind':<{width}}  {f.name}: {f.defect}" for f in (c.frm, c.to) if f.defect]
+    return "\n".join(lines)
+
+
+def conversions_text(classes: int, eps: float, frm: str) -> str:
+    """What every framework needs for the target that ``frm`` has at ε: one line a strength.
+
+    Raises:
+        ValueError: an unknown framework, or ε or K out of range.
+
+    >>> print(conversions_text(10, 0.1, "fairseq").splitlines()[0])
+    0.1 in fairseq, at K = 10 classes, is the same target as
+    """
+    source = find(frm)
+    convert(eps, classes, frm=source, to=source)  # ε, K and a target that is no one strength are refused here
+    same: dict[float, list[str]] = {}
+    none: list[str] = []
+    for formula in FORMULAS.values():
+        if formula is source:
+            continue
+        try:
+            same.setdefault(round(convert(eps, classes, frm=source, to=formula).to_eps, 12), []).append(formula.key)
+        except ConversionError:
+            none.append(formula.key)
+    lines = [f"{eps:g} in {source.name}, at K = {classes} classes, is the same target as", ""]
+    lines += [f"  {strength:<10.6g}  {_wrapped(same[strength])}" for strength in sorted(same)]
+    lines += [f"  {'cannot be':<10}  {_wrapped(none)}"] if none else []
+    return "\n".join([*lines, "", "Add --to with one of these for how the losses relate, or why it cannot be."])
+
+
+def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
+    """The same as data: ``"conversion": {"in", "to": {KEY: ε or None}}``; None where it cannot be.
+
+    >>> conversions_dict(2, 0.1, "fairseq")["conversion"]["to"]["torch.index"]
+    0.2
+    """
+    source = find(frm)
+    convert(eps, classes, frm=source, to=source)
+    found: dict[str, float | None] = {}
+    for key, formula in FORMULAS.items():
+        try:
+            found[key] = convert(eps, classes, frm=source, to=formula).to_eps
+        except ConversionError:
+            found[key] = None
+    return {**as_dict(classes, eps), "conversion": {"in": source.key, "to": found}}
+
+
+def _target(formula: Formula, eps: float, classes: int) -> tuple[float, float]:
+    assert formula.convention is not None
+    return formula.convention.target(eps, classes)
+
+
+def _relation(c: Conversion) -> str:
+    scale = "" if abs(c.scale - 1) < 1e-12 else f"{c.scale:.6g} × "
+    offset = "" if abs(c.offset) < 1e-12 else f" {'+' if c.offset > 0 else '−'} {abs(c.offset):.6g}"
+    if not scale and not offset:
+        return "a row's loss is the same number in both"
+    return f"a row's loss in {c.to.name} is {scale}that in {c.frm.name}{offset}"
+
+
+def _in_sfumato(c: Conversion) -> str:
+    spread = c.frm.convention
+    assert spread is not None
+    if spread.space == "sigmoid":
+        return "none: K sigmoids, and sfumato's loss is of one softmax"
+    if spread.space == "softmax without padding":
+        return f'sf.smooth(labels, {c.num_classes}, {c.eps:g}, over="others", support=every class but padding)'
+    true, other = spread.optimum(c.eps, c.num_classes)
+    for over in (over_all, over_others):
+        if spread is over or spread.name not in ("all", "others"):
+            try:
+                strength = over.strength(true, other, c.num_classes)
+            except ConversionError:
+                continue
+            mass = spread.mass(c.eps, c.num_classes)
+            times = "" if mass == 1 else f", times {mass:.6g}"
+            return f'label_smoothing={strength:.6g}, over="{over.name}"{times}'
+    raise AssertionError(spread.name)
+
+
+def _wrapped(keys: list[str]) -> str:
+    lines = [""]
+    for key in keys:
+        if len(lines[-1]) + len(key) > 84:
+            lines.append("")
+        lines[-1] += f"{key}, "
+    return f"\n{'':14}".join(line.rstrip() for line in lines).rstrip(",")

@@ -1,0 +1,160 @@
+"""The runs of a comparison as Ray tasks: on a Ray of their own here, or on the one that ``RAY_ADDRESS`` names.
+
+A run depends on its task alone, so the bits are those of the same run in a process here. A task writes into a folder of
+its own and sends the files back: the machines need no common disk. What dies on the way is tried again by Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.arrays.atomic import write_bytes, write_sealed
+from sfumato.lab.execute.processes import Progress, Task, WorkerError, run
+
+if TYPE_CHECKING:
+    from sfumato.lab.data import Part
+
+RETRIES = 3
+"""How often a task whose process died is started again."""
+
+_POLL = 0.2  # seconds between two looks at how far the tasks are
+
+
+def missing() -> str | None:
+    """Why there is no Ray here; None if there is.
+
+    >>> missing() is None or "pip install" in missing()
+    True
+    """
+    try:
+        importlib.import_module("ray")
+    except ImportError:
+        return "--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'"
+    return None
+
+
+def _ray() -> Any:
+    """Ray, which is not there at every user's, and whose types say less than its pages."""
+    return importlib.import_module("ray")
+
+
+def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[dict[str, Any]]:
+    """Every task on Ray; as :func:`sfumato.lab.execute.processes.run_all`, to the same bits.
+
+    Args:
+        tasks: what to run.
+        parts: the rows, sent to each machine once.
+        workers: processes of a Ray that is started for this; one that is there already has its own.
+        progress: called after every epoch of every run.
+
+    Raises:
+        ArmError, TrainingError, WriteError: from a run; the others are cancelled.
+        WorkerError: a process died more often than Ray tries again.
+    """
+    ray, problems = _ray(), importlib.import_module("ray.exceptions")
+    with _connected(workers):
+        told = ray.remote(num_cpus=0)(_Told).remote()
+        rows = ray.put(parts)
+        gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES, **gpus)(_run)
+        running = {remote.remote(number, task, rows, told): number for number, task in enumerate(tasks)}
+        records: dict[int, dict[str, Any]] = {}
+        shown: set[tuple[int, int]] = set()
+        try:
+            while running:
+                done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL)
+                for number, epoch in ray.get(told.take.remote()):
+                    if (number, epoch["epoch"]) not in shown:  # what is tried again tells again
+                        shown.add((number, epoch["epoch"]))
+                        progress(tasks[number].arm.name, tasks[number].seed, epoch)
+                for each in done:
+                    number = running[each]
+                    records[number] = _kept(tasks[number], *ray.get(each))
+                    del running[each]
+        except problems.RayTaskError as error:
+            raise error.cause from None
+        except problems.RayError as error:
+            raise WorkerError(f"Ray gave up: {str(error).splitlines()[0]}") from error
+        finally:
+            for each in running:
+                ray.cancel(each, force=True)
+    return [records[number] for number in range(len(tasks))]
+
+
+def _kept(task: Task, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+    """Write what a task sent where the run is; the record last, since it stands for the whole."""
+    for name, path in task.files.items():
+        write_bytes(path, files[name])
+    write_sealed(task.record, record)
+    return record
+
+
+def _run(number: int, task: Task, parts: dict[str, Part], told: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """In a process of Ray's: one run in a folder of its own, and its files as bytes."""
+    import torch
+
+    torch.set_num_threads(1)
+    own = {name: _writable(part) for name, part in parts.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("logits", "weights", "work"):
+            (Path(folder) / name).mkdir()
+        here = replace(task, folder=Path(folder))
+        record = run(here, own, lambda epoch: told.tell.remote(number, epoch))
+        return record, {name: path.read_bytes() for name, path in here.files.items()}
+
+
+def _writable(part: Part) -> Part:
+    """Arrays that come from Ray's store cannot be written to, and torch warns of such."""
+    arrays = {name: value.copy() for name, value in vars(part).items() if hasattr(value, "flags")}
+    return replace(part, **arrays)
+
+
+class _Told:
+    """Collects what the tasks say, for the process that shows it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, dict[str, Any]]] = []
+
+    def tell(self, number: int, epoch: dict[str, Any]) -> None:
+        self.said.append((number, epoch))
+
+    def take(self) -> list[tuple[int, dict[str, Any]]]:
+        said, self.said = self.said, []
+        return said
+
+
+@contextlib.contextmanager
+def _connected(workers: int) -> Generator[None]:
+    """A Ray to work on: the one that ``RAY_ADDRESS`` names, or one of our own for as long as this takes."""
+    ray = _ray()
+    ours = not ray.is_initialized()
+    before = os.environ.get("RAY_USAGE_STATS_ENABLED")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # sfumato reports nothing to anyone, and nothing that it starts does
+    try:
+        if ours:
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+            if not os.environ.get("RAY_ADDRESS"):
+                paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+                quiet |= {"num_cpus": workers, "include_dashboard": False}
+                quiet["runtime_env"] = {"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}}
+            try:
+                ray.init(**quiet)
+            except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+                raise WorkerError(f"no Ray to work on: {str(error).splitlines()[0]}") from error
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("RAY_USAGE_STATS_ENABLED", None)
+        else:
+            os.environ["RAY_USAGE_STATS_ENABLED"] = before
+        if ours:
+            ray.shutdown()

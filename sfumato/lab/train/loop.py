@@ -1,0 +1,258 @@
+"""The training loop: one function, read top to bottom, the same for every arm.
+
+What differs between arms is the loss object alone. Weights, order of rows, budget and schedule come from the seed and
+the plan, and hashes of the first two are kept to prove it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.lab.execute.torchrun import Ranks
+from sfumato.lab.models import Classifier, logits_of
+from sfumato.lab.options import Precision
+from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
+from sfumato.lab.train.objectives import Objective
+
+
+class TrainingError(RuntimeError):
+    """Training had to stop: the loss was no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: passes over the training rows.
+        batch_size: rows a step.
+        learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
+        weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
+        accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
+        precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
+        early_stop: stop after so many epochs without a better one, and keep the best; None for the full budget.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "float32"
+    early_stop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f'precision must be "float32" or "bf16", got "{self.precision}"')
+
+    def steps(self, rows: int) -> int:
+        """Gradient steps of the whole training."""
+        return self.epochs * math.ceil(rows / self.batch_size)
+
+
+def default_plan(
+    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
+) -> Plan:
+    """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
+
+    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
+    True
+    """
+    if batch_size is None:
+        batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
+    if epochs is None:
+        a_pass = math.ceil(rows / batch_size)
+        epochs = max(least_epochs, min(300, math.ceil(1000 / a_pass)))
+        epochs = max(5, min(epochs, 20_000 // a_pass))
+    return Plan(epochs, batch_size, learning_rate)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed; losses and gaps in nats.
+
+    Attributes:
+        epoch: from 1.
+        train_loss: mean over the epoch's rows, each at the step that used it.
+        train_floor: the smallest value that the loss could take.
+        train_excess: ``train_loss`` less the floor.
+        train_gap: mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes.
+        validation_nll: against the labels, whatever the target was.
+        validation_accuracy: share of validation rows that are right.
+        validation_nll_after_temperature: what an early stop goes by; None without one.
+    """
+
+    epoch: int
+    train_loss: float
+    train_floor: float
+    train_excess: float
+    train_gap: float
+    validation_nll: float
+    validation_accuracy: float
+    validation_nll_after_temperature: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As one line of ``metrics.jsonl``."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside its weights.
+
+    Attributes:
+        batches: for each epoch, SHA-256 over the rows of every batch up to its end, in the order in which they were
+            used: runs of different lengths saw the same batches if they agree at the end of the shorter.
+        kept_epoch: the epoch whose weights the model has: the last without an early stop.
+    """
+
+    batches: tuple[str, ...]
+    kept_epoch: int
+
+
+def train(
+    model: Classifier,
+    loss: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    plan: Plan,
+    *,
+    seed: int,
+    floor: float,
+    on_epoch: Callable[[Epoch], None],
+    weight: Tensor | None = None,
+    soft: Tensor | None = None,
+    ranks: Ranks | None = None,
+) -> Trained:
+    """Train ``model`` in place.
+
+    Args:
+        model: with its initial weights.
+        loss: called as ``loss(logits, labels)``; returns the mean over the batch. An
+            :class:`~sfumato.lab.train.objectives.Objective` is given the model and the batch.
+        rows: features (n, D) and labels (n,) to train on.
+        validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
+        plan: epochs, batch size, learning rate.
+        seed: of the order of rows.
+        floor: of the loss, in nats.
+        on_epoch: called after every epoch.
+        weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
+        soft: (n, K) soft labels of the rows, for an objective that trains on them.
+        ranks: processes that share every batch, each of which calls this with the same arguments; None for one alone.
+
+    Returns:
+        The hashes of the batches, and which epoch's weights the model has.
+
+    Raises:
+        TrainingError: the loss was not finite; said before the weights move.
+    """
+    x, y = rows
+    optimiser = optimiser_of(model.parameters(), plan)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.steps(len(y)))
+    order = torch.Generator().manual_seed(seed)
+    batches, hashes = hashlib.sha256(), list[str]()
+    best = None if plan.early_stop is None else BestEpoch(model, plan.early_stop)
+    precision = torch.autocast(x.device.type, torch.bfloat16) if plan.precision == "bf16" else nullcontext()
+
+    for epoch in range(1, plan.epochs + 1):
+        model.train()
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        masses: list[int | Tensor] = []
+        shuffled = torch.randperm(len(y), generator=order)
+        for batch in shuffled.split(plan.batch_size):
+            optimiser.zero_grad()
+            share = batch if ranks is None else ranks.rows(batch)
+            parts = parts_of(share, plan.accumulate) if len(share) else ()
+            mass = [len(part) if weight is None else weight[part].sum() for part in parts]
+            whole = sum(mass) if ranks is None else len(batch) if weight is None else weight[batch].sum()
+            lost = 0.0
+            for number, part in enumerate(parts):
+                labels = y[part]
+                with precision:
+                    if isinstance(loss, Objective):
+                        own = (None if each is None else each[part] for each in (weight, soft))
+                        logits, value = loss.step(model, x[part], labels, *own)
+                    else:
+                        logits = model(x[part])
+                        own = {} if weight is None else {"sample_weight": weight[part]}
+                        value = loss(logits, labels, **own)
+                if not math.isfinite(value.item()):
+                    lost = value.item()
+                    break
+                # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
+                (value if len(parts) == 1 and ranks is None else value * (mass[number] / whole)).backward()
+                seen.append((logits.detach(), labels, value.detach()))
+            lost = lost if ranks is None else ranks.add_gradients(model, lost)
+            if lost != 0:
+                raise TrainingError(
+                    f"the loss is {lost:g} in epoch {epoch}; the features or the learning rate "
+                    f"({plan.learning_rate:g}) are too large"
+                )
+            masses += mass
+            optimiser.step()
+            schedule.step()
+
+        batches.update(shuffled.numpy().tobytes())
+        hashes.append(batches.hexdigest())
+        train_logits, train_labels, losses = zip(*seen, strict=True)
+        values = torch.stack(losses) * torch.tensor(masses, dtype=losses[0].dtype, device=x.device)
+        train_loss = (values.sum() / (len(y) if weight is None else weight.sum())).item()
+        train_gap = mean_gap(torch.cat(train_logits), torch.cat(train_labels))
+        if ranks is not None:
+            rows_here = len(torch.cat(train_labels))
+            train_loss, gaps, count = ranks.sums([train_loss, train_gap * rows_here, rows_here])
+            train_gap = gaps / count
+        logits, labels = logits_of(model, validation[0]), validation[1]
+        nll, accuracy = hard_scores(logits, labels)
+        scaled = None if best is None else nll_after_temperature(logits, labels)
+        if ranks is not None:  # a rank's own statistics of its batches may differ in the last digits
+            nll, accuracy, scaled = ranks.agree((nll, accuracy, scaled))
+        on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy, scaled))
+        if best is not None and scaled is not None and best.enough(epoch, scaled):
+            break
+
+    if best is None:
+        return Trained(tuple(hashes), plan.epochs)
+    best.restore()
+    return Trained(tuple(hashes), best.epoch)
+
+
+def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer:
+    """Adam, or AdamW where the plan has weight decay: on every weight, decoupled from the gradient."""
+    if plan.weight_decay > 0:
+        return torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    return torch.optim.Adam(weights, lr=plan.learning_rate)
+
+
+def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """A batch in parts of nearly equal size, in order, each of at least two rows: a short batch has fewer of them.
+
+    >>> [part.tolist() for part in parts_of(torch.arange(5), 4)]
+    [[0, 1, 2], [3, 4]]
+    """
+    return (batch,) if parts == 1 else batch.tensor_split(max(1, min(parts, len(batch) // 2)))
+
+
+def hard_scores(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Hard NLL in nats and accuracy."""
+    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+
+def mean_gap(logits: Tensor, labels: Tensor) -> float:
+    """Mean over rows of z_true − mean of the other logits, in nats; half precision is summed in float32."""
+    logits = logits.float() if logits.dtype.itemsize < 4 else logits
+    true = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    others = (logits.sum(1) - true) / (logits.shape[1] - 1)
+    return (true - others).mean().item()

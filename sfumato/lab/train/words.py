@@ -1,0 +1,115 @@
+"""How a comparison was trained, in words: for ``env.json``, for the page, and as notes beside the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sfumato.lab.options import OptionError
+
+if TYPE_CHECKING:
+    from sfumato.lab.arms import Arm
+    from sfumato.lab.train.loop import Plan
+
+
+def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The budget of every run, as ``env.json`` has it under ``"training"``.
+
+    Args:
+        plan: the same for every arm.
+        rows: to train on.
+        records: of every run; where there was an early stop, the epochs kept are told, seed by seed.
+
+    >>> from sfumato.lab.train.loop import Plan
+    >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100)["optimiser"]
+    'AdamW, weight decay 0.01'
+    """
+    decay = plan.weight_decay
+    optimiser = f"AdamW, weight decay {decay:g}" if decay > 0 else "Adam, no weight decay"
+    if plan.accumulate > 1:
+        optimiser += f", each batch in {plan.accumulate:,} parts"
+    if plan.precision == "bf16":
+        optimiser += ", forward pass in bfloat16"
+    training = {
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "optimiser": optimiser,
+        "learning_rate": plan.learning_rate,
+        "weight_decay": decay,
+        "schedule": "cosine to 0",
+        "accumulate": plan.accumulate,
+        "precision": plan.precision,
+        "steps": plan.steps(rows),
+        "early_stop": plan.early_stop,
+    }
+    return training if plan.early_stop is None else {**training, "kept_epochs": _kept(records)}
+
+
+def refuse_small_parts(plan: Plan) -> None:
+    """Refuse to split a batch into parts of less than two rows.
+
+    Raises:
+        OptionError: it names the most parts that there can be.
+    """
+    most = max(1, plan.batch_size // 2)
+    if plan.accumulate > most:
+        raise OptionError(
+            f"--accumulate {plan.accumulate} would split a batch of {plan.batch_size} rows into parts of less than "
+            f"two; use at most {most}, or a larger --batch-size"
+        )
+
+
+def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
+
+    Args:
+        plan: the budget of every run.
+        arms: those that are compared.
+        classes: K.
+        records: of the runs of those arms.
+    """
+    notes: list[str] = []
+    if plan.weight_decay == 0 and plan.early_stop is None:
+        for arm in arms:
+            gaps = [record["train_gap"] for record in records if record["arm"] == arm.name]
+            goal, reached = arm.gap(classes), sum(gaps) / len(gaps)
+            if 0 < goal < float("inf") and reached < 0.5 * goal:
+                notes.append(
+                    f"The {arm.name} model's training gap ({reached:.2f}) is far from its closed form ({goal:.2f}): it "
+                    "is not trained to its optimum, or cannot reach it; more --epochs may change the verdict."
+                )
+    if plan.weight_decay > 0:
+        notes.append(
+            f"Trained with weight decay {plan.weight_decay:g}, which holds the logits back: gaps stay below their "
+            "closed forms, and the one-hot arm has an optimum too."
+        )
+    if plan.early_stop is not None:
+        kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
+        notes.append(
+            f"Each run kept its epoch of least hard NLL after temperature on validation rows ({kept}; of at most "
+            f"{plan.epochs:,}) and stopped when {epochs_of(plan.early_stop)} had brought nothing better: arms stop at "
+            "different epochs, and their gaps need not reach the closed forms."
+        )
+    return notes
+
+
+def epochs_of(number: int) -> str:
+    """A number of epochs in words.
+
+    >>> epochs_of(1), epochs_of(1500)
+    ('1 epoch', '1,500 epochs')
+    """
+    return f"{number:,} epoch{'' if number == 1 else 's'}"
+
+
+def _kept(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Which epoch was kept, arm by arm and seed by seed."""
+    kept: dict[str, list[int]] = {}
+    for record in sorted(records, key=lambda record: record["seed"]):
+        kept.setdefault(record["arm"], []).append(record["kept_epoch"])
+    return kept
+
+
+def _span(epochs: Sequence[int]) -> str:
+    low, high = min(epochs), max(epochs)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

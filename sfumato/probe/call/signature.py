@@ -1,0 +1,192 @@
+"""Find out how a loss wants to be called, by trying it on three rows."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato.probe.call.caller import Array, Inputs, Labels, Library, Loss, Style, first_of
+from sfumato.probe.call.named import ProbeError
+from sfumato.probe.read.gradients import read
+
+LOG_NAMES = ("lprob", "lprobs", "logp", "log_p", "log_prob", "log_probs", "logprobs", "log_probabilities")
+PROB_NAMES = ("prob", "probs", "probabilities", "y_prob", "y_probs", "p")
+LABEL_NAMES = ("y_true", "label", "labels", "target", "targets", "y", "true")
+JAX_MODULES = ("optax", "jax", "flax", "chex", "rax")
+
+
+def understand(function: Callable[..., Any], classes: int) -> Loss:
+    """How a loss wants to be called, tried out on three rows.
+
+    Args:
+        function: the loss.
+        classes: K, at least 2.
+
+    Raises:
+        ProbeError: no way of calling it gives a number; the message has the errors of the likeliest way.
+
+    >>> import torch
+    >>> understand(torch.nn.functional.cross_entropy, 5).style.describe()
+    'logits[N, K], labels[N]'
+
+    Source: a row's label must have the most negative gradient of its classes.
+    """
+    rng = np.random.default_rng(11)
+    logits = rng.normal(size=(3, classes))
+    labels = np.array([1, classes - 1, min(2, classes - 1)])
+    best: tuple[int, Loss] | None = None
+    trouble: str | None = None
+    for style in _styles(function):
+        loss = Loss(function, style)
+        try:
+            loss, gradient = _differentiable(loss, logits, labels)
+            score = _score(loss, gradient, logits, labels)
+        except Exception as error:
+            trouble = trouble or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            continue
+        if score < 0:
+            trouble = trouble or "its value does not depend on the logits"
+        elif score == len(labels) and (best is None or (_fits(loss, classes) and not _sound(*best, classes))):
+            return loss
+        elif best is None or (best[0] == 0 and score > 0 and _fits(loss, classes)):
+            best = (score, loss)
+    if best is None:
+        raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {trouble}")
+    return best[1]
+
+
+def _sound(score: int, loss: Loss, classes: int) -> bool:
+    """Whether the plainest way of calling works, though its batch hides rows: then no other layout is meant."""
+    return score > 0 and loss.style.layout == "rows" and _fits(loss, classes)
+
+
+def _fits(loss: Loss, classes: int) -> bool:
+    """Whether a way of calling that is not the first makes sense: one row alone is a cross entropy."""
+    try:
+        at = read(loss, classes, (1, classes - 1))
+        return at.kind != "other" and bool(at.alive.all())
+    except Exception:
+        return False
+
+
+def _styles(function: Callable[..., Any]) -> Iterator[Style]:
+    """Ways of calling, the likeliest first; each changes few things."""
+    names = _first_names(function)
+    owner = _owner(function)
+    first = names[0] if names else ""
+    inputs: list[Inputs] = ["logits", "log-probabilities", "probabilities"]
+    if first in LOG_NAMES:
+        inputs = ["log-probabilities", "logits", "probabilities"]
+    elif first in PROB_NAMES:
+        inputs = ["probabilities", "logits", "log-probabilities"]
+    base = Style()
+    if owner == "keras":
+        from_logits = getattr(function, "from_logits", None)
+        kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "arguments", {})
+        from_logits = kwargs.get("from_logits", from_logits)
+        base = Style(library="keras", labels_first=True)
+        inputs = ["logits"] if from_logits else ["probabilities", "logits"]
+    elif owner in JAX_MODULES:
+        base = Style(library="jax")
+    elif first in LABEL_NAMES:
+        base = Style(labels_first=True)
+    libraries: list[Library] = [base.library]
+    if base.library == "torch":
+        libraries = ["torch", "jax", "numpy"] if "jax" in sys.modules else ["torch", "numpy"]
+    choices = itertools.product(
+        (False, True),
+        inputs,
+        libraries,
+        ("rows", "dictionary", "sequence", "column", "image"),
+        (False, True),
+        (base.labels_first, not base.labels_first),
+    )
+    for single, kind, library, layout, one_hot, labels_first in choices:
+        if (library == "torch" or not (single or layout == "dictionary")) and not (one_hot and layout == "column"):
+            yield Style(library, kind, one_hot, labels_first, layout, single)
+
+
+def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Array]:
+    values = loss.values(logits, labels)
+    if values.size not in (1, len(labels), logits.size) or not np.isfinite(values).all():
+        raise ValueError(f"it returns {values.shape} numbers, some of them not finite")
+    if loss.style.library in ("torch", "jax", "keras"):
+        try:
+            return loss, loss.gradient(logits, labels)
+        except Exception:
+            if loss.style.library == "jax" and not _is_jax(loss, logits, labels):
+                raise
+    if loss.style.library in ("torch", "numpy"):
+        loss = _of_arrays(loss, logits, labels)
+        if loss.style.library == "jax":
+            return loss, loss.gradient(logits, labels)
+    loss = replace(loss, differences=True, coarse=_coarse(loss, logits, labels))
+    return loss, loss.gradient(logits, labels)
+
+
+def _coarse(loss: Loss, logits: Array, labels: Labels) -> bool:
+    """Whether values have no more digits than float32 has, whatever they are given."""
+    values = np.concatenate([loss.values(scale * logits, labels).ravel() for scale in (1.0, 0.7, 0.4)])
+    return bool((values == values.astype(np.float32)).all())
+
+
+def _of_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
+    """What has no gradient in torch as of numpy, or of jax, by what it returns for arrays: some take tensors too."""
+    given = replace(loss, style=replace(loss.style, library="numpy"))
+    try:
+        out = first_of(given._called(given._inputs(logits, torch.float64), labels, logits.shape[1]), len(logits))  # pyright: ignore[reportPrivateUsage]
+    except Exception:
+        return loss
+    if type(out).__module__.startswith(("jax", "jaxlib")):
+        return replace(loss, style=replace(loss.style, library="jax"))
+    return loss if isinstance(out, torch.Tensor) else given
+
+
+def _is_jax(loss: Loss, logits: Array, labels: Labels) -> bool:
+    out = first_of(loss._called(logits, labels, logits.shape[1]))  # pyright: ignore[reportPrivateUsage]
+    return type(out).__module__.startswith(("jax", "jaxlib"))
+
+
+def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
+    """Rows that pull their own label up the most; −1 for what cannot be meant: no gradient, or a constant one."""
+    if not np.isfinite(gradient).all() or not gradient.any():
+        return -1
+    other = loss.gradient(logits[::-1] * 1.7, labels)
+    live = np.abs(gradient).max(axis=1) > 1e-12
+    if np.allclose(other[live], gradient[live], rtol=1e-7, atol=1e-9):
+        return -1  # linear in what it was given: it takes log-probabilities
+    if loss.style.inputs == "logits" and _clipped_probabilities(gradient, other):
+        return -1
+    lowest = gradient.argmin(axis=1) == labels
+    return int((lowest & live).sum())
+
+
+def _clipped_probabilities(*gradients: Array) -> bool:
+    """Whether the gradient on other classes is exactly 0 everywhere: of −log of a number, not of a softmax."""
+    return all(bool(((g != 0).sum(axis=1) <= 1).all()) for g in gradients) and gradients[0].shape[1] > 2
+
+
+def _first_names(function: Callable[..., Any]) -> list[str]:
+    inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
+    try:
+        parameters = inspect.signature(inner).parameters
+    except (TypeError, ValueError):
+        return []
+    return [name.lower() for name in parameters if name != "self"][:2]
+
+
+def _owner(function: Callable[..., Any]) -> str:
+    inner = getattr(function, "__wrapped__", function)
+    module = getattr(inner, "__module__", None) or type(inner).__module__
+    kind: type = type(inner)
+    for base in kind.__mro__:
+        if base.__module__.startswith("keras"):
+            return "keras"
+    return str(module).partition(".")[0]

@@ -1,0 +1,1 @@
+"""What a loss does beside having a target: rows, arithmetic, and other arguments."""

@@ -1,0 +1,1 @@
+"""Read a target off gradients, and what it is made of."""

@@ -1,0 +1,83 @@
+r"""Class weights read off the targets: q[y, k] = a_y·b_k·base[y, k], with base the two levels without weights.
+
+Off the diagonal base is one number, so log q[y, k] = log a_y + log b_k there: two vectors, found by alternating means.
+What the diagonal adds to that must be one number too, the ratio of the two levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sfumato.probe.call.caller import Array
+from sfumato.probe.read.gradients import Reading
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A reading with its class weights taken out.
+
+    Attributes:
+        reading: the same with the two levels of the target without weights, summing to 1.
+        classes: b, the weight of each class's term, over their mean; ones where none.
+        rows: whether labels are weighted as wholes.
+    """
+
+    reading: Reading
+    classes: Array
+    rows: bool
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        if np.ptp(self.classes) < 1e-4:
+            return "rows are weighted by their label; the optimum stays"
+        shown = ", ".join(f"{each:.3g}" for each in self.classes[:6])
+        more = ", …" if len(self.classes) > 6 else ""
+        return f"every class's term is weighted ({shown}{more} of their mean): the optimum moves to p ∝ w·q"
+
+
+def without_weights(reading: Reading) -> Weighted | None:
+    """The weights, if weights are what makes the targets differ between labels; None otherwise.
+
+    Args:
+        reading: of a softmax, with every class among its labels.
+
+    >>> from sfumato.probe.call.signature import understand
+    >>> from sfumato.probe.read.gradients import read
+    >>> import torch
+    >>> loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.3)
+    >>> found = without_weights(read(understand(loss, 3), 3))
+    >>> [round(w, 4) for w in found.classes.tolist()], [round(q, 4) for q in found.reading.targets[0].tolist()]
+    ([0.5, 1.0, 1.5], [0.8, 0.1, 0.1])
+
+    Source: torch's weighted smoothing, ``F.cross_entropy``.
+    """
+    k = reading.classes
+    if reading.kind != "softmax" or reading.labels != tuple(range(k)) or k < 3 or not reading.alive.all():
+        return None
+    q, own = reading.targets, np.eye(k, dtype=bool)
+    if np.abs(q[~own]).max() < 1e-9:
+        base = np.eye(k)
+        weights = np.ones(k)
+    else:
+        if q.min() <= 0:
+            return None
+        logs = np.ma.masked_array(np.log(q), own)
+        a, b = np.zeros(k), np.zeros(k)
+        for _ in range(200):  # alternating means: a two-way table with its diagonal left out
+            a = np.asarray((logs - b[None, :]).mean(axis=1))
+            b = np.asarray((logs - a[:, None]).mean(axis=0))
+            b -= b.mean()
+        left = np.asarray(np.ma.filled(np.ma.abs(logs - a[:, None] - b[None, :]), 0.0))
+        extra = np.log(np.diag(q)) - a - b
+        if left.max() > 1e-3 or np.ptp(extra) > 1e-3:
+            return None
+        other = 1 / (np.exp(extra.mean()) + k - 1)
+        base = np.where(own, 1 - (k - 1) * other, other)
+        weights = np.exp(b) / np.exp(b).mean()
+    row = reading.masses
+    rows = float(np.ptp(row)) > 1e-4 * float(np.abs(row).max())
+    clean = replace(reading, targets=base, masses=np.ones(k), offset=float("nan"))
+    return Weighted(clean, weights, rows)

@@ -1,0 +1,1 @@
+"""The audit as a letter and as a page."""

@@ -1,0 +1,285 @@
+"""The audit as a letter for the terminal and as one page: findings first, then the numbers they rest on.
+
+Both are made from the object that ``audit --json`` prints and, for the page, from the columns of its three figures, so
+no torch and no matplotlib is loaded: the figures are a few lines of SVG in the template.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sfumato.report.compare.tables import NOT_APPLICABLE, Cell, Row, Table, as_text, number, percent, temperature
+
+_WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
+
+
+def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
+    """The audit in words.
+
+    Args:
+        told: what ``audit --json`` prints.
+        read: sentences on what was read.
+        width: columns of the terminal.
+
+    Returns:
+        Paragraphs: what was read, the findings with their advice, notes, and the table of numbers.
+    """
+    found: list[dict[str, str]] = told["findings"]
+    parts = [_wrapped(" ".join(read), width)]
+    if not found:
+        parts.append(_wrapped("No finding: nothing here asks to be acted on.", width))
+    for place, finding in enumerate(found, 1):
+        mark = f"{place}. "
+        says = _wrapped(finding["says"], width, first=mark, rest=" " * len(mark))
+        advice = _wrapped(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
+        parts.append(f"{says}\n{advice}")
+    if told["notes"]:
+        parts.append("\n".join(_wrapped(note, width, first="· ", rest="  ") for note in told["notes"]))
+    parts.append(as_text(numbers_table(told), width).rstrip())
+    if told.get("differences"):
+        parts.append(as_text(differences_table(told), width).rstrip())
+    return "\n\n".join(parts)
+
+
+def numbers_table(told: Mapping[str, Any]) -> Table:
+    """Every metric with its 95 % interval, as the scores are and after temperature.
+
+    Args:
+        told: what ``audit --json`` prints.
+    """
+    metrics: Mapping[str, Mapping[str, float | None]] = told["metrics"]
+    rows: list[Row] = []
+    for name, label, show in _SHOWN:
+        scaled = f"{name}_after_temperature"
+        if name not in metrics and scaled not in metrics:
+            continue
+        cells = [cell for key in (name, scaled) for cell in _cells(metrics.get(key), show)]
+        rows.append(Row(label, tuple(cells)))
+    heads = ("as it is", "95 % interval", "with T", "95 % interval")
+    if not any(name.endswith("_after_temperature") for name in metrics):
+        return Table(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
+    return Table(heads, tuple(rows))
+
+
+def differences_table(told: Mapping[str, Any]) -> Table:
+    """This model less the other, paired by rows.
+
+    Args:
+        told: what ``audit --json`` prints with ``--against``.
+    """
+    differences: Mapping[str, Mapping[str, float | None]] = told["differences"]
+    shows = {name: (label, show) for name, label, show in _SHOWN}
+    rows: list[Row] = []
+    for name, entry in differences.items():
+        plain = name.removesuffix("_after_temperature")
+        label, show = shows[plain]
+        label += (" with T" if plain != name else "") + (", points" if show is percent else "")
+        rows.append(Row(label, tuple(_cells(entry, _signed(show)))))
+    return Table(("this − other", "95 % interval, paired"), tuple(rows))
+
+
+def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
+    """Write the page.
+
+    Args:
+        told: what ``audit --json`` prints.
+        figures: columns of the figures, from :class:`sfumato.evaluate.Audit`.
+        read: sentences on what was read.
+        path: of the page.
+
+    Returns:
+        ``path``. The same audit gives the same bytes.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("audit.html.jinja").render(
+        told=told,
+        read=read,
+        numbers=numbers_table(told),
+        differences=differences_table(told) if told.get("differences") else None,
+        reliability=_reliability(figures),
+        risk=_risk(figures, told),
+        gap=_gap(figures, told),
+        width=_WIDTH,
+        height=_HEIGHT,
+        told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
+    )
+    return write(path, page)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a file beside its name and rename it, so that it is whole or not there.
+
+    Args:
+        path: of the file; its folder is made if it is not there.
+        text: its contents.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial, path)
+    return path
+
+
+def _thousandth(value: float | None) -> str:
+    return number(None if value is None else 1000 * value, 2, zero=True)
+
+
+def _plain(value: float | None) -> str:
+    return number(value, 2, zero=True)
+
+
+_Show = Callable[[float | None], str]
+_SHOWN: tuple[tuple[str, str, _Show], ...] = (
+    ("accuracy", "accuracy", percent),
+    ("balanced_accuracy", "balanced accuracy", percent),
+    ("macro_f1", "macro-F1", number),
+    ("top5", "among the best 5", percent),
+    ("nll", "hard NLL, nats", number),
+    ("brier", "Brier, 0 to 2", number),
+    ("ece", "ECE, 15 bins", number),
+    ("ece_noise_floor", "  by chance alone", number),
+    ("ece_equal_mass", "ECE, bins of equal counts", number),
+    ("ece_classwise", "ECE, class-wise", lambda v: number(v, 5)),
+    ("smooth_ece", "ECE, smooth", number),
+    ("signed_gap", "confidence − accuracy", lambda v: number(v, sign=True)),
+    ("temperature", "temperature T*", temperature),
+    ("aurc", "AURC × 1000", _thousandth),
+    ("eaurc", "E-AURC × 1000", _thousandth),
+    ("augrc", "AUGRC × 1000", _thousandth),
+    ("coverage_at_1_risk", "coverage at 1 % risk", percent),
+    ("coverage_at_5_risk", "coverage at 5 % risk", percent),
+    ("risk_at_80_coverage", "risk at 80 % coverage", percent),
+    ("logit_gap", "logit gap, nats", _plain),
+    ("logit_norm", "logit norm, nats", _plain),
+    ("gamma", "γ, ε over all it amounts to", number),
+    ("nc1", "NC1 of the features", number),
+    ("nc2", "NC2 of the features", number),
+    ("class_separation", "class separation R²", number),
+)
+
+
+def _cells(entry: Mapping[str, float | None] | None, show: _Show) -> tuple[Cell, Cell]:
+    if entry is None:
+        return Cell(NOT_APPLICABLE), Cell("")
+    low, high = show(entry["low"]), show(entry["high"])
+    between = "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
+    return Cell(show(entry["value"]), value=entry["value"]), Cell(between)
+
+
+def _signed(show: _Show) -> _Show:
+    def signed(value: float | None) -> str:
+        if value is None:
+            return NOT_APPLICABLE
+        text = show(abs(value)).lstrip("+").removesuffix(" %")
+        return text if not text.strip(".0 %") else ("−" if value < 0 else "+") + text
+
+    return signed
+
+
+def _wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
+    return textwrap.fill(
+        text, max(40, width), initial_indent=first, subsequent_indent=rest, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Points, bars and an alt text of the reliability diagram."""
+    table: Mapping[str, list[float | None]] = figures["reliability"]
+    scaled: Mapping[str, list[float | None]] | None = figures.get("reliability_after")
+    most = max((c or 0.0 for c in table["count"]), default=1.0) or 1.0
+    bars = [
+        {"x": b / 15 * _WIDTH, "h": (count or 0.0) / most * 34, "w": _WIDTH / 15 - 1}
+        for b, count in enumerate(table["count"])
+    ]
+    points = [
+        {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
+        for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
+    ]
+    told = ", ".join(f"{x:.2f} claimed {y:.2f} right" for x, y in _filled(table, "confidence", "accuracy"))
+    return {
+        "points": points,
+        "line": _line((p["x"], p["y"]) for p in points),
+        "bars": bars,
+        "after": scaled
+        and _line((x * _WIDTH, (1 - y) * _HEIGHT) for x, y in _filled(scaled, "confidence", "accuracy")),
+        "alt": f"Reliability: {told}.",
+    }
+
+
+def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    curve: Mapping[str, list[float]] = figures["risk"]
+    top = max([*curve["risk"], 1e-9]) * 1.08
+    pairs = zip(curve["coverage"], curve["risk"], strict=True)
+    whole = curve["risk"][-1]
+    return {
+        "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in pairs),
+        "best": _line(
+            (c * _WIDTH, (1 - max(0.0, (c - 1 + whole) / c) / top) * _HEIGHT) for c in (i / 100 for i in range(1, 101))
+        ),
+        "ticks": [{"y": (1 - v / top) * _HEIGHT, "text": percent(v)} for v in (0.0, top / 2.16, top / 1.08)],
+        "alt": f"Risk against coverage: {percent(whole)} of all rows are wrong; the area under the curve is "
+        f"{number(told['metrics']['aurc']['value'], 4)}.",
+    }
+
+
+def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] | None:
+    drawn: Mapping[str, list[float]] | None = figures.get("gap")
+    if drawn is None:
+        return None
+    edges, counts = drawn["edges"], drawn["count"]
+    low, high, most = edges[0], edges[-1], max([*counts, 1])
+
+    def place(gap: float) -> float:
+        return (gap - low) / (high - low) * _WIDTH
+
+    smoothing = told["inferred_smoothing"]
+    closed = None
+    if smoothing is not None:
+        classes, eps = told["classes"], smoothing["eps_all"]
+        closed = {"x": place(math.log(1 + classes * (1 - eps) / eps)), "eps": f"{eps:.2g}"}
+    step = _step((high - low) / 5)
+    ticks = [t * step for t in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    mean = told["metrics"]["logit_gap"]["value"]
+    return {
+        "bars": [
+            {"x": place(a), "w": max(place(b) - place(a) - 0.5, 0.5), "h": count / most * _HEIGHT}
+            for a, b, count in zip(edges, edges[1:], counts, strict=False)
+        ],
+        "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
+        "closed": closed,
+        "most": f"{most:,}",
+        "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {number(mean, 2)}.",
+    }
+
+
+def _step(rough: float) -> float:
+    """1, 2 or 5 times a power of ten, at least ``rough``."""
+    power = 10.0 ** math.floor(math.log10(max(rough, 1e-12)))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+
+
+def _filled(table: Mapping[str, list[float | None]], *names: str) -> Iterator[tuple[float, ...]]:
+    for values in zip(*(table[name] for name in names), strict=True):
+        known = tuple(value for value in values if value is not None)
+        if len(known) == len(names):
+            yield known
+
+
+def _line(points: Iterator[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -1,0 +1,1 @@
+"""One finished comparison as tables, figures and a page."""

@@ -1,0 +1,153 @@
+"""Which test rows two targets treat differently, by a rule that anyone can repeat from the logits.
+
+An arm's answer for a row is the one that most of its seeds give; its probability of the label is the mean over seeds
+after each seed's temperature. Without the temperature nearly every probability would change, since that is what
+smoothing does to all of them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfumato.report.compare.numbers import Floats, Ints, softmax
+from sfumato.runs.read import Arm, Run, load_run
+
+MOST = 8
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """One test row as the base arm and the other arm see it.
+
+    Attributes:
+        row: its number in the data.
+        label: class index.
+        answers: class that most seeds of each arm give.
+        votes: how many seeds give it.
+        probability: of the label, mean over seeds after temperature.
+    """
+
+    row: int
+    label: int
+    answers: tuple[int, int]
+    votes: tuple[int, int]
+    probability: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed between two arms, the largest changes first, at most eight rows a list.
+
+    Attributes:
+        base: the arm compared against.
+        other: the arm compared.
+        gained: rows that only the other arm gets right.
+        lost: rows that only the base arm gets right.
+        swapped: rows that both get wrong, with different answers.
+        shifted: rows with the same answer whose probability of the label changed most.
+        counts: rows in all, of the first three lists, in this order.
+        rows: test rows in all.
+    """
+
+    base: Arm
+    other: Arm
+    gained: tuple[ChangedRow, ...]
+    lost: tuple[ChangedRow, ...]
+    swapped: tuple[ChangedRow, ...]
+    shifted: tuple[ChangedRow, ...]
+    counts: tuple[int, int, int]
+    rows: int
+
+
+def compared(run: Run) -> tuple[Arm, Arm] | None:
+    """The two arms whose rows are set side by side: the first, and the verdict's choice or else the second.
+
+    Returns:
+        None where the run has one arm only.
+    """
+    if len(run.arms) < 2:
+        return None
+    base, chosen = run.arms[0], run.chosen
+    return base, chosen if chosen is not None and chosen["name"] != base["name"] else run.arms[1]
+
+
+def changes(run: Run, base: Arm, other: Arm, *, most: int = MOST) -> Changes:
+    """The rows on which two arms differ.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        base: the arm compared against, usually one-hot.
+        other: the arm compared.
+        most: rows a list.
+
+    Returns:
+        The lists. Within each, rows stand by falling change of the probability of the label, then by row number.
+    """
+    labels, index = run.labels, run.index
+    seen = [_majority(run, arm) for arm in (base, other)]
+    (first, _, p_first), (second, _, p_second) = seen
+    move = p_second - p_first
+    order = np.lexsort((index, -np.abs(move)))
+    was, now, same = first == labels, second == labels, first == second
+
+    def pick(which: np.ndarray) -> tuple[ChangedRow, ...]:
+        return tuple(
+            ChangedRow(
+                row=int(index[i]),
+                label=int(labels[i]),
+                answers=(int(first[i]), int(second[i])),
+                votes=(int(seen[0][1][i]), int(seen[1][1][i])),
+                probability=(float(p_first[i]), float(p_second[i])),
+            )
+            for i in order[which[order]][:most]
+        )
+
+    gained, lost, swapped = now & ~was, was & ~now, ~was & ~now & ~same
+    return Changes(
+        base,
+        other,
+        pick(gained),
+        pick(lost),
+        pick(swapped),
+        pick(same & (np.abs(move) > 0)),
+        (int(gained.sum()), int(lost.sum()), int(swapped.sum())),
+        len(labels),
+    )
+
+
+def rows_to_show(folder: str | Path) -> list[int]:
+    """Numbers of the rows whose pictures or texts a page of this run shows, for whoever writes ``examples.json``.
+
+    Args:
+        folder: of a run, whole but for the page.
+
+    Returns:
+        Row numbers in the data, each once, in rising order; none where the run has one arm only.
+
+    Raises:
+        ReportError: a file of the run is missing or broken.
+    """
+    run = load_run(folder)
+    pair = compared(run)
+    if pair is None:
+        return []
+    found = changes(run, *pair)
+    lists = (found.gained, found.lost, found.swapped, found.shifted)
+    return sorted({row.row for rows in lists for row in rows})
+
+
+def _majority(run: Run, arm: Arm) -> tuple[Ints, Ints, Floats]:
+    """The answer that most seeds give (n,), how many do, and the mean probability of the label.
+
+    Of answers with as many seeds the one with the larger mean probability counts.
+    """
+    votes = np.zeros((len(run.labels), run.num_classes))
+    mean = np.zeros_like(votes)
+    for seed in run.seeds:
+        logits = run.test[arm["name"], seed].logits
+        votes[np.arange(len(votes)), logits.argmax(axis=1)] += 1
+        mean += softmax(logits, run.temperature(arm["name"], seed)) / len(run.seeds)
+    answer = np.lexsort((mean, votes), axis=1)[:, -1]
+    count = np.take_along_axis(votes, answer[:, None], axis=1)[:, 0]
+    return answer.astype(np.int64), count.astype(np.int64), mean[np.arange(len(mean)), run.labels]

@@ -1,0 +1,216 @@
+"""Code to copy: the target of an arm in the words of each framework, whose ε may be another ε, and its temperature.
+
+Every piece computes ``loss`` from ``logits`` (N, K) and ``labels`` (N,), so that the tests can run it.
+"""
+
+from dataclasses import dataclass
+
+from sfumato.conventions import CONVENTIONS
+from sfumato.report.compare.tables import torch_strength
+from sfumato.runs.read import Arm
+
+LONGEST = 48  # characters of a line
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """One framework's way to say it.
+
+    Attributes:
+        framework: its name.
+        code: to copy.
+        strength: ε as this framework takes it, with what that is spread over; empty where nothing is smoothed.
+        note: what to know besides, or empty.
+    """
+
+    framework: str
+    code: str
+    strength: str = ""
+    note: str = ""
+
+
+def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list[Snippet]:
+    """An arm in each framework.
+
+    Args:
+        arm: of a summary.
+        num_classes: K, by which ε is converted.
+        temperature: the divisor of the logits as it is to be printed; None for none.
+
+    Returns:
+        One piece a framework that can express the arm: all of them for one-hot, those that spread ε as the arm does
+        where the other convention has no ε up to 1, sfumato's own always.
+
+    >>> arm = {"name": "smoothed", "eps": 0.1, "over": "others"}
+    >>> [(each.framework, each.strength) for each in snippets(arm, 10)][:2]
+    [('PyTorch', '0.111111 over all'), ('timm', '0.111111 over all')]
+    """
+    if arm["eps"] and arm["over"] not in CONVENTIONS:
+        return _own(arm, temperature)
+    over_all = torch_strength(arm, num_classes)
+    found: list[Snippet] = []
+    if over_all is not None:
+        found = [
+            make(f"{over_all:.6g}", num_classes, temperature) for make in (_torch, _timm, _trainer, _keras, _optax)
+        ]
+    over_others = _over_others(arm, num_classes)
+    if arm["eps"]:
+        found.append(_fairseq(f"{over_others:.6g}"))
+    return [*found, _sfumato(arm, temperature)]
+
+
+def _over_others(arm: Arm, num_classes: int) -> float:
+    from sfumato import theory
+
+    if arm["eps"] == 0 or arm["over"] != "all":
+        return arm["eps"]
+    return float(theory.convert_eps(arm["eps"], num_classes, frm="all", to="others"))
+
+
+def _torch(eps: str, num_classes: int, temperature: str | None) -> Snippet:
+    arguments = () if eps == "0" else (f"label_smoothing={eps}",)
+    return Snippet(
+        "PyTorch",
+        _code(
+            "import torch\n",
+            _call("criterion = torch.nn.CrossEntropyLoss", *arguments),
+            "loss = criterion(logits, labels)",
+            _divided(temperature, "(logits / {}).softmax(dim=1)"),
+        ),
+        _all(eps),
+    )
+
+
+def _timm(eps: str, num_classes: int, temperature: str | None) -> Snippet:
+    if eps == "0":
+        loss, source = _call("criterion = torch.nn.CrossEntropyLoss"), "import torch\n"
+    else:
+        loss = _call("criterion = LabelSmoothingCrossEntropy", f"smoothing={eps}")
+        source = "from timm.loss import LabelSmoothingCrossEntropy\n"
+    return Snippet(
+        "timm",
+        _code(
+            source,
+            loss,
+            "loss = criterion(logits, labels)",
+            _divided(temperature, "(logits / {}).softmax(dim=1)"),
+        ),
+        _all(eps),
+        f"In its train.py: --smoothing {eps}; without that it smooths by 0.1 over all.",
+    )
+
+
+def _trainer(eps: str, num_classes: int, temperature: str | None) -> Snippet:
+    return Snippet(
+        "Hugging Face Trainer",
+        _code(
+            "from transformers import TrainingArguments\n",
+            _call("arguments = TrainingArguments", '"out"', f"label_smoothing_factor={eps}"),
+            _divided(temperature, "(logits / {}).softmax(dim=1)"),
+        ),
+        _all(eps),
+        "" if eps == "0" else "Trainer smooths its eval_loss as well: take hard NLL from the logits.",
+    )
+
+
+def _keras(eps: str, num_classes: int, temperature: str | None) -> Snippet:
+    smoothing = () if eps == "0" else (f"label_smoothing={eps}",)
+    return Snippet(
+        "Keras",
+        _code(
+            "import keras\n",
+            _call("criterion = keras.losses.CategoricalCrossentropy", "from_logits=True", *smoothing),
+            f"targets = keras.ops.one_hot(labels, {num_classes})",
+            "loss = criterion(targets, logits)",
+            _divided(temperature, "keras.ops.softmax(logits / {})"),
+        ),
+        _all(eps),
+    )
+
+
+def _optax(eps: str, num_classes: int, temperature: str | None) -> Snippet:
+    one_hot = f"jax.nn.one_hot(labels, {num_classes})"
+    return Snippet(
+        "optax",
+        _code(
+            "import jax\nimport optax\n",
+            f"targets = {one_hot}" if eps == "0" else _call("targets = optax.smooth_labels", one_hot, eps),
+            _call("losses = optax.softmax_cross_entropy", "logits", "targets"),
+            "loss = losses.mean()",
+            _divided(temperature, "jax.nn.softmax(logits / {})"),
+        ),
+        _all(eps),
+    )
+
+
+def _fairseq(eps: str) -> Snippet:
+    return Snippet(
+        "fairseq",
+        f"--criterion label_smoothed_cross_entropy \\\n--label-smoothing {eps}",
+        f"{eps} over the others",
+        "Since February 2021; before that it spread over all.",
+    )
+
+
+def _sfumato(arm: Arm, temperature: str | None) -> Snippet:
+    smoothing = (f"label_smoothing={arm['eps']:g}", f'over="{arm["over"]}"') if arm["eps"] else ()
+    return Snippet(
+        "sfumato",
+        _code(
+            "import sfumato as sf\n",
+            _call("loss = sf.cross_entropy", "logits", "labels", *smoothing),
+            _divided(temperature, "(logits / {}).softmax(dim=1)"),
+        ),
+        f"{arm['eps']:g} over {'all' if arm['over'] == 'all' else 'the others'}" if arm["eps"] else "",
+    )
+
+
+def _own(arm: Arm, temperature: str | None) -> list[Snippet]:
+    """Targets that no framework's argument expresses, with sfumato's constructors."""
+    eps, over = f"{arm['eps']:g}", str(arm["over"])
+    ending = _divided(temperature, "(logits / {}).softmax(dim=1)")
+    if over == "prior":
+        made = f"target = sf.smooth_prior(labels, shares, {eps})  # shares of the classes among the training rows"
+    elif over == "mixup":
+        made = (
+            f"lam = torch.distributions.Beta({eps}, {eps}).sample().item()\n"
+            "other = torch.randperm(len(labels))\n"
+            "logits = model(lam * inputs + (1 - lam) * inputs[other])\n"
+            "target = sf.mix(sf.one_hot(labels, K), sf.one_hot(labels[other], K), lam)"
+        )
+    elif over == "cutmix":
+        made = (
+            f"mix = torchvision.transforms.v2.CutMix(num_classes=K, alpha={eps})\n"
+            "inputs, probabilities = mix(inputs, labels)\n"
+            "logits = model(inputs)\n"
+            "target = sf.from_probs(probabilities)"
+        )
+    elif arm["name"] == "soft":
+        made = "target = sf.from_probs(probabilities)  # the rows' soft labels, (N, K)"
+    else:
+        return []
+    code = _code("import sfumato as sf\n", made, "loss = sf.cross_entropy(logits, target)", ending)
+    told = {"prior": f"{eps} over the classes' shares", "soft": ""}.get(over if over == "prior" else arm["name"], "")
+    return [Snippet("sfumato", code, told)]
+
+
+def _call(function: str, *arguments: str) -> str:
+    """A call on one line, on three, or with an argument a line, by how much fits beside the next on a page."""
+    inside = ", ".join(arguments)
+    if len(line := f"{function}({inside})") <= LONGEST:
+        return line
+    if len(inside) + 4 <= LONGEST:
+        return f"{function}(\n    {inside}\n)"
+    return f"{function}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+
+
+def _code(*lines: str) -> str:
+    return "\n".join(line for line in lines if line)
+
+
+def _all(eps: str) -> str:
+    return "" if eps == "0" else f"{eps} over all"
+
+
+def _divided(temperature: str | None, form: str) -> str:
+    return "" if temperature is None else "probabilities = " + form.format(temperature)

@@ -1,0 +1,140 @@
+"""The report page: one file that works offline, written beside its figures into the run folder.
+
+The templates hold the words that are true of every comparison; whatever depends on the run is computed in
+:mod:`~sfumato.report.compare.words`, and what a figure says is told by the numbers that it returns.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from sfumato.report import svg
+from sfumato.report.compare import plots
+from sfumato.report.compare.penultimate import NoFeaturesError
+from sfumato.report.compare.words import words
+from sfumato.runs.read import Run, load_run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FIGURES: dict[str, Callable[[Run], Any]] = {
+    "reliability": plots.plot_reliability,
+    "reliability-temperature": partial(plots.plot_reliability, scaled=True),
+    "gap": plots.plot_gap,
+    "gap-histogram": plots.plot_gap_histogram,
+    "projection": plots.plot_projection,
+    "excess": plots.plot_excess,
+    "ladder": plots.plot_ladder,
+    "risk-coverage": plots.plot_risk_coverage,
+    "temperature-sweep": plots.plot_temperature_sweep,
+    "confusions": plots.plot_confusions,
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure: its SVG file, the same for the page, and the numbers in it (what its function returned)."""
+
+    svg: str
+    inline: Markup
+    data: Any
+
+
+def render(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison.
+
+    Args:
+        folder: what ``sfumato compare`` wrote.
+        out: another file for the page; the folder is then left as it is.
+
+    Returns:
+        The path of the page. The same run gives the same bytes.
+
+    Raises:
+        ReportError: a file of the run is missing or broken.
+    """
+    run = load_run(folder)
+    drawn, absent = draw(run)
+    page = compose(run, drawn, absent)
+    if out is not None:
+        return write(Path(out), page)
+    for name, figure in drawn.items():
+        write(run.folder / "figures" / f"{name}.svg", figure.svg)
+    return write(run.folder / "report.html", page)
+
+
+def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
+    """Every figure that the run has something for.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+
+    Returns:
+        The figures by name, and by name why one is left out.
+    """
+    drawn: dict[str, Drawn] = {}
+    absent: dict[str, str] = {}
+    for name, plot in FIGURES.items():
+        if name == "ladder" and not run.ladder:
+            continue
+        try:
+            ax, data = plot(run)
+        except NoFeaturesError as reason:
+            absent[name] = str(reason)
+            continue
+        text = svg.to_svg(ax)
+        drawn[name] = Drawn(text, svg.inline(text, name, data.alt), data)
+    return drawn, absent
+
+
+def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> str:
+    """The page as text.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        drawn: figures by name, as :func:`draw` gives them; a section without its figure keeps its words.
+        absent: by name, why a figure is left out.
+    """
+    inline = {name: figure.inline for name, figure in drawn.items()}
+    data = {name: figure.data for name, figure in drawn.items()}
+    return environment().get_template("page.html.jinja").render(words(run, data), figures=inline, absent=absent)
+
+
+def environment() -> "Environment":
+    """The templates, with every value escaped and every missing name an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["held"] = held
+    return made
+
+
+def held(text: str) -> str:
+    """A sentence whose numbers stay with their units at the end of a line.
+
+    >>> held("5.0 % at T = 2").count(chr(160))
+    3
+    """
+    text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
+    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    partial_file = path.with_name(path.name + ".partial")
+    partial_file.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial_file, path)
+    return path

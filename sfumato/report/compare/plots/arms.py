@@ -1,0 +1,56 @@
+"""What the figures say about arms: colours, closed forms and words for the text that stands for a figure."""
+
+import numpy as np
+
+from sfumato.report.compare.tables import arm_title, number
+from sfumato.report.drawing import ARM_COLOURS, MARKS
+from sfumato.runs.read import Run
+
+
+def colours(run: Run) -> list[str]:
+    """One colour an arm, in the order of the arms."""
+    return [ARM_COLOURS[i % len(ARM_COLOURS)] for i in range(len(run.arms))]
+
+
+def marks(run: Run) -> list[str]:
+    """One marker an arm, so that arms stay apart without colour."""
+    return [MARKS[i % len(MARKS)] for i in range(len(run.arms))]
+
+
+def titles(run: Run) -> tuple[str, ...]:
+    """The arms as the tables call them."""
+    return tuple(arm_title(arm) for arm in run.arms)
+
+
+def closed_forms(run: Run) -> tuple[float, ...]:
+    """The gap at the optimum of each arm, infinite for one-hot."""
+    gaps = [arm["closed_form_gap"] for arm in run.arms]
+    return tuple(np.inf if gap is None else float(gap) for gap in gaps)
+
+
+def closed_labels(run: Run) -> list[tuple[float, str]]:
+    """The finite closed forms with what to write on them."""
+    found: dict[float, str] = {}
+    several = sum(np.isfinite(closed) for closed in closed_forms(run)) > 1
+    for arm, closed in zip(run.arms, closed_forms(run), strict=True):
+        if np.isfinite(closed):
+            strength = f"ε {arm['eps']:g} ({arm['over']})"
+            found.setdefault(
+                closed, f"{closed:.2f}, {strength}" if several else f"closed form {closed:.2f}, {strength}"
+            )
+    return list(found.items())
+
+
+def seeds(count: int) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def finite(value: float) -> str:
+    """A closed form in words."""
+    return f"{value:.2f}" if np.isfinite(value) else "infinite"
+
+
+def in_nats(value: float) -> str:
+    """A floor of a loss: 0 where it is exactly that."""
+    return "0" if value == 0 else number(value)

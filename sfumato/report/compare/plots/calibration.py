@@ -1,0 +1,129 @@
+"""Does confidence match accuracy: the reliability diagram."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfumato.report.compare.numbers import Bools, softmax, wilson
+from sfumato.report.compare.plots.arms import colours, marks, seeds
+from sfumato.report.compare.tables import arm_title, number
+from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, style
+from sfumato.runs.read import Arm, Floats, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS = 15
+FEW = 10
+"""Bins of fewer distinct rows are drawn faintly and not joined: chance moves them too much."""
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """One arm in bins; empty bins are NaN.
+
+    Attributes:
+        arm: its title.
+        scaled: whether the logits were divided by each seed's temperature.
+        count: rows in each bin over all seeds (15,).
+        distinct: distinct rows in each bin (15,); the intervals use it, since seeds share rows.
+        confidence: mean largest probability in each bin.
+        accuracy: share of right rows in each bin.
+        low, high: Wilson's 95 % interval of the accuracy.
+        ece: expected calibration error of the pooled rows.
+        signed_gap: mean confidence − accuracy of the pooled rows.
+    """
+
+    arm: str
+    scaled: bool
+    count: Ints
+    distinct: Ints
+    confidence: Floats
+    accuracy: Floats
+    low: Floats
+    high: Floats
+    ece: float
+    signed_gap: float
+
+
+@dataclass(frozen=True)
+class ReliabilityData:
+    """What :func:`plot_reliability` drew: bin edges (16,), one curve an arm, all with temperature or all without."""
+
+    edges: Floats
+    curves: tuple[ReliabilityCurve, ...]
+    rows: int
+    seeds: int
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"{c.arm}: ECE {number(c.ece)}, confidence − accuracy {number(c.signed_gap, sign=True)}, "
+            f"{100 * c.count[-1] / c.count.sum():.0f} % of rows in the top bin"
+            for c in self.curves
+        ]
+        how = "with temperature" if self.curves[0].scaled else "as trained"
+        return (
+            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over {seeds(self.seeds)}, "
+            f"with a histogram of confidence below. {'; '.join(parts)}."
+        )
+
+
+def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False) -> "tuple[Axes, ReliabilityData]":
+    """Accuracy against confidence in 15 bins, arms overlaid, with the histogram of confidence below.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure (not pyplot's) gets one.
+        scaled: whether to divide the logits by each seed's temperature.
+
+    Returns:
+        The axis and what was drawn. Bins are (lower, upper] and the last is closed. Rows are pooled over seeds; the
+        intervals are Wilson's for the distinct rows of a bin. Bins of fewer than ten distinct rows are faint.
+    """
+    ax = axes(ax, height=4.4)
+    edges = np.linspace(0, 1, BINS + 1)
+    below = ax.inset_axes((0, -0.36, 1, 0.28), sharex=ax)
+    curves = [_reliability(run, arm, scaled) for arm in run.arms]
+    dash = "--" if scaled else "-"
+    for curve, colour, mark in zip(curves, colours(run), marks(run), strict=True):
+        firm, faint = curve.distinct >= FEW, (curve.distinct > 0) & (curve.distinct < FEW)
+        face: dict[str, Any] = {"color": colour, "mfc": PAPER if scaled else colour, "marker": mark, "clip_on": False}
+        ax.plot(np.where(firm, curve.confidence, np.nan), curve.accuracy, dash, lw=1.4, ms=4, label=curve.arm, **face)
+        ax.plot(curve.confidence[faint], curve.accuracy[faint], ls="", ms=2.5, alpha=0.45, **face)
+        for which, alpha in ((firm, 0.7), (faint, 0.25)):
+            ax.vlines(curve.confidence[which], curve.low[which], curve.high[which], color=colour, lw=0.9, alpha=alpha)
+        below.stairs(100 * curve.count / curve.count.sum(), edges, color=colour, lw=1.2, ls=dash)
+    ax.plot([0, 1], [0, 1], color=INK, lw=0.7, zorder=0.5)
+    ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share of rows)")
+    ax.tick_params(labelbottom=False)
+    below.set(xlabel="confidence (largest probability)", ylabel="rows (%)", ylim=(0, None))
+    style(ax)
+    style(below)
+    legend(ax)
+    return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
+
+
+def _reliability(run: Run, arm: Arm, scaled: bool) -> ReliabilityCurve:
+    confidence: list[Floats] = []
+    right: list[Bools] = []
+    for seed in run.seeds:
+        rows = run.test[arm["name"], seed]
+        temperature = run.temperature(arm["name"], seed) if scaled else 1.0
+        confidence.append(softmax(rows.logits, temperature).max(axis=1))
+        right.append(rows.logits.argmax(axis=1) == rows.labels)
+    index = np.tile(run.index, len(run.seeds))
+    c, r = np.concatenate(confidence), np.concatenate(right).astype(np.float64)
+    which = np.clip(np.ceil(c * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    count = np.bincount(which, minlength=BINS).astype(np.int64)
+    distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
+    size = np.where(count > 0, count, np.nan)
+    mean_confidence = np.bincount(which, c, BINS) / size
+    accuracy = np.bincount(which, r, BINS) / size
+    low, high = wilson(accuracy, distinct)
+    ece = float(np.nansum(count * np.abs(accuracy - mean_confidence)) / len(c))
+    return ReliabilityCurve(
+        arm_title(arm), scaled, count, distinct, mean_confidence, accuracy, low, high, ece, float(c.mean() - r.mean())
+    )

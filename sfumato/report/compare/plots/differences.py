@@ -1,0 +1,110 @@
+"""The headline differences of one run or several, with their intervals, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfumato.report.compare.tables import arm_title, number, short
+from sfumato.report.drawing import INK, MARKS, PAPER, axes, style
+from sfumato.runs.read import Floats, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+METRICS = {
+    "accuracy": ("accuracy (points)", 100.0, 1),
+    "nll_after_temperature": ("hard NLL after T (nats)", 1.0, 3),
+    "eaurc": ("E-AURC × 1000 (area)", 1000.0, 2),
+}
+"""Headline metrics with the label of their axis, what they are multiplied by, and digits."""
+
+
+@dataclass(frozen=True)
+class DifferencesData:
+    """What :func:`plot_differences` drew.
+
+    Attributes:
+        rows: what each row is called: the run and its arm.
+        mean: difference by metric (R,), in the unit of its axis; NaN where a run lacks it.
+        low, high: ends of the unadjusted 95 % intervals.
+        reliable: by metric, whether the finding of each row is "better" or "worse".
+    """
+
+    rows: tuple[str, ...]
+    mean: dict[str, Floats]
+    low: dict[str, Floats]
+    high: dict[str, Floats]
+    reliable: dict[str, tuple[bool, ...]]
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"{row}: "
+            + ", ".join(
+                f"{METRICS[name][0]} {_signed(name, self.mean[name][i])} "
+                f"({_signed(name, self.low[name][i])} to {_signed(name, self.high[name][i])})"
+                for name in METRICS
+            )
+            for i, row in enumerate(self.rows)
+        ]
+        return f"Differences from the first arm with 95 % intervals. {'; '.join(parts)}."
+
+
+def plot_differences(
+    runs: Sequence[Run], ax: "Axes | None" = None, *, names: Sequence[str] = ()
+) -> "tuple[Axes, DifferencesData]":
+    """Headline differences of each arm from the first, a panel a metric, a row a run and arm.
+
+    Args:
+        runs: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on, which becomes an empty frame for the panels; without one, a new figure gets one.
+        names: what to call the runs; by default their data.
+
+    Returns:
+        The axis and what was drawn. Filled marks are findings, hollow ones no difference to rely on.
+    """
+    entries = [
+        (name, run, arm)
+        for name, run in zip(names or [run.summary["data"]["name"] for run in runs], runs, strict=True)
+        for arm in run.arms[1:]
+    ]
+    rows = tuple(f"{name}: {arm_title(arm)}" for name, _, arm in entries)
+    several = any(len(run.arms) > 2 for run in runs)
+    labels = [short(name, 24) + (f"\n{short(arm_title(arm), 24)}" if several else "") for name, _, arm in entries]
+    tall = 0.42 if several else 0.3
+    mean, low, high = ({name: np.full(len(rows), np.nan) for name in METRICS} for _ in range(3))
+    reliable = {name: [False] * len(rows) for name in METRICS}
+    for i, (_, run, arm) in enumerate(entries):
+        for difference in run.summary["differences"]:
+            name = difference["metric"]
+            if name in METRICS and difference["arm"] == arm["name"]:
+                factor = METRICS[name][1]
+                for store, key in ((mean, "mean"), (low, "low"), (high, "high")):
+                    store[name][i] = factor * difference[key]
+                reliable[name][i] = difference["finding"] in ("better", "worse")
+    height = 0.62 + tall * len(rows)
+    ax = axes(ax, height=3 * height + 0.3)
+    ax.set_axis_off()
+    place = np.arange(len(rows))
+    for panel_number, (name, (label, _, _)) in enumerate(METRICS.items()):
+        top = 1 - panel_number / 3
+        size = tall * len(rows) / (3 * height)
+        panel = ax.inset_axes((0.0, top - size, 1.0, size))
+        panel.axvline(0, color=INK, lw=0.7, zorder=0.5)
+        panel.hlines(place, low[name], high[name], color=INK, lw=1.0)
+        for i in place:
+            face = INK if reliable[name][i] else PAPER
+            panel.plot(mean[name][i], i, ls="", marker=MARKS[0], ms=5, color=INK, mfc=face)
+        panel.set(xlabel=f"difference in {label}", ylabel="run" if len(rows) > 2 else "")
+        panel.set_yticks(place, labels)
+        panel.set_ylim(len(rows) - 0.5, -0.5)
+        style(panel)
+    data = DifferencesData(rows, mean, low, high, {name: tuple(found) for name, found in reliable.items()})
+    return ax, data
+
+
+def _signed(name: str, value: float) -> str:
+    return number(float(value), METRICS[name][2], sign=True, zero=name != "nll_after_temperature")

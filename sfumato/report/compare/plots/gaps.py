@@ -1,0 +1,199 @@
+"""How far apart the logits are, and how far the loss is from its floor: what the closed forms speak of."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfumato.report.compare.numbers import logit_gap
+from sfumato.report.compare.plots.arms import closed_forms, closed_labels, colours, finite, in_nats, titles
+from sfumato.report.compare.tables import arm_title, number
+from sfumato.report.drawing import (
+    INK,
+    Ints,
+    axes,
+    label_beside,
+    label_line,
+    legend,
+    mean_over_seeds,
+    seed_lines,
+    style,
+    whole_decades,
+    whole_epochs,
+)
+from sfumato.runs.read import Floats, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class GapData:
+    """What :func:`plot_gap` drew: epochs (E,), the gap of each arm (S, E) and its closed form, infinite for one-hot."""
+
+    epochs: Ints
+    arms: tuple[str, ...]
+    gaps: tuple[Floats, ...]
+    closed_form: tuple[float, ...]
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"{arm} ends at {number(mean_over_seeds(gap)[-1], 2, zero=True)}, closed form {finite(closed)}"
+            for arm, gap, closed in zip(self.arms, self.gaps, self.closed_form, strict=True)
+        ]
+        return f"Mean training logit gap over {len(self.epochs)} epochs. {'; '.join(parts)}."
+
+
+@dataclass(frozen=True)
+class GapHistogramData:
+    """What :func:`plot_gap_histogram` drew: edges (B+1,), the share of rows in each bin (B,) and the means."""
+
+    edges: Floats
+    arms: tuple[str, ...]
+    shares: tuple[Floats, ...]
+    means: tuple[float, ...]
+    closed_form: tuple[float, ...]
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"{arm}: mean {number(mean, 2, zero=True)}, closed form {finite(closed)}"
+            for arm, mean, closed in zip(self.arms, self.means, self.closed_form, strict=True)
+        ]
+        return f"Histogram of the logit gap of the test rows. {'; '.join(parts)}."
+
+
+@dataclass(frozen=True)
+class ExcessData:
+    """What :func:`plot_excess` drew: epochs (E,), loss − floor of each arm (S, E) and the floors in nats."""
+
+    epochs: Ints
+    arms: tuple[str, ...]
+    excess: tuple[Floats, ...]
+    floors: tuple[float, ...]
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"{arm}: floor {in_nats(floor)}, {mean_over_seeds(excess)[-1]:.2g} above it after the last epoch"
+            for arm, excess, floor in zip(self.arms, self.excess, self.floors, strict=True)
+        ]
+        return f"Training loss minus its floor over {len(self.epochs)} epochs, log scale. {'; '.join(parts)}."
+
+
+def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
+    """Mean logit gap of the training rows, epoch by epoch, against the closed form.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure gets one.
+
+    Returns:
+        The axis and what was drawn: a thin line a seed, a thick one for their mean, and the closed form of each
+        smoothed arm with its value on it.
+    """
+    ax = axes(ax)
+    curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
+    longest = max((epochs for epochs, _ in curves), key=len)  # after an early stop, arms differ in length
+    for arm, colour, (epochs, gaps) in zip(run.arms, colours(run), curves, strict=True):
+        seed_lines(ax, epochs, gaps, colour, arm_title(arm))
+    data = GapData(
+        longest,
+        titles(run),
+        tuple(gaps for _, gaps in curves),
+        closed_forms(run),
+    )
+    ax.set(xlabel="epoch", ylabel="training logit gap (nats)")
+    whole_epochs(ax, longest)
+    for closed in data.closed_form:
+        if np.isfinite(closed):
+            ax.axhline(closed, color=INK, lw=0.8, zorder=1.5)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(min(bottom, 0), top + 0.06 * (top - bottom))
+    labels = closed_labels(run)
+    if len(labels) == 1:
+        means = np.concatenate([np.column_stack([e.astype(np.float64), mean_over_seeds(g)]) for e, g in curves])
+        label_line(ax, *labels[0], means)
+    else:
+        label_beside(ax, [value for value, _ in labels])
+    style(ax)
+    legend(ax)
+    return ax, data
+
+
+def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHistogramData]":
+    """Logit gap of the test rows of each arm, against the closed form.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure gets one.
+
+    Returns:
+        The axis and what was drawn: shares of the rows of all seeds in 40 common bins.
+    """
+    ax = axes(ax)
+    gaps = [
+        np.concatenate([logit_gap(run.test[arm["name"], seed].logits, run.labels) for seed in run.seeds])
+        for arm in run.arms
+    ]
+    everything = np.concatenate(gaps)
+    closed = closed_forms(run)
+    low, high = float(everything.min()), float(everything.max())
+    edges = np.linspace(low, high if high > low else low + 1, 41)
+    shares = tuple(np.histogram(g, edges)[0] / len(g) for g in gaps)
+    for arm, colour, share in zip(run.arms, colours(run), shares, strict=True):
+        ax.stairs(100 * share, edges, color=colour, lw=1.4, label=arm_title(arm))
+        ax.stairs(100 * share, edges, color=colour, fill=True, alpha=0.12, lw=0)
+    top = 100 * max(float(share.max()) for share in shares)
+    labels = closed_labels(run)
+    ax.set(xlabel="test logit gap (nats)", ylabel="rows (%)", ylim=(0, top * (1.06 + 0.1 * len(labels))))
+    left, right = ax.get_xlim()
+    ax.set_xlim(min(left, *(c for c, _ in labels), left), max(right, *(1.04 * c for c, _ in labels), right))
+    left, right = ax.get_xlim()
+    to_the_right = not labels or float(np.mean([value for value, _ in labels])) < (left + right) / 2
+    for i, (value, text) in enumerate(sorted(labels, reverse=not to_the_right)):
+        height = top * (1.04 + 0.1 * (len(labels) - i))  # a label is crossed by no other line
+        ax.vlines(value, 0, height, color=INK, lw=0.8, zorder=1.5)
+        ax.annotate(
+            text,
+            (value, height),
+            xytext=(4 if to_the_right else -4, 0),
+            textcoords="offset points",
+            ha="left" if to_the_right else "right",
+            va="top",
+            color=INK,
+            fontsize=9,
+        )
+    style(ax)
+    legend(ax)
+    return ax, GapHistogramData(edges, titles(run), shares, tuple(float(g.mean()) for g in gaps), closed)
+
+
+def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]":
+    """Training loss minus its floor, epoch by epoch, on a log scale.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure gets one.
+
+    Returns:
+        The axis and what was drawn. The legend names each floor; values that are not positive are not drawn.
+    """
+    ax = axes(ax)
+    curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]
+    longest = max((epochs for epochs, _ in curves), key=len)
+    floors = [float(mean_over_seeds(run.curve(arm["name"], "train_floor")[1])[-1]) for arm in run.arms]
+    ax.set_yscale("log")
+    for arm, colour, (epochs, excess), floor in zip(run.arms, colours(run), curves, floors, strict=True):
+        drawn = np.where(excess > 0, excess, np.nan)
+        seed_lines(ax, epochs, drawn, colour, f"{arm_title(arm)}, floor {in_nats(floor)}")
+    ax.set(xlabel="epoch", ylabel="loss − floor (nats)")
+    whole_decades(ax)
+    whole_epochs(ax, longest)
+    style(ax)
+    legend(ax)
+    return ax, ExcessData(longest, titles(run), tuple(excess for _, excess in curves), tuple(floors))

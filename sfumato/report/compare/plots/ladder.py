@@ -1,0 +1,101 @@
+"""The strengths that were tried, on the validation rows."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfumato.report.compare.numbers import Z95
+from sfumato.report.compare.tables import number, spread
+from sfumato.report.drawing import INK, OCHRE, PAPER, axes, legend, style
+from sfumato.runs.read import Floats, ReportError, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class LadderData:
+    """What :func:`plot_ladder` drew: strengths (R,), hard NLL and standard errors (R,), raw and after temperature."""
+
+    eps: Floats
+    over: str
+    nll: Floats
+    nll_se: Floats
+    scaled: Floats
+    scaled_se: Floats
+    chosen: float | None
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"ε {eps:g}: {number(raw)}, after temperature {number(scaled)}"
+            for eps, raw, scaled in zip(self.eps, self.nll, self.scaled, strict=True)
+        ]
+        choice = "none chosen" if self.chosen is None else f"{self.chosen:g} chosen"
+        return f"Hard NLL of the validation rows in nats by strength ε {self.over}. {'; '.join(parts)}; {choice}."
+
+
+def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]":
+    """Hard NLL of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure gets one.
+
+    Returns:
+        The axis and what was drawn; vertical lines are the mean ± 1.96 standard errors.
+
+    Raises:
+        ReportError: the run has no ladder.
+    """
+    if not run.ladder:
+        raise ReportError(f"{run.folder / 'env.json'} holds no ladder: only one strength was tried")
+    ax = axes(ax)
+    eps = np.array([rung.eps for rung in run.ladder])
+    raw, scaled = (np.array([getattr(rung, name) for rung in run.ladder]) for name in ("nll", "scaled"))
+    for values, dash, face, label in (
+        (raw, "-", OCHRE, "as trained"),
+        (scaled, "--", PAPER, "after temperature"),
+    ):
+        ax.plot(eps, values[:, 0], dash, color=OCHRE, lw=1.6, marker="o", ms=4, mfc=face, label=label)
+        ax.vlines(
+            eps, values[:, 0] - Z95 * values[:, 1], values[:, 0] + Z95 * values[:, 1], color=OCHRE, lw=0.9, alpha=0.7
+        )
+    chosen = next((rung for rung in run.ladder if rung.chosen), None)
+    if chosen is not None:
+        # A ring is drawn in ink, so that it can be told from the points without colour.
+        ax.plot(
+            chosen.eps,
+            chosen.scaled[0],
+            ls="",
+            marker="o",
+            ms=11,
+            mfc="none",
+            mec=INK,
+            label=f"ε {chosen.eps:g} chosen",
+        )
+    over = spread(run)
+    ax.set(xlabel=f"strength ε {over}", ylabel="hard NLL, validation (nats)")
+    ax.set_xticks(eps, _apart(eps))
+    low = float(min((raw - Z95 * raw[:, [1]])[:, 0].min(), (scaled - Z95 * scaled[:, [1]])[:, 0].min()))
+    ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
+    style(ax)
+    legend(ax)
+    data = LadderData(
+        eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], None if chosen is None else chosen.eps
+    )
+    return ax, data
+
+
+def _apart(eps: Floats) -> list[str]:
+    """A label for each strength, left out where it would stand on the one before."""
+    least = 0.08 * float(np.ptp(eps))
+    labels: list[str] = []
+    last = -np.inf
+    for value in eps:
+        clear = value - last >= least
+        labels.append(f"{value:g}" if clear else "")
+        last = value if clear else last
+    return labels

@@ -1,0 +1,96 @@
+"""What can be gained by not answering: risk against coverage."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfumato.report.compare.numbers import log_confidence, risk_by_coverage
+from sfumato.report.compare.plots.arms import colours, seeds
+from sfumato.report.compare.tables import arm_title, percent
+from sfumato.report.drawing import axes, legend_with_temperature, style
+from sfumato.runs.read import Arm, Floats, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 96
+
+
+@dataclass(frozen=True)
+class RiskCurve:
+    """One arm, with or without temperature.
+
+    Attributes:
+        arm: its title.
+        scaled: whether the logits were divided by each seed's temperature.
+        risk: share of wrong rows among those answered, mean over seeds, one a coverage.
+    """
+
+    arm: str
+    scaled: bool
+    risk: Floats
+
+
+@dataclass(frozen=True)
+class RiskCoverageData:
+    """What :func:`plot_risk_coverage` drew: the shares of rows answered (P,) and two curves an arm."""
+
+    coverage: Floats
+    curves: tuple[RiskCurve, ...]
+    rows: int
+    seeds: int
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        near = [int(np.abs(self.coverage - share).argmin()) for share in (0.5, 0.8)]
+        parts = [
+            f"{c.arm}{' with temperature' if c.scaled else ''}: {', '.join(percent(float(c.risk[i])) for i in near)} "
+            f"and {percent(float(c.risk[-1]))}"
+            for c in self.curves
+        ]
+        return (
+            f"Share of wrong answers among the most confident test rows, {self.rows} rows and {seeds(self.seeds)}; "
+            f"at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
+        )
+
+
+def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskCoverageData]":
+    """Share of wrong rows among the most confident ones, against how many of them are answered.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure gets one.
+
+    Returns:
+        The axis and what was drawn. Rows are ranked by log confidence, tied rows count in expectation over their
+        orders, and curves are means over seeds. Below 5 % of rows, where one row decides, nothing is drawn.
+    """
+    ax = axes(ax)
+    n = len(run.labels)
+    place = np.unique(np.linspace(max(1, round(0.05 * n)), n, POINTS).round().astype(np.int64))
+    curves: list[RiskCurve] = []
+    for arm, colour in zip(run.arms, colours(run), strict=True):
+        for scaled in (False, True):
+            risk = np.mean([_risk(run, arm, seed, scaled)[place - 1] for seed in run.seeds], axis=0)
+            curves.append(RiskCurve(arm_title(arm), scaled, risk))
+            ax.plot(
+                100 * place / n,
+                100 * risk,
+                "--" if scaled else "-",
+                color=colour,
+                lw=1.2 if scaled else 1.6,
+                label=None if scaled else arm_title(arm),
+            )
+    ax.set(xlabel="rows answered, most confident first (%)", ylabel="wrong among them (%)", xlim=(0, 100))
+    ax.set_ylim(0, max(1.08 * max(100 * float(curve.risk.max()) for curve in curves), 1e-3))
+    style(ax)
+    legend_with_temperature(ax)
+    return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
+
+
+def _risk(run: Run, arm: Arm, seed: int, scaled: bool) -> Floats:
+    rows = run.test[arm["name"], seed]
+    score = log_confidence(rows.logits, run.temperature(arm["name"], seed) if scaled else 1.0)
+    return risk_by_coverage(score, rows.logits.argmax(axis=1) == rows.labels)

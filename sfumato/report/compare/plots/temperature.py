@@ -1,0 +1,115 @@
+"""Whether smoothing did more than a temperature: hard NLL against the divisor of the logits."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sfumato.report.compare.numbers import hard_nll
+from sfumato.report.compare.plots.arms import colours, marks, titles
+from sfumato.report.compare.tables import number
+from sfumato.report.compare.tables import temperature as in_words
+from sfumato.report.drawing import INK, axes, few_log_ticks, legend, style
+from sfumato.runs.read import Floats, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 41
+
+
+@dataclass(frozen=True)
+class TemperatureData:
+    """What :func:`plot_temperature_sweep` drew.
+
+    Attributes:
+        temperatures: the divisors (P,), evenly spaced in their logarithm.
+        arms: titles.
+        nll: hard NLL of the test rows, mean over seeds, (P,) an arm.
+        fitted: geometric mean over seeds of the temperatures fitted on validation rows.
+        at_fitted: hard NLL of the test rows there, every seed at that one temperature.
+        as_trained: hard NLL of the test rows at T = 1.
+    """
+
+    temperatures: Floats
+    arms: tuple[str, ...]
+    nll: tuple[Floats, ...]
+    fitted: tuple[float, ...]
+    at_fitted: tuple[float, ...]
+    as_trained: tuple[float, ...]
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        parts = [
+            f"{arm}: {number(one)} at T = 1, {number(best)} at the fitted T = {in_words(t)}"
+            for arm, one, best, t in zip(self.arms, self.as_trained, self.at_fitted, self.fitted, strict=True)
+        ]
+        return (
+            f"Hard NLL of the test rows in nats for temperatures {self.temperatures[0]:.2g} to "
+            f"{self.temperatures[-1]:.2g}. {'; '.join(parts)}."
+        )
+
+
+def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, TemperatureData]":
+    """Hard NLL of the test rows against one temperature for all seeds, with the fitted one marked.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        ax: an axis to draw on; without one, a new figure gets one.
+
+    Returns:
+        The axis and what was drawn. The marks lie on the curves, at temperatures that know only validation rows: a mark
+        beside the lowest point of its curve shows how well they carry over.
+    """
+    ax = axes(ax)
+    fitted = [
+        float(np.exp(np.mean([np.log(run.temperature(arm["name"], seed)) for seed in run.seeds]))) for arm in run.arms
+    ]
+    low, high = min(1.0, *fitted) / 2, max(1.0, *fitted) * 2
+    temperatures = np.geomspace(low, high, POINTS)
+    nll = [np.array([_mean_nll(run, arm["name"], float(t)) for t in temperatures]) for arm in run.arms]
+    at_fitted = [_mean_nll(run, arm["name"], t) for arm, t in zip(run.arms, fitted, strict=True)]
+    as_trained = [_mean_nll(run, arm["name"], 1.0) for arm in run.arms]
+    ax.set_xscale("log")
+    ax.axvline(1.0, color=INK, lw=0.7, zorder=0.5)
+    for i, (title, colour, mark) in enumerate(zip(titles(run), colours(run), marks(run), strict=True)):
+        ax.plot(temperatures, nll[i], color=colour, lw=1.6, label=f"{title}, T = {in_words(fitted[i])}")
+        ax.plot(fitted[i], at_fitted[i], ls="", marker=mark, ms=6, color=colour)
+    ax.set(xlabel="temperature T (divisor of the logits, log scale)", ylabel="hard NLL, test (nats)")
+    # What lies near the minima is what matters; the far ends may leave at the top.
+    floor, ceiling = min(at_fitted), max(*as_trained, *at_fitted)
+    ax.set_ylim(max(0.0, floor - 0.25 * (ceiling - floor)), ceiling + 0.6 * (ceiling - floor) + 1e-6)
+    ax.set_xlim(low, high)
+    few_log_ticks(ax, low, high)
+    _name_one(ax, temperatures, nll)
+    style(ax)
+    legend(ax)
+    data = TemperatureData(temperatures, titles(run), tuple(nll), tuple(fitted), tuple(at_fitted), tuple(as_trained))
+    return ax, data
+
+
+def _mean_nll(run: Run, arm: str, temperature: float) -> float:
+    return float(np.mean([hard_nll(run.test[arm, seed].logits, run.labels, temperature) for seed in run.seeds]))
+
+
+def _name_one(ax: "Axes", temperatures: Floats, nll: list[Floats]) -> None:
+    """Write on the line at T = 1 what it is, at the top, on the side where the next curve is further away."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    place = np.linspace(np.log(left), np.log(right), 801)
+    curves = [np.interp(place, np.log(temperatures), curve) for curve in nll]
+    crossed = place[np.any([(c > bottom + 0.88 * (top - bottom)) & (c < top) for c in curves], axis=0)]
+    after = float(np.min(crossed[crossed > 0], initial=np.log(right)))
+    before = float(np.min(-crossed[crossed < 0], initial=-np.log(left)))
+    to_the_right = after >= before
+    ax.annotate(
+        "as trained",
+        (1.0, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(4 if to_the_right else -4, -2),
+        textcoords="offset points",
+        ha="left" if to_the_right else "right",
+        va="top",
+        color=INK,
+        fontsize=9,
+    )

@@ -1,0 +1,327 @@
+"""The numbers of a comparison as tables: plain data first, then text.
+
+A cell holds the number and its text, so that the terminal, the page and the tests show the same digits. Numbers below
+one lose their leading zero, negative ones get a real minus sign, and what does not apply is a dash.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sfumato.runs.read import Arm, Estimate, Run, Summary
+
+NOT_APPLICABLE = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: ``text`` as printed, ``interval`` as printed or empty, ``value`` unrounded or None."""
+
+    text: str
+    interval: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A label, one cell a column and the unit of the numbers; a row without cells heads the rows below it."""
+
+    label: str
+    cells: tuple[Cell, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column heads (without the label column) and rows."""
+
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
+    """A number as the tables print it.
+
+    Args:
+        value: None, NaN and infinities are allowed.
+        digits: after the decimal point.
+        sign: whether to write a plus sign.
+        zero: whether to keep a leading zero, for numbers that are not shares.
+
+    Returns:
+        ``.172``, ``−.118``, ``+.019``, ``1.310``, ``∞`` or ``–``.
+
+    >>> number(0.1724), number(-0.118), number(0.019, sign=True), number(float("inf")), number(None)
+    ('.172', '−.118', '+.019', '∞', '–')
+    """
+    if value is None or math.isnan(value):
+        return NOT_APPLICABLE
+    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
+    if text.startswith("0.") and not zero:
+        text = text[1:]
+    if not text.strip(".0"):  # rounds to nothing: neither sign would be true
+        return text
+    return ("−" if value < 0 else "+" if sign else "") + text
+
+
+def percent(value: float | None) -> str:
+    """A share as ``96.1 %``, or a dash."""
+    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def temperature(value: float | None) -> str:
+    """A temperature as ``1.62``: it keeps its leading zero, since it is a factor and not a share."""
+    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def arm_title(arm: Arm, *, strength: bool = True) -> str:
+    """What to call an arm: its name and, if it is smoothed, its ε with what it is spread over.
+
+    Args:
+        arm: an arm of the summary.
+        strength: False leaves out an ε that is not part of the name.
+
+    Returns:
+        ``one-hot``, ``smoothed 0.1 (others)`` or, without strength, ``smoothed``.
+    """
+    name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
+    if arm["eps"] == 0 or over is None:
+        return name
+    if eps in name and over in name:
+        return name
+    if eps in name:
+        return f"{name} ({over})"
+    return f"{name} {eps} ({over})" if strength else name
+
+
+def spread(run: Run) -> str:
+    """What ε is spread over in a run, for the label of an axis: ``over the others``, ``over all``."""
+    overs = {arm["over"] for arm in run.arms if arm["eps"] and arm["over"]}
+    return {"others": "over the others", "all": "over all"}.get(str(overs.pop()), "") if len(overs) == 1 else ""
+
+
+def short(text: str, most: int) -> str:
+    """A name, cut where it is too long for its place.
+
+    >>> short("chrysanthemum", 8)
+    'chrysan…'
+    """
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def torch_strength(arm: Arm, num_classes: int) -> float | None:
+    """The arm's ε as torch's ``label_smoothing``, which is spread over all classes.
+
+    Returns:
+        The value, or None where torch's argument cannot express it (above 1, or no ε at all).
+    """
+    from sfumato import theory
+
+    over = arm["over"]
+    if arm["eps"] == 0:
+        return 0.0
+    if over == "all":
+        return arm["eps"]
+    if over != "others" or arm["eps"] * num_classes > num_classes - 1:
+        return None
+    return float(theory.convert_eps(arm["eps"], num_classes, frm="others", to="all"))
+
+
+def four_columns(summary: Summary) -> Table:
+    """The comparison: each arm as it is and with its temperature.
+
+    Args:
+        summary: the object that ``compare --json`` prints.
+
+    Returns:
+        A table with two columns an arm. The column with a temperature shows what a temperature changes (hard NLL,
+        Brier, ECE, confidence, ranking) and repeats the accuracy, which it cannot change.
+    """
+    arms, classes = summary["arms"], int(summary["data"]["classes"])
+    heads = tuple(
+        head
+        for arm in arms
+        for head in (
+            arm_title(arm),
+            f"{arm_title(arm, strength=False)}, T={temperature(_metric(arm, 'temperature')['mean'])}",
+        )
+    )
+
+    def row(label: str, unit: str, raw: str | None, scaled: str | None, show: Callable[[float | None], str]) -> Row:
+        return Row(label, tuple(_estimate(arm, name, show) for arm in arms for name in (raw, scaled)), unit)
+
+    def plain(label: str, unit: str, cell: Callable[[Arm], Cell]) -> Row:
+        return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
+
+    def torch_cell(arm: Arm) -> Cell:
+        value = torch_strength(arm, classes)
+        return Cell("none" if value is None else f"{value:.4g}", value=value)
+
+    def closed_form(arm: Arm) -> Cell:
+        gap = arm["closed_form_gap"]
+        return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
+
+    def train_gap(arm: Arm) -> Cell:
+        return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
+
+    ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
+    return Table(
+        heads,
+        (
+            row("accuracy", "", "accuracy", "accuracy", percent),
+            row("hard NLL", "nats", "nll", "nll_after_temperature", number),
+            row("Brier", "0 to 2", "brier", "brier_after_temperature", number),
+            row("ECE, 15 bins", "0 to 1", "ece", "ece_after_temperature", number),
+            row("ECE noise floor", "0 to 1", "ece_noise_floor", None, number),
+            row(
+                "confidence − accuracy",
+                "−1 to 1",
+                "signed_gap",
+                "signed_gap_after_temperature",
+                lambda v: number(v, sign=True),
+            ),
+            row("E-AURC × 1000", "area", "eaurc", "eaurc_after_temperature", _thousandths(ranking)),
+            row("temperature T*", "divisor", None, "temperature", temperature),
+            row("logit gap, test", "nats", "logit_gap", None, _gap),
+            plain("logit gap, training", "nats", train_gap),
+            plain("closed form of the gap", "nats", closed_form),
+            plain("label_smoothing in torch", "ε over all", torch_cell),
+        ),
+    )
+
+
+def in_columns(table: Table, columns: int = 4) -> list[Table]:
+    """A table cut into tables of so many columns, each with all its rows: four are two arms, which fit a page.
+
+    >>> rows = (Row("accuracy", (Cell("1"), Cell("2"), Cell("3"))),)
+    >>> [part.heads for part in in_columns(Table(("a", "b", "c"), rows), 2)]
+    [('a', 'b'), ('c',)]
+    """
+    return [
+        Table(
+            table.heads[start : start + columns],
+            tuple(Row(row.label, row.cells[start : start + columns], row.unit) for row in table.rows),
+        )
+        for start in range(0, len(table.heads), columns)
+    ]
+
+
+def differences_table(summary: Summary) -> Table:
+    """The headline differences between arms, with their intervals and adjusted p-values.
+
+    Args:
+        summary: the object that ``compare --json`` prints.
+
+    Returns:
+        Columns difference, 95 % interval, adjusted p and finding. A heading row names the two arms; accuracy is in
+        points, E-AURC in thousandths.
+    """
+    titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
+    ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
+    shows: dict[str, tuple[str, str, Callable[[float | None], str]]] = {
+        "accuracy": ("accuracy, points", "", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
+        "nll_after_temperature": ("hard NLL after temperature", "nats", lambda v: number(v, sign=True)),
+        "eaurc": ("E-AURC × 1000", "area", _thousandths(ranking, sign=True)),
+    }
+    pairs = list(dict.fromkeys((d["arm"], d["against"]) for d in summary["differences"]))
+    order = {metric: place for place, metric in enumerate(shows)}
+    headline = [d for d in summary["differences"] if d["metric"] in shows]
+    headline.sort(key=lambda d: (pairs.index((d["arm"], d["against"])), order[d["metric"]]))
+    rows: list[Row] = []
+    pair = None
+    for difference in headline:
+        label, unit, show = shows[difference["metric"]]
+        if pair != (pair := (difference["arm"], difference["against"])):
+            rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
+        mean, p = difference["mean"], difference["p_adjusted"]
+        between = f"{show(difference['low'])} to {show(difference['high'])}"
+        rows.append(
+            Row(
+                label,
+                (
+                    Cell(show(mean), value=mean),
+                    Cell(between),
+                    Cell(p_value(p), value=p),
+                    Cell(difference["finding"] or NOT_APPLICABLE),
+                ),
+                unit,
+            )
+        )
+    return Table(("difference", "95 % interval", "adjusted p", "finding"), tuple(rows))
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as ``.031``, ``< .001`` or a dash."""
+    if p is None or math.isnan(p):
+        return NOT_APPLICABLE
+    if p < 0.001:
+        return "< .001"
+    return "1" if p >= 0.9995 else number(p)
+
+
+def as_text(table: Table, width: int = 100) -> str:
+    """A table as text, numbers right-aligned under a line of column heads.
+
+    Args:
+        table: from :func:`four_columns` or :func:`differences_table`.
+        width: columns of the terminal. What does not fit beside the rest goes into further blocks below.
+
+    Returns:
+        Lines without trailing spaces, joined by newlines.
+    """
+    label = max(len(row.label) for row in table.rows if row.cells) if table.rows else 0
+    return "\n\n".join("\n".join(_block(table, label, columns, width)) for columns in _blocks(table, label, width))
+
+
+def _widths(table: Table) -> list[int]:
+    return [
+        max(len(head), *(len(row.cells[i].text) for row in table.rows if row.cells), 0)
+        for i, head in enumerate(table.heads)
+    ]
+
+
+def _blocks(table: Table, label: int, width: int) -> Iterator[range]:
+    widths, start = _widths(table), 0
+    while start < len(widths):
+        stop = start + 1
+        while stop < len(widths) and label + sum(2 + w for w in widths[start : stop + 1]) <= width:
+            stop += 1
+        if stop < len(widths) and (stop - start) % 2 and stop - start > 1:
+            stop -= 1  # an arm and its temperature stay together
+        yield range(start, stop)
+        start = stop
+
+
+def _block(table: Table, label: int, columns: range, width: int) -> Iterator[str]:
+    widths = _widths(table)
+    room = width - label - sum(widths[i] for i in columns)
+    space = " " * max(2, min(4, room // max(1, len(columns))))
+    yield " " * label + "".join(space + table.heads[i].rjust(widths[i]) for i in columns)
+    for row in table.rows:
+        if not row.cells:
+            yield row.label
+        else:
+            yield row.label.ljust(label) + "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns)
+
+
+def _metric(arm: Arm, name: str) -> Estimate:
+    return arm["metrics"].get(name) or Estimate(mean=None, low=None, high=None)
+
+
+def _estimate(arm: Arm, name: str | None, show: Callable[[float | None], str]) -> Cell:
+    if name is None:
+        return Cell(NOT_APPLICABLE)
+    value = _metric(arm, name)
+    low, high = show(value["low"]), show(value["high"])
+    interval = "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
+    return Cell(show(value["mean"]), interval, value["mean"])
+
+
+def _gap(value: float | None) -> str:
+    return number(value, 2, zero=True)
+
+
+def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:
+    largest = max((abs(1000 * v) for v in values if v is not None and not math.isnan(v)), default=0.0)
+    digits = 2 if largest < 10 else 1
+    return lambda v: number(None if v is None else 1000 * v, digits, sign=sign, zero=True)

@@ -1,0 +1,344 @@
+"""The sentences, names and numbers of one run's page, as its template wants them: rounded, signed, with units."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from sfumato.report.compare.changed_rows import Changes, changes, compared
+from sfumato.report.compare.code_to_copy import snippets
+from sfumato.report.compare.examples import load_examples
+from sfumato.report.compare.tables import (
+    arm_title,
+    differences_table,
+    four_columns,
+    in_columns,
+    number,
+    percent,
+    temperature,
+    torch_strength,
+)
+from sfumato.runs.read import MIXING, Arm, Run
+
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the page says of one run.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        data: what the figures returned, by their names; sentences about a figure that is not there are left out.
+    """
+    summary, env = run.summary, run.env
+    chosen = run.chosen
+    return {
+        "summary": summary,
+        "env": env,
+        "config": run.config,
+        "classes": run.num_classes,
+        "rows": {part: f"{int(summary['data'][part]):,}" for part in ("train", "validation", "test")},
+        "seed_words": "1 seed" if len(run.seeds) == 1 else f"{len(run.seeds)} seeds",
+        "hashes": [
+            (seed, str(weights)[:8], str(batches)[:8])
+            for seed, weights, batches in zip(
+                run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True
+            )
+        ],
+        "date": date(env["started"]),
+        "tables": in_columns(four_columns(summary)),
+        "differences": differences_table(summary),
+        "notes": _temperature_notes(run),
+        "cautions": [str(note) for note in env.get("notes", [])],
+        "budget": _budget(env),
+        "early_stop": bool(env["training"].get("early_stop")),
+        "probes": [_probe(run, arm) for arm in run.arms],
+        "closed_forms": [_closed_form(run, arm) for arm in run.arms],
+        "floors": [_floor(run, arm) for arm in run.arms],
+        "calibration": [_calibration(arm) for arm in run.arms],
+        "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
+        "projection": data.get("projection"),
+        "clouds": _clouds(data.get("projection")),
+        "answered": _answered(data.get("risk-coverage")),
+        "sweep": _sweep(data.get("temperature-sweep")),
+        "wrong": [(arm_title(arm), _wrong(run, arm)) for arm in run.arms],
+        "confusions": data.get("confusions"),
+        "ladder": data.get("ladder"),
+        "changed": _changed(run),
+        "chosen": chosen and arm_title(chosen),
+        "keep": chosen is not None and chosen["eps"] == 0,
+        "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
+        "class_names": _class_names(env["data"]),
+        "machine": _machine(env),
+        "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
+    }
+
+
+def date(started: str) -> str:
+    """``24 November 2024``, or the text itself where it is no date."""
+    try:
+        day = datetime.fromisoformat(started)
+    except ValueError:
+        return started
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def _temperature_notes(run: Run) -> list[str]:
+    """Whatever was odd about a fitted temperature; usually nothing."""
+    notes: list[str] = []
+    for field, text in (
+        ("at_bound", "Here the temperature stopped at the end of its search range"),
+        ("pseudo_row", "Here the validation rows alone set no finite temperature, so one made-up row joined the fit"),
+    ):
+        found: list[str] = []
+        for arm in run.arms:
+            fitted: list[dict[str, Any]] = run.env["temperatures"][arm["name"]]
+            seeds = [str(entry["seed"]) for entry in fitted if entry.get(field)]
+            if seeds:
+                found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
+        if found:
+            notes.append(f"{text}: {'; '.join(found)}.")
+    return notes
+
+
+def _budget(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+    training, model, data = env["training"], env["model"], env["data"]
+    epochs = int(training["epochs"])
+    budget = f"{epochs:,} epoch{'' if epochs == 1 else 's'} of batches of {int(training['batch_size']):,} rows"
+    if training.get("steps"):
+        budget += f", {int(training['steps']):,} steps"
+    early = training.get("early_stop")
+    if early:
+        pause = f"{int(early):,} epoch{'' if early == 1 else 's'}"
+        budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
+    optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
+    if training.get("schedule"):
+        optimiser += f", {training['schedule']}"
+    built = str(model["name"])
+    if model.get("description"):
+        built += f": {model['description']}"
+    if model.get("parameters"):
+        built += f", {int(model['parameters']):,} parameters"
+    rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
+    copies = int(data.get("duplicates") or 0)
+    if copies:
+        verb = "repeats" if copies == 1 else "repeat"
+        rows.append(
+            ("Copies", f"{copies:,} row{'' if copies == 1 else 's'} {verb} an earlier one, and count with it as one")
+        )
+    return rows
+
+
+def _probe(run: Run, arm: Arm) -> dict[str, str]:
+    probe: dict[str, Any] = run.env["probe"].get(arm["name"], {})
+    true, other = probe.get("target", (None, None))
+    strength = torch_strength(arm, run.num_classes)
+    return {
+        "arm": arm["name"],
+        "eps": _strength(arm),
+        "torch": "none" if strength is None else f"{strength:.4g}",
+        "true": number(true, 4, zero=True),
+        "other": "0" if other == 0 else "–" if other is None else f"{other:.4g}",
+    }
+
+
+def _strength(arm: Arm) -> str:
+    """ε with what it is spread over, or what stands in its place."""
+    over = arm["over"]
+    if over in MIXING:
+        return f"Beta({arm['eps']:g}, {arm['eps']:g})"
+    if arm["eps"] and over is None:
+        return "its own"
+    return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
+
+
+def _closed_form(run: Run, arm: Arm) -> dict[str, Any]:
+    from sfumato import theory
+
+    gap, over = arm["closed_form_gap"], arm["over"]
+    found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps']:g}", "over": over, "gap": None}
+    found["trained"] = number(arm["train_gap"], 2, zero=True)
+    if gap is None:
+        return found
+    found["gap"] = number(gap, 2, zero=True)
+    found["other_over"] = None
+    if over in ("others", "all"):
+        other: theory.Over = "all" if over == "others" else "others"
+        found["other_over"] = other
+        found["other_gap"] = number(float(theory.optimal_gap(arm["eps"], run.num_classes, over=other)), 2, zero=True)
+    return found
+
+
+def _floor(run: Run, arm: Arm) -> dict[str, str]:
+    _, floors = run.curve(arm["name"], "train_floor")
+    floor = float(floors[0, -1])
+    return {"title": arm_title(arm), "floor": "0" if floor == 0 else number(floor)}
+
+
+def _calibration(arm: Arm) -> str:
+    """How far confidence is from accuracy, in points, as trained and after temperature."""
+    raw, scaled = ((arm["metrics"].get(f"signed_gap{end}") or {}).get("mean") for end in ("", "_after_temperature"))
+    points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in (raw, scaled)]
+    return f"{arm_title(arm)} {points[0]} points, with its temperature {points[1]}"
+
+
+def _clouds(projection: Any) -> list[str]:
+    """How wide the classes are on the plane, one sentence part an arm."""
+    if projection is None:
+        return []
+    by_arm: dict[str, list[str]] = {}
+    for cloud in projection.clouds:
+        part = "training" if cloud.part == "train" else "test"
+        by_arm.setdefault(cloud.arm, []).append(f"{number(cloud.spread, 2)} on {part} rows")
+    return [f"{arm} {' and '.join(parts)}" for arm, parts in by_arm.items()]
+
+
+def _answered(data: Any) -> dict[str, Any] | None:
+    """Share of wrong answers with a fifth of the rows unanswered, or fewer where none is wrong; one part an arm."""
+    if data is None:
+        return None
+    places = [int(abs(data.coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
+    place = next((i for i in places if any(curve.risk[i] > 0 for curve in data.curves)), -1)
+    raw, scaled = ([c for c in data.curves if c.scaled == which] for which in (False, True))
+    parts = [
+        f"{a.arm} {percent(float(a.risk[place]))}, with its temperature {percent(float(b.risk[place]))}"
+        for a, b in zip(raw, scaled, strict=True)
+    ]
+    return {"coverage": f"{100 * data.coverage[place]:.0f}", "parts": parts}
+
+
+def _sweep(data: Any) -> list[str]:
+    if data is None:
+        return []
+    return [
+        f"{arm} {number(one)} as trained, {number(best)} at T = {temperature(t)}"
+        for arm, one, best, t in zip(data.arms, data.as_trained, data.at_fitted, data.fitted, strict=True)
+    ]
+
+
+def _wrong(run: Run, arm: Arm) -> str:
+    mean = (arm["metrics"].get("accuracy") or {}).get("mean")
+    return number(None if mean is None else (1 - mean) * len(run.labels), 1, zero=True)
+
+
+def _changed(run: Run) -> dict[str, Any] | None:
+    pair = compared(run)
+    if pair is None:
+        return None
+    found = changes(run, *pair)
+    base, other = (arm_title(arm, strength=False) for arm in pair)
+    places = [run.arms.index(arm) for arm in pair]
+    examples = load_examples(run.folder)
+    lists = (
+        (f"Only {other} is right", found.gained, found.counts[0]),
+        (f"Only {base} is right", found.lost, found.counts[1]),
+        ("Both are wrong, differently", found.swapped, found.counts[2]),
+        ("Same answer, another probability", found.shifted, None),
+    )
+    return {
+        "total": sum(found.counts),
+        "gained": _are(found.counts[0], f"right only with {other}"),
+        "lost": _are(found.counts[1], f"only with {base}", verb=False),
+        "swapped": _are(found.counts[2], "wrong with both, but differently"),
+        "base": base,
+        "other": other,
+        "places": places,
+        "kind": _kind(found, examples),
+        "lists": [
+            {
+                "title": title,
+                "count": count,
+                "cards": [_card(run, row, (base, other), places, examples.get(row.row)) for row in rows],
+            }
+            for title, rows, count in lists
+            if rows
+        ],
+    }
+
+
+def _are(count: int, what: str, *, verb: bool = True) -> str:
+    """``none is right``, ``1 is right``, ``2 are right``; without the verb where a sentence has had it."""
+    said = f"{count:,}" if count else "none"
+    return f"{said} {'are ' if count > 1 else 'is '}{what}" if verb else f"{said} {what}"
+
+
+def _kind(found: Changes, examples: Mapping[int, Any]) -> str:
+    """What the cards show: pictures, texts, values, or nothing but numbers."""
+    shown = [
+        examples[row.row]
+        for rows in (found.gained, found.lost, found.swapped, found.shifted)
+        for row in rows
+        if row.row in examples
+    ]
+    kinds = ("thumbnail", "text", "values")
+    return next((kind for kind in kinds if any(getattr(example, kind) for example in shown)), "none")
+
+
+def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example: Any) -> dict[str, Any]:
+    seeds = len(run.seeds)
+    return {
+        "row": f"{row.row:,}",
+        "label": run.class_name(row.label),
+        "example": example,
+        "answers": [
+            {
+                "arm": arms[i],
+                "place": places[i],
+                "answer": run.class_name(row.answers[i]),
+                "right": row.answers[i] == row.label,
+                "votes": ""
+                if row.votes[i] == seeds
+                else f"{row.votes[i]}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
+                "probability": number(row.probability[i], 2),
+            }
+            for i in (0, 1)
+        ],
+    }
+
+
+def _use(run: Run, arm: Arm) -> dict[str, Any]:
+    fitted: list[dict[str, Any]] = run.env["temperatures"][arm["name"]]
+    mean = (arm["metrics"].get("temperature") or {}).get("mean")
+    mean = sum(float(t["value"]) for t in fitted) / len(fitted) if mean is None else mean
+    divisor = temperature(mean) if _helps(run, arm) else None
+    return {
+        "title": arm_title(arm),
+        "smoothed": arm["eps"] > 0,
+        "beyond": arm["over"] in ("others", "all") and torch_strength(arm, run.num_classes) is None,
+        "temperature": divisor,
+        "snippets": snippets(arm, run.num_classes, divisor),
+    }
+
+
+def _helps(run: Run, arm: Arm) -> bool:
+    """Whether the temperature lowered hard NLL on test rows reliably; runs that do not say are taken to."""
+    gain = run.env.get("temperature_gain", {}).get(arm["name"])
+    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
+    return not stuck and (gain is None or gain["high"] < 0)
+
+
+def _class_names(data: Mapping[str, Any]) -> str:
+    names = [str(name) for name in data.get("class_names") or []]
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
+
+
+def _machine(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data: dict[str, Any] = env["data"]
+    versions = ", ".join(f"{name} {env[name]}" for name in ("sfumato", "torch", "numpy") if env.get(name))
+    python = f", Python {env['python']}" if env.get("python") else ""
+    cores = f", {env['cores']} cores" if env.get("cores") else ""
+    workers = f"; {env['workers']} worker{'s' if env['workers'] != 1 else ''}" if env.get("workers") else ""
+    rows = [
+        ("Versions", versions + python),
+        ("Machine", ", ".join(str(env[k]) for k in ("cpu", "platform") if env.get(k)) + cores + workers),
+        ("Time", f"started {env['started']}, took {env['seconds']:.1f} seconds"),
+        ("Data", str(data.get("source", ""))),
+        ("Fingerprint", str(data.get("fingerprint", ""))),
+    ]
+    return [(name, value) for name, value in rows if value]

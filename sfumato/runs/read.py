@@ -1,0 +1,372 @@
+"""A finished comparison, read back from its folder.
+
+The report needs five things: ``summary.json``, ``env.json``, ``metrics.jsonl``, ``config.toml`` and the test logits of
+every arm and seed. All are read and checked at once, so that whatever is missing is named before anything is drawn.
+What a run may lack (a ladder, features, examples) is read by those who show it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.arrays.npz import Archive, ArchiveError
+from sfumato.runs.schema import ENV, EPOCH, SUMMARY, ShapeError, check, parse
+
+SCHEMA = "sfumato.compare/1"
+MIXING = ("mixup", "cutmix")  # what an arm is over whose strength is the α of a Beta distribution
+
+Floats = npt.NDArray[np.float64]
+
+
+class ReportError(Exception):
+    """A run folder that cannot be reported on; the message names the file and what is wrong with it."""
+
+
+class Estimate(TypedDict):
+    """A number with its 95 % interval."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class Arm(TypedDict):
+    """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite."""
+
+    name: str
+    eps: float
+    over: str | None
+    closed_form_gap: float | None
+    train_gap: float | None
+    metrics: dict[str, Estimate]
+
+
+class Difference(TypedDict):
+    """``arm`` minus ``against`` in one metric; ``p_adjusted`` and ``finding`` are None outside the headline."""
+
+    metric: str
+    arm: str
+    against: str
+    mean: float
+    low: float
+    high: float
+    p_adjusted: float | None
+    finding: str | None
+
+
+class Verdict(TypedDict):
+    """What to do, and why."""
+
+    choice: str
+    sentences: list[str]
+
+
+class Summary(TypedDict):
+    """The object that ``compare --json`` prints."""
+
+    schema: str
+    run: str
+    data: dict[str, Any]
+    paired: dict[str, Any]
+    arms: list[Arm]
+    differences: list[Difference]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Test rows of one arm and seed: ``index`` (n,), ``logits`` (n, K) as stored and ``labels`` (n,)."""
+
+    index: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.floating[Any]]
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One strength of a ladder, on the validation rows.
+
+    Attributes:
+        eps: strength ε.
+        arm: its name.
+        nll: hard NLL in nats: mean over seeds, and standard error.
+        scaled: the same after temperature.
+        chosen: whether the comparison went on with it.
+    """
+
+    eps: float
+    arm: str
+    nll: tuple[float, float]
+    scaled: tuple[float, float]
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything the report uses.
+
+    Attributes:
+        folder: where it was read from.
+        summary: the object that ``compare --json`` prints.
+        env: machine, versions, data, model, training, temperatures and probe.
+        epochs: the lines of ``metrics.jsonl``.
+        config: the text of ``config.toml``.
+        test: test rows by (arm, seed); the same rows in the same order for all.
+        ladder: strengths tried on the validation rows, by rising ε; empty where none were.
+    """
+
+    folder: Path
+    summary: Summary
+    env: dict[str, Any]
+    epochs: tuple[dict[str, Any], ...]
+    config: str
+    test: Mapping[tuple[str, int], Rows]
+    ladder: tuple[Rung, ...] = ()
+
+    @property
+    def arms(self) -> list[Arm]:
+        """The arms, one-hot first."""
+        return self.summary["arms"]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return int(self.summary["data"]["classes"])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds in rising order."""
+        return tuple(sorted({seed for _, seed in self.test}))
+
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """Number of each test row in the data (n,)."""
+        return next(iter(self.test.values())).index
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Label of each test row (n,)."""
+        return next(iter(self.test.values())).labels
+
+    @property
+    def chosen(self) -> Arm | None:
+        """The arm that the verdict's choice names, with or without words after it; None where it names none."""
+        choice = self.summary["verdict"]["choice"] or ""
+        named = [arm for arm in self.arms if re.match(re.escape(arm["name"]) + r"(?![\w.-])", choice)]
+        return max(named, key=lambda arm: len(arm["name"]), default=None)
+
+    def class_name(self, label: int) -> str:
+        """What the data call a class; its number where they do not say."""
+        names = self.env["data"].get("class_names") or ()
+        return str(names[label]) if label < len(names) else str(label)
+
+    def temperature(self, arm: str, seed: int) -> float:
+        """Temperature fitted on the validation rows of one arm and seed."""
+        return next(float(t["value"]) for t in self.env["temperatures"][arm] if t["seed"] == seed)
+
+    def curve(self, arm: str, field: str) -> tuple[npt.NDArray[np.int64], Floats]:
+        """One field of ``metrics.jsonl`` for one arm: epochs (E,) and values (S, E), seeds in rising order.
+
+        A value that is missing or null is NaN.
+        """
+        lines = [line for line in self.epochs if line["arm"] == arm]
+        epochs = np.array(sorted({int(line["epoch"]) for line in lines}), dtype=np.int64)
+        values = np.full((len(self.seeds), len(epochs)), np.nan)
+        row, column = {s: i for i, s in enumerate(self.seeds)}, {int(e): j for j, e in enumerate(epochs)}
+        for line in lines:
+            value = line.get(field)
+            if value is not None:
+                values[row[line["seed"]], column[line["epoch"]]] = value
+        return epochs, values
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read the folder of a finished comparison.
+
+    Args:
+        folder: what ``sfumato compare`` wrote.
+
+    Returns:
+        The run, with the test logits in memory.
+
+    Raises:
+        ReportError: a file is missing, cannot be read or lacks a field; the message names it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ReportError(f"{folder} is not a folder; give the run folder that `sfumato compare` wrote")
+    summary = _summary(folder / "summary.json")
+    arms = [arm["name"] for arm in summary["arms"]]
+    env = _env(folder / "env.json", arms)
+    seeds = len(env["temperatures"][arms[0]])
+    for name in ("weights", "batches"):
+        if len(summary["paired"][name]) != seeds:
+            count = len(summary["paired"][name])
+            raise ReportError(f"{folder / 'summary.json'} paired: {count} hashes of {name} for {seeds} seeds")
+    epochs = _epochs(folder / "metrics.jsonl", env)
+    config = _text(folder / "config.toml")
+    test = {
+        (arm, int(t["seed"])): _rows(folder / "logits" / f"{arm}-seed{t['seed']}-test.npz", summary["data"]["classes"])
+        for arm in arms
+        for t in env["temperatures"][arm]
+    }
+    first = next(iter(test.values()))
+    for (arm, seed), rows in test.items():
+        if not (np.array_equal(rows.index, first.index) and np.array_equal(rows.labels, first.labels)):
+            raise ReportError(
+                f"{folder / 'logits'}: the test rows of {arm} seed {seed} are not those of {arms[0]} seed "
+                f"{env['temperatures'][arms[0]][0]['seed']}, so the arms cannot be compared row by row"
+            )
+    return Run(folder, summary, env, epochs, config, test, _ladder(folder / "env.json", env))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ReportError(f"{path} is missing: the run is incomplete or this is not a run folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object.
+
+    Raises:
+        ReportError: it is missing, cannot be read or is something else.
+    """
+    return _object(path, _text(path))
+
+
+def _object(path: Path, text: str, where: str = "") -> dict[str, Any]:
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise ReportError(f"{path}{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ReportError(f"{path}{where} should hold one object, not {type(value).__name__}")
+    return cast(dict[str, Any], value)
+
+
+def _check(value: Any, shape: Any, where: str) -> None:
+    try:
+        check(value, shape, where)
+    except ShapeError as error:
+        raise ReportError(str(error)) from None
+
+
+def _require(path: Path, value: Mapping[str, Any], fields: str, where: str = "") -> None:
+    missing = [field for field in fields.split() if field not in value]
+    if missing:
+        raise ReportError(f"{path}{where} lacks {', '.join(repr(field) for field in missing)}")
+
+
+def _summary(path: Path) -> Summary:
+    value = read_object(path)
+    _check(value, SUMMARY, str(path))
+    schema = value.get("schema")
+    if schema != SCHEMA:
+        raise ReportError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
+    _require(path, value, "data paired arms differences verdict")
+    _require(path, value["data"], "name classes train validation test", " data")
+    _require(path, value["paired"], "weights batches equal", " paired")
+    _require(path, value["verdict"], "choice sentences", " verdict")
+    if not value["arms"]:
+        raise ReportError(f"{path} has no arms")
+    for i, arm in enumerate(value["arms"]):
+        _require(path, arm, "name eps over closed_form_gap train_gap metrics", f" arms[{i}]")
+        if not re.fullmatch(r"[\w.,+ -]+", str(arm["name"])):  # it becomes part of a file name
+            raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
+        mixes, eps = arm["over"] in MIXING, arm["eps"]
+        if eps is None or not 0 <= eps <= (np.inf if mixes else 1):
+            asked = "at least 0" if mixes else "in [0, 1]"
+            raise ReportError(f"{path} arms[{i}] has the strength {eps}; it should be {asked}")
+    for i, difference in enumerate(value["differences"]):
+        _require(path, difference, "metric arm against mean low high p_adjusted finding", f" differences[{i}]")
+    return cast(Summary, value)
+
+
+def _env(path: Path, arms: list[str]) -> dict[str, Any]:
+    value = read_object(path)
+    _check(value, ENV, str(path))
+    _require(path, value, "sfumato command started seconds data model training temperatures probe")
+    for arm in arms:
+        if not value["temperatures"].get(arm):
+            raise ReportError(f"{path} temperatures has no seed of arm {arm!r}")
+        for i, entry in enumerate(value["temperatures"][arm]):
+            _require(path, entry, "seed value", f" temperatures[{arm!r}][{i}]")
+    seeds = {arm: sorted(entry["seed"] for entry in value["temperatures"][arm]) for arm in arms}
+    for arm in arms:
+        if seeds[arm] != seeds[arms[0]]:
+            raise ReportError(f"{path}: arm {arm!r} has seeds {seeds[arm]}, but {arms[0]!r} has {seeds[arms[0]]}")
+    _require(path, value["training"], "epochs batch_size optimiser learning_rate", " training")
+    _require(path, value["model"], "name", " model")
+    return value
+
+
+def _epochs(path: Path, env: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    seeds = {(arm, t["seed"]) for arm, entries in env["temperatures"].items() for t in entries}
+    tried = {rung.get("arm") for rung in env.get("ladder") or ()} - set(env["temperatures"])
+    lines: list[dict[str, Any]] = []
+    for number, text in enumerate(_text(path).splitlines(), start=1):
+        if not text.strip():
+            continue
+        line = _object(path, text, f" line {number}")
+        _check(line, EPOCH, f"{path} line {number}")
+        _require(path, line, "arm seed epoch", f" line {number}")
+        if line["arm"] in tried:
+            continue  # a strength that the ladder left behind
+        if (line["arm"], line["seed"]) not in seeds:
+            raise ReportError(f"{path} line {number}: env.json knows no arm {line['arm']!r} with seed {line['seed']}")
+        lines.append(line)
+    missing = [f"{arm} seed {seed}" for arm, seed in sorted(seeds - {(line["arm"], line["seed"]) for line in lines})]
+    if missing:
+        raise ReportError(f"{path} has no line for {', '.join(missing)}")
+    return tuple(lines)
+
+
+def _ladder(path: Path, env: Mapping[str, Any]) -> tuple[Rung, ...]:
+    rungs: list[Rung] = []
+    for i, entry in enumerate(env.get("ladder") or ()):
+        where = f" ladder[{i}]"
+        _require(path, entry, "eps arm nll nll_after_temperature chosen", where)
+        for name in ("nll", "nll_after_temperature"):
+            _require(path, entry[name], "mean se", f"{where} {name!r}")
+        nll, scaled = (
+            (float(entry[name]["mean"]), float(entry[name]["se"])) for name in ("nll", "nll_after_temperature")
+        )
+        rungs.append(Rung(float(entry["eps"]), str(entry["arm"]), nll, scaled, bool(entry["chosen"])))
+    return tuple(sorted(rungs, key=lambda rung: rung.eps))
+
+
+def _rows(path: Path, classes: int) -> Rows:
+    try:
+        with Archive(path) as file:
+            rows = Rows(
+                index=file.read("index").astype(np.int64),
+                logits=file.read("logits"),
+                labels=file.read("labels").astype(np.int64),
+            )
+    except FileNotFoundError:
+        raise ReportError(f"{path} is missing: the run is incomplete") from None
+    except ArchiveError as error:
+        what = f"{path} lacks {error.name}" if error.reason == "missing" else f"{path} cannot be read: {error}"
+        raise ReportError(what) from error
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from error
+    n = len(rows.labels)
+    if n == 0 or rows.index.shape != (n,) or rows.logits.shape != (n, classes):
+        raise ReportError(
+            f"{path}: logits {rows.logits.shape}, labels {rows.labels.shape} and index {rows.index.shape} "
+            f"do not fit {classes} classes"
+        )
+    if not np.issubdtype(rows.logits.dtype, np.floating):
+        raise ReportError(f"{path}: logits are {rows.logits.dtype}, not floating point")
+    if rows.labels.min() < 0 or rows.labels.max() >= classes:
+        raise ReportError(f"{path}: labels must be 0 to {classes - 1}, got {rows.labels.min()} to {rows.labels.max()}")
+    return rows

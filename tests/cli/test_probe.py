@@ -1,0 +1,61 @@
+"""`sfumato probe` as a stranger runs it, in a folder with a loss of their own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import run_sfumato
+
+FIELDS = [
+    "schema", "classes", "convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index", "reduction",
+    "findings",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copy(Path(__file__).parents[1] / "probe" / "peer_losses.py", tmp_path / "my_losses.py")
+    return tmp_path
+
+
+def test_the_json_has_the_promised_fields_and_a_defect_under_strict_is_exit_code_3(folder):
+    ran = run_sfumato("probe", "my_losses:coincheung", "--json", "--strict", folder=folder)
+    assert ran.code == 3, ran.err
+    told = json.loads(ran.out)
+    assert [name for name in FIELDS if name not in told] == []
+    assert (told["schema"], told["classes"], told["convention"], told["eps"]) == ("sfumato.probe/1", 10, "deficit", 0.1)
+    assert (told["target"], told["mass"], told["ignore_index"]) == ([0.9, 0.01], 0.99, -100)
+    assert told["reduction"] == "mean"
+    assert any("Σq = 0.99" in text for text in told["findings"])
+
+
+def test_the_text_ends_with_a_table_and_the_line_of_code(folder):
+    ran = run_sfumato("probe", "my_losses.py:fairseq(epsilon=0.2)", "--classes", "4", folder=folder)
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[0] == "fairseq(epsilon=0.2) is label smoothing with ε = 0.2 over the other classes"
+    assert any(line.startswith("defect   half precision") for line in lines)
+    assert lines[-1] == '  sf.cross_entropy(logits, labels, label_smoothing=0.2, over="others", reduction="sum")'
+
+
+def test_without_a_defect_strict_is_0(folder):
+    assert run_sfumato("probe", "sfumato:CrossEntropyLoss", "--strict", folder=folder).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "probe needs MODULE:CALLABLE"),
+        (("my_losses:fairsek",), 'my_losses has no "fairsek". Did you mean "fairseq"?'),
+    ],
+)
+def test_bad_input_is_one_line_and_a_usage_error(words, message, folder):
+    ran = run_sfumato("probe", *words, folder=folder)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("sfumato: ")
+    assert ran.err.count("\n") == 1
+    assert message in ran.err

@@ -1,0 +1,162 @@
+"""Calibration error: against loops over bins, torchmetrics, and arithmetic by hand."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+import sfumato.evaluate as ev
+
+
+def sample(seed, n=400):
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.1, 1, n)
+    return confidence, rng.random(n) < confidence**2
+
+
+def ece_by_loop(confidence, correct, bins):
+    total = 0.0
+    for b in range(bins):
+        lower, upper = b / bins, (b + 1) / bins
+        inside = (confidence > lower) & (confidence <= upper) | ((confidence == 0) & (b == 0))
+        if inside.any():
+            total += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
+    return total
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_ece_is_a_loop_over_bins(bins):
+    confidence, correct = sample(0)
+    assert ev.ece(confidence, correct, bins=bins) == pytest.approx(ece_by_loop(confidence, correct, bins), abs=1e-14)
+
+
+def test_ece_is_torchmetrics_on_continuous_confidences():
+    g = torch.Generator().manual_seed(3)
+    p = torch.randn(500, 4, generator=g, dtype=torch.float64).mul(2).softmax(1)
+    y = torch.randint(4, (500,), generator=g)
+    truth = multiclass_calibration_error(p, y, num_classes=4, n_bins=15, norm="l1").item()
+    assert ev.ece(p.max(1).values.numpy(), (p.argmax(1) == y).numpy()) == pytest.approx(truth, abs=1e-6)
+
+
+def test_edges_belong_to_the_bin_below_and_0_and_1_to_the_outer_bins():
+    table = ev.reliability([0.0, 0.25, 0.5, 0.75, 1.0], [True] * 5, bins=4)
+    assert table.count.tolist() == [2, 1, 1, 1]
+
+
+def test_ece_of_a_model_that_is_sure_and_right_is_0():
+    assert ev.ece([1.0, 1.0], [True, True]) == 0.0
+
+
+def test_ece_of_a_model_that_is_sure_and_wrong_is_1():
+    assert ev.ece([1.0, 1.0], [False, False]) == 1.0
+
+
+def test_ece_of_one_row_is_its_distance():
+    assert ev.ece([0.75], [True]) == 0.25
+
+
+def test_equal_mass_bins_are_runs_of_the_sorted_rows():
+    confidence, correct = sample(1, 103)
+    order = np.argsort(confidence)
+    parts = zip(np.array_split(confidence[order], 10), np.array_split(correct[order], 10), strict=True)
+    truth = sum(abs((c - r).sum()) for c, r in parts) / 103
+    assert ev.ece_equal_mass(confidence, correct, bins=10) == pytest.approx(truth, abs=1e-14)
+    assert ev.ece(confidence, correct, bins=10, equal_mass=True) == ev.ece_equal_mass(confidence, correct, bins=10)
+
+
+@given(st.randoms(use_true_random=False))
+def test_order_of_tied_rows_does_not_matter(random):
+    confidence = [random.choice([0.5, 0.7, 0.9]) for _ in range(30)]
+    correct = [random.random() < 0.6 for _ in range(30)]
+    order = random.sample(range(30), 30)
+    moved = [confidence[i] for i in order], [correct[i] for i in order]
+    for metric in (ev.ece, ev.ece_equal_mass, ev.signed_gap):
+        assert metric(*moved) == pytest.approx(metric(confidence, correct), abs=1e-14)
+    assert ev.noise_floor(moved[0], resamples=10) == ev.noise_floor(confidence, resamples=10)
+
+
+def test_equal_mass_with_fewer_rows_than_bins_is_the_mean_distance():
+    assert ev.ece_equal_mass([0.6, 0.9], [True, False]) == pytest.approx((0.4 + 0.9) / 2)
+
+
+@pytest.mark.parametrize("k", [2, 3, 12])
+def test_classwise_error_is_the_mean_of_binary_errors(k):
+    rng = np.random.default_rng(k)
+    p, y = rng.dirichlet(np.full(k, 0.3), size=200), rng.integers(k, size=200)
+    truth = np.mean([ece_by_loop(p[:, c], y == c, 15) for c in range(k)])
+    assert ev.ece_classwise(p, y) == pytest.approx(truth, abs=1e-13)
+
+
+def test_classwise_error_with_one_bin_is_the_error_of_class_frequencies():
+    p, y = np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 0])
+    assert ev.ece_classwise(p, y, bins=1) == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize("n", [2, 3, 60])
+def test_jackknife_is_the_ece_without_each_row(n):
+    confidence, correct = sample(2, n)
+    truth = [ece_by_loop(np.delete(confidence, i), np.delete(correct, i), 15) for i in range(n)]
+    np.testing.assert_allclose(ev.ece_jackknife(confidence, correct), truth, atol=1e-14)
+
+
+def test_wilsons_interval_is_scipys():
+    table = ev.reliability([0.9] * 10 + [0.3] * 4, [True] * 7 + [False] * 7, bins=2)
+    for b, (k, n) in enumerate([(0, 4), (7, 10)]):
+        truth = binomtest(k, n).proportion_ci(method="wilson")
+        assert (table.low[b], table.high[b]) == pytest.approx((truth.low, truth.high), abs=1e-12)
+
+
+def test_an_empty_bin_is_nan_and_counts_0():
+    table = ev.reliability([0.9], [True], bins=2)
+    assert table.count.tolist() == [0, 1]
+    assert np.isnan([table.confidence[0], table.accuracy[0], table.low[0], table.high[0]]).all()
+
+
+def test_noise_floor_of_one_bin_is_the_mean_absolute_deviation_of_a_binomial():
+    n, p = 50, 0.8
+    k = np.arange(n + 1)
+    weight = binom.pmf(k, n, p)
+    truth = float((weight * abs(k / n - p)).sum())
+    floor = ev.noise_floor(np.full(n, p), resamples=20_000, seed=5)
+    # the standard error of the mean of 20 000 resamples is below 0.00025
+    assert floor.mean == pytest.approx(truth, abs=0.001)
+    assert (floor.low, floor.high) == pytest.approx((0.0, 0.12), abs=0.021)
+
+
+def test_noise_floor_of_a_sure_model_is_0():
+    floor = ev.noise_floor([1.0] * 10)
+    assert (floor.mean, floor.low, floor.high) == (0.0, 0.0, 0.0)
+
+
+def test_noise_floor_drawn_in_small_blocks_has_the_same_mean(monkeypatch):
+    confidence, _ = sample(7, 300)
+    whole = ev.noise_floor(confidence, resamples=400)
+    monkeypatch.setattr("sfumato.evaluate.metrics.calibration._DRAWS", 64)
+    parts = ev.noise_floor(confidence, resamples=400)
+    assert parts.mean == pytest.approx(whole.mean, rel=0.1)
+
+
+def test_signed_gap_tells_over_from_under_confidence():
+    assert ev.signed_gap([1.0, 1.0], [True, False]) == 0.5
+    assert ev.signed_gap([0.5, 0.5], [True, True]) == -0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ev.ece([0.5, 1.5], [True, True]), r"confidence must be in \[0, 1\], got 1.5 in row 1"),
+        (lambda: ev.ece([np.nan], [True]), "got nan in row 0"),
+        (lambda: ev.ece([0.5], [True, False]), r"confidence must be \(2,\) like correct, got shape \(1,\)"),
+        (lambda: ev.ece([], []), "not empty"),
+        (lambda: ev.ece([0.5], [0.7]), "correct must be true or false, got 0.7 in row 0"),
+        (lambda: ev.ece([0.5], [True], bins=0), "bins must be at least 1, got 0"),
+        (lambda: ev.ece_jackknife([0.5], [True]), "at least 2 rows, got 1"),
+        (lambda: ev.noise_floor([0.5], resamples=0), "resamples must be at least 1, got 0"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

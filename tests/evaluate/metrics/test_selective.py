@@ -1,0 +1,177 @@
+"""Selective prediction: against every order of tied rows, scikit-learn's AUROC, and rows left out one by one."""
+
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.ranking import Groups
+
+few = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6)
+some = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=25)
+
+
+def split(rows):
+    return np.array([float(s) for s, _ in rows]), np.array([c for _, c in rows])
+
+
+def expected_risks(score, correct):
+    """Mean over all orders that respect the score of the error rate among the first i rows."""
+    found = [
+        np.cumsum(~correct[list(order)]) / np.arange(1, len(correct) + 1)
+        for order in permutations(range(len(score)))
+        if all(score[a] >= score[b] for a, b in pairwise(order))
+    ]
+    return np.mean(found, axis=0)
+
+
+def plain_aurc(score, correct):
+    """Sorted rows, each error replaced by the error rate of its group: the definition, O(N²)."""
+    share = np.array([np.mean(~correct[score == s]) for s in score])
+    order = np.argsort(-score, kind="stable")
+    return np.mean(np.cumsum(share[order]) / np.arange(1, len(score) + 1))
+
+
+def plain_eaurc(score, correct):
+    r = np.mean(~correct)
+    return plain_aurc(score, correct) - (1.0 if r == 1 else r + (1 - r) * np.log(1 - r))
+
+
+@given(few)
+def test_risks_are_means_over_every_order_of_tied_rows(rows):
+    score, correct = split(rows)
+    truth = expected_risks(score, correct)
+    np.testing.assert_allclose(ev.risk_coverage_curve(score, correct).risk, truth, atol=1e-13)
+    assert ev.aurc(score, correct) == pytest.approx(truth.mean(), abs=1e-13)
+
+
+@given(few, st.integers(1, 6))
+def test_risk_at_a_whole_number_of_rows_is_the_mean_over_orders(rows, i):
+    score, correct = split(rows)
+    i = min(i, len(score))
+    found = ev.risk_at_coverage(score, correct, i / len(score))
+    assert found == pytest.approx(expected_risks(score, correct)[i - 1], abs=1e-12)
+
+
+@given(some)
+def test_augrc_is_its_form_in_the_auroc(rows):
+    score, correct = split(rows)
+    r = np.mean(~correct)
+    auroc = roc_auc_score(correct, score) if 0 < r < 1 else 0.0
+    assert ev.augrc(score, correct) == pytest.approx(r * (1 - r) * (1 - auroc) + r**2 / 2, abs=1e-12)
+
+
+@given(some)
+def test_eaurc_jackknife_is_exact_with_ties(rows):
+    score, correct = split(rows)
+    n = range(len(score))
+    truth = [plain_eaurc(np.delete(score, i), np.delete(correct, i)) for i in n]
+    np.testing.assert_allclose(ev.eaurc_jackknife(score, correct), truth, atol=1e-12)
+    truth = [plain_aurc(np.delete(score, i), np.delete(correct, i)) for i in n]
+    np.testing.assert_allclose(ev.aurc_jackknife(score, correct), truth, atol=1e-12)
+
+
+def test_eaurc_jackknife_is_exact_on_a_thousand_rows():
+    rng = np.random.default_rng(4)
+    score, correct = rng.integers(300, size=1000).astype(float), rng.random(1000) < 0.8
+    found = ev.eaurc_jackknife(score, correct)
+    for i in (0, 1, 500, 999, int(score.argmax()), int(score.argmin())):
+        assert found[i] == pytest.approx(plain_eaurc(np.delete(score, i), np.delete(correct, i)), abs=1e-12)
+
+
+@given(some, st.randoms(use_true_random=False))
+def test_order_of_rows_does_not_matter_to_the_bit(rows, random):
+    score, correct = split(rows)
+    order = random.sample(range(len(score)), len(score))
+    for metric in (ev.aurc, ev.eaurc, ev.augrc):
+        assert metric(score, correct) == metric(score[order], correct[order])
+    assert ev.risk_at_coverage(score, correct, 0.8) == ev.risk_at_coverage(score[order], correct[order], 0.8)
+    np.testing.assert_array_equal(
+        ev.eaurc_jackknife(score, correct)[order], ev.eaurc_jackknife(score[order], correct[order])
+    )
+
+
+@given(some)
+def test_only_the_order_of_scores_counts(rows):
+    score, correct = split(rows)
+    assert ev.aurc(score, correct) == ev.aurc(np.exp(score) - 50, correct)
+
+
+@given(some, st.sampled_from([0.0, 0.05, 0.25, 0.5, 1.0]))
+def test_coverage_at_risk_is_the_best_threshold(rows, risk):
+    score, correct = split(rows)
+    kept = [score >= t for t in score]
+    truth = max([k.mean() for k in kept if np.mean(~correct[k]) <= risk], default=0.0)
+    assert ev.coverage_at_risk(score, correct, risk) == pytest.approx(truth, abs=1e-15)
+
+
+def test_coverage_at_risk_counts_a_risk_just_met():
+    assert ev.coverage_at_risk(np.arange(20.0), [False] + [True] * 19, 0.05) == 1.0
+
+
+def test_a_sure_error_on_top_leaves_no_coverage_at_risk_0():
+    assert ev.coverage_at_risk([0.9, 0.5], [False, True], 0.0) == 0.0
+
+
+def test_all_right_has_no_risk():
+    score, correct = np.arange(5.0), np.ones(5, dtype=bool)
+    assert ev.aurc(score, correct) == ev.eaurc(score, correct) == ev.augrc(score, correct) == 0.0
+    assert ev.eaurc_jackknife(score, correct).tolist() == [0.0] * 5
+
+
+def test_all_wrong_has_risk_1_and_nothing_in_excess():
+    score, correct = np.arange(5.0), np.zeros(5, dtype=bool)
+    assert ev.aurc(score, correct) == 1.0
+    assert ev.eaurc(score, correct) == 0.0
+    assert ev.augrc(score, correct) == 0.5
+    assert ev.eaurc_jackknife(score, correct).tolist() == pytest.approx([0.0] * 5, abs=1e-15)
+
+
+@pytest.mark.parametrize(("right", "area"), [(True, 0.0), (False, 1.0)])
+def test_one_row(right, area):
+    assert ev.aurc([0.5], [right]) == area
+    assert ev.risk_at_coverage([0.5], [right], 0.8) == area
+    assert ev.coverage_at_risk([0.5], [right], 0.01) == 1.0 - area
+
+
+def test_a_perfect_order_has_an_excess_of_order_one_over_n():
+    correct = np.arange(1000) < 900
+    assert abs(ev.eaurc(-np.arange(1000.0), correct)) < 1e-3
+
+
+def test_a_part_of_a_tied_group_has_the_groups_risk():
+    assert ev.risk_at_coverage([1.0] * 7, [True] * 5 + [False] * 2, 0.8) == pytest.approx(2 / 7)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ev.aurc([0.1, np.nan], [True, True]), "score is not a number in row 1"),
+        (lambda: ev.aurc([0.1], [True, True]), r"score must be \(2,\) like correct, got shape \(1,\)"),
+        (lambda: ev.aurc([], []), "not empty"),
+        (lambda: ev.eaurc_jackknife([0.1], [True]), "at least 2 rows, got 1"),
+        (lambda: ev.risk_at_coverage([0.1], [True], 0.0), r"coverage must be in \(0, 1\], got 0"),
+        (lambda: ev.coverage_at_risk([0.1], [True], -0.1), r"risk must be in \[0, 1\], got -0.1"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_rows_add_to_a_risk_has_the_risk_as_its_mean(weighted):
+    rng = np.random.default_rng(0)
+    score, correct = np.round(rng.random(60), 1), rng.random(60) < 0.7
+    weights = rng.uniform(0.2, 2, 60) if weighted else None
+    groups = Groups(score, correct, weights)
+    for part, value in (
+        (groups.augrc_part(), groups.augrc()),
+        (groups.risk_part(0.8), groups.risk_at(0.8)),
+        (groups.risk_part(0.33), groups.risk_at(0.33)),
+    ):
+        assert np.average(part, weights=weights) == pytest.approx(value, abs=1e-14)

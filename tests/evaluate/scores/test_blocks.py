@@ -1,0 +1,231 @@
+"""Float32 in blocks against float64 row by row, on the same logits."""
+
+import threading
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.values import numbers
+from sfumato.evaluate.scores import blocks, blocks_on_kernel, blocks_on_torch, passes
+from sfumato.evaluate.scores.row_hash import group_of
+from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.source import Source
+from sfumato.kernel import library
+from tests import needs
+
+N, K = 9000, 96
+
+
+def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to each other for the blocks to serve
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(N, K)) * 1.3
+    z[np.arange(N), rng.integers(K, size=N)] += rng.gamma(6, 1.2, size=N)
+    z = z.astype(kind)
+    p = np.exp(0.8 * z.astype(np.float64))
+    p /= p.sum(axis=1, keepdims=True)
+    return z, np.minimum((p.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1), K - 1)
+
+
+@pytest.fixture(params=["kernel", "torch"])
+def small_blocks(request, monkeypatch):
+    monkeypatch.setattr(blocks, "LEAST", 1)
+    if request.param == "kernel":
+        needs.kernel()
+        monkeypatch.setattr(blocks_on_kernel, "BLOCK", 37 * K)
+        monkeypatch.setattr(blocks_on_torch, "TorchBlock", None)
+    else:
+        monkeypatch.setattr(library, "status", lambda: library.Status(None, "", "not asked for"))
+        monkeypatch.setattr(blocks_on_torch, "BLOCK", 37 * K)
+        monkeypatch.setattr(blocks_on_kernel, "KernelBlock", None)
+
+
+def both(z, y, monkeypatch, weights=None, *, served=True):
+    """In blocks and row by row; what the blocks cannot serve, or get wrong, is left to the rows without a word."""
+    with monkeypatch.context() as context:
+        context.setattr(blocks, "LEAST", 1 << 60)
+        slow = passes.measure(logits=z, labels=y, weights=weights)
+    with monkeypatch.context() as context:
+        context.setattr(blocks, "LEAST", 1)
+        if served:
+            context.setattr(passes, "scan", None)
+        fast = passes.measure(logits=z, labels=y, weights=weights)
+        assert blocks.suits(fast.source)
+    return fast, slow
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, "bfloat16"])
+def test_every_metric_is_that_of_float64_to_a_millionth(kind, small_blocks, monkeypatch):
+    z, y = sample(np.float32 if kind == "bfloat16" else kind)
+    if kind == "bfloat16":
+        z = torch.from_numpy(z).bfloat16()
+    fast, slow = both(z, y, monkeypatch)
+    told, truth = numbers(fast), numbers(slow)
+    assert told.keys() == truth.keys()
+    for name, number in told.items():
+        other = truth[name]
+        assert number.value == pytest.approx(other.value, abs=1e-6), name
+        assert (number.low, number.high) == pytest.approx((other.low, other.high), abs=1e-4), name
+
+
+def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, monkeypatch):
+    z, y = sample()
+    fast, slow = both(z, y, monkeypatch)
+    for each in fields(ev.Rows):
+        a, b = (np.asarray(getattr(found.rows, each.name), dtype=np.float64) for found in (fast, slow))
+        if each.name == "rank":  # beyond the best five, level classes are not told apart
+            assert np.array_equal(a < 5, b < 5)
+        else:
+            np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=each.name)
+
+
+def test_rows_of_two_folds_alone_are_fitted_across_them_too(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    fold = group_of(passes.measure(logits=z, labels=y).hashes) % passes.FOLDS
+    kept = np.isin(fold, (0, 4))
+    fast, slow = both(z[kept], y[kept], monkeypatch)
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
+
+
+def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    alone = group_of(passes.measure(logits=z, labels=y).hashes) % passes.FOLDS == 1
+    fast, slow = both(z[alone], y[alone], monkeypatch)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    assert fast.after is None
+    assert slow.after is None
+
+
+def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32, seed=3)
+    z[:, 3] = -np.inf
+    z[5:9, :90] = -np.inf
+    y[y == 3] = 4
+    y[5:9] = 95
+    fast, slow = both(z, y, monkeypatch)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    y[7] = 3
+    monkeypatch.setattr(passes, "_SAMPLES", (N * K // 2,) * 2)  # every other row; 7 is none of them
+    fast, slow = both(z, y, monkeypatch)
+    assert fast.fitted is None
+    for name in ("nll", "brier", "gap", "norm", "slope", "log_confidence"):
+        a, b = getattr(fast.rows, name), getattr(slow.rows, name)
+        np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_odd_rows_are_those_of_float64(seed, small_blocks):
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(1, 60)), int(rng.choice([64, 65, 127, 128, 513, 1025]))
+    kind = rng.choice(["float16", "float32"])
+    z = (rng.normal(size=(n, k)) * rng.choice([0, 0.1, 1, 5, 30]) + rng.choice([0, -50, 300])).astype(kind)
+    if seed % 3 == 0:  # ruled out
+        z[rng.random((n, k)) < 0.3] = -np.inf
+    if seed % 4 == 0:  # level
+        z = np.round(z)
+    if seed % 5 == 0:  # masked as models do it
+        z[rng.random((n, k)) < 0.3] = np.finfo(kind).min
+    if seed % 2 == 0:  # sure
+        z[np.arange(n), rng.integers(k, size=n)] += rng.choice([20, 60, 200])
+    z[np.arange(n), rng.integers(k, size=n)] = np.maximum(z.max(axis=1), -1)
+    y = rng.integers(k, size=n)
+    found = blocks.scan(Source(logits=z), y).rows
+    truth = scan(Source(logits=z), y)
+    for each in fields(ev.Rows):
+        a, b = (np.asarray(getattr(rows, each.name), dtype=np.float64) for rows in (found, truth))
+        if each.name == "rank":
+            a, b = np.minimum(a, 5), np.minimum(b, 5)
+        np.testing.assert_allclose(a, b, rtol=5e-6, atol=2e-5, err_msg=each.name)
+
+
+def test_rows_that_float32_would_saturate_keep_their_order(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[:50] = 0
+    z[np.arange(50), y[:50]] = 60 + np.arange(50) * 3.0  # leads of up to 207 nats: e^−207 is no float32
+    fast, slow = both(z, y, monkeypatch)
+    np.testing.assert_allclose(fast.rows.log_confidence[:50], slow.rows.log_confidence[:50], rtol=1e-12)
+    assert len(np.unique(fast.rows.log_confidence[:50])) == 50
+
+
+def test_rows_that_float32_would_saturate_add_to_the_temperature_as_in_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[:50] = 0
+    z[np.arange(50), y[:50]] = 60 + np.arange(50) * 3.0
+    fast, slow = both(z, y, monkeypatch)
+    for name in ("temperature_part", "sharpening"):
+        a, b = getattr(fast, name), getattr(slow, name)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), rel=1e-6)
+
+
+def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
+    z, y = sample()
+    order = np.random.default_rng(1).permutation(N)
+    a, b = (blocks.scan(Source(logits=z[o]), y[o], beta=0.8, hashes=True) for o in (np.arange(N), order))
+    for each in fields(ev.Rows):
+        np.testing.assert_array_equal(getattr(a.rows, each.name)[order], getattr(b.rows, each.name), err_msg=each.name)
+    np.testing.assert_array_equal(a.hashes[order], b.hashes)
+    np.testing.assert_array_equal(np.stack(a.near.cumulants)[:, order], np.stack(b.near.cumulants))
+
+
+def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_blocks, monkeypatch):
+    z, _ = sample(np.float32)
+    fast, slow = both(z, z.argmax(axis=1), monkeypatch, served=False)
+    assert fast.fitted.at_bound
+    assert slow.fitted.at_bound
+    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
+
+
+def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    fast, slow = both(z, np.roll(y, 1), monkeypatch, served=False)
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+
+
+def test_under_weights_every_metric_is_that_of_float64(small_blocks, monkeypatch):
+    z, y = sample()
+    w = np.random.default_rng(3).uniform(0, 2, N)
+    told, truth = (numbers(found) for found in both(z, y, monkeypatch, w))
+    for name, number in told.items():
+        assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
+
+
+def test_rows_that_are_not_finite_are_named_and_counted(small_blocks):
+    z, y = sample(np.float32)
+    z[100, 7], z[2000, 0], z[2999, 3] = np.nan, np.inf, np.nan
+    message = r"logits in row 100 are not finite: nan at class 7; 3 rows are so \(100, 2000, 2999\)"
+    with pytest.raises(ValueError, match=message):
+        ev.evaluate(logits=z, labels=y)
+    z[100] = -np.inf
+    with pytest.raises(ValueError, match=r"logits in row 100 are −inf for every class; 3 rows are so"):
+        ev.evaluate(logits=z, labels=y)
+
+
+def test_of_several_bad_rows_the_first_is_named_whichever_is_found_first(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    z[3, 1] = z[3000, 2] = np.nan
+    source, other = Source(logits=z), threading.Event()
+    whole = source.not_finite
+
+    def not_finite(start):  # the first block tells only once the other has
+        if start == 0:
+            assert other.wait(60)
+            return whole(start)
+        told = whole(start)
+        other.set()
+        return told
+
+    monkeypatch.setattr(source, "not_finite", not_finite)
+    monkeypatch.setattr(blocks, "_cores", lambda: 2)
+    with pytest.raises(ValueError, match=r"logits in row 3 are not finite: nan at class 1; 2 rows are so \(3, 3000\)"):
+        blocks.scan(source, y)
+
+
+def test_short_rows_few_rows_doubles_and_probabilities_take_float64():
+    assert blocks.suits(Source(logits=np.zeros((90_000, 100), dtype=np.float16)))
+    assert not blocks.suits(Source(logits=np.zeros((90_000, 100))))
+    assert not blocks.suits(Source(logits=np.zeros((9000, 100), dtype=np.float16)))
+    assert not blocks.suits(Source(logits=np.zeros((900_000, 10), dtype=np.float16)))
+    assert not blocks.suits(Source(probs=np.full((90_000, 100), 0.01, dtype=np.float16)))

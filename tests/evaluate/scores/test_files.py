@@ -1,0 +1,265 @@
+"""Reading scores and labels: every kind of file gives the same numbers, and what cannot be read is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sfumato.evaluate.scores.files import FileError, read_labels, read_scores
+from sfumato.evaluate.scores.source import Source
+
+N, K = 40, 7
+
+
+@pytest.fixture
+def scores():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(N, K)).astype(np.float32), rng.integers(K, size=N)
+
+
+def values(found):
+    source = Source(logits=found.scores)
+    return source.block(0, source.rows)
+
+
+def write(folder, kind, z, y):
+    path = folder / f"scores.{kind}"
+    if kind == "npz":
+        np.savez(path, logits=z, labels=y)
+    elif kind == "compressed.npz":
+        np.savez_compressed(path, logits=z, labels=y)
+    elif kind == "hf.npz":
+        np.savez(path, predictions=z, label_ids=y)
+    elif kind == "safetensors":
+        save_file({"logits": torch.from_numpy(z), "labels": torch.from_numpy(y)}, path)
+    elif kind == "pt":
+        torch.save({"logits": torch.from_numpy(z), "labels": torch.from_numpy(y)}, path)
+    elif kind == "pair.pt":
+        torch.save((torch.from_numpy(z), torch.from_numpy(y)), path)
+    elif kind == "csv":
+        head = ",".join([*(f"logit_{k}" for k in range(K)), "label"])
+        np.savetxt(path, np.column_stack([z, y]), delimiter=",", header=head, comments="", fmt="%.9g")
+    elif kind == "tsv":
+        head = "\t".join(["y", *(str(k) for k in reversed(range(K)))])
+        np.savetxt(path, np.column_stack([y, z[:, ::-1]]), delimiter="\t", header=head, comments="", fmt="%.9g")
+    elif kind == "parquet":
+        pq.write_table(pa.table({f"logit_{k}": z[:, k] for k in range(K)} | {"label": y}), path)
+    elif kind == "list.parquet":
+        pq.write_table(pa.table({"logits": list(z), "label": y}), path)
+    elif kind == "json":
+        told = {
+            f"row{i}": {"logits": row.tolist(), "target": int(label)}
+            for i, (row, label) in enumerate(zip(z, y, strict=True))
+        }
+        path.write_text(json.dumps(told))
+    return path
+
+
+KINDS = (
+    *("npz", "compressed.npz", "hf.npz", "safetensors", "pt", "pair.pt"),
+    *("csv", "tsv", "parquet", "list.parquet", "json"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_gives_the_same_scores_and_labels(kind, scores, tmp_path):
+    z, y = scores
+    found = read_scores(str(write(tmp_path, kind, z, y)))
+    np.testing.assert_allclose(values(found), z, rtol=1e-7)
+    np.testing.assert_array_equal(found.labels, y)
+    assert found.kind == "logits"
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "parquet", "npz", "pt"])
+def test_labels_come_from_a_file_of_their_own(kind, scores, tmp_path):
+    _, y = scores
+    path = tmp_path / f"labels.{kind}"
+    if kind == "npy":
+        np.save(path, y)
+    elif kind == "csv":
+        path.write_text("label\n" + "\n".join(map(str, y)) + "\n")
+    elif kind == "parquet":
+        pq.write_table(pa.table({"id": np.arange(N).astype(str), "target": y}), path)
+    elif kind == "npz":
+        np.savez(path, anything=y)
+    else:
+        torch.save(torch.from_numpy(y), path)
+    np.testing.assert_array_equal(read_labels(str(path)), y)
+
+
+LARGE = [(kind, dtype) for kind in ("npy", "npz") for dtype in ("float16", "float32", "float64", ">f4")]
+LARGE += [("safetensors", dtype) for dtype in ("float16", "bfloat16", "float32", "float64")]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), LARGE)
+@pytest.mark.parametrize("system", ["this one", "one without preadv"])
+def test_a_large_matrix_stays_in_its_file_and_reads_as_it_was_written(
+    kind, dtype, system, scores, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sfumato.evaluate.scores.files.arrays._LARGE", 1)
+    if system != "this one":
+        monkeypatch.delattr("os.preadv", raising=False)
+    z, y = scores
+    if kind == "safetensors":
+        tensor = torch.from_numpy(z).to(getattr(torch, dtype))
+        save_file({"logits": tensor}, tmp_path / "z.safetensors")
+        truth = tensor.double().numpy()
+    else:
+        z = z.astype(dtype)
+        truth = z.astype(np.float64)
+        np.save(tmp_path / "z.npy", z) if kind == "npy" else np.savez(tmp_path / "z.npz", labels=y, logits=z)
+    found = read_scores(str(tmp_path / f"z.{kind}"))
+    assert type(found.scores).__name__ == "StoredMatrix"
+    np.testing.assert_array_equal(values(found), truth)
+    np.testing.assert_array_equal(Source(logits=found.scores).part(7), truth[::7])
+
+
+def timm(folder, z, *, kind, separate, index, output="prob"):
+    """What timm's inference.py writes: file names, and outputs as a list or a column each, sorted if with an index."""
+    order = np.argsort(-z, axis=1)
+    told = {"filename": [f"img{i}.jpg" for i in range(len(z))]}
+    out = np.take_along_axis(z, order, axis=1) if index else z
+    if separate:
+        if index:
+            told |= {f"index_{k}": order[:, k] for k in range(z.shape[1])}
+        told |= {f"label_{k}": ["n0144"] * len(z) for k in range(2)}
+        told |= {f"{output}_{k}": out[:, k] for k in range(z.shape[1])}
+    else:
+        if index:
+            told["index"] = list(order)
+        told["label"] = [["tench", "shark"]] * len(z)
+        told[output] = list(out)
+    path = folder / f"timm.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table(told), path)
+    elif kind == "json":
+        columns = {name: [np.asarray(v).tolist() for v in column] for name, column in told.items()}
+        rows = {n: {c: columns[c][i] for c in columns if c != "filename"} for i, n in enumerate(columns["filename"])}
+        path.write_text(json.dumps(rows, indent=4))
+    else:
+        text = io.StringIO()
+        names = list(told)
+        text.write(",".join(names) + "\n")
+        with np.printoptions(threshold=10**9):
+            for i in range(len(z)):
+                text.write(",".join(f'"{told[name][i]}"' for name in names) + "\n")
+        path.write_text(text.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("index", [False, True])
+def test_timms_results_are_put_in_the_order_of_the_classes(kind, separate, index, tmp_path):
+    p = np.random.default_rng(1).dirichlet(np.ones(K), size=N).astype(np.float32)
+    found = read_scores(str(timm(tmp_path, p, kind=kind, separate=separate, index=index)))
+    assert found.kind == "probs"
+    assert found.labels is None  # timm's labels are its predictions
+    np.testing.assert_allclose(Source(probs=found.scores).block(0, N), p, rtol=1e-6)
+
+
+def test_timms_logits_are_logits(tmp_path, scores):
+    path = timm(tmp_path, scores[0], kind="parquet", separate=True, index=False, output="logit")
+    assert read_scores(str(path)).kind == "logits"
+
+
+def claims_in_its_list():
+    """A packed archive whose list of contents says 4 GB of an array of 480 bytes."""
+    told = io.BytesIO()
+    np.savez_compressed(told, logits=np.ones((12, 5)))
+    data = bytearray(told.getvalue())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (0xFFFFFFFE).to_bytes(4, "little")
+    return bytes(data)
+
+
+def safetensors_that_disagree():
+    head = b'{"logits":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}'
+    return len(head).to_bytes(8, "little") + head + bytes(16)
+
+
+REFUSED = {
+    "is empty": lambda p: p.write_bytes(b""),
+    "there is no file": lambda p: None,
+    "is cut off or damaged": lambda p: (np.savez(p, logits=np.ones((50, 5))), p.write_bytes(p.read_bytes()[:-200])),
+    "is a pickle, which is not read because it can run code": lambda p: p.write_bytes(pickle.dumps([1])),
+    "logits holds Python objects, which are not read": lambda p: np.savez(
+        p, logits=np.array([[1], [2, 3]], dtype=object)
+    ),
+    "has no logits; it needs an array called logits (or probs), and labels. Arrays: X, y": lambda p: np.savez(
+        p, X=np.ones((3, 2)), y=np.arange(3)
+    ),
+    "must be (N, K), one row of scores each, got shape (3,)": lambda p: np.savez(p, logits=np.ones(3)),
+    "has no rows": lambda p: np.savez(p, logits=np.ones((0, 3))),
+    "holds predicted classes alone, as the Transformers examples write them": lambda p: p.write_text(
+        "index\tprediction\n0\t1\n1\t2\n"
+    ),
+    '"x" in row 1, column b, is no number': lambda p: p.write_text("a,b,c\n1,2,3\n4,x,6\n"),
+    "row 1 has 2 cells and the first line 3": lambda p: p.write_text("a,b,label\n1,2,3\n4,5\n"),
+    "the label in row 0 is 1.5, not a class index": lambda p: p.write_text("0,1,label\n1,2,1.5\n"),
+    "leave out class 1": lambda p: p.write_text("logit_0,logit_2,label\n1,2,1\n"),
+    "holds no table: columns and data must be lists": lambda p: p.write_text('{"columns": "ab", "data": 1}'),
+    "row 1 is no list of 2 cells, one a column": lambda p: p.write_text(
+        '{"columns": ["0", "1"], "data": [[1, 2], [3]]}'
+    ),
+    "is 1e+300, not a class index": lambda p: p.write_text("0,1,label\n1,2,1e300\n"),
+    "logits is damaged (type, shape and place do not agree)": lambda p: p.write_bytes(safetensors_that_disagree()),
+    "more than it can hold": lambda p: p.write_bytes(claims_in_its_list()),
+    "is of no kind that is read": lambda p: p.write_bytes(b"\0\1\2\3\4\5\6\7\10"),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_read_is_named(message, tmp_path):
+    path = tmp_path / "scores.npz"
+    REFUSED[message](path)
+    with pytest.raises(FileError) as error:
+        read_scores(str(path))
+    assert message in str(error.value)
+
+
+def test_a_torch_file_of_objects_is_refused(tmp_path):
+    torch.save({"logits": np.ones((3, 2)), "model": torch.nn.Linear(1, 1)}, tmp_path / "m.pt")
+    with pytest.raises(FileError, match="m.pt holds Python objects, which are not read because they can run code"):
+        read_scores(str(tmp_path / "m.pt"))
+
+
+def test_a_safetensors_file_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "z.safetensors"
+    save_file({"logits": torch.ones(100, 10)}, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FileError, match="logits is cut off: it ends at byte"):
+        read_scores(str(path))
+
+
+def test_an_npy_that_was_cut_off_is_named(tmp_path):
+    np.save(tmp_path / "z.npy", np.ones((100, 10)))
+    (tmp_path / "z.npy").write_bytes((tmp_path / "z.npy").read_bytes()[:-8])
+    with pytest.raises(FileError, match="z.npy is cut off: 8,000 bytes of data were promised and 7,992 are there"):
+        read_scores(str(tmp_path / "z.npy"))
+
+
+def test_the_best_classes_alone_are_refused_with_the_option_that_writes_all(tmp_path):
+    p = np.sort(np.random.default_rng(0).dirichlet(np.ones(9), size=20), axis=1)[:, :3:-1]
+    for index in (True, False):
+        path = timm(tmp_path, p, kind="parquet", separate=False, index=False)
+        if index:
+            told = pq.read_table(path).append_column("index", pa.array([[8, 7, 6, 5, 4]] * 20))
+            pq.write_table(told, path)
+        with pytest.raises(FileError, match="run timm's inference.py with --topk 0"):
+            read_scores(str(path))
+
+
+def test_rows_that_numpy_abbreviated_are_refused(tmp_path):
+    path = tmp_path / "z.csv"
+    path.write_text('filename,prob\na.jpg,"[0.1 0.2 ... 0.3]"\n')
+    with pytest.raises(FileError, match="row 0 was abbreviated with … when it was written"):
+        read_scores(str(path))

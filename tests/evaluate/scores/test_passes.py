@@ -1,0 +1,119 @@
+"""What an audit in blocks computes at one temperature and carries to another, against the same computed there."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.temperature import Objective, from_series
+from sfumato.evaluate.metrics.values import RANGES, from_part, t95
+from sfumato.evaluate.scores import blocks
+from sfumato.evaluate.scores.rows import per_row
+
+
+def near(z, y, beta):
+    """The columns at β by their definition, in float64."""
+    rows = len(z)
+    found = blocks.Near(beta, rows)
+    at = np.arange(rows)
+    top = z.argmax(axis=1)
+    z = z - z.max(axis=1, keepdims=True)
+    e = np.exp(beta * z)
+    found.lse[:] = np.log(e.sum(axis=1))
+    p = e / e.sum(axis=1, keepdims=True)
+    mean = (p * z).sum(axis=1)
+    second, third, fourth = (((p * (z - mean[:, None]) ** power).sum(axis=1)) for power in (2, 3, 4))
+    found.cumulants = (mean - z[at, y], second, third, fourth - 3 * second**2)
+    square = np.exp(2 * beta * z)
+    square[at, top] = 0
+    found.squares = tuple((square * z**power).sum(axis=1) for power in range(3))
+    return found, -z[at, y]
+
+
+@pytest.mark.parametrize("step", [-0.03, 0.02, 0.05])
+@pytest.mark.parametrize("lead", [0.0, 3.0, 40.0])
+def test_columns_moved_to_another_temperature_are_those_computed_there(step, lead):
+    rng = np.random.default_rng(5)
+    z, y = rng.normal(size=(80, 12)) * 2, rng.integers(12, size=80)
+    z[np.arange(80), np.where(np.arange(80) % 3 == 0, (y + 1) % 12, y)] += lead
+    beta = 0.8
+    there = beta * (1 + step)
+    found, behind = near(z, y, beta)
+    moved = found.move(per_row(logits=z, labels=y), behind, np.full(80, there))
+    truth = per_row(logits=z * there, labels=y)
+    for each in fields(ev.Rows):
+        a, b = (np.asarray(getattr(rows, each.name), float) for rows in (moved, truth))
+        exact = each.name not in ("slope", "brier")  # the slope moves along its tangent, others as their last cumulant
+        np.testing.assert_allclose(a, b, rtol=3e-7 if exact else 0, atol=3e-7 if exact else 2e-2, err_msg=each.name)
+    if lead == 40:  # sure of the class: the digits are in how far from sure
+        np.testing.assert_allclose(moved.log_confidence, truth.log_confidence, rtol=0.1)
+
+
+def test_the_slope_moves_along_its_tangent():
+    rng = np.random.default_rng(6)
+    z, y = rng.normal(size=(50, 6)), rng.integers(6, size=50)
+    found, behind = near(z, y, 1.0)
+    errors = []
+    for step in (0.02, 0.01):
+        moved = found.move(per_row(logits=z, labels=y), behind, np.full(50, 1 + step))
+        errors.append(np.abs(moved.slope - per_row(logits=z * (1 + step), labels=y).slope).max())
+    assert errors[0] < 1e-3
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)  # what is left out is of the second order
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right, weighted):
+    rng = np.random.default_rng(7)
+    z = rng.normal(size=(60, 5)) * 2
+    y = z.argmax(axis=1) if right else rng.integers(5, size=60)
+    y[:40] = z[:40].argmax(axis=1)
+    w = rng.uniform(0.5, 2, size=60) if weighted else None
+    truth = 1 / ev.fit_temperature_small(logits=z, labels=y, weights=w).value
+    objective = Objective(z, y, w)
+    beta = truth * 1.002
+    found, known = from_series(beta, objective.cumulants(beta), slice(None), w, objective.centre if right else None)
+    assert known
+    assert found == pytest.approx(truth, rel=1e-7)
+
+
+def test_a_series_from_far_off_is_not_trusted():
+    z, y = np.random.default_rng(8).normal(size=(60, 5)) * 2, np.arange(60) % 5
+    y[:40] = z[:40].argmax(axis=1)
+    truth = 1 / ev.fit_temperature(logits=z, labels=y).value
+    objective = Objective(z, y)
+    assert not from_series(truth * 1.5, objective.cumulants(truth * 1.5), slice(None), None)[1]
+
+
+@pytest.mark.parametrize(("df", "error"), [(9, 3.5e-4), (12, 1.2e-4), (20, 2e-5), (100, 3e-8)])
+def test_the_quantile_of_t_is_as_near_as_it_says(df, error):
+    from scipy.special import stdtrit
+
+    assert error / 3 < abs(t95(df) - stdtrit(df, 0.975)) < error
+
+
+def test_intervals_end_where_a_metric_ends():
+    everywhere = np.array([-1e6, 1e6])
+    ends = {name: (number.low, number.high) for name in RANGES for number in [from_part(name, 0.4, everywhere, None)]}
+    unit = dict.fromkeys(
+        (
+            *("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_equal_mass", "ece_classwise"),
+            *("smooth_ece", "aurc", "risk_at_80_coverage"),
+        ),
+        (0.0, 1.0),
+    )
+    infinity = pytest.approx(1e7, rel=1)
+    assert ends == {
+        **unit,
+        "nll": (0.0, infinity),
+        "logit_norm": (0.0, infinity),
+        "brier": (0.0, 2.0),
+        "gamma": (0.0, 2.0),
+        "signed_gap": (-1.0, 1.0),
+        "augrc": (0.0, 0.5),
+        "eaurc": (pytest.approx(-1e7, rel=1), 1.0),
+        "temperature": (1e-3, 1e3),
+    }

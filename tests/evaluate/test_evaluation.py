@@ -1,0 +1,177 @@
+"""The summary: each number against scikit-learn or a definition written out, and what happens at the edges."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+from sklearn import metrics
+
+import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.temperature import Objective, fit, fit_without_each
+
+
+def sample(n=300, k=7, seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, k)) * 2
+    y = np.where(rng.random(n) < 0.6, z.argmax(axis=1), rng.integers(k - 1, size=n))
+    return z, y
+
+
+def fold_of(row: bytes) -> int:
+    """The fold of a row's bytes, in whole numbers: 8-byte words times SplitMix64's odd numbers, mixed like Murmur."""
+    mask, total = 2**64 - 1, 0
+    for i, start in enumerate(range(0, len(row), 8), 1):
+        z = i * 0x9E3779B97F4A7C15 & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        total += int.from_bytes(row[start : start + 8], "little") * ((z ^ z >> 31) | 1)
+    total &= mask
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        total = (total ^ total >> 33) * factor & mask
+    return (total ^ total >> 33) % 20 % 5
+
+
+def test_plain_numbers_are_scikit_learns():
+    z, y = sample()
+    found, p = ev.evaluate(logits=z, labels=y), softmax(z, axis=1)
+    one_hot = np.eye(7)[y]
+    assert found.accuracy == metrics.accuracy_score(y, p.argmax(axis=1))
+    recalls = [np.mean(p.argmax(axis=1)[y == c] == c) for c in np.unique(y)]
+    assert found.balanced_accuracy == pytest.approx(np.mean(recalls), rel=1e-13)
+    f1 = metrics.f1_score(y, p.argmax(axis=1), average="macro", zero_division=0.0)
+    assert found.macro_f1 == pytest.approx(f1, rel=1e-13)
+    assert found.top5 == metrics.top_k_accuracy_score(y, p, k=5, labels=np.arange(7))
+    assert found.nll == pytest.approx(metrics.log_loss(y, p, labels=np.arange(7)), rel=1e-12)
+    assert found.brier == pytest.approx(np.mean(((p - one_hot) ** 2).sum(axis=1)), rel=1e-12)
+    assert found.signed_gap == pytest.approx(p.max(axis=1).mean() - found.accuracy, abs=1e-13)
+    assert found.gamma == pytest.approx(np.mean(1 - p[np.arange(300), y]) * 7 / 6, rel=1e-12)
+    others = (z.sum(axis=1) - z[np.arange(300), y]) / 6
+    assert found.logit_gap == pytest.approx(np.mean(z[np.arange(300), y] - others), rel=1e-12)
+    assert found.logit_norm == pytest.approx(np.mean(np.sqrt(7) * z.std(axis=1)), rel=1e-12)
+
+
+def test_macro_f1_counts_a_class_that_is_only_predicted():
+    z, y = np.eye(3)[[0, 0, 1, 2]], np.array([0, 0, 1, 1])
+    found = ev.evaluate(logits=z, labels=y)
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(y, [0, 0, 1, 2], average="macro", zero_division=0.0))
+    assert found.balanced_accuracy == 0.75
+
+
+def test_ranking_and_calibration_are_those_of_the_columns():
+    z, y = sample()
+    found, p = ev.evaluate(logits=z, labels=y), softmax(z, axis=1)
+    score, right = p.max(axis=1), p.argmax(axis=1) == y
+    assert found.aurc == pytest.approx(ev.aurc(score, right), abs=1e-12)
+    assert found.eaurc == pytest.approx(ev.eaurc(score, right), abs=1e-12)
+    assert found.augrc == pytest.approx(ev.augrc(score, right), abs=1e-12)
+    assert found.coverage_at_1_risk == ev.coverage_at_risk(score, right, 0.01)
+    assert found.coverage_at_5_risk == ev.coverage_at_risk(score, right, 0.05)
+    assert found.risk_at_80_coverage == pytest.approx(ev.risk_at_coverage(score, right, 0.8), abs=1e-12)
+    assert found.ece == pytest.approx(ev.ece(score, right), abs=1e-12)
+    assert found.ece_equal_mass == pytest.approx(ev.ece_equal_mass(score, right), abs=1e-12)
+    assert found.ece_classwise == pytest.approx(ev.ece_classwise(p, y), abs=1e-12)
+    assert found.ece_noise_low < found.ece_noise_floor < found.ece_noise_high
+
+
+def test_numbers_after_temperature_use_temperatures_of_the_other_folds():
+    z, y = sample()
+    found = ev.evaluate(logits=z, labels=y)
+    fold = np.array([fold_of(row.tobytes()) for row in z])
+    assert set(fold) == {0, 1, 2, 3, 4}
+    scaled = np.empty_like(z)
+    for f in range(5):
+        scaled[fold == f] = z[fold == f] / ev.fit_temperature(logits=z[fold != f], labels=y[fold != f]).value
+    p = softmax(scaled, axis=1)
+    right = p.argmax(axis=1) == y
+    assert found.nll_after_temperature == pytest.approx(
+        -log_softmax(scaled, axis=1)[np.arange(300), y].mean(), rel=1e-9
+    )
+    assert found.brier_after_temperature == pytest.approx(((p - np.eye(7)[y]) ** 2).sum(axis=1).mean(), rel=1e-9)
+    assert found.ece_after_temperature == pytest.approx(ev.ece(p.max(axis=1), right), abs=1e-9)
+    assert found.signed_gap_after_temperature == pytest.approx(p.max(axis=1).mean() - right.mean(), abs=1e-9)
+    assert found.eaurc_after_temperature == pytest.approx(ev.eaurc(p.max(axis=1), right), abs=1e-9)
+    assert found.temperature == ev.fit_temperature(logits=z, labels=y).value
+
+
+def test_large_folds_get_the_same_temperatures_from_the_series_as_from_a_fit(monkeypatch):
+    z, y = sample(n=20_000, k=3)
+    objective = Objective(z, y)
+    fold = np.arange(20_000) % 5
+    whole = fit(objective)
+    truth = [ev.fit_temperature(logits=z[fold != f], labels=y[fold != f]).value for f in range(5)]
+    monkeypatch.setattr("sfumato.evaluate.metrics.temperature.fit", None)  # the series must do
+    found = fit_without_each(objective, fold, whole)
+    assert [found[f].value for f in range(5)] == pytest.approx(truth, rel=1e-9)
+
+
+def test_order_of_rows_does_not_matter():
+    z, y = sample()
+    order = np.random.default_rng(1).permutation(300)
+    found, moved = ev.evaluate(logits=z, labels=y), ev.evaluate(logits=z[order], labels=y[order])
+    for name, value in found.to_dict().items():
+        assert moved.to_dict()[name] == pytest.approx(value, abs=1e-11), name
+
+
+def test_torch_and_numpy_give_the_same_numbers():
+    z, y = sample()
+    half = z.astype(np.float16)  # rows of 14 bytes: the last word of a row's hash is not full
+    found = ev.evaluate(logits=torch.from_numpy(half), labels=torch.from_numpy(y))
+    assert found == ev.evaluate(logits=half, labels=y)
+
+
+def test_probabilities_give_the_same_numbers_and_none_for_those_of_logits():
+    z, y = sample()
+    found = ev.evaluate(probs=softmax(z, axis=1), labels=y).to_dict()
+    truth = ev.evaluate(logits=z, labels=y).to_dict()
+    missing = {name for name, value in found.items() if value is None}
+    assert missing == {
+        "temperature", "temperature_at_bound", "nll_after_temperature", "brier_after_temperature",
+        "ece_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature", "logit_gap", "logit_norm",
+    }  # fmt: skip
+    for name in found.keys() - missing:
+        assert found[name] == pytest.approx(truth[name], abs=1e-11), name
+
+
+def test_folds_without_an_error_get_a_finite_temperature():
+    rng = np.random.default_rng(2)
+    z = rng.normal(size=(60, 3))
+    y = z.argmax(axis=1)
+    y[0] = (y[0] + 1) % 3  # one error: four folds of five see it, the fifth fits on none
+    found = ev.evaluate(logits=z, labels=y)
+    assert found.nll_after_temperature < 1.0
+
+
+def test_all_right():
+    z = np.array([[800.0, 0.0], [0.0, 800.0]] * 10) + np.arange(20)[:, None] * [1.0, -1.0]
+    found = ev.evaluate(logits=z, labels=z.argmax(axis=1))
+    assert (found.accuracy, found.nll, found.brier, found.ece, found.eaurc) == (1.0, 0.0, 0.0, 0.0, 0.0)
+    assert (found.temperature, found.temperature_at_bound) == (1e-3, True)
+    assert found.coverage_at_1_risk == 1.0
+
+
+def test_all_wrong():
+    z = np.array([[800.0, 0.0], [0.0, 800.0]] * 10) + np.arange(20)[:, None] * [1.0, -1.0]
+    found = ev.evaluate(logits=z, labels=z.argmin(axis=1))
+    assert (found.accuracy, found.macro_f1, found.brier, found.ece, found.aurc) == (0.0, 0.0, 2.0, 1.0, 1.0)
+    assert (found.temperature, found.temperature_at_bound) == (1e3, True)
+    assert found.gamma == 2.0
+
+
+def test_one_row_has_everything_but_cross_fitted_numbers():
+    found = ev.evaluate(logits=np.array([[1.0, 0.0]]), labels=np.array([1]))
+    assert found.nll == pytest.approx(1 + np.log1p(np.exp(-1)))
+    assert found.nll_after_temperature is None
+    assert found.top5 is None
+
+
+def test_a_label_that_was_ruled_out_leaves_no_temperature():
+    z = np.array([[0.0, 1.0, -np.inf], [0.0, 1.0, 2.0]])
+    found = ev.evaluate(logits=z, labels=np.array([2, 0]))
+    assert found.nll == np.inf
+    assert found.temperature is None
+    assert found.nll_after_temperature is None
+
+
+def test_package_exports_what_its_modules_define():
+    for name in ("per_row", "evaluate", "fit_temperature", "eaurc_jackknife", "estimate_interval", "holm", "logit_gap"):
+        assert callable(getattr(ev, name))

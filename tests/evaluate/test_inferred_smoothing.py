@@ -1,0 +1,168 @@
+"""Inferred smoothing: closed-form optima, models trained here on digits, and what must not be taken for smoothing.
+
+docs/audit.md has the larger measurement, on models that no threshold was chosen on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.special import ndtri
+from sklearn.datasets import load_digits
+
+import sfumato.evaluate as ev
+from sfumato import theory
+from sfumato.evaluate.inferred_smoothing import _mode, judge
+
+
+def optimum(eps, classes, over, n=200):
+    """Logits at the optimum of smoothing, each row moved by a constant of its own."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % classes
+    true, other = theory.optimal_logits(eps, classes, over=over)
+    return np.where(np.eye(classes, dtype=bool)[y], true, other) + rng.normal(size=(n, 1)) * 5, y
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+@pytest.mark.parametrize("eps", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize("over", ["all", "others"])
+@pytest.mark.parametrize("rows", ["train", "heldout"])
+def test_at_the_closed_form_the_strength_is_exact_under_both_conventions(classes, eps, over, rows):
+    logits, labels = optimum(eps, classes, over)
+    found = ev.infer_smoothing(logits=logits, labels=labels, rows=rows)
+    own = {"all": found.eps_all, "others": found.eps_others}
+    assert own[over] == pytest.approx(eps, rel=1e-6)
+    assert found.eps_others == pytest.approx(found.eps_all * (classes - 1) / classes, rel=1e-12)
+    assert found.low < found.eps_all < found.high
+    assert found.rows == rows
+
+
+def train(eps, *, epochs=60, seed=0, optimiser=torch.optim.Adam, **options):
+    """A small MLP on 1000 rows of digits: its logits on them and on the rest."""
+    data = load_digits()
+    x, y = torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(1))
+    fit, rest = order[:1000], order[1000:]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(
+            *(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 128), torch.nn.ReLU()),
+            torch.nn.Linear(128, 10),
+        )
+        steps = optimiser(model.parameters(), **({"lr": 3e-3} | options))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(steps, epochs * 16)
+        for _ in range(epochs):
+            for batch in torch.randperm(1000).split(64):
+                loss = F.cross_entropy(model(x[fit[batch]]), y[fit[batch]], label_smoothing=eps)
+                steps.zero_grad()
+                loss.backward()
+                steps.step()
+                schedule.step()
+        with torch.no_grad():
+            return {
+                "train": (model(x[fit]).numpy(), y[fit].numpy()),
+                "heldout": (model(x[rest]).numpy(), y[rest].numpy()),
+            }
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {eps: train(eps) for eps in (0.0, 0.05, 0.15, 0.4)}
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
+def test_from_training_rows_the_strength_is_within_a_tenth(models, eps):
+    logits, labels = models[eps]["train"]
+    found = ev.infer_smoothing(logits=logits, labels=labels, rows="train")
+    assert found.eps_all == pytest.approx(eps, rel=0.1)
+    assert found.low <= eps <= found.high
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
+def test_from_held_out_rows_the_interval_holds_the_strength(models, eps):
+    logits, labels = models[eps]["heldout"]
+    found = ev.infer_smoothing(logits=logits, labels=labels, rows="heldout")
+    assert found.low <= eps <= found.high
+    assert found.high - found.low < 0.6 * eps
+
+
+@pytest.mark.parametrize("rows", ["train", "heldout"])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 0.5])
+def test_one_hot_shows_no_sign_at_any_temperature(models, rows, temperature):
+    logits, labels = models[0.0][rows]
+    assert ev.infer_smoothing(logits=logits / temperature, labels=labels, rows=rows) is None
+
+
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_one_hot_stopped_early_shows_no_sign(epochs):
+    stopped = train(0.0, epochs=epochs)
+    for rows in ("train", "heldout"):
+        logits, labels = stopped[rows]
+        assert ev.infer_smoothing(logits=logits, labels=labels, rows=rows) is None
+
+
+def free_features(classes, each, decay_w, decay_h):
+    """One-hot and weight decay on free features: least of CE + λ_W/2 ‖W‖² + λ_H/2 ‖H‖², by L-BFGS in float64."""
+    torch.manual_seed(0)
+    y = torch.arange(classes * each) % classes
+    w = torch.randn(classes, classes + 2, dtype=torch.float64).requires_grad_()
+    h = torch.randn(classes * each, classes + 2, dtype=torch.float64).requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        [w, h], max_iter=3000, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimiser.zero_grad()
+        loss = F.cross_entropy(h @ w.T, y) + decay_w / 2 * w.square().sum() + decay_h / 2 * h.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return (h @ w.T).detach().numpy(), y.numpy()
+
+
+def test_weight_decay_on_free_features_reads_as_its_strength_and_is_named():
+    classes, each, decay_w, decay_h = 5, 10, 4e-3, 4e-3
+    logits, labels = free_features(classes, each, decay_w, decay_h)
+    found = ev.infer_smoothing(logits=logits, labels=labels, rows="train")
+    strength = (classes - 1) * np.sqrt(each * decay_w * decay_h)  # over the others: the closed form
+    assert found.eps_others == pytest.approx(strength, rel=1e-3)
+    said = next(text for text in found.explanations if text.startswith("weight decay fits as well"))
+    assert "of about 0.004 on the last layer" in said
+
+
+def test_label_noise_that_was_not_learnt_is_told_from_smoothing_on_training_rows():
+    logits, labels = optimum(0.1, 10, "others", n=2000)
+    noisy = labels.copy()
+    noisy[:200] = (noisy[:200] + 1 + np.arange(200) % 9) % 10  # a tenth of the labels: the same optimum
+    evidence = judge(ev.per_row(logits=logits, labels=noisy), 10, "train")
+    assert evidence.smoothing is None
+    assert "label noise fits better, 10.0% of these rows being wrong" in evidence.reason
+    held_out = ev.infer_smoothing(logits=logits, labels=labels, rows="heldout")
+    assert any(text.startswith("label noise fits as well: 10% of the training") for text in held_out.explanations)
+
+
+def test_the_reason_for_no_sign_names_what_fits_as_well(models):
+    logits, labels = models[0.0]["train"]
+    rows = ev.per_row(logits=logits / 5, labels=labels)
+    evidence = judge(rows, 10, "train")
+    assert evidence.smoothing is None
+    assert "temperature or an early stop fits as well" in evidence.reason
+
+
+def test_few_rows_say_nothing():
+    logits, labels = optimum(0.1, 3, "all", n=12)
+    assert ev.infer_smoothing(logits=logits, labels=labels, rows="train") is None
+
+
+def test_which_rows_must_be_said():
+    with pytest.raises(ValueError, match='rows must be "train" or "heldout", got \'test\''):
+        ev.infer_smoothing(logits=np.eye(3), labels=np.arange(3), rows="test")
+
+
+def test_the_place_where_values_crowd_is_the_middle_of_its_cell():
+    cells = 1024  # of a range from 0 to 1024, so that cell 300 is from 300 to 301
+    crowd = 300.5 + 20 * ndtri(np.linspace(1e-4, 1 - 1e-4, 4001))
+    assert _mode(np.concatenate([crowd, [0.0, cells]])) == pytest.approx(300.5, abs=1e-9)

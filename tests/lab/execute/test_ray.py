@@ -1,0 +1,97 @@
+"""Comparisons on a real Ray: the bits of a run here, whatever dies on the way, and errors as they are told here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sfumato.lab.execute import ray
+from sfumato.lab.options import OptionError, Options
+from tests.conftest import run_sfumato
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's processes in /proc"),
+    pytest.mark.skipif(ray.missing() is not None, reason="Ray is not installed"),
+]
+
+WORDS = ("compare", "digits", "--seeds", "3", "--epochs", "4", "-q", "--out", "run")
+
+
+def bits(run: Path) -> dict[str, bytes]:
+    """All that a run must reproduce."""
+    files = [*(run / "logits").iterdir(), *(run / "weights").iterdir(), run / "metrics.jsonl", run / "summary.json"]
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("here")
+    ran = run_sfumato(*WORDS, folder=folder)
+    assert ran.code == 0, ran.err
+    return bits(folder / "run")
+
+
+def workers_of_ray() -> list[int]:
+    """Processes that are at work on a run, by the title that Ray gives them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_run"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_comparison_on_ray_has_the_bits_of_one_here_though_a_worker_is_killed_on_the_way(here, tmp_path):
+    command = [sys.executable, "-m", "sfumato", *WORDS, "--on", "ray", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    killed = 0
+    while process.poll() is None and not killed:
+        for pid in workers_of_ray():
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+            break
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert killed == 1
+    assert bits(tmp_path / "run") == here
+    assert "run/report.html" in out
+
+
+def test_a_run_that_was_stopped_here_goes_on_on_ray_to_the_same_bits(here, tmp_path):
+    command = [sys.executable, "-m", "sfumato", *WORDS]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial = tmp_path / "run.partial"
+    while process.poll() is None and not list(partial.glob("work/*seed*.sealed")):
+        pass
+    process.kill()
+    process.wait()
+    ran = run_sfumato("compare", "--resume", "run", "--on", "ray", "-q", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    assert bits(tmp_path / "run") == here
+
+
+def test_a_run_that_fails_on_ray_says_what_it_says_here(tmp_path):
+    words = ("compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q")
+    on_ray, locally = (run_sfumato(*words, *more, folder=tmp_path) for more in (("--on", "ray"), ()))
+    assert on_ray.code == locally.code == 1
+    assert on_ray.err == locally.err
+    assert "the loss is" in on_ray.err
+
+
+def test_where_there_is_no_ray_the_way_to_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OptionError, match=r"pip install 'sfumato\[ray\]'"):
+        Options("digits", on="ray").check()
+
+
+def test_a_place_that_is_none_is_refused():
+    with pytest.raises(OptionError, match='--on takes ray, got "slurm"'):
+        Options("digits", on="slurm").check()

@@ -1,0 +1,383 @@
+"""Models: built in, from libraries, of the user's own, and from files of weights."""
+
+import importlib.util
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sfumato.lab.data import Inputs, prepare
+from sfumato.lab.model_and_device import choose
+from sfumato.lab.models import build, features_and_logits, logits_of, weights_hash
+from sfumato.lab.models.base import SparseLinear, Spread
+from sfumato.lab.options import OptionError, Options
+
+NUMBERS = itertools.count()
+IMAGE = Inputs("image", (16, 16, 3), 768, mean=(120.0, 110.0, 100.0), scale=(60.0, 50.0, 40.0))
+GREY = Inputs("image", (28, 28, 1), 784, mean=(33.0,), scale=(78.0,))
+SPARSE = Inputs("sparse", (10,), 50)
+
+
+def needs(package):
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
+
+
+def rows(inputs, count=5):
+    generator = torch.Generator().manual_seed(0)
+    if inputs.kind == "image":
+        return torch.randint(0, 256, (count, *inputs.shape), dtype=torch.uint8, generator=generator)
+    if inputs.kind == "sparse":
+        half = inputs.shape[0] // 2
+        terms = torch.stack([torch.randperm(inputs.width, generator=generator)[:half] for _ in range(count)])
+        weights = torch.rand(count, half, generator=generator)
+        weights[:, half - 2 :] = 0  # filled up
+        return torch.cat([terms * (weights > 0), weights], dim=1)
+    return torch.randn(count, *inputs.shape, generator=generator)
+
+
+def refusal(name, inputs=IMAGE, **more):
+    def settle():
+        Options("digits", model=name).check()
+        build(name, inputs, 3, seed=0, **more)
+
+    with pytest.raises(OptionError) as caught:
+        settle()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mlp", "linear", "cnn"])
+@pytest.mark.parametrize("inputs", [IMAGE, GREY, Inputs.dense(64, (8, 8)), Inputs.dense(192, (3, 8, 8))])
+def test_built_in_models_take_pictures_in_every_form(name, inputs):
+    model = build(name, inputs, 7, seed=0)
+    assert logits_of(model, rows(inputs)).shape == (5, 7)
+
+
+def test_bytes_are_standardised_by_channel_before_anything_else():
+    x = rows(IMAGE)
+    expected = (x.double() - torch.tensor(IMAGE.mean)) / torch.tensor(IMAGE.scale)
+    prepared = build("cnn", IMAGE, 3, seed=0).prepare(x)
+    assert torch.allclose(prepared.double(), expected.permute(0, 3, 1, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (8, 6, 3), (8, 6)])
+def test_rows_of_numbers_become_the_pictures_that_they_were(shape):
+    inputs = Inputs.dense(int(np.prod(shape)), shape)
+    picture = torch.arange(2.0 * inputs.width).reshape(2, *shape)
+    made = build("cnn", inputs, 3, seed=0).prepare(picture.flatten(1))
+    expected = picture.unsqueeze(1) if len(shape) == 2 else picture if shape[0] == 3 else picture.permute(0, 3, 1, 2)
+    assert torch.equal(made, expected)
+
+
+def test_a_cnn_for_rows_that_are_no_pictures_is_refused():
+    assert refusal("cnn", Inputs.dense(5)) == (
+        "--model cnn takes pictures, but these data are 5 features; use --model mlp or --model linear"
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "linear"])
+def test_a_model_on_sparse_rows_is_the_dense_one(name):
+    sparse, dense = build(name, SPARSE, 4, seed=3), build(name, SPARSE.width, 4, seed=3)
+    x = rows(SPARSE)
+    spread = Spread(SPARSE)(x)
+    assert torch.allclose(logits_of(sparse, x), logits_of(dense, spread), atol=1e-6)
+    first = next(module for module in sparse.modules() if isinstance(module, SparseLinear))
+    sparse(x).square().sum().backward()
+    dense(spread).square().sum().backward()
+    own = next(module for module in dense.modules() if isinstance(module, nn.Linear))
+    assert torch.allclose(first.weight.grad.t(), own.weight.grad, atol=1e-5)
+
+
+def test_logits_of_many_rows_are_those_of_each():
+    model = build("mlp", 6, 3, seed=0)
+    x = torch.randn(2500, 6)
+    pairs = list(features_and_logits(model, x))
+    assert [len(logits) for _, logits in pairs] == [1024, 1024, 452]
+    assert torch.allclose(torch.cat([z for _, z in pairs]), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mpl", 'no model "mpl". Did you mean "mlp"? Models: mlp, linear, cnn, torchvision:NAME, timm:NAME, '
+                "hf:FOLDER, module:callable"),
+        ("resnet18", 'no model "resnet18". Models: mlp, linear, cnn, torchvision:NAME, timm:NAME, hf:FOLDER, '
+                     "module:callable"),
+        ("tim:resnet18", 'no model "tim:resnet18". Did you mean "timm:resnet18"? Models: mlp, linear, cnn, '
+                         "torchvision:NAME, timm:NAME, hf:FOLDER, module:callable"),
+        ("no_such_module:Net", 'no module "no_such_module" here or among the installed packages.'),
+    ],
+)  # fmt: skip
+def test_a_name_with_a_mistake_is_refused_with_the_nearest_one(name, message):
+    assert refusal(name) == message
+
+
+@pytest.mark.parametrize(
+    ("prefix", "package"), [("timm", "timm"), ("torchvision", "torchvision"), ("hf", "transformers")]
+)
+def test_a_library_that_is_not_installed_is_named(monkeypatch, prefix, package):
+    monkeypatch.setattr("sfumato.lab.model_names.find_spec", lambda name: None)
+    assert refusal(f"{prefix}:resnet18") == (
+        f"--model {prefix}: needs {package}, which is not installed; install it with pip install {package}"
+    )
+
+
+@needs("timm")
+@pytest.mark.parametrize("inputs", [IMAGE, GREY], ids=["colour", "grey"])
+def test_a_model_of_timm_is_taken_apart_into_features_and_a_linear_head(inputs):
+    import timm
+
+    model = build("timm:resnet10t", inputs, 5, seed=0)
+    assert isinstance(model.head, nn.Linear)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole = timm.create_model("resnet10t", num_classes=5, in_chans=inputs.shape[2]).eval()
+    x = rows(inputs)
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(model(x), whole(model.prepare(x)))
+        assert torch.equal(
+            model.features(x), whole.forward_head(whole.forward_features(model.prepare(x)), pre_logits=True)
+        )
+
+
+@needs("timm")
+def test_a_model_that_cannot_take_small_pictures_gets_larger_ones():
+    model = build("timm:vit_tiny_patch16_224", IMAGE, 3, seed=0)
+    assert model.notes == ("timm:vit_tiny_patch16_224 cannot take images of 16 × 16: they are scaled to 224 × 224.",)
+    assert logits_of(model, rows(IMAGE)).shape == (5, 3)
+
+
+@needs("timm")
+def test_a_name_that_timm_does_not_know_is_refused_with_the_nearest_one():
+    assert refusal("timm:resnet81") == 'timm has no model "resnet81". Did you mean "resnet18"?'
+
+
+@needs("torchvision")
+def test_a_model_of_torchvision_takes_grey_pictures_as_three_channels():
+    model = build("torchvision:shufflenet_v2_x0_5", GREY, 5, seed=0)
+    assert model.prepare(rows(GREY)).shape == (5, 3, 28, 28)
+    assert logits_of(model, rows(GREY)).shape == (5, 5)
+    assert refusal("torchvision:shuflenet_v2_x0_5") == (
+        'torchvision has no classifier "shuflenet_v2_x0_5". Did you mean "shufflenet_v2_x0_5"?'
+    )
+
+
+@needs("torchvision")
+def test_a_model_without_a_linear_last_layer_has_its_logits_as_features():
+    inputs = Inputs("image", (64, 64, 3), 64 * 64 * 3, mean=(0.0,) * 3, scale=(1.0,) * 3)
+    model = build("torchvision:squeezenet1_1", inputs, 3, seed=0)
+    assert model.notes == (
+        "torchvision:squeezenet1_1 does not end in a linear layer: its logits stand for its features.",
+    )
+    assert torch.equal(model.eval().features(rows(inputs)), model(rows(inputs)))
+
+
+MODULE = """
+import torch
+from torch import nn
+def net(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(__import__("math").prod(shape), 8), nn.Tanh(), nn.Linear(8, classes))
+def by_classes(classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+def plain(): return nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+def wrong(shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(768, 7))
+def text(shape, classes): return "a model"
+def fails(shape, classes): raise KeyError("weights")
+def no_fit(shape, classes): return nn.Linear(5, classes)
+class Net(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.out = nn.Linear(shape[0], classes)
+    def forward(self, x): return self.out(x.mean((2, 3)))
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"own_{next(NUMBERS)}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    return name
+
+
+@pytest.mark.parametrize("callable_", ["net", "by_classes", "plain", "Net"])
+def test_a_model_of_the_users_own_is_called_with_what_it_asks_for(module, callable_):
+    model = build(f"{module}:{callable_}", IMAGE, 3, seed=0)
+    assert isinstance(model.head, nn.Linear)
+    assert logits_of(model, rows(IMAGE)).shape == (5, 3)
+    assert weights_hash(model) == weights_hash(build(f"{module}:{callable_}", IMAGE, 3, seed=0))
+
+
+def test_a_model_of_the_users_own_gets_dense_rows_of_texts(module):
+    assert build(f"{module}:net", SPARSE, 3, seed=0).prepare(rows(SPARSE)).shape == (5, 50)
+
+
+@pytest.mark.parametrize(
+    ("callable_", "message"),
+    [
+        ("wrong", "--model {m}:wrong gives output of shape (2, 7) for 2 rows and 3 classes; expected a tensor of shape "
+                  "(2, 3), the logits"),
+        ("text", "{m}:text returned str, not a torch.nn.Module; it is called as text((3, 16, 16), 3) and must return a "
+                 "model with 3 logits a row"),
+        ("fails", "{m}:fails raised KeyError: 'weights' (line 10 of {m}.py); it is called with (3, 16, 16) and 3 "
+                  "classes"),
+        ("nett", '{m} has no "nett". Did you mean "net"?'),
+    ],
+)  # fmt: skip
+def test_a_callable_that_gives_no_model_is_refused_with_what_was_expected(module, callable_, message):
+    assert refusal(f"{module}:{callable_}") == message.format(m=module)
+
+
+def test_a_model_that_fails_on_the_data_is_refused_with_its_error(module):
+    assert "no_fit fails on these data: RuntimeError: mat1 and mat2 shapes cannot be multiplied" in (
+        refusal(f"{module}:no_fit")
+    )
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_weights_from_a_file_replace_those_drawn_and_another_last_layer_stays_as_drawn(tmp_path, ending):
+    given = build("cnn", IMAGE, 8, seed=1)
+    path = str(tmp_path / f"weights.{ending}")
+    state = {name: tensor.contiguous() for name, tensor in given.state_dict().items()}
+    if ending == "pt":
+        torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+    else:
+        save_file(state, path)
+    model, drawn = build("cnn", IMAGE, 3, seed=0, pretrained=path), build("cnn", IMAGE, 3, seed=0)
+    assert weights_hash(model.body) == weights_hash(given.body)
+    assert weights_hash(model.head) == weights_hash(drawn.head)
+    assert model.notes[-1] == (
+        f"Pretrained weights from weights.{ending}: 18 tensors; drawn from the seed: head.weight, head.bias (of "
+        "another shape in the file: head.weight (8, 128), head.bias (8,))."
+    )
+
+
+@needs("timm")
+def test_weights_with_the_names_of_the_whole_model_find_their_places(tmp_path):
+    import timm
+
+    whole = timm.create_model("resnet10t", num_classes=1000)
+    save_file(whole.state_dict(), str(tmp_path / "w.safetensors"))
+    model = build("timm:resnet10t", IMAGE, 3, seed=0, pretrained=str(tmp_path / "w.safetensors"))
+    assert torch.equal(model.body.conv1[0].weight, whole.conv1[0].weight)
+    assert "drawn from the seed: fc.weight, fc.bias" in model.notes[-1]
+
+
+def test_files_that_hold_no_weights_of_the_model_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refusal("mlp", pretrained="w.pt") == 'no file "w.pt" for --pretrained.'
+    (tmp_path / "w.pt").write_bytes(b"nothing")
+    assert refusal("mlp", pretrained="wx.pt") == 'no file "wx.pt" for --pretrained. Did you mean "w.pt"?'
+    assert refusal("mlp", pretrained="w.pt") == (
+        "w.pt cannot be read as weights: it is no file of PyTorch, or a damaged one"
+    )
+    (tmp_path / "w.onnx").write_bytes(b"")
+    assert refusal("mlp", pretrained="w.onnx") == (
+        "w.onnx: weights are read from .safetensors, or from .pt with a state dict"
+    )
+    torch.save(nn.Linear(2, 2), tmp_path / "code.pt")
+    assert refusal("mlp", pretrained="code.pt") == (
+        "code.pt holds more than weights, which is not read because it can run code; save model.state_dict()"
+    )
+    save_file({"a": torch.zeros(2)}, str(tmp_path / "other.safetensors"))
+    assert refusal("mlp", pretrained="other.safetensors") == (
+        "other.safetensors does not fit the model: 0 of its 4 weights are there (the model has body.0.bias, "
+        "body.0.weight, body.2.bias; the file a)"
+    )
+
+
+@needs("transformers")
+@pytest.mark.slow
+def test_a_language_model_from_a_folder_reads_texts_as_its_tokens(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["alpha", "beta", "gamma", "delta"]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["[PAD]", "[UNK]", *words])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder = tmp_path / "bert"
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16
+    ).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=6, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=7
+    )
+    given = BertForSequenceClassification(config)
+    given.save_pretrained(folder)
+    rng = np.random.default_rng(0)
+    lines = [f"{' '.join(rng.choice(words, 1 + i % 20))},{'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "made.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    options = Options(str(tmp_path / "made.csv"), text="text", model=f"hf:{folder}")
+    options.check()
+    data = prepare(options.data, options.roles())
+    assert data.inputs.kind == "tokens"
+    model = build(options.model, data.inputs, 2, seed=0)
+    assert torch.equal(
+        model.body.net.bert.embeddings.word_embeddings.weight, given.bert.embeddings.word_embeddings.weight
+    )
+    features, _ = data.arrays("test")
+    ids = torch.from_numpy(features[:1])
+    alone = model(ids[:, : int((ids > 0).sum())])
+    assert torch.allclose(model.eval()(torch.from_numpy(features))[:1], alone, atol=1e-6)
+
+
+def test_a_folder_for_hf_that_is_not_there_is_refused():
+    if importlib.util.find_spec("transformers") is None:
+        assert refusal("hf:nowhere").startswith("--model hf: needs transformers")
+    else:
+        assert refusal("hf:nowhere") == (
+            'no folder "nowhere" for --model hf:nowhere; models come from disk: save one with model.save_pretrained'
+        )
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuad", 'no device "cuad". Did you mean "cuda"? Devices: cpu, cuda, cuda:1, mps'),
+        ("cuda", f"--device cuda was asked for, but torch {torch.__version__} sees no CUDA GPU; leave --device out to "
+                 "train on the CPU"),
+        ("cuda:1", f"--device cuda:1 was asked for, but torch {torch.__version__} sees no CUDA GPU; leave --device out "
+                   "to train on the CPU"),
+    ],
+)  # fmt: skip
+def test_a_device_that_is_not_there_is_refused(monkeypatch, device, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(OptionError) as caught:
+        choose(Options("digits", device=device), prepare("digits"))
+    assert str(caught.value) == message
+
+
+def test_a_batch_of_one_row_is_avoided_where_a_model_normalises_over_the_batch():
+    from sfumato.lab.train.loop import Plan
+
+    data = prepare("digits")
+    chosen = choose(Options("digits", model="cnn"), data)
+    assert chosen.fit(Plan(1, 64, 1e-3), Options("digits"), 129) == Plan(1, 63, 1e-3)
+    assert chosen.fit(Plan(1, 64, 1e-3), Options("digits"), 130) == Plan(1, 64, 1e-3)
+    with pytest.raises(OptionError) as caught:
+        chosen.fit(Plan(1, 64, 1e-3), Options("digits", batch_size=64), 129)
+    assert str(caught.value) == (
+        "--batch-size 64 leaves a last batch of one of the 129 training rows, and cnn normalises over the batch; 63 "
+        "leaves none"
+    )
+
+
+def test_weights_count_in_training_as_copies_of_rows_would():
+    from sfumato.lab.arms import arms_of
+    from sfumato.lab.train.loop import Plan, train
+
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    weight = torch.tensor([1.0, 2.0] * 6)
+    copies = torch.arange(12).repeat_interleave(weight.long())
+    models = []
+    for rows_, weights in ((torch.arange(12), weight), (copies, None)):
+        model = build("linear", 4, 3, seed=0)
+        data = (x[rows_], y[rows_])
+        plan = Plan(3, len(rows_), 1e-2)
+        train(model, arms_of(0.1, "all")[1].loss(), data, data, plan, seed=0, floor=0.0, on_epoch=lambda e: None,
+              weight=weights)  # fmt: skip
+        models.append(model)
+    assert torch.allclose(models[0].head.weight, models[1].head.weight, atol=1e-6)

@@ -1,0 +1,202 @@
+"""A strength chosen on the validation rows: which one, and that nothing saw the test rows before."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from sfumato.lab import ladder
+from sfumato.lab.arms import Arm
+from sfumato.lab.compare import compare
+from sfumato.lab.options import OptionError, Options
+from sfumato.report import load_run, render
+from sfumato.verdict.analyse import Metric
+from tests.conftest import run_sfumato
+
+
+def rung(eps, scaled):
+    values = np.array(scaled, dtype=np.float64)
+    metric = Metric(values, values.mean(1))
+    return ladder.Rung(Arm(f"smoothed-{eps:g}" if eps else "one-hot", eps, "others"), metric, metric)
+
+
+def noisy(mean, own=0, rows=300, spread=0.02):
+    """Rows that all arms share, and noise of this arm's own."""
+    shared = np.random.default_rng(99).normal(size=(3, rows))
+    alone = np.random.default_rng(own).normal(size=(3, rows))
+    values = shared + spread * alone
+    return values - values.mean() + mean
+
+
+def test_the_smallest_mean_is_chosen_where_it_is_clearly_so():
+    choice = ladder.choose([rung(0, noisy(0.5, 1)), rung(0.1, noisy(0.4, 2)), rung(0.2, noisy(0.45, 3))])
+    assert (choice.chosen.eps, choice.compared.eps, choice.best.eps) == (0.1, 0.1, 0.1)
+
+
+def test_a_smaller_strength_is_taken_where_one_standard_error_does_not_tell_them_apart():
+    choice = ladder.choose([rung(0, noisy(0.5, 1)), rung(0.1, noisy(0.4001, 2)), rung(0.2, noisy(0.4, 3))])
+    assert (choice.best.eps, choice.chosen.eps) == (0.2, 0.1)
+    assert "the smallest that cannot be told from the best there (0.2)" in choice.told()
+
+
+def test_the_standard_error_is_that_of_the_paired_difference():
+    """Rows differ by far more than arms do: with the error of a mean alone, one-hot would be a tie."""
+    one_hot, smoothed = rung(0, noisy(0.42, 1)), rung(0.1, noisy(0.4, 2))
+    assert one_hot.scaled.estimate().se > 0.02
+    assert ladder.choose([one_hot, smoothed]).chosen.eps == 0.1
+
+
+def test_where_one_hot_is_chosen_the_best_of_the_others_is_compared_and_said():
+    choice = ladder.choose([rung(0, noisy(0.3, 1)), rung(0.1, noisy(0.5, 2)), rung(0.2, noisy(0.4, 3))])
+    assert (choice.chosen.eps, choice.compared.eps) == (0, 0.2)
+    assert "choose 0, which is best there" in choice.told()
+    assert "they would keep one-hot; the smoothed arm here is the best of the others, 0.2" in choice.told()
+    assert [entry["chosen"] for entry in choice.to_json("smoothed")] == [True, False, False]
+
+
+def test_the_strongest_rung_is_said_to_be_that():
+    choice = ladder.choose([rung(0, noisy(0.5, 1)), rung(0.1, noisy(0.45, 2)), rung(0.2, noisy(0.4, 3))])
+    assert "It is the strongest that was tried" in choice.told()
+
+
+def saved(folder, logits, labels, group=None, seed=0):
+    (folder / "logits").mkdir(exist_ok=True)
+    np.savez(
+        folder / "logits" / f"smoothed-0.1-seed{seed}-validation.npz",
+        logits=logits,
+        labels=labels,
+        group=np.arange(len(labels)) if group is None else group,
+    )
+
+
+def test_temperatures_are_fitted_on_the_other_folds_as_scipy_fits_them(tmp_path):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(4, size=203)
+    logits = 3 * generator.normal(size=(203, 4)) + 2 * np.eye(4)[labels]
+    for seed in range(3):
+        saved(tmp_path, logits, labels, seed=seed)
+    made = ladder.measure(tmp_path, Arm("smoothed-0.1", 0.1, "others"), range(3))
+    fold = np.random.default_rng(0).permutation(203) % 5
+    expected = np.empty(203)
+    for number in range(5):
+        there, here = fold != number, fold == number
+
+        def nll(log_t, rows=there):
+            return -log_softmax(logits[rows] / np.exp(log_t), 1)[np.arange(rows.sum()), labels[rows]].mean()
+
+        t = np.exp(minimize_scalar(nll, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x)
+        expected[here] = -log_softmax(logits[here] / t, 1)[np.arange(here.sum()), labels[here]]
+    assert made.scaled.values[0] == pytest.approx(expected, rel=1e-4)
+    assert made.nll.by_seed[0] == pytest.approx(-log_softmax(logits, 1)[np.arange(203), labels].mean(), rel=1e-12)
+
+
+def test_copies_of_a_row_are_never_on_both_sides(tmp_path):
+    """Every row is there twice: were its copy in another fold, the temperature would have seen it."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(3, size=40)
+    logits = generator.normal(size=(40, 3)) + np.eye(3)[labels]
+    for seed in range(3):
+        saved(tmp_path, np.tile(logits, (2, 1)), np.tile(labels, 2), np.tile(np.arange(40), 2), seed=seed)
+    twice = ladder.measure(tmp_path, Arm("smoothed-0.1", 0.1, "others"), range(3))
+    for seed in range(3):
+        saved(tmp_path, logits, labels, seed=seed)
+    once = ladder.measure(tmp_path, Arm("smoothed-0.1", 0.1, "others"), range(3))
+    assert twice.scaled.values.shape == (3, 40)
+    assert twice.scaled.by_seed == pytest.approx(once.scaled.by_seed, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ladder")
+    words = ("compare", "digits", "--seeds", "3", "--epochs", "6", "--ladder", "0.2,0,0.05", "--json", "-q")
+    ran = run_sfumato(*words, "--out", "run", folder=folder)
+    assert ran.code == 0, ran.err
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_only_the_two_arms_that_are_compared_have_read_the_test_rows(climbed):
+    names = {path.name for path in (climbed / "logits").iterdir()}
+    assert {name.split("-seed")[0] for name in names if name.endswith("-test.npz")} == {"one-hot", "smoothed"}
+    assert {name.split("-seed")[0] for name in names if name.endswith("-validation.npz")} == {
+        *("one-hot", "smoothed", "smoothed-0.05", "smoothed-0.2")
+    }
+
+
+@pytest.mark.slow
+def test_no_process_that_trains_a_rung_is_given_a_test_row(tmp_path, monkeypatch):
+    seen = []
+
+    def look(tasks, parts, **options):
+        seen.append((set(parts), {part for task in tasks for part in task.parts}))
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sfumato.lab.compare.run_all", look)
+    with pytest.raises(KeyboardInterrupt):
+        compare(Options("digits", seeds=3, epochs=1, ladder="0,0.1,0.2"))
+    assert seen == [({"train", "validation"}, {"train", "validation"})]
+
+
+@pytest.mark.slow
+def test_the_chosen_arm_has_the_bits_of_a_run_with_that_strength_alone(climbed, tmp_path):
+    run = load_run(climbed)
+    smoothed = run.arms[1]
+    words = ("compare", "digits", "--seeds", "3", "--epochs", "6", "--eps", f"{smoothed['eps']:g}", "-q")
+    ran = run_sfumato(*words, "--out", "run", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    alone = load_run(tmp_path / "run")
+    assert alone.summary["arms"] == run.summary["arms"]
+    assert alone.summary["verdict"]["sentences"] == run.summary["verdict"]["sentences"]
+    for key, rows in alone.test.items():
+        assert np.array_equal(rows.logits, run.test[key].logits)
+
+
+@pytest.mark.slow
+def test_the_report_shows_every_rung_and_which_was_chosen(climbed):
+    run = load_run(climbed)
+    assert [rung.eps for rung in run.ladder] == [0, 0.05, 0.2]
+    assert sum(rung.chosen for rung in run.ladder) == 1
+    assert any("the validation rows choose" in note for note in run.env["notes"])
+    page = (climbed / "report.html").read_text(encoding="utf-8")
+    assert "Which strength was chosen" in page
+    assert "the test rows were read once" in page.replace("\n", " ")
+    render(climbed)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ladder": "0,0.1,0.x"}, "--ladder takes numbers with commas between"),
+        ({"ladder": "0,0.1"}, "at least two strengths above 0"),
+        ({"ladder": "0.1,0.2,1.5"}, "strengths from 0 to 1, got 1.5"),
+        ({"ladder": "0.1,0.2", "arm": "onehot,all:0.1"}, "cannot be had together"),
+        ({"arm": "onehot"}, "at least twice"),
+        ({"arm": "onehot,all"}, "needs a strength: all:0.1"),
+        ({"arm": "onehot,al:0.1"}, "takes onehot, others:0.1"),
+        ({"arm": "onehot,all:0.1,all:0.10"}, "the same target twice"),
+        ({"arm": "onehot:1,all:0.1"}, "takes no strength"),
+        ({"arm": "onehot,all:2"}, "above 0 and at most 1"),
+    ],
+)
+def test_targets_that_cannot_be_trained_are_refused_by_name(given, said):
+    with pytest.raises(OptionError, match=said):
+        Options("digits", **given).check()
+
+
+@pytest.mark.slow
+def test_a_ladder_that_was_stopped_goes_on_to_the_same_summary(climbed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = Options("digits", seeds=3, epochs=6, ladder="0.2,0,0.05", out="run", workers=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("sfumato.lab.ladder.choose", lambda rungs: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compare(options)
+    ran = run_sfumato("compare", "--resume", "run", "--json", "-q", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    stored = json.loads((climbed / "summary.json").read_text(encoding="utf-8"))
+    assert {**ran.json(), "run": ""} == {**stored, "run": ""}

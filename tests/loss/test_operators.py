@@ -1,0 +1,131 @@
+"""The registered operators: torch's own checks of them, and compiled code that calls the kernel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import sfumato as sf
+from sfumato.loss import flatten, operators
+from sfumato.loss.arguments import resolve
+from tests import needs
+
+
+@pytest.fixture(autouse=True)
+def kernel():
+    needs.kernel()
+
+
+def cases():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 4, 2, 2, -100])
+    q = torch.rand(5, 6, generator=generator).softmax(1)
+    table = (torch.rand(6, 6, generator=generator) + 0.1).softmax(1)
+    top = q.topk(2, 1)
+    lam = torch.rand(5, generator=generator)
+    return {
+        "labels": labels,
+        "probabilities": q,
+        "smooth": sf.smooth(labels, 6, 0.1, over="others"),
+        "one strength a row": sf.smooth(labels, 6, lam, over="all"),
+        "prior": sf.smooth_prior(labels, q[0], 0.2),
+        "rows": sf.smooth_rows(labels, table),
+        "mix": sf.mix(sf.smooth_prior(labels, q[0], 0.2), sf.smooth(labels.flip(0), 6, 0.1, over="all"), lam),
+        "distil": sf.distil(labels, q, lam),
+        "distil_top": sf.distil_top(labels, top.indices, top.values, lam, rest="uniform"),
+    }
+
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_the_operators_pass_torchs_opcheck(kind, dtype, monkeypatch):
+    taken = []
+    real = operators.loss_rows
+    monkeypatch.setattr(operators, "loss_rows", lambda *fields: taken.append(fields) or real(*fields))
+    z = torch.randn(5, 6).to(dtype).requires_grad_()
+    smoothing = 0.1 if isinstance(CASES[kind], torch.Tensor) else 0.0
+    target = CASES[kind].to(dtype) if kind == "probabilities" else CASES[kind]
+    call = resolve(
+        z,
+        target,
+        torch.rand(6),
+        ignore_index=-100,
+        reduction="mean",
+        label_smoothing=smoothing,
+        over="all",
+        weight_on="class",
+        sample_weight=None,
+        out_dtype=None,
+    )
+    if not flatten.takes(call):
+        pytest.skip("a teacher in float32 beside logits in float64: the torch path")
+    operators.loss(call)
+    (fields,) = taken
+    torch.library.opcheck(real, fields)
+    # Itself it has no derivative: second ones take the torch path.
+    torch.library.opcheck(operators.gradient_rows, (torch.rand(5, dtype=torch.float64), z.detach(), *fields[1:]))
+
+
+@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_compiled_code_calls_the_kernel_in_one_graph_and_gives_its_numbers(kind, reduction):
+    torch._dynamo.reset()
+    target = CASES[kind]
+    weight, given = torch.rand(6), torch.rand(5)
+
+    def loss(z):
+        return sf.cross_entropy(z, target, weight, sample_weight=given, reduction=reduction)
+
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(loss, backend=counter, fullgraph=True)
+    results = []
+    for function in (loss, compiled):
+        z = torch.randn(5, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        value = function(z)
+        (grad,) = torch.autograd.grad(value, z, torch.ones_like(value))
+        results.append((value.detach(), grad))
+    torch.testing.assert_close(*[value for value, _ in results], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(*[grad for _, grad in results], rtol=1e-6, atol=1e-7)
+    (graph,) = counter.graphs
+    assert any("loss_rows" in str(node.target) for node in graph.graph.nodes)
+
+
+def test_a_transform_inside_compiled_code_takes_the_torch_path():
+    z, labels = torch.randn(3, 5), torch.tensor([0, 4, 2])
+
+    def gradients(z):
+        return torch.func.vmap(torch.func.grad(lambda z, y: sf.cross_entropy(z, y, label_smoothing=0.1)))(z, labels)
+
+    compiled = torch.compile(gradients, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(z), gradients(z))
+
+
+def test_a_label_out_of_range_is_found_by_compiled_code_too():
+    compiled = torch.compile(lambda z, y: sf.cross_entropy(z, y), backend="aot_eager", fullgraph=True)
+    with pytest.raises(IndexError, match="label 6 of row 1 is not a class"):
+        compiled(torch.randn(3, 6), torch.tensor([0, 6, 1]))
+
+
+def test_what_gets_a_gradient_as_target_is_left_to_torch():
+    z, q = torch.randn(3, 4), torch.rand(3, 4).softmax(1).requires_grad_()
+    call = resolve(
+        z,
+        q,
+        None,
+        ignore_index=-100,
+        reduction="mean",
+        label_smoothing=0.0,
+        over="all",
+        weight_on="class",
+        sample_weight=None,
+        out_dtype=None,
+    )
+    assert not flatten.takes(call)
+    compiled = torch.compile(lambda z, q: sf.cross_entropy(z, q), backend="aot_eager", fullgraph=True)
+    (grad,) = torch.autograd.grad(compiled(z, q), q)
+    (expected,) = torch.autograd.grad(sf.cross_entropy(z, q), q)
+    torch.testing.assert_close(grad, expected)

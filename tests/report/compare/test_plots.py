@@ -1,0 +1,201 @@
+import math
+import re
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+
+from sfumato.report import load_run, svg
+from sfumato.report.compare import plots
+from sfumato.report.compare.numbers import wilson
+from tests.report.run_folders import ece, log_softmax, write_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return load_run(
+        write_run(tmp_path_factory.mktemp("runs") / "digits", seeds=3, epochs=5, test=200, ladder=(0.0, 0.1))
+    )
+
+
+def pooled(run, arm, scaled):
+    confidence, right, index = [], [], []
+    for seed in run.seeds:
+        rows = run.test[arm, seed]
+        z = rows.logits.astype(np.float64) / (run.temperature(arm, seed) if scaled else 1)
+        confidence += np.exp(log_softmax(z)).max(axis=1).tolist()
+        right += (z.argmax(axis=1) == rows.labels).tolist()
+        index += rows.index.tolist()
+    return np.array(confidence), np.array(right), np.array(index)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_reliability_bins_are_counted_as_documented(run, scaled):
+    _, data = plots.plot_reliability(run, scaled=scaled)
+    assert [(c.arm, c.scaled) for c in data.curves] == [("one-hot", scaled), ("smoothed 0.1 (others)", scaled)]
+    for curve, arm in zip(data.curves, run.arms, strict=True):
+        confidence, right, index = pooled(run, arm["name"], scaled)
+        for b in range(15):
+            inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+            assert curve.count[b] == inside.sum()
+            assert curve.distinct[b] == len(set(index[inside].tolist()))
+            if inside.any():
+                assert curve.accuracy[b] == pytest.approx(right[inside].mean(), abs=1e-12)
+                assert curve.confidence[b] == pytest.approx(confidence[inside].mean(), abs=1e-12)
+            else:
+                assert math.isnan(curve.accuracy[b])
+        assert curve.ece == pytest.approx(ece(confidence, right), abs=1e-12)
+        assert curve.signed_gap == pytest.approx(confidence.mean() - right.mean(), abs=1e-12)
+
+
+def test_reliability_joins_only_bins_of_ten_distinct_rows(run):
+    ax, data = plots.plot_reliability(run)
+    for i, curve in enumerate(data.curves):
+        line, faint = ax.lines[2 * i], ax.lines[2 * i + 1]
+        drawn = np.isfinite(line.get_xdata())
+        assert drawn.tolist() == (curve.distinct >= 10).tolist()
+        np.testing.assert_array_equal(
+            line.get_xydata()[drawn], np.column_stack([curve.confidence, curve.accuracy])[drawn]
+        )
+        assert len(faint.get_xdata()) == ((curve.distinct > 0) & (curve.distinct < 10)).sum()
+        assert faint.get_linestyle() == "None"
+
+
+def test_every_bin_with_rows_has_its_interval(run):
+    ax, data = plots.plot_reliability(run)
+    for i, curve in enumerate(data.curves):
+        ends = np.concatenate([c.get_segments() for c in ax.collections[2 * i : 2 * i + 2]])[:, :, 1]
+        seen = curve.count > 0
+        assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[seen].tolist())
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 5), (3, 7), (20, 20), (61, 80)])
+def test_wilson_agrees_with_scipy(right, n):
+    low, high = wilson(np.array([right / n]), np.array([n]))
+    known = binomtest(right, n).proportion_ci(0.95, "wilson")
+    assert (low[0], high[0]) == pytest.approx((known.low, known.high), abs=1e-12)
+
+
+def test_gap_curves_come_from_the_epochs(run):
+    ax, data = plots.plot_gap(run)
+    for arm, gaps in zip(run.arms, data.gaps, strict=True):
+        for seed in run.seeds:
+            lines = [e for e in run.epochs if e["arm"] == arm["name"] and e["seed"] == seed]
+            assert gaps[seed].tolist() == [e["train_gap"] for e in sorted(lines, key=lambda e: e["epoch"])]
+    assert data.closed_form == (math.inf, pytest.approx(math.log(81)))
+    assert any("closed form 4.39" in text.get_text() for text in ax.texts)
+    thick = [line for line in ax.lines if line.get_label() == "one-hot"]
+    np.testing.assert_allclose(thick[0].get_ydata(), data.gaps[0].mean(axis=0), rtol=1e-14)
+
+
+def test_excess_is_loss_minus_floor(run):
+    ax, data = plots.plot_excess(run)
+    assert ax.get_yscale() == "log"
+    for arm, excess, floor in zip(run.arms, data.excess, data.floors, strict=True):
+        losses = np.array(
+            [[e["train_loss"] for e in run.epochs if (e["arm"], e["seed"]) == (arm["name"], s)] for s in run.seeds]
+        )
+        np.testing.assert_allclose(excess, losses - floor, atol=1e-12)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "one-hot, floor 0",
+        "smoothed 0.1 (others), floor .545",
+    ]
+
+
+def test_gap_histogram_holds_every_test_row_once(run):
+    _, data = plots.plot_gap_histogram(run)
+    for arm, shares, mean in zip(run.arms, data.shares, data.means, strict=True):
+        gaps = [
+            float(row[y]) - np.delete(row, y).astype(np.float64).mean()
+            for seed in run.seeds
+            for row, y in zip(run.test[arm["name"], seed].logits, run.test[arm["name"], seed].labels, strict=True)
+        ]
+        assert shares.sum() == pytest.approx(1, abs=1e-12)
+        np.testing.assert_allclose(shares * len(gaps), np.histogram(gaps, data.edges)[0], atol=1)
+        assert mean == pytest.approx(np.mean(gaps), abs=1e-12)
+
+
+def plot_differences(run, ax=None):
+    return plots.plot_differences([run], ax)
+
+
+ALL = [
+    plots.plot_reliability,
+    plots.plot_gap,
+    plots.plot_excess,
+    plots.plot_gap_histogram,
+    plots.plot_projection,
+    plots.plot_risk_coverage,
+    plots.plot_temperature_sweep,
+    plots.plot_confusions,
+    plots.plot_ladder,
+    plot_differences,
+]
+
+
+@pytest.mark.parametrize("plot", ALL)
+def test_a_plot_draws_on_the_axis_it_is_given_and_changes_no_setting(run, plot):
+    before = dict(matplotlib.rcParams)
+    ax = Figure().add_subplot()
+    assert plot(run, ax)[0] is ax
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("plot", ALL)
+def test_every_axis_has_a_label(run, plot):
+    ax, _ = plot(run)
+    shown = [one for one in (ax, *ax.child_axes) if one.axison]
+    for one in shown:
+        beside = [other for other in shown if other.get_position().y0 == one.get_position().y0]
+        below = [other for other in shown if other.get_position().x0 == one.get_position().x0]
+        assert any(other.get_xlabel() for other in below)
+        assert any(other.get_ylabel() for other in beside) or len(one.get_yticklabels()) <= 2
+
+
+@pytest.mark.parametrize("plot", ALL)
+def test_alt_text_holds_numbers_of_each_arm(run, plot):
+    _, data = plot(run)
+    if plot is not plots.plot_ladder:
+        assert "smoothed 0.1 (others)" in data.alt
+        assert "one-hot" in data.alt or plot is plot_differences
+    assert sum(c.isdigit() for c in data.alt) > 8
+    assert "nan" not in data.alt
+
+
+@pytest.mark.parametrize("plot", ALL)
+def test_svg_is_the_same_each_time_and_refers_to_nothing_outside(run, plot):
+    first, second = (svg.to_svg(plot(run)[0]) for _ in range(2))
+    assert first == second
+    inline = svg.inline(first, "name", 'an "alt" & more')
+    assert "http" not in inline
+    assert 'aria-label="an &#34;alt&#34; &amp; more"' in inline
+    assert inline.count('id="') == inline.count('id="name-')
+    assert not re.search("#[0-9a-f]{6}", inline)
+
+
+def test_labels_of_several_closed_forms_do_not_collide(tmp_path):
+    run = load_run(write_run(tmp_path / "run", smoothed=(0.09, 0.1, 0.11), seeds=1, epochs=1))
+    ax, data = plots.plot_gap(run)
+    heights = sorted(text.xy[1] for text in ax.texts)
+    assert len(heights) == 3
+    assert min(np.diff(heights)) > 0.05 * np.ptp(ax.get_ylim())
+    assert data.epochs.tolist() == [1]
+
+
+def test_one_epoch_still_shows_a_decade_and_whole_epochs(tmp_path):
+    run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=50))
+    ax, _ = plots.plot_excess(run)
+    bottom, top = ax.get_ylim()
+    assert top >= 9.99 * bottom
+    assert ax.get_xlim() == (0, 2)
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
+def test_the_inline_form_draws_the_same_in_fewer_bytes(run):
+    text = svg.to_svg(plots.plot_projection(run)[0])
+    inline = svg.inline(text, "name", "alt")
+    assert len(inline) < 0.75 * len(text)
+    assert inline.count("<use ") == text.count("<use ")
+    assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", text)

@@ -1,0 +1,112 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from sfumato.report import ReportError, load_run
+from tests.report.run_folders import write_run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "digits", seeds=2, epochs=3, test=60)
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def test_a_run_is_read_whole(whole):
+    run = load_run(whole)
+    assert [arm["name"] for arm in run.arms] == ["one-hot", "smoothed"]
+    assert (run.num_classes, run.seeds) == (10, (0, 1))
+    assert run.test["smoothed", 1].logits.shape == (60, 10)
+    epochs, values = run.curve("smoothed", "train_loss")
+    assert epochs.tolist() == [1, 2, 3]
+    assert values.shape == (2, 3)
+    assert run.temperature("one-hot", 0) == run.env["temperatures"]["one-hot"][0]["value"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["summary.json", "env.json", "metrics.jsonl", "config.toml", "logits/smoothed-seed1-test.npz"],
+)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ReportError, match=rf"{name} is missing"):
+        load_run(folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ReportError, match=r"nowhere is not a folder; give the run folder"):
+        load_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["summary.json", "env.json", "metrics.jsonl"])
+def test_a_file_that_is_not_json_is_named(folder, name):
+    (folder / name).write_text("{")
+    with pytest.raises(ReportError, match=rf"{name}.* is not JSON"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive"])
+def test_broken_logits_are_named(folder, content):
+    path = folder / "logits" / "one-hot-seed0-test.npz"
+    path.write_bytes(content)
+    with pytest.raises(ReportError, match=r"one-hot-seed0-test.npz cannot be read"):
+        load_run(folder)
+
+
+def test_logits_of_another_shape_are_named(folder):
+    path = folder / "logits" / "one-hot-seed0-test.npz"
+    np.savez(path, index=np.arange(3), logits=np.zeros((3, 4), "f4"), labels=np.zeros(3, int))
+    with pytest.raises(ReportError, match=r"one-hot-seed0-test.npz: logits \(3, 4\).* do not fit 10 classes"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("verdict"), r"summary.json lacks 'verdict'"),
+        (lambda s: s.update(schema="sfumato.compare/9"), r"has schema 'sfumato.compare/9'; this version reads"),
+        (lambda s: s["arms"][1].pop("over"), r"summary.json arms\[1\] lacks 'over'"),
+        (lambda s: s["paired"]["weights"].pop(), r"paired: 1 hashes of weights for 2 seeds"),
+    ],
+)
+def test_a_missing_field_is_named(folder, change, message):
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    change(summary)
+    path.write_text(json.dumps(summary))
+    with pytest.raises(ReportError, match=message):
+        load_run(folder)
+
+
+def test_an_arm_without_epochs_is_named(folder):
+    path = folder / "metrics.jsonl"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"smoothed"' not in line))
+    with pytest.raises(ReportError, match=r"metrics.jsonl has no line for smoothed seed 0, smoothed seed 1"):
+        load_run(folder)
+
+
+def test_an_arm_cannot_name_a_file_elsewhere(tmp_path):
+    folder = write_run(tmp_path / "run")
+    text = (folder / "summary.json").read_text()
+    (folder / "summary.json").write_text(text.replace('"smoothed"', '"../../smoothed"'))
+    with pytest.raises(ReportError, match=r"has the name '\.\./\.\./smoothed'"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("strength", "asked"),
+    [({"eps": -1}, r"in \[0, 1\]"), ({"eps": None}, r"in \[0, 1\]"), ({"eps": -0.1, "over": "mixup"}, "at least 0")],
+)
+def test_a_strength_that_is_none_is_named(folder, strength, asked):
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary["arms"][1] |= strength
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    with pytest.raises(ReportError, match=rf"summary.json arms\[1\] has the strength .*; it should be {asked}"):
+        load_run(folder)

@@ -1,0 +1,46 @@
+"""Files of a run that hold another kind of thing than they should are refused, with the place."""
+
+import json
+
+import pytest
+
+from sfumato.runs.schema import EPOCH, SUMMARY, ShapeError, check, parse
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "f should be an object, not []"),
+        ({"arms": {}}, "f 'arms' should be a list, not {}"),
+        ({"arms": [{"eps": "x"}]}, "f 'arms'[0] 'eps' should be a number or null, not 'x'"),
+        ({"arms": [{"metrics": {"nll": {"mean": 1.0, "low": None}}}]}, "f 'arms'[0] 'metrics' 'nll' lacks 'high'"),
+        ({"data": {"classes": 2.5}}, "f 'data' 'classes' should be a whole number, not 2.5"),
+        ({"data": {"classes": True}}, "f 'data' 'classes' should be a whole number, not True"),
+        ({"data": {"name": "\ud800"}}, "f 'data' 'name' should be text, not '\\ud800'"),
+        ({"verdict": {"sentences": [None]}}, "f 'verdict' 'sentences'[0] should be text, not None"),
+        ({"paired": {"equal": 1}}, "f 'paired' 'equal' should be true or false, not 1"),
+        ({"differences": [{"low": 10**400}]}, "f 'differences'[0] 'low' should be a number, not 1000000000"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_place(value, message):
+    with pytest.raises(ShapeError) as caught:
+        check(value, SUMMARY, "f")
+    assert str(caught.value).startswith(message)
+
+
+def test_keys_that_are_not_named_are_passed_over_or_held_to_the_rest():
+    check({"verdict": {"choice": None, "more": object()}, "more": object()}, SUMMARY, "f")
+    check({"arm": "one-hot", "seed": 0, "epoch": 1, "train_loss": 0.5, "train_gap": None}, EPOCH, "f")
+    with pytest.raises(ShapeError, match="f 'train_loss' should be a number or null, not 'low'"):
+        check({"arm": "one-hot", "seed": 0, "epoch": 1, "train_loss": "low"}, EPOCH, "f")
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "[" * 100_000, "9" * 5000])
+def test_what_is_no_json_is_a_value_error(text):
+    with pytest.raises(ValueError, match="."):
+        parse(text)
+
+
+def test_json_is_parsed_as_it_is():
+    value = {"a": [1, 2.5, None, True, "ü"]}
+    assert parse(json.dumps(value)) == value

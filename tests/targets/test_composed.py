@@ -1,0 +1,402 @@
+"""Targets made of others: tables, mixed pairs, teachers, stored lists, supports of their own a position.
+
+The dense array of each is written by hand here; the loss is held to the definition of that array on both paths.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import sfumato as sf
+from sfumato import reference
+from sfumato.kernel import job
+from sfumato.loss import autograd, flatten
+from sfumato.loss.arguments import resolve
+from tests import needs
+
+
+@pytest.fixture(autouse=True, params=["kernel", "torch"])
+def path(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(autograd, "served", lambda call: False)
+    else:
+        needs.kernel()
+    return request.param
+
+
+SHAPES = [(7, 5), (70, 64), (5, 100), (3, 7, 4), (2, 90, 3, 2)]
+KINDS = (
+    "rows",
+    "pair",
+    "pair of others",
+    "pair of priors",
+    "pair of rows",
+    "teacher",
+    "uniform",
+    "renormalise",
+    "drop",
+)
+
+
+def spread(lam: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    return lam.double().reshape(lam.shape + (1,) * (q.dim() - lam.dim()))
+
+
+def hot(labels: torch.Tensor, k: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(labels.clamp(min=0), k).double().movedim(-1, 1)
+
+
+def made(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[sf.Target, torch.Tensor, torch.Tensor]:
+    """A target, its array by hand, and what a class weight counts for each row (a function of hot labels)."""
+    generator = torch.Generator().manual_seed(len(kind) + shape[1])
+    n, k, *rest = shape
+    y, other = (torch.randint(0, k, (n, *rest), generator=generator) for _ in range(2))
+    y[0] = -100
+    lam = torch.rand(n, generator=generator, dtype=torch.float64)
+    a, b = hot(y, k), hot(other, k)
+    share = spread(lam, a)
+    table = torch.rand(k, k, generator=generator, dtype=torch.float64) + 0.01
+    table = table / table.sum(1, keepdim=True)
+    teacher = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(1).to(dtype)
+    wide = teacher.double()
+    pi = table[0]
+    top = teacher.topk(3, 1)
+    kept = torch.zeros(shape, dtype=torch.float64).scatter(1, top.indices, top.values.double())
+    left = 1 - kept.sum(1, keepdim=True)
+    along = pi.reshape((1, -1) + (1,) * len(rest))
+    others = {"a": 0.8 * a + 0.2 / (k - 1) * (1 - a), "b": 0.9 * b + 0.1 / (k - 1) * (1 - b)}
+    target, q = {
+        "rows": lambda: (sf.smooth_rows(y, table), table[y.clamp(min=0)].movedim(-1, 1)),
+        "pair": lambda: (sf.mix(sf.one_hot(y, k), sf.one_hot(other, k), lam), share * a + (1 - share) * b),
+        "pair of others": lambda: (
+            sf.mix(sf.smooth(y, k, 0.2, over="others"), sf.smooth(other, k, 0.1, over="others"), 0.25),
+            0.25 * others["a"] + 0.75 * others["b"],
+        ),
+        "pair of priors": lambda: (
+            sf.mix(sf.smooth_prior(y, pi, 0.3), sf.smooth(other, k, 0.1, over="all"), lam),
+            share * (0.7 * a + 0.3 * along) + (1 - share) * (0.9 * b + 0.1 / k),
+        ),
+        "pair of rows": lambda: (
+            sf.mix(sf.smooth_rows(y, table), sf.smooth_rows(other, table), lam),
+            share * table[y.clamp(min=0)].movedim(-1, 1) + (1 - share) * table[other].movedim(-1, 1),
+        ),
+        "teacher": lambda: (sf.distil(y, teacher, lam), (1 - share) * a + share * wide),
+        "uniform": lambda: (
+            sf.distil_top(y, top.indices, top.values, lam, rest="uniform"),
+            (1 - share) * a + share * torch.where(kept == 0, left / (k - 3), kept),
+        ),
+        "renormalise": lambda: (
+            sf.distil_top(y, top.indices, top.values, 0.4, rest="renormalise", num_classes=k),
+            0.6 * a + 0.4 * kept / kept.sum(1, keepdim=True),
+        ),
+        "drop": lambda: (
+            sf.distil_top(y, top.indices, top.values, 0.4, rest="drop", num_classes=k),
+            0.6 * a + 0.4 * kept,
+        ),
+    }[kind]()
+    valid = (y != -100).unsqueeze(1)
+    counted = share * a + (1 - share) * b if kind.startswith("pair") else a
+    counted = 0.25 * a + 0.75 * b if kind == "pair of others" else counted
+    return target, torch.where(valid, q, 0.0), torch.where(valid, counted, 0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_array_is_the_formula(kind, shape):
+    target, q, _ = made(kind, shape, torch.float64)
+    target = target.with_classes(shape[1]) if target.num_classes == 0 else target
+    torch.testing.assert_close(target.to_dense(torch.float64), q, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(target.total().double(), q.sum(1), rtol=1e-6, atol=1e-9)
+    entropy = -torch.special.xlogy(q, q).sum(1)
+    torch.testing.assert_close(target.entropy(), entropy, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_loss_and_gradient_are_those_of_the_array(kind, shape, dtype, path):
+    bound = 5e-7 if dtype == torch.float32 else 1e-14
+    target, q, counted = made(kind, shape, dtype)
+    generator = torch.Generator().manual_seed(0)
+    z = (3 * torch.randn(shape, generator=generator)).to(dtype)
+    weight = torch.rand(shape[1], generator=generator, dtype=torch.float64) + 0.2
+    rows = (weight.reshape((1, -1) + (1,) * (len(shape) - 2)) * counted).sum(1)
+    p = (z.double() - z.double().logsumexp(1, keepdim=True)).exp()
+    for weight_on in (None, "class", "sample"):
+        along = 1.0 if weight_on != "class" else weight.reshape((1, -1) + (1,) * (len(shape) - 2))
+        wq = q * along
+        each = (wq * -p.log()).sum(1)
+        factor = rows if weight_on == "sample" else torch.ones_like(each)
+        divisor = rows.sum() if weight_on else (counted.sum(1) > 0).sum()
+        options = {} if weight_on is None else {"weight": weight.to(dtype), "weight_on": weight_on}
+        leaf = z.clone().requires_grad_()
+        loss = sf.cross_entropy(leaf, target, **options)
+        (grad,) = torch.autograd.grad(loss, leaf)
+        expected = (each * factor).sum() / divisor
+        exact = factor.unsqueeze(1) * (wq.sum(1, keepdim=True) * p - wq) / divisor
+        # The array in the test has roundings of its own, a few units in the last place of float64.
+        assert abs(loss.double() - expected) <= (bound + 1e-14) * expected * 2
+        assert float((grad.double() - exact).abs().max()) <= bound + 1e-14
+        assert bool((grad[0] == 0).all())
+        torch.testing.assert_close(
+            reference.cross_entropy(z, target, **options), expected, rtol=3e-7 if weight_on else 1e-13, atol=0
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_of_them_run_on_the_kernel(kind):
+    target, _, _ = made(kind, (7, 5), torch.float32)
+    call = resolve(
+        torch.randn(7, 5),
+        target,
+        None,
+        ignore_index=-100,
+        reduction="mean",
+        label_smoothing=0.0,
+        over="all",
+        weight_on="class",
+        sample_weight=None,
+        out_dtype=None,
+    )
+    assert flatten.takes(call)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_and_second_derivatives(kind):
+    target, _, _ = made(kind, (4, 5), torch.float64)
+    z = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: sf.cross_entropy(z, target), z)
+    assert torch.autograd.gradgradcheck(lambda z: sf.cross_entropy(z, target), z)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_the_float32_value_rounded_once(kind):
+    target, _, _ = made(kind, (6, 90), torch.float32)
+    z = (4 * torch.randn(6, 90)).bfloat16()
+    loss = sf.cross_entropy(z, target, reduction="none")
+    assert torch.equal(loss, sf.cross_entropy(z.float(), target, reduction="none").bfloat16())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slice_of_the_target_is_the_target_of_the_slice(kind):
+    target, q, _ = made(kind, (7, 5), torch.float64)
+    target = target.with_classes(5) if target.num_classes == 0 else target
+    torch.testing.assert_close(target[2:5].to_dense(torch.float64), q[2:5])
+    torch.testing.assert_close(target[3].to_dense(torch.float64), q[3])
+    assert sf.cross_entropy(torch.zeros(5), target[3]).isfinite()
+
+
+@pytest.mark.parametrize("form", ["others", "all", "prior"])
+@pytest.mark.parametrize("classes", [6, 90])
+def test_a_support_of_its_own_a_position_is_served_too(form, classes):
+    generator = torch.Generator().manual_seed(4)
+    y = torch.randint(0, classes, (9,), generator=generator)
+    y[3] = -100
+    support = torch.rand(9, classes, generator=generator) < 0.5
+    support[:, :2] = True
+    support.scatter_(1, y.clamp(min=0).unsqueeze(1), True)
+    prior = torch.rand(classes, generator=generator, dtype=torch.float64)
+    prior = prior / prior.sum()
+    if form == "prior":
+        target = sf.smooth_prior(y, prior, 0.3, support=support)
+    else:
+        target = sf.smooth(y, classes, 0.3, over=form, support=support)
+    z = torch.where(support, torch.randn(9, classes, generator=generator), -torch.inf).requires_grad_()
+    loss = sf.cross_entropy(z, target)
+    (grad,) = torch.autograd.grad(loss, z)
+    assert loss.isfinite()
+    torch.testing.assert_close(loss.double(), reference.cross_entropy(z.detach(), target), rtol=5e-7, atol=0)
+    torch.testing.assert_close(grad.double(), reference.gradient(z.detach(), target), rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize("kind", ["support", "probabilities"])
+def test_places_that_lie_in_memory_in_another_order_than_the_logits_are_served_too(kind):
+    generator = torch.Generator().manual_seed(5)
+    y = torch.randint(0, 4, (3, 2, 5), generator=generator)
+    z = torch.randn(3, 4, 2, 5, generator=generator, dtype=torch.float64)
+    given = torch.rand(3, 4, 2, 5, generator=generator, dtype=torch.float64).softmax(1)
+    given = given if kind == "probabilities" else (given < given.mean()).scatter(1, y.unsqueeze(1), True)
+    turned = given.transpose(2, 3).contiguous().transpose(2, 3)  # (…, 2, 5) with strides that are no one block's
+    assert job.collapse(turned) is None
+    values = [
+        sf.cross_entropy(
+            z, sf.from_probs(each) if kind == "probabilities" else sf.smooth(y, 4, 0.3, over="all", support=each)
+        )
+        for each in (given, turned)
+    ]
+    torch.testing.assert_close(values[1], values[0], rtol=1e-14, atol=0)
+
+
+def test_a_pair_with_probabilities_is_probabilities():
+    y = torch.tensor([0, 2])
+    mixed = sf.mix(sf.from_probs(torch.tensor([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])), sf.one_hot(y, 3), 0.5)
+    assert mixed.form == "dense"
+    torch.testing.assert_close(mixed.probs(), torch.tensor([[0.6, 0.4, 0.0], [0.5, 0.0, 0.5]]))
+
+
+def test_distillation_is_two_terms_and_at_temperature_1_has_the_gradient_of_one_target():
+    generator = torch.Generator().manual_seed(2)
+    z = torch.randn(6, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    t, y = torch.randn(6, 5, generator=generator, dtype=torch.float64), torch.tensor([0, 4, 2, -100, 1, 3])
+    counted = y != -100
+    for temperature in (1.0, 3.0):
+        loss = sf.distillation_loss(z, y, t, alpha=0.3, temperature=temperature)
+        teacher = torch.log_softmax(t / temperature, 1)
+        student = torch.log_softmax(z / temperature, 1)
+        kl = torch.nn.functional.kl_div(student[counted], teacher[counted], log_target=True, reduction="batchmean")
+        hard = torch.nn.functional.cross_entropy(z, y)
+        torch.testing.assert_close(loss, 0.7 * hard + 0.3 * temperature**2 * kl, rtol=1e-12, atol=0)
+    (grad,) = torch.autograd.grad(sf.distillation_loss(z, y, t, alpha=0.3, temperature=1.0), z)
+    (one,) = torch.autograd.grad(sf.cross_entropy(z, sf.distil(y, t.softmax(1), 0.3)), z)
+    torch.testing.assert_close(grad, one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_a_term_of_a_distillation_without_a_share_costs_nothing_even_where_it_is_impossible(dtype):
+    y, t = torch.tensor([0]), torch.tensor([[0.0, 1.0, 2.0]])
+    no_teacher = torch.tensor([[1.0, -torch.inf, 0.0]], dtype=dtype)  # the teacher has mass on class 1
+    assert sf.distillation_loss(no_teacher, y, t, alpha=0.0, temperature=2.0).item() == pytest.approx(
+        0.313262, rel=1e-2
+    )
+    no_label, sure = torch.tensor([[-torch.inf, 1.0, 0.0]], dtype=dtype), torch.tensor([[-torch.inf, 2.0, 0.0]])
+    p, q = (1 / (1 + math.exp(-gap / 2)) for gap in (1.0, 2.0))
+    kl = q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))
+    value = sf.distillation_loss(no_label, y, sure, alpha=1.0, temperature=2.0).item()
+    assert value == pytest.approx(4 * kl, rel=1e-2 if dtype == torch.bfloat16 else 1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(5,), (6, 5), (4, 5, 3)], ids=str)
+def test_distillation_is_its_formula_for_every_shape_and_reduction(shape, reduction):
+    generator = torch.Generator().manual_seed(3)
+    z, t = (2 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    axis = 0 if len(shape) == 1 else 1
+    y = torch.randint(0, 5, (*shape[:axis], *shape[axis + 1 :]), generator=generator)
+    if axis:
+        y[0] = 255
+    given = sf.distillation_loss(z, y, t, 0.3, 2.0, ignore_index=255, reduction=reduction)
+    student, teacher = (torch.log_softmax(x / 2, axis) for x in (z, t))
+    each = 0.7 * torch.nn.functional.cross_entropy(z, y, ignore_index=255, reduction="none")
+    each = each + torch.where(y == 255, 0.0, 0.3 * 4 * (teacher.exp() * (teacher - student)).sum(axis))
+    expected = {"mean": each.sum() / (y != 255).sum(), "sum": each.sum(), "none": each}[reduction]
+    torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_distillation_in_half_precision_is_the_float32_value_rounded_once(dtype):
+    generator = torch.Generator().manual_seed(3)
+    z, t = (4 * torch.randn(50, 5, generator=generator).to(dtype) for _ in range(2))
+    y = torch.randint(0, 5, (50,), generator=generator)
+    given, wide = (sf.distillation_loss(x, y, t, 0.3, 2.0, reduction="none") for x in (z, z.float()))
+    assert given.dtype == dtype
+    assert torch.equal(given, wide.to(dtype))
+
+
+REFUSED = {
+    "table that is not square": (
+        lambda: sf.smooth_rows(torch.tensor([0]), torch.ones(2, 3)),
+        ValueError,
+        r"rows must be floating and \(K, K\), got torch.float32 \(2, 3\)",
+    ),
+    "table row": (
+        lambda: sf.smooth_rows(torch.tensor([0]), torch.tensor([[1.0, 0.0], [0.5, 0.6]])),
+        ValueError,
+        "rows must sum to 1, got 1.1.* in row 1",
+    ),
+    "lam": (
+        lambda: sf.mix(*[sf.one_hot(torch.tensor([0, 1]), 2)] * 2, torch.tensor([0.5, 1.5])),
+        ValueError,
+        r"lam must be in \[0, 1\], got 1.5 in row 1",
+    ),
+    "lam's shape": (
+        lambda: sf.mix(*[sf.one_hot(torch.tensor([0, 1]), 2)] * 2, torch.tensor([0.5])),
+        ValueError,
+        r"lam \(1,\) does not broadcast from the left with \(2,\)",
+    ),
+    "mixture of mixtures": (
+        lambda: sf.mix(sf.mix(*[sf.one_hot(torch.tensor([0]), 2)] * 2, 0.5), sf.one_hot(torch.tensor([1]), 2), 0.5),
+        ValueError,
+        "more labels than the sparse form holds; use sf.from_probs",
+    ),
+    "classes": (
+        lambda: sf.mix(sf.one_hot(torch.tensor([0]), 2), sf.one_hot(torch.tensor([0]), 3), 0.5),
+        ValueError,
+        "the targets have 2 and 3 classes",
+    ),
+    "teacher's shape": (
+        lambda: sf.distil(torch.tensor([0]), torch.ones(2, 3) / 3, 0.5),
+        ValueError,
+        r"teacher_probs has positions \(2,\), the labels \(1,\)",
+    ),
+    "alpha": (
+        lambda: sf.distil(torch.tensor([0]), torch.tensor([[0.5, 0.5]]), -0.1),
+        ValueError,
+        r"alpha must be in \[0, 1\], got -0.1",
+    ),
+    "stored twice": (
+        lambda: sf.distil_top(torch.tensor([0]), torch.tensor([[1, 1]]), torch.tensor([[0.5, 0.2]]), 0.5, rest="drop"),
+        ValueError,
+        "a class is stored twice in row 0",
+    ),
+    "stored beyond the classes": (
+        lambda: sf.cross_entropy(
+            torch.zeros(1, 2),
+            sf.distil_top(torch.tensor([0]), torch.tensor([[2]]), torch.tensor([[0.5]]), 0.5, rest="drop"),
+        ),
+        IndexError,
+        r"a stored class in row 0 is not a class: there are 2 \(0 to 1\)",
+    ),
+    "stored above 1": (
+        lambda: sf.distil_top(torch.tensor([0]), torch.tensor([[0, 1]]), torch.tensor([[0.9, 0.2]]), 0.5, rest="drop"),
+        ValueError,
+        "probs must sum to at most 1, got 1.09999998 in row 0",
+    ),
+    "nothing to renormalise": (
+        lambda: sf.distil_top(torch.tensor([0]), torch.tensor([[0]]), torch.zeros(1, 1), 0.5, rest="renormalise"),
+        ValueError,
+        "probs sum to 0 in row 0: there is nothing to renormalise",
+    ),
+    "no class left": (
+        lambda: sf.cross_entropy(
+            torch.zeros(1, 2),
+            sf.distil_top(torch.tensor([0]), torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.2]]), 0.5, rest="uniform"),
+        ),
+        ValueError,
+        'rest="uniform" needs a class that is not stored: all 2 are',
+    ),
+    "no classes known": (
+        lambda: sf.distil_top(torch.tensor([0]), torch.tensor([[0]]), torch.tensor([[0.5]]), 0.5, rest="drop").probs(),
+        ValueError,
+        "does not know how many classes there are: give num_classes=",
+    ),
+    "temperature": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 0.5, 0.0),
+        ValueError,
+        "temperature must be above 0 and finite, got 0",
+    ),
+    "no temperature": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 0.5, math.inf),
+        ValueError,
+        "temperature must be above 0 and finite, got inf",
+    ),
+    "teacher's logits": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(2), 0.5, 1.0),
+        ValueError,
+        r"teacher_logits \(2,\) must be shaped as the logits \(1, 2\)",
+    ),
+    "share of a teacher": (
+        lambda: sf.distillation_loss(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), 1.5, 1.0),
+        ValueError,
+        r"alpha must be in \[0, 1\], got 1.5",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_wrong_is_said(what):
+    act, error, message = REFUSED[what]
+    with pytest.raises(error, match=message):
+        act()
