@@ -14,8 +14,6 @@ import torch.nn.functional as F
 
 from tests.conformance import aim
 
-pytest.importorskip("expecttest", reason="torch.testing._internal needs it")
-
 
 @pytest.fixture(autouse=True, scope="module")
 def tables():
