@@ -64,7 +64,7 @@ check: lint test kernel-test
 MUTATE ?= 120
 nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n $(JOBS) -q tests sfumato --doctest-modules
+		$(BIN)/python -m pytest -n $(JOBS) -q -o faulthandler_timeout=22000 tests sfumato --doctest-modules
 	$(MAKE) kernel-test FUZZ=300 SEED=$$(date +%s)
 	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 

@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch  # noqa: F401  before any test looks at what it leaves behind: loading it sets filters and states
 from hypothesis import Phase, settings
 
 from tests import leaks
+from tests.limits import NIGHTLY, SECONDS, limit
 
 # A shell starts what is in its background deaf to SIGINT, and so would be every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -28,6 +30,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
 if os.environ.get("SFUMATO_SHRINK") == "0":  # a mutant is dead at its first failure: nobody reads the smallest one
     settings.register_profile("first failure", settings(), phases=[Phase.explicit, Phase.reuse, Phase.generate])
     settings.load_profile("first failure")
+
+
+def _limited(item: pytest.Item) -> Generator[None, object, object]:
+    nightly = item.get_closest_marker("nightly") or os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+    with limit(NIGHTLY if nightly else SECONDS):
+        return (yield)
+
+
+# The test, what it sets up and what it tidies away each have the limit for themselves.
+pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = pytest.hookimpl(wrapper=True)(_limited)
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +84,19 @@ def digits(tmp_path_factory) -> Ran:
     ran = run_sfumato("compare", "digits", "--json", folder=tmp_path_factory.mktemp("digits"))
     assert ran.code == 0, ran.err
     return ran
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a program in ``tmp_path``; one that is still at work when the test ends is killed."""
+    started: list[subprocess.Popen] = []
+
+    def begin(*words: str, **how: Any) -> subprocess.Popen:
+        started.append(subprocess.Popen([sys.executable, *words], cwd=tmp_path, **how))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

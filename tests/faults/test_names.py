@@ -79,3 +79,13 @@ def test_a_signal_while_the_results_are_written_leaves_a_run_to_go_on_with(momen
     assert command.wait() == 0, command.err
     assert bits(here / "run") == whole.bits
     assert not (here / "run.partial").exists()
+
+
+def test_a_command_that_does_not_end_or_stop_is_killed_at_the_limit_and_fails_its_test(start):
+    command = start(*WORDS, "--out", "run", name="run.partial", signal="stop")
+    command.wait_for_stop()
+    with pytest.raises(AssertionError, match=r"^still at work after 0\.5 seconds"):
+        command.wait(limit=0.5)
+    running = start(*WORDS, "--out", "run")
+    with pytest.raises(AssertionError, match=r"^not stopped after 0\.1 seconds"):
+        running.wait_for_stop(limit=0.1)

@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +41,7 @@ PRELOADED = (
     *("sfumato.report.compare.page", "sfumato.cli.progress"),
 )
 PR_SET_CHILD_SUBREAPER = 36
+LIMIT = 300  # seconds until a command that is still at work is killed and its test fails
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
 
@@ -53,10 +55,16 @@ class Command:
     streams: Path
     done: bool = False
 
-    def wait(self, kill_after: float | None = None) -> int:
-        """Its exit code, or less than 0 where a signal ended it; killed by then, where that is given."""
+    def wait(self, kill_after: float | None = None, limit: float = LIMIT) -> int:
+        """Its exit code, or less than 0 where a signal ended it; killed by then, where that is given.
+
+        Raises:
+            AssertionError: it is still at work after ``limit`` seconds, or a process of it is; all are killed.
+        """
         self.done = True
-        return self.warm.ask({"wait": self.pid, "kill_after": kill_after})
+        code, late = self.warm.ask({"wait": self.pid, "kill_after": kill_after, "limit": limit})
+        assert not late, f"still at work after {limit:g} seconds, having written:\n{self.err}"
+        return code
 
     def kill(self) -> None:
         """End all its processes, if it is not done."""
@@ -68,9 +76,12 @@ class Command:
         """Let it go on after a stop."""
         os.killpg(self.pid, signal.SIGCONT)
 
-    def wait_for_stop(self) -> None:
+    def wait_for_stop(self, limit: float = LIMIT) -> None:
         """Return when it has stopped itself."""
-        assert self.warm.ask({"stopped": self.pid}), "it ended and never stopped"
+        stopped, late = self.warm.ask({"stopped": self.pid, "limit": limit})
+        self.done = not stopped
+        assert not late, f"not stopped after {limit:g} seconds"
+        assert stopped, "it ended and never stopped"
 
     @property
     def out(self) -> str:
@@ -85,9 +96,12 @@ class Warm:
     """The process that forks."""
 
     def __init__(self) -> None:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
         self.count = 0
-        self.process = subprocess.Popen(
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+        return subprocess.Popen(
             [sys.executable, "-m", "tests.faults.warm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -97,11 +111,18 @@ class Warm:
         )
 
     def ask(self, order: dict[str, Any]) -> Any:
+        """The answer to an order; a process that was not let finish one is replaced, for its answer may still come."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        try:
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except BaseException:
+            self.process.kill()
+            self.close()
+            self.process = self._start()
+            raise
 
     def start(self, *words: str, folder: Path, streams: Path, **how: Any) -> Command:
         """Start ``sfumato …``.
@@ -129,11 +150,7 @@ class Warm:
         return self.ask({"changes": True})
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        self.process.communicate()
 
 
 def serve(orders: IO[str], answers: IO[str]) -> None:
@@ -150,10 +167,11 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     for line in orders:
         order = json.loads(line)
         if "wait" in order:
-            answer: Any = _reap(order["wait"], order["kill_after"])
+            answer: Any = _reap(order["wait"], order["kill_after"], order["limit"])
         elif "stopped" in order:
-            _, status = os.waitpid(order["stopped"], os.WUNTRACED)
-            answer = os.WIFSTOPPED(status)
+            with _killed_after(order["stopped"], order["limit"]) as late:
+                _, status = os.waitpid(order["stopped"], os.WUNTRACED)
+            answer = os.WIFSTOPPED(status), bool(late)
         elif "changes" in order:
             answer = struct.unpack("q", counter[:])[0]
         else:
@@ -165,18 +183,38 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
         answers.flush()
 
 
-def _reap(pid: int, kill_after: float | None) -> int:
+def _reap(pid: int, kill_after: float | None, limit: float) -> tuple[int, bool]:
+    """Exit code of a command when all its processes are gone, and whether they had to be killed at the limit."""
     if kill_after is not None:
         handle = os.pidfd_open(pid)
         select.select([handle], [], [], kill_after)
         os.close(handle)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    with contextlib.suppress(ChildProcessError):  # its own children are ours when it is gone: wait for them, too
-        while True:
-            os.waitpid(-pid, 0)
-    return os.waitstatus_to_exitcode(status)
+    with _killed_after(pid, limit) as late:
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError):  # its own children are ours when it is gone: wait for them, too
+            while True:
+                os.waitpid(-pid, 0)
+    return os.waitstatus_to_exitcode(status), bool(late)
+
+
+@contextlib.contextmanager
+def _killed_after(pid: int, seconds: float) -> Iterator[list[int]]:
+    """Kill the processes of a command when so many seconds have passed; what is given is then no longer empty."""
+    late: list[int] = []
+
+    def kill(number: int, frame: object) -> None:
+        late.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    try:
+        yield late
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _run(order: dict[str, Any], counter: mmap.mmap) -> None:

@@ -8,8 +8,8 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import time
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def result(name, eps, **means):
     defaults = {"accuracy": 0.9, "nll": 0.4, "signed_gap": 0.0, "temperature": 1.5, "nll_after_temperature": 0.3,
                 "eaurc": 0.004}  # fmt: skip
     for metric, mean in {**defaults, **means}.items():
-        own = np.random.default_rng(abs(hash((name, metric))) % 2**32).normal(size=(5, 400)) * 0.01
+        own = np.random.default_rng(crc32(f"{name} {metric}".encode())).normal(size=(5, 400)) * 0.01
         values = noise + own - (noise + own).mean() + mean
         made.metrics[metric] = analyse.Metric(values, values.mean(1))
     return made
@@ -264,10 +264,10 @@ def test_a_name_under_a_file_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+def test_workers_end_with_a_parent_that_is_killed(begin, tmp_path):
     code = "from sfumato.__main__ import main; raise SystemExit(main())"
-    words = [sys.executable, "-c", code, "compare", "digits", "--epochs", "100000", "--out", "run"]
-    parent = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = ("-c", code, "compare", "digits", "--epochs", "100000", "--out", "run")
+    parent = begin(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert parent.stderr is not None
     while "seed 0  epoch" not in (line := parent.stderr.readline()):
         assert parent.poll() is None, line
@@ -282,12 +282,12 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupt_from_the_terminal_reaches_only_the_parent(tmp_path):
+def test_an_interrupt_from_the_terminal_reaches_only_the_parent(begin):
     import pty
 
     ours, theirs = pty.openpty()
-    words = [sys.executable, "-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run"]
-    parent = subprocess.Popen(words, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    words = ("-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run")
+    parent = begin(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     shown = b""
     while b"seed, epoch" not in shown or shown.count(b"NLL") < 5:
@@ -306,9 +306,9 @@ def test_an_interrupt_from_the_terminal_reaches_only_the_parent(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["plan ", "seed 0  epoch"], ids=["while workers start", "while they train"])
-def test_an_interrupt_ends_the_run_with_a_sentence(moment, tmp_path):
-    words = [sys.executable, "-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run"]
-    parent = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_an_interrupt_ends_the_run_with_a_sentence(moment, begin, tmp_path):
+    words = ("-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run")
+    parent = begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert parent.stderr is not None
     while not (line := parent.stderr.readline()).startswith(moment):
         assert parent.poll() is None, line

@@ -120,22 +120,28 @@ class Forks:
     """The process that forks; close it when done."""
 
     def __init__(self, preload: Iterable[str] = ()) -> None:
-        words = [sys.executable, __file__, *preload]
+        self._words = [sys.executable, __file__, *preload]
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SFUMATO_", "HYPOTHESIS_"))}
         env["OMP_NUM_THREADS"] = "1"
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
+        return subprocess.Popen(self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
 
     def run(self, folder: Path, words: list[str], *, env: dict[str, str] | None = None, limit: int = 60) -> Ran:
         """pytest with these words in that folder, for at most ``limit`` seconds of the processor."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         request = {"folder": str(folder), "words": words, "env": env or {}, "limit": limit}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError("the forking process has died")
-        return Ran(**json.loads(answer))
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return Ran(**json.loads(self._process.stdout.readline()))
+        except BaseException:  # it has died, or was not let finish: its answer may still come
+            self._process.kill()
+            self.close()
+            self._process = self._start()
+            raise
 
     def close(self) -> None:
         self._process.communicate()

@@ -37,24 +37,29 @@ def here(tmp_path_factory) -> dict[str, bytes]:
     return bits(folder / "run")
 
 
-def workers_of_ray() -> list[int]:
-    """Processes that are at work on a run, by the title that Ray gives them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def workers_of_ray(driver: int) -> list[int]:
+    """Processes below ``driver`` that are at work on a run, by the title that Ray gives them."""
+    parents, at_work = {}, []
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if path.read_bytes().startswith(b"ray::_run"):
-                found.append(int(path.parent.name))
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if (path / "cmdline").read_bytes().startswith(b"ray::_run"):
+                at_work.append(int(path.name))
         except OSError:
             continue
-    return found
+
+    def is_below(pid: int) -> bool:
+        return pid == driver or (pid in parents and is_below(parents[pid]))
+
+    return [pid for pid in at_work if is_below(pid)]
 
 
-def test_a_comparison_on_ray_has_the_bits_of_one_here_though_a_worker_is_killed_on_the_way(here, tmp_path):
-    command = [sys.executable, "-m", "sfumato", *WORDS, "--on", "ray", "--workers", "2"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_a_comparison_on_ray_has_the_bits_of_one_here_though_a_worker_is_killed_on_the_way(here, begin, tmp_path):
+    command = ("-m", "sfumato", *WORDS, "--on", "ray", "--workers", "2")
+    process = begin(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     killed = 0
     while process.poll() is None and not killed:
-        for pid in workers_of_ray():
+        for pid in workers_of_ray(process.pid):
             os.kill(pid, signal.SIGKILL)
             killed += 1
             break
@@ -65,9 +70,8 @@ def test_a_comparison_on_ray_has_the_bits_of_one_here_though_a_worker_is_killed_
     assert "run/report.html" in out
 
 
-def test_a_run_that_was_stopped_here_goes_on_on_ray_to_the_same_bits(here, tmp_path):
-    command = [sys.executable, "-m", "sfumato", *WORDS]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_a_run_that_was_stopped_here_goes_on_on_ray_to_the_same_bits(here, begin, tmp_path):
+    process = begin("-m", "sfumato", *WORDS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial = tmp_path / "run.partial"
     while process.poll() is None and not list(partial.glob("work/*seed*.sealed")):
         pass
