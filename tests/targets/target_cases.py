@@ -23,6 +23,8 @@ from sfumato.theory import Over
 OVER = get_args(Over)
 # None so small that a share of it is nothing at all.
 STRENGTHS = st.one_of(st.sampled_from([0.0, 1.0, 1e-300, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.floats(1e-300, 1))
+# A share of a target that has a strength: float64 holds their product.
+SHARES = st.one_of(st.sampled_from([0.0, 1.0, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.floats(1e-8, 1))
 
 
 class Part(NamedTuple):
@@ -158,12 +160,12 @@ def _arrays(shape: tuple[int, ...], elements: Any) -> Any:
     return st.lists(elements, min_size=count, max_size=count).map(lambda x: np.array(x).reshape(shape))
 
 
-def _strength(draw: Callable[..., Any], labels: ndarray) -> Part:
+def _strength(draw: Callable[..., Any], labels: ndarray, strengths: Any = STRENGTHS) -> Part:
     """One for all, or one for each of the first axes of the positions."""
     dims = draw(st.integers(0, labels.ndim))
     if dims == 0:
-        return Part(draw(STRENGTHS))
-    return Part(draw(_arrays(labels.shape[:dims], STRENGTHS)), "n")
+        return Part(draw(strengths))
+    return Part(draw(_arrays(labels.shape[:dims], strengths)), "n")
 
 
 def _ignore_index(draw: Callable[..., Any], num_classes: int) -> Part:
@@ -236,13 +238,18 @@ def _draw_smooth_prior(draw, labels, k):
 
 
 def _draw_mix(draw, labels, k):
-    """Two targets of the same positions, either of them with probabilities or with one label each."""
+    """Two targets of the same positions, either of them with probabilities or with one label each.
+
+    A position that is ignored is so in the first, in the second or in both.
+    """
     parts = []
-    for _ in range(2):
-        own = np.where(labels >= 0, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k, -1)
+    where = draw(_arrays(labels.shape, st.sampled_from(["both", "target_a", "target_b"])))
+    for place in ("target_a", "target_b"):
+        ignored = (labels < 0) & ((where == place) | (where == "both"))
+        own = np.where(ignored, -1, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k)
         name = draw(st.sampled_from([name for name in CONSTRUCTORS if name not in ("mix", "distil", "distil_top")]))
         parts.append(Case(name, k, own, CONSTRUCTORS[name].draw(draw, own, k)))
-    return {"target_a": parts[0], "target_b": parts[1], "lam": _strength(draw, labels)}
+    return {"target_a": parts[0], "target_b": parts[1], "lam": _strength(draw, labels, SHARES)}
 
 
 def _mixed(case: Case) -> ndarray:

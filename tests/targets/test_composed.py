@@ -400,3 +400,14 @@ def test_what_is_wrong_is_said(what):
     act, error, message = REFUSED[what]
     with pytest.raises(error, match=message):
         act()
+
+
+@pytest.mark.parametrize("rest", ["uniform", "renormalise", "drop"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_stored_probabilities_may_sum_to_a_unit_above_1_as_rounded_ones_do(rest, dtype):
+    unit = torch.finfo(dtype).eps
+    probs = torch.tensor([[1.0, unit]], dtype=dtype)  # both exact, and so is their sum in float64
+    made = sf.distil_top(torch.tensor([0]), torch.tensor([[2, 0]]), probs, 1.0, rest=rest, num_classes=3)
+    torch.testing.assert_close(made.probs().double(), torch.tensor([[unit, 0, 1]]).double(), rtol=0, atol=unit)
+    with pytest.raises(ValueError, match="probs must sum to at most 1"):
+        sf.distil_top(torch.tensor([0]), torch.tensor([[2, 0]]), probs * torch.tensor([[1, 16]]), 1.0, rest=rest)

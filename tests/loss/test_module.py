@@ -1,0 +1,52 @@
+"""``CrossEntropyLoss`` as code that was written for torch's module uses it: by its attributes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import sfumato as sf
+
+WEIGHT = torch.tensor([0.5, 1.0, 2.0, 4.0])
+LOGITS = 3 * torch.sin(torch.arange(24.0)).reshape(6, 4)
+LABELS = torch.tensor([0, 1, 2, 3, 2, 1])
+
+# Of each argument, a value that is not its default and changes the loss of LOGITS and LABELS.
+OF_TORCH = {"weight": WEIGHT, "ignore_index": 2, "reduction": "sum", "label_smoothing": 0.25}
+OF_SFUMATO = {"over": "others", "weight_on": "sample", "out_dtype": torch.float64}
+
+
+def public(module: torch.nn.Module) -> set[str]:
+    return {name for name in [*vars(module), *dict(module.named_buffers())] if not name.startswith("_")}
+
+
+def test_every_attribute_of_torchs_module_is_there_under_its_name():
+    ours, theirs = (made(**OF_TORCH) for made in (sf.CrossEntropyLoss, torch.nn.CrossEntropyLoss))
+    assert public(theirs) >= set(OF_TORCH)
+    assert public(ours) == public(theirs) | {*OF_SFUMATO, "overwrite_logits"}
+    for name in public(theirs):
+        assert getattr(ours, name) is getattr(theirs, name) or getattr(ours, name) == getattr(theirs, name), name
+
+
+@pytest.mark.parametrize("name", [*OF_TORCH, *OF_SFUMATO])
+def test_an_attribute_that_is_set_later_counts_as_the_argument_does(name):
+    value = (OF_TORCH | OF_SFUMATO)[name]
+    needed = {"over": {"label_smoothing": 0.1}, "weight_on": {"label_smoothing": 0.1, "weight": WEIGHT}}
+    others = needed.get(name, {})
+    loss, argued = sf.CrossEntropyLoss(**others), sf.CrossEntropyLoss(**others, **{name: value})
+    plain = loss(LOGITS, LABELS)
+    setattr(loss, name, value)
+    found, wanted = loss(LOGITS, LABELS), argued(LOGITS, LABELS)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert plain.dtype != wanted.dtype or not torch.equal(plain, wanted)  # or the test would see nothing
+    if name in OF_TORCH:
+        theirs = torch.nn.CrossEntropyLoss(**others)
+        setattr(theirs, name, value)
+        torch.testing.assert_close(found, theirs(LOGITS, LABELS))
+
+
+def test_permission_to_overwrite_that_is_given_later_counts():
+    loss = sf.CrossEntropyLoss()
+    loss.overwrite_logits = True
+    with pytest.raises(ValueError, match="overwrite_logits=True is refused"):
+        loss(LOGITS.clone().requires_grad_(), LABELS)
