@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import Phase, settings
 
 from tests import leaks
 from tests.limits import NIGHTLY, SECONDS, limit
+from tests.warm import Warm, environment
 
 # A shell starts what is in its background deaf to SIGINT, and so would be every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -68,12 +70,41 @@ class Ran:
         return json.loads(self.out)
 
 
+_running: list[Warm] = []  # the process that forks, when it has been needed
+
+
+def warm_process() -> Warm:
+    """The process that forks commands, one for all tests of this process."""
+    if not _running:
+        _running.append(Warm())
+    return _running[0]
+
+
+def pytest_unconfigure() -> None:
+    while _running:
+        _running.pop().close()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Warm:
+    return warm_process()
+
+
 def run_sfumato(*words: str, folder: Path, env: dict[str, str] | None = None) -> Ran:
-    """``sfumato …`` in a process of its own, in a folder of its own."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+    """``sfumato …`` in a process of its own, in a folder of its own; where the system can, a fork of a warm one."""
+    if sys.platform != "linux":
+        return run_cold(*words, folder=folder, env=env)
+    with tempfile.TemporaryDirectory() as streams:
+        told = environment() | (env or {})
+        code, command = warm_process().run(*words, folder=folder, streams=Path(streams), env=told)
+        return Ran(code, command.out, command.err, folder)
+
+
+def run_cold(*words: str, folder: Path, env: dict[str, str] | None = None) -> Ran:
+    """``sfumato …`` as a stranger runs it, by a Python that starts from nothing."""
     command = [sys.executable, "-m", "sfumato", *words]
     done = subprocess.run(
-        command, cwd=folder, env={**clean, **(env or {})}, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=environment() | (env or {}), capture_output=True, text=True, timeout=300, check=False
     )
     return Ran(done.returncode, done.stdout, done.stderr, folder)
 
@@ -81,7 +112,7 @@ def run_sfumato(*words: str, folder: Path, env: dict[str, str] | None = None) ->
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> Ran:
     """`sfumato compare digits --json`, whole, with every default."""
-    ran = run_sfumato("compare", "digits", "--json", folder=tmp_path_factory.mktemp("digits"))
+    ran = run_cold("compare", "digits", "--json", folder=tmp_path_factory.mktemp("digits"))
     assert ran.code == 0, ran.err
     return ran
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from tests.faults.warm import Command, Warm
+from tests.warm import Command, Warm
 
 WORDS = ("compare", "pets.csv", "--label", "pet", "--epochs", "6", "--seeds", "3", "--workers", "2", "-q")
 
@@ -44,13 +44,6 @@ class Whole(NamedTuple):
     changes: int
     seconds: float
     bits: dict[str, bytes]
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    server = Warm()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="session")

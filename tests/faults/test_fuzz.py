@@ -21,7 +21,7 @@ from sfumato.report import ReportError
 from sfumato.runs.read import load_run
 from tests.faults import fuzz
 from tests.faults.conftest import WORDS
-from tests.faults.warm import ROOT
+from tests.warm import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")]
 

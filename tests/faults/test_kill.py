@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import WORDS, Start, Whole, bits, write_pets
-from tests.faults.warm import Warm
+from tests.warm import Warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]
 

@@ -1,9 +1,10 @@
-"""Comparisons under a real torchrun: the results of one process, whatever is left over in a batch."""
+"""Comparisons of several ranks, one of them under a real torchrun: the results of one process."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -13,16 +14,43 @@ import torch
 
 from sfumato.lab.execute.torchrun import Ranks, is_first, started_by_torchrun
 from tests.conftest import run_sfumato
+from tests.warm import environment
 
 pytestmark = pytest.mark.slow
 
 
-def torchrun(ranks, *words, folder, code=0):
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+def torchrun(ranks, *words, folder):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "sfumato", *words]
-    done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=300, check=False)
-    assert (done.returncode == 0) == (code == 0), done.stderr
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
     return done
+
+
+@pytest.fixture
+def as_ranks(warm, tmp_path, tmp_path_factory):
+    """Run a command as so many ranks, with the variables that torchrun gives; each must end by itself."""
+    if sys.platform != "linux":
+        pytest.skip("forks, and asks Linux for more")
+    streams = tmp_path_factory.mktemp("streams")
+    ranks = []
+
+    def run(count, *words, code=0):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        told = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for rank in range(count):
+            env = {**environment(), **told, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            ranks.append(warm.start(*words, folder=tmp_path, streams=streams, env=env))
+        for rank in ranks:
+            assert rank.wait() == code, rank.err
+        assert [rank.out for rank in ranks[1:]] == [""] * (count - 1)
+        return ranks
+
+    yield run
+    for rank in ranks:
+        rank.kill()
 
 
 def arrays(run):
@@ -41,9 +69,9 @@ def arrays(run):
         (2, ("--batch-size", "97", "--accumulate", "3", "--weight-decay", "0.01", "--early-stop", "1")),
     ],
 )
-def test_the_results_are_those_of_one_process(ranks, more, tmp_path):
+def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
     words = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "3", *more, "-q", "--json")
-    together = json.loads(torchrun(ranks, *words, "--out", "many", folder=tmp_path).stdout)
+    together = json.loads(as_ranks(ranks, *words, "--out", "many")[0].out)
     alone = run_sfumato(*words, "--out", "one", folder=tmp_path).json()
     many, one = arrays(tmp_path / "many"), arrays(tmp_path / "one")
     assert many.keys() == one.keys()
@@ -73,16 +101,15 @@ def test_one_rank_speaks_and_one_folder_is_written(tmp_path):
     assert done.stderr.count("seed 0  epoch   1/1") == 1
 
 
-def test_a_loss_that_is_not_finite_on_one_rank_stops_all(tmp_path):
-    words = ("compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q")
-    done = torchrun(2, *words, folder=tmp_path, code=1)
-    assert "too large" in done.stderr
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all(as_ranks):
+    ranks = as_ranks(2, "compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q", code=1)
+    assert any("too large" in rank.err for rank in ranks)
 
 
-def test_a_name_that_is_taken_stops_every_rank(tmp_path):
+def test_a_name_that_is_taken_stops_every_rank(as_ranks, tmp_path):
     (tmp_path / "taken").mkdir()
-    done = torchrun(2, "compare", "digits", "--epochs", "1", "--out", "taken", "-q", folder=tmp_path, code=2)
-    assert "taken" in done.stderr
+    ranks = as_ranks(2, "compare", "digits", "--epochs", "1", "--out", "taken", "-q", code=2)
+    assert any("taken" in rank.err for rank in ranks)
 
 
 def test_shares_of_a_batch_are_every_row_once():

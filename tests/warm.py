@@ -3,10 +3,14 @@ for every command, and does to it what a test asks: kills it, interrupts it, sto
 
 A moment is the n-th time that a file or folder below the current one is opened for writing, made, renamed or removed
 (by any process of the command, just before it happens), or so many seconds after the start.
+
+Processes that the command starts are forks, too. What a Python that starts from nothing does is asked elsewhere: by the
+run of ``digits`` that many tests look at, by Ray and torchrun, and by tests of what is imported when.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import importlib
@@ -14,6 +18,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -26,19 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).parents[2]
-PRELOADED = (
-    *(
-        "jinja2",
-        "matplotlib.backends.backend_svg",
-        "matplotlib.figure",
-        "pyarrow.compute",
-        "pyarrow.csv",
-        "safetensors.torch",
-    ),
-    *("scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo"),
-    *("sfumato.cli", "sfumato.lab.summary", "sfumato.lab.train", "sfumato.loss", "sfumato.probe", "sfumato.report"),
-    *("sfumato.report.compare.page", "sfumato.cli.progress"),
+ROOT = Path(__file__).parents[1]
+LIBRARIES = (
+    *("jinja2", "matplotlib.backends.backend_svg", "matplotlib.figure", "pyarrow.compute", "pyarrow.csv"),
+    *("safetensors.torch", "scipy.optimize", "scipy.stats", "sklearn.datasets", "torch._dynamo"),
 )
 PR_SET_CHILD_SUBREAPER = 36
 LIMIT = 300  # seconds until a command that is still at work is killed and its test fails
@@ -92,6 +88,11 @@ class Command:
         return self.streams.with_suffix(".err").read_text(encoding="utf-8")
 
 
+def environment() -> dict[str, str]:
+    """The variables of this process, without those that are options of sfumato."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+
+
 class Warm:
     """The process that forks."""
 
@@ -100,14 +101,13 @@ class Warm:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.warm"],
+            [sys.executable, "-m", "tests.warm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**clean, "OMP_NUM_THREADS": "1"},
+            env={**environment(), "OMP_NUM_THREADS": "1"},
         )
 
     def ask(self, order: dict[str, Any]) -> Any:
@@ -133,11 +133,12 @@ class Warm:
             streams: a folder for what it prints.
             how: ``at`` and ``name``: the number of the change, or a part of the path that is about to change, at which
                 ``signal`` is sent ("kill" and "stop" to all its processes, another to the first); ``largest``: bytes
-                that a file may have.
+                that a file may have; ``env``: all its variables, by default those of the test without sfumato's.
         """
         self.count += 1
         prefix = streams / str(self.count)
-        pid = self.ask({"words": words, "folder": str(folder), "streams": str(prefix), **how})
+        order = {"words": words, "folder": str(folder), "streams": str(prefix), "env": environment()}
+        pid = self.ask(order | how)
         return Command(self, pid, folder, prefix)
 
     def run(self, *words: str, folder: Path, streams: Path, **how: Any) -> tuple[int, Command]:
@@ -157,7 +158,10 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     """The loop of the process that forks."""
     import torch
 
-    for name in PRELOADED:
+    import sfumato
+
+    modules = {each.name for each in pkgutil.walk_packages(sfumato.__path__, "sfumato.")}
+    for name in (*LIBRARIES, *sorted(modules - {"sfumato.__main__", "sfumato._kernel"})):
         importlib.import_module(name)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     torch.set_num_threads(1)
@@ -222,6 +226,8 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
     code = 1
     try:
         os.setsid()
+        os.environ.clear()
+        os.environ.update(order["env"])
         os.chdir(order["folder"])
         for stream, ending in ((0, None), (1, ".out"), (2, ".err")):
             path = os.devnull if ending is None else order["streams"] + ending
@@ -238,6 +244,7 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
+        atexit._run_exitfuncs()  # as a Python that ends by itself does
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
