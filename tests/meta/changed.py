@@ -69,14 +69,23 @@ def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", su
     changed = []
     for old, new, times in changes:
         texts = {path: path.read_text(encoding="utf-8") for path in sorted((folder / package).rglob(f"*{suffix}"))}
-        found = {path: text.count(old) for path, text in texts.items() if old in text}
+        pattern = _however_broken(old)
+        found = {path: count for path, text in texts.items() if (count := len(pattern.findall(text)))}
         if sum(found.values()) != times:
             where = {path.name: count for path, count in found.items()} or "nowhere"
             raise NotFoundError(f"this should stand in the package {times} times, but stands {where}:\n{old}")
         for path in found:
-            path.write_text(texts[path].replace(old, new), encoding="utf-8")
+            path.write_text(pattern.sub(lambda _, new=new: new.strip(), texts[path]), encoding="utf-8")
             changed.append(path)
     return changed
+
+
+def _however_broken(text: str) -> re.Pattern[str]:
+    """A pattern of a piece of code, whatever the white space in it and the comma that a formatter puts before a ")"."""
+    words = re.findall(r"\w+|[^\w\s]", re.sub(r",(?=\s*[)\]}])", "", text))
+    parts = [(r"\s*,?\s*" if word in ")]}" else r"\s*") + re.escape(word) for word in words]
+    edges = [r"(?<!\w)" if words[0][0].isidentifier() else "", r"(?!\w)" if words[-1][-1].isalnum() else ""]
+    return re.compile(edges[0] + "".join(parts).removeprefix(r"\s*") + edges[1])
 
 
 def build_kernel(folder: Path) -> None:

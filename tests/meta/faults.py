@@ -1,14 +1,19 @@
 """Faults on purpose: what was seen to go wrong in losses, made in a copy of this package, with the test that sees it.
 
-The first fifteen are those that the test suites of the field miss most of; the rest were found in released code. Those
-of the loss come twice where the two paths have nothing in common. What `old` says is looked up in the whole package, so
-that a fault outlives a move; where the code is gone, the test of the fault fails and says so.
+The first fifteen are those that the test suites of the field miss most of; the rest were found in released code. What a
+caller can meet is made as a change of what a public function takes and gives (``planted``), which knows nothing of the
+insides. What only a path of the loss can do wrong is a change of its text, once for each path; the text is looked up in
+the whole package, however its lines are broken, and where it is gone, the test of the fault fails and says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
+
+from tests.meta import planted as p
 from tests.meta.changed import Change
 
 PROPERTIES, EDGES = "tests/loss/test_properties.py::", "tests/loss/test_properties_edges.py::"
@@ -23,7 +28,7 @@ LABEL = f"{EDGES}test_a_label_is_taken_if_it_is_a_class_and_refused_if_it_is_not
 
 
 class Fault(NamedTuple):
-    changes: tuple[Change, ...]
+    made: tuple[Change, ...] | Callable[[], None]  # of a copy's text, or in the process of the tests
     test: str
     path: str = ""  # the path that has the fault, if one has
     package: str = "sfumato"
@@ -31,17 +36,9 @@ class Fault(NamedTuple):
 
 OF_THE_FIELD = {
     "the strength is spread over the others where all is said": Fault(
-        (
-            Change(
-                "return Masses((1 - eps) + share, share, mask)",
-                "share = eps / (supported - 1)\n        return Masses(1 - eps, share, mask)",
-            ),
-        ),
-        VALUE,
+        p.planted(p.replaced("over", lambda a: "others"), "smooth"), VALUE
     ),
-    "the label keeps all of its mass": Fault(
-        (Change("return Masses((1 - eps) + share,", "return Masses(1 + share,"),), VALUE
-    ),
+    "the label keeps all of its mass": Fault(p.planted(p.mass_of_the_label(torch.ones_like), "smooth"), VALUE),
     "the smooth part has no class weights (torch path)": Fault(
         (
             Change(
@@ -68,16 +65,7 @@ OF_THE_FIELD = {
     "the smooth part has no gradient (kernel)": Fault(
         (Change("f.rest = rest * factor;", "f.rest = 0.0;"),), GRADIENT, "kernel", "kernel"
     ),
-    "a mean counts the ignored rows (torch path)": Fault(
-        (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum() / loss.numel()"),),
-        BATCHES,
-        "torch",
-    ),
-    "a mean counts the ignored rows (kernel)": Fault(
-        (Change("call.target.shape.numel() if valid is None else int(valid.sum())", "call.target.shape.numel()"),),
-        BATCHES,
-        "kernel",
-    ),
+    "a mean counts the ignored rows": Fault(p.planted(p.mean_over_every_row), BATCHES),
     "ignored rows are multiplied by 0, so that NaN gets through": Fault(
         (
             Change("z = torch.where(self.valid.unsqueeze(1), z, 0.0)", "z = z * self.valid.unsqueeze(1)"),
@@ -86,21 +74,21 @@ OF_THE_FIELD = {
         INERT,
         "torch",
     ),
-    "labels are not looked at": Fault((Change("if labels.numel() == 0 or not readable(labels):", "if True:"),), LABEL),
+    "labels are not looked at": Fault(p.without("check_labels"), LABEL),
     "probabilities are not smoothed": Fault(
-        (Change("    if eps > 0:\n        # (1 − ε)q", "    if eps < 0:\n        # (1 − ε)q"),),
+        p.planted(p.replaced("label_smoothing", lambda a: 0.0 if p.is_probabilities(a) else a["label_smoothing"])),
         f"{PROPERTIES}test_labels_one_hot_probabilities_and_targets_are_smoothed_alike",
     ),
     "probabilities get no gradient": Fault(
-        (Change("q = self._weighted(target)\n            t", "q = self._weighted(target).detach()\n            t"),),
+        p.planted(p.replaced("target", lambda a: a["target"].detach() if p.is_probabilities(a) else a["target"])),
         f"{EDGES}test_only_the_gradients_that_are_asked_for_exist",
     ),
     "a strength of 1 is one of 0": Fault(
-        (Change("labels.long(), None, float(eps), over)", "labels.long(), None, float(eps) % 1, over)"),),
+        p.planted(p.replaced("label_smoothing", lambda a: a["label_smoothing"] % 1)),
         f"{PROPERTIES}test_no_strength_is_one_hot_and_all_of_it_forgets_the_label_or_forbids_it",
     ),
     "half precision is summed in half precision": Fault(
-        (Change("dtype=torch.float32 if low else promoted,", "dtype=promoted,"),),
+        p.planted(p.summed_in_the_type_of_the_logits),
         f"{EDGES}test_half_precision_is_the_exact_value_rounded_once",
     ),
     "the largest logit is not taken off": Fault(
@@ -117,27 +105,15 @@ OF_THE_FIELD = {
         "kernel",
     ),
     "the upstream gradient is taken for 1": Fault(
-        (
-            Change("            scale *= factor\n", ""),
-            Change("if factor == 1.0 and ready is not None", "if ready is not None"),
-        ),
+        p.planted(p.gradient_is(lambda upstream, a: torch.ones_like(upstream))),
         "tests/conformance/test_liger.py::test_a_loss_that_is_not_the_last_layer_passes_its_gradient_on",
-        "kernel",
     ),
-    "the logits are changed where they lie (torch path)": Fault(
-        (
-            Change(
-                "z = call.logits.to(call.dtype)\n",
-                "z = call.logits.to(call.dtype)\n        call.logits.data.sub_(1.0)\n",
-            ),
-        ),
-        f"{PROPERTIES}test_nothing_that_is_given_is_changed",
-        "torch",
+    "the logits are changed where they lie": Fault(
+        p.planted(p.changes_the_logits), f"{PROPERTIES}test_nothing_that_is_given_is_changed"
     ),
-    "the gradient is written over the logits (kernel)": Fault(
-        (Change("ready = _buffers.empty(logits.shape, logits.dtype)", "ready = logits.detach()"),),
+    "something is written over the logits on the way back": Fault(
+        p.planted(p.gradient_is(p.write_over_the_logits)),
         f"{PROPERTIES}test_nothing_that_is_given_is_changed",
-        "kernel",
     ),
 }
 
@@ -154,60 +130,34 @@ OF_PEERS = {
         "torch",
     ),
     "torch: a strength below 0, and NaN, are 0 without a word": Fault(
-        (Change("if not 0.0 <= eps <= 1.0:", "if eps > 1.0:"),), RANGE
+        p.planted(p.replaced("label_smoothing", lambda a: a["label_smoothing"] if a["label_smoothing"] > 0 else 0.0)),
+        RANGE,
     ),
     "TransformerEngine, FLA, Liger: value and gradient belong to different targets": Fault(
-        (
-            Change(
-                "_native.run(rows, each, ready, **_factors(scale, weights))",
-                "_native.run(rows._replace(true=1.0, rest=0.0), each, None, **_factors(scale, weights)); ready = None",
-            ),
-        ),
-        VALUE,
-        "kernel",
+        p.planted(p.value_of_another_target), VALUE
     ),
     "torch loss_parallel: what cannot be smoothed fails far from where it was asked": Fault(
-        (Change("if label_smoothing != 0:", "if False:"),),
+        p.planted(p.replaced("label_smoothing", lambda a: 0.0 if p.is_target(a) else a["label_smoothing"])),
         "tests/loss/test_functional.py::TestBadArguments::test_smoothing_twice",
     ),
     "segmentation_models: the module cannot be made without arguments": Fault(
-        (Change("label_smoothing: float = 0.0,\n        *,", "label_smoothing: float | None = None,\n        *,"),),
+        p.with_default("CrossEntropyLoss", "label_smoothing", None),
         "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "segmentation_models: the words say the other convention": Fault(
-        (
-            Change(
-                'over: Over = "others" if self.form == "others" else',
-                'over: Over = "others" if self.form != "others" else',
-            ),
-        ),
+        p.planted(p.the_other_convention, "Target.describe"),
         "tests/targets/test_targets.py::test_a_target_is_described_in_both_conventions",
     ),
     "ClassyVision: ignored rows are trained towards uniform": Fault(
-        (
-            Change(
-                "torch.where(self.valid.unsqueeze(axis), q, 0.0)",
-                "torch.where(self.valid.unsqueeze(axis), q, 1.0 / self.num_classes)",
-            ),
-        ),
-        TARGET,
+        p.planted(p.ignored_rows_are_uniform, "Target.to_dense"), TARGET
     ),
     "Hugging Face: a label below 0 is class 0": Fault(
-        (
-            Change(
-                "    labels = labels.long()\n    valid",
-                "    labels = torch.where(labels == ignore_index, labels, labels.clamp(min=0)).long()\n    valid",
-            ),
-        ),
+        p.planted(p.labels_as(lambda y, a: y.clamp(min=0))),
         "tests/loss/test_functional.py::TestBadArguments::test_a_label_that_is_no_class",
     ),
-    "SpeechBrain: a mean is a sum (torch path)": Fault(
-        (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum()"),),
+    "SpeechBrain: a mean is a sum": Fault(
+        p.planted(p.replaced("reduction", lambda a: "sum" if a["reduction"] == "mean" else a["reduction"])),
         BATCHES,
-        "torch",
-    ),
-    "SpeechBrain: a mean is a sum (kernel)": Fault(
-        (Change('(scale if call.reduction == "mean" else 1.0)', "1.0"),), BATCHES, "kernel"
     ),
     "Megatron-Core: the number of classes is that of a part of them": Fault(
         (
@@ -228,41 +178,29 @@ OF_PEERS = {
         "torch",
     ),
     "Apex: class 0 is ignored unless one says otherwise": Fault(
-        (Change("ignore_index: int = -100,\n        reduce:", "ignore_index: int = 0,\n        reduce:"),),
+        p.with_default("CrossEntropyLoss", "ignore_index", 0),
         "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "Apex: a number of the backward pass goes through half precision": Fault(
-        (Change("factor = float(upstream)", "factor = float(upstream.half())"),),
+        p.planted(p.gradient_is(lambda upstream, a: upstream.half().to(upstream.dtype))),
         "tests/loss/test_functional.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
-        "kernel",
     ),
     "flash-attention: a label that is no class has some gradient": Fault(
-        (
-            Change(
-                "    check_labels(labels, valid, num_classes, owner)\n",
-                "    labels = torch.where(labels == ignore_index, labels, labels.clamp(0, num_classes - 1))\n",
-            ),
-        ),
-        LABEL,
+        p.planted(p.labels_as(lambda y, a: y.clamp(0, a["input"].shape[1] - 1))), LABEL
     ),
     "LightGBM: labels that are fractions are cut off": Fault(
-        (Change("if labels.is_floating_point() or labels.is_complex()", "if labels.is_complex()"),),
+        p.planted(p.replaced("labels", lambda a: a["labels"].long()), "one_hot", "smooth"),
         "tests/targets/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
     ),
     "CoinCheung: the target sums to less than 1": Fault(
-        (Change("return Masses((1 - eps) + share, share, mask)", "return Masses(1 - eps, share, mask)"),), TARGET
+        p.planted(p.mass_of_the_label(lambda q: q - q.amin(p.class_axis(q), keepdim=True)), "smooth"), TARGET
     ),
     "Paddle: smoothing turns ignore_index off": Fault(
-        (Change("unchecked = ignore_index", "unchecked = ignore_index if label_smoothing == 0 else -(1 << 40)"),),
+        p.planted(p.replaced("ignore_index", lambda a: a["ignore_index"] if a["label_smoothing"] == 0 else -(1 << 40))),
         "tests/conformance/test_fairseq.py::test_padding_adds_nothing",
     ),
     "VISSL: smoothing drops the class weights": Fault(
-        (
-            Change(
-                "        weight=weight,\n        weight_on=",
-                "        weight=None if label_smoothing else weight,\n        weight_on=",
-            ),
-        ),
+        p.planted(p.replaced("weight", lambda a: None if a["label_smoothing"] else a["weight"])),
         "tests/conformance/test_torch_nn.py::test_smoothed_labels_are_smoothed_probabilities",
     ),
 }
@@ -298,3 +236,5 @@ OF_THE_KERNEL = {
         "kernel",
     ),
 }
+
+FAULTS = OF_THE_FIELD | OF_PEERS | OF_THE_KERNEL

@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from tests.meta.changed import ROOT, Change, Forks, NotFoundError, build_kernel, change, copy
-from tests.meta.faults import OF_PEERS, OF_THE_FIELD, OF_THE_KERNEL, Fault
+from tests.meta.faults import FAULTS, Fault
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="copies of the package are tested in forks")
 
@@ -23,25 +23,33 @@ def forks():
     server.close()
 
 
-FAULTS = OF_THE_FIELD | OF_PEERS | OF_THE_KERNEL
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory):
+    """A copy of the package for faults that are made in the process of the tests."""
+    return copy(tmp_path_factory.mktemp("unchanged"))
 
 
 def _marks(fault: Fault) -> list:
     return [pytest.mark.nightly] if fault.package == "kernel" else []  # they are compiled
 
 
-@pytest.mark.parametrize("fault", [pytest.param(f, id=name, marks=_marks(f)) for name, f in FAULTS.items()])
-def test_the_fault_is_caught(fault: Fault, forks: Forks, tmp_path):
-    folder = copy(tmp_path)
-    change(folder, fault.changes, fault.package, ".hpp" if fault.package == "kernel" else ".py")
+@pytest.mark.parametrize("name", [pytest.param(name, id=name, marks=_marks(f)) for name, f in FAULTS.items()])
+def test_the_fault_is_caught(name: str, forks: Forks, unchanged, tmp_path):
+    fault, env, folder = FAULTS[name], {"SFUMATO_SHRINK": "0"}, unchanged
+    words = ["-x", fault.test, *(["-k", f"[{fault.path}"] if fault.path else [])]
+    if callable(fault.made):
+        words += ["-p", "tests.meta.planted"]
+        env["SFUMATO_PLANTED"] = name
+    else:
+        folder = copy(tmp_path)
+        change(folder, fault.made, fault.package, ".hpp" if fault.package == "kernel" else ".py")
     if fault.package == "kernel":
         if shutil.which(os.environ.get("CXX", "c++")) is None:
             pytest.skip("no C++ compiler")
         build_kernel(folder)
     if fault.path == "kernel" and not (folder / "sfumato" / "_kernel.so").exists():
         pytest.skip("no kernel")
-    where = ["-k", f"[{fault.path}"] if fault.path else []
-    ran = forks.run(folder, ["-x", fault.test, *where], env={"SFUMATO_SHRINK": "0"})
+    ran = forks.run(folder, words, env=env)
     assert ran.code == 1, f"not seen by {fault.test}:\n{ran.out}"
 
 
@@ -60,3 +68,11 @@ def test_a_change_that_finds_nothing_to_change_is_an_error(tmp_path):
             change(tmp_path, [Change(old, "z", times)])
     changed = change(tmp_path, [Change("x = 1", "z = 1", 2)])
     assert changed[0].read_text(encoding="utf-8") == "z = 1\nz = 1\n"
+
+
+@pytest.mark.parametrize("text", ["f(a, b=1)", "f(\n    a,\n    b=1,\n)", "f(a,\n  b = 1)"])
+def test_a_text_is_found_however_its_lines_are_broken(text, tmp_path):
+    (tmp_path / "sfumato").mkdir()
+    (tmp_path / "sfumato" / "module.py").write_text(f"x = {text} + g(a, b=1)\n", encoding="utf-8")
+    (changed,) = change(tmp_path, [Change(" f(a, b=1)", "0")])
+    assert changed.read_text(encoding="utf-8") == "x = 0 + g(a, b=1)\n"
