@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
 if os.environ.get("SFUMATO_SHRINK") == "0":  # a mutant is dead at its first failure: nobody reads the smallest one
     settings.register_profile("first failure", settings(), phases=[Phase.explicit, Phase.reuse, Phase.generate])
     settings.load_profile("first failure")
+
+
+_own_temporary: list[str] = []  # the folder for temporary files, of this process and all that it starts
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of its own for temporary files, which goes when the tests end: libraries leave some behind.
+
+    pytest's own folders stay where they were, for whoever looks at a failure.
+    """
+    if getattr(config.option, "numprocesses", None):  # only its workers run tests
+        return
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    _own_temporary.append(tempfile.mkdtemp(prefix="sf-"))  # short: Ray makes sockets in it
+    os.environ["TMPDIR"] = tempfile.tempdir = _own_temporary[0]
 
 
 def _limited(item: pytest.Item) -> Generator[None, object, object]:
@@ -80,9 +96,12 @@ def warm_process() -> Warm:
     return _running[0]
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:  # a worker of xdist is never unconfigured
     while _running:
         _running.pop().close()
+    while _own_temporary:
+        shutil.rmtree(_own_temporary.pop(), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

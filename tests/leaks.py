@@ -1,12 +1,14 @@
-"""What a test may not leave behind: threads, processes, variables, filters, random states, settings of torch."""
+"""What a test may not leave behind: threads, processes, files, variables, filters, random states, settings of torch."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from typing import Any
@@ -15,6 +17,10 @@ LASTING = ("tqdm_monitor", "asyncio_")  # how threads of libraries begin that st
 # Variables that other libraries set for the process when they are first loaded.
 OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND"}
 OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
+# Files that other libraries leave in the folder for temporary ones: caches, sockets of Ray, and those of wandb.
+FILES_OF_LIBRARIES = re.compile(
+    r"torchinductor_|ray$|tmp\w+wandb-|torch_|pymp-|pyright|node-|playwright|\.org\.chromium"
+)
 LOUD = (
     "scipy.sparse",
     "scipy.special",
@@ -31,6 +37,7 @@ def snapshot() -> dict[str, Any]:
         "loud": {name for name in LOUD if name in sys.modules},
         "threads": {thread.name for thread in threading.enumerate() if not thread.name.startswith(LASTING)},
         "child processes": {process.name for process in multiprocessing.active_children()},
+        "temporary files": {name for name in os.listdir(tempfile.gettempdir()) if not FILES_OF_LIBRARIES.match(name)},
         "environment": {
             key: value
             for key, value in os.environ.items()

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 
@@ -21,6 +22,12 @@ def a_thread():
     thread = threading.Thread(target=gate.wait, name="left")
     thread.start()
     return lambda: (gate.set(), thread.join())
+
+
+def a_file():
+    handle, path = tempfile.mkstemp(prefix="left-")
+    os.close(handle)
+    return lambda: os.remove(path)
 
 
 def a_variable():
@@ -81,6 +88,7 @@ def a_path():
 
 LEAKS = {
     a_thread: "threads: left is left",
+    a_file: "temporary files: left-",
     a_variable: "environment: SFUMATO_LEFT",
     a_filter: "warning filters: ",
     a_seed_of_python: "random state of Python has moved",
