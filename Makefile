@@ -9,11 +9,11 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint kernel-test check nightly figures clean
+.PHONY: help setup compare test quick lint kernel-test check nightly figures clean
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
-	@echo "also: make setup, lint, kernel-test, check (all three tests), nightly, figures, clean"
+	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), nightly, figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -36,8 +36,18 @@ setup: $(VENV)/.test
 compare: $(VENV)/.run
 	$(BIN)/sfumato compare digits
 
+# worksteal keeps the tests of a file together, so that what they share is set up once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -q -m "not nightly" tests sfumato --doctest-modules
+	$(PYTEST) -m "not nightly" tests sfumato --doctest-modules
+
+# Under a minute: style, and the tests of what is computed, which start no process. They alone see most planted faults.
+QUICK := $(wildcard tests/test_*.py) $(addprefix tests/,targets loss evaluate verdict conventions runs lab/data lab/train)
+quick: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) -m "not nightly and not slow" $(QUICK) tests/meta/test_layers.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -63,8 +73,8 @@ check: lint test kernel-test
 # Hours: every test with new and more examples, 20 seeds of the conformance suites, more fuzzing, and mutants.
 MUTATE ?= 120
 nightly: $(VENV)/.test
-	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n $(JOBS) -q -o faulthandler_timeout=22000 tests sfumato --doctest-modules
+	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 \
+		$(PYTEST) -o faulthandler_timeout=22000 tests sfumato --doctest-modules
 	$(MAKE) kernel-test FUZZ=300 SEED=$$(date +%s)
 	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 

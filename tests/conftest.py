@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch  # noqa: F401  before any test looks at what it leaves behind: loading it sets filters and states
+from filelock import FileLock
 from hypothesis import Phase, settings
 
 from tests import leaks
@@ -130,8 +131,17 @@ def run_cold(*words: str, folder: Path, env: dict[str, str] | None = None) -> Ra
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> Ran:
-    """`sfumato compare digits --json`, whole, with every default."""
-    ran = run_cold("compare", "digits", "--json", folder=tmp_path_factory.mktemp("digits"))
+    """`sfumato compare digits --json`, whole, with every default: run once, whatever the number of xdist's workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, told = shared / "digits", shared / "digits.json"
+    with FileLock(shared / "digits.lock", timeout=SECONDS):
+        if not told.exists():
+            folder.mkdir()
+            ran = run_cold("compare", "digits", "--json", folder=folder)
+            told.write_text(json.dumps([ran.code, ran.out, ran.err]), encoding="utf-8")
+    ran = Ran(*json.loads(told.read_text(encoding="utf-8")), folder)
     assert ran.code == 0, ran.err
     return ran
 

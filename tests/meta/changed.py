@@ -47,7 +47,7 @@ class NotFoundError(LookupError):
 def copy(folder: Path) -> Path:
     """The package and its tests as they are, without what tests them from outside."""
     ignored = shutil.ignore_patterns("*.partial")  # compiled files are kept: they know their sources by time and size
-    for name in ("sfumato", "tests", "kernel"):
+    for name in ("sfumato", "tests", "kernel", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     for place in map(Path, sys.path):  # an editable install keeps the kernel apart
@@ -125,6 +125,11 @@ def _compile(made: Path, words: list[str]) -> None:
         raise RuntimeError(done.stderr)
 
 
+def forget_the_install() -> None:
+    """Import the package from the path: an editable install finds it before any path does."""
+    sys.meta_path[:] = [each for each in sys.meta_path if not re.search("Editable|ScikitBuild", repr(each))]
+
+
 class Forks:
     """The process that forks; close it when done."""
 
@@ -133,7 +138,8 @@ class Forks:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SFUMATO_", "HYPOTHESIS_"))}
+        others = re.compile("(PYTEST_(?!DEBUG_TEMPROOT)|SFUMATO_|HYPOTHESIS_)")
+        env = {name: value for name, value in os.environ.items() if not others.match(name)}
         env["OMP_NUM_THREADS"] = "1"
         return subprocess.Popen(self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
 
@@ -183,12 +189,9 @@ def _forked(request: dict) -> Ran:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(folder)
-            os.environ.update(request["env"])
+            os.environ.update(request["env"], TESTS_OF_A_COPY="1")
             sys.path[0] = str(folder)  # not the folder of this file
-            # An editable install finds the package before any path does.
-            sys.meta_path[:] = [
-                each for each in sys.meta_path if "Editable" not in repr(each) and "ScikitBuild" not in repr(each)
-            ]
+            forget_the_install()
             sys.dont_write_bytecode = True
             import pytest
 

@@ -34,40 +34,77 @@ ENOUGH = 0.9
 REASONS = Path(__file__).parent / "survivors.toml"
 PROPERTIES = ["tests/loss/test_properties.py", "tests/loss/test_properties_edges.py"]
 
+
+def _of(*places: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The modules of rooms of the package, or single ones; ``but`` those whose path begins so."""
+    found = []
+    for place in places:
+        path = ROOT / "sfumato" / place
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    names = (path.relative_to(ROOT / "sfumato").as_posix() for path in found if path.name != "__init__.py")
+    return tuple(f"sfumato/{name}" for name in names if not name.startswith(but))
+
+
+def _tests(*places: str, words: tuple[str, ...] = ("-m", "not nightly")) -> list[str]:
+    """The files of tests in rooms, and more words for pytest."""
+    found = []
+    for place in places:
+        path = ROOT / "tests" / place
+        found += sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
+    return [*(path.relative_to(ROOT).as_posix() for path in found), *words]
+
+
+QUICK = ("-m", "not nightly and not slow")
+ONE_RUN = _tests("cli/test_compare.py", words=("-k", "text_begins or same_bits or config_file or diverges"))
+
 # What is changed, and the tests that should see it, the fastest first.
 MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
-    "theory": (("sfumato/theory.py",), (["tests/test_theory.py"],)),
+    "theory": (_of("theory.py"), (["tests/test_theory.py"],)),
     "targets": (
-        tuple(f"sfumato/targets/{name}.py" for name in ("target", "labelled", "combined", "dense", "checks")),
+        _of("targets"),
         (
-            ["tests/targets/test_targets.py", "tests/targets/test_composed.py"],
+            _tests("targets"),
             PROPERTIES,
             ["tests/loss/test_functional.py"],
             ["--doctest-modules", "sfumato/targets"],
         ),
     ),
     "loss": (
-        tuple(f"sfumato/{name}.py" for name in ("loss", "_torch", "_call", "_autograd", "_compose")),
+        _of("loss"),
         (
             PROPERTIES,
-            ["tests/loss/test_functional.py", "-m", "not slow"],
-            ["tests/targets/test_composed.py", "tests/kernel/test_kernel.py"],
-            ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss/functional.py"],
+            ["tests/loss/test_functional.py", "tests/loss/test_module.py", "-m", "not slow"],
+            [*_tests("targets", words=()), "tests/kernel/test_kernel.py"],
+            ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss"],
         ),
     ),
     "evaluate": (
-        tuple(
-            f"sfumato/evaluate/{path.name}"
-            for path in sorted((ROOT / "sfumato" / "evaluate").glob("*.py"))
-            if path.name != "__init__.py"
-        ),
+        _of("evaluate"),
         (
-            sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_evaluate_*.py")),
+            _tests("evaluate"),
             ["--doctest-modules", "sfumato/evaluate"],
             ["tests/cli/test_audit.py", "-k", "not comparison and not input_is_read and not help"],
         ),
     ),
-    "scan.hpp": (("kernel/scan.hpp",), (["tests/evaluate/scores/test_blocks.py", "-k", "kernel"],)),
+    "conventions": (_of("conventions"), (_tests("conventions"), ["--doctest-modules", "sfumato/conventions"])),
+    "probe": (_of("probe"), (_tests("probe"), ["--doctest-modules", "sfumato/probe"], _tests("cli/test_probe.py"))),
+    "runs": (_of("runs", "arrays"), (_tests("runs", "report", "lab/test_lab.py", words=QUICK), _tests("faults"))),
+    "verdict": (
+        _of("verdict"),
+        (_tests("verdict", "lab/test_lab.py", words=QUICK), ONE_RUN),
+    ),
+    "lab": (
+        _of("lab", but=("lab/execute/ray", "lab/execute/torchrun", "lab/trackers")),
+        (
+            _tests("lab", "cli", "verdict", words=QUICK),
+            _tests("lab/test_ladder.py", "lab/train"),
+            ONE_RUN,
+        ),
+    ),
+    "report": (_of("report"), (_tests("report"),)),
+    "explain": (_of("explain"), (_tests("explain", "cli/test_cli.py", "conventions"),)),
+    "cli": (_of("cli"), (_tests("cli", "report", words=QUICK), _tests("cli", "explain"))),
+    "scan.hpp": (("kernel/scan.hpp",), ([*_tests("evaluate/scores", words=()), "-k", "kernel"],)),
     "row.hpp": (
         ("kernel/row.hpp", "kernel/long_rows.hpp", "kernel/short_rows.hpp"),
         (
@@ -235,8 +272,9 @@ def main() -> int:
     print(f"seed {given.seed}", file=sys.stderr)
     ends = time.monotonic() + 60 * given.minutes
     results: list[Result] = []
-    forks = Forks()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = folder  # a mutant that is killed leaves files behind
+        forks = Forks()
         modules = [Module(name, Path(folder) / name, given.seed) for name in given.modules or MODULES]
         for module in modules:
             module.start(forks)
