@@ -47,7 +47,7 @@ QUICK := $(wildcard tests/test_*.py) $(addprefix tests/,targets loss evaluate ve
 quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -m "not nightly and not slow" $(QUICK) tests/meta/test_layers.py
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not nightly and not slow" $(QUICK) tests/meta/test_layers.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -32,13 +32,16 @@ class Fault(NamedTuple):
     test: str
     path: str = ""  # the path that has the fault, if one has
     package: str = "sfumato"
+    only: str = ""  # what the ids of the test must hold, where others cannot see the fault
 
 
 OF_THE_FIELD = {
     "the strength is spread over the others where all is said": Fault(
-        p.planted(p.replaced("over", lambda a: "others"), "smooth"), VALUE
+        p.planted(p.replaced("over", lambda a: "others"), "smooth"), VALUE, only="smooth"
     ),
-    "the label keeps all of its mass": Fault(p.planted(p.mass_of_the_label(torch.ones_like), "smooth"), VALUE),
+    "the label keeps all of its mass": Fault(
+        p.planted(p.mass_of_the_label(torch.ones_like), "smooth"), VALUE, only="smooth"
+    ),
     "the smooth part has no class weights (torch path)": Fault(
         (
             Change(
@@ -193,7 +196,9 @@ OF_PEERS = {
         "tests/targets/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
     ),
     "CoinCheung: the target sums to less than 1": Fault(
-        p.planted(p.mass_of_the_label(lambda q: q - q.amin(p.class_axis(q), keepdim=True)), "smooth"), TARGET
+        p.planted(p.mass_of_the_label(lambda q: q - q.amin(p.class_axis(q), keepdim=True)), "smooth"),
+        TARGET,
+        only="smooth",
     ),
     "Paddle: smoothing turns ignore_index off": Fault(
         p.planted(p.replaced("ignore_index", lambda a: a["ignore_index"] if a["label_smoothing"] == 0 else -(1 << 40))),

@@ -36,7 +36,8 @@ def _marks(fault: Fault) -> list:
 @pytest.mark.parametrize("name", [pytest.param(name, id=name, marks=_marks(f)) for name, f in FAULTS.items()])
 def test_the_fault_is_caught(name: str, forks: Forks, unchanged, tmp_path):
     fault, env, folder = FAULTS[name], {"SFUMATO_SHRINK": "0"}, unchanged
-    words = ["-x", fault.test, *(["-k", f"[{fault.path}"] if fault.path else [])]
+    only = f"[{fault.path}" if fault.path else fault.only
+    words = ["-x", fault.test, *(["-k", only] if only else [])]
     if callable(fault.made):
         words += ["-p", "tests.meta.planted"]
         env["SFUMATO_PLANTED"] = name
