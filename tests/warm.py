@@ -31,8 +31,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.meta.changed import forget_the_install
-
 ROOT = Path(__file__).parents[1]
 LIBRARIES = (
     *("jinja2", "matplotlib.backends.backend_svg", "matplotlib.figure", "pyarrow.compute", "pyarrow.csv"),
@@ -160,8 +158,6 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     """The loop of the process that forks."""
     import torch
 
-    if "TESTS_OF_A_COPY" in os.environ:
-        forget_the_install()
     import sfumato
 
     modules = {each.name for each in pkgutil.walk_packages(sfumato.__path__, "sfumato.")}

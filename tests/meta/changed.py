@@ -8,6 +8,7 @@ process that has loaded torch and nothing of the package, so that a run costs th
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -44,12 +45,20 @@ class NotFoundError(LookupError):
     """A text to change is not there, or not as often as it should be."""
 
 
+# An editable install finds the package before any path does; a Python whose path begins with the copy runs this first.
+_FORGET_THE_INSTALL = """
+import re, sys
+sys.meta_path[:] = [each for each in sys.meta_path if not re.search("Editable|ScikitBuild", repr(each))]
+"""
+
+
 def copy(folder: Path) -> Path:
     """The package and its tests as they are, without what tests them from outside."""
     ignored = shutil.ignore_patterns("*.partial")  # compiled files are kept: they know their sources by time and size
     for name in ("sfumato", "tests", "kernel", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "sitecustomize.py").write_text(_FORGET_THE_INSTALL, encoding="utf-8")
     for place in map(Path, sys.path):  # an editable install keeps the kernel apart
         kernel = place / "sfumato" / "_kernel.so"
         if kernel.is_file() and not (folder / "sfumato" / "_kernel.so").exists():
@@ -125,11 +134,6 @@ def _compile(made: Path, words: list[str]) -> None:
         raise RuntimeError(done.stderr)
 
 
-def forget_the_install() -> None:
-    """Import the package from the path: an editable install finds it before any path does."""
-    sys.meta_path[:] = [each for each in sys.meta_path if not re.search("Editable|ScikitBuild", repr(each))]
-
-
 class Forks:
     """The process that forks; close it when done."""
 
@@ -189,9 +193,9 @@ def _forked(request: dict) -> Ran:
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(folder)
-            os.environ.update(request["env"], TESTS_OF_A_COPY="1")
+            os.environ.update(request["env"], PYTHONPATH=str(folder))  # for what the tests start
             sys.path[0] = str(folder)  # not the folder of this file
-            forget_the_install()
+            importlib.import_module("sitecustomize")
             sys.dont_write_bytecode = True
             import pytest
 

@@ -110,6 +110,10 @@ class _Finder(ast.NodeVisitor):
         self.replace(node.test, f"(not ({ast.unparse(node.test)}))")
         self.generic_visit(node)
 
+    def visit_Call(self, node: ast.Call) -> None:
+        node.keywords = [each for each in node.keywords if each.arg != "strict"]  # of zip: an assertion
+        self.generic_visit(node)
+
     def visit_If(self, node: ast.If) -> None:
         if ast.unparse(node.test) == "TYPE_CHECKING":
             return

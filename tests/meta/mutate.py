@@ -88,7 +88,13 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
     ),
     "conventions": (_of("conventions"), (_tests("conventions"), ["--doctest-modules", "sfumato/conventions"])),
     "probe": (_of("probe"), (_tests("probe"), ["--doctest-modules", "sfumato/probe"], _tests("cli/test_probe.py"))),
-    "runs": (_of("runs", "arrays"), (_tests("runs", "report", "lab/test_lab.py", words=QUICK), _tests("faults"))),
+    "runs": (
+        _of("runs", "arrays"),
+        (
+            _tests("runs", "report", "lab/test_lab.py", words=QUICK),
+            _tests("faults/test_resume.py", "faults/test_names.py"),
+        ),
+    ),
     "verdict": (
         _of("verdict"),
         (_tests("verdict", "lab/test_lab.py", words=QUICK), ONE_RUN),
