@@ -10,13 +10,21 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from sfumato.conventions.catalogue import frameworks, fused_kernels, language, papers, vision
+from sfumato.conventions.catalogue import (
+    frameworks,
+    fused_kernels,
+    language_models,
+    papers,
+    speech,
+    translation,
+    vision,
+)
 from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import Convention, ConversionError
 
 FORMULAS: dict[str, Formula] = {
     each.key: each
-    for module in (frameworks, language, vision, fused_kernels, papers)
+    for module in (frameworks, translation, language_models, speech, vision, fused_kernels, papers)
     for each in module.FORMULAS
 }  # fmt: skip
 """Every formula by its key."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato.conventions.formula import Array, Batch, Formula, mean_all, two_level
+from sfumato.conventions.batch import Array, Batch
+from sfumato.conventions.building_blocks import two_level
+from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import all as over_all
 from sfumato.conventions.spread import others
 
@@ -49,15 +51,12 @@ FORMULAS = (
         read="d000ab37, 2022-02-11",
         path="my_loss_function.py",
         evidence="run",
-        compute=two_level(others),
-        reduce=mean_all,
     ),
     Formula(
         key="tfkd.reg",
         names=("Teacher-free KD, virtual teacher", "tfkd.reg"),
         call="loss_kd_regularization(outputs, labels, params)",
         argument="",
-        convention=None,
         row="(1−a)·n + a·m·mean_k KL(softmax(d/T)‖p), d = 0.99 on the label, 0.01/(K−1) elsewhere",
         mean="all rows",
         ignore="none",
@@ -66,7 +65,6 @@ FORMULAS = (
         path="my_loss_function.py",
         evidence="run",
         compute=_virtual_teacher,
-        reduce=mean_all,
         defect="at T = 20 the teacher is all but uniform; the divergence is divided by K, which m makes up for",
         options=("alpha", "temperature", "multiplier"),
     ),
@@ -75,16 +73,13 @@ FORMULAS = (
         names=("Online label smoothing", "OLS", "ols"),
         call="soft cross entropy with a learned K × K table + cross entropy",
         argument="",
-        convention=None,
         row="n + Σ L[y, k](−log p_k)",
         mean="all rows",
         ignore="none",
         outside="has no ε",
         read="7eaf70c",
         path="fine-grained/solver.py",
-        evidence="read",
         compute=_learned,
-        reduce=mean_all,
         options=("rows_table",),
     ),
     Formula(
@@ -92,7 +87,6 @@ FORMULAS = (
         names=("Margin-based label smoothing", "MbLS", "mbls"),
         call="LogitMarginL1(margin=m, alpha=a)",
         argument="",
-        convention=None,
         row="n + a·mean_k max(max z − z_k − m, 0)",
         mean="all rows",
         ignore="only an ignore_index from 0",
@@ -101,7 +95,6 @@ FORMULAS = (
         path="calibrate/losses/logit_margin_l1.py",
         evidence="run",
         compute=_margin,
-        reduce=mean_all,
         options=("alpha", "margin"),
     ),
     Formula(
@@ -117,8 +110,6 @@ FORMULAS = (
         read="dc865036, 2022-06-16",
         path="calibrate/losses/label_smoothing.py",
         evidence="run",
-        compute=two_level(over_all),
-        reduce=mean_all,
         defect="an ignore_index below 0, the default included, is not looked at",
     ),
     Formula(
@@ -135,15 +126,12 @@ FORMULAS = (
         path="loss.py",
         evidence="run",
         compute=_generalised,
-        reduce=mean_all,
         options=("wa", "wb"),
     ),
     Formula(
         key="maxsup",
         names=("MaxSup", "torch_uncertainty CrossEntropyMaxSupLoss", "maxsup"),
         call="CrossEntropyMaxSupLoss(label_smoothing=ε, max_sup=a)",
-        argument="label_smoothing",
-        convention=None,
         row="mean(smoothed over all) + a·(max z − mean z)",
         mean="all rows",
         ignore="none",
@@ -152,7 +140,6 @@ FORMULAS = (
         path="src/torch_uncertainty/losses/classification.py",
         evidence="run",
         compute=_max_suppression,
-        reduce=mean_all,
         defect='with reduction="none" every row has the mean cross entropy of the batch; class weights multiply the '
         "whole loss by their mean",
         options=("alpha",),

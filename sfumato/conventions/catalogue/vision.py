@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from sfumato.conventions.formula import (
-    Array,
-    Batch,
-    Formula,
-    dense,
-    mean_all,
-    mean_entries,
-    mean_valid,
-    sigmoid,
-    two_level,
-)
+from sfumato.conventions.batch import Array, Batch
+from sfumato.conventions.building_blocks import dense, mean_entries, mean_valid
+from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import all as over_all
 from sfumato.conventions.spread import classy, deficit, sigmoid_full, sigmoid_half
 
@@ -40,6 +34,24 @@ def _fastai_mean(b: Batch, rows: Array) -> float:
     return float((1 - b.eps) * label_term + b.eps * b.losses.mean())
 
 
+SMP = Formula(
+    key="smp",
+    names=("segmentation_models_pytorch", "smp", "smp SoftCrossEntropyLoss"),
+    call="SoftCrossEntropyLoss(smooth_factor=ε)",
+    argument="smooth_factor",
+    convention=over_all,
+    row="(1−ε)·n + (ε/K)·S",
+    mean="all positions, the ignored included",
+    ignore="−100 by default; inert, but counted in the mean",
+    outside="applied",
+    read="0.6.0",
+    path="segmentation_models_pytorch/losses/soft_ce.py",
+    evidence="run",
+    defect="the mean counts ignored positions; the docstring shows the others; the default ε=None cannot be called",
+    options=("ignore_index",),
+    ignore_index=-100,
+)
+
 FORMULAS = (
     Formula(
         key="mm.original",
@@ -55,7 +67,6 @@ FORMULAS = (
         path="mmpretrain/models/losses/label_smooth_loss.py",
         evidence="run",
         compute=dense,
-        reduce=mean_all,
         defect="K is taken from the first batch and kept",
         options=("weight",),
     ),
@@ -72,8 +83,6 @@ FORMULAS = (
         read="ee7f2e88, 2024-11-01",
         path="mmpretrain/models/losses/label_smooth_loss.py",
         evidence="run",
-        compute=two_level(classy),
-        reduce=mean_all,
     ),
     Formula(
         key="mm.multi",
@@ -88,7 +97,6 @@ FORMULAS = (
         read="ee7f2e88, 2024-11-01",
         path="mmpretrain/models/losses/label_smooth_loss.py",
         evidence="run",
-        compute=sigmoid(sigmoid_full),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -106,7 +114,6 @@ FORMULAS = (
         path="classy_vision/losses/label_smoothing_loss.py",
         evidence="run",
         compute=_classy,
-        reduce=mean_all,
         defect="an ignored row is trained towards the uniform target",
         options=("ignore_index",),
         ignore_index=-100,
@@ -115,7 +122,6 @@ FORMULAS = (
         key="vissl",
         names=("VISSL", "vissl"),
         call="CrossEntropyMultipleOutputSingleTargetCriterion(label_smoothing=ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="Σ q_k(−log p_k), q over all",
         mean="all rows",
@@ -124,8 +130,6 @@ FORMULAS = (
         read="09270ed2, 2024-03-02",
         path="vissl/losses/cross_entropy_multiple_output_single_target.py",
         evidence="run",
-        compute=two_level(over_all),
-        reduce=mean_all,
         defect="weight and ignore_index are dropped as soon as ε > 0",
     ),
     Formula(
@@ -140,49 +144,19 @@ FORMULAS = (
         outside="applied",
         read="version not noted, possibly old",
         path="fastai/losses.py",
-        evidence="read",
         compute=_fastai,
         reduce=_fastai_mean,
         defect="with class weights its mean mixes two normalisers",
         options=("weight",),
     ),
-    Formula(
-        key="smp",
-        names=("segmentation_models_pytorch", "smp", "smp SoftCrossEntropyLoss"),
-        call="SoftCrossEntropyLoss(smooth_factor=ε)",
-        argument="smooth_factor",
-        convention=over_all,
-        row="(1−ε)·n + (ε/K)·S",
-        mean="all positions, the ignored included",
-        ignore="−100 by default; inert, but counted in the mean",
-        outside="applied",
-        read="0.6.0",
-        path="segmentation_models_pytorch/losses/soft_ce.py",
-        evidence="run",
-        compute=two_level(over_all),
-        reduce=mean_all,
-        defect="the mean counts ignored positions; the docstring shows the others; the default ε=None cannot be called",
-        options=("ignore_index",),
-        ignore_index=-100,
-    ),
-    Formula(
+    SMP,
+    replace(
+        SMP,
         key="toolbelt",
         names=("pytorch-toolbelt", "pytorch_toolbelt", "toolbelt"),
-        call="SoftCrossEntropyLoss(smooth_factor=ε)",
-        argument="smooth_factor",
-        convention=over_all,
-        row="(1−ε)·n + (ε/K)·S",
-        mean="all positions, the ignored included",
-        ignore="−100 by default; inert, but counted in the mean",
-        outside="applied",
         read="05e07ac7, 2024-11-21",
         path="pytorch_toolbelt/losses/functional.py",
-        evidence="run",
-        compute=two_level(over_all),
-        reduce=mean_all,
         defect="the mean counts ignored positions; its bi-tempered loss means the others by the same word",
-        options=("ignore_index",),
-        ignore_index=-100,
     ),
     Formula(
         key="smp.bce",
@@ -197,7 +171,6 @@ FORMULAS = (
         read="0.6.0",
         path="segmentation_models_pytorch/losses/soft_bce.py",
         evidence="run",
-        compute=sigmoid(sigmoid_full),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
         defect="the mean counts ignored entries",
@@ -215,7 +188,6 @@ FORMULAS = (
         read="67d01584, 2024-10-17",
         path="pytorch_loss/label_smooth.py",
         evidence="run",
-        compute=two_level(deficit),
         reduce=mean_valid,
         defect="the target sums to 1 − ε/K",
         options=("ignore_index",),
@@ -225,7 +197,6 @@ FORMULAS = (
         key="torch-uncertainty.bce",
         names=("torch-uncertainty", "torch_uncertainty BCEWithLogitsLSLoss", "torch-uncertainty.bce"),
         call="BCEWithLogitsLSLoss(label_smoothing=ε)",
-        argument="label_smoothing",
         convention=sigmoid_half,
         row="Σ BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
@@ -234,7 +205,6 @@ FORMULAS = (
         read="0.13.0",
         path="src/torch_uncertainty/losses/classification.py",
         evidence="run",
-        compute=sigmoid(sigmoid_half),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
