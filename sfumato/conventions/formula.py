@@ -30,11 +30,11 @@ class Formula:
         argument: its name for ε; "" where it has none.
         convention: how ε is spread; None where the target is not one pair.
         row: the loss of a row as a formula. n is −log p of the label, S the sum of −log p over the classes, V = K.
-        mean: what the rows are divided by, unless told otherwise.
-        ignore: what happens to ignored rows.
-        outside: what happens to ε below 0 or above 1.
         read: the version or commit that was read.
         path: the file, in the repository of the framework.
+        mean: what the rows are divided by, unless told otherwise.
+        ignore: what happens to ignored rows; "none" where no row can be ignored.
+        outside: what happens to ε below 0 or above 1.
         evidence: ``"run"``: executed and compared with :meth:`loss`; ``"read"``: read only.
         compute: the loss of each row; by default what the convention, ``minus_entropy`` and class weights make of it.
         reduce: how rows become one number; by default the mean over all of them.
@@ -56,11 +56,11 @@ class Formula:
     argument: str = "label_smoothing"
     convention: Convention | None = None
     row: str
-    mean: str
-    ignore: str
-    outside: str
     read: str
     path: str
+    mean: str = "all rows"
+    ignore: str = "none"
+    outside: str = "unknown"
     evidence: Literal["run", "read"] = "read"
     compute: RowLoss | None = field(default=None, repr=False)
     reduce: Reduction = field(default=mean_all, repr=False)

@@ -61,7 +61,6 @@ FORMULAS = (
         row="ε(lse − mean z) + (1−ε)n",
         mean="no reduction",
         ignore="padding_idx, 0 by default",
-        outside="unknown",
         read="6424da3b, 2026-07-08",
         path="apex/contrib/xentropy/softmax_xentropy.py",
         defect="rows of class 0 are ignored by default",
