@@ -37,14 +37,6 @@ PROPERTIES = ["tests/loss/test_properties.py", "tests/loss/test_properties_edges
 # What is changed, and the tests that should see it, the fastest first.
 MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
     "theory": (("sfumato/theory.py",), (["tests/test_theory.py"],)),
-    "conventions": (
-        tuple(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "sfumato" / "conventions").rglob("*.py"))),
-        (["tests/conventions", "-k", "not page_of_conventions"], ["--doctest-modules", "sfumato/conventions"]),
-    ),
-    "probe": (
-        tuple(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "sfumato" / "probe").rglob("*.py"))),
-        (["tests/probe"], ["--doctest-modules", "sfumato/probe"]),
-    ),
     "targets": (
         tuple(f"sfumato/targets/{name}.py" for name in ("target", "labelled", "combined", "dense", "checks")),
         (

@@ -7,6 +7,7 @@ log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import sys
@@ -100,7 +101,7 @@ class Loss:
         inputs: Any = _formed(torch.tensor(logits, dtype=dtype), self.style.inputs)
         if self.style.library not in ("torch", "keras"):
             inputs = inputs.numpy()
-        return first_of(self._called(inputs, labels, logits.shape[1]), len(logits))
+        return self._called(inputs, labels, logits.shape[1])
 
     def value(self, logits: Array, labels: Labels) -> float:
         """The sum of the values."""
@@ -141,7 +142,6 @@ class Loss:
         with torch.enable_grad():
             leaf = torch.tensor(logits, dtype=self._dtype, requires_grad=True)
             out = self._called(_formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
-            out = first_of(out, len(logits))
             found = None
             if isinstance(out, torch.Tensor) and out.requires_grad:
                 (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
@@ -169,31 +169,17 @@ class Loss:
             given = torch.tensor(given)
         if style.library in ("torch", "keras") and style.single and given.is_floating_point():
             given = given.float()
-        if style.layout == "sequence":
-            inputs, given = inputs[None], given[None]
-        elif style.layout == "column":
-            given = given[:, None]
-        elif style.layout == "image":
-            inputs, given = inputs[..., None, None], given[..., None, None]
-        elif style.layout == "dictionary":
-            inputs = {"logits": inputs}
-        order = (given, inputs) if style.labels_first else (inputs, given)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        function = copy.deepcopy(self.function) if self.fresh else self.function
+        precise = sys.modules["jax"].enable_x64(True) if style.library == "jax" else contextlib.nullcontext()
+        with warnings.catch_warnings(), np.errstate(all="ignore"), precise:
             warnings.simplefilter("ignore")
             if self.seeded:
                 torch.manual_seed(0)
                 np.random.seed(0)
-            if style.library == "jax" and "jax" in sys.modules:
-                with sys.modules["jax"].enable_x64(True):
-                    return self._run(*order)
-            return self._run(*order)
-
-    def _run(self, *order: Any) -> Any:
-        function = copy.deepcopy(self.function) if self.fresh else self.function
-        try:
-            return function(*order)
-        except SystemExit as stop:
-            raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
+            try:
+                return first_of(function(*_arranged(style, inputs, given)), len(labels))
+            except SystemExit as stop:
+                raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
 
 
 def first_of(out: Any, rows: int = 0) -> Any:
@@ -213,10 +199,7 @@ def _jax_total(function: Callable[..., Any], style: Style) -> Callable[[Any, Any
     jax = sys.modules["jax"]
 
     def total(z: Any, labels: Any) -> Any:
-        inputs = _formed(z, style.inputs, jax.nn)
-        if style.layout == "sequence":
-            inputs, labels = inputs[None], labels[None]
-        return first_of(function(*((labels, inputs) if style.labels_first else (inputs, labels)))).sum()
+        return first_of(function(*_arranged(style, _formed(z, style.inputs, jax.nn), labels))).sum()
 
     slow = jax.grad(total)
     fast = jax.jit(slow)
@@ -235,6 +218,19 @@ def _formed(logits: Any, inputs: Inputs, functions: Any = torch) -> Any:
     if inputs == "log-probabilities":
         return functions.log_softmax(logits, -1)
     return functions.softmax(logits, -1) if inputs == "probabilities" else logits
+
+
+def _arranged(style: Style, inputs: Any, labels: Any) -> tuple[Any, Any]:
+    """The two arguments in the layout and the order that the loss wants."""
+    if style.layout == "sequence":
+        inputs, labels = inputs[None], labels[None]
+    elif style.layout == "column":
+        labels = labels[:, None]
+    elif style.layout == "image":
+        inputs, labels = inputs[..., None, None], labels[..., None, None]
+    elif style.layout == "dictionary":
+        inputs = {"logits": inputs}
+    return (labels, inputs) if style.labels_first else (inputs, labels)
 
 
 def _detached(out: list[Any]) -> list[Any]:
