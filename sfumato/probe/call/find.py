@@ -84,11 +84,7 @@ class Spec:
 
     def parameter(self, names: tuple[str, ...]) -> str | None:
         """The first of some names that is a parameter; parameters with an argument come first."""
-        for known in (self.arguments, self.parameters):
-            for name in names:
-                if name in known:
-                    return name
-        return None
+        return next((name for known in (self.arguments, self.parameters) for name in names if name in known), None)
 
     @property
     def strength(self) -> str | None:
@@ -244,13 +240,12 @@ def _module(name: str, notes: list[str]) -> Any:
         if name.endswith(".py"):
             return _file(Path(name))
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
-        raise ProbeError(f"{name} cannot be imported: {in_words(error)}") from error
     except ProbeError:
         raise
     except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (name == missing or name.startswith(f"{missing}.")):
+            raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
         raise ProbeError(f"{name} cannot be imported: {in_words(error)}") from error
 
 
