@@ -62,10 +62,6 @@ class Style:
         return f"{labels}, {inputs}" if self.labels_first else f"{inputs}, {labels}"
 
 
-class NoGradientError(RuntimeError):
-    """The library of the loss knows no gradient of it by the logits."""
-
-
 @dataclass(frozen=True)
 class Loss:
     """A loss in canonical form.
@@ -146,7 +142,7 @@ class Loss:
             if isinstance(out, torch.Tensor) and out.requires_grad:
                 (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
         if found is None:
-            raise NoGradientError("the value does not depend on the logits through torch")
+            raise RuntimeError("the value does not depend on the logits through torch")
         return found.detach().double().numpy()
 
     def _jax_gradient(self, logits: Array, labels: Labels) -> Array:
