@@ -56,8 +56,8 @@ def test_a_mask_that_chooses_values_can_still_let_nan_into_the_gradient():
 @pytest.mark.parametrize(
     ("divide", "said"),
     [
-        (lambda y: len(y), "defect: ignored rows: the mean counts ignored rows: one of four of label -100 makes the rest"),
-        (lambda y: (y >= 0).sum() ** 2 / len(y), "warning: ignored rows: one of four of label -100 scales the other rows"),
+        (lambda y: len(y), "defect: ignored rows: the mean counts ignored rows: one of four of label -100 makes"),
+        (lambda y: (y >= 0).sum() ** 2 / len(y), "warning: ignored rows: one of four of label -100 scales the other"),
         (lambda y: (y >= 0).sum(), "note: ignored rows: label -100 is ignored; the mean is over the rows that count"),
     ],
 )  # fmt: skip

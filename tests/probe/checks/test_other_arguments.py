@@ -44,22 +44,21 @@ def weighted(kind, eps):
 
 
 @pytest.mark.parametrize(
-    ("kind", "eps", "said"),
+    ("kind", "eps", "level", "said"),
     [
-        ("class", 0.1, "warning: class weights: weight=… multiplies every class's term: the optimum moves to p ∝ w·q"),
-        ("label", 0.1, "warning: class weights: weight=… is on the label's term alone: rare and common labels are smoothed "
-         "unequally"),
-        ("row", 0.1, "note: class weights: weight=… weights rows by their label; the optimum stays"),
-        ("row", 0.0, "note: class weights: weight=… weights rows, and cannot move the optimum of one-hot"),
-        ("sum", 0.1, "defect: class weights: weight=… weights no class and no row: the whole loss is multiplied by 1.25"),
-        ("nowhere", 0.1, "defect: class weights: weight=… is taken and has no effect"),
-        ("nowhere", 0.0, "note: class weights: weight=… has no effect"),
-        ("square", 0.1, "warning: class weights: weight=… moves the optimum"),
-        ("strange", 0.1, "note: class weights: weight=… makes it another kind of loss"),
+        ("class", 0.1, "warning", "multiplies every class's term: the optimum moves to p ∝ w·q"),
+        ("label", 0.1, "warning", "is on the label's term alone: rare and common labels are smoothed unequally"),
+        ("row", 0.1, "note", "weights rows by their label; the optimum stays"),
+        ("row", 0.0, "note", "weights rows, and cannot move the optimum of one-hot"),
+        ("sum", 0.1, "defect", "weights no class and no row: the whole loss is multiplied by 1.25"),
+        ("nowhere", 0.1, "defect", "is taken and has no effect"),
+        ("nowhere", 0.0, "note", "has no effect"),
+        ("square", 0.1, "warning", "moves the optimum"),
+        ("strange", 0.1, "note", "makes it another kind of loss"),
     ],
-)  # fmt: skip
-def test_where_class_weights_are(kind, eps, said):
-    assert told(weighted(kind, eps)) == [said]
+)
+def test_where_class_weights_are(kind, eps, level, said):
+    assert told(weighted(kind, eps)) == [f"{level}: class weights: weight=… {said}"]
 
 
 def test_a_loss_with_weights_of_its_own_or_with_none_is_not_asked():

@@ -49,8 +49,8 @@ def test_a_strength_that_is_applied_whatever_it_is():
     assert told(at_the_ends, loss) == [
         "note: ε = 0: one-hot",
         "note: ε = 1: uniform: 0.2 on the label, 0.2 on each other class",
-        "warning: negative ε: not refused but applied: 1.08 on the label, -0.02 on each other class; such a loss has no "
-        "lower bound",
+        "warning: negative ε: not refused but applied: 1.08 on the label, -0.02 on each other class; such a loss "
+        "has no lower bound",
         "note: ε = nan: not refused: the loss or its gradient is NaN",
         "warning: ε = 1.5: not refused: -0.2 on the label, 0.3 on each other class",
     ]
@@ -131,6 +131,6 @@ def test_what_the_strength_of_a_one_hot_loss_would_mean():
         return sf.cross_entropy(logits, labels, label_smoothing=smoothing, over="others")
 
     assert told(by_default, loss) == [
-        "note: its strength: smoothing=0.1 would be others with ε = 0.1: 0.9 on the label, 0.025 on each other class at "
-        "K = 5"
+        "note: its strength: smoothing=0.1 would be others with ε = 0.1: 0.9 on the label, 0.025 on each other class "
+        "at K = 5"
     ]
