@@ -43,8 +43,7 @@ def without_weights(reading: Reading) -> Weighted | None:
         reading: the reading of a softmax, with every class among its labels.
 
     >>> from sfumato.probe.call.signature import understand
-    >>> from sfumato.probe.findings import in_figures
-    from sfumato.probe.read.gradients import read
+    >>> from sfumato.probe.read.gradients import read
     >>> import torch
     >>> loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.3)
     >>> found = without_weights(read(understand(loss, 3), 3))

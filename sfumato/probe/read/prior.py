@@ -39,8 +39,7 @@ def prior_of(reading: Reading) -> Prior | None:
         reading: the reading of a softmax, with at least three labels.
 
     >>> import torch
-    >>> from sfumato.probe.findings import in_figures
-    from sfumato.probe.read.gradients import read
+    >>> from sfumato.probe.read.gradients import read
     >>> from sfumato.probe.call.signature import understand
     >>> def loss(z, y):
     ...     pi = torch.tensor([0.5, 0.3, 0.2], dtype=z.dtype)
