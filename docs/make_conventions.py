@@ -1,4 +1,4 @@
-"""Writes docs/conventions.md from sfumato.conventions: ``python docs/make_conventions.py``."""
+"""Write docs/conventions.md from sfumato.conventions: ``python docs/make_conventions.py``."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def optimal_logits(eps: ArrayT, num_classes: int | ArrayT, *, over: Over, alpha:
         is ``inf``: one-hot has no finite optimum.
 
     Raises:
-        ValueError: ε outside [0, 1] or NaN (names the first), K below 2, or an unknown ``over``.
+        ValueError: ε outside [0, 1] or NaN (the message names the first), K below 2, or an unknown ``over``.
 
     >>> [round(z, 4) for z in optimal_logits(0.1, 10, over="others", alpha=1.0)]
     [5.3944, 1.0]
@@ -75,7 +75,7 @@ def optimal_gap(eps: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
         The gap z_true − z_other in nats. With ``"others"`` it is negative beyond ε = (K−1)/K and ``-inf`` at 1.
 
     Raises:
-        ValueError: ε outside [0, 1] or NaN (names the first), K below 2, or an unknown ``over``.
+        ValueError: ε outside [0, 1] or NaN (the message names the first), K below 2, or an unknown ``over``.
 
     >>> round(optimal_gap(0.1, 10, over="others"), 4), round(optimal_gap(0.1, 10, over="all"), 4)
     (4.3944, 4.5109)
@@ -123,8 +123,8 @@ def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
               \varepsilon = \frac{K}{K-1+e^{d}} \quad\text{(all)}
 
     Args:
-        gap: wanted gap d = z_true − z_other in nats; any shape; ``inf`` gives 0. With ``"all"`` at least 0, for no
-            strength in [0, 1] gives a negative gap.
+        gap: wanted gap d = z_true − z_other in nats; any shape; ``inf`` gives 0. With ``"all"`` the gap is at least
+            0, since no strength in [0, 1] gives a negative gap.
         num_classes: K, at least 2; a number, or an array that broadcasts with ``gap``.
         over: ``"others"`` or ``"all"``.
 
@@ -132,7 +132,8 @@ def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
         ε in [0, 1].
 
     Raises:
-        ValueError: a gap that is NaN, or negative with ``"all"`` (names the first); K below 2; an unknown ``over``.
+        ValueError: a gap that is NaN, or negative with ``"all"`` (the message names the first); K below 2; an unknown
+            ``over``.
 
     >>> round(eps_for_gap(4.394449154672439, 10, over="others"), 12)
     0.1
@@ -158,15 +159,15 @@ def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) 
     Args:
         eps: strength ε in [0, 1] in the convention ``frm``; any shape.
         num_classes: K, at least 2; a number, or an array that broadcasts with ``eps``.
-        frm: the convention that ``eps`` is in.
-        to: the convention wanted.
+        frm: the convention of ``eps``.
+        to: the convention of the result.
 
     Returns:
         The strength in the convention ``to``: the loss, the gradient and the optimum are the same.
 
     Raises:
-        ValueError: as :func:`optimal_gap`; also an ``"others"`` strength above (K−1)/K, whose target puts less mass on
-            the true class than on each other one: no ``"all"`` strength up to 1 does.
+        ValueError: as :func:`optimal_gap`; also an ``"others"`` strength above (K−1)/K. Its target puts less mass on
+            the true class than on each other class, which no ``"all"`` strength up to 1 does.
 
     >>> round(convert_eps(0.1, 10, frm="others", to="all"), 6)
     0.111111
@@ -181,7 +182,7 @@ def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) 
         return back(e)
     if to == "others":
         return back(e * (k - 1) / k)
-    # A strength a few units of its type above (K−1)/K is (K−1)/K rounded: it means 1, not an error.
+    # A strength that is a few units of its type above (K−1)/K was rounded: 1 is meant, which is no error.
     limit = (k - 1) / k
     _refuse(
         e > limit * (1 + 4 * _unit(eps)),
@@ -211,8 +212,8 @@ def time_to_gap(gap: ArrayT, num_classes: int | ArrayT, *, eps: float, over: Ove
         lr: step size η of the gradient steps that the flow stands for, above 0.
 
     Returns:
-        Time in steps of size ``lr``; 0 at gap 0; ``inf`` at or beyond the optimal gap, and for a gap on the other side
-        of 0 than the optimum: the flow never gets there.
+        Time in steps of size ``lr``; 0 at gap 0; ``inf`` for a gap that the flow never reaches: at or beyond the
+        optimal gap, or on the other side of 0.
 
     Raises:
         ValueError: a gap that is NaN, ``lr`` not above 0, or as :func:`optimal_gap`.
@@ -287,7 +288,7 @@ def _wrong_mass(e: _Array, k: _Array, over: Over) -> _Array:
 
 
 def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
-    """t(d), δ = 1 − q, in two equal forms: towards a positive optimum δ may vanish, towards a negative one q.
+    """t(d), δ = 1 − q, in two equal forms: towards a positive optimum δ may vanish, towards a negative optimum q.
 
     Above 0 it is d − log1p(−δx)/δ over q with x = (e^d − 1)/(qK − 1); below 0 it is −d − log1p(−qw)/q over δ with
     w = (K−1)(e^−d − 1)/(1 − qK). Each runs smoothly into its limit, x or w, as its small number goes to 0.
@@ -301,13 +302,13 @@ def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
         x = small * growth
         rest = np.where(small > 0, -np.log1p(-x) / small, growth)
         t = (k - 1) / (lr * k * large) * (np.abs(d) + rest)
-    # The comparison with the optimum, not 1 − x > 0, decides what is reachable: x is rounded, and could say a time.
+    # The gap is compared with the optimum, since x is rounded and may be below 1 at a gap that is never reached.
     reachable = np.where(up, d < optimum, d > optimum) & (x < 1)
     return np.where(d == 0, 0.0, np.where(reachable, t, np.inf))
 
 
 def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
-    """Both as float64 arrays of one shape, and a function that turns a result back into the kind that came in."""
+    """A function that turns a result back into the kind of the arguments, and these as float64 arrays of one shape."""
     kinds = tuple(np.asarray(each) if isinstance(each, (list, tuple)) else each for each in (first, second))
     torch = _loaded_torch()
     tensor: Any = next((each for each in kinds if torch is not None and isinstance(each, torch.Tensor)), None)

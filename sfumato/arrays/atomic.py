@@ -1,4 +1,4 @@
-"""Files of a run: each is written beside its name, flushed to disk, and renamed, so that it is whole or absent.
+"""Write files so that each is whole or absent: written beside its name, flushed to disk, and renamed.
 
 A kill at any moment leaves at most a scratch file, whose name begins with a dot.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class WriteError(RuntimeError):
-    """A file that could not be written: a full disk, a folder that is read-only or gone."""
+    """A file could not be written: the disk is full, or the folder is read-only or gone."""
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
     """A binary file that takes its name when it is whole and on disk.
 
     Raises:
-        WriteError: it names the file and the system's reason; the half-written file is removed.
+        WriteError: the file cannot be written, for the system's reason; the half-written file is removed.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -65,7 +65,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """One JSON file, indented for reading; NaN and infinity are refused.
+    """Write a JSON file, indented for reading; NaN and infinity are refused.
 
     Raises:
         ValueError: a number that JSON does not have.
@@ -75,7 +75,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
-    """One JSON object a line.
+    """Write one JSON object a line.
 
     Raises:
         ValueError, WriteError: as :func:`write_json`.
@@ -85,7 +85,7 @@ def write_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_sealed(path: Path, value: Any) -> None:
-    """JSON below its own SHA-256, so that nothing but what was written is ever taken for it.
+    """Write JSON below its own SHA-256, so that a changed or half-written file is never taken for the original.
 
     Raises:
         ValueError, WriteError: as :func:`write_json`.
@@ -95,11 +95,11 @@ def write_sealed(path: Path, value: Any) -> None:
 
 
 def read_sealed(path: Path) -> Any:
-    """What :func:`write_sealed` wrote.
+    """Read what :func:`write_sealed` wrote.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not what was written.
+        OSError: the file cannot be read.
+        ValueError: the file is not what was written.
     """
     seal, _, text = path.read_bytes().rstrip(b"\n").partition(b"\n")
     if hashlib.sha256(text).hexdigest().encode() != seal:
@@ -108,10 +108,10 @@ def read_sealed(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An ``.npz`` file without pickle: equal arrays make equal bytes.
+    """Write an ``.npz`` file without pickle: equal arrays make equal bytes.
 
-    Not ``numpy.savez``, which would pickle an array of objects, and which leaves its archive open where the disk is
-    full, to complain once more when it is collected.
+    ``numpy.savez`` is not used. It would pickle an array of objects, and where the disk is full it leaves its archive
+    open, which then complains once more when it is collected.
 
     Raises:
         ValueError: an array of objects.
@@ -129,14 +129,14 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable, where the file system knows how."""
+    """Flush a file, or the names in a folder, to disk, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,14 +1,14 @@
-"""Reading ``.npz`` archives that may come from anyone: what they claim is checked before memory is spent on it, and
-nothing in them is ever unpickled.
+"""Read ``.npz`` archives that may come from anyone.
 
 An archive of a few kilobytes can claim an array of terabytes, in the archive's own list or in the array's header, or be
 packed so that it really unpacks to gigabytes. So an array is read only where the list, the header, the packed size and
-the size of the file agree.
+the size of the file agree. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import warnings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_BYTES = 8 * 10**9
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as numpy writes them; others can unpack a million to one
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's two ways; others can unpack a million to one
 _MOST_RATIO = 1100  # deflate unpacks at most 1032 to one
 _MOST_HEADER = 64 * 1024
 
@@ -29,11 +29,11 @@ Reason = Literal["no archive", "two of one name", "too large", "objects", "damag
 
 
 class ArchiveError(ValueError):
-    """An archive or an array in it that is not read.
+    """An archive, or an array in an archive, is not read.
 
     Attributes:
-        reason: why not, for who words the message.
-        name: of the array; "" for the archive.
+        reason: why not, as one of a few words, so that a caller can word the message.
+        name: the name of the array; "" for the archive.
     """
 
     def __init__(self, reason: Reason, name: str, detail: str) -> None:
@@ -43,7 +43,7 @@ class ArchiveError(ValueError):
 
 
 class Header(NamedTuple):
-    """What the head of an ``.npy`` array says; ``length`` is its own, in bytes."""
+    """What the header of an ``.npy`` array says; ``length`` is the length of the header in bytes."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -52,18 +52,15 @@ class Header(NamedTuple):
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of the array behind it."""
-        count = self.dtype.itemsize
-        for size in self.shape:
-            count *= size
-        return count
+        """Bytes of the array behind the header."""
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 def read_header(stream: IO[bytes], name: str) -> Header:
-    """The head of an ``.npy`` array, read from where the stream stands.
+    """The header of an ``.npy`` array, read from the present position of the stream.
 
     Raises:
-        ArchiveError: it is damaged, or the array holds Python objects.
+        ArchiveError: the header is damaged, or the array holds Python objects.
     """
     from numpy.lib import format as npy
 
@@ -77,13 +74,13 @@ def read_header(stream: IO[bytes], name: str) -> Header:
         if version not in readers:
             raise ArchiveError("damaged", name, f"it has version {version[0]}.{version[1]} of numpy's format")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numpy, that Python 2 wrote the file
+            warnings.simplefilter("ignore")  # numpy warns where Python 2 wrote the file
             shape, fortran, dtype = readers[version](start)
     except ArchiveError:
         raise
-    except MemoryError as error:  # Python's parser, at brackets in brackets
+    except MemoryError as error:  # Python's parser raises it at deeply nested brackets
         raise ArchiveError("damaged", name, "its header cannot be parsed") from error
-    except Exception as error:  # from struct, ast, tokenize or numpy
+    except Exception as error:  # struct, ast, tokenize and numpy raise what they like
         raise ArchiveError("damaged", name, " ".join(str(error).split()) or "its header cannot be parsed") from error
     if dtype.hasobject:
         raise ArchiveError("objects", name, "it holds Python objects")
@@ -93,11 +90,11 @@ def read_header(stream: IO[bytes], name: str) -> Header:
 
 
 def read_array(stream: IO[bytes]) -> np.ndarray:
-    """An ``.npy`` array whose header was looked at, from where the stream stands; never a pickle."""
+    """An ``.npy`` array whose header was checked, read from the present position of the stream; never a pickle."""
     from numpy.lib import format as npy
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numpy, that Python 2 wrote the file
+        warnings.simplefilter("ignore")  # numpy warns where Python 2 wrote the file
         return npy.read_array(stream, allow_pickle=False)
 
 
@@ -105,15 +102,15 @@ class Archive:
     """An open ``.npz`` file; a context manager.
 
     Args:
-        file: its path, or the file, opened to be read and then closed by this.
+        file: the path, or the file opened for reading, which the archive then closes.
 
     Attributes:
-        sizes: bytes that each array is said to take unpacked, header included, by name.
-        arrays: names of those that are called ``.npy``, as numpy does.
+        sizes: the bytes that each array claims to take unpacked, header included, by name.
+        arrays: the names of the entries that are called ``.npy``, as numpy calls arrays.
 
     Raises:
-        OSError: it cannot be opened.
-        ArchiveError: it is no archive, or holds two arrays of one name.
+        OSError: the file cannot be opened.
+        ArchiveError: the file is no archive, or holds two arrays of one name.
     """
 
     def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
@@ -145,15 +142,15 @@ class Archive:
         """One array.
 
         Args:
-            name: without ``.npy``.
-            most_bytes: an array that takes more is refused.
+            name: the name of the array, without ``.npy``.
+            most_bytes: an array that takes more bytes is refused.
 
         Returns:
             A new array of numbers, text or bytes.
 
         Raises:
-            ArchiveError: it is missing, too large, damaged, or holds Python objects.
-            MemoryError: it is none of these, and does not fit.
+            ArchiveError: the array is missing, too large, damaged, or holds Python objects.
+            MemoryError: the array is sound, and does not fit into memory.
         """
         item = self._claimed(name)
         if item.file_size > most_bytes:
@@ -163,14 +160,14 @@ class Archive:
             return self._unpack(item)
         except (ArchiveError, MemoryError):
             raise
-        except Exception as error:  # from zipfile, zlib, struct, ast or numpy; none is worth telling apart
+        except Exception as error:  # zipfile, zlib, struct, ast and numpy raise what they like
             raise ArchiveError("damaged", name, str(error)) from error
 
     def header(self, name: str) -> Header:
-        """What an array is, without reading it.
+        """The header of an array.
 
         Raises:
-            ArchiveError: it is missing, damaged, or holds Python objects.
+            ArchiveError: the array is missing, damaged, or holds Python objects.
         """
         item = self._claimed(name)
         try:
@@ -181,10 +178,10 @@ class Archive:
             raise ArchiveError("damaged", name, str(error)) from error
 
     def place(self, name: str) -> int | None:
-        """Where the bytes of an array that is not packed begin in the file, header included; None of a packed one.
+        """Where the bytes of an array begin in the file, header included; None for an array that is packed.
 
         Raises:
-            ArchiveError: it is missing or damaged.
+            ArchiveError: the array is missing or damaged.
         """
         item = self._claimed(name)
         if item.compress_type != zipfile.ZIP_STORED:
@@ -200,7 +197,7 @@ class Archive:
         return start
 
     def open(self, name: str) -> IO[bytes]:
-        """An array's bytes as a stream, header included, no more of them than its size says."""
+        """The bytes of an array as a stream, header included, and no more bytes than its size says."""
         return self._zip.open(self._claimed(name))
 
     def _claimed(self, name: str) -> zipfile.ZipInfo:
@@ -230,9 +227,9 @@ class Archive:
 
         with self._zip.open(item) as member:
             array: np.ndarray = read_array(member)
-            member.read(1)  # at the end of an array its checksum is compared
+            member.read(1)  # zipfile compares the checksum when it meets the end
         if array.dtype.kind == "U" and array.size:
-            # numpy takes any number for a character, and then fails on those that are none
+            # numpy takes any number for a character, and fails later on numbers that are no characters
             codes = np.frombuffer(array.tobytes(), array.dtype.byteorder.replace("|", "=") + "u4")
             if bool(((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any()):
                 raise ValueError("its text holds numbers that are no characters")

@@ -31,7 +31,7 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
     from sfumato.probe import probe as run
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the loss itself prints is no result
+        with contextlib.redirect_stdout(sys.stderr):  # what the loss itself prints is not a result
             found = run(loss, classes=classes)
     except ProbeError as error:
         raise UsageError(str(error)) from None
@@ -43,7 +43,7 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinities have no JSON: None."""
+    """None in place of NaN and of infinities, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list):

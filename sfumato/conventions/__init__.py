@@ -5,13 +5,13 @@ of one framework, as data and as a function: ``find("fairseq").loss(logits, labe
 project's source; those marked ``"run"`` were executed and compared.
 """
 
+from sfumato.conventions.batch import Batch as Batch
 from sfumato.conventions.convert import FORMULAS as FORMULAS
 from sfumato.conventions.convert import Conversion as Conversion
 from sfumato.conventions.convert import convert as convert
 from sfumato.conventions.convert import convert_eps as convert_eps
 from sfumato.conventions.convert import convert_loss as convert_loss
 from sfumato.conventions.convert import find as find
-from sfumato.conventions.formula import Batch as Batch
 from sfumato.conventions.formula import Formula as Formula
 from sfumato.conventions.spread import CONVENTIONS as CONVENTIONS
 from sfumato.conventions.spread import SPREADS as SPREADS

@@ -1,7 +1,7 @@
 """Look a framework up by any of its names, and convert strengths and loss values between two of them.
 
-Two losses are the same training target if their optima are: then one is a multiple of the other plus a constant, which
-is all that a conversion of values needs.
+Two losses train towards the same target if they have the same optimum. One is then a multiple of the other plus a
+constant, and a conversion of values needs no more.
 """
 
 from __future__ import annotations
@@ -10,13 +10,21 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from sfumato.conventions.catalogue import frameworks, fused_kernels, language, papers, vision
+from sfumato.conventions.catalogue import (
+    frameworks,
+    fused_kernels,
+    language_models,
+    papers,
+    speech,
+    translation,
+    vision,
+)
 from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import Convention, ConversionError
 
 FORMULAS: dict[str, Formula] = {
     each.key: each
-    for module in (frameworks, language, vision, fused_kernels, papers)
+    for module in (frameworks, translation, language_models, speech, vision, fused_kernels, papers)
     for each in module.FORMULAS
 }  # fmt: skip
 """Every formula by its key."""
@@ -27,13 +35,13 @@ class Conversion:
     """How two frameworks say the same thing.
 
     Attributes:
-        frm: the formula that ε is in.
-        to: the formula wanted.
+        frm: the formula whose ε is given.
+        to: the formula whose ε is wanted.
         num_classes: K.
         eps: ε in ``frm``.
         to_eps: ε in ``to``.
         scale: a row's loss in ``to`` is scale·(its loss in ``frm``) + offset; gradients differ by scale.
-        offset: see ``scale``, in the unit of ``to``.
+        offset: the constant of that relation, in the unit of ``to``.
     """
 
     frm: Formula
@@ -81,14 +89,15 @@ def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formu
     Args:
         eps: strength ε in ``frm``.
         num_classes: K, at least 2.
-        frm: the framework that ``eps`` is in, see :func:`find`.
-        to: the framework wanted.
+        frm: the framework whose ``eps`` is given, see :func:`find`.
+        to: the framework whose ε is wanted.
 
     Returns:
         :class:`Conversion`, exact up to rounding, for rows without class weights.
 
     Raises:
-        ConversionError: cannot be: a target that is not one pair, other classes, or out of the range of ``to``.
+        ConversionError: there is no such strength: a target is not one pair, the losses have other classes, or the
+            strength is out of the range of ``to``.
         ValueError: ε or K out of range, or an unknown framework.
 
     >>> c = convert(0.1, 10, frm="fairseq", to="keras")
@@ -152,11 +161,11 @@ def convert_loss(
         value: mean loss a row in ``frm``, in its own unit.
         num_classes: K, at least 2.
         eps: strength ε in ``frm``.
-        frm: the framework that ``value`` and ``eps`` are from.
-        to: the framework wanted.
+        frm: the framework of ``value`` and ``eps``.
+        to: the framework whose value is wanted.
         to_base: base of the logarithm of the result: e for the framework's own unit, 2 for bits.
 
-    Errors: as :func:`convert`; also ValueError for a base that is not above 1.
+    Errors: as :func:`convert`; a base that is not above 1 is a ValueError.
 
     >>> round(convert_loss(0.6, 10, eps=0.1, frm="fairseq", to="espnet"), 6)  # espnet subtracts the entropy
     0.055195

@@ -1,7 +1,7 @@
-"""How a strength ε becomes a target: each way to spread it, as one pair (q_true, q_other) of ε and K.
+"""How a strength ε becomes a target: each way to spread ε, as one pair (q_true, q_other) of ε and K.
 
-Eight ways were found in the frameworks read. Two of them, ``others`` and ``all``, are those that sfumato takes by name;
-the rest differ by a padding class, by a mass that is not 1, or by being targets of K sigmoids and not of one softmax.
+Eight ways were found in the frameworks that were read. sfumato takes two of them by name, ``others`` and ``all``. The
+rest differ by a padding class, by a mass that is not 1, or by being targets of K sigmoids and not of one softmax.
 """
 
 from __future__ import annotations
@@ -17,50 +17,53 @@ from sfumato.theory import Over
 Space: TypeAlias = Literal["softmax", "softmax without padding", "sigmoid"]
 """What a target is a target of: every class of a softmax, every class but one, or K sigmoids."""
 
-_Pair: TypeAlias = Callable[[float, int], tuple[float, float]]
-
 
 class ConversionError(ValueError):
-    """No strength of the wanted convention has the given target: the message says why."""
+    """No strength of the wanted convention has the target asked for: the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Convention:
     """One way to spread a strength ε.
 
     Attributes:
         name: ``"others"``, ``"all"``, ``"nopad"``, ``"classy"``, ``"deficit"``, ``"sigmoid-half"``, ``"sigmoid-full"``
             or ``"sigmoid-all"``.
-        over: the name that every sfumato function takes, ``"others"`` or ``"all"``; None where no ``over`` is it.
+        over: the name that every sfumato function takes, ``"others"`` or ``"all"``; None for the other conventions.
         formula_true: q_true as a formula in ε and K.
         formula_other: q_other as a formula in ε and K.
         formula_mass: Σq as a formula.
         formula_gap: the gap at the optimum as a formula: of logits, or for sigmoids the logit of the label.
-        at_zero: what ε = 0 means.
         at_one: what ε = 1 means.
         used_by: the frameworks whose argument means this.
-        source: where it was first written down.
+        source: where the convention was first written down.
         space: see :data:`Space`.
         limit: the largest strength with a meaning.
+        pair: q_true and q_other of ε and K, whatever the range of ε.
+        inverse: ε of the probability of each other class at the optimum, and K.
 
     >>> others.used_by[0], [round(q, 4) for q in others.target(0.1, 10)]
     ('fairseq', [0.9, 0.0111])
     """
 
     name: str
-    over: Over | None
+    over: Over | None = None
     formula_true: str
     formula_other: str
-    formula_mass: str
+    formula_mass: str = "1"
     formula_gap: str
-    at_zero: str
     at_one: str
     used_by: tuple[str, ...]
     source: str
     space: Space = "softmax"
     limit: float = 1.0
-    pair: _Pair = field(kw_only=True, repr=False)
-    inverse: Callable[[float, int], float] = field(kw_only=True, repr=False)
+    pair: Callable[[float, int], tuple[float, float]] = field(repr=False)
+    inverse: Callable[[float, int], float] = field(repr=False)
+
+    @property
+    def at_zero(self) -> str:
+        """What ε = 0 means: a one-hot target, or for sigmoids a hard one."""
+        return "hard" if self.space == "sigmoid" else "one-hot"
 
     def target(self, eps: float, num_classes: int) -> tuple[float, float]:
         """The target as numbers, ``(q_true, q_other)``.
@@ -154,12 +157,10 @@ class Convention:
         return num_classes - (2 if self.space == "softmax without padding" else 1)
 
     def _check(self, eps: float, num_classes: int) -> None:
-        if self.limit == 1.0:
-            theory.loss_floor(eps, num_classes, over="all")  # the checks of range, with their messages
-        elif not (eps >= 0 and math.isfinite(eps)):
+        if self.limit > 1 and not (eps >= 0 and math.isfinite(eps)):
             raise ValueError(f'eps must be at least 0 and finite for "{self.name}", got {eps:g}')
-        else:
-            theory.loss_floor(0.0, num_classes, over="all")
+        # theory checks the ranges of ε and K, with their messages
+        theory.loss_floor(min(eps, 1.0) if self.limit > 1 else eps, num_classes, over="all")
         if self._others(num_classes) < 1:
             raise ValueError(f'num_classes must be at least 3 for "{self.name}", the padding class counted, got 2')
 
@@ -173,9 +174,7 @@ others = Convention(
     over="others",
     formula_true="1 − ε",
     formula_other="ε/(K−1)",
-    formula_mass="1",
     formula_gap="log((K−1)(1−ε)/ε)",
-    at_zero="one-hot",
     at_one="nothing on the label",
     used_by=("fairseq", "Tensor2Tensor", "T5X", "Megatron-Core", "ESPnet", "WeNet"),
     source="the note, eq. 4",
@@ -189,9 +188,7 @@ all = Convention(
     over="all",
     formula_true="1 − ε + ε/K",
     formula_other="ε/K",
-    formula_mass="1",
     formula_gap="log(1 + K(1−ε)/ε)",
-    at_zero="one-hot",
     at_one="uniform",
     used_by=("torch", "timm", "Keras", "optax", "Hugging Face Trainer", "flash-attention", "Liger"),
     source="Szegedy et al. 2016, section 7",
@@ -202,12 +199,9 @@ all = Convention(
 
 nopad = Convention(
     name="nopad",
-    over=None,
     formula_true="1 − ε",
     formula_other="ε/(K−2), padding 0",
-    formula_mass="1",
     formula_gap="log((K−2)(1−ε)/ε)",
-    at_zero="one-hot",
     at_one="nothing on the label",
     used_by=("OpenNMT-py 1 and 2", "JoeyNMT", "The Annotated Transformer"),
     source="OpenNMT-py, onmt/utils/loss.py",
@@ -219,12 +213,9 @@ nopad = Convention(
 
 classy = Convention(
     name="classy",
-    over=None,
     formula_true="(1 + ε/K)/(1 + ε)",
     formula_other="(ε/K)/(1 + ε)",
-    formula_mass="1",
     formula_gap="log(1 + K/ε)",
-    at_zero="one-hot",
     at_one="half one-hot, half uniform",
     used_by=("ClassyVision", 'mmpretrain mode="classy_vision"'),
     source="ClassyVision, losses/label_smoothing_loss.py",
@@ -236,12 +227,10 @@ classy = Convention(
 
 deficit = Convention(
     name="deficit",
-    over=None,
     formula_true="1 − ε",
     formula_other="ε/K",
     formula_mass="1 − ε/K",
     formula_gap="log(K(1−ε)/ε)",
-    at_zero="one-hot",
     at_one="nothing on the label, Σq = 1 − 1/K",
     used_by=("CoinCheung pytorch-loss",),
     source="CoinCheung pytorch-loss, pytorch_loss/label_smooth.py",
@@ -252,12 +241,10 @@ deficit = Convention(
 
 sigmoid_half = Convention(
     name="sigmoid-half",
-    over=None,
     formula_true="1 − ε/2",
     formula_other="ε/2",
     formula_mass="a target a class",
     formula_gap="log((2−ε)/ε), the logit of the label",
-    at_zero="hard",
     at_one="one half everywhere",
     used_by=("Keras BinaryCrossentropy", "TensorFlow 1 sigmoid_cross_entropy", "torch-uncertainty"),
     source="TensorFlow 1, losses_impl.py",
@@ -269,12 +256,10 @@ sigmoid_half = Convention(
 
 sigmoid_full = Convention(
     name="sigmoid-full",
-    over=None,
     formula_true="1 − ε",
     formula_other="ε",
     formula_mass="a target a class",
     formula_gap="log((1−ε)/ε), the logit of the label",
-    at_zero="hard",
     at_one="labels swapped",
     used_by=("segmentation_models_pytorch SoftBCE", "pytorch-toolbelt SoftBCE", 'mmpretrain mode="multi_label"'),
     source="segmentation_models_pytorch, losses/soft_bce.py",
@@ -282,16 +267,14 @@ sigmoid_full = Convention(
     pair=lambda e, k: (1 - e, e),
     inverse=lambda q, k: q,
 )
-"""As ``sigmoid_half`` with twice the strength: ε is the chance that a class's label is wrong."""
+"""``sigmoid_half`` with twice the strength: ε is the chance that the label of a class is wrong."""
 
 sigmoid_all = Convention(
     name="sigmoid-all",
-    over=None,
     formula_true="1 − ε + ε/K",
     formula_other="ε/K",
     formula_mass="a target a class",
     formula_gap="log((1 − ε + ε/K)/(ε − ε/K)), the logit of the label",
-    at_zero="hard",
     at_one="1/K everywhere",
     used_by=("timm BinaryCrossEntropy",),
     source="timm, loss/binary_cross_entropy.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -9,16 +10,16 @@ Level: TypeAlias = Literal["defect", "warning", "note"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeFinding:
     """One thing found.
 
     Attributes:
-        level: ``"defect"``: trains towards something nobody asked for, or fails; ``"warning"``: will surprise;
-            ``"note"``: good to know.
+        level: ``"defect"``: the loss trains towards something that nobody asked for, or fails; ``"warning"``: it will
+            surprise; ``"note"``: it is good to know.
         about: what was looked at, in a word or two.
         text: what was seen.
 
-    >>> str(Finding("defect", "total mass", "Σq = 0.99"))
+    >>> str(ProbeFinding("defect", "total mass", "Σq = 0.99"))
     'defect: total mass: Σq = 0.99'
     """
 
@@ -27,38 +28,30 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        """As one line."""
+        """The finding as one line."""
         return f"{self.level}: {self.about}: {self.text}"
 
 
-def defect(about: str, text: str) -> Finding:
-    """A finding of level ``"defect"``.
+def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> str:
+    """The first numbers of a distribution, without the rounding of a fit.
 
-    >>> defect("a", "b").level
-    'defect'
-
-    Source: :class:`Finding`.
+    >>> in_figures([0.7, 0.3, -1e-17])
+    '(0.7, 0.3, 0)'
     """
-    return Finding("defect", about, text)
+    figures = [f"{round(float(each), 9) + 0.0:.{digits}g}" for each in numbers]
+    return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"
 
 
-def warning(about: str, text: str) -> Finding:
-    """A finding of level ``"warning"``.
-
-    >>> warning("a", "b").level
-    'warning'
-
-    Source: :class:`Finding`.
-    """
-    return Finding("warning", about, text)
+def defect(about: str, text: str) -> ProbeFinding:
+    """A finding of level ``"defect"``."""
+    return ProbeFinding("defect", about, text)
 
 
-def note(about: str, text: str) -> Finding:
-    """A finding of level ``"note"``.
+def warning(about: str, text: str) -> ProbeFinding:
+    """A finding of level ``"warning"``."""
+    return ProbeFinding("warning", about, text)
 
-    >>> note("a", "b").level
-    'note'
 
-    Source: :class:`Finding`.
-    """
-    return Finding("note", about, text)
+def note(about: str, text: str) -> ProbeFinding:
+    """A finding of level ``"note"``."""
+    return ProbeFinding("note", about, text)

@@ -1,7 +1,7 @@
-r"""The target that a loss really trains towards, read off its gradient.
+r"""The target that a loss implies for one label, read off two gradients.
 
-For any cross entropy ∂L/∂z = S·p − q. Two logit vectors give two gradients, their difference gives the mass S, and the
-rest is q: no source needs to be read, no name believed.
+For any cross entropy ∂L/∂z = S·p − q. Two logit vectors give two gradients: their difference gives the mass S, and
+what remains is q. No source has to be read, and no name of an argument has to be believed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ImpliedTarget(NamedTuple):
 
     Attributes:
         target: q, (K,) float64.
-        mass: S = Σq as the gradient's slope tells it; 1 for a proper target.
+        mass: S, from the slope of the gradient; for a proper target it is Σq = 1.
     """
 
     target: Tensor
@@ -31,7 +31,7 @@ def implied_target(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, *
     .. math:: S = \frac{\langle g_1 - g_0,\, p_1 - p_0\rangle}{\lVert p_1 - p_0\rVert^2}, \qquad q = S\,p_0 - g_0
 
     Args:
-        loss: called as ``loss(logits, labels)`` with float64 (1, K) and int64 (1,); returns a scalar, or one number.
+        loss: called as ``loss(logits, labels)`` with float64 (1, K) and int64 (1,); it returns one number.
         num_classes: K, at least 2.
         label: the label to ask about.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from sfumato.conventions import SPREADS
-from sfumato.probe.probing import Probe
+from sfumato.probe.result import Probe
 
 
 def as_text(found: Probe, width: int = 100) -> str:
@@ -20,7 +20,7 @@ def as_text(found: Probe, width: int = 100) -> str:
     >>> print(as_text(probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))).splitlines()[0])
     CrossEntropyLoss is label smoothing with ε = 0.1 over all classes
 
-    Source: the fields of :class:`~sfumato.probe.probing.Probe`.
+    Source: the fields of :class:`~sfumato.probe.result.Probe`.
     """
     rows = _facts(found)
     left = max(len(name) for name, _ in rows)

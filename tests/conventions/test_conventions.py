@@ -147,6 +147,22 @@ def test_half_a_coin_is_a_full_one_of_half_the_strength():
     assert (c.to_eps, c.scale, c.offset) == pytest.approx((0.1, 1.0, 0.0))
 
 
+@pytest.mark.parametrize(("eps", "k"), [(0.1, 10), (0.4, 3)])
+def test_from_a_divergence_to_a_mass_below_one_the_entropy_is_scaled_before_it_is_given_back(eps, k):
+    # by hand: ESPnet's KL divergence over the others, and CoinCheung's 1−ε' and ε'/K, which sum to 1 − ε'/K
+    z = np.random.default_rng(8).standard_normal(k)
+    losses = np.log(np.exp(z).sum()) - z
+    q = np.where(np.arange(k) == 1, 1 - eps, eps / (k - 1))
+    divergence = float(q @ (losses + np.log(q)))
+    theirs = eps * k / (k - 1 + eps)  # solves (1−ε')/(1−ε'/K) = 1−ε
+    short = float(np.where(np.arange(k) == 1, 1 - theirs, theirs / k) @ losses)
+    c = convert(eps, k, frm="espnet", to="coincheung")
+    assert c.to_eps == pytest.approx(theirs, rel=1e-12)
+    assert c.scale * divergence + c.offset == pytest.approx(short, rel=1e-12)
+    back = convert(c.to_eps, k, frm="coincheung", to="espnet")
+    assert back.scale * short + back.offset == pytest.approx(divergence, rel=1e-10)
+
+
 def test_bits_become_nats():
     c = convert(0.1, 5, frm="fairseq.logged", to="fairseq")
     assert (c.to_eps, c.scale, c.offset) == (0.1, pytest.approx(math.log(2)), 0.0)

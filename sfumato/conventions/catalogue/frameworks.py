@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from sfumato.conventions.formula import (
-    Array,
-    Batch,
-    Formula,
+from sfumato.conventions.batch import Array, Batch
+from sfumato.conventions.building_blocks import (
     binary,
-    changed,
     dense,
-    mean_all,
     mean_entries,
     mean_valid,
     mean_weight,
-    sigmoid,
+    off_below_zero,
     two_level,
 )
+from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import all as over_all
 from sfumato.conventions.spread import others, sigmoid_all, sigmoid_half
-
-
-def _torch(b: Batch) -> Array:
-    """Torch tests ``label_smoothing > 0.0``: what is below, and NaN, is plain cross entropy."""
-    eps = b.eps if b.eps > 0 else 0.0
-    return ((1 - eps) * b.weights[b.safe] * b.nll + eps / b.classes * (b.weights * b.losses).sum(axis=1)) * b.valid
-
-
-def _torch_probs(b: Batch) -> Array:
-    return dense(b if b.eps > 0 else changed(b, eps=0.0))
 
 
 def _given(b: Batch) -> Array:
@@ -38,7 +27,7 @@ def _given(b: Batch) -> Array:
 
 def _mixup(b: Batch) -> Array:
     partner = b.safe[::-1] if b.partner is None else b.partner
-    first, second = (two_level(over_all)(changed(b, labels=labels)) for labels in (b.safe, partner))
+    first, second = (two_level(over_all)(replace(b, labels=labels)) for labels in (b.safe, partner))
     return b.lam * first + (1 - b.lam) * second
 
 
@@ -51,48 +40,37 @@ def _keras_binary(b: Batch) -> Array:
     return binary(b.logits, b.given * (1 - b.eps) + b.eps / 2)
 
 
+SFUMATO = Formula(
+    key="sfumato.all",
+    names=("sfumato over all", "sfumato", "all", "szegedy"),
+    call='sf.cross_entropy(…, label_smoothing=ε), over="all" by default',
+    convention=over_all,
+    row="(1−ε)·n + (ε/K)·S",
+    mean="rows that count, or their weights",
+    ignore="inert, not counted; −100 by default",
+    outside="refused",
+    read="this version",
+    path="sfumato/loss/functional.py",
+    evidence="run",
+    reduce=mean_weight,
+    options=("weight", "ignore_index"),
+    ignore_index=-100,
+)
+
 FORMULAS = (
-    Formula(
-        key="sfumato.all",
-        names=("sfumato over all", "sfumato", "all", "szegedy"),
-        call='sf.cross_entropy(…, label_smoothing=ε), over="all" by default',
-        argument="label_smoothing",
-        convention=over_all,
-        row="(1−ε)·n + (ε/K)·S",
-        mean="rows that count, or their weights",
-        ignore="inert, not counted; −100 by default",
-        outside="refused",
-        read="this version",
-        path="sfumato/loss/functional.py",
-        evidence="run",
-        compute=two_level(over_all),
-        reduce=mean_weight,
-        options=("weight", "ignore_index"),
-        ignore_index=-100,
-    ),
-    Formula(
+    SFUMATO,
+    replace(
+        SFUMATO,
         key="sfumato.others",
         names=("sfumato over the others", "others", "the note"),
         call='sf.cross_entropy(…, label_smoothing=ε, over="others")',
-        argument="label_smoothing",
         convention=others,
         row="(1−ε−ε/(K−1))·n + ε/(K−1)·S",
-        mean="rows that count, or their weights",
-        ignore="inert, not counted; −100 by default",
-        outside="refused",
-        read="this version",
-        path="sfumato/loss/functional.py",
-        evidence="run",
-        compute=two_level(others),
-        reduce=mean_weight,
-        options=("weight", "ignore_index"),
-        ignore_index=-100,
     ),
     Formula(
         key="torch.index",
         names=("torch", "pytorch", "torch.nn.CrossEntropyLoss", "F.cross_entropy"),
         call="F.cross_entropy(input, labels, label_smoothing=ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k)",
         mean="Σ w_y over rows that count",
@@ -101,7 +79,7 @@ FORMULAS = (
         read="2.13.0",
         path="aten/src/ATen/native/LossNLL.cpp",
         evidence="run",
-        compute=_torch,
+        compute=off_below_zero(dense),
         reduce=mean_weight,
         defect="float16 mean is inf from K = 1000, N = 32; class weights move the optimum",
         options=("weight", "ignore_index"),
@@ -111,7 +89,6 @@ FORMULAS = (
         key="torch.prob",
         names=("torch with probabilities", "torch.prob"),
         call="F.cross_entropy(input, probabilities, label_smoothing=ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="Σ w_k q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="all rows, whatever their weights",
@@ -120,8 +97,7 @@ FORMULAS = (
         read="2.13.0",
         path="aten/src/ATen/native/LossNLL.cpp",
         evidence="run",
-        compute=_torch_probs,
-        reduce=mean_all,
+        compute=off_below_zero(dense),
         defect="probabilities are not checked: negative, unnormalised and NaN ones are taken",
         options=("weight",),
     ),
@@ -132,46 +108,34 @@ FORMULAS = (
         argument="smoothing",
         convention=over_all,
         row="(1−ε)·n + ε·S/K",
-        mean="all rows",
-        ignore="none",
         outside="below 0 applied; from 1 an assertion",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
         evidence="run",
-        compute=two_level(over_all),
-        reduce=mean_all,
     ),
     Formula(
         key="timm.soft",
         names=("timm SoftTargetCrossEntropy",),
         call="timm.loss.SoftTargetCrossEntropy()",
         argument="",
-        convention=None,
         row="Σ q_k(−log p_k)",
-        mean="all rows",
-        ignore="none",
         outside="has no ε",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
         evidence="run",
         compute=_given,
-        reduce=mean_all,
     ),
     Formula(
         key="timm.mixup",
         names=("timm Mixup",),
         call="timm.data.Mixup(label_smoothing=ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="λ·L(y) + (1−λ)·L(y reversed), L over all",
-        mean="all rows",
-        ignore="none",
         outside="applied",
         read="1.0.31",
         path="timm/data/mixup.py",
         evidence="run",
         compute=_mixup,
-        reduce=mean_all,
         defect="smooths by 0.1 unless told not to",
         options=("partner", "lam"),
     ),
@@ -183,12 +147,10 @@ FORMULAS = (
         convention=sigmoid_all,
         row="Σ BCE(z_k, q_k), q over all; dense targets not smoothed unless smooth_dense",
         mean="rows × classes",
-        ignore="none",
         outside="an assertion outside [0, 1)",
         read="1.0.31",
         path="timm/loss/binary_cross_entropy.py",
         evidence="run",
-        compute=sigmoid(sigmoid_all),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -206,34 +168,28 @@ FORMULAS = (
         path="optax/losses/_smoothing.py",
         evidence="run",
         compute=dense,
-        reduce=mean_all,
     ),
     Formula(
         key="keras.cat",
         names=("Keras", "keras.losses.CategoricalCrossentropy", "keras.cat", "tf.keras"),
         call="keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
-        mean="all rows",
         ignore="none (the sparse loss has one, and no ε)",
         outside="applied",
         read="3.15.1",
         path="keras/src/losses/losses.py",
         evidence="run",
         compute=dense,
-        reduce=mean_all,
         defect="with from_logits=False, the default, probabilities are clipped to [1e-7, 1 − 1e-7]",
     ),
     Formula(
         key="keras.bin",
         names=("Keras BinaryCrossentropy", "keras.bin"),
         call="keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=ε)",
-        argument="label_smoothing",
         convention=sigmoid_half,
         row="mean over k of BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
-        ignore="none",
         outside="applied",
         read="3.15.1",
         path="keras/src/losses/losses.py",
@@ -246,24 +202,18 @@ FORMULAS = (
         key="keras.focal",
         names=("Keras CategoricalFocalCrossentropy", "keras.focal"),
         call="keras.losses.CategoricalFocalCrossentropy(from_logits=True, label_smoothing=ε)",
-        argument="label_smoothing",
-        convention=None,
         row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all",
-        mean="all rows",
-        ignore="none",
         outside="applied",
         read="3.15.1",
         path="keras/src/losses/losses.py",
         evidence="run",
         compute=_keras_focal,
-        reduce=mean_all,
         options=("alpha", "gamma"),
     ),
     Formula(
         key="tf1.softmax",
         names=("TensorFlow 1", "tf.losses.softmax_cross_entropy"),
         call="tf.losses.softmax_cross_entropy(onehot, logits, label_smoothing=ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="rows of weight other than 0",
@@ -271,7 +221,6 @@ FORMULAS = (
         outside="below 0 ignored",
         read="version not noted",
         path="tensorflow/python/ops/losses/losses_impl.py",
-        evidence="read",
         compute=dense,
         reduce=mean_valid,
         defect="K is read from axis 1 of the labels, which is wrong beyond two axes",
@@ -280,7 +229,6 @@ FORMULAS = (
         key="tf1.sigmoid",
         names=("TensorFlow 1 sigmoid", "tf.losses.sigmoid_cross_entropy"),
         call="tf.losses.sigmoid_cross_entropy(labels, logits, label_smoothing=ε)",
-        argument="label_smoothing",
         convention=sigmoid_half,
         row="BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
@@ -288,8 +236,6 @@ FORMULAS = (
         outside="below 0 ignored",
         read="version not noted",
         path="tensorflow/python/ops/losses/losses_impl.py",
-        evidence="read",
-        compute=sigmoid(sigmoid_half),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -300,14 +246,11 @@ FORMULAS = (
         argument="epsilon",
         convention=over_all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε·π, π uniform by default",
-        mean="all rows",
         ignore="lost: smoothing makes labels soft, and ignore_index is for hard ones",
         outside="label_smooth raises; cross_entropy ignores below 0",
         read="version not noted",
         path="python/paddle/nn/functional/common.py",
-        evidence="read",
         compute=dense,
-        reduce=mean_all,
         defect="cross_entropy(label_smoothing=) drops ignore_index and the tensor-parallel kernel",
         options=("prior",),
     ),

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sfumato.conventions.formula import (
-    Array,
-    Batch,
-    Formula,
-    changed,
-    mean_all,
-    mean_valid,
-    mean_weight,
-    two_level,
-    with_z_loss,
-)
+from sfumato.conventions.batch import Array, Batch
+from sfumato.conventions.building_blocks import mean_valid, mean_weight, off_below_zero, two_level, with_z_loss
+from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import all as over_all
 from sfumato.conventions.spread import others
-
-
-def _off_below_zero(b: Batch) -> Array:
-    return with_z_loss(two_level(over_all))(b if b.eps > 0 else changed(b, eps=0.0))
 
 
 def _liger_mean(b: Batch, rows: Array) -> float:
@@ -33,7 +21,6 @@ FLASH = Formula(
     key="flash",
     names=("flash-attention", "flash_attn", "flash"),
     call="flash_attn.losses.cross_entropy.CrossEntropyLoss(label_smoothing=ε)",
-    argument="label_smoothing",
     convention=over_all,
     row="lse − (1−ε)z_y − ε·mean(z) + c·lse²",
     mean="rows that count",
@@ -41,8 +28,7 @@ FLASH = Formula(
     outside="below 0 means 0 without a word",
     read="0251105a, 2026-08-15",
     path="flash_attn/ops/triton/cross_entropy.py",
-    evidence="read",
-    compute=_off_below_zero,
+    compute=off_below_zero(with_z_loss(two_level(over_all))),
     reduce=mean_valid,
     defect="a label out of range has loss 0 (or the smoothing alone) and a gradient that is not 0",
     options=("z_loss", "ignore_index"),
@@ -53,7 +39,6 @@ LIGER_PARALLEL = Formula(
     key="liger.vp",
     names=("Liger vocab parallel", "liger.vp"),
     call='LigerVocabParallelCrossEntropy(label_smoothing_formula="pytorch")',
-    argument="label_smoothing",
     convention=over_all,
     row="(1−ε)·n + (ε/K)·S, K global or the shard's by label_smoothing_mode",
     mean="no reduction",
@@ -61,8 +46,6 @@ LIGER_PARALLEL = Formula(
     outside="refused",
     read="ead96b61, 2026-08-21",
     path="src/liger_kernel/ops/vocab_parallel_cross_entropy.py",
-    evidence="read",
-    compute=two_level(over_all),
     reduce=mean_valid,
     options=("ignore_index",),
     ignore_index=-100,
@@ -78,12 +61,8 @@ FORMULAS = (
         row="ε(lse − mean z) + (1−ε)n",
         mean="no reduction",
         ignore="padding_idx, 0 by default",
-        outside="unknown",
         read="6424da3b, 2026-07-08",
         path="apex/contrib/xentropy/softmax_xentropy.py",
-        evidence="read",
-        compute=two_level(over_all),
-        reduce=mean_all,
         defect="rows of class 0 are ignored by default",
         options=("ignore_index",),
         ignore_index=0,
@@ -92,7 +71,6 @@ FORMULAS = (
         key="te",
         names=("TransformerEngine", "te"),
         call="transformer_engine.pytorch.parallel_cross_entropy(input, target, ε)",
-        argument="label_smoothing",
         convention=over_all,
         row="(1−ε)·n + (ε/V)·S",
         mean="no reduction; rows that count if reduce_loss",
@@ -100,8 +78,6 @@ FORMULAS = (
         outside="below 0 the loss is plain and the gradient smoothed",
         read="d0067d0d, 2026-08-22",
         path="transformer_engine/common/triton/cross_entropy.py",
-        evidence="read",
-        compute=two_level(over_all),
         reduce=mean_valid,
         defect="with several ranks the value uses the local sum of logits, the gradient the global one",
         options=("ignore_index",),
@@ -121,7 +97,6 @@ FORMULAS = (
         key="liger",
         names=("Liger", "liger", "liger_kernel"),
         call="LigerCrossEntropyLoss(label_smoothing=ε, lse_square_scale=c)",
-        argument="label_smoothing",
         convention=over_all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k) + c·lse²",
         mean="Σ w_y over rows that count; lse² over rows",
@@ -129,7 +104,6 @@ FORMULAS = (
         outside="the module refuses; the functions give a plain loss and a smoothed gradient below 0",
         read="ead96b61, 2026-08-21",
         path="src/liger_kernel/ops/cross_entropy.py",
-        evidence="read",
         compute=with_z_loss(two_level(over_all)),
         reduce=_liger_mean,
         defect="the gradient overwrites the logits in the forward pass",
@@ -144,6 +118,5 @@ FORMULAS = (
         call='LigerVocabParallelCrossEntropy(label_smoothing_formula="megatron")',
         convention=others,
         row="(1−s)·n + s·S/K, s = εK/(K−1), K global or the shard's by label_smoothing_mode",
-        compute=two_level(others),
     ),
 )

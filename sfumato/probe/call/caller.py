@@ -1,11 +1,13 @@
-"""Call any loss the same way: numpy logits and labels in; values, and the gradient of their sum, out.
+"""Call any loss in the same way: numpy logits and labels go in, values and the gradient of their sum come out.
 
 Losses want torch tensors, numpy or jax arrays; labels as integers or one-hot, before or after the logits; logits, their
-log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says which, a :class:`Loss` calls so.
+log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says what one loss wants, and a
+:class:`Loss` calls it in that way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import sys
@@ -33,12 +35,12 @@ class Style:
     """How a loss is called.
 
     Attributes:
-        library: whose arrays.
-        inputs: what it takes for logits.
-        one_hot: labels as rows of zeros and a one.
-        labels_first: called as ``loss(labels, logits)``.
+        library: the library whose arrays the loss takes.
+        inputs: what the loss takes for the scores of a row.
+        one_hot: whether labels are rows of zeros and a one.
+        labels_first: whether the loss is called as ``loss(labels, logits)``.
         layout: rows, rows of one sequence, images of one pixel, labels in a column, or a dictionary with ``"logits"``.
-        single: float32, for what refuses float64.
+        single: whether numbers are float32, because the loss refuses float64.
     """
 
     library: Library = "torch"
@@ -60,21 +62,17 @@ class Style:
         return f"{labels}, {inputs}" if self.labels_first else f"{inputs}, {labels}"
 
 
-class NoGradientError(RuntimeError):
-    """The loss does not depend on its logits through its library."""
-
-
 @dataclass(frozen=True)
 class Loss:
     """A loss in canonical form.
 
     Attributes:
         function: the loss itself.
-        style: how it is called.
-        differences: whether gradients are finite differences, because there are no others.
-        seeded: whether chance is the same in every call.
-        fresh: whether every call is to a copy, because a call changes what the next one returns.
-        coarse: whether its values have float32's digits, so that differences need longer steps.
+        style: how the loss is called.
+        differences: whether gradients are finite differences, because the loss has no others.
+        seeded: whether every call starts from the same state of the random generators.
+        fresh: whether every call is to a new copy, because a call changes what the next one returns.
+        coarse: whether values have float32's digits, so that finite differences need longer steps.
     """
 
     function: Callable[..., Any]
@@ -85,17 +83,38 @@ class Loss:
     coarse: bool = False
 
     def values(self, logits: Array, labels: Labels, dtype: torch.dtype | None = None) -> Array:
-        """What it returns, a number or an array of them, as float64."""
-        if dtype is None:
-            dtype = torch.float32 if self.style.single else torch.float64
-        return _numbers(self._called(self._inputs(logits, dtype), labels, logits.shape[1]), len(logits))
+        """What the loss returns, a number or an array of numbers, as float64."""
+        out = self.returned(logits, labels, dtype or self._dtype)
+        if isinstance(out, torch.Tensor) and not out.is_complex():
+            out = out.detach().double().cpu().numpy()
+        numbers = np.asarray(out)
+        if numbers.dtype.kind not in "fiu" and numbers.dtype.name != "bfloat16":
+            raise TypeError(f"it returns {type(out).__name__}, not a number")
+        return numbers.astype(np.float64)
+
+    def returned(self, logits: Array, labels: Labels, dtype: torch.dtype = torch.float64) -> Any:
+        """What the loss returns, in its own type: see :func:`first_of`."""
+        inputs: Any = _formed(torch.tensor(logits, dtype=dtype), self.style.inputs)
+        if self.style.library not in ("torch", "keras"):
+            inputs = inputs.numpy()
+        return self._called(inputs, labels, logits.shape[1])
 
     def value(self, logits: Array, labels: Labels) -> float:
-        """Their sum."""
+        """The sum of the values."""
         return float(self.values(logits, labels).sum())
 
+    def in_a_batch(self, logits: Array, labels: Labels) -> tuple[Array, Array, Array]:
+        """The gradient of each row in the batch, the same of each row alone, (N, K), and their ratio, (N,).
+
+        The ratio is 1/N where the loss takes the mean, 1 where it takes the sum, and NaN for a row without gradient.
+        """
+        together = self.gradient(logits, labels)
+        alone = np.concatenate([self.gradient(logits[i : i + 1], labels[i : i + 1]) for i in range(len(labels))])
+        with np.errstate(all="ignore"):
+            return together, alone, (together * alone).sum(axis=1) / (alone**2).sum(axis=1)
+
     def gradient(self, logits: Array, labels: Labels) -> Array:
-        """Gradient of their sum by the logits, (N, K)."""
+        """The gradient of the sum of the values by the logits, (N, K)."""
         if self.differences:
             return self.by_differences(logits, labels)
         if self.style.library == "jax":
@@ -103,7 +122,7 @@ class Loss:
         return self._torch_gradient(logits, labels)
 
     def by_differences(self, logits: Array, labels: Labels, step: float | None = None) -> Array:
-        """The gradient of the values by central differences: of the fourth order, of coarse values of the eighth."""
+        """The same gradient by central differences: of the fourth order, or of the eighth where values are coarse."""
         weights = EIGHTH if self.coarse and step is None else FOURTH
         step = (0.25 if self.coarse else 2e-3) if step is None else step
         found = np.zeros_like(logits)
@@ -117,14 +136,13 @@ class Loss:
 
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
         with torch.enable_grad():
-            leaf = torch.tensor(logits, dtype=torch.float32 if self.style.single else torch.float64, requires_grad=True)
+            leaf = torch.tensor(logits, dtype=self._dtype, requires_grad=True)
             out = self._called(_formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
-            out = first_of(out, len(logits))
-            if not isinstance(out, torch.Tensor) or not out.requires_grad:
-                raise NoGradientError("the value does not depend on the logits through torch")
-            (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
-        if found is None:  # pyright: ignore[reportUnnecessaryComparison]  allow_unused says it may be
-            raise NoGradientError("the value does not depend on the logits through torch")
+            found = None
+            if isinstance(out, torch.Tensor) and out.requires_grad:
+                (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
+        if found is None:
+            raise RuntimeError("the value does not depend on the logits through torch")
         return found.detach().double().numpy()
 
     def _jax_gradient(self, logits: Array, labels: Labels) -> Array:
@@ -134,11 +152,9 @@ class Loss:
             given = np.eye(logits.shape[1])[labels] if self.style.one_hot and labels.ndim == 1 else labels
             return np.asarray(total(jax.numpy.asarray(logits), given), dtype=np.float64)
 
-    def _inputs(self, logits: Array, dtype: torch.dtype) -> Any:
-        if self.style.library in ("torch", "keras"):
-            return _formed(torch.tensor(logits, dtype=dtype), self.style.inputs)
-        formed = _formed(torch.tensor(logits), self.style.inputs).numpy()
-        return formed if dtype == torch.float64 else formed.astype(str(dtype).removeprefix("torch."))
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self.style.single else torch.float64
 
     def _called(self, inputs: Any, labels: Labels, classes: int) -> Any:
         style = self.style
@@ -149,35 +165,21 @@ class Loss:
             given = torch.tensor(given)
         if style.library in ("torch", "keras") and style.single and given.is_floating_point():
             given = given.float()
-        if style.layout == "sequence":
-            inputs, given = inputs[None], given[None]
-        elif style.layout == "column":
-            given = given[:, None]
-        elif style.layout == "image":
-            inputs, given = inputs[..., None, None], given[..., None, None]
-        elif style.layout == "dictionary":
-            inputs = {"logits": inputs}
-        order = (given, inputs) if style.labels_first else (inputs, given)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        function = copy.deepcopy(self.function) if self.fresh else self.function
+        precise = sys.modules["jax"].enable_x64(True) if style.library == "jax" else contextlib.nullcontext()
+        with warnings.catch_warnings(), np.errstate(all="ignore"), precise:
             warnings.simplefilter("ignore")
             if self.seeded:
                 torch.manual_seed(0)
                 np.random.seed(0)
-            if style.library == "jax" and "jax" in sys.modules:
-                with sys.modules["jax"].enable_x64(True):
-                    return self._run(*order)
-            return self._run(*order)
-
-    def _run(self, *order: Any) -> Any:
-        function = copy.deepcopy(self.function) if self.fresh else self.function
-        try:
-            return function(*order)
-        except SystemExit as stop:
-            raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
+            try:
+                return first_of(function(*_arranged(style, inputs, given)), len(labels))
+            except SystemExit as stop:
+                raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
 
 
 def first_of(out: Any, rows: int = 0) -> Any:
-    """The loss in what a loss returns: itself, the first of several, the entry called "loss", or a list of rows."""
+    """The loss in what a call returned: the entry "loss" of a dictionary, the first of several, or a list of rows."""
     if isinstance(out, dict):
         out = out["loss"] if "loss" in out else next(iter(out.values()))
     if isinstance(out, list) and len(out) == rows > 1 and all(np.ndim(each) == 0 for each in _detached(out)):
@@ -189,14 +191,11 @@ def first_of(out: Any, rows: int = 0) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _jax_total(function: Callable[..., Any], style: Style) -> Callable[[Any, Any], Any]:
-    """The gradient of the sum, compiled once a shape; as it stands where the loss looks at its labels' values."""
+    """The gradient of the sum, compiled once a shape; not compiled where the loss looks at the values of its labels."""
     jax = sys.modules["jax"]
 
     def total(z: Any, labels: Any) -> Any:
-        inputs = _jax_formed(z, style.inputs)
-        if style.layout == "sequence":
-            inputs, labels = inputs[None], labels[None]
-        return first_of(function(*((labels, inputs) if style.labels_first else (inputs, labels)))).sum()
+        return first_of(function(*_arranged(style, _formed(z, style.inputs, jax.nn), labels))).sum()
 
     slow = jax.grad(total)
     fast = jax.jit(slow)
@@ -210,28 +209,25 @@ def _jax_total(function: Callable[..., Any], style: Style) -> Callable[[Any, Any
     return gradient
 
 
-def _formed(logits: torch.Tensor, inputs: Inputs) -> torch.Tensor:
+def _formed(logits: Any, inputs: Inputs, functions: Any = torch) -> Any:
+    """The logits as the loss takes them; ``functions`` is torch or ``jax.nn``."""
     if inputs == "log-probabilities":
-        return logits.log_softmax(-1)
-    return logits.softmax(-1) if inputs == "probabilities" else logits
+        return functions.log_softmax(logits, -1)
+    return functions.softmax(logits, -1) if inputs == "probabilities" else logits
 
 
-def _jax_formed(logits: Any, inputs: Inputs) -> Any:
-    nn = sys.modules["jax"].nn
-    if inputs == "log-probabilities":
-        return nn.log_softmax(logits)
-    return nn.softmax(logits) if inputs == "probabilities" else logits
+def _arranged(style: Style, inputs: Any, labels: Any) -> tuple[Any, Any]:
+    """The two arguments in the layout and the order that the loss wants."""
+    if style.layout == "sequence":
+        inputs, labels = inputs[None], labels[None]
+    elif style.layout == "column":
+        labels = labels[:, None]
+    elif style.layout == "image":
+        inputs, labels = inputs[..., None, None], labels[..., None, None]
+    elif style.layout == "dictionary":
+        inputs = {"logits": inputs}
+    return (labels, inputs) if style.labels_first else (inputs, labels)
 
 
 def _detached(out: list[Any]) -> list[Any]:
     return [each.detach() if isinstance(each, torch.Tensor) else each for each in out]
-
-
-def _numbers(out: Any, rows: int) -> Array:
-    out = first_of(out, rows)
-    if isinstance(out, torch.Tensor) and not out.is_complex():
-        out = out.detach().double().cpu().numpy()
-    numbers = np.asarray(out)
-    if numbers.dtype.kind not in "fiu" and numbers.dtype.name != "bfloat16":
-        raise TypeError(f"it returns {type(out).__name__}, not a number")
-    return numbers.astype(np.float64)

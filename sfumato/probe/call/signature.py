@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Inputs, Labels, Library, Loss, Style, first_of
-from sfumato.probe.call.named import ProbeError
+from sfumato.probe.call.caller import Array, Inputs, Labels, Library, Loss, Style
+from sfumato.probe.call.find import ProbeError, in_words
 from sfumato.probe.read.gradients import read
 
 LOG_NAMES = ("lprob", "lprobs", "logp", "log_p", "log_prob", "log_probs", "logprobs", "log_probabilities")
@@ -23,14 +23,14 @@ JAX_MODULES = ("optax", "jax", "flax", "chex", "rax")
 
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
-    """How a loss wants to be called, tried out on three rows.
+    """The loss in the way in which it wants to be called; the ways are tried on three rows.
 
     Args:
         function: the loss.
         classes: K, at least 2.
 
     Raises:
-        ProbeError: no way of calling it gives a number; the message has the errors of the likeliest way.
+        ProbeError: no way of calling the loss gives a number; the message has the error of the likeliest way.
 
     >>> import torch
     >>> understand(torch.nn.functional.cross_entropy, 5).style.describe()
@@ -49,7 +49,7 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
             loss, gradient = _differentiable(loss, logits, labels)
             score = _score(loss, gradient, logits, labels)
         except Exception as error:
-            trouble = trouble or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            trouble = trouble or in_words(error)
             continue
         if score < 0:
             trouble = trouble or "its value does not depend on the logits"
@@ -63,12 +63,12 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
 
 
 def _sound(score: int, loss: Loss, classes: int) -> bool:
-    """Whether the plainest way of calling works, though its batch hides rows: then no other layout is meant."""
+    """Whether the loss takes plain rows, though it hides some of a batch: then no other layout is meant."""
     return score > 0 and loss.style.layout == "rows" and _fits(loss, classes)
 
 
 def _fits(loss: Loss, classes: int) -> bool:
-    """Whether a way of calling that is not the first makes sense: one row alone is a cross entropy."""
+    """Whether a way of calling makes sense: the loss of one row alone is then a cross entropy."""
     try:
         at = read(loss, classes, (1, classes - 1))
         return at.kind != "other" and bool(at.alive.all())
@@ -77,7 +77,7 @@ def _fits(loss: Loss, classes: int) -> bool:
 
 
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
-    """Ways of calling, the likeliest first; each changes few things."""
+    """Ways of calling the loss, the likeliest first."""
     names = _first_names(function)
     owner = _owner(function)
     first = names[0] if names else ""
@@ -121,7 +121,7 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         try:
             return loss, loss.gradient(logits, labels)
         except Exception:
-            if loss.style.library == "jax" and not _is_jax(loss, logits, labels):
+            if loss.style.library == "jax" and not _is_of_jax(loss.returned(logits, labels)):
                 raise
     if loss.style.library in ("torch", "numpy"):
         loss = _of_arrays(loss, logits, labels)
@@ -132,36 +132,35 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
 
 
 def _coarse(loss: Loss, logits: Array, labels: Labels) -> bool:
-    """Whether values have no more digits than float32 has, whatever they are given."""
+    """Whether values have only float32's digits at three scales of the logits."""
     values = np.concatenate([loss.values(scale * logits, labels).ravel() for scale in (1.0, 0.7, 0.4)])
     return bool((values == values.astype(np.float32)).all())
 
 
 def _of_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
-    """What has no gradient in torch as of numpy, or of jax, by what it returns for arrays: some take tensors too."""
+    """The same loss on numpy arrays, or on those of jax if it returns one; unchanged if it then returns a tensor."""
     given = replace(loss, style=replace(loss.style, library="numpy"))
     try:
-        out = first_of(given._called(given._inputs(logits, torch.float64), labels, logits.shape[1]), len(logits))  # pyright: ignore[reportPrivateUsage]
+        out = given.returned(logits, labels)
     except Exception:
         return loss
-    if type(out).__module__.startswith(("jax", "jaxlib")):
+    if _is_of_jax(out):
         return replace(loss, style=replace(loss.style, library="jax"))
     return loss if isinstance(out, torch.Tensor) else given
 
 
-def _is_jax(loss: Loss, logits: Array, labels: Labels) -> bool:
-    out = first_of(loss._called(logits, labels, logits.shape[1]))  # pyright: ignore[reportPrivateUsage]
+def _is_of_jax(out: Any) -> bool:
     return type(out).__module__.startswith(("jax", "jaxlib"))
 
 
 def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
-    """Rows that pull their own label up the most; −1 for what cannot be meant: no gradient, or a constant one."""
+    """How many rows pull their own label up the most; −1 where this way of calling cannot be meant."""
     if not np.isfinite(gradient).all() or not gradient.any():
         return -1
     other = loss.gradient(logits[::-1] * 1.7, labels)
     live = np.abs(gradient).max(axis=1) > 1e-12
     if np.allclose(other[live], gradient[live], rtol=1e-7, atol=1e-9):
-        return -1  # linear in what it was given: it takes log-probabilities
+        return -1  # the value is linear in its input: the loss takes log-probabilities
     if loss.style.inputs == "logits" and _clipped_probabilities(gradient, other):
         return -1
     lowest = gradient.argmin(axis=1) == labels
@@ -169,7 +168,7 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
 
 
 def _clipped_probabilities(*gradients: Array) -> bool:
-    """Whether the gradient on other classes is exactly 0 everywhere: of −log of a number, not of a softmax."""
+    """Whether only the label's entry has a gradient: the loss is then −log of its input and takes probabilities."""
     return all(bool(((g != 0).sum(axis=1) <= 1).all()) for g in gradients) and gradients[0].shape[1] > 2
 
 
@@ -186,7 +185,6 @@ def _owner(function: Callable[..., Any]) -> str:
     inner = getattr(function, "__wrapped__", function)
     module = getattr(inner, "__module__", None) or type(inner).__module__
     kind: type = type(inner)
-    for base in kind.__mro__:
-        if base.__module__.startswith("keras"):
-            return "keras"
+    if any(base.__module__.startswith("keras") for base in kind.__mro__):
+        return "keras"
     return str(module).partition(".")[0]

@@ -1,7 +1,7 @@
 r"""Class weights read off the targets: q[y, k] = a_y·b_k·base[y, k], with base the two levels without weights.
 
 Off the diagonal base is one number, so log q[y, k] = log a_y + log b_k there: two vectors, found by alternating means.
-What the diagonal adds to that must be one number too, the ratio of the two levels.
+The diagonal must exceed that sum by one number too, the logarithm of the ratio of the two levels.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sfumato.probe.call.caller import Array
+from sfumato.probe.findings import in_figures
 from sfumato.probe.read.gradients import Reading
 
 
@@ -19,30 +20,27 @@ class Weighted:
     """A reading with its class weights taken out.
 
     Attributes:
-        reading: the same with the two levels of the target without weights, summing to 1.
-        classes: b, the weight of each class's term, over their mean; ones where none.
-        rows: whether labels are weighted as wholes.
+        reading: the reading with the two levels that the target has without weights; their sum is 1.
+        classes: b, the weight of each class's term over the mean of all; ones where the classes have no weights.
     """
 
     reading: Reading
     classes: Array
-    rows: bool
 
     @property
     def told(self) -> str:
         """In words."""
         if np.ptp(self.classes) < 1e-4:
             return "rows are weighted by their label; the optimum stays"
-        shown = ", ".join(f"{each:.3g}" for each in self.classes[:6])
-        more = ", …" if len(self.classes) > 6 else ""
-        return f"every class's term is weighted ({shown}{more} of their mean): the optimum moves to p ∝ w·q"
+        shown = in_figures(self.classes, digits=3)[1:-1]
+        return f"every class's term is weighted ({shown} of their mean): the optimum moves to p ∝ w·q"
 
 
 def without_weights(reading: Reading) -> Weighted | None:
-    """The weights, if weights are what makes the targets differ between labels; None otherwise.
+    """The class weights, if they alone make the targets differ between labels; None otherwise.
 
     Args:
-        reading: of a softmax, with every class among its labels.
+        reading: the reading of a softmax, with every class among its labels.
 
     >>> from sfumato.probe.call.signature import understand
     >>> from sfumato.probe.read.gradients import read
@@ -66,7 +64,7 @@ def without_weights(reading: Reading) -> Weighted | None:
             return None
         logs = np.ma.masked_array(np.log(q), own)
         a, b = np.zeros(k), np.zeros(k)
-        for _ in range(200):  # alternating means: a two-way table with its diagonal left out
+        for _ in range(200):  # alternating means of a two-way table whose diagonal is left out
             a = np.asarray((logs - b[None, :]).mean(axis=1))
             b = np.asarray((logs - a[:, None]).mean(axis=0))
             b -= b.mean()
@@ -77,7 +75,5 @@ def without_weights(reading: Reading) -> Weighted | None:
         other = 1 / (np.exp(extra.mean()) + k - 1)
         base = np.where(own, 1 - (k - 1) * other, other)
         weights = np.exp(b) / np.exp(b).mean()
-    row = reading.masses
-    rows = float(np.ptp(row)) > 1e-4 * float(np.abs(row).max())
     clean = replace(reading, targets=base, masses=np.ones(k), offset=float("nan"))
-    return Weighted(clean, weights, rows)
+    return Weighted(clean, weights)

@@ -1,6 +1,6 @@
 r"""A smoothing over a prior, read off the targets: q[y, k] = (1−ε)·[y = k] + ε·π_k.
 
-Off the diagonal a column is one number, ε·π_k; the columns sum to ε. What the diagonal adds must be 1−ε in each row.
+Off the diagonal column k is one number, ε·π_k, and these numbers sum to ε. The diagonal must exceed them by 1−ε.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.probe.identify import snapped
+from sfumato.probe.findings import in_figures
 from sfumato.probe.read.gradients import Reading
+from sfumato.probe.read.levels import as_typed
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,14 @@ class Prior:
     @property
     def told(self) -> str:
         """In words."""
-        shown = ", ".join(f"{each:.4g}" for each in self.distribution[:6])
-        more = ", …" if len(self.distribution) > 6 else ""
-        return f"(1−ε)·e_y + ε·π with ε = {self.eps:g} and π = ({shown}{more})"
+        return f"(1−ε)·e_y + ε·π with ε = {self.eps:g} and π = {in_figures(self.distribution)}"
 
 
 def prior_of(reading: Reading) -> Prior | None:
-    """The prior that the targets are spread over; None where they are not.
+    """The prior that the targets are spread over; None where the targets have another form.
 
     Args:
-        reading: of a softmax, with at least three labels.
+        reading: the reading of a softmax, with at least three labels.
 
     >>> import torch
     >>> from sfumato.probe.read.gradients import read
@@ -48,13 +47,11 @@ def prior_of(reading: Reading) -> Prior | None:
     ...     return -(q * z.log_softmax(1)).sum(1).mean()
     >>> prior_of(read(understand(loss, 3), 3))
     Prior(eps=0.2, distribution=(0.5, 0.3, 0.2))
-
-    Source: equate the columns.
     """
     k = reading.classes
     if reading.kind != "softmax" or not reading.alive.all() or len(reading.labels) < 3:
         return None
-    q = reading.targets / reading.masses[:, None]
+    q = reading.optima
     own = np.eye(k, dtype=bool)[list(reading.labels)]
     columns = np.asarray(np.ma.masked_array(q, own).mean(axis=0))
     eps = float(columns.sum())
@@ -62,5 +59,5 @@ def prior_of(reading: Reading) -> Prior | None:
     if np.abs(left).max() > 1e-5 or not 1e-6 < eps <= 1 + 1e-9 or columns.min() < -1e-9:
         return None
     shares = np.where(np.abs(columns) < 1e-11, 0.0, columns / eps)
-    shares = np.array([snapped(float(each), coarse=reading.coarse) for each in shares])
-    return Prior(snapped(eps, coarse=reading.coarse), tuple(float(f"{each:.12g}") for each in shares / shares.sum()))
+    shares = np.array([as_typed(float(each), coarse=reading.coarse) for each in shares])
+    return Prior(as_typed(eps, coarse=reading.coarse), tuple(float(f"{each:.12g}") for each in shares / shares.sum()))

@@ -1,7 +1,7 @@
-"""The loss that a person names: ``module:callable``, with literal arguments, built anew for another K or strength.
+"""Find the loss that a person names as ``module:callable``, and make it again for another K or strength.
 
-``module:Class(label_smoothing=0.1)`` is parsed, never evaluated: arguments are literals. What is named may be a loss, a
-class of losses, or a function that makes one.
+The name may be that of a loss, of a class of losses, or of a function that makes a loss. Its arguments are literals:
+``module:Class(label_smoothing=0.1)`` is parsed and never evaluated.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ STRENGTH_NAMES = (
     "smoothing_param", "label_smoothing_factor", "smooth_rate", "label_smooth", "smooth", "ls_eps", "lsm_weight",
     "alpha", "ls", "e", "ε",
 )  # fmt: skip
-"""Names that a strength goes by, the surest first; those of :data:`UNSURE_NAMES` may also be something else."""
+"""Names of arguments that are the strength, the surest first; :data:`UNSURE_NAMES` are among them."""
 
 UNSURE_NAMES = ("epsilon", "eps", "smooth", "alpha", "ls", "e", "ε")
-"""Names that a guard against log 0, a focal weight or a coefficient goes by as well."""
+"""Names that are also used for a guard against log 0, a focal weight or a coefficient."""
 
 CLASSES_NAMES = (
     "num_classes", "n_classes", "classes", "num_class", "n_class", "nb_classes", "size", "vocab_size",
@@ -40,7 +40,13 @@ PAD_NAMES = (
 
 
 class ProbeError(ValueError):
-    """A loss that cannot be found, made or called: the message says why, and what to write instead."""
+    """A loss cannot be found, made or called: the message says why, and what to write instead."""
+
+
+def in_words(error: BaseException) -> str:
+    """The type and the message of an error, on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,12 @@ class Spec:
     """A loss that can be made again with other arguments.
 
     Attributes:
-        name: how it was named.
-        target: the callable, class or factory.
+        name: how the person named the loss.
+        target: the loss itself, the class, or the function that makes the loss.
         arguments: literal keyword arguments.
         positional: literal positional arguments.
-        kind: ``"loss"``, ``"class"`` or ``"factory"``.
-        notes: what had to be done to load it.
+        kind: which of the three ``target`` is: ``"loss"``, ``"class"`` or ``"factory"``.
+        notes: what had to be done to load the module.
     """
 
     name: str
@@ -65,48 +71,42 @@ class Spec:
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The parameters that arguments may be given for; empty where there is no signature."""
+        """The parameters beside logits and labels; empty where Python knows no signature."""
         try:
             signature = inspect.signature(self.target)
         except (TypeError, ValueError):
             return {}
         found = dict(signature.parameters)
-        if self.kind == "loss":  # the first two are logits and labels
+        if self.kind == "loss":
             for name in list(found)[:2]:
                 del found[name]
         return found
 
     def parameter(self, names: tuple[str, ...]) -> str | None:
-        """The first of some names that is a parameter, given ones first."""
-        for known in (self.arguments, self.parameters):
-            for name in names:
-                if name in known:
-                    return name
-        return None
+        """The first of some names that is a parameter; parameters with an argument come first."""
+        return next((name for known in (self.arguments, self.parameters) for name in names if name in known), None)
 
     @property
     def strength(self) -> str | None:
-        """The name of the strength; None if no parameter looks like one."""
+        """The name of the parameter that looks like the strength; None if no parameter does."""
         name = self.parameter(STRENGTH_NAMES)
         if name is None:
             return None
-        value = self.arguments.get(name, self.default(name))
+        value = self.given(name)
         return name if value is None or isinstance(value, (int, float)) else None
 
-    def default(self, name: str) -> Any:
-        """The default of a parameter; None without one."""
+    def given(self, name: str) -> Any:
+        """The value of a parameter: its argument, or its default; None where it has neither."""
+        if name in self.arguments:
+            return self.arguments[name]
         parameter = self.parameters.get(name)
         return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
-
-    def given(self, name: str) -> Any:
-        """The value that a parameter has: as given, or by default."""
-        return self.arguments[name] if name in self.arguments else self.default(name)
 
     def made(self, classes: int, **changes: Any) -> Callable[..., Any]:
         """The loss for K classes, with some arguments changed.
 
         Raises:
-            ProbeError: it cannot be made.
+            ProbeError: making the loss fails, or gives nothing that can be called.
         """
         arguments = {**self.arguments, **changes}
         for name, parameter in self.parameters.items():
@@ -118,7 +118,7 @@ class Spec:
         try:
             made = self.target(*self.positional, **arguments)
         except (Exception, SystemExit) as error:
-            raise ProbeError(f"{self.name} cannot be made: {_said(error)}{self._missing(arguments)}") from error
+            raise ProbeError(f"{self.name} cannot be made: {in_words(error)}{self._missing(arguments)}") from error
         if not callable(made):
             raise ProbeError(f"{self.name} made a {type(made).__name__}, which cannot be called with logits and labels")
         return made
@@ -141,7 +141,7 @@ def load(text: str) -> Spec:
         text: as in ``"torch.nn:CrossEntropyLoss(label_smoothing=0.1)"`` or ``"my_losses.py:smooth_loss"``.
 
     Raises:
-        ProbeError: not of this form, no such module or name, or arguments that are not literals.
+        ProbeError: the text is not of this form, there is no such module or name, or an argument is no literal.
 
     >>> load("torch.nn:CrossEntropyLoss(label_smoothing=0.1)").arguments
     {'label_smoothing': 0.1}
@@ -176,10 +176,10 @@ def of(
     positional: tuple[Any, ...] = (),
     called: bool = False,
 ) -> Spec:
-    """A :class:`Spec` of a callable, telling a loss from a class or function that makes one.
+    """A :class:`Spec` of a callable, which says whether it is a loss, a class of losses, or a function that makes one.
 
     Raises:
-        ProbeError: not callable, or arguments for what is no class and no function.
+        ProbeError: the target is not callable, or a loss was given arguments by position.
 
     >>> of(lambda smoothing=0.1: None).kind, of(lambda logits, labels: None).kind
     ('factory', 'loss')
@@ -240,14 +240,13 @@ def _module(name: str, notes: list[str]) -> Any:
         if name.endswith(".py"):
             return _file(Path(name))
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
-        raise ProbeError(f"{name} cannot be imported: {_said(error)}") from error
     except ProbeError:
         raise
     except (Exception, SystemExit) as error:
-        raise ProbeError(f"{name} cannot be imported: {_said(error)}") from error
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (name == missing or name.startswith(f"{missing}.")):
+            raise ProbeError(f'no module "{name}" here or among the installed ones ({sys.executable})') from None
+        raise ProbeError(f"{name} cannot be imported: {in_words(error)}") from error
 
 
 def _file(path: Path) -> Any:
@@ -276,8 +275,3 @@ def _bound(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable
     loss.__dict__["__wrapped__"] = target
     loss.__dict__["arguments"] = dict(arguments)
     return loss
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -1,0 +1,127 @@
+"""Which label is ignored, and whether its rows are inert: no gradient, no share in the mean, no harm from NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sfumato.probe.call.caller import Array, Labels, Loss
+from sfumato.probe.findings import ProbeFinding, defect, in_figures, note, warning
+from sfumato.probe.read.gradients import Reading, read
+
+OTHERS = [0, 2, 3]
+"""The rows of a batch of four beside row 1, which gets the label that is looked at."""
+
+
+def ignored_by(
+    loss: Loss, reading: Reading, reduction: str, candidates: Sequence[int]
+) -> tuple[int | None, list[ProbeFinding]]:
+    """Which label is ignored, whether cleanly, and what the other candidates do.
+
+    Args:
+        loss: the loss.
+        reading: its reading.
+        reduction: its reduction.
+        candidates: labels to try, the likeliest first.
+
+    Returns:
+        The ignored label, or None; and findings.
+    """
+    findings: list[ProbeFinding] = []
+    found: int | None = None
+    dead = [y for y in reading.labels if y not in reading.live_labels]
+    if dead and reading.live_labels:
+        told = f"rows of class {', '.join(map(str, dead))} have no gradient"
+        gradient = _beside(loss, reading, dead[0])
+        # The row is looked at in a batch: alone, the gradient may be NaN, of a mean over nothing.
+        if np.abs(gradient[1]).max() <= 1e-7 * np.nanmax(np.abs(gradient)):
+            found = dead[0]
+            told += ": ignored"
+        findings.append(warning("ignored rows", told))
+    if loss.style.one_hot:
+        return found, findings
+    for label in dict.fromkeys([*candidates, *dead]):
+        try:
+            seen = _trained_towards(loss, reading, label)
+        except Exception:
+            continue  # the label is refused, as one that is no class should be
+        if seen is not None:
+            findings.append(seen)
+            continue
+        found = label if found is None else found
+        findings += _uncleanly(loss, reading, reduction, label)
+    return found, findings
+
+
+def _with_row_1(labels: Labels, label: int) -> Labels:
+    return np.where(np.arange(len(labels)) == 1, label, labels)
+
+
+def _beside(loss: Loss, reading: Reading, label: int) -> Array:
+    """The gradient of a batch of four rows, of which row 1 has the label."""
+    z, labels = reading.batch(4, seed=23)
+    return loss.gradient(z, _with_row_1(labels, label))
+
+
+def _trained_towards(loss: Loss, reading: Reading, label: int) -> ProbeFinding | None:
+    """None if a row of the label is inert, else what the row is trained towards; raises what the loss raises."""
+    z, _ = reading.batch(4, seed=23)
+    gradient = _beside(loss, reading, label)
+    close = 1e-7 * float(np.nanmax(np.abs(gradient[OTHERS])))
+    if not np.isfinite(gradient[1]).all():
+        return defect("ignored rows", f"a row of label {label} gets a gradient of NaN")
+    if np.abs(gradient[1]).max() <= close:
+        return None
+    row = z[1:2]
+    alone = loss.gradient(row, np.array([label]))
+    if not np.isfinite(alone).all() or np.abs(alone).max() <= close:
+        return defect("ignored rows", f"a row of label {label} gets a gradient from the other rows: it leaks")
+    like = [y for y in reading.labels if np.allclose(loss.gradient(row, np.array([y])), alone, rtol=1e-5, atol=1e-8)]
+    if len(like) == 1 and label != like[0]:
+        return defect("labels", f"label {label} is not refused: it silently becomes class {like[0]}")
+    if reading.extra is not None:
+        return warning("ignored rows", f"a row of label {label} still gets a gradient: the extra term counts it")
+    if reading.kind == "other":
+        return defect("labels", f"label {label} is not refused")
+    at = read(loss, reading.classes, (label,))
+    if at.kind == "other":
+        return defect("labels", f"label {label} is not refused, and trained towards no fixed target")
+    q = at.optima[0]
+    if np.ptp(q) < 1e-5:
+        return defect("ignored rows", f"a row of label {label} is trained towards the uniform target, not ignored")
+    return defect("labels", f"label {label} is not refused: it is trained towards {in_figures(q)}")
+
+
+def _uncleanly(loss: Loss, reading: Reading, reduction: str, label: int) -> Iterator[ProbeFinding]:
+    """What a row of an ignored label does to the other rows, where it holds NaN, and where every row is ignored."""
+    z, labels = reading.batch(4, seed=23)
+    alone = loss.gradient(z[OTHERS], labels[OTHERS])
+    beside = _beside(loss, reading, label)[OTHERS]
+    ratio = float((beside * alone).sum() / (alone**2).sum())
+    if np.abs(beside - ratio * alone).max() > 1e-5 * np.abs(alone).max():
+        if loss.seeded:  # a batch of three rows has another draw
+            return
+        yield defect("ignored rows", f"a row of label {label} changes the gradients of other rows: it leaks")
+    elif reduction == "mean" and abs(ratio - 0.75) < 1e-4:
+        yield defect("ignored rows", f"the mean counts ignored rows: one of four of label {label} makes the rest 3/4")
+    elif reduction == "mean" and abs(ratio - 1) < 1e-4:
+        yield note("ignored rows", f"label {label} is ignored; the mean is over the rows that count")
+    elif abs(ratio - 1) > 1e-4:
+        yield warning("ignored rows", f"one of four of label {label} scales the other rows by {ratio:.4g}")
+    yield from _with_nan(loss, z, _with_row_1(labels, label))
+    if not np.isfinite(loss.values(z, np.full(4, label))).all():
+        yield note("ignored rows", "a batch of ignored rows only is NaN, as torch's mean is")
+
+
+def _with_nan(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
+    if loss.differences:
+        return
+    held = np.where(np.arange(4)[:, None] == 1, np.nan, z)
+    values, gradient = loss.values(held, labels), loss.gradient(held, labels)
+    kept = values if values.size == 1 else values.reshape(4, -1)[OTHERS]
+    told = f"an ignored row (label {labels[1]}) that holds NaN"
+    if not np.isfinite(kept).all() or not np.isfinite(gradient[OTHERS]).all():
+        yield defect("ignored rows", f"{told} makes the loss NaN")
+    elif not np.isfinite(gradient[1]).all():
+        yield warning("ignored rows", f"{told} gets a gradient of NaN, not 0")

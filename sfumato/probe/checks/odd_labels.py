@@ -1,0 +1,97 @@
+"""Labels that are no class: out of range, not whole, not looked at, or probabilities in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from sfumato.probe.call.caller import Array, Labels, Loss
+from sfumato.probe.findings import ProbeFinding, defect, in_figures, note
+from sfumato.probe.read.gradients import Reading, read
+
+
+def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFinding]:
+    """What the loss does with labels that are no class.
+
+    Args:
+        loss: the loss.
+        reading: its reading.
+        factors: how much each row of a batch counts.
+    """
+    if loss.style.one_hot:
+        return
+    z, labels = reading.batch(4, seed=23)
+    if reading.kind == "other" and np.allclose(loss.gradient(z, labels), loss.gradient(z, np.roll(labels, 1))):
+        yield defect("labels", "they are not looked at: the gradient is the same whatever they are")
+        return
+    yield from _out_of_range(loss, z, labels)
+    yield from _not_whole(loss, z, labels)
+    if not np.ptp(factors) > 1e-4:  # otherwise the weights hide what probabilities become
+        yield from _probabilities(loss, reading)
+
+
+def _out_of_range(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
+    k = z.shape[1]
+    outside = np.where(np.arange(4) == 1, k, labels)
+    try:
+        values, gradient = loss.values(z, outside), loss.gradient(z, outside)
+    except Exception:
+        return
+    row = float(values.reshape(4, -1)[1].sum()) if values.size >= 4 else None
+    moves = bool(np.abs(gradient[1]).max() > 1e-9)
+    if row is not None and abs(row) < 1e-9 and moves:
+        yield defect("labels", f"label {k} of {k} classes is not refused: loss 0, and a gradient that is not")
+    else:
+        what = "trained on" if moves else "without a gradient"
+        yield defect("labels", f"label {k} of {k} classes is not refused ({what})")
+
+
+def _not_whole(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
+    try:
+        broken = loss.gradient(z, labels + 0.75)
+    except Exception:
+        return
+    if np.allclose(broken, loss.gradient(z, labels)):
+        yield defect("labels", "labels that are not whole are cut: 1.75 is taken for class 1 without a word")
+
+
+def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
+    """What becomes of probabilities in place of a label: taken as they are, softened, or misread."""
+    given = np.zeros(reading.classes)
+    given[1], given[0] = 0.7, 0.3
+    try:
+        at = read(_OfProbabilities(**vars(loss), given=given), reading.classes, (1,))
+    except Exception:
+        return
+    if at.kind == "other":
+        return
+    q = at.optima[0]
+    if np.allclose(q, given, atol=1e-5):
+        yield note("probabilities", "taken as they are in place of labels")
+        return
+    if np.ptp(reading.masses) > 1e-4 or not np.allclose(reading.targets[:, -1][:-1], reading.targets[0, -1], rtol=1e-3):
+        return  # the targets are weighted, and the weights hide what the probabilities became
+    if np.ptp(reading.targets[0]) < 1e-9:
+        return  # the target is uniform whatever the label is
+    softened = (q - q[-1]) / max(float(q[1] - q[-1]), 1e-12) * 0.7
+    shown = in_figures(q.round(6), 3)
+    if reading.classes > 2 and q[1] - q[-1] > 1e-6 and np.allclose(softened, given, atol=1e-4):
+        yield note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes {shown}")
+    else:
+        yield defect("probabilities", f"(0.3, 0.7, 0, …) is not refused in place of labels, and becomes {shown}")
+
+
+@dataclass(frozen=True)
+class _OfProbabilities(Loss):
+    """A loss that gets one row of probabilities for every label."""
+
+    given: Array = field(kw_only=True)
+
+    def values(self, logits: Array, labels: Labels, dtype: torch.dtype | None = None) -> Array:
+        return super().values(logits, np.tile(self.given, (len(logits), 1)), dtype)
+
+    def gradient(self, logits: Array, labels: Labels) -> Array:
+        return super().gradient(logits, np.tile(self.given, (len(logits), 1)))

@@ -1,0 +1,69 @@
+"""The result of a probe."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from sfumato.probe.findings import ProbeFinding
+from sfumato.probe.recipe import Recipe
+
+SCHEMA = "sfumato.probe/1"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a loss trains towards.
+
+    Attributes:
+        name: how the loss was named.
+        called: how the loss is called, as in ``"logits[N, K], labels[N]"``.
+        classes: K that ``target`` and the strengths are for.
+        convention: its name in :data:`sfumato.conventions.SPREADS`, ``"one-hot"``, ``"prior"`` for (1−ε)·e_y + ε·π
+            with another π than the uniform, or None where it cannot be told.
+        eps: the strength in that convention, or None.
+        eps_all: the strength over all classes with the same optimum, or None.
+        eps_others: the strength over the others with the same optimum, or None.
+        target: (q_true, q_other) as the gradient has them, or None where there are not two levels.
+        mass: Σq, or None.
+        ignore_index: the label of rows without gradient, or None.
+        reduction: ``"mean"``, ``"sum"``, ``"none"`` or ``"other"``.
+        findings: what was found, the worst first.
+        why: how the convention was told, or why it was not.
+        recipe: the same loss in sfumato, or why there is none.
+
+    >>> import torch
+    >>> from sfumato.probe import probe
+    >>> probe(torch.nn.CrossEntropyLoss(), classes=3).to_dict()["target"]
+    [1.0, 0.0]
+    """
+
+    name: str
+    called: str
+    classes: int
+    convention: str | None
+    eps: float | None
+    eps_all: float | None
+    eps_others: float | None
+    target: tuple[float, float] | None
+    mass: float | None
+    ignore_index: int | None
+    reduction: str
+    findings: tuple[ProbeFinding, ...]
+    why: str
+    recipe: Recipe | str
+
+    @property
+    def line(self) -> str | None:
+        """The line of code that gives the same loss in sfumato; None where there is none."""
+        return self.recipe.code if isinstance(self.recipe, Recipe) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``sfumato probe --json`` prints; the recipe is only its line."""
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        named = {"schema": SCHEMA, "loss": fields.pop("name"), **fields, "line": self.line}
+        del named["recipe"]
+        named["target"] = None if self.target is None else list(self.target)
+        named["findings"] = [str(finding) for finding in self.findings]
+        return named

@@ -1,0 +1,114 @@
+"""Formulas written out by hand: what rows become, which rows count, and what an option that is left out means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sfumato.conventions import FORMULAS, convert_loss, find
+
+K, EPS = 6, 0.2
+RNG = np.random.default_rng(12)
+Z = 2 * RNG.standard_normal((5, K))
+Y = np.array([1, 3, 5, 2, 4])
+LOSSES = np.log(np.exp(Z).sum(axis=1))[:, None] - Z  # −log p of every class
+N = LOSSES[np.arange(5), Y]  # −log p of the label
+
+DIVISORS = {  # by the words of ``mean``: what the sum of five rows, one of them ignored, is divided by
+    "rows that count": 4, "sum of weights": 4, "sum": 1, "all rows": 5, "all positions": 5, "rows × classes": 5 * K,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [key for key, f in FORMULAS.items() if f.mean.startswith(tuple(DIVISORS))])
+def test_rows_are_divided_by_what_the_words_say(key):
+    formula = find(key)
+    label = formula.ignore_index if formula.ignore_index is not None else -100
+    options = {"ignore_index": label} if "ignore_index" in formula.options else {}
+    can_ignore = bool(options) or "pad" in formula.options
+    labels = np.where(np.arange(5) == 2, label if can_ignore else 0, Y)
+    divisor = next(number for words, number in DIVISORS.items() if formula.mean.startswith(words))
+    divisor += divisor == 4 and not can_ignore
+    rows = formula.rows(Z, labels, EPS, **options)
+    assert formula.loss(Z, labels, EPS, **options) == pytest.approx(rows.sum() / divisor, rel=1e-6)
+
+
+@pytest.mark.parametrize("key", [key for key, f in FORMULAS.items() if f.ignore_index is not None and key != "classy"])
+def test_an_ignored_row_is_inert_under_the_label_that_the_words_say(key):
+    formula = find(key)
+    assert formula.ignore_index == (-100 if "−100" in formula.ignore else 0)
+    labels = np.where(np.arange(5) == 2, formula.ignore_index, Y)
+    kept = formula.rows(Z[labels == Y], Y[labels == Y], EPS)
+    np.testing.assert_allclose(formula.rows(Z, labels, EPS)[labels == Y], kept, rtol=1e-13)
+    assert formula.rows(Z, labels, EPS)[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "same", "options"),
+    [("mbls", "timm.soft", {}), ("maxsup", "torch", {}), ("nls", "torch", {}), ("tfkd.reg", "timm.soft", {}),
+     ("keras.focal", "keras.cat", {"alpha": 1.0}), ("liger", "torch", {}), ("t5x", "flax", {}),
+     ("megatron.partition", "megatron", {}), ("paddle", "optax", {})],
+)  # fmt: skip
+def test_an_option_that_is_left_out_changes_nothing(key, same, options):
+    assert find(key).loss(Z, Y, EPS, **options) == pytest.approx(find(same).loss(Z, Y, EPS), rel=1e-12)
+
+
+def test_tensor2tensors_gaussian_is_a_density_about_the_label_less_a_constant():
+    sigma, low = 1 - EPS, EPS / (K - 1)
+    q = stats.norm.pdf(np.arange(K)[None, :], Y[:, None], sigma)
+    constant = -(sigma * np.log(sigma) + (K - 1) * low * np.log(low + 1e-20))
+    expected = (q * LOSSES).sum(axis=1) - constant
+    np.testing.assert_allclose(find("t2t.gaussian").rows(Z, Y, EPS), expected, rtol=1e-12)
+
+
+def test_online_smoothing_adds_the_cross_entropy_of_the_labels_row_of_its_table():
+    table = RNG.dirichlet(np.ones(K), K)
+    expected = [N[i] + table[Y[i]] @ LOSSES[i] for i in range(5)]
+    np.testing.assert_allclose(find("ols").rows(Z, Y, 0.0, rows_table=table), expected, rtol=1e-12)
+    np.testing.assert_allclose(find("ols").rows(Z, Y, 0.0), N + LOSSES.mean(axis=1), rtol=1e-12)
+
+
+def test_paddle_spreads_over_a_prior():
+    prior = RNG.dirichlet(np.ones(K))
+    expected = (1 - EPS) * N + EPS * LOSSES @ prior
+    np.testing.assert_allclose(find("paddle").rows(Z, Y, EPS, prior=prior), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("key", "divisor"), [("nemo.snll", 4), ("speechbrain.nll", 5)])
+def test_class_weights_on_the_labels_term_alone(key, divisor):
+    weight = np.array([3.0, 0.5, 2.0, 1.0, 4.0, 0.25])
+    labels, options = Y, {"weight": weight}
+    rows = (1 - EPS) * weight[Y] * N + EPS * LOSSES.mean(axis=1)
+    if divisor == 4:
+        labels, options["ignore_index"] = np.where(np.arange(5) == 2, -1, Y), -1
+        rows = np.where(np.arange(5) == 2, 0.0, rows)
+    assert find(key).loss(Z, labels, EPS, **options) == pytest.approx(rows.sum() / divisor, rel=1e-8)
+
+
+@pytest.mark.parametrize("key", ["torch", "torch.prob", "flash", "megatron"])
+@pytest.mark.parametrize("eps", [-0.3, float("nan")])
+def test_a_strength_that_means_0_without_a_word_is_one_hot(key, eps):
+    labels = np.eye(K)[Y] if key == "torch.prob" else Y
+    np.testing.assert_allclose(find(key).rows(Z, labels, eps), N, rtol=1e-12)
+
+
+def test_flash_attention_adds_its_squared_partition_to_rows_that_count():
+    lse = np.log(np.exp(Z).sum(axis=1))
+    plain = (1 - EPS) * N + EPS * LOSSES.mean(axis=1)
+    np.testing.assert_allclose(find("flash").rows(Z, Y, EPS, z_loss=0.01), plain + 0.01 * lse**2, rtol=1e-12)
+    labels = np.where(np.arange(5) == 2, -100, Y)
+    assert find("flash").rows(Z, labels, EPS, z_loss=0.01)[2] == 0
+
+
+@pytest.mark.parametrize("base", [1.0, 0.5, float("nan")])
+def test_a_base_of_a_logarithm_that_is_none_is_refused(base):
+    with pytest.raises(ValueError, match=f"to_base must be above 1, got {base:g}"):
+        convert_loss(1.0, 5, eps=0.1, frm="torch", to="keras", to_base=base)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"), [(np.zeros(3), [0]), (np.zeros((2, 3)), [0]), (np.zeros((2, 3)), np.zeros((2, 2)))]
+)
+def test_shapes_that_do_not_fit_are_refused(logits, labels):
+    with pytest.raises(ValueError, match=r"logits must be \(N, K\) and labels \(N,\) or \(N, K\), got \("):
+        find("torch").loss(logits, labels, 0.1)

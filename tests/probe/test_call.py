@@ -1,0 +1,127 @@
+"""Losses that are called in an unusual way, that change or draw, or that cannot be called."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sfumato.probe import Probe, ProbeError, probe
+from tests.conftest import run_sfumato
+
+EPS = 0.1
+
+
+def said(found: Probe, level: str = "") -> str:
+    return "\n".join(str(each) for each in found.findings if each.level.startswith(level))
+
+
+def smoothed(logits, labels, **options):
+    return F.cross_entropy(logits, labels, label_smoothing=EPS, **options)
+
+
+def test_a_list_of_numbers_is_one_a_row():
+    def loss(logits, labels):
+        return smoothed(logits, labels, reduction="none").tolist()
+
+    found = probe(loss)
+    assert (found.convention, found.reduction) == ("all", "none")
+    assert "hides rows" not in said(found)
+
+
+class Annealed(nn.Module):
+    """Its strength shrinks with every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.eps = 0.2
+
+    def forward(self, logits, labels):
+        self.eps *= 0.5
+        return F.cross_entropy(logits, labels, label_smoothing=self.eps)
+
+
+def test_a_loss_that_changes_with_every_call_is_read_as_it_is_first():
+    found = probe(Annealed)
+    assert (found.convention, found.eps, found.reduction, found.line) == ("all", 0.1, "mean", None)
+    assert "state: a call changes what the next one returns" in said(found, "warning")
+    assert "leaks" not in said(found)
+
+
+def test_a_loss_that_changes_and_cannot_be_copied_is_refused():
+    calls: list[int] = []
+
+    def loss(logits, labels):
+        calls.append(1)
+        return len(calls) * F.cross_entropy(logits, labels)
+
+    with pytest.raises(ProbeError, match="returns another number in every call, with the same seed too"):
+        probe(loss)
+
+
+def test_a_random_target_is_not_named_and_its_rows_are_not_said_to_leak():
+    def loss(logits, labels):
+        flipped = torch.where(torch.rand(len(labels)) < 0.3, torch.randint(0, logits.size(1), labels.shape), labels)
+        return F.cross_entropy(logits, flipped)
+
+    found = probe(loss)
+    assert (found.convention, found.eps, found.line) == (None, None, None)
+    assert "randomness" in said(found, "warning")
+    assert "leak" not in said(found)
+
+
+def test_a_loss_for_two_classes_says_with_how_many_it_can_be_called():
+    def loss(logits, labels):
+        assert logits.size(1) == 2
+        return smoothed(logits, labels)
+
+    with pytest.raises(ProbeError, match="with 2 classes it can be: --classes 2"):
+        probe(loss)
+    assert probe(loss, classes=2).target == pytest.approx((0.95, 0.05))
+
+
+def test_a_loss_in_jax_that_takes_arrays_is_differentiated_by_jax():
+    optax = pytest.importorskip("optax")
+
+    def loss(logits, labels):
+        import jax.numpy as jnp
+
+        hot = jnp.eye(logits.shape[1])[labels]
+        return optax.softmax_cross_entropy(jnp.asarray(logits), optax.smooth_labels(hot, EPS)).mean()
+
+    found = probe(loss, classes=4)
+    assert (found.convention, found.eps) == ("all", EPS)
+    assert "finite differences" not in said(found)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda logits, labels: sys.exit(3), "it ends the program (exit code 3)"),
+        (lambda logits, labels: (logits * float("nan")).sum(), "some of them not finite"),
+        (lambda logits, labels: smoothed(logits, labels).to(torch.complex64), "it returns Tensor, not a number"),
+    ],
+)
+def test_a_loss_that_gives_no_number_is_refused(loss, message):
+    with pytest.raises(ProbeError) as caught:
+        probe(loss)
+    assert message in str(caught.value)
+
+
+def test_a_loss_with_named_arguments_only_is_not_taken_for_a_factory():
+    def loss(*, input, target):
+        return F.cross_entropy(input, target)
+
+    with pytest.raises(ProbeError, match="takes 0 positional arguments but 2 were given"):
+        probe(loss)
+
+
+def test_a_module_that_exits_on_import_is_a_usage_error_and_not_a_finding(tmp_path):
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(3)\n", encoding="utf-8")
+    for name in ("script:loss", "script.py:loss"):
+        ran = run_sfumato("probe", name, "--strict", folder=tmp_path)
+        assert (ran.code, ran.out) == (2, "")
+        assert "cannot be imported: SystemExit: 3" in ran.err

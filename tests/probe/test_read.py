@@ -1,0 +1,126 @@
+"""What gradients say of losses that are not plain label smoothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sfumato.probe import Probe, probe
+
+EPS = 0.1
+
+
+def said(found: Probe, level: str = "") -> str:
+    return "\n".join(str(each) for each in found.findings if each.level.startswith(level))
+
+
+def smoothed(logits, labels, **options):
+    return F.cross_entropy(logits, labels, label_smoothing=EPS, **options)
+
+
+def in_float32(logits, labels):
+    z = np.asarray(logits, dtype=np.float32)
+    z = z - z.max(1, keepdims=True)
+    logp = z - np.log(np.exp(z).sum(1, keepdims=True))
+    q = np.full_like(z, EPS / z.shape[1])
+    q[np.arange(len(labels)), labels] += 1 - EPS
+    return float(-(q * logp).sum(1).mean())
+
+
+def test_float32_without_a_gradient_is_read_with_longer_steps():
+    found = probe(in_float32)
+    assert (found.convention, found.eps, found.reduction) == ("all", EPS, "mean")
+    assert "gradient: read by finite differences: numpy has no others" in said(found, "note")
+
+
+def one_sided(logits, labels, eps=EPS):
+    return F.binary_cross_entropy_with_logits(logits, (1 - eps) * F.one_hot(labels, logits.size(1)).to(logits.dtype))
+
+
+def test_sigmoids_whose_label_is_short_of_one_are_not_hard():
+    found = probe(one_sided)
+    assert (found.convention, found.eps) == (None, None)
+    assert found.target == pytest.approx((0.9, 0.0))
+
+
+def test_a_turned_sign_is_a_defect():
+    found = probe(lambda logits, labels: -smoothed(logits, labels))
+    assert "total mass: Σq = -1: the sign is turned" in said(found, "defect")
+    assert str(found.line).startswith("-1 * sf.cross_entropy(")
+
+
+def test_a_sum_that_changes_with_the_strength_is_not_a_factor():
+    def loss(logits, labels, eps=EPS):
+        q = F.one_hot(labels, logits.size(1)) + eps / logits.size(1)
+        return -(q * logits.log_softmax(1)).sum(1).mean()
+
+    assert "total mass: Σq changes with eps: 1 at 0, 1.1 here: the target is not normalised" in said(probe(loss))
+
+
+def test_a_squared_error_is_not_a_cross_entropy_with_weight_decay():
+    found = probe(lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.size(1)).to(logits.dtype)))
+    assert (found.convention, found.target, found.line) == (None, None, None)
+    assert "not a cross entropy of a softmax or sigmoids" in said(found, "warning")
+
+
+def poly(logits, labels, epsilon=1.0):
+    nll = F.cross_entropy(logits, labels, reduction="none")
+    return (nll + epsilon * (1 - torch.exp(-nll))).mean()
+
+
+def generalised(logits, labels):
+    return ((1 - torch.exp(-F.cross_entropy(logits, labels, reduction="none")) ** 0.7) / 0.7).mean()
+
+
+def symmetric(logits, labels, alpha=0.1):
+    hot = F.one_hot(labels, logits.size(1)).to(logits.dtype).clamp(min=1e-4)
+    return alpha * F.cross_entropy(logits, labels) - (logits.softmax(1) * hot.log()).sum(1).mean()
+
+
+def focal_and_smoothed(logits, labels, eps=EPS):
+    logp = logits.log_softmax(1)
+    q = (1 - eps) * F.one_hot(labels, logits.size(1)) + eps / logits.size(1)
+    return -(q * (1 - logp.exp()) ** 2 * logp).sum(1).mean()
+
+
+def with_margin(logits, labels):
+    return F.cross_entropy(logits - 0.35 * F.one_hot(labels, logits.size(1)), labels)
+
+
+def normalised(logits, labels):
+    return smoothed(30 * F.normalize(logits, dim=1), labels)
+
+
+def relaxed(logits, labels, alpha=EPS):
+    p, hot = logits.softmax(1), F.one_hot(labels, logits.size(1)).to(logits.dtype)
+    rest = (1 - hot) * p.detach()
+    q = alpha * rest / rest.sum(1, keepdim=True) + (1 - alpha) * hot
+    far = F.kl_div(p.log(), q, reduction="none").sum(1)
+    return torch.where((p * hot).sum(1) >= 1 - alpha, 0.0, far).mean()
+
+
+@pytest.mark.parametrize(
+    "loss", [poly, generalised, symmetric, focal_and_smoothed, with_margin, normalised, relaxed, F.multi_margin_loss]
+)
+def test_what_is_no_fixed_target_is_not_guessed(loss):
+    found = probe(loss)
+    assert (found.convention, found.eps, found.target, found.line) == (None, None, None, None)
+    assert "no fixed target explains its gradient" in said(found, "warning")
+    for claim in ("no lower bound", "without mass", "no two levels"):
+        assert claim not in said(found)
+
+
+def test_a_guard_that_is_called_eps_is_no_strength():
+    def guarded(logits, labels, eps=1e-6):
+        p = logits.softmax(1)
+        return F.cross_entropy(logits, labels) + (p * torch.log(p + eps)).sum(1).mean()
+
+    for loss in (guarded, poly, symmetric):
+        assert "ε = " not in said(probe(loss))
+
+
+def test_half_precision_inside_is_guessed_at():
+    found = probe(lambda logits, labels: smoothed(logits.half().float(), labels))
+    assert "as half precision inside would" in said(found, "warning")
