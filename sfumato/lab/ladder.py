@@ -18,6 +18,7 @@ import numpy as np
 from sfumato import evaluate
 from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
+from sfumato.runs.schema import LadderRung, MeanWithError
 from sfumato.verdict.analyse import Metric, by_group, load_part
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Choice:
     compared: Arm
     best: Arm
 
-    def to_json(self, compared: str) -> list[dict[str, Any]]:
+    def to_json(self, compared: str) -> list[LadderRung]:
         """As ``env.json`` holds it; ``compared`` is the name that the compared arm goes on under."""
         return [
             {
@@ -139,7 +140,7 @@ def _best(rungs: Sequence[Rung]) -> tuple[Arm, Arm]:
     raise AssertionError("the best is among them")
 
 
-def _mean(metric: Metric) -> dict[str, float]:
+def _mean(metric: Metric) -> MeanWithError:
     estimate = metric.estimate()
     return {"mean": estimate.mean, "se": estimate.se}
 

@@ -6,9 +6,8 @@ Every property is set on the object that is drawn, none through matplotlib's set
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from sfumato.runs.read import Floats
+from sfumato.runs.read import Floats, Ints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +22,6 @@ MARKS = ("o", "s", "^", "D", "v")
 OWN = "sfumato"  # label of the figures made here, whose size may change
 LINE = 0.17  # inches a line of a legend
 WIDTH, HEIGHT = 4.5, 3.2  # inches; text is 9 and 10 points, so that a narrow phone can still read it
-
-Ints = npt.NDArray[np.int64]
 
 
 def axes(ax: "Axes | None", height: float = HEIGHT) -> "Axes":

@@ -8,9 +8,10 @@ from typing import Any
 
 from sfumato.report import svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.page import environment, write
+from sfumato.report.compare.page import write
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
 from sfumato.report.compare.words import date
+from sfumato.report.template import environment
 from sfumato.runs.read import ReportError, Run, load_run
 
 MARK = '<meta name="generator" content="sfumato report">'
@@ -48,14 +49,11 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     names = distinct_names(runs)
     ax, data = plots.plot_differences(runs, names=names)
     figure = svg.inline(svg.to_svg(ax), "differences", data.alt)
-    page = (
-        environment()
-        .get_template("merged.html.jinja")
-        .render(
-            runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
-            settings=_settings(runs, names),
-            figure=figure if data.rows else None,
-        )
+    template = environment(Path(plots.__file__).parents[1]).get_template("merged.html.jinja")
+    page = template.render(
+        runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
+        settings=_settings(runs, names),
+        figure=figure if data.rows else None,
     )
     return write(out, page)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sfumato.arrays.atomic import write_text
 from sfumato.report.compare.tables import NOT_APPLICABLE, Cell, Row, Table, as_text, number, percent, temperature
+from sfumato.report.template import environment
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
@@ -96,42 +97,31 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     Returns:
         ``path``. The same audit gives the same bytes.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("audit.html.jinja").render(
-        told=told,
-        read=read,
-        numbers=numbers_table(told),
-        differences=differences_table(told) if told.get("differences") else None,
-        reliability=_reliability(figures),
-        risk=_risk(figures, told),
-        gap=_gap(figures, told),
-        width=_WIDTH,
-        height=_HEIGHT,
-        told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("audit.html.jinja")
+        .render(
+            told=told,
+            read=read,
+            numbers=numbers_table(told),
+            differences=differences_table(told) if told.get("differences") else None,
+            reliability=_reliability(figures),
+            risk=_risk(figures, told),
+            gap=_gap(figures, told),
+            width=_WIDTH,
+            height=_HEIGHT,
+            told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
+        )
     )
     return write(path, page)
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file beside its name and rename it, so that it is whole or not there.
-
-    Args:
-        path: of the file; its folder is made if it is not there.
-        text: its contents.
-    """
+    """Write a file, whole or not at all, and its folders where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    write_text(path, text)
     return path
 
 

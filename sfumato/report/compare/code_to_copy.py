@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sfumato.conventions import CONVENTIONS
 from sfumato.report.compare.tables import torch_strength
-from sfumato.runs.read import Arm
+from sfumato.runs.schema import ArmSummary
 
 LONGEST = 48  # characters of a line
 
@@ -29,7 +29,7 @@ class Snippet:
     note: str = ""
 
 
-def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list[Snippet]:
+def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) -> list[Snippet]:
     """An arm in each framework.
 
     Args:
@@ -59,7 +59,7 @@ def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list
     return [*found, _sfumato(arm, temperature)]
 
 
-def _over_others(arm: Arm, num_classes: int) -> float:
+def _over_others(arm: ArmSummary, num_classes: int) -> float:
     from sfumato import theory
 
     if arm["eps"] == 0 or arm["over"] != "all":
@@ -152,7 +152,7 @@ def _fairseq(eps: str) -> Snippet:
     )
 
 
-def _sfumato(arm: Arm, temperature: str | None) -> Snippet:
+def _sfumato(arm: ArmSummary, temperature: str | None) -> Snippet:
     smoothing = (f"label_smoothing={arm['eps']:g}", f'over="{arm["over"]}"') if arm["eps"] else ()
     return Snippet(
         "sfumato",
@@ -165,7 +165,7 @@ def _sfumato(arm: Arm, temperature: str | None) -> Snippet:
     )
 
 
-def _own(arm: Arm, temperature: str | None) -> list[Snippet]:
+def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
     """Targets that no framework's argument expresses, with sfumato's constructors."""
     eps, over = f"{arm['eps']:g}", str(arm["over"])
     ending = _divided(temperature, "(logits / {}).softmax(dim=1)")

@@ -4,24 +4,21 @@ The templates hold the words that are true of every comparison; whatever depends
 :mod:`~sfumato.report.compare.words`, and what a figure says is told by the numbers that it returns.
 """
 
-import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
+from sfumato.arrays.atomic import write_text
 from sfumato.report import svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.penultimate import NoFeaturesError
 from sfumato.report.compare.words import words
+from sfumato.report.template import environment
 from sfumato.runs.read import Run, load_run
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 FIGURES: dict[str, Callable[[Run], Any]] = {
     "reliability": plots.plot_reliability,
@@ -103,38 +100,12 @@ def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> 
     """
     inline = {name: figure.inline for name, figure in drawn.items()}
     data = {name: figure.data for name, figure in drawn.items()}
-    return environment().get_template("page.html.jinja").render(words(run, data), figures=inline, absent=absent)
-
-
-def environment() -> "Environment":
-    """The templates, with every value escaped and every missing name an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["held"] = held
-    return made
-
-
-def held(text: str) -> str:
-    """A sentence whose numbers stay with their units at the end of a line.
-
-    >>> held("5.0 % at T = 2").count(chr(160))
-    3
-    """
-    text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
-    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+    template = environment(Path(__file__).parent).get_template("page.html.jinja")
+    return template.render(words(run, data), figures=inline, absent=absent)
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
+    """Write a page or a figure, whole or not at all, and its folder where that is missing."""
     path.parent.mkdir(exist_ok=True)
-    partial_file = path.with_name(path.name + ".partial")
-    partial_file.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial_file, path)
+    write_text(path, text)
     return path

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Floats, Ints, softmax
-from sfumato.runs.read import ReportError, Run
+from sfumato.report.compare.predictions import probabilities
+from sfumato.runs.read import Floats, Ints, ReportError, Run
 
 PART_NAMES = ("train", "test")
 
@@ -84,7 +84,7 @@ def three_classes(run: Run) -> tuple[int, ...]:
         return 0, 1
     held = np.zeros((k, k))
     for (arm, seed), rows in run.test.items():
-        np.add.at(held, rows.labels, softmax(rows.logits, run.temperature(arm, seed)))
+        np.add.at(held, rows.labels, probabilities(run, arm, seed))
     count = np.bincount(run.labels, minlength=k) * len(run.test)
     held /= np.maximum(count, 1)[:, None]
     similar = held + held.T

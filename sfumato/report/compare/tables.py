@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sfumato.runs.read import Arm, Estimate, Run, Summary
+from sfumato.runs.read import Run
+from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
 
 NOT_APPLICABLE = "–"
 
@@ -74,7 +75,7 @@ def temperature(value: float | None) -> str:
     return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
 
 
-def arm_title(arm: Arm, *, strength: bool = True) -> str:
+def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     """What to call an arm: its name and, if it is smoothed, its ε with what it is spread over.
 
     Args:
@@ -109,7 +110,7 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def torch_strength(arm: Arm, num_classes: int) -> float | None:
+def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
     """The arm's ε as torch's ``label_smoothing``, which is spread over all classes.
 
     Returns:
@@ -150,18 +151,18 @@ def four_columns(summary: Summary) -> Table:
     def row(label: str, unit: str, raw: str | None, scaled: str | None, show: Callable[[float | None], str]) -> Row:
         return Row(label, tuple(_estimate(arm, name, show) for arm in arms for name in (raw, scaled)), unit)
 
-    def plain(label: str, unit: str, cell: Callable[[Arm], Cell]) -> Row:
+    def plain(label: str, unit: str, cell: Callable[[ArmSummary], Cell]) -> Row:
         return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
 
-    def torch_cell(arm: Arm) -> Cell:
+    def torch_cell(arm: ArmSummary) -> Cell:
         value = torch_strength(arm, classes)
         return Cell("none" if value is None else f"{value:.4g}", value=value)
 
-    def closed_form(arm: Arm) -> Cell:
+    def closed_form(arm: ArmSummary) -> Cell:
         gap = arm["closed_form_gap"]
         return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
 
-    def train_gap(arm: Arm) -> Cell:
+    def train_gap(arm: ArmSummary) -> Cell:
         return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
 
     ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
@@ -304,11 +305,11 @@ def _block(table: Table, label: int, columns: range, width: int) -> Iterator[str
             yield row.label.ljust(label) + "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns)
 
 
-def _metric(arm: Arm, name: str) -> Estimate:
-    return arm["metrics"].get(name) or Estimate(mean=None, low=None, high=None)
+def _metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+    return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
 
 
-def _estimate(arm: Arm, name: str | None, show: Callable[[float | None], str]) -> Cell:
+def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:
     if name is None:
         return Cell(NOT_APPLICABLE)
     value = _metric(arm, name)

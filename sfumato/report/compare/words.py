@@ -20,7 +20,8 @@ from sfumato.report.compare.tables import (
     temperature,
     torch_strength,
 )
-from sfumato.runs.read import MIXING, Arm, Run
+from sfumato.runs.read import MIXING, Run
+from sfumato.runs.schema import ArmSummary
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -97,8 +98,7 @@ def _temperature_notes(run: Run) -> list[str]:
     ):
         found: list[str] = []
         for arm in run.arms:
-            fitted: list[dict[str, Any]] = run.env["temperatures"][arm["name"]]
-            seeds = [str(entry["seed"]) for entry in fitted if entry.get(field)]
+            seeds = [str(entry["seed"]) for entry in run.env["temperatures"][arm["name"]] if entry.get(field)]
             if seeds:
                 found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
         if found:
@@ -134,9 +134,8 @@ def _budget(env: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _probe(run: Run, arm: Arm) -> dict[str, str]:
-    probe: dict[str, Any] = run.env["probe"].get(arm["name"], {})
-    true, other = probe.get("target", (None, None))
+def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
+    true, other = run.env["probe"].get(arm["name"], {}).get("target", (None, None))
     strength = torch_strength(arm, run.num_classes)
     return {
         "arm": arm["name"],
@@ -147,7 +146,7 @@ def _probe(run: Run, arm: Arm) -> dict[str, str]:
     }
 
 
-def _strength(arm: Arm) -> str:
+def _strength(arm: ArmSummary) -> str:
     """ε with what it is spread over, or what stands in its place."""
     over = arm["over"]
     if over in MIXING:
@@ -157,7 +156,7 @@ def _strength(arm: Arm) -> str:
     return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
 
 
-def _closed_form(run: Run, arm: Arm) -> dict[str, Any]:
+def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     from sfumato import theory
 
     gap, over = arm["closed_form_gap"], arm["over"]
@@ -174,13 +173,13 @@ def _closed_form(run: Run, arm: Arm) -> dict[str, Any]:
     return found
 
 
-def _floor(run: Run, arm: Arm) -> dict[str, str]:
+def _floor(run: Run, arm: ArmSummary) -> dict[str, str]:
     _, floors = run.curve(arm["name"], "train_floor")
     floor = float(floors[0, -1])
     return {"title": arm_title(arm), "floor": "0" if floor == 0 else number(floor)}
 
 
-def _calibration(arm: Arm) -> str:
+def _calibration(arm: ArmSummary) -> str:
     """How far confidence is from accuracy, in points, as trained and after temperature."""
     raw, scaled = ((arm["metrics"].get(f"signed_gap{end}") or {}).get("mean") for end in ("", "_after_temperature"))
     points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in (raw, scaled)]
@@ -221,7 +220,7 @@ def _sweep(data: Any) -> list[str]:
     ]
 
 
-def _wrong(run: Run, arm: Arm) -> str:
+def _wrong(run: Run, arm: ArmSummary) -> str:
     mean = (arm["metrics"].get("accuracy") or {}).get("mean")
     return number(None if mean is None else (1 - mean) * len(run.labels), 1, zero=True)
 
@@ -301,10 +300,10 @@ def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example:
     }
 
 
-def _use(run: Run, arm: Arm) -> dict[str, Any]:
-    fitted: list[dict[str, Any]] = run.env["temperatures"][arm["name"]]
+def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
+    fitted = [entry["value"] for entry in run.env["temperatures"][arm["name"]]]
     mean = (arm["metrics"].get("temperature") or {}).get("mean")
-    mean = sum(float(t["value"]) for t in fitted) / len(fitted) if mean is None else mean
+    mean = sum(fitted) / len(fitted) if mean is None else mean
     divisor = temperature(mean) if _helps(run, arm) else None
     return {
         "title": arm_title(arm),
@@ -315,7 +314,7 @@ def _use(run: Run, arm: Arm) -> dict[str, Any]:
     }
 
 
-def _helps(run: Run, arm: Arm) -> bool:
+def _helps(run: Run, arm: ArmSummary) -> bool:
     """Whether the temperature lowered hard NLL on test rows reliably; runs that do not say are taken to."""
     gain = run.env.get("temperature_gain", {}).get(arm["name"])
     stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])

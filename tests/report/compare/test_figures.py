@@ -128,7 +128,7 @@ def test_lines_of_strengths_that_the_ladder_left_behind_are_no_error(tmp_path):
     folder = write_run(tmp_path / "run", seeds=1, epochs=1, test=30, ladder=(0.0, 0.05, 0.1))
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"arm": "smoothed-0.05", "seed": 0, "epoch": 1, "train_loss": 0.5}\n')
-    assert [rung.eps for rung in load_run(folder).ladder] == [0, 0.05, 0.1]
+    assert [rung["eps"] for rung in load_run(folder).ladder] == [0, 0.05, 0.1]
 
 
 def test_differences_are_those_of_the_summary(run):

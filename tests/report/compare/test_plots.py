@@ -5,11 +5,9 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
 from sfumato.report import load_run, svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.numbers import wilson
 from tests.report.run_folders import ece, log_softmax, write_run
 
 
@@ -69,13 +67,6 @@ def test_every_bin_with_rows_has_its_interval(run):
         ends = np.concatenate([c.get_segments() for c in ax.collections[2 * i : 2 * i + 2]])[:, :, 1]
         seen = curve.count > 0
         assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[seen].tolist())
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 5), (3, 7), (20, 20), (61, 80)])
-def test_wilson_agrees_with_scipy(right, n):
-    low, high = wilson(np.array([right / n]), np.array([n]))
-    known = binomtest(right, n).proportion_ci(0.95, "wilson")
-    assert (low[0], high[0]) == pytest.approx((known.low, known.high), abs=1e-12)
 
 
 def test_gap_curves_come_from_the_epochs(run):

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Bools, softmax, wilson
+from sfumato import evaluate
 from sfumato.report.compare.plots.arms import colours, marks, seeds
+from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, number
-from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, style
-from sfumato.runs.read import Arm, Floats, Run
+from sfumato.report.drawing import INK, PAPER, axes, legend, style
+from sfumato.runs.read import Floats, Ints, Run
+from sfumato.runs.schema import ArmSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,24 +108,22 @@ def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False
     return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
 
 
-def _reliability(run: Run, arm: Arm, scaled: bool) -> ReliabilityCurve:
-    confidence: list[Floats] = []
-    right: list[Bools] = []
-    for seed in run.seeds:
-        rows = run.test[arm["name"], seed]
-        temperature = run.temperature(arm["name"], seed) if scaled else 1.0
-        confidence.append(softmax(rows.logits, temperature).max(axis=1))
-        right.append(rows.logits.argmax(axis=1) == rows.labels)
-    index = np.tile(run.index, len(run.seeds))
-    c, r = np.concatenate(confidence), np.concatenate(right).astype(np.float64)
-    which = np.clip(np.ceil(c * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    count = np.bincount(which, minlength=BINS).astype(np.int64)
+def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:
+    seen = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
+    confidence, right = (np.concatenate([getattr(rows, each) for rows in seen]) for each in ("confidence", "correct"))
+    bins = evaluate.reliability(confidence, right, bins=BINS)
+    index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
-    size = np.where(count > 0, count, np.nan)
-    mean_confidence = np.bincount(which, c, BINS) / size
-    accuracy = np.bincount(which, r, BINS) / size
-    low, high = wilson(accuracy, distinct)
-    ece = float(np.nansum(count * np.abs(accuracy - mean_confidence)) / len(c))
+    low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan))
     return ReliabilityCurve(
-        arm_title(arm), scaled, count, distinct, mean_confidence, accuracy, low, high, ece, float(c.mean() - r.mean())
+        arm_title(arm),
+        scaled,
+        bins.count,
+        distinct,
+        bins.confidence,
+        bins.accuracy,
+        low,
+        high,
+        evaluate.ece(confidence, right, bins=BINS),
+        evaluate.signed_gap(confidence, right),
     )

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Ints
 from sfumato.report.compare.plots.arms import colours, marks, titles
 from sfumato.report.compare.tables import short
 from sfumato.report.drawing import RULE, axes, legend, style
-from sfumato.runs.read import Floats, Run
+from sfumato.runs.read import Floats, Ints, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

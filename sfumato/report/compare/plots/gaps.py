@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import logit_gap
 from sfumato.report.compare.plots.arms import closed_forms, closed_labels, colours, finite, in_nats, titles
+from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, number
 from sfumato.report.drawing import (
     INK,
-    Ints,
     axes,
     label_beside,
     label_line,
@@ -21,7 +20,7 @@ from sfumato.report.drawing import (
     whole_decades,
     whole_epochs,
 )
-from sfumato.runs.read import Floats, Run
+from sfumato.runs.read import Floats, Ints, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,10 +135,7 @@ def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHi
         The axis and what was drawn: shares of the rows of all seeds in 40 common bins.
     """
     ax = axes(ax)
-    gaps = [
-        np.concatenate([logit_gap(run.test[arm["name"], seed].logits, run.labels) for seed in run.seeds])
-        for arm in run.arms
-    ]
+    gaps = [np.concatenate([rows_of(run, arm["name"], seed).gap for seed in run.seeds]) for arm in run.arms]
     everything = np.concatenate(gaps)
     closed = closed_forms(run)
     low, high = float(everything.min()), float(everything.max())

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Ints
 from sfumato.report.compare.penultimate import PART_NAMES, load_penultimate, plane, three_classes
 from sfumato.report.compare.tables import arm_title, short
 from sfumato.report.drawing import CLASS_COLOURS, INK, MARKS, axes, style
-from sfumato.runs.read import Floats, Run
+from sfumato.runs.read import Floats, Ints, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

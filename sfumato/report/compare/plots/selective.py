@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import log_confidence, risk_by_coverage
+from sfumato import evaluate
 from sfumato.report.compare.plots.arms import colours, seeds
+from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, percent
 from sfumato.report.drawing import axes, legend_with_temperature, style
-from sfumato.runs.read import Arm, Floats, Run
+from sfumato.runs.read import Floats, Run
+from sfumato.runs.schema import ArmSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +92,6 @@ def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskC
     return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
 
 
-def _risk(run: Run, arm: Arm, seed: int, scaled: bool) -> Floats:
-    rows = run.test[arm["name"], seed]
-    score = log_confidence(rows.logits, run.temperature(arm["name"], seed) if scaled else 1.0)
-    return risk_by_coverage(score, rows.logits.argmax(axis=1) == rows.labels)
+def _risk(run: Run, arm: ArmSummary, seed: int, scaled: bool) -> Floats:
+    rows = rows_of(run, arm["name"], seed, scaled=scaled)
+    return evaluate.risk_coverage_curve(rows.score, rows.correct).risk

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import hard_nll
 from sfumato.report.compare.plots.arms import colours, marks, titles
+from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import number
 from sfumato.report.compare.tables import temperature as in_words
 from sfumato.report.drawing import INK, axes, few_log_ticks, legend, style
@@ -90,7 +90,7 @@ def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, T
 
 
 def _mean_nll(run: Run, arm: str, temperature: float) -> float:
-    return float(np.mean([hard_nll(run.test[arm, seed].logits, run.labels, temperature) for seed in run.seeds]))
+    return float(np.mean([rows_of(run, arm, seed, temperature=temperature).nll.mean() for seed in run.seeds]))
 
 
 def _name_one(ax: "Axes", temperatures: Floats, nll: list[Floats]) -> None:
