@@ -269,7 +269,7 @@ def _refuse(name: str) -> Any:
 def _fits(value: Any, kind: Any) -> bool:
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):  # the latter of a lone surrogate where no text is expected
         return False
     return True
 
@@ -285,6 +285,8 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
         values = cast("dict[Any, Any]", value)
         hints = _fields(own) if is_typeddict(own) else dict.fromkeys(values, get_args(own)[1])
         for key in values:
+            if not _fits(key, Text):
+                yield f"{where} has a key that is no text: {_shown(key)}"
             if key in hints and not _fits(values[key], hints[key]):
                 yield from _faults(values[key], hints[key], f"{where} {_shown(key)}")
         missing = [key for key in hints if key not in values and key in own.__required_keys__]

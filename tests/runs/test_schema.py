@@ -27,6 +27,8 @@ DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
         ({"paired": {"equal": 1}}, "f 'paired' 'equal' should be true or false, not 1"),
         ({"differences": [{"low": 10**400}]}, "f 'differences'[0] 'low' should be a number, not 1000000000"),
         ({"differences": [{"low": float("nan")}]}, "f 'differences'[0] 'low' should be a number, not nan"),
+        ({"data": {"classes": "\ud800"}}, "f 'data' 'classes' should be a whole number, not '\\ud800'"),
+        ({"arms": [{"\ud800": 1}]}, "f 'arms'[0] has a key that is no text: '\\ud800'"),
         ({"verdict": {}, "schema": ""}, "f 'verdict' lacks 'choice', 'sentences'"),
         ({}, "f lacks 'schema', 'run', 'data', 'paired', 'arms', 'differences', 'verdict'"),
     ],
