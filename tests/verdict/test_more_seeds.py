@@ -49,7 +49,9 @@ def seeds_needed(table, tests):
 
 def detected(table, seeds, tests):
     """The difference that is found four times in five."""
-    return optimize.brentq(lambda difference: power(table, difference, seeds, tests) - 0.8, 0.01, 0.4)  # nct is NaN far out
+    return optimize.brentq(
+        lambda difference: power(table, difference, seeds, tests) - 0.8, 0.01, 0.4
+    )  # nct is NaN far out
 
 
 def test_it_names_the_seeds_that_power_asks_for_and_the_metric_that_needs_fewest():
@@ -64,7 +66,7 @@ def test_it_names_the_seeds_that_power_asks_for_and_the_metric_that_needs_fewest
 
 
 def test_it_names_the_difference_that_is_found_now_and_the_one_that_only_rows_can_settle():
-    accuracy = noise(0.001, sds=(0.1, 1.0, 1.0))
+    accuracy = noise(0.001, sds=(0.2, 1.0, 1.0))
     said = settle(arm("one-hot"), arm("smoothed", accuracy=accuracy), 3)
     numbers = [float(n) for n in re.findall(r"([\d.]+) points", said)]
     now, ever = detected(accuracy, 5, 3), detected(accuracy, 1e12, 3)

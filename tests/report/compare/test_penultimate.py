@@ -76,13 +76,14 @@ def test_panels_show_the_rows_of_the_three_classes_projected(folder):
     assert [(c.arm, c.part) for c in data.clouds][:2] == [("one-hot", "train"), ("one-hot", "test")]
     assert len(ax.child_axes) == 4
     weights = load_file(folder / weights_of("one-hot", 0))["head.weight"].astype(float)
-    stored = np.load(folder / "logits" / "one-hot-seed0-test.npz")
-    for label in data.classes:
-        mine = data.clouds[1].points[data.clouds[1].labels == label]
-        features = stored["features"][stored["labels"] == label].astype(float)
-        along = weights[data.classes[1]] - weights[data.classes[0]]
-        known = features @ along / np.linalg.norm(along)
-        np.testing.assert_allclose(np.diff(mine[:, 0]), np.diff(known), atol=1e-9)
+    for cloud in data.clouds[:2]:
+        stored = np.load(folder / "logits" / f"one-hot-seed0-{cloud.part}.npz")
+        for label in data.classes:
+            mine = cloud.points[cloud.labels == label]
+            features = stored["features"][stored["labels"] == label].astype(float)
+            along = weights[data.classes[1]] - weights[data.classes[0]]
+            known = features @ along / np.linalg.norm(along)
+            np.testing.assert_allclose(np.diff(mine[:, 0]), np.diff(known), atol=1e-9)
 
 
 def test_both_panels_of_an_arm_have_one_window_and_equal_scales(folder):

@@ -145,6 +145,43 @@ def test_every_axis_has_a_label(run, plot):
         assert any(other.get_ylabel() for other in beside) or len(one.get_yticklabels()) <= 2
 
 
+@pytest.mark.parametrize(
+    ("plot", "rows", "labels", "words"),
+    [
+        (plots.plot_gap, "training", ["epoch", "training logit gap (nats)"], "Mean training logit gap over 5 epochs."),
+        (plots.plot_gap_histogram, "test", ["test logit gap (nats)", "rows (%)"], "logit gap of the test rows"),
+        (
+            plots.plot_excess,
+            "training",
+            ["epoch", "loss − floor (nats)"],
+            "Training loss minus its floor over 5 epochs",
+        ),
+        (plots.plot_ladder, "validation", [..., "hard NLL, validation (nats)"], "Hard NLL of the validation rows"),
+        (plots.plot_temperature_sweep, "test", [..., "hard NLL, test (nats)"], "Hard NLL of the test rows"),
+        (plots.plot_confusions, "test", ["test rows a seed (mean)", "label → answer"], "in test rows a seed"),
+        (plots.plot_risk_coverage, "test", [...] * 2, "among the most confident test rows, 200 rows and 3 seeds"),
+        (plots.plot_reliability, "test", [...] * 2, "200 test rows pooled over 3 seeds"),
+    ],
+)
+def test_axes_and_words_say_which_rows_are_shown(run, plot, rows, labels, words):
+    ax, data = plot(run)
+    for found, wanted in zip((ax.get_xlabel(), ax.get_ylabel()), labels, strict=True):
+        assert wanted in (..., found)
+    assert words in data.alt
+    others = {"training", "validation", "test"} - {rows}
+    assert not any(other in text.lower() for other in others for text in (data.alt, ax.get_xlabel(), ax.get_ylabel()))
+
+
+def test_panels_of_the_projection_say_which_rows_they_show(run):
+    ax, data = plots.plot_projection(run)
+    for panel, cloud in zip(ax.child_axes, data.clouds, strict=True):
+        said = "training rows" if cloud.part == "train" else "test rows"
+        assert panel.get_title(loc="left").endswith(said)
+    parts = re.findall(r"(one-hot|smoothed 0\.1 \(others\)), (training|test): (\.\d\d|\d\.\d\d)", data.alt)
+    known = [(c.arm, {"train": "training"}.get(c.part, c.part), float(f"{c.spread:.2f}")) for c in data.clouds]
+    assert [(arm, part, float(spread)) for arm, part, spread in parts] == known
+
+
 @pytest.mark.parametrize("plot", ALL)
 def test_alt_text_holds_numbers_of_each_arm(run, plot):
     _, data = plot(run)
