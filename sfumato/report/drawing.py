@@ -148,17 +148,8 @@ def label_line(ax: "Axes", height: float, text: str, points: Floats) -> None:
                 best = (cost, align, side)
     assert best is not None
     _, align, side = best
-    ax.annotate(
-        text,
-        (1.0 if align == "right" else 0.0, height),
-        xycoords=("axes fraction", "data"),
-        xytext=(-3 if align == "right" else 4, 2 if side == "bottom" else -3),
-        textcoords="offset points",
-        ha=align,
-        va=side,
-        color=INK,
-        fontsize=9,
-    )
+    shift = (-3 if align == "right" else 4, 2 if side == "bottom" else -3)
+    beside(ax, text, (1.0 if align == "right" else 0.0, height), shift, side)
 
 
 def label_beside(ax: "Axes", heights: list[float]) -> None:
@@ -167,13 +158,38 @@ def label_beside(ax: "Axes", heights: list[float]) -> None:
     last = -np.inf
     for height in sorted(heights):
         last = max(height, last + 0.055 * (top - bottom))
-        ax.annotate(
-            f"{height:.2f}",
-            (1.0, last),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-            fontsize=9,
-        )
+        beside(ax, f"{height:.2f}", (1.0, last), (4, 0), "center")
+
+
+def beside(
+    ax: "Axes",
+    text: str,
+    place: tuple[float, float],
+    shift: tuple[float, float],
+    vertical: str,
+    *,
+    across: str = "axes fraction",
+    up: str = "data",
+) -> None:
+    """Write a text some points to the right of a place, or to the left where the shift is negative.
+
+    Args:
+        ax: to write on.
+        text: what to write.
+        place: horizontal and vertical.
+        shift: in points, horizontal and vertical.
+        vertical: which part of the text is at that height: ``"top"``, ``"center"`` or ``"bottom"``.
+        across: unit of the horizontal place.
+        up: unit of the vertical place.
+    """
+    ax.annotate(
+        text,
+        place,
+        xycoords=(across, up),
+        xytext=shift,
+        textcoords="offset points",
+        ha="left" if shift[0] > 0 else "right",
+        va=vertical,
+        color=INK,
+        fontsize=9,
+    )

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.arrays.atomic import write_text
-from sfumato.report.compare.tables import NOT_APPLICABLE, Cell, Row, Table, as_text, number, percent, temperature
+from sfumato.report.compare.tables import (
+    NOT_APPLICABLE,
+    Cell,
+    ResultsTable,
+    Row,
+    as_text,
+    between,
+    number,
+    percent,
+    temperature,
+)
 from sfumato.report.template import environment
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
@@ -48,7 +58,7 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
     return "\n\n".join(parts)
 
 
-def numbers_table(told: Mapping[str, Any]) -> Table:
+def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
     """Every metric with its 95 % interval, as the scores are and after temperature.
 
     Args:
@@ -64,11 +74,11 @@ def numbers_table(told: Mapping[str, Any]) -> Table:
         rows.append(Row(label, tuple(cells)))
     heads = ("as it is", "95 % interval", "with T", "95 % interval")
     if not any(name.endswith("_after_temperature") for name in metrics):
-        return Table(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
-    return Table(heads, tuple(rows))
+        return ResultsTable(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
+    return ResultsTable(heads, tuple(rows))
 
 
-def differences_table(told: Mapping[str, Any]) -> Table:
+def differences_table(told: Mapping[str, Any]) -> ResultsTable:
     """This model less the other, paired by rows.
 
     Args:
@@ -82,7 +92,7 @@ def differences_table(told: Mapping[str, Any]) -> Table:
         label, show = shows[plain]
         label += (" with T" if plain != name else "") + (", points" if show is percent else "")
         rows.append(Row(label, tuple(_cells(entry, _signed(show)))))
-    return Table(("this − other", "95 % interval, paired"), tuple(rows))
+    return ResultsTable(("this − other", "95 % interval, paired"), tuple(rows))
 
 
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
@@ -166,9 +176,7 @@ _SHOWN: tuple[tuple[str, str, _Show], ...] = (
 def _cells(entry: Mapping[str, float | None] | None, show: _Show) -> tuple[Cell, Cell]:
     if entry is None:
         return Cell(NOT_APPLICABLE), Cell("")
-    low, high = show(entry["low"]), show(entry["high"])
-    between = "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
-    return Cell(show(entry["value"]), value=entry["value"]), Cell(between)
+    return Cell(show(entry["value"]), value=entry["value"]), Cell(between(entry, show))
 
 
 def _signed(show: _Show) -> _Show:

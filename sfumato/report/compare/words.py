@@ -15,13 +15,14 @@ from sfumato.report.compare.tables import (
     differences_table,
     four_columns,
     in_columns,
+    many,
     number,
     percent,
     temperature,
     torch_strength,
 )
 from sfumato.runs.read import MIXING, Run
-from sfumato.runs.schema import ArmSummary
+from sfumato.runs.schema import ArmSummary, DataDescription, Environment
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -43,10 +44,10 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "env": env,
         "config": run.config,
         "classes": run.num_classes,
-        "rows": {part: f"{int(summary['data'][part]):,}" for part in ("train", "validation", "test")},
-        "seed_words": "1 seed" if len(run.seeds) == 1 else f"{len(run.seeds)} seeds",
+        "rows": {part: f"{summary['data'][part]:,}" for part in ("train", "validation", "test")},
+        "seed_words": many(len(run.seeds), "seed"),
         "hashes": [
-            (seed, str(weights)[:8], str(batches)[:8])
+            (seed, weights[:8], batches[:8])
             for seed, weights, batches in zip(
                 run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True
             )
@@ -55,7 +56,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),
         "notes": _temperature_notes(run),
-        "cautions": [str(note) for note in env.get("notes", [])],
+        "cautions": env.get("notes", []),
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
@@ -106,31 +107,26 @@ def _temperature_notes(run: Run) -> list[str]:
     return notes
 
 
-def _budget(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _budget(env: Environment) -> list[tuple[str, str]]:
     training, model, data = env["training"], env["model"], env["data"]
-    epochs = int(training["epochs"])
-    budget = f"{epochs:,} epoch{'' if epochs == 1 else 's'} of batches of {int(training['batch_size']):,} rows"
-    if training.get("steps"):
-        budget += f", {int(training['steps']):,} steps"
-    early = training.get("early_stop")
-    if early:
-        pause = f"{int(early):,} epoch{'' if early == 1 else 's'}"
+    budget = f"{many(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
+    if steps := training.get("steps"):
+        budget += f", {steps:,} steps"
+    if early := training.get("early_stop"):
+        pause = many(int(early), "epoch")
         budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
     optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
-    if training.get("schedule"):
-        optimiser += f", {training['schedule']}"
-    built = str(model["name"])
-    if model.get("description"):
-        built += f": {model['description']}"
-    if model.get("parameters"):
-        built += f", {int(model['parameters']):,} parameters"
+    if schedule := training.get("schedule"):
+        optimiser += f", {schedule}"
+    built = model["name"]
+    if description := model.get("description"):
+        built += f": {description}"
+    if parameters := model.get("parameters"):
+        built += f", {parameters:,} parameters"
     rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
-    copies = int(data.get("duplicates") or 0)
-    if copies:
+    if copies := data.get("duplicates"):
         verb = "repeats" if copies == 1 else "repeat"
-        rows.append(
-            ("Copies", f"{copies:,} row{'' if copies == 1 else 's'} {verb} an earlier one, and count with it as one")
-        )
+        rows.append(("Copies", f"{many(copies, 'row')} {verb} an earlier one, and count with it as one"))
     return rows
 
 
@@ -292,7 +288,7 @@ def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example:
                 "right": row.answers[i] == row.label,
                 "votes": ""
                 if row.votes[i] == seeds
-                else f"{row.votes[i]}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
+                else f"{row.votes[i]} of {seeds}".replace(" ", "\N{NO-BREAK SPACE}"),
                 "probability": number(row.probability[i], 2),
             }
             for i in (0, 1)
@@ -321,23 +317,22 @@ def _helps(run: Run, arm: ArmSummary) -> bool:
     return not stuck and (gain is None or gain["high"] < 0)
 
 
-def _class_names(data: Mapping[str, Any]) -> str:
-    names = [str(name) for name in data.get("class_names") or []]
+def _class_names(data: DataDescription) -> str:
+    names = data.get("class_names") or []
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return ", ".join(names[:20]) + more
 
 
-def _machine(env: Mapping[str, Any]) -> list[tuple[str, str]]:
-    data: dict[str, Any] = env["data"]
-    versions = ", ".join(f"{name} {env[name]}" for name in ("sfumato", "torch", "numpy") if env.get(name))
-    python = f", Python {env['python']}" if env.get("python") else ""
-    cores = f", {env['cores']} cores" if env.get("cores") else ""
-    workers = f"; {env['workers']} worker{'s' if env['workers'] != 1 else ''}" if env.get("workers") else ""
+def _machine(env: Environment) -> list[tuple[str, str]]:
+    versions = (("sfumato", env["sfumato"]), ("torch", env.get("torch")), ("numpy", env.get("numpy")))
+    versions += (("Python", env.get("python")),)
+    cores, workers = env.get("cores"), env.get("workers")
+    machine = [env.get("cpu"), env.get("platform"), f"{cores} cores" if cores else None]
     rows = [
-        ("Versions", versions + python),
-        ("Machine", ", ".join(str(env[k]) for k in ("cpu", "platform") if env.get(k)) + cores + workers),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions if version)),
+        ("Machine", ", ".join(filter(None, machine)) + (f"; {many(workers, 'worker')}" if workers else "")),
         ("Time", f"started {env['started']}, took {env['seconds']:.1f} seconds"),
-        ("Data", str(data.get("source", ""))),
-        ("Fingerprint", str(data.get("fingerprint", ""))),
+        ("Data", env["data"].get("source", "")),
+        ("Fingerprint", env["data"].get("fingerprint", "")),
     ]
     return [(name, value) for name, value in rows if value]

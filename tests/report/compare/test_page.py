@@ -267,7 +267,7 @@ def test_each_card_shows_its_own_row_as_each_arm_sees_it(spoken):
 
 
 def test_the_lists_of_changed_rows_are_those_that_their_headings_say(spoken):
-    run, page = spoken
+    _, page = spoken
     lists = re.findall(r"<h3>([^<]*) <span.*?</h3>\s*<ul class=\"cards.*?>(.*?)</ul>", page, re.DOTALL)
     marks = {
         title: [re.findall(r'class="(right|wrong)"', card) for card in cards.split("<li>")[1:]]

@@ -41,11 +41,6 @@ def closed_labels(run: Run) -> list[tuple[float, str]]:
     return list(found.items())
 
 
-def seeds(count: int) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return "1 seed" if count == 1 else f"{count} seeds"
-
-
 def finite(value: float) -> str:
     """A closed form in words."""
     return f"{value:.2f}" if np.isfinite(value) else "infinite"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.report.compare.plots.arms import colours, marks, seeds
+from sfumato.report.compare.plots.arms import colours, marks
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import arm_title, number
+from sfumato.report.compare.tables import arm_title, many, number
 from sfumato.report.drawing import INK, PAPER, axes, legend, style
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.runs.schema import ArmSummary
@@ -68,7 +68,7 @@ class ReliabilityData:
         ]
         how = "with temperature" if self.curves[0].scaled else "as trained"
         return (
-            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over {seeds(self.seeds)}, "
+            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over {many(self.seeds, 'seed')}, "
             f"with a histogram of confidence below. {'; '.join(parts)}."
         )
 
@@ -76,14 +76,9 @@ class ReliabilityData:
 def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False) -> "tuple[Axes, ReliabilityData]":
     """Accuracy against confidence in 15 bins, arms overlaid, with the histogram of confidence below.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure (not pyplot's) gets one.
-        scaled: whether to divide the logits by each seed's temperature.
-
-    Returns:
-        The axis and what was drawn. Bins are (lower, upper] and the last is closed. Rows are pooled over seeds; the
-        intervals are Wilson's for the distinct rows of a bin. Bins of fewer than ten distinct rows are faint.
+    Bins are (lower, upper] and the first is closed. Rows are pooled over seeds; the intervals are Wilson's for the
+    distinct rows of a bin. Bins of fewer than ten distinct rows are faint. ``scaled`` divides the logits by the
+    temperature of each seed.
     """
     ax = axes(ax, height=4.4)
     edges = np.linspace(0, 1, BINS + 1)

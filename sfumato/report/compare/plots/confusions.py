@@ -58,12 +58,7 @@ def confusion_counts(run: Run, arm: str) -> Floats:
 def plot_confusions(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ConfusionData]":
     """How many test rows of one class are taken for another, for the ten pairs where that is most frequent.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: pairs by their largest count in any arm, then by class number; means over seeds.
+    Pairs stand by their largest count in any arm, then by class number. Counts are means over seeds.
     """
     counts = [confusion_counts(run, arm["name"]) for arm in run.arms]
     largest = np.max(counts, axis=0)

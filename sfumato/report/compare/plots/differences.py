@@ -58,13 +58,8 @@ def plot_differences(
 ) -> "tuple[Axes, DifferencesData]":
     """Headline differences of each arm from the first, a panel a metric, a row a run and arm.
 
-    Args:
-        runs: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on, which becomes an empty frame for the panels; without one, a new figure gets one.
-        names: what to call the runs; by default their data.
-
-    Returns:
-        The axis and what was drawn. Filled marks are findings, hollow ones no difference to rely on.
+    The axis becomes an empty frame for the panels. Filled marks are findings, hollow ones no difference to rely on.
+    ``names`` says what to call the runs; by default they are called by their data.
     """
     entries = [
         (name, run, arm)

@@ -11,6 +11,7 @@ from sfumato.report.compare.tables import arm_title, number
 from sfumato.report.drawing import (
     INK,
     axes,
+    beside,
     label_beside,
     label_line,
     legend,
@@ -87,25 +88,14 @@ class ExcessData:
 def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
     """Mean logit gap of the training rows, epoch by epoch, against the closed form.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: a thin line a seed, a thick one for their mean, and the closed form of each
-        smoothed arm with its value on it.
+    Each seed has a thin line and their mean a thick one. The closed form of a smoothed arm has its value on it.
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
     longest = max((epochs for epochs, _ in curves), key=len)  # after an early stop, arms differ in length
     for arm, colour, (epochs, gaps) in zip(run.arms, colours(run), curves, strict=True):
         seed_lines(ax, epochs, gaps, colour, arm_title(arm))
-    data = GapData(
-        longest,
-        titles(run),
-        tuple(gaps for _, gaps in curves),
-        closed_forms(run),
-    )
+    data = GapData(longest, titles(run), tuple(gaps for _, gaps in curves), closed_forms(run))
     ax.set(xlabel="epoch", ylabel="training logit gap (nats)")
     whole_epochs(ax, longest)
     for closed in data.closed_form:
@@ -127,12 +117,7 @@ def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
 def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHistogramData]":
     """Logit gap of the test rows of each arm, against the closed form.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: shares of the rows of all seeds in 40 common bins.
+    Drawn are the shares of the rows of all seeds in 40 common bins.
     """
     ax = axes(ax)
     gaps = [np.concatenate([rows_of(run, arm["name"], seed).gap for seed in run.seeds]) for arm in run.arms]
@@ -154,16 +139,7 @@ def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHi
     for i, (value, text) in enumerate(sorted(labels, reverse=not to_the_right)):
         height = top * (1.04 + 0.1 * (len(labels) - i))  # a label is crossed by no other line
         ax.vlines(value, 0, height, color=INK, lw=0.8, zorder=1.5)
-        ax.annotate(
-            text,
-            (value, height),
-            xytext=(4 if to_the_right else -4, 0),
-            textcoords="offset points",
-            ha="left" if to_the_right else "right",
-            va="top",
-            color=INK,
-            fontsize=9,
-        )
+        beside(ax, text, (value, height), (4 if to_the_right else -4, 0), "top", across="data")
     style(ax)
     legend(ax)
     return ax, GapHistogramData(edges, titles(run), shares, tuple(float(g.mean()) for g in gaps), closed)
@@ -172,12 +148,7 @@ def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHi
 def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]":
     """Training loss minus its floor, epoch by epoch, on a log scale.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn. The legend names each floor; values that are not positive are not drawn.
+    The legend names each floor; values that are not positive are not drawn.
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]

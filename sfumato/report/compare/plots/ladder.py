@@ -40,12 +40,7 @@ class LadderData:
 def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]":
     """Hard NLL of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn; vertical lines are the mean ± 1.96 standard errors.
+    Vertical lines are the mean ± 1.96 standard errors.
 
     Raises:
         ReportError: the run has no ladder.

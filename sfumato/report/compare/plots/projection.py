@@ -59,13 +59,8 @@ class ProjectionData:
 def plot_projection(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ProjectionData]":
     """Features on the plane of three classes' templates, a row of panels an arm: training rows left, test rows right.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on, which becomes an empty frame for the panels; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: at most 100 rows a class, evenly spaced in their stored order. Each arm has a plane
-        and a scale of its own, both panels of an arm have the same.
+    The axis becomes an empty frame for the panels. At most 100 rows a class are drawn, evenly spaced in their stored
+    order. Each arm has a plane and a scale of its own, and both panels of an arm share them.
 
     Raises:
         NoFeaturesError: the run kept nothing to project; the message says what.

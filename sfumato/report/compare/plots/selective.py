@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.report.compare.plots.arms import colours, seeds
+from sfumato.report.compare.plots.arms import colours
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import arm_title, percent
+from sfumato.report.compare.tables import arm_title, many, percent
 from sfumato.report.drawing import axes, legend_with_temperature, style
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
@@ -53,21 +53,16 @@ class RiskCoverageData:
             for c in self.curves
         ]
         return (
-            f"Share of wrong answers among the most confident test rows, {self.rows} rows and {seeds(self.seeds)}; "
-            f"at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
+            f"Share of wrong answers among the most confident test rows, {self.rows} rows and "
+            f"{many(self.seeds, 'seed')}; at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
         )
 
 
 def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskCoverageData]":
     """Share of wrong rows among the most confident ones, against how many of them are answered.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn. Rows are ranked by log confidence, tied rows count in expectation over their
-        orders, and curves are means over seeds. Below 5 % of rows, where one row decides, nothing is drawn.
+    Rows are ranked by log confidence, tied rows count in expectation over their orders, and curves are means over
+    seeds. Below 5 % of rows, where one row decides, nothing is drawn.
     """
     ax = axes(ax)
     n = len(run.labels)
