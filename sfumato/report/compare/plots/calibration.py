@@ -1,7 +1,7 @@
 """Does confidence match accuracy: the reliability diagram."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -9,12 +9,9 @@ from sfumato import evaluate
 from sfumato.report.compare.plots.arms import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, many, number
-from sfumato.report.drawing import INK, PAPER, axes, legend, style
+from sfumato.report.drawing import INK, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.runs.schema import ArmSummary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 BINS = 15
 FEW = 10
@@ -73,7 +70,7 @@ class ReliabilityData:
         )
 
 
-def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False) -> "tuple[Axes, ReliabilityData]":
+def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) -> tuple[Axes, ReliabilityData]:
     """Accuracy against confidence in 15 bins, arms overlaid, with the histogram of confidence below.
 
     Bins are (lower, upper] and the first is closed. Rows are pooled over seeds; the intervals are Wilson's for the

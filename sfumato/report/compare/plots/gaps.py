@@ -1,7 +1,6 @@
 """How far apart the logits are, and how far the loss is from its floor: what the closed forms speak of."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, number
 from sfumato.report.drawing import (
     INK,
+    Axes,
     axes,
     beside,
     label_beside,
@@ -22,9 +22,6 @@ from sfumato.report.drawing import (
     whole_epochs,
 )
 from sfumato.runs.read import Floats, Ints, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class ExcessData:
         return f"Training loss minus its floor over {len(self.epochs)} epochs, log scale. {'; '.join(parts)}."
 
 
-def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
+def plot_gap(run: Run, ax: Axes | None = None) -> tuple[Axes, GapData]:
     """Mean logit gap of the training rows, epoch by epoch, against the closed form.
 
     Each seed has a thin line and their mean a thick one. The closed form of a smoothed arm has its value on it.
@@ -114,7 +111,7 @@ def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
     return ax, data
 
 
-def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHistogramData]":
+def plot_gap_histogram(run: Run, ax: Axes | None = None) -> tuple[Axes, GapHistogramData]:
     """Logit gap of the test rows of each arm, against the closed form.
 
     Drawn are the shares of the rows of all seeds in 40 common bins.
@@ -145,7 +142,7 @@ def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHi
     return ax, GapHistogramData(edges, titles(run), shares, tuple(float(g.mean()) for g in gaps), closed)
 
 
-def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]":
+def plot_excess(run: Run, ax: Axes | None = None) -> tuple[Axes, ExcessData]:
     """Training loss minus its floor, epoch by epoch, on a log scale.
 
     The legend names each floor; values that are not positive are not drawn.

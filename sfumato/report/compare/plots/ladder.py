@@ -1,17 +1,13 @@
 """The strengths that were tried, on the validation rows."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.report.compare.tables import number, spread
-from sfumato.report.drawing import INK, OCHRE, PAPER, axes, legend, style
+from sfumato.report.drawing import INK, OCHRE, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, ReportError, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class LadderData:
         return f"Hard NLL of the validation rows in nats by strength ε {self.over}. {'; '.join(parts)}; {choice}."
 
 
-def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]":
+def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
     """Hard NLL of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
 
     Vertical lines are the mean ± 1.96 standard errors.

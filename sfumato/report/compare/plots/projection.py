@@ -1,17 +1,13 @@
 """What smoothing does to the features before the last layer: the plane of three classes, as in Müller et al. 2019."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfumato.report.compare.penultimate import PART_NAMES, load_penultimate, plane, three_classes
 from sfumato.report.compare.tables import arm_title, short
-from sfumato.report.drawing import CLASS_COLOURS, INK, MARKS, axes, style
+from sfumato.report.drawing import CLASS_COLOURS, INK, MARKS, Axes, axes, style
 from sfumato.runs.read import Floats, Ints, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 A_CLASS = 100
 """Rows a class that are drawn, as in the paper."""
@@ -56,7 +52,7 @@ class ProjectionData:
         )
 
 
-def plot_projection(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ProjectionData]":
+def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionData]:
     """Features on the plane of three classes' templates, a row of panels an arm: training rows left, test rows right.
 
     The axis becomes an empty frame for the panels. At most 100 rows a class are drawn, evenly spaced in their stored
@@ -92,7 +88,7 @@ def plot_projection(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, Projecti
     return ax, ProjectionData(classes, names, loaded[0][0], tuple(clouds))
 
 
-def _draw(panel: "Axes", cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...], means: Floats) -> None:
+def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...], means: Floats) -> None:
     for label, colour, mark in zip(classes, CLASS_COLOURS, MARKS, strict=False):
         points = cloud.points[cloud.labels == label]
         panel.plot(*points.T, ls="", marker=mark, ms=2.6, mew=0, color=colour, alpha=0.75)
@@ -105,7 +101,7 @@ def _draw(panel: "Axes", cloud: Cloud, classes: tuple[int, ...], names: tuple[st
     style(panel)
 
 
-def _same_window(panels: "list[Axes]", clouds: "list[Cloud]") -> None:
+def _same_window(panels: list[Axes], clouds: list[Cloud]) -> None:
     """One square window for both panels of an arm: the same scale in both, and along both axes."""
     from matplotlib.ticker import MaxNLocator
 

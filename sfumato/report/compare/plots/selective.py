@@ -1,7 +1,6 @@
 """What can be gained by not answering: risk against coverage."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,12 +8,9 @@ from sfumato import evaluate
 from sfumato.report.compare.plots.arms import colours
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, many, percent
-from sfumato.report.drawing import axes, legend_with_temperature, style
+from sfumato.report.drawing import Axes, axes, legend_with_temperature, style
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 POINTS = 96
 
@@ -58,7 +54,7 @@ class RiskCoverageData:
         )
 
 
-def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskCoverageData]":
+def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCoverageData]:
     """Share of wrong rows among the most confident ones, against how many of them are answered.
 
     Rows are ranked by log confidence, tied rows count in expectation over their orders, and curves are means over

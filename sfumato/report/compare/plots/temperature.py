@@ -1,7 +1,6 @@
 """Whether smoothing did more than a temperature: hard NLL against the divisor of the logits."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,11 +8,8 @@ from sfumato.report.compare.plots.arms import colours, marks, titles
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import number
 from sfumato.report.compare.tables import temperature as in_words
-from sfumato.report.drawing import INK, axes, beside, few_log_ticks, legend, style
+from sfumato.report.drawing import INK, Axes, axes, beside, few_log_ticks, legend, style
 from sfumato.runs.read import Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 POINTS = 41
 
@@ -51,7 +47,7 @@ class TemperatureData:
         )
 
 
-def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, TemperatureData]":
+def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, TemperatureData]:
     """Hard NLL of the test rows against one temperature for all seeds, with the fitted one marked.
 
     The marks lie on the curves, at temperatures fitted on validation rows alone: how far a mark is from the lowest
@@ -88,7 +84,7 @@ def _mean_nll(run: Run, arm: str, temperature: float) -> float:
     return float(np.mean([rows_of(run, arm, seed, temperature=temperature).nll.mean() for seed in run.seeds]))
 
 
-def _name_one(ax: "Axes", temperatures: Floats, nll: list[Floats]) -> None:
+def _name_one(ax: Axes, temperatures: Floats, nll: list[Floats]) -> None:
     """Write on the line at T = 1 what it is, at the top, on the side where the next curve is further away."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     place = np.linspace(np.log(left), np.log(right), 801)
