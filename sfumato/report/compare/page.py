@@ -1,7 +1,7 @@
 """The report page: one file that works offline, written beside its figures into the run folder.
 
 The templates hold the words that are true of every comparison; whatever depends on the run is computed in
-:mod:`~sfumato.report.compare.words`, and what a figure says is told by the numbers that it returns.
+:mod:`~sfumato.report.compare.page_sentences`, and what a figure says is told by the numbers that it returns.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from typing import Any
 from markupsafe import Markup
 
 from sfumato.arrays.atomic import write_text
-from sfumato.report import svg
+from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.penultimate import NoFeaturesError
-from sfumato.report.compare.words import words
+from sfumato.report.compare.last_layer import NoFeaturesError
+from sfumato.report.compare.page_sentences import words
 from sfumato.report.template import environment
 from sfumato.runs.read import Run, load_run
 
@@ -85,8 +85,8 @@ def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
         except NoFeaturesError as reason:
             absent[name] = str(reason)
             continue
-        text = svg.to_svg(ax)
-        drawn[name] = Drawn(text, svg.inline(text, name, data.alt), data)
+        text = figure_to_svg.to_svg(ax)
+        drawn[name] = Drawn(text, figure_to_svg.inline(text, name, data.alt), data)
     return drawn, absent
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sfumato.report import load_run, svg
+from sfumato.report import figure_to_svg, load_run
 from sfumato.report.compare import plots
 from tests.report.run_folders import ece, log_softmax, write_run
 
@@ -194,9 +194,9 @@ def test_alt_text_holds_numbers_of_each_arm(run, plot):
 
 @pytest.mark.parametrize("plot", ALL)
 def test_svg_is_the_same_each_time_and_refers_to_nothing_outside(run, plot):
-    first, second = (svg.to_svg(plot(run)[0]) for _ in range(2))
+    first, second = (figure_to_svg.to_svg(plot(run)[0]) for _ in range(2))
     assert first == second
-    inline = svg.inline(first, "name", 'an "alt" & more')
+    inline = figure_to_svg.inline(first, "name", 'an "alt" & more')
     assert "http" not in inline
     assert 'aria-label="an &#34;alt&#34; &amp; more"' in inline
     assert inline.count('id="') == inline.count('id="name-')
@@ -222,8 +222,8 @@ def test_one_epoch_still_shows_a_decade_and_whole_epochs(tmp_path):
 
 
 def test_the_inline_form_draws_the_same_in_fewer_bytes(run):
-    text = svg.to_svg(plots.plot_projection(run)[0])
-    inline = svg.inline(text, "name", "alt")
+    text = figure_to_svg.to_svg(plots.plot_projection(run)[0])
+    inline = figure_to_svg.inline(text, "name", "alt")
     assert len(inline) < 0.75 * len(text)
     assert inline.count("<use ") == text.count("<use ")
     assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", text)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.report.compare.plots.arms import colours, marks
+from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, many, number
-from sfumato.report.drawing import INK, PAPER, Axes, axes, legend, style
+from sfumato.report.figure_style import INK, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.runs.schema import ArmSummary
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.report.compare.plots.arms import colours, marks, titles
+from sfumato.report.compare.plots.arm_labels import colours, marks, titles
 from sfumato.report.compare.tables import short
-from sfumato.report.drawing import RULE, Axes, axes, legend, style
+from sfumato.report.figure_style import RULE, Axes, axes, legend, style
 from sfumato.runs.read import Floats, Ints, Run
 
 PAIRS = 10

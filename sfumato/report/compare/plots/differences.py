@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.report.compare.tables import arm_title, number, short
-from sfumato.report.drawing import INK, MARKS, PAPER, Axes, axes, style
+from sfumato.report.figure_style import INK, MARKS, PAPER, Axes, axes, style
 from sfumato.runs.read import Floats, Run
 
 METRICS = {

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.report.compare.plots.arms import closed_forms, closed_labels, colours, finite, in_nats, titles
+from sfumato.report.compare.plots.arm_labels import closed_forms, closed_labels, colours, finite, in_nats, titles
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, number
-from sfumato.report.drawing import (
+from sfumato.report.figure_style import (
     INK,
     Axes,
     axes,

@@ -6,7 +6,7 @@ import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.report.compare.tables import number, spread
-from sfumato.report.drawing import INK, OCHRE, PAPER, Axes, axes, legend, style
+from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, ReportError, Run
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.report.compare.penultimate import PART_NAMES, load_penultimate, plane, three_classes
+from sfumato.report.compare.last_layer import PART_NAMES, load_last_layer, plane, three_classes
 from sfumato.report.compare.tables import arm_title, short
-from sfumato.report.drawing import CLASS_COLOURS, INK, MARKS, Axes, axes, style
+from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, style
 from sfumato.runs.read import Floats, Ints, Run
 
 A_CLASS = 100
@@ -63,7 +63,7 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
         ReportError: a file is broken.
     """
     classes = three_classes(run)
-    loaded = [load_penultimate(run, arm["name"]) for arm in run.arms]
+    loaded = [load_last_layer(run, arm["name"]) for arm in run.arms]
     names = tuple(short(run.class_name(label), 12) for label in classes)
     ax = axes(ax, height=0.2 + 2.65 * len(run.arms))
     ax.set_axis_off()

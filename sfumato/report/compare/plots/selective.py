@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.report.compare.plots.arms import colours
+from sfumato.report.compare.plots.arm_labels import colours
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, many, percent
-from sfumato.report.drawing import Axes, axes, legend_with_temperature, style
+from sfumato.report.figure_style import Axes, axes, legend_with_temperature, style
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
 

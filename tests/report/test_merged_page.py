@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from sfumato.report import ReportError, load_run, render_merged
-from sfumato.report.merged import distinct_names
+from sfumato.report.merged_page import distinct_names
 from tests.report.run_folders import write_run
 
 

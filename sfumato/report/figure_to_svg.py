@@ -9,7 +9,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from sfumato.report.drawing import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes
+from sfumato.report.figure_style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes
 
 VARIABLES = {
     PAPER: "var(--paper)",

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from sfumato.report.compare.changed_rows import Changes, changes, compared
 from sfumato.report.compare.code_to_copy import snippets
-from sfumato.report.compare.examples import load_examples
+from sfumato.report.compare.row_examples import load_examples
 from sfumato.report.compare.tables import (
     arm_title,
     differences_table,

@@ -9,7 +9,7 @@ from PIL import Image
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.examples import examples, show
 from sfumato.report import ReportError
-from sfumato.report.compare.examples import load_examples
+from sfumato.report.compare.row_examples import load_examples
 from tests.report.run_folders import thumbnail
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sfumato.report.compare.tables import arm_title, number
-from sfumato.report.drawing import ARM_COLOURS, MARKS
+from sfumato.report.figure_style import ARM_COLOURS, MARKS
 from sfumato.runs.read import Run
 
 

@@ -17,7 +17,7 @@ else:
 PAPER, INK, FAINT, RULE = "#fbfaf7", "#22211f", "#6c6a66", "#d9d6cf"
 SLATE, OCHRE = "#33566b", "#c07a1c"
 # Umber, lavender and sea green keep apart from the first two, and from each other, also without red, green or blue
-# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/report/test_drawing.py).
+# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/report/test_figure_style.py).
 ARM_COLOURS = (SLATE, OCHRE, "#543c18", "#9c78e4", "#489c78")
 CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
 MARKS = ("o", "s", "^", "D", "v")

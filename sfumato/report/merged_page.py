@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.report import svg
+from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.page import write
+from sfumato.report.compare.page_sentences import date
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
-from sfumato.report.compare.words import date
 from sfumato.report.template import environment
 from sfumato.runs.read import ReportError, Run, load_run
 
@@ -48,8 +48,8 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     runs = [load_run(path) for path in paths]
     names = distinct_names(runs)
     ax, data = plots.plot_differences(runs, names=names)
-    figure = svg.inline(svg.to_svg(ax), "differences", data.alt)
-    template = environment(Path(plots.__file__).parents[1]).get_template("merged.html.jinja")
+    figure = figure_to_svg.inline(figure_to_svg.to_svg(ax), "differences", data.alt)
+    template = environment(Path(plots.__file__).parents[1]).get_template("merged_page.html.jinja")
     page = template.render(
         runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
         settings=_settings(runs, names),

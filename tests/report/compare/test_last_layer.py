@@ -6,7 +6,7 @@ from safetensors.numpy import load_file, save_file
 
 from sfumato.report import ReportError, load_run
 from sfumato.report.compare import plots
-from sfumato.report.compare.penultimate import NoFeaturesError, load_penultimate, plane, three_classes
+from sfumato.report.compare.last_layer import NoFeaturesError, load_last_layer, plane, three_classes
 from tests.report.run_folders import log_softmax, weights_of, write_run
 
 
@@ -162,7 +162,7 @@ def test_a_single_input_gives_no_plane(tmp_path):
 def test_broken_weights_are_named(folder):
     (folder / weights_of("one-hot", 0)).write_bytes(b"no weights")
     with pytest.raises(ReportError, match=r"one-hot-seed0.safetensors cannot be read"):
-        load_penultimate(load_run(folder), "one-hot")
+        load_last_layer(load_run(folder), "one-hot")
 
 
 def test_the_first_seed_with_features_is_taken(folder):
@@ -179,5 +179,5 @@ def test_the_first_seed_with_features_is_taken(folder):
     kept = dict(np.load(path).items())
     kept["logits"] = (kept["features"].astype(float) @ head["head.weight"].T.astype(float)).astype("f4")
     np.savez(path, **kept)
-    assert load_penultimate(load_run(folder), "one-hot")[0] == 1
+    assert load_last_layer(load_run(folder), "one-hot")[0] == 1
     assert json.loads((folder / "summary.json").read_text())["arms"][0]["name"] == "one-hot"

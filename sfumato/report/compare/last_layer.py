@@ -17,7 +17,7 @@ PART_NAMES = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Penultimate:
+class LastLayer:
     """The last layer of one arm and what it saw, for one seed.
 
     Attributes:
@@ -35,7 +35,7 @@ class NoFeaturesError(Exception):
     """Why a run has nothing to project; the message can stand in the page."""
 
 
-def load_penultimate(run: Run, arm: str) -> tuple[int, Penultimate]:
+def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
     """Read features and templates of one arm, of the first seed that kept its features.
 
     Args:
@@ -69,7 +69,7 @@ def load_penultimate(run: Run, arm: str) -> tuple[int, Penultimate]:
     made = features["test"][:64] @ weight.T + bias
     if np.abs(made - logits).max() > 0.02 * (1 + np.abs(logits).max()):  # features are stored in half precision
         raise NoFeaturesError("The last layer and the features do not give the logits")
-    return seed, Penultimate(weight, features, {part: found[1] for part, found in kept.items()})
+    return seed, LastLayer(weight, features, {part: found[1] for part, found in kept.items()})
 
 
 def three_classes(run: Run) -> tuple[int, ...]:
