@@ -1,6 +1,6 @@
-"""Files of a run: each is written beside its name, flushed to disk, and renamed, so that it is whole or absent.
+"""Files that are whole or absent: each is written beside its name, flushed to disk, and renamed.
 
-A kill at any moment leaves at most a scratch file, whose name begins with a dot.
+If the process is killed, at most a scratch file is left, whose name begins with a dot.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class WriteError(RuntimeError):
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[IO[bytes]]:
-    """A binary file that takes its name when it is whole and on disk.
+    """A binary file that gets its name when it is complete and on disk.
 
     Raises:
-        WriteError: it names the file and the system's reason; the half-written file is removed.
+        WriteError: the message names the file and the system's reason; the incomplete file is removed.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -85,7 +85,7 @@ def write_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_sealed(path: Path, value: Any) -> None:
-    """JSON below its own SHA-256, so that nothing but what was written is ever taken for it.
+    """JSON below its own SHA-256, so that :func:`read_sealed` refuses a file that was changed or cut.
 
     Raises:
         ValueError, WriteError: as :func:`write_json`.
@@ -98,8 +98,8 @@ def read_sealed(path: Path) -> Any:
     """What :func:`write_sealed` wrote.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not what was written.
+        OSError: the file cannot be read.
+        ValueError: the content does not fit its SHA-256.
     """
     seal, _, text = path.read_bytes().rstrip(b"\n").partition(b"\n")
     if hashlib.sha256(text).hexdigest().encode() != seal:
@@ -110,8 +110,8 @@ def read_sealed(path: Path) -> Any:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """An ``.npz`` file without pickle: equal arrays make equal bytes.
 
-    Not ``numpy.savez``, which would pickle an array of objects, and which leaves its archive open where the disk is
-    full, to complain once more when it is collected.
+    ``numpy.savez`` would pickle an array of objects. Where the disk is full it also leaves its archive open, which
+    raises a second error when the archive is garbage-collected.
 
     Raises:
         ValueError: an array of objects.
@@ -129,14 +129,14 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable, where the file system knows how."""
+    """Flush a file, or the names in a folder, to disk, where the file system supports that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

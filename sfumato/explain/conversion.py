@@ -43,7 +43,7 @@ def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, An
 
 
 def conversion_text(classes: int, eps: float, frm: str, to: str) -> str:
-    """The same for a person.
+    """How two frameworks say the same target, as text for a terminal.
 
     >>> print(conversion_text(10, 0.1, "fairseq", "keras").splitlines()[0])
     0.1 in fairseq is 0.111111 in Keras, at K = 10 classes
@@ -100,7 +100,9 @@ def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
 def _in_each(classes: int, eps: float, frm: str) -> dict[str, float | None]:
     """The strength that each framework needs for the same target; None where a framework cannot express it."""
     source = find(frm)
-    convert(eps, classes, frm=source, to=source)  # ε, K and a target that is no one strength are refused here
+    convert(
+        eps, classes, frm=source, to=source
+    )  # this refuses ε and K out of range, and a target that no single strength describes
     found: dict[str, float | None] = {}
     for key, formula in FORMULAS.items():
         try:

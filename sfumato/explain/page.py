@@ -59,7 +59,7 @@ def page(classes: int, eps: float) -> str:
 
 
 def _users() -> dict[str, list[str]]:
-    """Who means which, by the names that people know."""
+    """Some well-known frameworks of each convention."""
     keys = {
         "others": ("fairseq", "t2t", "t5x", "megatron", "espnet", "wenet"),
         "all": ("torch.index", "timm.ls", "keras.cat", "optax", "hf", "flash", "liger"),

@@ -21,13 +21,13 @@ SLATE, OCHRE = "#33566b", "#c07a1c"
 ARM_COLOURS = (SLATE, OCHRE, "#543c18", "#9c78e4", "#489c78")
 CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
 MARKS = ("o", "s", "^", "D", "v")
-OWN = "sfumato"  # label of the figures made here, whose size may change
+OWN = "sfumato"  # label of the figures made here: only their size may be changed by a legend
 LINE = 0.17  # inches a line of a legend
 WIDTH, HEIGHT = 4.5, 3.2  # inches; text is 9 and 10 points, so that a narrow phone can still read it
 
 
 def axes(ax: Axes | None, height: float = HEIGHT) -> Axes:
-    """The given axis, or one in a new figure that no global state knows of."""
+    """The given axis, or an axis in a new figure that pyplot does not know."""
     if ax is not None:
         return ax
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from sfumato.report.template import environment
 from sfumato.runs.read import ReportError, Run, load_run
 
 MARK = '<meta name="generator" content="sfumato report">'
-"""Stands in every merged page: such a file may be written over, any other may not."""
+"""A line of every merged page. A file with this line may be written over, any other file may not."""
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:

@@ -21,7 +21,7 @@ from sfumato.runs.schema import ArmDifference, RangeOfMetric
 Matrix = npt.NDArray[np.float64]
 
 HEADLINE = ("accuracy", "nll_after_temperature", "eaurc")
-"""The metrics that decide, and that are tested."""
+"""The metrics that are tested and that decide."""
 
 HIGHER_IS_BETTER = ("accuracy",)
 
@@ -29,10 +29,10 @@ _BOUNDS = {"accuracy": (0.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0), "e
 
 
 class ComparedArm(Protocol):
-    """What a verdict has to know of an arm: its target trained the models, and they left their logits under its name.
+    """What a verdict has to know of an arm, which is one target in a comparison.
 
     Attributes:
-        name: as in the names of files.
+        name: as in the names of the files with its logits.
         eps: strength ε; 0 is one-hot.
         over: what ε is spread over, or ``"mixup"`` and ``"cutmix"``; None where no strength says it.
     """

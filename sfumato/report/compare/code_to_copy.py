@@ -1,4 +1,4 @@
-"""Code to copy: the target of an arm in the words of each framework, whose ε may be another ε, and its temperature.
+"""Code to copy: the target of an arm and its temperature in each framework, with the ε that this framework needs.
 
 Every piece computes ``loss`` from ``logits`` (N, K) and ``labels`` (N,), so that the tests can run it.
 """
@@ -15,7 +15,7 @@ _SOFTMAX = "(logits / {}).softmax(dim=1)"
 
 @dataclass(frozen=True)
 class Snippet:
-    """One framework's way to say it.
+    """The code of one framework for the target of an arm.
 
     Attributes:
         framework: its name.

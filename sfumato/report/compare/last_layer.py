@@ -18,7 +18,7 @@ PART_NAMES = ("train", "test")
 
 @dataclass(frozen=True)
 class LastLayer:
-    """The last layer of one arm and what it saw, for one seed.
+    """The last layer of one arm and its inputs, for one seed.
 
     Attributes:
         templates: rows of the head's weights (K, D).
@@ -32,7 +32,7 @@ class LastLayer:
 
 
 class NoFeaturesError(Exception):
-    """Why a run has nothing to project; the message can stand in the page."""
+    """A run has no last layer to show; the message says why, and can stand in the page."""
 
 
 def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:

@@ -36,7 +36,7 @@ FIGURES: dict[str, Callable[[Run], Any]] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure: its SVG file, the same for the page, and the numbers in it (what its function returned)."""
+    """One figure: its SVG file, its element of the page, and the record of its numbers that its function returned."""
 
     svg: str
     inline: Markup
@@ -67,7 +67,7 @@ def render(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
-    """Every figure that the run has something for.
+    """Every figure for which the run has data.
 
     Args:
         run: from :func:`~sfumato.runs.read.load_run`.

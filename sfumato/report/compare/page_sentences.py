@@ -1,4 +1,4 @@
-"""The sentences, names and numbers of one run's page, as its template wants them: rounded, signed, with units."""
+"""What the page says of one run: the sentences, names and numbers that its template shows, rounded and with units."""
 
 import json
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def date(started: str) -> str:
-    """``24 November 2024``, or the text itself where it is no date."""
+    """The date as ``24 November 2024``; a text that is no date is returned as it is."""
     try:
         day = datetime.fromisoformat(started)
     except ValueError:
@@ -91,7 +91,7 @@ def date(started: str) -> str:
 
 
 def _temperature_notes(run: Run) -> list[str]:
-    """Whatever was odd about a fitted temperature; usually nothing."""
+    """A sentence for each kind of odd temperature, with the arms and seeds that have it; usually none."""
     notes: list[str] = []
     for field, text in (
         ("at_bound", "Here the temperature stopped at the end of its search range"),
@@ -143,7 +143,7 @@ def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
 
 
 def _strength(arm: ArmSummary) -> str:
-    """ε with what it is spread over, or what stands in its place."""
+    """ε with what it is spread over; for mixing arms their Beta distribution, for soft labels "its own"."""
     over = arm["over"]
     if over in MIXING:
         return f"Beta({arm['eps']:g}, {arm['eps']:g})"
@@ -194,7 +194,7 @@ def _clouds(projection: Any) -> list[str]:
 
 
 def _answered(data: Any) -> dict[str, Any] | None:
-    """Share of wrong answers with a fifth of the rows unanswered, or fewer where none is wrong; one part an arm."""
+    """Share of wrong answers when 20 % of the rows stay unanswered; fewer stay so where no arm would then be wrong."""
     if data is None:
         return None
     places = [int(abs(data.coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
@@ -257,7 +257,7 @@ def _changed(run: Run) -> dict[str, Any] | None:
 
 
 def _are(count: int, what: str, *, verb: bool = True) -> str:
-    """``none is right``, ``1 is right``, ``2 are right``; without the verb where a sentence has had it."""
+    """``none is right``, ``1 is right``, ``2 are right``; without ``verb`` only ``2 right``."""
     said = f"{count:,}" if count else "none"
     return f"{said} {'are ' if count > 1 else 'is '}{what}" if verb else f"{said} {what}"
 
@@ -311,7 +311,7 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
 
 
 def _helps(run: Run, arm: ArmSummary) -> bool:
-    """Whether the temperature lowered hard NLL on test rows reliably; runs that do not say are taken to."""
+    """Whether the temperature lowered hard NLL on test rows reliably; older runs do not say, and count as if it did."""
     gain = run.env.get("temperature_gain", {}).get(arm["name"])
     stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
     return not stuck and (gain is None or gain["high"] < 0)
