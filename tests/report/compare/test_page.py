@@ -10,8 +10,9 @@ import pytest
 
 from sfumato.report import ReportError, load_run, render, rows_to_show
 from sfumato.report.compare import page as page_module
+from sfumato.report.compare import plots
 from sfumato.report.compare.page import compose
-from tests.report.run_folders import log_softmax, thumbnail, write_examples, write_run
+from tests.report.run_folders import log_softmax, nll, thumbnail, write_examples, write_run
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +320,50 @@ def test_sentences_give_each_arm_its_own_numbers(spoken):
     assert "Here it came to 12.00 nats." in text
     floor = -0.9 * np.log(0.9) - 0.1 * np.log(0.1 / 9)
     assert f"That floor is 0 for one-hot, {floor:.3f} for smoothed".replace("0.", ".", 1) in text
+
+
+def test_changed_rows_are_counted_by_who_is_right(spoken):
+    run, page = spoken
+    answers = np.array([[seen_by(run, arm, i)[0] for arm in ("one-hot", "smoothed")] for i in range(len(run.labels))])
+    base, other = (answers == run.labels[:, None]).T
+    gained, lost = (other & ~base).sum(), (base & ~other).sum()
+    swapped = (~base & ~other & (answers[:, 0] != answers[:, 1])).sum()
+    assert len({gained, lost, swapped}) == 3 < min(gained, lost, swapped)  # or a swap of two would not be seen
+    assert (
+        f"Of 900 test rows, {gained} are right only with smoothed, {lost} only with one-hot, and {swapped} are wrong "
+        "with both, but differently."
+    ) in page
+
+
+def short(value):
+    return f"{value:.3f}".removeprefix("0")
+
+
+def test_sentences_about_figures_give_each_arm_its_own_numbers(folder, page):
+    run = load_run(folder)
+    text = re.sub(r"<[^>]*>", " ", page.replace("\N{NO-BREAK SPACE}", " "))
+    wanted = round(0.8 * len(run.labels))
+    for arm, title in (("one-hot", "one-hot"), ("smoothed", "smoothed 0.1 (others)")):
+        fitted = np.exp(np.mean([np.log(run.temperature(arm, seed)) for seed in run.seeds]))
+        one, best = (
+            np.mean([nll(run.test[arm, seed].logits / t, run.labels) for seed in run.seeds]) for t in (1.0, fitted)
+        )
+        assert f"{title} {short(one)} as trained, {short(best)} at T = {fitted:.2f}" in text
+        risks = [np.mean([risk(run, arm, seed, wanted, scaled) for seed in run.seeds]) for scaled in (False, True)]
+        said = re.search(rf"{re.escape(title)} (\d+\.\d) %, with its temperature (\d+\.\d) %", text).groups()
+        assert [float(value) for value in said] == pytest.approx([100 * value for value in risks], abs=0.3)
+    clouds = plots.plot_projection(run)[1].clouds
+    for train, test in zip(clouds[::2], clouds[1::2], strict=True):
+        assert (train.part, test.part) == ("train", "test")
+        shown = [f"{cloud.spread:.2f}".removeprefix("0") for cloud in (train, test)]
+        assert f"{train.arm} {shown[0]} on training rows and {shown[1]} on test rows" in text
+
+
+def risk(run, arm, seed, answered, scaled):
+    """Share of wrong answers among so many rows, the most confident first."""
+    z = run.test[arm, seed].logits / (run.temperature(arm, seed) if scaled else 1.0)
+    confidence, wrong = log_softmax(z).max(axis=1), z.argmax(axis=1) != run.labels
+    return wrong[np.argsort(-confidence)][:answered].mean()
 
 
 def test_the_section_on_fairness_shows_hashes_budget_and_probed_targets(spoken):
