@@ -15,7 +15,7 @@ from sfumato.cli.common import OK, Flag, UsageError, Whole, app, sources, typed
 
 if TYPE_CHECKING:
     from sfumato.lab.compare import Watcher
-    from sfumato.runs.read import Summary
+    from sfumato.runs.schema import Summary
 
 
 @app.command

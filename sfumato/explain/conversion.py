@@ -20,7 +20,7 @@ def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, An
         to: the framework wanted.
 
     Returns:
-        What :func:`~sfumato.report.explain.as_dict` has, and ``"conversion": {"in", "to", "eps", "target": [label,
+        What :func:`~sfumato.explain.text.as_dict` has, and ``"conversion": {"in", "to", "eps", "target": [label,
         other], "loss": {"scale", "offset"}}``: ε and target in ``to``, where a row's loss is scale · (its loss in
         ``frm``) + offset.
 
@@ -43,7 +43,7 @@ def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, An
 
 
 def conversion_text(classes: int, eps: float, frm: str, to: str) -> str:
-    """The same for a person.
+    """How two frameworks say the same target, as text for a terminal.
 
     >>> print(conversion_text(10, 0.1, "fairseq", "keras").splitlines()[0])
     0.1 in fairseq is 0.111111 in Keras, at K = 10 classes
@@ -73,17 +73,12 @@ def conversions_text(classes: int, eps: float, frm: str) -> str:
     >>> print(conversions_text(10, 0.1, "fairseq").splitlines()[0])
     0.1 in fairseq, at K = 10 classes, is the same target as
     """
-    source = find(frm)
-    convert(eps, classes, frm=source, to=source)  # ε, K and a target that is no one strength are refused here
+    source, found = find(frm), _in_each(classes, eps, frm)
     same: dict[float, list[str]] = {}
-    none: list[str] = []
-    for formula in FORMULAS.values():
-        if formula is source:
-            continue
-        try:
-            same.setdefault(round(convert(eps, classes, frm=source, to=formula).to_eps, 12), []).append(formula.key)
-        except ConversionError:
-            none.append(formula.key)
+    for key, strength in found.items():
+        if strength is not None and key != source.key:
+            same.setdefault(round(strength, 12), []).append(key)
+    none = [key for key, strength in found.items() if strength is None]
     lines = [f"{eps:g} in {source.name}, at K = {classes} classes, is the same target as", ""]
     lines += [f"  {strength:<10.6g}  {_wrapped(same[strength])}" for strength in sorted(same)]
     lines += [f"  {'cannot be':<10}  {_wrapped(none)}"] if none else []
@@ -96,15 +91,25 @@ def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
     >>> conversions_dict(2, 0.1, "fairseq")["conversion"]["to"]["torch.index"]
     0.2
     """
+    return {
+        **as_dict(classes, eps),
+        "conversion": {"in": find(frm).key, "to": _in_each(classes, eps, frm)},
+    }
+
+
+def _in_each(classes: int, eps: float, frm: str) -> dict[str, float | None]:
+    """The strength that each framework needs for the same target; None where a framework cannot express it."""
     source = find(frm)
-    convert(eps, classes, frm=source, to=source)
+    convert(
+        eps, classes, frm=source, to=source
+    )  # this refuses ε and K out of range, and a target that no single strength describes
     found: dict[str, float | None] = {}
     for key, formula in FORMULAS.items():
         try:
             found[key] = convert(eps, classes, frm=source, to=formula).to_eps
         except ConversionError:
             found[key] = None
-    return {**as_dict(classes, eps), "conversion": {"in": source.key, "to": found}}
+    return found
 
 
 def _target(formula: Formula, eps: float, classes: int) -> tuple[float, float]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from sfumato.arrays.atomic import write_text
 from sfumato.conventions import FORMULAS
 from sfumato.explain.text import as_dict
 
@@ -25,13 +25,10 @@ def write(path: str | Path, classes: int, eps: float) -> Path:
 
     Raises:
         ValueError: ε or K out of range.
-        OSError: it cannot be written.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
-    text = page(classes, eps)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    write_text(path, page(classes, eps))
     return path
 
 
@@ -62,7 +59,7 @@ def page(classes: int, eps: float) -> str:
 
 
 def _users() -> dict[str, list[str]]:
-    """Who means which, by the names that people know."""
+    """Some well-known frameworks of each convention."""
     keys = {
         "others": ("fairseq", "t2t", "t5x", "megatron", "espnet", "wenet"),
         "all": ("torch.index", "timm.ls", "keras.cat", "optax", "hf", "flash", "liger"),

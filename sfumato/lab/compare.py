@@ -24,6 +24,7 @@ from sfumato.lab.options import OptionError, Options, check_on, check_track, fro
 from sfumato.lab.trackers import Tracker, TrackingError
 from sfumato.lab.train.words import notes_on_training, refuse_small_parts
 from sfumato.runs.folder import RunError, RunFolder, resume_command
+from sfumato.runs.schema import Environment, LadderRung, check
 
 if TYPE_CHECKING:
     from sfumato.lab.train.loop import Plan
@@ -406,14 +407,14 @@ def _train_and_tell(job: _Job, tracker: Tracker | None) -> dict[str, Any]:
     env |= extra | {"started": sittings[0]["started"], "seconds": round(seconds, 2)}
     if sittings[1:]:
         env["resumed"] = [sitting["started"] for sitting in sittings[1:]]
-    write_json(folder.path / "env.json", env)
+    write_json(folder.path / "env.json", check(env, Environment, "env.json"))
     write_json(folder.path / "summary.json", summary)
     if job.watcher.choose is not None:
         show(folder.path, job.watcher.choose(folder.path), data.table.features)
     if job.watcher.render is not None:
         job.watcher.render(folder.path)
     folder.finish()
-    return summary
+    return {**summary}
 
 
 def _run_together(
@@ -460,7 +461,7 @@ class _Climbed:
     """What came of a ladder: the two arms that are compared, the rungs for ``env.json``, and what to say."""
 
     arms: tuple[Arm, ...]
-    rungs: list[dict[str, Any]]
+    rungs: list[LadderRung]
     notes: tuple[str, ...]
 
 

@@ -32,57 +32,32 @@ COLUMNS = 6
 """Most values of one row."""
 
 
-def write_examples(
-    folder: Path,
-    rows: Sequence[int],
-    *,
-    features: np.ndarray | None = None,
-    texts: Sequence[str] | None = None,
-    shape: Sequence[int] = (),
-    names: Sequence[str] = (),
-) -> Path:
-    """Write ``examples.json``: what some rows of the data look like.
-
-    Args:
-        folder: of the run.
-        rows: numbers of rows in the data, as ``index`` has them in the files of logits.
-        features: all rows of the data as they were read, (N, …): each row the numbers of one picture or table row.
-        texts: all rows as text, instead.
-        shape: of one row as a picture, (H, W), (H, W, 1 or 3) or (1 or 3, H, W); anything else is a table.
-        names: of the columns of a table, in order.
-
-    Returns:
-        The path: ``{"kind": "image" | "text" | "table", "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
-
-    Raises:
-        ValueError: neither features nor texts, or both.
-        OSError: the file cannot be written.
-    """
-    content = examples(rows, features=features, texts=texts, shape=shape, names=names)
-    path = folder / "examples.json"
-    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
-    return path
-
-
 def show(folder: Path, rows: Sequence[int], features: Features) -> Path | None:
     """Write ``examples.json`` for some rows of a table's features; None for a kind that has nothing to look at.
 
     Args:
         folder: of the run.
-        rows: numbers of rows in the data.
+        rows: numbers of rows in the data, as ``index`` has them in the files of logits.
         features: of all rows.
 
+    Returns:
+        The path of a file that holds what :func:`examples` gives.
+
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     if isinstance(features, Numbers):
         shape = features.shape if features.image else ()
-        return write_examples(folder, rows, features=features.values, shape=shape, names=features.names)
-    if isinstance(features, Images):
-        return write_examples(folder, rows, features=features.pixels, shape=features.pixels.shape[1:])
-    if isinstance(features, Texts):
-        return write_examples(folder, rows, texts=features.texts)
-    return None
+        content = examples(rows, features=features.values, shape=shape, names=features.names)
+    elif isinstance(features, Images):
+        content = examples(rows, features=features.pixels, shape=features.pixels.shape[1:])
+    elif isinstance(features, Texts):
+        content = examples(rows, texts=features.texts)
+    else:
+        return None
+    path = folder / "examples.json"
+    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
 
 
 def examples(
@@ -93,10 +68,20 @@ def examples(
     shape: Sequence[int] = (),
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What :func:`write_examples` writes; the same arguments.
+    """What some rows of the data look like.
 
     A picture is scaled by the smallest and largest number of all the rows asked for. Of a table row the values are
     shown that are furthest from their column's mean, in the column's standard deviations.
+
+    Args:
+        rows: numbers of rows in the data.
+        features: all rows of the data as they were read, (N, …): each row the numbers of one picture or table row.
+        texts: all rows as text, instead.
+        shape: of one row as a picture, (H, W), (H, W, 1 or 3) or (1 or 3, H, W); anything else is a table.
+        names: of the columns of a table, in order.
+
+    Returns:
+        ``{"kind": "image" | "text" | "table", "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
 
     Raises:
         ValueError: neither features nor texts, or both.
@@ -110,15 +95,13 @@ def examples(
         return {"kind": "text", "rows": {str(int(row)): {"text": _excerpt(texts[row])} for row in rows}}
     assert features is not None
     layout = _layout(tuple(shape))
-    if layout is not None:
-        pictures = np.asarray(features[list(rows)], np.float64).reshape(len(rows), *shape)
-        return {
-            "kind": "image",
-            "rows": {
-                str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, _thumbnails(pictures, layout), strict=True)
-            },
-        }
-    return {"kind": "table", "rows": _values(rows, np.asarray(features).reshape(len(features), -1), names)}
+    if layout is None:
+        return {"kind": "table", "rows": _values(rows, np.asarray(features).reshape(len(features), -1), names)}
+    pictures = _thumbnails(np.asarray(features[list(rows)], np.float64).reshape(len(rows), *shape), layout)
+    return {
+        "kind": "image",
+        "rows": {str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, pictures, strict=True)},
+    }
 
 
 def _layout(shape: tuple[int, ...]) -> str | None:

@@ -18,6 +18,7 @@ import numpy as np
 from sfumato import evaluate
 from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
+from sfumato.runs.schema import LadderRung, MeanWithError
 from sfumato.verdict.analyse import Metric, by_group, load_part
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LadderChoice:
     """What the validation rows say.
 
     Attributes:
@@ -58,8 +59,8 @@ class Choice:
     compared: Arm
     best: Arm
 
-    def to_json(self, compared: str) -> list[dict[str, Any]]:
-        """As ``env.json`` holds it; ``compared`` is the name that the compared arm goes on under."""
+    def to_json(self, compared: str) -> list[LadderRung]:
+        """The rungs as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
         return [
             {
                 "eps": rung.arm.eps,
@@ -114,8 +115,8 @@ def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> Rung:
     return Rung(arm, *metrics)
 
 
-def choose(rungs: Sequence[Rung]) -> Choice:
-    """The strength that the validation rows choose, and the softened arm that goes on.
+def choose(rungs: Sequence[Rung]) -> LadderChoice:
+    """The strength that the validation rows choose, and the softened arm that is compared on the test rows.
 
     >>> one = lambda eps, nll: Rung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
     >>> rungs = [one(0.0, [[3.0, 5], [3, 5]]), one(0.1, [[1.0, 2], [1, 2]]), one(0.2, [[1.1, 1.8], [1.0, 1.9]])]
@@ -125,7 +126,7 @@ def choose(rungs: Sequence[Rung]) -> Choice:
     """
     best, chosen = _best(rungs)
     compared = chosen if chosen.eps > 0 else _best([rung for rung in rungs if rung.arm.eps > 0])[1]
-    return Choice(tuple(rungs), chosen, compared, best)
+    return LadderChoice(tuple(rungs), chosen, compared, best)
 
 
 def _best(rungs: Sequence[Rung]) -> tuple[Arm, Arm]:
@@ -139,13 +140,13 @@ def _best(rungs: Sequence[Rung]) -> tuple[Arm, Arm]:
     raise AssertionError("the best is among them")
 
 
-def _mean(metric: Metric) -> dict[str, float]:
+def _mean(metric: Metric) -> MeanWithError:
     estimate = metric.estimate()
     return {"mean": estimate.mean, "se": estimate.se}
 
 
 def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
-    """The runs of an arm as whole runs under another name: its files are linked, and its models read the test rows.
+    """Make the runs of an arm whole under another name: link their files, and let their models read the test rows.
 
     Args:
         tasks: the trained runs of one arm, which have seen no test row.
@@ -158,7 +159,7 @@ def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
 
     made: list[Task] = []
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as where it was trained: other threads give other last digits
+    torch.set_num_threads(1)  # as in training: another number of threads gives other last digits
     try:
         for task in tasks:
             whole = replace(task, arm=replace(task.arm, name=name), parts=PARTS)

@@ -1,10 +1,12 @@
-"""What a comparison says of itself: ``summary.json``, for everyone, and ``env.json``, for those who look closer."""
+"""What a comparison says of itself: ``summary.json``, for everyone, and ``env.json``, for those who look closer.
+
+Both have the form that :mod:`sfumato.runs.schema` describes, which is also what reads them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,14 @@ from sfumato.lab import ladder
 from sfumato.lab.arms import Arm, ArmError
 from sfumato.lab.machine import machine, versions
 from sfumato.lab.train.words import training_of
+from sfumato.runs.schema import (
+    SUMMARY_SCHEMA,
+    FittedTemperature,
+    PairedHashes,
+    ProbedTarget,
+    Summary,
+    TemperatureGain,
+)
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
 
@@ -22,13 +32,11 @@ if TYPE_CHECKING:
     from sfumato.lab.options import Options
     from sfumato.lab.train.loop import Plan
 
-SCHEMA = "sfumato.compare/1"
-
 
 def summary_of(
     folder: Path, run: str, data: Data, arms: Sequence[Arm], seeds: int, records: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The summary, and what only the report and the reader need.
+) -> tuple[Summary, dict[str, Any]]:
+    """The summary, and what of ``env.json`` follows from the logits.
 
     Args:
         folder: where the logits are.
@@ -42,46 +50,45 @@ def summary_of(
         ArmError: the arms of one seed are not paired.
     """
     classes = len(data.table.class_names)
+    split = data.split
     paired = _paired(records, arms, seeds)
-    tested = len(data.split.test)
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
     found = differences(results)
     gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
-    summary: dict[str, Any] = {
-        "schema": SCHEMA,
+    summary: Summary = {
+        "schema": SUMMARY_SCHEMA,
         "run": run,
         "data": {
             "name": data.table.name,
             "classes": classes,
-            **{part: len(getattr(data.split, part)) for part in ("train", "validation", "test")},
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
         },
         "paired": paired,
         "arms": [
             {
-                "name": result.arm.name,
-                "eps": result.arm.eps,
-                "over": result.arm.over,
-                "closed_form_gap": gap if math.isfinite(gap := result.arm.gap(classes)) else None,
-                "train_gap": sum(gaps[result.arm.name]) / seeds,
+                "name": arm.name,
+                "eps": arm.eps,
+                "over": arm.over,
+                "closed_form_gap": gap if math.isfinite(gap := arm.gap(classes)) else None,
+                "train_gap": sum(gaps[arm.name]) / seeds,
                 "metrics": summarise(result),
             }
-            for result in results
+            for arm, result in zip(arms, results, strict=True)
         ],
         "differences": found,
         "verdict": verdict(
             results,
             found,
             classes,
-            majority=float(np.bincount(data.table.labels[data.split.test]).max()) / tested,
+            majority=float(np.bincount(data.table.labels[split.test]).max()) / len(split.test),
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
     }
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
-        "temperatures": {
-            result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
-            for result in results
-        },
+        "temperatures": {result.arm.name: _temperatures(result) for result in results},
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
         "notes": notes(distinct, data.table.counters()),
     }
@@ -112,10 +119,7 @@ def environment_of(
         "together": options.together,
         "device": options.device,
         "command": command,
-        "data": {
-            "source": options.data,
-            **data.describe(),
-        },
+        "data": {"source": options.data, **data.describe()},
         "model": {
             "name": model,
             "parameters": records[0]["parameters"],
@@ -123,19 +127,26 @@ def environment_of(
         },
         "training": training_of(plan, len(data.split.train), records),
         "probe": {
-            arm.name: {"eps": arm.eps, "target": next(r["target"] for r in records if r["arm"] == arm.name)}
+            arm.name: ProbedTarget(eps=arm.eps, target=next(r["target"] for r in records if r["arm"] == arm.name))
             for arm in arms
         },
     }
 
 
-def _gain(result: ArmResult) -> dict[str, float]:
+def _temperatures(result: ArmResult) -> list[FittedTemperature]:
+    return [
+        {"seed": seed, "value": t.value, "at_bound": t.at_bound, "pseudo_row": t.pseudo_row}
+        for seed, t in enumerate(result.temperatures)
+    ]
+
+
+def _gain(result: ArmResult) -> TemperatureGain:
     """Hard NLL on test rows with the temperature less without: mean and 95 % interval."""
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
-def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> dict[str, Any]:
+def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> PairedHashes:
     """The hashes of one arm a seed, and whether every other arm has the same.
 
     Arms that stopped early saw fewer batches: compared, and shown, are those up to the end of the shortest.
@@ -149,4 +160,5 @@ def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: in
         hashes["batches"].append({run["batches"][common - 1] for run in runs})
     if any(len(each) != 1 for kind in hashes.values() for each in kind):
         raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
-    return {**{kind: [next(iter(each)) for each in found] for kind, found in hashes.items()}, "equal": True}
+    weights, batches = ([next(iter(each)) for each in hashes[kind]] for kind in ("weights", "batches"))
+    return {"weights": weights, "batches": batches, "equal": True}

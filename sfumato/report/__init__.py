@@ -10,7 +10,7 @@ from sfumato.report.compare.page import render as render
 from sfumato.report.compare.tables import as_text as as_text
 from sfumato.report.compare.tables import differences_table as differences_table
 from sfumato.report.compare.tables import four_columns as four_columns
-from sfumato.report.merged import render_merged as render_merged
+from sfumato.report.merged_page import render_merged as render_merged
 from sfumato.runs.read import ReportError as ReportError
 from sfumato.runs.read import Run as Run
 from sfumato.runs.read import load_run as load_run

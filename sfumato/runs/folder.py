@@ -1,7 +1,7 @@
-"""The run folder: complete or absent, never overwritten, and resumable while it is work.
+"""The run folder: complete or absent, never overwritten, and resumable until it is complete.
 
-Work lives in ``NAME.partial`` until one rename gives it its name. From its first moment it holds what going on with it
-needs: it is filled under a hidden name and takes the name ``NAME.partial`` in one rename, too. A lock on its
+A run is worked on in ``NAME.partial``, and one rename gives the folder its name. What :meth:`RunFolder.reopen` needs is
+in ``NAME.partial`` from the first moment: the folder is filled under a hidden name and then renamed. A lock on its
 ``config.toml`` keeps a second process out.
 """
 
@@ -29,7 +29,7 @@ from sfumato.arrays.atomic import WriteError, read_sealed, sync, write_sealed, w
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
 START = Path("work") / "start.sealed"
-_MOST = 16 * 2**20  # bytes of a file that says how a run was begun
+_MOST = 16 * 2**20  # bytes that are read of config.toml
 
 
 class RunError(ValueError):
@@ -41,7 +41,7 @@ class TakenError(RunError):
 
 
 def resume_command(final: Path) -> str:
-    """What to type to go on with a run.
+    """The command that resumes a run.
 
     >>> resume_command(Path("runs/my flowers"))
     "sfumato compare --resume 'runs/my flowers'"
@@ -50,15 +50,15 @@ def resume_command(final: Path) -> str:
 
 
 def partial_of(final: Path) -> Path:
-    """Where a run of this name is worked on."""
+    """The folder in which a run of this name is worked on."""
     return final.with_name(final.name + PARTIAL)
 
 
 def refuse_taken(final: Path) -> None:
-    """Refuse a name under which a run, or work on one, is there already.
+    """Refuse the name of a run that exists already, finished or not.
 
     Raises:
-        TakenError: it says which, and the way out.
+        TakenError: the message says which of the two, and what to do.
     """
     partial = partial_of(final)
     if os.path.lexists(final):
@@ -74,9 +74,9 @@ class RunFolder:
     """A run under way, locked against other processes until it is finished or closed.
 
     Attributes:
-        final: the name that it will have.
+        final: the name that the folder will have.
         path: where the work is now.
-        start: how it was begun: what ``create`` was given, and ``"sittings"``, a start and a length each.
+        start: what ``create`` was given, and ``"sittings"``: when each process began to work here, and how long it did.
     """
 
     def __init__(self, final: Path, start: dict[str, Any], lock: IO[bytes]) -> None:
@@ -89,13 +89,13 @@ class RunFolder:
 
         Args:
             out: name of the run; None for the next free one.
-            data: name of the data, for that.
+            data: name of the data, from which a free name is made.
             config: text of ``config.toml``.
-            start: whatever else going on with the run needs.
+            start: whatever else resuming the run needs.
 
         Raises:
-            TakenError: a run of that name, or work on it, is there.
-            RunError: it cannot be made; nothing was written.
+            TakenError: a run of that name exists, finished or not.
+            RunError: the folder cannot be made; nothing was written.
         """
         if out is not None:
             return cls._begin(Path(out), config, start)
@@ -126,11 +126,11 @@ class RunFolder:
             write_text(scratch / "config.toml", config)
             write_sealed(scratch / START, start)
             lock = _locked(scratch / "config.toml")
-            assert lock is not None  # nobody else knows the name
-            os.rename(scratch, partial)  # fails where one with files in it is there: of two processes, one gets it
+            assert lock is not None  # no other process knows the hidden name
+            os.rename(scratch, partial)  # fails where a folder with files in it has the name: one of two processes wins
             scratch = partial
             sync(final.parent)
-            if os.path.lexists(final):  # the run of another process, finished since we looked
+            if os.path.lexists(final):  # another process has finished a run of this name since the first look
                 refuse_taken(final)
         except BaseException as error:
             if lock is not None:
@@ -150,11 +150,11 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, final: Path) -> RunFolder:
-        """Go on with work that was stopped; see :func:`find`.
+        """Open the folder of a run that was stopped, to go on with it; :func:`find` gives its name.
 
         Raises:
             TakenError: another process is at work there.
-            RunError: what is there cannot be gone on with.
+            RunError: the run cannot be resumed.
         """
         partial = partial_of(final)
         try:
@@ -166,12 +166,12 @@ class RunFolder:
         if lock is None:
             raise TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
         try:
-            if not _same(lock, partial / "config.toml"):  # it was finished, and renamed, before we had the lock
+            if not _same(lock, partial / "config.toml"):  # another process renamed the folder before this one had the lock
                 raise TakenError(f"{final} was finished by another process just now")
             start = _start(partial, lock.read(_MOST))
             _remove_scratch(partial)
             last = start["sittings"][-1]
-            if last["seconds"] is None:  # it ended when its newest file was written, as far as anyone can tell
+            if last["seconds"] is None:  # a killed process: its newest file is the last sign of it
                 begun = datetime.fromisoformat(last["started"]).timestamp()
                 last["seconds"] = max(0.0, round(_newest(partial) - begun, 2))
             start["sittings"].append({"started": _now(), "seconds": None})
@@ -184,10 +184,10 @@ class RunFolder:
     def finish(self) -> Path:
         """Drop the scratch files and give the folder its name, in one rename.
 
-        The file that says how the run was begun goes first: a folder without it wants nothing but the rename.
+        ``start.sealed`` is removed first: where it is missing, the run is complete and only has to be renamed.
 
         Raises:
-            RunError: the name was taken meanwhile; the work stays where it is.
+            RunError: the name was taken meanwhile; the work stays in ``NAME.partial``.
             WriteError: the folder cannot be renamed.
         """
         return _finish(self.final, self._lock)
@@ -198,20 +198,21 @@ class RunFolder:
 
 
 def find(run: str) -> tuple[Path, bool]:
-    """A run by its name.
+    """Find a run by the name of its folder.
 
     Args:
-        run: its folder, with or without ``.partial``.
+        run: the folder, with or without ``.partial``.
 
     Returns:
-        The name that it has or will have, and whether it is whole. A run that wanted nothing but its name gets it now.
+        The name that the run has or will have, and whether it is complete. A complete run that only has to be renamed
+        is renamed now.
 
     Raises:
-        RunError: there is none, or another process is at work in it.
+        RunError: there is no such run, or another process is at work in it.
         WriteError: the folder cannot be renamed.
     """
     final = Path(run)
-    if final.name.endswith(PARTIAL) and final.name != PARTIAL:  # no run has such a name
+    if final.name.endswith(PARTIAL) and final.name != PARTIAL:  # a run is never called .partial alone
         final = final.with_name(final.name.removesuffix(PARTIAL))
     if final.is_dir():
         if not (final / "summary.json").is_file():
@@ -264,10 +265,10 @@ def _missing(final: Path) -> str:
 
 
 def _start(partial: Path, config: bytes) -> dict[str, Any]:
-    """How the run was begun, checked.
+    """What ``start.sealed`` says of how the run was begun.
 
     Raises:
-        RunError: it cannot be told, or ``config.toml`` was changed since.
+        RunError: the file is missing or damaged, or ``config.toml`` was changed since.
     """
     path = partial / START
     lost = f"{path} does not say how the run was begun, so it cannot go on; start it again"
@@ -286,14 +287,14 @@ def _start(partial: Path, config: bytes) -> dict[str, Any]:
 
 
 def _remove_scratch(partial: Path) -> None:
-    """Remove what a kill left of files that were being written."""
+    """Remove files that were being written when a process was killed."""
     for path in sorted(partial.rglob("*")):
         if path.is_file() and (path.name.startswith(".") or path.name.endswith(PARTIAL)):
             path.unlink(missing_ok=True)
 
 
 def _remove_orphans(final: Path) -> None:
-    """Remove what kills have left of runs of this name that were just being begun, which takes no minute."""
+    """Remove hidden folders of this name whose process was killed: to begin a run takes less than a minute."""
     for path in final.parent.glob(f".{glob.escape(final.name)}.{'[0-9a-f]' * 16}"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - 60:
@@ -310,13 +311,13 @@ def _newest(partial: Path) -> float:
 
 
 def _locked(path: Path) -> IO[bytes] | None:
-    """The file, open and locked against other processes; None if one of them has it.
+    """The file, open and locked against other processes; None if another process holds the lock.
 
-    The lock goes with the process, however it ends. On Windows there is none, for an open file would keep its folder
-    from being renamed.
+    The lock is released when the process ends, however it ends. On Windows no lock is taken, because an open file would
+    keep its folder from being renamed.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     if sys.platform == "win32":
         return io.BytesIO(path.read_bytes())

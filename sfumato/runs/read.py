@@ -2,108 +2,50 @@
 
 The report needs five things: ``summary.json``, ``env.json``, ``metrics.jsonl``, ``config.toml`` and the test logits of
 every arm and seed. All are read and checked at once, so that whatever is missing is named before anything is drawn.
-What a run may lack (a ladder, features, examples) is read by those who show it.
+What a run may lack (features, examples) is read by those who show it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sfumato.arrays.npz import Archive, ArchiveError
-from sfumato.runs.schema import ENV, EPOCH, SUMMARY, ShapeError, check, parse
+from sfumato.runs.schema import (
+    SUMMARY_SCHEMA,
+    ArmSummary,
+    Environment,
+    EpochLine,
+    LadderRung,
+    ShapeError,
+    Summary,
+    check,
+    parse,
+)
 
-SCHEMA = "sfumato.compare/1"
-MIXING = ("mixup", "cutmix")  # what an arm is over whose strength is the α of a Beta distribution
+MIXING = ("mixup", "cutmix")
+"""What the strength of an arm is spread over where that strength is the α of a Beta distribution."""
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Kind = TypeVar("Kind")
 
 
 class ReportError(Exception):
     """A run folder that cannot be reported on; the message names the file and what is wrong with it."""
 
 
-class Estimate(TypedDict):
-    """A number with its 95 % interval."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-class Arm(TypedDict):
-    """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite."""
-
-    name: str
-    eps: float
-    over: str | None
-    closed_form_gap: float | None
-    train_gap: float | None
-    metrics: dict[str, Estimate]
-
-
-class Difference(TypedDict):
-    """``arm`` minus ``against`` in one metric; ``p_adjusted`` and ``finding`` are None outside the headline."""
-
-    metric: str
-    arm: str
-    against: str
-    mean: float
-    low: float
-    high: float
-    p_adjusted: float | None
-    finding: str | None
-
-
-class Verdict(TypedDict):
-    """What to do, and why."""
-
-    choice: str
-    sentences: list[str]
-
-
-class Summary(TypedDict):
-    """The object that ``compare --json`` prints."""
-
-    schema: str
-    run: str
-    data: dict[str, Any]
-    paired: dict[str, Any]
-    arms: list[Arm]
-    differences: list[Difference]
-    verdict: Verdict
-
-
 @dataclass(frozen=True)
-class Rows:
+class SavedRows:
     """Test rows of one arm and seed: ``index`` (n,), ``logits`` (n, K) as stored and ``labels`` (n,)."""
 
-    index: npt.NDArray[np.int64]
+    index: Ints
     logits: npt.NDArray[np.floating[Any]]
-    labels: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One strength of a ladder, on the validation rows.
-
-    Attributes:
-        eps: strength ε.
-        arm: its name.
-        nll: hard NLL in nats: mean over seeds, and standard error.
-        scaled: the same after temperature.
-        chosen: whether the comparison went on with it.
-    """
-
-    eps: float
-    arm: str
-    nll: tuple[float, float]
-    scaled: tuple[float, float]
-    chosen: bool
+    labels: Ints
 
 
 @dataclass(frozen=True)
@@ -122,14 +64,14 @@ class Run:
 
     folder: Path
     summary: Summary
-    env: dict[str, Any]
-    epochs: tuple[dict[str, Any], ...]
+    env: Environment
+    epochs: tuple[EpochLine, ...]
     config: str
-    test: Mapping[tuple[str, int], Rows]
-    ladder: tuple[Rung, ...] = ()
+    test: Mapping[tuple[str, int], SavedRows]
+    ladder: tuple[LadderRung, ...] = ()
 
     @property
-    def arms(self) -> list[Arm]:
+    def arms(self) -> list[ArmSummary]:
         """The arms, one-hot first."""
         return self.summary["arms"]
 
@@ -144,17 +86,17 @@ class Run:
         return tuple(sorted({seed for _, seed in self.test}))
 
     @property
-    def index(self) -> npt.NDArray[np.int64]:
+    def index(self) -> Ints:
         """Number of each test row in the data (n,)."""
         return next(iter(self.test.values())).index
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
+    def labels(self) -> Ints:
         """Label of each test row (n,)."""
         return next(iter(self.test.values())).labels
 
     @property
-    def chosen(self) -> Arm | None:
+    def chosen(self) -> ArmSummary | None:
         """The arm that the verdict's choice names, with or without words after it; None where it names none."""
         choice = self.summary["verdict"]["choice"] or ""
         named = [arm for arm in self.arms if re.match(re.escape(arm["name"]) + r"(?![\w.-])", choice)]
@@ -169,13 +111,13 @@ class Run:
         """Temperature fitted on the validation rows of one arm and seed."""
         return next(float(t["value"]) for t in self.env["temperatures"][arm] if t["seed"] == seed)
 
-    def curve(self, arm: str, field: str) -> tuple[npt.NDArray[np.int64], Floats]:
+    def curve(self, arm: str, field: str) -> tuple[Ints, Floats]:
         """One field of ``metrics.jsonl`` for one arm: epochs (E,) and values (S, E), seeds in rising order.
 
         A value that is missing or null is NaN.
         """
         lines = [line for line in self.epochs if line["arm"] == arm]
-        epochs = np.array(sorted({int(line["epoch"]) for line in lines}), dtype=np.int64)
+        epochs = np.array(sorted({line["epoch"] for line in lines}), dtype=np.int64)
         values = np.full((len(self.seeds), len(epochs)), np.nan)
         row, column = {s: i for i, s in enumerate(self.seeds)}, {int(e): j for j, e in enumerate(epochs)}
         for line in lines:
@@ -211,7 +153,7 @@ def load_run(folder: str | Path) -> Run:
     epochs = _epochs(folder / "metrics.jsonl", env)
     config = _text(folder / "config.toml")
     test = {
-        (arm, int(t["seed"])): _rows(folder / "logits" / f"{arm}-seed{t['seed']}-test.npz", summary["data"]["classes"])
+        (arm, t["seed"]): _rows(folder / "logits" / f"{arm}-seed{t['seed']}-test.npz", summary["data"]["classes"])
         for arm in arms
         for t in env["temperatures"][arm]
     }
@@ -222,7 +164,17 @@ def load_run(folder: str | Path) -> Run:
                 f"{folder / 'logits'}: the test rows of {arm} seed {seed} are not those of {arms[0]} seed "
                 f"{env['temperatures'][arms[0]][0]['seed']}, so the arms cannot be compared row by row"
             )
-    return Run(folder, summary, env, epochs, config, test, _ladder(folder / "env.json", env))
+    ladder = sorted(env.get("ladder") or (), key=lambda rung: rung["eps"])
+    return Run(folder, summary, env, epochs, config, test, tuple(ladder))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file that holds one JSON object.
+
+    Raises:
+        ReportError: the file is missing, cannot be read or holds something else.
+    """
+    return _object(_text(path), str(path))
 
 
 def _text(path: Path) -> str:
@@ -234,95 +186,65 @@ def _text(path: Path) -> str:
         raise ReportError(f"{path} cannot be read: {error}") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object.
-
-    Raises:
-        ReportError: it is missing, cannot be read or is something else.
-    """
-    return _object(path, _text(path))
-
-
-def _object(path: Path, text: str, where: str = "") -> dict[str, Any]:
+def _object(text: str, where: str) -> dict[str, Any]:
     try:
         value = parse(text)
     except ValueError as error:
-        raise ReportError(f"{path}{where} is not JSON: {error}") from error
+        raise ReportError(f"{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ReportError(f"{path}{where} should hold one object, not {type(value).__name__}")
+        raise ReportError(f"{where} should hold one object, not {type(value).__name__}")
     return cast(dict[str, Any], value)
 
 
-def _check(value: Any, shape: Any, where: str) -> None:
+def _checked(value: dict[str, Any], kind: type[Kind], where: str) -> Kind:
     try:
-        check(value, shape, where)
+        return check(value, kind, where)
     except ShapeError as error:
         raise ReportError(str(error)) from None
 
 
-def _require(path: Path, value: Mapping[str, Any], fields: str, where: str = "") -> None:
-    missing = [field for field in fields.split() if field not in value]
-    if missing:
-        raise ReportError(f"{path}{where} lacks {', '.join(repr(field) for field in missing)}")
-
-
 def _summary(path: Path) -> Summary:
     value = read_object(path)
-    _check(value, SUMMARY, str(path))
-    schema = value.get("schema")
-    if schema != SCHEMA:
-        raise ReportError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
-    _require(path, value, "data paired arms differences verdict")
-    _require(path, value["data"], "name classes train validation test", " data")
-    _require(path, value["paired"], "weights batches equal", " paired")
-    _require(path, value["verdict"], "choice sentences", " verdict")
-    if not value["arms"]:
+    if value.get("schema") != SUMMARY_SCHEMA:
+        raise ReportError(f"{path} has schema {value.get('schema')!r}; this version reads {SUMMARY_SCHEMA!r}")
+    summary = _checked(value, Summary, str(path))
+    if not summary["arms"]:
         raise ReportError(f"{path} has no arms")
-    for i, arm in enumerate(value["arms"]):
-        _require(path, arm, "name eps over closed_form_gap train_gap metrics", f" arms[{i}]")
-        if not re.fullmatch(r"[\w.,+ -]+", str(arm["name"])):  # it becomes part of a file name
+    for i, arm in enumerate(summary["arms"]):
+        if not re.fullmatch(r"[\w.,+ -]+", arm["name"]):  # it becomes part of a file name
             raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
-        mixes, eps = arm["over"] in MIXING, arm["eps"]
-        if eps is None or not 0 <= eps <= (np.inf if mixes else 1):
+        mixes = arm["over"] in MIXING
+        if not 0 <= arm["eps"] <= (np.inf if mixes else 1):
             asked = "at least 0" if mixes else "in [0, 1]"
-            raise ReportError(f"{path} arms[{i}] has the strength {eps}; it should be {asked}")
-    for i, difference in enumerate(value["differences"]):
-        _require(path, difference, "metric arm against mean low high p_adjusted finding", f" differences[{i}]")
-    return cast(Summary, value)
+            raise ReportError(f"{path} arms[{i}] has the strength {arm['eps']}; it should be {asked}")
+    return summary
 
 
-def _env(path: Path, arms: list[str]) -> dict[str, Any]:
-    value = read_object(path)
-    _check(value, ENV, str(path))
-    _require(path, value, "sfumato command started seconds data model training temperatures probe")
+def _env(path: Path, arms: Sequence[str]) -> Environment:
+    env = _checked(read_object(path), Environment, str(path))
     for arm in arms:
-        if not value["temperatures"].get(arm):
+        if not env["temperatures"].get(arm):
             raise ReportError(f"{path} temperatures has no seed of arm {arm!r}")
-        for i, entry in enumerate(value["temperatures"][arm]):
-            _require(path, entry, "seed value", f" temperatures[{arm!r}][{i}]")
-    seeds = {arm: sorted(entry["seed"] for entry in value["temperatures"][arm]) for arm in arms}
+    seeds = {arm: sorted(entry["seed"] for entry in env["temperatures"][arm]) for arm in arms}
     for arm in arms:
         if seeds[arm] != seeds[arms[0]]:
             raise ReportError(f"{path}: arm {arm!r} has seeds {seeds[arm]}, but {arms[0]!r} has {seeds[arms[0]]}")
-    _require(path, value["training"], "epochs batch_size optimiser learning_rate", " training")
-    _require(path, value["model"], "name", " model")
-    return value
+    return env
 
 
-def _epochs(path: Path, env: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+def _epochs(path: Path, env: Environment) -> tuple[EpochLine, ...]:
     seeds = {(arm, t["seed"]) for arm, entries in env["temperatures"].items() for t in entries}
-    tried = {rung.get("arm") for rung in env.get("ladder") or ()} - set(env["temperatures"])
-    lines: list[dict[str, Any]] = []
+    tried = {rung["arm"] for rung in env.get("ladder") or ()} - set(env["temperatures"])
+    lines: list[EpochLine] = []
     for number, text in enumerate(_text(path).splitlines(), start=1):
         if not text.strip():
             continue
-        line = _object(path, text, f" line {number}")
-        _check(line, EPOCH, f"{path} line {number}")
-        _require(path, line, "arm seed epoch", f" line {number}")
+        where = f"{path} line {number}"
+        line = _checked(_object(text, where), EpochLine, where)
         if line["arm"] in tried:
             continue  # a strength that the ladder left behind
         if (line["arm"], line["seed"]) not in seeds:
-            raise ReportError(f"{path} line {number}: env.json knows no arm {line['arm']!r} with seed {line['seed']}")
+            raise ReportError(f"{where}: env.json knows no arm {line['arm']!r} with seed {line['seed']}")
         lines.append(line)
     missing = [f"{arm} seed {seed}" for arm, seed in sorted(seeds - {(line["arm"], line["seed"]) for line in lines})]
     if missing:
@@ -330,24 +252,10 @@ def _epochs(path: Path, env: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(lines)
 
 
-def _ladder(path: Path, env: Mapping[str, Any]) -> tuple[Rung, ...]:
-    rungs: list[Rung] = []
-    for i, entry in enumerate(env.get("ladder") or ()):
-        where = f" ladder[{i}]"
-        _require(path, entry, "eps arm nll nll_after_temperature chosen", where)
-        for name in ("nll", "nll_after_temperature"):
-            _require(path, entry[name], "mean se", f"{where} {name!r}")
-        nll, scaled = (
-            (float(entry[name]["mean"]), float(entry[name]["se"])) for name in ("nll", "nll_after_temperature")
-        )
-        rungs.append(Rung(float(entry["eps"]), str(entry["arm"]), nll, scaled, bool(entry["chosen"])))
-    return tuple(sorted(rungs, key=lambda rung: rung.eps))
-
-
-def _rows(path: Path, classes: int) -> Rows:
+def _rows(path: Path, classes: int) -> SavedRows:
     try:
         with Archive(path) as file:
-            rows = Rows(
+            rows = SavedRows(
                 index=file.read("index").astype(np.int64),
                 logits=file.read("logits"),
                 labels=file.read("labels").astype(np.int64),
@@ -367,6 +275,8 @@ def _rows(path: Path, classes: int) -> Rows:
         )
     if not np.issubdtype(rows.logits.dtype, np.floating):
         raise ReportError(f"{path}: logits are {rows.logits.dtype}, not floating point")
+    if not (finite := np.isfinite(rows.logits).all(axis=1)).all():
+        raise ReportError(f"{path}: the logits of row {int(finite.argmin())} are not all finite")
     if rows.labels.min() < 0 or rows.labels.max() >= classes:
         raise ReportError(f"{path}: labels must be 0 to {classes - 1}, got {rows.labels.min()} to {rows.labels.max()}")
     return rows

@@ -1,92 +1,240 @@
-"""The shapes of the JSON files of a run, and the check that a file has its shape.
+"""What the JSON files of a run hold: each object is described once, and what is written and read is held to it.
 
-A run folder may come from anyone. What is there must be of its kind, so that whatever reads it later finds numbers
-where it expects numbers. Of what is missing, only the ends of an interval are asked for here; the rest is found by who
-needs it.
+``summary.json`` is a :class:`Summary`, ``env.json`` an :class:`Environment`, and each line of ``metrics.jsonl`` an
+:class:`EpochLine`. They are ordinary dictionaries, so JSON holds them as they are and unknown keys of a newer version
+are kept. A run folder may come from anyone: :func:`check` refuses a value of another kind and names its place.
 """
 
 import json
-import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+import msgspec
+
+SUMMARY_SCHEMA = "sfumato.compare/1"
+Kind = TypeVar("Kind")
+
+Number = Annotated[float, msgspec.Meta(gt=-1e300, lt=1e300)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]
+Text = Annotated[str, msgspec.Meta(pattern="^[^\ud800-\udfff]*$")]  # a lone surrogate cannot be written as UTF-8
+
+
+class RangeOfMetric(TypedDict):
+    """A metric's mean over seeds with the ends of its 95 % interval; None where a run has no number."""
+
+    mean: Number | None
+    low: Number | None
+    high: Number | None
+
+
+class ArmSummary(TypedDict):
+    """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite."""
+
+    name: Text
+    eps: Number
+    over: Text | None
+    closed_form_gap: Number | None
+    train_gap: Number | None
+    metrics: dict[Text, RangeOfMetric]
+
+
+class ArmDifference(TypedDict):
+    """``arm`` minus ``against`` in one metric; ``p_adjusted`` and ``finding`` are None outside the headline."""
+
+    metric: Text
+    arm: Text
+    against: Text
+    mean: Number
+    low: Number
+    high: Number
+    p_adjusted: Number | None
+    finding: Text | None
+
+
+class DataSummary(TypedDict):
+    """The name of the data, the number of classes, and the rows of each part."""
+
+    name: Text
+    classes: Whole
+    train: Whole
+    validation: Whole
+    test: Whole
+
+
+class PairedHashes(TypedDict):
+    """Hashes of the first weights and of the batches, one a seed, and whether all arms have them."""
+
+    weights: list[Text]
+    batches: list[Text]
+    equal: bool
+
+
+class VerdictSummary(TypedDict):
+    """What to do, and why."""
+
+    choice: Text | None
+    sentences: list[Text]
+
+
+class Summary(TypedDict):
+    """The object that ``compare --json`` prints."""
+
+    schema: Text
+    run: Text
+    data: DataSummary
+    paired: PairedHashes
+    arms: list[ArmSummary]
+    differences: list[ArmDifference]
+    verdict: VerdictSummary
+
+
+class DataDescription(TypedDict, total=False):
+    """What was found in the data; a reader of tables adds keys of its own."""
+
+    source: Text
+    kind: Text
+    fingerprint: Text
+    class_names: list[Text]
+    features: Whole
+    shape: list[Whole]
+    duplicates: Whole
+
+
+class ModelDescription(TypedDict):
+    """The model that every run trained."""
+
+    name: Text
+    parameters: NotRequired[Whole]
+    description: NotRequired[Text]
+
+
+class TrainingDescription(TypedDict):
+    """The budget of every run; ``kept_epochs``, by arm and seed, is there after an early stop."""
+
+    epochs: Whole
+    batch_size: Whole
+    optimiser: Text
+    learning_rate: Number
+    weight_decay: NotRequired[Number]
+    schedule: NotRequired[Text]
+    accumulate: NotRequired[Whole]
+    precision: NotRequired[Text]
+    steps: NotRequired[Whole]
+    early_stop: NotRequired[Number | None]
+    kept_epochs: NotRequired[dict[Text, list[Whole]]]
+
+
+class FittedTemperature(TypedDict):
+    """The temperature of one arm and seed, fitted on validation rows."""
+
+    seed: Whole
+    value: Number
+    at_bound: NotRequired[bool]
+    pseudo_row: NotRequired[bool]
+
+
+class TemperatureGain(TypedDict):
+    """Hard NLL on test rows with the temperature less without: mean over seeds and 95 % interval."""
+
+    mean: NotRequired[Number]
+    low: NotRequired[Number]
+    high: Number
+
+
+class ProbedTarget(TypedDict, total=False):
+    """The target that an arm's loss trains towards: mass of the label, and of each other class."""
+
+    eps: Number | None
+    target: list[Number]
+
+
+class MeanWithError(TypedDict):
+    """A mean over seeds and its standard error."""
+
+    mean: Number
+    se: Number
+
+
+class LadderRung(TypedDict):
+    """One strength that a ladder tried, on the validation rows; ``chosen`` says whether the comparison went on with it.
+
+    Attributes:
+        nll: hard NLL in nats.
+        nll_after_temperature: the same after temperature.
+    """
+
+    eps: Number
+    arm: Text
+    nll: MeanWithError
+    nll_after_temperature: MeanWithError
+    chosen: bool
+
+
+class Environment(TypedDict):
+    """What the numbers of a run depend on; keys that are not required are missing where an older version wrote."""
+
+    sfumato: Text
+    python: NotRequired[Text]
+    torch: NotRequired[Text]
+    numpy: NotRequired[Text]
+    platform: NotRequired[Text]
+    cpu: NotRequired[Text]
+    cores: NotRequired[Whole | None]
+    workers: NotRequired[Whole]
+    together: NotRequired[bool]
+    device: NotRequired[Text]
+    command: Text
+    data: DataDescription
+    model: ModelDescription
+    training: TrainingDescription
+    probe: dict[Text, ProbedTarget]
+    temperatures: dict[Text, list[FittedTemperature]]
+    temperature_gain: NotRequired[dict[Text, TemperatureGain]]
+    notes: NotRequired[list[Text]]
+    ladder: NotRequired[list[LadderRung] | None]
+    started: Text
+    seconds: Number
+    resumed: NotRequired[list[Text]]
+
+
+class EpochLine(TypedDict):
+    """What one epoch of one arm and seed showed; losses and gaps in nats."""
+
+    arm: Text
+    seed: Whole
+    epoch: Whole
+    train_loss: NotRequired[Number | None]
+    train_floor: NotRequired[Number | None]
+    train_excess: NotRequired[Number | None]
+    train_gap: NotRequired[Number | None]
+    validation_nll: NotRequired[Number | None]
+    validation_accuracy: NotRequired[Number | None]
+    validation_nll_after_temperature: NotRequired[Number | None]
 
 
 class ShapeError(ValueError):
     """A value of another kind than its place in the file asks for; the message says where."""
 
 
-NUMBER, WHOLE, TEXT, FLAG, ANY = "a number", "a whole number", "text", "true or false", "anything"
-MAYBE_NUMBER, MAYBE_TEXT = "a number or null", "text or null"
-EACH, ALL = "*", "!"  # for keys: every one, or every other one; and those that must be there
-
-_INTERVAL: dict[str, Any] = {
-    ALL: ("mean", "low", "high"),
-    "mean": MAYBE_NUMBER,
-    "low": MAYBE_NUMBER,
-    "high": MAYBE_NUMBER,
-}
-
-SUMMARY: dict[str, Any] = {
-    "schema": TEXT,
-    "run": TEXT,
-    "data": {"name": TEXT, "classes": WHOLE, "train": WHOLE, "validation": WHOLE, "test": WHOLE},
-    "paired": {"weights": [TEXT], "batches": [TEXT], "equal": FLAG},
-    "arms": [
-        {
-            "name": TEXT,
-            "eps": MAYBE_NUMBER,
-            "over": MAYBE_TEXT,
-            "closed_form_gap": MAYBE_NUMBER,
-            "train_gap": MAYBE_NUMBER,
-            "metrics": {EACH: _INTERVAL},
-        }
-    ],
-    "differences": [
-        {
-            "metric": TEXT,
-            "arm": TEXT,
-            "against": TEXT,
-            "mean": NUMBER,
-            "low": NUMBER,
-            "high": NUMBER,
-            "p_adjusted": MAYBE_NUMBER,
-            "finding": MAYBE_TEXT,
-        }
-    ],
-    "verdict": {"choice": MAYBE_TEXT, "sentences": [TEXT]},
-}
-
-ENV: dict[str, Any] = {
-    "sfumato": TEXT,
-    "command": TEXT,
-    "started": TEXT,
-    "seconds": NUMBER,
-    "cores": ANY,
-    "workers": WHOLE,
-    "data": {"class_names": [TEXT], "features": WHOLE, "shape": [WHOLE], "duplicates": WHOLE},
-    "model": {"name": TEXT, "parameters": WHOLE, "description": TEXT},
-    "training": {
-        "epochs": WHOLE,
-        "batch_size": WHOLE,
-        "steps": WHOLE,
-        "learning_rate": NUMBER,
-        "optimiser": TEXT,
-        "early_stop": MAYBE_NUMBER,
-    },
-    "temperatures": {EACH: [{"seed": WHOLE, "value": NUMBER, "at_bound": FLAG, "pseudo_row": FLAG}]},
-    "temperature_gain": {EACH: {ALL: ("high",), "mean": NUMBER, "low": NUMBER, "high": NUMBER}},
-    "probe": {EACH: {"eps": MAYBE_NUMBER, "target": [NUMBER]}},
-    "notes": [TEXT],
-}
-
-EPOCH: dict[str, Any] = {"arm": TEXT, "seed": WHOLE, "epoch": WHOLE, EACH: MAYBE_NUMBER}
-
-
 def parse(text: str) -> Any:
     """JSON, as its standard has it: without NaN and infinity.
 
     Raises:
-        ValueError: it is none, or goes deeper than can be read; the message says where.
+        ValueError: the text is no JSON, or goes deeper than can be read; the message says where.
     """
     try:
         return json.loads(text, parse_constant=_refuse)
@@ -94,54 +242,71 @@ def parse(text: str) -> Any:
         raise ValueError("brackets in brackets, too deep to read") from None
 
 
-def check(value: Any, shape: Any, where: str | Path) -> None:
-    """Refuse a value of another kind than its shape; keys that the shape does not name are passed over.
+def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:
+    """The value itself, known to be of a kind; keys that the kind does not name are passed over.
 
     Args:
-        value: as it was parsed.
-        shape: a kind, a list of one shape, or a dictionary of shapes.
+        value: as it was parsed, or as it is to be written.
+        kind: one of the classes above.
         where: the file, and the place in it.
 
     Raises:
-        ShapeError: it names the place, the kind and the value.
+        ShapeError: a value is of another kind or a key is missing; it names the first place, the kind and the value.
+
+    >>> check({"mean": 1.0, "low": "x", "high": None}, RangeOfMetric, "env.json")
+    Traceback (most recent call last):
+    sfumato.runs.schema.ShapeError: env.json 'low' should be a number or null, not 'x'
     """
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            raise ShapeError(f"{where} should be an object, not {_shown(value)}")
-        shapes, values = cast("dict[str, Any]", shape), cast("dict[str, Any]", value)
-        for key in shapes.get(ALL, ()):
-            if key not in values:
-                raise ShapeError(f"{where} lacks {key!r}")
-        for key, each in values.items():
-            if key != ALL and (key in shapes or EACH in shapes):
-                check(each, shapes.get(key, shapes.get(EACH)), f"{where} {_shown(key)}")
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise ShapeError(f"{where} should be a list, not {_shown(value)}")
-        for number, each in enumerate(cast("list[Any]", value)):
-            check(each, shape[0], f"{where}[{number}]")
-    elif not _fits(value, shape):
-        raise ShapeError(f"{where} should be {shape}, not {_shown(value)}")
+    if _fits(value, kind):
+        return cast("Kind", value)
+    raise ShapeError(next(_faults(value, kind, str(where))))
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _fits(value: Any, kind: str) -> bool:
-    if kind in (MAYBE_NUMBER, MAYBE_TEXT) and value is None:
-        return True
-    if kind in (TEXT, MAYBE_TEXT):
-        return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
-    if kind == FLAG:
-        return isinstance(value, bool)
-    if isinstance(value, bool):
-        return kind == ANY
-    if kind == WHOLE:
-        return isinstance(value, int) and abs(value) < 2**63
-    if kind in (NUMBER, MAYBE_NUMBER):
-        return isinstance(value, (int, float)) and abs(value) < 1e300 and math.isfinite(value)
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, UnicodeEncodeError):  # the latter of a lone surrogate where no text is expected
+        return False
     return True
+
+
+def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
+    """What is wrong with a value that does not fit, the innermost place first.
+
+    The messages of msgspec name neither the value nor the key of a dictionary, so each part is judged by itself.
+    """
+    kinds = [each for each in get_args(kind) if each is not NoneType] if get_origin(kind) in _UNIONS else [kind]
+    own, maybe = kinds[0], "" if kinds == [kind] else " or null"
+    if isinstance(value, dict) and (is_typeddict(own) or get_origin(own) is dict):
+        values = cast("dict[Any, Any]", value)
+        hints = _fields(own) if is_typeddict(own) else dict.fromkeys(values, get_args(own)[1])
+        for key in values:
+            if not _fits(key, Text):
+                yield f"{where} has a key that is no text: {_shown(key)}"
+            if key in hints and not _fits(values[key], hints[key]):
+                yield from _faults(values[key], hints[key], f"{where} {_shown(key)}")
+        missing = [key for key in hints if key not in values and key in own.__required_keys__]
+        yield f"{where} lacks {', '.join(map(repr, missing))}"
+    elif isinstance(value, list) and get_origin(own) is list:
+        for number, each in enumerate(cast("list[Any]", value)):
+            if not _fits(each, get_args(own)[0]):
+                yield from _faults(each, get_args(own)[0], f"{where}[{number}]")
+    name = {dict: "an object", list: "a list"}.get(get_origin(own)) or _NAMES.get(own, "an object")
+    yield f"{where} should be {name}{maybe}, not {_shown(value)}"
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The kinds of the keys of a :class:`TypedDict`, whether they must be there or not."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {key: get_args(hint)[0] if get_origin(hint) is NotRequired else hint for key, hint in hints.items()}
+
+
+_UNIONS = (Union, UnionType)
+_NAMES: dict[Any, str] = {Number: "a number", Whole: "a whole number", Text: "text", bool: "true or false"}
 
 
 def _shown(value: Any) -> str:

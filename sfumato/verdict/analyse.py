@@ -9,23 +9,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sfumato import evaluate
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
-from sfumato.lab.arms import Arm
+from sfumato.runs.schema import ArmDifference, RangeOfMetric
 
 Matrix = npt.NDArray[np.float64]
 
 HEADLINE = ("accuracy", "nll_after_temperature", "eaurc")
-"""The metrics that decide, and that are tested."""
+"""The metrics that are tested and that decide."""
 
 HIGHER_IS_BETTER = ("accuracy",)
 
 _BOUNDS = {"accuracy": (0.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0), "eaurc": (0.0, 1.0)}
+
+
+class ComparedArm(Protocol):
+    """What a verdict has to know of an arm, which is one target in a comparison.
+
+    Attributes:
+        name: as in the names of the files with its logits.
+        eps: strength ε; 0 is one-hot.
+        over: what ε is spread over, or ``"mixup"`` and ``"cutmix"``; None where no strength says it.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def eps(self) -> float: ...  # noqa: D102
+    @property
+    def over(self) -> str | None: ...  # noqa: D102
+
+    def told(self, num_classes: int, /) -> str:
+        """The strength in words."""
+        ...
 
 
 class Metric(NamedTuple):
@@ -62,13 +83,13 @@ class ArmResult:
         noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
     """
 
-    arm: Arm
+    arm: ComparedArm
     metrics: dict[str, Metric] = field(default_factory=dict)
     temperatures: list[evaluate.Temperature] = field(default_factory=list)
     noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-def analyse_arm(folder: Path, arm: Arm, seeds: Sequence[int]) -> ArmResult:
+def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResult:
     """Evaluate one arm from its saved logits.
 
     Temperatures are fitted on validation rows and applied to test rows. Every number is against the labels.
@@ -110,9 +131,9 @@ def analyse_arm(folder: Path, arm: Arm, seeds: Sequence[int]) -> ArmResult:
     return result
 
 
-def summarise(result: ArmResult) -> dict[str, dict[str, float]]:
+def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
     """Every metric of an arm as mean, low and high; unadjusted 95 % intervals, cut at the ends of a metric's range."""
-    summary: dict[str, dict[str, float]] = {}
+    summary: dict[str, RangeOfMetric] = {}
     for name, metric in result.metrics.items():
         estimate = metric.estimate()
         if name == "temperature":  # positive, and a ratio: its interval is that of its logarithm
@@ -132,15 +153,15 @@ def summarise(result: ArmResult) -> dict[str, dict[str, float]]:
     return summary
 
 
-def differences(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
+def differences(results: Sequence[ArmResult]) -> list[ArmDifference]:
     """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm."""
     base, others = results[0], results[1:]
-    rows: list[dict[str, Any]] = []
-    tested: list[tuple[dict[str, Any], float]] = []
+    rows: list[ArmDifference] = []
+    tested: list[tuple[ArmDifference, float]] = []
     for other in others:
         for name, metric in other.metrics.items():
             estimate = metric.minus(base.metrics[name]).estimate()
-            row: dict[str, Any] = {
+            row: ArmDifference = {
                 "metric": name,
                 "arm": other.arm.name,
                 "against": base.arm.name,
@@ -170,7 +191,7 @@ class SavedPart(NamedTuple):
     group: npt.NDArray[Any]  # rows with equal features have one number
 
 
-def load_part(folder: Path, arm: Arm, seed: int, part: str) -> SavedPart:
+def load_part(folder: Path, arm: ComparedArm, seed: int, part: str) -> SavedPart:
     """What a run saved of one part."""
     with np.load(folder / "logits" / f"{arm.name}-seed{seed}-{part}.npz", allow_pickle=False) as file:
         return SavedPart(file["logits"], file["labels"], file["group"])

@@ -1,7 +1,7 @@
 """What would settle a comparison that found nothing: how large a difference it could see, and how many seeds it needs.
 
-Everything follows from the components of variance that the comparison itself estimated, so every number is a rough
-one; the text says "about".
+Everything follows from the components of variance that the comparison itself estimated. These are known roughly, so the
+text says "about".
 """
 
 from __future__ import annotations

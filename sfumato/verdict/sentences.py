@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.verdict.analyse import HEADLINE, ArmResult
 from sfumato.verdict.more_seeds import settle
 
@@ -18,12 +18,12 @@ NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temper
 
 def verdict(
     results: Sequence[ArmResult],
-    differences: Sequence[Mapping[str, Any]],
+    differences: Sequence[ArmDifference],
     classes: int,
     *,
     majority: float = 0.0,
     order: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
     Args:
@@ -102,10 +102,10 @@ class _Found:
     """What was found of one arm against the first: its headline differences by metric, and which way they go."""
 
     other: ArmResult
-    rows: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, ArmDifference]
 
     @classmethod
-    def of(cls, base: ArmResult, other: ArmResult, differences: Sequence[Mapping[str, Any]]) -> _Found:
+    def of(cls, base: ArmResult, other: ArmResult, differences: Sequence[ArmDifference]) -> _Found:
         own = [d for d in differences if d["arm"] == other.arm.name and d["against"] == base.arm.name]
         return cls(other, {d["metric"]: d for d in own if d["metric"] in HEADLINE})
 
@@ -151,7 +151,7 @@ def _training(result: ArmResult) -> str:
     return {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(over, "smoothing")
 
 
-def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any], *, brief: bool = False) -> str:
+def _change(name: str, base: ArmResult, other: ArmResult, row: ArmDifference, *, brief: bool = False) -> str:
     """One difference in words: from, to, and its 95 % interval."""
     if row["low"] == row["high"] == 0:
         return f"{NAMES[name]} (the same on every test row)"
@@ -159,8 +159,9 @@ def _change(name: str, base: ArmResult, other: ArmResult, row: Mapping[str, Any]
     low, mean, high = (_signed(factor * row[key], digits) for key in ("low", "mean", "high"))
     interval = f"{low} to {high}{unit}"
     if brief:
-        held = row["low"] > 0 or row["high"] < 0  # the interval speaks of this test alone, the finding of all three
-        adjusted = f", but p = {_number(row['p_adjusted'])} after adjusting for all tests" if held else ""
+        p, adjusted = row["p_adjusted"], ""
+        if p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test, the finding of all
+            adjusted = f", but p = {_number(p)} after adjusting for all tests"
         return f"{NAMES[name]} ({mean}{unit}, 95 % interval {interval}{adjusted})"
     before, after = (_number(factor * float(r.metrics[name].by_seed.mean()), digits) for r in (base, other))
     shown = " %" if name == "accuracy" else ""

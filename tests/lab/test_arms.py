@@ -1,4 +1,4 @@
-"""Targets beyond one-hot and smoothed, and a verdict over several."""
+"""Targets beyond one-hot and smoothed, and a comparison of several."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import torch
 from scipy.special import log_softmax
 
 from sfumato.lab.arms import Arm, ArmError, PriorArm, arm_of, complaint
-from sfumato.verdict import analyse
-from sfumato.verdict.sentences import verdict
 from tests.conftest import run_sfumato
-from tests.lab.test_lab import result
 
 SHARES, LABELS = (0.5, 0.3, 0.2), np.repeat([0, 1, 2], [5, 3, 2])
 
@@ -57,44 +54,6 @@ def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
 @pytest.mark.parametrize("spec", ["", "smooth:0.1", "all", "all:", "all:nan", "all:0", "prior:1.01", "onehot:0.1"])
 def test_an_arm_that_is_none_is_complained_of(spec):
     assert complaint(spec) is not None
-
-
-def several(**means):
-    names = {"all-0.1": 0.1, "all-0.2": 0.2}
-    results = [result("one-hot", 0.0)]
-    for name, eps in names.items():
-        own = result(name, eps, **means.get(name, {}))
-        own.arm = Arm(name, eps, "all")
-        results.append(own)
-    return results
-
-
-def test_of_several_better_arms_the_validation_rows_favourite_speaks_and_the_others_are_named():
-    results = several(**{name: {"nll_after_temperature": 0.25} for name in ("all-0.1", "all-0.2")})
-    found = analyse.differences(results)
-    said = verdict(results, found, 10, order=["all-0.2", "all-0.1", "one-hot"])
-    assert said["choice"] == "all-0.2"
-    assert said["sentences"][0].startswith("Smooth the labels, with ε = 0.2 over all 10 classes")
-    assert "against one-hot, all-0.1 makes hard NLL after temperature better" in said["sentences"][1]
-    assert "between all-0.2 and all-0.1 the validation rows chose, not a test" in said["sentences"][1]
-    assert len(said["sentences"]) == 2
-
-
-def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
-    means = {"all-0.1": {"accuracy": 0.95, "eaurc": 0.01}, "all-0.2": {"accuracy": 0.93}}
-    results = several(**means)
-    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
-    assert said["choice"] == "all-0.2"
-    assert "all-0.1 makes accuracy better and E-AURC × 1000 worse" in said["sentences"][1]
-
-
-def test_p_values_are_adjusted_over_all_arms_and_headline_metrics():
-    results = several(**{"all-0.1": {"accuracy": 0.903}})
-    found = [d for d in analyse.differences(results) if d["p_adjusted"] is not None]
-    alone = analyse.differences(results[:2])
-    p = {(d["arm"], d["metric"]): d["p_adjusted"] for d in found}
-    assert len(p) == 6
-    assert all(p[d["arm"], d["metric"]] >= d["p_adjusted"] for d in alone if d["p_adjusted"] is not None)
 
 
 @pytest.mark.slow

@@ -32,19 +32,25 @@ def write_run(
     learned: float = 1.0,
     ladder: tuple[float, ...] = (),
     width: int = 12,
+    noise: float = 0.22,
 ) -> Path:
     """Write a run and return its folder.
 
-    `learned` below 1 leaves the smoothed arms short of their closed form; `ladder` are strengths tried besides, on
-    validation rows; `width` is that of the last layer, of which seed 0 keeps features and weights.
+    The three parts have rows, labels and logits of their own. `learned` below 1 leaves the smoothed arms short of their
+    closed form; `ladder` are strengths tried besides, on validation rows; `width` is that of the last layer, of which
+    seed 0 keeps features and weights; `noise` is the spread of the logits as a share of the gap.
     """
     rng = np.random.default_rng(20241124)
     (folder / "logits").mkdir(parents=True)
     (folder / "weights").mkdir()
     arms = [("one-hot", 0.0)] + [("smoothed" if len(smoothed) == 1 else f"smoothed-{e:g}", e) for e in smoothed]
-    index = np.sort(rng.choice(5 * test, test, replace=False))
-    labels = rng.integers(classes, size=test)
-    hardness = rng.normal(size=test)
+    parts = {"train": test + 30, "validation": test + 10, "test": test}
+    numbers = np.split(
+        rng.permutation(5 * sum(parts.values()))[: sum(parts.values())], np.cumsum([*parts.values()])[:2]
+    )
+    index = {part: np.sort(rows) for part, rows in zip(parts, numbers, strict=True)}
+    labels = {part: rng.integers(classes, size=count) for part, count in parts.items()}
+    hardness = {part: rng.normal(size=count) for part, count in parts.items()}
     summary_arms, temperatures, probe, lines = [], {}, {}, []
     per_arm = {}
     for arm, eps in arms:
@@ -52,27 +58,24 @@ def write_run(
         values = {metric: [] for metric in METRICS}
         temperatures[arm] = []
         for seed in range(seeds):
-            noise = 0.22 * abs(final)
-            logits = rng.normal(scale=noise, size=(test, classes))
-            logits[np.arange(test), labels] += final * np.clip(1.05 - 0.15 * np.exp(hardness), -0.3, None)
             head = rng.normal(size=(classes, width)).astype(np.float32)
-            features = np.linalg.lstsq(head.astype(np.float64), logits.T, rcond=None)[0].T.astype(np.float16)
-            if width < classes:  # the logits must be those that the last layer gives
-                logits = features.astype(np.float64) @ head.T.astype(np.float64)
-            logits = logits.astype(np.float32)
             save_file({"head.weight": head, "head.bias": np.zeros(classes, "f4")}, folder / weights_of(arm, seed))
-            for split in ("train", "validation", "test"):
-                np.savez(
-                    folder / "logits" / f"{arm}-seed{seed}-{split}.npz",
-                    index=index,
-                    logits=logits,
-                    labels=labels,
-                    **({"features": features} if seed == 0 else {}),
-                )
+            logits = {}
+            for part, count in parts.items():
+                z = rng.normal(scale=noise * abs(final), size=(count, classes))
+                z[np.arange(count), labels[part]] += final * np.clip(1.05 - 0.15 * np.exp(hardness[part]), -0.3, None)
+                features = np.linalg.lstsq(head.astype(np.float64), z.T, rcond=None)[0].T.astype(np.float16)
+                if width < classes:  # the logits must be those that the last layer gives
+                    z = features.astype(np.float64) @ head.T.astype(np.float64)
+                logits[part] = z.astype(np.float32)
+                arrays = {"index": index[part], "logits": logits[part], "labels": labels[part]}
+                if seed == 0:
+                    arrays["features"] = features
+                np.savez(folder / "logits" / f"{arm}-seed{seed}-{part}.npz", **arrays)
             grid = np.exp(np.linspace(-2, 2, 401))
-            t = float(grid[np.argmin([nll(logits / g, labels) for g in grid])])
+            t = float(grid[np.argmin([nll(logits["validation"] / g, labels["validation"]) for g in grid])])
             temperatures[arm].append({"seed": seed, "value": t, "at_bound": False, "pseudo_row": seed == 1})
-            one = measure(logits, labels, t)
+            one = measure(logits["test"], labels["test"], t)
             for metric in METRICS:
                 values[metric].append(one[metric])
             floor = 0.0 if eps == 0 else -(1 - eps) * np.log(1 - eps) - eps * np.log(eps / (classes - 1))
@@ -129,7 +132,7 @@ def write_run(
     summary = {
         "schema": "sfumato.compare/1",
         "run": str(folder),
-        "data": {"name": name, "classes": classes, "train": 1077, "validation": 360, "test": test},
+        "data": {"name": name, "classes": classes, **parts},
         "paired": {
             "weights": [digest(f"weights {s}") for s in range(seeds)],
             "batches": [digest(f"batches {s}") for s in range(seeds)],
@@ -207,14 +210,17 @@ def weights_of(arm, seed):
 
 
 def write_examples(folder, rows, kind):
-    """An `examples.json` with an entry of one kind for each row."""
-    entry = {
-        "image": {"thumbnail": thumbnail()},
-        "text": {"text": "A <b>message</b> about the price of rockets & their fuel. " * 4},
-        "table": {"values": {"petal length, cm": 4.25, "sepal width": -0.0000123, "colour": "red"}},
-    }[kind]
+    """An `examples.json` with an entry of one kind for each row; a text says which row it is."""
+
+    def entry(row):
+        return {
+            "image": {"thumbnail": thumbnail()},
+            "text": {"text": f"Row {row}. " + "A <b>message</b> about the price of rockets & their fuel. " * 4},
+            "table": {"values": {"petal length, cm": 4.25, "sepal width": -0.0000123, "colour": "red"}},
+        }[kind]
+
     path = folder / "examples.json"
-    path.write_text(json.dumps({"kind": kind, "rows": {str(row): entry for row in rows}}), encoding="utf-8")
+    path.write_text(json.dumps({"kind": kind, "rows": {str(row): entry(row) for row in rows}}), encoding="utf-8")
     return path
 
 

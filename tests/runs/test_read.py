@@ -71,7 +71,8 @@ def test_logits_of_another_shape_are_named(folder):
     [
         (lambda s: s.pop("verdict"), r"summary.json lacks 'verdict'"),
         (lambda s: s.update(schema="sfumato.compare/9"), r"has schema 'sfumato.compare/9'; this version reads"),
-        (lambda s: s["arms"][1].pop("over"), r"summary.json arms\[1\] lacks 'over'"),
+        (lambda s: s["arms"][1].pop("over"), r"summary.json 'arms'\[1\] lacks 'over'"),
+        (lambda s: s["arms"][1].update(eps=None), r"summary.json 'arms'\[1\] 'eps' should be a number, not None"),
         (lambda s: s["paired"]["weights"].pop(), r"paired: 1 hashes of weights for 2 seeds"),
     ],
 )
@@ -101,7 +102,7 @@ def test_an_arm_cannot_name_a_file_elsewhere(tmp_path):
 
 @pytest.mark.parametrize(
     ("strength", "asked"),
-    [({"eps": -1}, r"in \[0, 1\]"), ({"eps": None}, r"in \[0, 1\]"), ({"eps": -0.1, "over": "mixup"}, "at least 0")],
+    [({"eps": -1}, r"in \[0, 1\]"), ({"eps": 1.5}, r"in \[0, 1\]"), ({"eps": -0.1, "over": "mixup"}, "at least 0")],
 )
 def test_a_strength_that_is_none_is_named(folder, strength, asked):
     path = folder / "summary.json"

@@ -1,10 +1,14 @@
 """Files of a run that hold another kind of thing than they should are refused, with the place."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from sfumato.runs.schema import EPOCH, SUMMARY, ShapeError, check, parse
+from sfumato.runs.schema import EpochLine, ShapeError, Summary, check, parse
+
+DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
 
 
 @pytest.mark.parametrize(
@@ -12,27 +16,34 @@ from sfumato.runs.schema import EPOCH, SUMMARY, ShapeError, check, parse
     [
         ([], "f should be an object, not []"),
         ({"arms": {}}, "f 'arms' should be a list, not {}"),
-        ({"arms": [{"eps": "x"}]}, "f 'arms'[0] 'eps' should be a number or null, not 'x'"),
+        ({"arms": [{"eps": "x"}]}, "f 'arms'[0] 'eps' should be a number, not 'x'"),
+        ({"arms": [{"train_gap": "x"}]}, "f 'arms'[0] 'train_gap' should be a number or null, not 'x'"),
         ({"arms": [{"metrics": {"nll": {"mean": 1.0, "low": None}}}]}, "f 'arms'[0] 'metrics' 'nll' lacks 'high'"),
         ({"data": {"classes": 2.5}}, "f 'data' 'classes' should be a whole number, not 2.5"),
         ({"data": {"classes": True}}, "f 'data' 'classes' should be a whole number, not True"),
+        ({"data": {"classes": 2**63}}, "f 'data' 'classes' should be a whole number, not 9223372036854775808"),
         ({"data": {"name": "\ud800"}}, "f 'data' 'name' should be text, not '\\ud800'"),
         ({"verdict": {"sentences": [None]}}, "f 'verdict' 'sentences'[0] should be text, not None"),
         ({"paired": {"equal": 1}}, "f 'paired' 'equal' should be true or false, not 1"),
         ({"differences": [{"low": 10**400}]}, "f 'differences'[0] 'low' should be a number, not 1000000000"),
+        ({"differences": [{"low": float("nan")}]}, "f 'differences'[0] 'low' should be a number, not nan"),
+        ({"data": {"classes": "\ud800"}}, "f 'data' 'classes' should be a whole number, not '\\ud800'"),
+        ({"arms": [{"\ud800": 1}]}, "f 'arms'[0] has a key that is no text: '\\ud800'"),
+        ({"verdict": {}, "schema": ""}, "f 'verdict' lacks 'choice', 'sentences'"),
+        ({}, "f lacks 'schema', 'run', 'data', 'paired', 'arms', 'differences', 'verdict'"),
     ],
 )
 def test_a_value_of_another_kind_is_named_with_its_place(value, message):
     with pytest.raises(ShapeError) as caught:
-        check(value, SUMMARY, "f")
+        check(value, Summary, "f")
     assert str(caught.value).startswith(message)
 
 
-def test_keys_that_are_not_named_are_passed_over_or_held_to_the_rest():
-    check({"verdict": {"choice": None, "more": object()}, "more": object()}, SUMMARY, "f")
-    check({"arm": "one-hot", "seed": 0, "epoch": 1, "train_loss": 0.5, "train_gap": None}, EPOCH, "f")
+def test_keys_that_are_not_named_are_passed_over_and_kept():
+    line = {"arm": "one-hot", "seed": 0, "epoch": 1, "train_loss": 0.5, "train_gap": None, "more": object()}
+    assert check(line, EpochLine, "f") is line
     with pytest.raises(ShapeError, match="f 'train_loss' should be a number or null, not 'low'"):
-        check({"arm": "one-hot", "seed": 0, "epoch": 1, "train_loss": "low"}, EPOCH, "f")
+        check({**line, "train_loss": "low"}, EpochLine, "f")
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "{", "[" * 100_000, "9" * 5000])

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.report.compare.tables import NOT_APPLICABLE, Cell, Row, Table, as_text, number, percent, temperature
+from sfumato.arrays.atomic import write_text
+from sfumato.report.compare.tables import (
+    NOT_APPLICABLE,
+    Cell,
+    ResultsTable,
+    Row,
+    as_text,
+    between,
+    number,
+    percent,
+    temperature,
+)
+from sfumato.report.template import environment
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
@@ -47,7 +58,7 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
     return "\n\n".join(parts)
 
 
-def numbers_table(told: Mapping[str, Any]) -> Table:
+def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
     """Every metric with its 95 % interval, as the scores are and after temperature.
 
     Args:
@@ -63,11 +74,11 @@ def numbers_table(told: Mapping[str, Any]) -> Table:
         rows.append(Row(label, tuple(cells)))
     heads = ("as it is", "95 % interval", "with T", "95 % interval")
     if not any(name.endswith("_after_temperature") for name in metrics):
-        return Table(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
-    return Table(heads, tuple(rows))
+        return ResultsTable(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
+    return ResultsTable(heads, tuple(rows))
 
 
-def differences_table(told: Mapping[str, Any]) -> Table:
+def differences_table(told: Mapping[str, Any]) -> ResultsTable:
     """This model less the other, paired by rows.
 
     Args:
@@ -81,7 +92,7 @@ def differences_table(told: Mapping[str, Any]) -> Table:
         label, show = shows[plain]
         label += (" with T" if plain != name else "") + (", points" if show is percent else "")
         rows.append(Row(label, tuple(_cells(entry, _signed(show)))))
-    return Table(("this − other", "95 % interval, paired"), tuple(rows))
+    return ResultsTable(("this − other", "95 % interval, paired"), tuple(rows))
 
 
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
@@ -96,42 +107,31 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     Returns:
         ``path``. The same audit gives the same bytes.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("audit.html.jinja").render(
-        told=told,
-        read=read,
-        numbers=numbers_table(told),
-        differences=differences_table(told) if told.get("differences") else None,
-        reliability=_reliability(figures),
-        risk=_risk(figures, told),
-        gap=_gap(figures, told),
-        width=_WIDTH,
-        height=_HEIGHT,
-        told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("audit.html.jinja")
+        .render(
+            told=told,
+            read=read,
+            numbers=numbers_table(told),
+            differences=differences_table(told) if told.get("differences") else None,
+            reliability=_reliability(figures),
+            risk=_risk(figures, told),
+            gap=_gap(figures, told),
+            width=_WIDTH,
+            height=_HEIGHT,
+            told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
+        )
     )
     return write(path, page)
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file beside its name and rename it, so that it is whole or not there.
-
-    Args:
-        path: of the file; its folder is made if it is not there.
-        text: its contents.
-    """
+    """Write a file, whole or not at all, and its folders where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    write_text(path, text)
     return path
 
 
@@ -176,9 +176,7 @@ _SHOWN: tuple[tuple[str, str, _Show], ...] = (
 def _cells(entry: Mapping[str, float | None] | None, show: _Show) -> tuple[Cell, Cell]:
     if entry is None:
         return Cell(NOT_APPLICABLE), Cell("")
-    low, high = show(entry["low"]), show(entry["high"])
-    between = "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
-    return Cell(show(entry["value"]), value=entry["value"]), Cell(between)
+    return Cell(show(entry["value"]), value=entry["value"]), Cell(between(entry, show))
 
 
 def _signed(show: _Show) -> _Show:

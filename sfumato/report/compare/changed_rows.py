@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Floats, Ints, softmax
-from sfumato.runs.read import Arm, Run, load_run
+from sfumato.report.compare.predictions import probabilities
+from sfumato.runs.read import Floats, Ints, Run, load_run
+from sfumato.runs.schema import ArmSummary
 
 MOST = 8
 
@@ -50,8 +51,8 @@ class Changes:
         rows: test rows in all.
     """
 
-    base: Arm
-    other: Arm
+    base: ArmSummary
+    other: ArmSummary
     gained: tuple[ChangedRow, ...]
     lost: tuple[ChangedRow, ...]
     swapped: tuple[ChangedRow, ...]
@@ -60,7 +61,7 @@ class Changes:
     rows: int
 
 
-def compared(run: Run) -> tuple[Arm, Arm] | None:
+def compared(run: Run) -> tuple[ArmSummary, ArmSummary] | None:
     """The two arms whose rows are set side by side: the first, and the verdict's choice or else the second.
 
     Returns:
@@ -72,7 +73,7 @@ def compared(run: Run) -> tuple[Arm, Arm] | None:
     return base, chosen if chosen is not None and chosen["name"] != base["name"] else run.arms[1]
 
 
-def changes(run: Run, base: Arm, other: Arm, *, most: int = MOST) -> Changes:
+def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) -> Changes:
     """The rows on which two arms differ.
 
     Args:
@@ -137,7 +138,7 @@ def rows_to_show(folder: str | Path) -> list[int]:
     return sorted({row.row for rows in lists for row in rows})
 
 
-def _majority(run: Run, arm: Arm) -> tuple[Ints, Ints, Floats]:
+def _majority(run: Run, arm: ArmSummary) -> tuple[Ints, Ints, Floats]:
     """The answer that most seeds give (n,), how many do, and the mean probability of the label.
 
     Of answers with as many seeds the one with the larger mean probability counts.
@@ -147,7 +148,7 @@ def _majority(run: Run, arm: Arm) -> tuple[Ints, Ints, Floats]:
     for seed in run.seeds:
         logits = run.test[arm["name"], seed].logits
         votes[np.arange(len(votes)), logits.argmax(axis=1)] += 1
-        mean += softmax(logits, run.temperature(arm["name"], seed)) / len(run.seeds)
+        mean += probabilities(run, arm["name"], seed) / len(run.seeds)
     answer = np.lexsort((mean, votes), axis=1)[:, -1]
     count = np.take_along_axis(votes, answer[:, None], axis=1)[:, 0]
     return answer.astype(np.int64), count.astype(np.int64), mean[np.arange(len(mean)), run.labels]

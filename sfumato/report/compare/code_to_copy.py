@@ -1,4 +1,4 @@
-"""Code to copy: the target of an arm in the words of each framework, whose ε may be another ε, and its temperature.
+"""Code to copy: the target of an arm and its temperature in each framework, with the ε that this framework needs.
 
 Every piece computes ``loss`` from ``logits`` (N, K) and ``labels`` (N,), so that the tests can run it.
 """
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from sfumato.conventions import CONVENTIONS
 from sfumato.report.compare.tables import torch_strength
-from sfumato.runs.read import Arm
+from sfumato.runs.schema import ArmSummary
 
 LONGEST = 48  # characters of a line
+_SOFTMAX = "(logits / {}).softmax(dim=1)"
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """One framework's way to say it.
+    """The code of one framework for the target of an arm.
 
     Attributes:
         framework: its name.
@@ -29,7 +30,7 @@ class Snippet:
     note: str = ""
 
 
-def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list[Snippet]:
+def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) -> list[Snippet]:
     """An arm in each framework.
 
     Args:
@@ -48,18 +49,14 @@ def snippets(arm: Arm, num_classes: int, temperature: str | None = None) -> list
     if arm["eps"] and arm["over"] not in CONVENTIONS:
         return _own(arm, temperature)
     over_all = torch_strength(arm, num_classes)
-    found: list[Snippet] = []
-    if over_all is not None:
-        found = [
-            make(f"{over_all:.6g}", num_classes, temperature) for make in (_torch, _timm, _trainer, _keras, _optax)
-        ]
+    found = [] if over_all is None else _spreading_over_all(f"{over_all:.6g}", num_classes, temperature)
     over_others = _over_others(arm, num_classes)
     if arm["eps"]:
         found.append(_fairseq(f"{over_others:.6g}"))
     return [*found, _sfumato(arm, temperature)]
 
 
-def _over_others(arm: Arm, num_classes: int) -> float:
+def _over_others(arm: ArmSummary, num_classes: int) -> float:
     from sfumato import theory
 
     if arm["eps"] == 0 or arm["over"] != "all":
@@ -67,80 +64,52 @@ def _over_others(arm: Arm, num_classes: int) -> float:
     return float(theory.convert_eps(arm["eps"], num_classes, frm="all", to="others"))
 
 
-def _torch(eps: str, num_classes: int, temperature: str | None) -> Snippet:
-    arguments = () if eps == "0" else (f"label_smoothing={eps}",)
-    return Snippet(
-        "PyTorch",
-        _code(
+def _spreading_over_all(eps: str, num_classes: int, temperature: str | None) -> list[Snippet]:
+    """The frameworks that spread ε over all classes; ``eps`` as it is to be printed, "0" for one-hot."""
+    smoothing = () if eps == "0" else (f"label_smoothing={eps}",)
+    timm = ("import torch\n", _call("criterion = torch.nn.CrossEntropyLoss"))
+    one_hot = f"jax.nn.one_hot(labels, {num_classes})"
+    targets = f"targets = {one_hot}"
+    notes = {"timm": f"In its train.py: --smoothing {eps}; without that it smooths by 0.1 over all."}
+    if eps != "0":
+        smoothed = _call("criterion = LabelSmoothingCrossEntropy", f"smoothing={eps}")
+        timm = ("from timm.loss import LabelSmoothingCrossEntropy\n", smoothed)
+        targets = _call("targets = optax.smooth_labels", one_hot, eps)
+        notes["Hugging Face Trainer"] = "Trainer smooths its eval_loss as well: take hard NLL from the logits."
+    lines = {
+        "PyTorch": (
             "import torch\n",
-            _call("criterion = torch.nn.CrossEntropyLoss", *arguments),
+            _call("criterion = torch.nn.CrossEntropyLoss", *smoothing),
             "loss = criterion(logits, labels)",
-            _divided(temperature, "(logits / {}).softmax(dim=1)"),
         ),
-        _all(eps),
-    )
-
-
-def _timm(eps: str, num_classes: int, temperature: str | None) -> Snippet:
-    if eps == "0":
-        loss, source = _call("criterion = torch.nn.CrossEntropyLoss"), "import torch\n"
-    else:
-        loss = _call("criterion = LabelSmoothingCrossEntropy", f"smoothing={eps}")
-        source = "from timm.loss import LabelSmoothingCrossEntropy\n"
-    return Snippet(
-        "timm",
-        _code(
-            source,
-            loss,
-            "loss = criterion(logits, labels)",
-            _divided(temperature, "(logits / {}).softmax(dim=1)"),
-        ),
-        _all(eps),
-        f"In its train.py: --smoothing {eps}; without that it smooths by 0.1 over all.",
-    )
-
-
-def _trainer(eps: str, num_classes: int, temperature: str | None) -> Snippet:
-    return Snippet(
-        "Hugging Face Trainer",
-        _code(
+        "timm": (*timm, "loss = criterion(logits, labels)"),
+        "Hugging Face Trainer": (
             "from transformers import TrainingArguments\n",
             _call("arguments = TrainingArguments", '"out"', f"label_smoothing_factor={eps}"),
-            _divided(temperature, "(logits / {}).softmax(dim=1)"),
         ),
-        _all(eps),
-        "" if eps == "0" else "Trainer smooths its eval_loss as well: take hard NLL from the logits.",
-    )
-
-
-def _keras(eps: str, num_classes: int, temperature: str | None) -> Snippet:
-    smoothing = () if eps == "0" else (f"label_smoothing={eps}",)
-    return Snippet(
-        "Keras",
-        _code(
+        "Keras": (
             "import keras\n",
             _call("criterion = keras.losses.CategoricalCrossentropy", "from_logits=True", *smoothing),
             f"targets = keras.ops.one_hot(labels, {num_classes})",
             "loss = criterion(targets, logits)",
-            _divided(temperature, "keras.ops.softmax(logits / {})"),
         ),
-        _all(eps),
-    )
-
-
-def _optax(eps: str, num_classes: int, temperature: str | None) -> Snippet:
-    one_hot = f"jax.nn.one_hot(labels, {num_classes})"
-    return Snippet(
-        "optax",
-        _code(
+        "optax": (
             "import jax\nimport optax\n",
-            f"targets = {one_hot}" if eps == "0" else _call("targets = optax.smooth_labels", one_hot, eps),
+            targets,
             _call("losses = optax.softmax_cross_entropy", "logits", "targets"),
             "loss = losses.mean()",
-            _divided(temperature, "jax.nn.softmax(logits / {})"),
         ),
-        _all(eps),
-    )
+    }
+    divided = {"Keras": "keras.ops.softmax(logits / {})", "optax": "jax.nn.softmax(logits / {})"}
+    return [
+        Snippet(
+            name,
+            _code(*code, _divided(temperature, divided.get(name, _SOFTMAX))),
+            f"{eps} over all" if eps != "0" else "",
+            notes.get(name, ""),
+        )
+        for name, code in lines.items()
+    ]
 
 
 def _fairseq(eps: str) -> Snippet:
@@ -152,23 +121,23 @@ def _fairseq(eps: str) -> Snippet:
     )
 
 
-def _sfumato(arm: Arm, temperature: str | None) -> Snippet:
+def _sfumato(arm: ArmSummary, temperature: str | None) -> Snippet:
     smoothing = (f"label_smoothing={arm['eps']:g}", f'over="{arm["over"]}"') if arm["eps"] else ()
     return Snippet(
         "sfumato",
         _code(
             "import sfumato as sf\n",
             _call("loss = sf.cross_entropy", "logits", "labels", *smoothing),
-            _divided(temperature, "(logits / {}).softmax(dim=1)"),
+            _divided(temperature, _SOFTMAX),
         ),
         f"{arm['eps']:g} over {'all' if arm['over'] == 'all' else 'the others'}" if arm["eps"] else "",
     )
 
 
-def _own(arm: Arm, temperature: str | None) -> list[Snippet]:
+def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
     """Targets that no framework's argument expresses, with sfumato's constructors."""
     eps, over = f"{arm['eps']:g}", str(arm["over"])
-    ending = _divided(temperature, "(logits / {}).softmax(dim=1)")
+    ending = _divided(temperature, _SOFTMAX)
     if over == "prior":
         made = f"target = sf.smooth_prior(labels, shares, {eps})  # shares of the classes among the training rows"
     elif over == "mixup":
@@ -206,10 +175,6 @@ def _call(function: str, *arguments: str) -> str:
 
 def _code(*lines: str) -> str:
     return "\n".join(line for line in lines if line)
-
-
-def _all(eps: str) -> str:
-    return "" if eps == "0" else f"{eps} over all"
 
 
 def _divided(temperature: str | None, form: str) -> str:

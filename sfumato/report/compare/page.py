@@ -1,27 +1,24 @@
 """The report page: one file that works offline, written beside its figures into the run folder.
 
 The templates hold the words that are true of every comparison; whatever depends on the run is computed in
-:mod:`~sfumato.report.compare.words`, and what a figure says is told by the numbers that it returns.
+:mod:`~sfumato.report.compare.page_sentences`, and what a figure says is told by the numbers that it returns.
 """
 
-import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
-from sfumato.report import svg
+from sfumato.arrays.atomic import write_text
+from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.penultimate import NoFeaturesError
-from sfumato.report.compare.words import words
+from sfumato.report.compare.last_layer import NoFeaturesError
+from sfumato.report.compare.page_sentences import words
+from sfumato.report.template import environment
 from sfumato.runs.read import Run, load_run
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 FIGURES: dict[str, Callable[[Run], Any]] = {
     "reliability": plots.plot_reliability,
@@ -39,7 +36,7 @@ FIGURES: dict[str, Callable[[Run], Any]] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure: its SVG file, the same for the page, and the numbers in it (what its function returned)."""
+    """One figure: its SVG file, its element of the page, and the record of its numbers that its function returned."""
 
     svg: str
     inline: Markup
@@ -70,7 +67,7 @@ def render(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
-    """Every figure that the run has something for.
+    """Every figure for which the run has data.
 
     Args:
         run: from :func:`~sfumato.runs.read.load_run`.
@@ -88,8 +85,8 @@ def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
         except NoFeaturesError as reason:
             absent[name] = str(reason)
             continue
-        text = svg.to_svg(ax)
-        drawn[name] = Drawn(text, svg.inline(text, name, data.alt), data)
+        text = figure_to_svg.to_svg(ax)
+        drawn[name] = Drawn(text, figure_to_svg.inline(text, name, data.alt), data)
     return drawn, absent
 
 
@@ -103,38 +100,12 @@ def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> 
     """
     inline = {name: figure.inline for name, figure in drawn.items()}
     data = {name: figure.data for name, figure in drawn.items()}
-    return environment().get_template("page.html.jinja").render(words(run, data), figures=inline, absent=absent)
-
-
-def environment() -> "Environment":
-    """The templates, with every value escaped and every missing name an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["held"] = held
-    return made
-
-
-def held(text: str) -> str:
-    """A sentence whose numbers stay with their units at the end of a line.
-
-    >>> held("5.0 % at T = 2").count(chr(160))
-    3
-    """
-    text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
-    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+    template = environment(Path(__file__).parent).get_template("page.html.jinja")
+    return template.render(words(run, data), figures=inline, absent=absent)
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
+    """Write a page or a figure, whole or not at all, and its folder where that is missing."""
     path.parent.mkdir(exist_ok=True)
-    partial_file = path.with_name(path.name + ".partial")
-    partial_file.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial_file, path)
+    write_text(path, text)
     return path

@@ -5,10 +5,12 @@ one lose their leading zero, negative ones get a real minus sign, and what does 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sfumato.runs.read import Arm, Estimate, Run, Summary
+from sfumato.runs.read import Run
+from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
 
 NOT_APPLICABLE = "–"
 
@@ -32,7 +34,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultsTable:
     """Column heads (without the label column) and rows."""
 
     heads: tuple[str, ...]
@@ -74,7 +76,7 @@ def temperature(value: float | None) -> str:
     return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
 
 
-def arm_title(arm: Arm, *, strength: bool = True) -> str:
+def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     """What to call an arm: its name and, if it is smoothed, its ε with what it is spread over.
 
     Args:
@@ -109,7 +111,18 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def torch_strength(arm: Arm, num_classes: int) -> float | None:
+def many(count: int, noun: str) -> str:
+    """A number of things: ``1 seed``, ``1,500 epochs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str:
+    """The ends of an interval, ``low`` and ``high``, as ``95.1 to 97.1 %``; empty where there is none."""
+    low, high = show(ends["low"]), show(ends["high"])
+    return "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
+
+
+def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
     """The arm's ε as torch's ``label_smoothing``, which is spread over all classes.
 
     Returns:
@@ -127,7 +140,7 @@ def torch_strength(arm: Arm, num_classes: int) -> float | None:
     return float(theory.convert_eps(arm["eps"], num_classes, frm="others", to="all"))
 
 
-def four_columns(summary: Summary) -> Table:
+def four_columns(summary: Summary) -> ResultsTable:
     """The comparison: each arm as it is and with its temperature.
 
     Args:
@@ -150,22 +163,22 @@ def four_columns(summary: Summary) -> Table:
     def row(label: str, unit: str, raw: str | None, scaled: str | None, show: Callable[[float | None], str]) -> Row:
         return Row(label, tuple(_estimate(arm, name, show) for arm in arms for name in (raw, scaled)), unit)
 
-    def plain(label: str, unit: str, cell: Callable[[Arm], Cell]) -> Row:
+    def plain(label: str, unit: str, cell: Callable[[ArmSummary], Cell]) -> Row:
         return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
 
-    def torch_cell(arm: Arm) -> Cell:
+    def torch_cell(arm: ArmSummary) -> Cell:
         value = torch_strength(arm, classes)
         return Cell("none" if value is None else f"{value:.4g}", value=value)
 
-    def closed_form(arm: Arm) -> Cell:
+    def closed_form(arm: ArmSummary) -> Cell:
         gap = arm["closed_form_gap"]
         return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
 
-    def train_gap(arm: Arm) -> Cell:
+    def train_gap(arm: ArmSummary) -> Cell:
         return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
 
     ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
-    return Table(
+    return ResultsTable(
         heads,
         (
             row("accuracy", "", "accuracy", "accuracy", percent),
@@ -190,15 +203,15 @@ def four_columns(summary: Summary) -> Table:
     )
 
 
-def in_columns(table: Table, columns: int = 4) -> list[Table]:
+def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
     """A table cut into tables of so many columns, each with all its rows: four are two arms, which fit a page.
 
     >>> rows = (Row("accuracy", (Cell("1"), Cell("2"), Cell("3"))),)
-    >>> [part.heads for part in in_columns(Table(("a", "b", "c"), rows), 2)]
+    >>> [part.heads for part in in_columns(ResultsTable(("a", "b", "c"), rows), 2)]
     [('a', 'b'), ('c',)]
     """
     return [
-        Table(
+        ResultsTable(
             table.heads[start : start + columns],
             tuple(Row(row.label, row.cells[start : start + columns], row.unit) for row in table.rows),
         )
@@ -206,7 +219,7 @@ def in_columns(table: Table, columns: int = 4) -> list[Table]:
     ]
 
 
-def differences_table(summary: Summary) -> Table:
+def differences_table(summary: Summary) -> ResultsTable:
     """The headline differences between arms, with their intervals and adjusted p-values.
 
     Args:
@@ -234,20 +247,9 @@ def differences_table(summary: Summary) -> Table:
         if pair != (pair := (difference["arm"], difference["against"])):
             rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
         mean, p = difference["mean"], difference["p_adjusted"]
-        between = f"{show(difference['low'])} to {show(difference['high'])}"
-        rows.append(
-            Row(
-                label,
-                (
-                    Cell(show(mean), value=mean),
-                    Cell(between),
-                    Cell(p_value(p), value=p),
-                    Cell(difference["finding"] or NOT_APPLICABLE),
-                ),
-                unit,
-            )
-        )
-    return Table(("difference", "95 % interval", "adjusted p", "finding"), tuple(rows))
+        interval, finding = Cell(between(difference, show)), Cell(difference["finding"] or NOT_APPLICABLE)
+        rows.append(Row(label, (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding), unit))
+    return ResultsTable(("difference", "95 % interval", "adjusted p", "finding"), tuple(rows))
 
 
 def p_value(p: float | None) -> str:
@@ -259,7 +261,7 @@ def p_value(p: float | None) -> str:
     return "1" if p >= 0.9995 else number(p)
 
 
-def as_text(table: Table, width: int = 100) -> str:
+def as_text(table: ResultsTable, width: int = 100) -> str:
     """A table as text, numbers right-aligned under a line of column heads.
 
     Args:
@@ -273,14 +275,14 @@ def as_text(table: Table, width: int = 100) -> str:
     return "\n\n".join("\n".join(_block(table, label, columns, width)) for columns in _blocks(table, label, width))
 
 
-def _widths(table: Table) -> list[int]:
+def _widths(table: ResultsTable) -> list[int]:
     return [
         max(len(head), *(len(row.cells[i].text) for row in table.rows if row.cells), 0)
         for i, head in enumerate(table.heads)
     ]
 
 
-def _blocks(table: Table, label: int, width: int) -> Iterator[range]:
+def _blocks(table: ResultsTable, label: int, width: int) -> Iterator[range]:
     widths, start = _widths(table), 0
     while start < len(widths):
         stop = start + 1
@@ -292,7 +294,7 @@ def _blocks(table: Table, label: int, width: int) -> Iterator[range]:
         start = stop
 
 
-def _block(table: Table, label: int, columns: range, width: int) -> Iterator[str]:
+def _block(table: ResultsTable, label: int, columns: range, width: int) -> Iterator[str]:
     widths = _widths(table)
     room = width - label - sum(widths[i] for i in columns)
     space = " " * max(2, min(4, room // max(1, len(columns))))
@@ -304,17 +306,15 @@ def _block(table: Table, label: int, columns: range, width: int) -> Iterator[str
             yield row.label.ljust(label) + "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns)
 
 
-def _metric(arm: Arm, name: str) -> Estimate:
-    return arm["metrics"].get(name) or Estimate(mean=None, low=None, high=None)
+def _metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+    return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
 
 
-def _estimate(arm: Arm, name: str | None, show: Callable[[float | None], str]) -> Cell:
+def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:
     if name is None:
         return Cell(NOT_APPLICABLE)
     value = _metric(arm, name)
-    low, high = show(value["low"]), show(value["high"])
-    interval = "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
-    return Cell(show(value["mean"]), interval, value["mean"])
+    return Cell(show(value["mean"]), between(value, show), value["mean"])
 
 
 def _gap(value: float | None) -> str:

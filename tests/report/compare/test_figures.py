@@ -128,7 +128,7 @@ def test_lines_of_strengths_that_the_ladder_left_behind_are_no_error(tmp_path):
     folder = write_run(tmp_path / "run", seeds=1, epochs=1, test=30, ladder=(0.0, 0.05, 0.1))
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"arm": "smoothed-0.05", "seed": 0, "epoch": 1, "train_loss": 0.5}\n')
-    assert [rung.eps for rung in load_run(folder).ladder] == [0, 0.05, 0.1]
+    assert [rung["eps"] for rung in load_run(folder).ladder] == [0, 0.05, 0.1]
 
 
 def test_differences_are_those_of_the_summary(run):
@@ -137,6 +137,13 @@ def test_differences_are_those_of_the_summary(run):
     for metric, factor in (("accuracy", 100), ("nll_after_temperature", 1), ("eaurc", 1000)):
         known = next(d for d in run.summary["differences"] if d["metric"] == metric)
         assert data.mean[metric].tolist() == [factor * known["mean"]] * 2
+        assert data.low[metric].tolist() == [factor * known["low"]] * 2
         assert data.high[metric].tolist() == [factor * known["high"]] * 2
         assert data.reliable[metric] == ((known["finding"] != "no difference"),) * 2
     assert len(ax.child_axes) == 3
+    metrics = ("accuracy", "nll_after_temperature", "eaurc")
+    for panel, metric, label in zip(ax.child_axes, metrics, ("accuracy (p", "hard NLL after T", "E-AURC"), strict=True):
+        assert panel.get_xlabel().startswith(f"difference in {label}")
+        assert [line.get_xdata()[0] for line in panel.lines[1:]] == data.mean[metric].tolist()
+        filled = [line.get_markerfacecolor() == line.get_color() for line in panel.lines[1:]]
+        assert filled == list(data.reliable[metric])

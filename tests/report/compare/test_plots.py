@@ -5,11 +5,9 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
-from sfumato.report import load_run, svg
+from sfumato.report import figure_to_svg, load_run
 from sfumato.report.compare import plots
-from sfumato.report.compare.numbers import wilson
 from tests.report.run_folders import ece, log_softmax, write_run
 
 
@@ -69,13 +67,6 @@ def test_every_bin_with_rows_has_its_interval(run):
         ends = np.concatenate([c.get_segments() for c in ax.collections[2 * i : 2 * i + 2]])[:, :, 1]
         seen = curve.count > 0
         assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[seen].tolist())
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 5), (3, 7), (20, 20), (61, 80)])
-def test_wilson_agrees_with_scipy(right, n):
-    low, high = wilson(np.array([right / n]), np.array([n]))
-    known = binomtest(right, n).proportion_ci(0.95, "wilson")
-    assert (low[0], high[0]) == pytest.approx((known.low, known.high), abs=1e-12)
 
 
 def test_gap_curves_come_from_the_epochs(run):
@@ -154,6 +145,43 @@ def test_every_axis_has_a_label(run, plot):
         assert any(other.get_ylabel() for other in beside) or len(one.get_yticklabels()) <= 2
 
 
+@pytest.mark.parametrize(
+    ("plot", "rows", "labels", "words"),
+    [
+        (plots.plot_gap, "training", ["epoch", "training logit gap (nats)"], "Mean training logit gap over 5 epochs."),
+        (plots.plot_gap_histogram, "test", ["test logit gap (nats)", "rows (%)"], "logit gap of the test rows"),
+        (
+            plots.plot_excess,
+            "training",
+            ["epoch", "loss − floor (nats)"],
+            "Training loss minus its floor over 5 epochs",
+        ),
+        (plots.plot_ladder, "validation", [..., "hard NLL, validation (nats)"], "Hard NLL of the validation rows"),
+        (plots.plot_temperature_sweep, "test", [..., "hard NLL, test (nats)"], "Hard NLL of the test rows"),
+        (plots.plot_confusions, "test", ["test rows a seed (mean)", "label → answer"], "in test rows a seed"),
+        (plots.plot_risk_coverage, "test", [...] * 2, "among the most confident test rows, 200 rows and 3 seeds"),
+        (plots.plot_reliability, "test", [...] * 2, "200 test rows pooled over 3 seeds"),
+    ],
+)
+def test_axes_and_words_say_which_rows_are_shown(run, plot, rows, labels, words):
+    ax, data = plot(run)
+    for found, wanted in zip((ax.get_xlabel(), ax.get_ylabel()), labels, strict=True):
+        assert wanted in (..., found)
+    assert words in data.alt
+    others = {"training", "validation", "test"} - {rows}
+    assert not any(other in text.lower() for other in others for text in (data.alt, ax.get_xlabel(), ax.get_ylabel()))
+
+
+def test_panels_of_the_projection_say_which_rows_they_show(run):
+    ax, data = plots.plot_projection(run)
+    for panel, cloud in zip(ax.child_axes, data.clouds, strict=True):
+        said = "training rows" if cloud.part == "train" else "test rows"
+        assert panel.get_title(loc="left").endswith(said)
+    parts = re.findall(r"(one-hot|smoothed 0\.1 \(others\)), (training|test): (\.\d\d|\d\.\d\d)", data.alt)
+    known = [(c.arm, {"train": "training"}.get(c.part, c.part), float(f"{c.spread:.2f}")) for c in data.clouds]
+    assert [(arm, part, float(spread)) for arm, part, spread in parts] == known
+
+
 @pytest.mark.parametrize("plot", ALL)
 def test_alt_text_holds_numbers_of_each_arm(run, plot):
     _, data = plot(run)
@@ -166,9 +194,9 @@ def test_alt_text_holds_numbers_of_each_arm(run, plot):
 
 @pytest.mark.parametrize("plot", ALL)
 def test_svg_is_the_same_each_time_and_refers_to_nothing_outside(run, plot):
-    first, second = (svg.to_svg(plot(run)[0]) for _ in range(2))
+    first, second = (figure_to_svg.to_svg(plot(run)[0]) for _ in range(2))
     assert first == second
-    inline = svg.inline(first, "name", 'an "alt" & more')
+    inline = figure_to_svg.inline(first, "name", 'an "alt" & more')
     assert "http" not in inline
     assert 'aria-label="an &#34;alt&#34; &amp; more"' in inline
     assert inline.count('id="') == inline.count('id="name-')
@@ -194,8 +222,8 @@ def test_one_epoch_still_shows_a_decade_and_whole_epochs(tmp_path):
 
 
 def test_the_inline_form_draws_the_same_in_fewer_bytes(run):
-    text = svg.to_svg(plots.plot_projection(run)[0])
-    inline = svg.inline(text, "name", "alt")
+    text = figure_to_svg.to_svg(plots.plot_projection(run)[0])
+    inline = figure_to_svg.inline(text, "name", "alt")
     assert len(inline) < 0.75 * len(text)
     assert inline.count("<use ") == text.count("<use ")
     assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", text)

@@ -1,7 +1,8 @@
 """Figures of a comparison: each function draws on an axis, sets no global style and returns the numbers it drew.
 
-One colour and one marker an arm, dashed for the temperature-scaled version, ink for what theory says. Numbers are
-computed here from the logits in float64, so that a figure can be checked against the arrays beside it.
+Every function takes a run that :func:`~sfumato.runs.read.load_run` read, and an axis to draw on; without an axis it
+makes a figure of its own, which pyplot does not know. It returns the axis and a record of what it drew, whose ``alt``
+is the figure in words. An arm has one colour and one marker, is dashed with its temperature, and theory is in ink.
 """
 
 from sfumato.report.compare.plots.calibration import plot_reliability as plot_reliability

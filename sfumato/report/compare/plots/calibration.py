@@ -1,18 +1,17 @@
 """Does confidence match accuracy: the reliability diagram."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Bools, softmax, wilson
-from sfumato.report.compare.plots.arms import colours, marks, seeds
-from sfumato.report.compare.tables import arm_title, number
-from sfumato.report.drawing import INK, PAPER, Ints, axes, legend, style
-from sfumato.runs.read import Arm, Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sfumato import evaluate
+from sfumato.report.compare.plots.arm_labels import colours, marks
+from sfumato.report.compare.predictions import rows_of
+from sfumato.report.compare.tables import arm_title, many, number
+from sfumato.report.figure_style import INK, PAPER, Axes, axes, legend, style
+from sfumato.runs.read import Floats, Ints, Run
+from sfumato.runs.schema import ArmSummary
 
 BINS = 15
 FEW = 10
@@ -66,22 +65,17 @@ class ReliabilityData:
         ]
         how = "with temperature" if self.curves[0].scaled else "as trained"
         return (
-            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over {seeds(self.seeds)}, "
+            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over {many(self.seeds, 'seed')}, "
             f"with a histogram of confidence below. {'; '.join(parts)}."
         )
 
 
-def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False) -> "tuple[Axes, ReliabilityData]":
+def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) -> tuple[Axes, ReliabilityData]:
     """Accuracy against confidence in 15 bins, arms overlaid, with the histogram of confidence below.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure (not pyplot's) gets one.
-        scaled: whether to divide the logits by each seed's temperature.
-
-    Returns:
-        The axis and what was drawn. Bins are (lower, upper] and the last is closed. Rows are pooled over seeds; the
-        intervals are Wilson's for the distinct rows of a bin. Bins of fewer than ten distinct rows are faint.
+    Bins are (lower, upper] and the first is closed. Rows are pooled over seeds; the intervals are Wilson's for the
+    distinct rows of a bin. Bins of fewer than ten distinct rows are faint. ``scaled`` divides the logits by the
+    temperature of each seed.
     """
     ax = axes(ax, height=4.4)
     edges = np.linspace(0, 1, BINS + 1)
@@ -106,24 +100,22 @@ def plot_reliability(run: Run, ax: "Axes | None" = None, *, scaled: bool = False
     return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
 
 
-def _reliability(run: Run, arm: Arm, scaled: bool) -> ReliabilityCurve:
-    confidence: list[Floats] = []
-    right: list[Bools] = []
-    for seed in run.seeds:
-        rows = run.test[arm["name"], seed]
-        temperature = run.temperature(arm["name"], seed) if scaled else 1.0
-        confidence.append(softmax(rows.logits, temperature).max(axis=1))
-        right.append(rows.logits.argmax(axis=1) == rows.labels)
-    index = np.tile(run.index, len(run.seeds))
-    c, r = np.concatenate(confidence), np.concatenate(right).astype(np.float64)
-    which = np.clip(np.ceil(c * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    count = np.bincount(which, minlength=BINS).astype(np.int64)
+def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:
+    seen = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
+    confidence, right = (np.concatenate([getattr(rows, each) for rows in seen]) for each in ("confidence", "correct"))
+    bins = evaluate.reliability(confidence, right, bins=BINS)
+    index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
-    size = np.where(count > 0, count, np.nan)
-    mean_confidence = np.bincount(which, c, BINS) / size
-    accuracy = np.bincount(which, r, BINS) / size
-    low, high = wilson(accuracy, distinct)
-    ece = float(np.nansum(count * np.abs(accuracy - mean_confidence)) / len(c))
+    low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan))
     return ReliabilityCurve(
-        arm_title(arm), scaled, count, distinct, mean_confidence, accuracy, low, high, ece, float(c.mean() - r.mean())
+        arm_title(arm),
+        scaled,
+        bins.count,
+        distinct,
+        bins.confidence,
+        bins.accuracy,
+        low,
+        high,
+        evaluate.ece(confidence, right, bins=BINS),
+        evaluate.signed_gap(confidence, right),
     )

@@ -1,18 +1,13 @@
 """Which classes are taken for which: the pairs that are confused most, arms side by side."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Ints
-from sfumato.report.compare.plots.arms import colours, marks, titles
+from sfumato.report.compare.plots.arm_labels import colours, marks, titles
 from sfumato.report.compare.tables import short
-from sfumato.report.drawing import RULE, axes, legend, style
-from sfumato.runs.read import Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sfumato.report.figure_style import RULE, Axes, axes, legend, style
+from sfumato.runs.read import Floats, Ints, Run
 
 PAIRS = 10
 
@@ -56,15 +51,10 @@ def confusion_counts(run: Run, arm: str) -> Floats:
     return counts.reshape(k, k) / len(run.seeds)
 
 
-def plot_confusions(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ConfusionData]":
+def plot_confusions(run: Run, ax: Axes | None = None) -> tuple[Axes, ConfusionData]:
     """How many test rows of one class are taken for another, for the ten pairs where that is most frequent.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: pairs by their largest count in any arm, then by class number; means over seeds.
+    Pairs stand by their largest count in any arm, then by class number. Counts are means over seeds.
     """
     counts = [confusion_counts(run, arm["name"]) for arm in run.arms]
     largest = np.max(counts, axis=0)

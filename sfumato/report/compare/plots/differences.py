@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfumato.report.compare.tables import arm_title, number, short
-from sfumato.report.drawing import INK, MARKS, PAPER, axes, style
+from sfumato.report.figure_style import INK, MARKS, PAPER, Axes, axes, style
 from sfumato.runs.read import Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 METRICS = {
     "accuracy": ("accuracy (points)", 100.0, 1),
@@ -54,17 +50,12 @@ class DifferencesData:
 
 
 def plot_differences(
-    runs: Sequence[Run], ax: "Axes | None" = None, *, names: Sequence[str] = ()
-) -> "tuple[Axes, DifferencesData]":
+    runs: Sequence[Run], ax: Axes | None = None, *, names: Sequence[str] = ()
+) -> tuple[Axes, DifferencesData]:
     """Headline differences of each arm from the first, a panel a metric, a row a run and arm.
 
-    Args:
-        runs: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on, which becomes an empty frame for the panels; without one, a new figure gets one.
-        names: what to call the runs; by default their data.
-
-    Returns:
-        The axis and what was drawn. Filled marks are findings, hollow ones no difference to rely on.
+    The axis becomes an empty frame for the panels. Filled marks are findings, hollow ones no difference to rely on.
+    ``names`` says what to call the runs; by default they are called by their data.
     """
     entries = [
         (name, run, arm)

@@ -1,17 +1,17 @@
 """How far apart the logits are, and how far the loss is from its floor: what the closed forms speak of."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import logit_gap
-from sfumato.report.compare.plots.arms import closed_forms, closed_labels, colours, finite, in_nats, titles
+from sfumato.report.compare.plots.arm_labels import closed_forms, closed_labels, colours, finite, in_nats, titles
+from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title, number
-from sfumato.report.drawing import (
+from sfumato.report.figure_style import (
     INK,
-    Ints,
+    Axes,
     axes,
+    beside,
     label_beside,
     label_line,
     legend,
@@ -21,10 +21,7 @@ from sfumato.report.drawing import (
     whole_decades,
     whole_epochs,
 )
-from sfumato.runs.read import Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sfumato.runs.read import Floats, Ints, Run
 
 
 @dataclass(frozen=True)
@@ -85,28 +82,17 @@ class ExcessData:
         return f"Training loss minus its floor over {len(self.epochs)} epochs, log scale. {'; '.join(parts)}."
 
 
-def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
+def plot_gap(run: Run, ax: Axes | None = None) -> tuple[Axes, GapData]:
     """Mean logit gap of the training rows, epoch by epoch, against the closed form.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: a thin line a seed, a thick one for their mean, and the closed form of each
-        smoothed arm with its value on it.
+    Each seed has a thin line and their mean a thick one. The closed form of a smoothed arm has its value on it.
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
     longest = max((epochs for epochs, _ in curves), key=len)  # after an early stop, arms differ in length
     for arm, colour, (epochs, gaps) in zip(run.arms, colours(run), curves, strict=True):
         seed_lines(ax, epochs, gaps, colour, arm_title(arm))
-    data = GapData(
-        longest,
-        titles(run),
-        tuple(gaps for _, gaps in curves),
-        closed_forms(run),
-    )
+    data = GapData(longest, titles(run), tuple(gaps for _, gaps in curves), closed_forms(run))
     ax.set(xlabel="epoch", ylabel="training logit gap (nats)")
     whole_epochs(ax, longest)
     for closed in data.closed_form:
@@ -125,21 +111,13 @@ def plot_gap(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapData]":
     return ax, data
 
 
-def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHistogramData]":
+def plot_gap_histogram(run: Run, ax: Axes | None = None) -> tuple[Axes, GapHistogramData]:
     """Logit gap of the test rows of each arm, against the closed form.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: shares of the rows of all seeds in 40 common bins.
+    Drawn are the shares of the rows of all seeds in 40 common bins.
     """
     ax = axes(ax)
-    gaps = [
-        np.concatenate([logit_gap(run.test[arm["name"], seed].logits, run.labels) for seed in run.seeds])
-        for arm in run.arms
-    ]
+    gaps = [np.concatenate([rows_of(run, arm["name"], seed).gap for seed in run.seeds]) for arm in run.arms]
     everything = np.concatenate(gaps)
     closed = closed_forms(run)
     low, high = float(everything.min()), float(everything.max())
@@ -158,30 +136,16 @@ def plot_gap_histogram(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, GapHi
     for i, (value, text) in enumerate(sorted(labels, reverse=not to_the_right)):
         height = top * (1.04 + 0.1 * (len(labels) - i))  # a label is crossed by no other line
         ax.vlines(value, 0, height, color=INK, lw=0.8, zorder=1.5)
-        ax.annotate(
-            text,
-            (value, height),
-            xytext=(4 if to_the_right else -4, 0),
-            textcoords="offset points",
-            ha="left" if to_the_right else "right",
-            va="top",
-            color=INK,
-            fontsize=9,
-        )
+        beside(ax, text, (value, height), (4 if to_the_right else -4, 0), "top", across="data")
     style(ax)
     legend(ax)
     return ax, GapHistogramData(edges, titles(run), shares, tuple(float(g.mean()) for g in gaps), closed)
 
 
-def plot_excess(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ExcessData]":
+def plot_excess(run: Run, ax: Axes | None = None) -> tuple[Axes, ExcessData]:
     """Training loss minus its floor, epoch by epoch, on a log scale.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn. The legend names each floor; values that are not positive are not drawn.
+    The legend names each floor; values that are not positive are not drawn.
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]

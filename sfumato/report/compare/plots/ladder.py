@@ -1,17 +1,13 @@
 """The strengths that were tried, on the validation rows."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Z95
+from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.report.compare.tables import number, spread
-from sfumato.report.drawing import INK, OCHRE, PAPER, axes, legend, style
+from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, ReportError, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -37,15 +33,10 @@ class LadderData:
         return f"Hard NLL of the validation rows in nats by strength ε {self.over}. {'; '.join(parts)}; {choice}."
 
 
-def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]":
+def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
     """Hard NLL of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn; vertical lines are the mean ± 1.96 standard errors.
+    Vertical lines are the mean ± 1.96 standard errors.
 
     Raises:
         ReportError: the run has no ladder.
@@ -53,8 +44,10 @@ def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]"
     if not run.ladder:
         raise ReportError(f"{run.folder / 'env.json'} holds no ladder: only one strength was tried")
     ax = axes(ax)
-    eps = np.array([rung.eps for rung in run.ladder])
-    raw, scaled = (np.array([getattr(rung, name) for rung in run.ladder]) for name in ("nll", "scaled"))
+    eps = np.array([rung["eps"] for rung in run.ladder])
+    raw = np.array([(rung["nll"]["mean"], rung["nll"]["se"]) for rung in run.ladder])
+    after = [rung["nll_after_temperature"] for rung in run.ladder]
+    scaled = np.array([(each["mean"], each["se"]) for each in after])
     for values, dash, face, label in (
         (raw, "-", OCHRE, "as trained"),
         (scaled, "--", PAPER, "after temperature"),
@@ -63,18 +56,18 @@ def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]"
         ax.vlines(
             eps, values[:, 0] - Z95 * values[:, 1], values[:, 0] + Z95 * values[:, 1], color=OCHRE, lw=0.9, alpha=0.7
         )
-    chosen = next((rung for rung in run.ladder if rung.chosen), None)
+    chosen = next((rung for rung in run.ladder if rung["chosen"]), None)
     if chosen is not None:
         # A ring is drawn in ink, so that it can be told from the points without colour.
         ax.plot(
-            chosen.eps,
-            chosen.scaled[0],
+            chosen["eps"],
+            chosen["nll_after_temperature"]["mean"],
             ls="",
             marker="o",
             ms=11,
             mfc="none",
             mec=INK,
-            label=f"ε {chosen.eps:g} chosen",
+            label=f"ε {chosen['eps']:g} chosen",
         )
     over = spread(run)
     ax.set(xlabel=f"strength ε {over}", ylabel="hard NLL, validation (nats)")
@@ -83,10 +76,8 @@ def plot_ladder(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, LadderData]"
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
     style(ax)
     legend(ax)
-    data = LadderData(
-        eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], None if chosen is None else chosen.eps
-    )
-    return ax, data
+    taken = None if chosen is None else chosen["eps"]
+    return ax, LadderData(eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], taken)
 
 
 def _apart(eps: Floats) -> list[str]:

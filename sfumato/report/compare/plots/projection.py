@@ -1,18 +1,13 @@
 """What smoothing does to the features before the last layer: the plane of three classes, as in Müller et al. 2019."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Ints
-from sfumato.report.compare.penultimate import PART_NAMES, load_penultimate, plane, three_classes
+from sfumato.report.compare.last_layer import PART_NAMES, load_last_layer, plane, three_classes
 from sfumato.report.compare.tables import arm_title, short
-from sfumato.report.drawing import CLASS_COLOURS, INK, MARKS, axes, style
-from sfumato.runs.read import Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, style
+from sfumato.runs.read import Floats, Ints, Run
 
 A_CLASS = 100
 """Rows a class that are drawn, as in the paper."""
@@ -57,23 +52,18 @@ class ProjectionData:
         )
 
 
-def plot_projection(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, ProjectionData]":
+def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionData]:
     """Features on the plane of three classes' templates, a row of panels an arm: training rows left, test rows right.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on, which becomes an empty frame for the panels; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn: at most 100 rows a class, evenly spaced in their stored order. Each arm has a plane
-        and a scale of its own, both panels of an arm have the same.
+    The axis becomes an empty frame for the panels. At most 100 rows a class are drawn, evenly spaced in their stored
+    order. Each arm has a plane and a scale of its own, and both panels of an arm share them.
 
     Raises:
         NoFeaturesError: the run kept nothing to project; the message says what.
         ReportError: a file is broken.
     """
     classes = three_classes(run)
-    loaded = [load_penultimate(run, arm["name"]) for arm in run.arms]
+    loaded = [load_last_layer(run, arm["name"]) for arm in run.arms]
     names = tuple(short(run.class_name(label), 12) for label in classes)
     ax = axes(ax, height=0.2 + 2.65 * len(run.arms))
     ax.set_axis_off()
@@ -98,7 +88,7 @@ def plot_projection(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, Projecti
     return ax, ProjectionData(classes, names, loaded[0][0], tuple(clouds))
 
 
-def _draw(panel: "Axes", cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...], means: Floats) -> None:
+def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...], means: Floats) -> None:
     for label, colour, mark in zip(classes, CLASS_COLOURS, MARKS, strict=False):
         points = cloud.points[cloud.labels == label]
         panel.plot(*points.T, ls="", marker=mark, ms=2.6, mew=0, color=colour, alpha=0.75)
@@ -111,7 +101,7 @@ def _draw(panel: "Axes", cloud: Cloud, classes: tuple[int, ...], names: tuple[st
     style(panel)
 
 
-def _same_window(panels: "list[Axes]", clouds: "list[Cloud]") -> None:
+def _same_window(panels: list[Axes], clouds: list[Cloud]) -> None:
     """One square window for both panels of an arm: the same scale in both, and along both axes."""
     from matplotlib.ticker import MaxNLocator
 

@@ -1,18 +1,16 @@
 """What can be gained by not answering: risk against coverage."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import log_confidence, risk_by_coverage
-from sfumato.report.compare.plots.arms import colours, seeds
-from sfumato.report.compare.tables import arm_title, percent
-from sfumato.report.drawing import axes, legend_with_temperature, style
-from sfumato.runs.read import Arm, Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sfumato import evaluate
+from sfumato.report.compare.plots.arm_labels import colours
+from sfumato.report.compare.predictions import rows_of
+from sfumato.report.compare.tables import arm_title, many, percent
+from sfumato.report.figure_style import Axes, axes, legend_with_temperature, style
+from sfumato.runs.read import Floats, Run
+from sfumato.runs.schema import ArmSummary
 
 POINTS = 96
 
@@ -51,21 +49,16 @@ class RiskCoverageData:
             for c in self.curves
         ]
         return (
-            f"Share of wrong answers among the most confident test rows, {self.rows} rows and {seeds(self.seeds)}; "
-            f"at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
+            f"Share of wrong answers among the most confident test rows, {self.rows} rows and "
+            f"{many(self.seeds, 'seed')}; at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
         )
 
 
-def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskCoverageData]":
+def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCoverageData]:
     """Share of wrong rows among the most confident ones, against how many of them are answered.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn. Rows are ranked by log confidence, tied rows count in expectation over their
-        orders, and curves are means over seeds. Below 5 % of rows, where one row decides, nothing is drawn.
+    Rows are ranked by log confidence, tied rows count in expectation over their orders, and curves are means over
+    seeds. Below 5 % of rows, where one row decides, nothing is drawn.
     """
     ax = axes(ax)
     n = len(run.labels)
@@ -90,7 +83,6 @@ def plot_risk_coverage(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, RiskC
     return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
 
 
-def _risk(run: Run, arm: Arm, seed: int, scaled: bool) -> Floats:
-    rows = run.test[arm["name"], seed]
-    score = log_confidence(rows.logits, run.temperature(arm["name"], seed) if scaled else 1.0)
-    return risk_by_coverage(score, rows.logits.argmax(axis=1) == rows.labels)
+def _risk(run: Run, arm: ArmSummary, seed: int, scaled: bool) -> Floats:
+    rows = rows_of(run, arm["name"], seed, scaled=scaled)
+    return evaluate.risk_coverage_curve(rows.score, rows.correct).risk

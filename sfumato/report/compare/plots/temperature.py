@@ -1,19 +1,15 @@
 """Whether smoothing did more than a temperature: hard NLL against the divisor of the logits."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sfumato.report.compare.numbers import hard_nll
-from sfumato.report.compare.plots.arms import colours, marks, titles
+from sfumato.report.compare.plots.arm_labels import colours, marks, titles
+from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import number
 from sfumato.report.compare.tables import temperature as in_words
-from sfumato.report.drawing import INK, axes, few_log_ticks, legend, style
+from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, legend, style
 from sfumato.runs.read import Floats, Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 POINTS = 41
 
@@ -51,16 +47,11 @@ class TemperatureData:
         )
 
 
-def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, TemperatureData]":
+def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, TemperatureData]:
     """Hard NLL of the test rows against one temperature for all seeds, with the fitted one marked.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        ax: an axis to draw on; without one, a new figure gets one.
-
-    Returns:
-        The axis and what was drawn. The marks lie on the curves, at temperatures that know only validation rows: a mark
-        beside the lowest point of its curve shows how well they carry over.
+    The marks lie on the curves, at temperatures fitted on validation rows alone: how far a mark is from the lowest
+    point of its curve shows how well the temperature carries over to test rows.
     """
     ax = axes(ax)
     fitted = [
@@ -90,10 +81,10 @@ def plot_temperature_sweep(run: Run, ax: "Axes | None" = None) -> "tuple[Axes, T
 
 
 def _mean_nll(run: Run, arm: str, temperature: float) -> float:
-    return float(np.mean([hard_nll(run.test[arm, seed].logits, run.labels, temperature) for seed in run.seeds]))
+    return float(np.mean([rows_of(run, arm, seed, temperature=temperature).nll.mean() for seed in run.seeds]))
 
 
-def _name_one(ax: "Axes", temperatures: Floats, nll: list[Floats]) -> None:
+def _name_one(ax: Axes, temperatures: Floats, nll: list[Floats]) -> None:
     """Write on the line at T = 1 what it is, at the top, on the side where the next curve is further away."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     place = np.linspace(np.log(left), np.log(right), 801)
@@ -102,14 +93,4 @@ def _name_one(ax: "Axes", temperatures: Floats, nll: list[Floats]) -> None:
     after = float(np.min(crossed[crossed > 0], initial=np.log(right)))
     before = float(np.min(-crossed[crossed < 0], initial=-np.log(left)))
     to_the_right = after >= before
-    ax.annotate(
-        "as trained",
-        (1.0, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(4 if to_the_right else -4, -2),
-        textcoords="offset points",
-        ha="left" if to_the_right else "right",
-        va="top",
-        color=INK,
-        fontsize=9,
-    )
+    beside(ax, "as trained", (1.0, 1.0), (4 if to_the_right else -4, -2), "top", across="data", up="axes fraction")

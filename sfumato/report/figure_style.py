@@ -3,32 +3,31 @@
 Every property is set on the object that is drawn, none through matplotlib's settings.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sfumato.runs.read import Floats
+from sfumato.runs.read import Floats, Ints
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
+else:
+    Axes = Any  # matplotlib is loaded when something is drawn
 
 PAPER, INK, FAINT, RULE = "#fbfaf7", "#22211f", "#6c6a66", "#d9d6cf"
 SLATE, OCHRE = "#33566b", "#c07a1c"
 # Umber, lavender and sea green keep apart from the first two, and from each other, also without red, green or blue
-# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/report/test_drawing.py).
+# cones and in grey: the least distance of two of the five in CIELAB is 27 (tests/report/test_figure_style.py).
 ARM_COLOURS = (SLATE, OCHRE, "#543c18", "#9c78e4", "#489c78")
 CLASS_COLOURS = ARM_COLOURS[2:]  # of the three classes in a projection, where no arm is meant
 MARKS = ("o", "s", "^", "D", "v")
-OWN = "sfumato"  # label of the figures made here, whose size may change
+OWN = "sfumato"  # label of the figures made here: only their size may be changed by a legend
 LINE = 0.17  # inches a line of a legend
 WIDTH, HEIGHT = 4.5, 3.2  # inches; text is 9 and 10 points, so that a narrow phone can still read it
 
-Ints = npt.NDArray[np.int64]
 
-
-def axes(ax: "Axes | None", height: float = HEIGHT) -> "Axes":
-    """The given axis, or one in a new figure that no global state knows of."""
+def axes(ax: Axes | None, height: float = HEIGHT) -> Axes:
+    """The given axis, or an axis in a new figure that pyplot does not know."""
     if ax is not None:
         return ax
     from matplotlib.figure import Figure
@@ -36,7 +35,7 @@ def axes(ax: "Axes | None", height: float = HEIGHT) -> "Axes":
     return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER, label=OWN).add_subplot()
 
 
-def style(ax: "Axes") -> None:
+def style(ax: Axes) -> None:
     """Two thin spines, small ticks, labels in ink, no background."""
     ax.set_facecolor("none")
     for side, spine in ax.spines.items():
@@ -50,7 +49,7 @@ def style(ax: "Axes") -> None:
         label.set_fontsize(10)
 
 
-def legend(ax: "Axes", room: float = 270) -> None:
+def legend(ax: Axes, room: float = 270) -> None:
     """A legend above the axis, where it covers nothing, in two columns if they fit into so many points.
 
     A figure that :func:`axes` made grows by the lines after the first, so that they take nothing from the plot.
@@ -77,13 +76,13 @@ def legend(ax: "Axes", room: float = 270) -> None:
     )
 
 
-def legend_with_temperature(ax: "Axes") -> None:
+def legend_with_temperature(ax: Axes) -> None:
     """The legend of a figure that holds arms as trained and, dashed, with their temperature."""
     ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
     legend(ax)
 
 
-def seed_lines(ax: "Axes", epochs: Ints, values: Floats, colour: str, label: str) -> None:
+def seed_lines(ax: Axes, epochs: Ints, values: Floats, colour: str, label: str) -> None:
     """A thin line a seed of values (S, E) and a thick one for their mean."""
     mark = "o" if len(epochs) == 1 else ""
     for line in values:
@@ -98,7 +97,7 @@ def mean_over_seeds(values: Floats) -> Floats:
     return np.where(count > 0, np.where(held, values, 0).sum(axis=0), np.nan) / np.maximum(count, 1)
 
 
-def whole_epochs(ax: "Axes", epochs: Ints) -> None:
+def whole_epochs(ax: Axes, epochs: Ints) -> None:
     """Ticks of an axis of epochs at whole numbers, also where there is a single one."""
     from matplotlib.ticker import MaxNLocator
 
@@ -107,7 +106,7 @@ def whole_epochs(ax: "Axes", epochs: Ints) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
-def whole_decades(ax: "Axes") -> None:
+def whole_decades(ax: Axes) -> None:
     """At least one whole decade on a log axis of y, and at least three labels: at 1, 2, 5 where decades are few."""
     from matplotlib.ticker import FixedLocator, NullFormatter
 
@@ -123,7 +122,7 @@ def whole_decades(ax: "Axes") -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def few_log_ticks(ax: "Axes", low: float, high: float) -> None:
+def few_log_ticks(ax: Axes, low: float, high: float) -> None:
     """Between three and six ticks at round numbers on a log axis of x, whatever its range."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -136,7 +135,7 @@ def few_log_ticks(ax: "Axes", low: float, high: float) -> None:
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def label_line(ax: "Axes", height: float, text: str, points: Floats) -> None:
+def label_line(ax: Axes, height: float, text: str, points: Floats) -> None:
     """Write on a horizontal line, at whichever end and side of it the fewest points are in the way."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     width, tall = 0.019 * len(text) * (right - left), 0.09 * (top - bottom)
@@ -151,32 +150,48 @@ def label_line(ax: "Axes", height: float, text: str, points: Floats) -> None:
                 best = (cost, align, side)
     assert best is not None
     _, align, side = best
-    ax.annotate(
-        text,
-        (1.0 if align == "right" else 0.0, height),
-        xycoords=("axes fraction", "data"),
-        xytext=(-3 if align == "right" else 4, 2 if side == "bottom" else -3),
-        textcoords="offset points",
-        ha=align,
-        va=side,
-        color=INK,
-        fontsize=9,
-    )
+    shift = (-3 if align == "right" else 4, 2 if side == "bottom" else -3)
+    beside(ax, text, (1.0 if align == "right" else 0.0, height), shift, side)
 
 
-def label_beside(ax: "Axes", heights: list[float]) -> None:
+def label_beside(ax: Axes, heights: list[float]) -> None:
     """Write the values of several horizontal lines beside the axis, at least a line of text apart."""
     bottom, top = ax.get_ylim()
     last = -np.inf
     for height in sorted(heights):
         last = max(height, last + 0.055 * (top - bottom))
-        ax.annotate(
-            f"{height:.2f}",
-            (1.0, last),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-            fontsize=9,
-        )
+        beside(ax, f"{height:.2f}", (1.0, last), (4, 0), "center")
+
+
+def beside(
+    ax: Axes,
+    text: str,
+    place: tuple[float, float],
+    shift: tuple[float, float],
+    vertical: str,
+    *,
+    across: str = "axes fraction",
+    up: str = "data",
+) -> None:
+    """Write a text some points to the right of a place, or to the left where the shift is negative.
+
+    Args:
+        ax: to write on.
+        text: what to write.
+        place: horizontal and vertical.
+        shift: in points, horizontal and vertical.
+        vertical: which part of the text is at that height: ``"top"``, ``"center"`` or ``"bottom"``.
+        across: unit of the horizontal place.
+        up: unit of the vertical place.
+    """
+    ax.annotate(
+        text,
+        place,
+        xycoords=(across, up),
+        xytext=shift,
+        textcoords="offset points",
+        ha="left" if shift[0] > 0 else "right",
+        va=vertical,
+        color=INK,
+        fontsize=9,
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sfumato.report import drawing
+from sfumato.report import figure_style
 
 # Machado, Oliveira and Fernandes 2009, severity 1: linear RGB as seen without long, middle or short cones.
 SEEN = {
@@ -17,7 +17,7 @@ SEEN = {
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-CSS = (Path(drawing.__file__).parent / "page.css").read_text(encoding="utf-8")
+CSS = (Path(figure_style.__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def lab(hexadecimal, seen):
@@ -40,5 +40,5 @@ def test_the_inks_of_five_arms_keep_apart(inks, seen):
 
 
 def test_the_style_sheet_and_the_figures_have_the_same_inks():
-    assert tuple(schemes()[0]) == drawing.ARM_COLOURS
-    assert len(set(drawing.MARKS)) == len(drawing.ARM_COLOURS)
+    assert tuple(schemes()[0]) == figure_style.ARM_COLOURS
+    assert len(set(figure_style.MARKS)) == len(figure_style.ARM_COLOURS)

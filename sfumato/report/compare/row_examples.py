@@ -1,6 +1,6 @@
 """Pictures, texts or values of single rows, read from ``examples.json`` where a run has one.
 
-What goes into the page comes from a file, so entries are checked: a thumbnail is a PNG in a data URI, or refused.
+The file may come from anyone and its entries go into the page, so a thumbnail that is no PNG in a data URI is refused.
 """
 
 import base64
@@ -20,7 +20,7 @@ _LONGEST = 400_000  # characters of a thumbnail: the page stays below 1 MB
 
 @dataclass(frozen=True)
 class Example:
-    """One row to look at: a thumbnail (data URI), a text, or names with values; whatever it is not is empty."""
+    """One row to look at: a thumbnail (data URI), a text, or names with values; the other two are empty."""
 
     thumbnail: str = ""
     text: str = ""

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.report.compare.numbers import Floats, Ints, softmax
-from sfumato.runs.read import ReportError, Run
+from sfumato.report.compare.predictions import probabilities
+from sfumato.runs.read import Floats, Ints, ReportError, Run
 
 PART_NAMES = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Penultimate:
-    """The last layer of one arm and what it saw, for one seed.
+class LastLayer:
+    """The last layer of one arm and its inputs, for one seed.
 
     Attributes:
         templates: rows of the head's weights (K, D).
@@ -32,10 +32,10 @@ class Penultimate:
 
 
 class NoFeaturesError(Exception):
-    """Why a run has nothing to project; the message can stand in the page."""
+    """A run has no last layer to show; the message says why, and can stand in the page."""
 
 
-def load_penultimate(run: Run, arm: str) -> tuple[int, Penultimate]:
+def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
     """Read features and templates of one arm, of the first seed that kept its features.
 
     Args:
@@ -69,7 +69,7 @@ def load_penultimate(run: Run, arm: str) -> tuple[int, Penultimate]:
     made = features["test"][:64] @ weight.T + bias
     if np.abs(made - logits).max() > 0.02 * (1 + np.abs(logits).max()):  # features are stored in half precision
         raise NoFeaturesError("The last layer and the features do not give the logits")
-    return seed, Penultimate(weight, features, {part: found[1] for part, found in kept.items()})
+    return seed, LastLayer(weight, features, {part: found[1] for part, found in kept.items()})
 
 
 def three_classes(run: Run) -> tuple[int, ...]:
@@ -84,7 +84,7 @@ def three_classes(run: Run) -> tuple[int, ...]:
         return 0, 1
     held = np.zeros((k, k))
     for (arm, seed), rows in run.test.items():
-        np.add.at(held, rows.labels, softmax(rows.logits, run.temperature(arm, seed)))
+        np.add.at(held, rows.labels, probabilities(run, arm, seed))
     count = np.bincount(run.labels, minlength=k) * len(run.test)
     held /= np.maximum(count, 1)[:, None]
     similar = held + held.T

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from sfumato.report import ReportError, load_run, render_merged
-from sfumato.report.merged import distinct_names
+from sfumato.report.merged_page import distinct_names
 from tests.report.run_folders import write_run
 
 
@@ -29,6 +29,37 @@ def test_the_page_holds_every_verdict_and_table(page, folders):
     tables = re.findall(r'aria-label="Results of each arm">.*?</table>', page, re.DOTALL)
     assert len(tables) == 1 + 2  # two arms, then three in two tables
     assert page.count('aria-label="Headline differences between arms"') == 2
+
+
+def test_each_run_stands_under_its_own_name_with_its_own_numbers(page, folders):
+    sections = re.split(r'<h2 id="run-\d+">', page)[1:]
+    names, strengths = ("digits", "letters"), (("0.1",), ("0.05", "0.2"))
+    for section, folder, name, eps in zip(sections, folders, names, strengths, strict=True):
+        run = load_run(folder)
+        assert section.startswith(f"{name}</h2>")
+        assert f"<code>{folder}</code>" in section
+        assert run.env["command"] in section
+        for arm, strength in zip(run.arms[1:], eps, strict=True):
+            assert re.search(rf"smoothed[ -]{re.escape(strength)} \(others\)", section)
+            assert f"{100 * arm['metrics']['accuracy']['mean']:.1f} %" in section
+        differences = re.search(r'aria-label="Headline differences between arms">.*?</table>', section, re.DOTALL)[0]
+        known = [d for d in run.summary["differences"] if d["metric"] == "nll_after_temperature"]
+        shown = re.findall(r"hard NLL after temperature.*?</th><td>(.*?)</td>", differences)
+        assert [float(text.replace("−", "-")) for text in shown] == [round(d["mean"], 3) for d in known]
+
+
+def test_the_list_of_verdicts_says_what_each_run_chose(page):
+    table = re.search(r'aria-label="Verdict of each run">.*?</table>', page, re.DOTALL)[0]
+    rows = re.findall(r'href="#run-(\d)">(\w+)</a></th><td>(.*?)</td>', table)
+    assert rows == [("1", "digits", "smoothed 0.1 (others)"), ("2", "letters", "one-hot")]
+
+
+def test_an_unfair_run_alone_is_called_unfair(folders, tmp_path):
+    unfair = write_run(tmp_path / "c", seeds=1, epochs=1, test=30, name="odd", equal=False)
+    page = render_merged([folders[0], unfair], tmp_path / "both.html").read_text()
+    first, second = page.split('<h2 id="run-2">')
+    assert "did not start from the same weights" in second
+    assert "did not start from the same weights" not in first
 
 
 def test_what_differs_stands_in_a_table_and_what_is_shared_beside_it(page):

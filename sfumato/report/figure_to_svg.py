@@ -6,14 +6,10 @@ and nothing refers to anything outside.
 
 import io
 import re
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from sfumato.report.drawing import ARM_COLOURS, FAINT, INK, PAPER, RULE
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sfumato.report.figure_style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes
 
 VARIABLES = {
     PAPER: "var(--paper)",
@@ -26,7 +22,7 @@ VARIABLES = {
 HALO = "<style>text{paint-order:stroke;stroke:%s;stroke-width:2.5px;stroke-linejoin:round}</style>"
 
 
-def to_svg(ax: "Axes") -> str:
+def to_svg(ax: Axes) -> str:
     """The figure of an axis as an SVG file.
 
     Args:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.report import svg
+from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.page import environment, write
+from sfumato.report.compare.page import write
+from sfumato.report.compare.page_sentences import date
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
-from sfumato.report.compare.words import date
+from sfumato.report.template import environment
 from sfumato.runs.read import ReportError, Run, load_run
 
 MARK = '<meta name="generator" content="sfumato report">'
-"""Stands in every merged page: such a file may be written over, any other may not."""
+"""A line of every merged page. A file with this line may be written over, any other file may not."""
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
@@ -47,15 +48,12 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     runs = [load_run(path) for path in paths]
     names = distinct_names(runs)
     ax, data = plots.plot_differences(runs, names=names)
-    figure = svg.inline(svg.to_svg(ax), "differences", data.alt)
-    page = (
-        environment()
-        .get_template("merged.html.jinja")
-        .render(
-            runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
-            settings=_settings(runs, names),
-            figure=figure if data.rows else None,
-        )
+    figure = figure_to_svg.inline(figure_to_svg.to_svg(ax), "differences", data.alt)
+    template = environment(Path(plots.__file__).parents[1]).get_template("merged_page.html.jinja")
+    page = template.render(
+        runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
+        settings=_settings(runs, names),
+        figure=figure if data.rows else None,
     )
     return write(out, page)
 
@@ -85,7 +83,7 @@ def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
         "date": date(run.env["started"]),
         "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
         "sentences": summary["verdict"]["sentences"],
-        "cautions": [str(note) for note in run.env.get("notes", [])],
+        "cautions": run.env.get("notes", []),
         "equal": summary["paired"]["equal"],
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),

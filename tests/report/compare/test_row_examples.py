@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.lab.examples import examples, write_examples
+from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.examples import examples, show
 from sfumato.report import ReportError
-from sfumato.report.compare.examples import load_examples
+from sfumato.report.compare.row_examples import load_examples
 from tests.report.run_folders import thumbnail
 
 
@@ -79,11 +80,12 @@ def test_features_or_texts_are_given_and_not_both(given):
 
 def test_what_the_lab_writes_the_report_reads(tmp_path):
     features = np.arange(640, dtype=float).reshape(10, 64)
-    write_examples(tmp_path, [4, 9], features=features, shape=(8, 8))
+    names = ("first", *(f"column {j}" for j in range(1, 64)))
+    show(tmp_path, [4, 9], Numbers(features, names, (8, 8), image=True))
     found = load_examples(tmp_path)
     assert sorted(found) == [4, 9]
     assert pixels(found[4].thumbnail).shape == (8, 8)
-    write_examples(tmp_path, [2], features=features, names=["first"])
+    show(tmp_path, [2], Numbers(features, names, (64,)))
     assert load_examples(tmp_path)[2].values["column 1"] == "129"
 
 

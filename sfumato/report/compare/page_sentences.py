@@ -1,4 +1,4 @@
-"""The sentences, names and numbers of one run's page, as its template wants them: rounded, signed, with units."""
+"""What the page says of one run: the sentences, names and numbers that its template shows, rounded and with units."""
 
 import json
 from collections.abc import Mapping
@@ -9,18 +9,20 @@ from markupsafe import Markup
 
 from sfumato.report.compare.changed_rows import Changes, changes, compared
 from sfumato.report.compare.code_to_copy import snippets
-from sfumato.report.compare.examples import load_examples
+from sfumato.report.compare.row_examples import load_examples
 from sfumato.report.compare.tables import (
     arm_title,
     differences_table,
     four_columns,
     in_columns,
+    many,
     number,
     percent,
     temperature,
     torch_strength,
 )
-from sfumato.runs.read import MIXING, Arm, Run
+from sfumato.runs.read import MIXING, Run
+from sfumato.runs.schema import ArmSummary, DataDescription, Environment
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -42,10 +44,10 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "env": env,
         "config": run.config,
         "classes": run.num_classes,
-        "rows": {part: f"{int(summary['data'][part]):,}" for part in ("train", "validation", "test")},
-        "seed_words": "1 seed" if len(run.seeds) == 1 else f"{len(run.seeds)} seeds",
+        "rows": {part: f"{summary['data'][part]:,}" for part in ("train", "validation", "test")},
+        "seed_words": many(len(run.seeds), "seed"),
         "hashes": [
-            (seed, str(weights)[:8], str(batches)[:8])
+            (seed, weights[:8], batches[:8])
             for seed, weights, batches in zip(
                 run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True
             )
@@ -54,7 +56,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),
         "notes": _temperature_notes(run),
-        "cautions": [str(note) for note in env.get("notes", [])],
+        "cautions": env.get("notes", []),
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
@@ -80,7 +82,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def date(started: str) -> str:
-    """``24 November 2024``, or the text itself where it is no date."""
+    """The date as ``24 November 2024``; a text that is no date is returned as it is."""
     try:
         day = datetime.fromisoformat(started)
     except ValueError:
@@ -89,7 +91,7 @@ def date(started: str) -> str:
 
 
 def _temperature_notes(run: Run) -> list[str]:
-    """Whatever was odd about a fitted temperature; usually nothing."""
+    """A sentence for each kind of odd temperature, with the arms and seeds that have it; usually none."""
     notes: list[str] = []
     for field, text in (
         ("at_bound", "Here the temperature stopped at the end of its search range"),
@@ -97,8 +99,7 @@ def _temperature_notes(run: Run) -> list[str]:
     ):
         found: list[str] = []
         for arm in run.arms:
-            fitted: list[dict[str, Any]] = run.env["temperatures"][arm["name"]]
-            seeds = [str(entry["seed"]) for entry in fitted if entry.get(field)]
+            seeds = [str(entry["seed"]) for entry in run.env["temperatures"][arm["name"]] if entry.get(field)]
             if seeds:
                 found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
         if found:
@@ -106,37 +107,31 @@ def _temperature_notes(run: Run) -> list[str]:
     return notes
 
 
-def _budget(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _budget(env: Environment) -> list[tuple[str, str]]:
     training, model, data = env["training"], env["model"], env["data"]
-    epochs = int(training["epochs"])
-    budget = f"{epochs:,} epoch{'' if epochs == 1 else 's'} of batches of {int(training['batch_size']):,} rows"
-    if training.get("steps"):
-        budget += f", {int(training['steps']):,} steps"
-    early = training.get("early_stop")
-    if early:
-        pause = f"{int(early):,} epoch{'' if early == 1 else 's'}"
+    budget = f"{many(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
+    if steps := training.get("steps"):
+        budget += f", {steps:,} steps"
+    if early := training.get("early_stop"):
+        pause = many(int(early), "epoch")
         budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
     optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
-    if training.get("schedule"):
-        optimiser += f", {training['schedule']}"
-    built = str(model["name"])
-    if model.get("description"):
-        built += f": {model['description']}"
-    if model.get("parameters"):
-        built += f", {int(model['parameters']):,} parameters"
+    if schedule := training.get("schedule"):
+        optimiser += f", {schedule}"
+    built = model["name"]
+    if description := model.get("description"):
+        built += f": {description}"
+    if parameters := model.get("parameters"):
+        built += f", {parameters:,} parameters"
     rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
-    copies = int(data.get("duplicates") or 0)
-    if copies:
+    if copies := data.get("duplicates"):
         verb = "repeats" if copies == 1 else "repeat"
-        rows.append(
-            ("Copies", f"{copies:,} row{'' if copies == 1 else 's'} {verb} an earlier one, and count with it as one")
-        )
+        rows.append(("Copies", f"{many(copies, 'row')} {verb} an earlier one, and count with it as one"))
     return rows
 
 
-def _probe(run: Run, arm: Arm) -> dict[str, str]:
-    probe: dict[str, Any] = run.env["probe"].get(arm["name"], {})
-    true, other = probe.get("target", (None, None))
+def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
+    true, other = run.env["probe"].get(arm["name"], {}).get("target", (None, None))
     strength = torch_strength(arm, run.num_classes)
     return {
         "arm": arm["name"],
@@ -147,8 +142,8 @@ def _probe(run: Run, arm: Arm) -> dict[str, str]:
     }
 
 
-def _strength(arm: Arm) -> str:
-    """ε with what it is spread over, or what stands in its place."""
+def _strength(arm: ArmSummary) -> str:
+    """ε with what it is spread over; for mixing arms their Beta distribution, for soft labels "its own"."""
     over = arm["over"]
     if over in MIXING:
         return f"Beta({arm['eps']:g}, {arm['eps']:g})"
@@ -157,7 +152,7 @@ def _strength(arm: Arm) -> str:
     return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
 
 
-def _closed_form(run: Run, arm: Arm) -> dict[str, Any]:
+def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     from sfumato import theory
 
     gap, over = arm["closed_form_gap"], arm["over"]
@@ -174,13 +169,13 @@ def _closed_form(run: Run, arm: Arm) -> dict[str, Any]:
     return found
 
 
-def _floor(run: Run, arm: Arm) -> dict[str, str]:
+def _floor(run: Run, arm: ArmSummary) -> dict[str, str]:
     _, floors = run.curve(arm["name"], "train_floor")
     floor = float(floors[0, -1])
     return {"title": arm_title(arm), "floor": "0" if floor == 0 else number(floor)}
 
 
-def _calibration(arm: Arm) -> str:
+def _calibration(arm: ArmSummary) -> str:
     """How far confidence is from accuracy, in points, as trained and after temperature."""
     raw, scaled = ((arm["metrics"].get(f"signed_gap{end}") or {}).get("mean") for end in ("", "_after_temperature"))
     points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in (raw, scaled)]
@@ -199,7 +194,7 @@ def _clouds(projection: Any) -> list[str]:
 
 
 def _answered(data: Any) -> dict[str, Any] | None:
-    """Share of wrong answers with a fifth of the rows unanswered, or fewer where none is wrong; one part an arm."""
+    """Share of wrong answers when 20 % of the rows stay unanswered; fewer stay so where no arm would then be wrong."""
     if data is None:
         return None
     places = [int(abs(data.coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
@@ -221,7 +216,7 @@ def _sweep(data: Any) -> list[str]:
     ]
 
 
-def _wrong(run: Run, arm: Arm) -> str:
+def _wrong(run: Run, arm: ArmSummary) -> str:
     mean = (arm["metrics"].get("accuracy") or {}).get("mean")
     return number(None if mean is None else (1 - mean) * len(run.labels), 1, zero=True)
 
@@ -262,7 +257,7 @@ def _changed(run: Run) -> dict[str, Any] | None:
 
 
 def _are(count: int, what: str, *, verb: bool = True) -> str:
-    """``none is right``, ``1 is right``, ``2 are right``; without the verb where a sentence has had it."""
+    """``none is right``, ``1 is right``, ``2 are right``; without ``verb`` only ``2 right``."""
     said = f"{count:,}" if count else "none"
     return f"{said} {'are ' if count > 1 else 'is '}{what}" if verb else f"{said} {what}"
 
@@ -293,7 +288,7 @@ def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example:
                 "right": row.answers[i] == row.label,
                 "votes": ""
                 if row.votes[i] == seeds
-                else f"{row.votes[i]}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
+                else f"{row.votes[i]} of {seeds}".replace(" ", "\N{NO-BREAK SPACE}"),
                 "probability": number(row.probability[i], 2),
             }
             for i in (0, 1)
@@ -301,10 +296,10 @@ def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example:
     }
 
 
-def _use(run: Run, arm: Arm) -> dict[str, Any]:
-    fitted: list[dict[str, Any]] = run.env["temperatures"][arm["name"]]
+def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
+    fitted = [entry["value"] for entry in run.env["temperatures"][arm["name"]]]
     mean = (arm["metrics"].get("temperature") or {}).get("mean")
-    mean = sum(float(t["value"]) for t in fitted) / len(fitted) if mean is None else mean
+    mean = sum(fitted) / len(fitted) if mean is None else mean
     divisor = temperature(mean) if _helps(run, arm) else None
     return {
         "title": arm_title(arm),
@@ -315,30 +310,29 @@ def _use(run: Run, arm: Arm) -> dict[str, Any]:
     }
 
 
-def _helps(run: Run, arm: Arm) -> bool:
-    """Whether the temperature lowered hard NLL on test rows reliably; runs that do not say are taken to."""
+def _helps(run: Run, arm: ArmSummary) -> bool:
+    """Whether the temperature lowered hard NLL on test rows reliably; older runs do not say, and count as if it did."""
     gain = run.env.get("temperature_gain", {}).get(arm["name"])
     stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
     return not stuck and (gain is None or gain["high"] < 0)
 
 
-def _class_names(data: Mapping[str, Any]) -> str:
-    names = [str(name) for name in data.get("class_names") or []]
+def _class_names(data: DataDescription) -> str:
+    names = data.get("class_names") or []
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return ", ".join(names[:20]) + more
 
 
-def _machine(env: Mapping[str, Any]) -> list[tuple[str, str]]:
-    data: dict[str, Any] = env["data"]
-    versions = ", ".join(f"{name} {env[name]}" for name in ("sfumato", "torch", "numpy") if env.get(name))
-    python = f", Python {env['python']}" if env.get("python") else ""
-    cores = f", {env['cores']} cores" if env.get("cores") else ""
-    workers = f"; {env['workers']} worker{'s' if env['workers'] != 1 else ''}" if env.get("workers") else ""
+def _machine(env: Environment) -> list[tuple[str, str]]:
+    versions = (("sfumato", env["sfumato"]), ("torch", env.get("torch")), ("numpy", env.get("numpy")))
+    versions += (("Python", env.get("python")),)
+    cores, workers = env.get("cores"), env.get("workers")
+    machine = [env.get("cpu"), env.get("platform"), f"{cores} cores" if cores else None]
     rows = [
-        ("Versions", versions + python),
-        ("Machine", ", ".join(str(env[k]) for k in ("cpu", "platform") if env.get(k)) + cores + workers),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions if version)),
+        ("Machine", ", ".join(filter(None, machine)) + (f"; {many(workers, 'worker')}" if workers else "")),
         ("Time", f"started {env['started']}, took {env['seconds']:.1f} seconds"),
-        ("Data", str(data.get("source", ""))),
-        ("Fingerprint", str(data.get("fingerprint", ""))),
+        ("Data", env["data"].get("source", "")),
+        ("Fingerprint", env["data"].get("fingerprint", "")),
     ]
     return [(name, value) for name, value in rows if value]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sfumato.report.compare.tables import arm_title, number
-from sfumato.report.drawing import ARM_COLOURS, MARKS
+from sfumato.report.figure_style import ARM_COLOURS, MARKS
 from sfumato.runs.read import Run
 
 
@@ -39,11 +39,6 @@ def closed_labels(run: Run) -> list[tuple[float, str]]:
                 closed, f"{closed:.2f}, {strength}" if several else f"closed form {closed:.2f}, {strength}"
             )
     return list(found.items())
-
-
-def seeds(count: int) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def finite(value: float) -> str:

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file, save_file
 
 from sfumato.report import ReportError, load_run
 from sfumato.report.compare import plots
-from sfumato.report.compare.penultimate import NoFeaturesError, load_penultimate, plane, three_classes
+from sfumato.report.compare.last_layer import NoFeaturesError, load_last_layer, plane, three_classes
 from tests.report.run_folders import log_softmax, weights_of, write_run
 
 
@@ -76,13 +76,14 @@ def test_panels_show_the_rows_of_the_three_classes_projected(folder):
     assert [(c.arm, c.part) for c in data.clouds][:2] == [("one-hot", "train"), ("one-hot", "test")]
     assert len(ax.child_axes) == 4
     weights = load_file(folder / weights_of("one-hot", 0))["head.weight"].astype(float)
-    stored = np.load(folder / "logits" / "one-hot-seed0-test.npz")
-    for label in data.classes:
-        mine = data.clouds[1].points[data.clouds[1].labels == label]
-        features = stored["features"][stored["labels"] == label].astype(float)
-        along = weights[data.classes[1]] - weights[data.classes[0]]
-        known = features @ along / np.linalg.norm(along)
-        np.testing.assert_allclose(np.diff(mine[:, 0]), np.diff(known), atol=1e-9)
+    for cloud in data.clouds[:2]:
+        stored = np.load(folder / "logits" / f"one-hot-seed0-{cloud.part}.npz")
+        for label in data.classes:
+            mine = cloud.points[cloud.labels == label]
+            features = stored["features"][stored["labels"] == label].astype(float)
+            along = weights[data.classes[1]] - weights[data.classes[0]]
+            known = features @ along / np.linalg.norm(along)
+            np.testing.assert_allclose(np.diff(mine[:, 0]), np.diff(known), atol=1e-9)
 
 
 def test_both_panels_of_an_arm_have_one_window_and_equal_scales(folder):
@@ -161,7 +162,7 @@ def test_a_single_input_gives_no_plane(tmp_path):
 def test_broken_weights_are_named(folder):
     (folder / weights_of("one-hot", 0)).write_bytes(b"no weights")
     with pytest.raises(ReportError, match=r"one-hot-seed0.safetensors cannot be read"):
-        load_penultimate(load_run(folder), "one-hot")
+        load_last_layer(load_run(folder), "one-hot")
 
 
 def test_the_first_seed_with_features_is_taken(folder):
@@ -178,5 +179,5 @@ def test_the_first_seed_with_features_is_taken(folder):
     kept = dict(np.load(path).items())
     kept["logits"] = (kept["features"].astype(float) @ head["head.weight"].T.astype(float)).astype("f4")
     np.savez(path, **kept)
-    assert load_penultimate(load_run(folder), "one-hot")[0] == 1
+    assert load_last_layer(load_run(folder), "one-hot")[0] == 1
     assert json.loads((folder / "summary.json").read_text())["arms"][0]["name"] == "one-hot"

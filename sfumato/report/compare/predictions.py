@@ -1,0 +1,28 @@
+"""What the models of a run say about its test rows, computed from the logits that it kept; no torch is loaded."""
+
+import numpy as np
+
+from sfumato import evaluate
+from sfumato.runs.read import Floats, Run
+
+
+def rows_of(run: Run, arm: str, seed: int, *, scaled: bool = False, temperature: float = 1.0) -> evaluate.Rows:
+    """Confidence, hard NLL and the like of each test row.
+
+    Args:
+        run: from :func:`~sfumato.runs.read.load_run`.
+        arm: its name.
+        seed: of the model.
+        scaled: whether to divide the logits by the temperature that was fitted for this model.
+        temperature: another divisor of the logits.
+    """
+    saved = run.test[arm, seed]
+    divisor = run.temperature(arm, seed) if scaled else temperature
+    return evaluate.per_row(logits=saved.logits, labels=saved.labels, temperature=divisor)
+
+
+def probabilities(run: Run, arm: str, seed: int) -> Floats:
+    """Probabilities (n, K) of the test rows, the logits divided by the temperature that was fitted for this model."""
+    from scipy.special import softmax
+
+    return softmax(run.test[arm, seed].logits.astype(np.float64) / run.temperature(arm, seed), axis=1)

@@ -1,0 +1,37 @@
+"""Evaluated arms with made-up metrics, for the tests of what is said of them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from sfumato.evaluate import Temperature
+from sfumato.verdict import analyse
+
+
+@dataclass(frozen=True)
+class MadeUpArm:
+    """What a verdict needs of an arm, and nothing of the lab's."""
+
+    name: str
+    eps: float
+    over: str | None = "others"
+
+    def told(self, num_classes: int) -> str:
+        return f"ε = {self.eps:g} over {self.over} of {num_classes}"
+
+
+def result(arm: analyse.ComparedArm, **means: float) -> analyse.ArmResult:
+    """An arm whose every metric is its mean plus noise that is the same in all arms, 5 seeds × 400 rows."""
+    noise = np.random.default_rng(0).normal(size=(5, 400)) * 0.1
+    made = analyse.ArmResult(arm, temperatures=[Temperature(1.0, False)] * 5)
+    defaults = {"accuracy": 0.9, "nll": 0.4, "signed_gap": 0.0, "temperature": 1.5, "nll_after_temperature": 0.3,
+                "eaurc": 0.004}  # fmt: skip
+    for metric, mean in {**defaults, **means}.items():
+        seed = zlib.crc32(f"{arm.name} {metric}".encode())
+        own = np.random.default_rng(seed).normal(size=(5, 400)) * 0.01
+        values = noise + own - (noise + own).mean() + mean
+        made.metrics[metric] = analyse.Metric(values, values.mean(1))
+    return made
