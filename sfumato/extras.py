@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
-from importlib.util import find_spec
 
 LAB = {
     "matplotlib": "matplotlib",
@@ -31,6 +30,8 @@ def missing_of_lab() -> list[str]:
     >>> missing_of_lab()
     []
     """
+    from importlib.util import find_spec  # not above: `sfumato --help` needs none of it
+
     return [name for name in LAB if find_spec(name) is None]
 
 
