@@ -23,7 +23,7 @@ $(BIN)/python:
 # Installed once, and again when the dependencies change.
 $(VENV)/.run: $(BIN)/python pyproject.toml CMakeLists.txt $(wildcard kernel/*.cpp kernel/*.hpp kernel/*.h)
 	@echo "installing sfumato and what it needs into $(VENV) (a minute or more)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[lab]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -100,6 +100,7 @@ def _terminable() -> Generator[None]:
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a run that failed, None for what is a bug and deserves its traceback."""
     from sfumato.arrays.atomic import WriteError
+    from sfumato.extras import MissingExtraError
     from sfumato.lab.arms import ArmError
     from sfumato.lab.data import DataError
     from sfumato.lab.execute.processes import WorkerError
@@ -111,9 +112,9 @@ def _exit_code(error: Exception) -> int | None:
     files = sys.modules.get("sfumato.evaluate.scores.files.matrix")
     if files is not None and isinstance(error, files.FileError):
         return USAGE
-    if isinstance(error, (UsageError, DataError, OptionError, RunError)):
+    if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError, RunError)):
         return USAGE
-    training = sys.modules.get("sfumato.lab.train")
+    training = sys.modules.get("sfumato.lab.train.loop")
     failures: tuple[type[Exception], ...] = (ArmError, WorkerError, WriteError, TrackingError, ReportError, OSError)
     if training is not None:
         failures += (training.TrainingError,)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout
+from sfumato.extras import require_lab
 
 if TYPE_CHECKING:
     from sfumato.evaluate.auditing import Audit
@@ -44,6 +45,7 @@ def audit(
         strict: Exit with 3 if there is a finding.
         json: Print one JSON object instead of the letter.
     """
+    require_lab("audit")
     from sfumato.evaluate.scores.files import read_labels, read_scores
     from sfumato.evaluate.scores.row_hash import same_rows
     from sfumato.report.audit.letter import as_letter, render_audit, write

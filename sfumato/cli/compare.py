@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cyclopts import Parameter
 
 from sfumato.cli.common import OK, Flag, UsageError, Whole, app, sources, typed
+from sfumato.extras import require_lab
 
 if TYPE_CHECKING:
     from sfumato.lab.compare import Watcher
@@ -112,6 +113,7 @@ def compare(
         quiet: No progress.
         config: A TOML file with any of these options.
     """
+    require_lab("compare")
     from sfumato.cli.progress import Watch
     from sfumato.lab import compare as lab
     from sfumato.lab.execute.torchrun import is_first

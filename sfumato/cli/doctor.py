@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 
 from sfumato.cli.common import OK, Flag, app
+from sfumato.extras import require_lab
 
 
 @app.command
@@ -36,6 +37,7 @@ def doctor(
     found = as_dict()
     lines = as_text(found)
     if data is not None:
+        require_lab("doctor with DATA")
         from sfumato.lab import trial
         from sfumato.lab.options import Options
 

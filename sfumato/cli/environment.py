@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from sfumato.extras import missing_of_lab
 from sfumato.lab.trackers import TRACKERS
 
 SCHEMA = "sfumato.doctor/1"
@@ -30,6 +31,7 @@ def as_dict() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "loss_path": "torch" if status.library is None else "kernel",
         "torchrun": torch.distributed.is_available() and torch.distributed.is_gloo_available(),
+        "lab": not missing_of_lab(),
         "ray": _version("ray"),
         "trackers": {tool: _version(tool) for tool in TRACKERS},
         "gpus": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -57,6 +59,7 @@ def as_text(found: dict[str, Any]) -> str:
         ("loss path", path),
         ("threads", f"{found['threads']} (torch.set_num_threads)"),
         ("torchrun", "works here (gloo)" if found["torchrun"] else "torch was built without it"),
+        ("lab", "installed" if found["lab"] else "not installed: pip install 'sfumato[lab]'"),
         ("--on ray", f"ray {found['ray']}" if found["ray"] else "ray is not installed: pip install 'sfumato[ray]'"),
         ("--track", ", ".join(trackers) or f"none of {', '.join(TRACKERS)} is installed"),
         ("GPUs", str(found["gpus"]) if found["gpus"] else "none that torch sees"),

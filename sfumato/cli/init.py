@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sfumato.cli.common import OK, UsageError, app
 from sfumato.cli.compare import compare
+from sfumato.extras import require_lab
 
 _NOT_OPTIONS = ("resume", "config", "json", "quiet", "dry_run")
 
@@ -23,6 +24,7 @@ def init(data: str = "digits", *, out: Path = Path("sfumato.toml")) -> int:
         data: What to compare on; as of sfumato compare.
         out: The file; one that is there already is never written over.
     """
+    require_lab("init")
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(template(data, str(out)))

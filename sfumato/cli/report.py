@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sfumato.cli.common import OK, UsageError, app
+from sfumato.extras import require_lab
 
 
 @app.command
@@ -18,6 +19,7 @@ def report(*runs: Path, out: Path | None = None) -> int:
         runs: Folders that sfumato compare wrote.
         out: Another file for the page.
     """
+    require_lab("report")
     from sfumato.report import ReportError, render, render_merged
 
     if not runs:

@@ -62,6 +62,12 @@ def test_no_python_file_is_longer_than_600_lines():
     assert {name: length for name, length in lengths.items() if length > 600} == {}
 
 
+def test_every_folder_of_modules_is_a_package_that_git_knows():
+    files = {p.relative_to(ROOT) for p in tracked() if p.suffix == ".py"}
+    folders = {p.parent for p in files if p.parts[0] in ("sfumato", "tests")}
+    assert {folder.as_posix() for folder in folders if folder / "__init__.py" not in files} == set()
+
+
 def test_nothing_is_left_over_to_do():
     assert lines_with(LEFT_OVER, tracked()) == []
 

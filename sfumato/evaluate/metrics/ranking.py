@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sfumato.evaluate.metrics.calibration import wilson
 from sfumato.evaluate.scores.columns import Column, check_correct, check_score, check_weights
+from sfumato.extras import lab_imports
 
 
 class Groups:
@@ -147,7 +148,8 @@ class Groups:
             stop = end.astype(np.int64) - 1
             h, q = np.diff(one[stop], prepend=0.0), np.diff(two[stop], prepend=0.0)
             return h, q, np.pi**2 / 6 - two[stop]
-        from scipy.special import digamma, zeta
+        with lab_imports("a ranking of weighted rows"):
+            from scipy.special import digamma, zeta
 
         begin = np.asarray(self.start, np.float64)
         last = zeta(2.0, end + 1)

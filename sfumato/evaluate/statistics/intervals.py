@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.columns import Column
+from sfumato.extras import lab_imports
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     )
     if variance == 0:
         return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, seeds, rows)
-    from scipy.special import stdtr, stdtrit  # not above: it takes as long to load as a small audit
+    with lab_imports("estimate_interval"):  # not above: scipy takes as long to load as a small audit
+        from scipy.special import stdtr, stdtrit
 
     df = 1 / sum(ms / (variance * x.size) / freedom for ms, freedom in terms)
     se = float(np.sqrt(variance))

@@ -17,6 +17,7 @@ import numpy as np
 
 from sfumato.evaluate.scores.columns import Column
 from sfumato.evaluate.statistics.intervals import Estimate
+from sfumato.extras import lab_imports
 
 
 def power(
@@ -109,7 +110,8 @@ def detectable_difference(
     def lacking(ncp: float) -> float:
         return test.power(ncp) - chance
 
-    from scipy.optimize import brentq  # not above: it takes as long to load as a small audit
+    with lab_imports("detectable_difference"):  # not above: scipy takes as long to load as a small audit
+        from scipy.optimize import brentq
 
     ncp: Any = brentq(lacking, 0.0, highest)
     return float(ncp * np.sqrt(variance))
@@ -213,7 +215,8 @@ class _Test:
 
     def __init__(self, df: float, alpha: float) -> None:
         nodes, self.weights = _quadrature()
-        from scipy.special import gammaincinv, stdtrit
+        with lab_imports("power"):
+            from scipy.special import gammaincinv, stdtrit
 
         chi2 = gammaincinv(df / 2, nodes) * 2 / df if np.isfinite(df) else np.ones_like(nodes)
         self.bounds = float(stdtrit(df, 1 - alpha / 2)) * np.sqrt(chi2)

@@ -1,0 +1,76 @@
+"""What the extra ``lab`` brings: which packages they are, and the sentence that says how to install them.
+
+The loss, the targets and the closed forms need torch and numpy alone. Commands that train, read saved scores or draw
+pages need more; :func:`require_lab` asks before such a command begins, :func:`lab_imports` where one function does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+
+LAB = {
+    "matplotlib": "matplotlib",
+    "PIL": "Pillow",
+    "pyarrow": "pyarrow",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+}
+"""The packages of the extra ``lab``: the name that is imported, and the name that is installed."""
+
+
+class MissingExtraError(ImportError):
+    """Something was asked for whose packages are not installed; the message has the line to type."""
+
+
+def missing_of_lab() -> list[str]:
+    """The packages of the extra ``lab`` that are not installed, by the names that are imported.
+
+    >>> missing_of_lab()
+    []
+    """
+    from importlib.util import find_spec  # not above: `sfumato --help` needs none of it
+
+    return [name for name in LAB if find_spec(name) is None]
+
+
+def require_lab(asker: str) -> None:
+    """Refuse what needs the extra ``lab`` where a package of the extra is missing.
+
+    Args:
+        asker: what needs the extra, for the message.
+
+    Raises:
+        MissingExtraError: it names all that is missing, and the line to type.
+
+    >>> require_lab("compare")
+    """
+    missing = missing_of_lab()
+    if missing:
+        raise MissingExtraError(_sentence(asker, missing))
+
+
+@contextlib.contextmanager
+def lab_imports(asker: str) -> Generator[None]:
+    """Around imports of the extra's packages: a missing one becomes the sentence of :func:`require_lab`.
+
+    Args:
+        asker: what needs the packages, for the message.
+
+    >>> with lab_imports("power"):
+    ...     from scipy.special import ndtr
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in LAB:
+            raise
+        raise MissingExtraError(_sentence(asker, [package])) from error
+
+
+def _sentence(asker: str, packages: list[str]) -> str:
+    *most, last = [LAB[name] for name in packages]
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return f"{asker} needs {listed}; to install what is missing, type: pip install 'sfumato[lab]'"

@@ -1,0 +1,205 @@
+"""The names that docs/design.md binds the project to, held to the code in both directions."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cyclopts import App
+
+import sfumato
+from sfumato.cli import FAILURE, FINDING, OK, USAGE, app, main
+from sfumato.evaluate import METRICS, Evaluation
+from tests.conftest import Ran, run_sfumato
+from tests.design_page import TEXT, block_after, fields_unlike, section, signatures, usages
+
+MODULES = ("theory", "reference", "conventions", "evaluate", "probe")
+SIGNATURES = signatures()
+
+
+def of_code(name: str) -> Any:
+    """What a name of the page is in the code: ``sf.…``, or a member of ``target``."""
+    value: Any = sfumato.one_hot(torch.tensor([0, 1]), 3) if name.startswith("target") else sfumato
+    for part in name.partition("[")[0].split(".")[1:]:
+        value = getattr(value, part)
+    return value
+
+
+def exported(module: str) -> set[str]:
+    """The public names of one of the package's modules, without what it imports for its own use."""
+    found = importlib.import_module(f"sfumato.{module}")
+    package = hasattr(found, "__path__")
+    return {
+        f"sf.{module}.{name}"
+        for name, value in vars(found).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+        if package or (inspect.isfunction(value) and value.__module__ == found.__name__)
+    }
+
+
+def parameters(text: str) -> list[tuple[str, str, Any]]:
+    """Name, kind and default of the parameters in ``(…)`` or ``(…) -> X``."""
+    arguments = ast.parse(f"def f{text.partition(' -> ')[0]}: ...").body[0].args  # type: ignore[attr-defined]
+    plain, empty = arguments.posonlyargs + arguments.args, inspect.Parameter.empty
+    defaults = [empty] * (len(plain) - len(arguments.defaults)) + [value_of(each) for each in arguments.defaults]
+    named = [empty if each is None else value_of(each) for each in arguments.kw_defaults]
+    return [(each.arg, "plain", default) for each, default in zip(plain, defaults, strict=True)] + [
+        (each.arg, "by name", default) for each, default in zip(arguments.kwonlyargs, named, strict=True)
+    ]
+
+
+def value_of(node: ast.expr) -> Any:
+    """A default: a literal, or math.e."""
+    return math.e if ast.unparse(node) == "math.e" else ast.literal_eval(node)
+
+
+@pytest.mark.parametrize("name", [name for name, text in SIGNATURES.items() if text])
+def test_a_signature_of_the_page_is_that_of_the_code(name: str):
+    found = inspect.signature(of_code(name))
+    kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD: "plain", inspect.Parameter.KEYWORD_ONLY: "by name"}
+    own = [(p.name, kinds[p.kind], p.default) for p in found.parameters.values() if p.name not in ("self", "_cls")]
+    assert parameters(SIGNATURES[name]) == own
+    result = SIGNATURES[name].partition(" -> ")[2]
+    assert result in ("", str(found.return_annotation).rpartition("typing.")[2])
+
+
+@pytest.mark.parametrize("name", [name for name, text in SIGNATURES.items() if not text])
+def test_a_name_of_the_page_exists(name: str):
+    assert of_code(name) is not None
+
+
+def test_the_page_has_every_public_name():
+    names = {f"sf.{name}" for name in dir(sfumato) if not name.startswith("_") and name not in MODULES}
+    assert (names | set().union(*map(exported, MODULES))) - set(SIGNATURES) == set()
+
+
+def test_the_commands_of_the_page_are_those_of_the_code():
+    assert set(usages()) == {name for name in app if not name.startswith("-")}
+
+
+@pytest.mark.parametrize("command", usages())
+def test_the_options_of_a_command_are_those_of_the_page(command: str):
+    options, arguments = usages()[command]
+    found: App = app[command]
+    own = {name for each in found.assemble_argument_collection() for name in each.names}
+    own = {name for name in own if not name.startswith("--empty-") and name.lstrip("-").upper() not in arguments}
+    assert own == options
+
+
+def test_the_exit_codes_are_those_of_the_page():
+    codes = {"ok": OK, "failure": FAILURE, "usage": USAGE, "a finding under `--strict`": FINDING}
+    told = re.search(r"Exit codes: (.*?)\.", TEXT, flags=re.DOTALL)
+    assert told is not None
+    assert " ".join(told[1].split()) == ", ".join(f"{code} {words}" for words, code in codes.items())
+
+
+def test_the_table_of_metrics_is_that_of_the_code():
+    rows = re.findall(r"^\| (`.*?) \|", section("Evaluation"), flags=re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(METRICS)
+
+
+def test_every_number_of_an_evaluation_is_on_the_page():
+    own = {name for name in Evaluation.__dataclass_fields__ if name not in METRICS}
+    assert {name for name in own if f"`{name}`" not in section("Evaluation")} == set()
+
+
+def test_the_folders_of_the_package_are_those_of_the_page():
+    package = Path(sfumato.__file__).parent
+    told = set(
+        re.findall(r"^  (\w+)/", block_after("\n## Layout and layers\n").partition("\nkernel/")[0], re.MULTILINE)
+    )
+    assert told == {each.name for each in package.iterdir() if (each / "__init__.py").exists()}
+
+
+def test_a_comparison_writes_the_fields_and_metrics_of_the_page(digits: Ran):
+    assert fields_unlike("`compare --json` prints", digits.json()) == []
+    told = TEXT.split("METRIC is one of", 1)[1].partition(".")[0]
+    assert {name for arm in digits.json()["arms"] for name in arm["metrics"]} == set(re.findall(r"`(\w+)`", told))
+
+
+def test_a_run_folder_holds_the_files_of_the_page(digits: Ran):
+    folder = digits.folder / digits.json()["run"]
+    told = re.findall(r"^(\S+?)/? ", block_after("**The run folder**"), flags=re.MULTILINE)
+    assert {each.name for each in folder.iterdir()} == set(told)
+    with np.load(folder / "logits" / "one-hot-seed0-test.npz") as file:
+        arrays = re.search(r"npz: (.*?)$", block_after("**The run folder**"), flags=re.MULTILINE)
+        assert arrays is not None
+        assert set(file) == set(re.findall(r"index|logits|labels|group(?= )|features", arrays[1]))
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("env.json", "`env.json`. ladder is there"),
+        ("metrics.jsonl", "A line of `metrics.jsonl`:"),
+        ("examples.json", "`examples.json`; a row"),
+    ],
+)
+def test_a_file_of_a_run_has_the_fields_of_the_page(digits: Ran, file: str, words: str):
+    text = (digits.folder / digits.json()["run"] / file).read_text(encoding="utf-8")
+    objects = [json.loads(line) for line in text.splitlines()] if file.endswith("l") else [json.loads(text)]
+    assert [line for each in objects for line in fields_unlike(words, each)] == []
+
+
+def test_a_dry_run_has_the_fields_of_the_page(tmp_path: Path):
+    ran = run_sfumato("compare", "digits", "--model", "linear", "--dry-run", "--json", folder=tmp_path)
+    assert fields_unlike("`compare --dry-run --json`:", ran.json()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("`audit --json`, the same", "audit one.npz --against two.npz --json"),
+        ("`audit --json`, the same", "audit smoothed.npz --rows train --json"),
+        ("`probe --json`;", "probe torch.nn:CrossEntropyLoss --json"),
+        ("`explain --json`;", "explain --json"),
+        ("`explain --json`;", "explain --in fairseq --to keras --json"),
+        ("`explain --json`;", "explain --in fairseq --json"),
+        ("`doctor --json`;", "doctor --json"),
+    ],
+)
+def test_a_command_prints_the_fields_of_the_page(
+    words: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # probe adds the folder that it runs in
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    for name in ("one", "two"):
+        features = rng.normal(size=(300, 4))
+        np.savez(f"{name}.npz", logits=rng.normal(size=(300, 3)), labels=labels, features=features)
+    own = np.log(np.where(np.arange(3) == labels[:, None], 0.9, 0.05)) + rng.normal(size=(300, 3)) / 100
+    np.savez("smoothed.npz", logits=own, labels=labels)
+    assert main(command.split()) == OK
+    assert fields_unlike(words, json.loads(capsys.readouterr().out)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"gap": 1.0}, ".gap is there and not on the page"),
+        ({"classes": None}, ""),
+        ({"others": {"true": 1, "other": 0, "gap": None}}, ".others.floor is on the page and not there"),
+        ({"others": 1.0}, ".others is a plain value, and the page has fields"),
+        ({"eps": [0.1]}, ".eps is a list, and the page has none"),
+        ({"eps": {"all": 0.1}}, ".eps has fields that the page does not name: ['all']"),
+        (
+            {"conversion": {"in": "torch", "to": {"keras": 0.1}, "scale": 1}},
+            ".conversion.scale is there and not on the page",
+        ),
+    ],
+)
+def test_another_field_is_found(change: dict[str, Any], line: str):
+    part = {"true": 0.9, "other": 0.1, "gap": 2.2, "floor": 0.3}
+    value = {"schema": "sfumato.explain/1", "classes": 2, "eps": 0.1, "others": part, "all": part} | change
+    assert fields_unlike("`explain --json`;", value) == ([line] if line else [])

@@ -1,0 +1,156 @@
+"""What works without the packages of the extra ``lab``, and what is said where they are missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from sfumato.extras import LAB
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+CORE = """
+import contextlib, io, json, sys
+from importlib.machinery import PathFinder
+
+hidden = sys.argv[1].split(",")
+finds = PathFinder.find_spec
+
+def find_spec(cls, name, path=None, target=None):
+    return None if name.partition(".")[0] in hidden else finds(name, path, target)
+
+PathFinder.find_spec = classmethod(find_spec)
+from sfumato.cli import main
+
+def ran(*words):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    return [code, err.getvalue()]
+
+def refusal(call):
+    try:
+        call()
+    except ImportError as error:
+        return str(error)
+
+import torch
+import sfumato as sf
+
+told = {" ".join(words): ran(*words) for words in json.loads(sys.argv[2])}
+logits, labels = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).requires_grad_(), torch.arange(20) % 3
+sf.cross_entropy(logits, labels, label_smoothing=0.1, over="others").backward()
+sf.loss_parts(logits, sf.smooth(labels, 3, 0.1, over="all"))
+sf.evaluate.evaluate(logits=logits.detach().numpy(), labels=labels.numpy())
+estimate = sf.evaluate.Estimate(0.1, 0.0, 0.2, 0.05, 9.0, 0.05, 0.01, 0.01, 0.01, 5, 100)
+print(json.dumps({
+    "told": told,
+    "estimate_interval": refusal(lambda: sf.evaluate.estimate_interval([[0.0, 1.0], [1.0, 3.0]])),
+    "power": refusal(lambda: sf.evaluate.power(estimate, 0.1)),
+    "loaded": [name for name in hidden if name in sys.modules],
+}))
+"""
+
+SERVED = ["explain", "explain --in fairseq --to keras", "explain --page page.html", "probe torch.nn:CrossEntropyLoss",
+          "doctor", "compare --help", "--version"]  # fmt: skip
+REFUSED = {"compare digits": "compare", "audit scores.npz": "audit", "report run": "report", "init": "init",
+           "doctor digits": "doctor with DATA"}  # fmt: skip
+TO_TYPE = "; to install what is missing, type: pip install 'sfumato[lab]'"
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What commands and the loss do in a process that cannot import a package of the extra ``lab``."""
+    words = json.dumps([command.split() for command in [*SERVED, *REFUSED]])
+    folder = tmp_path_factory.mktemp("core")
+    done = subprocess.run(
+        [sys.executable, "-c", CORE, ",".join(LAB), words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [each.name for each in folder.iterdir()] == ["page.html"]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", SERVED)
+def test_a_command_of_the_core_needs_no_extra(core: dict, command: str):
+    assert core["told"][command] == [0, ""]
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_command_of_the_lab_ends_in_one_sentence_with_the_line_to_type(core: dict, command: str):
+    listed = "matplotlib, Pillow, pyarrow, safetensors, scipy and scikit-learn"
+    assert core["told"][command] == [2, f"sfumato: {REFUSED[command]} needs {listed}{TO_TYPE}\n"]
+
+
+@pytest.mark.parametrize("function", ["estimate_interval", "power"])
+def test_a_function_that_needs_scipy_raises_an_import_error_with_the_line_to_type(core: dict, function: str):
+    assert core[function] == f"{function} needs scipy{TO_TYPE}"
+
+
+def test_the_loss_targets_metrics_and_probe_load_no_package_of_the_lab(core: dict):
+    assert core["loaded"] == []
+
+
+def test_another_missing_module_is_not_taken_for_the_lab():
+    from sfumato.extras import lab_imports
+
+    with pytest.raises(ModuleNotFoundError, match="^No module named 'sfumato_has_none'$"), lab_imports("power"):
+        import sfumato_has_none  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_the_extra_installs_what_the_message_names():
+    assert {name_of(line) for line in PROJECT["optional-dependencies"]["lab"]} == {canonical(n) for n in LAB.values()}
+
+
+def test_the_core_is_small():
+    torch, numpy = closure(["torch"]), closure(["numpy"])
+    core = closure(PROJECT["dependencies"])
+    beside = core - torch - numpy
+    assert len(core) + 1 <= 40  # one more is sfumato itself
+    assert sum(map(size, beside)) + size_of_package() <= 60e6  # without its kernel, of 1 MB
+    assert not beside & {canonical(name) for name in LAB.values()}
+
+
+def closure(lines: list[str]) -> set[str]:
+    """Names of all distributions that requirements bring, as they are installed here, extras left out."""
+    seen: set[str] = set()
+    waiting = list(lines)
+    while waiting:
+        wanted = Requirement(waiting.pop())
+        name = canonical(wanted.name)
+        if name in seen or (wanted.marker is not None and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        waiting += distribution(name).requires or []
+    return seen
+
+
+def canonical(name: str) -> str:
+    """The one spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_of(line: str) -> str:
+    """The distribution that a requirement names."""
+    return canonical(Requirement(line).name)
+
+
+def size(name: str) -> int:
+    """Bytes of the files that a distribution installed."""
+    return sum(
+        path.stat().st_size for file in distribution(name).files or [] if (path := Path(file.locate())).is_file()
+    )
+
+
+def size_of_package() -> int:
+    """Bytes of sfumato's own files, compiled ones included."""
+    return sum(path.stat().st_size for path in (ROOT / "sfumato").rglob("*") if path.is_file())
