@@ -4,9 +4,9 @@
 Below stand pure functions of columns, which :func:`per_row` makes of (N, K) logits.
 """
 
-from sfumato.evaluate.auditing import Audit as Audit
-from sfumato.evaluate.auditing import Finding as Finding
-from sfumato.evaluate.auditing import audit as audit
+from sfumato.evaluate.auditing.audit import Audit as Audit
+from sfumato.evaluate.auditing.audit import Finding as Finding
+from sfumato.evaluate.auditing.audit import audit as audit
 from sfumato.evaluate.evaluation import Evaluation as Evaluation
 from sfumato.evaluate.evaluation import evaluate as evaluate
 from sfumato.evaluate.inferred_smoothing import Smoothing as Smoothing

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.values import Number, numbers
-from sfumato.evaluate.scores.passes import Measured, measure
-from sfumato.evaluate.scores.source import Labels, Scores
+from sfumato.evaluate.metrics.compute import Number, numbers
+from sfumato.evaluate.scores.measure import Measured, measure
+from sfumato.evaluate.scores.score_matrix import Labels, Scores
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.inferred_smoothing import judge
-from sfumato.evaluate.metrics.values import numbers, t95
-from sfumato.evaluate.scores.passes import measure
+from sfumato.evaluate.metrics.compute import numbers, t95
+from sfumato.evaluate.scores.measure import measure
 
 Array = npt.NDArray[Any]
 

@@ -6,8 +6,8 @@ from scipy import stats
 from scipy.special import softmax
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.values import numbers, t95
-from sfumato.evaluate.scores.passes import measure
+from sfumato.evaluate.metrics.compute import numbers, t95
+from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.row_hash import group_of, row_hash
 
 

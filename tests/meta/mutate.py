@@ -67,7 +67,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
             ["tests/cli/test_audit.py", "-k", "not comparison and not input_is_read and not help"],
         ),
     ),
-    "scan.hpp": (("kernel/scan.hpp",), (["tests/evaluate/scores/test_blocks.py", "-k", "kernel"],)),
+    "scan.hpp": (("kernel/scan.hpp",), (["tests/evaluate/scores/test_block_scan.py", "-k", "kernel"],)),
     "row.hpp": (
         ("kernel/row.hpp", "kernel/long_rows.hpp", "kernel/short_rows.hpp"),
         (

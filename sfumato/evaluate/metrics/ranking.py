@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.calibration import wilson
-from sfumato.evaluate.scores.columns import Column, check_correct, check_score, check_weights
+from sfumato.evaluate.scores.column_checks import Column, check_correct, check_score, check_weights
 
 
-class Groups:
+class RankedGroups:
     """Rows by descending score; per group its start a, size n, errors e and errors before, in units of weight.
 
     Attributes:

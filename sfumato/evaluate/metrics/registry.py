@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.values import RANGES, find
-from sfumato.evaluate.scores.passes import measure
-from sfumato.evaluate.scores.source import Labels, Scores
+from sfumato.evaluate.metrics.compute import RANGES, find
+from sfumato.evaluate.scores.measure import measure
+from sfumato.evaluate.scores.score_matrix import Labels, Scores
 
 
 @dataclass(frozen=True)

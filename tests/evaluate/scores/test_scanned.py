@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.temperature import Objective, from_series
-from sfumato.evaluate.metrics.values import RANGES, from_part, t95
-from sfumato.evaluate.scores import blocks
+from sfumato.evaluate.metrics.compute import RANGES, from_part, t95
+from sfumato.evaluate.metrics.temperature import NllSlope, from_series
 from sfumato.evaluate.scores.rows import per_row
+from sfumato.evaluate.scores.scanned import Expansion
 
 
 def near(z, y, beta):
     """The columns at β by their definition, in float64."""
     rows = len(z)
-    found = blocks.Near(beta, rows)
+    found = Expansion(beta, rows)
     at = np.arange(rows)
     top = z.argmax(axis=1)
     z = z - z.max(axis=1, keepdims=True)
@@ -73,7 +73,7 @@ def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right, weighted
     y[:40] = z[:40].argmax(axis=1)
     w = rng.uniform(0.5, 2, size=60) if weighted else None
     truth = 1 / ev.fit_temperature_small(logits=z, labels=y, weights=w).value
-    objective = Objective(z, y, w)
+    objective = NllSlope(z, y, w)
     beta = truth * 1.002
     found, known = from_series(beta, objective.cumulants(beta), slice(None), w, objective.centre if right else None)
     assert known
@@ -84,7 +84,7 @@ def test_a_series_from_far_off_is_not_trusted():
     z, y = np.random.default_rng(8).normal(size=(60, 5)) * 2, np.arange(60) % 5
     y[:40] = z[:40].argmax(axis=1)
     truth = 1 / ev.fit_temperature(logits=z, labels=y).value
-    objective = Objective(z, y)
+    objective = NllSlope(z, y)
     assert not from_series(truth * 1.5, objective.cumulants(truth * 1.5), slice(None), None)[1]
 
 

@@ -12,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.auditing.sentences import between, count, decimal, factor, many, share
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
-from sfumato.evaluate.metrics.values import PAIRED, RANGES, Number, half_width, numbers
-from sfumato.evaluate.scores.passes import BINS, Measured, measure
+from sfumato.evaluate.metrics.compute import PAIRED, RANGES, Number, half_width, numbers
+from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.rows import Rows
-from sfumato.evaluate.scores.source import Labels, Scores, Source
-from sfumato.evaluate.sentences import between, count, decimal, factor, many, share
+from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores
 
 SCHEMA = "sfumato.audit/1"
 _POOR_AUROC = 0.7  # below, confidence hardly tells right rows from wrong ones
@@ -181,7 +181,7 @@ def _refuse_mistaken(logits: Scores | None) -> None:
     """Probabilities given as logits: no model's logits lie in [0, 1] and sum to 1 in every row."""
     if logits is None:
         return
-    source = Source(logits=logits)
+    source = ScoreMatrix(logits=logits)
     block = source.block(0, min(_LOOKED_AT, source.rows))
     with np.errstate(invalid="ignore"):
         sums = block.sum(axis=1)

@@ -15,10 +15,10 @@ import numpy as np
 
 from sfumato.evaluate.metrics import calibration, smooth_calibration
 from sfumato.evaluate.metrics.calibration import Z95
-from sfumato.evaluate.metrics.ranking import Groups
+from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
-from sfumato.evaluate.scores.columns import Column, mean
-from sfumato.evaluate.scores.passes import BINS, Measured
+from sfumato.evaluate.scores.column_checks import Column, mean
+from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import Rows
 
 RANGES = {
@@ -165,7 +165,7 @@ def _scaled(found: Measured) -> Iterator[tuple[str, Number]]:
         yield "nll_after_temperature", _mean("nll", after.nll, w)
         yield "brier_after_temperature", _mean("brier", after.brier, w)
         yield from _calibration(after, w, "_after_temperature", _shift(found))
-        groups = Groups(after.score, after.correct, w)
+        groups = RankedGroups(after.score, after.correct, w)
         yield "eaurc_after_temperature", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
 
 
