@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import check_weights, mean
 from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Scores, check_labels, check_temperature
 
-LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched
+LOWEST, HIGHEST = METRICS["temperature"].lowest, METRICS["temperature"].highest  # the temperatures searched
 
 _KEEP_ELEMENTS = 1 << 23  # shifted logits are kept between passes up to here: 64 MB
 _WARM_ELEMENTS = 1 << 24  # above this, a search on a part of the rows gives the place to start

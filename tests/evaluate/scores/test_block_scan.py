@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.compute import numbers
+from sfumato.evaluate.metrics.compute import compute_metrics
 from sfumato.evaluate.scores import block_scan, kernel_block, measure, numpy_block
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import scan
@@ -62,7 +62,7 @@ def test_every_metric_is_that_of_float64_to_a_millionth(kind, small_blocks, monk
     if kind == "bfloat16":
         z = torch.from_numpy(z).bfloat16()
     fast, slow = both(z, y, monkeypatch)
-    told, truth = numbers(fast), numbers(slow)
+    told, truth = compute_metrics(fast), compute_metrics(slow)
     assert told.keys() == truth.keys()
     for name, number in told.items():
         other = truth[name]
@@ -187,7 +187,7 @@ def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeyp
 def test_under_weights_every_metric_is_that_of_float64(small_blocks, monkeypatch):
     z, y = sample()
     w = np.random.default_rng(3).uniform(0, 2, N)
-    told, truth = (numbers(found) for found in both(z, y, monkeypatch, w))
+    told, truth = (compute_metrics(found) for found in both(z, y, monkeypatch, w))
     for name, number in told.items():
         assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
 
