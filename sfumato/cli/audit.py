@@ -14,7 +14,7 @@ from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout
 from sfumato.extras import require_lab
 
 if TYPE_CHECKING:
-    from sfumato.evaluate.auditing import Audit
+    from sfumato.evaluate.auditing.audit import Audit
     from sfumato.evaluate.scores.files import ScoreFile
 
 
@@ -75,7 +75,7 @@ def audit(
             )
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
     try:
-        from sfumato.evaluate.auditing import audit as run
+        from sfumato.evaluate.auditing.audit import audit as run
 
         found = run(
             logits=first.scores if first.kind == "logits" else None,
@@ -110,11 +110,11 @@ def _with_options(message: str) -> str:
 
 
 def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
-    from sfumato.evaluate.scores.source import Source
-    from sfumato.evaluate.sentences import many
+    from sfumato.evaluate.auditing.sentences import many
+    from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 
     what = "probabilities" if file.kind == "probs" else "logits"
-    stored = Source(logits=file.scores).type_name
+    stored = ScoreMatrix(logits=file.scores).type_name
     trained = found.kind == "train"
     taken = "rows that the model was trained on" if trained else "rows that the model was not trained on"
     option = "" if said or file.rows else f" (--rows {'heldout' if trained else 'train'} if that is wrong)"

@@ -4,11 +4,12 @@
 Below stand pure functions of columns, which :func:`per_row` makes of (N, K) logits.
 """
 
-from sfumato.evaluate.auditing import Audit as Audit
-from sfumato.evaluate.auditing import Finding as Finding
-from sfumato.evaluate.auditing import audit as audit
+from sfumato.evaluate.auditing.audit import Audit as Audit
+from sfumato.evaluate.auditing.audit import audit as audit
+from sfumato.evaluate.auditing.findings import Finding as Finding
 from sfumato.evaluate.evaluation import Evaluation as Evaluation
 from sfumato.evaluate.evaluation import evaluate as evaluate
+from sfumato.evaluate.evaluation import metric as metric
 from sfumato.evaluate.inferred_smoothing import Smoothing as Smoothing
 from sfumato.evaluate.inferred_smoothing import infer_smoothing as infer_smoothing
 from sfumato.evaluate.metrics.calibration import NoiseFloor as NoiseFloor
@@ -22,6 +23,7 @@ from sfumato.evaluate.metrics.calibration import signed_gap as signed_gap
 from sfumato.evaluate.metrics.calibration import wilson as wilson
 from sfumato.evaluate.metrics.classwise import ClasswiseSums as ClasswiseSums
 from sfumato.evaluate.metrics.classwise import ece_classwise as ece_classwise
+from sfumato.evaluate.metrics.compute import Interval as Interval
 from sfumato.evaluate.metrics.features import class_separation as class_separation
 from sfumato.evaluate.metrics.features import nc1 as nc1
 from sfumato.evaluate.metrics.features import nc2 as nc2
@@ -29,8 +31,6 @@ from sfumato.evaluate.metrics.logit_gap import logit_gap as logit_gap
 from sfumato.evaluate.metrics.logit_gap import logit_norm as logit_norm
 from sfumato.evaluate.metrics.registry import METRICS as METRICS
 from sfumato.evaluate.metrics.registry import Definition as Definition
-from sfumato.evaluate.metrics.registry import Interval as Interval
-from sfumato.evaluate.metrics.registry import metric as metric
 from sfumato.evaluate.metrics.selective import RiskCoverage as RiskCoverage
 from sfumato.evaluate.metrics.selective import augrc as augrc
 from sfumato.evaluate.metrics.selective import aurc as aurc

@@ -1,4 +1,4 @@
-"""All the numbers of one model on one set of rows, in a single object.
+"""All the numbers of one model on one set of rows, in a single object, or one of them by its name.
 
 Numbers "after temperature" are cross-fitted: a row's temperature comes from the rows of the other folds, so nothing is
 scored on what it was fitted to. A row's fold is a hash of its content, so it depends neither on order nor on luck, and
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.values import Number, numbers
-from sfumato.evaluate.scores.passes import Measured, measure
-from sfumato.evaluate.scores.source import Labels, Scores
+from sfumato.evaluate.metrics.compute import Interval, compute_metric, compute_metrics
+from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.scores.measure import Measured, measure
+from sfumato.evaluate.scores.score_matrix import Labels, Scores
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,10 @@ def evaluate(
     Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
     """
     found = measure(logits=logits, probs=probs, labels=labels, weights=weights)
-    return summarise(found, numbers(found))
+    return summarise(found, compute_metrics(found))
 
 
-def summarise(found: Measured, by_name: Mapping[str, Number]) -> Evaluation:
+def summarise(found: Measured, by_name: Mapping[str, Interval]) -> Evaluation:
     """The numbers of one model as an :class:`Evaluation`."""
     value: dict[str, Any] = {name: number.value for name, number in by_name.items()}
     floor = by_name["ece_noise_floor"]
@@ -155,3 +156,58 @@ def summarise(found: Measured, by_name: Mapping[str, Number]) -> Evaluation:
     value["intervals"] = {name: (number.low, number.high) for name, number in by_name.items()}
     known: dict[str, Any] = {each.name: value.get(each.name) for each in fields(Evaluation)}
     return Evaluation(**known)
+
+
+def metric(
+    name: str,
+    *,
+    logits: Scores | None = None,
+    probs: Scores | None = None,
+    labels: Labels,
+    weights: npt.ArrayLike | None = None,
+) -> Interval:
+    r"""One metric of a model, with its 95 % interval.
+
+    With :math:`v_i` what row i adds to the metric and :math:`W = \sum_i w_i`, an interval made of parts is
+
+    .. math:: \theta \pm t_{n-1} \sqrt{\frac{n}{n-1}} \, \frac{1}{W} \sqrt{\sum_i w_i^2 (v_i - \bar v)^2}
+
+    Args:
+        name: one of :data:`METRICS`, where each is defined.
+        logits: :math:`z`, (N, K), torch or numpy, any float type; read in blocks.
+        probs: probabilities instead, (N, K), rows that sum to 1.
+        labels: class indices, (N,) integers.
+        weights: :math:`w`, one number a row, (N,), ≥ 0; a weight of 2 is the row twice, but for the interval, which
+            takes every row for one piece of evidence.
+
+    Returns:
+        :class:`Interval`.
+
+    Raises:
+        ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
+            probabilities, no top5 for 5 classes or fewer.
+        TypeError, IndexError: as :func:`sfumato.evaluate.per_row`.
+
+    >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
+    >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+    (0.6, 0.192, 0.905)
+
+    Source: METRICS for the definitions; the interval is the infinitesimal jackknife, Jaeckel 1972, Efron 1982.
+    """
+    if name not in METRICS:
+        import difflib
+
+        close = difflib.get_close_matches(name, METRICS, n=1)
+        hint = f' Did you mean "{close[0]}"?' if close else ""
+        raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
+    found = compute_metric(name, measure(logits=logits, probs=probs, labels=labels, weights=weights))
+    if found is None:
+        raise ValueError(f"these scores have no {name}: it needs {_needs(name)}")
+    return Interval(found.value, found.low, found.high)
+
+
+def _needs(name: str) -> str:
+    if name == "top5":
+        return "more than 5 classes"
+    return "logits, a finite NLL, and rows of more than one content"

@@ -19,10 +19,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from sfumato.evaluate.scores.columns import Column
-from sfumato.evaluate.scores.passes import scan_columns
+from sfumato.evaluate.scores.column_checks import Column
+from sfumato.evaluate.scores.measure import scan_columns
 from sfumato.evaluate.scores.rows import Rows
-from sfumato.evaluate.scores.source import Labels, Scores
+from sfumato.evaluate.scores.score_matrix import Labels, Scores
 
 RowKind: TypeAlias = Literal["train", "heldout"]
 

@@ -166,7 +166,9 @@ class RunFolder:
         if lock is None:
             raise TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
         try:
-            if not _same(lock, partial / "config.toml"):  # another process renamed the folder before this one had the lock
+            if not _same(
+                lock, partial / "config.toml"
+            ):  # another process renamed the folder before this one had the lock
                 raise TakenError(f"{final} was finished by another process just now")
             start = _start(partial, lock.read(_MOST))
             _remove_scratch(partial)

@@ -15,17 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
 
 Matrix = npt.NDArray[np.float64]
 
-HEADLINE = ("accuracy", "nll_after_temperature", "eaurc")
-"""The metrics that are tested and that decide."""
-
-HIGHER_IS_BETTER = ("accuracy",)
-
-_BOUNDS = {"accuracy": (0.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0), "eaurc": (0.0, 1.0)}
+_LEAST = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
 
 
 class ComparedArm(Protocol):
@@ -142,7 +138,7 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
             low, high = (min(max(end, LOWEST), HIGHEST) for end in (estimate.mean / factor, estimate.mean * factor))
             summary[name] = {"mean": estimate.mean, "low": low, "high": high}
             continue
-        lowest, highest = _BOUNDS.get(name.removesuffix("_after_temperature"), (-np.inf, np.inf))
+        lowest, highest = _LEAST.get(name, METRICS[name].lowest), METRICS[name].highest
         summary[name] = {
             "mean": estimate.mean,
             "low": max(estimate.low, lowest),
@@ -179,7 +175,7 @@ def differences(results: Sequence[ArmResult]) -> list[ArmDifference]:
         if adjusted >= 0.05:
             row["finding"] = "no difference"
         else:
-            row["finding"] = "better" if (row["mean"] > 0) == (row["metric"] in HIGHER_IS_BETTER) else "worse"
+            row["finding"] = "better" if (row["mean"] > 0) == (METRICS[row["metric"]].better == "higher") else "worse"
     return rows
 
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.inferred_smoothing import judge
-from sfumato.evaluate.metrics.values import numbers, t95
-from sfumato.evaluate.scores.passes import measure
+from sfumato.evaluate.metrics.compute import compute_metrics, t95
+from sfumato.evaluate.scores.measure import measure
 
 Array = npt.NDArray[Any]
 
@@ -129,7 +129,7 @@ def told_of_part(part: Array | None) -> list[float] | None:
 
 
 def of_numbers(sample: dict[str, Array]) -> Any:
-    found = numbers(measure(**sample), parts=True)  # type: ignore[arg-type]
+    found = compute_metrics(measure(**sample), parts=True)  # type: ignore[arg-type]
     return {name: [n.value, n.low, n.high, told_of_part(n.part)] for name, n in found.items()}
 
 

@@ -7,7 +7,7 @@ from scipy.special import log_softmax, softmax
 from sklearn import metrics
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.temperature import Objective, fit, fit_without_each
+from sfumato.evaluate.metrics.temperature import NllSlope, fit, fit_without_each
 
 
 def sample(n=300, k=7, seed=0):
@@ -95,7 +95,7 @@ def test_numbers_after_temperature_use_temperatures_of_the_other_folds():
 
 def test_large_folds_get_the_same_temperatures_from_the_series_as_from_a_fit(monkeypatch):
     z, y = sample(n=20_000, k=3)
-    objective = Objective(z, y)
+    objective = NllSlope(z, y)
     fold = np.arange(20_000) % 5
     whole = fit(objective)
     truth = [ev.fit_temperature(logits=z[fold != f], labels=y[fold != f]).value for f in range(5)]

@@ -6,8 +6,8 @@ from scipy import stats
 from scipy.special import softmax
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.values import numbers, t95
-from sfumato.evaluate.scores.passes import measure
+from sfumato.evaluate.metrics.compute import compute_metrics, t95
+from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.row_hash import group_of, row_hash
 
 
@@ -23,8 +23,8 @@ def test_every_metric_under_whole_weights_is_that_of_repeated_rows():
     weights = np.random.default_rng(1).integers(0, 4, size=300)
     weights[0] += -weights.sum() % 15  # runs of equal weight are then runs of whole rows
     again = np.repeat(np.arange(300), weights)
-    weighted = numbers(measure(logits=z, labels=y, weights=weights))
-    repeated = numbers(measure(logits=z[again], labels=y[again]))
+    weighted = compute_metrics(measure(logits=z, labels=y, weights=weights))
+    repeated = compute_metrics(measure(logits=z[again], labels=y[again]))
     assert weighted.keys() == repeated.keys()
     for name, number in weighted.items():
         if name != "ece_noise_floor":  # a row drawn once with weight 2 is noisier than two rows
@@ -43,8 +43,8 @@ def test_rows_of_weight_0_are_not_there():
     z, y = sample()
     weights = np.ones(300)
     weights[100:] = 0
-    some = numbers(measure(logits=z, labels=y, weights=weights))
-    few = numbers(measure(logits=z[:100], labels=y[:100]))
+    some = compute_metrics(measure(logits=z, labels=y, weights=weights))
+    few = compute_metrics(measure(logits=z[:100], labels=y[:100]))
     for name in ("accuracy", "nll", "ece", "aurc", "temperature"):
         assert some[name].value == pytest.approx(few[name].value, abs=1e-10)
         assert (some[name].low, some[name].high) == pytest.approx((few[name].low, few[name].high), rel=0.02), name
@@ -75,7 +75,7 @@ def test_the_width_of_an_interval_is_that_seen_over_samples(name):
 def _widths():
     """Mean half width over 1.96 standard deviations of 80 values: known to about 8 %."""
     rng = np.random.default_rng(5)
-    told = [numbers(measure(logits=z, labels=y)) for z, y in (sample(400, rng=rng) for _ in range(80))]
+    told = [compute_metrics(measure(logits=z, labels=y)) for z, y in (sample(400, rng=rng) for _ in range(80))]
     for name in told[0]:
         values = np.array([each[name].value for each in told])
         half = np.array([(each[name].high - each[name].low) / 2 for each in told])
@@ -89,7 +89,7 @@ def test_the_interval_of_a_coverage_holds_the_coverage():
     z, y = sample(1000)
     found = ev.metric("coverage_at_5_risk", logits=z * 3, labels=z.argmax(axis=1))
     assert (found.value, found.high) == (1.0, 1.0)
-    own = numbers(measure(logits=z, labels=y))["coverage_at_5_risk"]
+    own = compute_metrics(measure(logits=z, labels=y))["coverage_at_5_risk"]
     assert own.low <= own.value <= own.high
 
 
@@ -122,13 +122,13 @@ def test_what_cannot_be_weighed_or_measured_is_named(call, message):
 
 def test_every_metric_is_defined_and_every_definition_measured():
     z, y = sample()
-    assert set(ev.METRICS) == set(numbers(measure(logits=z, labels=y)))
+    assert set(ev.METRICS) == set(compute_metrics(measure(logits=z, labels=y)))
     assert all(entry.text and entry.interval for entry in ev.METRICS.values())
 
 
 def test_every_metric_lies_within_the_range_of_its_definition_and_so_do_its_ends():
     z, y = sample(200)
-    for name, number in numbers(measure(logits=z, labels=y)).items():
+    for name, number in compute_metrics(measure(logits=z, labels=y)).items():
         defined = ev.METRICS[name]
         assert defined.lowest <= number.low <= number.value <= number.high <= defined.highest, name
 

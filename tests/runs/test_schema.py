@@ -1,7 +1,6 @@
 """Files of a run that hold another kind of thing than they should are refused, with the place."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest

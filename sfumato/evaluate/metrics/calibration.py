@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import Column, check_bins, check_confidence, check_correct, check_weights, mean
+from sfumato.evaluate.scores.column_checks import (
+    Column,
+    check_bins,
+    check_confidence,
+    check_correct,
+    check_weights,
+    mean,
+)
 
 _DRAWS = 1 << 20  # uniforms drawn at a time for the noise floor: 8 MB
 _MANY = 1 << 16  # rows in a bin from which their sum of redrawn labels is drawn as a normal

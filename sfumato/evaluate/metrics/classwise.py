@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import Column, check_bins, check_weights
-from sfumato.evaluate.scores.source import Labels, Scores, Source, check_labels
+from sfumato.evaluate.scores.column_checks import Column, check_bins, check_weights
+from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
 
 _MOST = 1 << 22  # sums kept in all, 32 MB: with more classes there are fewer groups
 
@@ -34,7 +36,7 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
 
     Source: Kull et al. 2019, arXiv 1910.12656; Nixon et al. 2019, arXiv 1904.01685, "static".
     """
-    source = Source(probs=probs)
+    source = ScoreMatrix(probs=probs)
     label = check_labels(labels, source.rows, source.classes, "probs")
     w = check_weights(weights, source.rows)
     sums = ClasswiseSums(source.classes, bins)
@@ -75,15 +77,24 @@ class ClasswiseSums:
     ) -> None:
         """Add rows: probabilities (n, K) and labels (n,), with weights and groups; none is changed or kept."""
         held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
+        p_sums, *high = self.parts(p, label, weights, held)
+        self.add_labels(held, np.ones(len(label)) if weights is None else weights, label)
+        self.add_sums(p_sums)
+        self.add_high(*high)
+
+    def parts(
+        self, p: Column, label: npt.NDArray[np.int64], weights: Column | None, group: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], ...]:
+        """What these rows add: the argument of :meth:`add_sums`, then those of :meth:`add_high`."""
         one = np.ones(len(label)) if weights is None else weights
-        member = np.zeros((self.groups, len(label)))
-        member[held, np.arange(len(label))] = one
+        p_sums = np.zeros((self.groups, self._classes))
+        for g in np.unique(group):
+            held = group == g
+            np.einsum("i,ij->j", one[held], p[held], out=p_sums[g])
         # At most bins − 1 entries of a row can be above the first edge, so only they are sorted into bins;
         # the first bin is what they leave of the total.
         row, col = np.nonzero(p > self.edges[1])
-        self.add_labels(held, one, label)
-        self.add_sums(member @ p)
-        self.add_high(held[row], col, p[row, col], label[row] == col, one[row])
+        return p_sums, group[row], col, p[row, col], label[row] == col, one[row]
 
     def add_labels(self, group: npt.NDArray[np.int64], mass: Column, label: npt.NDArray[np.int64]) -> None:
         """Add rows' weights and labels."""

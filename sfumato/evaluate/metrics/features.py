@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import Column, as_numpy
-from sfumato.evaluate.scores.source import Labels
+from sfumato.evaluate.scores.column_checks import Column, as_numpy
+from sfumato.evaluate.scores.score_matrix import Labels
 
 _BLOCK = 1 << 14  # rows converted to float64 at a time
 

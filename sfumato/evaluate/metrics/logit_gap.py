@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sfumato.evaluate.scores.rows import scan
-from sfumato.evaluate.scores.source import Column, Labels, Scores, Source, check_labels
+from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Scores, check_labels
 
 
 def logit_gap(logits: Scores, labels: Labels) -> Column:
@@ -32,7 +32,7 @@ def logit_gap(logits: Scores, labels: Labels) -> Column:
 
     Source: note, eq. 7, whose closed form is this gap at the optimum; see ``sfumato.theory.optimal_gap``.
     """
-    source = Source(logits=logits)
+    source = ScoreMatrix(logits=logits)
     return scan(source, check_labels(labels, source.rows, source.classes)).gap
 
 
@@ -57,6 +57,6 @@ def logit_norm(logits: Scores) -> Column:
 
     Source: the norm of centred logits, as in Cattelan and Silva 2024, arXiv 2305.15508 (p = 2).
     """
-    source = Source(logits=logits)
+    source = ScoreMatrix(logits=logits)
     # the norm needs no label, so any will do
     return scan(source, np.zeros(source.rows, dtype=np.int64)).norm

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.calibration import wilson
-from sfumato.evaluate.scores.columns import Column, check_correct, check_score, check_weights
+from sfumato.evaluate.scores.column_checks import Column, check_correct, check_score, check_weights
 from sfumato.extras import lab_imports
 
 
-class Groups:
+class RankedGroups:
     """Rows by descending score; per group its start a, size n, errors e and errors before, in units of weight.
 
     Attributes:

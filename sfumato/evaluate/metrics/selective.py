@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.ranking import Groups, best_area
-from sfumato.evaluate.scores.columns import Column
+from sfumato.evaluate.metrics.ranking import RankedGroups, best_area
+from sfumato.evaluate.scores.column_checks import Column
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike
 
     Source: Geifman et al. 2019, arXiv 1805.08206. The trapezoid from (0, 0) that some code uses is smaller.
     """
-    return Groups(score, correct, weights).aurc()
+    return RankedGroups(score, correct, weights).aurc()
 
 
 def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
@@ -70,7 +70,7 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 
     Source: Geifman et al. 2019, arXiv 1805.08206.
     """
-    return Groups(score, correct, weights).eaurc()
+    return RankedGroups(score, correct, weights).eaurc()
 
 
 def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
@@ -98,7 +98,7 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     Source: own derivation.
     """
-    g = Groups(score, correct)
+    g = RankedGroups(score, correct)
     total = len(g.place)
     if total < 2:
         raise ValueError("leaving one row out needs at least 2 rows, got 1")
@@ -136,7 +136,7 @@ def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     Source: own derivation.
     """
-    g = Groups(score, correct)
+    g = RankedGroups(score, correct)
     return aurc_jackknife(score, g.right) - best_area((np.count_nonzero(~g.right) - ~g.right) / (len(g.right) - 1))
 
 
@@ -162,7 +162,7 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 
     Source: Traub et al. 2024, arXiv 2407.01032.
     """
-    return Groups(score, correct, weights).augrc()
+    return RankedGroups(score, correct, weights).augrc()
 
 
 def risk_coverage_curve(
@@ -187,7 +187,7 @@ def risk_coverage_curve(
 
     Source: El-Yaniv and Wiener 2010; ties as in this module's head.
     """
-    g = Groups(score, correct, weights)
+    g = RankedGroups(score, correct, weights)
     return RiskCoverage(coverage=g.place / g.total, risk=g.errors / g.place)
 
 
@@ -217,7 +217,7 @@ def risk_at_coverage(
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage}")
-    return Groups(score, correct, weights).risk_at(coverage)
+    return RankedGroups(score, correct, weights).risk_at(coverage)
 
 
 def coverage_at_risk(
@@ -246,7 +246,7 @@ def coverage_at_risk(
     """
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must be in [0, 1], got {risk}")
-    return Groups(score, correct, weights).coverage_at(risk)
+    return RankedGroups(score, correct, weights).coverage_at(risk)
 
 
 def _suffix_sums(values: Column) -> Column:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import Column, check_confidence, check_correct, check_weights
+from sfumato.evaluate.scores.column_checks import Column, check_confidence, check_correct, check_weights
 
 _GRID = 4096  # cells of [0, 1]
 _NARROWEST = 2.0 / _GRID  # the kernel is wider than a cell throughout

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import check_weights, mean
-from sfumato.evaluate.scores.source import Column, Labels, Scores, Source, check_labels, check_temperature
+from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.scores.column_checks import check_weights, mean
+from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Scores, check_labels, check_temperature
 
-LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched
+LOWEST, HIGHEST = METRICS["temperature"].lowest, METRICS["temperature"].highest  # the temperatures searched
 
 _KEEP_ELEMENTS = 1 << 23  # shifted logits are kept between passes up to here: 64 MB
 _WARM_ELEMENTS = 1 << 24  # above this, a search on a part of the rows gives the place to start
-_SMALLEST = -1e150  # stands for −inf where 0·(−inf) would be NaN; its square is still finite
+SMALLEST = -1e150  # stands for −inf where 0·(−inf) would be NaN; its square is still finite
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
 
     Source: Guo et al. 2017, arXiv 1706.04599, section 4.2; the search is own.
     """
-    return fit(Objective(logits, labels, weights))
+    return fit(NllSlope(logits, labels, weights))
 
 
 def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
@@ -99,7 +100,7 @@ def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayL
 
     Source: own; one pseudo-observation, as in Laplace's rule of succession (here p = 9.5 / 10).
     """
-    return fit(Objective(logits, labels, weights), small=True)
+    return fit(NllSlope(logits, labels, weights), small=True)
 
 
 def temperature_jackknife(*, logits: Scores, labels: Labels, temperature: float) -> Column:
@@ -130,12 +131,12 @@ def temperature_jackknife(*, logits: Scores, labels: Labels, temperature: float)
     Source: Jaeckel 1972; Efron 1982, section 6.
     """
     beta = 1 / check_temperature(temperature)
-    psi, variance = Objective(logits, labels).at(beta)
+    psi, variance = NllSlope(logits, labels).at(beta)
     bend = float(variance.mean())
     return temperature + (psi / bend if bend > 0 else np.zeros_like(psi)) / beta**2
 
 
-class Objective:
+class NllSlope:
     """ψ and its derivatives for every row at any β, in one pass over the logits.
 
     Attributes:
@@ -145,7 +146,7 @@ class Objective:
     """
 
     def __init__(self, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> None:
-        self.source = Source(logits=logits)
+        self.source = ScoreMatrix(logits=logits)
         self.labels = check_labels(labels, self.source.rows, self.source.classes)
         self.weights = check_weights(weights, self.source.rows)
         self.behind, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
@@ -154,11 +155,10 @@ class Objective:
         small = self.source.rows * self.source.classes <= _KEEP_ELEMENTS
         for rows, z in self._chunks():
             self.behind[rows] = -z[np.arange(len(z)), self.labels[rows]]
-            there = z > _SMALLEST
-            self.centre[rows] = np.where(there, z, 0.0).sum(axis=1) / there.sum(axis=1)
+            self.centre[rows] = mean_of_possible(z)
             if small:
                 kept.append((rows, z))
-        refuse_lost(self.behind >= -_SMALLEST)
+        refuse_lost(self.behind >= -SMALLEST)
         if small:
             self._kept = kept
 
@@ -180,21 +180,13 @@ class Objective:
         for rows, z in self._chunks():
             p = np.exp(z * beta)
             p /= p.sum(axis=1)[:, None]
-            expected = np.einsum("ij,ij->i", p, z)
-            off = z - expected[:, None]
-            p *= off
-            p *= off
-            second = p.sum(axis=1)
-            third = np.einsum("ij,ij->i", p, off)
-            p *= off
-            fourth = np.einsum("ij,ij->i", p, off) - 3 * np.square(second)
-            for column, value in zip(columns, (expected, second, third, fourth), strict=True):
+            for column, value in zip(columns, cumulants_under(p, z), strict=True):
                 column[rows] = value
         return columns[0] + self.behind, columns[1], columns[2], columns[3]
 
-    def part(self, step: int) -> Objective:
+    def part(self, step: int) -> NllSlope:
         """The same for every ``step``-th row."""
-        return Objective(
+        return NllSlope(
             self.source.part(step), self.labels[::step], None if self.weights is None else self.weights[::step]
         )
 
@@ -203,7 +195,25 @@ class Objective:
             yield from self._kept
             return
         for chunk in self.source:
-            yield chunk.rows, np.maximum(chunk.shifted, _SMALLEST, out=chunk.shifted)
+            yield chunk.rows, np.maximum(chunk.shifted, SMALLEST, out=chunk.shifted)
+
+
+def mean_of_possible(z: Column) -> Column:
+    """Mean of each row of shifted logits, (N,), classes that are ruled out (:data:`SMALLEST`) left out."""
+    there = z > SMALLEST
+    return np.where(there, z, 0.0).sum(axis=1) / there.sum(axis=1)
+
+
+def cumulants_under(p: Column, z: Column) -> tuple[Column, Column, Column, Column]:
+    """Mean and second to fourth cumulants of each row of logits under its probabilities; ``p`` is overwritten."""
+    expected = np.einsum("ij,ij->i", p, z)
+    off = z - expected[:, None]
+    p *= off
+    p *= off
+    second = p.sum(axis=1)
+    third = np.einsum("ij,ij->i", p, off)
+    p *= off
+    return expected, second, third, np.einsum("ij,ij->i", p, off) - 3 * np.square(second)
 
 
 def refuse_lost(lost: npt.NDArray[np.bool_]) -> None:
@@ -214,7 +224,7 @@ def refuse_lost(lost: npt.NDArray[np.bool_]) -> None:
 
 
 def fit(
-    objective: Objective, keep: npt.NDArray[np.bool_] | None = None, *, small: bool = False, start: float | None = None
+    objective: NllSlope, keep: npt.NDArray[np.bool_] | None = None, *, small: bool = False, start: float | None = None
 ) -> Temperature:
     """Fit on the rows in ``keep`` (all by default); ``small`` as in :func:`fit_temperature_small`; ``start`` a T."""
     rows = np.ones(objective.source.rows, dtype=np.bool_) if keep is None else keep
@@ -247,7 +257,7 @@ def fit(
 
 
 def fit_without_each(
-    objective: Objective, fold: npt.NDArray[np.int64], whole: Temperature, columns: Sequence[Column] | None = None
+    objective: NllSlope, fold: npt.NDArray[np.int64], whole: Temperature, columns: Sequence[Column] | None = None
 ) -> dict[int, Temperature]:
     """For every fold, :func:`fit_temperature_small` on the rows outside it; ``whole`` is the fit on all rows.
 

@@ -13,7 +13,15 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.source import Chunk, Column, Labels, Scores, Source, check_labels, check_temperature
+from sfumato.evaluate.scores.score_matrix import (
+    Chunk,
+    Column,
+    Labels,
+    ScoreMatrix,
+    Scores,
+    check_labels,
+    check_temperature,
+)
 
 Visit: TypeAlias = Callable[[slice, Column, npt.NDArray[np.int64]], None]
 """Sees each chunk's rows, their probabilities (n, K) and labels (n,); may keep none of them."""
@@ -99,7 +107,7 @@ def per_row(
 
     Source: Brier 1950 for the score that has its name; log1p without the maximum: Blanchard, Higham and Higham 2021.
     """
-    source = Source(logits=logits, probs=probs)
+    source = ScoreMatrix(logits=logits, probs=probs)
     return scan(source, check_labels(labels, source.rows, source.classes, source.name), check_temperature(temperature))
 
 
@@ -123,18 +131,20 @@ def empty_rows(label: npt.NDArray[np.int64]) -> Rows:
 
 
 def scan(
-    source: Source, labels: npt.NDArray[np.int64], temperature: float | Column = 1.0, visit: Visit | None = None
+    source: ScoreMatrix, labels: npt.NDArray[np.int64], temperature: float | Column = 1.0, visit: Visit | None = None
 ) -> Rows:
     """:func:`per_row` on checked input; ``temperature`` may be a column, ``visit`` sees each chunk's probabilities."""
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
     rows = empty_rows(labels)
     for chunk in source:
-        fill(rows, chunk.rows, chunk, heat[chunk.rows], visit)
+        p = fill(rows, chunk.rows, chunk, heat[chunk.rows])
+        if visit is not None:
+            visit(chunk.rows, p, labels[chunk.rows])
     return rows
 
 
-def fill(rows: Rows, at: slice | npt.NDArray[np.int64], chunk: Chunk, heat: Column, visit: Visit | None = None) -> None:
-    """Compute a chunk's part of the columns, and put it at ``at``."""
+def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column) -> Column:
+    """Compute a chunk's part of the columns, put it at ``at``, and return the chunk's probabilities (n, K)."""
     y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
     z = chunk.shifted / heat[:, None]
     k = z.shape[1]
@@ -153,17 +163,18 @@ def fill(rows: Rows, at: slice | npt.NDArray[np.int64], chunk: Chunk, heat: Colu
     p = np.divide(e, (1 + s)[:, None], out=e)
     # a class at −inf has no part in the expectation, and 0·(−inf) would be NaN
     rows.slope[at] = np.einsum("ij,ij->i", p, np.maximum(z, -1e300)) - z_y
-    if visit is not None and isinstance(at, slice):
-        visit(at, p, y)
     # 1 − p_y summed from the other classes: no digits are lost where p_y is nearly 1
+    p_y = p[each, y]
     p[each, y] = 0.0
     rows.brier[at] = np.square(p.sum(axis=1)) + np.einsum("ij,ij->i", p, p)
+    p[each, y] = p_y
     with np.errstate(invalid="ignore"):
         mean = z.sum(axis=1) / k
         off = z - mean[:, None]
         rows.norm[at] = np.nan_to_num(np.sqrt(np.einsum("ij,ij->i", off, off)), nan=np.inf)
         z[each, y] = 0.0
         rows.gap[at] = z_y - z.sum(axis=1) / (k - 1)
+    return p
 
 
 def _rank(z: Column, z_y: Column, y: npt.NDArray[np.int64], top: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

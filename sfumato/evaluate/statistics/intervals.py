@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import Column
+from sfumato.evaluate.scores.column_checks import Column
 from sfumato.extras import lab_imports
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.evaluate.scores.columns import Column
+from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.statistics.intervals import Estimate
 from sfumato.extras import lab_imports
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.arrays.atomic import write_text
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.tables import (
     NOT_APPLICABLE,
     Cell,
@@ -23,7 +24,7 @@ from sfumato.report.compare.tables import (
     between,
     number,
     percent,
-    temperature,
+    shown,
 )
 from sfumato.report.template import environment
 
@@ -135,38 +136,19 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def _thousandth(value: float | None) -> str:
-    return number(None if value is None else 1000 * value, 2, zero=True)
-
-
-def _plain(value: float | None) -> str:
-    return number(value, 2, zero=True)
-
-
 _Show = Callable[[float | None], str]
+
+
+def _label(name: str) -> str:
+    """The label of a metric in a table that has no column of units."""
+    defined = METRICS[name]
+    if name == "ece_noise_floor":  # which stands below the ECE
+        return "  by chance alone"
+    return f"{defined.heading}, {defined.shown.unit}" if defined.shown.unit in ("nats", "0 to 2") else defined.heading
+
+
 _SHOWN: tuple[tuple[str, str, _Show], ...] = (
-    ("accuracy", "accuracy", percent),
-    ("balanced_accuracy", "balanced accuracy", percent),
-    ("macro_f1", "macro-F1", number),
-    ("top5", "among the best 5", percent),
-    ("nll", "hard NLL, nats", number),
-    ("brier", "Brier, 0 to 2", number),
-    ("ece", "ECE, 15 bins", number),
-    ("ece_noise_floor", "  by chance alone", number),
-    ("ece_equal_mass", "ECE, bins of equal counts", number),
-    ("ece_classwise", "ECE, class-wise", lambda v: number(v, 5)),
-    ("smooth_ece", "ECE, smooth", number),
-    ("signed_gap", "confidence − accuracy", lambda v: number(v, sign=True)),
-    ("temperature", "temperature T*", temperature),
-    ("aurc", "AURC × 1000", _thousandth),
-    ("eaurc", "E-AURC × 1000", _thousandth),
-    ("augrc", "AUGRC × 1000", _thousandth),
-    ("coverage_at_1_risk", "coverage at 1 % risk", percent),
-    ("coverage_at_5_risk", "coverage at 5 % risk", percent),
-    ("risk_at_80_coverage", "risk at 80 % coverage", percent),
-    ("logit_gap", "logit gap, nats", _plain),
-    ("logit_norm", "logit norm, nats", _plain),
-    ("gamma", "γ, ε over all it amounts to", number),
+    *((name, _label(name), shown(name)) for name in METRICS if not name.endswith("_after_temperature")),
     ("nc1", "NC1 of the features", number),
     ("nc2", "NC2 of the features", number),
     ("class_separation", "class separation R²", number),

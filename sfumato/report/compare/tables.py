@@ -7,12 +7,15 @@ one lose their leading zero, negative ones get a real minus sign, and what does 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.runs.read import Run
 from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
 
 NOT_APPLICABLE = "–"
+
+Show: TypeAlias = Callable[[float | None], str]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,18 @@ def percent(value: float | None) -> str:
 def temperature(value: float | None) -> str:
     """A temperature as ``1.62``: it keeps its leading zero, since it is a factor and not a share."""
     return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def shown(name: str) -> Show:
+    """How the tables print a metric: a part of the rows in per cent, others with their own factor and digits.
+
+    Args:
+        name: of :data:`sfumato.evaluate.METRICS`.
+    """
+    how = METRICS[name].shown
+    if how.scale == 100:
+        return percent
+    return lambda v: number(None if v is None else how.scale * v, how.digits, sign=how.signed, zero=how.digits < 3)
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
@@ -160,8 +175,9 @@ def four_columns(summary: Summary) -> ResultsTable:
         )
     )
 
-    def row(label: str, unit: str, raw: str | None, scaled: str | None, show: Callable[[float | None], str]) -> Row:
-        return Row(label, tuple(_estimate(arm, name, show) for arm in arms for name in (raw, scaled)), unit)
+    def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
+        cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
+        return Row(METRICS[name].heading + more, tuple(cells), METRICS[name].shown.unit)
 
     def plain(label: str, unit: str, cell: Callable[[ArmSummary], Cell]) -> Row:
         return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
@@ -181,21 +197,13 @@ def four_columns(summary: Summary) -> ResultsTable:
     return ResultsTable(
         heads,
         (
-            row("accuracy", "", "accuracy", "accuracy", percent),
-            row("hard NLL", "nats", "nll", "nll_after_temperature", number),
-            row("Brier", "0 to 2", "brier", "brier_after_temperature", number),
-            row("ECE, 15 bins", "0 to 1", "ece", "ece_after_temperature", number),
-            row("ECE noise floor", "0 to 1", "ece_noise_floor", None, number),
-            row(
-                "confidence − accuracy",
-                "−1 to 1",
-                "signed_gap",
-                "signed_gap_after_temperature",
-                lambda v: number(v, sign=True),
-            ),
-            row("E-AURC × 1000", "area", "eaurc", "eaurc_after_temperature", _thousandths(ranking)),
-            row("temperature T*", "divisor", None, "temperature", temperature),
-            row("logit gap, test", "nats", "logit_gap", None, _gap),
+            row("accuracy", "accuracy", "accuracy"),
+            *(row(name, name, f"{name}_after_temperature") for name in ("nll", "brier", "ece")),
+            row("ece_noise_floor", "ece_noise_floor", None),
+            row("signed_gap", "signed_gap", "signed_gap_after_temperature"),
+            row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),
+            row("temperature", None, "temperature"),
+            row("logit_gap", "logit_gap", None, more=", test"),
             plain("logit gap, training", "nats", train_gap),
             plain("closed form of the gap", "nats", closed_form),
             plain("label_smoothing in torch", "ε over all", torch_cell),
@@ -231,24 +239,24 @@ def differences_table(summary: Summary) -> ResultsTable:
     """
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
     ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
-    shows: dict[str, tuple[str, str, Callable[[float | None], str]]] = {
-        "accuracy": ("accuracy, points", "", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
-        "nll_after_temperature": ("hard NLL after temperature", "nats", lambda v: number(v, sign=True)),
-        "eaurc": ("E-AURC × 1000", "area", _thousandths(ranking, sign=True)),
+    shows: dict[str, tuple[str, Show]] = {
+        "accuracy": (", points", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
+        "nll_after_temperature": ("", lambda v: number(v, sign=True)),
+        "eaurc": ("", _thousandths(ranking, sign=True)),
     }
     pairs = list(dict.fromkeys((d["arm"], d["against"]) for d in summary["differences"]))
-    order = {metric: place for place, metric in enumerate(shows)}
-    headline = [d for d in summary["differences"] if d["metric"] in shows]
-    headline.sort(key=lambda d: (pairs.index((d["arm"], d["against"])), order[d["metric"]]))
+    headline = [d for d in summary["differences"] if d["metric"] in HEADLINE]
+    headline.sort(key=lambda d: (pairs.index((d["arm"], d["against"])), HEADLINE.index(d["metric"])))
     rows: list[Row] = []
     pair = None
     for difference in headline:
-        label, unit, show = shows[difference["metric"]]
+        defined, (more, show) = METRICS[difference["metric"]], shows[difference["metric"]]
         if pair != (pair := (difference["arm"], difference["against"])):
             rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
         mean, p = difference["mean"], difference["p_adjusted"]
         interval, finding = Cell(between(difference, show)), Cell(difference["finding"] or NOT_APPLICABLE)
-        rows.append(Row(label, (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding), unit))
+        cells = (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding)
+        rows.append(Row(defined.heading + more, cells, defined.shown.unit))
     return ResultsTable(("difference", "95 % interval", "adjusted p", "finding"), tuple(rows))
 
 

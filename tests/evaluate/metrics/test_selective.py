@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.ranking import Groups
+from sfumato.evaluate.metrics.ranking import RankedGroups
 
 few = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6)
 some = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=25)
@@ -168,7 +168,7 @@ def test_what_rows_add_to_a_risk_has_the_risk_as_its_mean(weighted):
     rng = np.random.default_rng(0)
     score, correct = np.round(rng.random(60), 1), rng.random(60) < 0.7
     weights = rng.uniform(0.2, 2, 60) if weighted else None
-    groups = Groups(score, correct, weights)
+    groups = RankedGroups(score, correct, weights)
     for part, value in (
         (groups.augrc_part(), groups.augrc()),
         (groups.risk_part(0.8), groups.risk_at(0.8)),

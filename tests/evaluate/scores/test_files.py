@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from sfumato.evaluate.scores.files import FileError, read_labels, read_scores
-from sfumato.evaluate.scores.source import Source
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 
 N, K = 40, 7
 
@@ -26,7 +26,7 @@ def scores():
 
 
 def values(found):
-    source = Source(logits=found.scores)
+    source = ScoreMatrix(logits=found.scores)
     return source.block(0, source.rows)
 
 
@@ -119,7 +119,7 @@ def test_a_large_matrix_stays_in_its_file_and_reads_as_it_was_written(
     found = read_scores(str(tmp_path / f"z.{kind}"))
     assert type(found.scores).__name__ == "StoredMatrix"
     np.testing.assert_array_equal(values(found), truth)
-    np.testing.assert_array_equal(Source(logits=found.scores).part(7), truth[::7])
+    np.testing.assert_array_equal(ScoreMatrix(logits=found.scores).part(7), truth[::7])
 
 
 def timm(folder, z, *, kind, separate, index, output="prob"):
@@ -163,7 +163,7 @@ def test_timms_results_are_put_in_the_order_of_the_classes(kind, separate, index
     found = read_scores(str(timm(tmp_path, p, kind=kind, separate=separate, index=index)))
     assert found.kind == "probs"
     assert found.labels is None  # timm's labels are its predictions
-    np.testing.assert_allclose(Source(probs=found.scores).block(0, N), p, rtol=1e-6)
+    np.testing.assert_allclose(ScoreMatrix(probs=found.scores).block(0, N), p, rtol=1e-6)
 
 
 def test_timms_logits_are_logits(tmp_path, scores):

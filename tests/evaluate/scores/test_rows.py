@@ -123,7 +123,7 @@ def test_rows_do_not_depend_on_where_chunks_end(monkeypatch):
     z = np.random.default_rng(0).normal(size=(37, 5))
     y = np.arange(37) % 5
     whole = ev.per_row(logits=z, labels=y)
-    monkeypatch.setattr("sfumato.evaluate.scores.source.CHUNK_ELEMENTS", 20)
+    monkeypatch.setattr("sfumato.evaluate.scores.score_matrix.CHUNK_ELEMENTS", 20)
     parts = ev.per_row(logits=z, labels=y)
     np.testing.assert_allclose(parts.nll, whole.nll, rtol=1e-14)
     np.testing.assert_array_equal(parts.predicted, whole.predicted)

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import is_tensor
+from sfumato.evaluate.scores.column_checks import is_tensor
 from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied

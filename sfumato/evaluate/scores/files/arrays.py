@@ -162,7 +162,7 @@ def read_torch(file: Any, name: str) -> dict[str, Array]:
 
 def as_labels(values: Array) -> npt.NDArray[Any]:
     """An array or tensor as numpy, whole floats as integers."""
-    from sfumato.evaluate.scores.columns import as_numpy
+    from sfumato.evaluate.scores.column_checks import as_numpy
 
     found = as_numpy(values)
     if found.ndim == 2 and found.shape[1] == 1:

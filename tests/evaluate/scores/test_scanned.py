@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.temperature import Objective, from_series
-from sfumato.evaluate.metrics.values import RANGES, from_part, t95
-from sfumato.evaluate.scores import blocks
+from sfumato.evaluate.metrics.temperature import NllSlope, from_series
 from sfumato.evaluate.scores.rows import per_row
+from sfumato.evaluate.scores.scanned import Expansion
 
 
 def near(z, y, beta):
     """The columns at β by their definition, in float64."""
     rows = len(z)
-    found = blocks.Near(beta, rows)
+    found = Expansion(beta, rows)
     at = np.arange(rows)
     top = z.argmax(axis=1)
     z = z - z.max(axis=1, keepdims=True)
@@ -73,7 +72,7 @@ def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right, weighted
     y[:40] = z[:40].argmax(axis=1)
     w = rng.uniform(0.5, 2, size=60) if weighted else None
     truth = 1 / ev.fit_temperature_small(logits=z, labels=y, weights=w).value
-    objective = Objective(z, y, w)
+    objective = NllSlope(z, y, w)
     beta = truth * 1.002
     found, known = from_series(beta, objective.cumulants(beta), slice(None), w, objective.centre if right else None)
     assert known
@@ -84,36 +83,5 @@ def test_a_series_from_far_off_is_not_trusted():
     z, y = np.random.default_rng(8).normal(size=(60, 5)) * 2, np.arange(60) % 5
     y[:40] = z[:40].argmax(axis=1)
     truth = 1 / ev.fit_temperature(logits=z, labels=y).value
-    objective = Objective(z, y)
+    objective = NllSlope(z, y)
     assert not from_series(truth * 1.5, objective.cumulants(truth * 1.5), slice(None), None)[1]
-
-
-@pytest.mark.parametrize(("df", "error"), [(9, 3.5e-4), (12, 1.2e-4), (20, 2e-5), (100, 3e-8)])
-def test_the_quantile_of_t_is_as_near_as_it_says(df, error):
-    from scipy.special import stdtrit
-
-    assert error / 3 < abs(t95(df) - stdtrit(df, 0.975)) < error
-
-
-def test_intervals_end_where_a_metric_ends():
-    everywhere = np.array([-1e6, 1e6])
-    ends = {name: (number.low, number.high) for name in RANGES for number in [from_part(name, 0.4, everywhere, None)]}
-    unit = dict.fromkeys(
-        (
-            *("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_equal_mass", "ece_classwise"),
-            *("smooth_ece", "aurc", "risk_at_80_coverage"),
-        ),
-        (0.0, 1.0),
-    )
-    infinity = pytest.approx(1e7, rel=1)
-    assert ends == {
-        **unit,
-        "nll": (0.0, infinity),
-        "logit_norm": (0.0, infinity),
-        "brier": (0.0, 2.0),
-        "gamma": (0.0, 2.0),
-        "signed_gap": (-1.0, 1.0),
-        "augrc": (0.0, 0.5),
-        "eaurc": (pytest.approx(-1e7, rel=1), 1.0),
-        "temperature": (1e-3, 1e3),
-    }

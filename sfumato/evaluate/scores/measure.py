@@ -1,7 +1,8 @@
-"""From logits to columns: one pass for what the model says as it is, one for what it says after temperature scaling.
+"""From logits to columns: what the model says as it is, and what it says after temperature scaling.
 
-Few or short rows go through float64; many long rows of at most 32 bits through :mod:`~sfumato.evaluate.scores.blocks`,
-with the temperature bracketed on a sample and finished by a series on all rows. Both fill the same :class:`Measured`.
+Few or short rows are read in float64. Many long rows of at most 32 bits are scanned in blocks
+(:mod:`~sfumato.evaluate.scores.block_scan`), and the temperature is bracketed on a sample of rows and finished by a
+series on all of them. Both ways fill the same :class:`Measured`.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
-from sfumato.evaluate.metrics.ranking import Groups
+from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.temperature import (
     HIGHEST,
     LOWEST,
-    Objective,
+    NllSlope,
     Temperature,
     fit,
     fit_without_each,
     from_series,
 )
-from sfumato.evaluate.scores import blocks
-from sfumato.evaluate.scores.columns import Column, check_weights, mean
+from sfumato.evaluate.scores import block_scan
+from sfumato.evaluate.scores.column_checks import Column, check_weights, mean
 from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
 from sfumato.evaluate.scores.rows import Rows, scan
-from sfumato.evaluate.scores.source import Labels, Scores, Source, check_labels
+from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
 
 BINS = 15
 _SAMPLES = (1 << 20, 1 << 23)  # elements on which a temperature is bracketed before all rows are read
@@ -51,7 +52,7 @@ class Measured:
         after: the columns at the temperature of the other folds; None where all rows are in one fold.
     """
 
-    source: Source
+    source: ScoreMatrix
     rows: Rows
     weights: Column | None
     hashes: npt.NDArray[np.uint64]
@@ -62,9 +63,9 @@ class Measured:
     after: Rows | None = None
 
     @cached_property
-    def groups(self) -> Groups:
+    def groups(self) -> RankedGroups:
         """The rows by confidence."""
-        return Groups(self.rows.score, self.rows.correct, self.weights)
+        return RankedGroups(self.rows.score, self.rows.correct, self.weights)
 
     @property
     def classes(self) -> int:
@@ -80,11 +81,11 @@ def measure(
     weights: npt.ArrayLike | None = None,
 ) -> Measured:
     """Read the scores, as often as needed, and fill the columns."""
-    source = Source(logits=logits, probs=probs)
+    source = ScoreMatrix(logits=logits, probs=probs)
     label = check_labels(labels, source.rows, source.classes, source.name)
     w = check_weights(weights, source.rows)
     by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
-    if blocks.suits(source):
+    if block_scan.suits(source):
         found = _fast_measured(source, label, w, by_class)
         if found is not None:
             return found
@@ -99,7 +100,7 @@ def measure(
     result = Measured(source, rows, w, hashes, by_class)
     if logits is None or not np.isfinite(rows.nll).all():
         return result
-    objective = Objective(logits, label, w)
+    objective = NllSlope(logits, label, w)
     result.fitted = fit(objective)
     _describe(result, objective.cumulants(1 / result.fitted.value), objective.behind)
     fold = group % FOLDS
@@ -117,21 +118,21 @@ def measure(
 
 def scan_columns(*, logits: Scores, labels: Labels) -> tuple[Rows, int]:
     """The columns at T = 1 alone, and K."""
-    source = Source(logits=logits)
+    source = ScoreMatrix(logits=logits)
     label = check_labels(labels, source.rows, source.classes)
-    rows = blocks.scan(source, label).rows if blocks.suits(source) else scan(source, label)
+    rows = block_scan.scan(source, label).rows if block_scan.suits(source) else scan(source, label)
     return rows, source.classes
 
 
 def _fast_measured(
-    source: Source, label: npt.NDArray[np.int64], weights: Column | None, by_class: ClasswiseSums
+    source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None, by_class: ClasswiseSums
 ) -> Measured | None:
-    """:func:`measure` in float32 blocks; None where the temperature needs the patience of float64."""
+    """As :func:`measure`, in blocks; None where only the exact search finds the temperature."""
     try:
         beta = _bracketed(source, label, weights)
     except ValueError:
         return None  # an odd row; the pass over all rows says which
-    found = blocks.scan(source, label, beta=beta, by_class=by_class, weights=weights)
+    found = block_scan.scan(source, label, beta=beta, by_class=by_class, weights=weights)
     assert found.hashes is not None
     result = Measured(source, found.rows, weights, found.hashes, by_class)
     if not np.isfinite(found.rows.nll).all():
@@ -140,7 +141,7 @@ def _fast_measured(
     everyone = np.ones(source.rows, dtype=np.bool_)
     folds = np.unique(fold).tolist()
     parts = {-1: everyone} | {f: fold != f for f in folds if len(folds) > 1}  # one alone leaves nothing to fit on
-    near = found.near
+    near = found.expansion
     for _ in range(_PASSES):
         assert near is not None
         betas: dict[int, float] = {}
@@ -157,7 +158,7 @@ def _fast_measured(
         middle = float(np.median([b for f, b in betas.items() if f != -1 or len(betas) == 1]))
         if not 1 / HIGHEST < middle < 1 / LOWEST:
             return None
-        near = blocks.scan(source, label, beta=middle).near
+        near = block_scan.scan(source, label, beta=middle).expansion
     else:
         return None
     assert near is not None
@@ -169,14 +170,14 @@ def _fast_measured(
     return result
 
 
-def _bracketed(source: Source, label: npt.NDArray[np.int64], weights: Column | None) -> float:
+def _bracketed(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None) -> float:
     """β near the optimum, by a fit on few rows and one step on a part of the others."""
     small, large = (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
-    beta = 1 / fit(Objective(source.part(small), label[::small], _every(weights, small)), small=True).value
-    part = Source(logits=source.part(large))
-    found = blocks.scan(part, label[::large], beta=beta)
-    assert found.near is not None
-    better, _ = from_series(found.near.beta, found.near.cumulants, slice(None), _every(weights, large))
+    beta = 1 / fit(NllSlope(source.part(small), label[::small], _every(weights, small)), small=True).value
+    part = ScoreMatrix(logits=source.part(large))
+    found = block_scan.scan(part, label[::large], beta=beta)
+    assert found.expansion is not None
+    better, _ = from_series(found.expansion.beta, found.expansion.cumulants, slice(None), _every(weights, large))
     return better if beta / 2 < better < 2 * beta else beta
 
 

@@ -1,20 +1,18 @@
-"""A block of rows of :mod:`~sfumato.evaluate.scores.blocks` on the compiled kernel: ``kernel/scan.hpp``."""
+"""A block of rows on the compiled kernel, in float32: ``kernel/scan.hpp``."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.row_hash import GROUPS, group_of, multipliers
+from sfumato.evaluate.scores.scanned import Scan
 from sfumato.kernel import library
 
-if TYPE_CHECKING:
-    from sfumato.evaluate.scores.blocks import Task
-
-BLOCK = 1 << 19  # elements: what is read of a file at a time, which should still be in a core's cache when it is used
+ELEMENTS = 1 << 19  # what is read of a file at a time, which should still be in a core's cache when it is used
 _TYPES = {"float32": 0, "bfloat16": 2, "float16": 3}
 _BAD_LOGITS = 4
 _COLUMNS = (
@@ -53,29 +51,29 @@ class _Job(ctypes.Structure):
 class KernelBlock:
     """Buffers of one thread, and one call a block of rows."""
 
-    def __init__(self, task: Task, step: int) -> None:
+    def __init__(self, scan: Scan, step: int) -> None:
         found = library.status().library
         assert found is not None, "the caller asked status()"
-        self._scan, self._task = found.sfumato_scan, task
-        source, result, by_class = task.source, task.result, task.by_class
+        self._call, self._scan = found.sfumato_scan, scan
+        source, by_class = scan.source, scan.by_class
         self._raw = source.buffer(step)
         self._job = job = _Job(abi=library.ABI, type=_TYPES[source.type_name], classes=source.classes, modulus=GROUPS)
         # name or (name, index) in the struct → the whole column that a block fills its rows of
         self._columns: dict[str | tuple[str, int], npt.NDArray[Any]] = {
-            "labels": np.ascontiguousarray(result.rows.label),
-            "behind": result.behind,
-            "centre": result.centre,
+            "labels": np.ascontiguousarray(scan.rows.label),
+            "behind": scan.behind,
+            "centre": scan.centre,
         }
-        self._columns |= {name: getattr(result.rows, name) for name in _COLUMNS}
-        if result.hashes is not None:
+        self._columns |= {name: getattr(scan.rows, name) for name in _COLUMNS}
+        if scan.hashes is not None:
             self._odd = multipliers(source.classes * source.raw_type.itemsize)
             job.odd = self._odd.ctypes.data
-            self._columns["hash"] = result.hashes
-        if result.near is not None:
-            job.beta = result.near.beta
-            self._columns["lse"] = result.near.lse
-            self._columns |= {("cumulants", i): column for i, column in enumerate(result.near.cumulants)}
-            self._columns |= {("squares", i): column for i, column in enumerate(result.near.squares)}
+            self._columns["hash"] = scan.hashes
+        if scan.expansion is not None:
+            job.beta = scan.expansion.beta
+            self._columns["lse"] = scan.expansion.lse
+            self._columns |= {("cumulants", i): column for i, column in enumerate(scan.expansion.cumulants)}
+            self._columns |= {("squares", i): column for i, column in enumerate(scan.expansion.squares)}
         if by_class is not None:
             job.groups, job.edge = by_class.groups, by_class.edges[1]
             job.most = step * len(by_class.edges)  # no more of a row can be above 1/bins
@@ -83,14 +81,14 @@ class KernelBlock:
             self._p = np.empty(job.most)
             job.listed_row, job.listed_class = self._row.ctypes.data, self._class.ctypes.data
             job.listed_p = self._p.ctypes.data
-            if task.weights is not None:
-                self._columns["mass"] = np.ascontiguousarray(task.weights)
+            if scan.weights is not None:
+                self._columns["mass"] = np.ascontiguousarray(scan.weights)
         self._addresses = {name: (column.ctypes.data, column.itemsize) for name, column in self._columns.items()}
 
     def run(self, index: int, start: int, stop: int) -> None:
         """Fill the columns of rows ``start`` to ``stop``, which are block number ``index``."""
-        task, job = self._task, self._job
-        raw = task.source.raw(start, stop, self._raw)
+        scan, job = self._scan, self._job
+        raw = scan.source.raw(start, stop, self._raw)
         job.rows, job.logits = stop - start, raw.ctypes.data
         for name, (address, size) in self._addresses.items():
             if isinstance(name, str):
@@ -98,19 +96,19 @@ class KernelBlock:
             else:
                 getattr(job, name[0])[name[1]] = address + start * size
         sums: npt.NDArray[np.float64] | None = None
-        if task.by_class is not None:
-            sums = np.zeros((task.by_class.groups, task.source.classes))
+        if scan.by_class is not None:
+            sums = np.zeros((scan.by_class.groups, scan.source.classes))
             job.class_sums = sums.ctypes.data
-        error = self._scan(ctypes.byref(job))
+        error = self._call(ctypes.byref(job))
         if error == _BAD_LOGITS:
-            raise task.source.not_finite(start)
+            raise scan.source.not_finite(start)
         if error == library.NO_MEMORY:
             raise MemoryError("the kernel found no memory to work in")
         if error:
             raise ValueError(f"the kernel refused the call with code {error}")
-        if task.by_class is not None and sums is not None and task.result.hashes is not None:
+        if scan.by_class is not None and sums is not None and scan.hashes is not None:
             row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
-            held = group_of(task.result.hashes[start:stop]) % task.by_class.groups
-            label = task.result.rows.label[start:stop]
-            mass = np.ones(len(row)) if task.weights is None else task.weights[start:stop][row]
-            task.add(index, sums, held[row], col, p, label[row] == col, mass)
+            held = group_of(scan.hashes[start:stop]) % scan.by_class.groups
+            label = scan.rows.label[start:stop]
+            mass = np.ones(len(row)) if scan.weights is None else scan.weights[start:stop][row]
+            scan.add(index, sums, held[row], col, p, label[row] == col, mass)

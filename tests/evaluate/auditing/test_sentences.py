@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sfumato.evaluate.sentences import between, decimal, factor, many, share
+from sfumato.evaluate.auditing.sentences import between, decimal, factor, many, share
 
 
 @pytest.mark.parametrize(

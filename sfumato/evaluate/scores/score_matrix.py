@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.columns import Column as Column
-from sfumato.evaluate.scores.columns import as_numpy, is_tensor
+from sfumato.evaluate.scores.column_checks import Column as Column
+from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ class Chunk:
         return slice(self.start, self.start + len(self.top))
 
 
-class Source:
+class ScoreMatrix:
     """Checked (N, K) scores; iterating yields :class:`Chunk`. Values are checked as they are read, on every pass."""
 
     def __init__(self, *, logits: Scores | None = None, probs: Scores | None = None) -> None:
@@ -89,16 +89,20 @@ class Source:
 
     def __iter__(self) -> Iterator[Chunk]:
         for start, stop in self.steps():
-            block = self.block(start, stop)
-            if self.name == "probs":
-                self._check_probs(start, block)
-                with np.errstate(divide="ignore"):
-                    block = np.log(block)
-            largest = block.max(axis=1)
-            # max propagates NaN, so one look at N numbers finds NaN, +inf and rows that are −inf throughout
-            if not np.isfinite(largest).all():
-                raise self.not_finite(start)
-            yield Chunk(start, block - largest[:, None], block.argmax(axis=1))
+            yield self.chunk(start, self.raw(start, stop))
+
+    def chunk(self, start: int, raw: npt.NDArray[Any]) -> Chunk:
+        """Rows from ``start`` on, as :meth:`raw` gave them, checked and shifted."""
+        block = self._floats(raw)
+        if self.name == "probs":
+            self._check_probs(start, block)
+            with np.errstate(divide="ignore"):
+                block = np.log(block)
+        largest = block.max(axis=1)
+        # max propagates NaN, so one look at N numbers finds NaN, +inf and rows that are −inf throughout
+        if not np.isfinite(largest).all():
+            raise self.not_finite(start)
+        return Chunk(start, block - largest[:, None], block.argmax(axis=1))
 
     def buffer(self, rows: int) -> npt.NDArray[Any] | None:
         """Room for so many rows as :meth:`raw` gives them, for scores that are read from a file."""
@@ -119,9 +123,12 @@ class Source:
 
     def block(self, start: int, stop: int) -> Column:
         """Rows ``start`` to ``stop`` as given, in float64; not to be written to."""
+        return self._floats(self.raw(start, stop))
+
+    def _floats(self, raw: npt.NDArray[Any]) -> Column:
         order = "F" if self.classes < SHORT_ROW else "C"
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
-            return np.asarray(widen(self.raw(start, stop)), dtype=np.float64, order=order)
+            return np.asarray(widen(raw), dtype=np.float64, order=order)
 
     def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop`` in their own type; bfloat16 as uint16. Equal rows have equal bytes.

@@ -1,4 +1,4 @@
-"""Float32 in blocks against float64 row by row, on the same logits."""
+"""A scan in blocks, on the kernel in float32 and in NumPy, against float64 row by row on the same logits."""
 
 import threading
 from dataclasses import fields
@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.values import numbers
-from sfumato.evaluate.scores import blocks, blocks_on_kernel, blocks_on_torch, passes
+from sfumato.evaluate.metrics.compute import compute_metrics
+from sfumato.evaluate.scores import block_scan, kernel_block, measure, numpy_block
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import scan
-from sfumato.evaluate.scores.source import Source
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.kernel import library
 from tests import needs
 
@@ -29,30 +29,30 @@ def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to 
     return z, np.minimum((p.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1), K - 1)
 
 
-@pytest.fixture(params=["kernel", "torch"])
+@pytest.fixture(params=["kernel", "numpy"])
 def small_blocks(request, monkeypatch):
-    monkeypatch.setattr(blocks, "LEAST", 1)
+    monkeypatch.setattr(block_scan, "LEAST", 1)
     if request.param == "kernel":
         needs.kernel()
-        monkeypatch.setattr(blocks_on_kernel, "BLOCK", 37 * K)
-        monkeypatch.setattr(blocks_on_torch, "TorchBlock", None)
+        monkeypatch.setattr(kernel_block, "ELEMENTS", 37 * K)
+        monkeypatch.setattr(numpy_block, "NumpyBlock", None)
     else:
         monkeypatch.setattr(library, "status", lambda: library.Status(None, "", "not asked for"))
-        monkeypatch.setattr(blocks_on_torch, "BLOCK", 37 * K)
-        monkeypatch.setattr(blocks_on_kernel, "KernelBlock", None)
+        monkeypatch.setattr(numpy_block, "ELEMENTS", 37 * K)
+        monkeypatch.setattr(kernel_block, "KernelBlock", None)
 
 
 def both(z, y, monkeypatch, weights=None, *, served=True):
     """In blocks and row by row; what the blocks cannot serve, or get wrong, is left to the rows without a word."""
     with monkeypatch.context() as context:
-        context.setattr(blocks, "LEAST", 1 << 60)
-        slow = passes.measure(logits=z, labels=y, weights=weights)
+        context.setattr(block_scan, "LEAST", 1 << 60)
+        slow = measure.measure(logits=z, labels=y, weights=weights)
     with monkeypatch.context() as context:
-        context.setattr(blocks, "LEAST", 1)
+        context.setattr(block_scan, "LEAST", 1)
         if served:
-            context.setattr(passes, "scan", None)
-        fast = passes.measure(logits=z, labels=y, weights=weights)
-        assert blocks.suits(fast.source)
+            context.setattr(measure, "scan", None)
+        fast = measure.measure(logits=z, labels=y, weights=weights)
+        assert block_scan.suits(fast.source)
     return fast, slow
 
 
@@ -62,7 +62,7 @@ def test_every_metric_is_that_of_float64_to_a_millionth(kind, small_blocks, monk
     if kind == "bfloat16":
         z = torch.from_numpy(z).bfloat16()
     fast, slow = both(z, y, monkeypatch)
-    told, truth = numbers(fast), numbers(slow)
+    told, truth = compute_metrics(fast), compute_metrics(slow)
     assert told.keys() == truth.keys()
     for name, number in told.items():
         other = truth[name]
@@ -83,7 +83,7 @@ def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, mon
 
 def test_rows_of_two_folds_alone_are_fitted_across_them_too(small_blocks, monkeypatch):
     z, y = sample(np.float32)
-    fold = group_of(passes.measure(logits=z, labels=y).hashes) % passes.FOLDS
+    fold = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS
     kept = np.isin(fold, (0, 4))
     fast, slow = both(z[kept], y[kept], monkeypatch)
     assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
@@ -91,7 +91,7 @@ def test_rows_of_two_folds_alone_are_fitted_across_them_too(small_blocks, monkey
 
 def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
     z, y = sample(np.float32)
-    alone = group_of(passes.measure(logits=z, labels=y).hashes) % passes.FOLDS == 1
+    alone = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS == 1
     fast, slow = both(z[alone], y[alone], monkeypatch)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
     assert fast.after is None
@@ -107,7 +107,7 @@ def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, 
     fast, slow = both(z, y, monkeypatch)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
     y[7] = 3
-    monkeypatch.setattr(passes, "_SAMPLES", (N * K // 2,) * 2)  # every other row; 7 is none of them
+    monkeypatch.setattr(measure, "_SAMPLES", (N * K // 2,) * 2)  # every other row; 7 is none of them
     fast, slow = both(z, y, monkeypatch)
     assert fast.fitted is None
     for name in ("nll", "brier", "gap", "norm", "slope", "log_confidence"):
@@ -131,8 +131,8 @@ def test_odd_rows_are_those_of_float64(seed, small_blocks):
         z[np.arange(n), rng.integers(k, size=n)] += rng.choice([20, 60, 200])
     z[np.arange(n), rng.integers(k, size=n)] = np.maximum(z.max(axis=1), -1)
     y = rng.integers(k, size=n)
-    found = blocks.scan(Source(logits=z), y).rows
-    truth = scan(Source(logits=z), y)
+    found = block_scan.scan(ScoreMatrix(logits=z), y).rows
+    truth = scan(ScoreMatrix(logits=z), y)
     for each in fields(ev.Rows):
         a, b = (np.asarray(getattr(rows, each.name), dtype=np.float64) for rows in (found, truth))
         if each.name == "rank":
@@ -163,11 +163,11 @@ def test_rows_that_float32_would_saturate_add_to_the_temperature_as_in_float64(s
 def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
     z, y = sample()
     order = np.random.default_rng(1).permutation(N)
-    a, b = (blocks.scan(Source(logits=z[o]), y[o], beta=0.8, hashes=True) for o in (np.arange(N), order))
+    a, b = (block_scan.scan(ScoreMatrix(logits=z[o]), y[o], beta=0.8, hashes=True) for o in (np.arange(N), order))
     for each in fields(ev.Rows):
         np.testing.assert_array_equal(getattr(a.rows, each.name)[order], getattr(b.rows, each.name), err_msg=each.name)
     np.testing.assert_array_equal(a.hashes[order], b.hashes)
-    np.testing.assert_array_equal(np.stack(a.near.cumulants)[:, order], np.stack(b.near.cumulants))
+    np.testing.assert_array_equal(np.stack(a.expansion.cumulants)[:, order], np.stack(b.expansion.cumulants))
 
 
 def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_blocks, monkeypatch):
@@ -187,7 +187,7 @@ def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeyp
 def test_under_weights_every_metric_is_that_of_float64(small_blocks, monkeypatch):
     z, y = sample()
     w = np.random.default_rng(3).uniform(0, 2, N)
-    told, truth = (numbers(found) for found in both(z, y, monkeypatch, w))
+    told, truth = (compute_metrics(found) for found in both(z, y, monkeypatch, w))
     for name, number in told.items():
         assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
 
@@ -206,7 +206,7 @@ def test_rows_that_are_not_finite_are_named_and_counted(small_blocks):
 def test_of_several_bad_rows_the_first_is_named_whichever_is_found_first(small_blocks, monkeypatch):
     z, y = sample(np.float32)
     z[3, 1] = z[3000, 2] = np.nan
-    source, other = Source(logits=z), threading.Event()
+    source, other = ScoreMatrix(logits=z), threading.Event()
     whole = source.not_finite
 
     def not_finite(start):  # the first block tells only once the other has
@@ -218,14 +218,14 @@ def test_of_several_bad_rows_the_first_is_named_whichever_is_found_first(small_b
         return told
 
     monkeypatch.setattr(source, "not_finite", not_finite)
-    monkeypatch.setattr(blocks, "_cores", lambda: 2)
+    monkeypatch.setattr(block_scan, "_cores", lambda: 2)
     with pytest.raises(ValueError, match=r"logits in row 3 are not finite: nan at class 1; 2 rows are so \(3, 3000\)"):
-        blocks.scan(source, y)
+        block_scan.scan(source, y)
 
 
 def test_short_rows_few_rows_doubles_and_probabilities_take_float64():
-    assert blocks.suits(Source(logits=np.zeros((90_000, 100), dtype=np.float16)))
-    assert not blocks.suits(Source(logits=np.zeros((90_000, 100))))
-    assert not blocks.suits(Source(logits=np.zeros((9000, 100), dtype=np.float16)))
-    assert not blocks.suits(Source(logits=np.zeros((900_000, 10), dtype=np.float16)))
-    assert not blocks.suits(Source(probs=np.full((90_000, 100), 0.01, dtype=np.float16)))
+    assert block_scan.suits(ScoreMatrix(logits=np.zeros((90_000, 100), dtype=np.float16)))
+    assert not block_scan.suits(ScoreMatrix(logits=np.zeros((90_000, 100))))
+    assert not block_scan.suits(ScoreMatrix(logits=np.zeros((9000, 100), dtype=np.float16)))
+    assert not block_scan.suits(ScoreMatrix(logits=np.zeros((900_000, 10), dtype=np.float16)))
+    assert not block_scan.suits(ScoreMatrix(probs=np.full((90_000, 100), 0.01, dtype=np.float16)))

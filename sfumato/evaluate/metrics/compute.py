@@ -1,8 +1,9 @@
-"""Every metric of a model as a number with its interval and, where there is one, what each row adds to it.
+"""Every metric of a model, computed with its interval and, where there is one, with what each row adds to it.
 
-A metric's "part" is a column whose spread over √N is the metric's standard error: the row's own value where the metric
-is a mean, an infinitesimal-jackknife value where it is not. Differences between two models on the same rows are paired
-by subtracting parts. Proportions have Wilson's interval, a temperature that of its logarithm.
+What a row adds ("part") is a column whose spread over √N is the metric's standard error. Where the metric is a mean,
+the part is the row's own value; elsewhere it is an infinitesimal-jackknife value. Two models on the same rows are
+compared by subtracting their parts. Proportions have Wilson's interval, and a temperature has the interval of its
+logarithm.
 """
 
 from __future__ import annotations
@@ -15,90 +16,59 @@ import numpy as np
 
 from sfumato.evaluate.metrics import calibration, smooth_calibration
 from sfumato.evaluate.metrics.calibration import Z95
-from sfumato.evaluate.metrics.ranking import Groups
+from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
-from sfumato.evaluate.scores.columns import Column, mean
-from sfumato.evaluate.scores.passes import BINS, Measured
+from sfumato.evaluate.scores.column_checks import Column, mean
+from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.extras import lab_imports
 
-RANGES = {
-    "accuracy": (0.0, 1.0),
-    "balanced_accuracy": (0.0, 1.0),
-    "macro_f1": (0.0, 1.0),
-    "top5": (0.0, 1.0),
-    "nll": (0.0, np.inf),
-    "brier": (0.0, 2.0),
-    "ece": (0.0, 1.0),
-    "ece_equal_mass": (0.0, 1.0),
-    "ece_classwise": (0.0, 1.0),
-    "smooth_ece": (0.0, 1.0),
-    "signed_gap": (-1.0, 1.0),
-    "temperature": (LOWEST, HIGHEST),
-    "aurc": (0.0, 1.0),
-    "eaurc": (-np.inf, 1.0),
-    "augrc": (0.0, 0.5),
-    "risk_at_80_coverage": (0.0, 1.0),
-    "logit_norm": (0.0, np.inf),
-    "gamma": (0.0, 2.0),
-}
-"""Ends at which an interval is cut."""
-
 
 @dataclass(frozen=True)
-class Number:
-    """A metric: its value, the ends of its 95 % interval, and what each row adds (N,), if that can be said."""
+class Interval:
+    """A value with the ends of its 95 % interval: rows are random, the model is as it is."""
 
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class MetricValue(Interval):
+    """A metric with its interval and, where it can be said, what each row adds to it, (N,)."""
+
     part: Column | None = field(default=None, repr=False, compare=False)
 
 
-ORDER = (
-    *("accuracy", "balanced_accuracy", "macro_f1", "top5", "nll", "brier", "ece", "signed_gap", "ece_noise_floor"),
-    *("ece_equal_mass", "ece_classwise", "smooth_ece", "temperature", "nll_after_temperature"),
-    *("brier_after_temperature", "ece_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature"),
-    *("aurc", "eaurc", "augrc", "coverage_at_1_risk", "coverage_at_5_risk", "risk_at_80_coverage"),
-    *("logit_gap", "logit_norm", "gamma"),
-)
-"""Every metric, as they are shown."""
-
 _MANY_ROWS = 100_000
 
-PAIRED = (
-    *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "nll_after_temperature"),
-    *("ece_after_temperature", "aurc", "eaurc", "eaurc_after_temperature", "augrc", "logit_gap"),
-)
-"""Metrics that two models are compared in."""
 
+def compute_metrics(found: Measured, *, parts: bool = False) -> dict[str, MetricValue]:
+    """Every metric that these columns have, in the order in which they are shown; paired ones with their ``parts``.
 
-def numbers(found: Measured, *, parts: bool = False) -> dict[str, Number]:
-    """Every metric that these columns have, in the order in which they are shown; parts of those in ``PAIRED``, if.
-
-    Of many rows the sorts take longest, so two threads share the work.
+    Where there are many rows, sorting them takes longest, so two threads share the work.
     """
 
-    def make(piece: Callable[[Measured], Iterator[tuple[str, Number]]]) -> dict[str, Number]:
-        # a part is as long as the rows: dropped before the next is made
-        return {n: number if parts and n in PAIRED else replace(number, part=None) for n, number in piece(found)}
+    def make(piece: Callable[[Measured], Iterator[tuple[str, MetricValue]]]) -> dict[str, MetricValue]:
+        # a part is as long as the rows, so one that is not asked for is dropped before the next is made
+        return {n: one if parts and METRICS[n].paired else replace(one, part=None) for n, one in piece(found)}
 
     with ThreadPoolExecutor(2 if len(found.rows) > _MANY_ROWS else 1) as pool:
         pieces = list(pool.map(make, _PIECES))
     told = {name: number for piece in pieces for name, number in piece.items()}
-    return {name: told[name] for name in ORDER if name in told}
+    return {name: told[name] for name in METRICS if name in told}
 
 
-def find(name: str, found: Measured) -> Number | None:
+def compute_metric(name: str, found: Measured) -> MetricValue | None:
     """One metric, or None where these columns do not have it."""
     return next((number for piece in _PIECES for each, number in piece(found) if each == name), None)
 
 
-def from_part(name: str, value: float, part: Column, weights: Column | None) -> Number:
-    """A number with the interval that its parts give, cut at the metric's range."""
-    lowest, highest = RANGES.get(name.removesuffix("_after_temperature"), (-np.inf, np.inf))
-    half = half_width(part, weights)
-    return Number(value, max(value - half, lowest), min(value + half, highest), part)
+def from_part(name: str, value: float, part: Column, weights: Column | None) -> MetricValue:
+    """A metric with the interval that its parts give, cut at the metric's range."""
+    half, defined = half_width(part, weights), METRICS[name]
+    return MetricValue(value, max(value - half, defined.lowest), min(value + half, defined.highest), part)
 
 
 def half_width(part: Column, weights: Column | None) -> float:
@@ -145,7 +115,7 @@ def t95(df: float) -> float:
     )
 
 
-def _scores(found: Measured) -> Iterator[tuple[str, Number]]:
+def _scores(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     rows, w, classes = found.rows, found.weights, found.classes
     yield "accuracy", _proportion(rows.correct.astype(np.float64), w)
     yield from _by_class(rows, w)
@@ -155,7 +125,7 @@ def _scores(found: Measured) -> Iterator[tuple[str, Number]]:
     yield "brier", _mean("brier", rows.brier, w)
     yield from _calibration(rows, w, "")
     floor = calibration.noise_floor(rows.confidence, bins=BINS, weights=w)
-    yield "ece_noise_floor", Number(floor.mean, floor.low, floor.high)
+    yield "ece_noise_floor", MetricValue(floor.mean, floor.low, floor.high)
     yield "ece_classwise", _classwise(found)
     if found.source.name == "logits":
         yield "logit_gap", _mean("logit_gap", rows.gap, w)
@@ -164,7 +134,7 @@ def _scores(found: Measured) -> Iterator[tuple[str, Number]]:
     yield "gamma", _mean("gamma", -np.expm1(-rows.nll) * (classes / (classes - 1)), w)
 
 
-def _sorted(found: Measured) -> Iterator[tuple[str, Number]]:
+def _sorted(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     rows, w = found.rows, found.weights
     value, part = calibration.equal_mass(rows.confidence, rows.correct, BINS, w)
     yield "ece_equal_mass", from_part("ece_equal_mass", value, part, w)
@@ -172,7 +142,7 @@ def _sorted(found: Measured) -> Iterator[tuple[str, Number]]:
     yield "smooth_ece", from_part("smooth_ece", smoothed.value, smoothed.part, w)
 
 
-def _scaled(found: Measured) -> Iterator[tuple[str, Number]]:
+def _scaled(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     w = found.weights
     if found.fitted is not None and found.temperature_part is not None:
         yield "temperature", _temperature(found)
@@ -181,37 +151,37 @@ def _scaled(found: Measured) -> Iterator[tuple[str, Number]]:
         yield "nll_after_temperature", _mean("nll", after.nll, w)
         yield "brier_after_temperature", _mean("brier", after.brier, w)
         yield from _calibration(after, w, "_after_temperature", _shift(found))
-        groups = Groups(after.score, after.correct, w)
+        groups = RankedGroups(after.score, after.correct, w)
         yield "eaurc_after_temperature", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
 
 
-def _ranked(found: Measured) -> Iterator[tuple[str, Number]]:
+def _ranked(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     w, groups = found.weights, found.groups
     yield "aurc", from_part("aurc", groups.aurc(), groups.aurc_part(), w)
     yield "eaurc", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
     yield "augrc", from_part("augrc", groups.augrc(), groups.augrc_part(), w)
     for percent in (1, 5):
         low, high = groups.coverage_interval(percent / 100)
-        yield f"coverage_at_{percent}_risk", Number(groups.coverage_at(percent / 100), low, high)
+        yield f"coverage_at_{percent}_risk", MetricValue(groups.coverage_at(percent / 100), low, high)
     yield "risk_at_80_coverage", from_part("risk_at_80_coverage", groups.risk_at(0.8), groups.risk_part(0.8), w)
 
 
 _PIECES = (_scores, _ranked, _scaled, _sorted)
 
 
-def _mean(name: str, column: Column, weights: Column | None) -> Number:
+def _mean(name: str, column: Column, weights: Column | None) -> MetricValue:
     with np.errstate(invalid="ignore"):  # a gap of +inf in one row and −inf in another has no mean: NaN
         return from_part(name, mean(column, weights), column, weights)
 
 
-def _proportion(column: Column, weights: Column | None) -> Number:
+def _proportion(column: Column, weights: Column | None) -> MetricValue:
     value = mean(column, weights)
     n = len(column) if weights is None else float(weights.sum() ** 2 / np.square(weights).sum())
     low, high = calibration.wilson(min(max(value, 0.0), 1.0), n)
-    return Number(value, float(low), float(high), column)
+    return MetricValue(value, float(low), float(high), column)
 
 
-def _by_class(rows: Rows, w: Column | None) -> Iterator[tuple[str, Number]]:
+def _by_class(rows: Rows, w: Column | None) -> Iterator[tuple[str, MetricValue]]:
     one = np.ones(len(rows)) if w is None else w
     size = int(max(rows.label.max(), rows.predicted.max())) + 1
     right = np.bincount(rows.label, weights=one * rows.correct, minlength=size)
@@ -234,7 +204,7 @@ def _by_class(rows: Rows, w: Column | None) -> Iterator[tuple[str, Number]]:
 
 def _calibration(
     rows: Rows, w: Column | None, suffix: str, shift: Column | None = None
-) -> Iterator[tuple[str, Number]]:
+) -> Iterator[tuple[str, MetricValue]]:
     """ECE and signed gap; ``shift`` is d confidence × the row's pull on the temperature, where that was fitted."""
     value, part = calibration.binned(rows.confidence, rows.correct, BINS, w)
     off: Column = np.subtract(rows.confidence, rows.correct, dtype=np.float64)
@@ -257,21 +227,21 @@ def _shift(found: Measured) -> Column | None:
     return np.stack([-(found.temperature_part - value) / value**2, found.sharpening])
 
 
-def _classwise(found: Measured) -> Number:
+def _classwise(found: Measured) -> MetricValue:
     value, without = found.by_class.ece(), found.by_class.without_each()
     g = len(without)
     if g < 2:
-        return Number(value, np.nan, np.nan)
+        return MetricValue(value, np.nan, np.nan)
     half = t95(g - 1) * float(np.sqrt((g - 1) / g * np.square(without - without.mean()).sum()))
-    return Number(value, max(value - half, 0.0), min(value + half, 1.0))
+    return MetricValue(value, max(value - half, 0.0), min(value + half, 1.0))
 
 
-def _temperature(found: Measured) -> Number:
+def _temperature(found: Measured) -> MetricValue:
     assert found.fitted is not None
     assert found.temperature_part is not None
     value = found.fitted.value
     if found.fitted.at_bound:
-        return Number(value, value, value)
+        return MetricValue(value, value, value)
     log = (found.temperature_part - value) / value
     factor = float(np.exp(min(half_width(log, found.weights), 50.0)))
-    return Number(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), found.temperature_part)
+    return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), found.temperature_part)

@@ -1,0 +1,1 @@
+"""The audit of a model: findings with numbers, intervals and advice."""

@@ -1,0 +1,219 @@
+"""The audit of a model: reads its scores, judges them, and gathers what the letter, the page and the JSON say."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.auditing.against import judge_differences, paired_differences
+from sfumato.evaluate.auditing.findings import Finding, findings, notes
+from sfumato.evaluate.auditing.sentences import many
+from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
+from sfumato.evaluate.metrics import calibration
+from sfumato.evaluate.metrics import features as clusters
+from sfumato.evaluate.metrics.compute import MetricValue, compute_metrics
+from sfumato.evaluate.scores.measure import BINS, Measured, measure
+from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores
+
+SCHEMA = "sfumato.audit/1"
+_LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
+
+
+@dataclass
+class Audit:
+    """The audit of one model, perhaps against another on the same rows.
+
+    Attributes:
+        rows: number of rows N.
+        classes: number of classes K.
+        metrics: every metric with its interval.
+        evidence: what says whether the model was smoothed.
+        findings: in the order in which they matter.
+        notes: what is worth knowing without being acted on.
+        kind: of rows, ``"train"`` or ``"heldout"``.
+        tied: number of rows in which two or more classes share the largest score.
+        differences: this model less the other, paired by rows; empty without another.
+        figures: what the page draws: reliability, risk and coverage, gaps.
+    """
+
+    rows: int
+    classes: int
+    metrics: dict[str, MetricValue]
+    evidence: Evidence
+    findings: list[Finding]
+    notes: list[str]
+    kind: RowKind
+    tied: int = 0
+    differences: dict[str, MetricValue] = field(default_factory=dict[str, MetricValue])
+    figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One JSON object; what is not finite is None.
+
+        >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 4.0]] * 9)
+        >>> found = audit(logits=logits, labels=np.array([0, 1, 1, 1] * 9))
+        >>> told = found.to_dict()
+        >>> told["schema"], told["rows"], told["metrics"]["accuracy"]["value"], told["inferred_smoothing"]
+        ('sfumato.audit/1', 36, 0.75, None)
+        """
+        told: dict[str, Any] = {
+            "schema": SCHEMA,
+            "rows": self.rows,
+            "classes": self.classes,
+            "tied_rows": self.tied,
+            "metrics": {name: _ends(number) for name, number in self.metrics.items()},
+            "inferred_smoothing": None,
+            "reading": [
+                *(f"{finding.says} {finding.advice}" for finding in self.findings),
+                *self.notes,
+            ],
+            "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+            "assumed_rows": self.kind,
+        }
+        if self.evidence.smoothing is not None:
+            s = self.evidence.smoothing
+            told["inferred_smoothing"] = {
+                "eps_all": s.eps_all,
+                "eps_others": s.eps_others,
+                "low": s.low,
+                "high": s.high,
+                "explanations": list(s.explanations),
+            }
+        if self.differences:
+            told["differences"] = {name: _ends(number) for name, number in self.differences.items()}
+        return told
+
+
+def audit(
+    *,
+    logits: Scores | None = None,
+    probs: Scores | None = None,
+    labels: Labels,
+    rows: RowKind = "heldout",
+    features: Any = None,
+    against: Scores | None = None,
+    against_kind: Literal["logits", "probs"] = "logits",
+) -> Audit:
+    r"""Read a model off its scores: can the probabilities be used, is the ranking good, was it smoothed.
+
+    A difference to another model is paired: with :math:`v_i, v_i'` what row i adds to a metric of either,
+
+    .. math:: \theta - \theta' \pm t_{N-1} \sqrt{\tfrac{1}{N(N-1)} \sum_i (v_i - v_i' - \overline{v - v'})^2}
+
+    Args:
+        logits: (N, K), torch or numpy, any float type.
+        probs: probabilities instead, (N, K).
+        labels: class indices, (N,) integers.
+        rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
+        features: inputs of the last layer, (N, D), for how classes cluster.
+        against: scores of another model on the same rows, (N, K).
+        against_kind: what they are.
+
+    Returns:
+        :class:`Audit`.
+
+    Raises:
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for probabilities given
+            as logits (every row lies in [0, 1] and sums to 1) and for models on different rows.
+
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(size=(2000, 5)) * 3
+    >>> p = np.exp(logits / 2) / np.exp(logits / 2).sum(axis=1, keepdims=True)
+    >>> labels = (p.cumsum(axis=1) < rng.random((2000, 1))).sum(axis=1)
+    >>> found = audit(logits=logits, labels=labels)
+    >>> [finding.name for finding in found.findings]
+    ['confidence']
+    >>> print(found.findings[0].advice[:29])
+    Divide the logits by T = 1.97
+
+    Source: the metrics of this package; the paired difference is Quenouille's and Tukey's jackknife.
+    """
+    _refuse_mistaken(logits)
+    found = measure(logits=logits, probs=probs, labels=labels)
+    by_name = compute_metrics(found, parts=against is not None)
+    if features is not None and len(np.unique(found.rows.label)) > 1:
+        for name in ("nc1", "nc2", "class_separation"):
+            value = float(getattr(clusters, name)(features, found.rows.label))
+            by_name[name] = MetricValue(value, np.nan, np.nan)
+    evidence = judge(found.rows, found.classes, rows)
+    result = Audit(
+        rows=found.source.rows,
+        classes=found.classes,
+        metrics=by_name,
+        evidence=evidence,
+        findings=list(findings(found, by_name, evidence)),
+        notes=list(notes(found, by_name, evidence, rows)),
+        kind=rows,
+        tied=int(np.count_nonzero(found.rows.tied)),
+        figures=_figures(found),
+    )
+    if against is not None:
+        if against_kind == "logits":
+            _refuse_mistaken(against)
+        other = measure(**{against_kind: against}, labels=labels)  # type: ignore[arg-type]
+        if other.classes != found.classes:
+            raise ValueError(f"the models have {found.classes} and {other.classes} classes: they cannot be compared")
+        result.differences = paired_differences(by_name, compute_metrics(other, parts=True))
+        more_findings, more_notes = judge_differences(result.differences)
+        result.findings += more_findings
+        result.notes += more_notes
+    return result
+
+
+def _refuse_mistaken(logits: Scores | None) -> None:
+    """Probabilities given as logits: no model's logits lie in [0, 1] and sum to 1 in every row."""
+    if logits is None:
+        return
+    source = ScoreMatrix(logits=logits)
+    block = source.block(0, min(_LOOKED_AT, source.rows))
+    with np.errstate(invalid="ignore"):
+        sums = block.sum(axis=1)
+        alike = (block >= 0).all() and (block <= 1).all() and (np.abs(sums - 1) <= 2e-2).all()
+    if alike:
+        raise ValueError(
+            f"these look like probabilities, not logits: in {many(len(block), 'row')} every number lies in [0, 1] and "
+            f"every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probabilities (--kind probs)"
+        )
+
+
+def _figures(found: Measured) -> dict[str, Any]:
+    """Columns for the page, a few hundred numbers each."""
+    drawn: dict[str, Any] = {"reliability": _bins(found.rows)}
+    if found.after is not None:
+        drawn["reliability_after"] = _bins(found.after)
+    groups = found.groups
+    ends = groups.start + groups.size
+    places = np.unique(np.linspace(0, len(ends) - 1, min(len(ends), 200)).astype(np.int64))
+    errors = groups.errors_before + groups.wrong
+    drawn["risk"] = {"coverage": (ends[places] / groups.total).tolist(), "risk": (errors / ends)[places].tolist()}
+    gap = found.rows.gap[np.isfinite(found.rows.gap)]
+    if found.source.name == "logits" and len(gap):
+        low, high = (float(q) for q in np.quantile(gap, [0.001, 0.999]))
+        counts, edges = np.histogram(gap, bins=60, range=(low, max(high, low + 1e-6)))
+        drawn["gap"] = {"edges": edges.tolist(), "count": counts.tolist()}
+    return drawn
+
+
+def _bins(rows: Rows) -> dict[str, list[float | None]]:
+    table = calibration.reliability(rows.confidence, rows.correct, bins=BINS)
+    columns: dict[str, npt.NDArray[Any]] = {
+        "count": table.count,
+        "confidence": table.confidence,
+        "accuracy": table.accuracy,
+        "low": table.low,
+        "high": table.high,
+    }
+    return {name: [_finite(float(v)) for v in column] for name, column in columns.items()}
+
+
+def _ends(number: MetricValue) -> dict[str, float | None]:
+    return {"value": _finite(number.value), "low": _finite(number.low), "high": _finite(number.high)}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

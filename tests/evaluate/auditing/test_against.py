@@ -1,0 +1,67 @@
+"""Two models on the same rows: which differences are findings, against paired t tests at a level that is shared out."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from scipy.stats import ttest_rel
+
+import sfumato.evaluate as ev
+
+
+def two_models(only_first, only_second, n=2000, k=3):
+    """Logits of two models and labels: each is right alone on so many rows; elsewhere they differ in confidence only."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % k
+    wrong = rng.random(n) < 0.15
+    first = rng.normal(size=(n, k)) * 0.1
+    first[np.arange(n), np.where(wrong, (y + 1) % k, y)] += 2 + rng.random(n)
+    second = first.copy()
+    second[np.arange(n), first.argmax(axis=1)] += rng.normal(size=n) * 0.05
+    close, rest = np.arange(only_first + only_second), (y + 1) % k
+    first[close] = second[close] = 0.0
+    ahead = np.where(close < only_first, y[close], rest[close])
+    behind = np.where(close < only_first, rest[close], y[close])
+    first[close, ahead], first[close, behind] = 1.02, 1.0
+    second[close, ahead], second[close, behind] = 1.0, 1.02
+    return first, second, y
+
+
+@pytest.mark.parametrize("kind", ["logits", "probs"])
+@pytest.mark.parametrize(("only_first", "only_second"), [(61, 39), (62, 39), (62, 38), (38, 62)])
+def test_a_headline_difference_is_a_finding_at_5_percent_shared_by_the_metrics_looked_at(kind, only_first, only_second):
+    first, second, y = two_models(only_first, only_second)
+    p = ttest_rel(*((z.argmax(axis=1) == y).astype(float) for z in (first, second))).pvalue
+    assert p < 0.05  # alone it would always be one
+    given = {"logits": first, "probs": softmax(first, axis=1)}
+    other = {"logits": second, "probs": softmax(second, axis=1)}
+    found = ev.audit(**{kind: given[kind]}, labels=y, against=other[kind], against_kind=kind)
+    headline = ["accuracy", *(["nll_after_temperature"] if kind == "logits" else []), "eaurc"]
+    assert set(headline) <= set(found.differences)
+    for name in headline[1:]:  # that accuracy alone is in question
+        assert found.differences[name].low < 0 < found.differences[name].high, name
+    said = [finding.says for finding in found.findings if finding.name == "against"]
+    if p <= 0.05 / len(headline):
+        assert len(said) == 1
+        assert f"this one is {'better' if only_first > only_second else 'worse'} in accuracy, by " in said[0]
+    else:
+        assert said == []
+        assert "there is no difference to rely on in accuracy" in found.notes[-1]
+
+
+def test_the_intervals_of_differences_are_those_of_each_alone():
+    first, second, y = two_models(61, 39)
+    found = ev.audit(logits=first, labels=y, against=second).differences
+    columns = [ev.per_row(logits=z, labels=y) for z in (first, second)]
+    for name, column in (("accuracy", "correct"), ("nll", "nll"), ("brier", "brier"), ("logit_gap", "gap")):
+        truth = ttest_rel(*(getattr(rows, column).astype(float) for rows in columns)).confidence_interval(0.95)
+        assert (found[name].low, found[name].high) == pytest.approx((truth.low, truth.high), rel=1e-3), name
+
+
+def test_a_lower_loss_is_better_and_a_higher_one_worse():
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(3000, 4)) * 2
+    y = np.minimum((softmax(z, axis=1).cumsum(axis=1) < rng.random((3000, 1))).sum(axis=1), 3)
+    noisy = z + rng.normal(size=z.shape)
+    says = [ev.audit(logits=a, labels=y, against=b).findings[-1].says for a, b in ((z, noisy), (noisy, z))]
+    assert "better in NLL after temperature" in says[0]
+    assert "worse in NLL after temperature" in says[1]
