@@ -64,13 +64,18 @@ SERVED = ["explain", "explain --in fairseq --to keras", "explain --page page.htm
           "doctor", "compare --help", "--version"]  # fmt: skip
 REFUSED = {"compare digits": "compare", "audit scores.npz": "audit", "report run": "report", "init": "init",
            "doctor digits": "doctor with DATA"}  # fmt: skip
+MISTAKEN = {
+    "explain --eps 3": "sfumato: eps must be in [0, 1], got 3\n",
+    "probe torch.nn": 'sfumato: "torch.nn" is not MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or '
+    "my_losses.py:smoothed\n",
+}
 TO_TYPE = "; to install what is missing, type: pip install 'sfumato[lab]'"
 
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What commands and the loss do in a process that cannot import a package of the extra ``lab``."""
-    words = json.dumps([command.split() for command in [*SERVED, *REFUSED]])
+    words = json.dumps([command.split() for command in [*SERVED, *REFUSED, *MISTAKEN]])
     folder = tmp_path_factory.mktemp("core")
     done = subprocess.run(
         [sys.executable, "-c", CORE, ",".join(LAB), words], cwd=folder, capture_output=True, text=True, check=False
@@ -89,6 +94,11 @@ def test_a_command_of_the_core_needs_no_extra(core: dict, command: str):
 def test_a_command_of_the_lab_ends_in_one_sentence_with_the_line_to_type(core: dict, command: str):
     listed = "matplotlib, Pillow, pyarrow, safetensors, scipy and scikit-learn"
     assert core["told"][command] == [2, f"sfumato: {REFUSED[command]} needs {listed}{TO_TYPE}\n"]
+
+
+@pytest.mark.parametrize("command", MISTAKEN)
+def test_a_mistake_is_told_without_the_lab(core: dict, command: str):
+    assert core["told"][command] == [2, MISTAKEN[command]]
 
 
 @pytest.mark.parametrize("function", ["estimate_interval", "power"])

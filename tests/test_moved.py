@@ -55,7 +55,13 @@ def test_the_table_has_paths_that_are_gone_on_the_left_and_paths_that_exist_on_t
     assert exists == (path not in MOVED)
 
 
-@pytest.mark.parametrize("name", ["Epoch", "Plan", "Trained", "TrainingError", "default_plan", "train", "no_such_name"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Epoch", "Plan", "Trained", "TrainingError", "default_plan", "hard_scores", "mean_gap", "optimiser_of"),
+        *("parts_of", "train", "no_such_name"),
+    ],
+)
 def test_the_loop_is_reached_through_its_folder(name: str):
     folder, loop = importlib.import_module("sfumato.lab.train"), importlib.import_module("sfumato.lab.train.loop")
     assert getattr(folder, name, None) is getattr(loop, name, None)

@@ -92,6 +92,16 @@ def test_every_relative_link_leads_to_a_file(document: Path):
 
 @pytest.mark.parametrize(
     "document",
+    [path for path in DOCUMENTS if path.name != "upstream.md"],  # it names tests of other projects
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_every_test_that_a_document_names_is_a_file(document: Path):
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)`", document.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "tests" / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "document",
     [path for path in DOCUMENTS if path.name != "note.md"],  # the note's are run by tests/docs/test_note.py
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )

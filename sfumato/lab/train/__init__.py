@@ -12,10 +12,17 @@ if TYPE_CHECKING:
     from sfumato.lab.train.loop import Trained as Trained
     from sfumato.lab.train.loop import TrainingError as TrainingError
     from sfumato.lab.train.loop import default_plan as default_plan
+    from sfumato.lab.train.loop import hard_scores as hard_scores
+    from sfumato.lab.train.loop import mean_gap as mean_gap
+    from sfumato.lab.train.loop import optimiser_of as optimiser_of
+    from sfumato.lab.train.loop import parts_of as parts_of
     from sfumato.lab.train.loop import train as train
+
+_CLASSES = ("Epoch", "Plan", "Trained", "TrainingError")
+_FUNCTIONS = ("default_plan", "hard_scores", "mean_gap", "optimiser_of", "parts_of", "train")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Epoch", "Plan", "Trained", "TrainingError", "default_plan", "train"):
+    if name in _CLASSES + _FUNCTIONS:
         return getattr(import_module("sfumato.lab.train.loop"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
