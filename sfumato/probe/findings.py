@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -29,6 +30,16 @@ class ProbeFinding:
     def __str__(self) -> str:
         """The finding as one line."""
         return f"{self.level}: {self.about}: {self.text}"
+
+
+def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> str:
+    """The first numbers of a distribution, without the rounding of a fit.
+
+    >>> in_figures([0.7, 0.3, -1e-17])
+    '(0.7, 0.3, 0)'
+    """
+    figures = [f"{round(float(each), 9) + 0.0:.{digits}g}" for each in numbers]
+    return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"
 
 
 def defect(about: str, text: str) -> ProbeFinding:

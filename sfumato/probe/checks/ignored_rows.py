@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sfumato.probe.call.caller import Array, Labels, Loss
-from sfumato.probe.findings import ProbeFinding, defect, note, warning
+from sfumato.probe.findings import ProbeFinding, defect, in_figures, note, warning
 from sfumato.probe.read.gradients import Reading, read
 
 OTHERS = [0, 2, 3]
@@ -90,8 +90,7 @@ def _trained_towards(loss: Loss, reading: Reading, label: int) -> ProbeFinding |
     q = at.optima[0]
     if np.ptp(q) < 1e-5:
         return defect("ignored rows", f"a row of label {label} is trained towards the uniform target, not ignored")
-    shown = ", ".join(f"{each:.4g}" for each in q[:6]) + (", …" if len(q) > 6 else "")
-    return defect("labels", f"label {label} is not refused: it is trained towards ({shown})")
+    return defect("labels", f"label {label} is not refused: it is trained towards {in_figures(q)}")
 
 
 def _uncleanly(loss: Loss, reading: Reading, reduction: str, label: int) -> Iterator[ProbeFinding]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sfumato.probe.call.caller import Array, Labels, Loss
-from sfumato.probe.findings import ProbeFinding, defect, note
+from sfumato.probe.findings import ProbeFinding, defect, in_figures, note
 from sfumato.probe.read.gradients import Reading, read
 
 
@@ -77,11 +77,11 @@ def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     if np.ptp(reading.targets[0]) < 1e-9:
         return  # the target is uniform whatever the label is
     softened = (q - q[-1]) / max(float(q[1] - q[-1]), 1e-12) * 0.7
-    shown = ", ".join(f"{round(float(each), 6) + 0.0:.4g}" for each in q[:3]) + (", …" if len(q) > 3 else "")
+    shown = in_figures(q.round(6), 3)
     if reading.classes > 2 and q[1] - q[-1] > 1e-6 and np.allclose(softened, given, atol=1e-4):
-        yield note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes ({shown})")
+        yield note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes {shown}")
     else:
-        yield defect("probabilities", f"(0.3, 0.7, 0, …) is not refused in place of labels, and becomes ({shown})")
+        yield defect("probabilities", f"(0.3, 0.7, 0, …) is not refused in place of labels, and becomes {shown}")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sfumato.probe.findings import ProbeFinding, defect, note, warning
+from sfumato.probe.findings import ProbeFinding, defect, in_figures, note, warning
 from sfumato.probe.read.gradients import Reading
 from sfumato.probe.read.levels import Levels
 from sfumato.probe.read.target import TargetRead
@@ -86,8 +86,5 @@ def _factor(value: float, at: dict[int, float]) -> str:
 
 
 def _labels_differ(reading: Reading) -> str:
-    parts: list[str] = []
-    for i in np.flatnonzero(reading.alive)[:2]:
-        q = ", ".join(f"{each:.4g}" for each in np.round(reading.targets[i, :6], 9) + 0.0)
-        parts.append(f"label {reading.labels[i]} has ({q}{', …' if reading.classes > 6 else ''})")
-    return "; ".join(parts)
+    first_two = np.flatnonzero(reading.alive)[:2]
+    return "; ".join(f"label {reading.labels[i]} has {in_figures(reading.targets[i])}" for i in first_two)

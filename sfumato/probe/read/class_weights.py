@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sfumato.probe.call.caller import Array
+from sfumato.probe.findings import in_figures
 from sfumato.probe.read.gradients import Reading
 
 
@@ -31,9 +32,8 @@ class Weighted:
         """In words."""
         if np.ptp(self.classes) < 1e-4:
             return "rows are weighted by their label; the optimum stays"
-        shown = ", ".join(f"{each:.3g}" for each in self.classes[:6])
-        more = ", …" if len(self.classes) > 6 else ""
-        return f"every class's term is weighted ({shown}{more} of their mean): the optimum moves to p ∝ w·q"
+        shown = in_figures(self.classes, digits=3)[1:-1]
+        return f"every class's term is weighted ({shown} of their mean): the optimum moves to p ∝ w·q"
 
 
 def without_weights(reading: Reading) -> Weighted | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.probe.findings import in_figures
 from sfumato.probe.read.gradients import Reading
 from sfumato.probe.read.levels import as_typed
 
@@ -28,9 +29,7 @@ class Prior:
     @property
     def told(self) -> str:
         """In words."""
-        shown = ", ".join(f"{each:.4g}" for each in self.distribution[:6])
-        more = ", …" if len(self.distribution) > 6 else ""
-        return f"(1−ε)·e_y + ε·π with ε = {self.eps:g} and π = ({shown}{more})"
+        return f"(1−ε)·e_y + ε·π with ε = {self.eps:g} and π = {in_figures(self.distribution)}"
 
 
 def prior_of(reading: Reading) -> Prior | None:

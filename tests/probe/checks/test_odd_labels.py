@@ -1,0 +1,48 @@
+"""Labels that are no class, and probabilities in their place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch.nn.functional as F
+
+from sfumato.probe.call.signature import understand
+from sfumato.probe.checks.odd_labels import odd_labels
+from sfumato.probe.read.gradients import read
+
+K = 5
+
+
+def told(function):
+    loss = understand(function, K)
+    return [str(each) for each in odd_labels(loss, read(loss, K), np.full(4, 0.25))]
+
+
+def dense(z, q):
+    return -(q * z.log_softmax(1)).sum(1).mean()
+
+
+def hot(y, z):
+    return F.one_hot(y, K).to(z.dtype) if y.dim() == 1 else y
+
+
+AS_THEY_ARE = "note: probabilities: taken as they are in place of labels"
+SOFTENED = "note: probabilities: taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes (0.28, 0.6, 0.04, …)"
+MISREAD = "defect: probabilities: (0.3, 0.7, 0, …) is not refused in place of labels, and becomes (0, 1, 0, …)"
+CUT = "defect: labels: labels that are not whole are cut: 1.75 is taken for class 1 without a word"
+OUTSIDE = "defect: labels: label 5 of 5 classes is not refused"
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda z, y: dense(z, 0.8 * hot(y, z) + 0.2 / K), [SOFTENED]),
+        (lambda z, y: dense(z, hot(y, z)), [AS_THEY_ARE]),
+        (lambda z, y: F.cross_entropy(z, y if y.dim() == 1 else y.argmax(1)), [MISREAD]),
+        (lambda z, y: F.cross_entropy(z, y.clamp(max=K - 1)), [f"{OUTSIDE} (trained on)", AS_THEY_ARE]),
+        (lambda z, y: F.cross_entropy(z, y, ignore_index=K), [f"{OUTSIDE} (without a gradient)"]),
+        (lambda z, y: F.cross_entropy(z, y.long()), [CUT]),
+    ],
+)
+def test_what_becomes_of_odd_labels(loss, said):
+    assert told(loss) == said
