@@ -43,11 +43,13 @@ test: $(VENV)/.test
 	$(PYTEST) -m "not nightly" tests sfumato --doctest-modules
 
 # Under a minute: style, and the tests of what is computed, which start no process. They alone see most planted faults.
-QUICK := $(wildcard tests/test_*.py) $(addprefix tests/,targets loss evaluate verdict conventions runs lab/data lab/train)
+QUICK := $(wildcard tests/test_*.py tests/meta/test_layers.py) \
+	$(filter-out %_operators.py %_numerics.py,$(wildcard tests/loss/test_*.py)) \
+	$(addprefix tests/,targets evaluate verdict conventions runs lab/data lab/train)
 quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not nightly and not slow" $(QUICK) tests/meta/test_layers.py
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not nightly and not slow" -k "not compile and not many_classes" $(QUICK)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -68,6 +68,16 @@ def test_explain_as_text_says_both_conventions_and_the_conversion(tmp_path):
         assert text in ran.out
 
 
+def test_explain_says_how_many_steps_lead_near_the_optimum_where_there_is_one(tmp_path):
+    told = run_sfumato("explain", "--eps", "0.3", "--classes", "7", folder=tmp_path).out
+    for over in ("others", "all"):
+        gap = theory.optimal_gap(0.3, 7, over=over)
+        for share in (0.9, 0.99):
+            assert f"{theory.time_to_gap(share * gap, 7, eps=0.3, over=over):,.1f}" in told
+    assert "never" not in told
+    assert "never: there is no optimum" in run_sfumato("explain", "--eps", "0", folder=tmp_path).out
+
+
 @pytest.mark.parametrize(("eps", "text"), [("0", "∞"), ("1", "none over all"), ("0.95", "none over all")])
 def test_explain_at_the_ends_of_the_range(eps, text, tmp_path):
     ran = run_sfumato("explain", "--eps", eps, folder=tmp_path)
