@@ -23,6 +23,13 @@ Matrix = npt.NDArray[np.float64]
 HEADLINE = ("accuracy", "nll_after_temperature", "eaurc")
 """The metrics that are tested and that decide."""
 
+SHOWN = {
+    "accuracy": ("accuracy", 100, 1, " points"),
+    "nll_after_temperature": ("hard NLL after temperature", 1, 3, ""),
+    "eaurc": ("E-AURC × 1000", 1000, 2, ""),
+}
+"""What sentences call a headline metric, what they multiply it by, its decimals, and the unit of its differences."""
+
 HIGHER_IS_BETTER = ("accuracy",)
 
 _BOUNDS = {"accuracy": (0.0, 1.0), "nll": (0.0, np.inf), "brier": (0.0, 2.0), "ece": (0.0, 1.0), "eaurc": (0.0, 1.0)}
