@@ -23,6 +23,13 @@ Matrix = npt.NDArray[np.float64]
 
 _LEAST = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
 
+SHOWN = {
+    "accuracy": ("accuracy", 100, 1, " points"),
+    "nll_after_temperature": ("hard NLL after temperature", 1, 3, ""),
+    "eaurc": ("E-AURC × 1000", 1000, 2, ""),
+}
+"""What sentences call a headline metric, what they multiply it by, its decimals, and the unit of its differences."""
+
 
 class ComparedArm(Protocol):
     """What a verdict has to know of an arm, which is one target in a comparison.

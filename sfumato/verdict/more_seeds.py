@@ -9,16 +9,10 @@ from __future__ import annotations
 from math import inf
 
 from sfumato import evaluate
-from sfumato.verdict.analyse import HEADLINE, ArmResult
+from sfumato.verdict.analyse import HEADLINE, SHOWN, ArmResult
 
 LIMIT = 100
 """The most seeds that are worth naming."""
-
-_UNITS = {
-    "accuracy": ("accuracy", 100, " points"),
-    "nll_after_temperature": ("hard NLL after temperature", 1, ""),
-    "eaurc": ("E-AURC × 1000", 1000, ""),
-}
 
 
 def settle(base: ArmResult, other: ArmResult, tests: int) -> str:
@@ -39,7 +33,7 @@ def settle(base: ArmResult, other: ArmResult, tests: int) -> str:
     shown, estimate = next(iter(estimates.items()))
     now, ever = (evaluate.detectable_difference(estimate, seeds=seeds, level=level) for seeds in (estimate.seeds, inf))
     text = (
-        f"with {estimate.seeds} seeds and {estimate.rows} distinct test rows a difference in {_UNITS[shown][0]} of "
+        f"with {estimate.seeds} seeds and {estimate.rows} distinct test rows a difference in {SHOWN[shown][0]} of "
         f"{_amount(shown, now)} would be found four times in five"
     )
     needed = {name: evaluate.seeds_to_settle(each, level=level, limit=LIMIT) for name, each in estimates.items()}
@@ -47,20 +41,20 @@ def settle(base: ArmResult, other: ArmResult, tests: int) -> str:
     if enough:
         soonest = min(enough, key=lambda name: enough[name])
         text += (
-            f", and about {enough[soonest]} seeds would settle {_UNITS[soonest][0]} if it differs by as much as it "
+            f", and about {enough[soonest]} seeds would settle {SHOWN[soonest][0]} if it differs by as much as it "
             f"looks ({_amount(soonest, abs(estimates[soonest].mean))})"
         )
     else:
         text += f", and not even {LIMIT} seeds would settle differences as small as these look"
     if ever > 0:
         text += (
-            f"; one in {_UNITS[shown][0]} below {_amount(shown, ever)} no number of seeds can settle, only more rows"
+            f"; one in {SHOWN[shown][0]} below {_amount(shown, ever)} no number of seeds can settle, only more rows"
         )
     return text
 
 
 def _amount(name: str, value: float) -> str:
     """Two digits, in the unit of the metric."""
-    _, factor, unit = _UNITS[name]
+    _, factor, _, unit = SHOWN[name]
     number = f"{float(f'{factor * value:.2g}'):g}"
     return f"{number}{unit.removesuffix('s') if number == '1' else unit}"

@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sfumato.runs.schema import ArmDifference, VerdictSummary
-from sfumato.verdict.analyse import HEADLINE, ArmResult
+from sfumato.verdict.analyse import HEADLINE, SHOWN, ArmResult
 from sfumato.verdict.more_seeds import settle
-
-NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after temperature", "eaurc": "E-AURC × 1000"}
 
 
 def verdict(
@@ -132,7 +130,7 @@ class _Found:
     def brief(self) -> str:
         """``all-0.1 makes accuracy better``."""
         ways = [
-            f"{_join([NAMES[name] for name in names])} {way}"
+            f"{_join([SHOWN[name][0] for name in names])} {way}"
             for way, names in (("better", self.better), ("worse", self.worse))
             if names
         ]
@@ -153,20 +151,20 @@ def _training(result: ArmResult) -> str:
 
 def _change(name: str, base: ArmResult, other: ArmResult, row: ArmDifference, *, brief: bool = False) -> str:
     """One difference in words: from, to, and its 95 % interval."""
+    title, factor, digits, unit = SHOWN[name]
     if row["low"] == row["high"] == 0:
-        return f"{NAMES[name]} (the same on every test row)"
-    factor, digits, unit = {"accuracy": (100, 1, " points"), "eaurc": (1000, 2, "")}.get(name, (1, 3, ""))
+        return f"{title} (the same on every test row)"
     low, mean, high = (_signed(factor * row[key], digits) for key in ("low", "mean", "high"))
     interval = f"{low} to {high}{unit}"
     if brief:
         p, adjusted = row["p_adjusted"], ""
         if p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test, the finding of all
             adjusted = f", but p = {_number(p)} after adjusting for all tests"
-        return f"{NAMES[name]} ({mean}{unit}, 95 % interval {interval}{adjusted})"
+        return f"{title} ({mean}{unit}, 95 % interval {interval}{adjusted})"
     before, after = (_number(factor * float(r.metrics[name].by_seed.mean()), digits) for r in (base, other))
     shown = " %" if name == "accuracy" else ""
     verb = "rises" if row["mean"] > 0 else "falls"
-    return f"{NAMES[name]} {verb} from {before} to {after}{shown} (95 % interval of the difference {interval})"
+    return f"{title} {verb} from {before} to {after}{shown} (95 % interval of the difference {interval})"
 
 
 def _temperature(result: ArmResult) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sfumato.report import ReportError, load_run
+from sfumato.report.compare.page import compose
 from tests.report.run_folders import write_run
 
 
@@ -110,4 +111,31 @@ def test_a_strength_that_is_none_is_named(folder, strength, asked):
     summary["arms"][1] |= strength
     path.write_text(json.dumps(summary), encoding="utf-8")
     with pytest.raises(ReportError, match=rf"summary.json arms\[1\] has the strength .*; it should be {asked}"):
+        load_run(folder)
+
+
+def test_a_run_of_another_version_may_lack_what_is_not_required_and_know_more(folder):
+    path = folder / "env.json"
+    env = json.loads(path.read_text(encoding="utf-8"))
+    needed = ("sfumato", "command", "started", "seconds", "data", "model", "training", "temperatures", "probe")
+    less = {key: env[key] for key in needed} | {"data": {}, "model": {"name": "mlp"}, "later": {"unknown": [None]}}
+    less["training"] = {key: env["training"][key] for key in ("epochs", "batch_size", "optimiser", "learning_rate")}
+    less["temperatures"] = {
+        arm: [{"seed": each["seed"], "value": each["value"]} for each in fitted]
+        for arm, fitted in env["temperatures"].items()
+    }
+    path.write_text(json.dumps(less), encoding="utf-8")
+    run = load_run(folder)
+    assert run.env["later"] == {"unknown": [None]}
+    assert (run.class_name(3), run.ladder) == ("3", ())
+    assert "3 epochs of batches of 64 rows, the same in every arm" in compose(run, {}, {})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_named_with_their_row(folder, value):
+    path = folder / "logits" / "smoothed-seed1-test.npz"
+    arrays = dict(np.load(path).items())
+    arrays["logits"][7, 2] = value
+    np.savez(path, **arrays)
+    with pytest.raises(ReportError, match=r"smoothed-seed1-test.npz: the logits of row 7 are not all finite"):
         load_run(folder)
