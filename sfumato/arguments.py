@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import torch
@@ -32,15 +31,39 @@ class LossOptions(TypedDict, total=False):
     out_dtype: torch.dtype | None
 
 
-class GivenLabels(NamedTuple):
-    """Plain labels at whose values nobody has looked yet, as a target, and the label of rows that do not count."""
+class GivenLabels:
+    """Plain labels at whose values nobody has looked yet.
 
-    target: Labelled
-    ignore_index: int
+    Attributes:
+        target: what they would be as a target, with a batch axis.
+        ignore_index: the label of rows that do not count.
+        unbatched: there was no batch axis.
+    """
+
+    def __init__(self, target: Labelled, ignore_index: int, unbatched: bool) -> None:
+        self.target = target
+        self.ignore_index = ignore_index
+        self.unbatched = unbatched
+        self._checked: Labelled | None = None
+
+    def checked(self) -> Labelled:
+        """The target with its labels checked and their ignored rows set apart; done once."""
+        if self._checked is None:
+            self._checked = checked_plain_labels(self.target, self.ignore_index, self.unbatched)
+        return self._checked
 
 
-@dataclass(eq=False)
-class Call:
+def checked_plain_labels(target: Labelled, ignore_index: int, unbatched: bool) -> Labelled:
+    """A target with its labels checked and their ignored rows set apart."""
+    labels, valid = checked_labels(
+        target.labels.squeeze(0) if unbatched else target.labels, target.num_classes, ignore_index, "logits have"
+    )
+    if unbatched:
+        labels, valid = labels.unsqueeze(0), None if valid is None else valid.unsqueeze(0)
+    return Labelled(target.num_classes, labels, valid, target.eps, target.over)
+
+
+class Call(NamedTuple):
     """What a loss is asked for, apart from the logits.
 
     Attributes:
@@ -61,7 +84,6 @@ class Call:
     result_dtype: torch.dtype
     unbatched: bool
 
-    @property
     def target(self) -> Target:
         """The target, with plain labels checked and their ignored rows set apart when they are first asked for.
 
@@ -70,14 +92,7 @@ class Call:
         Raises:
             IndexError: a label that is no class.
         """
-        if isinstance(self.given, GivenLabels):
-            target, ignore_index = self.given
-            raw = target.labels.squeeze(0) if self.unbatched else target.labels
-            labels, valid = checked_labels(raw, target.num_classes, ignore_index, "logits have")
-            if self.unbatched:
-                labels, valid = labels.unsqueeze(0), None if valid is None else valid.unsqueeze(0)
-            self.given = Labelled(target.num_classes, labels, valid, target.eps, target.over)
-        return self.given
+        return self.given.checked() if isinstance(self.given, GivenLabels) else self.given
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the call."""
@@ -138,7 +153,10 @@ def resolve(
         labels = _plain_labels(target, positions, num_classes, eps=label_smoothing, over=over)
         eps, spread = (float(label_smoothing), over) if label_smoothing else (0.0, "all")
         plain = Labelled(num_classes, labels.unsqueeze(0) if unbatched else labels, None, eps, spread)
-        given = GivenLabels(plain, ignore_index)
+        # Compiled code looks at no values, and what a record remembers there becomes an output of the graph.
+        compiling = torch.compiler.is_compiling()
+        make = checked_plain_labels if compiling else GivenLabels
+        given = make(plain, ignore_index, unbatched)
 
     if sample_weight is not None:
         if sample_weight.shape != positions:

@@ -62,8 +62,8 @@ def cross_entropy(
     surprisal = rows.surprisal.masked_fill((rows.wq == 0) & rows.surprisal.isinf(), 0.0)
     loss = (rows.wq * surprisal).sum(1)
     loss = torch.where(rows.factor == 0, 0.0, loss) * rows.factor
-    if call.target.valid is not None:
-        loss = torch.where(call.target.valid, loss, 0.0)
+    if (valid := call.target().valid) is not None:
+        loss = torch.where(valid, loss, 0.0)
     if call.reduction == "mean":
         loss = loss.sum() / _divisor(rows.mass)
     elif call.reduction == "sum":
@@ -95,13 +95,14 @@ def gradient(
     # The entries sum to 0. At the maximum 1 − p has no digits left where the row is confident, the others' sum has.
     others = each.scatter(1, rows.top, 0.0).sum(1, keepdim=True)
     grad = torch.where(scale == 0, 0.0, scale).unsqueeze(1) * each.scatter(1, rows.top, -others)
-    if call.target.valid is not None:
-        grad = torch.where(call.target.valid.unsqueeze(1), grad, 0.0)
+    if (valid := call.target().valid) is not None:
+        grad = torch.where(valid.unsqueeze(1), grad, 0.0)
     return grad.squeeze(0) if call.unbatched else grad
 
 
 def _rows(z: Tensor, call: Call) -> _Rows:
-    z, q, valid = z.double(), call.target.to_dense(torch.float64), call.target.valid
+    target = call.target()
+    z, q, valid = z.double(), target.to_dense(torch.float64), target.valid
     if valid is not None:
         z = torch.where(valid.unsqueeze(1), z, 0.0)  # before any arithmetic: a NaN in an ignored row must not spread
 
@@ -117,7 +118,7 @@ def _rows(z: Tensor, call: Call) -> _Rows:
     if call.weight is not None:
         w = call.weight.double()
         along = w.reshape((1, -1) + (1,) * (z.dim() - 2))
-        of_label = call.target.of_label(w)
+        of_label = target.of_label(w)
         of_row = (along * q).sum(1) if of_label is None else of_label  # without a label: the mean over the target
         if call.weight_on == "class":
             q = along * q

@@ -47,7 +47,7 @@ class _Loss(torch.autograd.Function):
         try:
             job.run(z.detach(), target, each, ready, **_factors(scale, factor))
         except IndexError:
-            _ = call.target  # raises the same with the position's name
+            _ = call.target()  # raises the same with the position's name
             raise
         if ctx.needs_input_grad[0]:
             # The logits are in the saved tensors alone: those are let go after backward, and looked at for changes.
@@ -65,7 +65,8 @@ class _Loss(torch.autograd.Function):
         (upstream,) = grads
         (z,) = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
-            (grad,) = torch.autograd.grad(eager.loss(z, ctx.call), z, upstream, create_graph=True)
+            value = eager.loss(z, ctx.call)  # which has no axis for a batch that had none
+            (grad,) = torch.autograd.grad(value, z, upstream.reshape(value.shape), create_graph=True)
             return grad, None, None, None
         scale: float = ctx.scale
         factor = cast("Tensor | None", ctx.factor)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def loss(z: Tensor, call: Call) -> Tensor:
     """The reduced loss in the dtype of the arithmetic."""
     rows = shift(z, call)
-    terms = call.target.terms(rows.wide)
+    terms = call.target().terms(rows.wide)
     return reduce(call, towards(rows, terms, class_weight(call, rows.wide)), weigh(call, rows.wide)).to(call.dtype)
 
 
@@ -54,7 +54,7 @@ class ShiftedRows(NamedTuple):
 def shift(z: Tensor, call: Call) -> ShiftedRows:
     """The rows of a call, those that do not count at 0."""
     z = z.to(call.dtype)
-    valid = call.target.valid
+    valid = call.target().valid
     if valid is not None:
         # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
         z = torch.where(valid.unsqueeze(1), z, 0.0)

@@ -22,8 +22,12 @@ def flatten(z: Tensor, call: Call) -> job.FlatTarget | None:
 
     Plain labels are left as they were given, for the kernel to check, unless weights are looked up by them.
     """
-    plain = isinstance(call.given, GivenLabels) and call.weight is None and call.sample_weight is None
-    target, ignore_index = call.given if plain and isinstance(call.given, GivenLabels) else (call.target, None)
+    given = call.given
+    ignore_index: int | None = None
+    if isinstance(given, GivenLabels) and call.weight is None and call.sample_weight is None:
+        target, ignore_index = given.target, given.ignore_index
+    else:
+        target = call.target()
     positions = target.shape
     valid = None if target.valid is None else target.valid.reshape(-1).contiguous()
     terms, weight = target.terms(torch.float64), class_weight(call, torch.float64)

@@ -85,19 +85,19 @@ def ready() -> bool:
 
 def loss(z: Tensor, call: Call, target: job.FlatTarget) -> Tensor:
     """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves."""
-    each = loss_rows(z, *fields_of(target, call.target.valid)).reshape(call.target.shape)
+    each = loss_rows(z, *fields_of(target)).reshape(call.target().shape)
     return reduce(call, each, weigh(call, torch.float64)).to(call.dtype)
 
 
-def fields_of(target: job.FlatTarget, valid: Tensor | None) -> tuple[Any, ...]:
+def fields_of(target: job.FlatTarget) -> tuple[Any, ...]:
     """A target as the operators take it; absent parts are None, and a label that replaces comes without "added"."""
-    (dense, backs, entries, label), _, _, weight = target
+    (dense, backs, entries, label), valid, _, weight = target
     x, scale, shift = (None, 1.0, 0.0) if dense is None else dense
     labels, mass, added = (None, 0.0, False) if label is None else label
     classes, masses = (None, None) if entries is None else entries
     support = backs[0].support if len(backs) == 1 else None
     return (
-        *(None if valid is None else valid.reshape(-1).contiguous(), labels, *_either(mass), added),
+        *(valid, labels, *_either(mass), added),
         *(x, *_either(scale), shift),
         *(len(backs), *_back(backs[0] if backs else None), *_back(backs[1] if len(backs) > 1 else None)),
         *(support, classes, masses, weight),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -75,11 +74,11 @@ def loss_parts(
         weights, on_class = weigh(call, rows.wide), eager.class_weight(call, rows.wide)
         floor, excess = _floor_and_excess(rows, call, on_class)
         nll = gap = None
-        if (labels := call.target.labels) is not None:
+        if (labels := call.target().labels) is not None:
             hard = Terms(label=AtLabel(labels, 1.0))
             nll = reduce(call, eager.towards(rows, hard, on_class), weights).to(call.result_dtype)
-            unsummed = call.reduction if call.reduction == "none" else "mean"
-            gap = reduce(replace(call, reduction=unsummed), _gap(rows, labels), RowWeights()).to(call.dtype)
+            unsummed = "none" if call.reduction == "none" else "mean"
+            gap = reduce(call, _gap(rows, labels), RowWeights(), unsummed).to(call.dtype)
         floor, excess = (reduce(call, part, weights).to(call.result_dtype) for part in (floor, excess))
         if any(w is not None and readable(w) and bool((w < 0).any()) for w in (call.weight, call.sample_weight)):
             floor, excess = floor * torch.nan, excess * torch.nan
@@ -99,7 +98,7 @@ def _floor_and_excess(rows: eager.ShiftedRows, call: Call, weight: Tensor | None
     That is Σ q′r, because Σp = Σq′, with every term at least 0: nothing cancels near the optimum.
     """
     xlogy = torch.special.xlogy
-    q = call.target.to_dense(call.dtype)
+    q = call.target().to_dense(call.dtype)
     if weight is not None:
         q = q * along_classes(weight, q.dim() - 1).to(q.dtype)
     total = q.sum(1)

@@ -43,7 +43,8 @@ def kernel_serves(z: Tensor, call: Call) -> bool:
     """
     if call.dtype != (torch.float64 if z.dtype == torch.float64 else torch.float32):
         return False
-    for each in call.tensors():
+    tensors = call.tensors()
+    for each in tensors:
         if each.requires_grad:
             return False
     if torch.compiler.is_compiling():
@@ -51,6 +52,6 @@ def kernel_serves(z: Tensor, call: Call) -> bool:
         from sfumato.loss import operators
 
         return z.device.type == "cpu" and operators.ready()
-    if not readable(z, *call.tensors()) or job.status().library is None or job.collapse(z) is None:
+    if not readable(z, *tensors) or job.status().library is None or job.collapse(z) is None:
         return False
     return forward_ad._current_level < 0 or forward_ad.unpack_dual(z).tangent is None  # pyright: ignore[reportPrivateUsage]

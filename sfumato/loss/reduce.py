@@ -10,7 +10,7 @@ from torch import Tensor
 from sfumato.targets.terms import along_classes
 
 if TYPE_CHECKING:
-    from sfumato.arguments import Call
+    from sfumato.arguments import Call, Reduction
 
 
 class RowWeights(NamedTuple):
@@ -30,10 +30,10 @@ def weigh(call: Call, dtype: torch.dtype) -> RowWeights:
     factor = mass = None
     if call.weight is not None:
         weight = call.weight.to(dtype)
-        mass = call.target.of_label(weight)
+        mass = call.target().of_label(weight)
         if call.weight_on == "sample":
             if mass is None:  # without a label: the mean over the target
-                q = call.target.to_dense(call.dtype)
+                q = call.target().to_dense(call.dtype)
                 mass = (along_classes(weight, q.dim() - 1) * q).sum(1, dtype=dtype)
             factor = mass
         # On classes a mean over dense targets is divided by its rows, as torch's is.
@@ -43,21 +43,22 @@ def weigh(call: Call, dtype: torch.dtype) -> RowWeights:
         mass = given if mass is None else mass * given
     if mass is None:
         return RowWeights()
-    valid = call.target.valid
+    valid = call.target().valid
     if valid is not None:
         mass = torch.where(valid, mass, 0.0)
         factor = None if factor is None else torch.where(valid, factor, 0.0)
     return RowWeights(factor, mass)
 
 
-def reduce(call: Call, each: Tensor, weights: RowWeights) -> Tensor:
-    """The reduced loss of (N, …) losses of rows, in torch operations."""
+def reduce(call: Call, each: Tensor, weights: RowWeights, reduction: Reduction | None = None) -> Tensor:
+    """The losses of rows, (N, …), reduced as the call asks, or as ``reduction`` says; in torch operations."""
     each = weighed(call, each, weights)
-    if call.reduction == "none":
+    reduction = reduction or call.reduction
+    if reduction == "none":
         return each.squeeze(0) if call.unbatched else each
-    if call.reduction == "sum":
+    if reduction == "sum":
         return each.sum()
-    valid = call.target.valid
+    valid = call.target().valid
     if weights.mass is None:
         return each.sum() / (each.numel() if valid is None else valid.sum())
     total = weights.mass.sum()
@@ -68,7 +69,8 @@ def weighed(call: Call, each: Tensor, weights: RowWeights) -> Tensor:
     """Each row's loss times its weight, 0 where the row does not count."""
     if weights.factor is not None:
         each = times(weights.factor, each)
-    return each if call.target.valid is None else torch.where(call.target.valid, each, 0.0)
+    valid = call.target().valid
+    return each if valid is None else torch.where(valid, each, 0.0)
 
 
 def times(mass: float | Tensor, surprisal: Tensor) -> Tensor:

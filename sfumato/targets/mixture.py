@@ -93,22 +93,13 @@ class Mixture(Target):
     def terms(self, dtype: torch.dtype) -> Terms:
         lam = self.share(self.lam, dtype)
         first, second = self.first.terms(dtype), self.second.terms(dtype)
-        backs = tuple(
-            Back(share * back.c, back.u, back.row, back.support)
-            for share, part in ((lam, first), (1 - lam, second))
-            for back in part.backs
-        )
-        if all(back.u is None and back.support is None for back in backs):
-            backs = (Back(backs[0].c + backs[1].c),)
+        halves = [(lam, first), (1 - lam, second)]
+        backs = [Back(share * c, u, row, support) for share, part in halves for c, u, row, support in part.backs]
         # A back gives a label what it gives to any other class, so a label with a mass of its own has all of it set.
-        labels = [part.label.labels for part in (first, second) if part.label is not None]
-        if not labels:
-            return Terms(backs=backs)
-        masses = [lam * first.at(each, dtype) + (1 - lam) * second.at(each, dtype) for each in labels]
-        if len(labels) == 2:
-            same = labels[0] == labels[1]  # one label: one entry
-            labels[1], masses[1] = labels[1].masked_fill(same, -1), masses[1].masked_fill(same, 0.0)
-        return Terms(backs=backs, entries=Entries(torch.stack(labels, 1), torch.stack(masses, 1)))
+        entries = _entries(halves, backs, dtype)
+        if all(back.u is None and back.support is None for back in backs):
+            backs = [Back(backs[0].c + backs[1].c)]
+        return Terms(None, tuple(backs), entries)
 
     @override
     def of_label(self, per_class: Tensor) -> Tensor:
@@ -131,3 +122,25 @@ class Mixture(Target):
     @override
     def made(self, **fields: Any) -> Mixture:
         return Mixture(**fields)
+
+
+def _entries(halves: list[tuple[float | Tensor, Terms]], backs: list[Back], dtype: torch.dtype) -> Entries | None:
+    """The labels that have a mass of their own, each once, with all the mass that they get."""
+    labels = [None if part.label is None else part.label.labels for _, part in halves]
+    own = [None if part.label is None else share * part.label.mass for share, part in halves]
+    same = labels[0] == labels[1] if labels[0] is not None and labels[1] is not None else None
+    classes: list[Tensor] = []
+    masses: list[Tensor] = []
+    for i in (0, 1):
+        mine, mass, others = labels[i], own[i], own[1 - i]
+        if mine is None or mass is None:
+            continue
+        beside = torch.as_tensor(backs[1 - i].at(mine), dtype=dtype, device=mine.device)
+        if same is not None:
+            beside = torch.where(same, torch.as_tensor(others, dtype=dtype, device=mine.device), beside)
+        total = (mass + beside).expand(mine.shape)
+        if classes and same is not None:  # one label: one entry
+            mine, total = mine.masked_fill(same, -1), total.masked_fill(same, 0.0)
+        classes.append(mine)
+        masses.append(total)
+    return Entries(torch.stack(classes, 1), torch.stack(masses, 1)) if classes else None

@@ -65,17 +65,14 @@ class Back(NamedTuple):
             return u
         return self.support.to(dtype) if u is None else u * self.support
 
-    def at(self, classes: Tensor, dtype: torch.dtype) -> Tensor:
+    def at(self, classes: Tensor) -> float | Tensor:
         """The mass at one class a position."""
-        mass = torch.ones(classes.shape, dtype=dtype, device=classes.device)
-        if self.u is not None:
-            u = self.u if self.row is None else self.u.index_select(0, self.row.reshape(-1))
-            flat = classes.reshape(-1)
-            found = u.gather(0, flat) if self.row is None else u.gather(1, flat.unsqueeze(1)).squeeze(1)
-            mass = found.reshape(classes.shape).to(dtype)
-        if self.support is not None:
-            mass = mass * at_labels(self.support, classes)
-        return self.c * mass
+        mass = self.c
+        if self.u is not None and self.row is None:
+            mass = mass * at_labels(self.u, classes)
+        elif self.u is not None:
+            mass = mass * self.u[self.row, classes]
+        return mass if self.support is None else mass * at_labels(self.support, classes)
 
 
 class Entries(NamedTuple):
@@ -135,14 +132,6 @@ class Terms(NamedTuple):
         if self.label is not None:
             found.append((self.label.labels.unsqueeze(1), beside_classes(self.label.mass, dtype)))
         return found
-
-    def at(self, classes: Tensor, dtype: torch.dtype) -> Tensor:
-        """The mass that backs and the label's own give to one class a position."""
-        mass = torch.stack([back.at(classes, dtype) for back in self.backs]).sum(0)
-        if self.label is None:
-            return mass
-        own = torch.as_tensor(self.label.mass, dtype=dtype, device=mass.device)
-        return torch.where(self.label.labels == classes, own, mass)
 
     def to_dense(self, q: Tensor) -> Tensor:
         """The sum of the terms, written out into the shape, dtype and device of ``q``, which is 0."""
