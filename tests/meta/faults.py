@@ -31,35 +31,25 @@ class Fault(NamedTuple):
 
 OF_THE_FIELD = {
     "the strength is spread over the others where all is said": Fault(
-        (
-            Change(
-                "return Masses((1 - eps) + share, share, mask)",
-                "share = eps / (supported - 1)\n        return Masses(1 - eps, share, mask)",
-            ),
-        ),
+        (Change('if self.over == "others" and self.prior is None:', "if self.prior is None:"),),
         VALUE,
     ),
     "the label keeps all of its mass": Fault(
-        (Change("return Masses((1 - eps) + share,", "return Masses(1 + share,"),), VALUE
+        (Change("return (1 - eps) + rest, rest, u", "return 1 + rest, rest, u"),), VALUE
     ),
     "the smooth part has no class weights (torch path)": Fault(
-        (
-            Change(
-                "u = self.weight if u is None else u * (",
-                "u = u if u is None else u * torch.ones_like(",
-            ),
-        ),
+        (Change("u = along if u is None else u * along", "u = u if u is None else u * torch.ones_like(along)"),),
         WEIGHTS,
         "torch",
     ),
     "the smooth part has no class weights (kernel)": Fault(
-        (Change("weight if prior is None else prior * weight", "prior"),), WEIGHTS, "kernel"
+        (Change("u = weight if u is None else u * weight", "u = u"),), WEIGHTS, "kernel"
     ),
     "the smooth part has no gradient (torch path)": Fault(
         (
             Change(
-                "return self.lse + label + _times(rest, others)",
-                "return self.lse + label + _times(rest, others).detach()",
+                "times(back.c, _over_classes(rows, back, terms, weight)) for",
+                "times(back.c, _over_classes(rows, back, terms, weight)).detach() for",
             ),
         ),
         GRADIENT,
@@ -69,19 +59,22 @@ OF_THE_FIELD = {
         (Change("f.rest = rest * factor;", "f.rest = 0.0;"),), GRADIENT, "kernel", "kernel"
     ),
     "a mean counts the ignored rows (torch path)": Fault(
-        (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum() / loss.numel()"),),
+        (Change("each.sum() / (each.numel() if valid is None else valid.sum())", "each.sum() / each.numel()"),),
         BATCHES,
         "torch",
     ),
     "a mean counts the ignored rows (kernel)": Fault(
-        (Change("call.target.shape.numel() if valid is None else int(valid.sum())", "call.target.shape.numel()"),),
+        (Change("call.given.shape.numel() if valid is None else valid.sum()", "call.given.shape.numel()"),),
         BATCHES,
         "kernel",
     ),
     "ignored rows are multiplied by 0, so that NaN gets through": Fault(
         (
-            Change("z = torch.where(self.valid.unsqueeze(1), z, 0.0)", "z = z * self.valid.unsqueeze(1)"),
-            Change("loss = torch.where(valid, loss, 0.0)", "loss = loss * valid"),
+            Change(
+                "torch.where(valid.unsqueeze(1), z, 0.0)\n    top, index = z.",
+                "z * valid.unsqueeze(1)\n    top, index = z.",
+            ),
+            Change("else torch.where(valid, each, 0.0)", "else each * valid"),
         ),
         INERT,
         "torch",
@@ -92,11 +85,11 @@ OF_THE_FIELD = {
         f"{PROPERTIES}test_labels_one_hot_probabilities_and_targets_are_smoothed_alike",
     ),
     "probabilities get no gradient": Fault(
-        (Change("q = self._weighted(target)\n            t", "q = self._weighted(target).detach()\n            t"),),
+        (Change("q = terms.dense.written_out(rows.d.dtype)", "q = terms.dense.written_out(rows.d.dtype).detach()"),),
         f"{EDGES}test_only_the_gradients_that_are_asked_for_exist",
     ),
     "a strength of 1 is one of 0": Fault(
-        (Change("labels.long(), None, float(eps), over)", "labels.long(), None, float(eps) % 1, over)"),),
+        (Change("(float(label_smoothing), over)", "(float(label_smoothing) % 1, over)"),),
         f"{PROPERTIES}test_no_strength_is_one_hot_and_all_of_it_forgets_the_label_or_forbids_it",
     ),
     "half precision is summed in half precision": Fault(
@@ -105,8 +98,8 @@ OF_THE_FIELD = {
     ),
     "the largest logit is not taken off": Fault(
         (
-            Change("self.d = _put(z - top, index, zero)", "self.d = z"),
-            Change("_put(self.d.exp(), index, 0.0).sum(1, dtype=self.wide).log1p()", "self.d.exp().sum(1).log()"),
+            Change("d = put(z - top, index, zero)", "d = z"),
+            Change("put(d.exp(), index, 0.0).sum(1, dtype=wide).log1p()", "d.exp().sum(1).log()"),
         ),
         VALUE,
         "torch",
@@ -118,24 +111,19 @@ OF_THE_FIELD = {
     ),
     "the upstream gradient is taken for 1": Fault(
         (
-            Change("            scale *= factor\n", ""),
-            Change("if factor == 1.0 and ready is not None", "if ready is not None"),
+            Change("            scale *= upstream_factor\n", ""),
+            Change("if upstream_factor == 1.0 and ready is not None", "if ready is not None"),
         ),
         "tests/conformance/test_liger.py::test_a_loss_that_is_not_the_last_layer_passes_its_gradient_on",
         "kernel",
     ),
     "the logits are changed where they lie (torch path)": Fault(
-        (
-            Change(
-                "z = call.logits.to(call.dtype)\n",
-                "z = call.logits.to(call.dtype)\n        call.logits.data.sub_(1.0)\n",
-            ),
-        ),
+        (Change("    z = z.to(call.dtype)\n", "    z.data.sub_(1.0)\n    z = z.to(call.dtype)\n"),),
         f"{PROPERTIES}test_nothing_that_is_given_is_changed",
         "torch",
     ),
     "the gradient is written over the logits (kernel)": Fault(
-        (Change("ready = _buffers.empty(logits.shape, logits.dtype)", "ready = logits.detach()"),),
+        (Change("ready = buffers.empty(z.shape, z.dtype)", "ready = z.detach()"),),
         f"{PROPERTIES}test_nothing_that_is_given_is_changed",
         "kernel",
     ),
@@ -144,12 +132,7 @@ OF_THE_FIELD = {
 # Each names the project that it was read in; docs/upstream.md says more.
 OF_PEERS = {
     "torch: the smooth part is summed in half precision before its share is taken": Fault(
-        (
-            Change(
-                "others = -self._without_label(target, self.d).sum(1, dtype=self.wide)",
-                "others = -self._without_label(target, self.d).half().sum(1).to(self.wide)",
-            ),
-        ),
+        (Change("* rows.lse - d.sum(1, dtype=rows.wide)", "* rows.lse - d.half().sum(1).to(rows.wide)"),),
         VALUE,
         "torch",
     ),
@@ -159,8 +142,9 @@ OF_PEERS = {
     "TransformerEngine, FLA, Liger: value and gradient belong to different targets": Fault(
         (
             Change(
-                "_native.run(rows, each, ready, **_factors(scale, weights))",
-                "_native.run(rows._replace(true=1.0, rest=0.0), each, None, **_factors(scale, weights)); ready = None",
+                "job.run(z.detach(), target, each, ready, **_factors(scale, factor))",
+                "label = target.terms.label; hard = label and label._replace(mass=1.0); ready = None; "
+                "job.run(z.detach(), target._replace(terms=target.terms._replace(label=hard)), each, None)",
             ),
         ),
         VALUE,
@@ -177,8 +161,8 @@ OF_PEERS = {
     "segmentation_models: the words say the other convention": Fault(
         (
             Change(
-                'over: Over = "others" if self.form == "others" else',
-                'over: Over = "others" if self.form != "others" else',
+                'where = f"the {k - 1} others" if self.over == "others"',
+                'where = f"the {k - 1} others" if self.over != "others"',
             ),
         ),
         "tests/targets/test_targets.py::test_a_target_is_described_in_both_conventions",
@@ -186,8 +170,8 @@ OF_PEERS = {
     "ClassyVision: ignored rows are trained towards uniform": Fault(
         (
             Change(
-                "torch.where(self.valid.unsqueeze(axis), q, 0.0)",
-                "torch.where(self.valid.unsqueeze(axis), q, 1.0 / self.num_classes)",
+                "torch.where(self.valid.unsqueeze(1), q, 0.0)",
+                "torch.where(self.valid.unsqueeze(1), q, 1.0 / self.num_classes)",
             ),
         ),
         TARGET,
@@ -202,7 +186,7 @@ OF_PEERS = {
         "tests/loss/test_functional.py::TestBadArguments::test_a_label_that_is_no_class",
     ),
     "SpeechBrain: a mean is a sum (torch path)": Fault(
-        (Change("loss.sum() / (loss.numel() if valid is None else valid.sum())", "loss.sum()"),),
+        (Change("each.sum() / (each.numel() if valid is None else valid.sum())", "each.sum()"),),
         BATCHES,
         "torch",
     ),
@@ -210,20 +194,11 @@ OF_PEERS = {
         (Change('(scale if call.reduction == "mean" else 1.0)', "1.0"),), BATCHES, "kernel"
     ),
     "Megatron-Core: the number of classes is that of a part of them": Fault(
-        (
-            Change(
-                "supported: int | Tensor = self.num_classes", "supported: int | Tensor = (self.num_classes + 1) // 2"
-            ),
-        ),
+        (Change("= self.num_classes if u is None else 1.0", "= (self.num_classes + 1) // 2 if u is None else 1.0"),),
         VALUE,
     ),
     "TransformerEngine: the smooth part sums a part of the classes": Fault(
-        (
-            Change(
-                "others = -self._without_label(target, self.d).sum(1, dtype=self.wide)",
-                "others = -self._without_label(target, self.d)[:, :2].sum(1, dtype=self.wide)",
-            ),
-        ),
+        (Change("* rows.lse - d.sum(1, dtype=rows.wide)", "* rows.lse - d[:, :2].sum(1, dtype=rows.wide)"),),
         VALUE,
         "torch",
     ),
@@ -232,7 +207,7 @@ OF_PEERS = {
         "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "Apex: a number of the backward pass goes through half precision": Fault(
-        (Change("factor = float(upstream)", "factor = float(upstream.half())"),),
+        (Change("upstream_factor = float(upstream)", "upstream_factor = float(upstream.half())"),),
         "tests/loss/test_functional.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
         "kernel",
     ),
@@ -250,10 +225,15 @@ OF_PEERS = {
         "tests/targets/test_targets.py::test_what_is_wrong_is_said_with_place_and_value",
     ),
     "CoinCheung: the target sums to less than 1": Fault(
-        (Change("return Masses((1 - eps) + share, share, mask)", "return Masses(1 - eps, share, mask)"),), TARGET
+        (Change("return (1 - eps) + rest, rest, u", "return 1 - eps, rest, u"),), TARGET
     ),
     "Paddle: smoothing turns ignore_index off": Fault(
-        (Change("unchecked = ignore_index", "unchecked = ignore_index if label_smoothing == 0 else -(1 << 40)"),),
+        (
+            Change(
+                "make(plain, ignore_index, unbatched)",
+                "make(plain, ignore_index if label_smoothing == 0 else -(1 << 40), unbatched)",
+            ),
+        ),
         "tests/conformance/test_fairseq.py::test_padding_adds_nothing",
     ),
     "VISSL: smoothing drops the class weights": Fault(
