@@ -38,7 +38,10 @@ PROPERTIES = ["tests/loss/test_properties.py", "tests/loss/test_properties_edges
 MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
     "theory": (("sfumato/theory.py",), (["tests/test_theory.py"],)),
     "targets": (
-        tuple(f"sfumato/targets/{name}.py" for name in ("target", "labelled", "combined", "dense", "checks")),
+        tuple(
+            f"sfumato/targets/{name}.py"
+            for name in ("terms", "base", "labelled", "table", "dense", "listed", "mixture", "checks")
+        ),
         (
             ["tests/targets/test_targets.py", "tests/targets/test_composed.py"],
             PROPERTIES,
@@ -47,7 +50,10 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         ),
     ),
     "loss": (
-        tuple(f"sfumato/{name}.py" for name in ("loss", "_torch", "_call", "_autograd", "_compose")),
+        (
+            "sfumato/arguments.py",
+            *(f"sfumato/loss/{name}.py" for name in ("paths", "flatten", "eager", "reduce", "autograd", "parts")),
+        ),
         (
             PROPERTIES,
             ["tests/loss/test_functional.py", "-m", "not slow"],
