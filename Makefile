@@ -9,11 +9,12 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test quick lint kernel-test check nightly figures clean
+.PHONY: help setup compare test quick lint kernel-test check floor nightly figures clean
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
-	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), nightly, figures, clean"
+	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), floor, nightly,"
+	@echo "      figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -72,11 +73,16 @@ kernel-test: $(VENV)/.test
 
 check: lint test kernel-test
 
+# The loss under the oldest torch and numpy that are promised and the newest that install, each in a place of its own.
+floor:
+	$(PYTHON) tests/meta/floor.py
+
 # Hours: every test with new and more examples, 20 seeds of the conformance suites, more fuzzing, and mutants.
 MUTATE ?= 120
 nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 \
 		$(PYTEST) -o faulthandler_timeout=22000 tests sfumato --doctest-modules
+	$(MAKE) floor
 	$(MAKE) kernel-test FUZZ=300 SEED=$$(date +%s)
 	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 

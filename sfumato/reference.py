@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.loss.arguments import Call, resolve
+from sfumato.arguments import resolve
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from sfumato.arguments import Call, LossOptions
     from sfumato.targets import Target
-    from sfumato.theory import Over
 
 
 class _Rows(NamedTuple):
@@ -37,14 +39,8 @@ def cross_entropy(
     target: Tensor | Target,
     weight: Tensor | None = None,
     *,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-    over: Over = "all",
-    weight_on: str = "class",
-    sample_weight: Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
     overwrite_logits: bool = False,
+    **options: Unpack[LossOptions],
 ) -> Tensor:
     """The loss by its definition; arguments as of :func:`sfumato.cross_entropy`.
 
@@ -60,45 +56,25 @@ def cross_entropy(
 
     Source: the note, section 1.
     """
-    call = resolve(
-        input,
-        target,
-        weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        over=over,
-        weight_on=weight_on,
-        sample_weight=sample_weight,
-        out_dtype=out_dtype,
-    ).checked()
-    rows = _rows(call)
+    z, call = resolve(input, target, weight, **options)
+    rows = _rows(z, call)
     # A class without mass costs nothing, however impossible the model holds it: 0·inf is 0 here.
     surprisal = rows.surprisal.masked_fill((rows.wq == 0) & rows.surprisal.isinf(), 0.0)
     loss = (rows.wq * surprisal).sum(1)
     loss = torch.where(rows.factor == 0, 0.0, loss) * rows.factor
-    if call.target.valid is not None:
-        loss = torch.where(call.target.valid, loss, 0.0)
+    if (valid := call.target().valid) is not None:
+        loss = torch.where(valid, loss, 0.0)
     if call.reduction == "mean":
         loss = loss.sum() / _divisor(rows.mass)
     elif call.reduction == "sum":
         loss = loss.sum()
     elif call.unbatched:
         loss = loss.squeeze(0)
-    return loss.to(out_dtype or torch.float64)
+    return loss.to(options.get("out_dtype") or torch.float64)
 
 
 def gradient(
-    input: Tensor,
-    target: Tensor | Target,
-    weight: Tensor | None = None,
-    *,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-    over: Over = "all",
-    weight_on: str = "class",
-    sample_weight: Tensor | None = None,
+    input: Tensor, target: Tensor | Target, weight: Tensor | None = None, **options: Unpack[LossOptions]
 ) -> Tensor:
     """The gradient of :func:`cross_entropy` in its logits, by the formula S·p − w·q; arguments as there.
 
@@ -112,31 +88,21 @@ def gradient(
 
     Source: the note, eq. 1.
     """
-    call = resolve(
-        input,
-        target,
-        weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        over=over,
-        weight_on=weight_on,
-        sample_weight=sample_weight,
-        out_dtype=None,
-    ).checked()
-    rows = _rows(call)
+    z, call = resolve(input, target, weight, **options)
+    rows = _rows(z, call)
     scale = rows.factor / _divisor(rows.mass) if call.reduction == "mean" else rows.factor
     each = rows.wq.sum(1, keepdim=True) * rows.p - rows.wq
     # The entries sum to 0. At the maximum 1 − p has no digits left where the row is confident, the others' sum has.
     others = each.scatter(1, rows.top, 0.0).sum(1, keepdim=True)
     grad = torch.where(scale == 0, 0.0, scale).unsqueeze(1) * each.scatter(1, rows.top, -others)
-    if call.target.valid is not None:
-        grad = torch.where(call.target.valid.unsqueeze(1), grad, 0.0)
+    if (valid := call.target().valid) is not None:
+        grad = torch.where(valid.unsqueeze(1), grad, 0.0)
     return grad.squeeze(0) if call.unbatched else grad
 
 
-def _rows(call: Call) -> _Rows:
-    z, q, valid = call.logits.double(), call.target.to_dense(torch.float64), call.target.valid
+def _rows(z: Tensor, call: Call) -> _Rows:
+    target = call.target()
+    z, q, valid = z.double(), target.to_dense(torch.float64), target.valid
     if valid is not None:
         z = torch.where(valid.unsqueeze(1), z, 0.0)  # before any arithmetic: a NaN in an ignored row must not spread
 
@@ -152,7 +118,7 @@ def _rows(call: Call) -> _Rows:
     if call.weight is not None:
         w = call.weight.double()
         along = w.reshape((1, -1) + (1,) * (z.dim() - 2))
-        of_label = call.target.of_label(w)
+        of_label = target.of_label(w)
         of_row = (along * q).sum(1) if of_label is None else of_label  # without a label: the mean over the target
         if call.weight_on == "class":
             q = along * q

@@ -72,6 +72,8 @@ def leaves_nothing_behind() -> Iterator[None]:
     before, states = leaks.snapshot(), leaks.random_states()
     yield
     leaks.put_back(states)
+    if os.environ.get("SFUMATO_LEAKS") == "0":  # under a torch that leaves other things behind: tests/meta/floor.py
+        return
     left = leaks.changes(before, leaks.snapshot())
     assert left == [], "the test leaves something behind"
 

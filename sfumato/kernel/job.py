@@ -1,4 +1,4 @@
-"""The loss on the compiled kernel: a call in the numbers of ``kernel/sfumato.h``, which is the contract."""
+"""The loss of rows on the compiled kernel: a job in the numbers of ``kernel/sfumato.h``, which is the contract."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato._checks import ArgumentError
 from sfumato.kernel.library import ABI, NO_MEMORY
 from sfumato.kernel.library import Status as Status
 from sfumato.kernel.library import status as status
+from sfumato.targets.checks import ArgumentError
+from sfumato.targets.terms import Terms
 
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _BAD_LABEL = 1
@@ -74,57 +75,25 @@ class _Job(ctypes.Structure):
     )
 
 
-class Back(NamedTuple):
-    """Mass c·u_k over the classes of every row.
+class FlatTarget(NamedTuple):
+    """Each row's target in the kernel's types.
+
+    Terms whose label replaces are one label and the rest: one back, u of that in float64. Any other terms are what
+    ``kernel/sfumato.h`` calls composed.
 
     Attributes:
-        c: a number, or (N·…) float64.
-        u: (…, K) in the type of the arithmetic, or None for 1.
-        row: (N·…) int64, which row of ``u`` is meant; None for the first.
-    """
-
-    c: float | Tensor
-    u: Tensor | None = None
-    row: Tensor | None = None
-
-
-class Rows(NamedTuple):
-    """What the kernel is asked about: logits with classes on axis 1, and each row's target in numbers.
-
-    A labelled target is ``true`` at its label and ``rest``·``prior`` elsewhere. A composed one has ``dense`` or
-    ``backs``, and is what ``kernel/sfumato.h`` says of them.
-
-    Attributes:
-        logits: (N, K, …), at most one block of trailing axes that collapse; see :func:`collapse`.
-        labels: (N·…) int64 contiguous; None only in a composed target.
+        terms: every array contiguous and with one axis for the positions, (N·…), except for what is shaped like the
+            logits: the dense array, in their type or that of the arithmetic, and the support of a back that is alone.
+            Masses are float64, u and tables of composed terms in the type of the arithmetic.
         valid: (N·…) bool contiguous, or None.
         ignore_index: the label of rows that do not count, or None.
-        true: mass of the label, a number or (N·…) float64.
-        rest: mass of each other class before the prior, a number or (N·…) float64.
-        prior: (K,) float64 or None.
-        dense: shaped like ``logits``, of their type or that of the arithmetic, or None.
-        scale: what ``dense`` is multiplied by, a number or (N·…) float64.
-        shift: what is added to it.
-        backs: at most two.
-        support: shaped like ``logits``, bool: which classes the backs may give mass to; or None.
-        weight: (K,) in the type of the arithmetic, which everything is multiplied by; or None.
-        entries: classes (N·…, m) int64, −1 for none, and their masses float64; or None.
+        weight: (K,) in the type of the arithmetic, which everything composed is multiplied by; or None.
     """
 
-    logits: Tensor
-    labels: Tensor | None
+    terms: Terms
     valid: Tensor | None = None
     ignore_index: int | None = None
-    true: float | Tensor = 0.0
-    rest: float | Tensor = 0.0
-    prior: Tensor | None = None
-    dense: Tensor | None = None
-    scale: float | Tensor = 1.0
-    shift: float = 0.0
-    backs: tuple[Back, ...] = ()
-    support: Tensor | None = None
     weight: Tensor | None = None
-    entries: tuple[Tensor, Tensor] | None = None
 
 
 def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
@@ -145,12 +114,19 @@ def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]
 
 
 def run(
-    rows: Rows, loss: Tensor | None, grad: Tensor | None, *, scale: float = 1.0, row_scale: Tensor | None = None
+    logits: Tensor,
+    target: FlatTarget,
+    loss: Tensor | None,
+    grad: Tensor | None,
+    *,
+    scale: float = 1.0,
+    row_scale: Tensor | None = None,
 ) -> None:
     """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale.
 
     Args:
-        rows: checked by the caller to be what the kernel serves.
+        logits: (N, K, …), at most one block of trailing axes that collapse; see :func:`collapse`.
+        target: checked by the caller to be what the kernel serves.
         loss: (N·…) float64 to fill, or None.
         grad: like the logits, of their type, to fill; None for the loss alone. May be the logits themselves.
         scale: factor of every gradient.
@@ -161,38 +137,41 @@ def run(
     """
     library = status().library
     assert library is not None, "the caller asked status()"
-    layout, strides = _layout(rows.logits)
-    outer, classes, inner = layout
+    (outer, classes, inner), strides = _layout(logits)
     if outer * inner == 0:
         return
     if loss is None:
         loss = torch.empty(outer * inner, dtype=torch.float64)
+    terms, valid, ignore_index, weight = target
+    label = terms.label
     job = _Job(
         abi=ABI,
-        type=_TYPES[rows.logits.dtype],
+        type=_TYPES[logits.dtype],
         outer=outer,
         classes=classes,
         inner=inner,
         logit_strides=_Strides(*strides),
-        logits=rows.logits.data_ptr(),
+        logits=logits.data_ptr(),
         grad=_pointer(grad),
         grad_strides=_Strides(*(_layout(grad)[1] if grad is not None else (0, 0, 0))),
-        labels=_pointer(rows.labels),
-        ignore_index=rows.ignore_index or 0,
-        has_ignore=rows.ignore_index is not None,
-        true_mass=0.0 if isinstance(rows.true, Tensor) else rows.true,
-        rest_mass=0.0 if isinstance(rows.rest, Tensor) else rows.rest,
-        true_rows=_doubles(rows.true) if isinstance(rows.true, Tensor) else None,
-        rest_rows=_doubles(rows.rest) if isinstance(rows.rest, Tensor) else None,
-        prior=_doubles(rows.prior),
-        valid=_pointer(rows.valid),
+        ignore_index=ignore_index or 0,
+        has_ignore=ignore_index is not None,
+        valid=_pointer(valid),
         scale=scale,
         row_scale=_doubles(row_scale),
         loss=_doubles(loss),
         threads=torch.get_num_threads(),
     )
-    if rows.dense is not None or rows.backs:
-        _compose(job, rows)
+    if label is not None:
+        job.labels = label.labels.data_ptr()
+        job.true_mass, job.true_rows = _either(label.mass)
+    if label is not None and not label.added:
+        (back,) = terms.backs
+        job.rest_mass, job.rest_rows = _either(back.c)
+        job.prior = _doubles(back.u)
+    else:
+        _compose(job, terms)
+        job.weight = _pointer(weight)
     error = library.sfumato_run(ctypes.byref(job))
     if error == _BAD_LABEL:
         raise IndexError(f"label {job.bad_label} of row {job.bad_row} is not a class")
@@ -202,28 +181,20 @@ def run(
         raise ArgumentError(f"the kernel refused the call with code {error}")
 
 
-def _compose(job: Any, rows: Rows) -> None:
+def _compose(job: Any, terms: Terms) -> None:
     """The fields of a composed target."""
-    if rows.dense is not None:
-        job.dense, job.dense_type = rows.dense.data_ptr(), _TYPES[rows.dense.dtype]
-        job.dense_strides = _Strides(*_layout(rows.dense)[1])
-        job.dense_scale = 1.0 if isinstance(rows.scale, Tensor) else rows.scale
-        job.dense_scale_rows = _doubles(rows.scale) if isinstance(rows.scale, Tensor) else None
-        job.dense_shift = rows.shift
-    for at, back in enumerate(rows.backs):
-        many = isinstance(back.c, Tensor)
-        job.back[at] = _Back(
-            used=1,
-            u=_pointer(back.u),
-            index=_pointer(back.row),
-            c=0.0 if many else back.c,
-            c_rows=_doubles(back.c) if isinstance(back.c, Tensor) else None,
-        )
-    if rows.support is not None:
-        job.support, job.support_strides = rows.support.data_ptr(), _Strides(*_layout(rows.support)[1])
-    job.weight = _pointer(rows.weight)
-    if rows.entries is not None:
-        classes, masses = rows.entries
+    if terms.dense is not None:
+        x, scale, shift = terms.dense
+        job.dense, job.dense_type, job.dense_strides = x.data_ptr(), _TYPES[x.dtype], _Strides(*_layout(x)[1])
+        job.dense_scale, job.dense_scale_rows = _either(scale)
+        job.dense_shift = shift
+    for at, (c, u, row, support) in enumerate(terms.backs):
+        number, rows = _either(c)
+        job.back[at] = _Back(used=1, u=_pointer(u), index=_pointer(row), c=number, c_rows=rows)
+        if support is not None:
+            job.support, job.support_strides = support.data_ptr(), _Strides(*_layout(support)[1])
+    if terms.entries is not None:
+        classes, masses = terms.entries
         job.entries, job.entry_classes, job.entry_masses = classes.shape[1], classes.data_ptr(), _doubles(masses)
 
 
@@ -235,6 +206,11 @@ def _layout(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
+
+
+def _either(value: float | Tensor) -> tuple[float, int | None]:
+    """A number, or 0 and the address of one a row."""
+    return (0.0, _doubles(value)) if isinstance(value, Tensor) else (value, None)
 
 
 def _doubles(tensor: Tensor | None) -> int | None:

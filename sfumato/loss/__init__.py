@@ -1,7 +1,7 @@
 """Cross entropy towards any target: arguments in one record, then the compiled kernel or torch, then one reduction."""
 
-from sfumato.loss.functional import CrossEntropyLoss as CrossEntropyLoss
-from sfumato.loss.functional import LossParts as LossParts
+from sfumato.loss.distillation import distillation_loss as distillation_loss
 from sfumato.loss.functional import cross_entropy as cross_entropy
-from sfumato.loss.functional import distillation_loss as distillation_loss
-from sfumato.loss.functional import loss_parts as loss_parts
+from sfumato.loss.module import CrossEntropyLoss as CrossEntropyLoss
+from sfumato.loss.parts import LossParts as LossParts
+from sfumato.loss.parts import loss_parts as loss_parts

@@ -1,153 +1,114 @@
-"""The loss on the kernel as one differentiable step; whatever the kernel does not serve stays on the torch path."""
+"""The loss on the kernel as one differentiable step."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from sfumato._checks import readable
+from sfumato.arguments import GivenLabels
 from sfumato.kernel import buffers, job
-from sfumato.loss import flatten
+from sfumato.loss import eager
+from sfumato.loss.reduce import RowWeights, weigh, weighed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sfumato.loss.arguments import Call
+    from sfumato.arguments import Call
 
 
-def served(call: Call) -> bool:
-    """Whether the kernel takes this call.
-
-    It takes values on the CPU outside of compiled code, transforms and forward-mode differentiation, whose target gets
-    no gradient.
-    """
-    z = call.logits
-    if not readable(z, call.weight, call.sample_weight, *flatten.tensors(call.target)):
-        return False
-    if job.status().library is None or job.collapse(z) is None:
-        return False
-    if call.dtype != (torch.float64 if z.dtype == torch.float64 else torch.float32) or not flatten.takes(call):
-        return False
-    return forward_ad._current_level < 0 or forward_ad.unpack_dual(z).tangent is None  # pyright: ignore[reportPrivateUsage]
-
-
-def loss(call: Call, torch_path: Callable[[Call], Tensor], *, overwrite: bool) -> Tensor:
-    """The reduced loss of a call that is :func:`served`, in the dtype of the arithmetic.
+def loss(z: Tensor, call: Call, target: job.FlatTarget, *, overwrite: bool) -> Tensor:
+    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves.
 
     Args:
-        call: the call.
-        torch_path: the same loss in torch operations, for second derivatives.
+        z: logits with a batch axis.
+        call: everything else.
+        target: the call's target for the kernel.
         overwrite: the gradient may take the memory of the logits.
     """
-    if call.weight is not None or call.sample_weight is not None:
-        call = call.checked()  # their look-up by label needs labels that are classes
-    batched = replace(call, unbatched=False) if call.unbatched else call
-    value: Tensor = _Loss.apply(call.logits, batched, torch_path, overwrite)  # pyright: ignore[reportAssignmentType]
+    value: Tensor = _Loss.apply(z, call, target, overwrite)  # pyright: ignore[reportAssignmentType]
     return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
-
-
-_NOTHING = torch.empty(0)
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, call: Call, torch_path: Callable[[Call], Tensor], overwrite: bool) -> Tensor:
-        rows, weights, divisor = _rows(call)
-        scale = 1.0 / divisor
+    def forward(ctx: Any, z: Tensor, call: Call, target: job.FlatTarget, overwrite: bool) -> Tensor:
+        weights = RowWeights()
+        if call.weight is not None or call.sample_weight is not None:
+            weights = RowWeights(*(None if each is None else each.detach() for each in weigh(call, torch.float64)))
+        scale = 1.0 / _divisor(call, weights)
+        factor = None if weights.factor is None else weights.factor.reshape(-1).contiguous()
+        positions = torch.Size((z.shape[0], *z.shape[2:]))
         ready = None
-        count = call.target.shape.numel()
-        each = buffers.empty(torch.Size([count]), torch.float64)
+        each = buffers.empty(torch.Size([positions.numel()]), torch.float64)
         if ctx.needs_input_grad[0] and call.reduction != "none" and not overwrite:
             # The upstream gradient of a loss is nearly always 1: with it the gradient costs no second reading.
-            ready = buffers.empty(logits.shape, logits.dtype)
+            ready = buffers.empty(z.shape, z.dtype)
         try:
-            job.run(rows, each, ready, **_factors(scale, weights))
+            job.run(z.detach(), target, each, ready, **_factors(scale, factor))
         except IndexError:
-            call.checked()  # raises the same with the position's name
+            _ = call.target()  # raises the same with the position's name
             raise
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(logits)
             # The logits are in the saved tensors alone: those are let go after backward, and looked at for changes.
-            ctx.call, ctx.rows = call.with_logits(_NOTHING), rows._replace(logits=_NOTHING)
-            ctx.torch_path, ctx.weights, ctx.scale = torch_path, weights, scale
+            ctx.save_for_backward(z)
+            ctx.call, ctx.target, ctx.factor, ctx.scale = call, target, factor, scale
             ctx.ready, ctx.overwrite = ready, overwrite
-        if weights is not None:
-            each = torch.where(weights == 0, 0.0, each) * weights
+        if weights.factor is not None:
+            each = weighed(call, each.reshape(positions), weights)
         if call.reduction == "none":
-            return each.reshape(call.target.shape).to(call.dtype)
-        # numpy adds pairwise on one thread: the same bits for any number of torch's.
-        total = float(np.add.reduce(each.numpy())) * (scale if call.reduction == "mean" else 1.0)
-        return torch.tensor(total, dtype=call.dtype)
+            return each.reshape(positions).to(call.dtype)
+        return torch.tensor(_add(each) * (scale if call.reduction == "mean" else 1.0), dtype=call.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (upstream,) = grads
-        (logits,) = ctx.saved_tensors  # raises if they were changed since
+        (z,) = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
-            value = ctx.torch_path(ctx.call.with_logits(logits).checked())
-            (grad,) = torch.autograd.grad(value, logits, upstream, create_graph=True)
+            value = eager.loss(z, ctx.call)  # which has no axis for a batch that had none
+            (grad,) = torch.autograd.grad(value, z, upstream.reshape(value.shape), create_graph=True)
             return grad, None, None, None
         scale: float = ctx.scale
-        weights = cast("Tensor | None", ctx.weights)
+        factor = cast("Tensor | None", ctx.factor)
         if ctx.call.reduction == "none":
             scale, up = 1.0, upstream.detach().double().reshape(-1).contiguous()
-            weights = up if weights is None else weights * up
+            factor = up if factor is None else factor * up
         else:
-            factor = float(upstream)
+            upstream_factor = float(upstream)
             ready, ctx.ready = ctx.ready, None
-            if factor == 1.0 and ready is not None:
+            if upstream_factor == 1.0 and ready is not None:
                 return ready, None, None, None
-            scale *= factor
+            scale *= upstream_factor
         if ctx.overwrite:
-            grad = logits.detach()
-            torch.autograd.graph.increment_version(logits)
+            grad = z.detach()
+            torch.autograd.graph.increment_version(z)
         else:
-            grad = buffers.empty(logits.shape, logits.dtype)
-        job.run(ctx.rows._replace(logits=logits.detach()), None, grad, **_factors(scale, weights))
+            grad = buffers.empty(z.shape, z.dtype)
+        job.run(z.detach(), ctx.target, None, grad, **_factors(scale, factor))
         return grad, None, None, None
 
 
-def _rows(call: Call) -> tuple[job.Rows, Tensor | None, float]:
-    """The call in the kernel's numbers, the rows' weights, and what the mean divides by (1 for other reductions)."""
-    target = call.target
-    weight = None if call.weight is None else call.weight.detach().double()
-    of_label = None if weight is None else target.of_label(weight)
-    on_class = weight if call.weight_on == "class" else None
-    weights = of_label if call.weight_on == "sample" else None
-    mass = of_label
-    if call.sample_weight is not None:
-        given = call.sample_weight.detach().double()
-        weights = given if weights is None else weights * given
-        mass = given if mass is None else mass * given
-    if weights is not None and target.valid is not None:
-        weights = torch.where(target.valid, weights, 0.0)  # an ignored row is inert, whatever its weight
-    divisor = 1.0
-    if call.reduction == "mean":
-        if mass is None:
-            divisor = float(_counted(call))
-        else:
-            counted = mass if target.valid is None else torch.where(target.valid, mass, 0.0)
-            divisor = float(np.add.reduce(counted.reshape(-1).contiguous().numpy()))
-        divisor = divisor or float("nan")
-    rows = flatten.rows(call, on_class)
-    return rows, None if weights is None else weights.reshape(-1).contiguous(), divisor
+def _divisor(call: Call, weights: RowWeights) -> float:
+    """What the mean divides by, NaN over nothing; 1 for other reductions."""
+    if call.reduction != "mean":
+        return 1.0
+    if weights.mass is not None:
+        counted = _add(weights.mass)
+    elif isinstance(call.given, GivenLabels):
+        counted = float(np.count_nonzero(call.given.target.labels.numpy() != call.given.ignore_index))
+    else:
+        valid = call.given.valid
+        counted = float(call.given.shape.numel() if valid is None else valid.sum())
+    return counted or float("nan")
 
 
-def _counted(call: Call) -> int:
-    """How many rows count."""
-    labels, valid = call.target.labels, call.target.valid
-    if call.ignore_index is not None and labels is not None:
-        return int(np.count_nonzero(labels.numpy() != call.ignore_index))
-    return call.target.shape.numel() if valid is None else int(valid.sum())
+def _add(each: Tensor) -> float:
+    """Numpy adds pairwise on one thread: the same bits for any number of torch's."""
+    return float(np.add.reduce(each.reshape(-1).contiguous().numpy()))
 
 
-def _factors(scale: float, weights: Tensor | None) -> dict[str, Any]:
+def _factors(scale: float, factor: Tensor | None) -> dict[str, Any]:
     """What every gradient is multiplied by; a row of weight 0 has gradient 0 even under the NaN of an empty mean."""
-    if weights is not None and scale != scale:
-        return {"row_scale": weights.masked_fill(weights != 0, scale)}
-    return {"scale": scale, "row_scale": weights}
+    if factor is not None and scale != scale:
+        return {"row_scale": factor.masked_fill(factor != 0, scale)}
+    return {"scale": scale, "row_scale": factor}

@@ -1,8 +1,10 @@
 """The kernel as registered torch operators, so that compiled code calls it without a graph break.
 
 ``sfumato::loss_rows`` gives each row's loss, ``sfumato::gradient_rows`` the gradient under a factor a row. Both take
-the fields of :class:`sfumato.kernel.job.Rows`, flat. They have fake and autograd implementations and no second
-derivative: transforms and whatever else needs one take the torch path.
+the logits and the fields of :class:`sfumato.kernel.job.FlatTarget`, flat. They have fake and autograd implementations
+and no second derivative: transforms and whatever else needs one take the torch path.
+
+Only compiled code imports this module: registering an operator loads torch's compiler, some 800 modules.
 """
 
 from __future__ import annotations
@@ -13,35 +15,37 @@ import torch
 from torch import Tensor
 
 from sfumato.kernel import job
-from sfumato.loss import eager, flatten
+from sfumato.loss.reduce import reduce, weigh
+from sfumato.targets.terms import AtLabel, Back, Entries, Scaled, Terms
 
 if TYPE_CHECKING:
-    from sfumato.loss.arguments import Call
+    from sfumato.arguments import Call
 
 _BACK = "float c{0}, Tensor? c{0}_rows, Tensor? u{0}, Tensor? row{0}"
 _FIELDS = (
-    "Tensor logits, Tensor? labels, Tensor? valid, float true, Tensor? true_rows, float rest, Tensor? rest_rows, "
-    "Tensor? prior, Tensor? dense, float scale, Tensor? scale_rows, float shift, "
+    "Tensor logits, Tensor? valid, Tensor? labels, float mass, Tensor? mass_rows, bool added, "
+    "Tensor? dense, float scale, Tensor? scale_rows, float shift, "
     f"int backs, {_BACK.format(1)}, {_BACK.format(2)}, "
-    "Tensor? support, Tensor? weight, Tensor? entry_classes, Tensor? entry_masses"
+    "Tensor? support, Tensor? entry_classes, Tensor? entry_masses, Tensor? weight"
 )
 
 
 @torch.library.custom_op("sfumato::loss_rows", mutates_args=(), schema=f"({_FIELDS}) -> Tensor")
 def loss_rows(*fields: Any) -> Tensor:
     """Each row's loss, (N·…) float64."""
-    rows = _rows(fields)
-    loss = torch.zeros(rows.logits.shape.numel() // max(1, rows.logits.shape[1]), dtype=torch.float64)
-    job.run(rows, loss, None)
+    logits, *rest = fields
+    loss = torch.zeros(logits.shape.numel() // max(1, logits.shape[1]), dtype=torch.float64)
+    job.run(_collapsible(logits.detach()), _target(tuple(rest)), loss, None)
     return loss
 
 
 @torch.library.custom_op("sfumato::gradient_rows", mutates_args=(), schema=f"(Tensor factor, {_FIELDS}) -> Tensor")
 def gradient_rows(factor: Tensor, *fields: Any) -> Tensor:
     """The gradient of each row's loss times its factor, shaped and typed like the logits, contiguous."""
-    rows = _rows(fields)
-    grad = torch.empty(rows.logits.shape, dtype=rows.logits.dtype)
-    job.run(rows, None, grad, row_scale=factor.double().contiguous())
+    logits, *rest = fields
+    grad = torch.empty(logits.shape, dtype=logits.dtype)
+    target = _target(tuple(rest))
+    job.run(_collapsible(logits.detach()), target, None, grad, row_scale=factor.double().contiguous())
     return grad
 
 
@@ -72,75 +76,56 @@ def _backward(ctx: Any, factor: Tensor) -> tuple[Any, ...]:
 loss_rows.register_autograd(_backward, setup_context=_save)
 
 
-def served(call: Call) -> bool:
-    """Whether compiled code calls the kernel: on the CPU, outside of transforms, towards what gets no gradient."""
-    z = call.logits
-    if z.device.type != "cpu" or not _ready():
-        return False
-    return call.dtype == (torch.float64 if z.dtype == torch.float64 else torch.float32) and flatten.takes(call)
-
-
 @torch._dynamo.assume_constant_result  # pyright: ignore[reportPrivateUsage]
-def _ready() -> bool:
+def ready() -> bool:
     """Asked while code is traced: whether there is a kernel, and no transform around."""
     in_transform = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     return job.status().library is not None and not in_transform
 
 
-def loss(call: Call) -> Tensor:
-    """The reduced loss of a call that is :func:`served`, in the dtype of the arithmetic."""
-    call = call.checked()
-    weight = None if call.weight is None else call.weight.double()
-    rows = flatten.rows(call, weight if call.weight_on == "class" else None)
-    backs, entries = rows.backs, rows.entries or (None, None)
-    each = loss_rows(
-        call.logits,
-        rows.labels,
-        rows.valid,
-        *_either(rows.true),
-        *_either(rows.rest),
-        rows.prior,
-        rows.dense,
-        *_either(rows.scale),
-        rows.shift,
-        len(backs),
-        *_back(backs[0] if backs else None),
-        *_back(backs[1] if len(backs) > 1 else None),
-        rows.support,
-        rows.weight,
-        *entries,
+def loss(z: Tensor, call: Call, target: job.FlatTarget) -> Tensor:
+    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves."""
+    each = loss_rows(z, *fields_of(target)).reshape(call.target().shape)
+    return reduce(call, each, weigh(call, torch.float64)).to(call.dtype)
+
+
+def fields_of(target: job.FlatTarget) -> tuple[Any, ...]:
+    """A target as the operators take it; absent parts are None, and a label that replaces comes without "added"."""
+    (dense, backs, entries, label), valid, _, weight = target
+    x, scale, shift = (None, 1.0, 0.0) if dense is None else dense
+    labels, mass, added = (None, 0.0, False) if label is None else label
+    classes, masses = (None, None) if entries is None else entries
+    support = backs[0].support if len(backs) == 1 else None
+    return (
+        *(valid, labels, *_either(mass), added),
+        *(x, *_either(scale), shift),
+        *(len(backs), *_back(backs[0] if backs else None), *_back(backs[1] if len(backs) > 1 else None)),
+        *(support, classes, masses, weight),
     )
-    return eager.reduce(call, each.reshape(call.target.shape), torch.float64).to(call.dtype)
 
 
 def _either(value: float | Tensor) -> tuple[float, Tensor | None]:
     return (0.0, value) if isinstance(value, Tensor) else (value, None)
 
 
-def _back(back: job.Back | None) -> tuple[float, Tensor | None, Tensor | None, Tensor | None]:
+def _back(back: Back | None) -> tuple[float, Tensor | None, Tensor | None, Tensor | None]:
     return (0.0, None, None, None) if back is None else (*_either(back.c), back.u, back.row)
 
 
-def _rows(fields: tuple[Any, ...]) -> job.Rows:
-    (logits, labels, valid, true, true_rows, rest, rest_rows, prior, dense, scale, scale_rows, shift, *more) = fields
-    count, *more = more
-    support, weight, entry_classes, entry_masses = more[8:]
-    backs = tuple(job.Back(c if many is None else many, u, row) for c, many, u, row in (more[:4], more[4:8])[:count])
-    return job.Rows(
-        logits=_collapsible(logits.detach()),
-        labels=labels,
-        valid=valid,
-        true=true if true_rows is None else true_rows,
-        rest=rest if rest_rows is None else rest_rows,
-        prior=prior,
-        dense=None if dense is None else _collapsible(dense.detach()),
-        scale=scale if scale_rows is None else scale_rows,
-        shift=shift,
-        backs=backs,
-        support=None if support is None else _collapsible(support),
-        weight=weight,
-        entries=None if entry_classes is None else (entry_classes, entry_masses),
+def _target(fields: tuple[Any, ...]) -> job.FlatTarget:
+    valid, labels, mass, mass_rows, added, x, scale, scale_rows, shift, count, *more = fields
+    support, classes, masses, weight = more[8:]
+    support = None if support is None else _collapsible(support)
+    backs = tuple(
+        Back(c if c_rows is None else c_rows, u, row, support) for c, c_rows, u, row in (more[:4], more[4:8])[:count]
     )
+    terms = Terms(
+        None if x is None else Scaled(_collapsible(x.detach()), scale if scale_rows is None else scale_rows, shift),
+        backs,
+        None if classes is None else Entries(classes, masses),
+        None if labels is None else AtLabel(labels, mass if mass_rows is None else mass_rows, added),
+    )
+    return job.FlatTarget(terms, valid, None, weight)
 
 
 def _collapsible(tensor: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ A constructor checks its arguments and makes a :class:`Target`; the loss takes o
 
 from sfumato.targets.base import Masses as Masses
 from sfumato.targets.base import Target as Target
+from sfumato.targets.dense import distil as distil
 from sfumato.targets.dense import from_probs as from_probs
 from sfumato.targets.labelled import one_hot as one_hot
 from sfumato.targets.labelled import smooth as smooth
 from sfumato.targets.labelled import smooth_by_class as smooth_by_class
 from sfumato.targets.labelled import smooth_prior as smooth_prior
-from sfumato.targets.labelled import smooth_rows as smooth_rows
-from sfumato.targets.mixture import distil as distil
-from sfumato.targets.mixture import distil_top as distil_top
+from sfumato.targets.listed import distil_top as distil_top
 from sfumato.targets.mixture import mix as mix
+from sfumato.targets.table import smooth_rows as smooth_rows

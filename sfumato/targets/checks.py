@@ -1,20 +1,96 @@
-"""What the constructors refuse: labels, strengths, supports and distributions, each naming the first offender."""
+"""What is refused, and in which words: each check names the first offender, its value and the way out."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from sfumato._checks import (
-    ArgumentError,
-    at_labels,
-    check_labels,
-    check_strength,
-    check_tensor,
-    class_axis,
-    position,
-    readable,
-)
+
+class ArgumentError(ValueError, RuntimeError):
+    """An argument outside its legal range. Also a RuntimeError, because that is what torch raises in the same place."""
+
+
+def check_tensor(value: object, name: str) -> None:
+    """Refuse what is not a tensor, and say how to make one."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; torch.as_tensor makes one")
+
+
+def readable(*tensors: Tensor | None) -> bool:
+    """Whether values can be looked at without a device sync, a graph break, or leaving a transform or a tracer."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # pyright: ignore[reportPrivateUsage]
+        return False
+    for t in tensors:
+        if t is None:
+            continue
+        if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.device.type != "cpu":  # fake, distributed, elsewhere
+            return False
+        if torch._C._functorch.is_functorch_wrapped_tensor(t):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            return False
+    return True
+
+
+def position(bad: Tensor) -> tuple[tuple[int, ...], str]:
+    """Index of the first True, and its name in a message: "row 3", or "position (3, 1)" where rows have axes."""
+    index = tuple(int(i) for i in bad.nonzero()[0])
+    if len(index) == 0:
+        return index, "the only row"
+    return index, f"row {index[0]}" if len(index) == 1 else f"position {index}"
+
+
+def check_strength(eps: float, name: str = "label_smoothing") -> None:
+    """Refuse a strength outside [0, 1] or NaN; torch takes a negative one and a NaN for 0 without a word."""
+    if isinstance(eps, Tensor):
+        raise TypeError(
+            f"{name} must be a number; for a strength per row use sf.smooth(labels, num_classes, eps, over=…)"
+        )
+    if not 0.0 <= eps <= 1.0:
+        raise ArgumentError(f"{name} must be in [0, 1], got {eps:g}")
+
+
+def check_over(over: str) -> None:
+    """Refuse an unknown convention."""
+    if over not in ("others", "all"):
+        raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
+
+
+def check_labels(labels: Tensor, valid: Tensor | None, num_classes: int, owner: str) -> None:
+    """Refuse the first label outside 0..K−1 among the rows that count (IndexError, as torch's)."""
+    if labels.numel() == 0 or not readable(labels):
+        return
+    low, high = labels.aminmax()
+    if int(low) >= 0 and int(high) < num_classes:
+        return
+    bad = (labels < 0) | (labels >= num_classes)
+    if valid is not None:
+        bad = bad & valid
+    if bool(bad.any()):
+        index, where = position(bad)
+        raise IndexError(
+            f"label {int(labels[index])} in {where} is not a class: "
+            f"{owner} {num_classes} classes (0 to {num_classes - 1})"
+        )
+
+
+def class_axis(position_dims: int) -> int:
+    """The class axis of an array whose positions have so many axes: 1, or 0 where there is one position only."""
+    return 1 if position_dims else 0
+
+
+def positions_of(with_classes: Tensor) -> torch.Size:
+    """The shape of an array without its class axis."""
+    shape = with_classes.shape
+    return torch.Size(()) if len(shape) <= 1 else torch.Size((shape[0], *shape[2:]))
+
+
+def at_labels(per_class: Tensor, labels: Tensor) -> Tensor:
+    """Each position's entry of its label: of (K,), or of an array with classes on axis 1.
+
+    By gather, because indexing with a label without axes reads its value, which vmap and compiled code cannot.
+    """
+    if per_class.dim() == 1:
+        return per_class.gather(0, labels.reshape(-1)).reshape(labels.shape)
+    return per_class.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def checked_labels(
@@ -53,8 +129,6 @@ def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float
 
     >>> checked_eps(0.1, torch.tensor([0]), -100)
     0.1
-
-    Source: own.
     """
     check_tensor(labels, "labels")
     if not isinstance(eps, Tensor):
@@ -74,6 +148,41 @@ def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float
     return eps
 
 
+def checked_share(share: float | Tensor, positions: torch.Size, name: str) -> float | Tensor:
+    """λ or α: a number in [0, 1], or a tensor of them that broadcasts from the left.
+
+    Raises:
+        ValueError, TypeError: what is no such share, naming the first position.
+
+    >>> checked_share(0.5, torch.Size([3]), "lam")
+    0.5
+    """
+    if not isinstance(share, Tensor):
+        check_strength(share, name)
+        return float(share)
+    if not share.is_floating_point():
+        raise TypeError(f"{name} must be floating, got {share.dtype}")
+    if share.shape != positions[: share.dim()]:
+        raise ArgumentError(f"{name} {tuple(share.shape)} does not broadcast from the left with {tuple(positions)}")
+    if readable(share):
+        bad = ~((share >= 0) & (share <= 1))
+        if bool(bad.any()):
+            index, where = position(bad)
+            raise ArgumentError(f"{name} must be in [0, 1], got {float(share[index]):g} in {where}")
+    return share
+
+
+def check_mask(mask: Tensor) -> None:
+    """Refuse a mask of positions that is not bool."""
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be bool (True: the position counts), got {mask.dtype}")
+
+
+def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Where both masks count; None is a mask of everything."""
+    return b if a is None else a if b is None else a & b
+
+
 def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_classes: int, *, spare: bool) -> Tensor:
     """A mask of classes that holds every label; with ``spare`` at least one class more.
 
@@ -82,8 +191,6 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
 
     >>> checked_support(torch.tensor([True, False]), torch.tensor([0]), None, 2, spare=False)
     tensor([ True, False])
-
-    Source: own.
     """
     if support.dtype != torch.bool:
         raise TypeError(f"support must be bool, got {support.dtype}")
@@ -121,9 +228,7 @@ def check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class: 
     >>> check_distribution(torch.tensor([[0.5, 0.6]]), None, "probs")
     Traceback (most recent call last):
     ...
-    sfumato._checks.ArgumentError: probs must sum to 1, got 1.10000002 in row 0
-
-    Source: own.
+    sfumato.targets.checks.ArgumentError: probs must sum to 1, got 1.10000002 in row 0
     """
     if not readable(q, valid) or q.numel() == 0:
         return

@@ -1,15 +1,29 @@
-"""A target given as probabilities."""
+"""Targets with a probability for every class: probabilities as they are, and a teacher's beside the label."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from sfumato._checks import check_tensor, class_axis, readable
-from sfumato.targets.base import Target
-from sfumato.targets.checks import check_distribution
+from sfumato.targets.base import FIELDS, Fields, Target, share_in_words
+from sfumato.targets.checks import (
+    ArgumentError,
+    at_labels,
+    both,
+    check_distribution,
+    check_mask,
+    check_tensor,
+    checked_labels,
+    checked_share,
+    class_axis,
+    positions_of,
+    readable,
+)
+from sfumato.targets.terms import AtLabel, Scaled, Terms
 
 
 def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None) -> Target:
@@ -35,16 +49,112 @@ def from_probs(probs: Tensor, *, check: bool = True, mask: Tensor | None = None)
         raise TypeError(f"probs must be floating, got {probs.dtype}; for labels use sf.one_hot or sf.smooth")
     if probs.dim() == 0:
         raise ValueError("probs must have a class axis: (K,) or (N, K, …)")
-    target = Target(probs.shape[class_axis(probs.dim() - 1)], None, form="dense", dense=probs)
+    valid: Tensor | None = None
     if mask is not None:
-        if mask.dtype != torch.bool:
-            raise TypeError(f"mask must be bool (True: the position counts), got {mask.dtype}")
-        if mask.shape != target.shape:
+        check_mask(mask)
+        if mask.shape != positions_of(probs):
             raise ValueError(
-                f"mask must have the shape of the positions {tuple(target.shape)}, got {tuple(mask.shape)}"
+                f"mask must have the shape of the positions {tuple(positions_of(probs))}, got {tuple(mask.shape)}"
             )
         if not readable(mask) or not bool(mask.all()):
-            target = replace(target, valid=mask)
+            valid = mask
     if check:
-        check_distribution(probs.unsqueeze(0) if probs.dim() == 1 else probs, target.valid, "probs")
-    return target
+        check_distribution(probs.unsqueeze(0) if probs.dim() == 1 else probs, valid, "probs")
+    return Dense(probs.shape[class_axis(probs.dim() - 1)], None, valid, probs)
+
+
+def distil(
+    labels: Tensor,
+    teacher_probs: Tensor,
+    alpha: float | Tensor,
+    *,
+    mask: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Target:
+    r"""A teacher's probabilities beside the label, as one target.
+
+    .. math:: q = (1-\alpha)\,e_y + \alpha\,p_{\text{teacher}}
+
+    A temperature other than 1 makes two losses, not one target: see :func:`sfumato.distillation_loss`.
+
+    Args:
+        labels: (P…) int64, any shape.
+        teacher_probs: floating, (N, K, …) with classes on axis 1, or (K,) for one label.
+        alpha: α in [0, 1], a number or a tensor that broadcasts from the left with ``labels``.
+        mask: bool like ``labels``; False marks a position that does not count.
+        ignore_index: the label of positions that do not count.
+
+    Raises:
+        IndexError: a label that is no class.
+        ValueError: α outside [0, 1] or NaN, probabilities that are no distribution, shapes that do not fit.
+
+    >>> distil(torch.tensor([0]), torch.tensor([[0.5, 0.5]]), 0.5).probs()
+    tensor([[0.7500, 0.2500]])
+
+    Source: Hinton et al. 2015, section 2, at temperature 1.
+    """
+    check_tensor(teacher_probs, "teacher_probs")
+    if mask is not None:
+        check_mask(mask)
+    for name, given in (("teacher_probs", positions_of(teacher_probs)), ("mask", None if mask is None else mask.shape)):
+        if given is not None and given != labels.shape:
+            raise ArgumentError(f"{name} has positions {tuple(given)}, the labels {tuple(labels.shape)}")
+    alpha = checked_share(alpha, labels.shape, "alpha")
+    num_classes = teacher_probs.shape[class_axis(labels.dim())]
+    labels, valid = checked_labels(labels, num_classes, ignore_index)
+    valid = both(valid, mask)
+    from_probs(teacher_probs, mask=valid)  # which refuses what is no distribution
+    return Dense(num_classes, labels, valid, teacher_probs, alpha, hard=1 - alpha)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dense(Target):
+    """A·x + B over the classes, and a share of the label's own where positions have labels.
+
+    Attributes:
+        x: floating, classes on axis 1 (axis 0 if there is one position).
+        scale: A, a number or a tensor that broadcasts from the left with the positions.
+        shift: B.
+        hard: mass added at the label, like ``scale``.
+    """
+
+    FIELDS: ClassVar[Fields] = (
+        *FIELDS,
+        ("x", "positions and classes"),
+        ("scale", "first positions"),
+        ("shift", "nothing"),
+        ("hard", "first positions"),
+    )
+
+    x: Tensor
+    scale: float | Tensor = 1.0
+    shift: float = 0.0
+    hard: float | Tensor = 0.0
+
+    @property
+    @override
+    def shape(self) -> torch.Size:
+        return positions_of(self.x)
+
+    @override
+    def terms(self, dtype: torch.dtype) -> Terms:
+        dense = Scaled(self.x, self.share(self.scale, dtype), self.shift)
+        if self.labels is None:
+            return Terms(dense)
+        return Terms(dense, label=AtLabel(self.labels, self.share(self.hard, dtype), added=True))
+
+    @override
+    def of_label(self, per_class: Tensor) -> Tensor | None:
+        return None if self.labels is None else at_labels(per_class, self.labels)
+
+    @override
+    def describe(self) -> str:
+        k = self.num_classes
+        if self.labels is None:
+            return f"probabilities over {k} classes"
+        hard, soft = share_in_words(self.hard), share_in_words(self.scale)
+        return f"mixed: {hard} of (one-hot over {k} classes), and {soft} of (probabilities over {k} classes)"
+
+    @override
+    def made(self, **fields: Any) -> Dense:
+        return Dense(**fields)

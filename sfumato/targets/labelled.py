@@ -1,14 +1,30 @@
-"""Targets of one label a position: one-hot, or smoothed by an amount, a class's amount, a prior or a table."""
+"""Targets of one label a position: one-hot, or smoothed by an amount, an amount of each class, or to a prior."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
+from typing_extensions import override
 
-from sfumato._checks import ArgumentError, at_labels, check_over, check_tensor, position, readable
-from sfumato.targets.base import Target
-from sfumato.targets.checks import check_distribution, checked_eps, checked_labels, checked_support
+from sfumato import theory
+from sfumato.targets.base import FIELDS, Fields, Masses, Target
+from sfumato.targets.checks import (
+    ArgumentError,
+    at_labels,
+    check_distribution,
+    check_over,
+    check_tensor,
+    checked_eps,
+    checked_labels,
+    checked_support,
+    class_axis,
+    position,
+    readable,
+)
+from sfumato.targets.terms import AtLabel, Back, Terms, along_classes
 
 if TYPE_CHECKING:
     from sfumato.theory import Over
@@ -34,7 +50,7 @@ def one_hot(labels: Tensor, num_classes: int, *, ignore_index: int = -100) -> Ta
     Source: the note, section 1. It has no finite optimum: see :func:`sfumato.theory.optimal_gap` at ε = 0.
     """
     labels, valid = checked_labels(labels, num_classes, ignore_index)
-    return Target(num_classes, labels, valid)
+    return Labelled(num_classes, labels, valid)
 
 
 def smooth(
@@ -78,7 +94,7 @@ def smooth(
         raise ValueError(f"num_classes must be at least 2 to smooth, got {num_classes}")
     if support is not None:
         support = checked_support(support, labels, valid, num_classes, spare=over == "others")
-    return Target(num_classes, labels, valid, eps, over, support=support)
+    return Labelled(num_classes, labels, valid, eps, over, support=support)
 
 
 def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_index: int = -100) -> Target:
@@ -116,7 +132,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
     labels, valid = checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
         raise ValueError(f"eps_by_class must have at least 2 classes to smooth, got {num_classes}")
-    return Target(num_classes, labels, valid, at_labels(eps_by_class, labels), over)
+    return Labelled(num_classes, labels, valid, at_labels(eps_by_class, labels), over)
 
 
 def smooth_prior(
@@ -166,34 +182,117 @@ def smooth_prior(
             if bool(empty.any()):
                 where = "support" if support.dim() == 1 else f"support of {position(empty)[1]}"
                 raise ValueError(f"the prior has no mass within the {where}")
-    return Target(num_classes, labels, valid, eps, "prior", prior, support)
+    return Labelled(num_classes, labels, valid, eps, "all", prior, support)
 
 
-def smooth_rows(labels: Tensor, rows: Tensor, *, ignore_index: int = -100) -> Target:
-    r"""The whole target of each class given as a row of a table.
+@dataclass(frozen=True, eq=False, repr=False)
+class Labelled(Target):
+    """q_y on the label, and r·u_k on each other class, with u constant, a prior, or a mask of supported classes.
 
-    .. math:: q = R_{y,\cdot}
-
-    Args:
-        labels: (P…) int64, any shape.
-        rows: R, (K, K) floating; row y is what label y is trained towards, at least 0, sums to 1: for example how often
-            annotators confuse the classes, or distances in a hierarchy turned into shares.
-        ignore_index: the label of positions without a target.
-
-    Raises:
-        IndexError: a label that is no class (names the first position).
-        ValueError: a table that is not square, an entry that is negative or not finite, or a row that does not sum to 1
-            (names the row).
-
-    >>> import torch
-    >>> smooth_rows(torch.tensor([1]), torch.tensor([[0.9, 0.1], [0.3, 0.7]])).probs()
-    tensor([[0.3000, 0.7000]])
-
-    Source: class-dependent smoothing by a confusion matrix; Bertinetto et al. 2020, section 3.2 (a hierarchy).
+    Attributes:
+        eps: strength ε, a number or a tensor that broadcasts from the left with ``labels``.
+        over: where ε goes without a prior.
+        prior: π, (K,), which ε goes to instead; None without one.
+        support: classes that may receive mass, bool, (K,) or per position; None for all.
     """
-    check_tensor(rows, "rows")
-    if rows.dim() != 2 or rows.shape[0] != rows.shape[1] or not rows.is_floating_point():
-        raise ValueError(f"rows must be floating and (K, K), got {rows.dtype} {tuple(rows.shape)}")
-    check_distribution(rows, None, "rows")
-    labels, valid = checked_labels(labels, len(rows), ignore_index)
-    return Target(len(rows), labels, valid, 1.0, "rows", rows)
+
+    FIELDS: ClassVar[Fields] = (
+        *FIELDS,
+        ("eps", "first positions"),
+        ("over", "nothing"),
+        ("prior", "classes"),
+        ("support", "perhaps positions, classes"),
+    )
+
+    labels: Tensor
+    eps: float | Tensor = 0.0
+    over: Over = "all"
+    prior: Tensor | None = None
+    support: Tensor | None = None
+
+    @override
+    def terms(self, dtype: torch.dtype) -> Terms:
+        true, rest, u = self._numbers(dtype)
+        support = self.support if self.support is not None and self.support.dim() > 1 else None
+        return Terms(backs=(Back(rest, u, None, support),), label=AtLabel(self.labels, true))
+
+    @override
+    def masses(self, dtype: torch.dtype) -> Masses:
+        true, rest, u = self._numbers(dtype)
+        if self.support is not None and self.support.dim() > 1:
+            u = Back(rest, u, None, self.support).shares(len(self.shape), dtype)
+        return Masses(true, rest, u)
+
+    def _numbers(self, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
+        """q_y, r and u; u is (K,), 1 where it is None, and without a support of its own a position."""
+        eps, support = self.share(self.eps, dtype), self.support
+        u = None if self.prior is None else self.prior.to(dtype)
+        # What u sums to within the support: r is ε divided by that.
+        within: float | Tensor = self.num_classes if u is None else 1.0
+        if support is not None and support.dim() == 1:
+            u = support.to(dtype) if u is None else u * support
+            within = u.sum()
+        elif support is not None:
+            within = support.sum(1).to(dtype) if u is None else _supported(u, support)
+            if self.valid is not None:  # an ignored position may support nothing: its ε must not divide by 0
+                within = torch.where(self.valid, within, 2.0)
+        if self.over == "others" and self.prior is None:
+            return 1 - eps, eps / (within - 1), u
+        rest = eps / within
+        if self.prior is None or u is None:
+            return (1 - eps) + rest, rest, u
+        return (1 - eps) + rest * at_labels(u, self.labels), rest, u
+
+    @override
+    def entropy(self) -> Tensor:
+        xlogy = torch.special.xlogy
+        masses = self.masses(torch.float64)
+        true, rest = (torch.as_tensor(m, dtype=torch.float64, device=self.device) for m in masses[:2])
+        # The other classes hold r·u_k each: −Σ r·u_k (log r + log u_k), label left out.
+        count: float | Tensor = self.num_classes - 1.0
+        log_part: float | Tensor = 0.0
+        if (u := masses.prior) is not None:
+            axis = 0 if u.dim() == 1 else class_axis(len(self.shape))
+            count = u.sum(axis) - at_labels(u, self.labels)
+            log_part = xlogy(u, u).sum(axis) - at_labels(xlogy(u, u), self.labels)
+        floor = -xlogy(true, true) - count * xlogy(rest, rest) - rest * log_part
+        floor = floor.expand(self.shape)
+        return floor + 0.0 if self.valid is None else torch.where(self.valid, floor, 0.0)
+
+    @override
+    def of_label(self, per_class: Tensor) -> Tensor:
+        return at_labels(per_class, self.labels)
+
+    @override
+    def describe(self) -> str:
+        k = self.num_classes
+        if isinstance(self.eps, float) and self.eps == 0.0:
+            return f"one-hot over {k or 'all'} classes"
+        strength = f"{self.eps:g}" if isinstance(self.eps, float) else "one number a position"
+        limited = "" if self.support is None else ", within a support"
+        if self.prior is not None:
+            return f"smoothed, ε = {strength} to a prior over {k} classes{limited}"
+        where = f"the {k - 1} others" if self.over == "others" else f"all {k}"
+        if not isinstance(self.eps, float) or self.support is not None:
+            return f"smoothed, ε = {strength} over {where}{limited}"
+        masses = self.masses(torch.float64)
+        other: Over = "all" if self.over == "others" else "others"
+        try:
+            same = f"{theory.convert_eps(self.eps, k, frm=self.over, to=other):g}"
+            converted = f"{same} over {'all' if self.over == 'others' else 'the others'}"
+        except ValueError:
+            converted = "no strength over all is the same"
+        return (
+            f"smoothed, ε = {strength} over {where} ({converted}): "
+            f"{masses.true:g} on the label, {masses.rest:g} on each other class"
+        )
+
+    @override
+    def made(self, **fields: Any) -> Labelled:
+        return Labelled(**fields)
+
+
+def _supported(prior: Tensor, support: Tensor) -> Tensor:
+    """The prior's mass within the support of each position; a few positions at a time, so that nothing N×K is made."""
+    along = along_classes(prior, support.dim() - 1)
+    return torch.cat([(along * block).sum(1) for block in support.split(64)])

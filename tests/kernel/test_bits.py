@@ -35,8 +35,8 @@ def test_every_instruction_set_of_this_machine_has_its_own(isa, kernel):
     if X86.index(isa) > X86.index(kernel.isa):
         pytest.skip(f"this machine has no {isa}")
     code = (
-        "import json; from sfumato import _native; from tests.golden.make_loss_bits import TYPES, digests, family; "
-        f"assert _native.status().isa == '{isa}'; print(json.dumps([family(), {{n: digests(n) for n in TYPES}}]))"
+        "import json; from sfumato.kernel import job; from tests.golden.make_loss_bits import TYPES, digests, family; "
+        f"assert job.status().isa == '{isa}'; print(json.dumps([family(), {{n: digests(n) for n in TYPES}}]))"
     )
     root = Path(__file__).parents[2]
     env = {

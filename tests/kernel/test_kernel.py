@@ -14,7 +14,8 @@ import torch
 import sfumato as sf
 from sfumato import reference
 from sfumato.kernel import buffers, job, library
-from sfumato.loss import autograd
+from sfumato.loss import paths
+from sfumato.targets.terms import AtLabel, Back, Terms
 from tests import needs
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -77,7 +78,7 @@ def test_lower_instruction_sets_keep_the_bounds(isa, kernel, tmp_path):
     if kernel.isa not in ("avx2", "avx512"):
         pytest.skip(f"this machine has one instruction set, {kernel.isa}")
     code = (
-        "import torch, sfumato as sf\nfrom sfumato import _native, reference\n"
+        "import torch, sfumato as sf\nfrom sfumato import reference\nfrom sfumato.kernel import job\n"
         f"assert job.status().isa == '{isa}', job.status()\n"
         "for dtype, bound in ((torch.float32, 5e-7), (torch.float64, 1e-14)):\n"
         "    for k in (3, 64, 65, 3000):\n"
@@ -98,9 +99,9 @@ def test_a_label_out_of_range_in_the_last_row_writes_nothing():
     labels = torch.zeros(1000, dtype=torch.long)
     labels[999] = 20
     loss, grad = torch.full((1000,), 7.0, dtype=torch.float64), torch.full((1000, 20), 7.0)
-    rows = job.Rows(z, labels, true=0.9, rest=0.1 / 19)
+    target = job.FlatTarget(Terms(backs=(Back(0.1 / 19),), label=AtLabel(labels, 0.9)))
     with pytest.raises(IndexError, match="label 20 of row 999"):
-        job.run(rows, loss, grad)
+        job.run(z, target, loss, grad)
     assert bool((loss == 7).all())
     assert bool((grad == 7).all())
     with pytest.raises(IndexError, match=r"^label 20 in row 999 is not a class: logits have 20 classes \(0 to 19\)$"):
@@ -244,7 +245,7 @@ class TestBuffers:
         # in a process of its own: whoever has started threads in this one, as jax does, warns of forks
         program = (
             "import os, torch\n"
-            "from sfumato import _buffers\n"
+            "from sfumato.kernel import buffers\n"
             f"block = buffers.empty({self.size}, torch.float32)\n"
             "del block\n"
             "assert len(buffers._free) == 1\n"
@@ -333,9 +334,9 @@ def test_memory_above_the_logits_is_one_gradient(overwrite, gradients, tmp_path)
 
 def test_numbers_of_another_type_are_refused_before_they_are_read():
     z, labels = torch.randn(3, 4), torch.tensor([0, 1, 2])
-    rows = job.Rows(z, labels, None, None, 0.9, 0.1 / 3, None, None)
+    target = job.FlatTarget(Terms(backs=(Back(0.1 / 3),), label=AtLabel(labels, 0.9)))
     with pytest.raises(TypeError, match="the kernel reads contiguous float64 here, got torch.float32"):
-        job.run(rows, None, torch.empty(3, 4), row_scale=torch.zeros(3))
+        job.run(z, target, None, torch.empty(3, 4), row_scale=torch.zeros(3))
 
 
 @pytest.mark.parametrize("path", ["kernel", "torch"])
@@ -343,7 +344,7 @@ def test_numbers_of_another_type_are_refused_before_they_are_read():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_an_ignored_row_is_inert_whatever_its_sample_weight(path, reduction, bad, monkeypatch):
     if path == "torch":
-        monkeypatch.setattr(autograd, "served", lambda call: False)
+        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
     z, labels = torch.randn(4, 3), torch.tensor([0, -100, 2, 1])
     results = []
     for ignored in (bad, 1.0):
@@ -361,7 +362,7 @@ def test_an_ignored_row_is_inert_whatever_its_sample_weight(path, reduction, bad
 @pytest.mark.parametrize("weight_on", ["class", "sample"])
 def test_class_weights_of_plain_labels_pass_over_ignored_rows(path, reduction, weight_on, monkeypatch):
     if path == "torch":
-        monkeypatch.setattr(autograd, "served", lambda call: False)
+        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
     z, labels = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, -100, 2, 3, -100])
     options = {"weight": torch.rand(4).double() + 0.5, "weight_on": weight_on, "reduction": reduction}
     leaf = z.clone().requires_grad_()

@@ -12,7 +12,8 @@ from hypothesis import Phase, settings
 from numpy import ndarray
 
 import sfumato as sf
-from sfumato.loss import arguments, autograd
+from sfumato import arguments
+from sfumato.loss import paths
 from tests import needs
 from tests.targets.target_cases import CONSTRUCTORS, to_torch
 
@@ -33,7 +34,7 @@ def path(request):
     """Every property is asked of the compiled kernel and of the torch path."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
-            patch.setattr(autograd, "served", lambda call: False)
+            patch.setattr(paths, "kernel_serves", lambda z, call: False)
         else:
             needs.kernel()
         yield request.param

@@ -15,7 +15,7 @@ import torch
 
 import sfumato as sf
 from sfumato import reference
-from sfumato.loss import autograd
+from sfumato.loss import paths
 from tests import needs
 from tests.golden.make_mpmath_rows import FILE, logits_of
 
@@ -66,7 +66,7 @@ def measure(dtype: torch.dtype) -> Worst:
 @pytest.fixture(params=["kernel", "torch"])
 def path(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(autograd, "served", lambda call: False)
+        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
     else:
         needs.kernel()
     return request.param
@@ -102,11 +102,11 @@ def _write() -> None:
     lines = ["| type | path | loss, relative | gradient, absolute | promised |", "| --- | --- | --- | --- | --- |"]
     for name, (dtype, bound) in TYPES.items():
         for path in ("kernel", "torch"):
-            kept = autograd.served
+            kept = paths.kernel_serves
             if path == "torch":
-                autograd.served = lambda call: False
+                paths.kernel_serves = lambda z, call: False
             worst = measure(dtype)
-            autograd.served = kept
+            paths.kernel_serves = kept
             lines.append(f"| {name} | {path} | {max(worst.loss, 0):.1e} | {max(worst.gradient, 0):.1e} | {bound:.0e} |")
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]

@@ -7,8 +7,8 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import sfumato as sf
-from sfumato.loss import flatten, operators
-from sfumato.loss.arguments import resolve
+from sfumato.arguments import resolve
+from sfumato.loss import flatten, operators, paths
 from tests import needs
 
 
@@ -49,21 +49,11 @@ def test_the_operators_pass_torchs_opcheck(kind, dtype, monkeypatch):
     z = torch.randn(5, 6).to(dtype).requires_grad_()
     smoothing = 0.1 if isinstance(CASES[kind], torch.Tensor) else 0.0
     target = CASES[kind].to(dtype) if kind == "probabilities" else CASES[kind]
-    call = resolve(
-        z,
-        target,
-        torch.rand(6),
-        ignore_index=-100,
-        reduction="mean",
-        label_smoothing=smoothing,
-        over="all",
-        weight_on="class",
-        sample_weight=None,
-        out_dtype=None,
-    )
-    if not flatten.takes(call):
+    z, call = resolve(z, target, torch.rand(6), label_smoothing=smoothing)
+    flat = flatten.flatten(z, call)
+    if flat is None:
         pytest.skip("a teacher in float32 beside logits in float64: the torch path")
-    operators.loss(call)
+    operators.loss(z, call, flat)
     (fields,) = taken
     torch.library.opcheck(real, fields)
     # Itself it has no derivative: second ones take the torch path.
@@ -112,19 +102,7 @@ def test_a_label_out_of_range_is_found_by_compiled_code_too():
 
 def test_what_gets_a_gradient_as_target_is_left_to_torch():
     z, q = torch.randn(3, 4), torch.rand(3, 4).softmax(1).requires_grad_()
-    call = resolve(
-        z,
-        q,
-        None,
-        ignore_index=-100,
-        reduction="mean",
-        label_smoothing=0.0,
-        over="all",
-        weight_on="class",
-        sample_weight=None,
-        out_dtype=None,
-    )
-    assert not flatten.takes(call)
+    assert not paths.kernel_serves(*resolve(z, q, None))
     compiled = torch.compile(lambda z, q: sf.cross_entropy(z, q), backend="aot_eager", fullgraph=True)
     (grad,) = torch.autograd.grad(compiled(z, q), q)
     (expected,) = torch.autograd.grad(sf.cross_entropy(z, q), q)

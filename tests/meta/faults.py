@@ -43,23 +43,18 @@ OF_THE_FIELD = {
         p.planted(p.mass_of_the_label(torch.ones_like), "smooth"), VALUE, only="smooth"
     ),
     "the smooth part has no class weights (torch path)": Fault(
-        (
-            Change(
-                "u = self.weight if u is None else u * (",
-                "u = u if u is None else u * torch.ones_like(",
-            ),
-        ),
+        (Change("u = along if u is None else u * along", "u = u if u is None else u * torch.ones_like(along)"),),
         WEIGHTS,
         "torch",
     ),
     "the smooth part has no class weights (kernel)": Fault(
-        (Change("weight if prior is None else prior * weight", "prior"),), WEIGHTS, "kernel"
+        (Change("u = weight if u is None else u * weight", "u = u"),), WEIGHTS, "kernel"
     ),
     "the smooth part has no gradient (torch path)": Fault(
         (
             Change(
-                "return self.lse + label + _times(rest, others)",
-                "return self.lse + label + _times(rest, others).detach()",
+                "times(back.c, _over_classes(rows, back, terms, weight)) for",
+                "times(back.c, _over_classes(rows, back, terms, weight)).detach() for",
             ),
         ),
         GRADIENT,
@@ -71,8 +66,11 @@ OF_THE_FIELD = {
     "a mean counts the ignored rows": Fault(p.planted(p.mean_over_every_row), BATCHES),
     "ignored rows are multiplied by 0, so that NaN gets through": Fault(
         (
-            Change("z = torch.where(self.valid.unsqueeze(1), z, 0.0)", "z = z * self.valid.unsqueeze(1)"),
-            Change("loss = torch.where(valid, loss, 0.0)", "loss = loss * valid"),
+            Change(
+                "torch.where(valid.unsqueeze(1), z, 0.0)\n    top, index = z.",
+                "z * valid.unsqueeze(1)\n    top, index = z.",
+            ),
+            Change("else torch.where(valid, each, 0.0)", "else each * valid"),
         ),
         INERT,
         "torch",
@@ -96,8 +94,8 @@ OF_THE_FIELD = {
     ),
     "the largest logit is not taken off": Fault(
         (
-            Change("self.d = _put(z - top, index, zero)", "self.d = z"),
-            Change("_put(self.d.exp(), index, 0.0).sum(1, dtype=self.wide).log1p()", "self.d.exp().sum(1).log()"),
+            Change("d = put(z - top, index, zero)", "d = z"),
+            Change("put(d.exp(), index, 0.0).sum(1, dtype=wide).log1p()", "d.exp().sum(1).log()"),
         ),
         VALUE,
         "torch",
@@ -123,12 +121,7 @@ OF_THE_FIELD = {
 # Each names the project that it was read in; docs/upstream.md says more.
 OF_PEERS = {
     "torch: the smooth part is summed in half precision before its share is taken": Fault(
-        (
-            Change(
-                "others = -self._without_label(target, self.d).sum(1, dtype=self.wide)",
-                "others = -self._without_label(target, self.d).half().sum(1).to(self.wide)",
-            ),
-        ),
+        (Change("* rows.lse - d.sum(1, dtype=rows.wide)", "* rows.lse - d.half().sum(1).to(rows.wide)"),),
         VALUE,
         "torch",
     ),
@@ -163,20 +156,11 @@ OF_PEERS = {
         BATCHES,
     ),
     "Megatron-Core: the number of classes is that of a part of them": Fault(
-        (
-            Change(
-                "supported: int | Tensor = self.num_classes", "supported: int | Tensor = (self.num_classes + 1) // 2"
-            ),
-        ),
+        (Change("= self.num_classes if u is None else 1.0", "= (self.num_classes + 1) // 2 if u is None else 1.0"),),
         VALUE,
     ),
     "TransformerEngine: the smooth part sums a part of the classes": Fault(
-        (
-            Change(
-                "others = -self._without_label(target, self.d).sum(1, dtype=self.wide)",
-                "others = -self._without_label(target, self.d)[:, :2].sum(1, dtype=self.wide)",
-            ),
-        ),
+        (Change("* rows.lse - d.sum(1, dtype=rows.wide)", "* rows.lse - d[:, :2].sum(1, dtype=rows.wide)"),),
         VALUE,
         "torch",
     ),

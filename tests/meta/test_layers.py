@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
-    ("theory", "reference", "arrays", "conventions", "targets", "_checks", "extras"),
+    ("theory", "reference", "arrays", "conventions", "targets", "arguments", "extras"),
     ("kernel",),
     ("loss",),
     ("evaluate", "probe"),
@@ -119,7 +119,7 @@ def test_a_forbidden_import_is_found(tmp_path: Path, file: str, source: str, rea
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("loss.py", "from sfumato.loss.arguments import Call\nfrom sfumato.targets import Target\nimport torch"),
+        ("loss.py", "from sfumato.arguments import Call\nfrom sfumato.targets import Target\nimport torch"),
         ("evaluate/rows.py", "from sfumato.evaluate.scores.source import Source\nfrom .calibration import ece"),
         ("evaluate/__init__.py", "from . import rows\nfrom .rows import per_row"),
         ("lab/arms.py", "from sfumato import conventions, theory\nfrom ..loss import CrossEntropyLoss"),

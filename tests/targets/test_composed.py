@@ -12,16 +12,17 @@ import torch
 
 import sfumato as sf
 from sfumato import reference
+from sfumato.arguments import resolve
 from sfumato.kernel import job
-from sfumato.loss import autograd, flatten
-from sfumato.loss.arguments import resolve
+from sfumato.loss import flatten, paths
+from sfumato.targets.dense import Dense
 from tests import needs
 
 
 @pytest.fixture(autouse=True, params=["kernel", "torch"])
 def path(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(autograd, "served", lambda call: False)
+        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
     else:
         needs.kernel()
     return request.param
@@ -149,19 +150,7 @@ def test_loss_and_gradient_are_those_of_the_array(kind, shape, dtype, path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_of_them_run_on_the_kernel(kind):
     target, _, _ = made(kind, (7, 5), torch.float32)
-    call = resolve(
-        torch.randn(7, 5),
-        target,
-        None,
-        ignore_index=-100,
-        reduction="mean",
-        label_smoothing=0.0,
-        over="all",
-        weight_on="class",
-        sample_weight=None,
-        out_dtype=None,
-    )
-    assert flatten.takes(call)
+    assert flatten.flatten(*resolve(torch.randn(7, 5), target, None)) is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,7 +222,7 @@ def test_places_that_lie_in_memory_in_another_order_than_the_logits_are_served_t
 def test_a_pair_with_probabilities_is_probabilities():
     y = torch.tensor([0, 2])
     mixed = sf.mix(sf.from_probs(torch.tensor([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])), sf.one_hot(y, 3), 0.5)
-    assert mixed.form == "dense"
+    assert isinstance(mixed, Dense)
     torch.testing.assert_close(mixed.probs(), torch.tensor([[0.6, 0.4, 0.0], [0.5, 0.0, 0.5]]))
 
 

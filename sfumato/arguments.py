@@ -1,0 +1,270 @@
+"""One call of a loss: its arguments checked in torch's order, axes in place, and every target a Target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from sfumato.targets import Target
+from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, checked_labels
+from sfumato.targets.dense import Dense
+from sfumato.targets.labelled import Labelled
+
+if TYPE_CHECKING:
+    from sfumato.theory import Over
+
+Reduction = Literal["none", "mean", "sum"]
+WeightOn = Literal["class", "sample"]
+
+
+class LossOptions(TypedDict, total=False):
+    """What :func:`sfumato.cross_entropy` takes by name; :func:`resolve` has the defaults."""
+
+    ignore_index: int
+    reduction: str
+    label_smoothing: float
+    over: Over
+    weight_on: str
+    sample_weight: Tensor | None
+    out_dtype: torch.dtype | None
+
+
+class GivenLabels:
+    """Plain labels at whose values nobody has looked yet.
+
+    Attributes:
+        target: what they would be as a target, with a batch axis.
+        ignore_index: the label of rows that do not count.
+        unbatched: there was no batch axis.
+    """
+
+    def __init__(self, target: Labelled, ignore_index: int, unbatched: bool) -> None:
+        self.target = target
+        self.ignore_index = ignore_index
+        self.unbatched = unbatched
+        self._checked: Labelled | None = None
+
+    def checked(self) -> Labelled:
+        """The target with its labels checked and their ignored rows set apart; done once."""
+        if self._checked is None:
+            self._checked = checked_plain_labels(self.target, self.ignore_index, self.unbatched)
+        return self._checked
+
+
+def checked_plain_labels(target: Labelled, ignore_index: int, unbatched: bool) -> Labelled:
+    """A target with its labels checked and their ignored rows set apart."""
+    labels, valid = checked_labels(
+        target.labels.squeeze(0) if unbatched else target.labels, target.num_classes, ignore_index, "logits have"
+    )
+    if unbatched:
+        labels, valid = labels.unsqueeze(0), None if valid is None else valid.unsqueeze(0)
+    return Labelled(target.num_classes, labels, valid, target.eps, target.over)
+
+
+class Call(NamedTuple):
+    """What a loss is asked for, apart from the logits.
+
+    Attributes:
+        given: the target, positions (N, …), or plain labels that are not checked yet.
+        weight: (K,) or None; on classes or on samples as ``weight_on`` says.
+        sample_weight: (N, …) or None.
+        dtype: of the arithmetic: that of the logits, promoted with plain probabilities as torch does; at least float32.
+        result_dtype: of what is returned.
+        unbatched: there was no batch axis.
+    """
+
+    given: Target | GivenLabels
+    weight: Tensor | None
+    weight_on: WeightOn
+    sample_weight: Tensor | None
+    reduction: Reduction
+    dtype: torch.dtype
+    result_dtype: torch.dtype
+    unbatched: bool
+
+    def target(self) -> Target:
+        """The target, with plain labels checked and their ignored rows set apart when they are first asked for.
+
+        The kernel does both while it reads the labels, and so takes what was ``given``.
+
+        Raises:
+            IndexError: a label that is no class.
+        """
+        return self.given.checked() if isinstance(self.given, GivenLabels) else self.given
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the call."""
+        target = self.given.target if isinstance(self.given, GivenLabels) else self.given
+        return [*target.tensors(), *(each for each in (self.weight, self.sample_weight) if each is not None)]
+
+
+def resolve(
+    input: Tensor,
+    target: Tensor | Target,
+    weight: Tensor | None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    over: Over = "all",
+    weight_on: str = "class",
+    sample_weight: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> tuple[Tensor, Call]:
+    """Check the arguments of a loss and bring them into one form.
+
+    Returns:
+        The logits with a batch axis, and everything else.
+    """
+    _check_words(reduction, label_smoothing, over, weight_on)
+    _check_tensors(input, target, weight, sample_weight, out_dtype)
+    promoted = input.dtype
+    plain_probs = False
+    if isinstance(target, Target):
+        _check_smoothed_once(target, label_smoothing, ignore_index)
+    elif target.shape == input.shape:
+        _check_plain_probabilities(target, ignore_index)
+        plain_probs = True
+        promoted = torch.promote_types(promoted, target.dtype)
+        promoted = promoted if weight is None else torch.promote_types(promoted, weight.dtype)
+
+    unbatched = input.dim() == 1
+    logits = input.unsqueeze(0) if unbatched else input
+    num_classes = logits.shape[1]
+    if weight is not None and (weight.dim() != 1 or len(weight) != num_classes):
+        raise ArgumentError(
+            f"weight tensor should be defined either for all {num_classes} classes or no classes "
+            f"but got weight tensor of shape: {list(weight.shape)}"
+        )
+    positions = torch.Size(()) if unbatched else torch.Size((logits.shape[0], *logits.shape[2:]))
+    given: Target | GivenLabels
+    if isinstance(target, Target):
+        given = target.with_classes(num_classes) if target.num_classes == 0 else target
+        if given.num_classes != num_classes:
+            raise ArgumentError(f"the target has {given.num_classes} classes, the logits have {num_classes}")
+        if given.shape != positions:
+            raise ArgumentError(f"the target has positions {tuple(given.shape)}, the logits {tuple(positions)}")
+        given = given.batched() if unbatched else given
+    elif plain_probs:
+        given = _plain_probabilities(target.unsqueeze(0) if unbatched else target, label_smoothing, over)
+    else:
+        labels = _plain_labels(target, positions, num_classes, eps=label_smoothing, over=over)
+        eps, spread = (float(label_smoothing), over) if label_smoothing else (0.0, "all")
+        plain = Labelled(num_classes, labels.unsqueeze(0) if unbatched else labels, None, eps, spread)
+        # Compiled code looks at no values, and what a record remembers there becomes an output of the graph.
+        compiling = torch.compiler.is_compiling()
+        make = checked_plain_labels if compiling else GivenLabels
+        given = make(plain, ignore_index, unbatched)
+
+    if sample_weight is not None:
+        if sample_weight.shape != positions:
+            raise ArgumentError(
+                f"sample_weight must be one number a row, {tuple(positions)}, got {tuple(sample_weight.shape)}"
+            )
+        sample_weight = sample_weight.unsqueeze(0) if unbatched else sample_weight
+
+    low = promoted in (torch.float16, torch.bfloat16)
+    kind = input.device.type
+    autocast = low and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    call = Call(
+        given=given,
+        weight=weight,
+        weight_on="class" if weight_on == "class" else "sample",
+        sample_weight=sample_weight,
+        reduction="none" if reduction == "none" else "mean" if reduction == "mean" else "sum",
+        dtype=torch.float32 if low else promoted,
+        result_dtype=out_dtype if out_dtype is not None else torch.float32 if autocast else promoted,
+        unbatched=unbatched,
+    )
+    return logits, call
+
+
+def check_weight_on(weight_on: str) -> None:
+    """Refuse an unknown place for weights."""
+    if weight_on not in ("class", "sample"):
+        raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
+
+
+def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f'{reduction} is not a valid value for reduction: "none", "mean" or "sum"')
+    check_strength(label_smoothing)
+    check_over(over)
+    check_weight_on(weight_on)
+
+
+def _check_tensors(
+    input: Tensor,
+    target: Tensor | Target,
+    weight: Tensor | None,
+    sample_weight: Tensor | None,
+    out_dtype: torch.dtype | None,
+) -> None:
+    check_tensor(input, "logits")
+    if not isinstance(target, Target):
+        check_tensor(target, "target")
+    for name, value in (("weight", weight), ("sample_weight", sample_weight)):
+        if value is not None:
+            check_tensor(value, name)
+    if not input.is_floating_point():
+        raise ArgumentError(f"logits must be floating, got {input.dtype}")
+    if input.dim() == 0 or input.shape[0 if input.dim() == 1 else 1] == 0:
+        raise ArgumentError(f"logits must have a class axis with a class on it, (K,) or (N, K, …), got {input.shape}")
+    if out_dtype is not None and not out_dtype.is_floating_point:
+        raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
+
+
+def _check_smoothed_once(target: Target, label_smoothing: float, ignore_index: int) -> None:
+    if label_smoothing != 0:
+        raise ArgumentError(
+            f"label_smoothing is {label_smoothing:g} but the target is a Target already ({target.describe()}); "
+            "smooth once, in one of the two places"
+        )
+    if ignore_index != -100:
+        raise ArgumentError(f"ignore_index is {ignore_index}, but a Target knows its ignored rows: give it there")
+
+
+def _check_plain_probabilities(target: Tensor, ignore_index: int) -> None:
+    if not target.is_floating_point():
+        raise ArgumentError(f"Expected floating point type for target with class probabilities, got {target.dtype}")
+    if ignore_index >= 0:
+        raise ArgumentError(
+            f"ignore_index is not supported for floating point target, got {ignore_index}; "
+            "use sf.from_probs(probs, mask=…)"
+        )
+
+
+def _plain_labels(labels: Tensor, positions: torch.Size, num_classes: int, *, eps: float, over: Over) -> Tensor:
+    """Class indices as torch takes them, int64 or uint8, by type and shape; their values are not looked at yet."""
+    if labels.dtype not in (torch.int64, torch.uint8):
+        raise ArgumentError(
+            f"expected scalar type Long but found {str(labels.dtype).removeprefix('torch.')}: labels must be "
+            f"torch.int64 of shape {tuple(positions)}, or probabilities of the logits' shape"
+        )
+    if labels.shape != positions:
+        if labels.dim() and positions and labels.shape[0] != positions[0]:
+            raise ArgumentError(
+                f"Expected input batch_size ({positions[0]}) to match target batch_size ({labels.shape[0]})."
+            )
+        raise ArgumentError(f"Expected target size {list(positions)}, got {list(labels.shape)}")
+    _check_others(eps, over, num_classes)
+    return labels.long()
+
+
+def _plain_probabilities(probs: Tensor, eps: float, over: Over) -> Target:
+    """Probabilities as torch takes them, unchecked, and smoothed on top if asked."""
+    num_classes = probs.shape[1]
+    _check_others(eps, over, num_classes)
+    affine = (1.0, 0.0)
+    if eps > 0:
+        # (1 − ε)q + ε/K, and (1 − ε)q + ε(1 − q)/(K − 1)
+        share = eps / (num_classes if over == "all" else num_classes - 1)
+        affine = (1 - eps if over == "all" else 1 - eps - share, share)
+    return Dense(num_classes, None, None, probs, *affine)
+
+
+def _check_others(eps: float, over: Over, num_classes: int) -> None:
+    if over == "others" and eps > 0 and num_classes < 2:
+        raise ArgumentError(f'label_smoothing over="others" needs at least 2 classes, got {num_classes}')

@@ -1,0 +1,57 @@
+"""Which path gives a loss: the compiled kernel, the kernel as registered operators in compiled code, or torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from sfumato.kernel import job
+from sfumato.loss import autograd, eager, flatten
+from sfumato.targets.checks import readable
+
+if TYPE_CHECKING:
+    from sfumato.arguments import Call
+
+
+def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
+    """The reduced loss in the dtype of the arithmetic.
+
+    Args:
+        z: logits with a batch axis.
+        call: everything else.
+        overwrite: the gradient may take the memory of the logits.
+    """
+    if kernel_serves(z, call):
+        target = flatten.flatten(z, call)
+        if target is not None:
+            if not torch.compiler.is_compiling():
+                return autograd.loss(z, call, target, overwrite=overwrite)
+            from sfumato.loss import operators
+
+            return operators.loss(z, call, target)
+    return eager.loss(z, call)
+
+
+def kernel_serves(z: Tensor, call: Call) -> bool:
+    """Whether the kernel computes such losses: on the CPU, outside of transforms, towards what gets no gradient.
+
+    In compiled code the operators copy what lies in memory in no order that the kernel knows. Elsewhere such logits,
+    and forward-mode differentiation, are left to torch.
+    """
+    if call.dtype != (torch.float64 if z.dtype == torch.float64 else torch.float32):
+        return False
+    tensors = call.tensors()
+    for each in tensors:
+        if each.requires_grad:
+            return False
+    if torch.compiler.is_compiling():
+        # Registered where code is compiled and nowhere else: registration loads all of torch's compiler.
+        from sfumato.loss import operators
+
+        return z.device.type == "cpu" and operators.ready()
+    if not readable(z, *tensors) or job.status().library is None or job.collapse(z) is None:
+        return False
+    return forward_ad._current_level < 0 or forward_ad.unpack_dual(z).tangent is None  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,80 @@
+"""From each row's loss to what was asked for: the weights of rows, the rows that do not count, and the reduction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato.targets.terms import along_classes
+
+if TYPE_CHECKING:
+    from sfumato.arguments import Call, Reduction
+
+
+class RowWeights(NamedTuple):
+    """What the rows of a call weigh; 0 where a row does not count, whatever its weight was.
+
+    Attributes:
+        factor: (N, …), what each row's loss is multiplied by; None for 1.
+        mass: (N, …), what each row adds to the divisor of a mean; None for 1 a row that counts.
+    """
+
+    factor: Tensor | None = None
+    mass: Tensor | None = None
+
+
+def weigh(call: Call, dtype: torch.dtype) -> RowWeights:
+    """The weights of a call's rows, in ``dtype``."""
+    factor = mass = None
+    if call.weight is not None:
+        weight = call.weight.to(dtype)
+        mass = call.target().of_label(weight)
+        if call.weight_on == "sample":
+            if mass is None:  # without a label: the mean over the target
+                q = call.target().to_dense(call.dtype)
+                mass = (along_classes(weight, q.dim() - 1) * q).sum(1, dtype=dtype)
+            factor = mass
+        # On classes a mean over dense targets is divided by its rows, as torch's is.
+    if call.sample_weight is not None:
+        given = call.sample_weight.to(dtype)
+        factor = given if factor is None else factor * given
+        mass = given if mass is None else mass * given
+    if mass is None:
+        return RowWeights()
+    valid = call.target().valid
+    if valid is not None:
+        mass = torch.where(valid, mass, 0.0)
+        factor = None if factor is None else torch.where(valid, factor, 0.0)
+    return RowWeights(factor, mass)
+
+
+def reduce(call: Call, each: Tensor, weights: RowWeights, reduction: Reduction | None = None) -> Tensor:
+    """The losses of rows, (N, …), reduced as the call asks, or as ``reduction`` says; in torch operations."""
+    each = weighed(call, each, weights)
+    reduction = reduction or call.reduction
+    if reduction == "none":
+        return each.squeeze(0) if call.unbatched else each
+    if reduction == "sum":
+        return each.sum()
+    valid = call.target().valid
+    if weights.mass is None:
+        return each.sum() / (each.numel() if valid is None else valid.sum())
+    total = weights.mass.sum()
+    return each.sum() / torch.where(total == 0, torch.nan, total)  # over nothing the mean is NaN, never inf
+
+
+def weighed(call: Call, each: Tensor, weights: RowWeights) -> Tensor:
+    """Each row's loss times its weight, 0 where the row does not count."""
+    if weights.factor is not None:
+        each = times(weights.factor, each)
+    valid = call.target().valid
+    return each if valid is None else torch.where(valid, each, 0.0)
+
+
+def times(mass: float | Tensor, surprisal: Tensor) -> Tensor:
+    """Mass times −log p, where no mass costs nothing even at −log p = inf."""
+    if not isinstance(mass, Tensor):
+        return mass * surprisal if mass != 0.0 else torch.zeros_like(surprisal)
+    return mass * torch.where(mass == 0, 0.0, surprisal)

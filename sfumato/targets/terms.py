@@ -1,0 +1,169 @@
+"""What any target is, in arrays: the algebra of ``kernel/sfumato.h``, so that no path has to know kinds of targets.
+
+The masses of a position are A·x + B, or a sum of c·u over the classes. After that, a few classes get masses that
+replace those, and the label may get a mass that is added. The loss is linear in its target, so each term adds its part.
+
+Terms are those of positions with a batch axis, classes on axis 1. Nothing N×K is made for them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato.targets.checks import at_labels
+
+
+class Scaled(NamedTuple):
+    """Mass A·x + B.
+
+    Attributes:
+        x: (N, K, …), in the dtype that the target was made from.
+        scale: A, a number or a tensor that broadcasts with the positions.
+        shift: B.
+    """
+
+    x: Tensor
+    scale: float | Tensor = 1.0
+    shift: float = 0.0
+
+    def written_out(self, dtype: torch.dtype) -> Tensor:
+        """The masses, (N, K, …)."""
+        q = self.x.to(dtype)
+        if isinstance(self.scale, Tensor) or self.scale != 1.0:
+            q = beside_classes(self.scale, dtype) * q
+        return q + self.shift if self.shift != 0.0 else q
+
+
+class Back(NamedTuple):
+    """Mass c·u_k over the classes, the background of a position.
+
+    Attributes:
+        c: a number, or a tensor that broadcasts with the positions.
+        u: (K,), or a table (…, K) of which ``row`` tells each position's row; None for 1.
+        row: (N, …) int64; None where u is one row.
+        support: (N, K, …) bool, the classes that may receive mass; None for all.
+    """
+
+    c: float | Tensor
+    u: Tensor | None = None
+    row: Tensor | None = None
+    support: Tensor | None = None
+
+    def shares(self, position_dims: int, dtype: torch.dtype) -> Tensor | None:
+        """The factors u within the support, shaped to multiply (N, K, …); None where it is 1 for every class."""
+        u = self.u
+        if u is not None:
+            u = u.to(dtype)
+            if self.row is None:
+                u = along_classes(u, position_dims)
+            else:
+                u = u.index_select(0, self.row.reshape(-1)).reshape(*self.row.shape, u.shape[-1]).movedim(-1, 1)
+        if self.support is None:
+            return u
+        return self.support.to(dtype) if u is None else u * self.support
+
+    def at(self, classes: Tensor) -> float | Tensor:
+        """The mass at one class a position."""
+        mass = self.c
+        if self.u is not None and self.row is None:
+            mass = mass * at_labels(self.u, classes)
+        elif self.u is not None:
+            mass = mass * self.u[self.row, classes]
+        return mass if self.support is None else mass * at_labels(self.support, classes)
+
+
+class Entries(NamedTuple):
+    """Classes whose mass is set.
+
+    Attributes:
+        classes: (N, m, …) int64, no class twice; −1 for none, but never the first of a position.
+        masses: like ``classes``; 0 where there is none.
+    """
+
+    classes: Tensor
+    masses: Tensor
+
+    def known(self) -> Tensor:
+        """The classes, with the first of the position in place of none."""
+        return torch.where(self.classes < 0, self.classes[:, :1], self.classes)
+
+
+class AtLabel(NamedTuple):
+    """The label of each position and its mass, which replaces what the terms before give it, or is added to that."""
+
+    labels: Tensor
+    mass: float | Tensor
+    added: bool = False
+
+
+class Terms(NamedTuple):
+    """A target in arrays: ``dense`` or ``backs``, then ``entries``, then the label's own mass.
+
+    >>> import sfumato as sf
+    >>> sf.smooth(torch.tensor([2]), 5, 0.2, over="others").terms(torch.float64).backs
+    (Back(c=0.05, u=None, row=None, support=None),)
+    """
+
+    dense: Scaled | None = None
+    backs: tuple[Back, ...] = ()
+    entries: Entries | None = None
+    label: AtLabel | None = None
+
+    def replaced(self) -> Tensor | None:
+        """(N, m, …): the classes that no back gives mass to, because theirs is set; None if there are none."""
+        if self.entries is not None:
+            return self.entries.known()
+        return None if self.label is None or self.label.added else self.label.labels.unsqueeze(1)
+
+    def replaced_count(self) -> int | Tensor:
+        """How many classes of a position those are."""
+        if self.entries is not None:
+            return (self.entries.classes >= 0).sum(1)
+        return 0 if self.label is None or self.label.added else 1
+
+    def singles(self, dtype: torch.dtype) -> list[tuple[Tensor, float | Tensor]]:
+        """Classes (N, m, …) and what each of them has to itself: a number, or masses like the classes."""
+        found: list[tuple[Tensor, float | Tensor]] = []
+        if self.entries is not None:
+            found.append((self.entries.known(), self.entries.masses.to(dtype)))
+        if self.label is not None:
+            found.append((self.label.labels.unsqueeze(1), beside_classes(self.label.mass, dtype)))
+        return found
+
+    def to_dense(self, q: Tensor) -> Tensor:
+        """The sum of the terms, written out into the shape, dtype and device of ``q``, which is 0."""
+        dtype, dims = q.dtype, q.dim() - 1
+        if self.dense is not None:
+            q = self.dense.written_out(dtype)
+        for back in self.backs:
+            u, c = back.shares(dims, dtype), beside_classes(back.c, dtype)
+            q = q + (c if u is None else c * u)
+        if (replaced := self.replaced()) is not None:
+            q = q.scatter(1, replaced, 0.0)
+        for classes, masses in self.singles(dtype):
+            masses = torch.as_tensor(masses, dtype=dtype, device=q.device).expand(classes.shape)
+            q = q.scatter_add(1, classes, masses)
+        return q
+
+
+def along_classes(per_class: Tensor, position_dims: int) -> Tensor:
+    """(K,) shaped to multiply (N, K, …).
+
+    >>> along_classes(torch.ones(3), 2).shape
+    torch.Size([1, 3, 1])
+    """
+    return per_class.reshape((1, -1) + (1,) * (position_dims - 1))
+
+
+def beside_classes(mass: float | Tensor, dtype: torch.dtype) -> float | Tensor:
+    """A number as it is, one a position with an axis for the classes.
+
+    >>> beside_classes(torch.ones(2, 5), torch.float64).shape
+    torch.Size([2, 1, 5])
+    """
+    if not isinstance(mass, Tensor):
+        return mass
+    return mass.to(dtype).unsqueeze(1) if mass.dim() else mass.to(dtype)
