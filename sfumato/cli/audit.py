@@ -46,33 +46,11 @@ def audit(
         json: Print one JSON object instead of the letter.
     """
     require_lab("audit")
-    from sfumato.evaluate.scores.files import read_labels, read_scores
-    from sfumato.evaluate.scores.row_hash import same_rows
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
-    first = read_scores(logits, kind=kind)
-    if labels is not None:
-        first.labels = read_labels(labels)
-    if first.labels is None:
-        raise UsageError(
-            f"{first.name} has no labels; name a file of them with --labels, or save both: "
-            "numpy.savez(file, logits=logits, labels=labels)"
-        )
-    count = len(first.scores)
-    if len(first.labels) != count:
-        raise UsageError(
-            f"{first.name} has {count} rows of scores and {len(first.labels)} labels; they must be as many"
-        )
-    second = None
-    if against is not None:
-        second = read_scores(against, kind=kind)
-        if len(second.scores) != count:
-            raise UsageError(f"{second.name} has {len(second.scores)} rows and {first.name} has {count}")
-        if second.labels is not None and (row := same_rows(first.labels, second.labels)) is not None:
-            raise UsageError(
-                f"{second.name} and {first.name} are not on the same rows: in row {row} the labels are "
-                f"{second.labels[row]} and {first.labels[row]}"
-            )
+    first = _scores(logits, labels, kind)
+    assert first.labels is not None
+    second = None if against is None else _others(against, first, kind)
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
     try:
         from sfumato.evaluate.auditing.audit import audit as run
@@ -102,6 +80,48 @@ def audit(
     except BrokenPipeError:  # whoever reads has seen enough, and a finding stays one
         close_stdout()
     return FINDING if strict and found.findings else OK
+
+
+def _scores(path: str, labels: str | None, kind: str | None) -> ScoreFile:
+    """The scores to audit, and their labels from the same file or another."""
+    from sfumato.evaluate.scores.files import read_labels, read_scores
+
+    found = read_scores(path, kind=kind)
+    if labels is not None:
+        found.labels = read_labels(labels)
+    if found.labels is None:
+        raise UsageError(
+            f"{found.name} has no labels; name a file of them with --labels, or save both: "
+            "numpy.savez(file, logits=logits, labels=labels)"
+        )
+    _check_count(found)
+    return found
+
+
+def _others(path: str, first: ScoreFile, kind: str | None) -> ScoreFile:
+    """The scores of another model, which must be of the same rows."""
+    from sfumato.evaluate.scores.files import read_scores
+
+    found = read_scores(path, kind=kind)
+    if len(found.scores) != len(first.scores):
+        raise UsageError(f"{found.name} has {len(found.scores)} rows and {first.name} has {len(first.scores)}")
+    _check_count(found)
+    if found.labels is not None and first.labels is not None:
+        differ = (found.labels != first.labels).nonzero()[0]
+        if len(differ):
+            row = int(differ[0])
+            raise UsageError(
+                f"{found.name} and {first.name} are not on the same rows: in row {row} the labels are "
+                f"{found.labels[row]} and {first.labels[row]}"
+            )
+    return found
+
+
+def _check_count(found: ScoreFile) -> None:
+    if found.labels is not None and len(found.labels) != len(found.scores):
+        raise UsageError(
+            f"{found.name} has {len(found.scores)} rows of scores and {len(found.labels)} labels; they must be as many"
+        )
 
 
 def _with_options(message: str) -> str:

@@ -24,39 +24,16 @@ from sfumato.evaluate.scores.score_matrix import Labels, Scores
 class Evaluation:
     """Every number of one model on labelled rows; hard labels throughout, whatever the training target was.
 
+    Each metric of :data:`sfumato.evaluate.METRICS`, where it is defined, stands under its name. ``top5`` is None if
+    K ≤ 5; what needs logits is None for ``probs``; a temperature and what follows it also where the NLL is infinite at
+    every T, and numbers after temperature where one fold holds all rows.
+
     Attributes:
         rows: number of rows N.
         classes: number of classes K.
-        accuracy: part of the rows whose label has the largest logit (ties: the lowest class).
-        balanced_accuracy: mean over the classes that occur of the part of their rows that is right.
-        macro_f1: mean F1 over classes that occur as label or prediction.
-        top5: part of the rows whose label is among the 5 largest logits; None if K ≤ 5.
-        nll: mean hard negative log likelihood, nats.
-        brier: mean Brier score, 0 to 2.
-        ece: expected calibration error, 15 equal-width bins.
-        ece_noise_floor: the ECE that a perfectly calibrated model would show here, on average.
-        ece_noise_low: lower end of its central 95 %.
+        ece_noise_low: lower end of the central 95 % of the ECE that a perfectly calibrated model would show here.
         ece_noise_high: upper end.
-        ece_equal_mass: ECE with 15 bins of equal counts.
-        ece_classwise: calibration error of every class's probability, averaged over classes.
-        smooth_ece: calibration error without bins, under a kernel whose width it decides itself.
-        signed_gap: mean confidence less accuracy.
-        temperature: T of least NLL on these rows; None for ``probs``, or if the NLL is infinite at every T.
-        temperature_at_bound: whether that T is an end of the range searched.
-        nll_after_temperature: NLL with T from the other folds; None as ``temperature``, or if one fold holds all rows.
-        brier_after_temperature: Brier score likewise.
-        ece_after_temperature: ECE likewise.
-        signed_gap_after_temperature: signed gap likewise.
-        eaurc_after_temperature: E-AURC likewise.
-        aurc: area under the risk–coverage curve, rows ranked by confidence.
-        eaurc: AURC above the best order at the same accuracy.
-        augrc: area under the generalised risk–coverage curve.
-        coverage_at_1_risk: largest part of the rows answered at an error rate of at most 1 %.
-        coverage_at_5_risk: at most 5 %.
-        risk_at_80_coverage: error rate among the most confident 80 %.
-        logit_gap: mean of z_true − mean of the others, nats; None for ``probs``.
-        logit_norm: mean Euclidean norm of the logits about their mean, nats; None for ``probs``.
-        gamma: E[1 − p_y]·K/(K−1): the part of the probability that is spread as if evenly over all classes.
+        temperature_at_bound: whether the temperature is an end of the range searched.
         tied: part of the rows in which another class has the same largest logit.
         intervals: for each name that has one, the ends of its 95 % interval; rows are random, the model is not.
     """

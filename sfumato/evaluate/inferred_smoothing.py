@@ -117,7 +117,7 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     >>> round(found.eps_all, 6), round(found.eps_others, 6), found.low < 0.1 < found.high
     (0.1, 0.066667, True)
 
-    Source: own; the identity is the stationarity of Müller et al. 2019's loss along the logits. What weight decay does
+    Source: the identity is the stationarity of Müller et al. 2019's loss along the logits. What weight decay does
     is the unconstrained feature model of Zhou et al. 2022 and Guo et al. 2024, arXiv 2402.03979.
     """
     if rows not in ("train", "heldout"):
@@ -142,6 +142,9 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         spread = float(np.median(np.sqrt(squares / (classes - 1)))) / middle
     ratio = -rows.slope[keep] / gap * share
 
+    def no_sign(reason: str) -> Evidence:
+        return Evidence(None, reason, middle, varied, spread)
+
     shape = f"the gap varies by {varied:.0%} between rows" + (
         "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
     )
@@ -153,26 +156,23 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         alone = ""
         if fits >= 0.01:
             alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
-        return Evidence(None, f"{shape}, as it does without smoothing{alone}", middle, varied, spread)
+        return no_sign(f"{shape}, as it does without smoothing{alone}")
 
     logs = np.log(np.maximum(ratio, 1e-12))
     disagreement = _deviation(logs)
     if disagreement > _MOST_AT_ODDS[kind]:
-        why = f"{shape}, but rows disagree about ε by a factor of {np.exp(disagreement):.2g}, as in training cut short"
-        return Evidence(None, why, middle, varied, spread)
+        factor = f"{np.exp(disagreement):.2g}"
+        return no_sign(f"{shape}, but rows disagree about ε by a factor of {factor}, as in training cut short")
 
     if kind == "train":
-        total = rows.gap[np.isfinite(rows.gap)].sum()
-        whole = float(-rows.slope[np.isfinite(rows.gap)].sum() / total * share) if total > 0 else 0.0
-        typical = float(np.median(ratio))
+        whole, typical = _of_all_together(rows, share), float(np.median(ratio))
         ends = sorted((max(whole, 1e-12), max(typical, 1e-12)))
         if typical >= LEAST_EPS and whole < typical / _AT_ODDS:
             # labels that were not learnt leave each row as smoothing does, but no pull on the logits as a whole
-            why = (
+            return no_sign(
                 f"single rows fit ε = {typical:.2g} over all, but all rows together {max(whole, 0.0):.2g}: label noise "
                 f"fits better, {1 - float(rows.correct.mean()):.1%} of these rows being wrong"
             )
-            return Evidence(None, why, middle, varied, spread)
         width = 0.03 + 0.6 * varied
     else:
         of_gap = classes / (classes - 1 + np.exp(_mode(gap)))
@@ -180,18 +180,25 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         width = 0.05 + 0.25 * disagreement
     value = float(np.sqrt(ends[0] * ends[1]))
     if value < LEAST_EPS or value > 1:
-        return Evidence(None, f"{shape}, but its size leaves ε = {value:.2g}: none to speak of", middle, varied, spread)
+        return no_sign(f"{shape}, but its size leaves ε = {value:.2g}: none to speak of")
     chance = 2.5 * disagreement / np.sqrt(len(ratio))
-    factor = float(np.exp(np.hypot(width, chance)))
+    reach = float(np.exp(np.hypot(width, chance)))
     smoothing = Smoothing(
         eps_all=value,
         eps_others=value / share,
-        low=ends[0] / factor ** (1 - _READS_LOW[kind]),
-        high=min(ends[1] * factor ** (1 + _READS_LOW[kind]), 1.0),
+        low=ends[0] / reach ** (1 - _READS_LOW[kind]),
+        high=min(ends[1] * reach ** (1 + _READS_LOW[kind]), 1.0),
         rows=kind,
         explanations=tuple(_explanations(rows, classes, kind, value / share)),
     )
     return Evidence(smoothing, f"{shape}, as smoothing leaves it", middle, varied, spread)
+
+
+def _of_all_together(rows: Rows, share: float) -> float:
+    """ε from the sums over all rows; 0 where their gaps sum to nothing."""
+    finite = np.isfinite(rows.gap)
+    total = rows.gap[finite].sum()
+    return float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0
 
 
 def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> list[str]:

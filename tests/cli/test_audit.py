@@ -287,6 +287,8 @@ def test_models_on_other_rows_are_not_compared(here, capsys):
     assert "b.npz has 2999 rows and a.npz has 3000" in refused(capsys, "a.npz", "--against", "b.npz")
     save("c.npz", logits=z[::-1], labels=y[::-1])
     assert "c.npz and a.npz are not on the same rows: in row" in refused(capsys, "a.npz", "--against", "c.npz")
+    save("d.npz", logits=z, labels=y[1:])
+    assert "d.npz has 3000 rows of scores and 2999 labels" in refused(capsys, "a.npz", "--against", "d.npz")
 
 
 def test_no_file_at_all_is_a_call_for_one(here, capsys):

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 import sfumato.evaluate as ev
 from sfumato import theory
 from sfumato.evaluate.inferred_smoothing import _mode, judge
+from sfumato.evaluate.scores.rows import empty_rows
 
 
 def optimum(eps, classes, over, n=200):
@@ -166,3 +167,35 @@ def test_the_place_where_values_crowd_is_the_middle_of_its_cell():
     cells = 1024  # of a range from 0 to 1024, so that cell 300 is from 300 to 301
     crowd = 300.5 + 20 * ndtri(np.linspace(1e-4, 1 - 1e-4, 4001))
     assert _mode(np.concatenate([crowd, [0.0, cells]])) == pytest.approx(300.5, abs=1e-9)
+
+
+def rows_of(varied, spread, eps=0.1, gap=5.0, n=300, classes=10):
+    """Rows of right answers whose gaps, wrong classes and strength have just these deviations."""
+    rows = empty_rows(np.zeros(n, dtype=np.int64))
+    rows.correct[:] = True
+    rows.gap[:] = gap * (1 + varied / 1.4826 * (np.arange(n) % 3 - 1))  # a median deviation of what is asked for
+    rows.norm[:] = np.sqrt(rows.gap**2 * (classes - 1) / classes + (classes - 1) * (spread * gap) ** 2)
+    rows.slope[:] = -eps * rows.gap * (classes - 1) / classes
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "varied", "spread", "sign"),
+    [
+        ("train", 0.205, 0.01, True), ("train", 0.215, 0.01, False), ("heldout", 0.295, 0.01, True),
+        ("heldout", 0.305, 0.01, False), ("train", 0.01, 0.185, True), ("train", 0.01, 0.195, False),
+        ("heldout", 0.01, 0.17, True), ("heldout", 0.01, 0.18, False), ("heldout", 0.25, 0.14, True),
+        ("heldout", 0.25, 0.155, False), ("train", 0.205, 0.185, True),
+    ],
+)  # fmt: skip
+def test_the_shape_of_smoothing_has_the_bounds_that_the_page_names(rows, varied, spread, sign):
+    # docs/audit.md: 21 % and 30 % for the gap, 19 % and 17.5 % for wrong classes, 1.67 for both together if held out
+    found = judge(rows_of(varied, spread), 10, rows)
+    assert (found.varied, found.spread) == pytest.approx((varied, spread), rel=1e-9)
+    assert (found.smoothing is not None) == sign
+
+
+def test_the_interval_from_training_rows_has_a_margin_that_grows_with_the_spread_of_the_gap():
+    for varied in (0.02, 0.2):
+        found = judge(rows_of(varied, 0.05), 10, "train").smoothing
+        assert (found.low, found.high) == pytest.approx(0.1 * np.exp(np.array([-1, 1]) * (0.03 + 0.6 * varied)))

@@ -90,10 +90,7 @@ def ece(
     """
     if equal_mass:
         return ece_equal_mass(confidence, correct, bins=bins, weights=weights)
-    right = check_correct(correct)
-    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
-    total = len(right) if w is None else w.sum()
-    return float(np.abs(_bin_sums(values, right, check_bins(bins), w)[1]).sum() / total)
+    return binned(confidence, correct, bins, weights)[0]
 
 
 def ece_equal_mass(
@@ -161,10 +158,7 @@ def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: in
     .. math:: \mathrm{ECE}_{(-i)} = \frac{1}{N-1} \Bigl( \sum_b |D_b| - |D_{b(i)}|
               + |D_{b(i)} - \text{confidence}_i + \text{correct}_i| \Bigr)
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        correct: whether the row is right, (N,) bool.
-        bins: number of equal-width bins.
+    Arguments are those of :func:`ece`.
 
     Returns:
         Leave-one-out errors, (N,).
@@ -175,7 +169,7 @@ def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: in
     >>> ece_jackknife([0.9, 0.6], [True, True]).round(4).tolist()
     [0.4, 0.1]
 
-    Source: own; the jackknife is Quenouille's and Tukey's.
+    Source: the jackknife is Quenouille's and Tukey's.
     """
     right = check_correct(correct)
     values = check_confidence(confidence, len(right))
@@ -187,9 +181,7 @@ def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: in
 
 
 def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Reliability:
-    r"""Accuracy against confidence by equal-width bins, with Wilson's 95 % interval.
-
-    .. math:: \frac{a + z^2/2n \pm z \sqrt{a(1-a)/n + z^2/4n^2}}{1 + z^2/n}, \quad z = 1.96
+    """Accuracy against confidence by equal-width bins, with Wilson's 95 % interval (:func:`wilson`).
 
     Args:
         confidence: largest probabilities, (N,), in [0, 1].
@@ -197,7 +189,7 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
         bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
 
     Returns:
-        :class:`Reliability`, columns of length ``bins``; in the formula a is a bin's accuracy and n its count.
+        :class:`Reliability`, columns of length ``bins``.
 
     Raises:
         ValueError: as :func:`ece`.
@@ -206,7 +198,7 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
     >>> table.count.tolist(), table.accuracy.tolist(), table.low.round(3).tolist()
     ([1, 2], [1.0, 0.5], [0.207, 0.095])
 
-    Source: DeGroot and Fienberg 1983; the interval is Wilson 1927.
+    Source: DeGroot and Fienberg 1983.
     """
     right = check_correct(correct)
     values = check_confidence(confidence, len(right))
@@ -316,10 +308,7 @@ def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, weights: np
 
     .. math:: \frac{1}{N} \sum_i (\text{confidence}_i - \text{correct}_i)
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+    Arguments are those of :func:`ece`.
 
     Returns:
         The gap, from −1 to 1; its size is at most the ECE.
@@ -330,7 +319,7 @@ def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, weights: np
     >>> signed_gap([0.75, 0.75], [True, True])
     -0.25
 
-    Source: own; smoothing typically changes this sign, which an ECE cannot show.
+    Source: the ECE without its absolute values, which hide the sign that smoothing typically changes.
     """
     right = check_correct(correct)
     return mean(check_confidence(confidence, len(right)) - right, check_weights(weights, len(right)))

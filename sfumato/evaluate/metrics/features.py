@@ -57,9 +57,7 @@ def nc2(features: Any, labels: Labels) -> float:
               - \frac{1}{\sqrt{C-1}} \Bigl(I_C - \tfrac1C 1 1^\top\Bigr) \right\rVert_F,
               \qquad M = (\mu_k - \mu)_k
 
-    Args:
-        features: :math:`h`, (N, D), torch or numpy, any float type.
-        labels: class indices, (N,) integers.
+    Arguments are those of :func:`nc1`.
 
     Returns:
         The distance, from 0 to 2.
@@ -89,9 +87,7 @@ def class_separation(features: Any, labels: Labels) -> float:
     .. math:: R^2 = 1 - \frac{\frac1C \sum_k \frac{1}{N_k^2} \sum_{i,j \in k} (1 - \cos(h_i, h_j))}
                             {\frac{1}{C^2} \sum_{k,l} \frac{1}{N_k N_l} \sum_{i \in k, j \in l} (1 - \cos(h_i, h_j))}
 
-    Args:
-        features: :math:`h`, (N, D), torch or numpy, any float type.
-        labels: class indices, (N,) integers.
+    Arguments are those of :func:`nc1`.
 
     Returns:
         The separation, at most 1; every class counts alike. Linear in N: a class needs only the mean of its unit

@@ -54,10 +54,7 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 
     .. math:: \mathrm{AURC} - \bigl(r + (1 - r) \ln(1 - r)\bigr)
 
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+    Arguments are those of :func:`aurc`.
 
     Returns:
         The excess. The best area is that of large N, so a perfect order gives O(1/N), not exactly 0.
@@ -83,9 +80,7 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
               + E\,h + \frac{e - x}{n - 1}\,(n - 1 - a\,h) + \sum_{i > a+n} \frac{E_i - x}{i - 1},
               \qquad h = \sum_{i=a+1}^{a+n-1} \frac{1}{i}
 
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
+    Arguments are those of :func:`aurc`.
 
     Returns:
         Leave-one-out areas, (N,), in the order of the rows given.
@@ -96,7 +91,7 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
     >>> aurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
     [0.75, 0.0, 0.25]
 
-    Source: own derivation.
+    Source: the definition of :func:`aurc` with one row left out; the jackknife is Quenouille's and Tukey's.
     """
     g = RankedGroups(score, correct)
     total = len(g.place)
@@ -121,9 +116,7 @@ def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     :func:`aurc_jackknife` less the best area at the error rate of the rows that stay.
 
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
+    Arguments are those of :func:`aurc`.
 
     Returns:
         Leave-one-out excesses, (N,), in the order of the rows given.
@@ -134,7 +127,7 @@ def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
     >>> eaurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
     [0.5966, 0.0, 0.0966]
 
-    Source: own derivation.
+    Source: as :func:`aurc_jackknife`.
     """
     g = RankedGroups(score, correct)
     return aurc_jackknife(score, g.right) - best_area((np.count_nonzero(~g.right) - ~g.right) / (len(g.right) - 1))
@@ -146,10 +139,7 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
     .. math:: \mathrm{AUGRC} = \frac{1}{N^2} \sum_{i=1}^{N} \frac{E_{i-1} + E_i}{2}
               = r(1-r)(1 - \mathrm{AUROC}) + \tfrac12 r^2
 
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+    Arguments are those of :func:`aurc`.
 
     Returns:
         The area, from 0 to 1/2; r is the error rate, AUROC that of telling right rows from wrong ones by the score.
@@ -170,10 +160,7 @@ def risk_coverage_curve(
 ) -> RiskCoverage:
     """The expected error rate among the i most confident rows, for every i.
 
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+    Arguments are those of :func:`aurc`.
 
     Returns:
         :class:`RiskCoverage`: coverage i/N and risk E_i/i, both (N,); their mean risk is the AURC. Under weights a
@@ -201,8 +188,8 @@ def risk_at_coverage(
     Args:
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
-        coverage: the part answered, in (0, 1]; m need not be whole, E is linear between places.
         weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+        coverage: the part answered, in (0, 1]; m need not be whole, E is linear between places.
 
     Returns:
         The risk, from 0 to 1.
@@ -230,8 +217,8 @@ def coverage_at_risk(
     Args:
         score: what rows are ranked by, most confident highest, (N,).
         correct: whether the row is right, (N,) bool.
-        risk: the error rate allowed, in [0, 1].
         weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+        risk: the error rate allowed, in [0, 1].
 
     Returns:
         The coverage, from 0 (not even the first group) to 1.

@@ -64,7 +64,7 @@ def smooth_ece(
     >>> round(found.value, 3), round(found.bandwidth, 3)
     (0.4, 0.4)
 
-    Source: Błasiok and Nakkiran 2023, arXiv 2309.12236, definitions 7 to 9 and lemma 8; own code.
+    Source: Błasiok and Nakkiran 2023, arXiv 2309.12236, definitions 7 to 9 and lemma 8.
     """
     right = check_correct(correct)
     values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))

@@ -68,7 +68,7 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
     >>> round(fit.value, 4), fit.at_bound  # 2 / log 3: probabilities 3/4 and 1/4
     (1.8205, False)
 
-    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2; the search is own.
+    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
     """
     return fit(NllSlope(logits, labels, weights))
 
@@ -82,10 +82,7 @@ def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayL
 
     .. math:: \sum_i -\log p_{i y_i} + \frac{1}{N} \sum_i \frac{1}{K} \sum_k -\log p_{ik}
 
-    Args:
-        logits: :math:`z`, (N, K), torch or numpy, any float type.
-        labels: class indices :math:`y`, (N,) integers.
-        weights: one number a row, ≥ 0; a weight of 2 is the row twice.
+    Arguments are those of :func:`fit_temperature`.
 
     Returns:
         :class:`Temperature`, ``pseudo_row`` set where the row was added. Classes at −inf take no part in its label.
@@ -98,7 +95,7 @@ def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayL
     >>> round(fit.value, 4), fit.pseudo_row  # 2 / log 19: probability 9.5/10
     (0.6792, True)
 
-    Source: own; one pseudo-observation, as in Laplace's rule of succession (here p = 9.5 / 10).
+    Source: one pseudo-observation, as in Laplace's rule of succession (here p = 9.5 / 10).
     """
     return fit(NllSlope(logits, labels, weights), small=True)
 

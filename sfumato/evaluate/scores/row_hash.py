@@ -44,14 +44,6 @@ def group_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return (hashes % np.uint64(GROUPS)).astype(np.int64)
 
 
-def same_rows(labels: npt.NDArray[Any], others: npt.NDArray[Any]) -> int | None:
-    """The first row in which two columns of labels differ; None where they are equal."""
-    if len(labels) != len(others):
-        return min(len(labels), len(others))
-    differ = np.flatnonzero(labels != others)
-    return int(differ[0]) if len(differ) else None
-
-
 @lru_cache(maxsize=8)
 def multipliers(row_bytes: int) -> npt.NDArray[np.uint64]:
     """The factors of a row's words, the last for what is left over: SplitMix64 from 1 on, made odd."""

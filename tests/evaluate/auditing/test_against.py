@@ -9,7 +9,7 @@ import sfumato.evaluate as ev
 
 
 def two_models(only_first, only_second, n=2000, k=3):
-    """Logits of two models and labels: each is right alone on so many rows; elsewhere they differ in confidence only."""
+    """Logits of two models, and labels: each is right alone on so many rows; elsewhere only confidence differs."""
     rng = np.random.default_rng(0)
     y = np.arange(n) % k
     wrong = rng.random(n) < 0.15

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, norm
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import sfumato.evaluate as ev
@@ -124,6 +124,13 @@ def test_noise_floor_of_one_bin_is_the_mean_absolute_deviation_of_a_binomial():
     # the standard error of the mean of 20 000 resamples is below 0.00025
     assert floor.mean == pytest.approx(truth, abs=0.001)
     assert (floor.low, floor.high) == pytest.approx((0.0, 0.12), abs=0.021)
+
+
+def test_the_upper_end_of_a_noise_floor_leaves_out_one_redraw_in_forty():
+    n, p = 2000, 0.8
+    floor = ev.noise_floor(np.full(n, p), resamples=4000)
+    spread = np.sqrt(p * (1 - p) / n)  # the error of one bin is |normal| of this deviation
+    assert floor.high == pytest.approx(spread * norm.ppf(0.5 + 0.975 / 2), rel=0.05)
 
 
 def test_noise_floor_of_a_sure_model_is_0():

@@ -25,7 +25,7 @@ _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-in
 
 
 @dataclass
-class Table:
+class ScoreTable:
     """Scores and what else a table says.
 
     Attributes:
@@ -41,7 +41,7 @@ class Table:
     notes: list[str]
 
 
-def read_csv(file: IO[bytes], name: str) -> Table:
+def read_csv(file: IO[bytes], name: str) -> ScoreTable:
     """A CSV or TSV file, with or without a header."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
@@ -62,7 +62,7 @@ def read_csv(file: IO[bytes], name: str) -> Table:
         text.detach()
 
 
-def read_parquet(file: IO[bytes], name: str) -> Table:
+def read_parquet(file: IO[bytes], name: str) -> ScoreTable:
     """A Parquet file: a column a class, or one column of lists."""
     import pyarrow.parquet as pq
 
@@ -84,7 +84,7 @@ def read_parquet(file: IO[bytes], name: str) -> Table:
         raise FileError(f"{name} is cut off or damaged ({said[0]}); write it again") from None
 
 
-def read_json(file: IO[bytes], name: str) -> Table:
+def read_json(file: IO[bytes], name: str) -> ScoreTable:
     """JSON as pandas writes it: by index, split, or one record a line."""
     file.seek(0)
     text = file.read().decode("utf-8", "replace")
@@ -113,7 +113,7 @@ def read_json(file: IO[bytes], name: str) -> Table:
     return _table(names, iter([columns]), name, names)
 
 
-def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None) -> Table:
+def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None) -> ScoreTable:
     first = next(blocks, None)
     if first is None:
         raise FileError(f"{name} has no rows")
@@ -142,7 +142,7 @@ def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: lis
             f"{name}: the scores of every row fall from left to right, so they are the best classes first and not in "
             f"the order of the classes; {_WAY_OUT}"
         )
-    return Table(stored, found, roles.kind, roles.notes)
+    return ScoreTable(stored, found, roles.kind, roles.notes)
 
 
 class _Roles:

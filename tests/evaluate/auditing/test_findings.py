@@ -1,0 +1,82 @@
+"""When an audit finds something: models made to be off by a known amount, on either side of each rule's threshold."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import sfumato.evaluate as ev
+
+K = 4
+
+
+def model(*parts):
+    """Probabilities and labels of parts of rows, each (rows, confidence, part of them that is right)."""
+    rows = sum(n for n, _, _ in parts)
+    confidence = np.concatenate([np.full(n, c) for n, c, _ in parts])
+    right = np.concatenate([np.arange(n) < round(r * n) for n, _, r in parts])
+    y = np.arange(rows) % K
+    p = np.repeat((1 - confidence)[:, None] / (K - 1), K, axis=1)
+    p[np.arange(rows), np.where(right, y, (y + 1) % K)] = confidence
+    return p, y
+
+
+def audit(p, y):
+    found = ev.audit(probs=p, labels=y)
+    return found.metrics, [finding.name for finding in found.findings]
+
+
+@pytest.mark.parametrize(("gap", "worth"), [(0.015, True), (0.0115, True), (0.0085, False), (0.006, False)])
+def test_a_reliable_difference_of_confidence_is_a_finding_from_one_point_on(gap, worth):
+    metrics, names = audit(*model((40_000, 0.8 + gap, 0.8)))
+    assert metrics["signed_gap"].low > 0
+    assert metrics["ece"].value == pytest.approx(gap, abs=1e-9)
+    assert ("confidence" in names) == worth
+
+
+@pytest.mark.parametrize(("gap", "beyond"), [(-0.043, False), (-0.056, True)])
+def test_an_error_that_chance_alone_shows_once_in_forty_is_no_finding_about_confidence(gap, beyond):
+    confidence = 0.8 + gap
+    chance = norm.ppf(0.9875) * np.sqrt(confidence * (1 - confidence) / 400)  # of |mean of 400 redrawn labels|
+    metrics, names = audit(*model((400, confidence, 0.8)))
+    assert (abs(gap) > 1.05 * chance) == beyond
+    assert (abs(gap) < 0.95 * chance) != beyond
+    assert metrics["signed_gap"].high < 0
+    assert ("confidence" in names) == beyond
+
+
+@pytest.mark.parametrize(("rows", "found"), [(100, False), (200, True)])
+def test_an_error_that_averages_out_is_a_finding_where_its_whole_interval_is_above_chance(rows, found):
+    metrics, names = audit(*model((rows, 0.9, 0.8), (rows, 0.7, 0.8)))
+    assert metrics["signed_gap"].value == pytest.approx(0, abs=1e-12)
+    assert metrics["ece"].value == pytest.approx(0.1)
+    assert metrics["ece"].value > metrics["ece_noise_floor"].high
+    assert ("calibration" in names) == found
+
+
+@pytest.mark.parametrize(("wrong", "found"), [(9, False), (10, True)])
+def test_a_ranking_is_judged_from_ten_errors_on(wrong, found):
+    confidence = np.linspace(0.5, 0.9, 400)
+    right = np.ones(400, dtype=bool)
+    right[np.linspace(250, 390, wrong).astype(int)] = False  # errors among the surer rows: a ranking the wrong way
+    y = np.arange(400) % K
+    p = np.repeat((1 - confidence)[:, None] / (K - 1), K, axis=1)
+    p[np.arange(400), np.where(right, y, (y + 1) % K)] = confidence
+    assert ("ranking" in audit(p, y)[1]) == found
+
+
+@pytest.mark.parametrize(
+    ("rows", "tied", "found"), [(4000, 5, True), (6000, 5, False), (500, 2, True), (500, 1, False)]
+)
+def test_ties_are_a_finding_from_one_row_in_a_thousand_on_and_not_for_a_single_row(rows, tied, found):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(rows, K))
+    z[:tied] = [1.0, 1.0, 0.0, 0.0]
+    names = [finding.name for finding in ev.audit(logits=z, labels=z.argmax(axis=1)).findings]
+    assert ("ties" in names) == found
+
+
+@pytest.mark.parametrize(("rows", "wrong", "said"), [(1000, 1, True), (1000, 2, False), (999, 0, False)])
+def test_held_out_rows_that_are_nearly_all_right_are_asked_about(rows, wrong, said):
+    p, y = model((rows, 0.9, 1 - wrong / rows))
+    notes = ev.audit(probs=p, labels=y).notes
+    assert any("if the model was trained on these rows, say so" in note for note in notes) == said
