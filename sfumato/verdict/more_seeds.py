@@ -47,9 +47,7 @@ def settle(base: ArmResult, other: ArmResult, tests: int) -> str:
     else:
         text += f", and not even {LIMIT} seeds would settle differences as small as these look"
     if ever > 0:
-        text += (
-            f"; one in {SHOWN[shown][0]} below {_amount(shown, ever)} no number of seeds can settle, only more rows"
-        )
+        text += f"; one in {SHOWN[shown][0]} below {_amount(shown, ever)} no number of seeds can settle, only more rows"
     return text
 
 
