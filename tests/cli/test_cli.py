@@ -68,6 +68,18 @@ def test_explain_as_text_says_both_conventions_and_the_conversion(tmp_path):
         assert text in ran.out
 
 
+def test_explain_has_both_conventions_in_columns_of_their_own(tmp_path):
+    lines = run_sfumato("explain", folder=tmp_path).out.splitlines()
+    (head,) = [at for at, line in enumerate(lines) if line.startswith("  ")]
+    first, second = (lines[head].index(words) for words in ("over the others", "over all"))
+    table = lines[head : lines.index("", head)]
+    assert len(table) == 9
+    for line in table:
+        for at in (first, second):
+            assert line[at - 2 : at] == "  ", line
+            assert line[at] != " ", line
+
+
 def test_explain_says_how_many_steps_lead_near_the_optimum_where_there_is_one(tmp_path):
     told = run_sfumato("explain", "--eps", "0.3", "--classes", "7", folder=tmp_path).out
     for over in ("others", "all"):

@@ -25,6 +25,15 @@ def test_of_a_whole_run_it_prints_what_is_stored(start, whole, tmp_path):
     assert command.out.endswith("report  run/report.html\n")
 
 
+def test_what_a_kill_left_half_written_is_gone_when_the_run_has_gone_on(start, whole, tmp_path):
+    stopped(start)
+    partial = tmp_path / "here" / "run.partial"
+    for path in (partial / ".config.toml.123", partial / "logits" / ".smoothed-seed0-test.npz.45"):
+        path.write_bytes(b"half")
+    assert start("compare", "--resume", "run").wait() == 0
+    assert bits(tmp_path / "here" / "run") == whole.bits  # whose files are all
+
+
 def test_a_run_is_resumed_from_another_folder(start, whole, tmp_path):
     start(*WORDS, "--out", "run", name="smoothed-seed0-test.npz").wait()
     other = tmp_path / "other"
