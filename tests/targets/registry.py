@@ -500,7 +500,7 @@ ONE_OF_EACH = [next(iter(row.examples)) for row in TARGETS.values()]
 
 
 def example(name: str, labels: ndarray | torch.Tensor, k: int, dtype: torch.dtype = torch.float64) -> Case:
-    """An example of the table for these labels, −1 (or −100) where ignored; each row's own probabilities in ``dtype``."""
+    """An example of the table for these labels, −1 (or −100) where ignored; probabilities of rows in ``dtype``."""
     labels = np.maximum(np.asarray(labels), -1)
     row = TARGETS[EXAMPLES[name]]
     parts = row.examples[name](labels, k, np.random.default_rng(0))
