@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,6 @@ def questions() -> dict[str, dict[str, Callable[[], object]]]:
     z, y = torch.randn(8192, 1000, generator=generator), torch.randint(0, 1000, (8192,), generator=generator)
     some = torch.where(torch.rand(8192, generator=generator) < 0.2, -100, y)
     weight, q = torch.rand(1000, generator=generator) + 0.5, torch.randn(8192, 1000, generator=generator).softmax(1)
-    prior = weight / weight.sum()
     pixels = torch.randn(16, 150, 128, 128, generator=generator)
     classes = torch.randint(0, 150, (16, 128, 128), generator=generator)
     tiny, few = torch.randn(4, 10, generator=generator), torch.randint(0, 10, (4,), generator=generator)
@@ -100,22 +100,15 @@ def questions() -> dict[str, dict[str, Callable[[], object]]]:
     def towards(target):
         return torch_step(lambda z, y: sf.cross_entropy(z, target), z, y)
 
-    other, lam = y.flip(0), torch.rand(8192, generator=generator)
-    table = (torch.rand(1000, 1000, generator=generator) + 0.01).softmax(1)
-    top = q.topk(10, 1)
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.targets.registry import EXAMPLES, example
+
     return {
         "8192x1000 float32, targets against the plain smoothed one": {
             "plain smoothed": plain,
-            "prior vector": towards(sf.smooth_prior(y, prior, EPS)),
-            "mixed pair": towards(
-                sf.mix(sf.smooth(y, 1000, EPS, over="all"), sf.smooth(other, 1000, EPS, over="all"), lam)
-            ),
-            "row of a table": towards(sf.smooth_rows(y, table)),
-            "10 stored classes": towards(sf.distil_top(y, top.indices, top.values, 0.5, rest="uniform")),
-            "teacher's probabilities": towards(sf.distil(y, q, 0.5)),
+            **{name: towards(example(name, y, 1000, torch.float32).build()) for name in EXAMPLES},
             "class weights": ours(z, y, label_smoothing=EPS, weight=weight),
             "20 % ignored": ours(z, some),
-            "one strength a row": towards(sf.smooth(y, 1000, torch.linspace(0, 0.3, 8192), over="all")),
             "fresh gradient memory": fresh,
         },
         "8192x1000 float32, probabilities": {"sfumato": ours(z, q, label_smoothing=0.0), "torch eager": torchs(z, q)},

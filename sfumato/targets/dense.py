@@ -104,18 +104,17 @@ def distil(
     labels, valid = checked_labels(labels, num_classes, ignore_index)
     valid = both(valid, mask)
     from_probs(teacher_probs, mask=valid)  # which refuses what is no distribution
-    return Dense(num_classes, labels, valid, teacher_probs, alpha, hard=1 - alpha)
+    return Dense(num_classes, labels, valid, teacher_probs, alpha)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(Target):
-    """A·x + B over the classes, and a share of the label's own where positions have labels.
+    """A·x + B over the classes, and 1 − A of the label where positions have labels.
 
     Attributes:
         x: floating, classes on axis 1 (axis 0 if there is one position).
         scale: A, a number or a tensor that broadcasts from the left with the positions.
         shift: B.
-        hard: mass added at the label, like ``scale``.
     """
 
     FIELDS: ClassVar[Fields] = (
@@ -123,13 +122,11 @@ class Dense(Target):
         ("x", "positions and classes"),
         ("scale", "first positions"),
         ("shift", "nothing"),
-        ("hard", "first positions"),
     )
 
     x: Tensor
     scale: float | Tensor = 1.0
     shift: float = 0.0
-    hard: float | Tensor = 0.0
 
     @property
     @override
@@ -138,10 +135,9 @@ class Dense(Target):
 
     @override
     def terms(self, dtype: torch.dtype) -> Terms:
-        dense = Scaled(self.x, self.share(self.scale, dtype), self.shift)
-        if self.labels is None:
-            return Terms(dense)
-        return Terms(dense, label=AtLabel(self.labels, self.share(self.hard, dtype), added=True))
+        scale = self.share(self.scale, dtype)
+        dense = Scaled(self.x, scale, self.shift)
+        return Terms(dense, label=None if self.labels is None else AtLabel(self.labels, 1 - scale, added=True))
 
     @override
     def of_label(self, per_class: Tensor) -> Tensor | None:
@@ -152,7 +148,7 @@ class Dense(Target):
         k = self.num_classes
         if self.labels is None:
             return f"probabilities over {k} classes"
-        hard, soft = share_in_words(self.hard), share_in_words(self.scale)
+        hard, soft = share_in_words(1 - self.scale), share_in_words(self.scale)
         return f"mixed: {hard} of (one-hot over {k} classes), and {soft} of (probabilities over {k} classes)"
 
     @override

@@ -15,7 +15,7 @@ import sfumato as sf
 from sfumato import arguments
 from sfumato.loss import paths
 from tests import needs
-from tests.targets.target_cases import CONSTRUCTORS, to_torch
+from tests.targets.registry import TARGETS, to_torch
 
 REDUCTIONS, WEIGHT_ON = get_args(arguments.Reduction), get_args(arguments.WeightOn)
 # What docs/design.md promises: relative of a loss, absolute of a gradient; and one unit of the type.
@@ -26,7 +26,7 @@ TINY = float(np.finfo(np.float64).smallest_normal)
 PHASES = [p for p in Phase if p not in (Phase.shrink, Phase.explain) or os.environ.get("SFUMATO_SHRINK") != "0"]
 some = settings(max_examples=max(settings.default.max_examples // 12, 5), phases=PHASES)
 few = settings(max_examples=max(settings.default.max_examples // 40, 2), phases=PHASES)
-each_target = pytest.mark.parametrize("name", CONSTRUCTORS)
+each_target = pytest.mark.parametrize("name", TARGETS)
 
 
 @pytest.fixture(autouse=True, scope="module", params=["kernel", "torch"])

@@ -10,6 +10,7 @@ import sfumato as sf
 from sfumato.arguments import resolve
 from sfumato.loss import flatten, operators, paths
 from tests import needs
+from tests.targets.registry import ONE_OF_EACH, example
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +18,9 @@ def kernel():
     needs.kernel()
 
 
-def cases():
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.tensor([0, 4, 2, 2, -100])
-    q = torch.rand(5, 6, generator=generator).softmax(1)
-    table = (torch.rand(6, 6, generator=generator) + 0.1).softmax(1)
-    top = q.topk(2, 1)
-    lam = torch.rand(5, generator=generator)
-    return {
-        "labels": labels,
-        "probabilities": q,
-        "smooth": sf.smooth(labels, 6, 0.1, over="others"),
-        "one strength a row": sf.smooth(labels, 6, lam, over="all"),
-        "prior": sf.smooth_prior(labels, q[0], 0.2),
-        "rows": sf.smooth_rows(labels, table),
-        "mix": sf.mix(sf.smooth_prior(labels, q[0], 0.2), sf.smooth(labels.flip(0), 6, 0.1, over="all"), lam),
-        "distil": sf.distil(labels, q, lam),
-        "distil_top": sf.distil_top(labels, top.indices, top.values, lam, rest="uniform"),
-    }
-
-
-CASES = cases()
+LABELS = torch.tensor([0, 4, 2, 2, -100])
+CASES = {name: example(name, LABELS, 6, torch.float32).build() for name in (*ONE_OF_EACH, "others", "stored, drop")}
+CASES = {"labels": LABELS, "plain probabilities": torch.rand(5, 6).softmax(1), **CASES}
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -48,7 +31,7 @@ def test_the_operators_pass_torchs_opcheck(kind, dtype, monkeypatch):
     monkeypatch.setattr(operators, "loss_rows", lambda *fields: taken.append(fields) or real(*fields))
     z = torch.randn(5, 6).to(dtype).requires_grad_()
     smoothing = 0.1 if isinstance(CASES[kind], torch.Tensor) else 0.0
-    target = CASES[kind].to(dtype) if kind == "probabilities" else CASES[kind]
+    target = CASES[kind].to(dtype) if kind == "plain probabilities" else CASES[kind]
     z, call = resolve(z, target, torch.rand(6), label_smoothing=smoothing)
     flat = flatten.flatten(z, call)
     if flat is None:

@@ -1,7 +1,7 @@
 """What holds of the loss for every target, whatever the numbers: properties instead of examples.
 
-Each is asked of every constructor in ``target_cases`` and of both paths. Truth is mpmath, or the loss itself on numbers
-that the property relates. `make nightly` draws twenty times as many cases, and new ones each time.
+Each is asked of every constructor in ``tests/targets/registry.py`` and of both paths. Truth is mpmath, or the loss
+itself on numbers that the property relates. `make nightly` draws twenty times as many cases, and new ones each time.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tests.loss.properties import (
     path,
     some,
 )
-from tests.targets.target_cases import ALL, CONSTRUCTORS, OVER, PUBLIC, cases, logits, to_torch
+from tests.targets.registry import OVER, PUBLIC, TARGETS, cases, logits, to_torch
 
 __all__ = ["path"]  # a fixture: every property is asked twice
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_constructor_of_the_package_is_asked(name):
-    assert name in ALL
+    assert name in TARGETS
 
 
 @each_target
@@ -235,7 +235,6 @@ def test_a_converted_strength_is_the_same_target(data, eps):
     near(a[1], b[1], z, factor=12.0)
 
 
-@pytest.mark.skipif("mix" not in CONSTRUCTORS, reason="this sfumato mixes no targets")
 @given(data=st.data(), lam=st.floats(0, 1))
 @some
 def test_a_target_mixed_with_itself_is_itself(data, lam):

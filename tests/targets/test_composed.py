@@ -1,7 +1,4 @@
-"""Targets made of others: tables, mixed pairs, teachers, stored lists, supports of their own a position.
-
-The dense array of each is written by hand here; the loss is held to the definition of that array on both paths.
-"""
+"""Every target of the registry: its loss is that of its dense array, which its formula gives, on both paths."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from sfumato.kernel import job
 from sfumato.loss import flatten, paths
 from sfumato.targets.dense import Dense
 from tests import needs
+from tests.targets.registry import EXAMPLES, Case, example, to_torch
 
 
 @pytest.fixture(autouse=True, params=["kernel", "torch"])
@@ -29,109 +27,36 @@ def path(request, monkeypatch):
 
 
 SHAPES = [(7, 5), (70, 64), (5, 100), (3, 7, 4), (2, 90, 3, 2)]
-KINDS = (
-    "rows",
-    "pair",
-    "pair of others",
-    "pair of priors",
-    "pair of rows",
-    "teacher",
-    "uniform",
-    "renormalise",
-    "drop",
-)
 
 
-def spread(lam: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    return lam.double().reshape(lam.shape + (1,) * (q.dim() - lam.dim()))
+def made(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Case, sf.Target, torch.Tensor]:
+    """An example of the table whose first row is ignored, its target and its array."""
+    generator = torch.Generator().manual_seed(shape[1])
+    labels = torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator)
+    labels[0] = -1
+    case = example(name, labels, shape[1], dtype)
+    return case, case.build(), to_torch(case.q())
 
 
-def hot(labels: torch.Tensor, k: int) -> torch.Tensor:
-    return torch.nn.functional.one_hot(labels.clamp(min=0), k).double().movedim(-1, 1)
-
-
-def made(kind: str, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[sf.Target, torch.Tensor, torch.Tensor]:
-    """A target, its array by hand, and what a class weight counts for each row (a function of hot labels)."""
-    generator = torch.Generator().manual_seed(len(kind) + shape[1])
-    n, k, *rest = shape
-    y, other = (torch.randint(0, k, (n, *rest), generator=generator) for _ in range(2))
-    y[0] = -100
-    lam = torch.rand(n, generator=generator, dtype=torch.float64)
-    a, b = hot(y, k), hot(other, k)
-    share = spread(lam, a)
-    table = torch.rand(k, k, generator=generator, dtype=torch.float64) + 0.01
-    table = table / table.sum(1, keepdim=True)
-    teacher = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(1).to(dtype)
-    wide = teacher.double()
-    pi = table[0]
-    top = teacher.topk(3, 1)
-    kept = torch.zeros(shape, dtype=torch.float64).scatter(1, top.indices, top.values.double())
-    left = 1 - kept.sum(1, keepdim=True)
-    along = pi.reshape((1, -1) + (1,) * len(rest))
-    others = {"a": 0.8 * a + 0.2 / (k - 1) * (1 - a), "b": 0.9 * b + 0.1 / (k - 1) * (1 - b)}
-    target, q = {
-        "rows": lambda: (sf.smooth_rows(y, table), table[y.clamp(min=0)].movedim(-1, 1)),
-        "pair": lambda: (sf.mix(sf.one_hot(y, k), sf.one_hot(other, k), lam), share * a + (1 - share) * b),
-        "pair of others": lambda: (
-            sf.mix(sf.smooth(y, k, 0.2, over="others"), sf.smooth(other, k, 0.1, over="others"), 0.25),
-            0.25 * others["a"] + 0.75 * others["b"],
-        ),
-        "pair of priors": lambda: (
-            sf.mix(sf.smooth_prior(y, pi, 0.3), sf.smooth(other, k, 0.1, over="all"), lam),
-            share * (0.7 * a + 0.3 * along) + (1 - share) * (0.9 * b + 0.1 / k),
-        ),
-        "pair of rows": lambda: (
-            sf.mix(sf.smooth_rows(y, table), sf.smooth_rows(other, table), lam),
-            share * table[y.clamp(min=0)].movedim(-1, 1) + (1 - share) * table[other].movedim(-1, 1),
-        ),
-        "teacher": lambda: (sf.distil(y, teacher, lam), (1 - share) * a + share * wide),
-        "uniform": lambda: (
-            sf.distil_top(y, top.indices, top.values, lam, rest="uniform"),
-            (1 - share) * a + share * torch.where(kept == 0, left / (k - 3), kept),
-        ),
-        "renormalise": lambda: (
-            sf.distil_top(y, top.indices, top.values, 0.4, rest="renormalise", num_classes=k),
-            0.6 * a + 0.4 * kept / kept.sum(1, keepdim=True),
-        ),
-        "drop": lambda: (
-            sf.distil_top(y, top.indices, top.values, 0.4, rest="drop", num_classes=k),
-            0.6 * a + 0.4 * kept,
-        ),
-    }[kind]()
-    valid = (y != -100).unsqueeze(1)
-    counted = share * a + (1 - share) * b if kind.startswith("pair") else a
-    counted = 0.25 * a + 0.75 * b if kind == "pair of others" else counted
-    return target, torch.where(valid, q, 0.0), torch.where(valid, counted, 0.0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_array_is_the_formula(kind, shape):
-    target, q, _ = made(kind, shape, torch.float64)
-    target = target.with_classes(shape[1]) if target.num_classes == 0 else target
-    torch.testing.assert_close(target.to_dense(torch.float64), q, rtol=1e-12, atol=1e-15)
-    torch.testing.assert_close(target.total().double(), q.sum(1), rtol=1e-6, atol=1e-9)
-    entropy = -torch.special.xlogy(q, q).sum(1)
-    torch.testing.assert_close(target.entropy(), entropy, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_loss_and_gradient_are_those_of_the_array(kind, shape, dtype, path):
+def test_loss_and_gradient_are_those_of_the_array(name, shape, dtype, path):
     bound = 5e-7 if dtype == torch.float32 else 1e-14
-    target, q, counted = made(kind, shape, dtype)
+    case, target, q = made(name, shape, dtype)
     generator = torch.Generator().manual_seed(0)
     z = (3 * torch.randn(shape, generator=generator)).to(dtype)
     weight = torch.rand(shape[1], generator=generator, dtype=torch.float64) + 0.2
-    rows = (weight.reshape((1, -1) + (1,) * (len(shape) - 2)) * counted).sum(1)
+    along = weight.reshape((1, -1) + (1,) * (len(shape) - 2))
+    valid, of_label = torch.from_numpy(case.valid), case.label_weight(weight.numpy())
+    rows = (along * q).sum(1) if of_label is None else torch.where(valid, torch.from_numpy(of_label), 0.0)
     p = (z.double() - z.double().logsumexp(1, keepdim=True)).exp()
     for weight_on in (None, "class", "sample"):
-        along = 1.0 if weight_on != "class" else weight.reshape((1, -1) + (1,) * (len(shape) - 2))
-        wq = q * along
+        wq = q * (along if weight_on == "class" else 1.0)
         each = (wq * -p.log()).sum(1)
         factor = rows if weight_on == "sample" else torch.ones_like(each)
-        divisor = rows.sum() if weight_on else (counted.sum(1) > 0).sum()
+        weighted = weight_on == "sample" or (weight_on == "class" and of_label is not None)
+        divisor = rows.sum() if weighted else valid.sum()
         options = {} if weight_on is None else {"weight": weight.to(dtype), "weight_on": weight_on}
         leaf = z.clone().requires_grad_()
         loss = sf.cross_entropy(leaf, target, **options)
@@ -147,32 +72,23 @@ def test_loss_and_gradient_are_those_of_the_array(kind, shape, dtype, path):
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_all_of_them_run_on_the_kernel(kind):
-    target, _, _ = made(kind, (7, 5), torch.float32)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_all_of_them_run_on_the_kernel(name):
+    _, target, _ = made(name, (7, 5), torch.float32)
     assert flatten.flatten(*resolve(torch.randn(7, 5), target, None)) is not None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_first_and_second_derivatives(kind):
-    target, _, _ = made(kind, (4, 5), torch.float64)
-    z = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: sf.cross_entropy(z, target), z)
-    assert torch.autograd.gradgradcheck(lambda z: sf.cross_entropy(z, target), z)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_half_precision_is_the_float32_value_rounded_once(kind):
-    target, _, _ = made(kind, (6, 90), torch.float32)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_half_precision_is_the_float32_value_rounded_once(name):
+    _, target, _ = made(name, (6, 90), torch.float32)
     z = (4 * torch.randn(6, 90)).bfloat16()
     loss = sf.cross_entropy(z, target, reduction="none")
     assert torch.equal(loss, sf.cross_entropy(z.float(), target, reduction="none").bfloat16())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_slice_of_the_target_is_the_target_of_the_slice(kind):
-    target, q, _ = made(kind, (7, 5), torch.float64)
-    target = target.with_classes(5) if target.num_classes == 0 else target
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_slice_of_the_target_is_the_target_of_the_slice(name):
+    _, target, q = made(name, (7, 5), torch.float64)
     torch.testing.assert_close(target[2:5].to_dense(torch.float64), q[2:5])
     torch.testing.assert_close(target[3].to_dense(torch.float64), q[3])
     assert sf.cross_entropy(torch.zeros(5), target[3]).isfinite()

@@ -1,8 +1,12 @@
-"""Targets as values: their numbers, their checks, indexing and moving; against dense arrays written by hand."""
+"""Targets as values: their numbers, their checks, indexing and moving; against the formulas of the registry."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,56 +15,39 @@ from hypothesis import strategies as st
 
 import sfumato as sf
 from sfumato import conventions, theory
-
-
-def dense(labels: torch.Tensor, row) -> torch.Tensor:
-    """The distribution of each label by a function, classes on axis 1, zeros where the label is −100."""
-    flat = torch.stack([row(int(y)) if y != -100 else torch.zeros(K).double() for y in labels.reshape(-1)])
-    return flat.reshape(*labels.shape, K).movedim(-1, 1 if labels.dim() else 0)
-
+from sfumato.targets import Target
+from tests.targets.registry import EXAMPLES, TARGETS, example, to_torch
 
 K = 4
 LABELS = [torch.tensor(2), torch.tensor([0, 3, -100, 1]), torch.tensor([[0, 1], [-100, 3]])]
 PRIOR = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 
 
-def pair(true, other):
-    def row(y):
-        q = torch.full((K,), other, dtype=torch.float64)
-        q[y] = true
-        return q
-
-    return row
-
-
-MADE = {
-    "one_hot": (lambda y: sf.one_hot(y, K), pair(1.0, 0.0)),
-    "others": (lambda y: sf.smooth(y, K, 0.3, over="others"), pair(0.7, 0.1)),
-    "all": (lambda y: sf.smooth(y, K, 0.4, over="all"), pair(0.7, 0.1)),
-    "prior": (lambda y: sf.smooth_prior(y, PRIOR, 0.5), lambda y: 0.5 * torch.eye(K).double()[y] + 0.5 * PRIOR),
-    "by class": (
-        lambda y: sf.smooth_by_class(y, torch.tensor([0.0, 0.3, 0.6, 0.9], dtype=torch.float64), over="others"),
-        lambda y: pair(1 - 0.3 * y, 0.1 * y)(y),
-    ),
-    "dense": (
-        lambda y: sf.from_probs(dense(y, pair(0.7, 0.1)) + 0.25 * (dense(y, pair(1.0, 1.0)) == 0), mask=y != -100),
-        pair(0.7, 0.1),
-    ),
-}
-
-
 @pytest.mark.parametrize("labels", LABELS, ids=lambda y: f"{y.dim()}-d")
-@pytest.mark.parametrize("kind", MADE)
-def test_probs_are_the_formula_with_classes_on_axis_1(kind, labels):
-    make, row = MADE[kind]
-    target = make(labels)
-    q = dense(labels, row)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_probs_are_the_formula_with_classes_on_axis_1(name, labels):
+    case = example(name, labels, K)
+    target, q = case.build(), to_torch(case.q())
     assert target.shape == labels.shape
-    torch.testing.assert_close(target.to_dense(torch.float64), q)
+    torch.testing.assert_close(target.to_dense(torch.float64), q, rtol=1e-12, atol=1e-15)
     torch.testing.assert_close(target.probs().double(), q, rtol=1e-6, atol=1e-7)
     axis = 1 if labels.dim() else 0
-    torch.testing.assert_close(target.entropy(), -torch.special.xlogy(q, q).sum(axis), rtol=1e-14, atol=1e-15)
-    torch.testing.assert_close(target.total().double(), (labels != -100).double())
+    torch.testing.assert_close(target.entropy(), -torch.special.xlogy(q, q).sum(axis), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(target.total().double(), q.sum(axis), rtol=1e-6, atol=1e-9)
+
+
+def test_the_design_page_has_every_target_with_its_formula():
+    page = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `sf\.(\w+)` \| (.+) \|$", page, flags=re.M)
+    assert told == [(name, row.printed) for name, row in TARGETS.items()]
+
+
+@pytest.mark.parametrize("kind", Target.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_a_kind_of_target_says_of_every_field_what_it_runs_over(kind):
+    assert [name for name, _ in kind.FIELDS] == [field.name for field in dataclasses.fields(kind)]
+    for name, axes in kind.FIELDS:
+        annotation = next(field.type for field in dataclasses.fields(kind) if field.name == name)
+        assert ("Tensor" in annotation) == (axes != "nothing"), name
 
 
 @pytest.mark.parametrize("dims", [1, 2])
@@ -107,23 +94,16 @@ def test_a_strength_per_row_broadcasts_from_the_left():
     torch.testing.assert_close(target.probs()[1, 2, 0], torch.tensor(0.7))
 
 
-@pytest.mark.parametrize("kind", [*MADE, "support", "eps"])
+@pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize(
     "index",
     [1, -1, slice(1, 3), [0, 2], torch.tensor([2, 0]), torch.tensor([True, False, True]), (0, 1), (slice(None), 1),
      (..., 0), ..., torch.tensor([[0, 1], [1, 2]])],
     ids=str,
 )  # fmt: skip
-def test_an_index_picks_positions_as_it_picks_labels(kind, index):
+def test_an_index_picks_positions_as_it_picks_labels(name, index):
     labels = torch.tensor([[0, 1, 2, 3], [3, 3, -100, 0], [1, 2, 0, 1]])
-    support = torch.rand(3, K, 4, generator=torch.Generator().manual_seed(1)) < 0.5
-    support.scatter_(1, labels.clamp(min=0).unsqueeze(1), True)
-    if kind == "support":
-        target = sf.smooth(labels, K, 0.2, over="all", support=support)
-    elif kind == "eps":
-        target = sf.smooth(labels, K, torch.tensor([0.0, 0.3, 0.6]), over="others")
-    else:
-        target = MADE[kind][0](labels)
+    target = example(name, labels, K).build()
     picked = target[index]
     expected = target.to_dense(torch.float64).movedim(1, -1)[(*index, slice(None)) if index == (..., 0) else index]
     assert picked.shape == labels[index].shape
@@ -195,11 +175,12 @@ def test_labels_built_inside_vmap_and_compiled_code():
         torch.testing.assert_close(compiled(z[0], labels[0]), one(z[0], labels[0]))
 
 
-def test_targets_are_copied_and_moved_whole():
-    target = sf.smooth(torch.tensor([0, -100]), 3, torch.tensor([0.1, 0.2]), over="all")
-    for other in (copy.deepcopy(target), target.to("cpu")):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_targets_are_copied_pickled_and_moved_whole(name):
+    target = example(name, torch.tensor([0, -100]), 3).build()
+    for other in (copy.deepcopy(target), pickle.loads(pickle.dumps(target)), target.to("cpu")):
         assert torch.equal(other.probs(), target.probs())
-    assert target.to("meta").device.type == "meta"
+    assert {array.device.type for array in target.to("meta").tensors()} == {"meta"}
 
 
 Y = torch.tensor([0, 1, 2])

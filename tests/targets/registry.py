@@ -1,7 +1,11 @@
-"""Random targets of every constructor, each with the distribution that it stands for, written out from its formula.
+"""The table of targets: every constructor with the distribution that it stands for, written out from its formula.
 
-A :class:`Case` knows which of its arguments run over positions and which over classes, so any case can be permuted,
-cut and built again. A new constructor is one entry of :data:`CONSTRUCTORS`.
+A row of :data:`TARGETS` says how random arguments are drawn, how the target is built from them, its formula in numpy,
+the formula as the docs print it, and a few examples by name. The tests of the targets and of the loss, the benchmark
+and the table in docs/design.md read the rows: a new constructor is one row more.
+
+A :class:`Case` knows which of its arguments run over positions and which over classes, so that any case can be
+permuted, cut and built again.
 """
 
 from __future__ import annotations
@@ -51,12 +55,12 @@ class Case:
 
     def build(self) -> sf.Target:
         """The target, by the public constructor."""
-        return CONSTRUCTORS[self.name].build(self)
+        return TARGETS[self.name].build(self)
 
     def q(self) -> ndarray:
         """(P…, K): the distribution, zeros where ignored."""
         with np.errstate(all="ignore"):
-            q = CONSTRUCTORS[self.name].formula(self)
+            q = TARGETS[self.name].formula(self)
         return np.where(self.valid[..., None], q, 0.0)
 
     def rows(self, index: Any) -> Case:
@@ -89,8 +93,13 @@ class Case:
         return replace(self, labels=rename(self.labels), parts={name: move(part) for name, part in self.parts.items()})
 
     def value(self, name: str) -> Any:
-        """An argument, one that runs over first axes of the positions shaped to multiply (P…)."""
-        part = self.parts[name]
+        """An argument, one that runs over first axes of the positions shaped to multiply (P…); None if it is not given.
+
+        Numbers are float64: the formula does not round, in whatever type the target is made from them.
+        """
+        part = self.parts.get(name, Part(None))
+        if isinstance(part.value, ndarray) and part.value.dtype.kind == "f":
+            part = part._replace(value=part.value.astype(np.float64))
         if part.axes == "n" and not part.classes:
             return part.value.reshape(part.value.shape + (1,) * (self.labels.ndim - part.value.ndim))
         return part.value
@@ -103,7 +112,7 @@ class Case:
     def label_weight(self, weight: ndarray) -> ndarray | None:
         """(P…): the class weight of each position's label; None where it has no label."""
         if self.name == "from_probs":
-            return None
+            return None  # a mean over probabilities is one over their rows
         if self.name == "mix":
             first, second = (self.parts[name].label_weight(weight) for name in ("target_a", "target_b"))
             if first is None or second is None:
@@ -112,10 +121,16 @@ class Case:
         return weight[np.maximum(self.labels, 0)]
 
 
-class Constructor(NamedTuple):
-    draw: Callable[..., dict[str, Any]]  # (draw, labels, K) → parts
+Parts = dict[str, Any]
+Example = Callable[[ndarray, int, np.random.Generator], Parts]
+
+
+class Row(NamedTuple):
+    printed: str  # the formula, in the letters of docs/design.md
+    draw: Callable[..., Parts]  # (draw, labels, K) → parts
     build: Callable[[Case], sf.Target]
     formula: Callable[[Case], ndarray]
+    examples: dict[str, Example]  # (labels, K, generator) → parts
 
 
 def to_torch(array: ndarray, *, class_axes: int = 1) -> torch.Tensor:
@@ -247,8 +262,8 @@ def _draw_mix(draw, labels, k):
     for place in ("target_a", "target_b"):
         ignored = (labels < 0) & ((where == place) | (where == "both"))
         own = np.where(ignored, -1, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k)
-        name = draw(st.sampled_from([name for name in CONSTRUCTORS if name not in ("mix", "distil", "distil_top")]))
-        parts.append(Case(name, k, own, CONSTRUCTORS[name].draw(draw, own, k)))
+        name = draw(st.sampled_from([name for name in TARGETS if name not in ("mix", "distil", "distil_top")]))
+        parts.append(Case(name, k, own, TARGETS[name].draw(draw, own, k)))
     return {"target_a": parts[0], "target_b": parts[1], "lam": _strength(draw, labels, SHARES)}
 
 
@@ -268,7 +283,7 @@ def _draw_distil(draw, labels, k):
 
 def _build_distil(case: Case) -> sf.Target:
     given = _arguments(case)
-    if not given.pop("masked"):
+    if not given.pop("masked", False):
         return sf.distil(to_torch(np.where(case.valid, case.labels, -100), class_axes=0), **given)
     labels = to_torch(np.maximum(case.labels, 0), class_axes=0)
     return sf.distil(labels, **given, mask=torch.from_numpy(np.array(case.valid)))
@@ -299,11 +314,11 @@ def _build_distil_top(case: Case) -> sf.Target:
         given[name] = to_torch(given[name])
     given["alpha"] = to_torch(given["alpha"], class_axes=0) if isinstance(given["alpha"], ndarray) else given["alpha"]
     labels = to_torch(np.where(case.labels >= 0, case.labels, -100), class_axes=0)
-    return sf.distil_top(labels, **given, num_classes=case.num_classes if case.value("told") else None)
+    return sf.distil_top(labels, **given, num_classes=None if case.value("told") is False else case.num_classes)
 
 
 def _top_distilled(case: Case) -> ndarray:
-    indices, probs = (case.parts[name].value for name in ("indices", "probs"))
+    indices, probs = case.parts["indices"].value, case.value("probs")
     teacher = np.zeros((*case.labels.shape, case.num_classes))
     np.put_along_axis(teacher, indices, probs, -1)
     if case.value("rest") == "uniform":
@@ -324,50 +339,199 @@ def _build_from_probs(case: Case) -> sf.Target:
     return sf.from_probs(to_torch(probs), mask=mask)
 
 
-ALL = {
-    "one_hot": Constructor(
+def _some_distribution(generator: np.random.Generator, *shape: int) -> ndarray:
+    return generator.dirichlet(np.ones(shape[-1]), shape[:-1])
+
+
+def _strengths(labels: ndarray, least: float = 0.0, most: float = 1.0) -> Part:
+    """One for each of the first axis of the positions; one for all where there is one position."""
+    return Part(np.linspace(least, most, len(labels)), "n") if labels.ndim else Part(most)
+
+
+def _smooth(eps: float, over: str) -> Example:
+    return lambda labels, k, generator: {"eps": Part(eps), "over": Part(over)}
+
+
+def _all_but_the_next(labels: ndarray, k: int) -> ndarray:
+    """(P…, K): all classes but the one after the label."""
+    return np.arange(k) != (np.maximum(labels, 0)[..., None] + 1) % k
+
+
+def _pair(name: str, parts: Callable[[int, np.random.Generator], Parts]) -> Example:
+    """A mixture of two targets of one constructor, each with arguments of its own."""
+
+    def example(labels: ndarray, k: int, generator: np.random.Generator) -> Parts:
+        other = np.where(labels >= 0, generator.integers(0, k, labels.shape), -1)
+        halves = [Case(name, k, own, parts(k, generator)) for own in (labels, other)]
+        return {"target_a": halves[0], "target_b": halves[1], "lam": _strengths(labels, 0.1, 0.9)}
+
+    return example
+
+
+def _top(rest: str) -> Example:
+    def example(labels: ndarray, k: int, generator: np.random.Generator) -> Parts:
+        teacher = _some_distribution(generator, *labels.shape, k)
+        indices = np.argsort(-teacher, -1)[..., : max(1, min(10, k - 2))]
+        probs = np.take_along_axis(teacher, indices, -1)
+        return {
+            "indices": Part(indices, "n", classes=True),
+            "probs": Part(probs, "n"),
+            "alpha": _strengths(labels, 0.2, 0.8),
+            "rest": Part(rest),
+        }
+
+    return example
+
+
+TARGETS: dict[str, Row] = {
+    "one_hot": Row(
+        "e_y",
         lambda draw, labels, k: {"ignore_index": _ignore_index(draw, k)},
         lambda case: _labelled(case, "one_hot"),
         lambda case: case.at_label,
+        {"one-hot": lambda labels, k, generator: {}},
     ),
-    "smooth": Constructor(
+    "smooth": Row(
+        "(1−ε)·e_y + ε·u, u even over the others, or over all",
         _draw_smooth,
         lambda case: _labelled(case, "smooth"),
         lambda case: _over(case, case.value("eps"), case.value("over"), case.value("support")),
+        {
+            "others": _smooth(0.2, "others"),
+            "all": _smooth(0.2, "all"),
+            "all of it": _smooth(1.0, "others"),
+            "one strength a row": lambda labels, k, generator: {"eps": _strengths(labels), "over": Part("others")},
+            "support": lambda labels, k, generator: {
+                "eps": Part(0.3),
+                "over": Part("others"),
+                "support": Part(np.isin(np.arange(k), np.append(labels, [0, 1])), "k"),
+            },
+            "supports of their own": lambda labels, k, generator: {
+                "eps": Part(0.3),
+                "over": Part("all"),
+                "support": Part(_all_but_the_next(labels, k), "nk"),
+            },
+        },
     ),
-    "smooth_by_class": Constructor(
+    "smooth_by_class": Row(
+        "(1−ε_y)·e_y + ε_y·u, u even over the others, or over all",
         _draw_smooth_by_class,
         lambda case: _labelled(case, "smooth_by_class", count=False),
         lambda case: _over(case, case.value("eps_by_class")[np.maximum(case.labels, 0)], case.value("over")),
+        {
+            "by class": lambda labels, k, generator: {
+                "eps_by_class": Part(np.linspace(0, 0.9, k), "k"),
+                "over": Part("all"),
+            }
+        },
     ),
-    "smooth_prior": Constructor(
+    "smooth_prior": Row(
+        "(1−ε)·e_y + ε·π",
         _draw_smooth_prior,
         lambda case: _labelled(case, "smooth_prior", count=False),
         lambda case: _spread(case, _within(case.value("prior"), case.value("support"))),
+        {
+            "prior": lambda labels, k, generator: {
+                "prior": Part(np.arange(k) / (k * (k - 1) / 2), "k"),  # with a class that it gives nothing
+                "eps": Part(0.3),
+            },
+            "prior within supports": lambda labels, k, generator: {
+                "prior": Part(_some_distribution(generator, k), "k"),
+                "eps": Part(0.3),
+                "support": Part(_all_but_the_next(labels, k), "nk"),
+            },
+        },
     ),
-    "from_probs": Constructor(
+    "from_probs": Row(
+        "any",
         lambda draw, labels, k: {"probs": Part(_distribution(draw, (*labels.shape, k)), "nk")},
         _build_from_probs,
         lambda case: case.value("probs"),
+        {
+            "probabilities": lambda labels, k, generator: {
+                "probs": Part(_some_distribution(generator, *labels.shape, k), "nk")
+            }
+        },
     ),
-    "smooth_rows": Constructor(
+    "smooth_rows": Row(
+        "the row R_y of a table",
         lambda draw, labels, k: {"rows": Part(_distribution(draw, (k, k)), "kk")},
         lambda case: _labelled(case, "smooth_rows", count=False),
         lambda case: case.value("rows")[np.maximum(case.labels, 0)],
+        {"rows of a table": lambda labels, k, generator: {"rows": Part(_some_distribution(generator, k, k), "kk")}},
     ),
-    "mix": Constructor(_draw_mix, lambda case: sf.mix(**_arguments(case)), _mixed),
-    "distil": Constructor(_draw_distil, _build_distil, _distilled),
-    "distil_top": Constructor(_draw_distil_top, _build_distil_top, _top_distilled),
+    "mix": Row(
+        "λ·q_a + (1−λ)·q_b",
+        _draw_mix,
+        lambda case: sf.mix(**_arguments(case)),
+        _mixed,
+        {
+            "pair": _pair("one_hot", lambda k, generator: {}),
+            "pair of others": _pair("smooth", lambda k, generator: {"eps": Part(0.2), "over": Part("others")}),
+            "pair of priors": _pair(
+                "smooth_prior",
+                lambda k, generator: {"eps": Part(0.3), "prior": Part(_some_distribution(generator, k), "k")},
+            ),
+            "pair of tables": _pair(
+                "smooth_rows", lambda k, generator: {"rows": Part(_some_distribution(generator, k, k), "kk")}
+            ),
+        },
+    ),
+    "distil": Row(
+        "(1−α)·e_y + α·p, p a teacher's",
+        _draw_distil,
+        _build_distil,
+        _distilled,
+        {
+            "teacher": lambda labels, k, generator: {
+                "teacher_probs": Part(_some_distribution(generator, *labels.shape, k), "nk"),
+                "alpha": _strengths(labels, 0.2, 0.8),
+            }
+        },
+    ),
+    "distil_top": Row(
+        "(1−α)·e_y + α·t, t the stored largest of a teacher's, and what is left even, added to them, or dropped",
+        _draw_distil_top,
+        _build_distil_top,
+        _top_distilled,
+        {
+            "stored, uniform": _top("uniform"),
+            "stored, renormalised": _top("renormalise"),
+            "stored, dropped": _top("drop"),
+        },
+    ),
 }
 
-# Those of the package, found by what they return: one without an entry fails a test of its own.
+EXAMPLES = {example: name for name, row in TARGETS.items() for example in row.examples}
+ONE_OF_EACH = [next(iter(row.examples)) for row in TARGETS.values()]
+
+
+def example(name: str, labels: ndarray | torch.Tensor, k: int, dtype: torch.dtype = torch.float64) -> Case:
+    """An example of the table for these labels, −1 (or −100) where ignored; probabilities of rows in ``dtype``."""
+    labels = np.maximum(np.asarray(labels), -1)
+    row = TARGETS[EXAMPLES[name]]
+    parts = row.examples[name](labels, k, np.random.default_rng(0))
+    return _rounded(Case(EXAMPLES[name], k, labels, parts), "f4" if dtype == torch.float32 else "f8")
+
+
+def _rounded(case: Case, kind: str) -> Case:
+    def rounded(part: Any) -> Any:
+        if isinstance(part, Case):
+            return _rounded(part, kind)
+        return (
+            part._replace(value=part.value.astype(kind)) if part.axes == "nk" and part.value.dtype.kind == "f" else part
+        )
+
+    return replace(case, parts={name: rounded(part) for name, part in case.parts.items()})
+
+
+# Those of the package, found by what they return: one without a row fails a test of its own.
 PUBLIC = sorted(
     name
     for name in dir(sf)
     if inspect.isfunction(made := getattr(sf, name))
     and inspect.signature(made).return_annotation in ("Target", sf.Target)
 )
-CONSTRUCTORS = {name: ALL[name] for name in PUBLIC if name in ALL}
 
 
 @st.composite
@@ -385,7 +549,7 @@ def cases(draw, name: str, *, batched: bool = False, least_classes: int = 2, ign
     labels = draw(_arrays(shape, st.integers(0, k - 1)))
     if ignored and draw(st.booleans()):
         labels = np.where(draw(_arrays(shape, st.booleans())), -1, labels)
-    return Case(name, k, labels, CONSTRUCTORS[name].draw(draw, labels, k))
+    return Case(name, k, labels, TARGETS[name].draw(draw, labels, k))
 
 
 @st.composite
