@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import conventions, theory
+from sfumato.lab.errors import ArmError
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +24,6 @@ Column: TypeAlias = npt.NDArray[np.float64]
 
 KINDS = ("onehot", "others", "all", "prior", "mixup", "cutmix", "soft")
 """What ``--arm`` takes before the colon."""
-
-
-class ArmError(RuntimeError):
-    """An arm was not trained towards its own target: its result must not be shown."""
 
 
 @dataclass(frozen=True)

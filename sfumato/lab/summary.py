@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.lab import ladder
-from sfumato.lab.arms import Arm, ArmError
-from sfumato.lab.machine import machine, versions
-from sfumato.lab.train.words import training_of
+from sfumato.lab.arms import Arm
+from sfumato.lab.errors import ArmError
+from sfumato.lab.train.notes import training_of
+from sfumato.lab.versions_and_machine import machine, versions
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data
     from sfumato.lab.options import Options
-    from sfumato.lab.train.loop import Plan
+    from sfumato.lab.train.plan import Plan
 
 SCHEMA = "sfumato.compare/1"
 
@@ -109,7 +110,6 @@ def environment_of(
         **versions(),
         **machine(),
         "workers": workers,
-        "together": options.together,
         "device": options.device,
         "command": command,
         "data": {

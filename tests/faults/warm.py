@@ -36,7 +36,14 @@ PRELOADED = (
         "safetensors.torch",
     ),
     *("scipy.optimize", "scipy.stats", "sklearn.datasets", "torch", "torch._dynamo"),
-    *("sfumato.cli", "sfumato.lab.summary", "sfumato.lab.train", "sfumato.loss", "sfumato.probe", "sfumato.report"),
+    *(
+        "sfumato.cli",
+        "sfumato.lab.summary",
+        "sfumato.lab.execute.training_run",
+        "sfumato.loss",
+        "sfumato.probe",
+        "sfumato.report",
+    ),
     *("sfumato.report.compare.page", "sfumato.cli.progress"),
 )
 PR_SET_CHILD_SUBREAPER = 36

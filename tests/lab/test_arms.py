@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from sfumato.lab.arms import Arm, ArmError, PriorArm, arm_of, complaint
+from sfumato.lab.arms import Arm, PriorArm, arm_of, complaint
+from sfumato.lab.errors import ArmError
 from sfumato.verdict import analyse
 from sfumato.verdict.sentences import verdict
 from tests.conftest import run_sfumato

@@ -11,72 +11,18 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.lab.execute.torchrun import Ranks
+from sfumato.lab.errors import TrainingError
+from sfumato.lab.execute.torchrun_group import Ranks
 from sfumato.lab.models import Classifier, logits_of
-from sfumato.lab.options import Precision
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
-from sfumato.lab.train.objectives import Objective
-
-
-class TrainingError(RuntimeError):
-    """Training had to stop: the loss was no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to train.
-
-    Attributes:
-        epochs: passes over the training rows.
-        batch_size: rows a step.
-        learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
-        weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
-        accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
-        precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
-        early_stop: stop after so many epochs without a better one, and keep the best; None for the full budget.
-
-    Raises:
-        ValueError: an unknown precision.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    accumulate: int = 1
-    precision: Precision = "float32"
-    early_stop: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ValueError(f'precision must be "float32" or "bf16", got "{self.precision}"')
-
-    def steps(self, rows: int) -> int:
-        """Gradient steps of the whole training."""
-        return self.epochs * math.ceil(rows / self.batch_size)
-
-
-def default_plan(
-    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
-) -> Plan:
-    """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
-
-    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
-    True
-    """
-    if batch_size is None:
-        batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
-    if epochs is None:
-        a_pass = math.ceil(rows / batch_size)
-        epochs = max(least_epochs, min(300, math.ceil(1000 / a_pass)))
-        epochs = max(5, min(epochs, 20_000 // a_pass))
-    return Plan(epochs, batch_size, learning_rate)
+from sfumato.lab.train.objectives import TrainingObjective
+from sfumato.lab.train.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -141,7 +87,7 @@ def train(
     Args:
         model: with its initial weights.
         loss: called as ``loss(logits, labels)``; returns the mean over the batch. An
-            :class:`~sfumato.lab.train.objectives.Objective` is given the model and the batch.
+            :class:`~sfumato.lab.train.objectives.TrainingObjective` is given the model and the batch.
         rows: features (n, D) and labels (n,) to train on.
         validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
@@ -181,7 +127,7 @@ def train(
             for number, part in enumerate(parts):
                 labels = y[part]
                 with precision:
-                    if isinstance(loss, Objective):
+                    if isinstance(loss, TrainingObjective):
                         own = (None if each is None else each[part] for each in (weight, soft))
                         logits, value = loss.step(model, x[part], labels, *own)
                     else:
