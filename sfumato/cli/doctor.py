@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json as jsonlib
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sfumato.cli.common import OK, Flag, app
 from sfumato.cli.options import with_options
 from sfumato.lab.options import Options
-from sfumato.lab.trackers import TRACKERS
 
 SCHEMA = "sfumato.doctor/1"
 
@@ -40,10 +37,13 @@ def doctor(options: Options, *, json: Flag = False) -> int:
 
 def _found() -> dict[str, Any]:
     """Versions, threads, and which path the loss takes."""
+    import platform
+
     import torch
 
     from sfumato import __version__
     from sfumato.kernel import job
+    from sfumato.lab.trackers import TRACKERS
 
     status = job.status()
     versions: dict[str, str | None] = {"sfumato": __version__}
@@ -65,6 +65,8 @@ def _found() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -85,7 +87,7 @@ def _as_text(found: dict[str, Any]) -> str:
         ("threads", f"{found['threads']} (torch.set_num_threads)"),
         ("torchrun", "works here (gloo)" if found["torchrun"] else "torch was built without it"),
         ("--on ray", f"ray {found['ray']}" if found["ray"] else "ray is not installed: pip install 'sfumato[ray]'"),
-        ("--track", ", ".join(trackers) or f"none of {', '.join(TRACKERS)} is installed"),
+        ("--track", ", ".join(trackers) or f"none of {', '.join(found['trackers'])} is installed"),
         ("GPUs", str(found["gpus"]) if found["gpus"] else "none that torch sees"),
         ("python", found["python"]),
         *((name, number or "not installed") for name, number in found["versions"].items()),

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sfumato.lab.errors import OptionError
-from sfumato.lab.trackers import missing
-from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
 
 if TYPE_CHECKING:
     from sfumato.lab.data.column_roles import Roles
@@ -236,6 +234,7 @@ class Options:
         sfumato.lab.errors.OptionError: --eps must be above 0 and at most 1, got 1.5
         """
         from sfumato.lab.model_names import complaint
+        from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
 
         if not self.data:
             raise OptionError(
@@ -368,6 +367,8 @@ def check_track(track: str | None) -> None:
     Raises:
         OptionError: it says what to do.
     """
+    from sfumato.lab.trackers import missing
+
     if track is not None and (why := missing(track)) is not None:
         raise OptionError(why)
 
