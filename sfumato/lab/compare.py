@@ -189,7 +189,7 @@ def _train(job: _Job, tracker: Tracker | None) -> _AllTrained:
     if left:
         progress = job.watcher.progress
         if tracker is not None:
-            tracker.begin(left[0].arm.name, left[0].seed)  # one that does not answer is known before anything trains
+            tracker.begin(left[0].arm.name, left[0].seed)  # a tracker that does not answer fails here, before training
             progress = _both(progress, tracker.epoch)
         rows = ready.rows(*ready.parts)
         made = executor(ready.options.on, job.ranks)(left, rows, workers=workers, progress=progress)

@@ -38,7 +38,7 @@ def from_toml(text: str) -> Options:
     """The options that :func:`to_toml` wrote, in this or an earlier version.
 
     Raises:
-        OptionError: the text is no such file; it says why.
+        OptionError: the text is not such a file; the message says why.
 
     >>> from_toml(to_toml(Options("digits", eps=0.2), {}, {})) == Options("digits", eps=0.2)
     True

@@ -18,7 +18,7 @@ class WorkerError(RuntimeError):
 
 
 class TrackingError(RuntimeError):
-    """A tracker that was asked for cannot be begun with."""
+    """A tracker that was asked for does not start."""
 
 
 class Stopped(KeyboardInterrupt):

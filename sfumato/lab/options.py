@@ -287,10 +287,10 @@ class Options:
                 raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
 
     def strengths(self) -> list[float]:
-        """Those of the ladder.
+        """The strengths of the ladder.
 
         Raises:
-            OptionError: they are no numbers.
+            OptionError: one of them is no number.
         """
         try:
             return [float(word) for word in (self.ladder or "").split(",")]
@@ -300,7 +300,7 @@ class Options:
             ) from None
 
     def arms(self) -> list[str]:
-        """Those of ``arm``, as they were written."""
+        """The targets of ``arm``, as they were written."""
         return [word.strip() for word in (self.arm or "").split(",")]
 
     def roles(self) -> Roles:

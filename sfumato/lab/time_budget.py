@@ -14,7 +14,7 @@ LEAST_EPOCHS = 3
 
 
 def in_time(ready: Prepared) -> Prepared:
-    """The comparison, with as many epochs as ``--time-budget`` allows; as it was without one.
+    """The comparison with as many epochs as ``--time-budget`` allows; without a budget, the comparison unchanged.
 
     Raises:
         OptionError: fewer than three epochs would be left.

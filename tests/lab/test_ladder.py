@@ -178,7 +178,7 @@ def test_the_report_shows_every_rung_and_which_was_chosen(climbed):
         ({"ladder": "0.1,0.2", "arm": "onehot,all:0.1"}, "cannot be had together"),
         ({"arm": "onehot"}, "at least twice"),
         ({"arm": "onehot,all"}, "needs a strength: all:0.1"),
-        ({"arm": "onehot,al:0.1"}, "takes onehot, others:0.1"),
+        ({"arm": "onehot,al:0.1"}, "Use one of: onehot, others:0.1"),
         ({"arm": "onehot,all:0.1,all:0.10"}, "the same target twice"),
         ({"arm": "onehot:1,all:0.1"}, "takes no strength"),
         ({"arm": "onehot,all:2"}, "above 0 and at most 1"),

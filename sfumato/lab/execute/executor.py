@@ -34,7 +34,7 @@ class Executor(Protocol):
 
 
 def executor(on: str | None, ranks: Ranks | None) -> Executor:
-    """The one that was asked for.
+    """The executor that was asked for.
 
     Args:
         on: ``"ray"``, or None.

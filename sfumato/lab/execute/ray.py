@@ -1,7 +1,7 @@
 """The runs of a comparison as Ray tasks: on a Ray of their own here, or on the one that ``RAY_ADDRESS`` names.
 
 A run depends on its task alone, so the bits are those of the same run in a process here. A task writes into a folder of
-its own and sends the files back: the machines need no common disk. What dies on the way is tried again by Ray.
+its own and sends the files back: the machines need no common disk. Ray starts a task again whose process died.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> dict[str, A
 
 
 class TrainingRun:
-    """A run with all that its task says it has: rows where they are needed, a model with its initial weights, a loss.
+    """A run ready to train: its rows on the device, a model with its initial weights, and a loss.
 
     Args:
         task: what it is of.
@@ -59,7 +59,7 @@ class TrainingRun:
     Attributes:
         model: to be trained.
         loss: of the arm.
-        epochs: what was told of each epoch so far.
+        epochs: the fields of each epoch so far.
     """
 
     def __init__(self, task: RunTask, parts: dict[str, Part]) -> None:

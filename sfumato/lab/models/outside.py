@@ -1,7 +1,7 @@
 """Models from elsewhere: torchvision, timm, transformers, or a function of the user's own.
 
-Whatever comes, it is taken apart into a body and its last linear layer, so that features are within reach. Two rows of
-zeros show whether that gives the same logits; where it does not, the model stays whole and its logits are the features.
+Each model is taken apart into a body and its last linear layer, whose input is the features. Both are tried on two rows
+of zeros. Where they give other logits than the whole model, the model stays whole and its logits stand for features.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a comparison was trained, in words: for ``env.json``, for the page, and as notes beside the verdict."""
+"""How a comparison was trained: the entry in ``env.json``, and the notes on it that stand beside the verdict."""
 
 from __future__ import annotations
 
