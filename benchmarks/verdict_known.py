@@ -20,7 +20,7 @@ from verdict_training import Mixture, Stack, train_together
 
 from sfumato import evaluate
 from sfumato.lab.arms import Arm
-from sfumato.lab.train.loop import default_plan
+from sfumato.lab.train.plan import default_plan
 from sfumato.verdict.analyse import HEADLINE, analyse_arm, differences
 
 TRAIN, VALIDATION = 200, 100

@@ -21,7 +21,7 @@ from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.split import hash_rows, split_by_content
 from sfumato.lab.data.table import Table
 from sfumato.lab.models import stack
-from sfumato.lab.train.loop import Plan
+from sfumato.lab.train.plan import Plan
 
 WIDTH = 64
 Floats = npt.NDArray[np.floating[Any]]

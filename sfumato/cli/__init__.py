@@ -15,7 +15,7 @@ from types import FrameType
 
 from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
-from sfumato.cli import audit, common, compare, doctor, explain, init, probe, report, settings
+from sfumato.cli import audit, common, compare, doctor, explain, init, option_sources, probe, report
 from sfumato.cli.common import FAILURE, FINDING, OK, USAGE, UsageError, app, close_stdout
 
 __all__ = [
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        app.config = settings.configuration(words)
+        app.config = option_sources.configuration(words)
         result = app(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
@@ -101,11 +101,8 @@ def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a run that failed, None for what is a bug and deserves its traceback."""
     from sfumato.arrays.atomic import WriteError
     from sfumato.extras import MissingExtraError
-    from sfumato.lab.arms import ArmError
     from sfumato.lab.data import DataError
-    from sfumato.lab.execute.processes import WorkerError
-    from sfumato.lab.options import OptionError
-    from sfumato.lab.trackers import TrackingError
+    from sfumato.lab.errors import ArmError, OptionError, TrackingError, TrainingError, WorkerError
     from sfumato.report import ReportError
     from sfumato.runs.folder import RunError
 
@@ -114,10 +111,7 @@ def _exit_code(error: Exception) -> int | None:
         return USAGE
     if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError, RunError)):
         return USAGE
-    training = sys.modules.get("sfumato.lab.train.loop")
-    failures: tuple[type[Exception], ...] = (ArmError, WorkerError, WriteError, TrackingError, ReportError, OSError)
-    if training is not None:
-        failures += (training.TrainingError,)
+    failures = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, ReportError, OSError)
     return FAILURE if isinstance(error, failures) else None
 
 

@@ -37,7 +37,7 @@ def close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _whole(kind: Any, tokens: Sequence[Token]) -> int:
+def whole(kind: Any, tokens: Sequence[Token]) -> int:
     """A whole number as it was written: 1.5 is refused, not rounded."""
     text = tokens[0].value
     try:
@@ -46,7 +46,7 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> int:
         raise ValueError(f'"{text}" is not a whole number') from None
 
 
-Whole = Annotated[int, Parameter(converter=_whole)]
+Whole = Annotated[int, Parameter(converter=whole)]
 Flag = Annotated[bool, Parameter(negative="")]
 
 typed: list[str] = []

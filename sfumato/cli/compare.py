@@ -7,51 +7,26 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import OK, Flag, UsageError, Whole, app, sources, typed
+from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed
+from sfumato.cli.options import with_options
 from sfumato.extras import require_lab
+from sfumato.lab.options import Options
 
 if TYPE_CHECKING:
-    from sfumato.lab.compare import Watcher
+    from sfumato.lab.watcher import Watcher
     from sfumato.runs.schema import Summary
 
 
 @app.command
+@with_options()
 def compare(
-    data: str | None = None,
+    options: Options,
     *,
-    label: str | None = None,
-    label_probs: str | None = None,
-    text: str | None = None,
-    split: str | None = None,
-    weight: str | None = None,
-    group: str | None = None,
-    image_size: Whole | None = None,
-    eps: float = 0.1,
-    over: Literal["others", "all"] = "others",
-    ladder: str | None = None,
-    arm: list[str] | None = None,
-    seeds: Whole = 5,
-    model: str | None = None,
-    pretrained: str | None = None,
-    device: str = "cpu",
-    epochs: Whole | None = None,
-    batch_size: Whole | None = None,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.0,
-    accumulate: Whole = 1,
-    precision: Literal["float32", "bf16"] = "float32",
-    early_stop: Whole | None = None,
-    workers: Whole | None = None,
-    together: Flag = False,
-    on: str | None = None,
-    time_budget: float | None = None,
-    track: str | None = None,
     dry_run: Flag = False,
-    out: str | None = None,
     resume: str | None = None,
     json: Flag = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
@@ -64,49 +39,8 @@ def compare(
     as SFUMATO_EPS and so on.
 
     Args:
-        data: digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class
-            folders of images, with or without train, val and test above them; or module:function, such as
-            mine.data:load or mine/data.py:load.
-        label: Label column of a table; by default the one called label, target, class or y.
-        label_probs: Soft labels instead: columns of probabilities, one a class (p_0,p_1,p_2 or p_*).
-        text: Column of texts to learn from, as TF-IDF; several with commas between.
-        split: Column that says train, validation or test; by default rows are split by content.
-        weight: Column of row weights, above 0, that count in training.
-        group: Column whose equal values, such as one patient, are never split.
-        image_size: Side in pixels to which a folder's images are brought.
-        eps: Strength of the smoothing.
-        over: What the strength is spread over: the wrong classes (others), or all as torch does.
-        ladder: Strengths to choose from instead of --eps, such as 0,0.02,0.05,0.1,0.2: chosen on the validation rows by
-            hard NLL after temperature; the test rows are read once, after that.
-        arm: A target to compare, instead of --eps and --over; give it twice or more: onehot, others:0.1, all:0.1,
-            prior:0.1 (spread by the classes' shares), mixup:0.2, cutmix:1 (α of their Beta distribution), or soft (the
-            data's soft labels). The first is what the others are compared with.
-        seeds: Runs per arm, at least 3.
-        model: mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME,
-            hf:FOLDER, or module:callable, called with the shape of a row and the number of classes. By default cnn for
-            images and mlp for all else.
-        pretrained: Start from the weights in a .safetensors or .pt file.
-        device: Where to train: cpu, cuda, cuda:1, mps.
-        epochs: Passes over the training rows; by default a full budget by the number of rows.
-        batch_size: Rows a step; by default 64, fewer for small data and 256 for large.
-        learning_rate: Adam's at the start; a cosine takes it to 0.
-        weight_decay: AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.
-        accumulate: Split each batch into so many parts, to save memory; the step is that of the whole batch. A
-            model that normalises over the batch does so over each part.
-        precision: bf16 makes the forward passes of training bfloat16; weights, loss and evaluation stay float32.
-        early_stop: Stop a run after so many epochs without a better one, by hard NLL after temperature on validation
-            rows, and keep the best; by default the full budget is used.
-        workers: Processes; by default one a core, or four on a GPU. The result does not depend on it.
-        together: Train all runs as one batched program on so many threads, not in processes: for small models, such as
-            linear, and GPUs that one of them leaves idle; larger ones train slower so. Last digits differ from those of
-            separate runs.
-        on: ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the
-            bit. Needs pip install 'sfumato[ray]'.
-        time_budget: Minutes that the training may take: epochs are cut to fit, by a few steps tried first.
-        track: trackio, wandb or tensorboard: show the curves there too, while they are made, a run for each arm and
-            seed.
+        options: Those of the comparison.
         dry_run: Say what would run, and about how much time, memory and disk it takes; write nothing.
-        out: The run folder; by default runs/DATA-DATE-N.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
             --workers, --on, --track, --json and --quiet. Of a finished run it prints the result.
         json: Print one JSON object instead of text.
@@ -116,52 +50,16 @@ def compare(
     require_lab("compare")
     from sfumato.cli.progress import Watch
     from sfumato.lab import compare as lab
-    from sfumato.lab.execute.torchrun import is_first
-    from sfumato.lab.options import Options
+    from sfumato.lab.dry_run import dry_run as estimate
+    from sfumato.lab.execute.torchrun_group import is_first
 
     with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
         if resume is not None:
-            result, notes = _resumed(resume, workers, on, track, watcher)
+            result, notes = _resumed(resume, options, watcher)
         else:
-            if data is None:
-                raise UsageError(
-                    "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or "
-                    "module:function"
-                )
-            options = Options(
-                data=data,
-                label=label,
-                label_probs=label_probs,
-                text=text,
-                split=split,
-                weight=weight,
-                group=group,
-                image_size=image_size,
-                eps=eps,
-                over=over,
-                ladder=ladder,
-                arm=None if arm is None else ",".join(arm),
-                seeds=seeds,
-                model=model,
-                pretrained=pretrained,
-                device=device,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                weight_decay=weight_decay,
-                accumulate=accumulate,
-                precision=precision,
-                early_stop=early_stop,
-                workers=workers,
-                together=together,
-                on=on,
-                time_budget=time_budget,
-                track=track,
-                out=out,
-            )
             if dry_run:
-                expected = lab.dry_run(options)
+                expected = estimate(options)
                 if not is_first():
                     return OK
                 print(jsonlib.dumps(expected.to_json()) if json else expected.told())
@@ -184,9 +82,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     return jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
 
 
-def _resumed(
-    run: str, workers: int | None, on: str | None, track: str | None, watcher: Watcher
-) -> tuple[dict[str, Any], list[str]]:
+def _resumed(run: str, options: Options, watcher: Watcher) -> tuple[dict[str, Any], list[str]]:
     """The result of a run that was stopped, or of one that is whole, and its notes."""
     from sfumato.lab import compare as lab
     from sfumato.runs.folder import find
@@ -198,7 +94,7 @@ def _resumed(
         raise UsageError(f"--resume takes everything from the run; leave out {what}")
     final, whole = find(run)
     if not whole:
-        result = lab.resume(final, workers=workers, on=on, track=track, watcher=watcher)
+        result = lab.resume(final, workers=options.workers, on=options.on, track=options.track, watcher=watcher)
         return result, _notes(result)
 
     from sfumato.runs.read import load_run

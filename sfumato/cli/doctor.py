@@ -3,45 +3,99 @@
 from __future__ import annotations
 
 import json as jsonlib
+from typing import Any
 
 from sfumato.cli.common import OK, Flag, app
-from sfumato.extras import require_lab
+from sfumato.cli.options import with_options
+from sfumato.extras import missing_of_lab, require_lab
+from sfumato.lab.options import Options
+from sfumato.lab.trackers import TRACKERS
+
+SCHEMA = "sfumato.doctor/1"
 
 
 @app.command
-def doctor(
-    data: str | None = None,
-    *,
-    label: str | None = None,
-    text: str | None = None,
-    split: str | None = None,
-    model: str | None = None,
-    device: str = "cpu",
-    json: Flag = False,
-) -> int:
+@with_options("data", "label", "text", "split", "model", "device")
+def doctor(options: Options, *, json: Flag = False) -> int:
     """Say what is in force here: versions, threads, whether the loss runs on the kernel, and where runs may go.
 
     With DATA: what is found in them, and a trial of about 20 seconds in which both arms train. Nothing is written.
+    Without DATA only the environment is looked at.
 
     Args:
-        data: As of sfumato compare; without it only the environment is looked at.
-        label: Label column of a table.
-        text: Column of texts.
-        split: Column that says train, validation or test.
-        model: As of sfumato compare.
-        device: Where to train.
+        options: Those of a comparison that say how to read the data, and what to train.
         json: Print one JSON object instead of text.
     """
-    from sfumato.cli.environment import as_dict, as_text
-
-    found = as_dict()
-    lines = as_text(found)
-    if data is not None:
+    found = _found()
+    lines = _as_text(found)
+    if options.data:
         require_lab("doctor with DATA")
-        from sfumato.lab import trial
-        from sfumato.lab.options import Options
+        from sfumato.lab import doctor_trial
 
-        found["trial"] = trial.trial(Options(data, label=label, text=text, split=split, model=model, device=device))
-        lines += "\n\n" + trial.as_text(found["trial"])
+        found["trial"] = doctor_trial.trial(options)
+        lines += "\n\n" + doctor_trial.as_text(found["trial"])
     print(jsonlib.dumps(found) if json else lines)
     return OK
+
+
+def _found() -> dict[str, Any]:
+    """Versions, threads, and which path the loss takes."""
+    import platform
+
+    import torch
+
+    from sfumato import __version__
+    from sfumato.kernel import job
+
+    status = job.status()
+    versions: dict[str, str | None] = {"sfumato": __version__}
+    for package in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib"):
+        versions[package] = _version(package)
+    return {
+        "schema": SCHEMA,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "threads": torch.get_num_threads(),
+        "loss_path": "torch" if status.library is None else "kernel",
+        "torchrun": torch.distributed.is_available() and torch.distributed.is_gloo_available(),
+        "lab": not missing_of_lab(),
+        "ray": _version("ray"),
+        "trackers": {tool: _version(tool) for tool in TRACKERS},
+        "gpus": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "kernel": {"isa": status.isa or None, "reason": status.reason or None},
+    }
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    """The same, to read."""
+    kernel = found["kernel"]
+    path = (
+        f"compiled kernel, instruction set {kernel['isa']}"
+        if found["loss_path"] == "kernel"
+        else f"torch operations; no compiled kernel: {kernel['reason']}"
+    )
+    trackers = [f"{tool} {number}" for tool, number in found["trackers"].items() if number]
+    lines = [
+        ("loss path", path),
+        ("threads", f"{found['threads']} (torch.set_num_threads)"),
+        ("torchrun", "works here (gloo)" if found["torchrun"] else "torch was built without it"),
+        ("lab", "installed" if found["lab"] else "not installed: pip install 'sfumato[lab]'"),
+        ("--on ray", f"ray {found['ray']}" if found["ray"] else "ray is not installed: pip install 'sfumato[ray]'"),
+        ("--track", ", ".join(trackers) or f"none of {', '.join(found['trackers'])} is installed"),
+        ("GPUs", str(found["gpus"]) if found["gpus"] else "none that torch sees"),
+        ("python", found["python"]),
+        *((name, number or "not installed") for name, number in found["versions"].items()),
+        ("platform", found["platform"]),
+    ]
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import textwrap
 from pathlib import Path
 
 from sfumato.cli.common import OK, UsageError, app
-from sfumato.cli.compare import compare
 from sfumato.extras import require_lab
-
-_NOT_OPTIONS = ("resume", "config", "json", "quiet", "dry_run")
+from sfumato.lab.options import schema
 
 
 @app.command
@@ -36,69 +32,28 @@ def init(data: str = "digits", *, out: Path = Path("sfumato.toml")) -> int:
     return OK
 
 
-def template(data: str, name: str) -> str:
+def template(data: str, file: str) -> str:
     """The text of the file: DATA set, everything else commented out.
 
     Args:
         data: what to compare on.
-        name: of the file, for the command that uses it.
+        file: its name, for the command that uses it.
 
     >>> [line for line in template("flowers.csv", "my.toml").splitlines() if line and not line.startswith("#")]
     ['data = "flowers.csv"']
     """
-    from sfumato.lab.options import toml_value
+    from sfumato.lab.config_file import toml_value
 
     lines = [
-        f"# Options of `sfumato compare -c {name}`. A flag or an environment variable (SFUMATO_EPS) goes before a line"
+        f"# Options of `sfumato compare -c {file}`. A flag or an environment variable (SFUMATO_EPS) goes before a line"
     ]
     lines += [
         "# here, and a line here before the default. What stands behind # is not read: it shows the default, or an",
         "# example.",
         "",
     ]
-    for option, words in explained().items():
-        lines += [f"# {line}" for line in textwrap.wrap(words, 110)]
-        if option == "data":
-            lines += [f"data = {toml_value(data)}", ""]
-            continue
-        default = inspect.signature(compare).parameters[option].default
-        lines += [f"# {option.replace('_', '-')} = {_EXAMPLES[option] if default is None else toml_value(default)}", ""]
+    for name, option in schema().items():
+        lines += [f"# {line}" for line in textwrap.wrap(option.words, 110)]
+        shown = option.example if option.default is None else toml_value(option.default)
+        lines += [f"data = {toml_value(data)}" if name == "data" else f"# {name.replace('_', '-')} = {shown}", ""]
     return "\n".join(lines)
-
-
-def explained() -> dict[str, str]:
-    """What compare's docstring says of each option, in its order.
-
-    >>> explained()["eps"]
-    'Strength of the smoothing.'
-    """
-    text = inspect.getdoc(compare) or ""
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n    (?=\w+: )", text.partition("Args:")[2]):
-        name, _, words = entry.strip().partition(": ")
-        if name and name not in _NOT_OPTIONS:
-            found[name] = " ".join(words.split())
-    return found
-
-
-_EXAMPLES = {
-    "label": '"species"',
-    "label_probs": '"p_*"',
-    "text": '"text"',
-    "split": '"split"',
-    "weight": '"weight"',
-    "group": '"patient"',
-    "image_size": "32",
-    "ladder": '"0,0.02,0.05,0.1,0.2"',
-    "arm": '"onehot,others:0.1"',
-    "model": '"mlp"',
-    "pretrained": '"weights.safetensors"',
-    "epochs": "40",
-    "batch_size": "64",
-    "early_stop": "5",
-    "workers": "2",
-    "on": '"ray"',
-    "time_budget": "30.0",
-    "track": '"tensorboard"',
-    "out": '"runs/mine"',
-}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from sfumato.lab.compare import Setup
+    from sfumato.lab.watcher import Setup
 
 
 class Watch:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import conventions, theory
+from sfumato.lab.errors import ArmError
 
 if TYPE_CHECKING:
     import torch
@@ -25,18 +26,14 @@ KINDS = ("onehot", "others", "all", "prior", "mixup", "cutmix", "soft")
 """What ``--arm`` takes before the colon."""
 
 
-class ArmError(RuntimeError):
-    """An arm was not trained towards its own target: its result must not be shown."""
-
-
 @dataclass(frozen=True)
 class Arm:
     """One target of a comparison.
 
     Attributes:
-        name: ``"one-hot"``, ``"smoothed"``, or what ``--arm`` said.
+        name: ``"one-hot"``, ``"smoothed"``, or the target that ``--arm`` named.
         eps: strength ε; for arms that mix, α of the Beta distribution.
-        over: what ε is spread over; at ε = 0 it makes no difference. None where no one number says it.
+        over: what ε is spread over; at ε = 0 this makes no difference. None for soft labels.
     """
 
     name: str
@@ -213,7 +210,7 @@ class SoftArm(Arm):
         return self.soft_floor
 
     def gap(self, num_classes: int) -> float:
-        """The mean gap of the soft labels, in nats."""
+        """The mean gap at the optimum of the soft labels, in nats."""
         return self.soft_gap
 
     def target(self, label: int, num_classes: int) -> list[float]:
@@ -266,7 +263,10 @@ def complaint(spec: str) -> str | None:
     """
     kind, _, strength = spec.partition(":")
     if kind not in KINDS:
-        return f'--arm "{spec}" is none: it takes onehot, others:0.1, all:0.1, prior:0.1, mixup:0.2, cutmix:1 or soft'
+        return (
+            f'--arm "{spec}" is not a target that compare knows. Use one of: onehot, others:0.1, all:0.1, prior:0.1, '
+            "mixup:0.2, cutmix:1, soft"
+        )
     if kind in ("onehot", "soft"):
         return None if not strength else f"--arm {kind} takes no strength, got {strength}"
     if not strength:

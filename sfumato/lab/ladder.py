@@ -23,13 +23,13 @@ from sfumato.verdict.analyse import Metric, by_group, load_part
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
-    from sfumato.lab.execute.processes import Task
+    from sfumato.lab.execute.task import RunTask
 
 FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Rung:
+class MeasuredRung:
     """One arm on the validation rows.
 
     Attributes:
@@ -54,7 +54,7 @@ class LadderChoice:
         best: the arm with the smallest mean, which a tie may pass over.
     """
 
-    rungs: tuple[Rung, ...]
+    rungs: tuple[MeasuredRung, ...]
     chosen: Arm
     compared: Arm
     best: Arm
@@ -92,7 +92,38 @@ class LadderChoice:
         return text
 
 
-def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> Rung:
+@dataclass(frozen=True)
+class Climbed:
+    """What came of a ladder: the two arms that are compared, the rungs for ``env.json``, and what to say."""
+
+    arms: tuple[Arm, ...]
+    rungs: list[LadderRung]
+    note: str
+
+
+def climb(
+    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[dict[str, Any]], test: Part
+) -> Climbed:
+    """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows.
+
+    Args:
+        folder: of the run.
+        arms: the rungs, one-hot first.
+        tasks: of every run, all of them trained.
+        records: of every run; the chosen arm is renamed in them.
+        test: the test rows.
+    """
+    seeds = sorted({task.seed for task in tasks})
+    choice = choose([measure(folder, arm, seeds) for arm in arms])
+    one_hot, compared = arms[0], choice.compared
+    for arm, name in ((one_hot, one_hot.name), (compared, "smoothed")):
+        go_on([task for task in tasks if task.arm == arm], name, test)
+    for record in records:
+        record["arm"] = "smoothed" if record["arm"] == compared.name else record["arm"]
+    return Climbed((one_hot, replace(compared, name="smoothed")), choice.to_json("smoothed"), choice.told())
+
+
+def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> MeasuredRung:
     """One arm on the validation rows, from its saved logits."""
     raw: list[tuple[Any, float]] = []
     scaled: list[tuple[Any, float]] = []
@@ -112,13 +143,14 @@ def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> Rung:
         for values, to in ((plain, raw), (fitted, scaled)):
             to.append((by_group(values, part.group), float(values.mean())))
     metrics = [Metric(np.stack([v for v, _ in each]), np.array([m for _, m in each])) for each in (raw, scaled)]
-    return Rung(arm, *metrics)
+    return MeasuredRung(arm, *metrics)
 
 
-def choose(rungs: Sequence[Rung]) -> LadderChoice:
+def choose(rungs: Sequence[MeasuredRung]) -> LadderChoice:
     """The strength that the validation rows choose, and the softened arm that is compared on the test rows.
 
-    >>> one = lambda eps, nll: Rung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
+    >>> def one(eps, nll):
+    ...     return MeasuredRung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
     >>> rungs = [one(0.0, [[3.0, 5], [3, 5]]), one(0.1, [[1.0, 2], [1, 2]]), one(0.2, [[1.1, 1.8], [1.0, 1.9]])]
     >>> made = choose(rungs)
     >>> made.best.eps, made.chosen.eps, made.compared.eps
@@ -129,7 +161,7 @@ def choose(rungs: Sequence[Rung]) -> LadderChoice:
     return LadderChoice(tuple(rungs), chosen, compared, best)
 
 
-def _best(rungs: Sequence[Rung]) -> tuple[Arm, Arm]:
+def _best(rungs: Sequence[MeasuredRung]) -> tuple[Arm, Arm]:
     """The arm with the smallest mean, and the one with the smallest ε within a standard error of it."""
     rising = sorted(rungs, key=lambda rung: rung.arm.eps)
     best = min(rising, key=lambda rung: float(rung.scaled.by_seed.mean()))
@@ -145,7 +177,7 @@ def _mean(metric: Metric) -> MeanWithError:
     return {"mean": estimate.mean, "se": estimate.se}
 
 
-def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
+def go_on(tasks: Sequence[RunTask], name: str, test: Part) -> list[RunTask]:
     """Make the runs of an arm whole under another name: link their files, and let their models read the test rows.
 
     Args:
@@ -155,9 +187,10 @@ def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
     """
     import torch
 
-    from sfumato.lab.execute.processes import PARTS, save_logits, trained
+    from sfumato.lab.execute.task import PARTS
+    from sfumato.lab.execute.training_run import save_logits, trained_model
 
-    made: list[Task] = []
+    made: list[RunTask] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in training: another number of threads gives other last digits
     try:
@@ -166,7 +199,7 @@ def go_on(tasks: Sequence[Task], name: str, test: Part) -> list[Task]:
             for what, path in task.files.items():
                 if whole.files[what] != path and not whole.files[what].exists():
                     _link(path, whole.files[what])
-            save_logits(whole, "test", trained(whole), test, torch.from_numpy(test.features).to(task.device))
+            save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
             made.append(whole)
     finally:
         torch.set_num_threads(threads)

@@ -1,110 +1,229 @@
-"""What a comparison is asked for: every option with its default and its legal range, in one place."""
+"""The options of a comparison. Each field of :class:`Options` says all there is to say of one option.
+
+Its name, type, default, range, words and example make the command line, ``sfumato init``, the files of options and the
+checks. ``--help`` reads this file too, so whatever is heavy is imported by the check that needs it.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import importlib
 import math
-import tomllib
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sfumato.lab.arms import complaint as arm_complaint
-from sfumato.lab.data.column_roles import Roles
-from sfumato.lab.model_names import complaint
-from sfumato.lab.trackers import missing
-from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
-from sfumato.theory import Over
+from sfumato.lab.errors import OptionError
+
+if TYPE_CHECKING:
+    from sfumato.lab.data.column_roles import Roles
 
 Precision = Literal["float32", "bf16"]
 
-MOST = {
-    "seeds": 1000,
-    "epochs": 1_000_000,
-    "batch_size": 2**31,
-    "accumulate": 2**30,
-    "early_stop": 1_000_000,
-    "workers": 1024,
+REMOVED = {
+    "together": "--together was removed, because processes train what people compare faster; leave it out",
 }
-"""The largest whole numbers that make sense, so that a slip of the finger does not fill the memory."""
+"""Options of earlier versions, and what is said to those who still ask for one. False in a file asks for nothing."""
 
 
-class OptionError(ValueError):
-    """An option with a value that cannot be used; the message names both and the way out."""
+@dataclass(frozen=True)
+class Range:
+    """Values that an option can have.
+
+    Attributes:
+        words: which, as in "must be at least 1".
+        holds: whether a value is among them.
+        hint: what is said after the value that is not.
+    """
+
+    words: str
+    holds: Callable[[float], bool]
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Option:
+    """All that is said of one option.
+
+    Attributes:
+        name: of the field.
+        kind: its type.
+        default: None where there is none.
+        words: what it does, for ``--help`` and ``sfumato init``.
+        ranges: each of which its value must be in, None aside.
+        example: a value as TOML has it, where the default is None.
+        repeated: whether the command line takes it more than once, for a value with commas between.
+        stored: whether ``config.toml`` has it. Where a run went, how it was spread and who watched is no part of it.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    words: str
+    ranges: tuple[Range, ...] = ()
+    example: str = ""
+    repeated: bool = False
+    stored: bool = True
+
+    def check(self, value: Any) -> None:
+        """Refuse a value out of range.
+
+        Raises:
+            OptionError: it names option, value and range.
+        """
+        flag, choices = f"--{self.name.replace('_', '-')}", get_args(self.kind)
+        if typing.get_origin(self.kind) is Literal and value not in choices:
+            named = " or ".join(f'"{each}"' for each in choices)
+            raise OptionError(f'{flag} must be {named}, got "{value}"')
+        for each in self.ranges:
+            if value is not None and not each.holds(value):
+                raise OptionError(f"{flag} must be {each.words}, got {_shown(value)}{each.hint}")
+
+
+def _option(words: str, *ranges: Range, default: Any = None, **more: Any) -> Any:
+    """A field of :class:`Options`; what is said of it is kept as its metadata."""
+    return field(default=default, metadata={"words": words, "ranges": ranges, **more})
+
+
+def _count(most: int, least: int = 1, hint: str = "") -> tuple[Range, Range]:
+    """From ``least`` to the largest number that makes sense, so that a slip of the finger does not fill the memory."""
+    lowest = Range(f"at least {least}", lambda count: count >= least, hint)
+    return lowest, Range(f"at most {most:,}", lambda count: count <= most)
+
+
+def _finite(words: str, holds: Callable[[float], bool], hint: str = "") -> Range:
+    return Range(words, lambda value: math.isfinite(value) and holds(value), hint)
 
 
 @dataclass(frozen=True)
 class Options:
     """The options of ``sfumato compare``; :meth:`check` refuses values outside their range.
 
-    Attributes:
-        data: ``"digits"``, a CSV, TSV, Parquet or npz file, a folder of class folders, or ``"module:function"``.
-        label: label column of a table.
-        label_probs: columns of soft labels, with commas between.
-        text: text column of a table, or several with commas between.
-        split: column that says train, validation or test.
-        weight: column of row weights.
-        group: column whose equal values may not be split.
-        image_size: side to which a folder's images are brought; None for their own, or 32 or 64.
-        eps: strength of the smoothed arm.
-        over: what it is spread over.
-        ladder: strengths to choose from on the validation rows, with commas between, instead of ``eps``.
-        arm: the targets to compare, with commas between, instead of ``eps`` and ``over``; the first is the one that the
-            others are compared with.
-        seeds: runs per arm, each with its own initial weights and order of rows.
-        model: a built-in model, or one from elsewhere; None for one that suits the data.
-        pretrained: file of weights to start from.
-        device: where to train, such as ``"cuda"``.
-        epochs: passes over the training rows; None for a full budget by the number of rows.
-        batch_size: rows a step; None for 64, fewer for small data and 256 for large.
-        learning_rate: Adam's at the start, a cosine takes it to 0.
-        weight_decay: AdamW's, on every parameter; 0 for Adam.
-        accumulate: parts into which each batch is split, to save memory; the step stays that of the whole batch.
-        precision: ``"float32"``, or ``"bf16"`` for a forward pass in bfloat16 while training.
-        early_stop: epochs without a better one, by hard NLL after temperature on validation rows, after which a run
-            stops and keeps the best; None for the full budget.
-        workers: processes; None for one a core, or four on a GPU. The results do not depend on it.
-        together: train all runs as one batched program; last digits differ from those of separate runs.
-        on: ``"ray"`` to run on Ray; None for processes here. The results do not depend on it.
-        time_budget: minutes that the training may take; epochs are cut to fit. None for the full budget.
-        track: ``"trackio"``, ``"wandb"`` or ``"tensorboard"``, to see the curves there while they are made.
-        out: the run folder; None for ``runs/<data>-<date>-<n>``.
+    >>> Options("digits").eps, Options("digits", over="all").over
+    (0.1, 'all')
     """
 
-    data: str
-    label: str | None = None
-    label_probs: str | None = None
-    text: str | None = None
-    split: str | None = None
-    weight: str | None = None
-    group: str | None = None
-    image_size: int | None = None
-    eps: float = 0.1
-    over: Over = "others"
-    ladder: str | None = None
-    arm: str | None = None
-    seeds: int = 5
-    model: str | None = None
-    pretrained: str | None = None
-    device: str = "cpu"
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    accumulate: int = 1
-    precision: Precision = "float32"
-    early_stop: int | None = None
-    workers: int | None = None
-    together: bool = False
-    on: str | None = None
-    time_budget: float | None = None
-    track: str | None = None
-    out: str | None = None
+    data: str = _option(
+        "digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class folders "
+        "of images, with or without train, val and test above them; or module:function, such as mine.data:load or "
+        "mine/data.py:load.",
+        default=MISSING,
+    )
+    label: str | None = _option(
+        "Label column of a table; by default the one called label, target, class or y.", example='"species"'
+    )
+    label_probs: str | None = _option(
+        "Soft labels instead: columns of probabilities, one a class (p_0,p_1,p_2 or p_*).", example='"p_*"'
+    )
+    text: str | None = _option(
+        "Column of texts to learn from, as TF-IDF; several with commas between.", example='"text"'
+    )
+    split: str | None = _option(
+        "Column that says train, validation or test; by default rows are split by content.", example='"split"'
+    )
+    weight: str | None = _option("Column of row weights, above 0, that count in training.", example='"weight"')
+    group: str | None = _option("Column whose equal values, such as one patient, are never split.", example='"patient"')
+    image_size: int | None = _option(
+        "Side in pixels to which a folder's images are brought.",
+        Range("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
+        example="32",
+    )
+    eps: float = _option(
+        "Strength of the smoothing.", Range("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1
+    )
+    over: Literal["others", "all"] = _option(
+        "What the strength is spread over: the wrong classes (others), or all as torch does.", default="others"
+    )
+    ladder: str | None = _option(
+        "Strengths to choose from instead of --eps, such as 0,0.02,0.05,0.1,0.2: chosen on the validation rows by "
+        "hard NLL after temperature; the test rows are read once, after that.",
+        example='"0,0.02,0.05,0.1,0.2"',
+    )
+    arm: str | None = _option(
+        "A target to compare, instead of --eps and --over; give it twice or more: onehot, others:0.1, all:0.1, "
+        "prior:0.1 (spread by the classes' shares), mixup:0.2, cutmix:1 (α of their Beta distribution), or soft "
+        "(the data's soft labels). The first is what the others are compared with.",
+        example='"onehot,others:0.1"',
+        repeated=True,
+    )
+    seeds: int = _option(
+        "Runs per arm, at least 3.",
+        *_count(1000, least=3, hint=": fewer cannot tell an effect from luck"),
+        default=5,
+    )
+    model: str | None = _option(
+        "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
+        "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
+        "mlp for all else.",
+        example='"mlp"',
+    )
+    pretrained: str | None = _option(
+        "Start from the weights in a .safetensors or .pt file.", example='"weights.safetensors"'
+    )
+    device: str = _option("Where to train: cpu, cuda, cuda:1, mps.", default="cpu")
+    epochs: int | None = _option(
+        "Passes over the training rows; by default a full budget by the number of rows.",
+        *_count(1_000_000),
+        example="40",
+    )
+    batch_size: int | None = _option(
+        "Rows a step; by default 64, fewer for small data and 256 for large.", *_count(2**31), example="64"
+    )
+    learning_rate: float = _option(
+        "Adam's at the start; a cosine takes it to 0.",
+        _finite("a finite number above 0", lambda rate: rate > 0),
+        default=1e-3,
+    )
+    weight_decay: float = _option(
+        "AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.",
+        _finite("a finite number, at least 0", lambda decay: decay >= 0, "; 0 leaves it out"),
+        default=0.0,
+    )
+    accumulate: int = _option(
+        "Split each batch into so many parts, to save memory; the step is that of the whole batch. A model that "
+        "normalises over the batch does so over each part.",
+        *_count(2**30),
+        default=1,
+    )
+    precision: Precision = _option(
+        "bf16 makes the forward passes of training bfloat16; weights, loss and evaluation stay float32.",
+        default="float32",
+    )
+    early_stop: int | None = _option(
+        "Stop a run after so many epochs without a better one, by hard NLL after temperature on validation rows, "
+        "and keep the best; by default the full budget is used.",
+        *_count(1_000_000),
+        example="5",
+    )
+    workers: int | None = _option(
+        "Processes; by default one a core, or four on a GPU. The result does not depend on it.",
+        *_count(1024),
+        example="2",
+        stored=False,
+    )
+    on: str | None = _option(
+        "ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the "
+        "bit. Needs pip install 'sfumato[ray]'.",
+        example='"ray"',
+        stored=False,
+    )
+    time_budget: float | None = _option(
+        "Minutes that the training may take: epochs are cut to fit, by a few steps tried first.",
+        _finite("a number of minutes above 0", lambda minutes: minutes > 0),
+        example="30.0",
+        stored=False,
+    )
+    track: str | None = _option(
+        "trackio, wandb or tensorboard: show the curves there too, while they are made, a run for each arm and seed.",
+        example='"tensorboard"',
+        stored=False,
+    )
+    out: str | None = _option("The run folder; by default runs/DATA-DATE-N.", example='"runs/mine"', stored=False)
 
     def check(self) -> None:
-        """Refuse the first option outside its range.
+        """Refuse the first option that cannot be used.
 
         Raises:
             OptionError: it names the option, the value and the range.
@@ -112,42 +231,28 @@ class Options:
         >>> Options("digits", eps=1.5).check()
         Traceback (most recent call last):
         ...
-        sfumato.lab.options.OptionError: --eps must be above 0 and at most 1, got 1.5
+        sfumato.lab.errors.OptionError: --eps must be above 0 and at most 1, got 1.5
         """
-        if not 0 < self.eps <= 1:
-            raise OptionError(f"--eps must be above 0 and at most 1, got {self.eps:g}")
-        if self.over not in get_args(Over):
-            raise OptionError(f'--over must be "others" or "all", got "{self.over}"')
+        from sfumato.lab.model_names import complaint
+        from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
+
+        if not self.data:
+            raise OptionError(
+                "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or "
+                "module:function"
+            )
+        for option in schema().values():
+            option.check(getattr(self, option.name))
         self._check_targets()
-        if self.seeds < 3:
-            raise OptionError(f"--seeds must be at least 3, got {self.seeds}: fewer cannot tell an effect from luck")
         if self.model is not None and (wrong := complaint(self.model)) is not None:
             raise OptionError(wrong)
-        if self.image_size is not None and not 8 <= self.image_size <= 512:
-            raise OptionError(f"--image-size must be from 8 to 512 pixels, got {_shown(self.image_size)}")
-        for name, most in MOST.items():
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-            if value is not None and value > most:
-                raise OptionError(f"--{name.replace('_', '-')} must be at most {most:,}, got {_shown(value)}")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise OptionError(f"--learning-rate must be a finite number above 0, got {self.learning_rate:g}")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise OptionError(
-                f"--weight-decay must be a finite number, at least 0, got {self.weight_decay:g}; 0 leaves it out"
-            )
         if self.learning_rate * self.weight_decay > 1:
             raise OptionError(
                 f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
                 f"of every weight at each step; use at most {1 / self.learning_rate:g}"
             )
-        if self.precision not in get_args(Precision):
-            raise OptionError(f'--precision must be "float32" or "bf16", got "{self.precision}"')
         check_on(self.on)
         check_track(self.track)
-        if self.time_budget is not None and not (self.time_budget > 0 and math.isfinite(self.time_budget)):
-            raise OptionError(f"--time-budget must be a number of minutes above 0, got {self.time_budget:g}")
         if self.out is not None:
             if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
                 raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')
@@ -169,9 +274,11 @@ class Options:
                     f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
                 )
         if self.arm is not None:
+            from sfumato.lab.arms import complaint
+
             specs = self.arms()
             for spec in specs:
-                if (wrong_arm := arm_complaint(spec)) is not None:
+                if (wrong_arm := complaint(spec)) is not None:
                     raise OptionError(wrong_arm)
             same = {(kind, float(strength or 0)) for kind, _, strength in (spec.partition(":") for spec in specs)}
             if len(specs) < 2:
@@ -180,10 +287,10 @@ class Options:
                 raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
 
     def strengths(self) -> list[float]:
-        """Those of the ladder.
+        """The strengths of the ladder.
 
         Raises:
-            OptionError: they are no numbers.
+            OptionError: one of them is no number.
         """
         try:
             return [float(word) for word in (self.ladder or "").split(",")]
@@ -193,7 +300,7 @@ class Options:
             ) from None
 
     def arms(self) -> list[str]:
-        """Those of ``arm``, as they were written."""
+        """The targets of ``arm``, as they were written."""
         return [word.strip() for word in (self.arm or "").split(",")]
 
     def roles(self) -> Roles:
@@ -202,6 +309,8 @@ class Options:
         >>> Options("votes.csv", label_probs="p_0, p_1").roles().label_probs
         ('p_0', 'p_1')
         """
+        from sfumato.lab.data.column_roles import Roles
+
         probs = self.label_probs
         source, _, folder = (self.model or "").partition(":")
         return Roles(
@@ -216,8 +325,23 @@ class Options:
         )
 
 
+@cache
+def schema() -> dict[str, Option]:
+    """Every option by its name, in the order in which they are shown.
+
+    >>> schema()["eps"].words
+    'Strength of the smoothing.'
+    """
+    found: dict[str, Option] = {}
+    kinds = typing.get_type_hints(Options)
+    for each in fields(Options):
+        default = None if each.default is MISSING else each.default
+        found[each.name] = Option(each.name, kinds[each.name], default, **each.metadata)
+    return found
+
+
 def check_on(on: str | None) -> None:
-    """Refuse a place to run on that is none, or is not there.
+    """Refuse a place to run on that is not known, or is not installed.
 
     Raises:
         OptionError: it says what to do.
@@ -225,96 +349,31 @@ def check_on(on: str | None) -> None:
     >>> check_on("slurm")
     Traceback (most recent call last):
     ...
-    sfumato.lab.options.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
+    sfumato.lab.errors.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
     """
     if on is None:
         return
     if on != "ray":
         raise OptionError(f'--on takes ray, got "{on}"; without it, processes on this machine do the work')
-    from sfumato.lab.execute.ray import missing
-
-    if (why := missing()) is not None:
-        raise OptionError(why)
+    try:
+        importlib.import_module("ray")
+    except ImportError:
+        raise OptionError("--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'") from None
 
 
 def check_track(track: str | None) -> None:
-    """Refuse a tracker that is none, or cannot be used here.
+    """Refuse a tracker that is not known, or cannot be used here.
 
     Raises:
         OptionError: it says what to do.
     """
+    from sfumato.lab.trackers import missing
+
     if track is not None and (why := missing(track)) is not None:
         raise OptionError(why)
 
 
-def _shown(number: int) -> str:
-    return f"{number:,}" if number < 10**15 else "a number of more than 15 digits"
-
-
-def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:
-    """The options as TOML, each value with where it came from; ``sfumato compare -c`` takes it back.
-
-    Args:
-        options: as given.
-        sources: where each option came from; ``"default"`` if it is not named.
-        resolved: values that were found where an option said None.
-
-    >>> print(to_toml(Options("digits"), {"data": "command line"}, {"epochs": 59}).splitlines()[2])
-    data = "digits"  # command line
-    """
-    lines = [
-        "# The options of this run, and where each came from. `sfumato compare -c` with this file repeats it, from the",
-        "# folder in which it was run: the path of the data is as it was given there.",
-    ]
-    for field in dataclasses.fields(options):
-        value, source = getattr(options, field.name), sources.get(field.name, "default")
-        if value is None and field.name in resolved:
-            value, source = resolved[field.name], f"{source}, by the data"
-        if field.name in ("out", "workers", "on", "time_budget", "track") or value is None:
-            continue  # where a run went, how it was spread and who watched do not belong to what it was
-        lines.append(f"{field.name.replace('_', '-')} = {toml_value(value)}  # {source}")
-    return "\n".join(lines) + "\n"
-
-
-def from_toml(text: str) -> Options:
-    """The options that :func:`to_toml` wrote.
-
-    Raises:
-        OptionError: the text is no such file; it says why.
-
-    >>> from_toml(to_toml(Options("digits", eps=0.2), {}, {})) == Options("digits", eps=0.2)
-    True
-    """
-    try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # what tomllib raises is a ValueError, and sometimes only that
-        raise OptionError(f"not TOML: {error}") from None
-    kinds = typing.get_type_hints(Options)
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in kinds:
-            raise OptionError(f'unknown key "{key}"')
-        fits = get_args(kinds[name]) or (kinds[name],)
-        if value not in fits and type(value) not in fits:
-            raise OptionError(f'"{key}" has the value {value!r}')
-        given[name] = value
-    if "data" not in given:
-        raise OptionError('no key "data"')
-    options = Options(**given)
-    options.check()
-    return options
-
-
-def toml_value(value: Any) -> str:
-    """A text, number or truth as TOML writes it.
-
-    >>> toml_value("mlp"), toml_value(0.1)
-    ('"mlp"', '0.1')
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in escaped) + '"'
-    return repr(value)
+def _shown(value: float) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if abs(value) < 10**15 else "a number of more than 15 digits"

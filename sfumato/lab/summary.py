@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.lab import ladder
-from sfumato.lab.arms import Arm, ArmError
-from sfumato.lab.machine import machine, versions
-from sfumato.lab.train.words import training_of
+from sfumato.lab.arms import Arm
+from sfumato.lab.errors import ArmError
+from sfumato.lab.train.notes import training_of
+from sfumato.lab.versions_and_machine import machine, versions
 from sfumato.runs.schema import (
     SUMMARY_SCHEMA,
     FittedTemperature,
@@ -30,7 +31,7 @@ from sfumato.verdict.sentences import notes, verdict
 if TYPE_CHECKING:
     from sfumato.lab.data import Data
     from sfumato.lab.options import Options
-    from sfumato.lab.train.loop import Plan
+    from sfumato.lab.train.plan import Plan
 
 
 def summary_of(
@@ -116,7 +117,6 @@ def environment_of(
         **versions(),
         **machine(),
         "workers": workers,
-        "together": options.together,
         "device": options.device,
         "command": command,
         "data": {"source": options.data, **data.describe()},

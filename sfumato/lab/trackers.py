@@ -18,14 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from sfumato.lab.errors import TrackingError
+
 TRACKERS = ("trackio", "wandb", "tensorboard")
 """What ``--track`` takes."""
 
 _PROJECT = "sfumato"
-
-
-class TrackingError(RuntimeError):
-    """A tracker that was asked for cannot be begun with."""
 
 
 def missing(tool: str) -> str | None:

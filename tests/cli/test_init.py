@@ -9,16 +9,18 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from sfumato.cli.init import explained, template
-from sfumato.lab.options import Options
+from sfumato.cli.init import template
+from sfumato.lab.options import Options, schema
 from tests.conftest import run_sfumato
 from tests.design_page import fields_unlike
 
 
 def test_every_option_is_there_with_what_it_does():
-    names = {field.name for field in fields(Options)}
-    assert set(explained()) == names
-    assert all(words.endswith((".", "'.")) for words in explained().values())
+    assert set(schema()) == {field.name for field in fields(Options)}
+    text = " ".join(line.removeprefix("# ") for line in template("digits", "my.toml").splitlines())
+    for option in schema().values():
+        assert option.words.endswith((".", "'."))
+        assert option.words in text
 
 
 def test_every_line_can_be_taken_as_it_stands():

@@ -233,9 +233,10 @@ def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """Work that was stopped, one of whose files was changed, up to where training would go on."""
     from sfumato.lab.arms import arms_of
-    from sfumato.lab.execute.processes import Task, finished
-    from sfumato.lab.options import OptionError, from_toml
-    from sfumato.lab.train.loop import Plan
+    from sfumato.lab.config_file import from_toml
+    from sfumato.lab.errors import OptionError
+    from sfumato.lab.execute.task import RunTask, finished
+    from sfumato.lab.train.plan import Plan
     from sfumato.runs.folder import RunError, RunFolder, find
 
     copy = folder / "run.partial"
@@ -251,7 +252,7 @@ def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
         text = (copy / "config.toml").read_text(encoding="utf-8")
         options = from_toml(text)
         for arm in arms_of(options.eps, options.over):
-            finished(Task(arm, 0, options.model, 3, Plan(1, 1, 1e-3), copy))
+            finished(RunTask(arm, 0, options.model, 3, Plan(1, 1, 1e-3), copy))
 
     def options_only() -> None:
         from_toml(rng.choice((mutated, another_value))(TOML, rng).decode("utf-8", "replace"))

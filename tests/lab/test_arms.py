@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from sfumato.lab.arms import Arm, ArmError, PriorArm, arm_of, complaint
+from sfumato.lab.arms import Arm, PriorArm, arm_of, complaint
+from sfumato.lab.errors import ArmError
 from tests.conftest import run_sfumato
 
 SHARES, LABELS = (0.5, 0.3, 0.2), np.repeat([0, 1, 2], [5, 3, 2])

@@ -8,13 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from sfumato.lab import cost
-from sfumato.lab.compare import compare, dry_run
-from sfumato.lab.options import OptionError, Options
-from sfumato.lab.train.loop import Plan
+from sfumato.lab.compare import compare
+from sfumato.lab.cost_estimate import Cost
+from sfumato.lab.dry_run import dry_run
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
+from sfumato.lab.time_budget import within
+from sfumato.lab.train.plan import Plan
 from tests.conftest import run_sfumato
 
-COST = cost.Estimate(("one-hot", "smoothed"), 6, 2, 40, 680, 1000, 0.001, 100.0, 10**6, 10**6)
+COST = Cost(("one-hot", "smoothed"), 6, 2, 40, 680, 1000, 0.001, 100.0, 10**6, 10**6)
 
 
 def test_a_dry_run_counts_what_the_run_will_do_and_writes_nothing(tmp_path, monkeypatch):
@@ -59,23 +62,23 @@ def test_the_disk_it_names_is_that_of_the_run(tmp_path, monkeypatch):
 
 def test_a_budget_that_is_enough_changes_nothing():
     plan = Plan(40, 64, 1e-3)
-    assert cost.within(plan, COST, 100) is plan
+    assert within(plan, COST, 100) is plan
 
 
 def test_a_budget_cuts_epochs_in_proportion():
-    assert cost.within(Plan(40, 64, 1e-3), COST, 26).epochs == 10
+    assert within(Plan(40, 64, 1e-3), COST, 26).epochs == 10
 
 
 def test_a_budget_too_short_for_three_epochs_is_refused_with_the_way_out():
     with pytest.raises(
         OptionError, match=r"take about 2 min here, and less than 3 epochs would be left; give more time"
     ):
-        cost.within(Plan(40, 64, 1e-3), COST, 5)
+        within(Plan(40, 64, 1e-3), COST, 5)
 
 
 def test_a_cut_budget_is_noted_and_goes_to_the_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.compare.estimate", lambda *given: replace(COST, seconds=600.0, epochs=20))
+    monkeypatch.setattr("sfumato.lab.time_budget.estimate", lambda *given: replace(COST, seconds=600.0, epochs=20))
     options = Options("digits", model="linear", seeds=3, epochs=20, time_budget=2.0, out="run")
     compare(options, sources={"epochs": "command line"})
     config = (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")

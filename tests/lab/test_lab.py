@@ -12,13 +12,16 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.lab.arms import Arm, ArmError, arms_of
+from sfumato.lab.arms import Arm, arms_of
 from sfumato.lab.compare import compare
 from sfumato.lab.data import Part
-from sfumato.lab.execute import processes
+from sfumato.lab.errors import ArmError, TrainingError
+from sfumato.lab.execute.task import RunTask
+from sfumato.lab.execute.training_run import run
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.options import Options
-from sfumato.lab.train.loop import Plan, TrainingError, default_plan, train
+from sfumato.lab.train.loop import train
+from sfumato.lab.train.plan import Plan, default_plan
 
 
 def toy(rows=100, features=6, classes=3, seed=0):
@@ -69,22 +72,20 @@ def test_a_run_whose_loss_is_not_its_arms_fails(tmp_path, monkeypatch):
     for part in ("logits", "weights", "work"):
         (tmp_path / part).mkdir()
     x, y = (tensor.numpy() for tensor in toy())
-    task = processes.Task(Arm("smoothed", 0.1, "others"), 0, "linear", 3, Plan(1, 32, 1e-3), tmp_path)
+    task = RunTask(Arm("smoothed", 0.1, "others"), 0, "linear", 3, Plan(1, 32, 1e-3), tmp_path)
     with pytest.raises(ArmError):
-        processes.run(
-            task, dict.fromkeys(("train", "validation", "test"), Part(np.arange(100), x, y)), lambda epoch: None
-        )
+        run(task, dict.fromkeys(("train", "validation", "test"), Part(np.arange(100), x, y)), lambda epoch: None)
     assert not task.record.exists()
 
 
 def test_arms_that_differ_in_more_than_their_loss_are_refused(tmp_path, monkeypatch):
     def unpaired(tasks, parts, *, workers, progress):
-        records = [processes.run(task, parts, lambda epoch: None) for task in tasks]
+        records = [run(task, parts, lambda epoch: None) for task in tasks]
         records[1]["batches"] = ["another order"]
         return records
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.compare.run_all", unpaired)
+    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", unpaired)
     with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
         compare(Options("digits", seeds=3, epochs=1, model="linear"))
     assert [path.suffix for path in (tmp_path / "runs").iterdir()] == [".partial"]

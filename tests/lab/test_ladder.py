@@ -12,7 +12,8 @@ from scipy.special import log_softmax
 from sfumato.lab import ladder
 from sfumato.lab.arms import Arm
 from sfumato.lab.compare import compare
-from sfumato.lab.options import OptionError, Options
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
 from sfumato.report import load_run, render
 from sfumato.verdict.analyse import Metric
 from tests.conftest import run_sfumato
@@ -21,7 +22,7 @@ from tests.conftest import run_sfumato
 def rung(eps, scaled):
     values = np.array(scaled, dtype=np.float64)
     metric = Metric(values, values.mean(1))
-    return ladder.Rung(Arm(f"smoothed-{eps:g}" if eps else "one-hot", eps, "others"), metric, metric)
+    return ladder.MeasuredRung(Arm(f"smoothed-{eps:g}" if eps else "one-hot", eps, "others"), metric, metric)
 
 
 def noisy(mean, own=0, rows=300, spread=0.02):
@@ -136,7 +137,7 @@ def test_no_process_that_trains_a_rung_is_given_a_test_row(tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.compare.run_all", look)
+    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", look)
     with pytest.raises(KeyboardInterrupt):
         compare(Options("digits", seeds=3, epochs=1, ladder="0,0.1,0.2"))
     assert seen == [({"train", "validation"}, {"train", "validation"})]
@@ -177,7 +178,7 @@ def test_the_report_shows_every_rung_and_which_was_chosen(climbed):
         ({"ladder": "0.1,0.2", "arm": "onehot,all:0.1"}, "cannot be had together"),
         ({"arm": "onehot"}, "at least twice"),
         ({"arm": "onehot,all"}, "needs a strength: all:0.1"),
-        ({"arm": "onehot,al:0.1"}, "takes onehot, others:0.1"),
+        ({"arm": "onehot,al:0.1"}, "Use one of: onehot, others:0.1"),
         ({"arm": "onehot,all:0.1,all:0.10"}, "the same target twice"),
         ({"arm": "onehot:1,all:0.1"}, "takes no strength"),
         ({"arm": "onehot,all:2"}, "above 0 and at most 1"),

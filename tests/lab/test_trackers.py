@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sfumato.lab import compare as lab
-from sfumato.lab.options import OptionError, Options
-from sfumato.lab.trackers import Tracker, TrackingError
+from sfumato.lab.errors import OptionError, TrackingError
+from sfumato.lab.options import Options
+from sfumato.lab.trackers import Tracker
 from tests.conftest import run_sfumato
 
 WORDS = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "2", "--out", "run", "-q")

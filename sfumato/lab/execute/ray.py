@@ -1,7 +1,7 @@
 """The runs of a comparison as Ray tasks: on a Ray of their own here, or on the one that ``RAY_ADDRESS`` names.
 
 A run depends on its task alone, so the bits are those of the same run in a process here. A task writes into a folder of
-its own and sends the files back: the machines need no common disk. What dies on the way is tried again by Ray.
+its own and sends the files back: the machines need no common disk. Ray starts a task again whose process died.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.arrays.atomic import write_bytes, write_sealed
-from sfumato.lab.execute.processes import Progress, Task, WorkerError, run
+from sfumato.lab.errors import WorkerError
+from sfumato.lab.execute.task import Progress, RunTask
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
@@ -29,36 +30,18 @@ RETRIES = 3
 _POLL = 0.2  # seconds between two looks at how far the tasks are
 
 
-def missing() -> str | None:
-    """Why there is no Ray here; None if there is.
-
-    >>> missing() is None or "pip install" in missing()
-    True
-    """
-    try:
-        importlib.import_module("ray")
-    except ImportError:
-        return "--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'"
-    return None
-
-
 def _ray() -> Any:
-    """Ray, which is not there at every user's, and whose types say less than its pages."""
+    """Ray is an optional dependency, and its type stubs are incomplete."""
     return importlib.import_module("ray")
 
 
-def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[dict[str, Any]]:
-    """Every task on Ray; as :func:`sfumato.lab.execute.processes.run_all`, to the same bits.
+def run_all(
+    tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """Every task on Ray; arguments and errors are those of :class:`sfumato.lab.execute.executor.Executor`.
 
-    Args:
-        tasks: what to run.
-        parts: the rows, sent to each machine once.
-        workers: processes of a Ray that is started for this; one that is there already has its own.
-        progress: called after every epoch of every run.
-
-    Raises:
-        ArmError, TrainingError, WriteError: from a run; the others are cancelled.
-        WorkerError: a process died more often than Ray tries again.
+    The rows are sent to each machine once. ``workers`` counts the processes of a Ray that is started here; a cluster
+    has its own.
     """
     ray, problems = _ray(), importlib.import_module("ray.exceptions")
     with _connected(workers):
@@ -90,7 +73,7 @@ def run_all(tasks: Sequence[Task], parts: dict[str, Part], *, workers: int, prog
     return [records[number] for number in range(len(tasks))]
 
 
-def _kept(task: Task, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+def _kept(task: RunTask, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
     """Write what a task sent where the run is; the record last, since it stands for the whole."""
     for name, path in task.files.items():
         write_bytes(path, files[name])
@@ -98,9 +81,11 @@ def _kept(task: Task, record: dict[str, Any], files: dict[str, bytes]) -> dict[s
     return record
 
 
-def _run(number: int, task: Task, parts: dict[str, Part], told: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
     """In a process of Ray's: one run in a folder of its own, and its files as bytes."""
     import torch
+
+    from sfumato.lab.execute.training_run import run
 
     torch.set_num_threads(1)
     own = {name: _writable(part) for name, part in parts.items()}

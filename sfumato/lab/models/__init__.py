@@ -3,14 +3,10 @@
 Nothing is downloaded: weights are drawn from the seed, or come from a file.
 """
 
-from sfumato.lab.models.base import Classifier as Classifier
-from sfumato.lab.models.base import features_and_logits as features_and_logits
-from sfumato.lab.models.base import logits_of as logits_of
-from sfumato.lab.models.base import weights_hash as weights_hash
-from sfumato.lab.models.build import build as build
-from sfumato.lab.models.build import normalises_over_the_batch as normalises_over_the_batch
-from sfumato.lab.models.build import stack as stack
-from sfumato.lab.models.pretrained import load_pretrained as load_pretrained
+from sfumato.lab.models.built_in import stack
+from sfumato.lab.models.by_name import build, normalises_over_the_batch
+from sfumato.lab.models.classifier import Classifier, features_and_logits, logits_of, weights_hash
+from sfumato.lab.models.pretrained import load_pretrained
 
 __all__ = [
     "Classifier",

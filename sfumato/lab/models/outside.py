@@ -1,7 +1,7 @@
 """Models from elsewhere: torchvision, timm, transformers, or a function of the user's own.
 
-Whatever comes, it is taken apart into a body and its last linear layer, so that features are within reach. Two rows of
-zeros show whether that gives the same logits; where it does not, the model stays whole and its logits are the features.
+Each model is taken apart into a body and its last linear layer, whose input is the features. Both are tried on two rows
+of zeros. Where they give other logits than the whole model, the model stays whole and its logits stand for features.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from sfumato.lab.data.function import find_callable, said
 from sfumato.lab.data.inputs import Inputs
 from sfumato.lab.data.table import DataError, did_you_mean
-from sfumato.lab.models.base import Classifier, Flat, Spread
-from sfumato.lab.models.build import as_picture
-from sfumato.lab.options import OptionError
+from sfumato.lab.errors import OptionError
+from sfumato.lab.models.classifier import Classifier
+from sfumato.lab.models.pictures import Flat, as_picture
+from sfumato.lab.models.sparse import Spread
 
 _DEFAULT_SIDE = 224
 

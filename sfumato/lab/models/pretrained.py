@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from sfumato.lab.data.table import did_you_mean, listing, plural
-from sfumato.lab.options import OptionError
+from sfumato.lab.errors import OptionError
 
 if TYPE_CHECKING:
-    from sfumato.lab.models.base import Classifier
+    from sfumato.lab.models.classifier import Classifier
 
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")

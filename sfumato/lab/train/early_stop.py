@@ -31,7 +31,7 @@ class BestEpoch:
         self._weights: dict[str, Tensor] = {}
 
     def enough(self, epoch: int, nll: float) -> bool:
-        """Take note of an epoch; whether ``patience`` epochs have passed since the best. Of equal ones the first."""
+        """Take note of an epoch; whether ``patience`` epochs have passed since the best, the first of equal ones."""
         if nll < self.nll or not self._weights:
             self.epoch, self.nll = epoch, nll
             self._weights = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}

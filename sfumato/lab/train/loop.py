@@ -1,4 +1,4 @@
-"""The training loop: one function, read top to bottom, the same for every arm.
+"""The training loop, read top to bottom, the same for every arm.
 
 What differs between arms is the loss object alone. Weights, order of rows, budget and schedule come from the seed and
 the plan, and hashes of the first two are kept to prove it.
@@ -11,72 +11,18 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.lab.execute.torchrun import Ranks
+from sfumato.lab.errors import TrainingError
+from sfumato.lab.execute.torchrun_group import Ranks
 from sfumato.lab.models import Classifier, logits_of
-from sfumato.lab.options import Precision
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
-from sfumato.lab.train.objectives import Objective
-
-
-class TrainingError(RuntimeError):
-    """Training had to stop: the loss was no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast to train.
-
-    Attributes:
-        epochs: passes over the training rows.
-        batch_size: rows a step.
-        learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
-        weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
-        accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
-        precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
-        early_stop: stop after so many epochs without a better one, and keep the best; None for the full budget.
-
-    Raises:
-        ValueError: an unknown precision.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    accumulate: int = 1
-    precision: Precision = "float32"
-    early_stop: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ValueError(f'precision must be "float32" or "bf16", got "{self.precision}"')
-
-    def steps(self, rows: int) -> int:
-        """Gradient steps of the whole training."""
-        return self.epochs * math.ceil(rows / self.batch_size)
-
-
-def default_plan(
-    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
-) -> Plan:
-    """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
-
-    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
-    True
-    """
-    if batch_size is None:
-        batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
-    if epochs is None:
-        a_pass = math.ceil(rows / batch_size)
-        epochs = max(least_epochs, min(300, math.ceil(1000 / a_pass)))
-        epochs = max(5, min(epochs, 20_000 // a_pass))
-    return Plan(epochs, batch_size, learning_rate)
+from sfumato.lab.train.objectives import TrainingObjective
+from sfumato.lab.train.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -141,7 +87,7 @@ def train(
     Args:
         model: with its initial weights.
         loss: called as ``loss(logits, labels)``; returns the mean over the batch. An
-            :class:`~sfumato.lab.train.objectives.Objective` is given the model and the batch.
+            :class:`~sfumato.lab.train.objectives.TrainingObjective` is given the model and the batch.
         rows: features (n, D) and labels (n,) to train on.
         validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
@@ -164,56 +110,27 @@ def train(
     order = torch.Generator().manual_seed(seed)
     batches, hashes = hashlib.sha256(), list[str]()
     best = None if plan.early_stop is None else BestEpoch(model, plan.early_stop)
-    precision = torch.autocast(x.device.type, torch.bfloat16) if plan.precision == "bf16" else nullcontext()
+    step = _Step(model, loss, x, y, weight, soft, plan, ranks)
 
     for epoch in range(1, plan.epochs + 1):
         model.train()
-        seen: list[tuple[Tensor, Tensor, Tensor]] = []
-        masses: list[int | Tensor] = []
+        seen: list[_Seen] = []
         shuffled = torch.randperm(len(y), generator=order)
         for batch in shuffled.split(plan.batch_size):
             optimiser.zero_grad()
-            share = batch if ranks is None else ranks.rows(batch)
-            parts = parts_of(share, plan.accumulate) if len(share) else ()
-            mass = [len(part) if weight is None else weight[part].sum() for part in parts]
-            whole = sum(mass) if ranks is None else len(batch) if weight is None else weight[batch].sum()
-            lost = 0.0
-            for number, part in enumerate(parts):
-                labels = y[part]
-                with precision:
-                    if isinstance(loss, Objective):
-                        own = (None if each is None else each[part] for each in (weight, soft))
-                        logits, value = loss.step(model, x[part], labels, *own)
-                    else:
-                        logits = model(x[part])
-                        own = {} if weight is None else {"sample_weight": weight[part]}
-                        value = loss(logits, labels, **own)
-                if not math.isfinite(value.item()):
-                    lost = value.item()
-                    break
-                # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
-                (value if len(parts) == 1 and ranks is None else value * (mass[number] / whole)).backward()
-                seen.append((logits.detach(), labels, value.detach()))
-            lost = lost if ranks is None else ranks.add_gradients(model, lost)
+            lost, parts = step.backward(batch)
             if lost != 0:
                 raise TrainingError(
                     f"the loss is {lost:g} in epoch {epoch}; the features or the learning rate "
                     f"({plan.learning_rate:g}) are too large"
                 )
-            masses += mass
+            seen += parts
             optimiser.step()
             schedule.step()
 
         batches.update(shuffled.numpy().tobytes())
         hashes.append(batches.hexdigest())
-        train_logits, train_labels, losses = zip(*seen, strict=True)
-        values = torch.stack(losses) * torch.tensor(masses, dtype=losses[0].dtype, device=x.device)
-        train_loss = (values.sum() / (len(y) if weight is None else weight.sum())).item()
-        train_gap = mean_gap(torch.cat(train_logits), torch.cat(train_labels))
-        if ranks is not None:
-            rows_here = len(torch.cat(train_labels))
-            train_loss, gaps, count = ranks.sums([train_loss, train_gap * rows_here, rows_here])
-            train_gap = gaps / count
+        train_loss, train_gap = step.means(seen)
         logits, labels = logits_of(model, validation[0]), validation[1]
         nll, accuracy = hard_scores(logits, labels)
         scaled = None if best is None else nll_after_temperature(logits, labels)
@@ -227,6 +144,76 @@ def train(
         return Trained(tuple(hashes), plan.epochs)
     best.restore()
     return Trained(tuple(hashes), best.epoch)
+
+
+class _Seen(NamedTuple):
+    """What a part of a batch showed before its step: the loss is the mean over its rows, whose mass is beside it."""
+
+    logits: Tensor
+    labels: Tensor
+    loss: Tensor
+    mass: int | Tensor
+
+
+class _Step:
+    """The gradient of a batch, in as many parts as the plan says, on as many ranks as there are."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        loss: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        soft: Tensor | None,
+        plan: Plan,
+        ranks: Ranks | None,
+    ) -> None:
+        self.model, self.loss, self.x, self.y, self.weight, self.soft = model, loss, x, y, weight, soft
+        self.accumulate, self.ranks = plan.accumulate, ranks
+        self.precision = torch.autocast(x.device.type, torch.bfloat16) if plan.precision == "bf16" else nullcontext()
+
+    def backward(self, batch: Tensor) -> tuple[float, list[_Seen]]:
+        """Add the gradient of the batch's mean loss to the weights' own; 0, or a loss that was not finite."""
+        share = batch if self.ranks is None else self.ranks.rows(batch)
+        parts = parts_of(share, self.accumulate) if len(share) else ()
+        masses = [self._mass(part) for part in parts]
+        whole = sum(masses) if self.ranks is None else self._mass(batch)
+        lost, seen = 0.0, list[_Seen]()
+        for part, mass in zip(parts, masses, strict=True):
+            labels = self.y[part]
+            with self.precision:
+                logits, value = self._forward(part, labels)
+            if not math.isfinite(value.item()):
+                lost = value.item()
+                break
+            # A part's mean counts as much as its rows do, so that the parts add up to the mean of the batch.
+            (value if len(parts) == 1 and self.ranks is None else value * (mass / whole)).backward()
+            seen.append(_Seen(logits.detach(), labels, value.detach(), mass))
+        return lost if self.ranks is None else self.ranks.add_gradients(self.model, lost), seen
+
+    def _mass(self, rows: Tensor) -> int | Tensor:
+        return len(rows) if self.weight is None else self.weight[rows].sum()
+
+    def _forward(self, part: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of some rows and their mean loss."""
+        if isinstance(self.loss, TrainingObjective):
+            weight, soft = (None if each is None else each[part] for each in (self.weight, self.soft))
+            return self.loss.step(self.model, self.x[part], labels, weight, soft)
+        logits = self.model(self.x[part])
+        own = {} if self.weight is None else {"sample_weight": self.weight[part]}
+        return logits, self.loss(logits, labels, **own)
+
+    def means(self, seen: list[_Seen]) -> tuple[float, float]:
+        """The loss and the gap of an epoch, of all ranks: means over its rows, each at the step that used it."""
+        logits, labels, losses, masses = zip(*seen, strict=True)
+        values = torch.stack(losses) * torch.tensor(masses, dtype=losses[0].dtype, device=self.x.device)
+        loss = (values.sum() / (len(self.y) if self.weight is None else self.weight.sum())).item()
+        gap, rows = mean_gap(torch.cat(logits), torch.cat(labels)), len(torch.cat(labels))
+        if self.ranks is None:
+            return loss, gap
+        loss, gaps, count = self.ranks.sums([loss, gap * rows, rows])
+        return loss, gaps / count
 
 
 def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer:

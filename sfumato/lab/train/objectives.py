@@ -1,6 +1,7 @@
 """Losses that need more than logits and labels: rows that are mixed, and soft labels.
 
-The training loop calls :meth:`Objective.step` with the model and a batch; every other loss with logits and labels.
+The training loop calls :meth:`TrainingObjective.step` with the model and a batch, and every other loss with logits and
+labels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sfumato.loss import cross_entropy
 from sfumato.targets import from_probs, mix, one_hot, smooth_prior
 
 
-class Objective(nn.Module):
+class TrainingObjective(nn.Module):
     """A loss that runs the model itself."""
 
     def step(
@@ -34,7 +35,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
-class MixLoss(Objective):
+class MixLoss(TrainingObjective):
     r"""Rows of a batch mixed in pairs, inputs and targets alike.
 
     .. math:: \tilde x = \lambda x + (1-\lambda) x', \qquad \tilde q = \lambda e_y + (1-\lambda) e_{y'}, \qquad
@@ -107,7 +108,7 @@ class PriorLoss(nn.Module):
         return cross_entropy(input, softened, sample_weight=sample_weight)
 
 
-class SoftLoss(Objective):
+class SoftLoss(TrainingObjective):
     """Cross entropy towards the soft labels of the rows, such as the votes of annotators."""
 
     def step(

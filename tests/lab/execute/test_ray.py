@@ -6,18 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from sfumato.lab.execute import ray
-from sfumato.lab.options import OptionError, Options
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
 from tests.conftest import run_sfumato
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's processes in /proc"),
-    pytest.mark.skipif(ray.missing() is not None, reason="Ray is not installed"),
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
 ]
 
 WORDS = ("compare", "digits", "--seeds", "3", "--epochs", "4", "-q", "--out", "run")

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sfumato.lab.choose_model import choose_model
 from sfumato.lab.data import Inputs, prepare
-from sfumato.lab.model_and_device import choose
+from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build, features_and_logits, logits_of, weights_hash
-from sfumato.lab.models.base import SparseLinear, Spread
-from sfumato.lab.options import OptionError, Options
+from sfumato.lab.models.sparse import SparseLinear, Spread
+from sfumato.lab.options import Options
 
 NUMBERS = itertools.count()
 IMAGE = Inputs("image", (16, 16, 3), 768, mean=(120.0, 110.0, 100.0), scale=(60.0, 50.0, 40.0))
@@ -346,19 +347,20 @@ def test_a_folder_for_hf_that_is_not_there_is_refused():
 def test_a_device_that_is_not_there_is_refused(monkeypatch, device, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(OptionError) as caught:
-        choose(Options("digits", device=device), prepare("digits"))
+        choose_model(Options("digits", device=device), prepare("digits"))
     assert str(caught.value) == message
 
 
 def test_a_batch_of_one_row_is_avoided_where_a_model_normalises_over_the_batch():
-    from sfumato.lab.train.loop import Plan
+    from sfumato.lab.train.plan import Plan, without_a_batch_of_one
 
     data = prepare("digits")
-    chosen = choose(Options("digits", model="cnn"), data)
-    assert chosen.fit(Plan(1, 64, 1e-3), Options("digits"), 129) == Plan(1, 63, 1e-3)
-    assert chosen.fit(Plan(1, 64, 1e-3), Options("digits"), 130) == Plan(1, 64, 1e-3)
+    chosen = choose_model(Options("digits", model="cnn"), data)
+    assert chosen.batch_norm
+    assert without_a_batch_of_one(Plan(1, 64, 1e-3), 129, "cnn", asked=False) == Plan(1, 63, 1e-3)
+    assert without_a_batch_of_one(Plan(1, 64, 1e-3), 130, "cnn", asked=False) == Plan(1, 64, 1e-3)
     with pytest.raises(OptionError) as caught:
-        chosen.fit(Plan(1, 64, 1e-3), Options("digits", batch_size=64), 129)
+        without_a_batch_of_one(Plan(1, 64, 1e-3), 129, chosen.name, asked=True)
     assert str(caught.value) == (
         "--batch-size 64 leaves a last batch of one of the 129 training rows, and cnn normalises over the batch; 63 "
         "leaves none"
@@ -367,7 +369,8 @@ def test_a_batch_of_one_row_is_avoided_where_a_model_normalises_over_the_batch()
 
 def test_weights_count_in_training_as_copies_of_rows_would():
     from sfumato.lab.arms import arms_of
-    from sfumato.lab.train.loop import Plan, train
+    from sfumato.lab.train.loop import train
+    from sfumato.lab.train.plan import Plan
 
     x, y = torch.randn(12, 4), torch.arange(12) % 3
     weight = torch.tensor([1.0, 2.0] * 6)

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.lab.arms import Arm, ArmError, arms_of
+from sfumato.lab.arms import Arm, arms_of
 from sfumato.lab.compare import compare
-from sfumato.lab.execute import processes
+from sfumato.lab.config_file import from_toml, to_toml
+from sfumato.lab.errors import ArmError, OptionError, TrainingError
+from sfumato.lab.execute.training_run import run
 from sfumato.lab.models import build, weights_hash
-from sfumato.lab.options import OptionError, Options, from_toml, to_toml
+from sfumato.lab.options import Options
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
-from sfumato.lab.train.loop import Plan, TrainingError, parts_of, train
-from sfumato.lab.train.words import notes_on_training, training_of
+from sfumato.lab.train.loop import parts_of, train
+from sfumato.lab.train.notes import notes_on_training, training_of
+from sfumato.lab.train.plan import Plan
 from sfumato.report import render
 
 SMOOTHED = Arm("smoothed", 0.1, "others")
@@ -221,7 +224,7 @@ def test_logits_that_are_not_finite_are_no_better_epoch():
 
 
 def in_this_process(tasks, parts, *, workers, progress):
-    return [processes.run(task, parts, lambda epoch: None) for task in tasks]
+    return [run(task, parts, lambda epoch: None) for task in tasks]
 
 
 def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_both_saw(tmp_path, monkeypatch):
@@ -232,7 +235,7 @@ def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_bo
         return records
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.compare.run_all", keep)
+    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", keep)
     options = Options("digits", seeds=3, epochs=40, learning_rate=0.03, model="linear", early_stop=1, out="run")
     paired = compare(options)["paired"]
     lengths = {r["seed"]: [len(s["batches"]) for s in records if s["seed"] == r["seed"]] for r in records}
@@ -254,7 +257,7 @@ def test_an_early_stop_does_not_hide_batches_that_differ(tmp_path, monkeypatch):
         return records
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.lab.compare.run_all", unpaired)
+    monkeypatch.setattr("sfumato.lab.execute.processes.run_all", unpaired)
     with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
         compare(Options("digits", seeds=3, epochs=2, model="linear", early_stop=1))
 

@@ -8,11 +8,11 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from sfumato.lab.arms import ArmError, MixArm, SoftArm, arm_of
+from sfumato.lab.arms import MixArm, SoftArm, arm_of
+from sfumato.lab.choose_model import refuse_arms
 from sfumato.lab.data import prepare
-from sfumato.lab.model_and_device import refuse_arms
+from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.models import build
-from sfumato.lab.options import OptionError
 from sfumato.lab.train.objectives import MixLoss, SoftLoss
 from tests.conftest import run_sfumato
 

@@ -1,15 +1,13 @@
-"""How a comparison was trained, in words: for ``env.json``, for the page, and as notes beside the verdict."""
+"""How a comparison was trained: the entry in ``env.json``, and the notes on it that stand beside the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sfumato.lab.options import OptionError
-
 if TYPE_CHECKING:
     from sfumato.lab.arms import Arm
-    from sfumato.lab.train.loop import Plan
+    from sfumato.lab.train.plan import Plan
 
 
 def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -20,7 +18,7 @@ def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()
         rows: to train on.
         records: of every run; where there was an early stop, the epochs kept are told, seed by seed.
 
-    >>> from sfumato.lab.train.loop import Plan
+    >>> from sfumato.lab.train.plan import Plan
     >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100)["optimiser"]
     'AdamW, weight decay 0.01'
     """
@@ -43,20 +41,6 @@ def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()
         "early_stop": plan.early_stop,
     }
     return training if plan.early_stop is None else {**training, "kept_epochs": _kept(records)}
-
-
-def refuse_small_parts(plan: Plan) -> None:
-    """Refuse to split a batch into parts of less than two rows.
-
-    Raises:
-        OptionError: it names the most parts that there can be.
-    """
-    most = max(1, plan.batch_size // 2)
-    if plan.accumulate > most:
-        raise OptionError(
-            f"--accumulate {plan.accumulate} would split a batch of {plan.batch_size} rows into parts of less than "
-            f"two; use at most {most}, or a larger --batch-size"
-        )
 
 
 def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,15 +1,16 @@
-"""A short trial on the user's data: what was found in them, whether both arms learn, and what the whole would take."""
+"""The trial of ``sfumato doctor DATA``: what is in the data, whether both arms learn, and what the whole would take."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from sfumato.lab.compare import estimated, prepared
-from sfumato.lab.cost import duration
+from sfumato.lab.cost_estimate import duration, estimate
 from sfumato.lab.options import Options
+from sfumato.lab.prepared import prepared
 
 SECONDS = 20.0
 
@@ -31,49 +32,39 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
     """
     import torch
 
-    from sfumato.lab.arms import arms_of
-    from sfumato.lab.models import build
-    from sfumato.lab.train.loop import train
+    from sfumato.lab.execute.training_run import TrainingRun
 
     options.check()
-    data, chosen, budget = prepared(options)
-    whole = estimated(options, data, chosen, budget)
-    classes = len(data.table.class_names)
-    parts = {name: data.part(name) for name in ("train", "validation")}
-    x, y, xv, yv = (
-        torch.from_numpy(array).to(options.device) for part in parts.values() for array in (part.features, part.labels)
-    )
-    per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(y) / budget.batch_size))
-    plan = replace(budget, epochs=max(2, min(budget.epochs, int(seconds / 2 / per_epoch))))
+    ready = prepared(options)
+    whole, data = estimate(ready), ready.data
+    per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
+    epochs = max(2, min(ready.plan.epochs, int(seconds / 2 / per_epoch)))
+    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(options, seeds=1))
+    rows = ready.rows("train", "validation")
     told: list[dict[str, Any]] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for arm in arms_of(options.eps, options.over):
-            started, curve = time.perf_counter(), list[float]()
-            model = build(chosen.model, data.inputs, classes, seed=0, pretrained=options.pretrained).to(options.device)
-            loss = arm.loss()
-            floor = arm.floor(classes)
-            keep = curve.append
-            train(
-                model, loss, (x, y), (xv, yv), plan, seed=0, floor=floor, on_epoch=lambda e, k=keep: k(e.validation_nll)
-            )
-            arm.verify(loss, classes)
+        for task in ready.tasks(Path()):
+            started, run = time.perf_counter(), TrainingRun(task, rows)
+            run.train(lambda epoch: None)
+            task.arm.verify(run.loss, task.classes)
+            nll = [run.epochs[at]["validation_nll"] for at in (0, -1)]
             took = time.perf_counter() - started
-            told.append({"name": arm.name, "epochs": plan.epochs, "nll": [curve[0], curve[-1]], "seconds": took})
+            told.append({"name": task.arm.name, "epochs": epochs, "nll": nll, "seconds": took})
     finally:
         torch.set_num_threads(threads)
     described = data.describe()
     return {
         "data": {
             "name": data.table.name,
-            "classes": classes,
+            "classes": ready.classes,
             "inputs": described["inputs"],
             **{part: len(getattr(data.split, part)) for part in ("train", "validation", "test")},
             "duplicates": described["duplicates"],
             "missing": described["missing"],
         },
-        "notes": [*data.notes, *chosen.notes],
+        "notes": [*data.notes, *ready.model.notes],
         "whole": whole.to_json(),
         "arms": told,
     }

@@ -39,7 +39,7 @@ def arithmetic() -> dict[str, str]:
 
 
 def notes_on_change(start: Mapping[str, Any]) -> list[str]:
-    """What to say where a run goes on with other arithmetic than it was begun with; usually nothing.
+    """Notes for a run that goes on with other arithmetic than it was begun with; usually none.
 
     Args:
         start: how it was begun.

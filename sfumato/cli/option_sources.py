@@ -1,4 +1,4 @@
-"""Options from elsewhere than the command line: a TOML file and the environment, and a note of where each came from."""
+"""Where options come from beside the command line: a TOML file and the environment. Each option's source is noted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cyclopts.config import Env, Toml
 from sfumato.cli import common
 from sfumato.cli.common import UsageError
 from sfumato.cli.compare import compare
+from sfumato.lab.options import REMOVED
 
 _MOST = 2**20  # bytes of a file of options
 
@@ -22,11 +23,25 @@ _MOST = 2**20  # bytes of a file of options
 def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
     """Flag > environment > file > default; the last step notes where each value came from."""
     steps: list[Callable[..., Any]] = [Env("SFUMATO_", command=False, show=False)]
-    path = _config_path(words) if words[:1] == ["compare"] else None  # the file holds a comparison's options
-    if path is not None:
-        _check_keys(path)
-        steps.append(Toml(path, use_commands_as_keys=False, must_exist=True))
+    if words[:1] == ["compare"]:
+        _refuse_removed(words)
+        path = _config_path(words)
+        if path is not None:
+            _check_keys(path)
+            # Unknown keys were refused just now; what is left of them are those that older versions wrote.
+            steps.append(Toml(path, use_commands_as_keys=False, must_exist=True, allow_unknown=True))
     return [*steps, _note_sources]
+
+
+def _refuse_removed(words: Sequence[str]) -> None:
+    """Say of an option of an earlier version that it was removed, and why, instead of guessing another one."""
+    given = [word.partition("=")[0] for word in (words[: words.index("--")] if "--" in words else words)]
+    for name, said in REMOVED.items():
+        flag, variable = f"--{name.replace('_', '-')}", f"SFUMATO_{name.upper()}"
+        if flag in given:
+            raise UsageError(said)
+        if os.environ.get(variable, "").lower() not in ("", "0", "false", "no"):
+            raise UsageError(f"{variable} is set, but {said}; unset the variable")
 
 
 def _config_path(words: Sequence[str]) -> str | None:
@@ -56,20 +71,17 @@ def _check_keys(path: str) -> None:
         raise UsageError(f"{path} is not TOML: {error}") from None
     if keys is None:
         raise UsageError(f"{path} is longer than {_MOST:,} bytes, too long for a file of options")
-    known = [name.lstrip("-") for name in _option_names(compare)]
+    known = [name.replace("_", "-") for name in compare.__annotations__ if name not in ("config", "resume")]
     for key, value in keys.items():
-        if key.replace("_", "-") not in known:
+        if key.replace("-", "_") in REMOVED:
+            if value is not False:
+                raise UsageError(f"{path}: {REMOVED[key.replace('-', '_')]}")
+        elif key.replace("_", "-") not in known:
             close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
             hint = f' Did you mean "{close[0]}"?' if close else ""
             raise UsageError(f'{path} has an unknown key "{key}".{hint} Keys: {", ".join(known)}')
         if isinstance(value, (dict, list)):
             raise UsageError(f'{path}: "{key}" must be one value, not a table or a list')
-
-
-def _option_names(command: Callable[..., Any]) -> list[str]:
-    return [
-        "--" + name.replace("_", "-") for name in command.__annotations__ if name not in ("config", "resume", "return")
-    ]
 
 
 def _note_sources(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -1,0 +1,94 @@
+"""Which model a comparison trains, chosen before anything is written.
+
+A model from elsewhere is built once here and tried on rows of the right form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sfumato.lab.device import check_device
+from sfumato.lab.errors import OptionError
+from sfumato.lab.model_names import OWN, default_model
+from sfumato.lab.options import Options
+
+if TYPE_CHECKING:
+    from sfumato.lab.data import Data
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """The model that trains.
+
+    Attributes:
+        name: as of ``--model``.
+        least_epochs: passes over the rows that a full budget has at least; fewer for a model whose pass takes long.
+        batch_norm: whether the model normalises over the batch, so that a batch of one row cannot be trained on.
+        workers: processes, unless ``--workers`` says how many.
+        notes: what a reader should know of the model and the device.
+    """
+
+    name: str
+    least_epochs: int
+    batch_norm: bool
+    workers: int
+    notes: tuple[str, ...]
+
+
+def choose_model(options: Options, data: Data) -> ChosenModel:
+    """Choose the model, and refuse a device that is not there.
+
+    Args:
+        options: checked.
+        data: prepared.
+
+    Raises:
+        OptionError: no such device; a model that is not there, does not fit the data, or is no model.
+
+    >>> from sfumato.lab.data import prepare
+    >>> chosen = choose_model(Options("digits"), prepare("digits"))
+    >>> chosen.name, chosen.least_epochs
+    ('mlp', 40)
+    """
+    inputs = data.inputs
+    name = options.model or default_model(inputs.kind, inputs.shape)
+    refuse_arms(options.arms() if options.arm else [], data, name)
+    check_device(options.device)
+    workers = os.cpu_count() or 1
+    notes: tuple[str, ...] = ()
+    if options.device != "cpu":
+        workers = min(4, workers)  # each has the data on the GPU
+        notes += (f"Trained on {options.device}: bits may differ from run to run.",)
+    if name in ("mlp", "linear") and options.pretrained is None:
+        return ChosenModel(name, 15 if inputs.kind == "sparse" else 40, False, workers, notes)
+
+    from sfumato.lab.models import build, normalises_over_the_batch
+
+    model = build(name, inputs, len(data.table.class_names), seed=0, pretrained=options.pretrained)
+    least = 40 if name in OWN and name != "cnn" else 15
+    return ChosenModel(name, least, normalises_over_the_batch(model), workers, notes + model.notes)
+
+
+def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
+    """Refuse arms that these data, or this model, cannot have.
+
+    Raises:
+        OptionError: it says why.
+    """
+    for arm in arms:
+        kind = arm.partition(":")[0]
+        if kind == "soft" and data.table.soft is None:
+            raise OptionError(
+                "--arm soft needs soft labels: --label-probs names columns of probabilities, and an npz has y (N, K)"
+            )
+        if kind in ("mixup", "cutmix") and data.inputs.kind in ("sparse", "tokens"):
+            raise OptionError(f"--arm {arm} mixes rows of numbers or pictures; texts cannot be mixed")
+        if kind == "cutmix" and (
+            model in ("mlp", "linear") or not (data.inputs.kind == "image" or data.inputs.picture)
+        ):
+            raise OptionError(
+                f"--arm {arm} pastes pieces of pictures: it needs pictures, and a model of them such as cnn"
+            )

@@ -1,0 +1,134 @@
+"""What a comparison will cost, before it is paid: steps, seconds, memory and disk, from a few steps tried here."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from sfumato.lab.prepared import Prepared
+
+_TRIED = 5  # steps that are timed, after two that are not
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a comparison.
+
+    Attributes:
+        arms: names.
+        runs: arms × seeds.
+        workers: processes.
+        epochs: of each run.
+        steps: of each run.
+        parameters: of the model.
+        seconds_per_step: median of a few steps tried here, of one run on one thread.
+        seconds: of the whole, on the clock, without reading the data and writing the report.
+        memory: bytes that each process needs for rows, weights, gradients and the optimiser's state; what the layers
+            keep for the backward pass, and torch itself, come on top.
+        disk: bytes of the run folder, without the report.
+    """
+
+    arms: tuple[str, ...]
+    runs: int
+    workers: int
+    epochs: int
+    steps: int
+    parameters: int
+    seconds_per_step: float
+    seconds: float
+    memory: int
+    disk: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``compare --dry-run --json`` prints it."""
+        return {"schema": "sfumato.dry-run/1", **asdict(self), "arms": list(self.arms)}
+
+    def told(self) -> str:
+        """The same, to read."""
+        step = 1000 * self.seconds_per_step
+        return "\n".join(
+            [
+                f"arms     {', '.join(self.arms)}",
+                f"runs     {self.runs}, in {self.workers} process{'es' if self.workers > 1 else ''}",
+                f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms each",
+                f"model    {self.parameters:,} parameters",
+                f"time     about {duration(self.seconds)}, besides reading the data and writing the report",
+                f"memory   about {_size(self.memory)} a process, besides torch itself",
+                f"disk     about {_size(self.disk)}",
+            ]
+        )
+
+
+def estimate(ready: Prepared) -> Cost:
+    """Try a few steps of one run, and count up.
+
+    Args:
+        ready: the comparison.
+    """
+    import torch
+
+    from sfumato.lab.models import build, logits_of
+    from sfumato.lab.train.loop import optimiser_of
+
+    options, plan, split, classes = ready.options, ready.plan, ready.data.split, ready.classes
+    train = ready.data.part("train")
+    built = build(ready.model.name, ready.data.inputs, classes, seed=0, pretrained=options.pretrained)
+    built = built.to(options.device)
+    loss, optimiser = torch.nn.CrossEntropyLoss(), optimiser_of(built.parameters(), plan)
+    rows = slice(0, plan.batch_size)
+    x, y = (torch.from_numpy(array[rows]).to(options.device) for array in (train.features, train.labels))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each process will have
+    try:
+        times: list[float] = []
+        for _ in range(_TRIED + 2):
+            started = time.perf_counter()
+            optimiser.zero_grad()
+            loss(built(x), y).backward()
+            optimiser.step()
+            times.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        logits_of(built, x)
+        per_row = (time.perf_counter() - started) / len(x)
+    finally:
+        torch.set_num_threads(threads)
+    step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * options.seeds
+    workers = ready.workers(runs)
+    looked_at = plan.epochs * len(split.validation) + len(split.train) + len(split.validation) + len(split.test)
+    parameters = sum(p.numel() for p in built.parameters())
+    everything = sum(len(part) for part in (split.train, split.validation, split.test))
+    return Cost(
+        tuple(arm.name for arm in ready.arms),
+        runs,
+        workers,
+        plan.epochs,
+        steps,
+        parameters,
+        step,
+        (steps * step + looked_at * per_row) * math.ceil(runs / workers),
+        train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
+        runs * (4 * parameters + everything * (4 * classes + 24)),
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for a person.
+
+    >>> duration(4), duration(250), duration(9000)
+    ('4 s', '4 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: int) -> str:
+    """Bytes for a person."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count //= 1000
+    return f"{count:,} {unit}"

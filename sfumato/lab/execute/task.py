@@ -1,0 +1,73 @@
+"""One run of a comparison, an arm with a seed, as it is handed to whoever trains it; and whether that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sfumato.arrays.atomic import file_hash, read_sealed
+from sfumato.lab.arms import Arm
+from sfumato.lab.data import Inputs
+from sfumato.lab.train.plan import Plan
+
+PARTS = ("train", "validation", "test")
+
+Progress = Callable[[str, int, dict[str, Any]], None]
+"""Called with the arm's name, the seed, and the fields of an epoch."""
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """One run: an arm with a seed.
+
+    Attributes:
+        arm: the target.
+        seed: of the initial weights and of the order of rows; the same in every arm.
+        model: its name.
+        classes: K.
+        plan: the budget.
+        folder: of the run, for logits and weights.
+        inputs: what a row looks like; None for dense features.
+        pretrained: file of weights to start from.
+        device: where to train.
+        parts: whose logits are saved; a run that has still to be chosen is given no test rows.
+    """
+
+    arm: Arm
+    seed: int
+    model: str
+    classes: int
+    plan: Plan
+    folder: Path
+    inputs: Inputs | None = None
+    pretrained: str | None = None
+    device: str = "cpu"
+    parts: tuple[str, ...] = PARTS
+
+    @property
+    def name(self) -> str:
+        """As in file names: ``smoothed-seed0``."""
+        return f"{self.arm.name}-seed{self.seed}"
+
+    @property
+    def record(self) -> Path:
+        """Written last, so that it stands for a whole run."""
+        return self.folder / "work" / f"{self.name}.sealed"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What a run leaves, by what it is: the logits of each part, and the weights."""
+        logits = {part: self.folder / "logits" / f"{self.name}-{part}.npz" for part in self.parts}
+        return {**logits, "weights": self.folder / "weights" / f"{self.name}.safetensors"}
+
+
+def finished(task: RunTask) -> dict[str, Any] | None:
+    """The record of a whole run: its files are there, and are those that it wrote. None if it must run again."""
+    try:
+        record = read_sealed(task.record)
+        whole = all(file_hash(path) == record["files"][name] for name, path in task.files.items())
+    except (OSError, ValueError):
+        return None
+    return record if whole else None

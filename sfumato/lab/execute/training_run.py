@@ -1,0 +1,182 @@
+"""One run of one arm and seed, from its rows to its files.
+
+A run depends on its task alone and trains on one torch thread, so its bits are the same wherever it is trained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from sfumato.arrays.atomic import file_hash, write_arrays, write_bytes, write_sealed
+from sfumato.lab.data import Part
+from sfumato.lab.errors import TrainingError
+from sfumato.lab.execute.task import RunTask
+from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
+from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
+
+_WIDEST = 2048
+"""Features beyond this many are inputs as a rule, such as all terms of a vocabulary, and are not kept."""
+
+OnEpoch = Callable[[dict[str, Any]], object]
+"""Called with the fields of an epoch."""
+
+
+def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> dict[str, Any]:
+    """Train, verify, save.
+
+    Args:
+        task: what to run.
+        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
+        on_epoch: called after every epoch.
+
+    Returns:
+        The record: hashes, curves, training gap, the target that the loss implies.
+
+    Raises:
+        ArmError: the loss did not use the arm's target.
+        TrainingError: the loss was not finite.
+        WriteError: a full disk.
+    """
+    made = TrainingRun(task, parts)
+    return made.save(made.train(on_epoch))
+
+
+class TrainingRun:
+    """A run ready to train: its rows on the device, a model with its initial weights, and a loss.
+
+    Args:
+        task: what it is of.
+        parts: its rows.
+
+    Attributes:
+        model: to be trained.
+        loss: of the arm.
+        epochs: the fields of each epoch so far.
+    """
+
+    def __init__(self, task: RunTask, parts: dict[str, Part]) -> None:
+        self._started = time.perf_counter()
+        self.task, self.parts = task, parts
+
+        def there(array: Any) -> Any:
+            return None if array is None else torch.from_numpy(array).to(task.device)
+
+        self._rows = {name: (there(part.features), there(part.labels)) for name, part in parts.items()}
+        self._weight, self._soft = there(parts["train"].weight), there(parts["train"].soft)
+        inputs = task.inputs or self._rows["train"][0].shape[1]
+        self.model = build(task.model, inputs, task.classes, seed=task.seed, pretrained=task.pretrained).to(task.device)
+        torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
+        self.loss = task.arm.loss()
+        self._initial = weights_hash(self.model)
+        self.epochs: list[dict[str, Any]] = []
+
+    def train(self, on_epoch: OnEpoch, *, ranks: Ranks | None = None) -> Trained:
+        """Train the model.
+
+        Args:
+            on_epoch: called after every epoch.
+            ranks: processes that share every batch, all of which call this; None for one alone.
+
+        Raises:
+            TrainingError: the loss was not finite.
+        """
+
+        def keep(epoch: Epoch) -> None:
+            self.epochs.append(epoch.to_dict())
+            on_epoch(self.epochs[-1])
+
+        return train(
+            self.model,
+            self.loss,
+            self._rows["train"],
+            self._rows["validation"],
+            self.task.plan,
+            seed=self.task.seed,
+            floor=self.task.arm.floor(self.task.classes),
+            on_epoch=keep,
+            weight=self._weight,
+            soft=self._soft,
+            ranks=ranks,
+        )
+
+    def save(self, trained: Trained) -> dict[str, Any]:
+        """Verify what was trained, save it, and give its record."""
+        task = self.task
+        target = task.arm.verify(self.loss, task.classes)
+        train_gap = 0.0
+        for name in task.parts:
+            features, labels = self._rows[name]
+            logits = save_logits(task, name, self.model, self.parts[name], features)
+            if name == "train":
+                train_gap = mean_gap(logits.double(), labels.cpu())
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        write_bytes(task.files["weights"], to_bytes(weights))
+        record = {
+            "arm": task.arm.name,
+            "seed": task.seed,
+            "weights": self._initial,
+            "batches": list(trained.batches),
+            "kept_epoch": trained.kept_epoch,
+            "target": target,
+            "train_gap": train_gap,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "description": self.model.description,
+            "epochs": self.epochs,
+            "seconds": time.perf_counter() - self._started,
+            "files": {name: file_hash(path) for name, path in task.files.items()},
+        }
+        write_sealed(task.record, record)
+        return record
+
+
+def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
+    """Evaluate a trained model on one part and save what it says.
+
+    Args:
+        task: whose model it is.
+        name: of the part.
+        model: trained.
+        part: its rows.
+        features: of the rows, where the model is.
+
+    Returns:
+        The logits (n, K), on the CPU.
+
+    Raises:
+        TrainingError: they are not finite.
+        WriteError: a full disk.
+    """
+    pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]
+    penultimate, logits = (torch.cat(each) for each in zip(*pairs, strict=True))
+    if not bool(logits.isfinite().all()):
+        raise TrainingError(
+            f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
+            f"the learning rate ({task.plan.learning_rate:g}) is too large"
+        )
+    arrays: dict[str, Any] = {
+        "index": part.index,
+        "logits": logits.numpy(),
+        "labels": part.labels,
+        "group": part.index if part.group is None else part.group,
+    }
+    # Features are for looking at: one seed of them, in half precision, is enough.
+    if task.seed == 0 and penultimate.shape[1] <= _WIDEST:
+        arrays["features"] = penultimate.half().numpy()
+    write_arrays(task.files[name], arrays)
+    return logits
+
+
+def trained_model(task: RunTask) -> Classifier:
+    """The model of a finished run, with its weights read back."""
+    assert task.inputs is not None, "a task of a comparison has them"
+    model = build(task.model, task.inputs, task.classes, seed=task.seed, pretrained=task.pretrained)
+    model.load_state_dict(load_file(task.files["weights"]))
+    return model.to(task.device).eval()

@@ -1,0 +1,116 @@
+"""What a comparison is about to run: the data, the model, the budget of each run, and the arms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
+from sfumato.lab.choose_model import ChosenModel, choose_model
+from sfumato.lab.data import Data, Part, prepare
+from sfumato.lab.execute.task import PARTS, RunTask
+from sfumato.lab.options import Options
+from sfumato.lab.train.plan import Plan, default_plan, refuse_small_parts, without_a_batch_of_one
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A comparison before its first step.
+
+    Attributes:
+        options: as they were asked for.
+        data: the data set, split.
+        model: that every run trains.
+        plan: the budget of every run.
+        arms: what is trained; the first is the one that the others are compared with.
+    """
+
+    options: Options
+    data: Data
+    model: ChosenModel
+    plan: Plan
+    arms: tuple[Arm, ...]
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.data.table.class_names)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the data that a run reads; with a ladder the test rows wait until a strength is chosen."""
+        return PARTS[:2] if self.options.ladder else PARTS
+
+    def rows(self, *parts: str) -> dict[str, Part]:
+        """The rows of some parts, by name."""
+        return {part: self.data.part(part) for part in parts}
+
+    def workers(self, runs: int) -> int:
+        """How many processes share out so many runs."""
+        return max(1, min(self.options.workers or self.model.workers, runs))
+
+    def tasks(self, folder: Path) -> list[RunTask]:
+        """Every run, seed by seed, so that the arms of one seed train at one time and can be watched side by side."""
+        return [
+            RunTask(
+                arm,
+                seed,
+                self.model.name,
+                self.classes,
+                self.plan,
+                folder,
+                inputs=self.data.inputs,
+                pretrained=self.options.pretrained,
+                device=self.options.device,
+                parts=self.parts,
+            )
+            for seed in range(self.options.seeds)
+            for arm in self.arms
+        ]
+
+
+def prepared(options: Options, data: Data | None = None) -> Prepared:
+    """Read the data, choose the model, and set the budget.
+
+    Args:
+        options: checked.
+        data: where they have been read already.
+
+    Raises:
+        OptionError, DataError: what was asked for cannot be had.
+    """
+    data = prepare(options.data, options.roles()) if data is None else data
+    model = choose_model(options, data)
+    return Prepared(options, data, model, _plan(options, model, len(data.split.train)), _arms(options, data))
+
+
+def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
+    plan = default_plan(
+        rows,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        least_epochs=model.least_epochs,
+    )
+    plan = replace(
+        plan,
+        weight_decay=options.weight_decay,
+        accumulate=options.accumulate,
+        precision=options.precision,
+        early_stop=options.early_stop,
+    )
+    if model.batch_norm:
+        plan = without_a_batch_of_one(plan, rows, model.name, asked=options.batch_size is not None)
+    refuse_small_parts(plan)
+    return plan
+
+
+def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
+    """What is trained, one-hot first unless --arm says otherwise."""
+    if options.ladder:
+        return rungs_of(options.strengths(), options.over)
+    if options.arm:
+        table, rows = data.table, data.split.train
+        soft = None if table.soft is None else table.soft[rows]
+        return tuple(arm_of(spec, table.labels[rows], len(table.class_names), soft) for spec in options.arms())
+    return arms_of(options.eps, options.over)

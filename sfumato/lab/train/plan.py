@@ -1,0 +1,98 @@
+"""How long and how fast each run trains: epochs, batches, learning rate, patience. No torch here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: passes over the training rows.
+        batch_size: rows a step.
+        learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
+        weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
+        accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
+        precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
+        early_stop: stop after so many epochs without a better one, and keep the best; None for the full budget.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "float32"
+    early_stop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f'precision must be "float32" or "bf16", got "{self.precision}"')
+
+    def steps(self, rows: int) -> int:
+        """Gradient steps of the whole training."""
+        return self.epochs * math.ceil(rows / self.batch_size)
+
+
+def default_plan(
+    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
+) -> Plan:
+    """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
+
+    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
+    True
+    """
+    if batch_size is None:
+        batch_size = min(64 if rows <= 20_000 else 256, max(8, rows // 8))
+    if epochs is None:
+        a_pass = math.ceil(rows / batch_size)
+        epochs = max(least_epochs, min(300, math.ceil(1000 / a_pass)))
+        epochs = max(5, min(epochs, 20_000 // a_pass))
+    return Plan(epochs, batch_size, learning_rate)
+
+
+def refuse_small_parts(plan: Plan) -> None:
+    """Refuse to split a batch into parts of less than two rows.
+
+    Raises:
+        OptionError: it names the most parts that there can be.
+    """
+    most = max(1, plan.batch_size // 2)
+    if plan.accumulate > most:
+        raise OptionError(
+            f"--accumulate {plan.accumulate} would split a batch of {plan.batch_size} rows into parts of less than "
+            f"two; use at most {most}, or a larger --batch-size"
+        )
+
+
+def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
+    """The plan, with a batch size that leaves no last batch of one row, on which batch norm cannot be trained.
+
+    Args:
+        plan: as it would be.
+        rows: to train on.
+        model: which normalises over the batch.
+        asked: whether the batch size was asked for; it is then not changed.
+
+    Raises:
+        OptionError: the batch size that was asked for leaves one row.
+    """
+    if rows % plan.batch_size != 1:
+        return plan
+    size = plan.batch_size - 1
+    if asked:
+        raise OptionError(
+            f"--batch-size {plan.batch_size} leaves a last batch of one of the {rows:,} training rows, and "
+            f"{model} normalises over the batch; {max(2, size)} leaves none"
+        )
+    return replace(plan, batch_size=size)

@@ -1,0 +1,69 @@
+"""The schema of the options, and options that were removed."""
+
+from __future__ import annotations
+
+import pytest
+
+from sfumato.lab.config_file import from_toml, to_toml
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options, schema
+from tests.conftest import run_sfumato
+
+
+@pytest.mark.parametrize("option", schema().values(), ids=lambda option: option.name)
+def test_a_default_is_in_range(option):
+    option.check(option.default)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"eps": float("nan")}, "--eps must be above 0 and at most 1, got nan"),
+        ({"seeds": 1001}, "--seeds must be at most 1,000, got 1,001"),
+        ({"seeds": -(10**5000)}, "--seeds must be at least 3, got a number of more than 15 digits: fewer cannot tell"),
+        ({"over": "some"}, '--over must be "others" or "all", got "some"'),
+        ({"image_size": 7}, "--image-size must be from 8 to 512 pixels, got 7"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"learning_rate": float("inf")}, "--learning-rate must be a finite number above 0, got inf"),
+        ({"time_budget": -1.0}, "--time-budget must be a number of minutes above 0, got -1"),
+        ({"data": ""}, "compare needs DATA: digits, a .csv"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_range(values, message):
+    with pytest.raises(OptionError) as caught:
+        Options(**{"data": "digits", **values}).check()
+    assert str(caught.value).startswith(message)
+
+
+def test_where_a_run_went_and_who_watched_are_no_part_of_its_configuration():
+    text = to_toml(Options("digits", out="runs/x", workers=2, on="ray", time_budget=1.0, track="wandb"), {}, {})
+    assert not {"out", "workers", "on", "time-budget", "track"} & {line.split(" = ")[0] for line in text.splitlines()}
+
+
+def test_a_configuration_of_an_earlier_version_that_asks_for_nothing_removed_is_read():
+    assert from_toml('data = "digits"\ntogether = false  # default\n') == Options("digits")
+    with pytest.raises(OptionError, match="^--together was removed, because "):
+        from_toml('data = "digits"\ntogether = true  # command line\n')
+
+
+SAID = "--together was removed, because processes train what people compare faster; leave it out"
+
+
+@pytest.mark.slow
+def test_together_is_said_to_be_removed_wherever_it_is_asked_for(tmp_path):
+    (tmp_path / "c.toml").write_text('data = "digits"\ntogether = true\n')
+    for words, env, said in (
+        (("digits", "--together"), {}, SAID),
+        (("-c", "c.toml"), {}, f"c.toml: {SAID}"),
+        (("digits",), {"SFUMATO_TOGETHER": "1"}, f"SFUMATO_TOGETHER is set, but {SAID}; unset the variable"),
+    ):
+        ran = run_sfumato("compare", *words, "--dry-run", folder=tmp_path, env=env)
+        assert (ran.code, ran.out, ran.err) == (2, "", f"sfumato: {said}\n")
+
+
+@pytest.mark.slow
+def test_a_file_of_an_earlier_version_that_did_not_ask_for_together_is_taken(tmp_path):
+    (tmp_path / "c.toml").write_text('data = "digits"\nmodel = "linear"\ntogether = false\n')
+    ran = run_sfumato("compare", "-c", "c.toml", "--dry-run", "-q", folder=tmp_path, env={"SFUMATO_TOGETHER": "false"})
+    assert ran.code == 0, ran.err
+    assert "650 parameters" in ran.out

@@ -1,0 +1,62 @@
+"""Going on with a comparison: what is kept, what is trained again, and what is printed of a whole run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sfumato.lab import compare as lab
+from sfumato.lab.options import Options
+from tests.conftest import run_sfumato
+
+SHORT = {"model": "linear", "seeds": 3, "epochs": 1, "workers": 1}
+
+
+def bits(folder: Path) -> dict[str, bytes]:
+    """Every file but those that hold a time."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "env.json" and "work" not in path.parts
+    }
+
+
+def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file with its bytes and the time of its last change."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def stop(folder: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bits(tmp_path):
+    with pytest.raises(lab.Stopped):
+        lab.compare(Options("digits", **SHORT, out=str(tmp_path / "run")), watcher=lab.Watcher(render=stop))
+    partial = tmp_path / "run.partial"
+    before = bits(partial)
+    swapped = {f"weights/smoothed-seed{n}.safetensors" for n in (0, 1)}
+    first, second = (partial / name for name in sorted(swapped))
+    first.write_bytes(second.read_bytes())
+    trained: set[tuple[str, int]] = set()
+    lab.resume(tmp_path / "run", workers=1, watcher=lab.Watcher(progress=lambda arm, seed, _: trained.add((arm, seed))))
+    assert trained == {("smoothed", 0)}
+    assert bits(tmp_path / "run") == before
+
+
+@pytest.mark.slow
+def test_of_a_whole_run_the_result_is_printed_again_and_nothing_is_touched(tmp_path):
+    words = ("digits", "--model", "linear", "--seeds", "3", "--epochs", "1", "-q")
+    ran = run_sfumato("compare", *words, "--out", "run", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    files = contents(tmp_path)
+    again = run_sfumato("compare", "--resume", "run", folder=tmp_path)
+    assert (again.code, again.out, again.err) == (0, ran.out, "")
+    stored = run_sfumato("compare", "--resume", "run.partial", "--json", folder=tmp_path)
+    assert (stored.code, stored.err) == (0, "")
+    assert stored.json() == json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert files == {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()
+    }
