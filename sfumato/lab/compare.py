@@ -31,7 +31,7 @@ from sfumato.lab.train.notes import notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import Setup, Watcher
 from sfumato.runs.folder import RunFolder, resume_command
-from sfumato.runs.schema import Environment, check
+from sfumato.runs.schema import Environment, Summary, check
 
 
 def compare(
@@ -212,7 +212,7 @@ def _both(first: Progress, second: Progress) -> Progress:
 class _Judged:
     """What the run folder is given beside logits and weights: two objects, and a line for each epoch."""
 
-    summary: dict[str, Any]
+    summary: Summary
     env: dict[str, Any]
     epochs: list[dict[str, Any]]
 
@@ -269,4 +269,4 @@ def _write(job: _Job, judged: _Judged) -> dict[str, Any]:
     if job.watcher.render is not None:
         job.watcher.render(path)
     job.folder.finish()
-    return judged.summary
+    return {**judged.summary}
