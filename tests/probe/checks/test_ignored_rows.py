@@ -105,3 +105,11 @@ def test_a_class_without_gradient_is_told_and_is_the_ignored_label():
     ignored, found = told(lambda z, y: F.cross_entropy(z, y, ignore_index=2), candidates=())
     assert ignored == 2
     assert found[0] == "warning: ignored rows: rows of class 2 have no gradient: ignored"
+
+
+def test_of_several_ignored_labels_the_likeliest_is_reported():
+    def loss(z, y):
+        return sf.cross_entropy(z, y.clamp(min=-1), ignore_index=-1)
+
+    assert told(loss, candidates=(-100, -1))[0] == -100
+    assert told(loss, candidates=(-1, -100))[0] == -1

@@ -26,6 +26,11 @@ def hot(y, z):
     return F.one_hot(y, K).to(z.dtype) if y.dim() == 1 else y
 
 
+def only_whole(z, y):  # 1.0 is class 1, and 1.75 is refused
+    assert (y == y.round()).all()
+    return F.cross_entropy(z, y.long())
+
+
 AS_THEY_ARE = "note: probabilities: taken as they are in place of labels"
 SOFTENED = "note: probabilities: taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes (0.28, 0.6, 0.04, …)"
 MISREAD = "defect: probabilities: (0.3, 0.7, 0, …) is not refused in place of labels, and becomes (0, 1, 0, …)"
@@ -42,6 +47,7 @@ OUTSIDE = "defect: labels: label 5 of 5 classes is not refused"
         (lambda z, y: F.cross_entropy(z, y.clamp(max=K - 1)), [f"{OUTSIDE} (trained on)", AS_THEY_ARE]),
         (lambda z, y: F.cross_entropy(z, y, ignore_index=K), [f"{OUTSIDE} (without a gradient)"]),
         (lambda z, y: F.cross_entropy(z, y.long()), [CUT]),
+        (only_whole, []),
     ],
 )
 def test_what_becomes_of_odd_labels(loss, said):

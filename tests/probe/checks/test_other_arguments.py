@@ -88,3 +88,11 @@ class OnlyInTraining(nn.Module):
 def test_whether_a_module_smooths_in_evaluation_mode(strengths, said):
     loss = understand(OnlyInTraining(*strengths), K)
     assert [str(each) for each in in_evaluation(loss, read(loss, K))] == said
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_is_left_in_the_mode_that_it_was_in(training):
+    module = OnlyInTraining(0.1, 0.1).train(training)
+    loss = understand(module, K)
+    list(in_evaluation(loss, read(loss, K)))
+    assert module.training == training
