@@ -236,9 +236,10 @@ def test_short_rows_few_rows_doubles_and_probabilities_take_float64():
 
 def test_an_audit_without_the_kernel_loads_no_torch():
     code = (
-        "import sys\nimport numpy as np\nfrom sfumato.evaluate.scores import block_scan, measure\nblock_scan.LEAST = 1\n"
-        "z = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
-        "measure.measure(logits=z, labels=z.argmax(axis=1) * (np.arange(500) % 3 > 0))\nassert 'torch' not in sys.modules"
+        "import sys\nimport numpy as np\nfrom sfumato.evaluate.scores import block_scan, measure\n"
+        "block_scan.LEAST = 1\nz = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
+        "measure.measure(logits=z, labels=z.argmax(axis=1) * (np.arange(500) % 3 > 0))\n"
+        "assert 'torch' not in sys.modules"
     )
     env = {**os.environ, "SFUMATO_NATIVE": "0"}
     ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
