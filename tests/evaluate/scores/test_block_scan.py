@@ -1,5 +1,8 @@
 """A scan in blocks, on the kernel in float32 and in NumPy, against float64 row by row on the same logits."""
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import fields
 
@@ -229,3 +232,15 @@ def test_short_rows_few_rows_doubles_and_probabilities_take_float64():
     assert not block_scan.suits(ScoreMatrix(logits=np.zeros((9000, 100), dtype=np.float16)))
     assert not block_scan.suits(ScoreMatrix(logits=np.zeros((900_000, 10), dtype=np.float16)))
     assert not block_scan.suits(ScoreMatrix(probs=np.full((90_000, 100), 0.01, dtype=np.float16)))
+
+
+def test_an_audit_without_the_kernel_loads_no_torch():
+    code = (
+        "import sys\nimport numpy as np\nfrom sfumato.evaluate.scores import block_scan, measure\n"
+        "block_scan.LEAST = 1\nz = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
+        "measure.measure(logits=z, labels=z.argmax(axis=1) * (np.arange(500) % 3 > 0))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    env = {**os.environ, "SFUMATO_NATIVE": "0"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
