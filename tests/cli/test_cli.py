@@ -90,6 +90,16 @@ def test_explain_says_how_many_steps_lead_near_the_optimum_where_there_is_one(tm
     assert "never: there is no optimum" in run_sfumato("explain", "--eps", "0", folder=tmp_path).out
 
 
+def test_explain_writes_a_page_of_as_many_classes_as_a_page_can_show(tmp_path):
+    ran = run_sfumato("explain", "--classes", "1000000", "--page", "page.html", folder=tmp_path)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "page.html").is_file()
+    ran = run_sfumato("explain", "--classes", "1000001", "--page", "more.html", folder=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "sfumato: the page shows up to 1000000 classes, got 1000001\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
 @pytest.mark.parametrize(("eps", "text"), [("0", "∞"), ("1", "none over all"), ("0.95", "none over all")])
 def test_explain_at_the_ends_of_the_range(eps, text, tmp_path):
     ran = run_sfumato("explain", "--eps", eps, folder=tmp_path)

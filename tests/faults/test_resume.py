@@ -34,6 +34,17 @@ def test_what_a_kill_left_half_written_is_gone_when_the_run_has_gone_on(start, w
     assert bits(tmp_path / "here" / "run") == whole.bits  # whose files are all
 
 
+def test_when_a_run_was_begun_and_gone_on_with_is_told(start, tmp_path):
+    stopped(start)
+    for _ in range(2):
+        assert start("compare", "--resume", "run", name="summary.json").wait() == -9
+    assert start("compare", "--resume", "run").wait() == 0
+    env = json.loads((tmp_path / "here" / "run" / "env.json").read_text(encoding="utf-8"))
+    assert len(env["resumed"]) == 3
+    times = [env["started"], *env["resumed"]]
+    assert times == sorted(times)
+
+
 def test_a_run_is_resumed_from_another_folder(start, whole, tmp_path):
     start(*WORDS, "--out", "run", name="smoothed-seed0-test.npz").wait()
     other = tmp_path / "other"

@@ -97,7 +97,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
     ),
     "verdict": (
         _of("verdict"),
-        (_tests("verdict", "lab/test_lab.py", words=QUICK), ONE_RUN),
+        (_tests("verdict", "lab/test_lab.py", "lab/test_arms.py", words=QUICK), ONE_RUN),
     ),
     "lab": (
         _of("lab", but=("lab/execute/ray", "lab/execute/torchrun", "lab/trackers")),
