@@ -130,16 +130,16 @@ def _with_options(message: str) -> str:
 
 
 def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
-    from sfumato.evaluate.auditing.sentences import many
     from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+    from sfumato.text import plural
 
     what = "probabilities" if file.kind == "probs" else "logits"
     stored = ScoreMatrix(logits=file.scores).type_name
     trained = found.kind == "train"
     taken = "rows that the model was trained on" if trained else "rows that the model was not trained on"
     option = "" if said or file.rows else f" (--rows {'heldout' if trained else 'train'} if that is wrong)"
-    ties = f"shared in {many(found.tied, 'row')}" if found.tied else "shared in no row"
-    size = f"{many(found.rows, 'row')} of {many(found.classes, 'class', 'classes')}"
+    ties = f"shared in {plural(found.tied, 'row')}" if found.tied else "shared in no row"
+    size = f"{plural(found.rows, 'row')} of {plural(found.classes, 'class', 'classes')}"
     return [
         f"{file.name}: {size}, {what} in {stored}; the largest score is {ties}.",
         f"Taken as {taken}{option}.",

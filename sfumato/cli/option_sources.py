@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from sfumato.cli import common
 from sfumato.cli.common import UsageError
 from sfumato.cli.compare import compare
 from sfumato.lab.options import REMOVED
+from sfumato.text import did_you_mean
 
 _MOST = 2**20  # bytes of a file of options
 
@@ -77,8 +77,7 @@ def _check_keys(path: str) -> None:
             if value is not False:
                 raise UsageError(f"{path}: {REMOVED[key.replace('-', '_')]}")
         elif key.replace("_", "-") not in known:
-            close = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
-            hint = f' Did you mean "{close[0]}"?' if close else ""
+            hint = did_you_mean(key.replace("_", "-"), known)
             raise UsageError(f'{path} has an unknown key "{key}".{hint} Keys: {", ".join(known)}')
         if isinstance(value, (dict, list)):
             raise UsageError(f'{path}: "{key}" must be one value, not a table or a list')

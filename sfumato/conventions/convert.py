@@ -6,7 +6,6 @@ constant, and a conversion of values needs no more.
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from sfumato.conventions.catalogue import (
 )
 from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import Convention, ConversionError
+from sfumato.text import nearest
 
 FORMULAS: dict[str, Formula] = {
     each.key: each
@@ -71,8 +71,8 @@ def find(name: str) -> Formula:
     plain = _plain(name)
     if plain in known:
         return known[plain]
-    close = difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
-    hint = f' Did you mean "{known[close[0]].key}"?' if close else ""
+    close = nearest(plain, known, cutoff=0.5)
+    hint = f' Did you mean "{known[close].key}"?' if close else ""
     raise ValueError(f'no framework "{name}" is known.{hint} Known: {", ".join(FORMULAS)}')
 
 

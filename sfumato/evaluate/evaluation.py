@@ -18,6 +18,7 @@ from sfumato.evaluate.metrics.compute import Interval, compute_metric, compute_m
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.measure import Measured, measure
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
+from sfumato.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,7 @@ def metric(
     Source: METRICS for the definitions; the interval is the infinitesimal jackknife, Jaeckel 1972, Efron 1982.
     """
     if name not in METRICS:
-        import difflib
-
-        close = difflib.get_close_matches(name, METRICS, n=1)
-        hint = f' Did you mean "{close[0]}"?' if close else ""
+        hint = did_you_mean(name, METRICS)
         raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
     found = compute_metric(name, measure(logits=logits, probs=probs, labels=labels, weights=weights))
     if found is None:

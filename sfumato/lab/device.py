@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sfumato.lab.data.table import did_you_mean
 from sfumato.lab.errors import OptionError
+from sfumato.text import did_you_mean
 
 _DEVICES = ("cpu", "cuda", "mps")
 

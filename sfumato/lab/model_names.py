@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sfumato.lab.data.function import is_function
-from sfumato.lab.data.table import did_you_mean
+from sfumato.text import did_you_mean
 
 OWN = ("mlp", "linear", "cnn")
 """The built-in models."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import difflib
 import importlib
 import io
 import os
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from sfumato.lab.errors import TrackingError
+from sfumato.text import nearest
 
 TRACKERS = ("trackio", "wandb", "tensorboard")
 """What ``--track`` takes."""
@@ -33,8 +33,8 @@ def missing(tool: str) -> str | None:
     '--track takes trackio, wandb or tensorboard, got "mlflow"'
     """
     if tool not in TRACKERS:
-        close = difflib.get_close_matches(tool, TRACKERS, n=1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
+        close = nearest(tool, TRACKERS)
+        hint = f'; did you mean "{close}"?' if close else ""
         return f'--track takes trackio, wandb or tensorboard, got "{tool}"{hint}'
     try:
         module = importlib.import_module(tool)

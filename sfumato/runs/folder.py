@@ -8,7 +8,6 @@ in ``NAME.partial`` from the first moment: the folder is filled under a hidden n
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import glob
 import hashlib
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sfumato.arrays.atomic import WriteError, read_sealed, sync, write_sealed, write_text
+from sfumato.text import nearest
 
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
@@ -261,8 +261,8 @@ def _missing(final: Path) -> str:
         names = [path.name.removesuffix(PARTIAL) for path in final.parent.iterdir() if path.is_dir()]
     except OSError:
         names = []
-    close = difflib.get_close_matches(final.name, sorted(set(names)), n=1)
-    hint = f'; did you mean "{final.with_name(close[0])}"?' if close else ""
+    close = nearest(final.name, sorted(set(names)))
+    hint = f'; did you mean "{final.with_name(close)}"?' if close else ""
     return f"no run {final}, and no {partial_of(final)} to go on with{hint}"
 
 

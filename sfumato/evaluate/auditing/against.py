@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sfumato.evaluate.auditing.findings import Finding
-from sfumato.evaluate.auditing.sentences import between, decimal
 from sfumato.evaluate.metrics.compute import MetricValue, half_width
 from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.text import between, decimal
 
 # Bonferroni: what a 95 % interval is multiplied by where one, two or three headline metrics are looked at together,
 # from the normal's quantiles for 5 % divided by their number

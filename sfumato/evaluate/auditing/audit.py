@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from sfumato.evaluate.auditing.against import judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
-from sfumato.evaluate.auditing.sentences import many
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
@@ -18,6 +17,7 @@ from sfumato.evaluate.metrics.compute import MetricValue, compute_metrics
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores
+from sfumato.text import plural
 
 SCHEMA = "sfumato.audit/1"
 _LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
@@ -176,8 +176,8 @@ def _refuse_mistaken(logits: Scores | None) -> None:
         alike = (block >= 0).all() and (block <= 1).all() and (np.abs(sums - 1) <= 2e-2).all()
     if alike:
         raise ValueError(
-            f"these look like probabilities, not logits: in {many(len(block), 'row')} every number lies in [0, 1] and "
-            f"every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probabilities (--kind probs)"
+            f"these look like probabilities, not logits: in {plural(len(block), 'row')} every number lies in [0, 1] "
+            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probabilities (--kind probs)"
         )
 
 

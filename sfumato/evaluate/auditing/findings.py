@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.evaluate.auditing.sentences import between, count, decimal, factor, many, share
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind
 from sfumato.evaluate.metrics.calibration import noise_floor
 from sfumato.evaluate.metrics.compute import MetricValue, half_width
 from sfumato.evaluate.scores.measure import BINS, Measured
+from sfumato.text import between, decimal, factor, plural, share
 
 _POOR_AUROC = 0.7  # below, confidence hardly tells right rows from wrong ones
 _WORTH = 0.01  # a calibration error smaller than this is not worth acting on, however sure it is
@@ -52,11 +52,11 @@ def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidenc
     if present == 1:
         yield f"All labels are class {int(rows.label[0])}: numbers over classes rest on it alone."
     elif present < found.classes:
-        yield f"{count(present)} of the {count(found.classes)} classes occur among the labels."
+        yield f"{present:,} of the {found.classes:,} classes occur among the labels."
     copies = len(rows) - len(np.unique(found.hashes))
     if copies:
         yield (
-            f"{many(copies, 'row')} repeat{'s' if copies == 1 else ''} another exactly; intervals take them for rows "
+            f"{plural(copies, 'row')} repeat{'s' if copies == 1 else ''} another exactly; intervals take them for rows "
             "of their own."
         )
     if kind == "heldout" and by_name["accuracy"].value >= 0.999 and len(rows) >= 1000:
@@ -211,7 +211,7 @@ def _ties(found: Measured) -> Iterator[Finding]:
         precise = found.source.type_name in ("float32", "float64")
         yield Finding(
             "ties",
-            f"In {many(tied, 'row')} ({share(tied / len(found.rows))}) two or more classes share the largest score, "
+            f"In {plural(tied, 'row')} ({share(tied / len(found.rows))}) two or more classes share the largest score, "
             f"and the lowest of them was taken; the scores are {found.source.type_name}.",
             "Find out why the model returns equal scores." if precise else "Save them as float32 to be exact.",
         )

@@ -8,7 +8,8 @@ import numpy as np
 from sfumato.arrays.npz import Archive, ArchiveError
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.column_roles import Roles
-from sfumato.lab.data.table import DataError, Table, did_you_mean, listing
+from sfumato.lab.data.table import DataError, Table
+from sfumato.text import did_you_mean, listing
 
 MOST_BYTES = 8 * 10**9
 

@@ -13,8 +13,9 @@ from sfumato.lab.data.images import Images
 from sfumato.lab.data.inputs import Features
 from sfumato.lab.data.labels import check_soft, parts_of, weights_of
 from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.table import DataError, Table, check_classes, order_classes, short
+from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
 from sfumato.lab.data.texts import Texts
+from sfumato.text import short
 
 CHANNELS = (1, 3, 4)
 """Sizes of an axis that is taken for that of the channels."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sfumato.lab.data.column_roles import Roles, assemble
-from sfumato.lab.data.table import DataError, Table, short
+from sfumato.lab.data.table import DataError, Table
+from sfumato.text import short
 
 MOST_BYTES = 8 * 10**9
 

@@ -12,8 +12,9 @@ from sfumato.lab.data.columns import Category, Columns
 from sfumato.lab.data.inputs import Features
 from sfumato.lab.data.labels import check_soft, merge_labels, parts_of, soft_class_names, weights_of
 from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.table import DataError, Table, check_classes, did_you_mean, listing, order_classes, short
+from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
 from sfumato.lab.data.texts import Texts
+from sfumato.text import did_you_mean, listing, short
 
 LABEL_NAMES = ("label", "target", "class", "y")
 

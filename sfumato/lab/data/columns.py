@@ -13,7 +13,8 @@ import numpy as np
 
 from sfumato.lab.data.inputs import Inputs, hash_bytes
 from sfumato.lab.data.numbers import counting, standardise
-from sfumato.lab.data.table import DataError, listing, plural
+from sfumato.lab.data.table import DataError
+from sfumato.text import listing, plural
 
 LEAST_ROWS = 3
 """Training rows that a level needs for a column of its own."""

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sfumato.lab.data.column_roles import Roles, assemble, is_decimal
-from sfumato.lab.data.table import DataError, Table, short
+from sfumato.lab.data.table import DataError, Table
+from sfumato.text import short
 
 MOST_BYTES = 8 * 10**9
 _BLOCK = 64 * 2**20  # Arrow wants every row to fit in one block

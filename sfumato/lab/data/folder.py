@@ -16,7 +16,8 @@ import numpy as np
 from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import DataError, Table, check_classes, listing, order_classes, plural, short
+from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
+from sfumato.text import listing, plural, short
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 LARGEST_SIDE = 64

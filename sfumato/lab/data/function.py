@@ -17,7 +17,8 @@ import numpy as np
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import PARTS, DataError, Table, did_you_mean, listing, short
+from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.text import did_you_mean, listing, short
 
 MOST_BYTES = 8 * 10**9
 EXPECTED = (

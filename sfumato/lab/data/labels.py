@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sfumato.lab.data.table import DataError, listing, short
+from sfumato.lab.data.table import DataError
+from sfumato.text import listing, short
 
 TOLERANCE = 1e-3
 """How far soft labels may be from a sum of 1; nearer ones are divided by their sum."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.lab.data.inputs import Inputs, hash_rows
-from sfumato.lab.data.table import DataError, short
+from sfumato.lab.data.table import DataError
+from sfumato.text import short
 
 _CHUNK = 2**16  # rows copied at a time
 

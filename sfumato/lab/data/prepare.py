@@ -1,6 +1,5 @@
 """What training sees: a table, split, and encoded by what its training rows alone have shown."""
 
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from sfumato.lab.data.inputs import Encoder, Inputs
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
-from sfumato.lab.data.table import PARTS, Table, plural
+from sfumato.lab.data.table import PARTS, Table
+from sfumato.text import nearest, plural
 
 _CHUNK = 2**16  # rows copied at a time
 
@@ -80,8 +80,8 @@ class Data:
         ((1078, 64), dtype('float32'), dtype('int64'))
         """
         if part not in PARTS:
-            close = difflib.get_close_matches(part, PARTS, n=1) or PARTS[:1]
-            raise ValueError(f'no part "{part}"; did you mean "{close[0]}"? Parts: {", ".join(PARTS)}')
+            close = nearest(part, PARTS) or PARTS[0]
+            raise ValueError(f'no part "{part}"; did you mean "{close}"? Parts: {", ".join(PARTS)}')
         rows: np.ndarray = getattr(self.split, part)
         return self.encoder(rows), self.table.labels[rows]
 

@@ -1,6 +1,5 @@
 """Where data comes from: the name ``digits``, a file whose ending says how to read it, a folder, or a function."""
 
-import difflib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from sfumato.lab.data.folder import read_folder
 from sfumato.lab.data.function import is_function, read_function
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.table import DataError, Table
+from sfumato.text import nearest
 
 READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
 _CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -101,8 +101,6 @@ def _missing(source: str) -> str:
     names = [entry.name for entry in entries if entry.name.lower().endswith(_ENDINGS) or entry.is_dir()]
     if not folder:
         names.append("digits")
-    by_lower = {n.lower(): n for n in sorted(names)}
-    close = difflib.get_close_matches(file.lower(), by_lower, n=1)
-    if close:
-        return f'no file "{source}"; did you mean "{os.path.join(folder, by_lower[close[0]])}"?'
+    if (close := nearest(file, sorted(names))) is not None:
+        return f'no file "{source}"; did you mean "{os.path.join(folder, close)}"?'
     return f'no file "{source}". What can be read: {READABLE}'

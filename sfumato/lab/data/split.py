@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.lab.data.inputs import hash_rows as hash_rows
-from sfumato.lab.data.table import PARTS, DataError, Table, plural, short
+from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.text import plural, short
 
 SHARES = (0.6, 0.2, 0.2)
 """Of training, validation and test, where the data do not say."""

@@ -4,15 +4,15 @@ The readers hand over raw class values; here they become class indices in one fi
 classes get the same indices whatever the order of the rows.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sfumato.lab.data.inputs import Features
+from sfumato.text import plural, short
 
 PARTS = ("train", "validation", "test")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -113,38 +113,3 @@ def check_classes(
             f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
             f"each class needs at least 3, one each for training, validation and test. {way_out}"
         )
-
-
-def plural(count: int, noun: str) -> str:
-    """The count with its noun: ``"1 row"``, ``"3 rows"``, ``"1,200 classes"``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
-
-
-def short(text: str, most: int = 40) -> str:
-    """A name or a cell, cut where it is too long for a message.
-
-    >>> short("abcdefgh", most=6)
-    'abc...'
-    """
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def listing(names: Sequence[str], most: int = 20) -> str:
-    """Names as one line, cut where there are too many to read.
-
-    >>> listing(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(short(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """A question with the nearest name, with a space before it; nothing where none is near.
-
-    >>> did_you_mean("lable", ["label", "petal"])
-    ' Did you mean "label"?'
-    """
-    by_lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f' Did you mean "{by_lower[close[0]]}"?' if close else ""

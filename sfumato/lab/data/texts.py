@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data.inputs import Inputs, as_hashes
-from sfumato.lab.data.table import DataError, plural
+from sfumato.lab.data.table import DataError
+from sfumato.text import plural
 
 VOCABULARY = 10_000
 """Terms at most: the most frequent of the training rows, each in two of them or more."""

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from sfumato.lab.data.function import find_callable, said
 from sfumato.lab.data.inputs import Inputs
-from sfumato.lab.data.table import DataError, did_you_mean
+from sfumato.lab.data.table import DataError
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.pictures import Flat, as_picture
 from sfumato.lab.models.sparse import Spread
+from sfumato.text import did_you_mean
 
 _DEFAULT_SIDE = 224
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sfumato.lab.data.table import did_you_mean, listing, plural
 from sfumato.lab.errors import OptionError
+from sfumato.text import did_you_mean, listing, plural
 
 if TYPE_CHECKING:
     from sfumato.lab.models.classifier import Classifier

@@ -7,7 +7,6 @@ The name may be that of a loss, of a class of losses, or of a function that make
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -17,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from sfumato.text import did_you_mean
 
 STRENGTH_NAMES = (
     "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val",
@@ -159,8 +160,7 @@ def load(text: str) -> Spec:
     for part in path.strip().split("."):
         if not hasattr(target, part):
             public = [name for name in dir(target) if not name.startswith("_")]
-            close = difflib.get_close_matches(part, public, n=1)
-            hint = f' Did you mean "{close[0]}"?' if close else ""
+            hint = did_you_mean(part, public)
             raise ProbeError(f'{module_name} has no "{part}".{hint}')
         target = getattr(target, part)
     return replace(

@@ -15,18 +15,9 @@ from typing import Any
 
 from sfumato.arrays.atomic import write_text
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.report.compare.tables import (
-    NOT_APPLICABLE,
-    Cell,
-    ResultsTable,
-    Row,
-    as_text,
-    between,
-    number,
-    percent,
-    shown,
-)
+from sfumato.report.compare.tables import Cell, ResultsTable, Row, as_text, between, shown
 from sfumato.report.template import environment
+from sfumato.text import NOT_APPLICABLE, number, percent
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 

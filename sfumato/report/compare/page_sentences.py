@@ -10,19 +10,10 @@ from markupsafe import Markup
 from sfumato.report.compare.changed_rows import Changes, changes, compared
 from sfumato.report.compare.code_to_copy import snippets
 from sfumato.report.compare.row_examples import load_examples
-from sfumato.report.compare.tables import (
-    arm_title,
-    differences_table,
-    four_columns,
-    in_columns,
-    many,
-    number,
-    percent,
-    temperature,
-    torch_strength,
-)
+from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, torch_strength
 from sfumato.runs.read import MIXING, Run
 from sfumato.runs.schema import ArmSummary, DataDescription, Environment
+from sfumato.text import number, percent, plural, temperature
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -45,7 +36,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "config": run.config,
         "classes": run.num_classes,
         "rows": {part: f"{summary['data'][part]:,}" for part in ("train", "validation", "test")},
-        "seed_words": many(len(run.seeds), "seed"),
+        "seed_words": plural(len(run.seeds), "seed"),
         "hashes": [
             (seed, weights[:8], batches[:8])
             for seed, weights, batches in zip(
@@ -109,11 +100,11 @@ def _temperature_notes(run: Run) -> list[str]:
 
 def _budget(env: Environment) -> list[tuple[str, str]]:
     training, model, data = env["training"], env["model"], env["data"]
-    budget = f"{many(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
+    budget = f"{plural(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
     if steps := training.get("steps"):
         budget += f", {steps:,} steps"
     if early := training.get("early_stop"):
-        pause = many(int(early), "epoch")
+        pause = plural(int(early), "epoch")
         budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
     optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
     if schedule := training.get("schedule"):
@@ -126,7 +117,7 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
     rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
     if copies := data.get("duplicates"):
         verb = "repeats" if copies == 1 else "repeat"
-        rows.append(("Copies", f"{many(copies, 'row')} {verb} an earlier one, and count with it as one"))
+        rows.append(("Copies", f"{plural(copies, 'row')} {verb} an earlier one, and count with it as one"))
     return rows
 
 
@@ -330,7 +321,7 @@ def _machine(env: Environment) -> list[tuple[str, str]]:
     machine = [env.get("cpu"), env.get("platform"), f"{cores} cores" if cores else None]
     rows = [
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions if version)),
-        ("Machine", ", ".join(filter(None, machine)) + (f"; {many(workers, 'worker')}" if workers else "")),
+        ("Machine", ", ".join(filter(None, machine)) + (f"; {plural(workers, 'worker')}" if workers else "")),
         ("Time", f"started {env['started']}, took {env['seconds']:.1f} seconds"),
         ("Data", env["data"].get("source", "")),
         ("Fingerprint", env["data"].get("fingerprint", "")),

@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.runs.read import Run
 from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
-
-NOT_APPLICABLE = "–"
+from sfumato.text import NOT_APPLICABLE, number, percent, temperature
 
 Show: TypeAlias = Callable[[float | None], str]
 
@@ -42,41 +41,6 @@ class ResultsTable:
 
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
-
-
-def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
-    """A number as the tables print it.
-
-    Args:
-        value: None, NaN and infinities are allowed.
-        digits: after the decimal point.
-        sign: whether to write a plus sign.
-        zero: whether to keep a leading zero, for numbers that are not shares.
-
-    Returns:
-        ``.172``, ``−.118``, ``+.019``, ``1.310``, ``∞`` or ``–``.
-
-    >>> number(0.1724), number(-0.118), number(0.019, sign=True), number(float("inf")), number(None)
-    ('.172', '−.118', '+.019', '∞', '–')
-    """
-    if value is None or math.isnan(value):
-        return NOT_APPLICABLE
-    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
-    if text.startswith("0.") and not zero:
-        text = text[1:]
-    if not text.strip(".0"):  # rounds to nothing: neither sign would be true
-        return text
-    return ("−" if value < 0 else "+" if sign else "") + text
-
-
-def percent(value: float | None) -> str:
-    """A share as ``96.1 %``, or a dash."""
-    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def temperature(value: float | None) -> str:
-    """A temperature as ``1.62``: it keeps its leading zero, since it is a factor and not a share."""
-    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def shown(name: str) -> Show:
@@ -115,20 +79,6 @@ def spread(run: Run) -> str:
     """What ε is spread over in a run, for the label of an axis: ``over the others``, ``over all``."""
     overs = {arm["over"] for arm in run.arms if arm["eps"] and arm["over"]}
     return {"others": "over the others", "all": "over all"}.get(str(overs.pop()), "") if len(overs) == 1 else ""
-
-
-def short(text: str, most: int) -> str:
-    """A name, cut where it is too long for its place.
-
-    >>> short("chrysanthemum", 8)
-    'chrysan…'
-    """
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
-
-
-def many(count: int, noun: str) -> str:
-    """A number of things: ``1 seed``, ``1,500 epochs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str:

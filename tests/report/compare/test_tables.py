@@ -2,17 +2,8 @@ import math
 
 import pytest
 
-from sfumato.report.compare.tables import (
-    arm_title,
-    as_text,
-    differences_table,
-    four_columns,
-    number,
-    p_value,
-    percent,
-    temperature,
-    torch_strength,
-)
+from sfumato.report.compare.tables import arm_title, as_text, differences_table, four_columns, p_value, torch_strength
+from sfumato.text import number, percent, temperature
 
 
 def estimate(mean, half=0.01):

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from sfumato.report.compare.tables import arm_title, number
+from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import ARM_COLOURS, MARKS
 from sfumato.runs.read import Run
+from sfumato.text import number
 
 
 def colours(run: Run) -> list[str]:

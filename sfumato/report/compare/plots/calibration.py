@@ -8,10 +8,11 @@ import numpy as np
 from sfumato import evaluate
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import arm_title, many, number
+from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import INK, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.runs.schema import ArmSummary
+from sfumato.text import number, plural
 
 BINS = 15
 FEW = 10
@@ -65,8 +66,8 @@ class ReliabilityData:
         ]
         how = "with temperature" if self.curves[0].scaled else "as trained"
         return (
-            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over {many(self.seeds, 'seed')}, "
-            f"with a histogram of confidence below. {'; '.join(parts)}."
+            f"Reliability diagram {how} in {BINS} bins, {self.rows} test rows pooled over "
+            f"{plural(self.seeds, 'seed')}, with a histogram of confidence below. {'; '.join(parts)}."
         )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
-from sfumato.report.compare.tables import short
 from sfumato.report.figure_style import RULE, Axes, axes, legend, style
 from sfumato.runs.read import Floats, Ints, Run
+from sfumato.text import short
 
 PAIRS = 10
 
@@ -62,7 +62,9 @@ def plot_confusions(run: Run, ax: Axes | None = None) -> tuple[Axes, ConfusionDa
     k = run.num_classes
     order = np.argsort(-largest, axis=None, kind="stable")[:PAIRS]
     pairs = tuple((int(i) // k, int(i) % k) for i in order if largest.flat[i] > 0)
-    names = tuple(f"{short(run.class_name(a), 14)} → {short(run.class_name(b), 14)}" for a, b in pairs)
+    names = tuple(
+        f"{short(run.class_name(a), 14, end='…')} → {short(run.class_name(b), 14, end='…')}" for a, b in pairs
+    )
     drawn = tuple(np.array([count[pair] for pair in pairs]) for count in counts)
     ax = axes(ax, height=1.25 + 0.24 * max(len(pairs), 2))
     place = np.arange(len(pairs))

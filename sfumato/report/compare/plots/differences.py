@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.report.compare.tables import arm_title, number, short
+from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import INK, MARKS, PAPER, Axes, axes, style
 from sfumato.runs.read import Floats, Run
+from sfumato.text import number, short
 
 METRICS = {
     "accuracy": ("accuracy (points)", 100.0, 1),
@@ -64,7 +65,10 @@ def plot_differences(
     ]
     rows = tuple(f"{name}: {arm_title(arm)}" for name, _, arm in entries)
     several = any(len(run.arms) > 2 for run in runs)
-    labels = [short(name, 24) + (f"\n{short(arm_title(arm), 24)}" if several else "") for name, _, arm in entries]
+    labels = [
+        short(name, 24, end="…") + (f"\n{short(arm_title(arm), 24, end='…')}" if several else "")
+        for name, _, arm in entries
+    ]
     tall = 0.42 if several else 0.3
     mean, low, high = ({name: np.full(len(rows), np.nan) for name in METRICS} for _ in range(3))
     reliable = {name: [False] * len(rows) for name in METRICS}

@@ -6,7 +6,7 @@ import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import closed_forms, closed_labels, colours, finite, in_nats, titles
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import arm_title, number
+from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import (
     INK,
     Axes,
@@ -22,6 +22,7 @@ from sfumato.report.figure_style import (
     whole_epochs,
 )
 from sfumato.runs.read import Floats, Ints, Run
+from sfumato.text import number
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
-from sfumato.report.compare.tables import number, spread
+from sfumato.report.compare.tables import spread
 from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, legend, style
 from sfumato.runs.read import Floats, ReportError, Run
+from sfumato.text import number
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.report.compare.last_layer import PART_NAMES, load_last_layer, plane, three_classes
-from sfumato.report.compare.tables import arm_title, short
+from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, style
 from sfumato.runs.read import Floats, Ints, Run
+from sfumato.text import short
 
 A_CLASS = 100
 """Rows a class that are drawn, as in the paper."""
@@ -64,7 +65,7 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
     """
     classes = three_classes(run)
     loaded = [load_last_layer(run, arm["name"]) for arm in run.arms]
-    names = tuple(short(run.class_name(label), 12) for label in classes)
+    names = tuple(short(run.class_name(label), 12, end="…") for label in classes)
     ax = axes(ax, height=0.2 + 2.65 * len(run.arms))
     ax.set_axis_off()
     share = 1 / len(run.arms)

@@ -7,10 +7,11 @@ import numpy as np
 from sfumato import evaluate
 from sfumato.report.compare.plots.arm_labels import colours
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import arm_title, many, percent
+from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import Axes, axes, legend_with_temperature, style
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
+from sfumato.text import percent, plural
 
 POINTS = 96
 
@@ -50,7 +51,7 @@ class RiskCoverageData:
         ]
         return (
             f"Share of wrong answers among the most confident test rows, {self.rows} rows and "
-            f"{many(self.seeds, 'seed')}; at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
+            f"{plural(self.seeds, 'seed')}; at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
         )
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import number
-from sfumato.report.compare.tables import temperature as in_words
 from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, legend, style
 from sfumato.runs.read import Floats, Run
+from sfumato.text import number
+from sfumato.text import temperature as in_words
 
 POINTS = 41
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sfumato.evaluate.auditing.sentences import between, decimal, factor, many, share
+from sfumato.text import between, decimal, factor, plural, share
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ def test_a_factor(value, text):
 
 
 def test_a_count_of_things():
-    assert [many(n, "row") for n in (0, 1, 10_000)] == ["0 rows", "1 row", "10,000 rows"]
-    assert many(2, "class", "classes") == "2 classes"
+    assert [plural(n, "row") for n in (0, 1, 10_000)] == ["0 rows", "1 row", "10,000 rows"]
+    assert plural(2, "class", "classes") == "2 classes"

@@ -1,0 +1,140 @@
+"""Words and numbers as every message, table and page writes them.
+
+Numbers have few digits and real minus signs, and a share has no zero before its point. Each form stands here once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+
+NOT_APPLICABLE = "–"
+
+
+def nearest(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The name that a mistyped word is closest to, capitals aside; None where no name is close.
+
+    Args:
+        word: what was typed.
+        names: what it may have meant.
+        cutoff: the least similarity, from 0 to 1, that counts as close.
+
+    >>> nearest("lable", ["Label", "petal"])
+    'Label'
+    """
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[close[0]] if close else None
+
+
+def did_you_mean(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """A question with the nearest name, after a space; nothing where no name is near.
+
+    >>> did_you_mean("lable", ["label", "petal"])
+    ' Did you mean "label"?'
+    """
+    found = nearest(word, names, cutoff=cutoff)
+    return "" if found is None else f' Did you mean "{found}"?'
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """The count with its noun.
+
+    >>> plural(1, "row"), plural(1200, "class"), plural(2, "entry", "entries")
+    ('1 row', '1,200 classes', '2 entries')
+    """
+    more = nouns or f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{count:,} {noun if count == 1 else more}"
+
+
+def short(text: str, most: int = 40, *, end: str = "...") -> str:
+    """A name or a cell, cut where it is too long for its place.
+
+    >>> short("abcdefgh", most=6), short("chrysanthemum", 8, end="…")
+    ('abc...', 'chrysan…')
+    """
+    return text if len(text) <= most else text[: most - len(end)].rstrip() + end
+
+
+def listing(names: Sequence[str], most: int = 20) -> str:
+    """Names as one line, cut where there are too many to read.
+
+    >>> listing(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(short(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    r"""The kind and the text of somebody else's error, in one line.
+
+    >>> one_line(ValueError("no\nsuch thing")), one_line(KeyError())
+    ('ValueError: no such thing', 'KeyError')
+    """
+    text = short(" ".join(str(error).split()), most)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
+    """A number as tables print it.
+
+    Args:
+        value: None, NaN and infinities are allowed.
+        digits: after the decimal point.
+        sign: whether to write a plus sign.
+        zero: whether to keep a leading zero, for numbers that are not shares.
+
+    Returns:
+        ``.172``, ``−.118``, ``+.019``, ``1.310``, ``∞`` or ``–``.
+
+    >>> number(0.1724), number(-0.118), number(0.019, sign=True), number(float("inf")), number(None)
+    ('.172', '−.118', '+.019', '∞', '–')
+    """
+    if value is None or math.isnan(value):
+        return NOT_APPLICABLE
+    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
+    if text.startswith("0.") and not zero:
+        text = text[1:]
+    if not text.strip(".0"):  # the number rounds to nothing, and neither sign would be true
+        return text
+    return ("−" if value < 0 else "+" if sign else "") + text
+
+
+def percent(value: float | None) -> str:
+    """A share as tables print it: ``96.1 %``, or a dash."""
+    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def temperature(value: float | None) -> str:
+    """A temperature as tables print it: ``1.62``. It keeps its leading zero, since it is a factor and not a share."""
+    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def decimal(value: float, *, sign: bool = False) -> str:
+    """A number as sentences print it: ``.069``, ``−.079``, ``1.31``; small ones get more digits, large ones fewer."""
+    if math.isnan(value):
+        return "not known"
+    size = abs(value)
+    digits = 2 if size >= 10 else 3 if size >= 0.01 or size == 0 else 4
+    return number(value, digits, sign=sign)
+
+
+def between(low: float, high: float, *, sign: bool = False) -> str:
+    """The ends of an interval: ``.061 to .077``."""
+    return f"{decimal(low, sign=sign)} to {decimal(high, sign=sign)}"
+
+
+def share(value: float) -> str:
+    """A share as sentences print it: ``77.4 %``; near 0 and 1 a second digit keeps a difference from vanishing."""
+    hundredths = 100 * value
+    close = min(hundredths, 100 - hundredths)
+    return f"{hundredths:.{1 if close >= 1 or close <= 0 else 2}f} %"
+
+
+def factor(value: float) -> str:
+    """A temperature or another factor: ``1.25``, ``0.581``, ``0.00123``."""
+    if value < 0.1:
+        return f"{value:.3g}"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
