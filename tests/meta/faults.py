@@ -134,11 +134,11 @@ OF_PEERS = {
     ),
     "torch loss_parallel: what cannot be smoothed fails far from where it was asked": Fault(
         p.planted(p.replaced("label_smoothing", lambda a: 0.0 if p.is_target(a) else a["label_smoothing"])),
-        "tests/loss/test_functional.py::TestBadArguments::test_smoothing_twice",
+        "tests/loss/test_loss.py::TestBadArguments::test_smoothing_twice",
     ),
     "segmentation_models: the module cannot be made without arguments": Fault(
         p.with_default("CrossEntropyLoss", "label_smoothing", None),
-        "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "segmentation_models: the words say the other convention": Fault(
         p.planted(p.the_other_convention, "Target.describe"),
@@ -149,7 +149,7 @@ OF_PEERS = {
     ),
     "Hugging Face: a label below 0 is class 0": Fault(
         p.planted(p.labels_as(lambda y, a: y.clamp(min=0))),
-        "tests/loss/test_functional.py::TestBadArguments::test_a_label_that_is_no_class",
+        "tests/loss/test_loss.py::TestBadArguments::test_a_label_that_is_no_class",
     ),
     "SpeechBrain: a mean is a sum": Fault(
         p.planted(p.replaced("reduction", lambda a: "sum" if a["reduction"] == "mean" else a["reduction"])),
@@ -166,11 +166,11 @@ OF_PEERS = {
     ),
     "Apex: class 0 is ignored unless one says otherwise": Fault(
         p.with_default("CrossEntropyLoss", "ignore_index", 0),
-        "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "Apex: a number of the backward pass goes through half precision": Fault(
         p.planted(p.gradient_is(lambda upstream, a: upstream.half().to(upstream.dtype))),
-        "tests/loss/test_functional.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
+        "tests/loss/test_loss.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
     ),
     "flash-attention: a label that is no class has some gradient": Fault(
         p.planted(p.labels_as(lambda y, a: y.clamp(0, a["input"].shape[1] - 1))), LABEL
@@ -209,7 +209,7 @@ OF_THE_KERNEL = {
     ),
     "the gradient of the largest logit is a difference of near equals": Fault(
         (Change("(S_without_top - S * (sum * inverse)) * factor", "(S * inverse - (S - S_without_top)) * factor"),),
-        "tests/loss/test_functional.py::test_the_gradient_of_a_confident_row_keeps_its_digits",
+        "tests/loss/test_loss.py::test_the_gradient_of_a_confident_row_keeps_its_digits",
         "kernel",
         "kernel",
     ),
@@ -220,7 +220,7 @@ OF_THE_KERNEL = {
     ),
     "subnormals of half precision are lost": Fault(
         (Change(_HALF.format("small"), _HALF.format("0u")),),
-        "tests/loss/test_functional.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
+        "tests/loss/test_loss.py::test_a_loss_scale_of_65536_reaches_float16_gradients",
         "kernel",
         "kernel",
     ),

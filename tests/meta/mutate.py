@@ -65,7 +65,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         (
             _tests("targets"),
             PROPERTIES,
-            ["tests/loss/test_functional.py"],
+            ["tests/loss/test_loss.py"],
             ["--doctest-modules", "sfumato/targets"],
         ),
     ),
@@ -73,7 +73,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         _of("loss"),
         (
             PROPERTIES,
-            ["tests/loss/test_functional.py", "tests/loss/test_module.py", "-m", "not slow"],
+            ["tests/loss/test_loss.py", "tests/loss/test_module.py", "-m", "not slow"],
             [*_tests("targets", words=()), "tests/kernel/test_kernel.py"],
             ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss"],
         ),
@@ -118,7 +118,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
             ["tests/kernel/test_kernel.py"],
             ["tests/targets/test_composed.py", "-k", "[kernel"],
             [
-                "tests/loss/test_functional.py",
+                "tests/loss/test_loss.py",
                 "tests/test_reference.py",
                 "tests/conformance/test_liger.py",
                 "-k",

@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
-    ("theory", "reference", "arrays", "conventions", "targets", "arguments", "extras"),
+    ("theory", "reference", "text", "arrays", "conventions", "targets", "arguments", "extras"),
     ("kernel",),
     ("loss",),
     ("evaluate", "probe"),

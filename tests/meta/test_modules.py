@@ -67,7 +67,7 @@ def classes(package: Path) -> dict[str, list[str]]:
 def places_of_tests(module: Path) -> Iterator[Path]:
     """Where the tests of a module of the package may be: under its name, or under that of its folder."""
     folder = module.parent
-    yield folder / f"test_{module.stem}.py"
+    yield folder / f"test_{module.stem.lstrip('_')}.py"
     if folder.name:
         yield folder / f"test_{folder.name}.py"
         yield folder.parent / f"test_{folder.name}.py"

@@ -58,7 +58,7 @@ class Texts:
         """None."""
         return []
 
-    def fit(self, rows: np.ndarray, name: str) -> "Terms | Tokens":
+    def fit(self, rows: np.ndarray, name: str) -> "TfIdfTerms | Tokens":
         """The vocabulary and the inverse document frequencies of the training rows.
 
         Raises:
@@ -83,7 +83,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Terms:
+class TfIdfTerms:
     """TF-IDF rows, (n, 2L) float32: L term numbers, then L weights, filled up with 0.
 
     Attributes:
@@ -130,7 +130,7 @@ class Tokens:
         return self.ids[rows]
 
 
-def _terms(texts: Texts, matrix: Any) -> Terms:
+def _terms(texts: Texts, matrix: Any) -> TfIdfTerms:
     """A SciPy CSR matrix, packed; terms in rising order."""
     counts = np.diff(matrix.indptr)
     longest = int(min(max(counts.max(), 1), ROW_TERMS))
@@ -149,7 +149,7 @@ def _terms(texts: Texts, matrix: Any) -> Terms:
         notes.append(f"{plural(cut, 'text')} hold more than {ROW_TERMS} distinct terms; those of least weight are cut.")
     if empty := int(np.count_nonzero(counts == 0)):
         notes.append(f"{plural(empty, 'text')} hold no term of the vocabulary: the model can only guess there.")
-    return Terms(packed, matrix.shape[1], tuple(notes))
+    return TfIdfTerms(packed, matrix.shape[1], tuple(notes))
 
 
 def _tokens(texts: Texts, folder: str) -> Tokens:

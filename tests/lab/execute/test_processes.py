@@ -1,0 +1,93 @@
+"""Worker processes: none outlives its parent, and an interrupt ends all of them with a sentence."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+
+import pytest
+
+
+def children_of(pid: int) -> list[str]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    return listed.stdout.split()
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 30.0) -> bool:
+    """Poll a condition that another process fulfils; False if it never does."""
+    event = multiprocessing.Event()
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return True
+        event.wait(0.05)
+    return False
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(begin, tmp_path):
+    code = "from sfumato.__main__ import main; raise SystemExit(main())"
+    words = ("-c", code, "compare", "digits", "--epochs", "100000", "--out", "run")
+    parent = begin(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    while "seed 0  epoch" not in (line := parent.stderr.readline()):
+        assert parent.poll() is None, line
+    children = [int(pid) for pid in children_of(parent.pid)]
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    parent.stderr.close()
+    assert wait_until(lambda: not any(alive(pid) for pid in children))
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "run.partial").is_dir()
+
+
+@pytest.mark.slow
+def test_an_interrupt_from_the_terminal_reaches_only_the_parent(begin):
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = ("-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run")
+    parent = begin(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    while b"seed, epoch" not in shown or shown.count(b"NLL") < 5:
+        shown += os.read(ours, 4096)
+    os.killpg(parent.pid, signal.SIGINT)  # what a terminal does: every process of the group gets it
+    try:
+        while block := os.read(ours, 4096):
+            shown += block
+    except OSError:  # the last process has closed its end
+        pass
+    os.close(ours)
+    assert parent.wait() == 1
+    assert b"Traceback" not in shown
+    assert b"sfumato: stopped" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["plan ", "seed 0  epoch"], ids=["while workers start", "while they train"])
+def test_an_interrupt_ends_the_run_with_a_sentence(moment, begin, tmp_path):
+    words = ("-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run")
+    parent = begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert parent.stderr is not None
+    while not (line := parent.stderr.readline()).startswith(moment):
+        assert parent.poll() is None, line
+    children = [int(pid) for pid in children_of(parent.pid)]
+    parent.send_signal(signal.SIGINT)
+    out, err = parent.communicate(timeout=60)
+    assert parent.returncode == 1
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "sfumato: stopped; `sfumato compare --resume run` goes on from here"
+    assert wait_until(lambda: not any(alive(pid) for pid in children))
+    assert not (tmp_path / "run").exists()
