@@ -114,7 +114,7 @@ def test_the_collection_is_not_empty():
     assert {
         "sfumato.lab.data.split.split",
         "sfumato.report.compare.page.render",
-        "sfumato.lab.execute.processes.Task.name",
+        "sfumato.lab.options.Options.check",
     } <= set(PUBLIC)
 
 
