@@ -29,7 +29,7 @@ from sfumato.lab.time_budget import in_time, note_on_cut
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
-from sfumato.lab.watcher import Setup, Watcher
+from sfumato.lab.watcher import NOBODY, Setup, Watcher
 from sfumato.runs.folder import RunFolder, resume_command
 from sfumato.runs.schema import Environment, Summary, check
 
@@ -58,7 +58,7 @@ def compare(
         ArmError, TrainingError: a run failed, and would fail again; the folder stays ``….partial``.
         WorkerError, WriteError, Stopped: the world failed; :func:`resume` goes on with what is in ``….partial``.
     """
-    clock, watcher, sources = time.perf_counter(), watcher or Watcher(), dict(sources or {})
+    clock, watcher, sources = time.perf_counter(), watcher or NOBODY, dict(sources or {})
     options.check()
     with joined(options.device) as ranks:
         if ranks is None:
@@ -106,7 +106,7 @@ def resume(
     """
     clock = time.perf_counter()
     folder, ready, notes = reopened(final, workers=workers, on=on, track=track)
-    return _work(_Job(folder, ready, watcher or Watcher(), clock, notes))
+    return _work(_Job(folder, ready, watcher or NOBODY, clock, notes))
 
 
 def _begun(

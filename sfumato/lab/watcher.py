@@ -45,7 +45,11 @@ class Watcher:
         choose: says, of that folder, which rows of the data are worth showing on the page.
     """
 
-    setup: Callable[[Setup], object] = lambda setup: None
-    progress: Progress = lambda arm, seed, epoch: None
+    setup: Callable[[Setup], object]
+    progress: Progress
     render: Callable[[Path], object] | None = None
     choose: Callable[[Path], Sequence[int]] | None = None
+
+
+NOBODY = Watcher(lambda setup: None, lambda arm, seed, epoch: None)
+"""For a comparison that tells nobody."""

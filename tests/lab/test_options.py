@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from sfumato.lab.config_file import from_toml, to_toml
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options, schema
 from tests.conftest import run_sfumato
@@ -35,17 +36,6 @@ def test_a_value_out_of_range_is_refused_with_the_range(values, message):
     assert str(caught.value).startswith(message)
 
 
-def test_where_a_run_went_and_who_watched_are_no_part_of_its_configuration():
-    text = to_toml(Options("digits", out="runs/x", workers=2, on="ray", time_budget=1.0, track="wandb"), {}, {})
-    assert not {"out", "workers", "on", "time-budget", "track"} & {line.split(" = ")[0] for line in text.splitlines()}
-
-
-def test_a_configuration_of_an_earlier_version_that_asks_for_nothing_removed_is_read():
-    assert from_toml('data = "digits"\ntogether = false  # default\n') == Options("digits")
-    with pytest.raises(OptionError, match="^--together was removed, because "):
-        from_toml('data = "digits"\ntogether = true  # command line\n')
-
-
 SAID = "--together was removed, because processes train what people compare faster; leave it out"
 
 
@@ -67,3 +57,27 @@ def test_a_file_of_an_earlier_version_that_did_not_ask_for_together_is_taken(tmp
     ran = run_sfumato("compare", "-c", "c.toml", "--dry-run", "-q", folder=tmp_path, env={"SFUMATO_TOGETHER": "false"})
     assert ran.code == 0, ran.err
     assert "650 parameters" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"weight_decay": -0.1}, "--weight-decay must be a finite number, at least 0, got -0.1; 0 leaves it out"),
+        (
+            {"weight_decay": math.inf},
+            "--weight-decay must be a finite number, at least 0, got inf; 0 leaves it out",
+        ),
+        (
+            {"weight_decay": 30.0, "learning_rate": 0.1},
+            "--weight-decay 30 at --learning-rate 0.1 would turn the sign of every weight at each step; use at most 10",
+        ),
+        ({"accumulate": 0}, "--accumulate must be at least 1, got 0"),
+        ({"early_stop": 0}, "--early-stop must be at least 1, got 0"),
+        ({"precision": "fp16"}, '--precision must be "float32" or "bf16", got "fp16"'),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else ",".join(value),
+)
+def test_a_value_that_cannot_be_trained_with_is_refused_with_the_way_out(values, message):
+    with pytest.raises(OptionError) as caught:
+        Options("digits", **values).check()
+    assert str(caught.value) == message

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sfumato.lab import compare as lab
 from sfumato.lab.options import Options
+from sfumato.lab.watcher import NOBODY
 from tests.conftest import run_sfumato
 
 SHORT = {"model": "linear", "seeds": 3, "epochs": 1, "workers": 1}
@@ -34,14 +36,16 @@ def stop(folder: Path) -> None:
 
 def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bits(tmp_path):
     with pytest.raises(lab.Stopped):
-        lab.compare(Options("digits", **SHORT, out=str(tmp_path / "run")), watcher=lab.Watcher(render=stop))
+        lab.compare(Options("digits", **SHORT, out=str(tmp_path / "run")), watcher=replace(NOBODY, render=stop))
     partial = tmp_path / "run.partial"
     before = bits(partial)
     swapped = {f"weights/smoothed-seed{n}.safetensors" for n in (0, 1)}
     first, second = (partial / name for name in sorted(swapped))
     first.write_bytes(second.read_bytes())
     trained: set[tuple[str, int]] = set()
-    lab.resume(tmp_path / "run", workers=1, watcher=lab.Watcher(progress=lambda arm, seed, _: trained.add((arm, seed))))
+    lab.resume(
+        tmp_path / "run", workers=1, watcher=replace(NOBODY, progress=lambda arm, seed, _: trained.add((arm, seed)))
+    )
     assert trained == {("smoothed", 0)}
     assert bits(tmp_path / "run") == before
 

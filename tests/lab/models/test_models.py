@@ -351,22 +351,6 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, device, message):
     assert str(caught.value) == message
 
 
-def test_a_batch_of_one_row_is_avoided_where_a_model_normalises_over_the_batch():
-    from sfumato.lab.train.plan import Plan, without_a_batch_of_one
-
-    data = prepare("digits")
-    chosen = choose_model(Options("digits", model="cnn"), data)
-    assert chosen.batch_norm
-    assert without_a_batch_of_one(Plan(1, 64, 1e-3), 129, "cnn", asked=False) == Plan(1, 63, 1e-3)
-    assert without_a_batch_of_one(Plan(1, 64, 1e-3), 130, "cnn", asked=False) == Plan(1, 64, 1e-3)
-    with pytest.raises(OptionError) as caught:
-        without_a_batch_of_one(Plan(1, 64, 1e-3), 129, chosen.name, asked=True)
-    assert str(caught.value) == (
-        "--batch-size 64 leaves a last batch of one of the 129 training rows, and cnn normalises over the batch; 63 "
-        "leaves none"
-    )
-
-
 def test_weights_count_in_training_as_copies_of_rows_would():
     from sfumato.lab.arms import arms_of
     from sfumato.lab.train.loop import train

@@ -1,4 +1,4 @@
-"""The early stop: which epoch is kept, and what the arms have then seen."""
+"""The early stop: which epoch is kept, and when training ends."""
 
 from __future__ import annotations
 
@@ -19,10 +19,6 @@ from sfumato.lab.train.loop import train
 from sfumato.lab.train.plan import Plan
 from sfumato.report import render
 from tests.lab.train.test_loop import SMOOTHED, toy
-
-
-def in_this_process(tasks, parts, *, workers, progress):
-    return [run(task, parts, lambda epoch: None) for task in tasks]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +70,10 @@ def test_an_early_stop_keeps_the_weights_that_the_full_training_has_at_the_best_
 
 def test_logits_that_are_not_finite_are_no_better_epoch():
     assert nll_after_temperature(torch.tensor([[0.0, torch.nan]]), torch.tensor([0])) == np.inf
+
+
+def in_this_process(tasks, parts, *, workers, progress):
+    return [run(task, parts, lambda epoch: None) for task in tasks]
 
 
 def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_both_saw(tmp_path, monkeypatch):

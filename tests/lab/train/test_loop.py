@@ -8,11 +8,8 @@ import pytest
 import torch
 
 from sfumato.lab.arms import Arm
-from sfumato.lab.compare import compare
-from sfumato.lab.config_file import from_toml, to_toml
-from sfumato.lab.errors import OptionError, TrainingError
+from sfumato.lab.errors import TrainingError
 from sfumato.lab.models import build, weights_hash
-from sfumato.lab.options import Options
 from sfumato.lab.train.loop import parts_of, train
 from sfumato.lab.train.plan import Plan
 
@@ -106,22 +103,6 @@ def test_bf16_is_autocast_around_the_forward_pass_and_leaves_weights_and_loss_in
     assert epochs[-1].train_gap == pytest.approx(wide[-1].train_gap, rel=0.05)
 
 
-def test_a_plan_of_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match='^precision must be "float32" or "bf16", got "fp8"$'):
-        Plan(1, 64, 1e-3, precision="fp8")
-
-
-def test_more_parts_than_pairs_of_rows_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(OptionError) as caught:
-        compare(Options("digits", accumulate=33))
-    assert str(caught.value) == (
-        "--accumulate 33 would split a batch of 64 rows into parts of less than two; use at most 32, or a larger "
-        "--batch-size"
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_loss_that_is_not_finite_in_the_last_part_of_a_batch_moves_no_weight():
     x, y = toy()
     last = torch.randperm(100, generator=torch.Generator().manual_seed(0))[-1]
@@ -137,30 +118,3 @@ def test_a_loss_that_is_not_finite_in_the_last_part_of_a_batch_moves_no_weight()
         train(model, loss, (x, y), (x, y), Plan(1, 100, 1e-3, accumulate=4), seed=0, floor=0, on_epoch=print)
     assert [math.isfinite(value) for value in values] == [True, True, True, False]
     assert weights_hash(model) == before
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"weight_decay": -0.1}, "--weight-decay must be a finite number, at least 0, got -0.1; 0 leaves it out"),
-        ({"weight_decay": torch.inf}, "--weight-decay must be a finite number, at least 0, got inf; 0 leaves it out"),
-        (
-            {"weight_decay": 30.0, "learning_rate": 0.1},
-            "--weight-decay 30 at --learning-rate 0.1 would turn the sign of every weight at each step; use at most 10",
-        ),
-        ({"accumulate": 0}, "--accumulate must be at least 1, got 0"),
-        ({"early_stop": 0}, "--early-stop must be at least 1, got 0"),
-        ({"precision": "fp16"}, '--precision must be "float32" or "bf16", got "fp16"'),
-    ],
-    ids=lambda value: "" if isinstance(value, str) else ",".join(value),
-)
-def test_a_value_that_cannot_be_trained_with_is_refused_with_the_way_out(values, message):
-    with pytest.raises(OptionError) as caught:
-        Options("digits", **values).check()
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize("values", [{"weight_decay": 0.05, "accumulate": 4, "precision": "bf16", "early_stop": 7}])
-def test_a_run_that_goes_on_trains_as_it_was_asked_to(values):
-    options = Options("digits", **values)
-    assert from_toml(to_toml(options, {}, {})) == options

@@ -1,4 +1,4 @@
-"""What a run says of its training: in its record, and in notes beside the verdict."""
+"""What is said of the training, in env.json and beside the verdict."""
 
 from __future__ import annotations
 

@@ -1,10 +1,45 @@
-"""The plan of a training: its default budget, and what it refuses."""
+"""The budget of a run."""
 
 from __future__ import annotations
 
 import pytest
 
-from sfumato.lab.train.plan import default_plan
+from sfumato.lab.choose_model import choose_model
+from sfumato.lab.compare import compare
+from sfumato.lab.data import prepare
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
+from sfumato.lab.train.plan import Plan, default_plan, without_a_batch_of_one
+
+
+def test_a_plan_of_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match='^precision must be "float32" or "bf16", got "fp8"$'):
+        Plan(1, 64, 1e-3, precision="fp8")
+
+
+def test_more_parts_than_pairs_of_rows_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError) as caught:
+        compare(Options("digits", accumulate=33))
+    assert str(caught.value) == (
+        "--accumulate 33 would split a batch of 64 rows into parts of less than two; use at most 32, or a larger "
+        "--batch-size"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_of_one_row_is_avoided_where_a_model_normalises_over_the_batch():
+    data = prepare("digits")
+    chosen = choose_model(Options("digits", model="cnn"), data)
+    assert chosen.batch_norm
+    assert without_a_batch_of_one(Plan(1, 64, 1e-3), 129, "cnn", asked=False) == Plan(1, 63, 1e-3)
+    assert without_a_batch_of_one(Plan(1, 64, 1e-3), 130, "cnn", asked=False) == Plan(1, 64, 1e-3)
+    with pytest.raises(OptionError) as caught:
+        without_a_batch_of_one(Plan(1, 64, 1e-3), 129, chosen.name, asked=True)
+    assert str(caught.value) == (
+        "--batch-size 64 leaves a last batch of one of the 129 training rows, and cnn normalises over the batch; 63 "
+        "leaves none"
+    )
 
 
 @pytest.mark.parametrize(
