@@ -44,8 +44,6 @@ def release_buffers() -> None:
     Gradients in use are not touched.
 
     >>> release_buffers()
-
-    Source: own.
     """
     _free.clear()
 

@@ -59,7 +59,9 @@ def _has_place(z: Tensor, dtype: torch.dtype, terms: Terms) -> bool:
     if terms.dense is not None:
         return terms.dense.x.dtype in (z.dtype, dtype) and job.collapse(terms.dense.x) is not None
     supports = [back.support for back in terms.backs if back.support is not None]
-    return not supports or (len(terms.backs) == 1 and job.collapse(supports[0]) is not None)
+    if supports:
+        return len(terms.backs) == 1 and job.collapse(supports[0]) is not None
+    return len(terms.backs) <= 2
 
 
 def _composed(terms: Terms, positions: torch.Size, dtype: torch.dtype) -> Terms:
@@ -76,6 +78,8 @@ def _composed(terms: Terms, positions: torch.Size, dtype: torch.dtype) -> Terms:
         )
         for back in terms.backs
     )
+    if dense is None and not backs:
+        backs = (Back(0.0),)  # the kernel wants something that the entries and the label come on top of
     if entries is not None:
         width = entries.classes.shape[1]
         entries = Entries(*(each.movedim(1, -1).reshape(-1, width).contiguous() for each in entries))

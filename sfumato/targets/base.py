@@ -40,7 +40,7 @@ class Target:
 
     Made by the constructors of :mod:`sfumato.targets`, which check their arguments; taken by
     :func:`sfumato.cross_entropy` in place of labels. A kind of target is a subclass that gives its :meth:`terms`,
-    :meth:`of_label`, :meth:`describe` and :meth:`made`, and says in ``FIELDS`` what each of its fields runs over.
+    :meth:`of_label`, :meth:`describe` and ``_made``, and says in ``FIELDS`` what each of its fields runs over.
 
     Attributes:
         num_classes: K; 0 where only the logits will tell.
@@ -161,7 +161,7 @@ class Target:
         >>> sf.one_hot(torch.tensor([0]), 2).to("cpu").device
         device(type='cpu')
         """
-        return self.mapped(lambda _, array: array.to(device))
+        return self._mapped(lambda _, array: array.to(device))
 
     def __getitem__(self: Same, index: Any) -> Same:
         """The target of some positions, by any index that a tensor of their shape takes.
@@ -192,7 +192,7 @@ class Target:
             picked = array.movedim(1, -1)[index]
             return picked.movedim(-1, 1) if picked.dim() > 1 else picked
 
-        return self.mapped(pick)
+        return self._mapped(pick)
 
     def batched(self: Same) -> Same:
         """A target of one position with a batch axis of one.
@@ -201,7 +201,7 @@ class Target:
         >>> sf.one_hot(torch.tensor(1), 3).batched().shape
         torch.Size([1])
         """
-        return self.mapped(
+        return self._mapped(
             lambda axes, array: array.unsqueeze(0) if axes in ("positions", "positions and classes") else array
         )
 
@@ -222,7 +222,7 @@ class Target:
             raise ArgumentError(f"the target has {self.num_classes} classes, the logits have {num_classes}")
         if self.labels is not None:
             check_labels(self.labels, self.valid, num_classes, "there are")
-        return self.changed(num_classes=num_classes)
+        return self._changed(num_classes=num_classes)
 
     def __repr__(self) -> str:
         """The class, the shape of the positions, and the target in words."""
@@ -254,32 +254,22 @@ class Target:
                 found.append(value)
         return found
 
-    def mapped(self: Same, change: Callable[[Axes, Tensor], Tensor]) -> Same:
-        """The target with every tensor changed, knowing what the tensor runs over.
-
-        >>> import sfumato as sf
-        >>> sf.one_hot(torch.tensor([1, 0]), 2).mapped(lambda axes, array: array.flip(0)).labels
-        tensor([0, 1])
-        """
+    def _mapped(self: Same, change: Callable[[Axes, Tensor], Tensor]) -> Same:
+        """The target with every tensor changed, knowing what the tensor runs over."""
         values: dict[str, Any] = {}
         for name, axes in self.FIELDS:
             value = getattr(self, name)
             values[name] = change(axes, value) if isinstance(value, Tensor) else value
-        return self.made(**values)
+        return self._made(**values)
 
-    def changed(self: Same, **values: Any) -> Same:
-        """The target with other values of some fields.
-
-        >>> import sfumato as sf
-        >>> sf.smooth(torch.tensor([1]), 3, 0.1, over="all").changed(eps=0.2).eps
-        0.2
-        """
+    def _changed(self: Same, **values: Any) -> Same:
+        """The target with other values of some fields."""
         kept: dict[str, Any] = {}
         for name, _ in self.FIELDS:
             kept[name] = getattr(self, name)
-        return self.made(**{**kept, **values})
+        return self._made(**{**kept, **values})
 
-    def made(self: Same, **fields: Any) -> Same:
+    def _made(self: Same, **fields: Any) -> Same:
         """A target of the same kind with these fields.
 
         Each kind names its own class here: torch 2.4 cannot trace ``type(self)(…)``.

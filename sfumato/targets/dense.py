@@ -152,5 +152,5 @@ class Dense(Target):
         return f"mixed: {hard} of (one-hot over {k} classes), and {soft} of (probabilities over {k} classes)"
 
     @override
-    def made(self, **fields: Any) -> Dense:
+    def _made(self, **fields: Any) -> Dense:
         return Dense(**fields)

@@ -288,7 +288,7 @@ class Labelled(Target):
         )
 
     @override
-    def made(self, **fields: Any) -> Labelled:
+    def _made(self, **fields: Any) -> Labelled:
         return Labelled(**fields)
 
 

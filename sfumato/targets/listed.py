@@ -161,7 +161,7 @@ class Listed(Target):
         )
 
     @override
-    def made(self, **fields: Any) -> Listed:
+    def _made(self, **fields: Any) -> Listed:
         return Listed(**fields)
 
 

@@ -116,11 +116,11 @@ class Mixture(Target):
         return [*self.first.tensors(), *self.second.tensors(), *super().tensors()]
 
     @override
-    def mapped(self, change: Callable[[Axes, Tensor], Tensor]) -> Mixture:
-        return super().mapped(change).changed(first=self.first.mapped(change), second=self.second.mapped(change))
+    def _mapped(self, change: Callable[[Axes, Tensor], Tensor]) -> Mixture:
+        return super()._mapped(change)._changed(first=self.first._mapped(change), second=self.second._mapped(change))
 
     @override
-    def made(self, **fields: Any) -> Mixture:
+    def _made(self, **fields: Any) -> Mixture:
         return Mixture(**fields)
 
 
@@ -135,7 +135,7 @@ def _entries(halves: list[tuple[float | Tensor, Terms]], backs: list[Back], dtyp
         mine, mass, others = labels[i], own[i], own[1 - i]
         if mine is None or mass is None:
             continue
-        beside = torch.as_tensor(backs[1 - i].at(mine), dtype=dtype, device=mine.device)
+        beside = torch.as_tensor(backs[1 - i].at(mine, dtype), dtype=dtype, device=mine.device)
         if same is not None:
             beside = torch.where(same, torch.as_tensor(others, dtype=dtype, device=mine.device), beside)
         total = (mass + beside).expand(mine.shape)

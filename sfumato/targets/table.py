@@ -59,7 +59,7 @@ class TableRows(Target):
 
     @override
     def terms(self, dtype: torch.dtype) -> Terms:
-        return Terms(backs=(Back(1.0, self.table.to(dtype), self.labels),))
+        return Terms(backs=(Back(1.0, self.table, self.labels),))
 
     @override
     def masses(self, dtype: torch.dtype) -> Masses:
@@ -82,5 +82,5 @@ class TableRows(Target):
         return f"each label towards its own row of a table over {self.num_classes} classes"
 
     @override
-    def made(self, **fields: Any) -> TableRows:
+    def _made(self, **fields: Any) -> TableRows:
         return TableRows(**fields)

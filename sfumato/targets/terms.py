@@ -42,7 +42,7 @@ class Back(NamedTuple):
 
     Attributes:
         c: a number, or a tensor that broadcasts with the positions.
-        u: (K,), or a table (…, K) of which ``row`` tells each position's row; None for 1.
+        u: (K,), or a table (…, K) of which ``row`` tells each position's row, in any floating dtype; None for 1.
         row: (N, …) int64; None where u is one row.
         support: (N, K, …) bool, the classes that may receive mass; None for all.
     """
@@ -65,13 +65,13 @@ class Back(NamedTuple):
             return u
         return self.support.to(dtype) if u is None else u * self.support
 
-    def at(self, classes: Tensor) -> float | Tensor:
-        """The mass at one class a position."""
+    def at(self, classes: Tensor, dtype: torch.dtype) -> float | Tensor:
+        """The mass at one class a position, in ``dtype``."""
         mass = self.c
         if self.u is not None and self.row is None:
-            mass = mass * at_labels(self.u, classes)
+            mass = mass * at_labels(self.u, classes).to(dtype)
         elif self.u is not None:
-            mass = mass * self.u[self.row, classes]
+            mass = mass * self.u[self.row, classes].to(dtype)
         return mass if self.support is None else mass * at_labels(self.support, classes)
 
 
@@ -92,7 +92,10 @@ class Entries(NamedTuple):
 
 
 class AtLabel(NamedTuple):
-    """The label of each position and its mass, which replaces what the terms before give it, or is added to that."""
+    """The label of each position and its mass, which replaces what the terms before give it, or is added to that.
+
+    A mass that replaces stands beside backs alone; where other classes are set too, all of them are entries.
+    """
 
     labels: Tensor
     mass: float | Tensor

@@ -485,7 +485,7 @@ def test_the_gradient_of_a_confident_row_keeps_its_digits(gap, dtype):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-2)], ids=str)
 @pytest.mark.parametrize(
-    "name", [name for name in EXAMPLES if name not in ("one-hot", "all of it", "pair", "stored, drop")]
+    "name", [name for name in EXAMPLES if name not in ("one-hot", "all of it", "pair", "stored, dropped")]
 )
 def test_the_excess_keeps_its_digits_near_the_optimum_and_is_never_negative(name, dtype, tolerance):
     generator = torch.Generator().manual_seed(2)

@@ -19,7 +19,7 @@ def kernel():
 
 
 LABELS = torch.tensor([0, 4, 2, 2, -100])
-CASES = {name: example(name, LABELS, 6, torch.float32).build() for name in (*ONE_OF_EACH, "others", "stored, drop")}
+CASES = {name: example(name, LABELS, 6, torch.float32).build() for name in (*ONE_OF_EACH, "others", "stored, dropped")}
 CASES = {"labels": LABELS, "plain probabilities": torch.rand(5, 6).softmax(1), **CASES}
 
 
