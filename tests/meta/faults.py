@@ -152,11 +152,11 @@ OF_PEERS = {
     ),
     "torch loss_parallel: what cannot be smoothed fails far from where it was asked": Fault(
         (Change("if label_smoothing != 0:", "if False:"),),
-        "tests/loss/test_functional.py::TestBadArguments::test_smoothing_twice",
+        "tests/test_arguments.py::TestBadArguments::test_smoothing_twice",
     ),
     "segmentation_models: the module cannot be made without arguments": Fault(
         (Change("label_smoothing: float = 0.0,\n        *,", "label_smoothing: float | None = None,\n        *,"),),
-        "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_module.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "segmentation_models: the words say the other convention": Fault(
         (
@@ -183,7 +183,7 @@ OF_PEERS = {
                 "    labels = torch.where(labels == ignore_index, labels, labels.clamp(min=0)).long()\n    valid",
             ),
         ),
-        "tests/loss/test_functional.py::TestBadArguments::test_a_label_that_is_no_class",
+        "tests/test_arguments.py::TestBadArguments::test_a_label_that_is_no_class",
     ),
     "SpeechBrain: a mean is a sum (torch path)": Fault(
         (Change("each.sum() / (each.numel() if valid is None else valid.sum())", "each.sum()"),),
@@ -204,7 +204,7 @@ OF_PEERS = {
     ),
     "Apex: class 0 is ignored unless one says otherwise": Fault(
         (Change("ignore_index: int = -100,\n        reduce:", "ignore_index: int = 0,\n        reduce:"),),
-        "tests/loss/test_functional.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_module.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "Apex: a number of the backward pass goes through half precision": Fault(
         (Change("upstream_factor = float(upstream)", "upstream_factor = float(upstream.half())"),),

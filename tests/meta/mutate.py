@@ -56,7 +56,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         ),
         (
             PROPERTIES,
-            ["tests/loss/test_functional.py", "-m", "not slow"],
+            ["tests/loss/test_functional.py", "tests/loss/test_parts.py", "tests/test_arguments.py", "-m", "not slow"],
             ["tests/targets/test_composed.py", "tests/kernel/test_kernel.py"],
             ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss/functional.py"],
         ),
