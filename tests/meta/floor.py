@@ -50,16 +50,7 @@ def run(which: str) -> int:
     subprocess.run([str(python), "-c", versions], check=True)
     # Another torch leaves other settings behind; that its tests clean up is asked of the torch that is developed with.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "SFUMATO_LEAKS": "0", "SFUMATO_REQUIRE_KERNEL": "1"}
-    words = [
-        "-n",
-        str(os.cpu_count() or 1),
-        "-q",
-        "-m",
-        "not nightly",
-        "-W",
-        "default",
-        *(f"tests/{name}" for name in TESTS),
-    ]
+    words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *TESTS]
     return subprocess.run([str(python), "-m", "pytest", *words], cwd=ROOT, env=env, check=False).returncode
 
 
