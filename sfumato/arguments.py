@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 Reduction = Literal["none", "mean", "sum"]
 WeightOn = Literal["class", "sample"]
+Told = TypeVar("Told", bound=Callable[..., Any])
 
 
 class LossOptions(TypedDict, total=False):
@@ -29,6 +32,21 @@ class LossOptions(TypedDict, total=False):
     weight_on: str
     sample_weight: Tensor | None
     out_dtype: torch.dtype | None
+
+
+def with_loss_options(function: Told) -> Told:
+    """Let a function with ``**options: Unpack[LossOptions]`` tell each option with its default, as :func:`resolve` has it.
+
+    Types are checked by the annotation; the signature is what ``help`` and editors show.
+    """
+    own = inspect.signature(function)
+    first = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    named = [each for each in inspect.signature(resolve).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    first.sort(key=lambda each: each.kind)
+    split = next((i for i, each in enumerate(first) if each.kind is each.KEYWORD_ONLY), len(first))
+    told = own.replace(parameters=[*first[:split], *named, *first[split:]])
+    function.__signature__ = told  # pyright: ignore[reportFunctionMemberAccess]
+    return function
 
 
 class GivenLabels:

@@ -12,6 +12,7 @@ from collections.abc import Generator
 LAB = {
     "matplotlib": "matplotlib",
     "PIL": "Pillow",
+    "msgspec": "msgspec",
     "pyarrow": "pyarrow",
     "safetensors": "safetensors",
     "scipy": "scipy",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.arguments import resolve
+from sfumato.arguments import resolve, with_loss_options
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -34,6 +34,7 @@ class _Rows(NamedTuple):
     top: Tensor  # index of each row's largest logit, (N, 1, …)
 
 
+@with_loss_options
 def cross_entropy(
     input: Tensor,
     target: Tensor | Target,
@@ -73,6 +74,7 @@ def cross_entropy(
     return loss.to(options.get("out_dtype") or torch.float64)
 
 
+@with_loss_options
 def gradient(
     input: Tensor, target: Tensor | Target, weight: Tensor | None = None, **options: Unpack[LossOptions]
 ) -> Tensor:

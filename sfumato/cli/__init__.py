@@ -103,15 +103,17 @@ def _exit_code(error: Exception) -> int | None:
     from sfumato.extras import MissingExtraError
     from sfumato.lab.data import DataError
     from sfumato.lab.errors import ArmError, OptionError, TrackingError, TrainingError, WorkerError
-    from sfumato.report import ReportError
     from sfumato.runs.folder import RunError
 
-    files = sys.modules.get("sfumato.evaluate.scores.files.matrix")
+    # Where a module was never imported, nothing of it was raised, and it may need packages that are not installed.
+    files, runs = map(sys.modules.get, ("sfumato.evaluate.scores.files.matrix", "sfumato.runs.read"))
     if files is not None and isinstance(error, files.FileError):
         return USAGE
+    if runs is not None and isinstance(error, runs.ReportError):
+        return FAILURE
     if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError, RunError)):
         return USAGE
-    failures = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, ReportError, OSError)
+    failures = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, OSError)
     return FAILURE if isinstance(error, failures) else None
 
 

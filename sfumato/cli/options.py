@@ -27,7 +27,7 @@ def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., in
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         _, *own = inspect.signature(command, eval_str=True).parameters.values()
-        signature = inspect.Signature([*(_parameter(option) for option in chosen), *own])
+        signature = inspect.Signature([*(_parameter(option) for option in chosen), *own], return_annotation=int)
 
         @functools.wraps(command)
         def run(*args: Any, **given: Any) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.arguments import resolve
+from sfumato.arguments import resolve, with_loss_options
 from sfumato.loss import eager, paths
 from sfumato.loss.reduce import RowWeights, reduce, weigh
 from sfumato.targets.checks import readable
@@ -39,6 +39,7 @@ class LossParts(NamedTuple):
     gap: Tensor | None
 
 
+@with_loss_options
 def loss_parts(
     input: Tensor, target: Tensor | Target, weight: Tensor | None = None, **options: Unpack[LossOptions]
 ) -> LossParts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -22,8 +22,6 @@ Axes = Literal[
 
 Fields = tuple[tuple[str, Axes], ...]
 FIELDS: Fields = (("num_classes", "nothing"), ("labels", "positions"), ("valid", "positions"))
-
-Same = TypeVar("Same", bound="Target")
 
 
 class Masses(NamedTuple):
@@ -154,7 +152,7 @@ class Target:
         """
         return self.probs().sum(class_axis(len(self.shape)))
 
-    def to(self: Same, device: torch.device | str) -> Same:
+    def to(self, device: torch.device | str) -> Self:
         """The same target on another device.
 
         >>> import sfumato as sf
@@ -163,7 +161,7 @@ class Target:
         """
         return self._mapped(lambda _, array: array.to(device))
 
-    def __getitem__(self: Same, index: Any) -> Same:
+    def __getitem__(self, index: Any) -> Self:
         """The target of some positions, by any index that a tensor of their shape takes.
 
         >>> import sfumato as sf
@@ -194,7 +192,7 @@ class Target:
 
         return self._mapped(pick)
 
-    def batched(self: Same) -> Same:
+    def batched(self) -> Self:
         """A target of one position with a batch axis of one.
 
         >>> import sfumato as sf
@@ -205,7 +203,7 @@ class Target:
             lambda axes, array: array.unsqueeze(0) if axes in ("positions", "positions and classes") else array
         )
 
-    def with_classes(self: Same, num_classes: int) -> Same:
+    def with_classes(self, num_classes: int) -> Self:
         """The same target for K classes, where it was made without knowing them.
 
         Raises:
@@ -254,7 +252,7 @@ class Target:
                 found.append(value)
         return found
 
-    def _mapped(self: Same, change: Callable[[Axes, Tensor], Tensor]) -> Same:
+    def _mapped(self, change: Callable[[Axes, Tensor], Tensor]) -> Self:
         """The target with every tensor changed, knowing what the tensor runs over."""
         values: dict[str, Any] = {}
         for name, axes in self.FIELDS:
@@ -262,14 +260,14 @@ class Target:
             values[name] = change(axes, value) if isinstance(value, Tensor) else value
         return self._made(**values)
 
-    def _changed(self: Same, **values: Any) -> Same:
+    def _changed(self, **values: Any) -> Self:
         """The target with other values of some fields."""
         kept: dict[str, Any] = {}
         for name, _ in self.FIELDS:
             kept[name] = getattr(self, name)
         return self._made(**{**kept, **values})
 
-    def _made(self: Same, **fields: Any) -> Same:
+    def _made(self, **fields: Any) -> Self:
         """A target of the same kind with these fields.
 
         Each kind names its own class here: torch 2.4 cannot trace ``type(self)(…)``.

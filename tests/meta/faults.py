@@ -134,11 +134,11 @@ OF_PEERS = {
     ),
     "torch loss_parallel: what cannot be smoothed fails far from where it was asked": Fault(
         p.planted(p.replaced("label_smoothing", lambda a: 0.0 if p.is_target(a) else a["label_smoothing"])),
-        "tests/loss/test_loss.py::TestBadArguments::test_smoothing_twice",
+        "tests/test_arguments.py::TestBadArguments::test_smoothing_twice",
     ),
     "segmentation_models: the module cannot be made without arguments": Fault(
         p.with_default("CrossEntropyLoss", "label_smoothing", None),
-        "tests/loss/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_module.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "segmentation_models: the words say the other convention": Fault(
         p.planted(p.the_other_convention, "Target.describe"),
@@ -149,7 +149,7 @@ OF_PEERS = {
     ),
     "Hugging Face: a label below 0 is class 0": Fault(
         p.planted(p.labels_as(lambda y, a: y.clamp(min=0))),
-        "tests/loss/test_loss.py::TestBadArguments::test_a_label_that_is_no_class",
+        "tests/test_arguments.py::TestBadArguments::test_a_label_that_is_no_class",
     ),
     "SpeechBrain: a mean is a sum": Fault(
         p.planted(p.replaced("reduction", lambda a: "sum" if a["reduction"] == "mean" else a["reduction"])),
@@ -166,7 +166,7 @@ OF_PEERS = {
     ),
     "Apex: class 0 is ignored unless one says otherwise": Fault(
         p.with_default("CrossEntropyLoss", "ignore_index", 0),
-        "tests/loss/test_loss.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
+        "tests/loss/test_module.py::test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation",
     ),
     "Apex: a number of the backward pass goes through half precision": Fault(
         p.planted(p.gradient_is(lambda upstream, a: upstream.half().to(upstream.dtype))),

@@ -17,7 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "mpmath")
-TESTS = ("tests/targets", "tests/loss", "tests/kernel", "tests/conformance", "tests/test_reference.py")
+TESTS = (
+    "tests/targets",
+    "tests/loss",
+    "tests/kernel",
+    "tests/conformance",
+    "tests/test_reference.py",
+    "tests/test_arguments.py",
+)
 PROMISED = ("torch", "numpy")
 
 

@@ -73,7 +73,14 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         _of("loss"),
         (
             PROPERTIES,
-            ["tests/loss/test_loss.py", "tests/loss/test_module.py", "-m", "not slow"],
+            [
+                "tests/loss/test_loss.py",
+                "tests/loss/test_module.py",
+                "tests/loss/test_parts.py",
+                "tests/test_arguments.py",
+                "-m",
+                "not slow",
+            ],
             [*_tests("targets", words=()), "tests/kernel/test_kernel.py"],
             ["tests/conformance/test_torch_nn.py", "--doctest-modules", "sfumato/loss"],
         ),

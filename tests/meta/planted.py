@@ -37,15 +37,22 @@ def wrap(wrapper: Wrapper, *names: str) -> None:
     """Put ``wrapper`` around public functions ("cross_entropy") or methods of public classes ("Target.describe")."""
     for name in names:
         owner, _, attribute = name.rpartition(".")
-        original = getattr(getattr(sf, owner) if owner else sf, attribute)
-        faulty = _faulty(original, wrapper)
         if owner:
-            setattr(getattr(sf, owner), attribute, faulty)
+            for cls in _kinds(getattr(sf, owner)):
+                if attribute in vars(cls):
+                    setattr(cls, attribute, _faulty(vars(cls)[attribute], wrapper))
             continue
+        original = getattr(sf, attribute)
+        faulty = _faulty(original, wrapper)
         for module in [value for key, value in sys.modules.items() if key.partition(".")[0] == "sfumato"]:
             for key, value in list(vars(module).items()):
                 if value is original:
                     setattr(module, key, faulty)
+
+
+def _kinds(cls: type) -> list[type]:
+    """A class with all that are made from it, any of which may have a method of its own."""
+    return [cls, *(each for below in cls.__subclasses__() for each in _kinds(below))]
 
 
 def _faulty(original: Original, wrapper: Wrapper) -> Original:

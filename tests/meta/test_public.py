@@ -112,7 +112,7 @@ def test_the_collection_is_not_empty():
 
 
 def test_every_public_name_has_a_docstring():
-    assert [name for name, value in PUBLIC.items() if not (value.__doc__ or "").strip()] == []
+    assert [name for name, value in PUBLIC.items() if not (inspect.getdoc(value) or "").strip()] == []
 
 
 def test_every_public_module_has_a_docstring():

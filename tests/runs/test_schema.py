@@ -2,14 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 from typing import get_args, is_typeddict
 
 import pytest
 
 from sfumato.runs.schema import EpochLine, LadderRung, ShapeError, Summary, check, parse
-
-DESIGN = Path(__file__).parents[2] / "docs" / "design.md"
+from tests.design_page import block_after
 
 
 @pytest.mark.parametrize(
@@ -67,9 +65,8 @@ def keys(kind):
 
 
 def test_the_design_page_names_every_key_of_a_summary_and_of_a_rung():
-    text = DESIGN.read_text(encoding="utf-8")
-    block = re.search(r"`compare --json` prints one object.*?```\n(.*?)```", text, re.DOTALL)[1]
+    block = block_after("`compare --json` prints")
     values = {"smoothed", "depends", "none"}
     assert set(re.findall(r'"(\w+)"', block)) - values == keys(Summary)
-    ladder = re.search(r"`env\.json` may hold a `ladder`: `(.*?)`", text, re.DOTALL)[1]
+    ladder = re.search(r'"ladder"\?: \[(.*)\]', block_after("`env.json`. ladder is there"))[1]
     assert set(re.findall(r'"(\w+)"', ladder)) == keys(LadderRung)

@@ -1,0 +1,71 @@
+"""The loss of distillation against its two terms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import sfumato as sf
+from tests.loss.properties import path
+
+__all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
+
+
+def test_distillation_is_two_terms_and_at_temperature_1_has_the_gradient_of_one_target():
+    generator = torch.Generator().manual_seed(2)
+    z = torch.randn(6, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    t, y = torch.randn(6, 5, generator=generator, dtype=torch.float64), torch.tensor([0, 4, 2, -100, 1, 3])
+    counted = y != -100
+    for temperature in (1.0, 3.0):
+        loss = sf.distillation_loss(z, y, t, alpha=0.3, temperature=temperature)
+        teacher = torch.log_softmax(t / temperature, 1)
+        student = torch.log_softmax(z / temperature, 1)
+        kl = torch.nn.functional.kl_div(student[counted], teacher[counted], log_target=True, reduction="batchmean")
+        hard = torch.nn.functional.cross_entropy(z, y)
+        torch.testing.assert_close(loss, 0.7 * hard + 0.3 * temperature**2 * kl, rtol=1e-12, atol=0)
+    (grad,) = torch.autograd.grad(sf.distillation_loss(z, y, t, alpha=0.3, temperature=1.0), z)
+    (one,) = torch.autograd.grad(sf.cross_entropy(z, sf.distil(y, t.softmax(1), 0.3)), z)
+    torch.testing.assert_close(grad, one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_a_term_of_a_distillation_without_a_share_costs_nothing_even_where_it_is_impossible(dtype):
+    y, t = torch.tensor([0]), torch.tensor([[0.0, 1.0, 2.0]])
+    no_teacher = torch.tensor([[1.0, -torch.inf, 0.0]], dtype=dtype)  # the teacher has mass on class 1
+    assert sf.distillation_loss(no_teacher, y, t, alpha=0.0, temperature=2.0).item() == pytest.approx(
+        0.313262, rel=1e-2
+    )
+    no_label, sure = torch.tensor([[-torch.inf, 1.0, 0.0]], dtype=dtype), torch.tensor([[-torch.inf, 2.0, 0.0]])
+    p, q = (1 / (1 + math.exp(-gap / 2)) for gap in (1.0, 2.0))
+    kl = q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))
+    value = sf.distillation_loss(no_label, y, sure, alpha=1.0, temperature=2.0).item()
+    assert value == pytest.approx(4 * kl, rel=1e-2 if dtype == torch.bfloat16 else 1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(5,), (6, 5), (4, 5, 3)], ids=str)
+def test_distillation_is_its_formula_for_every_shape_and_reduction(shape, reduction):
+    generator = torch.Generator().manual_seed(3)
+    z, t = (2 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    axis = 0 if len(shape) == 1 else 1
+    y = torch.randint(0, 5, (*shape[:axis], *shape[axis + 1 :]), generator=generator)
+    if axis:
+        y[0] = 255
+    given = sf.distillation_loss(z, y, t, 0.3, 2.0, ignore_index=255, reduction=reduction)
+    student, teacher = (torch.log_softmax(x / 2, axis) for x in (z, t))
+    each = 0.7 * torch.nn.functional.cross_entropy(z, y, ignore_index=255, reduction="none")
+    each = each + torch.where(y == 255, 0.0, 0.3 * 4 * (teacher.exp() * (teacher - student)).sum(axis))
+    expected = {"mean": each.sum() / (y != 255).sum(), "sum": each.sum(), "none": each}[reduction]
+    torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_distillation_in_half_precision_is_the_float32_value_rounded_once(dtype):
+    generator = torch.Generator().manual_seed(3)
+    z, t = (4 * torch.randn(50, 5, generator=generator).to(dtype) for _ in range(2))
+    y = torch.randint(0, 5, (50,), generator=generator)
+    given, wide = (sf.distillation_loss(x, y, t, 0.3, 2.0, reduction="none") for x in (z, z.float()))
+    assert given.dtype == dtype
+    assert torch.equal(given, wide.to(dtype))

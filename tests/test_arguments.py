@@ -1,0 +1,103 @@
+"""What a loss refuses, in which words, and what it takes as torch does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import sfumato as sf
+from sfumato import reference
+from tests.loss.properties import path
+
+__all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
+
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize(("logits", "probs"), list(itertools.product(DTYPES, DTYPES)), ids=str)
+def test_mixed_dtypes_promote_as_torchs(logits, probs):
+    z, q = torch.randn(4, 5).to(logits), torch.randn(4, 5).softmax(1).to(probs)
+    assert sf.cross_entropy(z, q).dtype == F.cross_entropy(z, q).dtype
+
+
+def test_bytes_are_labels_and_other_integers_are_refused():
+    z = torch.randn(3, 4)
+    torch.testing.assert_close(
+        sf.cross_entropy(z, torch.tensor([0, 1, 3], dtype=torch.uint8)), F.cross_entropy(z, torch.tensor([0, 1, 3]))
+    )
+    with pytest.raises(RuntimeError, match="expected scalar type Long but found int32: labels must be torch.int64"):
+        sf.cross_entropy(z, torch.tensor([0, 1, 3], dtype=torch.int32))
+
+
+@pytest.mark.parametrize("function", [sf.cross_entropy, reference.cross_entropy, sf.loss_parts])
+class TestBadArguments:
+    z = torch.randn(3, 4)
+    y = torch.tensor([0, 1, 3])
+
+    @pytest.mark.parametrize("eps", [-0.1, 1.2, float("nan"), float("inf")])
+    @pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+    def test_a_strength_outside_its_range(self, function, eps, kind):
+        with pytest.raises(kind, match=rf"^label_smoothing must be in \[0, 1\], got {eps:g}$"):
+            function(self.z, torch.tensor([0, 1, 2, 3]), label_smoothing=eps)  # said before the shapes are
+
+    @pytest.mark.parametrize("label", [4, -1, -101])
+    def test_a_label_that_is_no_class(self, function, label):
+        labels = torch.tensor([0, label, 3])
+        with pytest.raises(
+            IndexError, match=rf"^label {label} in row 1 is not a class: logits have 4 classes \(0 to 3\)$"
+        ):
+            function(self.z, labels, label_smoothing=0.1)
+
+    def test_a_label_that_is_no_class_in_a_picture(self, function):
+        labels = torch.zeros(2, 3, 3, dtype=torch.long)
+        labels[1, 0, 2] = 9
+        with pytest.raises(IndexError, match=r"^label 9 in position \(1, 0, 2\) is not a class"):
+            function(torch.randn(2, 4, 3, 3), labels)
+
+    def test_shapes_that_do_not_fit(self, function):
+        with pytest.raises(ValueError, match=r"Expected input batch_size \(3\) to match target batch_size \(4\)\."):
+            function(self.z, torch.tensor([0, 1, 2, 3]))
+        with pytest.raises(ValueError, match=r"Expected target size \[3, 2\], got \[3, 5\]"):
+            function(torch.randn(3, 4, 2), torch.zeros(3, 5, dtype=torch.long))
+        with pytest.raises(RuntimeError, match="either for all 4 classes or no classes"):
+            function(self.z, self.y, torch.rand(3))
+        with pytest.raises(ValueError, match=r"sample_weight must be one number a row, \(3,\), got \(4,\)"):
+            function(self.z, self.y, sample_weight=torch.rand(4))
+        with pytest.raises(ValueError, match="the target has 5 classes, the logits have 4"):
+            function(self.z, sf.one_hot(self.y, 5))
+        with pytest.raises(ValueError, match=r"the target has positions \(2,\), the logits \(3,\)"):
+            function(self.z, sf.one_hot(self.y[:2], 4))
+
+    def test_words_that_mean_nothing(self, function):
+        with pytest.raises(ValueError, match="mena is not a valid value for reduction"):
+            function(self.z, self.y, reduction="mena")
+        with pytest.raises(ValueError, match="over must be \"others\" .* got 'uniform'"):
+            function(self.z, self.y, over="uniform")
+        with pytest.raises(ValueError, match="weight_on must be \"class\" .* got 'row'"):
+            function(self.z, self.y, weight_on="row")
+
+    def test_smoothing_twice(self, function):
+        target = sf.smooth(self.y, 4, 0.1, over="all")
+        with pytest.raises(ValueError, match="label_smoothing is 0.2 but the target is a Target already"):
+            function(self.z, target, label_smoothing=0.2)
+        with pytest.raises(ValueError, match="ignore_index is 0, but a Target knows its ignored rows"):
+            function(self.z, target, ignore_index=0)
+        with pytest.raises(TypeError, match="for a strength per row use sf.smooth"):
+            function(self.z, self.y, label_smoothing=torch.tensor(0.1))
+
+    def test_probabilities_that_are_whole_numbers(self, function):
+        with pytest.raises(RuntimeError, match="Expected floating point type for target with class probabilities"):
+            function(self.z, torch.ones(3, 4, dtype=torch.long))
+        with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point target"):
+            function(self.z, torch.rand(3, 4), ignore_index=1)
+
+
+def test_no_class_at_all_and_an_integer_result_are_refused():
+    with pytest.raises(ValueError, match="logits must have a class axis with a class on it"):
+        sf.cross_entropy(torch.zeros(2, 0), torch.zeros(2, 0))
+    with pytest.raises(ValueError, match="out_dtype must be floating, got torch.int64"):
+        sf.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), out_dtype=torch.int64)
