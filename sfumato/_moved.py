@@ -42,7 +42,6 @@ MOVED = {
     "lab.files": "arrays.atomic",
     "lab.machine": "lab.versions_and_machine",
     "lab.models.base": "lab.models.classifier",
-    "lab.models.build": "lab.models.by_name",
     "lab.objectives": "lab.train.objectives",
     "lab.ranks": "lab.execute.torchrun_group",
     "lab.runs": "runs.folder",

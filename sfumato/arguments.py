@@ -35,7 +35,7 @@ class LossOptions(TypedDict, total=False):
 
 
 def with_loss_options(function: Told) -> Told:
-    """Let a function with ``**options: Unpack[LossOptions]`` tell each option with its default, as :func:`resolve` has it.
+    """Let a function with ``**options: Unpack[LossOptions]`` tell each option with the default of :func:`resolve`.
 
     Types are checked by the annotation; the signature is what ``help`` and editors show.
     """

@@ -92,7 +92,7 @@ def test_a_command_of_the_core_needs_no_extra(core: dict, command: str):
 
 @pytest.mark.parametrize("command", REFUSED)
 def test_a_command_of_the_lab_ends_in_one_sentence_with_the_line_to_type(core: dict, command: str):
-    listed = "matplotlib, Pillow, pyarrow, safetensors, scipy and scikit-learn"
+    listed = "matplotlib, Pillow, msgspec, pyarrow, safetensors, scipy and scikit-learn"
     assert core["told"][command] == [2, f"sfumato: {REFUSED[command]} needs {listed}{TO_TYPE}\n"]
 
 

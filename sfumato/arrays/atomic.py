@@ -110,8 +110,8 @@ def read_sealed(path: Path) -> Any:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an ``.npz`` file without pickle: equal arrays make equal bytes.
 
-    ``numpy.savez`` is not used, for two reasons. Where the disk is full it leaves its archive open, which then complains
-    once more when it is collected. Arrays of objects it writes in a form that runs code when it is read.
+    ``numpy.savez`` is not used, for two reasons. Where the disk is full it leaves its archive open, which then
+    complains once more when it is collected. Arrays of objects it writes in a form that runs code when it is read.
 
     Raises:
         ValueError: an array of objects.

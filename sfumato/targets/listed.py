@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from sfumato.targets.base import FIELDS, Fields, Same, Target, share_in_words
+from sfumato.targets.base import FIELDS, Fields, Target, share_in_words
 from sfumato.targets.checks import (
     ArgumentError,
     at_labels,
@@ -130,7 +130,7 @@ class Listed(Target):
         return Terms(None, (back,), entries, AtLabel(self.labels, 1 - alpha, added=True))
 
     @override
-    def with_classes(self: Same, num_classes: int) -> Same:
+    def with_classes(self, num_classes: int) -> Self:
         assert isinstance(self, Listed), "what is a list"
         classes = self.classes
         if readable(classes):

@@ -41,11 +41,19 @@ class ComparedArm(Protocol):
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """The name of the arm."""
+        ...
+
     @property
-    def eps(self) -> float: ...  # noqa: D102
+    def eps(self) -> float:
+        """The strength ε."""
+        ...
+
     @property
-    def over(self) -> str | None: ...  # noqa: D102
+    def over(self) -> str | None:
+        """What ε is spread over."""
+        ...
 
     def told(self, num_classes: int, /) -> str:
         """The strength in words."""
