@@ -124,13 +124,17 @@ def _connected(workers: int) -> Generator[None]:
     ours = not ray.is_initialized()
     before = os.environ.get("RAY_USAGE_STATS_ENABLED")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # sfumato reports nothing to anyone, and nothing that it starts does
+    # A task that is killed cannot remove its folder, so what tasks of a Ray of our own write goes with this one.
+    scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     try:
         if ours:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if not os.environ.get("RAY_ADDRESS"):
                 paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
                 quiet |= {"num_cpus": workers, "include_dashboard": False}
-                quiet["runtime_env"] = {"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}}
+                quiet["runtime_env"] = {
+                    "env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
+                }
             try:
                 ray.init(**quiet)
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -143,3 +147,4 @@ def _connected(workers: int) -> Generator[None]:
             os.environ["RAY_USAGE_STATS_ENABLED"] = before
         if ours:
             ray.shutdown()
+        scratch.cleanup()

@@ -21,9 +21,8 @@ pytestmark = pytest.mark.slow
 
 def torchrun(ranks, *words, folder):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "sfumato", *words]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    env = {**environment(), "TMPDIR": str(folder)}  # torchrun leaves a folder of its own there
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done
 
