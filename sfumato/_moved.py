@@ -58,7 +58,7 @@ MOVED = {
     "probe.spec": "probe.call.find",
     "probe.strengths": "probe.checks.strength",
     "probe.telling": "probe.text",
-    "probe.understanding": "probe.call.signature",
+    "probe.understanding": "probe.call.call_style",
     "probe.weights": "probe.read.class_weights",
     "report.changed": "report.compare.changed_rows",
     "report.conversion": "explain.conversion",

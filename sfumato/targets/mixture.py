@@ -37,8 +37,8 @@ def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
         A Target; a position ignored in either part is ignored.
 
     Raises:
-        ValueError: λ outside [0, 1] or NaN, parts of different classes or positions, or a part that is a mixture
-            already: build its probabilities and use :func:`from_probs`.
+        ValueError: λ outside [0, 1] or NaN, parts of different classes or positions, or a part that has
+            neither one label nor probabilities, such as a mixture: build its probabilities and use :func:`from_probs`.
 
     >>> labels = torch.tensor([0, 2])
     >>> from sfumato.targets import one_hot
@@ -61,8 +61,9 @@ def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
         dense = share * target_a.to_dense(dtype) + (1 - share) * target_b.to_dense(dtype)
         return Dense(target_a.num_classes, None, valid, dense)
     if not (isinstance(target_a, Labelled | TableRows) and isinstance(target_b, Labelled | TableRows)):
+        name, part = ("target_b", target_b) if isinstance(target_a, Labelled | TableRows) else ("target_a", target_a)
         raise ValueError(
-            "a mixture of mixtures has more labels than the sparse form holds; "
+            f"mix takes targets of one label each, or probabilities, and {name} is neither ({part.describe()}); "
             "use sf.from_probs(lam * a.probs() + (1 - lam) * b.probs())"
         )
     return Mixture(target_a.num_classes, None, valid, target_a, target_b, lam)

@@ -131,6 +131,7 @@ class Row(NamedTuple):
     build: Callable[[Case], sf.Target]
     formula: Callable[[Case], ndarray]
     examples: dict[str, Example]  # (labels, K, generator) → parts
+    mixes: bool = True  # whether mix takes it
 
 
 def to_torch(array: ndarray, *, class_axes: int = 1) -> torch.Tensor:
@@ -262,7 +263,7 @@ def _draw_mix(draw, labels, k):
     for place in ("target_a", "target_b"):
         ignored = (labels < 0) & ((where == place) | (where == "both"))
         own = np.where(ignored, -1, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k)
-        name = draw(st.sampled_from([name for name in TARGETS if name not in ("mix", "distil", "distil_top")]))
+        name = draw(st.sampled_from([name for name, row in TARGETS.items() if row.mixes]))
         parts.append(Case(name, k, own, TARGETS[name].draw(draw, own, k)))
     return {"target_a": parts[0], "target_b": parts[1], "lam": _strength(draw, labels, SHARES)}
 
@@ -476,6 +477,7 @@ TARGETS: dict[str, Row] = {
                 "smooth_rows", lambda k, generator: {"rows": Part(_some_distribution(generator, k, k), "kk")}
             ),
         },
+        mixes=False,
     ),
     "distil": Row(
         "(1−α)·e_y + α·p, p a teacher's",
@@ -488,6 +490,7 @@ TARGETS: dict[str, Row] = {
                 "alpha": _strengths(labels, 0.2, 0.8),
             }
         },
+        mixes=False,
     ),
     "distil_top": Row(
         "(1−α)·e_y + α·t, t the stored largest of a teacher's, and what is left even, added to them, or dropped",
@@ -499,6 +502,7 @@ TARGETS: dict[str, Row] = {
             "stored, renormalised": _top("renormalise"),
             "stored, dropped": _top("drop"),
         },
+        mixes=False,
     ),
 }
 

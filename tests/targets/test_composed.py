@@ -166,7 +166,7 @@ REFUSED = {
     "mixture of mixtures": (
         lambda: sf.mix(sf.mix(*[sf.one_hot(torch.tensor([0]), 2)] * 2, 0.5), sf.one_hot(torch.tensor([1]), 2), 0.5),
         ValueError,
-        "more labels than the sparse form holds; use sf.from_probs",
+        r"mix takes targets of one label each, or probabilities, and target_a is neither \(mixed: 0.5 of",
     ),
     "classes": (
         lambda: sf.mix(sf.one_hot(torch.tensor([0]), 2), sf.one_hot(torch.tensor([0]), 3), 0.5),

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.probe.call.call_style import understand
 from sfumato.probe.call.caller import Labels, Loss
 from sfumato.probe.call.find import ProbeError, Spec, in_words
-from sfumato.probe.call.signature import understand
 from sfumato.probe.findings import ProbeFinding, defect, warning
 
 OTHER_CLASSES = (4, 7, 25)

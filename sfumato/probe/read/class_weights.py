@@ -42,7 +42,7 @@ def without_weights(reading: Reading) -> Weighted | None:
     Args:
         reading: the reading of a softmax, with every class among its labels.
 
-    >>> from sfumato.probe.call.signature import understand
+    >>> from sfumato.probe.call.call_style import understand
     >>> from sfumato.probe.read.gradients import read
     >>> import torch
     >>> loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.3)

@@ -88,7 +88,7 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
     """The reading of a loss at one K: a row at a time, at several logits.
 
     Args:
-        loss: the loss, see :func:`~sfumato.probe.call.signature.understand`.
+        loss: the loss, see :func:`~sfumato.probe.call.call_style.understand`.
         classes: K.
         labels: labels to ask about; by default all up to 12, or six of them.
         seed: of the logits.
@@ -97,7 +97,7 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
         :class:`Reading`; ``kind`` is ``"other"`` where nothing fits.
 
     >>> import torch
-    >>> from sfumato.probe.call.signature import understand
+    >>> from sfumato.probe.call.call_style import understand
     >>> r = read(understand(torch.nn.CrossEntropyLoss(label_smoothing=0.2), 4), 4)
     >>> r.kind, [round(q, 4) for q in r.targets[0].tolist()], round(float(r.masses[0]), 4)
     ('softmax', [0.85, 0.05, 0.05, 0.05], 1.0)

@@ -40,7 +40,7 @@ def prior_of(reading: Reading) -> Prior | None:
 
     >>> import torch
     >>> from sfumato.probe.read.gradients import read
-    >>> from sfumato.probe.call.signature import understand
+    >>> from sfumato.probe.call.call_style import understand
     >>> def loss(z, y):
     ...     pi = torch.tensor([0.5, 0.3, 0.2], dtype=z.dtype)
     ...     q = 0.8 * torch.nn.functional.one_hot(y, 3) + 0.2 * pi

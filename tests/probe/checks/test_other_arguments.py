@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sfumato.probe.call.call_style import understand
 from sfumato.probe.call.find import of
-from sfumato.probe.call.signature import understand
 from sfumato.probe.checks.other_arguments import class_weights, in_evaluation
 from sfumato.probe.read.gradients import read
 
