@@ -5,7 +5,6 @@ Numbers have few digits and real minus signs, and a share has no zero before its
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +22,8 @@ def nearest(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | No
     >>> nearest("lable", ["Label", "petal"])
     'Label'
     """
+    import difflib  # not above: every command imports this file, and few mistype
+
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[close[0]] if close else None

@@ -9,7 +9,6 @@ from sfumato.cli.common import OK, Flag, app
 from sfumato.cli.options import with_options
 from sfumato.extras import missing_of_lab, require_lab
 from sfumato.lab.options import Options
-from sfumato.lab.trackers import TRACKERS
 
 SCHEMA = "sfumato.doctor/1"
 
@@ -46,6 +45,7 @@ def _found() -> dict[str, Any]:
 
     from sfumato import __version__
     from sfumato.kernel import job
+    from sfumato.lab.trackers import TRACKERS
 
     status = job.status()
     versions: dict[str, str | None] = {"sfumato": __version__}
