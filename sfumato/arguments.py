@@ -40,11 +40,9 @@ def with_loss_options(function: Told) -> Told:
     Types are checked by the annotation; the signature is what ``help`` and editors show.
     """
     own = inspect.signature(function)
-    first = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    others = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     named = [each for each in inspect.signature(resolve).parameters.values() if each.kind is each.KEYWORD_ONLY]
-    first.sort(key=lambda each: each.kind)
-    split = next((i for i, each in enumerate(first) if each.kind is each.KEYWORD_ONLY), len(first))
-    told = own.replace(parameters=[*first[:split], *named, *first[split:]])
+    told = own.replace(parameters=sorted([*named, *others], key=lambda each: each.kind))
     function.__signature__ = told  # pyright: ignore[reportFunctionMemberAccess]
     return function
 
