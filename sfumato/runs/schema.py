@@ -25,6 +25,8 @@ from typing import (
 
 import msgspec
 
+from sfumato.text import short
+
 SUMMARY_SCHEMA = "sfumato.compare/1"
 Kind = TypeVar("Kind")
 
@@ -286,9 +288,9 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
         hints = _fields(own) if is_typeddict(own) else dict.fromkeys(values, get_args(own)[1])
         for key in values:
             if not _fits(key, Text):
-                yield f"{where} has a key that is no text: {_shown(key)}"
+                yield f"{where} has a key that is no text: {short(ascii(key))}"
             if key in hints and not _fits(values[key], hints[key]):
-                yield from _faults(values[key], hints[key], f"{where} {_shown(key)}")
+                yield from _faults(values[key], hints[key], f"{where} {short(ascii(key))}")
         missing = [key for key in hints if key not in values and key in own.__required_keys__]
         yield f"{where} lacks {', '.join(map(repr, missing))}"
     elif isinstance(value, list) and get_origin(own) is list:
@@ -296,7 +298,7 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
             if not _fits(each, get_args(own)[0]):
                 yield from _faults(each, get_args(own)[0], f"{where}[{number}]")
     name = {dict: "an object", list: "a list"}.get(get_origin(own)) or _NAMES.get(own, "an object")
-    yield f"{where} should be {name}{maybe}, not {_shown(value)}"
+    yield f"{where} should be {name}{maybe}, not {short(ascii(value))}"
 
 
 def _fields(kind: Any) -> dict[str, Any]:
@@ -307,8 +309,3 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 _UNIONS = (Union, UnionType)
 _NAMES: dict[Any, str] = {Number: "a number", Whole: "a whole number", Text: "text", bool: "true or false"}
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 40 else text[:37] + "..."
