@@ -16,6 +16,7 @@ from sfumato.extras import require_lab
 if TYPE_CHECKING:
     from sfumato.evaluate.auditing.audit import Audit
     from sfumato.evaluate.scores.files import ScoreFile
+    from sfumato.evaluate.statistics.margins import Margins
 
 
 @app.command
@@ -26,6 +27,7 @@ def audit(
     kind: Literal["logits", "probs"] | None = None,
     rows: Literal["train", "heldout"] | None = None,
     against: str | None = None,
+    margin: str | None = None,
     out: str = ".",
     strict: Flag = False,
     json: Flag = False,
@@ -41,6 +43,7 @@ def audit(
         kind: What the scores are, where the file does not say; by default logits.
         rows: Whether the model was trained on these rows; by default taken as heldout.
         against: Scores of another model on the same rows, to compare with.
+        margin: The largest differences to that model that do not matter: accuracy=0.5 (points), nll=2%, eaurc=5%.
         out: Folder for audit.html and audit.json.
         strict: Exit with 3 if there is a finding.
         json: Print one JSON object instead of the letter.
@@ -48,6 +51,7 @@ def audit(
     require_lab("audit")
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
+    margins = _margins(margin)
     first = _scores(logits, labels, kind)
     assert first.labels is not None
     second = None if against is None else _others(against, first, kind)
@@ -63,6 +67,7 @@ def audit(
             features=first.features,
             against=None if second is None else second.scores,
             against_kind="logits" if second is None or second.kind == "logits" else "probs",
+            margins=margins,
         )
     except (ValueError, IndexError, TypeError) as error:
         raise UsageError(f"{first.name}: {_with_options(str(error))}") from None
@@ -80,6 +85,15 @@ def audit(
     except BrokenPipeError:  # whoever reads has seen enough, and a finding stays one
         close_stdout()
     return FINDING if strict and found.findings else OK
+
+
+def _margins(text: str | None) -> Margins:
+    from sfumato.evaluate.statistics.margins import Margins
+
+    try:
+        return Margins.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--margin: {error}") from None
 
 
 def _scores(path: str, labels: str | None, kind: str | None) -> ScoreFile:

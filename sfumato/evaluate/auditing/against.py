@@ -1,12 +1,16 @@
-"""Two models on the same rows: paired differences, and which of them can be relied on."""
+"""Two models on the same rows: paired differences, and which of them can be relied on and matter."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sfumato.evaluate.auditing.findings import Finding
-from sfumato.evaluate.metrics.compute import MetricValue, half_width
+from sfumato.evaluate.metrics.compute import Interval, MetricValue, half_width, t95
 from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.scores.column_checks import Column
+from sfumato.evaluate.statistics.intervals import t_quantile
+from sfumato.evaluate.statistics.margins import Margins, Word, word_for
 from sfumato.text import between, decimal
 
 # Bonferroni: what a 95 % interval is multiplied by where one, two or three headline metrics are looked at together,
@@ -14,41 +18,79 @@ from sfumato.text import between, decimal
 _WIDER = {1: 1.0, 2: 2.2414 / 1.96, 3: 2.394 / 1.96}
 
 
-def paired_differences(mine: Mapping[str, MetricValue], theirs: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
-    """One model less the other in every metric of which both know what each row adds, with 95 % intervals."""
-    differences: dict[str, MetricValue] = {}
-    for name, defined in METRICS.items():
+@dataclass(frozen=True)
+class PairedDifference(Interval):
+    """This model less the other in one metric, with its 95 % interval.
+
+    Attributes:
+        finding: the word for a headline metric, as of :func:`~sfumato.evaluate.statistics.margins.word_for`; else None.
+        margin: the largest difference that does not matter, in the metric's unit; None outside the headline metrics.
+    """
+
+    finding: Word | None = None
+    margin: float | None = None
+
+
+def paired_differences(
+    mine: Mapping[str, MetricValue], theirs: Mapping[str, MetricValue], margins: Margins
+) -> dict[str, PairedDifference]:
+    """One model less the other in every metric of which both know what each row adds, with 95 % intervals.
+
+    Args:
+        mine: metrics of this model, with their parts.
+        theirs: metrics of the other model; relative margins are parts of its numbers.
+        margins: what is too small to matter.
+    """
+    both: dict[str, Column] = {}
+    for name in METRICS:
         one, other = mine.get(name), theirs.get(name)
-        if one is None or other is None or one.part is None or other.part is None:
+        if one is not None and other is not None and one.part is not None and other.part is not None:
+            both[name] = one.part - other.part
+    together = _WIDER.get(sum(METRICS[name].headline for name in both), 1.0)
+    differences: dict[str, PairedDifference] = {}
+    for name, part in both.items():
+        defined, value, half = METRICS[name], mine[name].value - theirs[name].value, half_width(part, None)
+        width = defined.highest - defined.lowest
+        ends = max(value - half, -width), min(value + half, width)
+        if not defined.headline:
+            differences[name] = PairedDifference(value, *ends)
             continue
-        part = one.part - other.part
-        half, value, width = half_width(part, None), one.value - other.value, defined.highest - defined.lowest
-        low, high = max(value - half, -width), min(value + half, width)
-        differences[name] = MetricValue(value, low, high, part if defined.headline else None)
+        nll = theirs.get("nll_after_temperature")
+        margin = margins.of(name, nll=0.0 if nll is None else nll.value, aurc=theirs["aurc"].value)
+        inner = half * t_quantile(len(part) - 1, 0.95) / t95(len(part) - 1) if half > 0 else 0.0
+        reliable = half > 0 and abs(value) > together * half
+        word = word_for(value, (value - inner, value + inner), margin, reliable=reliable, better=defined.better or "")
+        differences[name] = PairedDifference(value, *ends, word, margin)
     return differences
 
 
-def judge_differences(differences: Mapping[str, MetricValue]) -> tuple[list[Finding], list[str]]:
-    """A finding for the headline metrics that differ reliably, or a note that none does."""
-    headline = {name: number for name, number in differences.items() if METRICS[name].headline}
-    words = {name: METRICS[name].label.removeprefix("hard ") for name in headline}
-    differ: list[str] = []
-    for name, number in headline.items():
-        assert number.part is not None
-        half = half_width(number.part, None)
-        if abs(number.value) > _WIDER[len(headline)] * half and half > 0:
-            better = (number.value > 0) == (METRICS[name].better == "higher")
-            differ.append(
-                f"{'better' if better else 'worse'} in {words[name]}, by {decimal(abs(number.value))} "
-                f"({between(*sorted((abs(number.low), abs(number.high))))})"
-            )
-    if differ:
-        says = f"Against the other model on the same rows, this one is {'; '.join(differ)}."
+def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list[Finding], list[str]]:
+    """A finding for the headline metrics that are better or worse, and notes on the others."""
+    said: dict[str, list[str]] = {}
+    for name, number in differences.items():
+        if number.finding is not None and number.margin is not None:
+            title = METRICS[name].label.removeprefix("hard ")
+            ends = between(*sorted((abs(number.low), abs(number.high))))
+            told = {"the same": f"{title} (within {decimal(number.margin)})", "not settled": title}
+            by = f"{number.finding} in {title}, by {decimal(abs(number.value))} ({ends})"
+            said.setdefault(number.finding, []).append(told.get(number.finding, by))
+    start = "Against the other model on the same rows, this one is"
+    findings, notes = list[Finding](), list[str]()
+    if found := said.get("better", []) + said.get("worse", []):
         advice = "Intervals are paired over rows; another training of either model would move both."
-        return [Finding("against", says, advice)], []
-    if not headline:
-        return [], []
-    *some, last = words.values()
-    looked_at = " or ".join(filter(None, (", ".join(some), last)))
-    together = ", looked at together." if some else "."
-    return [], [f"Against the other model on the same rows there is no difference to rely on in {looked_at}{together}"]
+        findings.append(Finding("against", f"{start} {'; '.join(found)}.", advice))
+    if little := said.get("better by little", []) + said.get("worse by little", []):
+        notes.append(f"{start} {'; '.join(little)}: less than what would matter.")
+    if same := said.get("the same"):
+        notes.append(f"On the same rows, the two models are the same in {_listed(same, 'and')}.")
+    if unsettled := said.get("not settled"):
+        notes.append(
+            f"On the same rows, there is no difference to rely on in {_listed(unsettled, 'or')}, but these rows cannot "
+            "rule out one that matters."
+        )
+    return findings, notes
+
+
+def _listed(names: list[str], word: str) -> str:
+    *some, last = names
+    return f"{', '.join(some)} {word} {last}" if some else last

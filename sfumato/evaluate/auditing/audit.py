@@ -8,15 +8,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.auditing.against import judge_differences, paired_differences
+from sfumato.evaluate.auditing.against import PairedDifference, judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
-from sfumato.evaluate.metrics.compute import MetricValue, compute_metrics
+from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores
+from sfumato.evaluate.statistics.margins import Margins
 from sfumato.text import plural
 
 SCHEMA = "sfumato.audit/1"
@@ -48,7 +49,7 @@ class Audit:
     notes: list[str]
     kind: RowKind
     tied: int = 0
-    differences: dict[str, MetricValue] = field(default_factory=dict[str, MetricValue])
+    differences: dict[str, PairedDifference] = field(default_factory=dict[str, PairedDifference])
     figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +86,10 @@ class Audit:
                 "explanations": list(s.explanations),
             }
         if self.differences:
-            told["differences"] = {name: _ends(number) for name, number in self.differences.items()}
+            told["differences"] = {
+                name: {**_ends(number), "finding": number.finding, "margin": number.margin}
+                for name, number in self.differences.items()
+            }
         return told
 
 
@@ -98,6 +102,7 @@ def audit(
     features: Any = None,
     against: Scores | None = None,
     against_kind: Literal["logits", "probs"] = "logits",
+    margins: Margins | None = None,
 ) -> Audit:
     r"""Read a model off its scores: can the probabilities be used, is the ranking good, was it smoothed.
 
@@ -113,6 +118,7 @@ def audit(
         features: inputs of the last layer, (N, D), for how classes cluster.
         against: scores of another model on the same rows, (N, K).
         against_kind: what they are.
+        margins: which differences to the other model are too small to matter; None for the defaults.
 
     Returns:
         :class:`Audit`.
@@ -158,7 +164,8 @@ def audit(
         other = measure(**{against_kind: against}, labels=labels)  # type: ignore[arg-type]
         if other.classes != found.classes:
             raise ValueError(f"the models have {found.classes} and {other.classes} classes: they cannot be compared")
-        result.differences = paired_differences(by_name, compute_metrics(other, parts=True))
+        theirs = compute_metrics(other, parts=True)
+        result.differences = paired_differences(by_name, theirs, margins or Margins())
         more_findings, more_notes = judge_differences(result.differences)
         result.findings += more_findings
         result.notes += more_notes
@@ -211,7 +218,7 @@ def _bins(rows: Rows) -> dict[str, list[float | None]]:
     return {name: [_finite(float(v)) for v in column] for name, column in columns.items()}
 
 
-def _ends(number: MetricValue) -> dict[str, float | None]:
+def _ends(number: Interval) -> dict[str, float | None]:
     return {"value": _finite(number.value), "low": _finite(number.low), "high": _finite(number.high)}
 
 

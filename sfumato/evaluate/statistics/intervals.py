@@ -50,6 +50,24 @@ class Estimate:
     seeds: int
     rows: int
 
+    def interval(self, level: float) -> tuple[float, float]:
+        """The ends of the interval at another level, in (0, 1).
+
+        >>> estimate = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
+        >>> estimate.interval(0.95) == (estimate.low, estimate.high)
+        True
+        """
+        half = t_quantile(self.df, (1 + level) / 2) * self.se if self.se > 0 else 0.0
+        return self.mean - half, self.mean + half
+
+
+def t_quantile(df: float, chance: float) -> float:
+    """The value that Student's t is below with this chance."""
+    with lab_imports("an interval"):  # not above: scipy takes as long to load as a small audit
+        from scipy.special import stdtrit
+
+    return float(stdtrit(df, chance))
+
 
 def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, level: float = 0.95) -> Estimate:
     r"""Mean over seeds and rows with a t interval that counts both as random.
@@ -116,11 +134,11 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     if variance == 0:
         return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, seeds, rows)
     with lab_imports("estimate_interval"):  # not above: scipy takes as long to load as a small audit
-        from scipy.special import stdtr, stdtrit
+        from scipy.special import stdtr
 
     df = 1 / sum(ms / (variance * x.size) / freedom for ms, freedom in terms)
     se = float(np.sqrt(variance))
-    half = float(stdtrit(df, (1 + level) / 2)) * se
+    half = t_quantile(df, (1 + level) / 2) * se
     p = float(2 * stdtr(df, -abs(centre) / se))
     return Estimate(centre, centre - half, centre + half, p, df, se, *components, seeds, rows)
 
