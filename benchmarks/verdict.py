@@ -1,11 +1,12 @@
 """How often the verdict errs, and what it finds: real training, with the code that `compare` uses.
 
-    python benchmarks/verdict.py [--cache FOLDER] [--scale 1.0] [--only aa,known,tables] [--data FILE.npz] [--out FILE]
+    python benchmarks/verdict.py [--cache FOLDER] [--scale 1.0] [--only aa,…] [--data FILE.npz] [--out FILE]
 
 aa      Two arms with one target, their weights and batches seeded independently, on a fresh split each, analysed as if
         they were paired: whatever is declared is an error.
 known   One-hot against smoothed on a task whose posterior is known, so that the true difference on these training rows
         is found by hundreds of seeds and a hundred thousand rows: how often intervals cover it, how often it is found.
+margins A true difference that is as large as its margin: how often it is said to lie inside.
 tables  Seeds × rows drawn from the model of the statistics itself, with components that are known; and what a first
         comparison says about the difference that more seeds would find.
 
@@ -30,6 +31,7 @@ import torch
 from hardware import environment
 from verdict_figures import markdown
 from verdict_known import known
+from verdict_margins import margins
 from verdict_rivals import Result, judge
 from verdict_tables import tables
 from verdict_training import embedded, fresh_split, train_together
@@ -79,7 +81,7 @@ def same_targets(sets: Sequence[Set], cache: Path, say: Callable[[str], None]) -
                 for seeds in SEEDS:
                     some = [first_seeds(result, seeds) for result in results]
                     declared = {
-                        row["metric"]: row["finding"] != "no difference"
+                        row["metric"]: (row["p_adjusted"] or 0.0) < 0.05
                         for row in differences(some)
                         if row["metric"] in HEADLINE
                     }
@@ -165,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("build/verdict"), help="folder of trained logits")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the comparisons; below 1 to try it out")
-    parser.add_argument("--only", default="aa,known,tables")
+    parser.add_argument("--only", default="aa,known,tables,margins")
     parser.add_argument("--data", default=None, help="an npz file (X, y) for the A/A comparisons instead")
     parser.add_argument("--rows", type=int, default=None, help="rows taken of --data for each comparison")
     parser.add_argument("--out", type=Path, default=None, help="write one JSON object a row to this file")
@@ -181,6 +183,7 @@ def main() -> None:
         "aa": lambda: same_targets(sets, options.cache, say),
         "known": lambda: known(options.cache, options.scale, say),
         "tables": lambda: tables(options.scale, say),
+        "margins": lambda: margins(options.cache, options.scale, say),
     }
     about = environment(("torch", "numpy", "scipy", "scikit-learn"))
     wanted = options.only.split(",")

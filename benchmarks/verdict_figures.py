@@ -38,7 +38,10 @@ def rates(
 
 def markdown(rows: Rows) -> str:
     """Every table that the rows are enough for."""
-    parts = {name: [row for row in rows if row["experiment"] == name] for name in ("aa", "known", "tables", "pilots")}
+    parts = {
+        name: [row for row in rows if row["experiment"] == name]
+        for name in ("aa", "known", "tables", "pilots", "margins")
+    }
     made: list[str] = []
     if parts["aa"]:
         made += [_aa_by_method(parts["aa"]), _aa_by_set(parts["aa"])]
@@ -46,7 +49,21 @@ def markdown(rows: Rows) -> str:
         made += [_coverage(parts["known"]), _power(parts["known"])]
     if parts["tables"]:
         made += [_tables(parts["tables"]), _pilots(parts["pilots"])]
+    if parts["margins"]:
+        made += [_margins(parts["margins"])]
     return "\n\n".join(made)
+
+
+def _margins(rows: Rows) -> str:
+    """Claims that a difference on the margin lies inside: of tables by their components, of models by their metric."""
+    source = {"tables": "components", "models": "metric"}
+    found = rates(rows, lambda r: (r["of"], r[source[r["of"]]], r["seeds"], r["test_rows"]), "inside")
+    sizes = sorted({key[2:] for key in found})
+    body = [
+        [of, name, *(_percent(found[of, name, *size]) if (of, name, *size) in found else "" for size in sizes)]
+        for of, name in dict.fromkeys(key[:2] for key in found)
+    ]
+    return _table(["of", "what varies, or metric", *(f"{s} × {n}" for s, n in sizes)], body, words=2)
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], words: int = 1) -> str:

@@ -1,0 +1,104 @@
+"""Differences that lie on the margin, for benchmarks/verdict.py: how often they are said to lie inside.
+
+Each such claim is an error, and 5 % are promised. The first half are tables drawn from the model of the statistics. The
+second half are the trained models of a task whose posterior is known: there the margins are parts of the base's own
+numbers, which each comparison has to estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from verdict_known import BANK, CELLS, REPEATS, STRENGTHS, TASK, Bank, Truth, bank, save_part, truth
+from verdict_tables import COMPONENTS, SIZES, TABLES, draw
+
+from sfumato.evaluate import detectable_difference, estimate_interval
+from sfumato.evaluate.statistics.intervals import Estimate
+from sfumato.evaluate.statistics.margins import Margins, word_for
+from sfumato.verdict.analyse import HEADLINE, analyse_arm, differences
+
+INSIDE = ("the same", "better by little", "worse by little")
+
+
+def margins(cache: Path, scale: float, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """One row for each kind of table and its size, and for each training set, metric and size."""
+    times = max(20, round(TABLES * scale))
+    for name, sds in COMPONENTS.items():
+        for seeds, rows in SIZES:
+            say(f"margins: {name}, {seeds} seeds, {rows} rows")
+            yield _tables(name, sds, seeds, rows, times)
+    for number in range(len(STRENGTHS)):
+        each = bank(number, cache, say)
+        true = truth(each, np.random.default_rng([8, number]))
+        for seeds, rows in CELLS:
+            say(f"margins: training set {number}, {seeds} seeds, {rows} rows")
+            yield from _models(each, true, number, seeds, rows, max(2, round(REPEATS * scale)))
+
+
+def _tables(name: str, sds: tuple[float, float, float], seeds: int, rows: int, times: int) -> dict[str, Any]:
+    """A margin that a test would find four times in five: wide enough for claims to be made at all."""
+    rng = np.random.default_rng([2, len(name), seeds, rows])
+    true = Estimate(0.0, 0.0, 0.0, 1.0, np.inf, 0.0, sds[0] ** 2, sds[1] ** 2, sds[2] ** 2, seeds, rows)
+    margin = detectable_difference(true)
+    wrong = right = 0
+    for number in range(times):
+        table = draw(rng, seeds, rows, sds)
+        for shift in (margin, 0.0):
+            found = estimate_interval(table + (shift if number % 2 else -shift))
+            word = word_for(found.mean, found.interval(0.9), margin, reliable=found.p < 0.05, better="higher")
+            if shift:
+                wrong += word in INSIDE
+            else:
+                right += word in INSIDE
+    return {
+        "experiment": "margins",
+        "of": "tables",
+        "components": name,
+        "sds": sds,
+        "seeds": seeds,
+        "test_rows": rows,
+        "comparisons": times,
+        "inside": wrong,
+        "inside_without_difference": right,
+    }
+
+
+def _models(each: Bank, true: Truth, number: int, seeds: int, rows: int, repeats: int) -> Iterator[dict[str, Any]]:
+    """Comparisons of trained models, each metric with the true difference as its margin."""
+    size = {name: abs(true.difference[name]) for name in HEADLINE}
+    asked = Margins(
+        accuracy=f"{100 * size['accuracy']:.12f}",
+        nll=f"{100 * size['nll_after_temperature'] / true.base['nll_after_temperature']:.12f}%",
+        eaurc=f"{100 * size['eaurc'] / true.base['aurc']:.12f}%",
+    )
+    inside = dict.fromkeys(HEADLINE, 0)
+    for repeat in range(repeats):
+        rng = np.random.default_rng([10, number, seeds, rows, repeat])
+        chosen = rng.choice(BANK, size=seeds, replace=False).tolist()
+        x, labels = TASK.draw(rows, rng)
+        with TemporaryDirectory() as folder:
+            for arm, stack in zip(each.arms, each.models, strict=True):
+                some = stack[chosen]
+                save_part(Path(folder), arm, "validation", some.logits(each.x), each.labels)
+                save_part(Path(folder), arm, "test", some.logits(x), labels)
+            results = [analyse_arm(Path(folder), arm, range(seeds)) for arm in each.arms]
+        for row in differences(results, asked):
+            if row["metric"] in HEADLINE:
+                inside[row["metric"]] += row["finding"] in INSIDE
+    for metric in HEADLINE:
+        yield {
+            "experiment": "margins",
+            "of": "models",
+            "training_set": number,
+            "eps": each.arms[1].eps,
+            "metric": metric,
+            "seeds": seeds,
+            "test_rows": rows,
+            "margin": size[metric],
+            "comparisons": repeats,
+            "inside": inside[metric],
+        }
