@@ -68,6 +68,21 @@ def listing(names: Sequence[str], most: int = 20) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
+    """A paragraph for a terminal of so many columns, at least 40; ``first`` and ``rest`` begin its lines.
+
+    >>> print(wrapped("Keep one-hot labels: smoothing makes no difference.", 40, rest="  "))
+    Keep one-hot labels: smoothing makes no
+      difference.
+    """
+    import textwrap  # not above: every command imports this file, and few need a paragraph
+
+    return textwrap.fill(
+        text, max(40, width), initial_indent=first, subsequent_indent=rest, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     r"""The kind and the text of somebody else's error, in one line.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed
 from sfumato.cli.options import with_options
 from sfumato.extras import require_lab
 from sfumato.lab.options import Options
+from sfumato.text import wrapped
 
 if TYPE_CHECKING:
     from sfumato.lab.watcher import Watcher
@@ -136,14 +138,20 @@ def _told(summary: Summary, notes: Sequence[str]) -> str:
 
     paired = summary["paired"]
     hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))
+    warnings = [warning["text"] for warning in summary.get("warnings", [])]
+    width = shutil.get_terminal_size((100, 24)).columns
+    told = [
+        *(f"Warning: {text}" for text in warnings if text not in summary["verdict"]["sentences"]),
+        *summary["verdict"]["sentences"],
+        *(f"Note: {note}" for note in notes),
+    ]
     return "\n".join(
         [
-            *summary["verdict"]["sentences"],
-            *(f"Note: {note}" for note in notes),
+            *(wrapped(sentence, min(width, 100), rest="  ") for sentence in told),
             "",
-            as_text(four_columns(summary), 100).rstrip(),
+            as_text(four_columns(summary), width).rstrip(),
             "",
-            as_text(differences_table(summary), 100).rstrip(),
+            as_text(differences_table(summary), width).rstrip(),
             "",
             f"paired  weights/batches equal in all arms, seed by seed: {hashes}",
             f"report  {Path(summary['run']) / 'report.html'}",

@@ -27,7 +27,7 @@ from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.resume import reopened
 from sfumato.lab.time_budget import in_time, note_on_cut
 from sfumato.lab.trackers import Tracker
-from sfumato.lab.train.notes import notes_on_training
+from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
 from sfumato.runs.folder import RunFolder, resume_command
@@ -228,16 +228,19 @@ def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> _Judged:
         arms = climbed.arms
     shown = [record for record in records if record["arm"] in {arm.name for arm in arms}]
     seeds = ready.options.seeds
-    summary, extra = summary_of(folder.path, str(folder.final), ready.data, arms, seeds, records)
+    margins = ready.options.margins()
+    summary, extra = summary_of(folder.path, str(folder.final), ready.data, arms, seeds, records, margins)
     extra["notes"] = [
         *(() if climbed is None else (climbed.note,)),
         *job.notes,
         *extra["notes"],
-        *notes_on_training(ready.plan, arms, ready.classes, shown),
+        *notes_on_training(ready.plan, shown),
         *ready.data.notes,
         *ready.model.notes,
         *(() if tracker is None else (tracker.note,)),
     ]
+    cut_short = not_trained_to_the_end(ready.plan, arms, ready.classes, shown)
+    summary["warnings"] = [*summary.get("warnings", []), *cut_short]
     if climbed is not None:
         extra["ladder"] = climbed.rungs
     options, command = ready.options, folder.start["command"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sfumato.lab.errors import OptionError
 
 if TYPE_CHECKING:
+    from sfumato.evaluate.statistics.margins import Margins
     from sfumato.lab.data.column_roles import Roles
 
 Precision = Literal["float32", "bf16"]
@@ -153,6 +154,11 @@ class Options:
         *_count(1000, least=3, hint=": fewer cannot tell an effect from luck"),
         default=5,
     )
+    margin: str = _option(
+        "The largest differences that do not matter: of accuracy in points, of the log loss after temperature (nll) "
+        "and of E-AURC as numbers or in per cent of the base's log loss and AURC. What is left out keeps its default.",
+        default="accuracy=0.5,nll=2%,eaurc=5%",
+    )
     model: str | None = _option(
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
         "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
@@ -244,6 +250,7 @@ class Options:
         for option in schema().values():
             option.check(getattr(self, option.name))
         self._check_targets()
+        self.margins()
         if self.model is not None and (wrong := complaint(self.model)) is not None:
             raise OptionError(wrong)
         if self.learning_rate * self.weight_decay > 1:
@@ -260,6 +267,19 @@ class Options:
                 refuse_taken(Path(self.out))
             except TakenError as error:
                 raise OptionError(str(error)) from None
+
+    def margins(self) -> Margins:
+        """The margins in force.
+
+        Raises:
+            OptionError: a margin that is none (names it).
+        """
+        from sfumato.evaluate.statistics.margins import Margins
+
+        try:
+            return Margins.parse(self.margin)
+        except ValueError as error:
+            raise OptionError(f"--margin: {error}") from None
 
     def _check_targets(self) -> None:
         if self.ladder is not None:

@@ -27,15 +27,23 @@ from sfumato.runs.schema import (
 )
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
+from sfumato.verdict.warnings import warnings_of
 
 if TYPE_CHECKING:
+    from sfumato.evaluate.statistics.margins import Margins
     from sfumato.lab.data import Data
     from sfumato.lab.options import Options
     from sfumato.lab.train.plan import Plan
 
 
 def summary_of(
-    folder: Path, run: str, data: Data, arms: Sequence[Arm], seeds: int, records: Sequence[Mapping[str, Any]]
+    folder: Path,
+    run: str,
+    data: Data,
+    arms: Sequence[Arm],
+    seeds: int,
+    records: Sequence[Mapping[str, Any]],
+    margins: Margins,
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits.
 
@@ -46,6 +54,7 @@ def summary_of(
         arms: one-hot first.
         seeds: runs an arm.
         records: of every run.
+        margins: what is too small to matter.
 
     Raises:
         ArmError: the arms of one seed are not paired.
@@ -54,7 +63,7 @@ def summary_of(
     split = data.split
     paired = _paired(records, arms, seeds)
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
-    found = differences(results)
+    found = differences(results, margins)
     gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
     summary: Summary = {
         "schema": SUMMARY_SCHEMA,
@@ -79,6 +88,7 @@ def summary_of(
             for arm, result in zip(arms, results, strict=True)
         ],
         "differences": found,
+        "warnings": warnings_of(results, data.table.labels[split.test], data.table.class_names),
         "verdict": verdict(
             results,
             found,

@@ -83,7 +83,7 @@ def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
         "date": date(run.env["started"]),
         "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
         "sentences": summary["verdict"]["sentences"],
-        "cautions": run.env.get("notes", []),
+        "cautions": [*(warning["text"] for warning in summary.get("warnings", [])), *run.env.get("notes", [])],
         "equal": summary["paired"]["equal"],
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),

@@ -27,7 +27,9 @@ import msgspec
 
 from sfumato.text import short
 
-SUMMARY_SCHEMA = "sfumato.compare/1"
+SUMMARY_SCHEMA = "sfumato.compare/2"
+READ_SCHEMAS = ("sfumato.compare/1", SUMMARY_SCHEMA)
+"""Versions of the summary that can be read. Version 1 has two findings and no margins, and says "no difference"."""
 Kind = TypeVar("Kind")
 
 Number = Annotated[float, msgspec.Meta(gt=-1e300, lt=1e300)]
@@ -55,7 +57,7 @@ class ArmSummary(TypedDict):
 
 
 class ArmDifference(TypedDict):
-    """``arm`` minus ``against`` in one metric; ``p_adjusted`` and ``finding`` are None outside the headline."""
+    """``arm`` minus ``against`` in one metric; the last three are None outside the headline metrics."""
 
     metric: Text
     arm: Text
@@ -65,6 +67,7 @@ class ArmDifference(TypedDict):
     high: Number
     p_adjusted: Number | None
     finding: Text | None
+    margin: NotRequired[Number | None]
 
 
 class DataSummary(TypedDict):
@@ -85,8 +88,16 @@ class PairedHashes(TypedDict):
     equal: bool
 
 
+class RunWarning(TypedDict):
+    """What should be looked at before the verdict is trusted; ``column`` names one of the data, where one is meant."""
+
+    kind: Text
+    column: Text | None
+    text: Text
+
+
 class VerdictSummary(TypedDict):
-    """What to do, and why."""
+    """What to do, why, and what else was found: whole sentences, in this order."""
 
     choice: Text | None
     sentences: list[Text]
@@ -101,6 +112,7 @@ class Summary(TypedDict):
     paired: PairedHashes
     arms: list[ArmSummary]
     differences: list[ArmDifference]
+    warnings: NotRequired[list[RunWarning]]
     verdict: VerdictSummary
 
 

@@ -17,18 +17,12 @@ import numpy.typing as npt
 from sfumato import evaluate
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
+from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
 
 Matrix = npt.NDArray[np.float64]
 
 _LEAST = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
-
-SHOWN = {
-    "accuracy": ("accuracy", 100, 1, " points"),
-    "nll_after_temperature": ("hard NLL after temperature", 1, 3, ""),
-    "eaurc": ("E-AURC × 1000", 1000, 2, ""),
-}
-"""What sentences call a headline metric, what they multiply it by, its decimals, and the unit of its differences."""
 
 
 class ComparedArm(Protocol):
@@ -91,12 +85,14 @@ class ArmResult:
         arm: the target.
         metrics: by name, in the order in which they are shown.
         temperatures: fitted on the validation rows, one a seed.
+        aurc: of the test rows as trained, the mean over seeds; margins of the E-AURC are parts of it.
         noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
     """
 
     arm: ComparedArm
     metrics: dict[str, Metric] = field(default_factory=dict)
     temperatures: list[evaluate.Temperature] = field(default_factory=list)
+    aurc: float = 0.0
     noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
@@ -113,6 +109,7 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
     result = ArmResult(arm)
     by_name: dict[str, list[tuple[npt.NDArray[Any], float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
+    areas: list[float] = []
     for seed in seeds:
         validation, test = (load_part(folder, arm, seed, part) for part in ("validation", "test"))
         temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
@@ -120,11 +117,13 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         rows = evaluate.per_row(logits=test.logits, labels=test.labels)
         scaled = evaluate.per_row(logits=test.logits, labels=test.labels, temperature=temperature.value)
         floors.append(evaluate.noise_floor(rows.confidence))
+        areas.append(evaluate.aurc(rows.score, rows.correct))
         fitted = evaluate.temperature_jackknife(
             logits=validation.logits, labels=validation.labels, temperature=temperature.value
         )
         for name, (values, value) in {
             "accuracy": _of_rows(rows.correct),
+            "balanced_accuracy": _balanced(rows),
             **_scores(rows, ""),
             **_scores(scaled, "_after_temperature"),
             "logit_gap": _of_rows(rows.gap),
@@ -134,6 +133,7 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         by_name.setdefault("temperature", []).append(pair)
     for name, pairs in by_name.items():
         result.metrics[name] = Metric(np.stack([v for v, _ in pairs]), np.array([value for _, value in pairs]))
+    result.aurc = float(np.mean(areas))
     result.noise_floor = (
         float(np.mean([f.mean for f in floors])),
         float(np.mean([f.low for f in floors])),
@@ -164,11 +164,17 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
     return summary
 
 
-def differences(results: Sequence[ArmResult]) -> list[ArmDifference]:
-    """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm."""
+def differences(results: Sequence[ArmResult], margins: Margins | None = None) -> list[ArmDifference]:
+    """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm.
+
+    Args:
+        results: of the arms; the first is what the others are compared with.
+        margins: what is too small to matter; None for the defaults.
+    """
     base, others = results[0], results[1:]
+    limits = _margins_of(base, margins or Margins())
     rows: list[ArmDifference] = []
-    tested: list[tuple[ArmDifference, float]] = []
+    tested: list[tuple[ArmDifference, evaluate.Estimate]] = []
     for other in others:
         for name, metric in other.metrics.items():
             estimate = metric.minus(base.metrics[name]).estimate()
@@ -181,17 +187,28 @@ def differences(results: Sequence[ArmResult]) -> list[ArmDifference]:
                 "high": estimate.high,
                 "p_adjusted": None,
                 "finding": None,
+                "margin": limits.get(name),
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, estimate.p))
-    for (row, _), adjusted in zip(tested, evaluate.holm([p for _, p in tested]), strict=True):
+                tested.append((row, estimate))
+    for (row, estimate), adjusted in zip(tested, evaluate.holm([each.p for _, each in tested]), strict=True):
+        name = row["metric"]
         row["p_adjusted"] = adjusted
-        if adjusted >= 0.05:
-            row["finding"] = "no difference"
-        else:
-            row["finding"] = "better" if (row["mean"] > 0) == (METRICS[row["metric"]].better == "higher") else "worse"
+        row["finding"] = word_for(
+            estimate.mean,
+            estimate.interval(0.9),
+            limits[name],
+            reliable=adjusted < 0.05,
+            better=METRICS[name].better or "",
+        )
     return rows
+
+
+def _margins_of(base: ArmResult, margins: Margins) -> dict[str, float]:
+    """The margin of each headline metric, where it depends on the base by the base's own numbers."""
+    nll = float(base.metrics["nll_after_temperature"].by_seed.mean())
+    return {name: margins.of(name, nll=nll, aurc=base.aurc) for name in HEADLINE}
 
 
 class SavedPart(NamedTuple):
@@ -224,6 +241,16 @@ def by_group(values: Matrix, group: npt.NDArray[Any]) -> Matrix:
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:
     values = column.astype(np.float64)
     return values, float(values.mean())
+
+
+def _balanced(rows: evaluate.Rows) -> tuple[Matrix, float]:
+    """Mean recall of the classes that occur, with the infinitesimal-jackknife value of each row."""
+    counts = np.bincount(rows.label)
+    recall = np.bincount(rows.label, weights=rows.correct) / np.maximum(counts, 1)
+    occurs = counts > 0
+    value = float(recall[occurs].mean())
+    weight = len(rows.label) / occurs.sum() / counts[rows.label]
+    return (rows.correct - recall[rows.label]) * weight + value, value
 
 
 def _scores(rows: evaluate.Rows, suffix: str) -> dict[str, tuple[Matrix, float]]:

@@ -1,7 +1,8 @@
-"""The verdict: two sentences that follow from the evidence, whatever it is.
+"""The verdict: sentences that follow from the evidence, whatever the evidence is.
 
-The first says which target to train with and why; the second what to do with the logits, and what was not found.
-Nothing here prefers smoothing: where nothing differs reliably, the simpler target is kept and that is the result.
+The first sentence says which target to train with, the second why. The others say what does not differ, what is not
+settled, and what to do with the logits. Nothing here prefers smoothing: where nothing is better, the simpler target is
+kept, and that is the result.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sfumato.runs.schema import ArmDifference, VerdictSummary
-from sfumato.verdict.analyse import HEADLINE, SHOWN, ArmResult
+from sfumato.text import plural
+from sfumato.verdict.analyse import HEADLINE, ArmResult
 from sfumato.verdict.more_seeds import settle
+from sfumato.verdict.wording import SHOWN, change, joined, small_or_open, temperature
 
 
 def verdict(
@@ -24,6 +27,8 @@ def verdict(
 ) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
+    Only differences that are better or worse choose; those that are too small to matter are told and decide nothing.
+
     Args:
         results: of the arms, one-hot first.
         differences: as of :func:`sfumato.verdict.analyse.differences`.
@@ -32,67 +37,61 @@ def verdict(
         order: names of the arms, best first on the validation rows; for more than two arms.
 
     Returns:
-        ``{"choice": arm, "depends" or "none", "sentences": [first, second]}``; ``"none"`` where neither arm learnt.
+        ``{"choice": arm, "depends" or "none", "sentences": […]}``; ``"none"`` where there is nothing to decide, because
+        no arm learnt or because every arm is always right.
     """
-    if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
-        reached = _join([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
-        return {
-            "choice": "none",
-            "sentences": [
-                f"No verdict: {'neither' if len(results) == 2 else 'no'} arm is reliably better than always answering "
-                "the most frequent class "
-                f"({100 * majority:.1f} % of the test rows; {reached}).",
-                "Train longer or more gently (--epochs, --learning-rate), or look for features that tell the classes "
-                "apart, before you choose a target.",
-            ],
-        }
+    nothing = nothing_to_decide(results, majority)
+    if nothing:
+        return {"choice": "none", "sentences": nothing}
     base = results[0]
     found = [_Found.of(base, other, differences) for other in results[1:]]
     # Of several arms that are equally good against the first, the validation rows' favourite speaks for all.
     ranked = sorted(found, key=lambda each: (each.rank, order.index(each.other.arm.name) if order else 0))
     main, rest = ranked[0], ranked[1:]
-    other = main.other
-    strength = other.arm.told(classes)
-    doing = f"{_training(other)}{' with' if _training(other) == 'smoothing' else ''} {strength}"
-    plainly = base.arm.eps == 0
-    stay = "Keep one-hot labels" if plainly else f"Keep {base.arm.name}"
-
-    def changes(names: Sequence[str]) -> str:
-        return _join([_change(name, base, other, main.rows[name]) for name in names])
-
-    if main.better and main.worse:
-        choice = "depends"
-        first = (
-            f"It depends on what the model is for: {doing} makes {changes(main.better)} "
-            f"better, but {changes(main.worse)} worse."
-        )
-    elif main.better:
-        choice = other.arm.name
-        first = f"{_do(other)} {strength}: {changes(main.better)}."
-    elif main.worse:
-        choice = base.arm.name
-        first = f"{stay}: {doing} makes things worse, {changes(main.worse)}."
-    else:
-        choice = base.arm.name
-        first = (
-            f"{stay}: {doing} makes no difference you can rely on in "
-            f"{_join([_change(name, base, other, main.rows[name], brief=True) for name in main.same])}."
-        )
-
-    chosen = [base, other] if choice == "depends" else [other if choice == other.arm.name else base]
-    second = "; ".join(_temperature(result) for result in chosen)
-    if (main.better or main.worse) and main.same:
-        unchanged = [_change(name, base, other, main.rows[name], brief=True) for name in main.same]
-        second += f"; {_join(unchanged)} {'does' if len(main.same) == 1 else 'do'} not differ reliably"
-    if not (main.better or main.worse):
-        more = settle(base, other, tests=sum(d["p_adjusted"] is not None for d in differences))
-        second += f"; {more}" if more else ""
+    choice = {0: main.other.arm.name, 1: "depends"}.get(main.rank, base.arm.name)
+    said = [_action(main, base, classes), *_reasons(main, base)]
+    said += [small_or_open(main.rows[name], main.inner(base, name)) for name in HEADLINE if main.words[name] in _OTHERS]
+    for result in [base, main.other] if choice == "depends" else [main.other if main.rank == 0 else base]:
+        said += temperature(result)
+    if main.rank == 2:
+        tests = sum(difference["p_adjusted"] is not None for difference in differences)
+        said += settle(base, main.other, tests=tests, names=main.called("not settled"))
     if rest:
-        second += f"; against {base.arm.name}, {'; '.join(each.brief() for each in rest)}"
+        said.append(f"Against {base.arm.name}, {'; '.join(each.brief() for each in rest)}.")
         rivals = [each.other.arm.name for each in rest if each.rank == main.rank]
         if rivals and main.rank < 2:
-            second += f"; between {_join([other.arm.name, *rivals])} the validation rows chose, not a test"
-    return {"choice": choice, "sentences": [first, second[0].upper() + second[1:] + "."]}
+            said.append(f"Between {joined([main.other.arm.name, *rivals])} the validation rows chose, not a test.")
+    return {"choice": choice, "sentences": said}
+
+
+def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str]:
+    """Two sentences where no arm is better than chance or every arm is always right; nothing elsewhere.
+
+    Args:
+        results: of the arms.
+        majority: share of test rows in their largest class.
+    """
+    which = "neither" if len(results) == 2 else "no"
+    if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
+        reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
+        return [
+            f"No verdict: {which} model is reliably better than always answering the most frequent class "
+            f"({100 * majority:.1f} % of the test rows; {reached}).",
+            "Train longer or more gently (--epochs, --learning-rate), or look for features that tell the classes "
+            "apart, before you choose a target.",
+        ]
+    if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
+        rows = results[0].metrics["accuracy"].values.shape[1]
+        whose = "with either target every model" if len(results) == 2 else "with every target each model"
+        return [
+            f"There is nothing to decide: {whose} is right on all {plural(rows, 'test row')}.",
+            "Look first whether a column gives the label away. If none does, all targets serve, and one-hot labels are "
+            "the simplest; rows on which models err would tell more.",
+        ]
+    return []
+
+
+_OTHERS = ("the same", "not settled", "better by little", "worse by little")
 
 
 @dataclass(frozen=True)
@@ -107,98 +106,65 @@ class _Found:
         own = [d for d in differences if d["arm"] == other.arm.name and d["against"] == base.arm.name]
         return cls(other, {d["metric"]: d for d in own if d["metric"] in HEADLINE})
 
-    def _with(self, finding: str) -> list[str]:
-        return [name for name in HEADLINE if self.rows[name]["finding"] == finding]
-
     @property
-    def better(self) -> list[str]:
-        return self._with("better")
+    def words(self) -> dict[str, str]:
+        """The word for each headline metric."""
+        return {name: self.rows[name]["finding"] or "" for name in HEADLINE}
 
-    @property
-    def worse(self) -> list[str]:
-        return self._with("worse")
+    def called(self, *words: str) -> list[str]:
+        """The headline metrics that have one of these words."""
+        return [name for name, word in self.words.items() if word in words]
 
-    @property
-    def same(self) -> list[str]:
-        return self._with("no difference")
+    def inner(self, base: ArmResult, name: str) -> tuple[float, float]:
+        """The 90 % interval of one difference."""
+        return self.other.metrics[name].minus(base.metrics[name]).estimate().interval(0.9)
 
     @property
     def rank(self) -> int:
-        """0 better, 1 better in some and worse in others, 2 no difference, 3 worse."""
-        return (1 if self.worse else 0) if self.better else (3 if self.worse else 2)
+        """0 better, 1 better in some and worse in others, 2 neither, 3 worse."""
+        better, worse = self.called("better"), self.called("worse")
+        return (1 if worse else 0) if better else (3 if worse else 2)
 
     def brief(self) -> str:
         """``all-0.1 makes accuracy better``."""
         ways = [
-            f"{_join([SHOWN[name][0] for name in names])} {way}"
-            for way, names in (("better", self.better), ("worse", self.worse))
-            if names
+            f"{joined([SHOWN[name].name for name in names])} {way}"
+            for way in ("better", "worse")
+            if (names := self.called(way))
         ]
-        return f"{self.other.arm.name} makes {' and '.join(ways) or 'no difference you can rely on'}"
+        return f"{self.other.arm.name} makes {' and '.join(ways) or 'no difference that would decide'}"
 
 
-def _do(result: ArmResult) -> str:
-    return {"smoothing": "Smooth the labels, with", "soft labels": "Train on the soft labels"}.get(
-        _training(result), f"Train with {_training(result)}"
-    )
+def _action(found: _Found, base: ArmResult, classes: int) -> str:
+    """The first sentence: what to train with."""
+    strength = found.other.arm.told(classes)
+    training = {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(found.other.arm.over, "smoothing")
+    doing = f"{training}{' with' if training == 'smoothing' else ''} {strength}"
+    stay = "Keep one-hot labels" if base.arm.eps == 0 else f"Keep {base.arm.name}"
+    if found.rank == 0:
+        start = {"smoothing": "Smooth the labels with", "soft labels": "Train on the soft labels"}
+        return f"{start.get(training, f'Train with {training}')} {strength}."
+    if found.rank == 1:
+        return f"It depends on what the model is for: {doing} makes one thing better and another worse."
+    if found.rank == 3:
+        return f"{stay}: {doing} makes the model worse."
+    if found.called("not settled"):
+        return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
+    return f"{stay}: {doing} makes no difference that matters."
 
 
-def _training(result: ArmResult) -> str:
-    """What the arm does, as a noun."""
-    over = result.arm.over
-    return {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(over, "smoothing")
-
-
-def _change(name: str, base: ArmResult, other: ArmResult, row: ArmDifference, *, brief: bool = False) -> str:
-    """One difference in words: from, to, and its 95 % interval."""
-    title, factor, digits, unit = SHOWN[name]
-    if row["low"] == row["high"] == 0:
-        return f"{title} (the same on every test row)"
-    low, mean, high = (_signed(factor * row[key], digits) for key in ("low", "mean", "high"))
-    interval = f"{low} to {high}{unit}"
-    if brief:
-        p, adjusted = row["p_adjusted"], ""
-        if p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test, the finding of all
-            adjusted = f", but p = {_number(p)} after adjusting for all tests"
-        return f"{title} ({mean}{unit}, 95 % interval {interval}{adjusted})"
-    before, after = (_number(factor * float(r.metrics[name].by_seed.mean()), digits) for r in (base, other))
-    shown = " %" if name == "accuracy" else ""
-    verb = "rises" if row["mean"] > 0 else "falls"
-    return f"{title} {verb} from {before} to {after}{shown} (95 % interval of the difference {interval})"
-
-
-def _temperature(result: ArmResult) -> str:
-    """What one temperature does for an arm, and how confident the arm is without it."""
-    name, gap = result.arm.name, result.metrics["signed_gap"]
-    value = float(result.metrics["temperature"].by_seed.mean())
-    gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
-    before, after = (float(result.metrics[m].by_seed.mean()) for m in ("nll", "nll_after_temperature"))
-    off = gap.estimate()
-    if off.low > 0 or off.high < 0:
-        state = f"is {'over' if off.mean > 0 else 'under'}-confident (confidence − accuracy {_signed(off.mean)})"
-    else:
-        state = f"is not reliably over- or under-confident (confidence − accuracy {_signed(off.mean)})"
-    change = f"from {_number(before)} to {_number(after)}"
-    interval = f"95 % interval of the difference {_signed(gain.low)} to {_signed(gain.high)}"
-    if any(t.at_bound for t in result.temperatures):
-        return (
-            f"no temperature makes the {name} logits useful as probabilities: on the validation rows of at least one "
-            "seed the best is the end of the range searched"
-        )
-    if gain.high < 0:
-        return (
-            f"divide the {name} logits by {value:.2f}: hard NLL on test rows falls {change}, "
-            f"for without a temperature the {name} model {state}"
-        )
-    if gain.low > 0:
-        return (
-            f"leave the {name} logits as they are: dividing them by the validation rows' temperature ({value:.2f}) "
-            f"raises hard NLL on test rows {change} ({interval}), and without one the {name} model {state}"
-        )
-    return (
-        f"dividing the {name} logits by a temperature ({value:.2f}) takes hard NLL on test rows {change}, "
-        f"no difference you can rely on ({interval}), and without one the {name} model {state}"
-    )
+def _reasons(found: _Found, base: ArmResult) -> list[str]:
+    """Why: what is better and what is worse on rows that the models have not seen."""
+    name, sentences = found.other.arm.name, list[str]()
+    for way in ("better", "worse"):
+        for metric in found.called(way):
+            clause = change(base, found.other, found.rows[metric])
+            if not sentences:
+                sentences.append(f"On rows it has not seen, the {name} model {clause}.")
+            else:
+                turn = "But it" if way == "worse" and found.called("better") else "It also"
+                sentences.append(f"{turn} {clause}.")
+    return sentences
 
 
 def notes(distinct: int, counters: Sequence[str]) -> list[str]:
@@ -216,19 +182,3 @@ def notes(distinct: int, counters: Sequence[str]) -> list[str]:
         for name in counters
     ]
     return found
-
-
-def _number(value: float, digits: int = 3) -> str:
-    """Fixed decimals; without the leading zero where there are three of them: .058, 1.204, 0.7."""
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if digits > 2 and abs(value) < 1 else text
-
-
-def _signed(value: float, digits: int = 3) -> str:
-    if round(value, digits) == 0:
-        return _number(0.0, digits)
-    return ("+" if value > 0 else "−" if value < 0 else "±") + _number(abs(value), digits)
-
-
-def _join(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -22,15 +22,16 @@ pytestmark = pytest.mark.slow
 METRICS = {
     "accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "nll_after_temperature", "ece_after_temperature",
     "brier_after_temperature", "signed_gap_after_temperature", "eaurc_after_temperature", "ece_noise_floor", "eaurc",
-    "logit_gap",
+    "logit_gap", "balanced_accuracy",
 }  # fmt: skip
+WORDS = {"better", "worse", "better by little", "worse by little", "the same", "not settled"}
 HEADLINE = {"accuracy", "nll_after_temperature", "eaurc"}
 
 
 def test_json_has_the_fields_that_others_rely_on(digits):
     summary = digits.json()
-    assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "verdict"]
-    assert summary["schema"] == "sfumato.compare/1"
+    assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "warnings", "verdict"]
+    assert summary["schema"] == "sfumato.compare/2"
     assert summary["data"] == {"name": "digits", "classes": 10, "train": 1078, "validation": 360, "test": 359}
     assert [arm["name"] for arm in summary["arms"]] == ["one-hot", "smoothed"]
     for arm in summary["arms"]:
@@ -40,12 +41,14 @@ def test_json_has_the_fields_that_others_rely_on(digits):
             assert set(value) == {"mean", "low", "high"}
             assert value["low"] <= value["mean"] <= value["high"], name
     for row in summary["differences"]:
-        assert set(row) == {"metric", "arm", "against", "mean", "low", "high", "p_adjusted", "finding"}
+        assert set(row) == {"metric", "arm", "against", "mean", "low", "high", "p_adjusted", "finding", "margin"}
         headline = row["metric"] in HEADLINE
-        assert (row["finding"] in {"better", "worse", "no difference"}) == headline
+        assert (row["finding"] in WORDS) == headline
+        assert (row["margin"] is not None) == headline
         assert (row["p_adjusted"] is not None) == headline
     assert set(summary["verdict"]) == {"choice", "sentences"}
-    assert len(summary["verdict"]["sentences"]) == 2
+    assert len(summary["verdict"]["sentences"]) >= 2
+    assert summary["warnings"] == []
     assert (digits.folder / summary["run"] / "summary.json").read_text() == json.dumps(
         summary, indent=1, ensure_ascii=False
     ) + "\n"
@@ -184,11 +187,13 @@ def test_where_nothing_was_learnt_there_is_no_verdict(tmp_path):
     (tmp_path / "noise.csv").write_text("a,b,label\n" + rows)
     ran = run_sfumato("compare", "noise.csv", "--seeds", "3", "--epochs", "20", "--quiet", folder=tmp_path)
     assert ran.code == 0, ran.err
-    assert ran.out.startswith(
-        "No verdict: neither arm is reliably better than always answering the most frequent class ("
-    )
+    told = " ".join(ran.out.split())
+    start = "No verdict: neither model is reliably better than always answering the most frequent class ("
+    assert start in told
+    assert told.count(start) == 1
     summary = json.loads(next(tmp_path.glob("runs/*/summary.json")).read_text())
     assert summary["verdict"]["choice"] == "none"
+    assert [each["kind"] for each in summary["warnings"]][:1] == ["nothing to decide"]
     assert summary["arms"][0]["metrics"]["temperature"]["low"] > 0
 
 
@@ -222,7 +227,10 @@ def test_text_begins_with_the_verdict_and_ends_with_the_report(tmp_path):
     assert ran.err == "writing the report\n" or ran.err == ""
     lines = ran.out.splitlines()
     summary = json.loads((tmp_path / "here" / "summary.json").read_text())
-    assert lines[:2] == summary["verdict"]["sentences"]
+    told = " ".join(" ".join(line.split()) for line in lines)
+    assert told.startswith(f"Warning: {summary['warnings'][0]['text']} {' '.join(summary['verdict']['sentences'])}")
+    assert summary["warnings"][0]["kind"] == "not trained to the end"
+    assert max(map(len, lines)) <= 100
     assert lines[-1] == "report  here/report.html"
     for word in ("one-hot", "smoothed 0.1 (others)", "hard NLL", "ECE noise floor", "closed form of the gap"):
         assert word in ran.out

@@ -126,11 +126,12 @@ def write_run(
                     "low": mean - half,
                     "high": mean + half,
                     "p_adjusted": p,
-                    "finding": None if p is None else good if p < 0.05 else "no difference",
+                    "finding": None if p is None else good if p < 0.05 else "not settled",
+                    "margin": {"accuracy": 0.005, "nll_after_temperature": 0.003, "eaurc": 0.0002}.get(metric),
                 }
             )
     summary = {
-        "schema": "sfumato.compare/1",
+        "schema": "sfumato.compare/2",
         "run": str(folder),
         "data": {"name": name, "classes": classes, **parts},
         "paired": {

@@ -7,7 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
 
+from sfumato.evaluate import Margins
 from sfumato.verdict import analyse
 from tests.verdict.results import MadeUpArm, result
 
@@ -55,12 +58,35 @@ def test_only_the_headline_metrics_are_tested():
         ("accuracy", 0.85, "worse"),
         ("nll_after_temperature", 0.2, "better"),
         ("eaurc", 0.05, "worse"),
-        ("eaurc", 0.004, "no difference"),
+        ("eaurc", 0.004, "not settled"),
+        ("accuracy", 0.9, "the same"),
+        ("accuracy", 0.903, "better by little"),
+        ("nll_after_temperature", 0.303, "worse by little"),
     ],
 )
-def test_a_finding_says_which_way_is_better(metric, value, finding):
+def test_a_finding_says_which_way_is_better_and_whether_it_matters(metric, value, finding):
     results = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1), **{metric: value})]
     assert {d["metric"]: d["finding"] for d in analyse.differences(results)}[metric] == finding
+
+
+def test_margins_are_parts_of_the_first_arms_numbers_or_what_is_asked_for():
+    results = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1), accuracy=0.903)]
+    found = {d["metric"]: d["margin"] for d in analyse.differences(results)}
+    assert found.pop("accuracy") == pytest.approx(0.005, rel=1e-12)
+    assert found.pop("nll_after_temperature") == pytest.approx(0.02 * 0.3, rel=1e-12)
+    assert found.pop("eaurc") == pytest.approx(0.05 * 0.01, rel=1e-12)
+    assert set(found.values()) == {None}
+    asked = analyse.differences(results, Margins.parse("accuracy=0.1"))
+    assert {d["metric"]: (d["margin"], d["finding"]) for d in asked}["accuracy"] == (0.001, "better")
+
+
+def test_the_same_is_said_where_two_one_sided_t_tests_reject_and_nowhere_else():
+    base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
+    estimate = other.metrics["accuracy"].minus(base.metrics["accuracy"]).estimate()
+    half = stats.t.ppf(0.95, estimate.df) * estimate.se
+    for margin, word in ((1.01 * half, "the same"), (0.99 * half, "not settled")):
+        found = analyse.differences([base, other], Margins.parse(f"accuracy={100 * margin}"))
+        assert {d["metric"]: d["finding"] for d in found}["accuracy"] == word
 
 
 def test_copies_of_a_row_are_one_value_whose_spread_is_theirs_together():
@@ -77,3 +103,24 @@ def test_a_verdict_needs_neither_torch_nor_the_lab():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_balanced_accuracy_is_the_mean_recall_and_its_interval_counts_small_classes(tmp_path):
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1, 2], [300, 60, 20])
+    folder = tmp_path / "logits"
+    folder.mkdir()
+    for seed in range(3):
+        for part in ("validation", "test"):
+            logits = rng.normal(size=(380, 3)) + 1.5 * np.eye(3)[labels]
+            np.savez(folder / f"one-hot-seed{seed}-{part}.npz", logits=logits, labels=labels, group=np.arange(380))
+    found = analyse.analyse_arm(tmp_path, MadeUpArm("one-hot", 0.0), range(3))
+    for seed, value in enumerate(found.metrics["balanced_accuracy"].by_seed):
+        logits = np.load(folder / f"one-hot-seed{seed}-test.npz")["logits"]
+        assert value == pytest.approx(balanced_accuracy_score(labels, logits.argmax(axis=1)), abs=1e-12)
+        # the variance of a mean of proportions, from each class's own
+        p = [float((logits[labels == k].argmax(axis=1) == k).mean()) for k in range(3)]
+        variance = sum(q * (1 - q) / n for q, n in zip(p, (300, 60, 20), strict=True)) / 9
+        parts = found.metrics["balanced_accuracy"].values[seed]
+        assert parts.mean() == pytest.approx(value, abs=1e-12)
+        assert parts.var() / 380 == pytest.approx(variance, rel=1e-9)

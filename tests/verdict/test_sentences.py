@@ -1,79 +1,118 @@
-"""The verdict's choice and its two sentences, for whatever the evidence is."""
+"""The verdict's choice and its sentences, for whatever the evidence is."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from sfumato.evaluate import Temperature
+from sfumato.evaluate import Margins, Temperature
 from sfumato.lab.arms import Arm
 from sfumato.verdict import analyse
 from sfumato.verdict.sentences import verdict
 from tests.verdict.results import result
 
 
-def judged(base=None, **means):
+def judged(margins=None, base=None, **means):
     results = [result(Arm("one-hot", 0.0, "others"), **(base or {})), result(Arm("smoothed", 0.1, "others"), **means)]
-    found = analyse.differences(results)
+    found = analyse.differences(results, Margins.parse(margins))
     return verdict(results, found, 10), {d["metric"]: d["finding"] for d in found}
 
 
-def test_verdict_smooth_where_something_is_better_and_nothing_worse():
+def test_it_says_smooth_where_something_is_better_and_nothing_worse():
     said, findings = judged(nll_after_temperature=0.25, nll=0.5, signed_gap=-0.1, temperature=0.6)
     assert findings["nll_after_temperature"] == "better"
     assert said["choice"] == "smoothed"
-    assert said["sentences"][0].startswith(
-        "Smooth the labels, with ε = 0.1 over the others (label_smoothing=0.1111 in torch): hard NLL after temperature "
-        "falls from .300 to .250 (95 % interval of the difference −.05"
+    action, why, *rest = said["sentences"]
+    assert action == "Smooth the labels with ε = 0.1 over the others (label_smoothing=0.1111 in torch)."
+    assert why.startswith(
+        "On rows it has not seen, the smoothed model gives probabilities that fit the labels better: log loss "
+        ".300 → .250, once each model's logits are divided by one number (95 % interval of the difference −.05"
     )
-    assert said["sentences"][1].startswith("Divide the smoothed logits by 0.60: hard NLL on test rows falls from .500")
-    assert "under-confident (confidence − accuracy −.100)" in said["sentences"][1]
-    assert said["sentences"][1].endswith("do not differ reliably.")
+    assert "The accuracy is the same within 0.5 points (0.0, 90 % interval 0.0 to 0.0 points)." in rest
+    assert "Divide the logits of the smoothed model by 0.60: its log loss then falls from .500 to .250." in rest
+    assert rest[-1].startswith("As trained, that model is under-confident: it is right more often than it says")
 
 
-def test_verdict_keep_one_hot_where_something_is_worse_and_nothing_better():
+def test_it_keeps_one_hot_where_something_is_worse_and_nothing_better():
     said, findings = judged(eaurc=0.008, accuracy=0.88)
     assert (findings["eaurc"], findings["accuracy"]) == ("worse", "worse")
     assert said["choice"] == "one-hot"
-    assert "makes things worse, accuracy falls from 90.0 to 88.0 %" in said["sentences"][0]
-    assert "E-AURC × 1000 rises from 4.00 to 8.00" in said["sentences"][0]
+    action, first, second, *_ = said["sentences"]
+    assert action.startswith("Keep one-hot labels: smoothing with ε = 0.1 over the others")
+    assert action.endswith(" makes the model worse.")
+    assert "the smoothed model is right less often: accuracy 90.0 → 88.0 % (" in first
+    assert second.startswith("It also is worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00 (")
 
 
-def test_verdict_no_difference_is_a_result():
+def test_no_difference_is_a_result():
     said, findings = judged()
-    assert {findings[name] for name in analyse.HEADLINE} == {"no difference"}
+    assert findings["accuracy"] == "the same"
+    assert findings["eaurc"] == "not settled"
     assert said["choice"] == "one-hot"
-    assert "makes no difference you can rely on in accuracy (" in said["sentences"][0]
-    assert len(said["sentences"]) == 2
+    assert said["sentences"][0].endswith(" makes no difference that this comparison can rely on.")
+    assert any(
+        s.startswith("Whether the ranking of mistakes (E-AURC × 1000) differs is not") for s in said["sentences"]
+    )
+    assert any("four times in five" in sentence for sentence in said["sentences"])
 
 
-def test_verdict_says_so_where_evidence_points_both_ways():
+@pytest.mark.parametrize("accuracy", [0.9, 0.903])
+def test_what_is_settled_and_too_small_to_matter_keeps_one_hot_and_asks_for_no_more_seeds(accuracy):
+    said, findings = judged("accuracy=1,nll=5%,eaurc=0.01", accuracy=accuracy)
+    assert findings["accuracy"] == ("the same" if accuracy == 0.9 else "better by little")
+    assert said["choice"] == "one-hot"
+    assert said["sentences"][0].endswith(" makes no difference that matters.")
+    told = " ".join(said["sentences"])
+    assert "seeds" not in told
+    assert ("by less than the 1 point that would matter (+0.3, 95 % interval +0.2" in told) == (accuracy == 0.903)
+
+
+def test_it_depends_where_the_evidence_points_both_ways():
     said, _ = judged(accuracy=0.93, eaurc=0.008)
     assert said["choice"] == "depends"
-    assert said["sentences"][0].startswith("It depends on what the model is for: ")
-    assert "accuracy rises from 90.0 to 93.0 %" in said["sentences"][0]
-    assert "but E-AURC × 1000 rises from 4.00 to 8.00" in said["sentences"][0]
+    action, better, worse, *_ = said["sentences"]
+    assert action.startswith("It depends on what the model is for: ")
+    assert "accuracy 90.0 → 93.0 %" in better
+    assert worse.startswith("But it is worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00")
 
 
-def test_verdict_recommends_no_temperature_that_does_not_help():
+def test_it_recommends_no_temperature_that_does_not_help():
     said, _ = judged(base={"nll": 0.3, "nll_after_temperature": 0.3})
-    assert (
-        "takes hard NLL on test rows from .300 to .300, no difference you can rely on (95 % interval"
-        in (said["sentences"][1])
+    does = (
+        "Dividing the logits of the one-hot model by 1.50 takes its log loss from .300 to .300, which is no difference"
     )
+    assert any(sentence.startswith(does) for sentence in said["sentences"])
     said, _ = judged(base={"nll": 0.2, "nll_after_temperature": 0.3})
-    assert said["sentences"][1].startswith("Leave the one-hot logits as they are: dividing them by")
+    leave = "Leave the logits of the one-hot model as they are: dividing them by 1.50"
+    assert any(sentence.startswith(leave) for sentence in said["sentences"])
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     results[0].temperatures = [Temperature(1000.0, True)] * 5
     said = verdict(results, analyse.differences(results), 10)
-    assert said["sentences"][1].startswith("No temperature makes the one-hot logits useful as probabilities")
+    none = "No temperature makes the logits of the one-hot model useful as probabilities"
+    assert any(sentence.startswith(none) for sentence in said["sentences"])
 
 
-def test_verdict_is_none_where_no_arm_beats_the_largest_class():
+def test_there_is_no_verdict_where_no_arm_beats_the_largest_class():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     assert verdict(results, analyse.differences(results), 10, majority=0.5)["choice"] != "none"
     said = verdict(results, analyse.differences(results), 10, majority=0.95)
     assert said["choice"] == "none"
     assert "95.0 % of the test rows; one-hot 90.0 % and smoothed 90.0 %" in said["sentences"][0]
+
+
+@pytest.mark.parametrize(("missed", "choice"), [(0, "none"), (1, "smoothed")])
+def test_there_is_nothing_to_decide_where_every_model_is_always_right(missed, choice):
+    results = [
+        result(Arm("one-hot", 0.0, "others")),
+        result(Arm("smoothed", 0.1, "others"), nll_after_temperature=0.2),
+    ]
+    for arm in results:
+        right = np.ones((5, 400))
+        right[0, :missed] = 0
+        arm.metrics["accuracy"] = analyse.Metric(right, right.mean(1))
+    said = verdict(results, analyse.differences(results), 10)
+    assert said["choice"] == choice
+    assert said["sentences"][0].startswith("There is nothing to decide: with either target") == (not missed)
 
 
 def test_a_headline_finding_needs_its_adjusted_p_value():
@@ -97,10 +136,9 @@ def test_a_headline_finding_needs_its_adjusted_p_value():
         if row["metric"] in analyse.HEADLINE:
             alone = results[1].metrics[row["metric"]].minus(results[0].metrics[row["metric"]]).estimate()
             assert alone.p < 0.05 < row["p_adjusted"]
-            assert row["finding"] == "no difference"
-    said = verdict(results, analyse.differences(results), 10)["sentences"][0]
-    assert "points, but p = " in said
-    assert "after adjusting for all tests" in said
+            assert row["finding"] in ("the same", "not settled")
+    said = verdict(results, analyse.differences(results, Margins.parse("accuracy=0,nll=0,eaurc=0")), 10)["sentences"]
+    assert any(" points, but p = " in sentence and "after adjusting for all tests" in sentence for sentence in said)
 
 
 def several(**means):
@@ -113,10 +151,11 @@ def test_of_several_better_arms_the_validation_rows_favourite_speaks_and_the_oth
     found = analyse.differences(results)
     said = verdict(results, found, 10, order=["all-0.2", "all-0.1", "one-hot"])
     assert said["choice"] == "all-0.2"
-    assert said["sentences"][0].startswith("Smooth the labels, with ε = 0.2 over all 10 classes")
-    assert "against one-hot, all-0.1 makes hard NLL after temperature better" in said["sentences"][1]
-    assert "between all-0.2 and all-0.1 the validation rows chose, not a test" in said["sentences"][1]
-    assert len(said["sentences"]) == 2
+    assert said["sentences"][0].startswith("Smooth the labels with ε = 0.2 over all 10 classes")
+    assert said["sentences"][-2:] == [
+        "Against one-hot, all-0.1 makes log loss better.",
+        "Between all-0.2 and all-0.1 the validation rows chose, not a test.",
+    ]
 
 
 def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
@@ -124,4 +163,6 @@ def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
     results = several(**means)
     said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
     assert said["choice"] == "all-0.2"
-    assert "all-0.1 makes accuracy better and E-AURC × 1000 worse" in said["sentences"][1]
+    assert said["sentences"][-1] == (
+        "Against one-hot, all-0.1 makes accuracy better and ranking of mistakes (E-AURC × 1000) worse."
+    )

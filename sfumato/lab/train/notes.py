@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfumato.lab.arms import Arm
     from sfumato.lab.train.plan import Plan
+    from sfumato.runs.schema import RunWarning
 
 
 def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -43,8 +44,17 @@ def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()
     return training if plan.early_stop is None else {**training, "kept_epochs": _kept(records)}
 
 
-def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
+ENOUGH = 0.95
+"""The part of its closed form that a smoothed training gap has to reach in a model that is trained to the end."""
+
+STILL_FALLING = 0.05
+"""How much of its value a training loss may lose in the last epoch of a model that is trained to the end."""
+
+
+def not_trained_to_the_end(
+    plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]
+) -> list[RunWarning]:
+    """A warning where an arm stopped short of its optimum, for then more training may turn the verdict round.
 
     Args:
         plan: the budget of every run.
@@ -52,16 +62,44 @@ def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Se
         classes: K.
         records: of the runs of those arms.
     """
+    found: list[str] = []
+    for arm in arms:
+        runs = [record for record in records if record["arm"] == arm.name]
+        goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
+        falls = sorted(_fall(record) for record in runs)
+        fall = falls[len(falls) // 2]
+        if 0 < goal < float("inf") and reached < ENOUGH * goal:
+            found.append(
+                f"the logit gap of the {arm.name} model on its training rows is {reached:.2f}, which is "
+                f"{100 * reached / goal:.0f} % of its optimum ({goal:.2f})"
+            )
+        elif fall > STILL_FALLING:
+            found.append(f"the training loss of the {arm.name} model fell by {100 * fall:.0f} % in the last epoch")
+    if not found:
+        return []
+    causes = ["give more --epochs"]
+    if plan.weight_decay > 0:
+        causes.append("leave out --weight-decay")
+    if plan.early_stop is not None:
+        causes.append("leave out --early-stop")
+    text = f"The models are not trained to the end: {'; '.join(found)}. The verdict may turn: {' or '.join(causes)}."
+    return [{"kind": "not trained to the end", "column": None, "text": text}]
+
+
+def _fall(record: Mapping[str, Any]) -> float:
+    """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch."""
+    losses = [epoch["train_loss"] for epoch in record["epochs"]][: record.get("kept_epoch")]
+    return 0.0 if len(losses) < 2 or losses[-2] <= 0 else 1 - losses[-1] / losses[-2]
+
+
+def notes_on_training(plan: Plan, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
+
+    Args:
+        plan: the budget of every run.
+        records: of the runs of the arms that are compared.
+    """
     notes: list[str] = []
-    if plan.weight_decay == 0 and plan.early_stop is None:
-        for arm in arms:
-            gaps = [record["train_gap"] for record in records if record["arm"] == arm.name]
-            goal, reached = arm.gap(classes), sum(gaps) / len(gaps)
-            if 0 < goal < float("inf") and reached < 0.5 * goal:
-                notes.append(
-                    f"The {arm.name} model's training gap ({reached:.2f}) is far from its closed form ({goal:.2f}): it "
-                    "is not trained to its optimum, or cannot reach it; more --epochs may change the verdict."
-                )
     if plan.weight_decay > 0:
         notes.append(
             f"Trained with weight decay {plan.weight_decay:g}, which holds the logits back: gaps stay below their "

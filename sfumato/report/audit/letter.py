@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from sfumato.arrays.atomic import write_text
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, as_text, between, shown
 from sfumato.report.template import environment
-from sfumato.text import NOT_APPLICABLE, number, percent
+from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
@@ -34,16 +33,16 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
         Paragraphs: what was read, the findings with their advice, notes, and the table of numbers.
     """
     found: list[dict[str, str]] = told["findings"]
-    parts = [_wrapped(" ".join(read), width)]
+    parts = [wrapped(" ".join(read), width)]
     if not found:
-        parts.append(_wrapped("No finding: nothing here asks to be acted on.", width))
+        parts.append(wrapped("No finding: nothing here asks to be acted on.", width))
     for place, finding in enumerate(found, 1):
         mark = f"{place}. "
-        says = _wrapped(finding["says"], width, first=mark, rest=" " * len(mark))
-        advice = _wrapped(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
+        says = wrapped(finding["says"], width, first=mark, rest=" " * len(mark))
+        advice = wrapped(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
         parts.append(f"{says}\n{advice}")
     if told["notes"]:
-        parts.append("\n".join(_wrapped(note, width, first="· ", rest="  ") for note in told["notes"]))
+        parts.append("\n".join(wrapped(note, width, first="· ", rest="  ") for note in told["notes"]))
     parts.append(as_text(numbers_table(told), width).rstrip())
     if told.get("differences"):
         parts.append(as_text(differences_table(told), width).rstrip())
@@ -160,13 +159,6 @@ def _signed(show: _Show) -> _Show:
         return text if not text.strip(".0 %") else ("−" if value < 0 else "+") + text
 
     return signed
-
-
-def _wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
-    return textwrap.fill(
-        text, max(40, width), initial_indent=first, subsequent_indent=rest, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
 
 
 def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:

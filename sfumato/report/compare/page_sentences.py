@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from sfumato.report.compare.changed_rows import Changes, changes, compared
@@ -13,7 +14,7 @@ from sfumato.report.compare.row_examples import load_examples
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, torch_strength
 from sfumato.runs.read import MIXING, Run
 from sfumato.runs.schema import ArmSummary, DataDescription, Environment
-from sfumato.text import number, percent, plural, temperature
+from sfumato.text import NOT_APPLICABLE, number, percent, plural, temperature
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -48,6 +49,8 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "differences": differences_table(summary),
         "notes": _temperature_notes(run),
         "cautions": env.get("notes", []),
+        "arm_titles": [arm_title(arm) for arm in run.arms],
+        "recalls": _recalls(run),
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
@@ -96,6 +99,25 @@ def _temperature_notes(run: Run) -> list[str]:
         if found:
             notes.append(f"{text}: {'; '.join(found)}.")
     return notes
+
+
+def _recalls(run: Run) -> list[tuple[str, str, list[str]]]:
+    """Of each class its name, its test rows and each arm's recall, where the classes are uneven; else nothing."""
+    if not any(warning["kind"] == "imbalance" for warning in run.summary.get("warnings", [])):
+        return []
+    counts = np.bincount(run.labels, minlength=run.num_classes)
+
+    def recall(arm: str, label: int) -> str:
+        own = run.labels == label
+        if not own.any():
+            return NOT_APPLICABLE
+        right = [(run.test[arm, seed].logits[own].argmax(axis=1) == label).mean() for seed in run.seeds]
+        return percent(float(np.mean(right)))
+
+    return [
+        (run.class_name(label), f"{counts[label]:,}", [recall(arm["name"], label) for arm in run.arms])
+        for label in np.argsort(-counts, kind="stable").tolist()
+    ]
 
 
 def _budget(env: Environment) -> list[tuple[str, str]]:

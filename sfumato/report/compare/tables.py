@@ -144,10 +144,12 @@ def four_columns(summary: Summary) -> ResultsTable:
         return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
 
     ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
+    balanced = any("balanced_accuracy" in arm["metrics"] for arm in arms)  # runs of before have none
     return ResultsTable(
         heads,
         (
             row("accuracy", "accuracy", "accuracy"),
+            *([row("balanced_accuracy", "balanced_accuracy", "balanced_accuracy")] if balanced else []),
             *(row(name, name, f"{name}_after_temperature") for name in ("nll", "brier", "ece")),
             row("ece_noise_floor", "ece_noise_floor", None),
             row("signed_gap", "signed_gap", "signed_gap_after_temperature"),
@@ -184,7 +186,8 @@ def differences_table(summary: Summary) -> ResultsTable:
         summary: the object that ``compare --json`` prints.
 
     Returns:
-        Columns difference, 95 % interval, adjusted p and finding. A heading row names the two arms; accuracy is in
+        Columns difference, 95 % interval, adjusted p, finding, and the margin up to which a difference does not matter.
+        A heading row names the two arms; accuracy is in
         points, E-AURC in thousandths.
     """
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
@@ -205,9 +208,11 @@ def differences_table(summary: Summary) -> ResultsTable:
             rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
         mean, p = difference["mean"], difference["p_adjusted"]
         interval, finding = Cell(between(difference, show)), Cell(difference["finding"] or NOT_APPLICABLE)
-        cells = (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding)
+        margin = difference.get("margin")
+        limit = Cell(NOT_APPLICABLE if margin is None else f"± {show(margin).lstrip('+')}", value=margin)
+        cells = (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding, limit)
         rows.append(Row(defined.heading + more, cells, defined.shown.unit))
-    return ResultsTable(("difference", "95 % interval", "adjusted p", "finding"), tuple(rows))
+    return ResultsTable(("difference", "95 % interval", "adjusted p", "finding", "margin"), tuple(rows))
 
 
 def p_value(p: float | None) -> str:

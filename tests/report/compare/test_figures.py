@@ -139,7 +139,7 @@ def test_differences_are_those_of_the_summary(run):
         assert data.mean[metric].tolist() == [factor * known["mean"]] * 2
         assert data.low[metric].tolist() == [factor * known["low"]] * 2
         assert data.high[metric].tolist() == [factor * known["high"]] * 2
-        assert data.reliable[metric] == ((known["finding"] != "no difference"),) * 2
+        assert data.reliable[metric] == ((known["finding"] != "not settled"),) * 2
     assert len(ax.child_axes) == 3
     metrics = ("accuracy", "nll_after_temperature", "eaurc")
     for panel, metric, label in zip(ax.child_axes, metrics, ("accuracy (p", "hard NLL after T", "E-AURC"), strict=True):

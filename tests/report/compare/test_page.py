@@ -395,3 +395,23 @@ def test_the_page_can_be_written_elsewhere_and_leaves_the_run_as_it_was(folder, 
     out = render(folder, tmp_path / "page.html")
     assert "Was it a fair comparison?" in out.read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_uneven_classes_are_a_warning_and_have_a_table_of_their_recall(tmp_path):
+    folder = write_run(tmp_path / "run", seeds=2, epochs=2, test=60)
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    text = 'The classes are uneven: 75.0 % of the test rows are "<b>".'
+    summary["warnings"] = [{"kind": "imbalance", "column": None, "text": text}]
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    run = load_run(folder)
+    page = compose(run, {}, {})
+    assert "75.0&nbsp;%" in page or "75.0 %" in page
+    assert "<b>" not in page
+    table = re.search(r'aria-label="Recall of each class">.*?</table>', page, re.DOTALL)[0]
+    rows = re.findall(r'<th scope="row">(.*?)</th><td>(\d+)</td><td>(.*?)</td><td>(.*?)</td>', table)
+    assert sum(int(row[1]) for row in rows) == 60
+    label = int(np.bincount(run.labels).argmax())
+    own = run.labels == label
+    right = [np.mean(run.test["smoothed", seed].logits[own].argmax(axis=1) == label) for seed in run.seeds]
+    assert (rows[0][1], rows[0][3].replace("&nbsp;", " ")) == (str(own.sum()), f"{100 * np.mean(right):.1f} %")

@@ -26,7 +26,7 @@ class DifferencesData:
         rows: what each row is called: the run and its arm.
         mean: difference by metric (R,), in the unit of its axis; NaN where a run lacks it.
         low, high: ends of the unadjusted 95 % intervals.
-        reliable: by metric, whether the finding of each row is "better" or "worse".
+        reliable: by metric, whether there is a difference to rely on in each row.
     """
 
     rows: tuple[str, ...]
@@ -79,7 +79,7 @@ def plot_differences(
                 factor = METRICS[name][1]
                 for store, key in ((mean, "mean"), (low, "low"), (high, "high")):
                     store[name][i] = factor * difference[key]
-                reliable[name][i] = difference["finding"] in ("better", "worse")
+                reliable[name][i] = difference["finding"] not in ("the same", "not settled")
     height = 0.62 + tall * len(rows)
     ax = axes(ax, height=3 * height + 0.3)
     ax.set_axis_off()

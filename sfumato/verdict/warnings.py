@@ -1,0 +1,46 @@
+"""What can make a verdict less than it seems: classes of uneven size, and models that leave nothing to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.runs.schema import RunWarning
+from sfumato.text import share, short
+from sfumato.verdict.analyse import ArmResult
+from sfumato.verdict.sentences import nothing_to_decide
+
+UNEVEN = 3
+"""How many times as many rows as the smallest class the largest has where classes are called uneven."""
+
+
+def warnings_of(
+    results: Sequence[ArmResult], labels: npt.NDArray[np.int64], class_names: Sequence[str]
+) -> list[RunWarning]:
+    """Warnings that follow from the test rows.
+
+    Args:
+        results: of the arms.
+        labels: of the test rows, (N,).
+        class_names: of every class.
+    """
+    counts = np.bincount(labels, minlength=len(class_names))
+    found: list[RunWarning] = []
+    nothing = nothing_to_decide(results, counts.max() / len(labels))
+    if nothing:
+        found.append({"kind": "nothing to decide", "column": None, "text": nothing[0]})
+    largest, smallest = int(counts.argmax()), int(counts.argmin())
+    if counts[largest] >= UNEVEN * counts[smallest]:
+        found.append(
+            {
+                "kind": "imbalance",
+                "column": None,
+                "text": f"The classes are uneven: {share(counts[largest] / len(labels))} of the test rows are "
+                f'"{short(class_names[largest])}" and {share(counts[smallest] / len(labels))} are '
+                f'"{short(class_names[smallest])}". Accuracy mostly counts the large classes; balanced accuracy '
+                "counts every class alike.",
+            }
+        )
+    return found

@@ -1,0 +1,143 @@
+"""What was found of one metric or one temperature, in sentences for someone who has read no paper on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sfumato.runs.schema import ArmDifference
+from sfumato.text import number
+from sfumato.verdict.analyse import ArmResult
+
+
+class InSentences(NamedTuple):
+    """How sentences show a headline metric: its name, a factor and decimals, units of values and of differences."""
+
+    name: str
+    scale: float
+    digits: int
+    unit: str
+    points: str
+    better: str
+    worse: str
+
+    def value(self, value: float, *, sign: bool = False) -> str:
+        """A number with the metric's decimals, without its unit."""
+        return number(self.scale * value, self.digits, sign=sign, zero=self.digits < 3)
+
+    def span(self, low: float, high: float) -> str:
+        """The ends of an interval of differences, with their unit."""
+        return f"{self.value(low, sign=True)} to {self.value(high, sign=True)}{self.points}"
+
+    def amount(self, value: float) -> str:
+        """A size in two digits, with its unit."""
+        size = self.scale * value
+        digits = 1 if size == 0 else max(1 - math.floor(math.log10(size)), 0)
+        text = f"{size:.{digits}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+        return text + (self.points.removesuffix("s") if text == "1" else self.points)
+
+
+SHOWN = {
+    "accuracy": InSentences(
+        "accuracy", 100, 1, " %", " points",
+        better="is right more often: accuracy {}",
+        worse="is right less often: accuracy {}",
+    ),
+    "nll_after_temperature": InSentences(
+        "log loss", 1, 3, "", "",
+        better="gives probabilities that fit the labels better: log loss {}, once each model's logits are divided by "
+        "one number",
+        worse="gives probabilities that fit the labels worse: log loss {}, once each model's logits are divided by "
+        "one number",
+    ),
+    "eaurc": InSentences(
+        "ranking of mistakes (E-AURC × 1000)", 1000, 2, "", "",
+        better="is better at being less sure of its mistakes: E-AURC × 1000 {}",
+        worse="is worse at being less sure of its mistakes: E-AURC × 1000 {}",
+    ),
+}  # fmt: skip
+"""The headline metrics as sentences show them."""
+
+
+def change(base: ArmResult, other: ArmResult, row: ArmDifference) -> str:
+    """What is better or worse, from which number to which, as the end of a sentence about a model."""
+    shown = SHOWN[row["metric"]]
+    before, after = (shown.value(float(arm.metrics[row["metric"]].by_seed.mean())) for arm in (base, other))
+    clause = shown.worse if row["finding"] == "worse" else shown.better
+    told = clause.format(f"{before} → {after}{shown.unit}")
+    return f"{told} (95 % interval of the difference {shown.span(row['low'], row['high'])})"
+
+
+def small_or_open(row: ArmDifference, inner: tuple[float, float]) -> str:
+    """One sentence on a difference that decides nothing: the same, too small to matter, or not settled.
+
+    Args:
+        row: the difference.
+        inner: the ends of its 90 % interval.
+    """
+    shown, margin = SHOWN[row["metric"]], row.get("margin") or 0.0
+    name, mean = shown.name, shown.value(row["mean"], sign=True)
+    if row["finding"] == "the same":
+        if row["low"] == row["high"] == 0:
+            return f"The {name} is the same on every test row."
+        return f"The {name} is the same within {shown.amount(margin)} ({mean}, 90 % interval {shown.span(*inner)})."
+    if row["finding"] == "not settled":
+        p, adjusted = row["p_adjusted"], ""
+        if p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test, the finding of all
+            adjusted = f", but p = {number(p)} after adjusting for all tests"
+        return (
+            f"Whether the {name} differs is not settled ({mean}, 95 % interval {shown.span(row['low'], row['high'])}"
+            f"{adjusted})."
+        )
+    way = "better" if row["finding"] == "better by little" else "worse"
+    return (
+        f"The {name} is reliably {way}, but by less than the {shown.amount(margin)} that would matter ({mean}, 95 % "
+        f"interval {shown.span(row['low'], row['high'])})."
+    )
+
+
+def temperature(result: ArmResult) -> list[str]:
+    """What one temperature does for an arm, and how confident the arm is without it."""
+    name, value = result.arm.name, float(result.metrics["temperature"].by_seed.mean())
+    gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
+    if any(fitted.at_bound for fitted in result.temperatures):
+        return [
+            f"No temperature makes the logits of the {name} model useful as probabilities: on the validation rows of "
+            "at least one seed the best temperature is the end of the range that was searched."
+        ]
+    before, after = (number(float(result.metrics[m].by_seed.mean())) for m in ("nll", "nll_after_temperature"))
+    if gain.high < 0:
+        does = (
+            f"Divide the logits of the {name} model by {value:.2f}: its log loss then falls from {before} to {after}."
+        )
+        return [does, _confidence(result)]
+    interval = f"95 % interval of the difference {number(gain.low, sign=True)} to {number(gain.high, sign=True)}"
+    if gain.low > 0:
+        does = (
+            f"Leave the logits of the {name} model as they are: dividing them by {value:.2f}, the best number for the "
+            f"validation rows, raises its log loss from {before} to {after} ({interval})."
+        )
+    else:
+        does = (
+            f"Dividing the logits of the {name} model by {value:.2f} takes its log loss from {before} to {after}, "
+            f"which is no difference to rely on ({interval})."
+        )
+    return [does, _confidence(result)]
+
+
+def _confidence(result: ArmResult) -> str:
+    """Whether the model as trained is as often right as it says."""
+    off = result.metrics["signed_gap"].estimate()
+    told = f"(confidence − accuracy {number(off.mean, sign=True)})"
+    if off.low > 0:
+        return f"As trained, that model is over-confident: it is right less often than it says {told}."
+    if off.high < 0:
+        return f"As trained, that model is under-confident: it is right more often than it says {told}."
+    return f"As trained, that model is neither over- nor under-confident as far as these rows can tell {told}."
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Words with commas and an "and"."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

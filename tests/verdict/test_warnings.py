@@ -1,0 +1,44 @@
+"""What is warned of where a verdict may be less than it seems."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sfumato.verdict import analyse
+from sfumato.verdict.warnings import warnings_of
+from tests.verdict.results import MadeUpArm, result
+
+NAMES = ("no", "yes")
+
+
+def arms(accuracy=0.9):
+    made = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))]
+    if accuracy == 1:
+        for arm in made:
+            arm.metrics["accuracy"] = analyse.Metric(np.ones((5, 400)), np.ones(5))
+    return made
+
+
+def test_even_classes_and_models_that_err_are_no_warning():
+    assert warnings_of(arms(), np.repeat([0, 1], [200, 200]), NAMES) == []
+
+
+@pytest.mark.parametrize(("small", "warned"), [(101, False), (100, True), (40, True)])
+def test_classes_are_uneven_from_three_times_the_rows(small, warned):
+    found = warnings_of(arms(), np.repeat([0, 1], [300, small]), NAMES)
+    assert [each["kind"] for each in found] == ["imbalance"] * warned
+    if small == 100:
+        assert '75.0 % of the test rows are "no" and 25.0 % are "yes"' in found[0]["text"]
+
+
+def test_that_there_is_nothing_to_decide_is_the_first_warning():
+    found = warnings_of(arms(accuracy=1), np.repeat([0, 1], [300, 50]), NAMES)
+    assert [each["kind"] for each in found] == ["nothing to decide", "imbalance"]
+    assert "every model is right on all 400 test rows" in found[0]["text"]
+
+
+def test_the_share_of_the_largest_class_is_what_a_model_has_to_beat():
+    found = warnings_of(arms(accuracy=0.9), np.repeat([0, 1], [380, 20]), NAMES)
+    assert [each["kind"] for each in found] == ["nothing to decide", "imbalance"]
+    assert "always answering the most frequent class (95.0 % of the test rows" in found[0]["text"]
