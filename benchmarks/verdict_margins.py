@@ -18,7 +18,7 @@ from verdict_tables import COMPONENTS, SIZES, TABLES, draw
 
 from sfumato.evaluate import detectable_difference, estimate_interval
 from sfumato.evaluate.statistics.intervals import Estimate
-from sfumato.evaluate.statistics.margins import Margins, word_for
+from sfumato.evaluate.statistics.margins import Margins
 from sfumato.verdict.analyse import HEADLINE, analyse_arm, differences
 
 INSIDE = ("the same", "better by little", "worse by little")
@@ -49,11 +49,9 @@ def _tables(name: str, sds: tuple[float, float, float], seeds: int, rows: int, t
         table = draw(rng, seeds, rows, sds)
         for shift in (margin, 0.0):
             found = estimate_interval(table + (shift if number % 2 else -shift))
-            word = word_for(found.mean, found.interval(0.9), margin, reliable=found.p < 0.05, better="higher")
-            if shift:
-                wrong += word in INSIDE
-            else:
-                right += word in INSIDE
+            low, high = found.interval(0.9)
+            inside = -margin <= low and high <= margin
+            wrong, right = wrong + (inside and shift != 0), right + (inside and shift == 0)
     return {
         "experiment": "margins",
         "of": "tables",

@@ -63,9 +63,14 @@ class Metric(NamedTuple):
     values: Matrix
     by_seed: Matrix
 
-    def minus(self, other: Metric) -> Metric:
-        """The paired difference: same seeds, same rows."""
-        return Metric(self.values - other.values, self.by_seed - other.by_seed)
+    @classmethod
+    def stacked(cls, seeds: Sequence[tuple[Matrix, float]]) -> Metric:
+        """From the pseudo-values of the rows and the value of each seed."""
+        return cls(np.stack([values for values, _ in seeds]), np.array([value for _, value in seeds]))
+
+    def minus(self, other: Metric, times: float = 1.0, plus: float = 0.0) -> Metric:
+        """The paired difference to so many times the other, and to a number more: same seeds, same rows."""
+        return Metric(self.values - times * other.values - plus, self.by_seed - times * other.by_seed - plus)
 
     def estimate(self) -> evaluate.Estimate:
         """Mean over seeds with its interval."""
@@ -85,14 +90,14 @@ class ArmResult:
         arm: the target.
         metrics: by name, in the order in which they are shown.
         temperatures: fitted on the validation rows, one a seed.
-        aurc: of the test rows as trained, the mean over seeds; margins of the E-AURC are parts of it.
+        aurc: of the test rows as trained; margins of the E-AURC are parts of it.
         noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
     """
 
     arm: ComparedArm
     metrics: dict[str, Metric] = field(default_factory=dict)
     temperatures: list[evaluate.Temperature] = field(default_factory=list)
-    aurc: float = 0.0
+    aurc: Metric | None = None
     noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
@@ -109,7 +114,7 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
     result = ArmResult(arm)
     by_name: dict[str, list[tuple[npt.NDArray[Any], float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
-    areas: list[float] = []
+    areas: list[tuple[Matrix, float]] = []
     for seed in seeds:
         validation, test = (load_part(folder, arm, seed, part) for part in ("validation", "test"))
         temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
@@ -117,7 +122,9 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         rows = evaluate.per_row(logits=test.logits, labels=test.labels)
         scaled = evaluate.per_row(logits=test.logits, labels=test.labels, temperature=temperature.value)
         floors.append(evaluate.noise_floor(rows.confidence))
-        areas.append(evaluate.aurc(rows.score, rows.correct))
+        area = evaluate.aurc(rows.score, rows.correct)
+        parts = evaluate.pseudo_values(area, evaluate.aurc_jackknife(rows.score, rows.correct))
+        areas.append((by_group(parts, test.group), area))
         fitted = evaluate.temperature_jackknife(
             logits=validation.logits, labels=validation.labels, temperature=temperature.value
         )
@@ -131,9 +138,8 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
             by_name.setdefault(name, []).append((by_group(values, test.group), value))
         pair = by_group(fitted, validation.group), temperature.value
         by_name.setdefault("temperature", []).append(pair)
-    for name, pairs in by_name.items():
-        result.metrics[name] = Metric(np.stack([v for v, _ in pairs]), np.array([value for _, value in pairs]))
-    result.aurc = float(np.mean(areas))
+    result.metrics = {name: Metric.stacked(pairs) for name, pairs in by_name.items()}
+    result.aurc = Metric.stacked(areas)
     result.noise_floor = (
         float(np.mean([f.mean for f in floors])),
         float(np.mean([f.low for f in floors])),
@@ -172,12 +178,14 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
         margins: what is too small to matter; None for the defaults.
     """
     base, others = results[0], results[1:]
-    limits = _margins_of(base, margins or Margins())
+    margins = margins or Margins()
+    bases = {name: base.aurc if name == "eaurc" else base.metrics[name] for name in HEADLINE}
     rows: list[ArmDifference] = []
-    tested: list[tuple[ArmDifference, evaluate.Estimate]] = []
+    tested: list[tuple[ArmDifference, Metric]] = []
     for other in others:
         for name, metric in other.metrics.items():
-            estimate = metric.minus(base.metrics[name]).estimate()
+            difference = metric.minus(base.metrics[name])
+            estimate = difference.estimate()
             row: ArmDifference = {
                 "metric": name,
                 "arm": other.arm.name,
@@ -187,28 +195,25 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
                 "high": estimate.high,
                 "p_adjusted": None,
                 "finding": None,
-                "margin": limits.get(name),
+                "margin": None,
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, estimate))
-    for (row, estimate), adjusted in zip(tested, evaluate.holm([each.p for _, each in tested]), strict=True):
-        name = row["metric"]
-        row["p_adjusted"] = adjusted
+                tested.append((row, difference))
+    p_values = evaluate.holm([difference.estimate().p for _, difference in tested])
+    for (row, difference), adjusted in zip(tested, p_values, strict=True):
+        name, of = row["metric"], bases[row["metric"]]
+        number, part = margins.of(name)
+        assert of is not None
+        row["p_adjusted"], row["margin"] = adjusted, number + part * float(of.by_seed.mean())
+        above, below = (difference.minus(of, sign * part, sign * number).estimate().interval(0.9) for sign in (1, -1))
         row["finding"] = word_for(
-            estimate.mean,
-            estimate.interval(0.9),
-            limits[name],
+            row["mean"],
+            inside=above[1] <= 0 <= below[0],
             reliable=adjusted < 0.05,
             better=METRICS[name].better or "",
         )
     return rows
-
-
-def _margins_of(base: ArmResult, margins: Margins) -> dict[str, float]:
-    """The margin of each headline metric, where it depends on the base by the base's own numbers."""
-    nll = float(base.metrics["nll_after_temperature"].by_seed.mean())
-    return {name: margins.of(name, nll=nll, aurc=base.aurc) for name in HEADLINE}
 
 
 class SavedPart(NamedTuple):

@@ -26,7 +26,7 @@ class MadeUpArm:
 def result(arm: analyse.ComparedArm, **means: float) -> analyse.ArmResult:
     """An arm whose every metric is its mean plus noise that is the same in all arms, 5 seeds × 400 rows."""
     noise = np.random.default_rng(0).normal(size=(5, 400)) * 0.1
-    made = analyse.ArmResult(arm, temperatures=[Temperature(1.0, False)] * 5, aurc=0.01)
+    made = analyse.ArmResult(arm, temperatures=[Temperature(1.0, False)] * 5)
     defaults = {"accuracy": 0.9, "nll": 0.4, "signed_gap": 0.0, "temperature": 1.5, "nll_after_temperature": 0.3,
                 "eaurc": 0.004}  # fmt: skip
     for metric, mean in {**defaults, **means}.items():
@@ -34,4 +34,5 @@ def result(arm: analyse.ComparedArm, **means: float) -> analyse.ArmResult:
         own = np.random.default_rng(seed).normal(size=(5, 400)) * 0.01
         values = noise + own - (noise + own).mean() + mean
         made.metrics[metric] = analyse.Metric(values, values.mean(1))
+    made.aurc = analyse.Metric(np.full((5, 400), 0.01), np.full(5, 0.01))
     return made

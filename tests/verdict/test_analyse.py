@@ -80,6 +80,26 @@ def test_margins_are_parts_of_the_first_arms_numbers_or_what_is_asked_for():
     assert {d["metric"]: (d["margin"], d["finding"]) for d in asked}["accuracy"] == (0.001, "better")
 
 
+@pytest.mark.parametrize(("metric", "of"), [("nll_after_temperature", "nll_after_temperature"), ("eaurc", "aurc")])
+def test_a_margin_that_is_a_part_of_the_base_counts_the_base_as_random(metric, of):
+    rng = np.random.default_rng(1)
+    base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
+    noise = rng.normal(size=(5, 400))
+    values = 0.3 + 0.2 * (noise - noise.mean())
+    if of == "aurc":
+        base.aurc = analyse.Metric(values, values.mean(1))
+    else:
+        base.metrics[of] = analyse.Metric(values, values.mean(1))
+    other.metrics[metric] = analyse.Metric(base.metrics[metric].values + 0.05, base.metrics[metric].by_seed + 0.05)
+    # d is 0.05 without spread, and r·b is 0.3·r with r times the spread of b
+    estimate = analyse.Metric(values, values.mean(1)).estimate()
+    half = stats.t.ppf(0.95, estimate.df) * estimate.se
+    for z, word in ((0.9, "worse"), (1.1, "worse by little")):
+        part = 0.05 / (0.3 - z * half)
+        found = analyse.differences([base, other], Margins(nll=f"{100 * part}%", eaurc=f"{100 * part}%"))
+        assert {d["metric"]: d["finding"] for d in found}[metric] == word
+
+
 def test_the_same_is_said_where_two_one_sided_t_tests_reject_and_nowhere_else():
     base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
     estimate = other.metrics["accuracy"].minus(base.metrics["accuracy"]).estimate()

@@ -55,13 +55,21 @@ def paired_differences(
         if not defined.headline:
             differences[name] = PairedDifference(value, *ends)
             continue
-        nll = theirs.get("nll_after_temperature")
-        margin = margins.of(name, nll=0.0 if nll is None else nll.value, aurc=theirs["aurc"].value)
-        inner = half * t_quantile(len(part) - 1, 0.95) / t95(len(part) - 1) if half > 0 else 0.0
-        reliable = half > 0 and abs(value) > together * half
-        word = word_for(value, (value - inner, value + inner), margin, reliable=reliable, better=defined.better or "")
+        base = theirs["aurc" if name == "eaurc" else name]
+        number, fraction = margins.of(name)
+        margin, reliable = number + fraction * base.value, half > 0 and abs(value) > together * half
+        assert base.part is not None
+        above, below = (_half90(part - sign * fraction * base.part) for sign in (1, -1))
+        inside = value - margin + above <= 0 <= value + margin - below
+        word = word_for(value, inside=inside, reliable=reliable, better=defined.better or "")
         differences[name] = PairedDifference(value, *ends, word, margin)
     return differences
+
+
+def _half90(part: Column) -> float:
+    """Half the width of the 90 % interval of the mean of parts."""
+    half, df = half_width(part, None), len(part) - 1
+    return half * t_quantile(df, 0.95) / t95(df) if half > 0 else 0.0
 
 
 def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list[Finding], list[str]]:

@@ -30,8 +30,8 @@ class Margins:
 
     >>> Margins.parse("nll=0.01,accuracy=1")
     Margins(accuracy='1', nll='0.01', eaurc='5%')
-    >>> Margins().of("nll_after_temperature", nll=0.3, aurc=0.02)
-    0.006
+    >>> Margins().of("nll_after_temperature"), Margins().of("accuracy")
+    ((0.0, 0.02), (0.005, 0.0))
     """
 
     accuracy: str = "0.5"
@@ -63,13 +63,14 @@ class Margins:
             given[name] = value.replace(" ", "")
         return cls(**given)
 
-    def of(self, metric: str, *, nll: float, aurc: float) -> float:
-        """The margin of a headline metric, in the metric's own unit.
+    def of(self, metric: str) -> tuple[float, float]:
+        """The margin of a headline metric as a number and a part of the base: ``number + part·base``.
 
         Args:
-            metric: ``"accuracy"``, ``"nll_after_temperature"`` or ``"eaurc"``.
-            nll: log loss after temperature of the model compared against.
-            aurc: its AURC.
+            metric: ``"accuracy"``, ``"nll_after_temperature"`` (base: its log loss) or ``"eaurc"`` (base: its AURC).
+
+        Returns:
+            The number, in the metric's own unit, and the part; one of the two is 0.
 
         Raises:
             KeyError: a metric that has no margin.
@@ -79,15 +80,12 @@ class Margins:
             raise KeyError(f"{metric} has no margin")
         number, relative = _amount(name, getattr(self, name))
         if name == "accuracy":
-            return number / 100
-        return number / 100 * (nll if name == "nll" else aurc) if relative else number
+            return number / 100, 0.0
+        return (0.0, number / 100) if relative else (number, 0.0)
 
 
-def word_for(difference: float, inner: tuple[float, float], margin: float, *, reliable: bool, better: str) -> Word:
+def word_for(difference: float, *, inside: bool, reliable: bool, better: str) -> Word:
     r"""The word for one difference between two models.
-
-    ``"the same"`` is two one-sided tests at 5 %: the 90 % interval lies inside ±margin. Where the difference is also
-    reliable, such an interval says that the difference is there and too small to matter.
 
     ======================  ========================  =======================
     ..                      inside the margin         not inside
@@ -98,19 +96,18 @@ def word_for(difference: float, inner: tuple[float, float], margin: float, *, re
 
     Args:
         difference: the estimate, this model less the other.
-        inner: the ends of its 90 % interval.
-        margin: the largest difference that does not matter, at least 0.
+        inside: whether two one-sided tests at 5 % say that the true difference lies within ±margin. Of a margin that is
+            a part r of the base b, these are tests of d − r·b < 0 and d + r·b > 0, so that b counts as random too.
         reliable: whether the adjusted test finds a difference.
         better: ``"higher"`` or ``"lower"``, whichever is better.
 
-    >>> word_for(-0.02, (-0.03, -0.01), 0.005, reliable=True, better="lower")
+    >>> word_for(-0.02, inside=False, reliable=True, better="lower")
     'better'
-    >>> word_for(0.001, (-0.002, 0.004), 0.005, reliable=False, better="higher")
+    >>> word_for(0.001, inside=True, reliable=False, better="higher")
     'the same'
 
     Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657 (two one-sided tests).
     """
-    inside = -margin <= inner[0] and inner[1] <= margin
     if not reliable:
         return "the same" if inside else "not settled"
     if (difference > 0) == (better == "higher"):
