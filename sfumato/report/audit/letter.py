@@ -13,25 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.arrays.atomic import write_text
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, as_text, between, shown
-from sfumato.report.template import environment
+from sfumato.report.template import environment, write
 from sfumato.text import NOT_APPLICABLE, number, percent
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
 
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
-    """The audit in words.
+    """The audit in paragraphs: what was read, the findings with their advice, notes, and the tables of numbers.
 
     Args:
         told: what ``audit --json`` prints.
         read: sentences on what was read.
         width: columns of the terminal.
-
-    Returns:
-        Paragraphs: what was read, the findings with their advice, notes, and the table of numbers.
     """
     found: list[dict[str, str]] = told["findings"]
     parts = [_wrapped(" ".join(read), width)]
@@ -51,31 +47,21 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
 
 
 def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
-    """Every metric with its 95 % interval, as the scores are and after temperature.
-
-    Args:
-        told: what ``audit --json`` prints.
-    """
+    """Every metric with its 95 % interval, as the scores are and after temperature."""
     metrics: Mapping[str, Mapping[str, float | None]] = told["metrics"]
-    rows: list[Row] = []
-    for name, label, show in _SHOWN:
-        scaled = f"{name}_after_temperature"
-        if name not in metrics and scaled not in metrics:
-            continue
-        cells = [cell for key in (name, scaled) for cell in _cells(metrics.get(key), show)]
-        rows.append(Row(label, tuple(cells)))
-    heads = ("as it is", "95 % interval", "with T", "95 % interval")
-    if not any(name.endswith("_after_temperature") for name in metrics):
-        return ResultsTable(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
-    return ResultsTable(heads, tuple(rows))
+    columns = 4 if any(name.endswith("_after_temperature") for name in metrics) else 2
+    rows = tuple(
+        Row(
+            label, (*_cells(metrics.get(name), show), *_cells(metrics.get(f"{name}_after_temperature"), show))[:columns]
+        )
+        for name, label, show in _SHOWN
+        if name in metrics or f"{name}_after_temperature" in metrics
+    )
+    return ResultsTable(("as it is", "95 % interval", "with T", "95 % interval")[:columns], rows)
 
 
 def differences_table(told: Mapping[str, Any]) -> ResultsTable:
-    """This model less the other, paired by rows.
-
-    Args:
-        told: what ``audit --json`` prints with ``--against``.
-    """
+    """This model less the other, paired by rows, as ``audit --against`` measured them."""
     differences: Mapping[str, Mapping[str, float | None]] = told["differences"]
     shows = {name: (label, show) for name, label, show in _SHOWN}
     rows: list[Row] = []
@@ -101,30 +87,20 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     """
     from markupsafe import Markup
 
-    page = (
-        environment(Path(__file__).parent)
-        .get_template("audit.html.jinja")
-        .render(
-            told=told,
-            read=read,
-            numbers=numbers_table(told),
-            differences=differences_table(told) if told.get("differences") else None,
-            reliability=_reliability(figures),
-            risk=_risk(figures, told),
-            gap=_gap(figures, told),
-            width=_WIDTH,
-            height=_HEIGHT,
-            told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
-        )
+    page = environment(Path(__file__).parent).get_template("audit.html.jinja")
+    text = page.render(
+        told=told,
+        read=read,
+        numbers=numbers_table(told),
+        differences=differences_table(told) if told.get("differences") else None,
+        reliability=_reliability(figures),
+        risk=_risk(figures, told),
+        gap=_gap(figures, told),
+        width=_WIDTH,
+        height=_HEIGHT,
+        told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
     )
-    return write(path, page)
-
-
-def write(path: Path, text: str) -> Path:
-    """Write a file, whole or not at all, and its folders where they are missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
-    return path
+    return write(path, text)
 
 
 _Show = Callable[[float | None], str]
@@ -163,21 +139,13 @@ def _signed(show: _Show) -> _Show:
 
 
 def _wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
-    return textwrap.fill(
-        text, max(40, width), initial_indent=first, subsequent_indent=rest, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
+    indents = {"initial_indent": first, "subsequent_indent": rest}
+    return textwrap.fill(text, max(40, width), **indents, break_long_words=False, break_on_hyphens=False)
 
 
 def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Points, bars and an alt text of the reliability diagram."""
-    table: Mapping[str, list[float | None]] = figures["reliability"]
-    scaled: Mapping[str, list[float | None]] | None = figures.get("reliability_after")
-    most = max((c or 0.0 for c in table["count"]), default=1.0) or 1.0
-    bars = [
-        {"x": b / 15 * _WIDTH, "h": (count or 0.0) / most * 34, "w": _WIDTH / 15 - 1}
-        for b, count in enumerate(table["count"])
-    ]
+    table, scaled = figures["reliability"], figures.get("reliability_after")
+    most = max(table["count"])
     points = [
         {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
         for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
@@ -186,7 +154,10 @@ def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "points": points,
         "line": _line((p["x"], p["y"]) for p in points),
-        "bars": bars,
+        "bars": [
+            {"x": b / 15 * _WIDTH, "h": count / most * 34, "w": _WIDTH / 15 - 1}
+            for b, count in enumerate(table["count"])
+        ],
         "after": scaled
         and _line((x * _WIDTH, (1 - y) * _HEIGHT) for x, y in _filled(scaled, "confidence", "accuracy")),
         "alt": f"Reliability: {told}.",
@@ -194,12 +165,10 @@ def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    curve: Mapping[str, list[float]] = figures["risk"]
-    top = max([*curve["risk"], 1e-9]) * 1.08
-    pairs = zip(curve["coverage"], curve["risk"], strict=True)
-    whole = curve["risk"][-1]
+    coverage, risk = figures["risk"]["coverage"], figures["risk"]["risk"]
+    top, whole = max([*risk, 1e-9]) * 1.08, risk[-1]
     return {
-        "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in pairs),
+        "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(coverage, risk, strict=True)),
         "best": _line(
             (c * _WIDTH, (1 - max(0.0, (c - 1 + whole) / c) / top) * _HEIGHT) for c in (i / 100 for i in range(1, 101))
         ),
@@ -210,23 +179,21 @@ def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] | None:
-    drawn: Mapping[str, list[float]] | None = figures.get("gap")
-    if drawn is None:
+    if "gap" not in figures:
         return None
-    edges, counts = drawn["edges"], drawn["count"]
+    edges, counts = figures["gap"]["edges"], figures["gap"]["count"]
     low, high, most = edges[0], edges[-1], max([*counts, 1])
 
     def place(gap: float) -> float:
         return (gap - low) / (high - low) * _WIDTH
 
-    smoothing = told["inferred_smoothing"]
     closed = None
-    if smoothing is not None:
-        classes, eps = told["classes"], smoothing["eps_all"]
+    if told["inferred_smoothing"] is not None:
+        classes, eps = told["classes"], told["inferred_smoothing"]["eps_all"]
         closed = {"x": place(math.log(1 + classes * (1 - eps) / eps)), "eps": f"{eps:.2g}"}
     step = _step((high - low) / 5)
     ticks = [t * step for t in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    mean = told["metrics"]["logit_gap"]["value"]
+    mean = number(told["metrics"]["logit_gap"]["value"], 2)
     return {
         "bars": [
             {"x": place(a), "w": max(place(b) - place(a) - 0.5, 0.5), "h": count / most * _HEIGHT}
@@ -235,7 +202,7 @@ def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] 
         "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
         "closed": closed,
         "most": f"{most:,}",
-        "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {number(mean, 2)}.",
+        "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {mean}.",
     }
 
 
@@ -246,10 +213,8 @@ def _step(rough: float) -> float:
 
 
 def _filled(table: Mapping[str, list[float | None]], *names: str) -> Iterator[tuple[float, ...]]:
-    for values in zip(*(table[name] for name in names), strict=True):
-        known = tuple(value for value in values if value is not None)
-        if len(known) == len(names):
-            yield known
+    columns = zip(*(table[name] for name in names), strict=True)
+    return (known for values in columns if len(known := tuple(v for v in values if v is not None)) == len(names))
 
 
 def _line(points: Iterator[tuple[float, float]]) -> str:

@@ -9,7 +9,7 @@ from sfumato import evaluate
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
-from sfumato.report.figure_style import INK, PAPER, Axes, axes, legend, style
+from sfumato.report.figure_style import INK, PAPER, Axes, axes, style, style_with_legend
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.runs.schema import ArmSummary
 from sfumato.text import number, plural
@@ -95,9 +95,8 @@ def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) 
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share of rows)")
     ax.tick_params(labelbottom=False)
     below.set(xlabel="confidence (largest probability)", ylabel="rows (%)", ylim=(0, None))
-    style(ax)
+    style_with_legend(ax)
     style(below)
-    legend(ax)
     return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
-from sfumato.report.figure_style import RULE, Axes, axes, legend, style
+from sfumato.report.figure_style import RULE, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.text import short
 
@@ -75,7 +75,6 @@ def plot_confusions(run: Run, ax: Axes | None = None) -> tuple[Axes, ConfusionDa
     ax.set(xlabel="test rows a seed (mean)", ylabel="label → answer", xlim=(0, None))
     ax.set_yticks(place, names)
     ax.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    style(ax)
-    legend(ax, 280 - 5 * max(map(len, names), default=0))
+    style_with_legend(ax, 280 - 5 * max(map(len, names), default=0))
     rows = np.bincount(run.labels, minlength=k)[[a for a, _ in pairs]].astype(np.int64)
     return ax, ConfusionData(pairs, names, titles(run), drawn, rows)

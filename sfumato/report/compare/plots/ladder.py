@@ -6,7 +6,7 @@ import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.report.compare.tables import spread
-from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, legend, style
+from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, ReportError, Run
 from sfumato.text import number
 
@@ -75,8 +75,7 @@ def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
     ax.set_xticks(eps, _apart(eps))
     low = float(min((raw - Z95 * raw[:, [1]])[:, 0].min(), (scaled - Z95 * scaled[:, [1]])[:, 0].min()))
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
-    style(ax)
-    legend(ax)
+    style_with_legend(ax)
     taken = None if chosen is None else chosen["eps"]
     return ax, LadderData(eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], taken)
 

@@ -8,7 +8,7 @@ from sfumato import evaluate
 from sfumato.report.compare.plots.arm_labels import colours
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
-from sfumato.report.figure_style import Axes, axes, legend_with_temperature, style
+from sfumato.report.figure_style import INK, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
 from sfumato.text import percent, plural
@@ -79,8 +79,8 @@ def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCove
             )
     ax.set(xlabel="rows answered, most confident first (%)", ylabel="wrong among them (%)", xlim=(0, 100))
     ax.set_ylim(0, max(1.08 * max(100 * float(curve.risk.max()) for curve in curves), 1e-3))
-    style(ax)
-    legend_with_temperature(ax)
+    ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
+    style_with_legend(ax)
     return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
 
 

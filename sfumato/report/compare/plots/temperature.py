@@ -6,7 +6,7 @@ import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, legend, style
+from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, style_with_legend
 from sfumato.runs.read import Floats, Run
 from sfumato.text import number
 from sfumato.text import temperature as in_words
@@ -74,8 +74,7 @@ def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, Temp
     ax.set_xlim(low, high)
     few_log_ticks(ax, low, high)
     _name_one(ax, temperatures, nll)
-    style(ax)
-    legend(ax)
+    style_with_legend(ax)
     data = TemperatureData(temperatures, titles(run), tuple(nll), tuple(fitted), tuple(at_fitted), tuple(as_trained))
     return ax, data
 
