@@ -50,14 +50,12 @@ def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
     """Every metric with its 95 % interval, as the scores are and after temperature."""
     metrics: Mapping[str, Mapping[str, float | None]] = told["metrics"]
     columns = 4 if any(name.endswith("_after_temperature") for name in metrics) else 2
-    rows = tuple(
-        Row(
-            label, (*_cells(metrics.get(name), show), *_cells(metrics.get(f"{name}_after_temperature"), show))[:columns]
-        )
-        for name, label, show in _SHOWN
-        if name in metrics or f"{name}_after_temperature" in metrics
-    )
-    return ResultsTable(("as it is", "95 % interval", "with T", "95 % interval")[:columns], rows)
+    rows: list[Row] = []
+    for name, label, show in _SHOWN:
+        raw, scaled = metrics.get(name), metrics.get(f"{name}_after_temperature")
+        if raw or scaled:
+            rows.append(Row(label, (*_cells(raw, show), *_cells(scaled, show))[:columns]))
+    return ResultsTable(("as it is", "95 % interval", "with T", "95 % interval")[:columns], tuple(rows))
 
 
 def differences_table(told: Mapping[str, Any]) -> ResultsTable:
@@ -139,13 +137,13 @@ def _signed(show: _Show) -> _Show:
 
 
 def _wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
-    indents = {"initial_indent": first, "subsequent_indent": rest}
-    return textwrap.fill(text, max(40, width), **indents, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(max(40, width), first, rest, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(text)
 
 
 def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
     table, scaled = figures["reliability"], figures.get("reliability_after")
-    most = max(table["count"])
+    most, bar = max(table["count"]), _WIDTH / 15
     points = [
         {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
         for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
@@ -154,10 +152,7 @@ def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "points": points,
         "line": _line((p["x"], p["y"]) for p in points),
-        "bars": [
-            {"x": b / 15 * _WIDTH, "h": count / most * 34, "w": _WIDTH / 15 - 1}
-            for b, count in enumerate(table["count"])
-        ],
+        "bars": [{"x": b / 15 * _WIDTH, "h": n / most * 34, "w": bar - 1} for b, n in enumerate(table["count"])],
         "after": scaled
         and _line((x * _WIDTH, (1 - y) * _HEIGHT) for x, y in _filled(scaled, "confidence", "accuracy")),
         "alt": f"Reliability: {told}.",
