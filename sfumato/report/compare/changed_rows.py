@@ -60,12 +60,16 @@ class Changes:
     counts: tuple[int, int, int]
     rows: int
 
+    @property
+    def shown(self) -> tuple[ChangedRow, ...]:
+        """The rows of all lists."""
+        return self.gained + self.lost + self.swapped + self.shifted
+
 
 def compared(run: Run) -> tuple[ArmSummary, ArmSummary] | None:
     """The two arms whose rows are set side by side: the first, and the verdict's choice or else the second.
 
-    Returns:
-        None where the run has one arm only.
+    A run with one arm has no such pair: None.
     """
     if len(run.arms) < 2:
         return None
@@ -74,20 +78,12 @@ def compared(run: Run) -> tuple[ArmSummary, ArmSummary] | None:
 
 
 def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) -> Changes:
-    """The rows on which two arms differ.
+    """The rows on which two arms differ, at most so many a list.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        base: the arm compared against, usually one-hot.
-        other: the arm compared.
-        most: rows a list.
-
-    Returns:
-        The lists. Within each, rows stand by falling change of the probability of the label, then by row number.
+    Within a list, rows stand by falling change of the probability of the label, then by row number.
     """
     labels, index = run.labels, run.index
-    seen = [_majority(run, arm) for arm in (base, other)]
-    (first, _, p_first), (second, _, p_second) = seen
+    (first, votes_first, p_first), (second, votes_second, p_second) = (_majority(run, arm) for arm in (base, other))
     move = p_second - p_first
     order = np.lexsort((index, -np.abs(move)))
     was, now, same = first == labels, second == labels, first == second
@@ -98,23 +94,16 @@ def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) 
                 row=int(index[i]),
                 label=int(labels[i]),
                 answers=(int(first[i]), int(second[i])),
-                votes=(int(seen[0][1][i]), int(seen[1][1][i])),
+                votes=(int(votes_first[i]), int(votes_second[i])),
                 probability=(float(p_first[i]), float(p_second[i])),
             )
             for i in order[which[order]][:most]
         )
 
     gained, lost, swapped = now & ~was, was & ~now, ~was & ~now & ~same
-    return Changes(
-        base,
-        other,
-        pick(gained),
-        pick(lost),
-        pick(swapped),
-        pick(same & (np.abs(move) > 0)),
-        (int(gained.sum()), int(lost.sum()), int(swapped.sum())),
-        len(labels),
-    )
+    counts = (int(gained.sum()), int(lost.sum()), int(swapped.sum()))
+    shifted = pick(same & (np.abs(move) > 0))
+    return Changes(base, other, pick(gained), pick(lost), pick(swapped), shifted, counts, len(labels))
 
 
 def rows_to_show(folder: str | Path) -> list[int]:
@@ -131,11 +120,7 @@ def rows_to_show(folder: str | Path) -> list[int]:
     """
     run = load_run(folder)
     pair = compared(run)
-    if pair is None:
-        return []
-    found = changes(run, *pair)
-    lists = (found.gained, found.lost, found.swapped, found.shifted)
-    return sorted({row.row for rows in lists for row in rows})
+    return [] if pair is None else sorted({each.row for each in changes(run, *pair).shown})
 
 
 def _majority(run: Run, arm: ArmSummary) -> tuple[Ints, Ints, Floats]:

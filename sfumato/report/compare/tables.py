@@ -44,11 +44,7 @@ class ResultsTable:
 
 
 def shown(name: str) -> Show:
-    """How the tables print a metric: a part of the rows in per cent, others with their own factor and digits.
-
-    Args:
-        name: of :data:`sfumato.evaluate.METRICS`.
-    """
+    """How the tables print a metric: a part of the rows in per cent, others with their own factor and digits."""
     how = METRICS[name].shown
     if how.scale == 100:
         return percent
@@ -56,14 +52,9 @@ def shown(name: str) -> Show:
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
-    """What to call an arm: its name and, if it is smoothed, its ε with what it is spread over.
+    """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
 
-    Args:
-        arm: an arm of the summary.
-        strength: False leaves out an ε that is not part of the name.
-
-    Returns:
-        ``one-hot``, ``smoothed 0.1 (others)`` or, without strength, ``smoothed``.
+    An ε is told with what it is spread over, and always if it is part of the name.
     """
     name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
     if arm["eps"] == 0 or over is None:
@@ -88,11 +79,7 @@ def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str
 
 
 def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
-    """The arm's ε as torch's ``label_smoothing``, which is spread over all classes.
-
-    Returns:
-        The value, or None where torch's argument cannot express it (above 1, or no ε at all).
-    """
+    """The arm's ε as torch's ``label_smoothing``, over all classes; None where there is none, or above 1."""
     from sfumato import theory
 
     over = arm["over"]
@@ -106,24 +93,16 @@ def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
 
 
 def four_columns(summary: Summary) -> ResultsTable:
-    """The comparison: each arm as it is and with its temperature.
+    """The comparison: two columns an arm, as it is and with its temperature.
 
-    Args:
-        summary: the object that ``compare --json`` prints.
-
-    Returns:
-        A table with two columns an arm. The column with a temperature shows what a temperature changes (hard NLL,
-        Brier, ECE, confidence, ranking) and repeats the accuracy, which it cannot change.
+    The column with a temperature shows what a temperature changes (hard NLL, Brier, ECE, confidence, ranking) and
+    repeats the accuracy, which it cannot change.
     """
     arms, classes = summary["arms"], int(summary["data"]["classes"])
-    heads = tuple(
-        head
-        for arm in arms
-        for head in (
-            arm_title(arm),
-            f"{arm_title(arm, strength=False)}, T={temperature(_metric(arm, 'temperature')['mean'])}",
-        )
-    )
+    heads: list[str] = []
+    for arm in arms:
+        divisor = temperature(_metric(arm, "temperature")["mean"])
+        heads += [arm_title(arm), f"{arm_title(arm, strength=False)}, T={divisor}"]
 
     def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
         cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
@@ -141,11 +120,11 @@ def four_columns(summary: Summary) -> ResultsTable:
         return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
 
     def train_gap(arm: ArmSummary) -> Cell:
-        return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
+        return Cell(number(arm["train_gap"], 2, zero=True), value=arm["train_gap"])
 
     ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     return ResultsTable(
-        heads,
+        tuple(heads),
         (
             row("accuracy", "accuracy", "accuracy"),
             *(row(name, name, f"{name}_after_temperature") for name in ("nll", "brier", "ece")),
@@ -178,14 +157,9 @@ def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
 
 
 def differences_table(summary: Summary) -> ResultsTable:
-    """The headline differences between arms, with their intervals and adjusted p-values.
+    """The headline differences between arms, with their intervals, adjusted p-values and findings.
 
-    Args:
-        summary: the object that ``compare --json`` prints.
-
-    Returns:
-        Columns difference, 95 % interval, adjusted p and finding. A heading row names the two arms; accuracy is in
-        points, E-AURC in thousandths.
+    A heading row names the two arms; accuracy is in points, E-AURC in thousandths.
     """
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
     ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
@@ -222,12 +196,7 @@ def p_value(p: float | None) -> str:
 def as_text(table: ResultsTable, width: int = 100) -> str:
     """A table as text, numbers right-aligned under a line of column heads.
 
-    Args:
-        table: from :func:`four_columns` or :func:`differences_table`.
-        width: columns of the terminal. What does not fit beside the rest goes into further blocks below.
-
-    Returns:
-        Lines without trailing spaces, joined by newlines.
+    Columns that do not fit into the ``width`` of the terminal go into further blocks below.
     """
     label = max(len(row.label) for row in table.rows if row.cells) if table.rows else 0
     return "\n\n".join("\n".join(_block(table, label, columns, width)) for columns in _blocks(table, label, width))
@@ -258,10 +227,8 @@ def _block(table: ResultsTable, label: int, columns: range, width: int) -> Itera
     space = " " * max(2, min(4, room // max(1, len(columns))))
     yield " " * label + "".join(space + table.heads[i].rjust(widths[i]) for i in columns)
     for row in table.rows:
-        if not row.cells:
-            yield row.label
-        else:
-            yield row.label.ljust(label) + "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns)
+        cells = "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns) if row.cells else ""
+        yield row.label.ljust(label) + cells if cells else row.label
 
 
 def _metric(arm: ArmSummary, name: str) -> RangeOfMetric:
@@ -273,10 +240,6 @@ def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], 
         return Cell(NOT_APPLICABLE)
     value = _metric(arm, name)
     return Cell(show(value["mean"]), between(value, show), value["mean"])
-
-
-def _gap(value: float | None) -> str:
-    return number(value, 2, zero=True)
 
 
 def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:
