@@ -107,15 +107,6 @@ def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:
     index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
     low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan))
-    return ReliabilityCurve(
-        arm_title(arm),
-        scaled,
-        bins.count,
-        distinct,
-        bins.confidence,
-        bins.accuracy,
-        low,
-        high,
-        evaluate.ece(confidence, right, bins=BINS),
-        evaluate.signed_gap(confidence, right),
-    )
+    errors = evaluate.ece(confidence, right, bins=BINS), evaluate.signed_gap(confidence, right)
+    columns = (bins.count, distinct, bins.confidence, bins.accuracy, low, high)
+    return ReliabilityCurve(arm_title(arm), scaled, *columns, *errors)

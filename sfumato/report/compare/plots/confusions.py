@@ -62,9 +62,7 @@ def plot_confusions(run: Run, ax: Axes | None = None) -> tuple[Axes, ConfusionDa
     k = run.num_classes
     order = np.argsort(-largest, axis=None, kind="stable")[:PAIRS]
     pairs = tuple((int(i) // k, int(i) % k) for i in order if largest.flat[i] > 0)
-    names = tuple(
-        f"{short(run.class_name(a), 14, end='…')} → {short(run.class_name(b), 14, end='…')}" for a, b in pairs
-    )
+    names = tuple(" → ".join(short(run.class_name(each), 14, end="…") for each in pair) for pair in pairs)
     drawn = tuple(np.array([count[pair] for pair in pairs]) for count in counts)
     ax = axes(ax, height=1.25 + 0.24 * max(len(pairs), 2))
     place = np.arange(len(pairs))

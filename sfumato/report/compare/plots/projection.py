@@ -77,8 +77,7 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
         panels: list[Axes] = []
         for column, part in enumerate(PART_NAMES):
             points, labels = flat[part] - centre, layer.labels[part]
-            means = _means(points, labels, classes)
-            kept = _evenly(labels, classes)
+            means, kept = _means(points, labels, classes), _evenly(labels, classes)
             spread = _spread(points, labels, means, classes)
             clouds.append(Cloud(arm_title(arm), part, points[kept], labels[kept], spread))
             panel = ax.inset_axes((0.55 * column, 1 - (row + 0.84) * share, 0.45, 0.66 * share))

@@ -54,9 +54,8 @@ def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, Temp
     point of its curve shows how well the temperature carries over to test rows.
     """
     ax = axes(ax)
-    fitted = [
-        float(np.exp(np.mean([np.log(run.temperature(arm["name"], seed)) for seed in run.seeds]))) for arm in run.arms
-    ]
+    logs = [[np.log(run.temperature(arm["name"], seed)) for seed in run.seeds] for arm in run.arms]
+    fitted = [float(np.exp(np.mean(each))) for each in logs]
     low, high = min(1.0, *fitted) / 2, max(1.0, *fitted) * 2
     temperatures = np.geomspace(low, high, POINTS)
     nll = [np.array([_mean_nll(run, arm["name"], float(t)) for t in temperatures]) for arm in run.arms]
