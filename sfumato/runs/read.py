@@ -128,13 +128,7 @@ class Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read the folder of a finished comparison.
-
-    Args:
-        folder: what ``sfumato compare`` wrote.
-
-    Returns:
-        The run, with the test logits in memory.
+    """Read the folder of a finished comparison, with the test logits in memory.
 
     Raises:
         ReportError: a file is missing, cannot be read or lacks a field; the message names it.
@@ -147,8 +141,7 @@ def load_run(folder: str | Path) -> Run:
     env = _env(folder / "env.json", arms)
     seeds = len(env["temperatures"][arms[0]])
     for name in ("weights", "batches"):
-        if len(summary["paired"][name]) != seeds:
-            count = len(summary["paired"][name])
+        if (count := len(summary["paired"][name])) != seeds:
             raise ReportError(f"{folder / 'summary.json'} paired: {count} hashes of {name} for {seeds} seeds")
     epochs = _epochs(folder / "metrics.jsonl", env)
     config = _text(folder / "config.toml")
@@ -169,11 +162,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object.
-
-    Raises:
-        ReportError: the file is missing, cannot be read or holds something else.
-    """
+    """The object in a JSON file; ReportError where the file is missing, cannot be read or holds something else."""
     return _object(_text(path), str(path))
 
 

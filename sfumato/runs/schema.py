@@ -233,11 +233,7 @@ class ShapeError(ValueError):
 
 
 def parse(text: str) -> Any:
-    """JSON, as its standard has it: without NaN and infinity.
-
-    Raises:
-        ValueError: the text is no JSON, or goes deeper than can be read; the message says where.
-    """
+    """JSON as its standard has it, without NaN and infinity; ValueError says where the text is no such JSON."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -245,12 +241,7 @@ def parse(text: str) -> Any:
 
 
 def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:
-    """The value itself, known to be of a kind; keys that the kind does not name are passed over.
-
-    Args:
-        value: as it was parsed, or as it is to be written.
-        kind: one of the classes above.
-        where: the file, and the place in it.
+    """The value itself, known to be of a kind, one of the classes above; other keys than the kind names are let be.
 
     Raises:
         ShapeError: a value is of another kind or a key is missing; it names the first place, the kind and the value.
