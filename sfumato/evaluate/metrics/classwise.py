@@ -1,4 +1,4 @@
-"""Class-wise calibration error, from sums that can be filled chunk by chunk and group by group of rows."""
+"""Class-wise calibration error, from sums that are filled by chunks and kept by groups of rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.column_checks import Column, check_bins, check_weights
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
 
-_MOST = 1 << 22  # sums kept in all, 32 MB: with more classes there are fewer groups
+_MOST = 1 << 22  # sums that are kept at most, 32 MB: more classes leave fewer groups
 
 
 def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt.ArrayLike | None = None) -> float:
@@ -25,7 +25,7 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
         weights: :math:`w`, one number a row, (N,), ≥ 0.
 
     Returns:
-        The error. It shrinks like 1/K as classes are added: compare it only at the same K.
+        The error. It shrinks like 1/K as classes are added, so only errors at the same K can be compared.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
@@ -48,10 +48,10 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
 
 
 class ClasswiseSums:
-    """Running sums of :func:`ece_classwise`, so that one pass over logits can feed it and other metrics together.
+    """Running sums of :func:`ece_classwise`, so that one pass over the logits serves it and other metrics together.
 
     Attributes:
-        groups: parts that the rows are kept in, so that the error's spread between them can be seen.
+        groups: the number of groups in which the rows are kept, for the jackknife over groups.
 
     >>> sums = ClasswiseSums(classes=2, bins=15)
     >>> sums.add(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1]))
@@ -75,7 +75,7 @@ class ClasswiseSums:
         weights: Column | None = None,
         group: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Add rows: probabilities (n, K) and labels (n,), with weights and groups; none is changed or kept."""
+        """Add rows: probabilities (n, K) and labels (n,), with weights and groups. No array is changed or kept."""
         held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
         p_sums, *high = self.parts(p, label, weights, held)
         self.add_labels(held, np.ones(len(label)) if weights is None else weights, label)
@@ -91,8 +91,8 @@ class ClasswiseSums:
         for g in np.unique(group):
             held = group == g
             np.einsum("i,ij->j", one[held], p[held], out=p_sums[g])
-        # At most bins − 1 entries of a row can be above the first edge, so only they are sorted into bins;
-        # the first bin is what they leave of the total.
+        # At most bins − 1 entries of a row can be above the first edge. Only these are sorted into bins: the sum of
+        # the first bin is the total less the sums of the others.
         row, col = np.nonzero(p > self.edges[1])
         return p_sums, group[row], col, p[row, col], label[row] == col, one[row]
 
