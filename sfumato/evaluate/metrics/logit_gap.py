@@ -1,6 +1,6 @@
-"""The logit gap and the logit norm: the two sizes of a row of logits that a training target sets.
+"""The logit gap and the logit norm: the two sizes of a row of logits that a training target determines.
 
-At the optimum of a smoothed target the gap is the closed form d*, and the norm is d*·sqrt((K−1)/K).
+At the optimum of a smoothed target, the gap is the closed form d*, and the norm is d*·sqrt((K−1)/K).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def logit_gap(logits: Scores, labels: Labels) -> Column:
     >>> logit_gap(np.array([[3.0, 1.0, 0.0]]), np.array([0])).tolist()
     [2.5]
 
-    Source: note, eq. 7, whose closed form is this gap at the optimum; see ``sfumato.theory.optimal_gap``.
+    Source: note, eq. 7, whose closed form (``sfumato.theory.optimal_gap``) is this gap at the optimum.
     """
     source = ScoreMatrix(logits=logits)
     return scan(source, check_labels(labels, source.rows, source.classes)).gap
