@@ -1,15 +1,15 @@
 r"""Whether a model was trained with smoothed targets, and how strongly, from its logits.
 
-At a stationary point of the smoothed loss, a last layer that may grow gains nothing by growing: the derivative of the
-loss along the logits themselves is zero. Written out, with :math:`q = (1-\varepsilon) e_y + \varepsilon / K`,
+At a stationary point of the smoothed loss, a linear last layer gains nothing by growing: the derivative of the loss
+along the logits themselves is zero. With :math:`q = (1-\varepsilon) e_y + \varepsilon / K` this says that
 
 .. math:: \sum_i \langle p_i - q_i, z_i \rangle = 0 \quad\Longleftrightarrow\quad
           \varepsilon = \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)}
 
-which holds of any model with a linear last layer and no weight decay, whether or not it fits its rows. Where the rows
-are fitted, each row satisfies it alone, so the median of the rows' own ratios is a second estimate that a few odd rows
-do not move. What tells smoothing from a model that has merely not grown far is shape, which no temperature changes:
-smoothed gaps agree between rows, and their wrong classes lie close together.
+which holds for any model with a linear last layer and no weight decay, whether or not it fits its rows. Where the rows
+are fitted, each row alone satisfies it, so the median of the ratios of single rows is a second estimate, robust against
+a few odd rows. The shape of the logits, which no temperature changes, tells a smoothed model from one that has merely
+not grown far: with smoothing, the gaps of the rows agree, and the wrong classes of a row lie close together.
 """
 
 from __future__ import annotations
@@ -26,23 +26,22 @@ from sfumato.evaluate.scores.score_matrix import Labels, Scores
 
 RowKind: TypeAlias = Literal["train", "heldout"]
 
-LEAST_ROWS = 20  # correct rows below which nothing is said
-LEAST_EPS = 0.005  # strengths below are not told from none
-# Most that the gap may vary between rows (MAD over median), and wrong classes within a row (deviation over gap), for
-# rows that were trained on and rows that were not. Measured on MLPs: docs/audit.md. Two wrong classes or fewer say too
-# little of spread, so that with few classes the gap alone decides.
+LEAST_ROWS = 20  # with fewer right rows nothing is said
+LEAST_EPS = 0.005  # a smaller strength looks like none
+# The most that the gap may vary between rows (MAD over median), and that wrong classes may vary within a row (deviation
+# over gap). Measured on MLPs: docs/audit.md. With few classes the wrong ones say too little, so the gap alone decides.
 _MOST_VARIED = {"train": 0.21, "heldout": 0.30}
 _MOST_SPREAD = {"train": 0.19, "heldout": 0.175}
 _FEW_CLASSES = 5
-# Most of both together, in parts of these. One-hot with batch normalisation stopped after two epochs comes near to both
-# on held-out rows; what was smoothed comes near to one of them at most.
+# The most of the sum of both, each divided by its bound. On held-out rows, one-hot with batch normalisation, stopped
+# after two epochs, comes near to both bounds; smoothed models come near to one of them at most.
 _MOST_TOGETHER = {"train": 2.0, "heldout": 1.67}
-# Most that rows may disagree about ε: robust deviation of its logarithm. This one a temperature does change; it tells
-# from smoothing the models with normalised features that stopped early, whose gaps are alike and still grow.
+# The most that rows may disagree about ε: robust deviation of its logarithm. A temperature does change this number. It
+# rules out models with normalised features that stopped early, whose gaps agree and still grow.
 _MOST_AT_ODDS = {"train": 0.9, "heldout": 1.08}
-# By how much of its length the interval reaches further up than down: held-out rows read low, training rows do not.
+# The share of its length by which the interval reaches further up than down: held-out rows give too small an ε.
 _READS_LOW = {"train": 0.0, "heldout": 0.25}
-_AT_ODDS = 3.0  # where rows one by one say this many times what they say together, their labels were not learnt
+_AT_ODDS = 3.0  # if single rows give so many times the ε of all rows together, their labels were not learnt
 _STRONGEST_DECAY = 0.03  # weight decay beyond this trains nothing
 
 
@@ -56,7 +55,7 @@ class Smoothing:
         low: lower end of the interval, for ``eps_all``.
         high: upper end.
         rows: which rows it was read from, ``"train"`` or ``"heldout"``.
-        explanations: what else fits these logits as well, a sentence each, its name first.
+        explanations: what else fits these logits as well, a sentence each that begins with its name.
     """
 
     eps_all: float
@@ -73,7 +72,7 @@ class Evidence:
 
     Attributes:
         smoothing: the strength, or None for no sign of smoothing.
-        reason: why there is a sign, or none; one sentence.
+        reason: why there is a sign of smoothing or no sign, in one sentence.
         gap: median logit gap of the rows looked at, nats.
         varied: robust deviation of the gap over its median.
         spread: median deviation of the wrong logits within a row over the gap; None for two classes.
@@ -94,9 +93,9 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     .. math:: \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)} \quad\text{and}\quad
               \operatorname{median}_i \frac{z_{iy} - E_{p_i}[z_i]}{z_{iy} - \bar z_i}
 
-    On held-out rows only right ones are used, and of them the bulk: the median of three readings, the place where the
-    same ratio crowds, its 40 % quantile, and the ε of the gap at which rows crowd. Held-out rows are fitted less well,
-    so the interval is several times as wide.
+    On held-out rows only the right ones are used. The estimate is the median of three: the mode of the same ratio, its
+    40 % quantile, and the ε of the mode of the gap. Held-out rows are fitted less well, so their interval is several
+    times as wide.
 
     Args:
         logits: :math:`z`, (N, K), torch or numpy, any float type.
@@ -104,8 +103,8 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
         rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
 
     Returns:
-        :class:`Smoothing`, or None where the gap varies between rows, or the wrong classes within a row, as they do
-        without smoothing, however large the gap is.
+        :class:`Smoothing`, or None where the gap varies between rows, or the wrong classes within a row, as much as
+        without smoothing. How large the gap is plays no part in that.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError for other ``rows``.
@@ -168,7 +167,7 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         whole, typical = _of_all_together(rows, share), float(np.median(ratio))
         ends = sorted((max(whole, 1e-12), max(typical, 1e-12)))
         if typical >= LEAST_EPS and whole < typical / _AT_ODDS:
-            # labels that were not learnt leave each row as smoothing does, but no pull on the logits as a whole
+            # labels that were not learnt leave single rows as smoothing does, but do not pull on the logits as a whole
             return no_sign(
                 f"single rows fit ε = {typical:.2g} over all, but all rows together {max(whole, 0.0):.2g}: label noise "
                 f"fits better, {1 - float(rows.correct.mean()):.1%} of these rows being wrong"
@@ -195,7 +194,7 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
 
 
 def _of_all_together(rows: Rows, share: float) -> float:
-    """ε from the sums over all rows; 0 where their gaps sum to nothing."""
+    """ε from the sums over all rows; 0 where the sum of their gaps is not positive."""
     finite = np.isfinite(rows.gap)
     total = rows.gap[finite].sum()
     return float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0
@@ -229,7 +228,7 @@ def _deviation(values: Column) -> float:
 
 
 def _mode(values: Column) -> float:
-    """Where values crowd: the peak of a Gaussian kernel estimate with Silverman's width, on a grid of 1024 cells."""
+    """The mode: the peak of a Gaussian kernel estimate with Silverman's width, on a grid of 1024 cells."""
     low, high = float(values.min()), float(values.max())
     quarter = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.34
     width = 1.06 * min(float(values.std()), quarter) * len(values) ** -0.2

@@ -15,7 +15,7 @@ _WIDER = {1: 1.0, 2: 2.2414 / 1.96, 3: 2.394 / 1.96}
 
 
 def paired_differences(mine: Mapping[str, MetricValue], theirs: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
-    """One model less the other in every metric of which both know what each row adds, with 95 % intervals."""
+    """One model less the other, with 95 % intervals, in every metric of which both know what each row adds."""
     differences: dict[str, MetricValue] = {}
     for name, defined in METRICS.items():
         one, other = mine.get(name), theirs.get(name)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from sfumato.evaluate.auditing.against import judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
@@ -32,9 +31,9 @@ class Audit:
         classes: number of classes K.
         metrics: every metric with its interval.
         evidence: what says whether the model was smoothed.
-        findings: in the order in which they matter.
+        findings: what to know and act on, in the order in which it matters.
         notes: what is worth knowing without being acted on.
-        kind: of rows, ``"train"`` or ``"heldout"``.
+        kind: which rows these are, ``"train"`` or ``"heldout"``.
         tied: number of rows in which two or more classes share the largest score.
         differences: this model less the other, paired by rows; empty without another.
         figures: what the page draws: reliability, risk and coverage, gaps.
@@ -67,23 +66,15 @@ class Audit:
             "tied_rows": self.tied,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
             "inferred_smoothing": None,
-            "reading": [
-                *(f"{finding.says} {finding.advice}" for finding in self.findings),
-                *self.notes,
-            ],
+            "reading": [*(f"{finding.says} {finding.advice}" for finding in self.findings), *self.notes],
             "findings": [asdict(finding) for finding in self.findings],
             "notes": list(self.notes),
             "assumed_rows": self.kind,
         }
         if self.evidence.smoothing is not None:
-            s = self.evidence.smoothing
-            told["inferred_smoothing"] = {
-                "eps_all": s.eps_all,
-                "eps_others": s.eps_others,
-                "low": s.low,
-                "high": s.high,
-                "explanations": list(s.explanations),
-            }
+            smoothing = asdict(self.evidence.smoothing)
+            del smoothing["rows"]  # told as "assumed_rows"
+            told["inferred_smoothing"] = {**smoothing, "explanations": list(smoothing["explanations"])}
         if self.differences:
             told["differences"] = {name: _ends(number) for name, number in self.differences.items()}
         return told
@@ -112,10 +103,7 @@ def audit(
         rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
         features: inputs of the last layer, (N, D), for how classes cluster.
         against: scores of another model on the same rows, (N, K).
-        against_kind: what they are.
-
-    Returns:
-        :class:`Audit`.
+        against_kind: whether these scores are ``"logits"`` or ``"probs"``.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for probabilities given
@@ -166,7 +154,7 @@ def audit(
 
 
 def _refuse_mistaken(logits: Scores | None) -> None:
-    """Probabilities given as logits: no model's logits lie in [0, 1] and sum to 1 in every row."""
+    """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row."""
     if logits is None:
         return
     source = ScoreMatrix(logits=logits)
@@ -187,9 +175,8 @@ def _figures(found: Measured) -> dict[str, Any]:
     if found.after is not None:
         drawn["reliability_after"] = _bins(found.after)
     groups = found.groups
-    ends = groups.start + groups.size
+    ends, errors = groups.start + groups.size, groups.errors_before + groups.wrong
     places = np.unique(np.linspace(0, len(ends) - 1, min(len(ends), 200)).astype(np.int64))
-    errors = groups.errors_before + groups.wrong
     drawn["risk"] = {"coverage": (ends[places] / groups.total).tolist(), "risk": (errors / ends)[places].tolist()}
     gap = found.rows.gap[np.isfinite(found.rows.gap)]
     if found.source.name == "logits" and len(gap):
@@ -200,15 +187,9 @@ def _figures(found: Measured) -> dict[str, Any]:
 
 
 def _bins(rows: Rows) -> dict[str, list[float | None]]:
-    table = calibration.reliability(rows.confidence, rows.correct, bins=BINS)
-    columns: dict[str, npt.NDArray[Any]] = {
-        "count": table.count,
-        "confidence": table.confidence,
-        "accuracy": table.accuracy,
-        "low": table.low,
-        "high": table.high,
-    }
-    return {name: [_finite(float(v)) for v in column] for name, column in columns.items()}
+    table = vars(calibration.reliability(rows.confidence, rows.correct, bins=BINS))
+    names = ("count", "confidence", "accuracy", "low", "high")
+    return {name: [_finite(float(v)) for v in table[name]] for name in names}
 
 
 def _ends(number: MetricValue) -> dict[str, float | None]:

@@ -1,13 +1,13 @@
 """One visit to every row of many long rows of logits, in blocks that are read, hashed and reduced by one thread a core.
 
-The compiled kernel works in float32. Logits of at most 32 bits are float32 already. The difference z − z_top is rounded
-once, by half a unit of its size; exp adds one unit and a sum over classes a few. So s = Σ_{k≠top} e^{z_k − z_top},
-which is kept apart from the 1 of the largest class as in float64, is known to about (2 + max |z − z_top|)·6e-8
-relative, and the error of each row has a sign of its own. All that comes after the sums (logarithms, ratios, means,
-bins, ranks) is float64. A mean over N rows is then good to about 1e-7. Rows whose s float32 would lose (a lead above 50
-nats) are computed again in float64. Where there is no kernel, NumPy computes the same columns in float64.
+The compiled kernel works in float32, which holds logits of at most 32 bits. The difference z − z_top is rounded once,
+by half a unit of its size; exp adds one unit and a sum over classes a few. The sum s = Σ_{k≠top} e^{z_k − z_top} is
+kept apart from the 1 of the largest class, as in float64, so its relative error is about (2 + max |z − z_top|)·6e-8,
+with a random sign for each row. Everything after the sums (logarithms, ratios, means, bins, ranks) is float64. A mean
+over N rows is then good to about 1e-7. Rows with a lead above 50 nats, whose s float32 would lose, are computed again
+in float64. Without the kernel, NumPy computes the same columns in float64.
 
-A row's numbers depend on that row alone, and sums over rows are taken in their order.
+The numbers of a row depend on that row alone, and sums over rows are taken in the order of the rows.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def scan(
     by_class: ClasswiseSums | None = None,
     weights: Column | None = None,
 ) -> Scan:
-    """Visit every row once. ``beta`` asks for the expansion about it; ``by_class`` is filled by groups of the hash."""
+    """Visit every row once. ``beta`` asks for the expansion about it; ``by_class`` is filled by groups of hashes."""
     if beta is not None:
-        beta = float(np.float32(beta))  # any β near the optimum serves, and this one needs no rounding in the kernel
+        beta = float(np.float32(beta))  # any β near the optimum serves, and the kernel need not round this one
     result = Scan(
         source,
         empty_rows(labels),
@@ -82,7 +82,7 @@ def scan(
     for thread in threads:
         thread.join()
     if failed:
-        # blocks are begun in order and finished once begun, so the least of these is the first bad block of all
+        # blocks are begun in order and finished once begun, so the first of these is the first bad block of all
         raise min(failed, key=lambda each: each[0])[1]
     if by_class is not None and result.hashes is not None:
         group = group_of(result.hashes) % by_class.groups

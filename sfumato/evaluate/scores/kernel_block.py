@@ -12,7 +12,7 @@ from sfumato.evaluate.scores.row_hash import GROUPS, group_of, multipliers
 from sfumato.evaluate.scores.scanned import Scan
 from sfumato.kernel import library
 
-ELEMENTS = 1 << 19  # what is read of a file at a time, which should still be in a core's cache when it is used
+ELEMENTS = 1 << 19  # logits that are read at a time: they should still be in the cache of a core when they are used
 _TYPES = {"float32": 0, "bfloat16": 2, "float16": 3}
 _BAD_LOGITS = 4
 _COLUMNS = (
@@ -49,7 +49,7 @@ class _Job(ctypes.Structure):
 
 
 class KernelBlock:
-    """Buffers of one thread, and one call a block of rows."""
+    """The buffers of one thread, which calls the kernel once for each block of rows."""
 
     def __init__(self, scan: Scan, step: int) -> None:
         found = library.status().library
@@ -58,7 +58,7 @@ class KernelBlock:
         source, by_class = scan.source, scan.by_class
         self._raw = source.buffer(step)
         self._job = job = _Job(abi=library.ABI, type=_TYPES[source.type_name], classes=source.classes, modulus=GROUPS)
-        # name or (name, index) in the struct → the whole column that a block fills its rows of
+        # name or (name, index) in the struct → the whole column, in which each block fills its own rows
         self._columns: dict[str | tuple[str, int], npt.NDArray[Any]] = {
             "labels": np.ascontiguousarray(scan.rows.label),
             "behind": scan.behind,
@@ -76,7 +76,7 @@ class KernelBlock:
             self._columns |= {("squares", i): column for i, column in enumerate(scan.expansion.squares)}
         if by_class is not None:
             job.groups, job.edge = by_class.groups, by_class.edges[1]
-            job.most = step * len(by_class.edges)  # no more of a row can be above 1/bins
+            job.most = step * len(by_class.edges)  # no more entries of a row can be above 1/bins
             self._row, self._class = (np.empty(job.most, dtype=np.int64) for _ in range(2))
             self._p = np.empty(job.most)
             job.listed_row, job.listed_class = self._row.ctypes.data, self._class.ctypes.data

@@ -20,7 +20,7 @@ from sfumato.evaluate.scores.column_checks import is_tensor
 from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
-from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, read_csv, read_json, read_parquet
+from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, Contents, read_csv, read_json, read_parquet
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 
@@ -89,8 +89,7 @@ def read_labels(path: str) -> npt.NDArray[Any]:
     raise FileError(f"{name} has no labels; arrays: {', '.join(sorted(arrays)) or 'none'}")
 
 
-def _contents(path: str, name: str) -> tuple[dict[str, Array], str | None, list[str]]:
-    """Arrays by name, the kind if column names say it, and notes."""
+def _contents(path: str, name: str) -> Contents:
     try:
         file: IO[bytes] = copied(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
@@ -101,7 +100,7 @@ def _contents(path: str, name: str) -> tuple[dict[str, Array], str | None, list[
         return _by_head(file, path, name)
 
 
-def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], str | None, list[str]]:
+def _by_head(file: IO[bytes], path: str, name: str) -> Contents:
     size = os.fstat(file.fileno()).st_size
     head = file.read(8)
     if not head:
@@ -113,7 +112,7 @@ def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], s
             return read_torch(path if path != "-" else file, name), None, []
         return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, "features")), None, []
     if head.startswith(b"PAR1"):
-        return _of_table(read_parquet(file, name))
+        return read_parquet(file, name)
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
         return read_safetensors(file, name, size), None, []
     if head.startswith(b"\x80") or path.endswith((".pkl", ".pickle", ".joblib")):
@@ -124,19 +123,10 @@ def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], s
     if head.startswith(b"PK"):
         raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
     if head.lstrip().startswith((b"{", b"[{")):
-        return _of_table(read_json(file, name))
+        return read_json(file, name)
     if b"\0" in head:
         raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
-    return _of_table(read_csv(file, name))
-
-
-def _of_table(table: Any) -> tuple[dict[str, Array], str | None, list[str]]:
-    arrays: dict[str, Array] = {}
-    if table.scores is not None:
-        arrays["logits" if table.kind != "probs" else "probs"] = table.scores
-    if table.labels is not None:
-        arrays["labels"] = table.labels
-    return arrays, table.kind, table.notes
+    return read_csv(file, name)
 
 
 def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
