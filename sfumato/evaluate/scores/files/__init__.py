@@ -1,6 +1,6 @@
 """Scores and labels from files: what was read, in what type, and from which arrays or columns.
 
-A file is known by its first bytes, not by its name. A large matrix stays in its file and is read in blocks.
+The first bytes of a file say of which kind it is, not its name. A large matrix stays in its file and is read in blocks.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class ScoreFile:
     """What a file holds.
 
     Attributes:
-        name: of the file, for messages.
+        name: the name of the file, for messages.
         kind: ``"logits"`` or ``"probs"``.
         scores: (N, K).
-        labels: (N,), or None where the file has none.
+        labels: (N,), or None.
         features: (N, D), or None.
-        rows: ``"train"`` or ``"heldout"`` where the file says, else None.
+        rows: ``"train"`` or ``"heldout"`` if the file says so, else None.
         notes: sentences on what was taken for what.
     """
 
@@ -54,17 +54,14 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     Args:
         path: an ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json`` file, or the folder
             of a comparison.
-        kind: ``"logits"`` or ``"probs"``, where the file does not say or says otherwise.
+        kind: ``"logits"`` or ``"probs"``, if the file does not say so or is wrong.
 
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
     """
-    place, notes = path, list[str]()
+    place, notes = _in_run(Path(path)) if path != "-" and os.path.isdir(path) else (path, [])
     rows: Literal["train", "heldout"] | None = None
-    if path != "-" and os.path.isdir(path):
-        place, notes = _in_run(Path(path))
-    part = re.search(r"-(train|validation|test)\.npz$", place)
-    if part:
+    if part := re.search(r"-(train|validation|test)\.npz$", place):
         rows = "train" if part[1] == "train" else "heldout"
     name = "standard input" if path == "-" else os.path.basename(place)
     arrays, said, more = _contents(place, name)
@@ -149,13 +146,13 @@ def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
 
 
 def _is_torch(file: IO[bytes]) -> bool:
-    """Whether a zip archive is torch's: its members live in a folder, with a pickle of how they fit together."""
+    """Whether a zip archive is from torch: it then holds a pickle that says how its members fit together."""
     import zipfile
 
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except Exception:  # damage shows up as any of a dozen types; whoever reads the archive says which
+    except Exception:  # damage shows up as any of a dozen types; the reader of the archive will say what it is
         return False
     return any(each.endswith("data.pkl") for each in names)
 
@@ -166,10 +163,10 @@ def _in_run(folder: Path) -> tuple[str, list[str]]:
     if not files:
         raise FileError(f"{folder} is not the folder of a comparison: it has no logits/*-test.npz")
     arms = sorted({re.sub(r"-seed\d+-test\.npz$", "", each.name) for each in files})
-    choice = ""
-    if (folder / "summary.json").exists():
-        choice = str(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["verdict"].get("choice") or "")
-    arm = next((each for each in arms if choice == each), arms[0])
+    arm, summary = arms[0], folder / "summary.json"
+    if summary.exists():
+        choice = json.loads(summary.read_text(encoding="utf-8"))["verdict"].get("choice")
+        arm = choice if choice in arms else arm
     chosen = min(
         (each for each in files if each.name.startswith(f"{arm}-seed")),
         key=lambda each: int(re.findall(r"seed(\d+)", each.name)[-1]),

@@ -1,4 +1,4 @@
-"""CSV, Parquet and JSON as pandas and timm's inference script write them: a column a class, or a list of scores a row."""
+"""CSV, Parquet and JSON as pandas and timm's inference.py write them: a column a class, or a list of scores a row."""
 
 from __future__ import annotations
 
@@ -265,9 +265,7 @@ def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
 
 def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.float64]:
     try:
-        with np.errstate(
-            invalid="ignore"
-        ):  # a signalling NaN becomes a quiet NaN, which a later check names
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet NaN, which a later check names
             return np.asarray(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         for number, cell in enumerate(cells):
