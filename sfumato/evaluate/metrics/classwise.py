@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,10 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.column_checks import Column, check_bins, check_weights
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
 
+SumsOfBlock: TypeAlias = tuple[
+    Column, npt.NDArray[np.int64], npt.NDArray[np.int64], Column, npt.NDArray[np.bool_], Column
+]
+"""What a block of rows adds: the arguments of :meth:`ClasswiseSums.add_parts`."""
 _MOST = 1 << 22  # sums that are kept at most, 32 MB: more classes leave fewer groups
 
 
@@ -77,15 +81,13 @@ class ClasswiseSums:
     ) -> None:
         """Add rows: probabilities (n, K) and labels (n,), with weights and groups. No array is changed or kept."""
         held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
-        p_sums, *high = self.parts(p, label, weights, held)
         self.add_labels(held, np.ones(len(label)) if weights is None else weights, label)
-        self.add_sums(p_sums)
-        self.add_high(*high)
+        self.add_parts(*self.parts(p, label, weights, held))
 
     def parts(
         self, p: Column, label: npt.NDArray[np.int64], weights: Column | None, group: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[Any], ...]:
-        """What these rows add: the argument of :meth:`add_sums`, then those of :meth:`add_high`."""
+    ) -> SumsOfBlock:
+        """What these rows add: the arguments of :meth:`add_parts`."""
         one = np.ones(len(label)) if weights is None else weights
         p_sums = np.zeros((self.groups, self._classes))
         for g in np.unique(group):
@@ -102,19 +104,17 @@ class ClasswiseSums:
         flat = np.bincount(group * self._classes + label, weights=mass, minlength=self._total.size)
         self._total -= flat.reshape(self._total.shape)
 
-    def add_sums(self, p_sums: Column) -> None:
-        """Add the sums over each group's rows, (G, K), of their weighted probabilities."""
-        self._total += p_sums
-
-    def add_high(
+    def add_parts(
         self,
+        p_sums: Column,
         group: npt.NDArray[np.int64],
         col: npt.NDArray[np.int64],
         p: Column,
         is_label: npt.NDArray[np.bool_],
         mass: Column,
     ) -> None:
-        """Add those entries of the rows that are above the first edge."""
+        """Add the weighted sums of probabilities of each group, (G, K), and the entries above the first edge."""
+        self._total += p_sums
         bin_ = np.minimum(np.searchsorted(self.edges, p, side="left") - 1, self._bins - 1)
         place = (group * self._classes + col) * self._bins + bin_
         np.add.at(self._sums.reshape(-1), place, (p - is_label) * mass)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.classwise import ClasswiseSums
+from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
 from sfumato.evaluate.scores import kernel_block, numpy_block
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import empty_rows
@@ -59,31 +60,17 @@ def scan(
     )
     compiled = library.status().library is not None
     step = max(1, (kernel_block.ELEMENTS if compiled else numpy_block.ELEMENTS) // source.classes)
-    starts = iter(enumerate(range(0, source.rows, step)))
-    lock = threading.Lock()
-    failed: list[tuple[int, BaseException]] = []
+    own = threading.local()
 
-    def work() -> None:
-        start: int | None = 0
-        try:
-            block = (kernel_block.KernelBlock if compiled else numpy_block.NumpyBlock)(result, step)
-            while not failed:
-                with lock:
-                    index, start = next(starts, (0, None))
-                if start is None:
-                    return
-                block.run(index, start, min(start + step, source.rows))
-        except BaseException as error:  # raised again below, in the thread that asked
-            failed.append((start or 0, error))
+    def work(start: int) -> SumsOfBlock | None:
+        if not hasattr(own, "block"):
+            own.block = (kernel_block.KernelBlock if compiled else numpy_block.NumpyBlock)(result, step)
+        return own.block.run(start, min(start + step, source.rows))
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(_cores())]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        # blocks are begun in order and finished once begun, so the first of these is the first bad block of all
-        raise min(failed, key=lambda each: each[0])[1]
+    with ThreadPoolExecutor(_cores()) as pool:
+        for sums in pool.map(work, range(0, source.rows, step)):  # in order, so the first bad block is the one named
+            if by_class is not None and sums is not None:
+                by_class.add_parts(*sums)
     if by_class is not None and result.hashes is not None:
         group = group_of(result.hashes) % by_class.groups
         by_class.add_labels(group, np.ones(source.rows) if weights is None else weights, labels)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.metrics.classwise import SumsOfBlock
 from sfumato.evaluate.scores.row_hash import GROUPS, group_of, multipliers
 from sfumato.evaluate.scores.scanned import Scan
 from sfumato.kernel import library
@@ -85,8 +86,8 @@ class KernelBlock:
                 self._columns["mass"] = np.ascontiguousarray(scan.weights)
         self._addresses = {name: (column.ctypes.data, column.itemsize) for name, column in self._columns.items()}
 
-    def run(self, index: int, start: int, stop: int) -> None:
-        """Fill the columns of rows ``start`` to ``stop``, which are block number ``index``."""
+    def run(self, start: int, stop: int) -> SumsOfBlock | None:
+        """Fill the columns of rows ``start`` to ``stop``, and return what they add to ``by_class``."""
         scan, job = self._scan, self._job
         raw = scan.source.raw(start, stop, self._raw)
         job.rows, job.logits = stop - start, raw.ctypes.data
@@ -95,10 +96,8 @@ class KernelBlock:
                 setattr(job, name, address + start * size)
             else:
                 getattr(job, name[0])[name[1]] = address + start * size
-        sums: npt.NDArray[np.float64] | None = None
-        if scan.by_class is not None:
-            sums = np.zeros((scan.by_class.groups, scan.source.classes))
-            job.class_sums = sums.ctypes.data
+        sums = np.zeros((scan.by_class.groups, scan.source.classes)) if scan.by_class is not None else np.zeros(0)
+        job.class_sums = sums.ctypes.data if scan.by_class is not None else None
         error = self._call(ctypes.byref(job))
         if error == _BAD_LOGITS:
             raise scan.source.not_finite(start)
@@ -106,9 +105,9 @@ class KernelBlock:
             raise MemoryError("the kernel found no memory to work in")
         if error:
             raise ValueError(f"the kernel refused the call with code {error}")
-        if scan.by_class is not None and sums is not None and scan.hashes is not None:
-            row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
-            held = group_of(scan.hashes[start:stop]) % scan.by_class.groups
-            label = scan.rows.label[start:stop]
-            mass = np.ones(len(row)) if scan.weights is None else scan.weights[start:stop][row]
-            scan.add(index, sums, held[row], col, p, label[row] == col, mass)
+        if scan.by_class is None or scan.hashes is None:
+            return None
+        row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
+        held = group_of(scan.hashes[start:stop]) % scan.by_class.groups
+        mass = np.ones(len(row)) if scan.weights is None else scan.weights[start:stop][row]
+        return sums, held[row], col, p, scan.rows.label[start:stop][row] == col, mass

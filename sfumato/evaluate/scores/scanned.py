@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -95,16 +93,3 @@ class Scan:
     hashes: npt.NDArray[np.uint64] | None = None
     by_class: ClasswiseSums | None = None
     weights: Column | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _waiting: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]], repr=False)
-    _next: int = 0
-
-    def add(self, index: int, p_sums: Column, *high: npt.NDArray[Any]) -> None:
-        """Add block ``index`` to ``by_class`` after all blocks before it, so that no sum depends on the threads."""
-        assert self.by_class is not None
-        with self._lock:
-            self._waiting[index] = (p_sums, *high)
-            while (found := self._waiting.pop(self._next, None)) is not None:
-                self.by_class.add_sums(found[0])
-                self.by_class.add_high(*found[1:])
-                self._next += 1

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.report.compare.tables import Cell, ResultsTable, Row, as_text, between, shown
+from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
 from sfumato.report.template import environment, write
 from sfumato.text import NOT_APPLICABLE, number, percent
 
@@ -101,9 +101,6 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     return write(path, text)
 
 
-_Show = Callable[[float | None], str]
-
-
 def _label(name: str) -> str:
     """The label of a metric in a table that has no column of units."""
     defined = METRICS[name]
@@ -112,7 +109,7 @@ def _label(name: str) -> str:
     return f"{defined.heading}, {defined.shown.unit}" if defined.shown.unit in ("nats", "0 to 2") else defined.heading
 
 
-_SHOWN: tuple[tuple[str, str, _Show], ...] = (
+_SHOWN: tuple[tuple[str, str, Show], ...] = (
     *((name, _label(name), shown(name)) for name in METRICS if not name.endswith("_after_temperature")),
     ("nc1", "NC1 of the features", number),
     ("nc2", "NC2 of the features", number),
@@ -120,13 +117,13 @@ _SHOWN: tuple[tuple[str, str, _Show], ...] = (
 )
 
 
-def _cells(entry: Mapping[str, float | None] | None, show: _Show) -> tuple[Cell, Cell]:
+def _cells(entry: Mapping[str, float | None] | None, show: Show) -> tuple[Cell, Cell]:
     if entry is None:
         return Cell(NOT_APPLICABLE), Cell("")
     return Cell(show(entry["value"]), value=entry["value"]), Cell(between(entry, show))
 
 
-def _signed(show: _Show) -> _Show:
+def _signed(show: Show) -> Show:
     def signed(value: float | None) -> str:
         if value is None:
             return NOT_APPLICABLE

@@ -12,7 +12,7 @@ from sfumato.report.compare.changed_rows import ChangedRow, Changes, changes, co
 from sfumato.report.compare.code_to_copy import snippets
 from sfumato.report.compare.plots.arm_labels import in_nats
 from sfumato.report.compare.row_examples import load_examples
-from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, torch_strength
+from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, metric, torch_strength
 from sfumato.runs.read import MIXING, Run
 from sfumato.runs.schema import ArmSummary, DataDescription, Environment
 from sfumato.text import number, percent, plural, temperature
@@ -159,8 +159,8 @@ def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
 
 def _calibration(arm: ArmSummary) -> str:
     """How far confidence is from accuracy, in points, as trained and after temperature."""
-    raw, scaled = ((arm["metrics"].get(f"signed_gap{end}") or {}).get("mean") for end in ("", "_after_temperature"))
-    points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in (raw, scaled)]
+    gaps = (metric(arm, f"signed_gap{end}")["mean"] for end in ("", "_after_temperature"))
+    points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in gaps]
     return f"{arm_title(arm)} {points[0]} points, with its temperature {points[1]}"
 
 
@@ -199,7 +199,7 @@ def _sweep(data: Any) -> list[str]:
 
 
 def _wrong(run: Run, arm: ArmSummary) -> str:
-    mean = (arm["metrics"].get("accuracy") or {}).get("mean")
+    mean = metric(arm, "accuracy")["mean"]
     return number(None if mean is None else (1 - mean) * len(run.labels), 1, zero=True)
 
 
@@ -267,7 +267,7 @@ def _answer(run: Run, row: ChangedRow, arm: int) -> dict[str, Any]:
 
 
 def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
-    mean = (arm["metrics"].get("temperature") or {}).get("mean")
+    mean = metric(arm, "temperature")["mean"]
     if mean is None:
         mean = statistics.fmean(entry["value"] for entry in run.env["temperatures"][arm["name"]])
     divisor = temperature(mean) if _helps(run, arm) else None

@@ -5,7 +5,7 @@ one lose their leading zero, negative ones get a real minus sign, and what does 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -101,28 +101,20 @@ def four_columns(summary: Summary) -> ResultsTable:
     arms, classes = summary["arms"], int(summary["data"]["classes"])
     heads: list[str] = []
     for arm in arms:
-        divisor = temperature(_metric(arm, "temperature")["mean"])
+        divisor = temperature(metric(arm, "temperature")["mean"])
         heads += [arm_title(arm), f"{arm_title(arm, strength=False)}, T={divisor}"]
 
     def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
         cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
         return Row(METRICS[name].heading + more, tuple(cells), METRICS[name].shown.unit)
 
-    def plain(label: str, unit: str, cell: Callable[[ArmSummary], Cell]) -> Row:
-        return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
+    def plain(label: str, unit: str, values: Iterable[float | None], show: Show) -> Row:
+        cells = (cell for value in values for cell in (Cell(show(value), value=value), Cell(NOT_APPLICABLE)))
+        return Row(label, tuple(cells), unit)
 
-    def torch_cell(arm: ArmSummary) -> Cell:
-        value = torch_strength(arm, classes)
-        return Cell("none" if value is None else f"{value:.4g}", value=value)
-
-    def closed_form(arm: ArmSummary) -> Cell:
-        gap = arm["closed_form_gap"]
-        return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
-
-    def train_gap(arm: ArmSummary) -> Cell:
-        return Cell(number(arm["train_gap"], 2, zero=True), value=arm["train_gap"])
-
-    ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
+    closed = (math.inf if arm["closed_form_gap"] is None else arm["closed_form_gap"] for arm in arms)
+    strengths = (torch_strength(arm, classes) for arm in arms)
+    ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     return ResultsTable(
         tuple(heads),
         (
@@ -133,9 +125,9 @@ def four_columns(summary: Summary) -> ResultsTable:
             row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),
             row("temperature", None, "temperature"),
             row("logit_gap", "logit_gap", None, more=", test"),
-            plain("logit gap, training", "nats", train_gap),
-            plain("closed form of the gap", "nats", closed_form),
-            plain("label_smoothing in torch", "ε over all", torch_cell),
+            plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
+            plain("closed form of the gap", "nats", closed, _two_digits),
+            plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
         ),
     )
 
@@ -231,15 +223,20 @@ def _block(table: ResultsTable, label: int, columns: range, width: int) -> Itera
         yield row.label.ljust(label) + cells if cells else row.label
 
 
-def _metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+def metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+    """A metric of an arm; None throughout where the summary lacks it."""
     return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
 
 
 def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:
     if name is None:
         return Cell(NOT_APPLICABLE)
-    value = _metric(arm, name)
+    value = metric(arm, name)
     return Cell(show(value["mean"]), between(value, show), value["mean"])
+
+
+def _two_digits(value: float | None) -> str:
+    return number(value, 2, zero=True)
 
 
 def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:

@@ -21,18 +21,10 @@ FEW = 10
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """One arm in bins; empty bins are NaN.
+    """One arm with or without temperature, in 15 bins; empty bins are NaN, and ``ece`` is that of the pooled rows.
 
-    Attributes:
-        arm: its title.
-        scaled: whether the logits were divided by each seed's temperature.
-        count: rows in each bin over all seeds (15,).
-        distinct: distinct rows in each bin (15,); the intervals use it, since seeds share rows.
-        confidence: mean largest probability in each bin.
-        accuracy: share of right rows in each bin.
-        low, high: Wilson's 95 % interval of the accuracy.
-        ece: expected calibration error of the pooled rows.
-        signed_gap: mean confidence − accuracy of the pooled rows.
+    ``count`` has the rows of all seeds. The 95 % intervals ``low`` to ``high`` of the accuracy rest on the ``distinct``
+    rows of each bin, since seeds share rows.
     """
 
     arm: str

@@ -14,14 +14,9 @@ PAIRS = 10
 
 @dataclass(frozen=True)
 class ConfusionData:
-    """What :func:`plot_confusions` drew.
+    """What :func:`plot_confusions` drew: pairs of label and answer, the most frequent first.
 
-    Attributes:
-        pairs: (label, answer) as class indices, the most frequent first.
-        names: the same in words.
-        arms: titles.
-        counts: test rows of that label and answer, mean over seeds, (P,) an arm.
-        rows: test rows of each pair's label (P,).
+    ``counts`` are the test rows of each pair, mean over seeds, (P,) an arm; ``rows`` those of the label of each pair.
     """
 
     pairs: tuple[tuple[int, int], ...]

@@ -20,13 +20,10 @@ METRICS = {
 
 @dataclass(frozen=True)
 class DifferencesData:
-    """What :func:`plot_differences` drew.
+    """What :func:`plot_differences` drew, by metric for each row (a run and its arm), in the unit of the axis.
 
-    Attributes:
-        rows: what each row is called: the run and its arm.
-        mean: difference by metric (R,), in the unit of its axis; NaN where a run lacks it.
-        low, high: ends of the unadjusted 95 % intervals.
-        reliable: by metric, whether the finding of each row is "better" or "worse".
+    Intervals are unadjusted 95 % intervals, and NaN where a run lacks the metric. A row is reliable if its finding is
+    "better" or "worse".
     """
 
     rows: tuple[str, ...]

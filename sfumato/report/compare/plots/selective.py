@@ -17,13 +17,7 @@ POINTS = 96
 
 @dataclass(frozen=True)
 class RiskCurve:
-    """One arm, with or without temperature.
-
-    Attributes:
-        arm: its title.
-        scaled: whether the logits were divided by each seed's temperature.
-        risk: share of wrong rows among those answered, mean over seeds, one a coverage.
-    """
+    """One arm with or without temperature: at each coverage the mean share of wrong rows among those answered."""
 
     arm: str
     scaled: bool

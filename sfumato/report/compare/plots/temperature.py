@@ -16,15 +16,10 @@ POINTS = 41
 
 @dataclass(frozen=True)
 class TemperatureData:
-    """What :func:`plot_temperature_sweep` drew.
+    """What :func:`plot_temperature_sweep` drew: hard NLL of the test rows by temperature (P,) and arm, over seeds.
 
-    Attributes:
-        temperatures: the divisors (P,), evenly spaced in their logarithm.
-        arms: titles.
-        nll: hard NLL of the test rows, mean over seeds, (P,) an arm.
-        fitted: geometric mean over seeds of the temperatures fitted on validation rows.
-        at_fitted: hard NLL of the test rows there, every seed at that one temperature.
-        as_trained: hard NLL of the test rows at T = 1.
+    ``fitted`` is the geometric mean over seeds of the temperatures fitted on validation rows, and ``at_fitted`` the NLL
+    with every seed at that temperature; ``as_trained`` is the NLL at T = 1.
     """
 
     temperatures: Floats
