@@ -14,6 +14,7 @@ not grown far: with smoothing, the gaps of the rows agree, and the wrong classes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -164,7 +165,9 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         return no_sign(f"{shape}, but rows disagree about ε by a factor of {factor}, as in training cut short")
 
     if kind == "train":
-        whole, typical = _of_all_together(rows, share), float(np.median(ratio))
+        finite = np.isfinite(rows.gap)
+        total, typical = float(rows.gap[finite].sum()), float(np.median(ratio))
+        whole = float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0  # ε of all rows together
         ends = sorted((max(whole, 1e-12), max(typical, 1e-12)))
         if typical >= LEAST_EPS and whole < typical / _AT_ODDS:
             # labels that were not learnt leave single rows as smoothing does, but do not pull on the logits as a whole
@@ -193,33 +196,22 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     return Evidence(smoothing, f"{shape}, as smoothing leaves it", middle, varied, spread)
 
 
-def _of_all_together(rows: Rows, share: float) -> float:
-    """ε from the sums over all rows; 0 where the sum of their gaps is not positive."""
-    finite = np.isfinite(rows.gap)
-    total = rows.gap[finite].sum()
-    return float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0
-
-
-def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> list[str]:
-    found: list[str] = []
+def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> Iterator[str]:
     each = len(rows) / classes
     decay = eps_others / ((classes - 1) * np.sqrt(each))
     if kind == "train" and decay <= _STRONGEST_DECAY:
-        found.append(
+        yield (
             f"weight decay fits as well: of about {decay:.1g} on the last layer and as much on its features, at "
             f"{each:.0f} rows a class, it leaves the same logits without smoothing"
         )
     elif kind == "heldout":
-        found.append(
+        yield (
             "weight decay fits as well, where √(n·λ_W·λ_H), of n training rows a class and the decay of last layer and "
             f"features, was {eps_others / (classes - 1):.1g}"
         )
-    if kind == "heldout":
-        found.append(f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones")
-    found.append(
-        "temperature: if these logits had already been divided by one, ε is that of the result and not of the training"
-    )
-    return found
+        yield f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones"
+    divided = "if these logits had already been divided by one, ε is that of the result and not of the training"
+    yield f"temperature: {divided}"
 
 
 def _deviation(values: Column) -> float:

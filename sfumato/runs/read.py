@@ -15,17 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.arrays.npz import Archive, ArchiveError
-from sfumato.runs.schema import (
-    SUMMARY_SCHEMA,
-    ArmSummary,
-    Environment,
-    EpochLine,
-    LadderRung,
-    ShapeError,
-    Summary,
-    check,
-    parse,
-)
+from sfumato.runs.schema import SUMMARY_SCHEMA, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
 
 MIXING = ("mixup", "cutmix")
 """What the strength of an arm is spread over where that strength is the α of a Beta distribution."""
@@ -188,7 +178,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
 def _checked(value: dict[str, Any], kind: type[Kind], where: str) -> Kind:
     try:
         return check(value, kind, where)
-    except ShapeError as error:
+    except ValueError as error:
         raise ReportError(str(error)) from None
 
 

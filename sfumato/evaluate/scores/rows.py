@@ -13,15 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.score_matrix import (
-    Chunk,
-    Column,
-    Labels,
-    ScoreMatrix,
-    Scores,
-    check_labels,
-    check_temperature,
-)
+from sfumato.evaluate.scores.column_checks import Column
+from sfumato.evaluate.scores.score_matrix import Chunk, Labels, ScoreMatrix, Scores, check_labels, check_temperature
 
 Visit: TypeAlias = Callable[[slice, Column, npt.NDArray[np.int64]], None]
 """A function that sees the rows of each chunk, their probabilities (n, K) and labels (n,), and keeps none of them."""

@@ -10,6 +10,7 @@ More seeds shrink all terms but b/N, so for small differences only more rows hel
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
@@ -150,11 +151,7 @@ def seeds_to_settle(
 
     if not enough(limit):
         return None
-    low, high = 1, limit  # the power grows with the number of seeds
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return 2 + bisect_left(range(2, limit), True, key=enough)  # the power grows with the number of seeds
 
 
 def _alpha(level: float) -> float:

@@ -14,7 +14,7 @@ from sfumato.report.compare.plots.arm_labels import in_nats
 from sfumato.report.compare.row_examples import load_examples
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, metric, torch_strength
 from sfumato.runs.read import MIXING, Run
-from sfumato.runs.schema import ArmSummary, DataDescription, Environment
+from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import number, percent, plural, temperature
 
 MONTHS = (
@@ -29,6 +29,12 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     Sentences about a figure that is not there are left out.
     """
     summary, env, chosen = run.summary, run.env, run.chosen
+
+    def wrong(arm: ArmSummary) -> float | None:
+        accuracy = metric(arm, "accuracy")["mean"]
+        return None if accuracy is None else (1 - accuracy) * len(run.labels)
+
+    names = env["data"].get("class_names") or []
     hashes = zip(run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True)
     return {
         "summary": summary,
@@ -57,14 +63,14 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
         "sweep": _sweep(data.get("temperature-sweep")),
-        "wrong": [(arm_title(arm), _wrong(run, arm)) for arm in run.arms],
+        "wrong": [(arm_title(arm), number(wrong(arm), 1, zero=True)) for arm in run.arms],
         "confusions": data.get("confusions"),
         "ladder": data.get("ladder"),
         "changed": _changed(run),
         "chosen": chosen and arm_title(chosen),
         "keep": chosen is not None and chosen["eps"] == 0,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
-        "class_names": _class_names(env["data"]),
+        "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
         "machine": _machine(env),
         "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
     }
@@ -91,8 +97,7 @@ def _temperature_notes(run: Run) -> list[str]:
             seeds = [str(entry["seed"]) for entry in run.env["temperatures"][arm["name"]] if entry.get(field)]
             if seeds:
                 found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
-        if found:
-            notes.append(f"{text}: {'; '.join(found)}.")
+        notes += [f"{text}: {'; '.join(found)}."] if found else []
     return notes
 
 
@@ -198,11 +203,6 @@ def _sweep(data: Any) -> list[str]:
     ]
 
 
-def _wrong(run: Run, arm: ArmSummary) -> str:
-    mean = metric(arm, "accuracy")["mean"]
-    return number(None if mean is None else (1 - mean) * len(run.labels), 1, zero=True)
-
-
 def _changed(run: Run) -> dict[str, Any] | None:
     pair = compared(run)
     if pair is None:
@@ -270,7 +270,10 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
     mean = metric(arm, "temperature")["mean"]
     if mean is None:
         mean = statistics.fmean(entry["value"] for entry in run.env["temperatures"][arm["name"]])
-    divisor = temperature(mean) if _helps(run, arm) else None
+    # older runs do not say whether the temperature lowered hard NLL on test rows reliably, and count as if it did
+    gain = run.env.get("temperature_gain", {}).get(arm["name"])
+    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
+    divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
     return {
         "title": arm_title(arm),
         "smoothed": arm["eps"] > 0,
@@ -278,19 +281,6 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
         "temperature": divisor,
         "snippets": snippets(arm, run.num_classes, divisor),
     }
-
-
-def _helps(run: Run, arm: ArmSummary) -> bool:
-    """Whether the temperature lowered hard NLL on test rows reliably; older runs do not say, and count as if it did."""
-    gain = run.env.get("temperature_gain", {}).get(arm["name"])
-    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
-    return not stuck and (gain is None or gain["high"] < 0)
-
-
-def _class_names(data: DataDescription) -> str:
-    names = data.get("class_names") or []
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
 
 
 def _machine(env: Environment) -> list[tuple[str, str]]:
