@@ -99,16 +99,13 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     times as wide.
 
     Args:
-        logits: :math:`z`, (N, K), torch or numpy, any float type.
-        labels: class indices :math:`y`, (N,) integers; of training rows those that were trained on.
+        logits: as for :func:`sfumato.evaluate.per_row`, with its errors.
+        labels: as for :func:`sfumato.evaluate.per_row`; for training rows, the labels that were trained on.
         rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
 
     Returns:
         :class:`Smoothing`, or None where the gap varies between rows, or the wrong classes within a row, as much as
         without smoothing. How large the gap is plays no part in that.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError for other ``rows``.
 
     >>> import numpy as np
     >>> y = np.arange(60) % 3

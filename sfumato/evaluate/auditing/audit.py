@@ -97,9 +97,9 @@ def audit(
     .. math:: \theta - \theta' \pm t_{N-1} \sqrt{\tfrac{1}{N(N-1)} \sum_i (v_i - v_i' - \overline{v - v'})^2}
 
     Args:
-        logits: (N, K), torch or numpy, any float type.
-        probs: probabilities instead, (N, K).
-        labels: class indices, (N,) integers.
+        logits: as for :func:`sfumato.evaluate.evaluate`.
+        probs: as for :func:`sfumato.evaluate.evaluate`.
+        labels: as for :func:`sfumato.evaluate.evaluate`.
         rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
         features: inputs of the last layer, (N, D), for how classes cluster.
         against: scores of another model on the same rows, (N, K).

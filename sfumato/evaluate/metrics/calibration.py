@@ -205,10 +205,7 @@ def noise_floor(
         weights: one number a row, (N,), ≥ 0.
 
     Returns:
-        :class:`NoiseFloor`: the mean, and the 2.5 % and 97.5 % quantiles.
-
-    Raises:
-        ValueError: as :func:`ece`, and fewer than 1 resample.
+        The mean, and the 2.5 % and 97.5 % quantiles. Arguments raise the errors of :func:`ece`.
 
     >>> floor = noise_floor([0.7] * 100)
     >>> floor.low < floor.mean < floor.high, 0.02 < floor.mean < 0.06

@@ -29,10 +29,8 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
         weights: :math:`w`, one number a row, (N,), ≥ 0.
 
     Returns:
-        The error. It shrinks like 1/K as classes are added, so only errors at the same K can be compared.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+        The error. It shrinks like 1/K as classes are added, so only errors at the same K can be compared. Arguments
+        raise the errors of :func:`sfumato.evaluate.per_row`.
 
     >>> import numpy as np
     >>> round(ece_classwise(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])), 4)

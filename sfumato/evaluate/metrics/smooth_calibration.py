@@ -48,17 +48,8 @@ def smooth_ece(
     Each residual is divided between its two nearest points of a grid of 4096 cells, so that no bin has an edge. The
     reflection at 0 and 1 makes the convolution a product of cosine series.
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        correct: whether the row is right, (N,) bool.
-        bandwidth: a fixed :math:`\sigma`; by default the error decides it.
-        weights: :math:`w`, one number a row, (N,), ≥ 0.
-
-    Returns:
-        :class:`SmoothError`. An error below the narrowest kernel, 2/4096, is taken at that kernel.
-
-    Raises:
-        ValueError: as :func:`sfumato.evaluate.ece`, and a bandwidth that is not positive.
+    ``bandwidth`` is a fixed :math:`\sigma`, above 0; by default the error decides it. An error below the narrowest
+    kernel, 2/4096, is taken at that kernel. The other arguments and errors are those of :func:`sfumato.evaluate.ece`.
 
     >>> found = smooth_ece([0.9] * 10, [True] * 5 + [False] * 5)
     >>> round(found.value, 3), round(found.bandwidth, 3)

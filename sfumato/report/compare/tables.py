@@ -5,7 +5,7 @@ one lose their leading zero, negative ones get a real minus sign, and what does 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -190,37 +190,25 @@ def as_text(table: ResultsTable, width: int = 100) -> str:
 
     Columns that do not fit into the ``width`` of the terminal go into further blocks below.
     """
-    label = max(len(row.label) for row in table.rows if row.cells) if table.rows else 0
-    return "\n\n".join("\n".join(_block(table, label, columns, width)) for columns in _blocks(table, label, width))
-
-
-def _widths(table: ResultsTable) -> list[int]:
-    return [
-        max(len(head), *(len(row.cells[i].text) for row in table.rows if row.cells), 0)
-        for i, head in enumerate(table.heads)
-    ]
-
-
-def _blocks(table: ResultsTable, label: int, width: int) -> Iterator[range]:
-    widths, start = _widths(table), 0
+    filled = [row for row in table.rows if row.cells]
+    label = max((len(row.label) for row in filled), default=0)
+    columns = list(zip(table.heads, *([cell.text for cell in row.cells] for row in filled), strict=True))
+    widths, blocks, start = [max(map(len, column)) for column in columns], list[str](), 0
     while start < len(widths):
         stop = start + 1
         while stop < len(widths) and label + sum(2 + w for w in widths[start : stop + 1]) <= width:
             stop += 1
         if stop < len(widths) and (stop - start) % 2 and stop - start > 1:
             stop -= 1  # an arm and its temperature stay together
-        yield range(start, stop)
+        room = (width - label - sum(widths[start:stop])) // (stop - start)
+        space = " " * max(2, min(4, room))
+        padded = ([space + text.rjust(widths[i]) for text in columns[i]] for i in range(start, stop))
+        head, *cells = map("".join, zip(*padded, strict=True))
+        rest = iter(cells)
+        lines = [row.label.ljust(label) + next(rest) if row.cells else row.label for row in table.rows]
+        blocks.append("\n".join([" " * label + head, *lines]))
         start = stop
-
-
-def _block(table: ResultsTable, label: int, columns: range, width: int) -> Iterator[str]:
-    widths = _widths(table)
-    room = width - label - sum(widths[i] for i in columns)
-    space = " " * max(2, min(4, room // max(1, len(columns))))
-    yield " " * label + "".join(space + table.heads[i].rjust(widths[i]) for i in columns)
-    for row in table.rows:
-        cells = "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns) if row.cells else ""
-        yield row.label.ljust(label) + cells if cells else row.label
+    return "\n\n".join(blocks)
 
 
 def metric(arm: ArmSummary, name: str) -> RangeOfMetric:
