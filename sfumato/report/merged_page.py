@@ -18,14 +18,9 @@ MARK = '<meta name="generator" content="sfumato report">'
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
-    """Write one page that sets several finished comparisons side by side.
+    """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
 
-    Args:
-        folders: what ``sfumato compare`` wrote, at least two, each once; the page keeps their order.
-        out: the file to write. One that an earlier call wrote is written over.
-
-    Returns:
-        The path of the page.
+    A page that an earlier call wrote is written over.
 
     Raises:
         ReportError: fewer than two runs, a run twice, a file of a run that is missing or broken, or a file ``out``

@@ -70,13 +70,13 @@ class ScoreMatrix:
         if given is None or (logits is not None and probs is not None):
             raise TypeError("give exactly one of logits= and probs=: they are never guessed from the values")
         self.name = "logits" if probs is None else "probs"
-        self.values: Scores = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
-        shape = tuple(int(size) for size in self.values.shape)
+        values = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
+        shape = tuple(int(size) for size in values.shape)
         if len(shape) != 2:
             raise ValueError(f"{self.name} must be (N, K), got shape {shape}")
-        self._stored = self.values if isinstance(self.values, Stored) else None  # tested once: a protocol is slow
-        values: Any = self.values
-        self.type_name: str = values.type_name if self._stored is not None else str(values.dtype).removeprefix("torch.")
+        self.values: Any = values
+        self._stored = values if isinstance(values, Stored) else None  # tested once: a protocol is slow
+        self.type_name = str(values.type_name if isinstance(values, Stored) else values.dtype).removeprefix("torch.")
         if not self.type_name.lstrip("b").startswith(("float", "longdouble")):
             raise TypeError(f"{self.name} must be of a float type, got {self.type_name}")
         self.rows, self.classes = shape
@@ -133,37 +133,32 @@ class ScoreMatrix:
         """
         if self._stored is not None:
             return self._stored.read(start, stop, out)
-        values: Any = self.values
-        return _plain(values[start:stop]) if is_tensor(values) else np.ascontiguousarray(values[start:stop])
+        values = self.values[start:stop]
+        return _plain(values) if is_tensor(values) else np.ascontiguousarray(values)
 
     def part(self, step: int) -> npt.NDArray[Any]:
         """Every ``step``-th row, in its own type, or float32 for bfloat16."""
         if self._stored is not None:
             return widen(np.concatenate([self._stored.read(i, i + 1) for i in range(0, self.rows, step)]))
-        values: Any = self.values
-        return widen(_plain(values[::step])) if is_tensor(values) else values[::step]
+        values = self.values[::step]
+        return widen(_plain(values)) if is_tensor(values) else values
 
     def not_finite(self, start: int = 0) -> ValueError:
-        """The error for the rows that are not finite, from the chunk of ``start`` on."""
-        bad: list[int] = []
-        first = ""
+        """The error for the rows of logits that are not finite, from the chunk of ``start`` on."""
+        bad, first = list[int](), ""
         for begin, stop in self.steps():
             if stop <= start:
                 continue
             block = self.block(begin, stop)
-            if self.name == "probs":
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    block = np.log(block)
             largest = block.max(axis=1)
             found = np.flatnonzero(~np.isfinite(largest))
             bad += (begin + found).tolist()
             if len(found) and not first:
                 row = int(found[0])
-                if largest[row] == -np.inf:
-                    first = f"{self.name} in row {bad[0]} are −inf for every class"
-                else:
-                    col = int(np.flatnonzero(~(block[row] < np.inf))[0])
-                    first = f"{self.name} in row {bad[0]} are not finite: {block[row, col]} at class {col}"
+                col = int((~(block[row] < np.inf)).argmax())
+                none = largest[row] == -np.inf
+                says = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
+                first = f"{self.name} in row {bad[0]} are {says}"
         return ValueError(first + _others(bad))
 
     def _check_probs(self, start: int, block: Column) -> None:

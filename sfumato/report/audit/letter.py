@@ -72,16 +72,9 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
 
 
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
-    """Write the page.
+    """Write the page to ``path``, and return that; the same audit gives the same bytes.
 
-    Args:
-        told: what ``audit --json`` prints.
-        figures: columns of the figures, from :class:`sfumato.evaluate.Audit`.
-        read: sentences on what was read.
-        path: of the page.
-
-    Returns:
-        ``path``. The same audit gives the same bytes.
+    ``figures`` are those of :class:`sfumato.evaluate.Audit`; ``told`` and ``read`` are as for :func:`as_letter`.
     """
     from markupsafe import Markup
 

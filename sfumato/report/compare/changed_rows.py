@@ -107,13 +107,9 @@ def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) 
 
 
 def rows_to_show(folder: str | Path) -> list[int]:
-    """Numbers of the rows whose pictures or texts a page of this run shows, for whoever writes ``examples.json``.
+    """Numbers in the data of the rows that the page of this run shows, rising, for the writer of ``examples.json``.
 
-    Args:
-        folder: of a run, whole but for the page.
-
-    Returns:
-        Row numbers in the data, each once, in rising order; none where the run has one arm only.
+    The run in the ``folder`` is whole but for its page. It has no such rows if it has one arm only.
 
     Raises:
         ReportError: a file of the run is missing or broken.

@@ -43,14 +43,9 @@ class Drawn:
 
 
 def render(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison.
+    """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison, and return the page's path.
 
-    Args:
-        folder: what ``sfumato compare`` wrote.
-        out: another file for the page; the folder is then left as it is.
-
-    Returns:
-        The path of the page. The same run gives the same bytes.
+    ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes.
 
     Raises:
         ReportError: a file of the run is missing or broken.
