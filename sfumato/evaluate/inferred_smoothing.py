@@ -142,18 +142,15 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     def no_sign(reason: str) -> Evidence:
         return Evidence(None, reason, middle, varied, spread)
 
-    shape = f"the gap varies by {varied:.0%} between rows" + (
-        "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
-    )
+    apart = "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
+    shape = f"the gap varies by {varied:.0%} between rows{apart}"
     parts = [varied / _MOST_VARIED[kind]]
     if spread is not None and classes >= _FEW_CLASSES:
         parts.append(spread / _MOST_SPREAD[kind])
     if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
         fits = float(classes / (classes - 1 + np.exp(middle)))
-        alone = ""
-        if fits >= 0.01:
-            alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
-        return no_sign(f"{shape}, as it does without smoothing{alone}")
+        alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
+        return no_sign(f"{shape}, as it does without smoothing{alone if fits >= 0.01 else ''}")
 
     logs = np.log(np.maximum(ratio, 1e-12))
     disagreement = _deviation(logs)

@@ -106,15 +106,12 @@ class Run:
 
         A value that is missing or null is NaN.
         """
-        lines = [line for line in self.epochs if line["arm"] == arm]
-        epochs = np.array(sorted({line["epoch"] for line in lines}), dtype=np.int64)
-        values = np.full((len(self.seeds), len(epochs)), np.nan)
-        row, column = {s: i for i, s in enumerate(self.seeds)}, {int(e): j for j, e in enumerate(epochs)}
-        for line in lines:
-            value = line.get(field)
-            if value is not None:
-                values[row[line["seed"]], column[line["epoch"]]] = value
-        return epochs, values
+        values: dict[tuple[int, int], Any] = {
+            (line["seed"], line["epoch"]): line.get(field) for line in self.epochs if line["arm"] == arm
+        }
+        epochs = sorted({epoch for _, epoch in values})
+        table = [[values.get((seed, epoch)) for epoch in epochs] for seed in self.seeds]
+        return np.array(epochs, dtype=np.int64), np.array(table, dtype=np.float64)  # numpy makes NaN of None
 
 
 def load_run(folder: str | Path) -> Run:

@@ -125,9 +125,8 @@ def audit(
     found = measure(logits=logits, probs=probs, labels=labels)
     by_name = compute_metrics(found, parts=against is not None)
     if features is not None and len(np.unique(found.rows.label)) > 1:
-        for name in ("nc1", "nc2", "class_separation"):
-            value = float(getattr(clusters, name)(features, found.rows.label))
-            by_name[name] = MetricValue(value, np.nan, np.nan)
+        for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
+            by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)
     evidence = judge(found.rows, found.classes, rows)
     result = Audit(
         rows=found.source.rows,

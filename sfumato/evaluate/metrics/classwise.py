@@ -124,13 +124,8 @@ class ClasswiseSums:
     def without_each(self) -> Column:
         """The error without each group in turn, (groups,)."""
         total, sums, mass = self._total.sum(axis=0), self._sums.sum(axis=0), self._mass.sum()
-        return np.array(
-            [
-                self._errors(total - self._total[g], sums - self._sums[g], mass - self._mass[g])
-                for g in range(self.groups)
-                if self._mass[g] > 0
-            ]
-        )
+        parts = zip(self._total, self._sums, self._mass, strict=True)
+        return np.array([self._errors(total - t, sums - s, mass - m) for t, s, m in parts if m > 0])
 
     def _errors(self, total: Column, sums: Column, mass: float) -> float:
         first = total - sums[:, 1:].sum(axis=1)
