@@ -179,7 +179,22 @@ class RunFolder:
             RunError: the name was taken meanwhile; the work stays in ``NAME.partial``.
             WriteError: the folder cannot be renamed.
         """
-        return _finish(self.final, self._lock)
+        try:
+            _remove_scratch(self.path)
+            for path in self.path.rglob("*"):
+                sync(path)
+            sync(self.path)
+            if os.path.lexists(self.final):
+                raise RunError(f"{self.final} was made meanwhile; this run is whole in {self.path}")
+            if (self.path / "work").is_dir():
+                (self.path / START).unlink(missing_ok=True)
+                shutil.rmtree(self.path / "work")
+            os.rename(self.path, self.final)
+            sync(self.final.parent)
+        except OSError as error:
+            raise WriteError(f"cannot rename {self.path} to {self.final}: {error.strerror or error}") from None
+        self.close()
+        return self.final
 
     def close(self) -> None:
         """Let go of the folder, finished or not."""
@@ -208,28 +223,7 @@ def find(run: str) -> tuple[Path, bool]:
     if (partial / START).exists() or not (partial / "summary.json").is_file():
         return final, False
     with _own_lock(partial, "cannot be read: {}") as lock:
-        _finish(final, lock)
-    return final, True
-
-
-def _finish(final: Path, lock: IO[bytes]) -> Path:
-    partial = partial_of(final)
-    try:
-        _remove_scratch(partial)
-        for path in partial.rglob("*"):
-            sync(path)
-        sync(partial)
-        if os.path.lexists(final):
-            raise RunError(f"{final} was made meanwhile; this run is whole in {partial}")
-        if (partial / "work").is_dir():
-            (partial / START).unlink(missing_ok=True)
-            shutil.rmtree(partial / "work")
-        os.rename(partial, final)
-        sync(final.parent)
-    except OSError as error:
-        raise WriteError(f"cannot rename {partial} to {final}: {error.strerror or error}") from None
-    lock.close()
-    return final
+        return RunFolder(final, {}, lock).finish(), True
 
 
 def _missing(final: Path) -> str:
