@@ -171,16 +171,8 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
     count = np.bincount(bin_, minlength=bins)
     n = np.where(count > 0, count, np.nan)
     accuracy = np.bincount(bin_, weights=right, minlength=bins) / n
-    low, high = wilson(accuracy, n)
-    return Reliability(
-        lower=edges[:-1],
-        upper=edges[1:],
-        count=count,
-        confidence=np.bincount(bin_, weights=values, minlength=bins) / n,
-        accuracy=accuracy,
-        low=low,
-        high=high,
-    )
+    mean_confidence = np.bincount(bin_, weights=values, minlength=bins) / n
+    return Reliability(edges[:-1], edges[1:], count, mean_confidence, accuracy, *wilson(accuracy, n))
 
 
 def noise_floor(

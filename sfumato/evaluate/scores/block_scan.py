@@ -48,16 +48,10 @@ def scan(
     """Visit every row once. ``beta`` asks for the expansion about it; ``by_class`` is filled by groups of hashes."""
     if beta is not None:
         beta = float(np.float32(beta))  # any β near the optimum serves, and the kernel need not round this one
-    result = Scan(
-        source,
-        empty_rows(labels),
-        np.empty(source.rows),
-        np.empty(source.rows),
-        None if beta is None else Expansion(beta, source.rows),
-        np.empty(source.rows, dtype=np.uint64) if hashes or by_class is not None else None,
-        by_class,
-        weights,
-    )
+    expansion = None if beta is None else Expansion(beta, source.rows)
+    found = np.empty(source.rows, dtype=np.uint64) if hashes or by_class is not None else None
+    behind, centre = np.empty((2, source.rows))
+    result = Scan(source, empty_rows(labels), behind, centre, expansion, found, by_class, weights)
     compiled = library.status().library is not None
     step = max(1, (kernel_block.ELEMENTS if compiled else numpy_block.ELEMENTS) // source.classes)
     own = threading.local()
