@@ -150,17 +150,12 @@ def metric(
 
     .. math:: \theta \pm t_{n-1} \sqrt{\frac{n}{n-1}} \, \frac{1}{W} \sqrt{\sum_i w_i^2 (v_i - \bar v)^2}
 
-    Args:
-        name: one of :data:`METRICS`, which defines it.
-        logits: as for :func:`evaluate`.
-        probs: as for :func:`evaluate`.
-        labels: as for :func:`evaluate`.
-        weights: as for :func:`evaluate`; for the interval, every row is one piece of evidence whatever its weight.
+    ``name`` is one of :data:`METRICS`, which defines it. The other arguments and errors are those of :func:`evaluate`.
+    For the interval, every row is one piece of evidence whatever its weight.
 
     Raises:
         ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
             probabilities, no top5 for 5 classes or fewer.
-        TypeError, IndexError: as :func:`sfumato.evaluate.per_row`.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
     >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])

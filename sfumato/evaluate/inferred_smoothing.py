@@ -98,14 +98,11 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     40 % quantile, and the ε of the mode of the gap. Held-out rows are fitted less well, so their interval is several
     times as wide.
 
-    Args:
-        logits: as for :func:`sfumato.evaluate.per_row`, with its errors.
-        labels: as for :func:`sfumato.evaluate.per_row`; for training rows, the labels that were trained on.
-        rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
+    ``rows`` is ``"train"`` if the model was trained on these rows, with these labels, and ``"heldout"`` if not. The
+    other arguments and errors are those of :func:`sfumato.evaluate.per_row`.
 
-    Returns:
-        :class:`Smoothing`, or None where the gap varies between rows, or the wrong classes within a row, as much as
-        without smoothing. How large the gap is plays no part in that.
+    The result is None where the gap varies between rows, or the wrong classes within a row, as much as without
+    smoothing. How large the gap is plays no part in that.
 
     >>> import numpy as np
     >>> y = np.arange(60) % 3

@@ -189,15 +189,8 @@ def noise_floor(
     each time. An ECE inside the interval is no sign of miscalibration. For a bin of more than 65 536 rows, or of
     weighted rows, the sum is drawn from a normal distribution of its mean and variance.
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        bins: number of equal-width bins.
-        resamples: how often labels are redrawn, at least once.
-        seed: of the generator. The result depends on the seed and on the confidences, but not on their order.
-        weights: one number a row, (N,), ≥ 0.
-
-    Returns:
-        The mean, and the 2.5 % and 97.5 % quantiles. Arguments raise the errors of :func:`ece`.
+    ``resamples`` says how often labels are redrawn, at least once. The result depends on ``seed`` and on the
+    confidences, but not on their order. The other arguments and errors are those of :func:`ece`.
 
     >>> floor = noise_floor([0.7] * 100)
     >>> floor.low < floor.mean < floor.high, 0.02 < floor.mean < 0.06
@@ -236,12 +229,7 @@ def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:
 
     .. math:: \frac{a + z^2/2n \pm z \sqrt{a(1-a)/n + z^2/4n^2}}{1 + z^2/n}, \quad z = 1.96
 
-    Args:
-        rate: :math:`a`, in [0, 1].
-        n: number of trials, > 0, not necessarily whole.
-
-    Returns:
-        The two ends, shaped like ``rate``.
+    The rate :math:`a` is in [0, 1], and n is above 0, not necessarily whole. Both ends have the shape of ``rate``.
 
     >>> low, high = wilson(0.5, 2)
     >>> round(float(low), 3), round(float(high), 3)

@@ -22,15 +22,9 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
 
     .. math:: \frac{1}{K \sum_i w_i} \sum_{k} \sum_{b} \Bigl| \sum_{i:\, p_{ik} \in b} w_i (p_{ik} - 1[y_i = k]) \Bigr|
 
-    Args:
-        probs: probabilities :math:`p`, (N, K), torch or numpy, any float type; used in float64, normalised.
-        labels: class indices :math:`y`, (N,) integers.
-        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-        weights: :math:`w`, one number a row, (N,), ≥ 0.
-
-    Returns:
-        The error. It shrinks like 1/K as classes are added, so only errors at the same K can be compared. Arguments
-        raise the errors of :func:`sfumato.evaluate.per_row`.
+    ``probs`` and ``labels`` are those of :func:`sfumato.evaluate.per_row`, ``bins`` and ``weights`` those of
+    :func:`sfumato.evaluate.ece`, with their errors. The error shrinks like 1/K as classes are added, so only errors at
+    the same K can be compared.
 
     >>> import numpy as np
     >>> round(ece_classwise(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])), 4)

@@ -250,16 +250,14 @@ def fit_without_each(
         columns = objective.cumulants(beta)
     found: dict[int, Temperature] = {}
     for f in np.unique(fold).tolist():
-        others = fold != f
-        if not objective.behind[others].any():
-            found[f] = fit(objective, others, small=True)
-            continue
-        moved, known = from_series(beta, columns, others, objective.weights)
-        if known:
-            found[f] = Temperature(1 / moved, at_bound=False)
-        else:
-            inside = 1 / HIGHEST < moved < 1 / LOWEST
-            found[f] = fit(objective, others, small=True, start=1 / moved if inside else whole.value)
+        others, start = fold != f, None
+        if objective.behind[others].any():
+            moved, known = from_series(beta, columns, others, objective.weights)
+            if known:
+                found[f] = Temperature(1 / moved, at_bound=False)
+                continue
+            start = 1 / moved if 1 / HIGHEST < moved < 1 / LOWEST else whole.value
+        found[f] = fit(objective, others, small=True, start=start)
     return found
 
 

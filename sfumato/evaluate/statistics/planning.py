@@ -123,16 +123,8 @@ def seeds_to_settle(
     It is the smallest S at which :func:`power` reaches ``chance``, at least 2. An estimate from few seeds gives a rough
     number, because it knows the component of seeds to a factor of two or three only.
 
-    Args:
-        estimate: as for :func:`power`.
-        difference: the true difference; by default the difference that was observed.
-        rows: as for :func:`power`.
-        level: as for :func:`power`.
-        chance: in (1 − ``level``, 1).
-        limit: the largest number of seeds that is tried, at least 2; None is returned if it is not enough.
-
-    Raises:
-        ValueError: an argument is outside its range.
+    The arguments and errors are those of :func:`power`, with ``chance`` in (1 − ``level``, 1). The ``difference`` is by
+    default the one that was observed. Up to ``limit`` seeds, at least 2, are tried; None says that they are not enough.
 
     >>> from sfumato.evaluate import estimate_interval
     >>> pilot = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0.0, 2.0, 2.0]])

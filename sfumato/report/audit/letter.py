@@ -24,10 +24,7 @@ _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
     """The audit in paragraphs: what was read, the findings with their advice, notes, and the tables of numbers.
 
-    Args:
-        told: what ``audit --json`` prints.
-        read: sentences on what was read.
-        width: columns of the terminal.
+    ``told`` is what ``audit --json`` prints, ``read`` are sentences on what was read, and ``width`` is in columns.
     """
     found: list[dict[str, str]] = told["findings"]
     parts = [_wrapped(" ".join(read), width)]

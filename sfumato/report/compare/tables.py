@@ -57,9 +57,7 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     An ε is told with what it is spread over, and always if it is part of the name.
     """
     name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
-    if arm["eps"] == 0 or over is None:
-        return name
-    if eps in name and over in name:
+    if arm["eps"] == 0 or over is None or (eps in name and over in name):
         return name
     if eps in name:
         return f"{name} ({over})"

@@ -51,10 +51,8 @@ class ScoreFile:
 def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     """Scores from a file, a run folder, or ``-`` for standard input.
 
-    Args:
-        path: an ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json`` file, or the folder
-            of a comparison.
-        kind: ``"logits"`` or ``"probs"``, if the file does not say so or is wrong.
+    The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json``. ``kind`` is
+    ``"logits"`` or ``"probs"``, if the file does not say so or is wrong.
 
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
