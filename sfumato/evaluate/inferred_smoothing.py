@@ -52,9 +52,8 @@ class Smoothing:
 
     Attributes:
         eps_all: ε spread over all K classes, as torch's ``label_smoothing``.
-        eps_others: the same target's ε spread over the K − 1 wrong classes.
-        low: lower end of the interval, for ``eps_all``.
-        high: upper end.
+        eps_others: the ε of the same target spread over the K − 1 wrong classes.
+        low, high: the ends of the interval of ``eps_all``.
         rows: which rows it was read from, ``"train"`` or ``"heldout"``.
         explanations: what else fits these logits as well, a sentence each that begins with its name.
     """

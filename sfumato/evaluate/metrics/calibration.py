@@ -19,16 +19,10 @@ Z95 = 1.959963984540054  # 97.5 % quantile of the normal
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram as columns, one entry a bin; NaN where a bin is empty.
+    """A reliability diagram as columns, one entry a bin (lower, upper], of which the first is closed at 0.
 
-    Attributes:
-        lower: lower edges, open (the first is closed at 0).
-        upper: upper edges, closed.
-        count: rows in the bin, int64.
-        confidence: their mean confidence.
-        accuracy: the share of them that is right.
-        low: lower end of the Wilson 95 % interval of the accuracy.
-        high: upper end.
+    ``count`` are the rows in a bin, ``confidence`` and ``accuracy`` their means, and ``low`` and ``high`` the ends of
+    Wilson's 95 % interval of the accuracy. Means and ends are NaN where a bin is empty.
     """
 
     lower: Column

@@ -19,12 +19,9 @@ _NARROWEST = 2.0 / _GRID  # the kernel is wider than a cell throughout
 
 @dataclass(frozen=True)
 class SmoothError:
-    """A smooth calibration error.
+    """A smooth calibration error, from 0 to 1, with the σ (``bandwidth``) of the kernel at which it was taken.
 
-    Attributes:
-        value: the error, from 0 to 1.
-        bandwidth: σ of the kernel at which the error was taken.
-        part: what each row adds to it, (N,): its weighted mean is ``value``.
+    ``part`` is what each row adds to it, (N,), with the weighted mean ``value``.
     """
 
     value: float

@@ -19,14 +19,10 @@ MOST = 8
 
 @dataclass(frozen=True)
 class ChangedRow:
-    """One test row as the base arm and the other arm see it.
+    """One test row, by its number in the data, as the base arm and the other arm see it.
 
-    Attributes:
-        row: its number in the data.
-        label: class index.
-        answers: class that most seeds of each arm give.
-        votes: how many seeds give it.
-        probability: of the label, mean over seeds after temperature.
+    ``answers`` are the classes that most seeds of each arm give, and ``votes`` the numbers of these seeds.
+    ``probability`` is that of the label, mean over seeds after temperature.
     """
 
     row: int
@@ -38,17 +34,11 @@ class ChangedRow:
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed between two arms, the largest changes first, at most eight rows a list.
+    """What changed between two arms among all ``rows``, the largest changes first, at most eight rows a list.
 
-    Attributes:
-        base: the arm compared against.
-        other: the arm compared.
-        gained: rows that only the other arm gets right.
-        lost: rows that only the base arm gets right.
-        swapped: rows that both get wrong, with different answers.
-        shifted: rows with the same answer whose probability of the label changed most.
-        counts: rows in all, of the first three lists, in this order.
-        rows: test rows in all.
+    Only the other arm is right in the rows ``gained``, and only the base arm in the rows ``lost``. Both are wrong, with
+    different answers, in the rows ``swapped``. The rows ``shifted`` have the same answer, and their probability of the
+    label changed most. ``counts`` are all rows of the first three kinds.
     """
 
     base: ArmSummary

@@ -16,13 +16,9 @@ _SOFTMAX = "(logits / {}).softmax(dim=1)"
 
 @dataclass(frozen=True)
 class Snippet:
-    """The code of one framework for the target of an arm.
+    """The code of one framework for the target of an arm, and a note on it or an empty text.
 
-    Attributes:
-        framework: its name.
-        code: to copy.
-        strength: ε as this framework takes it, with what that is spread over; empty where nothing is smoothed.
-        note: what to know besides, or empty.
+    ``strength`` is ε as this framework takes it, with what ε is spread over; it is empty where nothing is smoothed.
     """
 
     framework: str

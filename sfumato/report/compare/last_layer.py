@@ -18,13 +18,7 @@ PART_NAMES = ("train", "test")
 
 @dataclass(frozen=True)
 class LastLayer:
-    """The last layer of one arm and its inputs, for one seed.
-
-    Attributes:
-        templates: rows of the head's weights (K, D).
-        features: inputs of the head by part, (n, D) each.
-        labels: labels by part, (n,) each.
-    """
+    """The last layer of one arm and seed: its weights as templates (K, D), and by part its inputs (n, D) and labels."""
 
     templates: Floats
     features: dict[str, Floats]
