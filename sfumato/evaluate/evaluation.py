@@ -30,10 +30,8 @@ class Evaluation:
     infinite at every T, and the numbers after temperature where one fold holds all rows.
 
     Attributes:
-        rows: number of rows N.
-        classes: number of classes K.
-        ece_noise_low: lower end of the central 95 % of the ECE that a perfectly calibrated model would show here.
-        ece_noise_high: upper end of the same.
+        rows, classes: the numbers N and K.
+        ece_noise_low, ece_noise_high: ends of the central 95 % of the ECE that a perfectly calibrated model would show.
         temperature_at_bound: whether the temperature is an end of the range searched.
         tied: share of the rows in which another class has the same largest logit.
         intervals: the ends of the 95 % interval of each metric, which takes the rows as random and the model as it is.

@@ -40,16 +40,10 @@ class SavedRows:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the report uses.
+    """Everything the report uses of a folder: what its JSON files hold, the text of ``config.toml`` and the test rows.
 
-    Attributes:
-        folder: where it was read from.
-        summary: the object that ``compare --json`` prints.
-        env: machine, versions, data, model, training, temperatures and probe.
-        epochs: the lines of ``metrics.jsonl``.
-        config: the text of ``config.toml``.
-        test: test rows by (arm, seed); the same rows in the same order for all.
-        ladder: strengths tried on the validation rows, by rising ε; empty where none were.
+    ``test`` has the rows of each arm and seed, the same rows in the same order. ``ladder`` has the strengths that were
+    tried on the validation rows, by rising ε.
     """
 
     folder: Path

@@ -160,12 +160,7 @@ class MeanWithError(TypedDict):
 
 
 class LadderRung(TypedDict):
-    """One strength that a ladder tried, on the validation rows; ``chosen`` says whether the comparison went on with it.
-
-    Attributes:
-        nll: hard NLL in nats.
-        nll_after_temperature: the same after temperature.
-    """
+    """One strength that a ladder tried, with hard NLL of the validation rows in nats; the chosen one was compared."""
 
     eps: Number
     arm: Text

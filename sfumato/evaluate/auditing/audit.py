@@ -27,8 +27,7 @@ class Audit:
     """The audit of one model, perhaps against another on the same rows.
 
     Attributes:
-        rows: number of rows N.
-        classes: number of classes K.
+        rows, classes: the numbers N and K.
         metrics: every metric with its interval.
         evidence: what says whether the model was smoothed.
         findings: what to know and act on, in the order in which it matters.

@@ -27,8 +27,7 @@ class Definition:
     Attributes:
         text: the definition; p is softmax(z), y the label, w the row weights, W their sum, conf the largest p.
         better: ``"higher"``, ``"lower"``, or None where neither is better.
-        lowest: end of its range.
-        highest: the other end.
+        lowest, highest: the ends of its range.
         interval: how its interval is made.
         label: what tables and sentences call it.
         shown: how its value is printed.

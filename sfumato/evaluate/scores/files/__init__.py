@@ -27,16 +27,9 @@ _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 
 @dataclass
 class ScoreFile:
-    """What a file holds.
+    """What a file of that name holds: scores (N, K) of its kind, logits or probs; labels (N,) and features (N, D) or None.
 
-    Attributes:
-        name: the name of the file, for messages.
-        kind: ``"logits"`` or ``"probs"``.
-        scores: (N, K).
-        labels: (N,), or None.
-        features: (N, D), or None.
-        rows: ``"train"`` or ``"heldout"`` if the file says so, else None.
-        notes: sentences on what was taken for what.
+    ``rows`` is None if the file does not say which rows these are. The notes are sentences on what was taken for what.
     """
 
     name: str
