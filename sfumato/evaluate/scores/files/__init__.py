@@ -27,7 +27,7 @@ _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 
 @dataclass
 class ScoreFile:
-    """What a file of that name holds: scores (N, K) of its kind, logits or probs; labels (N,) and features (N, D) or None.
+    """What a file of that name holds: scores (N, K) of its kind, and labels (N,) and features (N, D) or None.
 
     ``rows`` is None if the file does not say which rows these are. The notes are sentences on what was taken for what.
     """
