@@ -1,8 +1,8 @@
 """All the numbers of one model on one set of rows, in a single object, or one of them by its name.
 
-Numbers "after temperature" are cross-fitted: a row's temperature comes from the rows of the other folds, so nothing is
-scored on what it was fitted to. A row's fold is a hash of its content, so it depends neither on order nor on luck, and
-equal rows never stand on both sides.
+Numbers "after temperature" are cross-fitted: the temperature of a row comes from the rows of the other folds, so no row
+is scored with a temperature that was fitted to it. The fold of a row is a hash of its content, so the folds depend
+neither on the order of rows nor on a seed, and equal rows are in one fold.
 """
 
 from __future__ import annotations
@@ -23,20 +23,18 @@ from sfumato.text import did_you_mean
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every number of one model on labelled rows; hard labels throughout, whatever the training target was.
+    """Every number of one model on labelled rows; all are against hard labels, whatever the training target was.
 
-    Each metric of :data:`sfumato.evaluate.METRICS`, where it is defined, stands under its name. ``top5`` is None if
-    K ≤ 5; what needs logits is None for ``probs``; a temperature and what follows it also where the NLL is infinite at
-    every T, and numbers after temperature where one fold holds all rows.
+    Each metric of :data:`sfumato.evaluate.METRICS`, which defines it, stands under its name. ``top5`` is None if K ≤ 5,
+    and what needs logits is None for ``probs``. A temperature and the numbers after it are None too where the NLL is
+    infinite at every T, and the numbers after temperature where one fold holds all rows.
 
     Attributes:
-        rows: number of rows N.
-        classes: number of classes K.
-        ece_noise_low: lower end of the central 95 % of the ECE that a perfectly calibrated model would show here.
-        ece_noise_high: upper end.
+        rows, classes: the numbers N and K.
+        ece_noise_low, ece_noise_high: ends of the central 95 % of the ECE that a perfectly calibrated model would show.
         temperature_at_bound: whether the temperature is an end of the range searched.
-        tied: part of the rows in which another class has the same largest logit.
-        intervals: for each name that has one, the ends of its 95 % interval; rows are random, the model is not.
+        tied: share of the rows in which another class has the same largest logit.
+        intervals: the ends of the 95 % interval of each metric, which takes the rows as random and the model as it is.
     """
 
     rows: int
@@ -98,15 +96,15 @@ def evaluate(
 
     Args:
         logits: (N, K), torch or numpy, any float type.
-        probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None: the logits
-            behind rounded probabilities are lost where they matter.
+        probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None, because
+            rounded probabilities do not give the logits back where they matter.
         labels: class indices, (N,) integers.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+        weights: one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
         :class:`Evaluation`. A fold without an error gets its T from :func:`sfumato.evaluate.fit_temperature_small`.
-        Arithmetic is float64; from 8 million logits of at most 32 bits in rows of at least 64 classes, the exponentials
-        and their sums over classes are float32, which moves a mean by about 1e-7.
+        The arithmetic is float64. For 8 million logits or more, of at most 32 bits and at least 64 classes, the
+        exponentials and their sums over classes are float32, which moves a mean by about 1e-7.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
@@ -146,25 +144,16 @@ def metric(
 ) -> Interval:
     r"""One metric of a model, with its 95 % interval.
 
-    With :math:`v_i` what row i adds to the metric and :math:`W = \sum_i w_i`, an interval made of parts is
+    Let :math:`v_i` be what row i adds to the metric, and :math:`W = \sum_i w_i`. An interval made of these parts is
 
     .. math:: \theta \pm t_{n-1} \sqrt{\frac{n}{n-1}} \, \frac{1}{W} \sqrt{\sum_i w_i^2 (v_i - \bar v)^2}
 
-    Args:
-        name: one of :data:`METRICS`, where each is defined.
-        logits: :math:`z`, (N, K), torch or numpy, any float type; read in blocks.
-        probs: probabilities instead, (N, K), rows that sum to 1.
-        labels: class indices, (N,) integers.
-        weights: :math:`w`, one number a row, (N,), ≥ 0; a weight of 2 is the row twice, but for the interval, which
-            takes every row for one piece of evidence.
-
-    Returns:
-        :class:`Interval`.
+    ``name`` is one of :data:`METRICS`, which defines it. The other arguments and errors are those of :func:`evaluate`.
+    For the interval, every row is one piece of evidence whatever its weight.
 
     Raises:
         ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
             probabilities, no top5 for 5 classes or fewer.
-        TypeError, IndexError: as :func:`sfumato.evaluate.per_row`.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
     >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])
@@ -178,11 +167,6 @@ def metric(
         raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
     found = compute_metric(name, measure(logits=logits, probs=probs, labels=labels, weights=weights))
     if found is None:
-        raise ValueError(f"these scores have no {name}: it needs {_needs(name)}")
+        needs = "more than 5 classes" if name == "top5" else "logits, a finite NLL, and rows of more than one content"
+        raise ValueError(f"these scores have no {name}: it needs {needs}")
     return Interval(found.value, found.low, found.high)
-
-
-def _needs(name: str) -> str:
-    if name == "top5":
-        return "more than 5 classes"
-    return "logits, a finite NLL, and rows of more than one content"

@@ -1,19 +1,20 @@
 r"""Whether a model was trained with smoothed targets, and how strongly, from its logits.
 
-At a stationary point of the smoothed loss, a last layer that may grow gains nothing by growing: the derivative of the
-loss along the logits themselves is zero. Written out, with :math:`q = (1-\varepsilon) e_y + \varepsilon / K`,
+At a stationary point of the smoothed loss, a linear last layer gains nothing by growing: the derivative of the loss
+along the logits themselves is zero. With :math:`q = (1-\varepsilon) e_y + \varepsilon / K` this says that
 
 .. math:: \sum_i \langle p_i - q_i, z_i \rangle = 0 \quad\Longleftrightarrow\quad
           \varepsilon = \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)}
 
-which holds of any model with a linear last layer and no weight decay, whether or not it fits its rows. Where the rows
-are fitted, each row satisfies it alone, so the median of the rows' own ratios is a second estimate that a few odd rows
-do not move. What tells smoothing from a model that has merely not grown far is shape, which no temperature changes:
-smoothed gaps agree between rows, and their wrong classes lie close together.
+which holds for any model with a linear last layer and no weight decay, whether or not it fits its rows. Where the rows
+are fitted, each row alone satisfies it, so the median of the ratios of single rows is a second estimate, robust against
+a few odd rows. The shape of the logits, which no temperature changes, tells a smoothed model from one that has merely
+not grown far: with smoothing, the gaps of the rows agree, and the wrong classes of a row lie close together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -26,23 +27,22 @@ from sfumato.evaluate.scores.score_matrix import Labels, Scores
 
 RowKind: TypeAlias = Literal["train", "heldout"]
 
-LEAST_ROWS = 20  # correct rows below which nothing is said
-LEAST_EPS = 0.005  # strengths below are not told from none
-# Most that the gap may vary between rows (MAD over median), and wrong classes within a row (deviation over gap), for
-# rows that were trained on and rows that were not. Measured on MLPs: docs/audit.md. Two wrong classes or fewer say too
-# little of spread, so that with few classes the gap alone decides.
+LEAST_ROWS = 20  # with fewer right rows nothing is said
+LEAST_EPS = 0.005  # a smaller strength looks like none
+# The most that the gap may vary between rows (MAD over median), and that wrong classes may vary within a row (deviation
+# over gap). Measured on MLPs: docs/audit.md. With few classes the wrong ones say too little, so the gap alone decides.
 _MOST_VARIED = {"train": 0.21, "heldout": 0.30}
 _MOST_SPREAD = {"train": 0.19, "heldout": 0.175}
 _FEW_CLASSES = 5
-# Most of both together, in parts of these. One-hot with batch normalisation stopped after two epochs comes near to both
-# on held-out rows; what was smoothed comes near to one of them at most.
+# The most of the sum of both, each divided by its bound. On held-out rows, one-hot with batch normalisation, stopped
+# after two epochs, comes near to both bounds; smoothed models come near to one of them at most.
 _MOST_TOGETHER = {"train": 2.0, "heldout": 1.67}
-# Most that rows may disagree about ε: robust deviation of its logarithm. This one a temperature does change; it tells
-# from smoothing the models with normalised features that stopped early, whose gaps are alike and still grow.
+# The most that rows may disagree about ε: robust deviation of its logarithm. A temperature does change this number. It
+# rules out models with normalised features that stopped early, whose gaps agree and still grow.
 _MOST_AT_ODDS = {"train": 0.9, "heldout": 1.08}
-# By how much of its length the interval reaches further up than down: held-out rows read low, training rows do not.
+# The share of its length by which the interval reaches further up than down: held-out rows give too small an ε.
 _READS_LOW = {"train": 0.0, "heldout": 0.25}
-_AT_ODDS = 3.0  # where rows one by one say this many times what they say together, their labels were not learnt
+_AT_ODDS = 3.0  # if single rows give so many times the ε of all rows together, their labels were not learnt
 _STRONGEST_DECAY = 0.03  # weight decay beyond this trains nothing
 
 
@@ -52,11 +52,10 @@ class Smoothing:
 
     Attributes:
         eps_all: ε spread over all K classes, as torch's ``label_smoothing``.
-        eps_others: the same target's ε spread over the K − 1 wrong classes.
-        low: lower end of the interval, for ``eps_all``.
-        high: upper end.
+        eps_others: the ε of the same target spread over the K − 1 wrong classes.
+        low, high: the ends of the interval of ``eps_all``.
         rows: which rows it was read from, ``"train"`` or ``"heldout"``.
-        explanations: what else fits these logits as well, a sentence each, its name first.
+        explanations: what else fits these logits as well, a sentence each that begins with its name.
     """
 
     eps_all: float
@@ -73,7 +72,7 @@ class Evidence:
 
     Attributes:
         smoothing: the strength, or None for no sign of smoothing.
-        reason: why there is a sign, or none; one sentence.
+        reason: why there is a sign of smoothing or no sign, in one sentence.
         gap: median logit gap of the rows looked at, nats.
         varied: robust deviation of the gap over its median.
         spread: median deviation of the wrong logits within a row over the gap; None for two classes.
@@ -94,21 +93,15 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     .. math:: \frac{\sum_i (z_{iy} - E_{p_i}[z_i])}{\sum_i (z_{iy} - \bar z_i)} \quad\text{and}\quad
               \operatorname{median}_i \frac{z_{iy} - E_{p_i}[z_i]}{z_{iy} - \bar z_i}
 
-    On held-out rows only right ones are used, and of them the bulk: the median of three readings, the place where the
-    same ratio crowds, its 40 % quantile, and the ε of the gap at which rows crowd. Held-out rows are fitted less well,
-    so the interval is several times as wide.
+    On held-out rows only the right ones are used. The estimate is the median of three: the mode of the same ratio, its
+    40 % quantile, and the ε of the mode of the gap. Held-out rows are fitted less well, so their interval is several
+    times as wide.
 
-    Args:
-        logits: :math:`z`, (N, K), torch or numpy, any float type.
-        labels: class indices :math:`y`, (N,) integers; of training rows those that were trained on.
-        rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
+    ``rows`` is ``"train"`` if the model was trained on these rows, with these labels, and ``"heldout"`` if not. The
+    other arguments and errors are those of :func:`sfumato.evaluate.per_row`.
 
-    Returns:
-        :class:`Smoothing`, or None where the gap varies between rows, or the wrong classes within a row, as they do
-        without smoothing, however large the gap is.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError for other ``rows``.
+    The result is None where the gap varies between rows, or the wrong classes within a row, as much as without
+    smoothing. How large the gap is plays no part in that.
 
     >>> import numpy as np
     >>> y = np.arange(60) % 3
@@ -145,18 +138,15 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     def no_sign(reason: str) -> Evidence:
         return Evidence(None, reason, middle, varied, spread)
 
-    shape = f"the gap varies by {varied:.0%} between rows" + (
-        "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
-    )
+    apart = "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
+    shape = f"the gap varies by {varied:.0%} between rows{apart}"
     parts = [varied / _MOST_VARIED[kind]]
     if spread is not None and classes >= _FEW_CLASSES:
         parts.append(spread / _MOST_SPREAD[kind])
     if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
         fits = float(classes / (classes - 1 + np.exp(middle)))
-        alone = ""
-        if fits >= 0.01:
-            alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
-        return no_sign(f"{shape}, as it does without smoothing{alone}")
+        alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
+        return no_sign(f"{shape}, as it does without smoothing{alone if fits >= 0.01 else ''}")
 
     logs = np.log(np.maximum(ratio, 1e-12))
     disagreement = _deviation(logs)
@@ -165,10 +155,12 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         return no_sign(f"{shape}, but rows disagree about ε by a factor of {factor}, as in training cut short")
 
     if kind == "train":
-        whole, typical = _of_all_together(rows, share), float(np.median(ratio))
+        finite = np.isfinite(rows.gap)
+        total, typical = float(rows.gap[finite].sum()), float(np.median(ratio))
+        whole = float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0  # ε of all rows together
         ends = sorted((max(whole, 1e-12), max(typical, 1e-12)))
         if typical >= LEAST_EPS and whole < typical / _AT_ODDS:
-            # labels that were not learnt leave each row as smoothing does, but no pull on the logits as a whole
+            # labels that were not learnt leave single rows as smoothing does, but do not pull on the logits as a whole
             return no_sign(
                 f"single rows fit ε = {typical:.2g} over all, but all rows together {max(whole, 0.0):.2g}: label noise "
                 f"fits better, {1 - float(rows.correct.mean()):.1%} of these rows being wrong"
@@ -194,33 +186,22 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     return Evidence(smoothing, f"{shape}, as smoothing leaves it", middle, varied, spread)
 
 
-def _of_all_together(rows: Rows, share: float) -> float:
-    """ε from the sums over all rows; 0 where their gaps sum to nothing."""
-    finite = np.isfinite(rows.gap)
-    total = rows.gap[finite].sum()
-    return float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0
-
-
-def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> list[str]:
-    found: list[str] = []
+def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> Iterator[str]:
     each = len(rows) / classes
     decay = eps_others / ((classes - 1) * np.sqrt(each))
     if kind == "train" and decay <= _STRONGEST_DECAY:
-        found.append(
+        yield (
             f"weight decay fits as well: of about {decay:.1g} on the last layer and as much on its features, at "
             f"{each:.0f} rows a class, it leaves the same logits without smoothing"
         )
     elif kind == "heldout":
-        found.append(
+        yield (
             "weight decay fits as well, where √(n·λ_W·λ_H), of n training rows a class and the decay of last layer and "
             f"features, was {eps_others / (classes - 1):.1g}"
         )
-    if kind == "heldout":
-        found.append(f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones")
-    found.append(
-        "temperature: if these logits had already been divided by one, ε is that of the result and not of the training"
-    )
-    return found
+        yield f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones"
+    divided = "if these logits had already been divided by one, ε is that of the result and not of the training"
+    yield f"temperature: {divided}"
 
 
 def _deviation(values: Column) -> float:
@@ -229,7 +210,7 @@ def _deviation(values: Column) -> float:
 
 
 def _mode(values: Column) -> float:
-    """Where values crowd: the peak of a Gaussian kernel estimate with Silverman's width, on a grid of 1024 cells."""
+    """The mode: the peak of a Gaussian kernel estimate with Silverman's width, on a grid of 1024 cells."""
     low, high = float(values.min()), float(values.max())
     quarter = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.34
     width = 1.06 * min(float(values.std()), quarter) * len(values) ** -0.2

@@ -3,6 +3,7 @@
 Every property is set on the object that is drawn, none through matplotlib's settings.
 """
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,11 +50,12 @@ def style(ax: Axes) -> None:
         label.set_fontsize(10)
 
 
-def legend(ax: Axes, room: float = 270) -> None:
-    """A legend above the axis, where it covers nothing, in two columns if they fit into so many points.
+def style_with_legend(ax: Axes, room: float = 270) -> None:
+    """:func:`style`, and a legend above the axis, in two columns if they fit into so many points.
 
     A figure that :func:`axes` made grows by the lines after the first, so that they take nothing from the plot.
     """
+    style(ax)
     handles, labels = ax.get_legend_handles_labels()
     half = -(-len(labels) // 2)
     letters = sum(max(map(len, column), default=0) for column in (labels[:half], labels[half:]))
@@ -74,12 +76,6 @@ def legend(ax: Axes, room: float = 270) -> None:
         handlelength=2.2,
         columnspacing=1.6,
     )
-
-
-def legend_with_temperature(ax: Axes) -> None:
-    """The legend of a figure that holds arms as trained and, dashed, with their temperature."""
-    ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
-    legend(ax)
 
 
 def seed_lines(ax: Axes, epochs: Ints, values: Floats, colour: str, label: str) -> None:
@@ -139,17 +135,16 @@ def label_line(ax: Axes, height: float, text: str, points: Floats) -> None:
     """Write on a horizontal line, at whichever end and side of it the fewest points are in the way."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     width, tall = 0.019 * len(text) * (right - left), 0.09 * (top - bottom)
-    best: tuple[int, str, str] | None = None
-    for align, start in (("right", right - width), ("left", left)):
-        for side, floor in (("bottom", height), ("top", height - tall)):
-            low = floor + 0.2 * tall if side == "bottom" else floor
-            inside = (points[:, 0] >= start) & (points[:, 0] <= start + width)
-            inside &= (points[:, 1] >= low) & (points[:, 1] <= low + 0.8 * tall)
-            cost = int(inside.sum()) + 1000 * (floor < bottom or floor + tall > top)
-            if best is None or cost < best[0]:
-                best = (cost, align, side)
-    assert best is not None
-    _, align, side = best
+
+    def in_the_way(corner: tuple[str, str]) -> int:
+        start = right - width if corner[0] == "right" else left
+        floor = height if corner[1] == "bottom" else height - tall
+        low = floor + 0.2 * tall if corner[1] == "bottom" else floor
+        inside = (points[:, 0] >= start) & (points[:, 0] <= start + width)
+        inside &= (points[:, 1] >= low) & (points[:, 1] <= low + 0.8 * tall)
+        return int(inside.sum()) + 1000 * (floor < bottom or floor + tall > top)
+
+    align, side = min(product(("right", "left"), ("bottom", "top")), key=in_the_way)
     shift = (-3 if align == "right" else 4, 2 if side == "bottom" else -3)
     beside(ax, text, (1.0 if align == "right" else 0.0, height), shift, side)
 
@@ -175,14 +170,8 @@ def beside(
 ) -> None:
     """Write a text some points to the right of a place, or to the left where the shift is negative.
 
-    Args:
-        ax: to write on.
-        text: what to write.
-        place: horizontal and vertical.
-        shift: in points, horizontal and vertical.
-        vertical: which part of the text is at that height: ``"top"``, ``"center"`` or ``"bottom"``.
-        across: unit of the horizontal place.
-        up: unit of the vertical place.
+    ``vertical`` says which part of the text is at that height (top, center or bottom); ``across`` and ``up`` are the
+    units of the place.
     """
     ax.annotate(
         text,

@@ -12,25 +12,16 @@ from markupsafe import Markup, escape
 from sfumato.report.figure_style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes
 
 VARIABLES = {
-    PAPER: "var(--paper)",
-    INK: "var(--ink)",
-    FAINT: "var(--faint)",
-    RULE: "var(--rule)",
-} | {colour: f"var(--arm-{i})" for i, colour in enumerate(ARM_COLOURS)}
+    **{PAPER: "var(--paper)", INK: "var(--ink)", FAINT: "var(--faint)", RULE: "var(--rule)"},
+    **{colour: f"var(--arm-{i})" for i, colour in enumerate(ARM_COLOURS)},
+}
 
 # Text keeps clear of the lines behind it by an outline in the colour of the paper.
 HALO = "<style>text{paint-order:stroke;stroke:%s;stroke-width:2.5px;stroke-linejoin:round}</style>"
 
 
 def to_svg(ax: Axes) -> str:
-    """The figure of an axis as an SVG file.
-
-    Args:
-        ax: an axis; its whole figure is written.
-
-    Returns:
-        The text of the file. It holds no date, no version and no random identifier.
-    """
+    """The whole figure of an axis as the text of an SVG file, without date, version or random identifiers."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -50,22 +41,15 @@ def to_svg(ax: Axes) -> str:
 
 
 def inline(svg: str, name: str, alt: str) -> Markup:
-    """An SVG file as an element of the page.
+    """An SVG file from :func:`to_svg` as one ``<svg role="img">`` element in the colours of the page.
 
-    Args:
-        svg: from :func:`to_svg`.
-        name: prefix of its identifiers; letters and hyphens.
-        alt: the figure in words, for those who do not see it.
-
-    Returns:
-        One ``<svg role="img">`` element in the colours of the page.
+    ``name`` becomes the prefix of its identifiers (letters and hyphens), and ``alt`` tells the figure in words.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
     opening = body[: body.index(">") + 1]
     box = re.search(r'viewBox="([^"]*)"', opening)
-    body = body[len(opening) :]
-    body = _smaller(body)
+    body = _smaller(body[len(opening) :])
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
@@ -78,11 +62,8 @@ def inline(svg: str, name: str, alt: str) -> Markup:
 
 def _smaller(body: str) -> str:
     """The same drawing in fewer bytes: coordinates to a hundredth of a point, one style for a run of markers."""
-    body = re.sub(
-        r' (d|x|y)="([^"]*)"',
-        lambda found: f' {found[1]}="{re.sub(_LONG, lambda n: _shorter(n[0]), found[2])}"'.replace(" \n", " "),
-        body,
-    )
+    coordinates = re.compile(r' (?:d|x|y)="[^"]*"')
+    body = coordinates.sub(lambda found: re.sub(r"-?\d+\.\d{3,}", _shorter, found[0]).replace(" \n", " "), body)
     return re.sub(
         r'<use [^>]*? style="([^"]*)"/>(?:\s*<use [^>]*? style="\1"/>)+',
         lambda found: f'<g style="{found[1]}">' + found[0].replace(f' style="{found[1]}"', "") + "</g>",
@@ -90,8 +71,5 @@ def _smaller(body: str) -> str:
     )
 
 
-_LONG = re.compile(r"-?\d+\.\d{3,}")
-
-
-def _shorter(number: str) -> str:
-    return f"{float(number):.2f}".rstrip("0").rstrip(".")
+def _shorter(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")

@@ -8,10 +8,9 @@ from typing import Any
 
 from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.page import write
 from sfumato.report.compare.page_sentences import date
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
-from sfumato.report.template import environment
+from sfumato.report.template import environment, write
 from sfumato.runs.read import ReportError, Run, load_run
 
 MARK = '<meta name="generator" content="sfumato report">'
@@ -19,14 +18,9 @@ MARK = '<meta name="generator" content="sfumato report">'
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
-    """Write one page that sets several finished comparisons side by side.
+    """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
 
-    Args:
-        folders: what ``sfumato compare`` wrote, at least two, each once; the page keeps their order.
-        out: the file to write. One that an earlier call wrote is written over.
-
-    Returns:
-        The path of the page.
+    A page that an earlier call wrote is written over.
 
     Raises:
         ReportError: fewer than two runs, a run twice, a file of a run that is missing or broken, or a file ``out``
@@ -59,10 +53,7 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def distinct_names(runs: Sequence[Run]) -> list[str]:
-    """What to call each run: its data, and its folder where several have the same.
-
-    A folder's name that several share is told apart by a number.
-    """
+    """What to call each run: its data, with its folder where several have the same, and a number if these agree too."""
     data = [str(run.summary["data"]["name"]) for run in runs]
     names = [
         name if data.count(name) == 1 else f"{name}, {run.folder.resolve().name}"
@@ -74,8 +65,7 @@ def distinct_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
-    summary = run.summary
-    page = run.folder / "report.html"
+    summary, page = run.summary, run.folder / "report.html"
     return {
         "name": name,
         "folder": str(run.folder),
@@ -112,8 +102,9 @@ def _settings(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
         ):
             rows.setdefault(label, []).append(value)
     shared = {label: values[0] for label, values in rows.items() if len(set(map(json.dumps, values))) == 1}
+    differing = {label: values for label, values in rows.items() if label not in shared}
     return {
-        "names": list(names),
-        "differing": {label: values for label, values in rows.items() if label not in shared},
+        "names": names,
+        "differing": differing,
         "shared": {label: value for label, value in shared.items() if value},
     }

@@ -1,19 +1,17 @@
-"""The templates of the pages: one environment for all, in which a value is escaped and a missing name is an error."""
+"""The templates of the pages, in which a value is escaped and a missing name is an error, and how a page is written."""
 
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sfumato.arrays.atomic import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
 def environment(folder: Path) -> "Environment":
-    """Templates of a folder, and those that all pages share.
-
-    Args:
-        folder: looked into first; the style sheet stands beside this module.
-    """
+    """Templates of a folder, then those beside this module, which all pages share."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -25,6 +23,13 @@ def environment(folder: Path) -> "Environment":
     )
     made.filters["held"] = held
     return made
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a page or a figure, whole or not at all, and its folders where they are missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path
 
 
 def held(text: str) -> str:

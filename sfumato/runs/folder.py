@@ -85,13 +85,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: str | None, data: str, *, config: str, start: dict[str, Any]) -> RunFolder:
-        """Begin a run under the name given, or the next free ``runs/<data>-<date>-<n>``.
+        """Begin a run under the name ``out``, or without that the next free ``runs/<data>-<date>-<n>``.
 
-        Args:
-            out: name of the run; None for the next free one.
-            data: name of the data, from which a free name is made.
-            config: text of ``config.toml``.
-            start: whatever else resuming the run needs.
+        ``config`` is the text of ``config.toml``, and ``start`` whatever else resuming the run needs.
 
         Raises:
             TakenError: a run of that name exists, finished or not.
@@ -157,18 +153,9 @@ class RunFolder:
             RunError: the run cannot be resumed.
         """
         partial = partial_of(final)
+        lock = _own_lock(partial, "cannot be read ({}), so the run cannot go on; start it again")
         try:
-            lock = _locked(partial / "config.toml")
-        except OSError as error:
-            raise RunError(
-                f"{partial / 'config.toml'} cannot be read ({error.strerror}), so the run cannot go on; start it again"
-            ) from None
-        if lock is None:
-            raise TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
-        try:
-            if not _same(
-                lock, partial / "config.toml"
-            ):  # another process renamed the folder before this one had the lock
+            if not _same(lock, partial / "config.toml"):  # renamed by another process before this one had the lock
                 raise TakenError(f"{final} was finished by another process just now")
             start = _start(partial, lock.read(_MOST))
             _remove_scratch(partial)
@@ -192,7 +179,22 @@ class RunFolder:
             RunError: the name was taken meanwhile; the work stays in ``NAME.partial``.
             WriteError: the folder cannot be renamed.
         """
-        return _finish(self.final, self._lock)
+        try:
+            _remove_scratch(self.path)
+            for path in self.path.rglob("*"):
+                sync(path)
+            sync(self.path)
+            if os.path.lexists(self.final):
+                raise RunError(f"{self.final} was made meanwhile; this run is whole in {self.path}")
+            if (self.path / "work").is_dir():
+                (self.path / START).unlink(missing_ok=True)
+                shutil.rmtree(self.path / "work")
+            os.rename(self.path, self.final)
+            sync(self.final.parent)
+        except OSError as error:
+            raise WriteError(f"cannot rename {self.path} to {self.final}: {error.strerror or error}") from None
+        self.close()
+        return self.final
 
     def close(self) -> None:
         """Let go of the folder, finished or not."""
@@ -200,14 +202,9 @@ class RunFolder:
 
 
 def find(run: str) -> tuple[Path, bool]:
-    """Find a run by the name of its folder.
+    """The name that a run has or will have, and whether it is complete, by its folder with or without ``.partial``.
 
-    Args:
-        run: the folder, with or without ``.partial``.
-
-    Returns:
-        The name that the run has or will have, and whether it is complete. A complete run that only has to be renamed
-        is renamed now.
+    A complete run that only has to be renamed is renamed now.
 
     Raises:
         RunError: there is no such run, or another process is at work in it.
@@ -225,35 +222,8 @@ def find(run: str) -> tuple[Path, bool]:
         raise RunError(_missing(final))
     if (partial / START).exists() or not (partial / "summary.json").is_file():
         return final, False
-    try:
-        lock = _locked(partial / "config.toml")
-    except OSError as error:
-        raise RunError(f"{partial / 'config.toml'} cannot be read: {error.strerror}") from None
-    if lock is None:
-        raise TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
-    with lock:
-        _finish(final, lock)
-    return final, True
-
-
-def _finish(final: Path, lock: IO[bytes]) -> Path:
-    partial = partial_of(final)
-    try:
-        _remove_scratch(partial)
-        for path in partial.rglob("*"):
-            sync(path)
-        sync(partial)
-        if os.path.lexists(final):
-            raise RunError(f"{final} was made meanwhile; this run is whole in {partial}")
-        if (partial / "work").is_dir():
-            (partial / START).unlink(missing_ok=True)
-            shutil.rmtree(partial / "work")
-        os.rename(partial, final)
-        sync(final.parent)
-    except OSError as error:
-        raise WriteError(f"cannot rename {partial} to {final}: {error.strerror or error}") from None
-    lock.close()
-    return final
+    with _own_lock(partial, "cannot be read: {}") as lock:
+        return RunFolder(final, {}, lock).finish(), True
 
 
 def _missing(final: Path) -> str:
@@ -267,19 +237,13 @@ def _missing(final: Path) -> str:
 
 
 def _start(partial: Path, config: bytes) -> dict[str, Any]:
-    """What ``start.sealed`` says of how the run was begun.
-
-    Raises:
-        RunError: the file is missing or damaged, or ``config.toml`` was changed since.
-    """
-    path = partial / START
-    lost = f"{path} does not say how the run was begun, so it cannot go on; start it again"
+    """What ``start.sealed`` says of how the run was begun; RunError where ``config.toml`` was changed since."""
     try:
-        start: dict[str, Any] = read_sealed(path)
+        start: dict[str, Any] = read_sealed(partial / START)
     except (OSError, ValueError):
-        raise RunError(lost) from None
+        start = {"schema": None}
     if start["schema"] != SCHEMA:
-        raise RunError(lost)
+        raise RunError(f"{partial / START} does not say how the run was begun, so it cannot go on; start it again")
     if hashlib.sha256(config).hexdigest() != start["config"]:
         raise RunError(
             f"{partial / 'config.toml'} was changed since the run was begun, so it cannot go on; start it again with "
@@ -312,14 +276,22 @@ def _newest(partial: Path) -> float:
     return newest
 
 
+def _own_lock(partial: Path, unreadable: str) -> IO[bytes]:
+    """The lock of a run that no other process is at work on; ``unreadable`` words the error for a file not there."""
+    try:
+        lock = _locked(partial / "config.toml")
+    except OSError as error:
+        raise RunError(f"{partial / 'config.toml'} {unreadable.format(error.strerror)}") from None
+    if lock is None:
+        raise TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
+    return lock
+
+
 def _locked(path: Path) -> IO[bytes] | None:
     """The file, open and locked against other processes; None if another process holds the lock.
 
     The lock is released when the process ends, however it ends. On Windows no lock is taken, because an open file would
     keep its folder from being renamed.
-
-    Raises:
-        OSError: the file cannot be opened.
     """
     if sys.platform == "win32":
         return io.BytesIO(path.read_bytes())

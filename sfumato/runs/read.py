@@ -15,17 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.arrays.npz import Archive, ArchiveError
-from sfumato.runs.schema import (
-    READ_SCHEMAS,
-    ArmSummary,
-    Environment,
-    EpochLine,
-    LadderRung,
-    ShapeError,
-    Summary,
-    check,
-    parse,
-)
+from sfumato.runs.schema import READ_SCHEMAS, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
 
 MIXING = ("mixup", "cutmix")
 """What the strength of an arm is spread over where that strength is the α of a Beta distribution."""
@@ -50,16 +40,10 @@ class SavedRows:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the report uses.
+    """Everything the report uses of a folder: what its JSON files hold, the text of ``config.toml`` and the test rows.
 
-    Attributes:
-        folder: where it was read from.
-        summary: the object that ``compare --json`` prints.
-        env: machine, versions, data, model, training, temperatures and probe.
-        epochs: the lines of ``metrics.jsonl``.
-        config: the text of ``config.toml``.
-        test: test rows by (arm, seed); the same rows in the same order for all.
-        ladder: strengths tried on the validation rows, by rising ε; empty where none were.
+    ``test`` has the rows of each arm and seed, the same rows in the same order. ``ladder`` has the strengths that were
+    tried on the validation rows, by rising ε.
     """
 
     folder: Path
@@ -116,25 +100,16 @@ class Run:
 
         A value that is missing or null is NaN.
         """
-        lines = [line for line in self.epochs if line["arm"] == arm]
-        epochs = np.array(sorted({line["epoch"] for line in lines}), dtype=np.int64)
-        values = np.full((len(self.seeds), len(epochs)), np.nan)
-        row, column = {s: i for i, s in enumerate(self.seeds)}, {int(e): j for j, e in enumerate(epochs)}
-        for line in lines:
-            value = line.get(field)
-            if value is not None:
-                values[row[line["seed"]], column[line["epoch"]]] = value
-        return epochs, values
+        values: dict[tuple[int, int], Any] = {
+            (line["seed"], line["epoch"]): line.get(field) for line in self.epochs if line["arm"] == arm
+        }
+        epochs = sorted({epoch for _, epoch in values})
+        table = [[values.get((seed, epoch)) for epoch in epochs] for seed in self.seeds]
+        return np.array(epochs, dtype=np.int64), np.array(table, dtype=np.float64)  # numpy makes NaN of None
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read the folder of a finished comparison.
-
-    Args:
-        folder: what ``sfumato compare`` wrote.
-
-    Returns:
-        The run, with the test logits in memory.
+    """Read the folder of a finished comparison, with the test logits in memory.
 
     Raises:
         ReportError: a file is missing, cannot be read or lacks a field; the message names it.
@@ -147,8 +122,7 @@ def load_run(folder: str | Path) -> Run:
     env = _env(folder / "env.json", arms)
     seeds = len(env["temperatures"][arms[0]])
     for name in ("weights", "batches"):
-        if len(summary["paired"][name]) != seeds:
-            count = len(summary["paired"][name])
+        if (count := len(summary["paired"][name])) != seeds:
             raise ReportError(f"{folder / 'summary.json'} paired: {count} hashes of {name} for {seeds} seeds")
     epochs = _epochs(folder / "metrics.jsonl", env)
     config = _text(folder / "config.toml")
@@ -169,11 +143,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object.
-
-    Raises:
-        ReportError: the file is missing, cannot be read or holds something else.
-    """
+    """The object in a JSON file; ReportError where the file is missing, cannot be read or holds something else."""
     return _object(_text(path), str(path))
 
 
@@ -199,7 +169,7 @@ def _object(text: str, where: str) -> dict[str, Any]:
 def _checked(value: dict[str, Any], kind: type[Kind], where: str) -> Kind:
     try:
         return check(value, kind, where)
-    except ShapeError as error:
+    except ValueError as error:
         raise ReportError(str(error)) from None
 
 

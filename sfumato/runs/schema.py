@@ -9,19 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    NotRequired,
-    TypedDict,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -184,12 +172,7 @@ class MeanWithError(TypedDict):
 
 
 class LadderRung(TypedDict):
-    """One strength that a ladder tried, on the validation rows; ``chosen`` says whether the comparison went on with it.
-
-    Attributes:
-        nll: hard NLL in nats.
-        nll_after_temperature: the same after temperature.
-    """
+    """One strength that a ladder tried, with hard NLL of the validation rows in nats; the chosen one was compared."""
 
     eps: Number
     arm: Text
@@ -245,11 +228,7 @@ class ShapeError(ValueError):
 
 
 def parse(text: str) -> Any:
-    """JSON, as its standard has it: without NaN and infinity.
-
-    Raises:
-        ValueError: the text is no JSON, or goes deeper than can be read; the message says where.
-    """
+    """JSON as its standard has it, without NaN and infinity; ValueError says where the text is no such JSON."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
@@ -257,12 +236,7 @@ def parse(text: str) -> Any:
 
 
 def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:
-    """The value itself, known to be of a kind; keys that the kind does not name are passed over.
-
-    Args:
-        value: as it was parsed, or as it is to be written.
-        kind: one of the classes above.
-        where: the file, and the place in it.
+    """The value itself, known to be of a kind, one of the classes above; other keys than the kind names are let be.
 
     Raises:
         ShapeError: a value is of another kind or a key is missing; it names the first place, the kind and the value.
@@ -272,7 +246,7 @@ def check(value: Any, kind: type[Kind], where: str | Path) -> Kind:
     sfumato.runs.schema.ShapeError: env.json 'low' should be a number or null, not 'x'
     """
     if _fits(value, kind):
-        return cast("Kind", value)
+        return value
     raise ShapeError(next(_faults(value, kind, str(where))))
 
 
@@ -296,8 +270,9 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
     kinds = [each for each in get_args(kind) if each is not NoneType] if get_origin(kind) in _UNIONS else [kind]
     own, maybe = kinds[0], "" if kinds == [kind] else " or null"
     if isinstance(value, dict) and (is_typeddict(own) or get_origin(own) is dict):
-        values = cast("dict[Any, Any]", value)
-        hints = _fields(own) if is_typeddict(own) else dict.fromkeys(values, get_args(own)[1])
+        values: dict[Any, Any] = value
+        named = own.__annotations__ if is_typeddict(own) else dict.fromkeys(values, get_args(own)[1])
+        hints = {key: get_args(hint)[0] if get_origin(hint) is NotRequired else hint for key, hint in named.items()}
         for key in values:
             if not _fits(key, Text):
                 yield f"{where} has a key that is no text: {short(ascii(key))}"
@@ -306,17 +281,12 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
         missing = [key for key in hints if key not in values and key in own.__required_keys__]
         yield f"{where} lacks {', '.join(map(repr, missing))}"
     elif isinstance(value, list) and get_origin(own) is list:
-        for number, each in enumerate(cast("list[Any]", value)):
+        items: list[Any] = value
+        for number, each in enumerate(items):
             if not _fits(each, get_args(own)[0]):
                 yield from _faults(each, get_args(own)[0], f"{where}[{number}]")
     name = {dict: "an object", list: "a list"}.get(get_origin(own)) or _NAMES.get(own, "an object")
     yield f"{where} should be {name}{maybe}, not {short(ascii(value))}"
-
-
-def _fields(kind: Any) -> dict[str, Any]:
-    """The kinds of the keys of a :class:`TypedDict`, whether they must be there or not."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {key: get_args(hint)[0] if get_origin(hint) is NotRequired else hint for key, hint in hints.items()}
 
 
 _UNIONS = (Union, UnionType)

@@ -34,7 +34,7 @@ class PairedDifference(Interval):
 def paired_differences(
     mine: Mapping[str, MetricValue], theirs: Mapping[str, MetricValue], margins: Margins
 ) -> dict[str, PairedDifference]:
-    """One model less the other in every metric of which both know what each row adds, with 95 % intervals.
+    """One model less the other, with 95 % intervals, in every metric of which both know what each row adds.
 
     Args:
         mine: metrics of this model, with their parts.

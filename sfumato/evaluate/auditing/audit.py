@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from sfumato.evaluate.auditing.against import PairedDifference, judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
@@ -29,13 +28,12 @@ class Audit:
     """The audit of one model, perhaps against another on the same rows.
 
     Attributes:
-        rows: number of rows N.
-        classes: number of classes K.
+        rows, classes: the numbers N and K.
         metrics: every metric with its interval.
         evidence: what says whether the model was smoothed.
-        findings: in the order in which they matter.
+        findings: what to know and act on, in the order in which it matters.
         notes: what is worth knowing without being acted on.
-        kind: of rows, ``"train"`` or ``"heldout"``.
+        kind: which rows these are, ``"train"`` or ``"heldout"``.
         tied: number of rows in which two or more classes share the largest score.
         differences: this model less the other, paired by rows; empty without another.
         figures: what the page draws: reliability, risk and coverage, gaps.
@@ -68,23 +66,15 @@ class Audit:
             "tied_rows": self.tied,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
             "inferred_smoothing": None,
-            "reading": [
-                *(f"{finding.says} {finding.advice}" for finding in self.findings),
-                *self.notes,
-            ],
+            "reading": [*(f"{finding.says} {finding.advice}" for finding in self.findings), *self.notes],
             "findings": [asdict(finding) for finding in self.findings],
             "notes": list(self.notes),
             "assumed_rows": self.kind,
         }
         if self.evidence.smoothing is not None:
-            s = self.evidence.smoothing
-            told["inferred_smoothing"] = {
-                "eps_all": s.eps_all,
-                "eps_others": s.eps_others,
-                "low": s.low,
-                "high": s.high,
-                "explanations": list(s.explanations),
-            }
+            smoothing = asdict(self.evidence.smoothing)
+            del smoothing["rows"]  # told as "assumed_rows"
+            told["inferred_smoothing"] = {**smoothing, "explanations": list(smoothing["explanations"])}
         if self.differences:
             told["differences"] = {
                 name: {**_ends(number), "finding": number.finding, "margin": number.margin}
@@ -111,17 +101,14 @@ def audit(
     .. math:: \theta - \theta' \pm t_{N-1} \sqrt{\tfrac{1}{N(N-1)} \sum_i (v_i - v_i' - \overline{v - v'})^2}
 
     Args:
-        logits: (N, K), torch or numpy, any float type.
-        probs: probabilities instead, (N, K).
-        labels: class indices, (N,) integers.
+        logits: as for :func:`sfumato.evaluate.evaluate`.
+        probs: as for :func:`sfumato.evaluate.evaluate`.
+        labels: as for :func:`sfumato.evaluate.evaluate`.
         rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
         features: inputs of the last layer, (N, D), for how classes cluster.
         against: scores of another model on the same rows, (N, K).
-        against_kind: what they are.
+        against_kind: whether these scores are ``"logits"`` or ``"probs"``.
         margins: which differences to the other model are too small to matter; None for the defaults.
-
-    Returns:
-        :class:`Audit`.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for probabilities given
@@ -143,9 +130,8 @@ def audit(
     found = measure(logits=logits, probs=probs, labels=labels)
     by_name = compute_metrics(found, parts=against is not None)
     if features is not None and len(np.unique(found.rows.label)) > 1:
-        for name in ("nc1", "nc2", "class_separation"):
-            value = float(getattr(clusters, name)(features, found.rows.label))
-            by_name[name] = MetricValue(value, np.nan, np.nan)
+        for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
+            by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)
     evidence = judge(found.rows, found.classes, rows)
     result = Audit(
         rows=found.source.rows,
@@ -173,7 +159,7 @@ def audit(
 
 
 def _refuse_mistaken(logits: Scores | None) -> None:
-    """Probabilities given as logits: no model's logits lie in [0, 1] and sum to 1 in every row."""
+    """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row."""
     if logits is None:
         return
     source = ScoreMatrix(logits=logits)
@@ -194,9 +180,8 @@ def _figures(found: Measured) -> dict[str, Any]:
     if found.after is not None:
         drawn["reliability_after"] = _bins(found.after)
     groups = found.groups
-    ends = groups.start + groups.size
+    ends, errors = groups.start + groups.size, groups.errors_before + groups.wrong
     places = np.unique(np.linspace(0, len(ends) - 1, min(len(ends), 200)).astype(np.int64))
-    errors = groups.errors_before + groups.wrong
     drawn["risk"] = {"coverage": (ends[places] / groups.total).tolist(), "risk": (errors / ends)[places].tolist()}
     gap = found.rows.gap[np.isfinite(found.rows.gap)]
     if found.source.name == "logits" and len(gap):
@@ -207,15 +192,9 @@ def _figures(found: Measured) -> dict[str, Any]:
 
 
 def _bins(rows: Rows) -> dict[str, list[float | None]]:
-    table = calibration.reliability(rows.confidence, rows.correct, bins=BINS)
-    columns: dict[str, npt.NDArray[Any]] = {
-        "count": table.count,
-        "confidence": table.confidence,
-        "accuracy": table.accuracy,
-        "low": table.low,
-        "high": table.high,
-    }
-    return {name: [_finite(float(v)) for v in column] for name, column in columns.items()}
+    table = vars(calibration.reliability(rows.confidence, rows.correct, bins=BINS))
+    names = ("count", "confidence", "accuracy", "low", "high")
+    return {name: [_finite(float(v)) for v in table[name]] for name in names}
 
 
 def _ends(number: Interval) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
-"""Calibration error of confidences: binned, signed, by class, and the floor that chance alone puts under it.
+"""Calibration error of confidences: binned, signed, and the error that chance alone would show.
 
-Everything is a sum over bins of |D_b|, D_b = Σ_{i in b} (confidence_i − correct_i): keep D_b and the rest follows.
+Every binned error is a sum of |D_b| over bins b, with D_b = Σ_{i in b} (confidence_i − correct_i).
 """
 
 from __future__ import annotations
@@ -10,32 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import (
-    Column,
-    check_bins,
-    check_confidence,
-    check_correct,
-    check_weights,
-    mean,
-)
+from sfumato.evaluate.scores.column_checks import Column, check_bins, check_confidence, check_rows, check_weights, mean
 
-_DRAWS = 1 << 20  # uniforms drawn at a time for the noise floor: 8 MB
-_MANY = 1 << 16  # rows in a bin from which their sum of redrawn labels is drawn as a normal
+_DRAWS = 1 << 20  # uniforms that are drawn at a time for the noise floor: 8 MB
+_MANY = 1 << 16  # for a bin of more rows, the sum of redrawn labels is drawn as a normal
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability diagram as columns, one entry a bin; NaN where a bin is empty.
+    """A reliability diagram as columns, one entry a bin (lower, upper], of which the first is closed at 0.
 
-    Attributes:
-        lower: lower edges, open (the first is closed at 0).
-        upper: upper edges, closed.
-        count: rows in the bin, int64.
-        confidence: their mean confidence.
-        accuracy: the part of them that is right.
-        low: lower end of the Wilson 95 % interval of the accuracy.
-        high: upper end.
+    ``count`` are the rows in a bin, ``confidence`` and ``accuracy`` their means, and ``low`` and ``high`` the ends of
+    Wilson's 95 % interval of the accuracy. Means and ends are NaN where a bin is empty.
     """
 
     lower: Column
@@ -49,7 +36,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """The ECE of a perfectly calibrated model at this N: mean over redrawn labels, and their central 95 %."""
+    """The ECE of a perfectly calibrated model at this N: the mean over redrawn labels, and the central 95 % of it."""
 
     mean: float
     low: float
@@ -73,12 +60,12 @@ def ece(
         confidence: largest probabilities, (N,), in [0, 1].
         correct: whether the row is right, (N,) bool.
         bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-        equal_mass: bins of equal counts instead, see :func:`ece_equal_mass`.
-        weights: :math:`w`, one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+        equal_mass: whether to use bins of equal counts, as :func:`ece_equal_mass` does.
+        weights: :math:`w`, one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
-        The error, from 0 to 1. It is unsigned, and positive even for a perfect model: see :func:`signed_gap` and
-        :func:`noise_floor`.
+        The error, from 0 to 1. It has no sign, which :func:`signed_gap` has, and even a perfectly calibrated model
+        has an error above 0, which :func:`noise_floor` gives.
 
     Raises:
         ValueError: a confidence outside [0, 1] or NaN (names the first row), shapes that differ, no rows, no bins.
@@ -98,20 +85,9 @@ def ece_equal_mass(
 ) -> float:
     r"""Expected calibration error with bins of equal counts ("adaptive").
 
-    The formula of :func:`ece`; the sorted rows are cut into ``bins`` runs whose lengths differ by one at most, the
-    longer ones first. Rows of equal confidence share the accuracy of their group, so the order of rows does not matter.
-
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        correct: whether the row is right, (N,) bool.
-        bins: number of bins.
-        weights: one number a row, (N,), ≥ 0. The runs then have equal weight exactly, and a cut may divide a row.
-
-    Returns:
-        The error, from 0 to 1.
-
-    Raises:
-        ValueError: as :func:`ece`.
+    The formula, arguments and errors are those of :func:`ece`. The sorted rows are cut into ``bins`` runs whose
+    lengths differ by one at most, the longer ones first. Rows of equal confidence share the accuracy of their group,
+    so the order of rows does not matter. With weights, all runs have the same weight, and a cut may divide a row.
 
     >>> round(ece_equal_mass([0.6, 0.7, 0.8, 0.9], [True, False, True, True], bins=2), 4)
     0.15
@@ -124,9 +100,8 @@ def ece_equal_mass(
 def equal_mass(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
 ) -> tuple[float, Column]:
-    """:func:`ece_equal_mass` and what each row adds to it, (N,), the cuts staying where they are."""
-    right = check_correct(correct)
-    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    """:func:`ece_equal_mass`, and what each row adds to it, (N,), if the cuts stay where they are."""
+    values, right, w = check_rows(confidence, correct, weights)
     one = np.ones(len(right)) if w is None else w
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -153,26 +128,19 @@ def equal_mass(
 
 
 def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Column:
-    r"""The ECE without each row in turn, in O(N); the bins stay where they are.
+    r"""The leave-one-out values of the ECE, (N,), in O(N); the bins stay where they are.
 
     .. math:: \mathrm{ECE}_{(-i)} = \frac{1}{N-1} \Bigl( \sum_b |D_b| - |D_{b(i)}|
               + |D_{b(i)} - \text{confidence}_i + \text{correct}_i| \Bigr)
 
-    Arguments are those of :func:`ece`.
-
-    Returns:
-        Leave-one-out errors, (N,).
-
-    Raises:
-        ValueError: as :func:`ece`, and fewer than 2 rows.
+    The arguments and errors are those of :func:`ece`; there must be at least 2 rows.
 
     >>> ece_jackknife([0.9, 0.6], [True, True]).round(4).tolist()
     [0.4, 0.1]
 
     Source: the jackknife is Quenouille's and Tukey's.
     """
-    right = check_correct(correct)
-    values = check_confidence(confidence, len(right))
+    values, right, _ = check_rows(confidence, correct)
     if len(right) < 2:
         raise ValueError("leaving one row out needs at least 2 rows, got 1")
     bin_, sums = _bin_sums(values, right, check_bins(bins))
@@ -183,16 +151,7 @@ def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: in
 def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int = 15) -> Reliability:
     """Accuracy against confidence by equal-width bins, with Wilson's 95 % interval (:func:`wilson`).
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        correct: whether the row is right, (N,) bool.
-        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-
-    Returns:
-        :class:`Reliability`, columns of length ``bins``.
-
-    Raises:
-        ValueError: as :func:`ece`.
+    The arguments and errors are those of :func:`ece`; the columns have the length ``bins``.
 
     >>> table = reliability([0.9, 0.9, 0.4], [True, False, True], bins=2)
     >>> table.count.tolist(), table.accuracy.tolist(), table.low.round(3).tolist()
@@ -200,23 +159,14 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
 
     Source: DeGroot and Fienberg 1983.
     """
-    right = check_correct(correct)
-    values = check_confidence(confidence, len(right))
+    values, right, _ = check_rows(confidence, correct)
     edges = np.linspace(0.0, 1.0, check_bins(bins) + 1)
     bin_ = _bin_of(values, bins)
     count = np.bincount(bin_, minlength=bins)
     n = np.where(count > 0, count, np.nan)
     accuracy = np.bincount(bin_, weights=right, minlength=bins) / n
-    low, high = wilson(accuracy, n)
-    return Reliability(
-        lower=edges[:-1],
-        upper=edges[1:],
-        count=count,
-        confidence=np.bincount(bin_, weights=values, minlength=bins) / n,
-        accuracy=accuracy,
-        low=low,
-        high=high,
-    )
+    mean_confidence = np.bincount(bin_, weights=values, minlength=bins) / n
+    return Reliability(edges[:-1], edges[1:], count, mean_confidence, accuracy, *wilson(accuracy, n))
 
 
 def noise_floor(
@@ -229,22 +179,12 @@ def noise_floor(
 ) -> NoiseFloor:
     r"""The ECE that a perfectly calibrated model with these confidences would show at this N.
 
-    Labels are redrawn, :math:`\text{correct}_i \sim \mathrm{Bernoulli}(\text{confidence}_i)`, and the ECE computed each
-    time. An ECE inside the interval is no sign of miscalibration. The sum over a bin of more than 65 536 rows, or of
-    weighted ones, is drawn as the normal that it then is.
+    Labels are redrawn, :math:`\text{correct}_i \sim \mathrm{Bernoulli}(\text{confidence}_i)`, and the ECE is computed
+    each time. An ECE inside the interval is no sign of miscalibration. For a bin of more than 65 536 rows, or of
+    weighted rows, the sum is drawn from a normal distribution of its mean and variance.
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        bins: number of equal-width bins.
-        resamples: how often labels are redrawn.
-        seed: of a generator of its own; the result depends on it, on the confidences and not on their order.
-        weights: one number a row, (N,), ≥ 0.
-
-    Returns:
-        :class:`NoiseFloor`: the mean, and the 2.5 % and 97.5 % quantiles.
-
-    Raises:
-        ValueError: as :func:`ece`, and fewer than 1 resample.
+    ``resamples`` says how often labels are redrawn, at least once. The result depends on ``seed`` and on the
+    confidences, but not on their order. The other arguments and errors are those of :func:`ece`.
 
     >>> floor = noise_floor([0.7] * 100)
     >>> floor.low < floor.mean < floor.high, 0.02 < floor.mean < 0.06
@@ -283,12 +223,7 @@ def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:
 
     .. math:: \frac{a + z^2/2n \pm z \sqrt{a(1-a)/n + z^2/4n^2}}{1 + z^2/n}, \quad z = 1.96
 
-    Args:
-        rate: :math:`a`, in [0, 1].
-        n: number of trials, > 0; need not be whole.
-
-    Returns:
-        The two ends, shaped like ``rate``.
+    The rate :math:`a` is in [0, 1], and n is above 0, not necessarily whole. Both ends have the shape of ``rate``.
 
     >>> low, high = wilson(0.5, 2)
     >>> round(float(low), 3), round(float(high), 3)
@@ -308,21 +243,15 @@ def signed_gap(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, weights: np
 
     .. math:: \frac{1}{N} \sum_i (\text{confidence}_i - \text{correct}_i)
 
-    Arguments are those of :func:`ece`.
-
-    Returns:
-        The gap, from −1 to 1; its size is at most the ECE.
-
-    Raises:
-        ValueError: as :func:`ece`.
+    The arguments and errors are those of :func:`ece`. The gap lies in −1 to 1, and its size is at most the ECE.
 
     >>> signed_gap([0.75, 0.75], [True, True])
     -0.25
 
     Source: the ECE without its absolute values, which hide the sign that smoothing typically changes.
     """
-    right = check_correct(correct)
-    return mean(check_confidence(confidence, len(right)) - right, check_weights(weights, len(right)))
+    values, right, w = check_rows(confidence, correct, weights)
+    return mean(values - right, w)
 
 
 def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
@@ -342,9 +271,8 @@ def _bin_sums(
 def binned(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
 ) -> tuple[float, Column]:
-    """:func:`ece` and what each row adds to it, sign(D_b)·(confidence − correct): its weighted mean is the ECE."""
-    right = check_correct(correct)
-    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    """:func:`ece`, and what each row adds to it, sign(D_b)·(confidence − correct), whose weighted mean is the ECE."""
+    values, right, w = check_rows(confidence, correct, weights)
     bin_, sums = _bin_sums(values, right, check_bins(bins), w)
     total = len(right) if w is None else float(w.sum())
     return float(np.abs(sums).sum() / total), np.sign(sums)[bin_] * (values - right)

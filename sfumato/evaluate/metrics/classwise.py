@@ -1,8 +1,8 @@
-"""Class-wise calibration error, from sums that can be filled chunk by chunk and group by group of rows."""
+"""Class-wise calibration error, from sums that are filled by chunks and kept by groups of rows."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,11 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.column_checks import Column, check_bins, check_weights
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
 
-_MOST = 1 << 22  # sums kept in all, 32 MB: with more classes there are fewer groups
+SumsOfBlock: TypeAlias = tuple[
+    Column, npt.NDArray[np.int64], npt.NDArray[np.int64], Column, npt.NDArray[np.bool_], Column
+]
+"""What a block of rows adds: the arguments of :meth:`ClasswiseSums.add_parts`."""
+_MOST = 1 << 22  # sums that are kept at most, 32 MB: more classes leave fewer groups
 
 
 def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt.ArrayLike | None = None) -> float:
@@ -18,17 +22,9 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
 
     .. math:: \frac{1}{K \sum_i w_i} \sum_{k} \sum_{b} \Bigl| \sum_{i:\, p_{ik} \in b} w_i (p_{ik} - 1[y_i = k]) \Bigr|
 
-    Args:
-        probs: probabilities :math:`p`, (N, K), torch or numpy, any float type; used in float64, normalised.
-        labels: class indices :math:`y`, (N,) integers.
-        bins: number of bins, (lower, upper] of width 1/bins; the first also holds 0.
-        weights: :math:`w`, one number a row, (N,), ≥ 0.
-
-    Returns:
-        The error. It shrinks like 1/K as classes are added: compare it only at the same K.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+    ``probs`` and ``labels`` are those of :func:`sfumato.evaluate.per_row`, ``bins`` and ``weights`` those of
+    :func:`sfumato.evaluate.ece`, with their errors. The error shrinks like 1/K as classes are added, so only errors at
+    the same K can be compared.
 
     >>> import numpy as np
     >>> round(ece_classwise(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1])), 4)
@@ -48,10 +44,10 @@ def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt
 
 
 class ClasswiseSums:
-    """Running sums of :func:`ece_classwise`, so that one pass over logits can feed it and other metrics together.
+    """Running sums of :func:`ece_classwise`, so that one pass over the logits serves it and other metrics together.
 
     Attributes:
-        groups: parts that the rows are kept in, so that the error's spread between them can be seen.
+        groups: the number of groups in which the rows are kept, for the jackknife over groups.
 
     >>> sums = ClasswiseSums(classes=2, bins=15)
     >>> sums.add(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1]))
@@ -75,24 +71,22 @@ class ClasswiseSums:
         weights: Column | None = None,
         group: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Add rows: probabilities (n, K) and labels (n,), with weights and groups; none is changed or kept."""
+        """Add rows: probabilities (n, K) and labels (n,), with weights and groups. No array is changed or kept."""
         held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
-        p_sums, *high = self.parts(p, label, weights, held)
         self.add_labels(held, np.ones(len(label)) if weights is None else weights, label)
-        self.add_sums(p_sums)
-        self.add_high(*high)
+        self.add_parts(*self.parts(p, label, weights, held))
 
     def parts(
         self, p: Column, label: npt.NDArray[np.int64], weights: Column | None, group: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[Any], ...]:
-        """What these rows add: the argument of :meth:`add_sums`, then those of :meth:`add_high`."""
+    ) -> SumsOfBlock:
+        """What these rows add: the arguments of :meth:`add_parts`."""
         one = np.ones(len(label)) if weights is None else weights
         p_sums = np.zeros((self.groups, self._classes))
         for g in np.unique(group):
             held = group == g
             np.einsum("i,ij->j", one[held], p[held], out=p_sums[g])
-        # At most bins − 1 entries of a row can be above the first edge, so only they are sorted into bins;
-        # the first bin is what they leave of the total.
+        # At most bins − 1 entries of a row can be above the first edge. Only these are sorted into bins: the sum of
+        # the first bin is the total less the sums of the others.
         row, col = np.nonzero(p > self.edges[1])
         return p_sums, group[row], col, p[row, col], label[row] == col, one[row]
 
@@ -102,19 +96,17 @@ class ClasswiseSums:
         flat = np.bincount(group * self._classes + label, weights=mass, minlength=self._total.size)
         self._total -= flat.reshape(self._total.shape)
 
-    def add_sums(self, p_sums: Column) -> None:
-        """Add the sums over each group's rows, (G, K), of their weighted probabilities."""
-        self._total += p_sums
-
-    def add_high(
+    def add_parts(
         self,
+        p_sums: Column,
         group: npt.NDArray[np.int64],
         col: npt.NDArray[np.int64],
         p: Column,
         is_label: npt.NDArray[np.bool_],
         mass: Column,
     ) -> None:
-        """Add those entries of the rows that are above the first edge."""
+        """Add the weighted sums of probabilities of each group, (G, K), and the entries above the first edge."""
+        self._total += p_sums
         bin_ = np.minimum(np.searchsorted(self.edges, p, side="left") - 1, self._bins - 1)
         place = (group * self._classes + col) * self._bins + bin_
         np.add.at(self._sums.reshape(-1), place, (p - is_label) * mass)
@@ -126,13 +118,8 @@ class ClasswiseSums:
     def without_each(self) -> Column:
         """The error without each group in turn, (groups,)."""
         total, sums, mass = self._total.sum(axis=0), self._sums.sum(axis=0), self._mass.sum()
-        return np.array(
-            [
-                self._errors(total - self._total[g], sums - self._sums[g], mass - self._mass[g])
-                for g in range(self.groups)
-                if self._mass[g] > 0
-            ]
-        )
+        parts = zip(self._total, self._sums, self._mass, strict=True)
+        return np.array([self._errors(total - t, sums - s, mass - m) for t, s, m in parts if m > 0])
 
     def _errors(self, total: Column, sums: Column, mass: float) -> float:
         first = total - sums[:, 1:].sum(axis=1)

@@ -1,9 +1,8 @@
-"""Every metric of a model, computed with its interval and, where there is one, with what each row adds to it.
+"""Every metric of a model with its interval and, for most metrics, with what each row adds to it.
 
-What a row adds ("part") is a column whose spread over √N is the metric's standard error. Where the metric is a mean,
-the part is the row's own value; elsewhere it is an infinitesimal-jackknife value. Two models on the same rows are
-compared by subtracting their parts. Proportions have Wilson's interval, and a temperature has the interval of its
-logarithm.
+What a row adds ("part") is a column whose spread over √N is the standard error of the metric: the value of the row
+where the metric is a mean, an infinitesimal-jackknife value elsewhere. Two models on the same rows are compared by the
+differences of their parts. Proportions have Wilson's interval, and a temperature has the interval of its logarithm.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from sfumato.evaluate.metrics import calibration, smooth_calibration
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
+from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, Temperature
 from sfumato.evaluate.scores.column_checks import Column, mean
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import Rows
@@ -27,7 +26,7 @@ from sfumato.extras import lab_imports
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its 95 % interval: rows are random, the model is as it is."""
+    """A value with the ends of its 95 % interval, which takes the rows as random and the model as it is."""
 
     value: float
     low: float
@@ -36,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class MetricValue(Interval):
-    """A metric with its interval and, where it can be said, what each row adds to it, (N,)."""
+    """A metric with its interval and, if that is known, what each row adds to it, (N,)."""
 
     part: Column | None = field(default=None, repr=False, compare=False)
 
@@ -45,13 +44,13 @@ _MANY_ROWS = 100_000
 
 
 def compute_metrics(found: Measured, *, parts: bool = False) -> dict[str, MetricValue]:
-    """Every metric that these columns have, in the order in which they are shown; paired ones with their ``parts``.
+    """Every metric that these columns have, in the order in which they are shown; ``parts`` keeps those of paired ones.
 
-    Where there are many rows, sorting them takes longest, so two threads share the work.
+    Sorting many rows takes most of the time, so two threads share the work.
     """
 
     def make(piece: Callable[[Measured], Iterator[tuple[str, MetricValue]]]) -> dict[str, MetricValue]:
-        # a part is as long as the rows, so one that is not asked for is dropped before the next is made
+        # parts are as long as the rows, so a part that nobody asks for is dropped before the next is made
         return {n: one if parts and METRICS[n].paired else replace(one, part=None) for n, one in piece(found)}
 
     with ThreadPoolExecutor(2 if len(found.rows) > _MANY_ROWS else 1) as pool:
@@ -66,13 +65,13 @@ def compute_metric(name: str, found: Measured) -> MetricValue | None:
 
 
 def from_part(name: str, value: float, part: Column, weights: Column | None) -> MetricValue:
-    """A metric with the interval that its parts give, cut at the metric's range."""
+    """A metric with the interval that its parts give, cut at the range of the metric."""
     half, defined = half_width(part, weights), METRICS[name]
     return MetricValue(value, max(value - half, defined.lowest), min(value + half, defined.highest), part)
 
 
 def half_width(part: Column, weights: Column | None) -> float:
-    """Half the width of the 95 % interval of the mean of parts; 0 for a single row, NaN where they are not finite."""
+    """Half the width of the 95 % interval of the mean of parts: 0 for a single row, NaN if a part is not finite."""
     n = len(part) if weights is None else int(np.count_nonzero(weights))
     if n < 2:
         return 0.0
@@ -85,22 +84,16 @@ def half_width(part: Column, weights: Column | None) -> float:
     return t95(n - 1) * float(np.sqrt(variance * n / (n - 1)))
 
 
-_T95 = {
-    1: 12.706204736174694,
-    2: 4.302652729749462,
-    3: 3.1824463052837078,
-    4: 2.7764451051977934,
-    5: 2.5705818356363146,
-    6: 2.4469118511449786,
-    7: 2.364624251592784,
-    8: 2.306004135204166,
-}
+_T95 = (  # for 1 to 8 degrees of freedom: few classes or rows are common, and need no scipy
+    *(12.706204736174694, 4.302652729749462, 3.1824463052837078, 2.7764451051977934),
+    *(2.5705818356363146, 2.4469118511449786, 2.364624251592784, 2.306004135204166),
+)
 
 
 def t95(df: float) -> float:
-    """97.5 % quantile of Student's t; from 9 degrees of freedom Fisher's expansion, good to 4e-4."""
-    if df in _T95:  # few classes or rows are common, and need no scipy
-        return _T95[int(df)]
+    """97.5 % quantile of Student's t; from 9 degrees of freedom on by Fisher's expansion, which is good to 4e-4."""
+    if df in range(1, 9):
+        return _T95[int(df) - 1]
     if df < 9:
         with lab_imports("an interval with a fraction of a degree of freedom"):
             from scipy.special import stdtrit
@@ -145,9 +138,8 @@ def _sorted(found: Measured) -> Iterator[tuple[str, MetricValue]]:
 def _scaled(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     w = found.weights
     if found.fitted is not None and found.temperature_part is not None:
-        yield "temperature", _temperature(found)
-    if found.after is not None:
-        after = found.after
+        yield "temperature", _temperature(found.fitted, found.temperature_part, w)
+    if (after := found.after) is not None:
         yield "nll_after_temperature", _mean("nll", after.nll, w)
         yield "brier_after_temperature", _mean("brier", after.brier, w)
         yield from _calibration(after, w, "_after_temperature", _shift(found))
@@ -205,10 +197,10 @@ def _by_class(rows: Rows, w: Column | None) -> Iterator[tuple[str, MetricValue]]
 def _calibration(
     rows: Rows, w: Column | None, suffix: str, shift: Column | None = None
 ) -> Iterator[tuple[str, MetricValue]]:
-    """ECE and signed gap; ``shift`` is d confidence × the row's pull on the temperature, where that was fitted."""
+    """ECE and signed gap; ``shift`` is what :func:`_shift` gives where a temperature was fitted."""
     value, part = calibration.binned(rows.confidence, rows.correct, BINS, w)
     off: Column = np.subtract(rows.confidence, rows.correct, dtype=np.float64)
-    signed: Column = off
+    signed = off
     if shift is not None:
         slope: Column = rows.confidence * shift[1]
         sign: Column = np.divide(part, off, out=np.zeros(len(off)), where=off != 0)
@@ -220,7 +212,7 @@ def _calibration(
 
 
 def _shift(found: Measured) -> Column | None:
-    """(2, N): what each row adds to β = 1/T about its mean, and d log p_top / dβ."""
+    """(2, N): what each row adds to β = 1/T about its mean, and d log p_top / dβ; None for a T at its bound."""
     if found.fitted is None or found.temperature_part is None or found.sharpening is None or found.fitted.at_bound:
         return None
     value = found.fitted.value
@@ -236,12 +228,9 @@ def _classwise(found: Measured) -> MetricValue:
     return MetricValue(value, max(value - half, 0.0), min(value + half, 1.0))
 
 
-def _temperature(found: Measured) -> MetricValue:
-    assert found.fitted is not None
-    assert found.temperature_part is not None
-    value = found.fitted.value
-    if found.fitted.at_bound:
+def _temperature(fitted: Temperature, part: Column, w: Column | None) -> MetricValue:
+    value = fitted.value
+    if fitted.at_bound:
         return MetricValue(value, value, value)
-    log = (found.temperature_part - value) / value
-    factor = float(np.exp(min(half_width(log, found.weights), 50.0)))
-    return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), found.temperature_part)
+    factor = float(np.exp(min(half_width((part - value) / value, w), 50.0)))
+    return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), part)

@@ -1,6 +1,6 @@
-r"""How features cluster: what neural collapse makes of the inputs of the last layer.
+r"""How the inputs of the last layer cluster by class, which neural collapse changes.
 
-With class means :math:`\mu_k`, their mean :math:`\mu` over the classes that occur, and C such classes:
+Let C be the number of classes that occur, :math:`\mu_k` their means, and :math:`\mu` the mean of these means:
 
 .. math:: S_W = \frac1N \sum_i (h_i - \mu_{y_i})(h_i - \mu_{y_i})^\top, \qquad
           S_B = \frac1C \sum_k (\mu_k - \mu)(\mu_k - \mu)^\top
@@ -8,6 +8,7 @@ With class means :math:`\mu_k`, their mean :math:`\mu` over the classes that occ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def nc1(features: Any, labels: Labels) -> float:
         labels: class indices :math:`y`, (N,) integers.
 
     Returns:
-        The ratio, ≥ 0; C is the number of classes that occur and :math:`S_B^{+}` the pseudo-inverse.
+        The ratio, ≥ 0; :math:`S_B^{+}` is the pseudo-inverse.
 
     Raises:
         ValueError: shapes that differ, features that are not finite, or fewer than 2 classes.
@@ -43,8 +44,8 @@ def nc1(features: Any, labels: Labels) -> float:
     h, y, classes, count, means = _class_means(features, labels)
     centred = means - means.mean(axis=0)
     within = np.zeros((h.shape[1], h.shape[1]))
-    for start in range(0, len(y), _BLOCK):
-        off = _float(h[start : start + _BLOCK]) - means[y[start : start + _BLOCK]]
+    for at, block in _blocks(h):
+        off = block - means[y[at]]
         within += off.T @ off
     between = centred.T @ centred / classes
     return float(np.trace(within / count.sum() @ np.linalg.pinv(between, hermitian=True)) / classes)
@@ -57,13 +58,8 @@ def nc2(features: Any, labels: Labels) -> float:
               - \frac{1}{\sqrt{C-1}} \Bigl(I_C - \tfrac1C 1 1^\top\Bigr) \right\rVert_F,
               \qquad M = (\mu_k - \mu)_k
 
-    Arguments are those of :func:`nc1`.
-
-    Returns:
-        The distance, from 0 to 2.
-
-    Raises:
-        ValueError: as :func:`nc1`, and class means that are all equal.
+    The arguments and errors are those of :func:`nc1`, and class means that are all equal are a ValueError too. The
+    distance lies in 0 to 2.
 
     >>> h = np.array([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])  # an equilateral triangle
     >>> round(nc2(h, np.array([0, 1, 2])), 6)
@@ -87,14 +83,8 @@ def class_separation(features: Any, labels: Labels) -> float:
     .. math:: R^2 = 1 - \frac{\frac1C \sum_k \frac{1}{N_k^2} \sum_{i,j \in k} (1 - \cos(h_i, h_j))}
                             {\frac{1}{C^2} \sum_{k,l} \frac{1}{N_k N_l} \sum_{i \in k, j \in l} (1 - \cos(h_i, h_j))}
 
-    Arguments are those of :func:`nc1`.
-
-    Returns:
-        The separation, at most 1; every class counts alike. Linear in N: a class needs only the mean of its unit
-        vectors.
-
-    Raises:
-        ValueError: as :func:`nc1`, and a row of zeros (names the first).
+    The arguments and errors are those of :func:`nc1`, and a row of zeros is a ValueError too. The separation is at most
+    1, and every class counts alike. The time is linear in N, since a class needs only the mean of its unit vectors.
 
     >>> class_separation(np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), np.array([0, 0, 1, 1]))
     1.0
@@ -103,19 +93,16 @@ def class_separation(features: Any, labels: Labels) -> float:
     """
     h, y, classes, count, _ = _class_means(features, labels)
     sums = np.zeros((classes, h.shape[1]))
-    for start in range(0, len(y), _BLOCK):
-        block = _float(h[start : start + _BLOCK])
+    for at, block in _blocks(h):
         size = np.linalg.norm(block, axis=1)
         zero = np.flatnonzero(size == 0)
         if len(zero):
-            raise ValueError(f"features are all 0 in row {start + int(zero[0])}: such a row has no direction")
-        np.add.at(sums, y[start : start + _BLOCK], block / size[:, None])
+            raise ValueError(f"features are all 0 in row {at.start + int(zero[0])}: such a row has no direction")
+        np.add.at(sums, y[at], block / size[:, None])
     unit = sums / count[:, None]
     within = 1 - float(np.mean(np.einsum("kd,kd->k", unit, unit)))
     between = 1 - float(np.sum(np.square(unit.mean(axis=0))))
-    if between == 0:
-        return 0.0
-    return 1 - within / between
+    return 0.0 if between == 0 else 1 - within / between
 
 
 def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], int, Column, Column]:
@@ -129,14 +116,15 @@ def _class_means(features: Any, labels: Labels) -> tuple[npt.NDArray[Any], npt.N
         raise ValueError(f"features of at least 2 classes are needed, got {len(numbers)}")
     count = np.bincount(code).astype(np.float64)
     sums = np.zeros((len(numbers), h.shape[1]))
-    for start in range(0, len(y), _BLOCK):
-        block = _float(h[start : start + _BLOCK])
-        if not np.isfinite(block).all():
-            row = start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-            raise ValueError(f"features are not finite in row {row}")
-        np.add.at(sums, code[start : start + _BLOCK], block)
+    for at, block in _blocks(h):
+        odd = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(odd):
+            raise ValueError(f"features are not finite in row {at.start + int(odd[0])}")
+        np.add.at(sums, code[at], block)
     return h, code.astype(np.int64), len(numbers), count, sums / count[:, None]
 
 
-def _float(block: npt.NDArray[Any]) -> Column:
-    return block.astype(np.float64)
+def _blocks(h: npt.NDArray[Any]) -> Iterator[tuple[slice, Column]]:
+    for start in range(0, len(h), _BLOCK):
+        at = slice(start, start + _BLOCK)
+        yield at, h[at].astype(np.float64)

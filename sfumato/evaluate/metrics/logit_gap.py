@@ -1,6 +1,6 @@
-"""The logit gap and the logit norm: the two sizes of a row of logits that a training target sets.
+"""The logit gap and the logit norm: the two sizes of a row of logits that a training target determines.
 
-At the optimum of a smoothed target the gap is the closed form d*, and the norm is d*·sqrt((K−1)/K).
+At the optimum of a smoothed target, the gap is the closed form d*, and the norm is d*·sqrt((K−1)/K).
 """
 
 from __future__ import annotations
@@ -16,21 +16,14 @@ def logit_gap(logits: Scores, labels: Labels) -> Column:
 
     .. math:: d_i = z_{iy} - \frac{1}{K-1} \sum_{k \ne y} z_{ik}
 
-    Args:
-        logits: :math:`z`, (N, K), torch or numpy, any float type.
-        labels: class indices :math:`y`, (N,) integers.
-
-    Returns:
-        The gaps in nats, (N,) float64; +inf where another class is −inf, −inf where the label's is, NaN where both.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+    The arguments and errors are those of :func:`sfumato.evaluate.per_row`. The gaps, (N,) float64, are in nats: +inf
+    where another class is −inf, −inf where the label is, and NaN where both are.
 
     >>> import numpy as np
     >>> logit_gap(np.array([[3.0, 1.0, 0.0]]), np.array([0])).tolist()
     [2.5]
 
-    Source: note, eq. 7, whose closed form is this gap at the optimum; see ``sfumato.theory.optimal_gap``.
+    Source: note, eq. 7, whose closed form (``sfumato.theory.optimal_gap``) is this gap at the optimum.
     """
     source = ScoreMatrix(logits=logits)
     return scan(source, check_labels(labels, source.rows, source.classes)).gap
@@ -41,15 +34,8 @@ def logit_norm(logits: Scores) -> Column:
 
     .. math:: \lVert z_i - \bar z_i \rVert_2, \qquad \bar z_i = \tfrac{1}{K} \sum_k z_{ik}
 
-    Args:
-        logits: :math:`z`, (N, K), torch or numpy, any float type.
-
-    Returns:
-        The norms, (N,) float64, in nats; inf where a class is −inf. A constant added to a row changes no probability
-        and no norm.
-
-    Raises:
-        TypeError, ValueError: as :func:`sfumato.evaluate.per_row`.
+    The logits and errors are those of :func:`sfumato.evaluate.per_row`. The norms, (N,) float64, are in nats, and inf
+    where a class is −inf. A constant added to a row changes no probability and no norm.
 
     >>> import numpy as np
     >>> logit_norm(np.array([[10.0, 7.0, 10.0, 7.0]])).tolist()

@@ -1,7 +1,7 @@
-"""Rows in groups of equal score, from which every number of selective prediction is read, and what a row adds to each.
+"""Rows in groups of equal score, which give every number of selective prediction and what each row adds to it.
 
-One sort serves all. What a row adds ("part") is the derivative of the number in the row's weight, scaled so that the
-spread of parts over √N is the number's standard error: the infinitesimal jackknife.
+All numbers share one sort. What a row adds ("part") is the derivative of the number in the weight of the row, scaled so
+that the spread of the parts over √N is the standard error of the number: the infinitesimal jackknife.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from sfumato.extras import lab_imports
 
 
 class RankedGroups:
-    """Rows by descending score; per group its start a, size n, errors e and errors before, in units of weight.
+    """Rows by descending score, in groups of equal score. Without weights, every row has weight 1.
 
     Attributes:
         right: whether each row is right, as given.
         group: the group of each row; −1 for a row of weight 0.
-        start: weight before each group.
-        size: weight of each group.
-        wrong: weight of its wrong rows.
-        errors_before: weight of wrong rows before it.
-        total: weight of all rows, N without weights.
+        start: weight of all rows before each group, a.
+        size: weight of each group, n.
+        wrong: weight of its wrong rows, e.
+        errors_before: weight of all wrong rows before it, E.
+        total: weight of all rows.
     """
 
     def __init__(self, score: npt.ArrayLike, correct: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
@@ -57,7 +57,7 @@ class RankedGroups:
 
     @cached_property
     def place(self) -> npt.NDArray[Any]:
-        """Place of each row that counts, by descending score: 1 to N, or the weight so far."""
+        """The weight up to each row, by descending score: 1 to N without weights; rows of weight 0 are left out."""
         return np.arange(1, len(self._order) + 1) if self._weights is None else np.cumsum(self._weights[self._order])
 
     @cached_property
@@ -65,7 +65,7 @@ class RankedGroups:
         """Expected errors up to each place."""
         within = self.place - np.repeat(self.start, self._rows)
         rate = self.wrong / self.size
-        # a group that is wholly right or wrong keeps whole numbers
+        # the order of operations keeps whole numbers whole in a group that is wholly right or wholly wrong
         return np.repeat(self.errors_before, self._rows) + within * np.repeat(rate, self._rows)
 
     def aurc(self) -> float:
@@ -77,7 +77,7 @@ class RankedGroups:
         return float(area.sum() / self.total)
 
     def eaurc(self) -> float:
-        """AURC above the best order's."""
+        """AURC less that of the best order."""
         return self.aurc() - float(best_area(np.asarray(self.wrong.sum() / self.total)))
 
     def augrc(self) -> float:
@@ -87,12 +87,12 @@ class RankedGroups:
     def risk_at(self, coverage: float) -> float:
         """Expected error rate of the most confident part."""
         m = coverage * self.total
-        # below one row the risk is that of the first: E is linear from (0, 0) on
+        # E is linear from (0, 0) on, so below one row the risk is that of the first row
         ends = np.append(0.0, self.start + self.size)
         return float(np.interp(m, ends, np.append(0.0, self.errors_before + self.wrong)) / m)
 
     def coverage_at(self, risk: float) -> float:
-        """Largest part answered at that risk."""
+        """Largest share of the rows that can be answered at that risk."""
         end = self.start + self.size
         allowed = end[(self.errors_before + self.wrong) / end <= risk]
         return float(allowed.max(initial=0) / self.total)

@@ -1,7 +1,7 @@
 """Every metric, defined once: what it is, its range, which way is better, how its interval is made, how it is shown.
 
-The computation reads the range here, tables the label and the digits, comparisons which metrics are paired and which of
-them decide. The entries stand in the order in which metrics are shown.
+The computation takes the range from here, the tables take the label and the digits, and the comparisons take which
+metrics are paired and which of them decide. The entries stand in the order in which metrics are shown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Shown(NamedTuple):
-    """How a number is printed: unit, factor (100 for per cent), digits after the point, whether with a plus sign."""
+    """How a number is printed: its unit, factor (100 for per cent), digits after the point, and whether with a plus."""
 
     unit: str = ""
     scale: float = 1
@@ -26,14 +26,13 @@ class Definition:
 
     Attributes:
         text: the definition; p is softmax(z), y the label, w the row weights, W their sum, conf the largest p.
-        better: ``"higher"``, ``"lower"``, or None where neither is.
-        lowest: end of its range.
-        highest: the other end.
+        better: ``"higher"``, ``"lower"``, or None where neither is better.
+        lowest, highest: the ends of its range.
         interval: how its interval is made.
         label: what tables and sentences call it.
         shown: how its value is printed.
-        paired: whether two models on the same rows are compared in it; what each row adds to it is then known.
-        headline: whether it decides between two models, as fixed in advance.
+        paired: whether two models are compared in it row by row, so that what each row adds to it must be known.
+        headline: whether it decides between two models. This is fixed in advance.
     """
 
     text: str
@@ -86,7 +85,7 @@ _EAURC = Definition(
 def _after(
     plain: Definition, text: str, *, paired: bool = True, headline: bool = False, spread: bool = False
 ) -> Definition:
-    """The same of softmax(z/T_f); ``spread`` where the interval counts the temperature's own."""
+    """The same of softmax(z/T_f); ``spread`` says that the interval counts the spread of the temperature."""
     interval = plain.interval + (", with the temperature's own spread" if spread else "")
     label = f"{plain.label} after temperature"
     return replace(plain, text=text, interval=interval, label=label, paired=paired, headline=headline)

@@ -1,9 +1,9 @@
 """Selective prediction: how many errors are left when only the most confident rows are answered.
 
-Rows of equal score have no order, so every number here is its expectation over the orders of tied rows: among the
-first i rows, where a group of n rows with e errors began after place a with E errors so far, E_i = E + (i − a)·e/n
-errors are expected. All numbers are sums of E_i, so the order in which rows are given never matters. A row of weight w
-is w tied copies of it, for any w ≥ 0: sums of 1/i over places become differences of the digamma function.
+Rows of equal score have no order, so every number here is the expectation over all orders of the tied rows. Let a group
+of n tied rows with e errors follow after a rows with E errors. Then E_i = E + (i − a)·e/n errors are expected among the
+first i rows. All numbers are sums of E_i, so the order in which rows are given never matters. A row of weight w ≥ 0
+counts as w tied copies; sums of 1/i over places become differences of the digamma function.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike
     Args:
         score: what rows are ranked by, most confident highest, (N,); only its order counts.
         correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
+        weights: one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
-        The area, from 0 (no error) to 1; :math:`E_i` is the expected number of errors among the first i.
+        The area, from 0 (no error) to 1; :math:`E_i` is the expected number of errors among the first i rows.
 
     Raises:
         ValueError: shapes that differ, no rows, a score that is NaN (names the first row).
@@ -44,23 +44,18 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike
     >>> round(aurc([0.9, 0.8, 0.7], [True, False, True]), 4)
     0.2778
 
-    Source: Geifman et al. 2019, arXiv 1805.08206. The trapezoid from (0, 0) that some code uses is smaller.
+    Source: Geifman et al. 2019, arXiv 1805.08206. Some code uses the trapezoid from (0, 0), which is smaller.
     """
     return RankedGroups(score, correct, weights).aurc()
 
 
 def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
-    r"""AURC above that of the best order at the same error rate r: the ranking alone, accuracy taken out.
+    r"""AURC less that of the best order at the same error rate r: it judges the ranking without the accuracy.
 
     .. math:: \mathrm{AURC} - \bigl(r + (1 - r) \ln(1 - r)\bigr)
 
-    Arguments are those of :func:`aurc`.
-
-    Returns:
-        The excess. The best area is that of large N, so a perfect order gives O(1/N), not exactly 0.
-
-    Raises:
-        ValueError: as :func:`aurc`.
+    The arguments and errors are those of :func:`aurc`. The best area is the limit for large N, so a perfect order
+    gives O(1/N), not exactly 0.
 
     >>> round(eaurc([0.9, 0.8, 0.7], [True, False, True]), 4)
     0.2148
@@ -71,22 +66,17 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 
 
 def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
-    r"""The AURC without each row in turn, exact, in O(N log N).
+    r"""The exact leave-one-out values of the AURC, (N,), in the order of the rows given, in O(N log N).
 
-    Without a row of a group at places a+1 … a+n, x = 1 if the row is an error: places up to a are as before; the group
-    has n − 1 rows and e − x errors; a later place i becomes i − 1 and holds :math:`E_i - x` errors:
+    Take a row out of a group at places a+1 … a+n, with x = 1 if the row is an error and 0 otherwise. Places up to a
+    stay as they are; the group has n − 1 rows and e − x errors; a later place i becomes i − 1 and holds
+    :math:`E_i - x` errors:
 
     .. math:: (N-1)\,\mathrm{AURC}_{(-)} = \sum_{i \le a} \frac{E_i}{i}
               + E\,h + \frac{e - x}{n - 1}\,(n - 1 - a\,h) + \sum_{i > a+n} \frac{E_i - x}{i - 1},
               \qquad h = \sum_{i=a+1}^{a+n-1} \frac{1}{i}
 
-    Arguments are those of :func:`aurc`.
-
-    Returns:
-        Leave-one-out areas, (N,), in the order of the rows given.
-
-    Raises:
-        ValueError: as :func:`aurc`, and fewer than 2 rows.
+    The arguments and errors are those of :func:`aurc`; there must be at least 2 rows.
 
     >>> aurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
     [0.75, 0.0, 0.25]
@@ -98,7 +88,7 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
     if total < 2:
         raise ValueError("leaving one row out needs at least 2 rows, got 1")
     before = np.concatenate([[0.0], np.cumsum(g.errors / g.place)])
-    earlier = np.maximum(g.place - 1, 1)  # place 1 is never after a group, so its value is not used
+    earlier = np.maximum(g.place - 1, 1)  # place 1 follows no group, so its value is not used
     after = _suffix_sums(g.errors / earlier)
     after_inverse = _suffix_sums(1 / earlier)
 
@@ -112,17 +102,10 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
 
 def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
-    r"""The E-AURC without each row in turn, exact, in O(N log N).
+    r"""The exact leave-one-out values of the E-AURC, (N,), in the order of the rows given, in O(N log N).
 
-    :func:`aurc_jackknife` less the best area at the error rate of the rows that stay.
-
-    Arguments are those of :func:`aurc`.
-
-    Returns:
-        Leave-one-out excesses, (N,), in the order of the rows given.
-
-    Raises:
-        ValueError: as :func:`aurc`, and fewer than 2 rows.
+    Each is that of :func:`aurc_jackknife`, which has the same arguments and errors, less the best area at the error
+    rate of the rows that stay.
 
     >>> eaurc_jackknife([0.9, 0.8, 0.7], [True, False, True]).round(4).tolist()
     [0.5966, 0.0, 0.0966]
@@ -139,13 +122,8 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
     .. math:: \mathrm{AUGRC} = \frac{1}{N^2} \sum_{i=1}^{N} \frac{E_{i-1} + E_i}{2}
               = r(1-r)(1 - \mathrm{AUROC}) + \tfrac12 r^2
 
-    Arguments are those of :func:`aurc`.
-
-    Returns:
-        The area, from 0 to 1/2; r is the error rate, AUROC that of telling right rows from wrong ones by the score.
-
-    Raises:
-        ValueError: as :func:`aurc`.
+    The arguments and errors are those of :func:`aurc`. The area lies in 0 to 1/2; r is the error rate, and the AUROC
+    is that of telling right rows from wrong rows by their score.
 
     >>> round(augrc([0.9, 0.8, 0.7], [True, False, True]), 4)
     0.1667
@@ -158,21 +136,15 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 def risk_coverage_curve(
     score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None
 ) -> RiskCoverage:
-    """The expected error rate among the i most confident rows, for every i.
+    """The expected error rate among the i most confident rows, for every i. The mean of the risks is the AURC.
 
-    Arguments are those of :func:`aurc`.
-
-    Returns:
-        :class:`RiskCoverage`: coverage i/N and risk E_i/i, both (N,); their mean risk is the AURC. Under weights a
-        place is the weight so far, and rows of weight 0 have none.
-
-    Raises:
-        ValueError: as :func:`aurc`.
+    The arguments and errors are those of :func:`aurc`. With weights, i is the weight of the rows so far, and a row of
+    weight 0 has no place on the curve.
 
     >>> risk_coverage_curve([0.9, 0.8], [True, False]).risk.tolist()
     [0.0, 0.5]
 
-    Source: El-Yaniv and Wiener 2010; ties as in this module's head.
+    Source: El-Yaniv and Wiener 2010.
     """
     g = RankedGroups(score, correct, weights)
     return RiskCoverage(coverage=g.place / g.total, risk=g.errors / g.place)
@@ -185,22 +157,13 @@ def risk_at_coverage(
 
     .. math:: \frac{E(m)}{m}, \quad m = \text{coverage} \cdot N
 
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
-        coverage: the part answered, in (0, 1]; m need not be whole, E is linear between places.
-
-    Returns:
-        The risk, from 0 to 1.
-
-    Raises:
-        ValueError: as :func:`aurc`, and a coverage outside (0, 1].
+    ``coverage`` is the share of the rows that is answered, in (0, 1]; E is linear between places, so m need not be
+    whole. The other arguments and errors are those of :func:`aurc`.
 
     >>> risk_at_coverage([0.9, 0.9, 0.1], [True, False, False], 1 / 3)
     0.5
 
-    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500; the fraction of the last group is in expectation.
+    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500.
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage}")
@@ -210,26 +173,16 @@ def risk_at_coverage(
 def coverage_at_risk(
     score: npt.ArrayLike, correct: npt.ArrayLike, risk: float, *, weights: npt.ArrayLike | None = None
 ) -> float:
-    """The largest part of the rows that can be answered at an error rate of at most ``risk``.
+    """The largest share of the rows that can be answered at an error rate of at most ``risk``, which is in [0, 1].
 
-    Tied rows are answered together or not at all, since a threshold on the score cannot part them.
-
-    Args:
-        score: what rows are ranked by, most confident highest, (N,).
-        correct: whether the row is right, (N,) bool.
-        weights: one number a row, (N,), ≥ 0; a weight of 2 is the row twice.
-        risk: the error rate allowed, in [0, 1].
-
-    Returns:
-        The coverage, from 0 (not even the first group) to 1.
-
-    Raises:
-        ValueError: as :func:`aurc`, and a risk outside [0, 1].
+    Tied rows are answered together or not at all, since a threshold on the score cannot part them. The coverage is 0
+    where not even the first group may be answered. The other arguments and errors are those of :func:`aurc`.
 
     >>> coverage_at_risk([0.9, 0.8, 0.8, 0.1], [True, True, False, False], 0.4)
     0.75
 
-    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500, on the rows themselves: it carries no guarantee.
+    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500. This is the coverage of these rows; it guarantees nothing of
+    new rows.
     """
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must be in [0, 1], got {risk}")

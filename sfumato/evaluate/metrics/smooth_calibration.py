@@ -1,7 +1,7 @@
-r"""Smooth calibration error: bins give way to a Gaussian kernel whose width the error itself decides.
+r"""Smooth calibration error: in place of bins stands a Gaussian kernel, whose width the error itself decides.
 
-With :math:`r_\sigma(t)` the residuals confidence − correct smoothed by a Gaussian of width σ that is reflected at 0 and
-1, the error at σ is :math:`\int |r_\sigma|`. It falls as σ grows, so it meets the line σ once: there it is read.
+Let :math:`r_\sigma(t)` be the residuals confidence − correct, smoothed by a Gaussian of width σ that is reflected at 0
+and 1. The error at σ is :math:`\int |r_\sigma|`. It falls as σ grows, so it equals σ at one σ, where it is taken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import Column, check_confidence, check_correct, check_weights
+from sfumato.evaluate.scores.column_checks import Column, check_rows
 
 _GRID = 4096  # cells of [0, 1]
 _NARROWEST = 2.0 / _GRID  # the kernel is wider than a cell throughout
@@ -19,12 +19,9 @@ _NARROWEST = 2.0 / _GRID  # the kernel is wider than a cell throughout
 
 @dataclass(frozen=True)
 class SmoothError:
-    """A smooth calibration error.
+    """A smooth calibration error, from 0 to 1, with the σ (``bandwidth``) of the kernel at which it was taken.
 
-    Attributes:
-        value: the error, from 0 to 1.
-        bandwidth: σ of the kernel at which it was read.
-        part: what each row adds to it, (N,): its weighted mean is ``value``.
+    ``part`` is what each row adds to it, (N,), with the weighted mean ``value``.
     """
 
     value: float
@@ -45,20 +42,11 @@ def smooth_ece(
               \sum_i w_i (\text{confidence}_i - \text{correct}_i)\, K_\sigma(t, \text{confidence}_i) \Bigr| dt,
               \qquad \mathrm{smECE} = \mathrm{smECE}_{\sigma^*} \text{ where } \mathrm{smECE}_{\sigma^*} = \sigma^*
 
-    Residuals are laid on a grid of 4096 cells, each divided between its two nearest points, so that no bin has an edge;
+    Each residual is divided between its two nearest points of a grid of 4096 cells, so that no bin has an edge. The
     reflection at 0 and 1 makes the convolution a product of cosine series.
 
-    Args:
-        confidence: largest probabilities, (N,), in [0, 1].
-        correct: whether the row is right, (N,) bool.
-        bandwidth: :math:`\sigma`, if it is to be fixed.
-        weights: :math:`w`, one number a row, (N,), ≥ 0.
-
-    Returns:
-        :class:`SmoothError`. An error below the narrowest kernel, 2/4096, is read there.
-
-    Raises:
-        ValueError: as :func:`sfumato.evaluate.ece`, and a bandwidth that is not positive.
+    ``bandwidth`` is a fixed :math:`\sigma`, above 0; by default the error decides it. An error below the narrowest
+    kernel, 2/4096, is taken at that kernel. The other arguments and errors are those of :func:`sfumato.evaluate.ece`.
 
     >>> found = smooth_ece([0.9] * 10, [True] * 5 + [False] * 5)
     >>> round(found.value, 3), round(found.bandwidth, 3)
@@ -66,8 +54,7 @@ def smooth_ece(
 
     Source: Błasiok and Nakkiran 2023, arXiv 2309.12236, definitions 7 to 9 and lemma 8.
     """
-    right = check_correct(correct)
-    values, w = check_confidence(confidence, len(right)), check_weights(weights, len(right))
+    values, right, w = check_rows(confidence, correct, weights)
     if bandwidth is not None and not 0 < bandwidth < np.inf:
         raise ValueError(f"bandwidth must be positive, got {bandwidth}")
     residual = values - right
@@ -88,14 +75,14 @@ def smooth_ece(
             low, high = (middle, high) if _area(_smoothed(laid, middle)) > middle else (low, middle)
         bandwidth = (low + high) / 2
     density = _smoothed(laid, bandwidth)
-    # ∫|r| = ∫ sign(r)·r, so smoothing sign(r) instead gives what one row adds; quadrature weights as in _area
+    # ∫|r| = ∫ sign(r)·r, so smoothing sign(r) instead of r gives what one row adds; quadrature weights as in _area
     sign = _smoothed(np.sign(density) * _quadrature(), bandwidth)
     part = residual * np.interp(values, np.linspace(0.0, 1.0, _GRID + 1), sign)
     return SmoothError(_area(density), float(bandwidth), part)
 
 
 def _smoothed(laid: Column, width: float) -> Column:
-    """The density at the grid's points of masses at the grid's points, under the reflected Gaussian."""
+    """The density, at the points of the grid, of masses at these points under the reflected Gaussian."""
     # A mass at an end is its own mirror image, so in the even extension it stands once where others stand twice.
     mirrored = laid.copy()
     mirrored[[0, -1]] *= 2

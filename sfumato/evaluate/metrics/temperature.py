@@ -1,9 +1,9 @@
-r"""The temperature that fits labels best, found exactly: the hard NLL is convex in β = 1/T, so its slope has one root.
+r"""The temperature that fits the labels best. The hard NLL is convex in β = 1/T, so its slope g has a single root.
 
 .. math:: g(\beta) = \frac{1}{N} \sum_i \psi_i, \quad \psi_i = E_{p}[z_i] - z_{iy}, \qquad
           g'(\beta) = \frac{1}{N} \sum_i \mathrm{Var}_{p}(z_i) \ge 0, \qquad p = \mathrm{softmax}(\beta z_i)
 
-Rows are shifted by their largest logit, so ψ of a confident right row is a sum of small terms and keeps its digits.
+Rows are shifted by their largest logit, so ψ of a confident right row is a sum of small terms and loses no digits.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Sc
 
 LOWEST, HIGHEST = METRICS["temperature"].lowest, METRICS["temperature"].highest  # the temperatures searched
 
-_KEEP_ELEMENTS = 1 << 23  # shifted logits are kept between passes up to here: 64 MB
-_WARM_ELEMENTS = 1 << 24  # above this, a search on a part of the rows gives the place to start
+_KEEP_ELEMENTS = 1 << 23  # up to so many shifted logits (64 MB) are kept between passes
+_WARM_ELEMENTS = 1 << 24  # for more logits, the search starts where a search on a part of the rows ends
 SMALLEST = -1e150  # stands for −inf where 0·(−inf) would be NaN; its square is still finite
 
 
@@ -30,9 +30,9 @@ class Temperature:
     """A fitted temperature.
 
     Attributes:
-        value: T; probabilities are softmax(z/T). Below 1 sharpens, above 1 softens.
+        value: T; probabilities are softmax(z/T), sharper for T below 1 and softer for T above 1.
         at_bound: whether the NLL still falls at the end of the range searched, so that ``value`` is only that end.
-        pseudo_row: whether a row of uniform label was added to have an optimum, see :func:`fit_temperature_small`.
+        pseudo_row: whether :func:`fit_temperature_small` added a row of uniform label, without which no T is optimal.
     """
 
     value: float
@@ -46,17 +46,17 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
     .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3}
               \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
 
-    Newton steps in log(1/T) on the slope of the NLL, kept inside a bracket that is halved when they stall; float64,
-    accurate to 1e-10 relative, deterministic.
+    The root of the slope of the NLL is found by Newton steps in log(1/T), inside a bracket that is halved where they
+    stall. The arithmetic is float64, and the relative error of T is below 1e-10.
 
     Args:
         logits: :math:`z`, (N, K), torch or numpy, any float type.
         labels: class indices :math:`y`, (N,) integers.
-        weights: one number a row, ≥ 0; a weight of 2 is the row twice.
+        weights: one number a row, ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
-        :class:`Temperature`. If every label has the largest logit of its row, any smaller T is better: the result is
-        the lower bound, ``at_bound``. If all logits of every row are equal, T changes nothing and is 1.
+        :class:`Temperature`. If every label has the largest logit of its row, any smaller T is better, so the result
+        is the lower bound, ``at_bound``. If all logits of every row are equal, T changes nothing and is 1.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for a label whose logit
@@ -76,19 +76,14 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
 def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
     r"""The temperature of least hard NLL, finite also where no row is wrong.
 
-    A small validation set often has no error. Then the NLL has no finite optimum, T falls to its bound, and the first
-    error among new rows costs thousands of nats. In that case, and only then, one row whose label is uniform over the
-    classes is added to the sum, as if one more row had been seen with a label that the model knows nothing about:
+    A small validation set often has no error. Then the NLL has no optimum, T falls to its bound, and the first error
+    among new rows costs thousands of nats. Only in that case, one row whose label is uniform over the classes (those
+    at −inf aside) is added to the sum, as if one more row had been seen with a label that says nothing:
 
     .. math:: \sum_i -\log p_{i y_i} + \frac{1}{N} \sum_i \frac{1}{K} \sum_k -\log p_{ik}
 
-    Arguments are those of :func:`fit_temperature`.
-
-    Returns:
-        :class:`Temperature`, ``pseudo_row`` set where the row was added. Classes at −inf take no part in its label.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`fit_temperature`.
+    The arguments and errors are those of :func:`fit_temperature`; ``pseudo_row`` of the result says whether the row was
+    added.
 
     >>> import numpy as np
     >>> fit = fit_temperature_small(logits=np.array([[2.0, 0.0]] * 9), labels=np.zeros(9, dtype=int))
@@ -101,23 +96,15 @@ def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayL
 
 
 def temperature_jackknife(*, logits: Scores, labels: Labels, temperature: float) -> Column:
-    r"""Infinitesimal-jackknife pseudo-values of the fitted temperature, one a row.
+    r"""Infinitesimal-jackknife pseudo-values of the fitted temperature, (N,).
 
-    Leaving a row out moves the root of the slope by :math:`\psi_i / (N g')`, so its pseudo-value is
+    Without row i, the root of the slope moves by :math:`\psi_i / (N g')`, so the pseudo-value of the row is
 
     .. math:: \beta_i = \beta - \psi_i / g'(\beta), \qquad T_i = T - T^2 (\beta_i - \beta) = T + T^2 \psi_i / g'(\beta)
 
-    Args:
-        logits: :math:`z`, (N, K), torch or numpy, any float type.
-        labels: class indices :math:`y`, (N,) integers.
-        temperature: the fitted :math:`T = 1/\beta`.
-
-    Returns:
-        Pseudo-values, (N,). At an optimum inside the bounds their mean is T and their variance over N that of T. All
-        are T where the NLL does not bend, :math:`g' = 0`.
-
-    Raises:
-        TypeError, ValueError, IndexError: as :func:`fit_temperature`, and a temperature that is not positive.
+    ``temperature`` is the fitted :math:`T = 1/\beta`, above 0; the other arguments and the errors are those of
+    :func:`fit_temperature`. At an optimum inside the bounds, the mean of the pseudo-values is T, and their variance
+    over N is the variance of T. Where the NLL does not bend, :math:`g' = 0`, all of them are T.
 
     >>> import numpy as np
     >>> logits, labels = np.array([[2.0, 0.0]] * 4), np.array([0, 0, 0, 1])
@@ -138,8 +125,8 @@ class NllSlope:
 
     Attributes:
         behind: z_top − z_y of every row: 0 where the label has the largest logit.
-        centre: mean of the shifted logits of every row, classes at −inf left out.
-        weights: of the rows, or None.
+        centre: mean of the shifted logits of every row, without the classes at −inf.
+        weights: weights of the rows, or None.
     """
 
     def __init__(self, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> None:
@@ -147,7 +134,7 @@ class NllSlope:
         self.labels = check_labels(labels, self.source.rows, self.source.classes)
         self.weights = check_weights(weights, self.source.rows)
         self.behind, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
-        self._kept: list[tuple[slice, Column]] | None = None
+        self._kept: list[tuple[slice, Column]] = []
         kept: list[tuple[slice, Column]] = []
         small = self.source.rows * self.source.classes <= _KEEP_ELEMENTS
         for rows, z in self._chunks():
@@ -155,9 +142,10 @@ class NllSlope:
             self.centre[rows] = mean_of_possible(z)
             if small:
                 kept.append((rows, z))
-        refuse_lost(self.behind >= -SMALLEST)
-        if small:
-            self._kept = kept
+        self._kept = kept
+        lost = np.flatnonzero(self.behind >= -SMALLEST)
+        if len(lost):
+            raise ValueError(f"the label's logit is −inf in row {lost[0]}: no temperature makes its NLL finite")
 
     def at(self, beta: float) -> tuple[Column, Column]:
         """ψ and Var_p(z) of every row, each (N,)."""
@@ -182,13 +170,12 @@ class NllSlope:
         return columns[0] + self.behind, columns[1], columns[2], columns[3]
 
     def part(self, step: int) -> NllSlope:
-        """The same for every ``step``-th row."""
-        return NllSlope(
-            self.source.part(step), self.labels[::step], None if self.weights is None else self.weights[::step]
-        )
+        """The slope of every ``step``-th row alone."""
+        weights = None if self.weights is None else self.weights[::step]
+        return NllSlope(self.source.part(step), self.labels[::step], weights)
 
     def _chunks(self) -> Iterator[tuple[slice, Column]]:
-        if self._kept is not None:
+        if self._kept:
             yield from self._kept
             return
         for chunk in self.source:
@@ -196,7 +183,7 @@ class NllSlope:
 
 
 def mean_of_possible(z: Column) -> Column:
-    """Mean of each row of shifted logits, (N,), classes that are ruled out (:data:`SMALLEST`) left out."""
+    """Mean of each row of shifted logits, (N,), without the classes that are ruled out (:data:`SMALLEST`)."""
     there = z > SMALLEST
     return np.where(there, z, 0.0).sum(axis=1) / there.sum(axis=1)
 
@@ -213,17 +200,13 @@ def cumulants_under(p: Column, z: Column) -> tuple[Column, Column, Column, Colum
     return expected, second, third, np.einsum("ij,ij->i", p, off) - 3 * np.square(second)
 
 
-def refuse_lost(lost: npt.NDArray[np.bool_]) -> None:
-    """ValueError where a label's logit is −inf."""
-    rows = np.flatnonzero(lost)
-    if len(rows):
-        raise ValueError(f"the label's logit is −inf in row {rows[0]}: no temperature makes its NLL finite")
-
-
 def fit(
     objective: NllSlope, keep: npt.NDArray[np.bool_] | None = None, *, small: bool = False, start: float | None = None
 ) -> Temperature:
-    """Fit on the rows in ``keep`` (all by default); ``small`` as in :func:`fit_temperature_small`; ``start`` a T."""
+    """Fit on the rows in ``keep``, by default all, from the temperature ``start`` on.
+
+    ``small`` adds the row of :func:`fit_temperature_small` where it is needed.
+    """
     rows = np.ones(objective.source.rows, dtype=np.bool_) if keep is None else keep
     if objective.weights is not None:
         rows = rows & (objective.weights > 0)
@@ -241,7 +224,7 @@ def fit(
         g, bend = mean(psi, weights), mean(variance, weights)
         if not all_right:
             return g, bend
-        # all_right: behind is 0, so psi is E_p[z] and the pseudo-row's slope is its mean less that of the centres
+        # behind is 0, so psi is E_p[z], and the slope of the pseudo-row is the mean of psi less that of the centres
         return g + (g - mean(centre, weights)) / size, bend * (1 + 1 / size)
 
     if start is None:
@@ -258,25 +241,23 @@ def fit_without_each(
 ) -> dict[int, Temperature]:
     """For every fold, :func:`fit_temperature_small` on the rows outside it; ``whole`` is the fit on all rows.
 
-    Leaving a fold out moves β little, so the slope of each rest is its Taylor series about the whole's β, from one pass
-    for all folds (``columns``, its cumulants, if they are known). Where its last two orders differ by more than 1e-7 of
-    β, the rest is fitted anew from there; below that the last is good to about 1e-9, far less than chance does to T.
+    Without a fold, β moves little. So one pass over all rows (``columns``, if the cumulants are known) gives the slope
+    of the other folds as a Taylor series about the β of all rows. Where its last two orders differ by more than 1e-7 of
+    β, these folds are fitted anew; elsewhere the last order is good to about 1e-9, far less than the chance in T.
     """
     beta = 1 / whole.value
     if columns is None:
         columns = objective.cumulants(beta)
     found: dict[int, Temperature] = {}
     for f in np.unique(fold).tolist():
-        others = fold != f
-        if not objective.behind[others].any():
-            found[f] = fit(objective, others, small=True)
-            continue
-        moved, known = from_series(beta, columns, others, objective.weights)
-        if known:
-            found[f] = Temperature(1 / moved, at_bound=False)
-        else:
-            inside = 1 / HIGHEST < moved < 1 / LOWEST
-            found[f] = fit(objective, others, small=True, start=1 / moved if inside else whole.value)
+        others, start = fold != f, None
+        if objective.behind[others].any():
+            moved, known = from_series(beta, columns, others, objective.weights)
+            if known:
+                found[f] = Temperature(1 / moved, at_bound=False)
+                continue
+            start = 1 / moved if 1 / HIGHEST < moved < 1 / LOWEST else whole.value
+        found[f] = fit(objective, others, small=True, start=start)
     return found
 
 
@@ -287,9 +268,9 @@ def from_series(
     weights: Column | None,
     centre: Column | None = None,
 ) -> tuple[float, bool]:
-    """The optimal β of the rows kept, from cumulants at ``beta`` near it, and whether it is good to 1e-7.
+    """The optimal β of the rows in ``keep``, from cumulants at a ``beta`` near it, and whether it is good to 1e-7.
 
-    With ``centre``, the pseudo-row of :func:`fit_temperature_small` joins.
+    ``centre`` adds the row of :func:`fit_temperature_small`.
     """
     own = None if weights is None else weights[keep]
     series = [mean(column[keep], own) for column in columns]
@@ -304,7 +285,7 @@ def from_series(
 
 
 def _series_root(derivatives: list[float]) -> float:
-    """Root δ near 0 of Σ_j d_j·δ^j / j!, by Newton; NaN where it does not settle."""
+    """The root δ near 0 of Σ_j d_j·δ^j / j!, by Newton steps; NaN where these do not settle."""
     series = np.polynomial.Polynomial([d / f for d, f in zip(derivatives, (1.0, 1.0, 2.0, 6.0), strict=False)])
     slope, delta = series.deriv(), 0.0
     for _ in range(20):
@@ -319,7 +300,7 @@ def _series_root(derivatives: list[float]) -> float:
 
 
 def _root(slope: Callable[[float], tuple[float, float]], start: float) -> tuple[float, bool]:
-    """Root of an increasing slope(β) in [1/HIGHEST, 1/LOWEST], and whether it is cut off by one of these ends."""
+    """The root of an increasing slope(β) in [1/HIGHEST, 1/LOWEST], and whether an end of that range cuts it off."""
     ends = (1 / HIGHEST, 1 / LOWEST)
     low, high = float(np.log(ends[0])), float(np.log(ends[1]))
     seen_low = seen_high = False
@@ -336,7 +317,7 @@ def _root(slope: Callable[[float], tuple[float, float]], start: float) -> tuple[
         else:
             high, seen_high = u, True
         step = -g / (beta * bend) if beta * bend > 0 else -np.copysign(np.inf, g)
-        # a Newton step this short leaves an error of its square, far below 1e-10
+        # the error after a Newton step is of the size of its square, here far below 1e-10
         if abs(step) < 1e-8 and low <= u + step <= high:
             return float(np.exp(u + step)), False
         if high - low < 1e-13:

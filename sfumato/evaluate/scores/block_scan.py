@@ -1,24 +1,25 @@
 """One visit to every row of many long rows of logits, in blocks that are read, hashed and reduced by one thread a core.
 
-The compiled kernel works in float32. Logits of at most 32 bits are float32 already. The difference z − z_top is rounded
-once, by half a unit of its size; exp adds one unit and a sum over classes a few. So s = Σ_{k≠top} e^{z_k − z_top},
-which is kept apart from the 1 of the largest class as in float64, is known to about (2 + max |z − z_top|)·6e-8
-relative, and the error of each row has a sign of its own. All that comes after the sums (logarithms, ratios, means,
-bins, ranks) is float64. A mean over N rows is then good to about 1e-7. Rows whose s float32 would lose (a lead above 50
-nats) are computed again in float64. Where there is no kernel, NumPy computes the same columns in float64.
+The compiled kernel works in float32, which holds logits of at most 32 bits. The difference z − z_top is rounded once,
+by half a unit of its size; exp adds one unit and a sum over classes a few. The sum s = Σ_{k≠top} e^{z_k − z_top} is
+kept apart from the 1 of the largest class, as in float64, so its relative error is about (2 + max |z − z_top|)·6e-8,
+with a random sign for each row. Everything after the sums (logarithms, ratios, means, bins, ranks) is float64. A mean
+over N rows is then good to about 1e-7. Rows with a lead above 50 nats, whose s float32 would lose, are computed again
+in float64. Without the kernel, NumPy computes the same columns in float64.
 
-A row's numbers depend on that row alone, and sums over rows are taken in their order.
+The numbers of a row depend on that row alone, and sums over rows are taken in the order of the rows.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.classwise import ClasswiseSums
+from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
 from sfumato.evaluate.scores import kernel_block, numpy_block
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import empty_rows
@@ -44,46 +45,26 @@ def scan(
     by_class: ClasswiseSums | None = None,
     weights: Column | None = None,
 ) -> Scan:
-    """Visit every row once. ``beta`` asks for the expansion about it; ``by_class`` is filled by groups of the hash."""
+    """Visit every row once. ``beta`` asks for the expansion about it; ``by_class`` is filled by groups of hashes."""
     if beta is not None:
-        beta = float(np.float32(beta))  # any β near the optimum serves, and this one needs no rounding in the kernel
-    result = Scan(
-        source,
-        empty_rows(labels),
-        np.empty(source.rows),
-        np.empty(source.rows),
-        None if beta is None else Expansion(beta, source.rows),
-        np.empty(source.rows, dtype=np.uint64) if hashes or by_class is not None else None,
-        by_class,
-        weights,
-    )
+        beta = float(np.float32(beta))  # any β near the optimum serves, and the kernel need not round this one
+    expansion = None if beta is None else Expansion(beta, source.rows)
+    found = np.empty(source.rows, dtype=np.uint64) if hashes or by_class is not None else None
+    behind, centre = np.empty((2, source.rows))
+    result = Scan(source, empty_rows(labels), behind, centre, expansion, found, by_class, weights)
     compiled = library.status().library is not None
     step = max(1, (kernel_block.ELEMENTS if compiled else numpy_block.ELEMENTS) // source.classes)
-    starts = iter(enumerate(range(0, source.rows, step)))
-    lock = threading.Lock()
-    failed: list[tuple[int, BaseException]] = []
+    own = threading.local()
 
-    def work() -> None:
-        start: int | None = 0
-        try:
-            block = (kernel_block.KernelBlock if compiled else numpy_block.NumpyBlock)(result, step)
-            while not failed:
-                with lock:
-                    index, start = next(starts, (0, None))
-                if start is None:
-                    return
-                block.run(index, start, min(start + step, source.rows))
-        except BaseException as error:  # raised again below, in the thread that asked
-            failed.append((start or 0, error))
+    def work(start: int) -> SumsOfBlock | None:
+        if not hasattr(own, "block"):
+            own.block = (kernel_block.KernelBlock if compiled else numpy_block.NumpyBlock)(result, step)
+        return own.block.run(start, min(start + step, source.rows))
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(_cores())]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        # blocks are begun in order and finished once begun, so the least of these is the first bad block of all
-        raise min(failed, key=lambda each: each[0])[1]
+    with ThreadPoolExecutor(_cores()) as pool:
+        for sums in pool.map(work, range(0, source.rows, step)):  # in order, so the first bad block is the one named
+            if by_class is not None and sums is not None:
+                by_class.add_parts(*sums)
     if by_class is not None and result.hashes is not None:
         group = group_of(result.hashes) % by_class.groups
         by_class.add_labels(group, np.ones(source.rows) if weights is None else weights, labels)

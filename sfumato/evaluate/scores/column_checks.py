@@ -26,6 +26,14 @@ def check_correct(correct: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return values.astype(np.bool_)
 
 
+def check_rows(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> tuple[Column, npt.NDArray[np.bool_], Column | None]:
+    """Confidences, whether each row is right, and the weights of the rows, checked as columns of one length."""
+    right = check_correct(correct)
+    return check_confidence(confidence, len(right)), right, check_weights(weights, len(right))
+
+
 def check_score(score: npt.ArrayLike, rows: int) -> Column:
     """``score`` as a float64 column without NaN, as long as ``correct``."""
     values = as_numpy(score).astype(np.float64)
@@ -51,7 +59,7 @@ def check_confidence(confidence: npt.ArrayLike, rows: int | None = None) -> Colu
 
 
 def check_weights(weights: npt.ArrayLike | None, rows: int) -> Column | None:
-    """Row weights as a float64 column: not negative, finite, not all 0; None stays None, every row counting once."""
+    """Row weights as a float64 column: not negative, finite, not all 0. None stays None: every row counts once."""
     if weights is None:
         return None
     values = as_numpy(weights).astype(np.float64)
@@ -71,13 +79,13 @@ def as_numpy(values: Any) -> npt.NDArray[Any]:
 
 
 def is_tensor(values: Any) -> TypeGuard[torch.Tensor]:
-    """Whether this is a torch tensor; where torch was never imported nothing is."""
+    """Whether this is a torch tensor; nothing is a tensor before torch was imported."""
     module = sys.modules.get("torch")
     return module is not None and isinstance(values, module.Tensor)
 
 
 def mean(values: npt.NDArray[Any], weights: Column | None) -> float:
-    """The weighted mean, or the plain one."""
+    """The weighted mean, or the plain mean without weights."""
     if weights is None:
         return float(np.mean(values, dtype=np.float64))
     return float(np.dot(values, weights) / weights.sum())

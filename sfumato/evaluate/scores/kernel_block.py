@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.metrics.classwise import SumsOfBlock
 from sfumato.evaluate.scores.row_hash import GROUPS, group_of, multipliers
 from sfumato.evaluate.scores.scanned import Scan
 from sfumato.kernel import library
 
-ELEMENTS = 1 << 19  # what is read of a file at a time, which should still be in a core's cache when it is used
+ELEMENTS = 1 << 19  # logits that are read at a time: they should still be in the cache of a core when they are used
 _TYPES = {"float32": 0, "bfloat16": 2, "float16": 3}
 _BAD_LOGITS = 4
 _COLUMNS = (
@@ -49,7 +50,7 @@ class _Job(ctypes.Structure):
 
 
 class KernelBlock:
-    """Buffers of one thread, and one call a block of rows."""
+    """The buffers of one thread, which calls the kernel once for each block of rows."""
 
     def __init__(self, scan: Scan, step: int) -> None:
         found = library.status().library
@@ -58,7 +59,7 @@ class KernelBlock:
         source, by_class = scan.source, scan.by_class
         self._raw = source.buffer(step)
         self._job = job = _Job(abi=library.ABI, type=_TYPES[source.type_name], classes=source.classes, modulus=GROUPS)
-        # name or (name, index) in the struct → the whole column that a block fills its rows of
+        # name or (name, index) in the struct → the whole column, in which each block fills its own rows
         self._columns: dict[str | tuple[str, int], npt.NDArray[Any]] = {
             "labels": np.ascontiguousarray(scan.rows.label),
             "behind": scan.behind,
@@ -76,7 +77,7 @@ class KernelBlock:
             self._columns |= {("squares", i): column for i, column in enumerate(scan.expansion.squares)}
         if by_class is not None:
             job.groups, job.edge = by_class.groups, by_class.edges[1]
-            job.most = step * len(by_class.edges)  # no more of a row can be above 1/bins
+            job.most = step * len(by_class.edges)  # no more entries of a row can be above 1/bins
             self._row, self._class = (np.empty(job.most, dtype=np.int64) for _ in range(2))
             self._p = np.empty(job.most)
             job.listed_row, job.listed_class = self._row.ctypes.data, self._class.ctypes.data
@@ -85,8 +86,8 @@ class KernelBlock:
                 self._columns["mass"] = np.ascontiguousarray(scan.weights)
         self._addresses = {name: (column.ctypes.data, column.itemsize) for name, column in self._columns.items()}
 
-    def run(self, index: int, start: int, stop: int) -> None:
-        """Fill the columns of rows ``start`` to ``stop``, which are block number ``index``."""
+    def run(self, start: int, stop: int) -> SumsOfBlock | None:
+        """Fill the columns of rows ``start`` to ``stop``, and return what they add to ``by_class``."""
         scan, job = self._scan, self._job
         raw = scan.source.raw(start, stop, self._raw)
         job.rows, job.logits = stop - start, raw.ctypes.data
@@ -95,10 +96,8 @@ class KernelBlock:
                 setattr(job, name, address + start * size)
             else:
                 getattr(job, name[0])[name[1]] = address + start * size
-        sums: npt.NDArray[np.float64] | None = None
-        if scan.by_class is not None:
-            sums = np.zeros((scan.by_class.groups, scan.source.classes))
-            job.class_sums = sums.ctypes.data
+        sums = np.zeros((scan.by_class.groups, scan.source.classes)) if scan.by_class is not None else np.zeros(0)
+        job.class_sums = sums.ctypes.data if scan.by_class is not None else None
         error = self._call(ctypes.byref(job))
         if error == _BAD_LOGITS:
             raise scan.source.not_finite(start)
@@ -106,9 +105,9 @@ class KernelBlock:
             raise MemoryError("the kernel found no memory to work in")
         if error:
             raise ValueError(f"the kernel refused the call with code {error}")
-        if scan.by_class is not None and sums is not None and scan.hashes is not None:
-            row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
-            held = group_of(scan.hashes[start:stop]) % scan.by_class.groups
-            label = scan.rows.label[start:stop]
-            mass = np.ones(len(row)) if scan.weights is None else scan.weights[start:stop][row]
-            scan.add(index, sums, held[row], col, p, label[row] == col, mass)
+        if scan.by_class is None or scan.hashes is None:
+            return None
+        row, col, p = self._row[: job.listed], self._class[: job.listed].copy(), self._p[: job.listed].copy()
+        held = group_of(scan.hashes[start:stop]) % scan.by_class.groups
+        mass = np.ones(len(row)) if scan.weights is None else scan.weights[start:stop][row]
+        return sums, held[row], col, p, scan.rows.label[start:stop][row] == col, mass

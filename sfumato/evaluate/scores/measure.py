@@ -1,8 +1,8 @@
 """From logits to columns: what the model says as it is, and what it says after temperature scaling.
 
 Few or short rows are read in float64. Many long rows of at most 32 bits are scanned in blocks
-(:mod:`~sfumato.evaluate.scores.block_scan`), and the temperature is bracketed on a sample of rows and finished by a
-series on all of them. Both ways fill the same :class:`Measured`.
+(:mod:`~sfumato.evaluate.scores.block_scan`); a sample of rows then brackets the temperature, and a series on all rows
+finishes it. Both ways fill the same :class:`Measured`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, ch
 
 BINS = 15
 _SAMPLES = (1 << 20, 1 << 23)  # elements on which a temperature is bracketed before all rows are read
-_FAR = 0.04  # of β: further than this, rows are read again
-_PASSES = 5  # over all rows in search of it, before float64 is asked
+_FAR = 0.04  # where β moves by a larger share than this, all rows are read again
+_PASSES = 5  # passes over all rows in search of β, before the float64 search takes over
 
 
 @dataclass
@@ -43,13 +43,13 @@ class Measured:
     Attributes:
         source: the scores.
         rows: the columns as given.
-        weights: of the rows, or None.
+        weights: weights of the rows, or None.
         hashes: a number for the content of each row.
         by_class: sums of the class-wise calibration error.
         fitted: the temperature of least NLL; None for probabilities, or if the NLL is infinite at every T.
         temperature_part: what each row adds to it, (N,).
         sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
-        after: the columns at the temperature of the other folds; None where all rows are in one fold.
+        after: the columns at the temperature of the other folds; None if all rows are in one fold.
     """
 
     source: ScoreMatrix
@@ -105,14 +105,9 @@ def measure(
     _describe(result, objective.cumulants(1 / result.fitted.value), objective.behind)
     fold = group % FOLDS
     if not (fold == fold[0]).all():
-        temperatures = fit_without_each(objective, fold, result.fitted)
-        result.after = scan(
-            source,
-            label,
-            np.array([temperatures[f].value for f in range(FOLDS) if f in temperatures])[
-                np.searchsorted(sorted(temperatures), fold)
-            ],
-        )
+        fitted = fit_without_each(objective, fold, result.fitted)
+        temperatures = np.array([fitted[f].value if f in fitted else 1.0 for f in range(FOLDS)])
+        result.after = scan(source, label, temperatures[fold])
     return result
 
 
@@ -138,9 +133,9 @@ def _fast_measured(
     if not np.isfinite(found.rows.nll).all():
         return result
     fold = group_of(found.hashes) % FOLDS
-    everyone = np.ones(source.rows, dtype=np.bool_)
-    folds = np.unique(fold).tolist()
-    parts = {-1: everyone} | {f: fold != f for f in folds if len(folds) > 1}  # one alone leaves nothing to fit on
+    everyone, folds = np.ones(source.rows, dtype=np.bool_), np.unique(fold).tolist()
+    # the whole is number −1; without its only fold, no row would be left to fit on
+    parts = {-1: everyone} | {f: fold != f for f in folds if len(folds) > 1}
     near = found.expansion
     for _ in range(_PASSES):
         assert near is not None
@@ -148,7 +143,7 @@ def _fast_measured(
         certain = True
         for f, keep in parts.items():
             small = not found.behind[keep].any()
-            if small and f == -1:  # the whole has no optimum; its folds get the pseudo-row
+            if small and f == -1:  # the whole has no optimum, and its folds get the pseudo-row
                 betas[f] = 1 / LOWEST
                 continue
             betas[f], known = from_series(near.beta, near.cumulants, keep, weights, found.centre if small else None)
@@ -186,7 +181,7 @@ def _every(weights: Column | None, step: int) -> Column | None:
 
 
 def _describe(result: Measured, cumulants: tuple[Column, ...], behind: Column) -> None:
-    """What each row adds to the temperature, and how its confidence answers to it."""
+    """What each row adds to the temperature, and how the confidence of the row depends on it."""
     assert result.fitted is not None
     value = result.fitted.value
     bend = mean(cumulants[1], result.weights)

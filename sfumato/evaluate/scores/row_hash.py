@@ -1,7 +1,6 @@
-"""A number for the content of a row: equal rows share it, and it depends neither on their order nor on luck.
+"""A number for the content of a row, which equal rows share, and which depends neither on their order nor on a seed.
 
-Rows are sorted into folds by it, so that a row never helps to choose the temperature that it is scored with, and its
-copies do not either.
+It assigns rows to folds, so neither a row nor a copy of it helps to choose the temperature that scores the row.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ GROUPS = 20  # a multiple of FOLDS
 def row_hash(raw: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """A 64-bit hash of the bytes of every row of a contiguous (n, K) array.
 
-    Words of 8 bytes times fixed odd random numbers, summed modulo 2^64 (Dietzfelbinger's multilinear hash), and mixed.
+    The words of 8 bytes times fixed odd random numbers are summed modulo 2^64 (Dietzfelbinger's multilinear hash), and
+    the sum is mixed.
     """
     data = np.ascontiguousarray(raw).view(np.uint8)
     words, rest = divmod(data.shape[1], 8)
@@ -46,7 +46,7 @@ def group_of(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=8)
 def multipliers(row_bytes: int) -> npt.NDArray[np.uint64]:
-    """The factors of a row's words, the last for what is left over: SplitMix64 from 1 on, made odd."""
+    """The factors of the words of a row, and one for the bytes left over: SplitMix64 from 1 on, made odd."""
     with np.errstate(over="ignore"):
         z = np.arange(1, row_bytes // 8 + 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,30 +1,23 @@
 """One pass over (N, K) logits: everything a metric needs about a row, as columns of length N.
 
-The idea: shift a row by its largest logit and leave that logit out of the sum, s = Σ_{k≠top} exp(z_k − z_top). Then
+A row is shifted by its largest logit, which is left out of the sum s = Σ_{k≠top} exp(z_k − z_top). Then
 log p_top = −log1p(s) and −log p_y = log1p(s) + (z_top − z_y) keep their digits where a softmax has saturated at 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.score_matrix import (
-    Chunk,
-    Column,
-    Labels,
-    ScoreMatrix,
-    Scores,
-    check_labels,
-    check_temperature,
-)
+from sfumato.evaluate.scores.column_checks import Column
+from sfumato.evaluate.scores.score_matrix import Chunk, Labels, ScoreMatrix, Scores, check_labels, check_temperature
 
 Visit: TypeAlias = Callable[[slice, Column, npt.NDArray[np.int64]], None]
-"""Sees each chunk's rows, their probabilities (n, K) and labels (n,); may keep none of them."""
+"""A function that sees the rows of each chunk, their probabilities (n, K) and labels (n,), and keeps none of them."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +32,12 @@ class Rows:
         rank: number of classes placed before the label (0: right), int64; ties go to the lower class index.
         correct: whether ``predicted == label``, bool.
         tied: whether another class has the same largest logit, bool.
-        confidence: the largest probability, in [1/K, 1]; 1.0 from a logit lead of about 37 on.
-        log_confidence: its logarithm, in nats, which still tells rows apart up to a lead of about 745.
+        confidence: the largest probability, in [1/K, 1]; 1.0 from a lead of about 37 nats on.
+        log_confidence: its logarithm, in nats, which still differs between rows up to a lead of about 745 nats.
         nll: hard negative log likelihood :math:`-\log p_y`, in nats.
         brier: :math:`\sum_k (p_k - 1[k=y])^2`, from 0 to 2.
         gap: :math:`(z_y - \mathrm{mean}_{k \ne y} z_k)/T`, in nats; ±inf where one side is −inf, NaN where both are.
-        norm: :math:`\lVert z - \bar z \rVert_2 / T`; the mean is taken out, since no probability depends on it.
+        norm: :math:`\lVert z - \bar z \rVert_2 / T`, without the mean, on which no probability depends.
         slope: :math:`(E_p[z] - z_y)/T`, in nats: how fast the NLL rises if all logits grow by a factor; negative where
             larger logits would lower it.
 
@@ -86,13 +79,10 @@ def per_row(
 
     Args:
         logits: :math:`z`, (N, K), torch or numpy, any float type; −inf is a class that is ruled out.
-        probs: probabilities instead, (N, K), rows that sum to 1; used through their logarithms, so that a row is
+        probs: probabilities instead, (N, K), rows that sum to 1. Their logarithms are taken as logits, so a row is
             normalised and a zero is a logit of −inf.
         labels: class indices, (N,) integers.
         temperature: :math:`T`; probabilities are softmax(z/T).
-
-    Returns:
-        :class:`Rows`, columns of length N.
 
     Raises:
         TypeError: not exactly one of ``logits`` and ``probs``, or not floats, or labels that are not integers.
@@ -105,7 +95,7 @@ def per_row(
     >>> [round(float(x[0]), 4) for x in (rows.confidence, rows.nll, rows.gap)]
     [0.787, 2.2395, -1.0]
 
-    Source: Brier 1950 for the score that has its name; log1p without the maximum: Blanchard, Higham and Higham 2021.
+    Source: Brier 1950 for his score; Blanchard, Higham and Higham 2021 for log1p without the maximum.
     """
     source = ScoreMatrix(logits=logits, probs=probs)
     return scan(source, check_labels(labels, source.rows, source.classes, source.name), check_temperature(temperature))
@@ -113,27 +103,15 @@ def per_row(
 
 def empty_rows(label: npt.NDArray[np.int64]) -> Rows:
     """Columns to be filled, for these labels."""
-    n = len(label)
-    return Rows(
-        label=label,
-        predicted=np.empty(n, dtype=np.int64),
-        rank=np.empty(n, dtype=np.int64),
-        correct=np.empty(n, dtype=np.bool_),
-        tied=np.empty(n, dtype=np.bool_),
-        confidence=np.empty(n),
-        log_confidence=np.empty(n),
-        nll=np.empty(n),
-        brier=np.empty(n),
-        gap=np.empty(n),
-        norm=np.empty(n),
-        slope=np.empty(n),
-    )
+    types: dict[str, type[Any]] = {"predicted": np.int64, "rank": np.int64, "correct": np.bool_, "tied": np.bool_}
+    others = (field.name for field in fields(Rows) if field.name != "label")
+    return Rows(label, **{name: np.empty(len(label), dtype=types.get(name, np.float64)) for name in others})
 
 
 def scan(
     source: ScoreMatrix, labels: npt.NDArray[np.int64], temperature: float | Column = 1.0, visit: Visit | None = None
 ) -> Rows:
-    """:func:`per_row` on checked input; ``temperature`` may be a column, ``visit`` sees each chunk's probabilities."""
+    """:func:`per_row` on checked input; ``temperature`` may be a column, and ``visit`` sees the probabilities."""
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
     rows = empty_rows(labels)
     for chunk in source:
@@ -144,7 +122,7 @@ def scan(
 
 
 def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column) -> Column:
-    """Compute a chunk's part of the columns, put it at ``at``, and return the chunk's probabilities (n, K)."""
+    """Fill the rows ``at`` of the columns from a chunk, and return the probabilities (n, K) of the chunk."""
     y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
     z = chunk.shifted / heat[:, None]
     k = z.shape[1]
@@ -161,9 +139,9 @@ def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column) -> Column:
     rows.nll[at] = np.log1p(s) - z_y
     e[each, top] = 1.0
     p = np.divide(e, (1 + s)[:, None], out=e)
-    # a class at −inf has no part in the expectation, and 0·(−inf) would be NaN
+    # a class at −inf adds nothing to the expectation, and 0·(−inf) would be NaN
     rows.slope[at] = np.einsum("ij,ij->i", p, np.maximum(z, -1e300)) - z_y
-    # 1 − p_y summed from the other classes: no digits are lost where p_y is nearly 1
+    # 1 − p_y is summed from the other classes, so no digits are lost where p_y is nearly 1
     p_y = p[each, y]
     p[each, y] = 0.0
     rows.brier[at] = np.square(p.sum(axis=1)) + np.einsum("ij,ij->i", p, p)

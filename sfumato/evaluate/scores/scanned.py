@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +20,7 @@ class Expansion:
     Attributes:
         beta: the inverse temperature.
         lse: log Σ_k e^{β(z_k − z_top)} of each row.
-        cumulants: ψ and the second to fourth cumulants of z under p. They are the derivatives of lse, but that ψ is
+        cumulants: ψ and the second to fourth cumulants of z under p. They are the derivatives of lse, except that ψ is
             counted from z_y.
         squares: Σ_{k≠top} z^j e^{2βz} for j = 0, 1, 2.
     """
@@ -34,11 +32,11 @@ class Expansion:
         self.squares = tuple(np.empty(rows) for _ in range(3))
 
     def move(self, rows: Rows, behind: Column, beta: Column) -> Rows:
-        """The columns at another β of each row, within some per cent of this one.
+        """The columns at another β of each row, which differs from this β by some per cent.
 
-        lse moves by its Taylor series to the fourth order, whose error is δ⁵κ₅/120: below 1e-7 with δ = 0.02 and logits
-        that spread by 10. In a confident row lse is a single exponential, and moves as one. The sum of squares moves as
-        the exponential of a quadratic.
+        lse follows its Taylor series to the fourth order, whose error is δ⁵κ₅/120: below 1e-7 for δ = 0.02 and logits
+        that spread by 10. In a confident row lse is a single exponential, and changes as one. The sum of squares
+        changes as the exponential of a quadratic.
         """
         moved = replace(
             empty_rows(rows.label),
@@ -62,31 +60,29 @@ class Expansion:
         sure = lse_here < 1e-6
         lse[sure] = lse_here[sure] * np.exp(delta[sure] * m1[sure] / np.maximum(lse_here[sure], 1e-300))
         q0, q1, q2 = (column[at] for column in self.squares)
-        # float32 has no digits for smaller squares, which are nothing to a Brier score
+        # float32 has no digits for smaller squares, which do not matter in a Brier score
         small = q0 < 1e-30
         mean, square = (np.where(small, 0.0, q / np.where(small, 1.0, q0)) for q in (q1, q2))
         others = q0 * np.exp(2 * delta * mean + 2 * delta**2 * np.maximum(square - mean**2, 0.0) - 2 * lse)
         log_y = -beta[at] * behind[at] - lse
         p_y, right = np.exp(log_y), rows.correct[at]
         rows.confidence[at], rows.log_confidence[at], rows.nll[at] = np.exp(-lse), -lse, -log_y
-        # as in the pass itself: of the smaller classes alone where the label is the largest
+        # as in the pass itself: the sum is over the smaller classes alone where the label is the largest
         rest = np.where(right, -np.expm1(-lse), 1 - p_y)
         rows.brier[at] = rest * rest + np.where(right, others, np.exp(-2 * lse) + others - p_y * p_y)
 
 
 @dataclass
 class Scan:
-    """What a scan is asked for, and what it found.
+    """What a scan of the logits ``source`` is asked for, and what it found.
 
     Attributes:
-        source: the logits.
         rows: the columns.
-        behind: z_top − z_y of every row: 0 where the label has the largest logit.
-        centre: mean of the shifted logits of every row, classes at −inf left out.
-        expansion: of every row about one β, if asked for.
-        hashes: of the rows' content, if asked for.
+        behind, centre: as in :class:`~sfumato.evaluate.metrics.temperature.NllSlope`.
+        expansion: the expansion of every row about one β, if asked for.
+        hashes: the hashes of the content of the rows, if asked for.
         by_class: sums that each block adds to, if asked for.
-        weights: of the rows, or None.
+        weights: weights of the rows, or None.
     """
 
     source: ScoreMatrix
@@ -97,16 +93,3 @@ class Scan:
     hashes: npt.NDArray[np.uint64] | None = None
     by_class: ClasswiseSums | None = None
     weights: Column | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _waiting: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]], repr=False)
-    _next: int = 0
-
-    def add(self, index: int, p_sums: Column, *high: npt.NDArray[Any]) -> None:
-        """Add block ``index`` to ``by_class`` after all blocks before it: no sum depends on which is done first."""
-        assert self.by_class is not None
-        with self._lock:
-            self._waiting[index] = (p_sums, *high)
-            while (found := self._waiting.pop(self._next, None)) is not None:
-                self.by_class.add_sums(found[0])
-                self.by_class.add_high(*found[1:])
-                self._next += 1

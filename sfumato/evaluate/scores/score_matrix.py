@@ -1,8 +1,8 @@
 """Logits or probabilities of any float type, checked and handed out as float64 chunks of rows.
 
-Every number in this package starts from the same thing: a row of log probabilities up to a constant, shifted so that
-its largest entry is 0. A chunk is about a megabyte, so memory stays bounded however many rows a file on disk has.
-Scores may be a numpy array, a torch tensor, or anything :class:`Stored`: torch is imported only by who brings a tensor.
+Every number in this package starts from a row of log probabilities up to a constant, shifted so that its largest entry
+is 0. A chunk is about a megabyte, so memory stays bounded however many rows a file has. Scores may be a numpy array, a
+torch tensor, or anything :class:`Stored`. Only the caller who brings a tensor has to import torch.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Stored(Protocol):
-    """A matrix of floats that is read in blocks of rows, as files are."""
+    """A matrix of floats that is read in blocks of rows, as files are.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, K)."""
-        ...
+    Attributes:
+        shape: (N, K).
+        type_name: ``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"``.
+    """
 
-    @property
-    def type_name(self) -> str:
-        """``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"``."""
-        ...
+    shape: tuple[int, ...]
+    type_name: str
 
     def read(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Rows from ``start`` to ``stop``, into ``out`` if given; bfloat16 as the uint16 of its bits. Thread-safe."""
@@ -43,17 +41,16 @@ class Stored(Protocol):
 Scores: TypeAlias = "torch.Tensor | npt.NDArray[Any] | Stored"
 Labels: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
 
-# 1 MB of float64 a chunk: a pass and its temporaries then mostly stay in cache.
-CHUNK_ELEMENTS = 1 << 17
-SHORT_ROW = 64  # rows shorter than this are kept class by class, so that sums over classes run along rows
+CHUNK_ELEMENTS = 1 << 17  # 1 MB of float64: a pass and its temporaries then mostly stay in the cache
+SHORT_ROW = 64  # shorter rows are kept class by class, so that sums over classes run along the rows
 _SUM_TOLERANCE = 1e-4
 _RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
-_NAMED = 8  # bad rows that an error names
+_NAMED = 8  # the number of bad rows that an error names
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows from ``start`` on: shifted log probabilities (n, K), largest entry 0, and its first place (n,)."""
+    """Rows from ``start`` on: shifted log probabilities (n, K), and the first place of the largest entry, 0, (n,)."""
 
     start: int
     shifted: Column
@@ -61,7 +58,7 @@ class Chunk:
 
     @property
     def rows(self) -> slice:
-        """The chunk's rows as a slice of the whole."""
+        """The rows of the chunk as a slice of all rows."""
         return slice(self.start, self.start + len(self.top))
 
 
@@ -73,12 +70,13 @@ class ScoreMatrix:
         if given is None or (logits is not None and probs is not None):
             raise TypeError("give exactly one of logits= and probs=: they are never guessed from the values")
         self.name = "logits" if probs is None else "probs"
-        self.values: Scores = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
-        shape = tuple(int(size) for size in self.values.shape)
+        values = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
+        shape = tuple(int(size) for size in values.shape)
         if len(shape) != 2:
             raise ValueError(f"{self.name} must be (N, K), got shape {shape}")
-        self._stored = self.values if isinstance(self.values, Stored) else None  # asked once: a protocol is slow
-        self.type_name = _type_name(self.values)
+        self.values: Any = values
+        self._stored = values if isinstance(values, Stored) else None  # tested once: a protocol is slow
+        self.type_name = str(values.type_name if isinstance(values, Stored) else values.dtype).removeprefix("torch.")
         if not self.type_name.lstrip("b").startswith(("float", "longdouble")):
             raise TypeError(f"{self.name} must be of a float type, got {self.type_name}")
         self.rows, self.classes = shape
@@ -99,16 +97,14 @@ class ScoreMatrix:
             with np.errstate(divide="ignore"):
                 block = np.log(block)
         largest = block.max(axis=1)
-        # max propagates NaN, so one look at N numbers finds NaN, +inf and rows that are −inf throughout
+        # max propagates NaN, so N numbers show NaN, +inf and rows that are −inf throughout
         if not np.isfinite(largest).all():
             raise self.not_finite(start)
         return Chunk(start, block - largest[:, None], block.argmax(axis=1))
 
     def buffer(self, rows: int) -> npt.NDArray[Any] | None:
-        """Room for so many rows as :meth:`raw` gives them, for scores that are read from a file."""
-        if self._stored is None:
-            return None
-        return np.empty((rows, self.classes), dtype=self.raw_type)
+        """Room for so many rows as :meth:`raw` gives them; None for scores that are in memory."""
+        return None if self._stored is None else np.empty((rows, self.classes), dtype=self.raw_type)
 
     @property
     def raw_type(self) -> np.dtype[Any]:
@@ -122,52 +118,47 @@ class ScoreMatrix:
             yield start, min(start + step, self.rows)
 
     def block(self, start: int, stop: int) -> Column:
-        """Rows ``start`` to ``stop`` as given, in float64; not to be written to."""
+        """Rows ``start`` to ``stop`` as given, in float64; nobody may write to them."""
         return self._floats(self.raw(start, stop))
 
     def _floats(self, raw: npt.NDArray[Any]) -> Column:
         order = "F" if self.classes < SHORT_ROW else "C"
-        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet NaN, which a later check names
             return np.asarray(widen(raw), dtype=np.float64, order=order)
 
     def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Rows ``start`` to ``stop`` in their own type; bfloat16 as uint16. Equal rows have equal bytes.
 
-        What is stored is read into ``out``, if that is given; what is in memory is not copied.
+        Stored rows are read into ``out``, if that is given; rows in memory are not copied.
         """
         if self._stored is not None:
             return self._stored.read(start, stop, out)
-        values: Any = self.values
-        return _plain(values[start:stop]) if is_tensor(values) else np.ascontiguousarray(values[start:stop])
+        values = self.values[start:stop]
+        return _plain(values) if is_tensor(values) else np.ascontiguousarray(values)
 
     def part(self, step: int) -> npt.NDArray[Any]:
         """Every ``step``-th row, in its own type, or float32 for bfloat16."""
         if self._stored is not None:
             return widen(np.concatenate([self._stored.read(i, i + 1) for i in range(0, self.rows, step)]))
-        values: Any = self.values
-        return widen(_plain(values[::step])) if is_tensor(values) else values[::step]
+        values = self.values[::step]
+        return widen(_plain(values)) if is_tensor(values) else values
 
     def not_finite(self, start: int = 0) -> ValueError:
-        """The error for rows that are not finite, all of them counted; looked for from ``start``'s chunk on."""
-        bad: list[int] = []
-        first = ""
+        """The error for the rows of logits that are not finite, from the chunk of ``start`` on."""
+        bad, first = list[int](), ""
         for begin, stop in self.steps():
             if stop <= start:
                 continue
             block = self.block(begin, stop)
-            if self.name == "probs":
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    block = np.log(block)
             largest = block.max(axis=1)
             found = np.flatnonzero(~np.isfinite(largest))
             bad += (begin + found).tolist()
             if len(found) and not first:
                 row = int(found[0])
-                if largest[row] == -np.inf:
-                    first = f"{self.name} in row {bad[0]} are −inf for every class"
-                else:
-                    col = int(np.flatnonzero(~(block[row] < np.inf))[0])
-                    first = f"{self.name} in row {bad[0]} are not finite: {block[row, col]} at class {col}"
+                col = int((~(block[row] < np.inf)).argmax())
+                none = largest[row] == -np.inf
+                says = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
+                first = f"{self.name} in row {bad[0]} are {says}"
         return ValueError(first + _others(bad))
 
     def _check_probs(self, start: int, block: Column) -> None:
@@ -182,7 +173,7 @@ class ScoreMatrix:
                 f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}; for logits use logits="
             )
         total = block.sum(axis=1)
-        # the sum of numbers rounded to half precision is that far off by itself
+        # rounding to half precision alone moves the sum of a row so far
         tolerance = max(_SUM_TOLERANCE, 4 * _RESOLUTION.get(self.type_name, 0.0))
         off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
         if len(off):
@@ -191,7 +182,7 @@ class ScoreMatrix:
 
 
 def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") -> npt.NDArray[np.int64]:
-    """Labels (N,) as int64, each a class; IndexError names the first that is not."""
+    """Labels (N,) as int64; IndexError names the first label that is no class."""
     values = as_numpy(labels)
     if values.shape == (rows, classes):
         raise ValueError(
@@ -214,7 +205,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
 
 
 def check_temperature(temperature: float) -> float:
-    """A temperature as a float: positive and finite, or ValueError."""
+    """The temperature as a float; ValueError unless it is positive and finite."""
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
     return float(temperature)
@@ -230,12 +221,6 @@ def _others(rows: list[int]) -> str:
         return ""
     named = ", ".join(str(row) for row in rows[:_NAMED])
     return f"; {len(rows)} rows are so ({named}{', …' if len(rows) > _NAMED else ''})"
-
-
-def _type_name(values: Scores) -> str:
-    if isinstance(values, Stored):
-        return values.type_name
-    return str(values.dtype).removeprefix("torch.")
 
 
 def _plain(tensor: torch.Tensor) -> npt.NDArray[Any]:

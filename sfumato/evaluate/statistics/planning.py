@@ -1,15 +1,16 @@
 r"""What more seeds could settle: the power of the test of :mod:`.intervals` at other numbers of seeds.
 
-A first comparison estimates three components of variance, of seeds a, of rows b and of the rest c. With S seeds and N
-rows the difference then has the variance
+A first comparison estimates three components of variance: a of seeds, b of rows and c of the rest. With S seeds and N
+rows, the variance of the difference is then
 
 .. math:: V = \frac{a}{S} + \frac{b}{N} + \frac{c}{S N}
 
-in which more seeds shrink all but b/N: below some difference only more rows help.
+More seeds shrink all terms but b/N, so for small differences only more rows help.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
@@ -33,14 +34,14 @@ def power(
     .. math:: P\bigl(|T_{df}(\delta / \sqrt V)| > t_{df}\bigr), \qquad
               \frac{1}{df} = \frac{1}{V} \Bigl( \frac{a/S + c/SN}{S-1} + \frac{b/N}{N-1} \Bigr)
 
-    T is noncentral t, V is given in this module's head.
+    Here T has a noncentral t distribution, and :math:`V = a/S + b/N + c/SN` is the variance of the difference.
 
     Args:
-        estimate: of a paired difference, from at least 2 seeds; only its components are used.
+        estimate: the estimate of a paired difference from at least 2 seeds; only its components a, b and c are used.
         difference: :math:`\delta`, the true difference, of either sign.
-        seeds: :math:`S`, at least 2, ``inf`` allowed; by default those of the estimate.
-        rows: :math:`N`, at least 2; by default those of the estimate.
-        level: of the interval that must not hold 0, in (0, 1); 1 − α of the test.
+        seeds: :math:`S`, at least 2, ``inf`` allowed; by default the number behind the estimate.
+        rows: :math:`N`, at least 2; by default the number behind the estimate.
+        level: the level of the interval that must not hold 0, in (0, 1); it is 1 − α of the test.
 
     Returns:
         The chance, from 1 − ``level`` at no difference to 1. Where nothing varies it is 1 for any difference but 0.
@@ -54,7 +55,7 @@ def power(
     >>> [round(power(pilot, 1.0, seeds=s, rows=100), 2) for s in (3, 5, 10)]
     [0.52, 0.92, 1.0]
 
-    Source: Hillis, Obuchowski and Berbaum 2011, Academic Radiology 18:129 (sizing reader studies), readers being seeds.
+    Source: Hillis, Obuchowski and Berbaum 2011, Academic Radiology 18:129, on reader studies; seeds are the readers.
     """
     if not np.isfinite(difference):
         raise ValueError(f"difference must be finite, got {difference}")
@@ -77,18 +78,9 @@ def detectable_difference(
 
     .. math:: \delta \quad\text{such that}\quad P\bigl(|T_{df}(\delta / \sqrt V)| > t_{df}\bigr) = \text{chance}
 
-    Args:
-        estimate: of a paired difference, from at least 2 seeds; only its components are used.
-        seeds: S, at least 2; ``inf`` for what no number of seeds can go below.
-        rows: N, at least 2; by default those of the estimate.
-        level: of the interval that must not hold 0; 1 − α of the test.
-        chance: in (1 − ``level``, 1).
-
-    Returns:
-        The difference, at least 0; 0 where nothing varies, or with ``inf`` seeds where rows do not.
-
-    Raises:
-        ValueError: as :func:`power`, and a chance outside its range.
+    The arguments and errors are those of :func:`power`, with ``chance`` in (1 − ``level``, 1). With ``inf`` seeds, the
+    result is the difference below which no number of seeds helps. It is 0 where nothing varies, and with ``inf``
+    seeds also where rows do not vary.
 
     >>> from sfumato.evaluate import estimate_interval
     >>> pilot = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0.0, 2.0, 2.0]])
@@ -128,22 +120,11 @@ def seeds_to_settle(
 ) -> int | None:
     """How many seeds the test needs to find a difference with a given chance.
 
-    The smallest S at which :func:`power` reaches ``chance``. From few seeds it is a rough number, for the component of
-    seeds is known to a factor of two or three only.
+    It is the smallest S at which :func:`power` reaches ``chance``, at least 2. An estimate from few seeds gives a rough
+    number, because it knows the component of seeds to a factor of two or three only.
 
-    Args:
-        estimate: of a paired difference, from at least 2 seeds.
-        difference: the true difference; by default the one observed: "if it is as large as it looks".
-        rows: N; by default those of the estimate.
-        level: of the interval that must not hold 0; 1 − α of the test.
-        chance: in (1 − ``level``, 1).
-        limit: the most seeds that are considered.
-
-    Returns:
-        The number of seeds, at least 2; None where not even ``limit`` seeds are enough.
-
-    Raises:
-        ValueError: as :func:`detectable_difference`, and a limit below 2.
+    The arguments and errors are those of :func:`power`, with ``chance`` in (1 − ``level``, 1). The ``difference`` is by
+    default the one that was observed. Up to ``limit`` seeds, at least 2, are tried; None says that they are not enough.
 
     >>> from sfumato.evaluate import estimate_interval
     >>> pilot = estimate_interval([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [0.0, 2.0, 2.0]])
@@ -162,11 +143,7 @@ def seeds_to_settle(
 
     if not enough(limit):
         return None
-    low, high = 1, limit  # power grows as seeds are added
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return 2 + bisect_left(range(2, limit), True, key=enough)  # the power grows with the number of seeds
 
 
 def _alpha(level: float) -> float:
@@ -201,7 +178,7 @@ def _variance(estimate: Estimate, seeds: float | None, rows: int | None) -> tupl
 
 @lru_cache(maxsize=1)
 def _quadrature() -> tuple[Column, Column]:
-    """Gauss and Legendre's nodes and weights on (0, 1): the means of 256 quantiles of χ² are good to about 1e-6."""
+    """Nodes and weights of Gauss and Legendre on (0, 1); 256 of them give a mean over χ² to about 1e-6."""
     nodes, weights = np.polynomial.legendre.leggauss(256)
     return (nodes + 1) / 2, weights / 2
 
@@ -209,8 +186,8 @@ def _quadrature() -> tuple[Column, Column]:
 class _Test:
     """The power of a two-sided t test as a function of the noncentrality δ/√V.
 
-    T = (Z + ncp)/√U with U = χ²/df, so the power is the mean over U of Φ(±ncp − t√U), a bounded and smooth integrand.
-    scipy's noncentral t is NaN in places.
+    T = (Z + ncp)/√U with U = χ²/df, so the power is the mean over U of Φ(±ncp − t√U), which is bounded and smooth.
+    The noncentral t of scipy is not used, because it is NaN in places.
     """
 
     def __init__(self, df: float, alpha: float) -> None:

@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.arrays.atomic import write_text
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.report.compare.tables import Cell, ResultsTable, Row, as_text, between, shown
-from sfumato.report.template import environment
+from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
+from sfumato.report.template import environment, write
 from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
 
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
-    """The audit in words.
+    """The audit in paragraphs: what was read, the findings with their advice, notes, and the tables of numbers.
 
-    Args:
-        told: what ``audit --json`` prints.
-        read: sentences on what was read.
-        width: columns of the terminal.
-
-    Returns:
-        Paragraphs: what was read, the findings with their advice, notes, and the table of numbers.
+    ``told`` is what ``audit --json`` prints, ``read`` are sentences on what was read, and ``width`` is in columns.
     """
     found: list[dict[str, str]] = told["findings"]
     parts = [wrapped(" ".join(read), width)]
@@ -50,31 +43,19 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
 
 
 def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
-    """Every metric with its 95 % interval, as the scores are and after temperature.
-
-    Args:
-        told: what ``audit --json`` prints.
-    """
+    """Every metric with its 95 % interval, as the scores are and after temperature."""
     metrics: Mapping[str, Mapping[str, float | None]] = told["metrics"]
+    columns = 4 if any(name.endswith("_after_temperature") for name in metrics) else 2
     rows: list[Row] = []
     for name, label, show in _SHOWN:
-        scaled = f"{name}_after_temperature"
-        if name not in metrics and scaled not in metrics:
-            continue
-        cells = [cell for key in (name, scaled) for cell in _cells(metrics.get(key), show)]
-        rows.append(Row(label, tuple(cells)))
-    heads = ("as it is", "95 % interval", "with T", "95 % interval")
-    if not any(name.endswith("_after_temperature") for name in metrics):
-        return ResultsTable(heads[:2], tuple(Row(row.label, row.cells[:2]) for row in rows))
-    return ResultsTable(heads, tuple(rows))
+        raw, scaled = metrics.get(name), metrics.get(f"{name}_after_temperature")
+        if raw or scaled:
+            rows.append(Row(label, (*_cells(raw, show), *_cells(scaled, show))[:columns]))
+    return ResultsTable(("as it is", "95 % interval", "with T", "95 % interval")[:columns], tuple(rows))
 
 
 def differences_table(told: Mapping[str, Any]) -> ResultsTable:
-    """This model less the other, paired by rows.
-
-    Args:
-        told: what ``audit --json`` prints with ``--against``.
-    """
+    """This model less the other, paired by rows, as ``audit --against`` measured them."""
     differences: Mapping[str, Mapping[str, float | None]] = told["differences"]
     shows = {name: (label, show) for name, label, show in _SHOWN}
     rows: list[Row] = []
@@ -87,46 +68,26 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
 
 
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
-    """Write the page.
+    """Write the page to ``path``, and return that; the same audit gives the same bytes.
 
-    Args:
-        told: what ``audit --json`` prints.
-        figures: columns of the figures, from :class:`sfumato.evaluate.Audit`.
-        read: sentences on what was read.
-        path: of the page.
-
-    Returns:
-        ``path``. The same audit gives the same bytes.
+    ``figures`` are those of :class:`sfumato.evaluate.Audit`; ``told`` and ``read`` are as for :func:`as_letter`.
     """
     from markupsafe import Markup
 
-    page = (
-        environment(Path(__file__).parent)
-        .get_template("audit.html.jinja")
-        .render(
-            told=told,
-            read=read,
-            numbers=numbers_table(told),
-            differences=differences_table(told) if told.get("differences") else None,
-            reliability=_reliability(figures),
-            risk=_risk(figures, told),
-            gap=_gap(figures, told),
-            width=_WIDTH,
-            height=_HEIGHT,
-            told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
-        )
+    page = environment(Path(__file__).parent).get_template("audit.html.jinja")
+    text = page.render(
+        told=told,
+        read=read,
+        numbers=numbers_table(told),
+        differences=differences_table(told) if told.get("differences") else None,
+        reliability=_reliability(figures),
+        risk=_risk(figures, told),
+        gap=_gap(figures, told),
+        width=_WIDTH,
+        height=_HEIGHT,
+        told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
     )
-    return write(path, page)
-
-
-def write(path: Path, text: str) -> Path:
-    """Write a file, whole or not at all, and its folders where they are missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
-    return path
-
-
-_Show = Callable[[float | None], str]
+    return write(path, text)
 
 
 def _label(name: str) -> str:
@@ -137,7 +98,7 @@ def _label(name: str) -> str:
     return f"{defined.heading}, {defined.shown.unit}" if defined.shown.unit in ("nats", "0 to 2") else defined.heading
 
 
-_SHOWN: tuple[tuple[str, str, _Show], ...] = (
+_SHOWN: tuple[tuple[str, str, Show], ...] = (
     *((name, _label(name), shown(name)) for name in METRICS if not name.endswith("_after_temperature")),
     ("nc1", "NC1 of the features", number),
     ("nc2", "NC2 of the features", number),
@@ -145,13 +106,13 @@ _SHOWN: tuple[tuple[str, str, _Show], ...] = (
 )
 
 
-def _cells(entry: Mapping[str, float | None] | None, show: _Show) -> tuple[Cell, Cell]:
+def _cells(entry: Mapping[str, float | None] | None, show: Show) -> tuple[Cell, Cell]:
     if entry is None:
         return Cell(NOT_APPLICABLE), Cell("")
     return Cell(show(entry["value"]), value=entry["value"]), Cell(between(entry, show))
 
 
-def _signed(show: _Show) -> _Show:
+def _signed(show: Show) -> Show:
     def signed(value: float | None) -> str:
         if value is None:
             return NOT_APPLICABLE
@@ -162,14 +123,8 @@ def _signed(show: _Show) -> _Show:
 
 
 def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Points, bars and an alt text of the reliability diagram."""
-    table: Mapping[str, list[float | None]] = figures["reliability"]
-    scaled: Mapping[str, list[float | None]] | None = figures.get("reliability_after")
-    most = max((c or 0.0 for c in table["count"]), default=1.0) or 1.0
-    bars = [
-        {"x": b / 15 * _WIDTH, "h": (count or 0.0) / most * 34, "w": _WIDTH / 15 - 1}
-        for b, count in enumerate(table["count"])
-    ]
+    table, scaled = figures["reliability"], figures.get("reliability_after")
+    most, bar = max(table["count"]), _WIDTH / 15
     points = [
         {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
         for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
@@ -178,7 +133,7 @@ def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "points": points,
         "line": _line((p["x"], p["y"]) for p in points),
-        "bars": bars,
+        "bars": [{"x": b / 15 * _WIDTH, "h": n / most * 34, "w": bar - 1} for b, n in enumerate(table["count"])],
         "after": scaled
         and _line((x * _WIDTH, (1 - y) * _HEIGHT) for x, y in _filled(scaled, "confidence", "accuracy")),
         "alt": f"Reliability: {told}.",
@@ -186,12 +141,10 @@ def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    curve: Mapping[str, list[float]] = figures["risk"]
-    top = max([*curve["risk"], 1e-9]) * 1.08
-    pairs = zip(curve["coverage"], curve["risk"], strict=True)
-    whole = curve["risk"][-1]
+    coverage, risk = figures["risk"]["coverage"], figures["risk"]["risk"]
+    top, whole = max([*risk, 1e-9]) * 1.08, risk[-1]
     return {
-        "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in pairs),
+        "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(coverage, risk, strict=True)),
         "best": _line(
             (c * _WIDTH, (1 - max(0.0, (c - 1 + whole) / c) / top) * _HEIGHT) for c in (i / 100 for i in range(1, 101))
         ),
@@ -202,23 +155,21 @@ def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] | None:
-    drawn: Mapping[str, list[float]] | None = figures.get("gap")
-    if drawn is None:
+    if "gap" not in figures:
         return None
-    edges, counts = drawn["edges"], drawn["count"]
+    edges, counts = figures["gap"]["edges"], figures["gap"]["count"]
     low, high, most = edges[0], edges[-1], max([*counts, 1])
 
     def place(gap: float) -> float:
         return (gap - low) / (high - low) * _WIDTH
 
-    smoothing = told["inferred_smoothing"]
     closed = None
-    if smoothing is not None:
-        classes, eps = told["classes"], smoothing["eps_all"]
+    if told["inferred_smoothing"] is not None:
+        classes, eps = told["classes"], told["inferred_smoothing"]["eps_all"]
         closed = {"x": place(math.log(1 + classes * (1 - eps) / eps)), "eps": f"{eps:.2g}"}
     step = _step((high - low) / 5)
     ticks = [t * step for t in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    mean = told["metrics"]["logit_gap"]["value"]
+    mean = number(told["metrics"]["logit_gap"]["value"], 2)
     return {
         "bars": [
             {"x": place(a), "w": max(place(b) - place(a) - 0.5, 0.5), "h": count / most * _HEIGHT}
@@ -227,7 +178,7 @@ def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] 
         "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
         "closed": closed,
         "most": f"{most:,}",
-        "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {number(mean, 2)}.",
+        "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {mean}.",
     }
 
 
@@ -238,10 +189,8 @@ def _step(rough: float) -> float:
 
 
 def _filled(table: Mapping[str, list[float | None]], *names: str) -> Iterator[tuple[float, ...]]:
-    for values in zip(*(table[name] for name in names), strict=True):
-        known = tuple(value for value in values if value is not None)
-        if len(known) == len(names):
-            yield known
+    columns = zip(*(table[name] for name in names), strict=True)
+    return (known for values in columns if len(known := tuple(v for v in values if v is not None)) == len(names))
 
 
 def _line(points: Iterator[tuple[float, float]]) -> str:

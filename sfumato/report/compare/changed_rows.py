@@ -19,14 +19,10 @@ MOST = 8
 
 @dataclass(frozen=True)
 class ChangedRow:
-    """One test row as the base arm and the other arm see it.
+    """One test row, by its number in the data, as the base arm and the other arm see it.
 
-    Attributes:
-        row: its number in the data.
-        label: class index.
-        answers: class that most seeds of each arm give.
-        votes: how many seeds give it.
-        probability: of the label, mean over seeds after temperature.
+    ``answers`` are the classes that most seeds of each arm give, and ``votes`` the numbers of these seeds.
+    ``probability`` is that of the label, mean over seeds after temperature.
     """
 
     row: int
@@ -38,17 +34,11 @@ class ChangedRow:
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed between two arms, the largest changes first, at most eight rows a list.
+    """What changed between two arms among all ``rows``, the largest changes first, at most eight rows a list.
 
-    Attributes:
-        base: the arm compared against.
-        other: the arm compared.
-        gained: rows that only the other arm gets right.
-        lost: rows that only the base arm gets right.
-        swapped: rows that both get wrong, with different answers.
-        shifted: rows with the same answer whose probability of the label changed most.
-        counts: rows in all, of the first three lists, in this order.
-        rows: test rows in all.
+    Only the other arm is right in the rows ``gained``, and only the base arm in the rows ``lost``. Both are wrong, with
+    different answers, in the rows ``swapped``. The rows ``shifted`` have the same answer, and their probability of the
+    label changed most. ``counts`` are all rows of the first three kinds.
     """
 
     base: ArmSummary
@@ -60,12 +50,16 @@ class Changes:
     counts: tuple[int, int, int]
     rows: int
 
+    @property
+    def shown(self) -> tuple[ChangedRow, ...]:
+        """The rows of all lists."""
+        return self.gained + self.lost + self.swapped + self.shifted
+
 
 def compared(run: Run) -> tuple[ArmSummary, ArmSummary] | None:
     """The two arms whose rows are set side by side: the first, and the verdict's choice or else the second.
 
-    Returns:
-        None where the run has one arm only.
+    A run with one arm has no such pair: None.
     """
     if len(run.arms) < 2:
         return None
@@ -74,20 +68,12 @@ def compared(run: Run) -> tuple[ArmSummary, ArmSummary] | None:
 
 
 def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) -> Changes:
-    """The rows on which two arms differ.
+    """The rows on which two arms differ, at most so many a list.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        base: the arm compared against, usually one-hot.
-        other: the arm compared.
-        most: rows a list.
-
-    Returns:
-        The lists. Within each, rows stand by falling change of the probability of the label, then by row number.
+    Within a list, rows stand by falling change of the probability of the label, then by row number.
     """
     labels, index = run.labels, run.index
-    seen = [_majority(run, arm) for arm in (base, other)]
-    (first, _, p_first), (second, _, p_second) = seen
+    (first, votes_first, p_first), (second, votes_second, p_second) = (_majority(run, arm) for arm in (base, other))
     move = p_second - p_first
     order = np.lexsort((index, -np.abs(move)))
     was, now, same = first == labels, second == labels, first == second
@@ -98,44 +84,29 @@ def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) 
                 row=int(index[i]),
                 label=int(labels[i]),
                 answers=(int(first[i]), int(second[i])),
-                votes=(int(seen[0][1][i]), int(seen[1][1][i])),
+                votes=(int(votes_first[i]), int(votes_second[i])),
                 probability=(float(p_first[i]), float(p_second[i])),
             )
             for i in order[which[order]][:most]
         )
 
     gained, lost, swapped = now & ~was, was & ~now, ~was & ~now & ~same
-    return Changes(
-        base,
-        other,
-        pick(gained),
-        pick(lost),
-        pick(swapped),
-        pick(same & (np.abs(move) > 0)),
-        (int(gained.sum()), int(lost.sum()), int(swapped.sum())),
-        len(labels),
-    )
+    counts = (int(gained.sum()), int(lost.sum()), int(swapped.sum()))
+    shifted = pick(same & (np.abs(move) > 0))
+    return Changes(base, other, pick(gained), pick(lost), pick(swapped), shifted, counts, len(labels))
 
 
 def rows_to_show(folder: str | Path) -> list[int]:
-    """Numbers of the rows whose pictures or texts a page of this run shows, for whoever writes ``examples.json``.
+    """Numbers in the data of the rows that the page of this run shows, rising, for the writer of ``examples.json``.
 
-    Args:
-        folder: of a run, whole but for the page.
-
-    Returns:
-        Row numbers in the data, each once, in rising order; none where the run has one arm only.
+    The run in the ``folder`` is whole but for its page. It has no such rows if it has one arm only.
 
     Raises:
         ReportError: a file of the run is missing or broken.
     """
     run = load_run(folder)
     pair = compared(run)
-    if pair is None:
-        return []
-    found = changes(run, *pair)
-    lists = (found.gained, found.lost, found.swapped, found.shifted)
-    return sorted({row.row for rows in lists for row in rows})
+    return [] if pair is None else sorted({each.row for each in changes(run, *pair).shown})
 
 
 def _majority(run: Run, arm: ArmSummary) -> tuple[Ints, Ints, Floats]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sfumato.conventions import CONVENTIONS
 from sfumato.report.compare.tables import torch_strength
 from sfumato.runs.schema import ArmSummary
+from sfumato.theory import convert_eps
 
 LONGEST = 48  # characters of a line
 _SOFTMAX = "(logits / {}).softmax(dim=1)"
@@ -15,13 +16,9 @@ _SOFTMAX = "(logits / {}).softmax(dim=1)"
 
 @dataclass(frozen=True)
 class Snippet:
-    """The code of one framework for the target of an arm.
+    """The code of one framework for the target of an arm, and a note on it or an empty text.
 
-    Attributes:
-        framework: its name.
-        code: to copy.
-        strength: ε as this framework takes it, with what that is spread over; empty where nothing is smoothed.
-        note: what to know besides, or empty.
+    ``strength`` is ε as this framework takes it, with what ε is spread over; it is empty where nothing is smoothed.
     """
 
     framework: str
@@ -31,16 +28,10 @@ class Snippet:
 
 
 def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) -> list[Snippet]:
-    """An arm in each framework.
+    """An arm of a summary in each framework that can express it; ``temperature`` is a divisor as it is to be printed.
 
-    Args:
-        arm: of a summary.
-        num_classes: K, by which ε is converted.
-        temperature: the divisor of the logits as it is to be printed; None for none.
-
-    Returns:
-        One piece a framework that can express the arm: all of them for one-hot, those that spread ε as the arm does
-        where the other convention has no ε up to 1, sfumato's own always.
+    One-hot has a piece for every framework. Where one of the two conventions has no ε up to 1 for the arm, the
+    frameworks of that convention have none; sfumato always has one.
 
     >>> arm = {"name": "smoothed", "eps": 0.1, "over": "others"}
     >>> [(each.framework, each.strength) for each in snippets(arm, 10)][:2]
@@ -50,18 +41,10 @@ def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) 
         return _own(arm, temperature)
     over_all = torch_strength(arm, num_classes)
     found = [] if over_all is None else _spreading_over_all(f"{over_all:.6g}", num_classes, temperature)
-    over_others = _over_others(arm, num_classes)
-    if arm["eps"]:
+    if eps := arm["eps"]:
+        over_others = convert_eps(eps, num_classes, frm="all", to="others") if arm["over"] == "all" else eps
         found.append(_fairseq(f"{over_others:.6g}"))
     return [*found, _sfumato(arm, temperature)]
-
-
-def _over_others(arm: ArmSummary, num_classes: int) -> float:
-    from sfumato import theory
-
-    if arm["eps"] == 0 or arm["over"] != "all":
-        return arm["eps"]
-    return float(theory.convert_eps(arm["eps"], num_classes, frm="all", to="others"))
 
 
 def _spreading_over_all(eps: str, num_classes: int, temperature: str | None) -> list[Snippet]:
@@ -101,45 +84,31 @@ def _spreading_over_all(eps: str, num_classes: int, temperature: str | None) -> 
         ),
     }
     divided = {"Keras": "keras.ops.softmax(logits / {})", "optax": "jax.nn.softmax(logits / {})"}
+    strength = f"{eps} over all" if eps != "0" else ""
     return [
-        Snippet(
-            name,
-            _code(*code, _divided(temperature, divided.get(name, _SOFTMAX))),
-            f"{eps} over all" if eps != "0" else "",
-            notes.get(name, ""),
-        )
+        Snippet(name, _code(*code, _divided(temperature, divided.get(name, _SOFTMAX))), strength, notes.get(name, ""))
         for name, code in lines.items()
     ]
 
 
 def _fairseq(eps: str) -> Snippet:
-    return Snippet(
-        "fairseq",
-        f"--criterion label_smoothed_cross_entropy \\\n--label-smoothing {eps}",
-        f"{eps} over the others",
-        "Since February 2021; before that it spread over all.",
-    )
+    code = f"--criterion label_smoothed_cross_entropy \\\n--label-smoothing {eps}"
+    return Snippet("fairseq", code, f"{eps} over the others", "Since February 2021; before that it spread over all.")
 
 
 def _sfumato(arm: ArmSummary, temperature: str | None) -> Snippet:
     smoothing = (f"label_smoothing={arm['eps']:g}", f'over="{arm["over"]}"') if arm["eps"] else ()
-    return Snippet(
-        "sfumato",
-        _code(
-            "import sfumato as sf\n",
-            _call("loss = sf.cross_entropy", "logits", "labels", *smoothing),
-            _divided(temperature, _SOFTMAX),
-        ),
-        f"{arm['eps']:g} over {'all' if arm['over'] == 'all' else 'the others'}" if arm["eps"] else "",
-    )
+    call = _call("loss = sf.cross_entropy", "logits", "labels", *smoothing)
+    strength = f"{arm['eps']:g} over {'all' if arm['over'] == 'all' else 'the others'}" if arm["eps"] else ""
+    return Snippet("sfumato", _code("import sfumato as sf\n", call, _divided(temperature, _SOFTMAX)), strength)
 
 
 def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
     """Targets that no framework's argument expresses, with sfumato's constructors."""
-    eps, over = f"{arm['eps']:g}", str(arm["over"])
-    ending = _divided(temperature, _SOFTMAX)
+    eps, over, told = f"{arm['eps']:g}", str(arm["over"]), ""
     if over == "prior":
         made = f"target = sf.smooth_prior(labels, shares, {eps})  # shares of the classes among the training rows"
+        told = f"{eps} over the classes' shares"
     elif over == "mixup":
         made = (
             f"lam = torch.distributions.Beta({eps}, {eps}).sample().item()\n"
@@ -158,8 +127,8 @@ def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
         made = "target = sf.from_probs(probabilities)  # the rows' soft labels, (N, K)"
     else:
         return []
-    code = _code("import sfumato as sf\n", made, "loss = sf.cross_entropy(logits, target)", ending)
-    told = {"prior": f"{eps} over the classes' shares", "soft": ""}.get(over if over == "prior" else arm["name"], "")
+    loss = "loss = sf.cross_entropy(logits, target)"
+    code = _code("import sfumato as sf\n", made, loss, _divided(temperature, _SOFTMAX))
     return [Snippet("sfumato", code, told)]
 
 

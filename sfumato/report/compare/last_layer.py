@@ -18,13 +18,7 @@ PART_NAMES = ("train", "test")
 
 @dataclass(frozen=True)
 class LastLayer:
-    """The last layer of one arm and its inputs, for one seed.
-
-    Attributes:
-        templates: rows of the head's weights (K, D).
-        features: inputs of the head by part, (n, D) each.
-        labels: labels by part, (n,) each.
-    """
+    """The last layer of one arm and seed: its weights as templates (K, D), and by part its inputs (n, D) and labels."""
 
     templates: Floats
     features: dict[str, Floats]
@@ -36,14 +30,7 @@ class NoFeaturesError(Exception):
 
 
 def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
-    """Read features and templates of one arm, of the first seed that kept its features.
-
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        arm: its name.
-
-    Returns:
-        The seed and what was read.
+    """The first seed that kept the features of one arm, with these and the templates.
 
     Raises:
         NoFeaturesError: the run kept no features or no weights of a last layer, or these do not give the logits.
@@ -101,15 +88,10 @@ def three_classes(run: Run) -> tuple[int, ...]:
 
 
 def plane(templates: Floats, features: Floats) -> Floats:
-    """Orthonormal basis (D, 2) of the plane of two or three templates.
+    """Orthonormal basis (D, 2) of the plane of two or three templates, (2, D) or (3, D), with D at least 2.
 
-    Args:
-        templates: (2, D) or (3, D), D at least 2.
-        features: rows (n, D); where the templates span no plane, the second direction is the one along which the
-            features vary most beside the first.
-
-    Returns:
-        First column along the second template less the first, second column towards the third.
+    The first column runs from the first template to the second, the second column towards the third. Where the
+    templates span no plane, the second column is the direction in which the features (n, D) vary most beside the first.
     """
     first = templates[1] - templates[0]
     first = first / max(float(np.linalg.norm(first)), np.finfo(float).tiny)

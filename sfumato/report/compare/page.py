@@ -12,12 +12,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sfumato.arrays.atomic import write_text
 from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.last_layer import NoFeaturesError
 from sfumato.report.compare.page_sentences import words
-from sfumato.report.template import environment
+from sfumato.report.template import environment, write
 from sfumato.runs.read import Run, load_run
 
 FIGURES: dict[str, Callable[[Run], Any]] = {
@@ -44,14 +43,9 @@ class Drawn:
 
 
 def render(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison.
+    """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison, and return the page's path.
 
-    Args:
-        folder: what ``sfumato compare`` wrote.
-        out: another file for the page; the folder is then left as it is.
-
-    Returns:
-        The path of the page. The same run gives the same bytes.
+    ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes.
 
     Raises:
         ReportError: a file of the run is missing or broken.
@@ -67,14 +61,7 @@ def render(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
-    """Every figure for which the run has data.
-
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-
-    Returns:
-        The figures by name, and by name why one is left out.
-    """
+    """Every figure for which the run has data, by name; and by name why another is left out."""
     drawn: dict[str, Drawn] = {}
     absent: dict[str, str] = {}
     for name, plot in FIGURES.items():
@@ -91,21 +78,8 @@ def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
 
 
 def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> str:
-    """The page as text.
-
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        drawn: figures by name, as :func:`draw` gives them; a section without its figure keeps its words.
-        absent: by name, why a figure is left out.
-    """
+    """The page as text, from what :func:`draw` gives; a section without its figure keeps its words."""
     inline = {name: figure.inline for name, figure in drawn.items()}
     data = {name: figure.data for name, figure in drawn.items()}
     template = environment(Path(__file__).parent).get_template("page.html.jinja")
     return template.render(words(run, data), figures=inline, absent=absent)
-
-
-def write(path: Path, text: str) -> Path:
-    """Write a page or a figure, whole or not at all, and its folder where that is missing."""
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, text)
-    return path

@@ -1,6 +1,7 @@
 """What the page says of one run: the sentences, names and numbers that its template shows, rounded and with units."""
 
 import json
+import statistics
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sfumato.report.compare.changed_rows import Changes, changes, compared
+from sfumato.report.compare.changed_rows import ChangedRow, Changes, changes, compared
 from sfumato.report.compare.code_to_copy import snippets
+from sfumato.report.compare.plots.arm_labels import in_nats
 from sfumato.report.compare.row_examples import load_examples
-from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, torch_strength
+from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, metric, torch_strength
 from sfumato.runs.read import MIXING, Run
-from sfumato.runs.schema import ArmSummary, DataDescription, Environment
+from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import NOT_APPLICABLE, number, percent, plural, temperature
 
 MONTHS = (
@@ -23,14 +25,18 @@ MONTHS = (
 
 
 def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the page says of one run.
+    """Everything that the page says of one run; ``data`` is what the figures returned, by their names.
 
-    Args:
-        run: from :func:`~sfumato.runs.read.load_run`.
-        data: what the figures returned, by their names; sentences about a figure that is not there are left out.
+    Sentences about a figure that is not there are left out.
     """
-    summary, env = run.summary, run.env
-    chosen = run.chosen
+    summary, env, chosen = run.summary, run.env, run.chosen
+
+    def wrong(arm: ArmSummary) -> float | None:
+        accuracy = metric(arm, "accuracy")["mean"]
+        return None if accuracy is None else (1 - accuracy) * len(run.labels)
+
+    names = env["data"].get("class_names") or []
+    hashes = zip(run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True)
     return {
         "summary": summary,
         "env": env,
@@ -38,12 +44,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "classes": run.num_classes,
         "rows": {part: f"{summary['data'][part]:,}" for part in ("train", "validation", "test")},
         "seed_words": plural(len(run.seeds), "seed"),
-        "hashes": [
-            (seed, weights[:8], batches[:8])
-            for seed, weights, batches in zip(
-                run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True
-            )
-        ],
+        "hashes": [(seed, weights[:8], batches[:8]) for seed, weights, batches in hashes],
         "date": date(env["started"]),
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),
@@ -55,21 +56,24 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
-        "floors": [_floor(run, arm) for arm in run.arms],
+        "floors": [
+            {"title": arm_title(arm), "floor": in_nats(float(run.curve(arm["name"], "train_floor")[1][0, -1]))}
+            for arm in run.arms
+        ],
         "calibration": [_calibration(arm) for arm in run.arms],
         "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
         "projection": data.get("projection"),
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
         "sweep": _sweep(data.get("temperature-sweep")),
-        "wrong": [(arm_title(arm), _wrong(run, arm)) for arm in run.arms],
+        "wrong": [(arm_title(arm), number(wrong(arm), 1, zero=True)) for arm in run.arms],
         "confusions": data.get("confusions"),
         "ladder": data.get("ladder"),
         "changed": _changed(run),
         "chosen": chosen and arm_title(chosen),
         "keep": chosen is not None and chosen["eps"] == 0,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
-        "class_names": _class_names(env["data"]),
+        "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
         "machine": _machine(env),
         "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
     }
@@ -96,8 +100,7 @@ def _temperature_notes(run: Run) -> list[str]:
             seeds = [str(entry["seed"]) for entry in run.env["temperatures"][arm["name"]] if entry.get(field)]
             if seeds:
                 found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
-        if found:
-            notes.append(f"{text}: {'; '.join(found)}.")
+        notes += [f"{text}: {'; '.join(found)}."] if found else []
     return notes
 
 
@@ -173,8 +176,7 @@ def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     found["trained"] = number(arm["train_gap"], 2, zero=True)
     if gap is None:
         return found
-    found["gap"] = number(gap, 2, zero=True)
-    found["other_over"] = None
+    found |= {"gap": number(gap, 2, zero=True), "other_over": None}
     if over in ("others", "all"):
         other: theory.Over = "all" if over == "others" else "others"
         found["other_over"] = other
@@ -182,16 +184,10 @@ def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     return found
 
 
-def _floor(run: Run, arm: ArmSummary) -> dict[str, str]:
-    _, floors = run.curve(arm["name"], "train_floor")
-    floor = float(floors[0, -1])
-    return {"title": arm_title(arm), "floor": "0" if floor == 0 else number(floor)}
-
-
 def _calibration(arm: ArmSummary) -> str:
     """How far confidence is from accuracy, in points, as trained and after temperature."""
-    raw, scaled = ((arm["metrics"].get(f"signed_gap{end}") or {}).get("mean") for end in ("", "_after_temperature"))
-    points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in (raw, scaled)]
+    gaps = (metric(arm, f"signed_gap{end}")["mean"] for end in ("", "_after_temperature"))
+    points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in gaps]
     return f"{arm_title(arm)} {points[0]} points, with its temperature {points[1]}"
 
 
@@ -229,11 +225,6 @@ def _sweep(data: Any) -> list[str]:
     ]
 
 
-def _wrong(run: Run, arm: ArmSummary) -> str:
-    mean = (arm["metrics"].get("accuracy") or {}).get("mean")
-    return number(None if mean is None else (1 - mean) * len(run.labels), 1, zero=True)
-
-
 def _changed(run: Run) -> dict[str, Any] | None:
     pair = compared(run)
     if pair is None:
@@ -242,6 +233,15 @@ def _changed(run: Run) -> dict[str, Any] | None:
     base, other = (arm_title(arm, strength=False) for arm in pair)
     places = [run.arms.index(arm) for arm in pair]
     examples = load_examples(run.folder)
+
+    def card(row: ChangedRow) -> dict[str, Any]:
+        return {
+            "row": f"{row.row:,}",
+            "label": run.class_name(row.label),
+            "example": examples.get(row.row),
+            "answers": [_answer(run, row, i) | {"arm": (base, other)[i], "place": places[i]} for i in (0, 1)],
+        }
+
     lists = (
         (f"Only {other} is right", found.gained, found.counts[0]),
         (f"Only {base} is right", found.lost, found.counts[1]),
@@ -258,11 +258,7 @@ def _changed(run: Run) -> dict[str, Any] | None:
         "places": places,
         "kind": _kind(found, examples),
         "lists": [
-            {
-                "title": title,
-                "count": count,
-                "cards": [_card(run, row, (base, other), places, examples.get(row.row)) for row in rows],
-            }
+            {"title": title, "count": count, "cards": [card(each) for each in rows]}
             for title, rows, count in lists
             if rows
         ],
@@ -277,43 +273,29 @@ def _are(count: int, what: str, *, verb: bool = True) -> str:
 
 def _kind(found: Changes, examples: Mapping[int, Any]) -> str:
     """What the cards show: pictures, texts, values, or nothing but numbers."""
-    shown = [
-        examples[row.row]
-        for rows in (found.gained, found.lost, found.swapped, found.shifted)
-        for row in rows
-        if row.row in examples
-    ]
+    shown = [examples[each.row] for each in found.shown if each.row in examples]
     kinds = ("thumbnail", "text", "values")
     return next((kind for kind in kinds if any(getattr(example, kind) for example in shown)), "none")
 
 
-def _card(run: Run, row: Any, arms: tuple[str, str], places: list[int], example: Any) -> dict[str, Any]:
-    seeds = len(run.seeds)
+def _answer(run: Run, row: ChangedRow, arm: int) -> dict[str, Any]:
+    votes, seeds = row.votes[arm], len(run.seeds)
     return {
-        "row": f"{row.row:,}",
-        "label": run.class_name(row.label),
-        "example": example,
-        "answers": [
-            {
-                "arm": arms[i],
-                "place": places[i],
-                "answer": run.class_name(row.answers[i]),
-                "right": row.answers[i] == row.label,
-                "votes": ""
-                if row.votes[i] == seeds
-                else f"{row.votes[i]} of {seeds}".replace(" ", "\N{NO-BREAK SPACE}"),
-                "probability": number(row.probability[i], 2),
-            }
-            for i in (0, 1)
-        ],
+        "answer": run.class_name(row.answers[arm]),
+        "right": row.answers[arm] == row.label,
+        "votes": "" if votes == seeds else f"{votes}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
+        "probability": number(row.probability[arm], 2),
     }
 
 
 def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
-    fitted = [entry["value"] for entry in run.env["temperatures"][arm["name"]]]
-    mean = (arm["metrics"].get("temperature") or {}).get("mean")
-    mean = sum(fitted) / len(fitted) if mean is None else mean
-    divisor = temperature(mean) if _helps(run, arm) else None
+    mean = metric(arm, "temperature")["mean"]
+    if mean is None:
+        mean = statistics.fmean(entry["value"] for entry in run.env["temperatures"][arm["name"]])
+    # older runs do not say whether the temperature lowered hard NLL on test rows reliably, and count as if it did
+    gain = run.env.get("temperature_gain", {}).get(arm["name"])
+    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
+    divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
     return {
         "title": arm_title(arm),
         "smoothed": arm["eps"] > 0,
@@ -323,26 +305,13 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
     }
 
 
-def _helps(run: Run, arm: ArmSummary) -> bool:
-    """Whether the temperature lowered hard NLL on test rows reliably; older runs do not say, and count as if it did."""
-    gain = run.env.get("temperature_gain", {}).get(arm["name"])
-    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
-    return not stuck and (gain is None or gain["high"] < 0)
-
-
-def _class_names(data: DataDescription) -> str:
-    names = data.get("class_names") or []
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
-
-
 def _machine(env: Environment) -> list[tuple[str, str]]:
-    versions = (("sfumato", env["sfumato"]), ("torch", env.get("torch")), ("numpy", env.get("numpy")))
-    versions += (("Python", env.get("python")),)
+    versions = {"sfumato": env["sfumato"], "torch": env.get("torch"), "numpy": env.get("numpy")}
+    versions["Python"] = env.get("python")
     cores, workers = env.get("cores"), env.get("workers")
     machine = [env.get("cpu"), env.get("platform"), f"{cores} cores" if cores else None]
     rows = [
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions if version)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
         ("Machine", ", ".join(filter(None, machine)) + (f"; {plural(workers, 'worker')}" if workers else "")),
         ("Time", f"started {env['started']}, took {env['seconds']:.1f} seconds"),
         ("Data", env["data"].get("source", "")),

@@ -28,13 +28,7 @@ class Example:
 
 
 def load_examples(folder: Path) -> dict[int, Example]:
-    """Examples by row number.
-
-    Args:
-        folder: of the run.
-
-    Returns:
-        An empty dictionary where there is no ``examples.json``.
+    """Examples of a run by row number; none where it has no ``examples.json``.
 
     Raises:
         ReportError: the file is not of the form
@@ -47,13 +41,10 @@ def load_examples(folder: Path) -> dict[int, Example]:
     kind, rows = content.get("kind"), content.get("rows")
     if kind not in KINDS or not isinstance(rows, dict):
         raise ReportError(f"{path} should hold a kind ({', '.join(KINDS)}) and rows, got kind {kind!r}")
-    return {_row(path, key): _example(path, key, value) for key, value in cast(dict[str, Any], rows).items()}
-
-
-def _row(path: Path, key: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", key):
-        raise ReportError(f"{path}: {key!r} is not the number of a row")
-    return int(key)
+    for key in cast(dict[str, Any], rows):
+        if not re.fullmatch(r"[0-9]{1,18}", key):
+            raise ReportError(f"{path}: {key!r} is not the number of a row")
+    return {int(key): _example(path, key, value) for key, value in cast(dict[str, Any], rows).items()}
 
 
 def _example(path: Path, key: str, value: Any) -> Example:
@@ -72,12 +63,11 @@ def _thumbnail(path: Path, key: str, uri: str) -> str:
         start = base64.b64decode(uri.removeprefix(_PNG), validate=True)[:8] if uri.startswith(_PNG) else b""
     except binascii.Error:
         start = b""
+    where = f"{path} row {key}: the thumbnail"
     if start != b"\x89PNG\r\n\x1a\n":
-        raise ReportError(f"{path} row {key}: the thumbnail is not a PNG as {_PNG}…")
+        raise ReportError(f"{where} is not a PNG as {_PNG}…")
     if len(uri) > _LONGEST:
-        raise ReportError(
-            f"{path} row {key}: the thumbnail has {len(uri):,} characters; at most {_LONGEST:,} are shown"
-        )
+        raise ReportError(f"{where} has {len(uri):,} characters; at most {_LONGEST:,} are shown")
     return uri
 
 

@@ -5,7 +5,7 @@ one lose their leading zero, negative ones get a real minus sign, and what does 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -44,11 +44,7 @@ class ResultsTable:
 
 
 def shown(name: str) -> Show:
-    """How the tables print a metric: a part of the rows in per cent, others with their own factor and digits.
-
-    Args:
-        name: of :data:`sfumato.evaluate.METRICS`.
-    """
+    """How the tables print a metric: a part of the rows in per cent, others with their own factor and digits."""
     how = METRICS[name].shown
     if how.scale == 100:
         return percent
@@ -56,19 +52,12 @@ def shown(name: str) -> Show:
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
-    """What to call an arm: its name and, if it is smoothed, its ε with what it is spread over.
+    """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
 
-    Args:
-        arm: an arm of the summary.
-        strength: False leaves out an ε that is not part of the name.
-
-    Returns:
-        ``one-hot``, ``smoothed 0.1 (others)`` or, without strength, ``smoothed``.
+    An ε is told with what it is spread over, and always if it is part of the name.
     """
     name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
-    if arm["eps"] == 0 or over is None:
-        return name
-    if eps in name and over in name:
+    if arm["eps"] == 0 or over is None or (eps in name and over in name):
         return name
     if eps in name:
         return f"{name} ({over})"
@@ -88,11 +77,7 @@ def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str
 
 
 def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
-    """The arm's ε as torch's ``label_smoothing``, which is spread over all classes.
-
-    Returns:
-        The value, or None where torch's argument cannot express it (above 1, or no ε at all).
-    """
+    """The arm's ε as torch's ``label_smoothing``, over all classes; None where there is none, or above 1."""
     from sfumato import theory
 
     over = arm["over"]
@@ -106,47 +91,31 @@ def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
 
 
 def four_columns(summary: Summary) -> ResultsTable:
-    """The comparison: each arm as it is and with its temperature.
+    """The comparison: two columns an arm, as it is and with its temperature.
 
-    Args:
-        summary: the object that ``compare --json`` prints.
-
-    Returns:
-        A table with two columns an arm. The column with a temperature shows what a temperature changes (hard NLL,
-        Brier, ECE, confidence, ranking) and repeats the accuracy, which it cannot change.
+    The column with a temperature shows what a temperature changes (hard NLL, Brier, ECE, confidence, ranking) and
+    repeats the accuracy, which it cannot change.
     """
     arms, classes = summary["arms"], int(summary["data"]["classes"])
-    heads = tuple(
-        head
-        for arm in arms
-        for head in (
-            arm_title(arm),
-            f"{arm_title(arm, strength=False)}, T={temperature(_metric(arm, 'temperature')['mean'])}",
-        )
-    )
+    heads: list[str] = []
+    for arm in arms:
+        divisor = temperature(metric(arm, "temperature")["mean"])
+        heads += [arm_title(arm), f"{arm_title(arm, strength=False)}, T={divisor}"]
 
     def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
         cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
         return Row(METRICS[name].heading + more, tuple(cells), METRICS[name].shown.unit)
 
-    def plain(label: str, unit: str, cell: Callable[[ArmSummary], Cell]) -> Row:
-        return Row(label, tuple(c for arm in arms for c in (cell(arm), Cell(NOT_APPLICABLE))), unit)
+    def plain(label: str, unit: str, values: Iterable[float | None], show: Show) -> Row:
+        cells = (cell for value in values for cell in (Cell(show(value), value=value), Cell(NOT_APPLICABLE)))
+        return Row(label, tuple(cells), unit)
 
-    def torch_cell(arm: ArmSummary) -> Cell:
-        value = torch_strength(arm, classes)
-        return Cell("none" if value is None else f"{value:.4g}", value=value)
-
-    def closed_form(arm: ArmSummary) -> Cell:
-        gap = arm["closed_form_gap"]
-        return Cell("∞" if gap is None else number(gap, 2, zero=True), value=math.inf if gap is None else gap)
-
-    def train_gap(arm: ArmSummary) -> Cell:
-        return Cell(_gap(arm["train_gap"]), value=arm["train_gap"])
-
-    ranking = [_metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
+    closed = (math.inf if arm["closed_form_gap"] is None else arm["closed_form_gap"] for arm in arms)
+    strengths = (torch_strength(arm, classes) for arm in arms)
+    ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     balanced = any("balanced_accuracy" in arm["metrics"] for arm in arms)  # runs of before have none
     return ResultsTable(
-        heads,
+        tuple(heads),
         (
             row("accuracy", "accuracy", "accuracy"),
             *([row("balanced_accuracy", "balanced_accuracy", "balanced_accuracy")] if balanced else []),
@@ -156,9 +125,9 @@ def four_columns(summary: Summary) -> ResultsTable:
             row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),
             row("temperature", None, "temperature"),
             row("logit_gap", "logit_gap", None, more=", test"),
-            plain("logit gap, training", "nats", train_gap),
-            plain("closed form of the gap", "nats", closed_form),
-            plain("label_smoothing in torch", "ε over all", torch_cell),
+            plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
+            plain("closed form of the gap", "nats", closed, _two_digits),
+            plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
         ),
     )
 
@@ -180,15 +149,10 @@ def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
 
 
 def differences_table(summary: Summary) -> ResultsTable:
-    """The headline differences between arms, with their intervals and adjusted p-values.
+    """The headline differences between arms, with their intervals, adjusted p-values and findings.
 
-    Args:
-        summary: the object that ``compare --json`` prints.
-
-    Returns:
-        Columns difference, 95 % interval, adjusted p, finding, and the margin up to which a difference does not matter.
-        A heading row names the two arms; accuracy is in
-        points, E-AURC in thousandths.
+    A heading row names the two arms; accuracy is in points, E-AURC in thousandths. The margin is the size up to which a
+    difference does not matter.
     """
     titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
     ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
@@ -227,60 +191,42 @@ def p_value(p: float | None) -> str:
 def as_text(table: ResultsTable, width: int = 100) -> str:
     """A table as text, numbers right-aligned under a line of column heads.
 
-    Args:
-        table: from :func:`four_columns` or :func:`differences_table`.
-        width: columns of the terminal. What does not fit beside the rest goes into further blocks below.
-
-    Returns:
-        Lines without trailing spaces, joined by newlines.
+    Columns that do not fit into the ``width`` of the terminal go into further blocks below.
     """
-    label = max(len(row.label) for row in table.rows if row.cells) if table.rows else 0
-    return "\n\n".join("\n".join(_block(table, label, columns, width)) for columns in _blocks(table, label, width))
-
-
-def _widths(table: ResultsTable) -> list[int]:
-    return [
-        max(len(head), *(len(row.cells[i].text) for row in table.rows if row.cells), 0)
-        for i, head in enumerate(table.heads)
-    ]
-
-
-def _blocks(table: ResultsTable, label: int, width: int) -> Iterator[range]:
-    widths, start = _widths(table), 0
+    filled = [row for row in table.rows if row.cells]
+    label = max((len(row.label) for row in filled), default=0)
+    columns = list(zip(table.heads, *([cell.text for cell in row.cells] for row in filled), strict=True))
+    widths, blocks, start = [max(map(len, column)) for column in columns], list[str](), 0
     while start < len(widths):
         stop = start + 1
         while stop < len(widths) and label + sum(2 + w for w in widths[start : stop + 1]) <= width:
             stop += 1
         if stop < len(widths) and (stop - start) % 2 and stop - start > 1:
             stop -= 1  # an arm and its temperature stay together
-        yield range(start, stop)
+        room = (width - label - sum(widths[start:stop])) // (stop - start)
+        space = " " * max(2, min(4, room))
+        padded = ([space + text.rjust(widths[i]) for text in columns[i]] for i in range(start, stop))
+        head, *cells = map("".join, zip(*padded, strict=True))
+        rest = iter(cells)
+        lines = [row.label.ljust(label) + next(rest) if row.cells else row.label for row in table.rows]
+        blocks.append("\n".join([" " * label + head, *lines]))
         start = stop
+    return "\n\n".join(blocks)
 
 
-def _block(table: ResultsTable, label: int, columns: range, width: int) -> Iterator[str]:
-    widths = _widths(table)
-    room = width - label - sum(widths[i] for i in columns)
-    space = " " * max(2, min(4, room // max(1, len(columns))))
-    yield " " * label + "".join(space + table.heads[i].rjust(widths[i]) for i in columns)
-    for row in table.rows:
-        if not row.cells:
-            yield row.label
-        else:
-            yield row.label.ljust(label) + "".join(space + row.cells[i].text.rjust(widths[i]) for i in columns)
-
-
-def _metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+def metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+    """A metric of an arm; None throughout where the summary lacks it."""
     return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
 
 
 def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:
     if name is None:
         return Cell(NOT_APPLICABLE)
-    value = _metric(arm, name)
+    value = metric(arm, name)
     return Cell(show(value["mean"]), between(value, show), value["mean"])
 
 
-def _gap(value: float | None) -> str:
+def _two_digits(value: float | None) -> str:
     return number(value, 2, zero=True)
 
 

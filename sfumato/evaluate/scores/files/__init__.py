@@ -1,6 +1,6 @@
 """Scores and labels from files: what was read, in what type, and from which arrays or columns.
 
-A file is known by its first bytes, not by its name. A large matrix stays in its file and is read in blocks.
+The first bytes of a file say of which kind it is, not its name. A large matrix stays in its file and is read in blocks.
 """
 
 from __future__ import annotations
@@ -20,23 +20,16 @@ from sfumato.evaluate.scores.column_checks import is_tensor
 from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
-from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, read_csv, read_json, read_parquet
+from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, Contents, read_csv, read_json, read_parquet
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 
 
 @dataclass
 class ScoreFile:
-    """What a file holds.
+    """What a file of that name holds: scores (N, K) of its kind, and labels (N,) and features (N, D) or None.
 
-    Attributes:
-        name: of the file, for messages.
-        kind: ``"logits"`` or ``"probs"``.
-        scores: (N, K).
-        labels: (N,), or None where the file has none.
-        features: (N, D), or None.
-        rows: ``"train"`` or ``"heldout"`` where the file says, else None.
-        notes: sentences on what was taken for what.
+    ``rows`` is None if the file does not say which rows these are. The notes are sentences on what was taken for what.
     """
 
     name: str
@@ -51,20 +44,15 @@ class ScoreFile:
 def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     """Scores from a file, a run folder, or ``-`` for standard input.
 
-    Args:
-        path: an ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json`` file, or the folder
-            of a comparison.
-        kind: ``"logits"`` or ``"probs"``, where the file does not say or says otherwise.
+    The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json``. ``kind`` is
+    ``"logits"`` or ``"probs"``, if the file does not say so or is wrong.
 
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
     """
-    place, notes = path, list[str]()
+    place, notes = _in_run(Path(path)) if path != "-" and os.path.isdir(path) else (path, [])
     rows: Literal["train", "heldout"] | None = None
-    if path != "-" and os.path.isdir(path):
-        place, notes = _in_run(Path(path))
-    part = re.search(r"-(train|validation|test)\.npz$", place)
-    if part:
+    if part := re.search(r"-(train|validation|test)\.npz$", place):
         rows = "train" if part[1] == "train" else "heldout"
     name = "standard input" if path == "-" else os.path.basename(place)
     arrays, said, more = _contents(place, name)
@@ -89,8 +77,7 @@ def read_labels(path: str) -> npt.NDArray[Any]:
     raise FileError(f"{name} has no labels; arrays: {', '.join(sorted(arrays)) or 'none'}")
 
 
-def _contents(path: str, name: str) -> tuple[dict[str, Array], str | None, list[str]]:
-    """Arrays by name, the kind if column names say it, and notes."""
+def _contents(path: str, name: str) -> Contents:
     try:
         file: IO[bytes] = copied(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
@@ -101,7 +88,7 @@ def _contents(path: str, name: str) -> tuple[dict[str, Array], str | None, list[
         return _by_head(file, path, name)
 
 
-def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], str | None, list[str]]:
+def _by_head(file: IO[bytes], path: str, name: str) -> Contents:
     size = os.fstat(file.fileno()).st_size
     head = file.read(8)
     if not head:
@@ -113,7 +100,7 @@ def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], s
             return read_torch(path if path != "-" else file, name), None, []
         return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, "features")), None, []
     if head.startswith(b"PAR1"):
-        return _of_table(read_parquet(file, name))
+        return read_parquet(file, name)
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
         return read_safetensors(file, name, size), None, []
     if head.startswith(b"\x80") or path.endswith((".pkl", ".pickle", ".joblib")):
@@ -124,19 +111,10 @@ def _by_head(file: IO[bytes], path: str, name: str) -> tuple[dict[str, Array], s
     if head.startswith(b"PK"):
         raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
     if head.lstrip().startswith((b"{", b"[{")):
-        return _of_table(read_json(file, name))
+        return read_json(file, name)
     if b"\0" in head:
         raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
-    return _of_table(read_csv(file, name))
-
-
-def _of_table(table: Any) -> tuple[dict[str, Array], str | None, list[str]]:
-    arrays: dict[str, Array] = {}
-    if table.scores is not None:
-        arrays["logits" if table.kind != "probs" else "probs"] = table.scores
-    if table.labels is not None:
-        arrays["labels"] = table.labels
-    return arrays, table.kind, table.notes
+    return read_csv(file, name)
 
 
 def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
@@ -159,13 +137,13 @@ def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
 
 
 def _is_torch(file: IO[bytes]) -> bool:
-    """Whether a zip archive is torch's: its members live in a folder, with a pickle of how they fit together."""
+    """Whether a zip archive is from torch: it then holds a pickle that says how its members fit together."""
     import zipfile
 
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except Exception:  # damage shows up as any of a dozen types; whoever reads the archive says which
+    except Exception:  # damage shows up as any of a dozen types; the reader of the archive will say what it is
         return False
     return any(each.endswith("data.pkl") for each in names)
 
@@ -176,10 +154,10 @@ def _in_run(folder: Path) -> tuple[str, list[str]]:
     if not files:
         raise FileError(f"{folder} is not the folder of a comparison: it has no logits/*-test.npz")
     arms = sorted({re.sub(r"-seed\d+-test\.npz$", "", each.name) for each in files})
-    choice = ""
-    if (folder / "summary.json").exists():
-        choice = str(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["verdict"].get("choice") or "")
-    arm = next((each for each in arms if choice == each), arms[0])
+    arm, summary = arms[0], folder / "summary.json"
+    if summary.exists():
+        choice = json.loads(summary.read_text(encoding="utf-8"))["verdict"].get("choice")
+        arm = choice if choice in arms else arm
     chosen = min(
         (each for each in files if each.name.startswith(f"{arm}-seed")),
         key=lambda each: int(re.findall(r"seed(\d+)", each.name)[-1]),

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.arrays.npz import Archive, ArchiveError, Header, read_array, read_header
+from sfumato.evaluate.scores.column_checks import as_numpy
 from sfumato.evaluate.scores.files.matrix import FileError, StoredMatrix, copied
 
 Array = Any  # a numpy array, a torch tensor or a StoredMatrix
-_LARGE = 1 << 26  # bytes from which an array stays in its file
+_LARGE = 1 << 26  # an array of so many bytes or more stays in its file
 _SAFE_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _SAFE_WHOLE = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8}
 _SAFE_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
@@ -40,9 +41,9 @@ def read_npy(file: IO[bytes], name: str, size: int) -> Array:
 
 
 def read_npz(file: IO[bytes], name: str, wanted: Iterable[str]) -> dict[str, Array]:
-    """The arrays of an ``.npz`` archive by name, those that are not ``wanted`` as None; a lone one is always read.
+    """The arrays of an ``.npz`` archive by name, None for those that are not ``wanted``; a lone array is always read.
 
-    A large matrix that is stored as it is stays in the file, one that is packed is unpacked into a temporary one.
+    A large matrix stays in the archive, or in a temporary file if it is packed.
     """
     try:
         with Archive(file) as archive:
@@ -63,8 +64,8 @@ def _member(archive: Archive, file: IO[bytes], key: str) -> Array:
         with archive.open(key) as stream, copied(stream) as whole:
             return _stored(whole, header, header.length)
     except OSError:
-        raise  # no room for it
-    except Exception as error:  # of zipfile or zlib
+        raise  # the disk has no room for it
+    except Exception as error:  # zipfile and zlib raise what they like
         raise ArchiveError("damaged", key, str(error)) from error
 
 
@@ -128,7 +129,7 @@ def _entry(name: str, key: str, entry: Any) -> tuple[str, tuple[int, ...], int, 
     try:
         type_name, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         whole = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and isinstance(type_name, str)
-        size = _SAFE_BYTES.get(type_name)  # other types are not read, and not looked at
+        size = _SAFE_BYTES.get(type_name)  # other types are neither read nor checked
         if whole and size in (None, (end - begin) / max(math.prod(shape), 1)):
             return type_name, shape, begin, end
     except (KeyError, TypeError, ValueError):
@@ -162,8 +163,6 @@ def read_torch(file: Any, name: str) -> dict[str, Array]:
 
 def as_labels(values: Array) -> npt.NDArray[Any]:
     """An array or tensor as numpy, whole floats as integers."""
-    from sfumato.evaluate.scores.column_checks import as_numpy
-
     found = as_numpy(values)
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]

@@ -1,4 +1,4 @@
-"""A matrix in a file, read by offset in blocks of rows: nothing is mapped, so what is read does not stay resident."""
+"""A matrix in a file, read by offset in blocks of rows. The file is not mapped, so its pages do not stay resident."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TYPES = {"float16": np.float16, "float32": np.float32, "float64": np.float64, "
 
 
 class FileError(ValueError):
-    """A file that cannot be audited: says which, why, and the way out."""
+    """A file that cannot be audited; the message says which file, why, and what to do."""
 
 
 class StoredMatrix:
@@ -32,7 +32,7 @@ class StoredMatrix:
     ) -> None:
         self.shape, self.type_name = shape, type_name
         self._offset, self._swapped = offset, swapped
-        self._fd = os.dup(file.fileno())  # the file itself may be closed; the matrix keeps what it reads from
+        self._fd = os.dup(file.fileno())  # the matrix can still read when the file is closed
         weakref.finalize(self, os.close, self._fd)
         self._type = np.dtype(_TYPES[type_name])
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class StoredMatrix:
         return self.shape[0]
 
     def read(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Rows from ``start`` to ``stop`` in native byte order, into ``out`` if given; bfloat16 as its bits' uint16."""
+        """Rows from ``start`` to ``stop`` in native byte order, into ``out`` if given; bfloat16 as uint16."""
         width = self.shape[1]
         block = np.empty((stop - start, width), dtype=self._type) if out is None else out[: stop - start]
         view = block.reshape(-1).view(np.uint8).data
@@ -57,7 +57,7 @@ class StoredMatrix:
         """Bytes from a place of the file into memory, as many as one call gives."""
         if hasattr(os, "preadv"):
             return os.preadv(self._fd, [view], place)
-        with self._lock:  # Windows has one position a file
+        with self._lock:  # on Windows, all threads share one position in the file
             os.lseek(self._fd, place, os.SEEK_SET)
             found = os.read(self._fd, len(view))
         view[: len(found)] = found
@@ -65,7 +65,7 @@ class StoredMatrix:
 
 
 def spool(blocks: Iterable[npt.NDArray[Any]], type_name: str) -> StoredMatrix:
-    """Blocks of rows, written to a nameless temporary file and read back from there."""
+    """Blocks of rows as a matrix in a nameless temporary file."""
     with tempfile.TemporaryFile() as file:
         rows = width = 0
         for block in blocks:

@@ -1,4 +1,4 @@
-"""CSV, Parquet and JSON: a column a class, or a list of scores a row, as pandas and timm's inference script write."""
+"""CSV, Parquet and JSON as pandas and timm's inference.py write them: a column a class, or a list of scores a row."""
 
 from __future__ import annotations
 
@@ -7,41 +7,27 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.files.matrix import FileError, StoredMatrix, spool
+from sfumato.evaluate.scores.files.matrix import FileError, spool
 
 LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
 PROBS = ("prob", "probs", "probability", "probabilities")
 LOGITS = ("logit", "logits", "predictions", "scores")
 _BATCH = 4096
-_MOST = 2.0**53  # whole numbers below are floats of their own
+_MOST = 2.0**53  # every whole number below has a float of its own
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
 
 
-@dataclass
-class ScoreTable:
-    """Scores and what else a table says.
-
-    Attributes:
-        scores: (N, K), or None where the table holds labels alone.
-        labels: (N,), or None.
-        kind: ``"logits"`` or ``"probs"`` if the columns' names say so.
-        notes: what was taken for what.
-    """
-
-    scores: StoredMatrix | None
-    labels: npt.NDArray[Any] | None
-    kind: str | None
-    notes: list[str]
+Contents: TypeAlias = tuple[dict[str, Any], str | None, list[str]]
+"""Arrays of a file by their names, ``"logits"`` or ``"probs"`` if the file says which, and notes on what was read."""
 
 
-def read_csv(file: IO[bytes], name: str) -> ScoreTable:
+def read_csv(file: IO[bytes], name: str) -> Contents:
     """A CSV or TSV file, with or without a header."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
@@ -62,7 +48,7 @@ def read_csv(file: IO[bytes], name: str) -> ScoreTable:
         text.detach()
 
 
-def read_parquet(file: IO[bytes], name: str) -> ScoreTable:
+def read_parquet(file: IO[bytes], name: str) -> Contents:
     """A Parquet file: a column a class, or one column of lists."""
     import pyarrow.parquet as pq
 
@@ -70,13 +56,8 @@ def read_parquet(file: IO[bytes], name: str) -> ScoreTable:
     try:
         parquet = pq.ParquetFile(file)
         names = [field.name for field in parquet.schema_arrow]
-        batches = ([batch.column(i) for i in range(batch.num_columns)] for batch in parquet.iter_batches(_BATCH))
-
-        def blocks() -> Iterator[list[Any]]:
-            for batch in batches:
-                yield [_arrow(column) for column in batch]
-
-        return _table(names, blocks(), name, names)
+        blocks = ([_arrow(column) for column in batch.columns] for batch in parquet.iter_batches(_BATCH))
+        return _table(names, blocks, name, names)
     except FileError:
         raise
     except Exception as error:  # damage shows up as any of a dozen types
@@ -84,7 +65,7 @@ def read_parquet(file: IO[bytes], name: str) -> ScoreTable:
         raise FileError(f"{name} is cut off or damaged ({said[0]}); write it again") from None
 
 
-def read_json(file: IO[bytes], name: str) -> ScoreTable:
+def read_json(file: IO[bytes], name: str) -> Contents:
     """JSON as pandas writes it: by index, split, or one record a line."""
     file.seek(0)
     text = file.read().decode("utf-8", "replace")
@@ -113,7 +94,7 @@ def read_json(file: IO[bytes], name: str) -> ScoreTable:
     return _table(names, iter([columns]), name, names)
 
 
-def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None) -> ScoreTable:
+def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None) -> Contents:
     first = next(blocks, None)
     if first is None:
         raise FileError(f"{name} has no rows")
@@ -131,18 +112,16 @@ def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: lis
                 labels.append(roles.labels(block, start))
             start += len(block[0])
 
-    stored = spool(scores(), "float64") if roles.has_scores else None
-    if not roles.has_scores:
-        list(scores())
-    found = np.concatenate(labels) if labels else None
-    if (stored is None or not stored.shape[0]) and found is None:
+    stored = spool(scores(), "float64")
+    if not stored.shape[0] and not labels:
         raise FileError(f"{name} has no rows")
-    if stored is not None and roles.sorted_rows and stored.shape[1] > 2 and roles.index is None:
+    if roles.sorted_rows and stored.shape[1] > 2 and not roles.index:
         raise FileError(
             f"{name}: the scores of every row fall from left to right, so they are the best classes first and not in "
             f"the order of the classes; {_WAY_OUT}"
         )
-    return ScoreTable(stored, found, roles.kind, roles.notes)
+    arrays: dict[str, Any] = {"probs" if roles.kind == "probs" else "logits": stored} if roles.has_scores else {}
+    return arrays | ({"labels": np.concatenate(labels)} if labels else {}), roles.kind, roles.notes
 
 
 class _Roles:
@@ -151,75 +130,69 @@ class _Roles:
     def __init__(self, names: list[str], name: str, header: bool, first: list[Any]) -> None:
         self._name, self._names, self.notes = name, names, list[str]()
         self.kind: str | None = None
-        self.sorted_rows = True
+        self.sorted_rows = True  # so far
         lower = [each.lower() for each in names]
-        self.index: list[int] | None = None
-        self.label = next((lower.index(key) for key in LABELS if key in lower), None) if header else None
         if lower == ["index", "prediction"]:
             raise FileError(
                 f"{name} holds predicted classes alone, as the Transformers examples write them; save what predict "
                 "returns instead: numpy.savez(file, logits=output.predictions, labels=output.label_ids)"
             )
-        self._list: int | None = None
-        by_prefix: dict[str, list[tuple[int, int]]] = {}
+        self.label = next((lower.index(key) for key in LABELS if key in lower), None) if header else None
+        numbered: dict[str, list[tuple[int, int]]] = {}  # number and place of each column, by what is before the number
         for place, each in enumerate(lower):
-            found = re.fullmatch(r"(.*?)_?(\d+)", each)
-            if found:
-                by_prefix.setdefault(found[1], []).append((int(found[2]), place))
-            if each in PROBS + LOGITS:
-                self._list = place
-                self.kind = "probs" if each in PROBS else "logits"
-        for prefix in (*PROBS, *LOGITS):
-            if prefix in by_prefix:
-                self.kind = "probs" if prefix in PROBS else "logits"
-                by_prefix[""] = by_prefix[prefix]
-        if self._list is not None:
-            self._columns: list[int] = []
-            if "index" in lower:
-                self.index = [lower.index("index")]
+            if found := re.fullmatch(r"(.*?)_?(\d+)", each):
+                numbered.setdefault(found[1], []).append((int(found[2]), place))
+        lists = [place for place, each in enumerate(lower) if each in PROBS + LOGITS]
+        for each in (*(lower[place] for place in lists), *(key for key in (*PROBS, *LOGITS) if key in numbered)):
+            self.kind = "probs" if each in PROBS else "logits"
+            numbered[""] = numbered.get(each, numbered.get("", []))
+        self._columns, self.index = lists[-1:], list[int]()  # a single column holds a list a row
+        if lists:
+            self.index = [lower.index("index")] if "index" in lower else []
         else:
-            numbered = sorted(by_prefix.get("", []) or max(by_prefix.values(), key=len, default=[]))
-            if header and len(numbered) > 1:
-                if [number for number, _ in numbered] != list(range(len(numbered))):
-                    missing = next(i for i, (number, _) in enumerate(numbered) if number != i)
-                    raise FileError(f"{name}: the columns of the classes leave out class {missing}")
-                self._columns = [place for _, place in numbered]
-                if self.kind is not None and "index" in by_prefix:
-                    self.index = [place for _, place in sorted(by_prefix["index"])]
-            else:
-                named = {"filename", "id", "index", "image", "path", "name"}
-                self._columns = [i for i, each in enumerate(lower) if i != self.label and each not in named]
+            self._find_columns(lower, numbered, header)
         if self.label is not None and _number(first[self.label][0]) is None and self.kind is not None:
             self.notes.append(f'the column "{names[self.label]}" holds names, as of predictions, and is not read')
             self.label = None
-        self.has_scores = self._list is not None or len(self._columns) > 1
+        self.has_scores = bool(lists) or len(self._columns) > 1
         if not self.has_scores and self.label is None:
             if len(self._columns) != 1:
                 raise FileError(f"{name} has no column of scores; columns: {', '.join(names)}")
             self.label = self._columns[0]
 
+    def _find_columns(self, lower: list[str], numbered: dict[str, list[tuple[int, int]]], header: bool) -> None:
+        """One column a class: those that are numbered, or else all that are not known to be something else."""
+        classes = sorted(numbered.get("", []) or max(numbered.values(), key=len, default=[]))
+        if not header or len(classes) < 2:
+            other = {"filename", "id", "index", "image", "path", "name"}
+            self._columns = [i for i, each in enumerate(lower) if i != self.label and each not in other]
+            return
+        missing = next((i for i, (number, _) in enumerate(classes) if number != i), None)
+        if missing is not None:
+            raise FileError(f"{self._name}: the columns of the classes leave out class {missing}")
+        self._columns = [place for _, place in classes]
+        if self.kind is not None:
+            self.index = [place for _, place in sorted(numbered.get("index", []))]
+
     def scores(self, block: list[Any], start: int) -> npt.NDArray[Any] | None:
         if not self.has_scores or not len(block[0]):
             return None
-        if self._list is not None:
-            matrix = _stacked(block[self._list], self._name, start)
-        else:
-            columns = [_floats(block[i], self._names[i], self._name, start) for i in self._columns]
-            matrix = np.stack(columns, axis=1)
-        if self.index is not None:
-            places = (
-                _stacked(block[self.index[0]], self._name, start)
-                if len(self.index) == 1
-                else np.stack([_floats(block[i], self._names[i], self._name, start) for i in self.index], axis=1)
-            )
-            classes = matrix.shape[1]
-            if places.shape != matrix.shape or (np.sort(places, axis=1) != np.arange(classes)).any():
-                raise FileError(f"{self._name} holds the best {classes} classes of each row only; {_WAY_OUT}")
-            ordered = np.empty_like(matrix)
-            np.put_along_axis(ordered, places.astype(np.int64), matrix, axis=1)
-            return ordered
-        self.sorted_rows = self.sorted_rows and bool((np.diff(matrix, axis=1) <= 0).all())
-        return matrix
+        matrix = self._matrix(block, self._columns, start)
+        if not self.index:
+            self.sorted_rows = self.sorted_rows and bool((np.diff(matrix, axis=1) <= 0).all())
+            return matrix
+        places, classes = self._matrix(block, self.index, start), matrix.shape[1]
+        if places.shape != matrix.shape or (np.sort(places, axis=1) != np.arange(classes)).any():
+            raise FileError(f"{self._name} holds the best {classes} classes of each row only; {_WAY_OUT}")
+        ordered = np.empty_like(matrix)
+        np.put_along_axis(ordered, places.astype(np.int64), matrix, axis=1)
+        return ordered
+
+    def _matrix(self, block: list[Any], columns: list[int], start: int) -> npt.NDArray[Any]:
+        """One column of lists, or several columns of numbers, as (n, K)."""
+        if len(columns) == 1:
+            return _stacked(block[columns[0]], self._name, start)
+        return np.stack([_floats(block[i], self._names[i], self._name, start) for i in columns], axis=1)
 
     def labels(self, block: list[Any], start: int) -> npt.NDArray[Any]:
         assert self.label is not None
@@ -263,29 +236,25 @@ def _arrow(column: Any) -> Any:
 def _python_column(cells: list[Any]) -> Any:
     try:
         return np.asarray(cells, dtype=np.float64) if all(isinstance(c, (int, float)) for c in cells) else cells
-    except OverflowError:  # a whole number of hundreds of digits; who reads the column names its row
+    except OverflowError:  # a whole number of hundreds of digits; the reader of the column names its row
         return cells
 
 
 def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
-    """One column of lists as (n, K); text is what numpy prints: ``[0.1 0.9]``, over several lines or not."""
+    """One column of lists as (n, K); a text is read as numpy prints arrays, ``[0.1 0.9]``, on one line or several."""
     if isinstance(cells, np.ndarray) and cells.ndim == 2:
         return cells
     rows: list[npt.NDArray[Any]] = []
     for number, cell in enumerate(cells):
+        if isinstance(cell, str) and "..." in cell:
+            raise FileError(
+                f"{name}: row {start + number} was abbreviated with … when it was written; use Parquet, or "
+                "timm's --results-separate-col"
+            )
+        numbers = cell.strip("[] \n").replace(",", " ").split() if isinstance(cell, str) else cell
         try:
-            if isinstance(cell, str):
-                if "..." in cell:
-                    raise FileError(
-                        f"{name}: row {start + number} was abbreviated with … when it was written; use Parquet, or "
-                        "timm's --results-separate-col"
-                    )
-                rows.append(np.array(cell.strip("[] \n").replace(",", " ").split(), dtype=np.float64))
-            else:
-                rows.append(np.atleast_1d(np.asarray(cell, dtype=np.float64)))
-        except (TypeError, ValueError, OverflowError) as error:
-            if isinstance(error, FileError):
-                raise
+            rows.append(np.atleast_1d(np.asarray(numbers, dtype=np.float64)))
+        except (TypeError, ValueError, OverflowError):
             raise FileError(f"{name}: the scores of row {start + number} are no numbers") from None
         if len(rows[-1]) != len(rows[0]):
             raise FileError(
@@ -296,7 +265,7 @@ def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
 
 def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.float64]:
     try:
-        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one; what is not finite is named later
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet NaN, which a later check names
             return np.asarray(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         for number, cell in enumerate(cells):

@@ -32,13 +32,11 @@ def closed_forms(run: Run) -> tuple[float, ...]:
 def closed_labels(run: Run) -> list[tuple[float, str]]:
     """The finite closed forms with what to write on them."""
     found: dict[float, str] = {}
-    several = sum(np.isfinite(closed) for closed in closed_forms(run)) > 1
-    for arm, closed in zip(run.arms, closed_forms(run), strict=True):
+    gaps = closed_forms(run)
+    said = "" if np.isfinite(gaps).sum() > 1 else "closed form "
+    for arm, closed in zip(run.arms, gaps, strict=True):
         if np.isfinite(closed):
-            strength = f"ε {arm['eps']:g} ({arm['over']})"
-            found.setdefault(
-                closed, f"{closed:.2f}, {strength}" if several else f"closed form {closed:.2f}, {strength}"
-            )
+            found.setdefault(closed, f"{said}{closed:.2f}, ε {arm['eps']:g} ({arm['over']})")
     return list(found.items())
 
 

@@ -9,7 +9,7 @@ from sfumato import evaluate
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
-from sfumato.report.figure_style import INK, PAPER, Axes, axes, legend, style
+from sfumato.report.figure_style import INK, PAPER, Axes, axes, style, style_with_legend
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.runs.schema import ArmSummary
 from sfumato.text import number, plural
@@ -21,18 +21,10 @@ FEW = 10
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """One arm in bins; empty bins are NaN.
+    """One arm with or without temperature, in 15 bins; empty bins are NaN, and ``ece`` is that of the pooled rows.
 
-    Attributes:
-        arm: its title.
-        scaled: whether the logits were divided by each seed's temperature.
-        count: rows in each bin over all seeds (15,).
-        distinct: distinct rows in each bin (15,); the intervals use it, since seeds share rows.
-        confidence: mean largest probability in each bin.
-        accuracy: share of right rows in each bin.
-        low, high: Wilson's 95 % interval of the accuracy.
-        ece: expected calibration error of the pooled rows.
-        signed_gap: mean confidence − accuracy of the pooled rows.
+    ``count`` has the rows of all seeds. The 95 % intervals ``low`` to ``high`` of the accuracy rest on the ``distinct``
+    rows of each bin, since seeds share rows.
     """
 
     arm: str
@@ -95,9 +87,8 @@ def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) 
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share of rows)")
     ax.tick_params(labelbottom=False)
     below.set(xlabel="confidence (largest probability)", ylabel="rows (%)", ylim=(0, None))
-    style(ax)
+    style_with_legend(ax)
     style(below)
-    legend(ax)
     return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
 
 
@@ -108,15 +99,6 @@ def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:
     index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
     low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan))
-    return ReliabilityCurve(
-        arm_title(arm),
-        scaled,
-        bins.count,
-        distinct,
-        bins.confidence,
-        bins.accuracy,
-        low,
-        high,
-        evaluate.ece(confidence, right, bins=BINS),
-        evaluate.signed_gap(confidence, right),
-    )
+    errors = evaluate.ece(confidence, right, bins=BINS), evaluate.signed_gap(confidence, right)
+    columns = (bins.count, distinct, bins.confidence, bins.accuracy, low, high)
+    return ReliabilityCurve(arm_title(arm), scaled, *columns, *errors)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
-from sfumato.report.figure_style import RULE, Axes, axes, legend, style
+from sfumato.report.figure_style import RULE, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.text import short
 
@@ -14,14 +14,9 @@ PAIRS = 10
 
 @dataclass(frozen=True)
 class ConfusionData:
-    """What :func:`plot_confusions` drew.
+    """What :func:`plot_confusions` drew: pairs of label and answer, the most frequent first.
 
-    Attributes:
-        pairs: (label, answer) as class indices, the most frequent first.
-        names: the same in words.
-        arms: titles.
-        counts: test rows of that label and answer, mean over seeds, (P,) an arm.
-        rows: test rows of each pair's label (P,).
+    ``counts`` are the test rows of each pair, mean over seeds, (P,) an arm; ``rows`` those of the label of each pair.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -62,9 +57,7 @@ def plot_confusions(run: Run, ax: Axes | None = None) -> tuple[Axes, ConfusionDa
     k = run.num_classes
     order = np.argsort(-largest, axis=None, kind="stable")[:PAIRS]
     pairs = tuple((int(i) // k, int(i) % k) for i in order if largest.flat[i] > 0)
-    names = tuple(
-        f"{short(run.class_name(a), 14, end='…')} → {short(run.class_name(b), 14, end='…')}" for a, b in pairs
-    )
+    names = tuple(" → ".join(short(run.class_name(each), 14, end="…") for each in pair) for pair in pairs)
     drawn = tuple(np.array([count[pair] for pair in pairs]) for count in counts)
     ax = axes(ax, height=1.25 + 0.24 * max(len(pairs), 2))
     place = np.arange(len(pairs))
@@ -75,7 +68,6 @@ def plot_confusions(run: Run, ax: Axes | None = None) -> tuple[Axes, ConfusionDa
     ax.set(xlabel="test rows a seed (mean)", ylabel="label → answer", xlim=(0, None))
     ax.set_yticks(place, names)
     ax.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    style(ax)
-    legend(ax, 280 - 5 * max(map(len, names), default=0))
+    style_with_legend(ax, 280 - 5 * max(map(len, names), default=0))
     rows = np.bincount(run.labels, minlength=k)[[a for a, _ in pairs]].astype(np.int64)
     return ax, ConfusionData(pairs, names, titles(run), drawn, rows)

@@ -20,13 +20,10 @@ METRICS = {
 
 @dataclass(frozen=True)
 class DifferencesData:
-    """What :func:`plot_differences` drew.
+    """What :func:`plot_differences` drew, by metric for each row (a run and its arm), in the unit of the axis.
 
-    Attributes:
-        rows: what each row is called: the run and its arm.
-        mean: difference by metric (R,), in the unit of its axis; NaN where a run lacks it.
-        low, high: ends of the unadjusted 95 % intervals.
-        reliable: by metric, whether there is a difference to rely on in each row.
+    Intervals are unadjusted 95 % intervals, and NaN where a run lacks the metric. A row is reliable if there is a
+    difference to rely on.
     """
 
     rows: tuple[str, ...]
@@ -58,11 +55,8 @@ def plot_differences(
     The axis becomes an empty frame for the panels. Filled marks are findings, hollow ones no difference to rely on.
     ``names`` says what to call the runs; by default they are called by their data.
     """
-    entries = [
-        (name, run, arm)
-        for name, run in zip(names or [run.summary["data"]["name"] for run in runs], runs, strict=True)
-        for arm in run.arms[1:]
-    ]
+    named = zip(names or [run.summary["data"]["name"] for run in runs], runs, strict=True)
+    entries = [(name, run, arm) for name, run in named for arm in run.arms[1:]]
     rows = tuple(f"{name}: {arm_title(arm)}" for name, _, arm in entries)
     several = any(len(run.arms) > 2 for run in runs)
     labels = [
@@ -76,17 +70,15 @@ def plot_differences(
         for difference in run.summary["differences"]:
             name = difference["metric"]
             if name in METRICS and difference["arm"] == arm["name"]:
-                factor = METRICS[name][1]
                 for store, key in ((mean, "mean"), (low, "low"), (high, "high")):
-                    store[name][i] = factor * difference[key]
+                    store[name][i] = METRICS[name][1] * difference[key]
                 reliable[name][i] = difference["finding"] not in ("the same", "not settled")
     height = 0.62 + tall * len(rows)
     ax = axes(ax, height=3 * height + 0.3)
     ax.set_axis_off()
-    place = np.arange(len(rows))
+    place, size = np.arange(len(rows)), tall * len(rows) / (3 * height)
     for panel_number, (name, (label, _, _)) in enumerate(METRICS.items()):
         top = 1 - panel_number / 3
-        size = tall * len(rows) / (3 * height)
         panel = ax.inset_axes((0.0, top - size, 1.0, size))
         panel.axvline(0, color=INK, lw=0.7, zorder=0.5)
         panel.hlines(place, low[name], high[name], color=INK, lw=1.0)

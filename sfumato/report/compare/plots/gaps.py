@@ -6,7 +6,6 @@ import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import closed_forms, closed_labels, colours, finite, in_nats, titles
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import (
     INK,
     Axes,
@@ -14,10 +13,9 @@ from sfumato.report.figure_style import (
     beside,
     label_beside,
     label_line,
-    legend,
     mean_over_seeds,
     seed_lines,
-    style,
+    style_with_legend,
     whole_decades,
     whole_epochs,
 )
@@ -90,12 +88,11 @@ def plot_gap(run: Run, ax: Axes | None = None) -> tuple[Axes, GapData]:
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_gap") for arm in run.arms]
-    longest = max((epochs for epochs, _ in curves), key=len)  # after an early stop, arms differ in length
-    for arm, colour, (epochs, gaps) in zip(run.arms, colours(run), curves, strict=True):
-        seed_lines(ax, epochs, gaps, colour, arm_title(arm))
-    data = GapData(longest, titles(run), tuple(gaps for _, gaps in curves), closed_forms(run))
+    for title, colour, (epochs, gaps) in zip(titles(run), colours(run), curves, strict=True):
+        seed_lines(ax, epochs, gaps, colour, title)
+    data = GapData(_longest(curves), titles(run), tuple(gaps for _, gaps in curves), closed_forms(run))
     ax.set(xlabel="epoch", ylabel="training logit gap (nats)")
-    whole_epochs(ax, longest)
+    whole_epochs(ax, data.epochs)
     for closed in data.closed_form:
         if np.isfinite(closed):
             ax.axhline(closed, color=INK, lw=0.8, zorder=1.5)
@@ -107,8 +104,7 @@ def plot_gap(run: Run, ax: Axes | None = None) -> tuple[Axes, GapData]:
         label_line(ax, *labels[0], means)
     else:
         label_beside(ax, [value for value, _ in labels])
-    style(ax)
-    legend(ax)
+    style_with_legend(ax)
     return ax, data
 
 
@@ -119,13 +115,11 @@ def plot_gap_histogram(run: Run, ax: Axes | None = None) -> tuple[Axes, GapHisto
     """
     ax = axes(ax)
     gaps = [np.concatenate([rows_of(run, arm["name"], seed).gap for seed in run.seeds]) for arm in run.arms]
-    everything = np.concatenate(gaps)
-    closed = closed_forms(run)
-    low, high = float(everything.min()), float(everything.max())
+    low, high = float(np.min(gaps)), float(np.max(gaps))
     edges = np.linspace(low, high if high > low else low + 1, 41)
     shares = tuple(np.histogram(g, edges)[0] / len(g) for g in gaps)
-    for arm, colour, share in zip(run.arms, colours(run), shares, strict=True):
-        ax.stairs(100 * share, edges, color=colour, lw=1.4, label=arm_title(arm))
+    for title, colour, share in zip(titles(run), colours(run), shares, strict=True):
+        ax.stairs(100 * share, edges, color=colour, lw=1.4, label=title)
         ax.stairs(100 * share, edges, color=colour, fill=True, alpha=0.12, lw=0)
     top = 100 * max(float(share.max()) for share in shares)
     labels = closed_labels(run)
@@ -138,9 +132,9 @@ def plot_gap_histogram(run: Run, ax: Axes | None = None) -> tuple[Axes, GapHisto
         height = top * (1.04 + 0.1 * (len(labels) - i))  # a label is crossed by no other line
         ax.vlines(value, 0, height, color=INK, lw=0.8, zorder=1.5)
         beside(ax, text, (value, height), (4 if to_the_right else -4, 0), "top", across="data")
-    style(ax)
-    legend(ax)
-    return ax, GapHistogramData(edges, titles(run), shares, tuple(float(g.mean()) for g in gaps), closed)
+    style_with_legend(ax)
+    means = tuple(float(g.mean()) for g in gaps)
+    return ax, GapHistogramData(edges, titles(run), shares, means, closed_forms(run))
 
 
 def plot_excess(run: Run, ax: Axes | None = None) -> tuple[Axes, ExcessData]:
@@ -150,15 +144,17 @@ def plot_excess(run: Run, ax: Axes | None = None) -> tuple[Axes, ExcessData]:
     """
     ax = axes(ax)
     curves = [run.curve(arm["name"], "train_excess") for arm in run.arms]
-    longest = max((epochs for epochs, _ in curves), key=len)
     floors = [float(mean_over_seeds(run.curve(arm["name"], "train_floor")[1])[-1]) for arm in run.arms]
     ax.set_yscale("log")
-    for arm, colour, (epochs, excess), floor in zip(run.arms, colours(run), curves, floors, strict=True):
-        drawn = np.where(excess > 0, excess, np.nan)
-        seed_lines(ax, epochs, drawn, colour, f"{arm_title(arm)}, floor {in_nats(floor)}")
+    for title, colour, (epochs, excess), floor in zip(titles(run), colours(run), curves, floors, strict=True):
+        seed_lines(ax, epochs, np.where(excess > 0, excess, np.nan), colour, f"{title}, floor {in_nats(floor)}")
     ax.set(xlabel="epoch", ylabel="loss − floor (nats)")
     whole_decades(ax)
-    whole_epochs(ax, longest)
-    style(ax)
-    legend(ax)
-    return ax, ExcessData(longest, titles(run), tuple(excess for _, excess in curves), tuple(floors))
+    whole_epochs(ax, _longest(curves))
+    style_with_legend(ax)
+    return ax, ExcessData(_longest(curves), titles(run), tuple(excess for _, excess in curves), tuple(floors))
+
+
+def _longest(curves: list[tuple[Ints, Floats]]) -> Ints:
+    """The epochs of the arm that trained longest: after an early stop, arms differ in length."""
+    return max((epochs for epochs, _ in curves), key=len)

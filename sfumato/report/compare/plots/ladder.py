@@ -1,12 +1,13 @@
 """The strengths that were tried, on the validation rows."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.report.compare.tables import spread
-from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, legend, style
+from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, ReportError, Run
 from sfumato.text import number
 
@@ -47,47 +48,31 @@ def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
     ax = axes(ax)
     eps = np.array([rung["eps"] for rung in run.ladder])
     raw = np.array([(rung["nll"]["mean"], rung["nll"]["se"]) for rung in run.ladder])
-    after = [rung["nll_after_temperature"] for rung in run.ladder]
+    after = (rung["nll_after_temperature"] for rung in run.ladder)
     scaled = np.array([(each["mean"], each["se"]) for each in after])
-    for values, dash, face, label in (
-        (raw, "-", OCHRE, "as trained"),
-        (scaled, "--", PAPER, "after temperature"),
-    ):
+    for values, dash, face, label in ((raw, "-", OCHRE, "as trained"), (scaled, "--", PAPER, "after temperature")):
         ax.plot(eps, values[:, 0], dash, color=OCHRE, lw=1.6, marker="o", ms=4, mfc=face, label=label)
-        ax.vlines(
-            eps, values[:, 0] - Z95 * values[:, 1], values[:, 0] + Z95 * values[:, 1], color=OCHRE, lw=0.9, alpha=0.7
-        )
+        half = Z95 * values[:, 1]
+        ax.vlines(eps, values[:, 0] - half, values[:, 0] + half, color=OCHRE, lw=0.9, alpha=0.7)
     chosen = next((rung for rung in run.ladder if rung["chosen"]), None)
-    if chosen is not None:
-        # A ring is drawn in ink, so that it can be told from the points without colour.
-        ax.plot(
-            chosen["eps"],
-            chosen["nll_after_temperature"]["mean"],
-            ls="",
-            marker="o",
-            ms=11,
-            mfc="none",
-            mec=INK,
-            label=f"ε {chosen['eps']:g} chosen",
-        )
-    over = spread(run)
+    if chosen is not None:  # a ring in ink, which differs from the points without colour too
+        ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 11, "mfc": "none", "mec": INK}
+        nll = chosen["nll_after_temperature"]["mean"]
+        ax.plot(chosen["eps"], nll, label=f"ε {chosen['eps']:g} chosen", **ring)
+    over, taken = spread(run), None if chosen is None else chosen["eps"]
     ax.set(xlabel=f"strength ε {over}", ylabel="hard NLL, validation (nats)")
     ax.set_xticks(eps, _apart(eps))
-    low = float(min((raw - Z95 * raw[:, [1]])[:, 0].min(), (scaled - Z95 * scaled[:, [1]])[:, 0].min()))
+    low = float(min((each[:, 0] - Z95 * each[:, 1]).min() for each in (raw, scaled)))
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
-    style(ax)
-    legend(ax)
-    taken = None if chosen is None else chosen["eps"]
+    style_with_legend(ax)
     return ax, LadderData(eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], taken)
 
 
 def _apart(eps: Floats) -> list[str]:
     """A label for each strength, left out where it would stand on the one before."""
-    least = 0.08 * float(np.ptp(eps))
-    labels: list[str] = []
-    last = -np.inf
+    labels, last = list[str](), -np.inf
     for value in eps:
-        clear = value - last >= least
+        clear = value - last >= 0.08 * float(np.ptp(eps))
         labels.append(f"{value:g}" if clear else "")
         last = value if clear else last
     return labels

@@ -16,15 +16,10 @@ A_CLASS = 100
 
 @dataclass(frozen=True)
 class Cloud:
-    """One panel: an arm and a part of the data.
+    """One panel: the drawn rows of an arm and a part of the data, about the mean of the class means of training rows.
 
-    Attributes:
-        arm: its title.
-        part: ``"train"`` or ``"test"``.
-        points: (n, 2), the drawn rows about the mean of the drawn training rows' class means.
-        labels: (n,) class indices.
-        spread: mean distance of a row from the mean of its class over the mean distance between class means, over all
-            rows of these classes, also those that are not drawn.
+    ``spread`` is the mean distance of a row from the mean of its class over the mean distance between class means. It
+    counts all rows of these classes, also those that are not drawn.
     """
 
     arm: str
@@ -77,8 +72,7 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
         panels: list[Axes] = []
         for column, part in enumerate(PART_NAMES):
             points, labels = flat[part] - centre, layer.labels[part]
-            means = _means(points, labels, classes)
-            kept = _evenly(labels, classes)
+            means, kept = _means(points, labels, classes), _evenly(labels, classes)
             spread = _spread(points, labels, means, classes)
             clouds.append(Cloud(arm_title(arm), part, points[kept], labels[kept], spread))
             panel = ax.inset_axes((0.55 * column, 1 - (row + 0.84) * share, 0.45, 0.66 * share))

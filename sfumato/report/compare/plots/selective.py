@@ -8,9 +8,8 @@ from sfumato import evaluate
 from sfumato.report.compare.plots.arm_labels import colours
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
-from sfumato.report.figure_style import Axes, axes, legend_with_temperature, style
+from sfumato.report.figure_style import INK, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, Run
-from sfumato.runs.schema import ArmSummary
 from sfumato.text import percent, plural
 
 POINTS = 96
@@ -18,13 +17,7 @@ POINTS = 96
 
 @dataclass(frozen=True)
 class RiskCurve:
-    """One arm, with or without temperature.
-
-    Attributes:
-        arm: its title.
-        scaled: whether the logits were divided by each seed's temperature.
-        risk: share of wrong rows among those answered, mean over seeds, one a coverage.
-    """
+    """One arm with or without temperature: at each coverage the mean share of wrong rows among those answered."""
 
     arm: str
     scaled: bool
@@ -67,23 +60,14 @@ def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCove
     curves: list[RiskCurve] = []
     for arm, colour in zip(run.arms, colours(run), strict=True):
         for scaled in (False, True):
-            risk = np.mean([_risk(run, arm, seed, scaled)[place - 1] for seed in run.seeds], axis=0)
+            seen = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
+            risks = [evaluate.risk_coverage_curve(rows.score, rows.correct).risk[place - 1] for rows in seen]
+            risk = np.mean(risks, axis=0)
             curves.append(RiskCurve(arm_title(arm), scaled, risk))
-            ax.plot(
-                100 * place / n,
-                100 * risk,
-                "--" if scaled else "-",
-                color=colour,
-                lw=1.2 if scaled else 1.6,
-                label=None if scaled else arm_title(arm),
-            )
+            dash, width, label = ("--", 1.2, None) if scaled else ("-", 1.6, arm_title(arm))
+            ax.plot(100 * place / n, 100 * risk, dash, color=colour, lw=width, label=label)
     ax.set(xlabel="rows answered, most confident first (%)", ylabel="wrong among them (%)", xlim=(0, 100))
     ax.set_ylim(0, max(1.08 * max(100 * float(curve.risk.max()) for curve in curves), 1e-3))
-    style(ax)
-    legend_with_temperature(ax)
+    ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
+    style_with_legend(ax)
     return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
-
-
-def _risk(run: Run, arm: ArmSummary, seed: int, scaled: bool) -> Floats:
-    rows = rows_of(run, arm["name"], seed, scaled=scaled)
-    return evaluate.risk_coverage_curve(rows.score, rows.correct).risk

@@ -6,7 +6,7 @@ import numpy as np
 
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
 from sfumato.report.compare.predictions import rows_of
-from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, legend, style
+from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, style_with_legend
 from sfumato.runs.read import Floats, Run
 from sfumato.text import number
 from sfumato.text import temperature as in_words
@@ -16,15 +16,10 @@ POINTS = 41
 
 @dataclass(frozen=True)
 class TemperatureData:
-    """What :func:`plot_temperature_sweep` drew.
+    """What :func:`plot_temperature_sweep` drew: hard NLL of the test rows by temperature (P,) and arm, over seeds.
 
-    Attributes:
-        temperatures: the divisors (P,), evenly spaced in their logarithm.
-        arms: titles.
-        nll: hard NLL of the test rows, mean over seeds, (P,) an arm.
-        fitted: geometric mean over seeds of the temperatures fitted on validation rows.
-        at_fitted: hard NLL of the test rows there, every seed at that one temperature.
-        as_trained: hard NLL of the test rows at T = 1.
+    ``fitted`` is the geometric mean over seeds of the temperatures fitted on validation rows, and ``at_fitted`` the NLL
+    with every seed at that temperature; ``as_trained`` is the NLL at T = 1.
     """
 
     temperatures: Floats
@@ -54,9 +49,8 @@ def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, Temp
     point of its curve shows how well the temperature carries over to test rows.
     """
     ax = axes(ax)
-    fitted = [
-        float(np.exp(np.mean([np.log(run.temperature(arm["name"], seed)) for seed in run.seeds]))) for arm in run.arms
-    ]
+    logs = [[np.log(run.temperature(arm["name"], seed)) for seed in run.seeds] for arm in run.arms]
+    fitted = [float(np.exp(np.mean(each))) for each in logs]
     low, high = min(1.0, *fitted) / 2, max(1.0, *fitted) * 2
     temperatures = np.geomspace(low, high, POINTS)
     nll = [np.array([_mean_nll(run, arm["name"], float(t)) for t in temperatures]) for arm in run.arms]
@@ -74,8 +68,7 @@ def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, Temp
     ax.set_xlim(low, high)
     few_log_ticks(ax, low, high)
     _name_one(ax, temperatures, nll)
-    style(ax)
-    legend(ax)
+    style_with_legend(ax)
     data = TemperatureData(temperatures, titles(run), tuple(nll), tuple(fitted), tuple(at_fitted), tuple(as_trained))
     return ax, data
 
