@@ -26,14 +26,7 @@ REDUCTIONS = (("mean", False), ("mean", True), ("sum", False), ("none", False))
 
 
 def recipe_of(target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None) -> Recipe | str:
-    """The call that has the same loss, or why there is none.
-
-    Args:
-        target: all that the gradients say.
-        loss: the loss, for calls that only numbers tell apart.
-        reduction: the reduction that was found.
-        ignore_index: the ignored label that was found.
-    """
+    """The call that has the same loss, or why there is none; the loss tells apart what gradients of a row cannot."""
     if loss.seeded or loss.fresh:
         return f"there is no line: the loss {'is random' if loss.seeded else 'changes with every call'}"
     base, reading = _base(target), target.reading
@@ -115,12 +108,9 @@ def _spread(level: Levels, convention: str | None) -> Over:
     """What the strength is spread over: as identified, else whichever strength has fewer digits."""
     if convention == "all" or convention == "others":
         return convention
-    overs: tuple[Over, Over] = ("all", "others")
-    return min(overs, key=lambda over: _digits(strength_over(over, level)))
-
-
-def _digits(eps: float | None) -> float:
-    return np.inf if eps is None else len(f"{eps:.10g}")
+    strengths: dict[Over, float | None] = {"all": strength_over("all", level), "others": strength_over("others", level)}
+    digits = {over: np.inf if eps is None else len(f"{eps:.10g}") for over, eps in strengths.items()}
+    return min(digits, key=digits.__getitem__)
 
 
 def _factor(mass: float) -> float:

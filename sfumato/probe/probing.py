@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -64,20 +66,23 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     spec, called, more = make(spec, classes)
     findings += more
     target = read_target(spec, called, classes)
-    if called.differences:
-        findings.append(_without_gradient(called))
+    if called.differences and called.style.library in ("torch", "jax"):
+        told = "it returns no gradient (detached, or a plain number): read by finite differences"
+        findings.append(defect("gradient", told))
+    elif called.differences:
+        findings.append(note("gradient", "read by finite differences: numpy has no others"))
     reduction, more = reduction_of(spec, called, target.reading)
     findings += [*of_target(target), *more]
     ignored: int | None = None
     if target.reading.alive.any():
         candidates = [*_pads(spec, called), -100, -1]
-        try:
+        # A strange loss may break any check: then the check has nothing to say.
+        with contextlib.suppress(Exception):
             ignored, more = ignored_by(called, target.reading, reduction.name, candidates)
             findings += more
-        except Exception:  # a strange loss may break any check: then the check has nothing to say
-            ignored = None
         for check in _checks(spec, called, target, reduction, ignored):
-            findings += _results(check)
+            with contextlib.suppress(Exception):
+                findings += list(check())
     recipe = recipe_of(target, called, reduction.name, ignored)
     findings += same_loss(recipe, target, called, ignored)
     level = target.level
@@ -123,28 +128,11 @@ def _checks(
     return checks
 
 
-def _results(check: Callable[[], Iterable[ProbeFinding]]) -> list[ProbeFinding]:
-    """What a check found; nothing where a strange loss breaks it."""
-    try:
-        return list(check())
-    except Exception:
-        return []
-
-
-def _without_gradient(loss: Loss) -> ProbeFinding:
-    if loss.style.library in ("torch", "jax"):
-        return defect("gradient", "it returns no gradient (detached, or a plain number): read by finite differences")
-    return note("gradient", "read by finite differences: numpy has no others")
-
-
 def _pads(spec: Spec, loss: Loss) -> list[int]:
     """The labels that an argument or an attribute says are ignored."""
-    found: list[int] = []
-    for name in PAD_NAMES:
-        for value in (spec.given(name), getattr(loss.function, name, None), getattr(loss.function, f"_{name}", None)):
-            if isinstance(value, int) and not isinstance(value, bool) and value not in found:
-                found.append(value)
-    return found
+    made = loss.function
+    told = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
+    return [each for each in chain(*told) if isinstance(each, int) and not isinstance(each, bool)]
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:

@@ -61,12 +61,12 @@ def _headline(found: Probe) -> str:
 
 
 def _facts(found: Probe) -> list[tuple[str, str]]:
+    """What is known of the loss: the name of each fact, and the fact."""
     rows = [("called", f"loss({found.called})")]
     if found.convention in SPREADS:
         spread = SPREADS[found.convention]
-        rows.append(
-            ("convention", f"{found.convention}: {spread.formula_true} and {spread.formula_other}; {found.why}")
-        )
+        target = f"{spread.formula_true} and {spread.formula_other}"
+        rows.append(("convention", f"{found.convention}: {target}; {found.why}"))
     if found.target is not None:
         true, other = found.target
         rows.append(("target", f"{true:.6g} on the label, {other:.6g} on each other class, at K = {found.classes}"))
@@ -82,6 +82,5 @@ def _facts(found: Probe) -> list[tuple[str, str]]:
 
 
 def _wrapped(lead: str, text: str, width: int) -> list[str]:
-    room = max(width - len(lead), 30)
-    first, *more = textwrap.wrap(text, room, break_long_words=False) or [""]
-    return [lead + first, *(" " * len(lead) + line for line in more)]
+    room, beside = max(width, len(lead) + 30), " " * len(lead)
+    return textwrap.wrap(text, room, initial_indent=lead, subsequent_indent=beside, break_long_words=False)

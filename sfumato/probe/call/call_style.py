@@ -7,6 +7,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,7 @@ JAX_MODULES = ("optax", "jax", "flax", "chex", "rax")
 
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
-    """The loss in the way in which it wants to be called; the ways are tried on three rows.
-
-    Args:
-        function: the loss.
-        classes: K, at least 2.
+    """The loss in the way in which it wants to be called with K classes; the ways are tried on three rows.
 
     Raises:
         ProbeError: no way of calling the loss gives a number; the message has the error of the likeliest way.
@@ -89,7 +86,7 @@ def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     base = Style()
     if owner == "keras":
         from_logits = getattr(function, "from_logits", None)
-        kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "arguments", {})
+        kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "keywords", {})
         from_logits = kwargs.get("from_logits", from_logits)
         base = Style(library="keras", labels_first=True)
         inputs = ["logits"] if from_logits else ["probabilities", "logits"]
@@ -127,14 +124,10 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         loss = _of_arrays(loss, logits, labels)
         if loss.style.library == "jax":
             return loss, loss.gradient(logits, labels)
-    loss = replace(loss, differences=True, coarse=_coarse(loss, logits, labels))
-    return loss, loss.gradient(logits, labels)
-
-
-def _coarse(loss: Loss, logits: Array, labels: Labels) -> bool:
-    """Whether values have only float32's digits at three scales of the logits."""
     values = np.concatenate([loss.values(scale * logits, labels).ravel() for scale in (1.0, 0.7, 0.4)])
-    return bool((values == values.astype(np.float32)).all())
+    of_float32 = bool((values == values.astype(np.float32)).all())
+    loss = replace(loss, differences=True, coarse=of_float32)
+    return loss, loss.gradient(logits, labels)
 
 
 def _of_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
@@ -163,8 +156,7 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
         return -1  # the value is linear in its input: the loss takes log-probabilities
     if loss.style.inputs == "logits" and _clipped_probabilities(gradient, other):
         return -1
-    lowest = gradient.argmin(axis=1) == labels
-    return int((lowest & live).sum())
+    return int(((gradient.argmin(axis=1) == labels) & live).sum())
 
 
 def _clipped_probabilities(*gradients: Array) -> bool:
@@ -182,9 +174,8 @@ def _first_names(function: Callable[..., Any]) -> list[str]:
 
 
 def _owner(function: Callable[..., Any]) -> str:
-    inner = getattr(function, "__wrapped__", function)
+    inner = function.func if isinstance(function, partial) else function
     module = getattr(inner, "__module__", None) or type(inner).__module__
-    kind: type = type(inner)
-    if any(base.__module__.startswith("keras") for base in kind.__mro__):
+    if any(base.__module__.startswith("keras") for base in type(inner).__mro__):
         return "keras"
     return str(module).partition(".")[0]

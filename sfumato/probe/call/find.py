@@ -14,10 +14,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sfumato.text import did_you_mean
+from sfumato.text import did_you_mean, one_line
 
 STRENGTH_NAMES = (
     "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val",
@@ -40,14 +41,12 @@ PAD_NAMES = (
 )  # fmt: skip
 
 
+in_words = partial(one_line, most=300)
+"""An error of the loss, as a message of ours quotes it."""
+
+
 class ProbeError(ValueError):
     """A loss cannot be found, made or called: the message says why, and what to write instead."""
-
-
-def in_words(error: BaseException) -> str:
-    """The type and the message of an error, on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Spec:
             if name in CLASSES_NAMES and (name in self.arguments or required) and name not in changes:
                 arguments[name] = classes
         if self.kind == "loss":
-            return _bound(self.target, arguments)
+            return partial(self.target, **arguments) if arguments else self.target
         try:
             made = self.target(*self.positional, **arguments)
         except (Exception, SystemExit) as error:
@@ -155,12 +154,10 @@ def load(text: str) -> Spec:
     path, parenthesis, _ = rest.partition("(")
     positional, arguments = _literals(text, rest[len(path) :]) if parenthesis else ((), {})
     notes: list[str] = []
-    module = _module(module_name, notes)
-    target: Any = module
+    target: Any = _module(module_name, notes)
     for part in path.strip().split("."):
         if not hasattr(target, part):
-            public = [name for name in dir(target) if not name.startswith("_")]
-            hint = did_you_mean(part, public)
+            hint = did_you_mean(part, [name for name in dir(target) if not name.startswith("_")])
             raise ProbeError(f'{module_name} has no "{part}".{hint}')
         target = getattr(target, part)
     return replace(
@@ -233,7 +230,8 @@ def _module(name: str, notes: list[str]) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    if name.partition(".")[0] == "keras" and "KERAS_BACKEND" not in os.environ and not _installed("tensorflow"):
+    of_keras = name.partition(".")[0] == "keras" and "KERAS_BACKEND" not in os.environ
+    if of_keras and importlib.util.find_spec("tensorflow") is None:
         os.environ["KERAS_BACKEND"] = "torch"
         notes.append("Keras runs on torch here: KERAS_BACKEND was not set, and TensorFlow is not installed")
     try:
@@ -259,19 +257,3 @@ def _file(path: Path) -> Any:
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)
     return module
-
-
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
-
-
-def _bound(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
-    if not arguments:
-        return target
-
-    def loss(*args: Any, **more: Any) -> Any:
-        return target(*args, **{**arguments, **more})
-
-    loss.__dict__["__wrapped__"] = target
-    loss.__dict__["arguments"] = dict(arguments)
-    return loss

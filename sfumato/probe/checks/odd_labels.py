@@ -14,13 +14,7 @@ from sfumato.probe.read.gradients import Reading, read
 
 
 def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFinding]:
-    """What the loss does with labels that are no class.
-
-    Args:
-        loss: the loss.
-        reading: its reading.
-        factors: how much each row of a batch counts.
-    """
+    """What the loss does with labels that are no class; ``factors`` say how much each row of a batch counts."""
     if loss.style.one_hot:
         return
     z, labels = reading.batch(4, seed=23)

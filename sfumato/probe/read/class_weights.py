@@ -39,8 +39,7 @@ class Weighted:
 def without_weights(reading: Reading) -> Weighted | None:
     """The class weights, if they alone make the targets differ between labels; None otherwise.
 
-    Args:
-        reading: the reading of a softmax, with every class among its labels.
+    The reading is of a softmax, with every class among its labels.
 
     >>> from sfumato.probe.call.call_style import understand
     >>> from sfumato.probe.read.gradients import read

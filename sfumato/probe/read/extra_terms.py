@@ -49,7 +49,7 @@ def with_extra_term(
         "weight decay of logits, c·|z|²/2": z,
         "max suppression, a·(max z − mean z)": top - 1 / z.shape[1],
     }
-    found = [(_fit_beside(name, term, p, gradients, scale)) for name, term in penalties.items()]
+    found = [_fit_beside(name, term, p, gradients, scale) for name, term in penalties.items()]
     t = _minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
     cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T
     found.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ("temperature, softmax(z/T)", t)))

@@ -93,9 +93,6 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
         labels: labels to ask about; by default all up to 12, or six of them.
         seed: of the logits.
 
-    Returns:
-        :class:`Reading`; ``kind`` is ``"other"`` where nothing fits.
-
     >>> import torch
     >>> from sfumato.probe.call.call_style import understand
     >>> r = read(understand(torch.nn.CrossEntropyLoss(label_smoothing=0.2), 4), 4)

@@ -35,8 +35,7 @@ class Prior:
 def prior_of(reading: Reading) -> Prior | None:
     """The prior that the targets are spread over; None where the targets have another form.
 
-    Args:
-        reading: the reading of a softmax, with at least three labels.
+    The reading is of a softmax, with at least three labels.
 
     >>> import torch
     >>> from sfumato.probe.read.gradients import read
