@@ -61,7 +61,7 @@ class Formula:
     mean: str = "all rows"
     ignore: str = "none"
     outside: str = "unknown"
-    evidence: Literal["run", "read"] = "read"
+    evidence: Literal["run", "read"] = "run"
     compute: RowLoss | None = field(default=None, repr=False)
     reduce: Reduction = field(default=mean_all, repr=False)
     minus_entropy: bool = False

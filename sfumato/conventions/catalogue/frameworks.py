@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -51,10 +52,34 @@ SFUMATO = Formula(
     outside="refused",
     read="this version",
     path="sfumato/loss/functional.py",
-    evidence="run",
     reduce=mean_weight,
     options=("weight", "ignore_index"),
     ignore_index=-100,
+)
+
+_torch = partial(
+    Formula,
+    convention=over_all,
+    outside="below 0 and NaN mean 0 without a word; above 1 raises",
+    read="2.13.0",
+    path="aten/src/ATen/native/LossNLL.cpp",
+    compute=off_below_zero(dense),
+)
+
+_keras = partial(
+    Formula,
+    outside="applied",
+    read="3.15.1",
+    path="keras/src/losses/losses.py",
+)
+
+_tensorflow = partial(
+    Formula,
+    ignore="by weights",
+    outside="below 0 ignored",
+    read="version not noted",
+    path="tensorflow/python/ops/losses/losses_impl.py",
+    evidence="read",
 )
 
 FORMULAS = (
@@ -67,37 +92,25 @@ FORMULAS = (
         convention=others,
         row="(1−ε−ε/(K−1))·n + ε/(K−1)·S",
     ),
-    Formula(
+    _torch(
         key="torch.index",
         names=("torch", "pytorch", "torch.nn.CrossEntropyLoss", "F.cross_entropy"),
         call="F.cross_entropy(input, labels, label_smoothing=ε)",
-        convention=over_all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k)",
         mean="Σ w_y over rows that count",
         ignore="not counted; −100 by default",
-        outside="below 0 and NaN mean 0 without a word; above 1 raises",
-        read="2.13.0",
-        path="aten/src/ATen/native/LossNLL.cpp",
-        evidence="run",
-        compute=off_below_zero(dense),
         reduce=mean_weight,
         defect="float16 mean is inf from K = 1000, N = 32; class weights move the optimum",
         options=("weight", "ignore_index"),
         ignore_index=-100,
     ),
-    Formula(
+    _torch(
         key="torch.prob",
-        names=("torch with probabilities", "torch.prob"),
+        names=("torch with probabilities",),
         call="F.cross_entropy(input, probabilities, label_smoothing=ε)",
-        convention=over_all,
         row="Σ w_k q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="all rows, whatever their weights",
         ignore="none: an ignore_index from 0 raises",
-        outside="below 0 and NaN mean 0 without a word; above 1 raises",
-        read="2.13.0",
-        path="aten/src/ATen/native/LossNLL.cpp",
-        evidence="run",
-        compute=off_below_zero(dense),
         defect="probabilities are not checked: negative, unnormalised and NaN ones are taken",
         options=("weight",),
     ),
@@ -111,7 +124,6 @@ FORMULAS = (
         outside="below 0 applied; from 1 an assertion",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
-        evidence="run",
     ),
     Formula(
         key="timm.soft",
@@ -122,7 +134,6 @@ FORMULAS = (
         outside="has no ε",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
-        evidence="run",
         compute=_given,
     ),
     Formula(
@@ -134,14 +145,13 @@ FORMULAS = (
         outside="applied",
         read="1.0.31",
         path="timm/data/mixup.py",
-        evidence="run",
         compute=_mixup,
         defect="smooths by 0.1 unless told not to",
         options=("partner", "lam"),
     ),
     Formula(
         key="timm.bce",
-        names=("timm BinaryCrossEntropy", "timm.bce"),
+        names=("timm BinaryCrossEntropy",),
         call="timm.loss.BinaryCrossEntropy(smoothing=ε)",
         argument="smoothing",
         convention=sigmoid_all,
@@ -150,7 +160,6 @@ FORMULAS = (
         outside="an assertion outside [0, 1)",
         read="1.0.31",
         path="timm/loss/binary_cross_entropy.py",
-        evidence="run",
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -166,76 +175,55 @@ FORMULAS = (
         outside="applied",
         read="0.2.8",
         path="optax/losses/_smoothing.py",
-        evidence="run",
         compute=dense,
     ),
-    Formula(
+    _keras(
         key="keras.cat",
-        names=("Keras", "keras.losses.CategoricalCrossentropy", "keras.cat", "tf.keras"),
+        names=("Keras", "keras.losses.CategoricalCrossentropy", "tf.keras"),
         call="keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=ε)",
         convention=over_all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         ignore="none (the sparse loss has one, and no ε)",
-        outside="applied",
-        read="3.15.1",
-        path="keras/src/losses/losses.py",
-        evidence="run",
         compute=dense,
         defect="with from_logits=False, the default, probabilities are clipped to [1e-7, 1 − 1e-7]",
     ),
-    Formula(
+    _keras(
         key="keras.bin",
-        names=("Keras BinaryCrossentropy", "keras.bin"),
+        names=("Keras BinaryCrossentropy",),
         call="keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=ε)",
         convention=sigmoid_half,
         row="mean over k of BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
-        outside="applied",
-        read="3.15.1",
-        path="keras/src/losses/losses.py",
-        evidence="run",
         compute=_keras_binary,
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
-    Formula(
+    _keras(
         key="keras.focal",
-        names=("Keras CategoricalFocalCrossentropy", "keras.focal"),
+        names=("Keras CategoricalFocalCrossentropy",),
         call="keras.losses.CategoricalFocalCrossentropy(from_logits=True, label_smoothing=ε)",
         row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all",
-        outside="applied",
-        read="3.15.1",
-        path="keras/src/losses/losses.py",
-        evidence="run",
         compute=_keras_focal,
         options=("alpha", "gamma"),
     ),
-    Formula(
+    _tensorflow(
         key="tf1.softmax",
         names=("TensorFlow 1", "tf.losses.softmax_cross_entropy"),
         call="tf.losses.softmax_cross_entropy(onehot, logits, label_smoothing=ε)",
         convention=over_all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="rows of weight other than 0",
-        ignore="by weights",
-        outside="below 0 ignored",
-        read="version not noted",
-        path="tensorflow/python/ops/losses/losses_impl.py",
         compute=dense,
         reduce=mean_valid,
         defect="K is read from axis 1 of the labels, which is wrong beyond two axes",
     ),
-    Formula(
+    _tensorflow(
         key="tf1.sigmoid",
         names=("TensorFlow 1 sigmoid", "tf.losses.sigmoid_cross_entropy"),
         call="tf.losses.sigmoid_cross_entropy(labels, logits, label_smoothing=ε)",
         convention=sigmoid_half,
         row="BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
-        ignore="by weights",
-        outside="below 0 ignored",
-        read="version not noted",
-        path="tensorflow/python/ops/losses/losses_impl.py",
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -250,6 +238,7 @@ FORMULAS = (
         outside="label_smooth raises; cross_entropy ignores below 0",
         read="version not noted",
         path="python/paddle/nn/functional/common.py",
+        evidence="read",
         compute=dense,
         defect="cross_entropy(label_smoothing=) drops ignore_index and the tensor-parallel kernel",
         options=("prior",),

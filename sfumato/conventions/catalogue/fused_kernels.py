@@ -19,7 +19,7 @@ def _liger_mean(b: Batch, rows: Array) -> float:
 
 FLASH = Formula(
     key="flash",
-    names=("flash-attention", "flash_attn", "flash"),
+    names=("flash-attention", "flash_attn"),
     call="flash_attn.losses.cross_entropy.CrossEntropyLoss(label_smoothing=ε)",
     convention=over_all,
     row="lse − (1−ε)z_y − ε·mean(z) + c·lse²",
@@ -28,6 +28,7 @@ FLASH = Formula(
     outside="below 0 means 0 without a word",
     read="0251105a, 2026-08-15",
     path="flash_attn/ops/triton/cross_entropy.py",
+    evidence="read",
     compute=off_below_zero(with_z_loss(two_level(over_all))),
     reduce=mean_valid,
     defect="a label out of range has loss 0 (or the smoothing alone) and a gradient that is not 0",
@@ -37,7 +38,7 @@ FLASH = Formula(
 
 LIGER_PARALLEL = Formula(
     key="liger.vp",
-    names=("Liger vocab parallel", "liger.vp"),
+    names=("Liger vocab parallel",),
     call='LigerVocabParallelCrossEntropy(label_smoothing_formula="pytorch")',
     convention=over_all,
     row="(1−ε)·n + (ε/K)·S, K global or the shard's by label_smoothing_mode",
@@ -46,6 +47,7 @@ LIGER_PARALLEL = Formula(
     outside="refused",
     read="ead96b61, 2026-08-21",
     path="src/liger_kernel/ops/vocab_parallel_cross_entropy.py",
+    evidence="read",
     reduce=mean_valid,
     options=("ignore_index",),
     ignore_index=-100,
@@ -54,7 +56,7 @@ LIGER_PARALLEL = Formula(
 FORMULAS = (
     Formula(
         key="apex",
-        names=("Apex", "NVIDIA Apex", "apex"),
+        names=("Apex", "NVIDIA Apex"),
         call="apex.contrib.xentropy.SoftmaxCrossEntropyLoss.apply(logits, labels, ε)",
         argument="smoothing",
         convention=over_all,
@@ -63,13 +65,14 @@ FORMULAS = (
         ignore="padding_idx, 0 by default",
         read="6424da3b, 2026-07-08",
         path="apex/contrib/xentropy/softmax_xentropy.py",
+        evidence="read",
         defect="rows of class 0 are ignored by default",
         options=("ignore_index",),
         ignore_index=0,
     ),
     Formula(
         key="te",
-        names=("TransformerEngine", "te"),
+        names=("TransformerEngine",),
         call="transformer_engine.pytorch.parallel_cross_entropy(input, target, ε)",
         convention=over_all,
         row="(1−ε)·n + (ε/V)·S",
@@ -78,6 +81,7 @@ FORMULAS = (
         outside="below 0 the loss is plain and the gradient smoothed",
         read="d0067d0d, 2026-08-22",
         path="transformer_engine/common/triton/cross_entropy.py",
+        evidence="read",
         reduce=mean_valid,
         defect="with several ranks the value uses the local sum of logits, the gradient the global one",
         options=("ignore_index",),
@@ -87,7 +91,7 @@ FORMULAS = (
     replace(
         FLASH,
         key="fla",
-        names=("flash-linear-attention", "fla"),
+        names=("flash-linear-attention",),
         call="fla.modules.FusedCrossEntropyLoss(label_smoothing=ε)",
         read="bc3b101d, 2026-08-22",
         path="fla/modules/fused_cross_entropy.py",
@@ -95,7 +99,7 @@ FORMULAS = (
     ),
     Formula(
         key="liger",
-        names=("Liger", "liger", "liger_kernel"),
+        names=("Liger", "liger_kernel"),
         call="LigerCrossEntropyLoss(label_smoothing=ε, lse_square_scale=c)",
         convention=over_all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k) + c·lse²",
@@ -104,6 +108,7 @@ FORMULAS = (
         outside="the module refuses; the functions give a plain loss and a smoothed gradient below 0",
         read="ead96b61, 2026-08-21",
         path="src/liger_kernel/ops/cross_entropy.py",
+        evidence="read",
         compute=with_z_loss(two_level(over_all)),
         reduce=_liger_mean,
         defect="the gradient overwrites the logits in the forward pass",
@@ -114,7 +119,7 @@ FORMULAS = (
     replace(
         LIGER_PARALLEL,
         key="liger.vp.megatron",
-        names=('Liger vocab parallel, formula "megatron"', "liger.vp.megatron"),
+        names=('Liger vocab parallel, formula "megatron"',),
         call='LigerVocabParallelCrossEntropy(label_smoothing_formula="megatron")',
         convention=others,
         row="(1−s)·n + s·S/K, s = εK/(K−1), K global or the shard's by label_smoothing_mode",
