@@ -43,6 +43,7 @@ class Formula:
         defect: what is wrong with it, if anything was found.
         options: the options beside logits, labels and ε.
         ignore_index: the label of ignored rows by default; None where no row is ignored.
+        defaults: what the framework itself takes for an option that is not given, by name.
 
     >>> import sfumato as sf
     >>> fairseq = sf.conventions.find("fairseq")
@@ -69,6 +70,7 @@ class Formula:
     defect: str = ""
     options: tuple[str, ...] = ()
     ignore_index: int | None = None
+    defaults: tuple[tuple[str, float], ...] = ()
 
     @property
     def name(self) -> str:
@@ -126,7 +128,7 @@ class Formula:
             for name, value in options.items()
             if name in ("weight", "prior", "rows_table")
         }
-        given: dict[str, Any] = {"ignore_index": self.ignore_index, **options, **arrays}
+        given: dict[str, Any] = {"ignore_index": self.ignore_index, **dict(self.defaults), **options, **arrays}
         if self.convention is not None and self.convention.space == "softmax without padding":
             given["pad"] = given["ignore_index"] = given.get("pad", self.ignore_index)
         batch = Batch(z, y, eps, **given)

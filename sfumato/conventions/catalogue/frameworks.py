@@ -202,9 +202,10 @@ FORMULAS = (
         key="keras.focal",
         names=("Keras CategoricalFocalCrossentropy",),
         call="keras.losses.CategoricalFocalCrossentropy(from_logits=True, label_smoothing=ε)",
-        row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all",
+        row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all, α = 0.25 and γ = 2 by default",
         compute=_keras_focal,
         options=("alpha", "gamma"),
+        defaults=(("alpha", 0.25), ("gamma", 2.0)),
     ),
     _tensorflow(
         key="tf1.softmax",
