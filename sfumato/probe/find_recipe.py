@@ -108,9 +108,10 @@ def _spread(level: Levels, convention: str | None) -> Over:
     """What the strength is spread over: as identified, else whichever strength has fewer digits."""
     if convention == "all" or convention == "others":
         return convention
-    strengths: dict[Over, float | None] = {"all": strength_over("all", level), "others": strength_over("others", level)}
-    digits = {over: np.inf if eps is None else len(f"{eps:.10g}") for over, eps in strengths.items()}
-    return min(digits, key=digits.__getitem__)
+    every, others = strength_over("all", level), strength_over("others", level)
+    if every is None or others is None:
+        return "others" if every is None and others is not None else "all"
+    return "others" if len(f"{others:.10g}") < len(f"{every:.10g}") else "all"
 
 
 def _factor(mass: float) -> float:

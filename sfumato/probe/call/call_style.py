@@ -176,6 +176,6 @@ def _first_names(function: Callable[..., Any]) -> list[str]:
 def _owner(function: Callable[..., Any]) -> str:
     inner = function.func if isinstance(function, partial) else function
     module = getattr(inner, "__module__", None) or type(inner).__module__
-    if any(base.__module__.startswith("keras") for base in type(inner).__mro__):
+    if any(base.__module__.startswith("keras") for base in inspect.getmro(type(inner))):
         return "keras"
     return str(module).partition(".")[0]
