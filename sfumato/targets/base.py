@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from sfumato.targets.checks import ArgumentError, check_labels, class_axis
+from sfumato.targets.checks import ArgumentError, at_labels, check_labels, class_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Target:
 
     Made by the constructors of :mod:`sfumato.targets`, which check their arguments; taken by
     :func:`sfumato.cross_entropy` in place of labels. A kind of target is a subclass that gives its :meth:`terms`,
-    :meth:`of_label`, :meth:`describe` and ``_made``, and says in ``FIELDS`` what each of its fields runs over.
+    :meth:`describe` and ``_made``, and says in ``FIELDS`` what each of its fields runs over.
 
     Attributes:
         num_classes: K; 0 where only the logits will tell.
@@ -73,13 +73,13 @@ class Target:
         raise NotImplementedError
 
     def of_label(self, per_class: Tensor) -> Tensor | None:
-        """(K,) looked up by each position's label, mixed as the labels are; None where there are none.
+        """(K,) looked up by each position's label, or mixed as the labels are; None where positions have no label.
 
         >>> import sfumato as sf
         >>> sf.one_hot(torch.tensor([1, 0]), 2).of_label(torch.tensor([5.0, 7.0]))
         tensor([7., 5.])
         """
-        raise NotImplementedError
+        return None if self.labels is None else at_labels(per_class, self.labels)
 
     def describe(self) -> str:
         """The target in words and numbers, with every strength said in both conventions.

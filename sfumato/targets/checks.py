@@ -122,34 +122,19 @@ def checked_labels(
 
 
 def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float | Tensor:
-    """A strength, or one a position, in [0, 1]; 0 where ignored.
-
-    Raises:
-        ValueError, TypeError: what is no such strength, naming the first position.
+    """A strength, or one a position, in [0, 1]; 0 where ignored. See :func:`checked_share`.
 
     >>> checked_eps(0.1, torch.tensor([0]), -100)
     0.1
     """
     check_tensor(labels, "labels")
-    if not isinstance(eps, Tensor):
-        check_strength(eps, "eps")
-        return float(eps)
-    if not eps.is_floating_point():
-        raise TypeError(f"eps must be floating, got {eps.dtype}")
-    if eps.shape != labels.shape[: eps.dim()]:
-        raise ValueError(f"eps {tuple(eps.shape)} does not broadcast from the left with labels {tuple(labels.shape)}")
-    if eps.dim() == labels.dim():
+    if isinstance(eps, Tensor) and eps.is_floating_point() and eps.shape == labels.shape:
         eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
-    if readable(eps):
-        bad = ~((eps >= 0) & (eps <= 1))
-        if bool(bad.any()):
-            index, where = position(bad)
-            raise ArgumentError(f"eps must be in [0, 1], got {float(eps[index]):g} in {where}")
-    return eps
+    return checked_share(eps, labels.shape, "eps", beside="labels ")
 
 
-def checked_share(share: float | Tensor, positions: torch.Size, name: str) -> float | Tensor:
-    """λ or α: a number in [0, 1], or a tensor of them that broadcasts from the left.
+def checked_share(share: float | Tensor, positions: torch.Size, name: str, *, beside: str = "") -> float | Tensor:
+    """λ, α or ε: a number in [0, 1], or a tensor of them that broadcasts from the left with what stands ``beside``.
 
     Raises:
         ValueError, TypeError: what is no such share, naming the first position.
@@ -163,13 +148,21 @@ def checked_share(share: float | Tensor, positions: torch.Size, name: str) -> fl
     if not share.is_floating_point():
         raise TypeError(f"{name} must be floating, got {share.dtype}")
     if share.shape != positions[: share.dim()]:
-        raise ArgumentError(f"{name} {tuple(share.shape)} does not broadcast from the left with {tuple(positions)}")
-    if readable(share):
-        bad = ~((share >= 0) & (share <= 1))
-        if bool(bad.any()):
-            index, where = position(bad)
-            raise ArgumentError(f"{name} must be in [0, 1], got {float(share[index]):g} in {where}")
+        shapes = f"{tuple(share.shape)} does not broadcast from the left with {beside}{tuple(positions)}"
+        raise ArgumentError(f"{name} {shapes}")
+    check_shares(share, name)
     return share
+
+
+def check_shares(shares: Tensor, name: str, *, of_class: bool = False) -> None:
+    """Refuse the first of some shares that is not in [0, 1], and name its position, or its class."""
+    if not readable(shares):
+        return
+    bad = ~((shares >= 0) & (shares <= 1))
+    if bool(bad.any()):
+        index, where = position(bad)
+        where = f"for class {index[0]}" if of_class else f"in {where}"
+        raise ArgumentError(f"{name} must be in [0, 1], got {float(shares[index]):g} {where}")
 
 
 def check_mask(mask: Tensor) -> None:

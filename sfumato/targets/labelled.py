@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from sfumato import theory
 from sfumato.targets.base import FIELDS, Fields, Masses, Target
 from sfumato.targets.checks import (
-    ArgumentError,
     at_labels,
     check_distribution,
     check_over,
+    check_shares,
     check_tensor,
     checked_eps,
     checked_labels,
@@ -123,11 +122,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
         raise ValueError(
             f"eps_by_class must be floating and (K,), got {eps_by_class.dtype} {tuple(eps_by_class.shape)}"
         )
-    if readable(eps_by_class):
-        bad = ~((eps_by_class >= 0) & (eps_by_class <= 1))
-        if bool(bad.any()):
-            (index,), _ = position(bad)
-            raise ArgumentError(f"eps_by_class must be in [0, 1], got {float(eps_by_class[index]):g} for class {index}")
+    check_shares(eps_by_class, "eps_by_class", of_class=True)
     num_classes = len(eps_by_class)
     labels, valid = checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
@@ -210,13 +205,11 @@ class Labelled(Target):
     prior: Tensor | None = None
     support: Tensor | None = None
 
-    @override
     def terms(self, dtype: torch.dtype) -> Terms:
         true, rest, u = self._numbers(dtype)
         support = self.support if self.support is not None and self.support.dim() > 1 else None
         return Terms(backs=(Back(rest, u, None, support),), label=AtLabel(self.labels, true))
 
-    @override
     def masses(self, dtype: torch.dtype) -> Masses:
         true, rest, u = self._numbers(dtype)
         if self.support is not None and self.support.dim() > 1:
@@ -243,7 +236,6 @@ class Labelled(Target):
             return (1 - eps) + rest, rest, u
         return (1 - eps) + rest * at_labels(u, self.labels), rest, u
 
-    @override
     def entropy(self) -> Tensor:
         xlogy = torch.special.xlogy
         masses = self.masses(torch.float64)
@@ -259,11 +251,6 @@ class Labelled(Target):
         floor = floor.expand(self.shape)
         return floor + 0.0 if self.valid is None else torch.where(self.valid, floor, 0.0)
 
-    @override
-    def of_label(self, per_class: Tensor) -> Tensor:
-        return at_labels(per_class, self.labels)
-
-    @override
     def describe(self) -> str:
         k = self.num_classes
         if isinstance(self.eps, float) and self.eps == 0.0:
@@ -287,7 +274,6 @@ class Labelled(Target):
             f"{masses.true:g} on the label, {masses.rest:g} on each other class"
         )
 
-    @override
     def _made(self, **fields: Any) -> Labelled:
         return Labelled(**fields)
 
