@@ -195,7 +195,7 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
         return support
     per_position = support.dim() > 1
     if spare:
-        few = (support.sum(1) if per_position else support.sum()) < 2
+        few = (supported_count(support) if per_position else support.sum()) < 2
         few = few & valid if per_position and valid is not None else few
         if bool(few.any()):
             where = f" in {position(few)[1]}" if per_position else ""
@@ -206,6 +206,13 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
         index, where = position(outside)
         raise ValueError(f"label {int(labels[index])} in {where} is outside the support")
     return support
+
+
+def supported_count(support: Tensor) -> Tensor:
+    """How many classes the support of each position has; a few positions at a time, for torch sums a wider copy."""
+    if torch.compiler.is_compiling():
+        return support.sum(1, dtype=torch.int32)
+    return torch.cat([block.sum(1, dtype=torch.int32) for block in support.split(64)])
 
 
 # How far a row's sum may be from 1: what rounding each entry to its type can do, and no more.

@@ -22,6 +22,7 @@ from sfumato.targets.checks import (
     class_axis,
     position,
     readable,
+    supported_count,
 )
 from sfumato.targets.terms import AtLabel, Back, Terms, along_classes
 
@@ -226,7 +227,7 @@ class Labelled(Target):
             u = support.to(dtype) if u is None else u * support
             within = u.sum()
         elif support is not None:
-            within = support.sum(1).to(dtype) if u is None else _supported(u, support)
+            within = supported_count(support).to(dtype) if u is None else _supported(u, support)
             if self.valid is not None:  # an ignored position may support nothing: its ε must not divide by 0
                 within = torch.where(self.valid, within, 2.0)
         if self.over == "others" and self.prior is None:
