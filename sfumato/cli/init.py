@@ -45,9 +45,7 @@ def template(data: str, file: str) -> str:
     from sfumato.lab.config_file import toml_value
 
     lines = [
-        f"# Options of `sfumato compare -c {file}`. A flag or an environment variable (SFUMATO_EPS) goes before a line"
-    ]
-    lines += [
+        f"# Options of `sfumato compare -c {file}`. A flag or an environment variable (SFUMATO_EPS) goes before a line",
         "# here, and a line here before the default. What stands behind # is not read: it shows the default, or an",
         "# example.",
         "",
