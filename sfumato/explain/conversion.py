@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from sfumato.conventions import FORMULAS, Conversion, ConversionError, Formula, convert, find
@@ -91,18 +92,14 @@ def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
     >>> conversions_dict(2, 0.1, "fairseq")["conversion"]["to"]["torch.index"]
     0.2
     """
-    return {
-        **as_dict(classes, eps),
-        "conversion": {"in": find(frm).key, "to": _in_each(classes, eps, frm)},
-    }
+    return {**as_dict(classes, eps), "conversion": {"in": find(frm).key, "to": _in_each(classes, eps, frm)}}
 
 
 def _in_each(classes: int, eps: float, frm: str) -> dict[str, float | None]:
     """The strength that each framework needs for the same target; None where a framework cannot express it."""
     source = find(frm)
-    convert(
-        eps, classes, frm=source, to=source
-    )  # this refuses ε and K out of range, and a target that no single strength describes
+    # This refuses ε and K out of range, and a target that no single strength describes.
+    convert(eps, classes, frm=source, to=source)
     found: dict[str, float | None] = {}
     for key, formula in FORMULAS.items():
         try:
@@ -146,9 +143,4 @@ def _in_sfumato(c: Conversion) -> str:
 
 
 def _wrapped(keys: list[str]) -> str:
-    lines = [""]
-    for key in keys:
-        if len(lines[-1]) + len(key) > 84:
-            lines.append("")
-        lines[-1] += f"{key}, "
-    return f"\n{'':14}".join(line.rstrip() for line in lines).rstrip(",")
+    return f"\n{'':14}".join(textwrap.wrap(", ".join(keys), 85, break_on_hyphens=False))

@@ -17,11 +17,8 @@ def write(path: str | Path, classes: int, eps: float) -> Path:
 
     Args:
         path: the file; its folder must exist.
-        classes: K that it opens at, 2 to a million.
-        eps: ε that it opens at, in [0, 1].
-
-    Returns:
-        The path.
+        classes: K that the page opens at, 2 to a million.
+        eps: ε that the page opens at, in [0, 1].
 
     Raises:
         ValueError: ε or K out of range.
