@@ -75,14 +75,10 @@ def _fits(loss: Loss, classes: int) -> bool:
 
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     """Ways of calling the loss, the likeliest first."""
-    names = _first_names(function)
-    owner = _owner(function)
-    first = names[0] if names else ""
+    first, owner = _first_name(function), _owner(function)
+    likeliest = "log-probabilities" if first in LOG_NAMES else "probabilities" if first in PROB_NAMES else "logits"
     inputs: list[Inputs] = ["logits", "log-probabilities", "probabilities"]
-    if first in LOG_NAMES:
-        inputs = ["log-probabilities", "logits", "probabilities"]
-    elif first in PROB_NAMES:
-        inputs = ["probabilities", "logits", "log-probabilities"]
+    inputs.sort(key=lambda kind: kind != likeliest)
     base = Style()
     if owner == "keras":
         from_logits = getattr(function, "from_logits", None)
@@ -164,13 +160,14 @@ def _clipped_probabilities(*gradients: Array) -> bool:
     return all(bool(((g != 0).sum(axis=1) <= 1).all()) for g in gradients) and gradients[0].shape[1] > 2
 
 
-def _first_names(function: Callable[..., Any]) -> list[str]:
+def _first_name(function: Callable[..., Any]) -> str:
+    """The first parameter of a loss, in small letters; "" where Python knows no signature."""
     inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
     try:
         parameters = inspect.signature(inner).parameters
     except (TypeError, ValueError):
-        return []
-    return [name.lower() for name in parameters if name != "self"][:2]
+        return ""
+    return next((name.lower() for name in parameters if name != "self"), "")
 
 
 def _owner(function: Callable[..., Any]) -> str:

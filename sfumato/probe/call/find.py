@@ -124,14 +124,10 @@ class Spec:
         return made
 
     def _missing(self, arguments: Mapping[str, Any]) -> str:
-        lacking = [
-            name
-            for name, p in list(self.parameters.items())[len(self.positional) :]
-            if p.default is inspect.Parameter.empty
-            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-            and name not in arguments
-        ]
-        return f"; write {self.name.partition('(')[0]}({', '.join(f'{n}=…' for n in lacking)})" if lacking else ""
+        free = [p for p in list(self.parameters.values())[len(self.positional) :] if p.name not in arguments]
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        lacking = [f"{p.name}=…" for p in free if p.default is p.empty and p.kind in kinds]
+        return f"; write {self.name.partition('(')[0]}({', '.join(lacking)})" if lacking else ""
 
 
 def load(text: str) -> Spec:
@@ -194,13 +190,10 @@ def of(
     except (TypeError, ValueError):
         return Spec(name, target, given, positional, "loss")
     free = parameters[len(positional) :]
-    required = [
-        p
-        for p in free
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in given
-    ]
+    lacking = [p for p in free if p.default is p.empty and p.name not in given]
+    required = [p for p in lacking if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_name = [p for p in lacking if p.kind is p.KEYWORD_ONLY]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    by_name = [p for p in free if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in given]
     known = len(required) == 0 or (len(required) == 1 and required[0].name in CLASSES_NAMES)
     makes = known and not takes_any and len(by_name) < 2
     if makes and (called or not hasattr(target, "forward")):
