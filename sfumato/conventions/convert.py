@@ -64,8 +64,6 @@ def find(name: str) -> Formula:
 
     >>> find("FairSeq").key, find("pytorch").key
     ('fairseq', 'torch.index')
-
-    Source: the table of ``docs/conventions.md``.
     """
     known = {_plain(key): formula for key, formula in FORMULAS.items()}
     for formula in FORMULAS.values():

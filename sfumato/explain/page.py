@@ -30,10 +30,7 @@ def write(path: str | Path, classes: int, eps: float) -> Path:
 
 
 def page(classes: int, eps: float) -> str:
-    """The page as text.
-
-    Raises:
-        ValueError: ε or K out of range.
+    """The page as text; errors as those of :func:`write`.
 
     >>> "ε = 0.25" in page(4, 0.25)
     True

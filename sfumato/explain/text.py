@@ -12,11 +12,7 @@ SCHEMA = "sfumato.explain/1"
 
 
 def as_dict(classes: int, eps: float) -> dict[str, Any]:
-    """The closed forms of both conventions.
-
-    Args:
-        classes: K, at least 2.
-        eps: strength ε in [0, 1].
+    """The closed forms of both conventions, for K ``classes`` and a strength ε in [0, 1].
 
     Returns:
         ``{"schema", "classes", "eps", "others": {"true", "other", "gap", "floor"}, "all": {the same}}``; a gap that is

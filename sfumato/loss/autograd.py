@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 def loss(z: Tensor, call: Call, target: job.FlatTarget, *, overwrite: bool) -> Tensor:
-    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves.
-
-    Args:
-        z: logits with a batch axis.
-        call: everything else.
-        target: the call's target for the kernel.
-        overwrite: the gradient may take the memory of the logits.
-    """
+    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves. See :func:`paths.loss`."""
     value: Tensor = _Loss.apply(z, call, target, overwrite)  # pyright: ignore[reportAssignmentType]
     return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
 

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
-    """The reduced loss in the dtype of the arithmetic.
-
-    Args:
-        z: logits with a batch axis.
-        call: everything else.
-        overwrite: the gradient may take the memory of the logits.
-    """
+    """The reduced loss in the dtype of the arithmetic; with ``overwrite`` the gradient may take the logits' memory."""
     if kernel_serves(z, call):
         target = flatten.flatten(z, call)
         if target is not None:

@@ -39,8 +39,6 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
     ('others', 0.1)
     >>> identify({10: at[10]}).convention is None
     True
-
-    Source: the formulas of :mod:`sfumato.conventions`.
     """
     found = list(at.values())
     kinds = {each.kind for each in found}

@@ -9,18 +9,12 @@ from sfumato.probe.result import Probe
 
 
 def as_text(found: Probe, width: int = 100) -> str:
-    """A probe for a person.
-
-    Args:
-        found: what :func:`~sfumato.probe.probing.probe` found.
-        width: columns to fill.
+    """What :func:`~sfumato.probe.probing.probe` found, for a person, in lines of ``width`` columns.
 
     >>> import torch
     >>> from sfumato.probe import probe
     >>> print(as_text(probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))).splitlines()[0])
     CrossEntropyLoss is label smoothing with ε = 0.1 over all classes
-
-    Source: the fields of :class:`~sfumato.probe.result.Probe`.
     """
     rows = _facts(found)
     left = max(len(name) for name, _ in rows)

@@ -288,9 +288,5 @@ class Target:
 
 
 def share_in_words(share: float | Tensor) -> str:
-    """A share as :meth:`Target.describe` says it.
-
-    >>> share_in_words(0.25)
-    '0.25'
-    """
+    """A share as :meth:`Target.describe` says it."""
     return f"{share:g}" if isinstance(share, float) else "one share a position"

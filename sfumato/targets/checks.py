@@ -98,13 +98,8 @@ def checked_labels(
 ) -> tuple[Tensor, Tensor | None]:
     """Labels as int64 with 0 where ignored, and the mask of those that count; None if all do.
 
-    Raises:
-        TypeError, ValueError, IndexError: labels that are no integers, no class at all, a label that is no class.
-
     >>> checked_labels(torch.tensor([2, -100]), 3, -100)
     (tensor([2, 0]), tensor([ True, False]))
-
-    Source: torch's ``ignore_index``.
     """
     check_tensor(labels, "labels")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -122,11 +117,7 @@ def checked_labels(
 
 
 def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float | Tensor:
-    """A strength, or one a position, in [0, 1]; 0 where ignored. See :func:`checked_share`.
-
-    >>> checked_eps(0.1, torch.tensor([0]), -100)
-    0.1
-    """
+    """A strength, or one a position, in [0, 1]; 0 where ignored. See :func:`checked_share`."""
     check_tensor(labels, "labels")
     if isinstance(eps, Tensor) and eps.is_floating_point() and eps.shape == labels.shape:
         eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
@@ -134,14 +125,7 @@ def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float
 
 
 def checked_share(share: float | Tensor, positions: torch.Size, name: str, *, beside: str = "") -> float | Tensor:
-    """λ, α or ε: a number in [0, 1], or a tensor of them that broadcasts from the left with what stands ``beside``.
-
-    Raises:
-        ValueError, TypeError: what is no such share, naming the first position.
-
-    >>> checked_share(0.5, torch.Size([3]), "lam")
-    0.5
-    """
+    """λ, α or ε: a number in [0, 1], or a tensor of them that broadcasts from the left with what stands ``beside``."""
     if not isinstance(share, Tensor):
         check_strength(share, name)
         return float(share)
@@ -177,14 +161,7 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_classes: int, *, spare: bool) -> Tensor:
-    """A mask of classes that holds every label; with ``spare`` at least one class more.
-
-    Raises:
-        ValueError, TypeError: what is no such mask, naming the first position.
-
-    >>> checked_support(torch.tensor([True, False]), torch.tensor([0]), None, 2, spare=False)
-    tensor([ True, False])
-    """
+    """A mask of classes that holds every label; with ``spare`` at least one class more."""
     if support.dtype != torch.bool:
         raise TypeError(f"support must be bool, got {support.dtype}")
     expected = list(labels.shape)
@@ -221,9 +198,6 @@ _SUM_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 5e-3,
 
 def check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class: bool = False) -> None:
     """Refuse the first entry that is negative or not finite, or the first sum that is not 1; classes on axis 1.
-
-    Raises:
-        ValueError: it names the class, the row and the value.
 
     >>> check_distribution(torch.tensor([[0.5, 0.6]]), None, "probs")
     Traceback (most recent call last):

@@ -153,20 +153,12 @@ class Terms(NamedTuple):
 
 
 def along_classes(per_class: Tensor, position_dims: int) -> Tensor:
-    """(K,) shaped to multiply (N, K, …).
-
-    >>> along_classes(torch.ones(3), 2).shape
-    torch.Size([1, 3, 1])
-    """
+    """(K,) shaped to multiply (N, K, …)."""
     return per_class.reshape((1, -1) + (1,) * (position_dims - 1))
 
 
 def beside_classes(mass: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-    """A number as it is, one a position with an axis for the classes.
-
-    >>> beside_classes(torch.ones(2, 5), torch.float64).shape
-    torch.Size([2, 1, 5])
-    """
+    """A number as it is; numbers of positions, (N, …), with an axis for the classes."""
     if not isinstance(mass, Tensor):
         return mass
     return mass.to(dtype).unsqueeze(1) if mass.dim() else mass.to(dtype)

@@ -133,16 +133,13 @@ class Spec:
 def load(text: str) -> Spec:
     """The loss that ``module:callable`` or ``module:callable(name=value)`` names; the current folder is importable.
 
-    Args:
-        text: as in ``"torch.nn:CrossEntropyLoss(label_smoothing=0.1)"`` or ``"my_losses.py:smooth_loss"``.
+    A file can stand for the module, as in ``"my_losses.py:smooth_loss"``.
 
     Raises:
         ProbeError: the text is not of this form, there is no such module or name, or an argument is no literal.
 
     >>> load("torch.nn:CrossEntropyLoss(label_smoothing=0.1)").arguments
     {'label_smoothing': 0.1}
-
-    Source: arguments are read by :func:`ast.literal_eval`.
     """
     module_name, colon, rest = text.partition(":")
     if text.endswith(".py") or not colon or not module_name or not rest:

@@ -48,8 +48,6 @@ def without_weights(reading: Reading) -> Weighted | None:
     >>> found = without_weights(read(understand(loss, 3), 3))
     >>> [round(w, 4) for w in found.classes.tolist()], [round(q, 4) for q in found.reading.targets[0].tolist()]
     ([0.5, 1.0, 1.5], [0.8, 0.1, 0.1])
-
-    Source: torch's weighted smoothing, ``F.cross_entropy``.
     """
     k = reading.classes
     if reading.kind != "softmax" or reading.labels != tuple(range(k)) or k < 3 or not reading.alive.all():

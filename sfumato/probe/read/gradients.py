@@ -87,11 +87,7 @@ class Reading:
 def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, seed: int = 5) -> Reading:
     """The reading of a loss at one K: a row at a time, at several logits.
 
-    Args:
-        loss: the loss, see :func:`~sfumato.probe.call.call_style.understand`.
-        classes: K.
-        labels: labels to ask about; by default all up to 12, or six of them.
-        seed: of the logits.
+    The labels to ask about are by default all, up to 12, or six of them.
 
     >>> import torch
     >>> from sfumato.probe.call.call_style import understand
