@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,9 +13,7 @@ from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, checked_labels
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
-
-if TYPE_CHECKING:
-    from sfumato.theory import Over
+from sfumato.theory import Over
 
 Reduction = Literal["none", "mean", "sum"]
 WeightOn = Literal["class", "sample"]

@@ -9,18 +9,13 @@ value and the rounding error, and the maximum stays out of the sum of exponentia
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
-from sfumato.arguments import resolve, with_loss_options
-
-if TYPE_CHECKING:
-    from typing import Unpack
-
-    from sfumato.arguments import Call, LossOptions
-    from sfumato.targets import Target
+from sfumato.arguments import Call, LossOptions, resolve, with_loss_options
+from sfumato.targets import Target
 
 
 class _Rows(NamedTuple):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.arguments import GivenLabels
+from sfumato.arguments import Call, GivenLabels
 from sfumato.kernel import buffers, job
 from sfumato.loss import eager
 from sfumato.loss.reduce import RowWeights, weigh, weighed
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
 
 
 def loss(z: Tensor, call: Call, target: job.FlatTarget, *, overwrite: bool) -> Tensor:

@@ -7,18 +7,15 @@ linear in its target, so every target is served by one loop: each of its terms a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call
 from sfumato.loss.reduce import reduce, times, weigh
 from sfumato.targets.checks import at_labels
-from sfumato.targets.terms import along_classes
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
-    from sfumato.targets.terms import Back, Terms
+from sfumato.targets.terms import Back, Terms, along_classes
 
 
 def loss(z: Tensor, call: Call) -> Tensor:

@@ -9,17 +9,15 @@ Only compiled code imports this module: registering an operator loads torch's co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss.reduce import reduce, weigh
 from sfumato.targets.terms import AtLabel, Back, Entries, Scaled, Terms
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
 
 _BACK = "float c{0}, Tensor? c{0}_rows, Tensor? u{0}, Tensor? row{0}"
 _FIELDS = (

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss import autograd, eager, flatten
 from sfumato.targets.checks import readable
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
 
 
 def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call, Reduction
 from sfumato.targets.terms import along_classes
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call, Reduction
 
 
 class RowWeights(NamedTuple):

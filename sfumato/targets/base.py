@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from sfumato.targets.checks import ArgumentError, at_labels, check_labels, class_axis
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sfumato.targets.terms import Terms
+from sfumato.targets.terms import Terms
 
 Axes = Literal[
     "nothing", "positions", "first positions", "positions and classes", "perhaps positions, classes", "classes"

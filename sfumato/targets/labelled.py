@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,9 +25,7 @@ from sfumato.targets.checks import (
     supported_count,
 )
 from sfumato.targets.terms import AtLabel, Back, Terms, along_classes
-
-if TYPE_CHECKING:
-    from sfumato.theory import Over
+from sfumato.theory import Over
 
 
 def one_hot(labels: Tensor, num_classes: int, *, ignore_index: int = -100) -> Target:

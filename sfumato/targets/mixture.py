@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,9 +15,6 @@ from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
 from sfumato.targets.table import TableRows
 from sfumato.targets.terms import Back, Entries, Terms
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
