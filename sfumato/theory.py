@@ -315,21 +315,17 @@ def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
     a, b = np.broadcast_arrays(*(_to_numpy(each) for each in kinds))
     a, b = a.astype(np.float64), b.astype(np.float64)
 
+    arrays = [each for each in kinds if isinstance(each, np.ndarray)]
+    floating: Any = float
     if torch is not None and tensor is not None:
         floating = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+    elif arrays and np.issubdtype(np.result_type(*arrays), np.floating):
+        floating = np.result_type(*arrays)
 
-        def back(result: _Array) -> Any:
+    def back(result: _Array) -> Any:
+        if tensor is not None:
             return tensor.detach().new_tensor(result, dtype=floating)
-    elif any(isinstance(each, np.ndarray) for each in kinds):
-        kept = np.result_type(*(each for each in kinds if isinstance(each, np.ndarray)))
-        floating = kept if np.issubdtype(kept, np.floating) else np.dtype(np.float64)
-
-        def back(result: _Array) -> Any:
-            return np.asarray(result, dtype=floating)
-    else:
-
-        def back(result: _Array) -> Any:
-            return float(result)
+        return np.asarray(result, dtype=floating) if arrays else float(result)
 
     return back, a, b
 

@@ -132,17 +132,10 @@ class Archive:
         self._file.close()
 
     def read(self, name: str, *, most_bytes: int = MOST_BYTES) -> np.ndarray:
-        """One array.
-
-        Args:
-            name: the name of the array, without ``.npy``.
-            most_bytes: an array that takes more bytes is refused.
-
-        Returns:
-            A new array of numbers, text or bytes.
+        """A new array of numbers, text or bytes: the one of this name, without ``.npy``.
 
         Raises:
-            ArchiveError: the array is missing, too large, damaged, or holds Python objects.
+            ArchiveError: the array is missing, takes more than ``most_bytes``, is damaged, or holds Python objects.
             MemoryError: the array is sound, and does not fit into memory.
         """
         item = self._claimed(name)

@@ -12,21 +12,12 @@ from sfumato.explain.text import as_dict
 
 
 def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, Any]:
-    """How two frameworks say the same target.
-
-    Args:
-        classes: K, at least 2.
-        eps: strength ε in ``frm``.
-        frm: the framework that ε is in.
-        to: the framework wanted.
+    """How two frameworks say the same target; arguments and errors as of :func:`~sfumato.conventions.convert`.
 
     Returns:
         What :func:`~sfumato.explain.text.as_dict` has, and ``"conversion": {"in", "to", "eps", "target": [label,
         other], "loss": {"scale", "offset"}}``: ε and target in ``to``, where a row's loss is scale · (its loss in
         ``frm``) + offset.
-
-    Raises:
-        ValueError: an unknown framework, ε or K out of range, or a conversion that cannot be.
 
     >>> told = conversion_dict(10, 0.1, "fairseq", "keras")["conversion"]
     >>> told["in"], told["to"], round(told["eps"], 6), told["loss"]
@@ -67,9 +58,6 @@ def conversion_text(classes: int, eps: float, frm: str, to: str) -> str:
 
 def conversions_text(classes: int, eps: float, frm: str) -> str:
     """What every framework needs for the target that ``frm`` has at ε: one line a strength.
-
-    Raises:
-        ValueError: an unknown framework, or ε or K out of range.
 
     >>> print(conversions_text(10, 0.1, "fairseq").splitlines()[0])
     0.1 in fairseq, at K = 10 classes, is the same target as

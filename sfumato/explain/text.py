@@ -62,7 +62,8 @@ def as_text(classes: int, eps: float) -> str:
             *lines,
             "",
             f"One-hot (ε = 0) has no finite optimum; its gap reaches {growth}.",
-            "Steps are of gradient descent on free logits from 0, step size 1, as gradient flow has them.",
+            "These steps are idealised: gradient flow on the logits themselves, without a network, from equal logits "
+            "and with step size 1.",
             f"In torch: label_smoothing={in_torch} for {eps:g} over the others.",
         ]
     )
