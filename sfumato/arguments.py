@@ -1,7 +1,5 @@
 """One call of a loss: its arguments checked in torch's order, axes in place, and every target a Target."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar

@@ -7,8 +7,6 @@ It builds the dense target, does one thing a line, and keeps every digit: :math:
 value and the rounding error, and the maximum stays out of the sum of exponentials, which goes through ``log1p``.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Unpack
 
 import torch

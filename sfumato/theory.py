@@ -14,8 +14,6 @@ Only numpy is needed here, so that ``sfumato explain`` answers before torch coul
 arrays and torch tensors are taken, and the same kind comes back; the arithmetic is float64 and not differentiable.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 

@@ -4,8 +4,6 @@ Results go to stdout, progress to stderr. Nothing heavy is imported before a com
 ``explain`` answer at once. One file a command; :func:`main` runs one and says what went wrong.
 """
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import sys

@@ -1,7 +1,5 @@
 """``sfumato doctor``: what is in force on this machine, and whether a comparison on some data would work."""
 
-from __future__ import annotations
-
 import json as jsonlib
 from typing import Any
 

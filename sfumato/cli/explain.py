@@ -1,7 +1,5 @@
 """``sfumato explain``: the closed forms for one K and one ε, and what one framework's ε is in another."""
 
-from __future__ import annotations
-
 import json as jsonlib
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``sfumato init``: a file of options, each with what it does."""
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 

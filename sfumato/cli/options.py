@@ -1,7 +1,5 @@
 """The options of a comparison on the command line, made from the fields of ``sfumato.lab.options.Options``."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

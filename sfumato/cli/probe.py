@@ -1,7 +1,5 @@
 """``sfumato probe``: the target that a loss really trains towards."""
 
-from __future__ import annotations
-
 import contextlib
 import json as jsonlib
 import sys

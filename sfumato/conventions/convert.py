@@ -4,8 +4,6 @@ Two losses train towards the same target if they have the same optimum. One is t
 constant, and a conversion of values needs no more.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

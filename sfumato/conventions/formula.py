@@ -5,8 +5,6 @@ writes down: an ignored row, a strength out of range, a class weight. ``rows`` a
 as its framework would without rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal

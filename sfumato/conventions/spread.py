@@ -4,8 +4,6 @@ Eight ways were found in the frameworks that were read. sfumato takes two of the
 rest differ by a padding class, by a mass that is not 1, or by being targets of K sigmoids and not of one softmax.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """One framework's strength in another's words, as numbers and as text: pure arithmetic, no torch."""
 
-from __future__ import annotations
-
 import textwrap
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The interactive page of ``sfumato explain``: one file, no network, no library, and numbers without script too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

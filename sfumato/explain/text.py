@@ -1,7 +1,5 @@
 """What a strength means, as numbers and as a table: pure arithmetic, no torch."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

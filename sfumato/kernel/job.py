@@ -1,7 +1,5 @@
 """The loss of rows on the compiled kernel: a job in the numbers of ``kernel/sfumato.h``, which is the contract."""
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any, NamedTuple
 

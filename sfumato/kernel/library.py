@@ -4,8 +4,6 @@ Where the library is missing, of another version, or turned off by ``SFUMATO_NAT
 path with the same meaning.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib.util
 import os

@@ -1,7 +1,5 @@
 """The loss on the kernel as one differentiable step."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import numpy as np

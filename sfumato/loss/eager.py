@@ -5,8 +5,6 @@ at a large offset, and nothing overflows in half precision, where the arithmetic
 linear in its target, so every target is served by one loop: each of its terms adds mass·(lse − d) over its classes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

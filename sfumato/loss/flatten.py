@@ -1,7 +1,5 @@
 """A target for the kernel: its terms with every array flat and of the type that the kernel reads."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 The arguments are brought into one form, the compiled kernel or torch gives each row's loss, and the rows are reduced.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

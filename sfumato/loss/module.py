@@ -1,7 +1,5 @@
 """The loss as a module."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,8 +7,6 @@ and no second derivative: transforms and whatever else needs one take the torch 
 Only compiled code imports this module: registering an operator loads torch's compiler, some 800 modules.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

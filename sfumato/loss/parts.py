@@ -1,7 +1,5 @@
 """A loss and what it is made of: the hard loss, its smallest possible value, what is above that, and the gap."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, Unpack
 
 import torch

@@ -1,7 +1,5 @@
 """Which path gives a loss: the compiled kernel, the kernel as registered operators in compiled code, or torch."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad

@@ -1,7 +1,5 @@
 """From each row's loss to what was asked for: the weights of rows, the rows that do not count, and the reduction."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

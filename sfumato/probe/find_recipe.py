@@ -1,7 +1,5 @@
 """Find the recipe of a loss: calls of sfumato with the target that was read, tried until one gives the same numbers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
 

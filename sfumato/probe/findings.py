@@ -1,7 +1,5 @@
 """What a probe found, one line each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Name the convention of levels at several K. One K cannot tell the conventions apart, for each has an ε that fits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Put a loss through everything, and say what the loss is: the whole of ``sfumato probe``."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable
 from itertools import chain

@@ -1,7 +1,5 @@
 """The line of code that gives the same loss in sfumato. The line itself is run to see that its numbers are the same."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """A probe as text for a terminal: what the loss is, the table of findings, the line of code."""
 
-from __future__ import annotations
-
 import textwrap
 
 from sfumato.conventions import SPREADS

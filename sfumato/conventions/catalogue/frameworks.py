@@ -1,7 +1,5 @@
 """Formulas of general frameworks: torch, timm, optax, Keras, TensorFlow 1, Paddle, and sfumato's own."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Formulas of fused GPU kernels, as read: none of these was executed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from sfumato.conventions.batch import Array, Batch

@@ -1,7 +1,5 @@
 """Formulas of toolkits that train language models: T5X, Flax, Hugging Face, Megatron, AllenNLP."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

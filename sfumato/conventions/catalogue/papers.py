@@ -1,7 +1,5 @@
 """Formulas of papers' own repositories: smoothed targets, and penalties that take their place."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from sfumato.conventions.batch import Array, Batch

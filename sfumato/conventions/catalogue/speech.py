@@ -1,7 +1,5 @@
 """Formulas of speech toolkits: NeMo, ESPnet, WeNet, SpeechBrain."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from sfumato.conventions.building_blocks import Reduction, label_term_weighted, mean_valid, total

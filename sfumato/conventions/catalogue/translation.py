@@ -1,7 +1,5 @@
 """Formulas of translation toolkits: fairseq, OpenNMT, JoeyNMT, Tensor2Tensor, Sockeye."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Formulas of vision and segmentation libraries, and of utility collections."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

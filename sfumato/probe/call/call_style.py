@@ -1,7 +1,5 @@
 """Find out how a loss wants to be called, by trying it on three rows."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import sys

@@ -5,8 +5,6 @@ log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says
 :class:`Loss` calls it in that way.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import functools

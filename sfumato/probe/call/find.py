@@ -4,8 +4,6 @@ The name may be that of a loss, of a class of losses, or of a function that make
 ``module:Class(label_smoothing=0.1)`` is parsed and never evaluated.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util

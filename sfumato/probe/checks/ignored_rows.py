@@ -1,7 +1,5 @@
 """Which label is ignored, and whether its rows are inert: no gradient, no share in the mean, no harm from NaN."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

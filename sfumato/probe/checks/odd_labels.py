@@ -1,7 +1,5 @@
 """Labels that are no class: out of range, not whole, not looked at, or probabilities in their place."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 

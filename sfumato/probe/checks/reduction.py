@@ -1,7 +1,5 @@
 """How the rows of a batch become one number."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The argument that is the strength ε: at its ends and beyond, and what it leaves of ignored rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

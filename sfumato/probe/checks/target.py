@@ -1,7 +1,5 @@
 """What is peculiar about a target: its mass, its levels, and terms beside the cross entropy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

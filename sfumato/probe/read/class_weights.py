@@ -4,8 +4,6 @@ Off the diagonal base is one number, so log q[y, k] = log a_y + log b_k there: t
 The diagonal must exceed that sum by one number too, the logarithm of the ratio of the two levels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

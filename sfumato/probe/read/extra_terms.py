@@ -4,8 +4,6 @@ Each term is tried in turn and the best fit wins. The gradient of a penalty is l
 squares give; a temperature and a focal exponent change the shape of the gradient and are found by search.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 

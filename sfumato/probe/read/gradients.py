@@ -5,8 +5,6 @@ few gradients give S, q and a residual, which says whether the loss is of that k
 large, ``extra_terms`` tries the gradients of known penalties beside a cross entropy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

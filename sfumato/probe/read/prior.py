@@ -3,8 +3,6 @@ r"""A smoothing over a prior, read off the targets: q[y, k] = (1−ε)·[y = k] 
 Off the diagonal column k is one number, ε·π_k, and these numbers sum to ε. The diagonal must exceed them by 1−ε.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
