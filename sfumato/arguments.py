@@ -31,7 +31,7 @@ class LossOptions(TypedDict, total=False):
 
 
 def with_loss_options(function: Told) -> Told:
-    """Let a function with ``**options: Unpack[LossOptions]`` tell each option with the default of :func:`resolve`.
+    """Name each option in the signature of a function with ``**options: Unpack[LossOptions]``, as :func:`resolve` does.
 
     Types are checked by the annotation; the signature is what ``help`` and editors show.
     """

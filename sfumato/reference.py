@@ -71,7 +71,7 @@ def cross_entropy(
 def gradient(
     input: Tensor, target: Tensor | Target, weight: Tensor | None = None, **options: Unpack[LossOptions]
 ) -> Tensor:
-    """The gradient of :func:`cross_entropy` in its logits, by the formula S·p − w·q; arguments as there.
+    """The gradient of :func:`cross_entropy` in its logits, by the formula S·p − w·q, with the same arguments.
 
     With ``reduction="none"`` each row holds the gradient of its own loss.
 

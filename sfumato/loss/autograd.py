@@ -53,7 +53,7 @@ class _Loss(torch.autograd.Function):
         (upstream,) = grads
         (z,) = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
-            value = eager.loss(z, ctx.call)  # which has no axis for a batch that had none
+            value = eager.loss(z, ctx.call)  # without a batch axis, where the call had none
             (grad,) = torch.autograd.grad(value, z, upstream.reshape(value.shape), create_graph=True)
             return grad, None, None, None
         scale: float = ctx.scale
@@ -91,7 +91,7 @@ def _divisor(call: Call, weights: RowWeights) -> float:
 
 
 def _add(each: Tensor) -> float:
-    """Numpy adds pairwise on one thread: the same bits for any number of torch's."""
+    """The sum, pairwise and on one thread as numpy adds: its bits do not depend on how many threads torch has."""
     return float(np.add.reduce(each.reshape(-1).contiguous().numpy()))
 
 

@@ -60,7 +60,7 @@ def _(factor: Tensor, *fields: Any) -> Tensor:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.fields = inputs[1:]  # none of them is changed by anybody between forward and backward but by intent
+    ctx.fields = inputs[1:]  # nobody changes these between forward and backward by accident
     ctx.save_for_backward(inputs[0])
 
 
@@ -74,7 +74,7 @@ loss_rows.register_autograd(_backward, setup_context=_save)
 
 @torch._dynamo.assume_constant_result  # pyright: ignore[reportPrivateUsage]
 def ready() -> bool:
-    """Asked while code is traced: whether there is a kernel, and no transform around."""
+    """Whether there is a kernel and no transform around; asked while code is traced."""
     in_transform = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     return job.status().library is not None and not in_transform
 

@@ -24,7 +24,10 @@ REDUCTIONS = (("mean", False), ("mean", True), ("sum", False), ("none", False))
 
 
 def recipe_of(target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None) -> Recipe | str:
-    """The call that has the same loss, or why there is none; the loss tells apart what gradients of a row cannot."""
+    """The call that has the same loss, or why there is none.
+
+    Where the gradients of single rows leave several calls, the values of each are compared with those of the loss.
+    """
     if loss.seeded or loss.fresh:
         return f"there is no line: the loss {'is random' if loss.seeded else 'changes with every call'}"
     base, reading = _base(target), target.reading

@@ -272,7 +272,7 @@ class Target:
         raise NotImplementedError
 
     def share(self, value: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-        """A number as it is, a tensor over the first positions so that it multiplies one number a position.
+        """A number as it is; a tensor of the first positions with axes of 1 behind, so that it multiplies all of them.
 
         >>> import sfumato as sf
         >>> sf.one_hot(torch.zeros(2, 3).long(), 4).share(torch.tensor([0.5, 0.25]), torch.float64).shape

@@ -216,7 +216,7 @@ class Labelled(Target):
         return Masses(true, rest, u)
 
     def _numbers(self, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
-        """q_y, r and u; u is (K,), 1 where it is None, and without a support of its own a position."""
+        """q_y, r and u. u is (K,), or None for 1 everywhere, and leaves out a support of its own a position."""
         eps, support = self.share(self.eps, dtype), self.support
         u = None if self.prior is None else self.prior.to(dtype)
         # What u sums to within the support: r is ε divided by that.

@@ -79,15 +79,15 @@ class Entries(NamedTuple):
     """Classes whose mass is set.
 
     Attributes:
-        classes: (N, m, …) int64, no class twice; −1 for none, but never the first of a position.
-        masses: like ``classes``; 0 where there is none.
+        classes: (N, m, …) int64, no class twice in a position. −1 stands for no class, but never in the first place.
+        masses: like ``classes``; 0 where there is no class.
     """
 
     classes: Tensor
     masses: Tensor
 
     def known(self) -> Tensor:
-        """The classes, with the first of the position in place of none."""
+        """The classes, with the first of the position in place of −1."""
         return torch.where(self.classes < 0, self.classes[:, :1], self.classes)
 
 
@@ -122,13 +122,13 @@ class Terms(NamedTuple):
         return None if self.label is None or self.label.added else self.label.labels.unsqueeze(1)
 
     def replaced_count(self) -> int | Tensor:
-        """How many classes of a position those are."""
+        """How many classes of a position :meth:`replaced` names."""
         if self.entries is not None:
             return (self.entries.classes >= 0).sum(1)
         return 0 if self.label is None or self.label.added else 1
 
     def singles(self, dtype: torch.dtype) -> list[tuple[Tensor, float | Tensor]]:
-        """Classes (N, m, …) and what each of them has to itself: a number, or masses like the classes."""
+        """Classes, (N, m, …), and the mass that each has of its own: a number, or masses shaped like the classes."""
         found: list[tuple[Tensor, float | Tensor]] = []
         if self.entries is not None:
             found.append((self.entries.known(), self.entries.masses.to(dtype)))

@@ -64,12 +64,7 @@ _torch = partial(
     compute=off_below_zero(dense),
 )
 
-_keras = partial(
-    Formula,
-    outside="applied",
-    read="3.15.1",
-    path="keras/src/losses/losses.py",
-)
+_keras = partial(Formula, outside="applied", read="3.15.1", path="keras/src/losses/losses.py")
 
 _tensorflow = partial(
     Formula,

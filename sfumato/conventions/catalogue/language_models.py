@@ -25,12 +25,7 @@ def _first_shard(b: Batch) -> Array:
 
 
 _excess = partial(
-    Formula,
-    convention=others,
-    ignore="by weights",
-    outside="NaN at 1 (0·log 0)",
-    reduce=total,
-    minus_entropy=True,
+    Formula, convention=others, ignore="by weights", outside="NaN at 1 (0·log 0)", reduce=total, minus_entropy=True
 )
 
 _megatron = partial(
