@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
@@ -43,6 +45,7 @@ def with_loss_options(function: Told) -> Told:
     return function
 
 
+@dataclass(eq=False)
 class GivenLabels:
     """Plain labels at whose values nobody has looked yet.
 
@@ -52,17 +55,14 @@ class GivenLabels:
         unbatched: there was no batch axis.
     """
 
-    def __init__(self, target: Labelled, ignore_index: int, unbatched: bool) -> None:
-        self.target = target
-        self.ignore_index = ignore_index
-        self.unbatched = unbatched
-        self._checked: Labelled | None = None
+    target: Labelled
+    ignore_index: int
+    unbatched: bool
 
+    @cached_property
     def checked(self) -> Labelled:
-        """The target with its labels checked and their ignored rows set apart; done once."""
-        if self._checked is None:
-            self._checked = checked_plain_labels(self.target, self.ignore_index, self.unbatched)
-        return self._checked
+        """The target with its labels checked and their ignored rows set apart."""
+        return checked_plain_labels(self.target, self.ignore_index, self.unbatched)
 
 
 def checked_plain_labels(target: Labelled, ignore_index: int, unbatched: bool) -> Labelled:
@@ -104,7 +104,7 @@ class Call(NamedTuple):
         Raises:
             IndexError: a label that is no class.
         """
-        return self.given.checked() if isinstance(self.given, GivenLabels) else self.given
+        return self.given.checked if isinstance(self.given, GivenLabels) else self.given
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the call."""

@@ -31,11 +31,7 @@ def init(data: str = "digits", *, out: Path = Path("sfumato.toml")) -> int:
 
 
 def template(data: str, file: str) -> str:
-    """The text of the file: DATA set, everything else commented out.
-
-    Args:
-        data: what to compare on.
-        file: its name, for the command that uses it.
+    """The text of the file, whose name is told with the command that uses it: DATA set, everything else commented out.
 
     >>> [line for line in template("flowers.csv", "my.toml").splitlines() if line and not line.startswith("#")]
     ['data = "flowers.csv"']

@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Shows a comparison while it runs.
-
-    Args:
-        stream: where to write, stderr.
-        quiet: show nothing.
-    """
+    """Shows a comparison on ``stream`` while it runs, or nothing where it is to be quiet."""
 
     def __init__(self, stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
         self.stream = stream

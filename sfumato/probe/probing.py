@@ -10,13 +10,8 @@ import numpy as np
 from sfumato.probe.call.caller import Loss
 from sfumato.probe.call.find import PAD_NAMES, ProbeError, Spec, load, of
 from sfumato.probe.call.make import make, remade
-from sfumato.probe.checks.ignored_rows import ignored_by
-from sfumato.probe.checks.numerics import at_infinity, far_out, gradient_of_value, in_half
-from sfumato.probe.checks.odd_labels import odd_labels
-from sfumato.probe.checks.other_arguments import class_weights, in_evaluation
+from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
-from sfumato.probe.checks.side_effects import side_effects
-from sfumato.probe.checks.strength import at_the_ends, by_default, ignoring_survives, is_strength
 from sfumato.probe.checks.target import of_target
 from sfumato.probe.find_recipe import recipe_of, same_loss
 from sfumato.probe.findings import ProbeFinding, defect, note
@@ -76,7 +71,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         candidates = [*_pads(spec, called), -100, -1]
         # A strange loss may break any check: then the check has nothing to say.
         with contextlib.suppress(Exception):
-            ignored, more = ignored_by(called, target.reading, reduction.name, candidates)
+            ignored, more = ignored_rows.ignored_by(called, target.reading, reduction.name, candidates)
             findings += more
         for check in _checks(spec, called, target, reduction, ignored):
             with contextlib.suppress(Exception):
@@ -108,21 +103,21 @@ def _checks(
     """The checks that follow once the target and the reduction are known."""
     reading, classes = target.reading, target.reading.classes
     checks: list[Callable[[], Iterable[ProbeFinding]]] = [
-        lambda: odd_labels(loss, reading, reduction.factors),
-        lambda: gradient_of_value(loss, reading),
-        lambda: side_effects(loss, reading, ignored),
-        lambda: in_half(*_with_many_classes(spec, loss, classes)),
-        lambda: at_infinity(loss, reading),
-        lambda: far_out(loss, reading),
-        lambda: in_evaluation(loss, reading),
-        lambda: class_weights(spec, loss, reading),
+        lambda: odd_labels.odd_labels(loss, reading, reduction.factors),
+        lambda: numerics.gradient_of_value(loss, reading),
+        lambda: side_effects.side_effects(loss, reading, ignored),
+        lambda: numerics.in_half(*_with_many_classes(spec, loss, classes)),
+        lambda: numerics.at_infinity(loss, reading),
+        lambda: numerics.far_out(loss, reading),
+        lambda: other_arguments.in_evaluation(loss, reading),
+        lambda: other_arguments.class_weights(spec, loss, reading),
     ]
     name = spec.strength
-    if name is not None and is_strength(spec, name, loss, classes):
+    if name is not None and strength.is_strength(spec, name, loss, classes):
         if target.identity.convention == "one-hot" and not spec.given(name):
-            checks.append(lambda: by_default(spec, name, loss, classes))
-        checks.append(lambda: at_the_ends(spec, name, loss, reading))
-        checks.append(lambda: ignoring_survives(spec, name, loss, reading))
+            checks.append(lambda: strength.by_default(spec, name, loss, classes))
+        checks.append(lambda: strength.at_the_ends(spec, name, loss, reading))
+        checks.append(lambda: strength.ignoring_survives(spec, name, loss, reading))
     return checks
 
 
