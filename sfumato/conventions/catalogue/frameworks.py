@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import (
     binary,
@@ -16,8 +17,6 @@ from sfumato.conventions.building_blocks import (
     two_level,
 )
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others, sigmoid_all, sigmoid_half
 
 
 def _given(b: Batch) -> Array:
@@ -26,7 +25,7 @@ def _given(b: Batch) -> Array:
 
 def _mixup(b: Batch) -> Array:
     partner = b.safe[::-1] if b.partner is None else b.partner
-    first, second = (two_level(over_all)(replace(b, labels=labels)) for labels in (b.safe, partner))
+    first, second = (two_level(spread.all)(replace(b, labels=labels)) for labels in (b.safe, partner))
     return b.lam * first + (1 - b.lam) * second
 
 
@@ -43,7 +42,7 @@ SFUMATO = Formula(
     key="sfumato.all",
     names=("sfumato over all", "sfumato", "all", "szegedy"),
     call='sf.cross_entropy(…, label_smoothing=ε), over="all" by default',
-    convention=over_all,
+    convention=spread.all,
     row="(1−ε)·n + (ε/K)·S",
     mean="rows that count, or their weights",
     ignore="inert, not counted; −100 by default",
@@ -57,7 +56,7 @@ SFUMATO = Formula(
 
 _torch = partial(
     Formula,
-    convention=over_all,
+    convention=spread.all,
     outside="below 0 and NaN mean 0 without a word; above 1 raises",
     read="2.13.0",
     path="aten/src/ATen/native/LossNLL.cpp",
@@ -82,7 +81,7 @@ FORMULAS = (
         key="sfumato.others",
         names=("sfumato over the others", "others", "the note"),
         call='sf.cross_entropy(…, label_smoothing=ε, over="others")',
-        convention=others,
+        convention=spread.others,
         row="(1−ε−ε/(K−1))·n + ε/(K−1)·S",
     ),
     _torch(
@@ -112,7 +111,7 @@ FORMULAS = (
         names=("timm", "timm LabelSmoothingCrossEntropy"),
         call="timm.loss.LabelSmoothingCrossEntropy(smoothing=ε)",
         argument="smoothing",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + ε·S/K",
         outside="below 0 applied; from 1 an assertion",
         read="1.0.31",
@@ -133,7 +132,7 @@ FORMULAS = (
         key="timm.mixup",
         names=("timm Mixup",),
         call="timm.data.Mixup(label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="λ·L(y) + (1−λ)·L(y reversed), L over all",
         outside="applied",
         read="1.0.31",
@@ -147,7 +146,7 @@ FORMULAS = (
         names=("timm BinaryCrossEntropy",),
         call="timm.loss.BinaryCrossEntropy(smoothing=ε)",
         argument="smoothing",
-        convention=sigmoid_all,
+        convention=spread.sigmoid_all,
         row="Σ BCE(z_k, q_k), q over all; dense targets not smoothed unless smooth_dense",
         mean="rows × classes",
         outside="an assertion outside [0, 1)",
@@ -161,7 +160,7 @@ FORMULAS = (
         names=("optax", "optax.smooth_labels"),
         call="optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, ε))",
         argument="alpha",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="no reduction",
         ignore="by where=",
@@ -174,7 +173,7 @@ FORMULAS = (
         key="keras.cat",
         names=("Keras", "keras.losses.CategoricalCrossentropy", "tf.keras"),
         call="keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         ignore="none (the sparse loss has one, and no ε)",
         compute=dense,
@@ -184,7 +183,7 @@ FORMULAS = (
         key="keras.bin",
         names=("Keras BinaryCrossentropy",),
         call="keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=ε)",
-        convention=sigmoid_half,
+        convention=spread.sigmoid_half,
         row="mean over k of BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
         compute=_keras_binary,
@@ -204,7 +203,7 @@ FORMULAS = (
         key="tf1.softmax",
         names=("TensorFlow 1", "tf.losses.softmax_cross_entropy"),
         call="tf.losses.softmax_cross_entropy(onehot, logits, label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="rows of weight other than 0",
         compute=dense,
@@ -215,7 +214,7 @@ FORMULAS = (
         key="tf1.sigmoid",
         names=("TensorFlow 1 sigmoid", "tf.losses.sigmoid_cross_entropy"),
         call="tf.losses.sigmoid_cross_entropy(labels, logits, label_smoothing=ε)",
-        convention=sigmoid_half,
+        convention=spread.sigmoid_half,
         row="BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
         reduce=mean_entries,
@@ -226,7 +225,7 @@ FORMULAS = (
         names=("Paddle", "paddle.nn.functional.label_smooth"),
         call="F.cross_entropy(logits, F.label_smooth(onehot, prior_dist, ε), soft_label=True)",
         argument="epsilon",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε·π, π uniform by default",
         ignore="lost: smoothing makes labels soft, and ignore_index is for hard ones",
         outside="label_smooth raises; cross_entropy ignores below 0",

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import mean_valid, mean_weight, off_below_zero, two_level, with_z_loss
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others
 
 
 def _liger_mean(b: Batch, rows: Array) -> float:
@@ -19,7 +18,7 @@ FLASH = Formula(
     key="flash",
     names=("flash-attention", "flash_attn"),
     call="flash_attn.losses.cross_entropy.CrossEntropyLoss(label_smoothing=ε)",
-    convention=over_all,
+    convention=spread.all,
     row="lse − (1−ε)z_y − ε·mean(z) + c·lse²",
     mean="rows that count",
     ignore="−100 by default; not counted",
@@ -27,7 +26,7 @@ FLASH = Formula(
     read="0251105a, 2026-08-15",
     path="flash_attn/ops/triton/cross_entropy.py",
     evidence="read",
-    compute=off_below_zero(with_z_loss(two_level(over_all))),
+    compute=off_below_zero(with_z_loss(two_level(spread.all))),
     reduce=mean_valid,
     defect="a label out of range has loss 0 (or the smoothing alone) and a gradient that is not 0",
     options=("z_loss", "ignore_index"),
@@ -38,7 +37,7 @@ LIGER_PARALLEL = Formula(
     key="liger.vp",
     names=("Liger vocab parallel",),
     call='LigerVocabParallelCrossEntropy(label_smoothing_formula="pytorch")',
-    convention=over_all,
+    convention=spread.all,
     row="(1−ε)·n + (ε/K)·S, K global or the shard's by label_smoothing_mode",
     mean="no reduction",
     ignore="−100; not counted",
@@ -57,7 +56,7 @@ FORMULAS = (
         names=("Apex", "NVIDIA Apex"),
         call="apex.contrib.xentropy.SoftmaxCrossEntropyLoss.apply(logits, labels, ε)",
         argument="smoothing",
-        convention=over_all,
+        convention=spread.all,
         row="ε(lse − mean z) + (1−ε)n",
         mean="no reduction",
         ignore="padding_idx, 0 by default",
@@ -72,7 +71,7 @@ FORMULAS = (
         key="te",
         names=("TransformerEngine",),
         call="transformer_engine.pytorch.parallel_cross_entropy(input, target, ε)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + (ε/V)·S",
         mean="no reduction; rows that count if reduce_loss",
         ignore="−100; not counted",
@@ -99,7 +98,7 @@ FORMULAS = (
         key="liger",
         names=("Liger", "liger_kernel"),
         call="LigerCrossEntropyLoss(label_smoothing=ε, lse_square_scale=c)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k) + c·lse²",
         mean="Σ w_y over rows that count; lse² over rows",
         ignore="−100 by default; not counted",
@@ -107,7 +106,7 @@ FORMULAS = (
         read="ead96b61, 2026-08-21",
         path="src/liger_kernel/ops/cross_entropy.py",
         evidence="read",
-        compute=with_z_loss(two_level(over_all)),
+        compute=with_z_loss(two_level(spread.all)),
         reduce=_liger_mean,
         defect="the gradient overwrites the logits in the forward pass",
         options=("weight", "z_loss", "ignore_index"),
@@ -119,7 +118,7 @@ FORMULAS = (
         key="liger.vp.megatron",
         names=('Liger vocab parallel, formula "megatron"',),
         call='LigerVocabParallelCrossEntropy(label_smoothing_formula="megatron")',
-        convention=others,
+        convention=spread.others,
         row="(1−s)·n + s·S/K, s = εK/(K−1), K global or the shard's by label_smoothing_mode",
     ),
 )

@@ -5,16 +5,15 @@ from functools import partial
 
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import excess, mean_valid, off_below_zero, total, two_level, with_z_loss
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others
 
 
 def _clamped(b: Batch) -> Array:
     """The Trainer's: a negative label that is not ignored becomes class 0."""
-    return two_level(over_all)(replace(b, labels=np.where(b.valid, np.maximum(b.labels, 0), b.labels)))
+    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.labels, 0), b.labels)))
 
 
 def _first_shard(b: Batch) -> Array:
@@ -25,7 +24,12 @@ def _first_shard(b: Batch) -> Array:
 
 
 _excess = partial(
-    Formula, convention=others, ignore="by weights", outside="NaN at 1 (0·log 0)", reduce=total, minus_entropy=True
+    Formula,
+    convention=spread.others,
+    ignore="by weights",
+    outside="NaN at 1 (0·log 0)",
+    reduce=total,
+    minus_entropy=True,
 )
 
 _megatron = partial(
@@ -46,7 +50,7 @@ FORMULAS = (
         mean="sum, or over a given factor",
         read="cc342d4, 2026-04-21",
         path="t5x/losses.py",
-        compute=with_z_loss(excess(others)),
+        compute=with_z_loss(excess(spread.others)),
         options=("z_loss", "ignore_index"),
     ),
     _excess(
@@ -64,7 +68,7 @@ FORMULAS = (
         names=("Hugging Face Trainer", "transformers", "huggingface", "LabelSmoother"),
         call="transformers.trainer_pt_utils.LabelSmoother(epsilon=ε)",
         argument="label_smoothing_factor",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + (ε/V)·S",
         mean="rows that count, or num_items_in_batch",
         ignore="−100 alone; not counted",
@@ -81,9 +85,9 @@ FORMULAS = (
         key="megatron",
         names=("Megatron-Core", "Megatron-LM"),
         call="vocab_parallel_cross_entropy(logits, target, label_smoothing=ε), one rank",
-        convention=others,
+        convention=spread.others,
         row="(1−s)·n + s·S/K, s = εK/(K−1)",
-        compute=off_below_zero(two_level(others)),
+        compute=off_below_zero(two_level(spread.others)),
         defect="float32 logits are overwritten in the forward pass",
     ),
     _megatron(
@@ -100,7 +104,7 @@ FORMULAS = (
         key="allennlp",
         names=("AllenNLP",),
         call="sequence_cross_entropy_with_logits(logits, targets, weights, label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q_k(−log p_k), q over all, times the token's weight",
         mean="tokens of each sequence, then sequences",
         ignore="by weights",

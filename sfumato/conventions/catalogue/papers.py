@@ -2,11 +2,10 @@
 
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import two_level
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others
 
 
 def _virtual_teacher(b: Batch) -> Array:
@@ -31,7 +30,7 @@ def _generalised(b: Batch) -> Array:
 
 
 def _max_suppression(b: Batch) -> Array:
-    smoothed = two_level(over_all)(b).mean()  # reduced before the penalty of each row is added
+    smoothed = two_level(spread.all)(b).mean()  # reduced before the penalty of each row is added
     return smoothed + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
 
 
@@ -41,7 +40,7 @@ FORMULAS = (
         names=("Teacher-free KD, label smoothing", "tf-kd"),
         call="loss_label_smoothing(outputs, labels), ε = 0.1",
         argument="",
-        convention=others,
+        convention=spread.others,
         row="(1−ε)·n + ε/(K−1)·(S−n)",
         outside="fixed at 0.1",
         read="d000ab37, 2022-02-11",
@@ -91,7 +90,7 @@ FORMULAS = (
         names=("MbLS LabelSmoothingCrossEntropy",),
         call="LabelSmoothingCrossEntropy(alpha=ε)",
         argument="alpha",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + ε·S/K",
         mean="rows that count",
         ignore="only an ignore_index from 0",
@@ -105,7 +104,7 @@ FORMULAS = (
         names=("Negative label smoothing", "GLS"),
         call="loss_gls(epoch, y, t, smooth_rate=ε, wa, wb)",
         argument="smooth_rate",
-        convention=over_all,
+        convention=spread.all,
         row="(wa + wb(1−ε))·n + wb·ε·S/K",
         outside="any sign, by design; unbounded below for ε < 0",
         read="05078f67, 2022-09-12",

@@ -2,10 +2,9 @@
 
 from functools import partial
 
+from sfumato.conventions import spread
 from sfumato.conventions.building_blocks import Reduction, label_term_weighted, mean_valid, total
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others
 
 
 def _guarded_mean(guard: float) -> Reduction:
@@ -16,7 +15,7 @@ def _guarded_mean(guard: float) -> Reduction:
 _of_sequences = partial(
     Formula,
     argument="lsm_weight",
-    convention=others,
+    convention=spread.others,
     row="Σ q_k(log q_k − log p_k)",
     mean="sequences, or tokens if normalize_length",
     reduce=mean_valid,
@@ -29,7 +28,7 @@ FORMULAS = (
         key="nemo.sce",
         names=("NeMo SmoothedCrossEntropyLoss", "nemo"),
         call="SmoothedCrossEntropyLoss(label_smoothing=ε)",
-        convention=others,
+        convention=spread.others,
         row="(1−s)·n + s·S/K, s = εK/(K−1)",
         mean="rows that count + 1e-6",
         ignore="pad_id or a mask; not counted",
@@ -42,7 +41,7 @@ FORMULAS = (
         key="nemo.snll",
         names=("NeMo SmoothedNLLLoss",),
         call="SmoothedNLLLoss(label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·w_y·n + ε·S/K",
         mean="rows of the mask + 1e-8",
         ignore="a mask",
@@ -76,7 +75,7 @@ FORMULAS = (
         key="speechbrain.nll",
         names=("SpeechBrain nll_loss", "speechbrain"),
         call="speechbrain.nnet.losses.nll_loss(log_probabilities, targets, label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·w_y·n + ε·S/K",
         mean="rows of the length mask",
         ignore="a length mask",
@@ -90,7 +89,7 @@ FORMULAS = (
         key="speechbrain.kldiv",
         names=("SpeechBrain kldiv_loss",),
         call="speechbrain.nnet.losses.kldiv_loss(log_probabilities, targets, label_smoothing=ε)",
-        convention=others,
+        convention=spread.others,
         row="Σ q_k(log q_k − log p_k)",
         mean='"mean" is the sum',
         ignore="pad_idx, 0 by default",

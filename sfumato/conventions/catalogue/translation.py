@@ -6,15 +6,14 @@ from functools import partial
 
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import mean_valid, total, two_level
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import nopad, others
 
 
 def _bits(b: Batch) -> Array:
-    return two_level(others)(b) / math.log(2)
+    return two_level(spread.others)(b) / math.log(2)
 
 
 def _gaussian(b: Batch) -> Array:
@@ -30,7 +29,7 @@ SOCKEYE = Formula(
     key="sockeye.mxnet",
     names=("Sockeye",),
     call='CrossEntropyLoss(label_smoothing=ε, label_smoothing_impl="mxnet")',
-    convention=over_all,
+    convention=spread.all,
     row="(1−ε)·n + (ε/K)·S",
     mean="rows that count, times a scalar weight",
     ignore="padding, 0; not counted",
@@ -52,7 +51,7 @@ _fairseq = partial(
 
 _without_padding = partial(
     Formula,
-    convention=nopad,
+    convention=spread.nopad,
     row="Σ q_k(log q_k − log p_k), padding without mass",
     mean="sum",
     reduce=total,
@@ -78,7 +77,7 @@ FORMULAS = (
         key="fairseq",
         names=("fairseq", "fairseq label_smoothed_cross_entropy"),
         call="label_smoothed_nll_loss(lprobs, target, epsilon=ε, ignore_index)",
-        convention=others,
+        convention=spread.others,
         row="(1−ε−ε')·n + ε'·S, ε' = ε/(V−1)",
         mean="sum; the trainer divides by tokens or sentences",
         read="3d262bb2, 2025-09-30",
@@ -88,7 +87,7 @@ FORMULAS = (
         key="fairseq.logged",
         names=("fairseq's log",),
         call="the value that fairseq logs",
-        convention=others,
+        convention=spread.others,
         row="((1−ε−ε')·n + ε'·S)/ln 2, ε' = ε/(V−1): in bits",
         mean="rows that count",
         read="3d262bb2, 2025-09-30",
@@ -101,7 +100,7 @@ FORMULAS = (
         key="fairseq.old",
         names=("fairseq before 2021-02",),
         call="label_smoothed_nll_loss(lprobs, target, epsilon=ε, ignore_index)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + (ε/V)·S",
         mean="sum; the trainer divides by tokens or sentences",
         read="the parent of 791ab7c2, 2021-02-03",
@@ -141,7 +140,7 @@ FORMULAS = (
         key="onmt3",
         names=("OpenNMT-py 3",),
         call="nn.CrossEntropyLoss(label_smoothing=ε, reduction='sum')",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + (ε/K)·S",
         mean="sum",
         ignore="the padding index",
@@ -157,7 +156,7 @@ FORMULAS = (
         key="t2t",
         names=("Tensor2Tensor",),
         call="smoothing_cross_entropy(logits, labels, V, confidence=1−ε)",
-        convention=others,
+        convention=spread.others,
         row="(1−ε)·n + ε/(V−1)·(S−n), less the entropy of its target",
     ),
     _t2t(
@@ -172,7 +171,7 @@ FORMULAS = (
         key="t2t.mtf",
         names=("Tensor2Tensor mtf_transformer",),
         call="mtf_transformer, label_smoothing=ε",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q_k(−log p_k), q over all",
         mean="unknown",
         ignore="unknown",
@@ -186,7 +185,7 @@ FORMULAS = (
         key="sockeye.fairseq",
         names=('Sockeye, label_smoothing_impl="fairseq"',),
         call='CrossEntropyLoss(label_smoothing=ε, label_smoothing_impl="fairseq")',
-        convention=others,
+        convention=spread.others,
         row="(1−ε−ε')·n + ε'·S, ε' = ε/(K−1)",
     ),
     replace(

@@ -5,11 +5,10 @@ from functools import partial
 
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import dense, label_term_weighted, mean_entries, mean_valid
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import classy, deficit, sigmoid_full, sigmoid_half
 
 _EPS32 = float(np.finfo(np.float32).eps)
 
@@ -34,7 +33,7 @@ SMP = Formula(
     names=("segmentation_models_pytorch", "smp SoftCrossEntropyLoss"),
     call="SoftCrossEntropyLoss(smooth_factor=ε)",
     argument="smooth_factor",
-    convention=over_all,
+    convention=spread.all,
     row="(1−ε)·n + (ε/K)·S",
     mean="all positions, the ignored included",
     ignore="−100 by default; inert, but counted in the mean",
@@ -59,7 +58,7 @@ FORMULAS = (
         key="mm.original",
         names=("mmpretrain", "mmpretrain LabelSmoothLoss", "mmcls"),
         call='LabelSmoothLoss(label_smooth_val=ε, mode="original")',
-        convention=over_all,
+        convention=spread.all,
         row="Σ w_k q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="all rows, or avg_factor",
         compute=dense,
@@ -70,7 +69,7 @@ FORMULAS = (
         key="mm.classy",
         names=('mmpretrain, mode="classy_vision"',),
         call='LabelSmoothLoss(label_smooth_val=ε, mode="classy_vision")',
-        convention=classy,
+        convention=spread.classy,
         row="Σ q_k(−log p_k), q over all with ε/(1+ε)",
         mean="all rows, or avg_factor",
     ),
@@ -78,7 +77,7 @@ FORMULAS = (
         key="mm.multi",
         names=('mmpretrain, mode="multi_label"',),
         call='LabelSmoothLoss(label_smooth_val=ε, mode="multi_label")',
-        convention=sigmoid_full,
+        convention=spread.sigmoid_full,
         row="Σ BCE(z_k, y_k(1−ε) + (1−y_k)ε)",
         mean="rows × classes",
         reduce=mean_entries,
@@ -89,7 +88,7 @@ FORMULAS = (
         names=("ClassyVision",),
         call="LabelSmoothingCrossEntropyLoss(smoothing_param=ε)",
         argument="smoothing_param",
-        convention=classy,
+        convention=spread.classy,
         row="Σ q_k(−log p_k), q = (onehot + ε/K) over its sum",
         mean="all rows, the ignored included",
         ignore="trained towards uniform",
@@ -104,7 +103,7 @@ FORMULAS = (
         key="vissl",
         names=("VISSL",),
         call="CrossEntropyMultipleOutputSingleTargetCriterion(label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q_k(−log p_k), q over all",
         ignore="lost with smoothing",
         outside="an assertion",
@@ -117,7 +116,7 @@ FORMULAS = (
         names=("fastai", "fastai LabelSmoothingCrossEntropy"),
         call="LabelSmoothingCrossEntropy(eps=ε, weight)",
         argument="eps",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·w_y·n + ε·S/K",
         mean="rows for the smoothing term, Σ w_y for the label's",
         outside="applied",
@@ -143,7 +142,7 @@ FORMULAS = (
         names=("segmentation_models_pytorch SoftBCEWithLogitsLoss", "toolbelt.bce"),
         call="SoftBCEWithLogitsLoss(smooth_factor=ε)",
         argument="smooth_factor",
-        convention=sigmoid_full,
+        convention=spread.sigmoid_full,
         row="Σ BCE(z_k, y_k(1−ε) + (1−y_k)ε)",
         mean="rows × classes, the ignored included",
         ignore="entries, −100 by default; inert, but counted in the mean",
@@ -159,7 +158,7 @@ FORMULAS = (
         names=("CoinCheung pytorch-loss", "pytorch-loss"),
         call="LabelSmoothSoftmaxCEV1(lb_smooth=ε)",
         argument="lb_smooth",
-        convention=deficit,
+        convention=spread.deficit,
         row="(1−ε)·n + (ε/K)·(S−n)",
         mean="rows that count",
         ignore="−100 by default; not counted",
@@ -175,7 +174,7 @@ FORMULAS = (
         key="torch-uncertainty.bce",
         names=("torch-uncertainty", "torch_uncertainty BCEWithLogitsLSLoss"),
         call="BCEWithLogitsLSLoss(label_smoothing=ε)",
-        convention=sigmoid_half,
+        convention=spread.sigmoid_half,
         row="Σ BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
         outside="below 0 raises",
