@@ -284,6 +284,7 @@ class Target:
         return value.reshape(value.shape + (1,) * (len(self.shape) - value.dim())) if value.dim() else value
 
 
-def share_in_words(share: float | Tensor) -> str:
-    """A share as :meth:`Target.describe` says it."""
-    return f"{share:g}" if isinstance(share, float) else "one share a position"
+def mixed_in_words(*parts: tuple[float | Tensor, str]) -> str:
+    """Shares of several targets, as :meth:`Target.describe` says them."""
+    shares = [f"{share:g}" if isinstance(share, float) else "one share a position" for share, _ in parts]
+    return "mixed: " + ", and ".join(f"{share} of ({words})" for share, (_, words) in zip(shares, parts, strict=True))

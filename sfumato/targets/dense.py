@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sfumato.targets.base import FIELDS, Fields, Target, share_in_words
+from sfumato.targets.base import FIELDS, Fields, Target, mixed_in_words
 from sfumato.targets.checks import (
     ArgumentError,
     both,
@@ -139,8 +139,9 @@ class Dense(Target):
         k = self.num_classes
         if self.labels is None:
             return f"probabilities over {k} classes"
-        hard, soft = share_in_words(1 - self.scale), share_in_words(self.scale)
-        return f"mixed: {hard} of (one-hot over {k} classes), and {soft} of (probabilities over {k} classes)"
+        return mixed_in_words(
+            (1 - self.scale, f"one-hot over {k} classes"), (self.scale, f"probabilities over {k} classes")
+        )
 
     def _made(self, **fields: Any) -> Dense:
         return Dense(**fields)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from sfumato.targets.base import FIELDS, Fields, Target, share_in_words
+from sfumato.targets.base import FIELDS, Fields, Target, mixed_in_words
 from sfumato.targets.checks import (
     ArgumentError,
     check_tensor,
@@ -145,11 +145,8 @@ class Listed(Target):
 
     def describe(self) -> str:
         known, stored = self.num_classes or "all", self.classes.shape[class_axis(self.labels.dim())]
-        hard = share_in_words(1 - self.alpha)
-        return (
-            f"mixed: {hard} of (one-hot over {known} classes), and {share_in_words(self.alpha)} of "
-            f"(probabilities of {stored} classes a position, of {known})"
-        )
+        of_list = f"probabilities of {stored} classes a position, of {known}"
+        return mixed_in_words((1 - self.alpha, f"one-hot over {known} classes"), (self.alpha, of_list))
 
     def _made(self, **fields: Any) -> Listed:
         return Listed(**fields)

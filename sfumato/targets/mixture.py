@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sfumato.targets.base import FIELDS, Axes, Fields, Target, share_in_words
+from sfumato.targets.base import FIELDS, Axes, Fields, Target, mixed_in_words
 from sfumato.targets.checks import ArgumentError, at_labels, both, checked_share, class_axis
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
@@ -103,8 +103,7 @@ class Mixture(Target):
         return lam * first + (1 - lam) * second
 
     def describe(self) -> str:
-        parts = ((self.lam, self.first), (1 - self.lam, self.second))
-        return "mixed: " + ", and ".join(f"{share_in_words(share)} of ({part.describe()})" for share, part in parts)
+        return mixed_in_words((self.lam, self.first.describe()), (1 - self.lam, self.second.describe()))
 
     def tensors(self) -> list[Tensor]:
         return [*self.first.tensors(), *self.second.tensors(), *super().tensors()]
