@@ -121,12 +121,9 @@ class Formula:
             raise ValueError(
                 f"logits must be (N, K) and labels (N,) or (N, K), got {z.shape} and {y.shape}; classes are on axis 1"
             )
-        arrays = {
-            name: np.asarray(value, dtype=np.float64)
-            for name, value in options.items()
-            if name in ("weight", "prior", "rows_table")
-        }
-        given: dict[str, Any] = {"ignore_index": self.ignore_index, **dict(self.defaults), **options, **arrays}
+        given: dict[str, Any] = {"ignore_index": self.ignore_index, **dict(self.defaults), **options}
+        for name in {"weight", "prior", "rows_table"} & options.keys():
+            given[name] = np.asarray(options[name], dtype=np.float64)
         if self.convention is not None and self.convention.space == "softmax without padding":
             given["pad"] = given["ignore_index"] = given.get("pad", self.ignore_index)
         batch = Batch(z, y, eps, **given)

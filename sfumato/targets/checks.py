@@ -1,7 +1,5 @@
 """What is refused, and in which words: each check names the first offender, its value and the way out."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

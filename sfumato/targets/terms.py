@@ -6,8 +6,6 @@ replace those, and the label may get a mass that is added. The loss is linear in
 Terms are those of positions with a batch axis, classes on axis 1. Nothing N×K is made for them.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -74,12 +74,9 @@ class Reading:
     @property
     def floors(self) -> Array:
         """The smallest value of the plain cross entropy, for each label."""
-        with np.errstate(all="ignore"):
-            q = self.optima
-            terms = -np.where(q > 1e-15, q * np.log(np.where(q > 1e-15, q, 1.0)), 0.0)
-            if self.kind == "sigmoid":
-                terms = terms - np.where(q < 1 - 1e-15, (1 - q) * np.log1p(-np.where(q < 1 - 1e-15, q, 0.0)), 0.0)
-        return self.masses * terms.sum(axis=1)
+        parts = [self.optima, 1 - self.optima] if self.kind == "sigmoid" else [self.optima]
+        terms = [np.where(q > 1e-15, -q * np.log(np.where(q > 1e-15, q, 1.0)), 0.0).sum(axis=1) for q in parts]
+        return self.masses * sum(terms)
 
 
 def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, seed: int = 5) -> Reading:
