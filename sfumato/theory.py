@@ -308,7 +308,7 @@ def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
 def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
     """A function that turns a result back into the kind of the arguments, and these as float64 arrays of one shape."""
     kinds = tuple(np.asarray(each) if isinstance(each, (list, tuple)) else each for each in (first, second))
-    torch = _loaded_torch()
+    torch: Any = sys.modules.get("torch")
     tensor: Any = next((each for each in kinds if torch is not None and isinstance(each, torch.Tensor)), None)
     a, b = np.broadcast_arrays(*(_to_numpy(each) for each in kinds))
     a, b = a.astype(np.float64), b.astype(np.float64)
@@ -330,15 +330,11 @@ def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
 
 def _unit(value: Any) -> float:
     """The relative resolution of a number, an array or a tensor."""
-    torch = _loaded_torch()
+    torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return float(torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
     dtype = np.asarray(value).dtype
     return float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0
-
-
-def _loaded_torch() -> Any:
-    return sys.modules.get("torch")
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:

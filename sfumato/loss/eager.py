@@ -41,10 +41,6 @@ class ShiftedRows(NamedTuple):
         """−log p, (N, K, …)."""
         return self.lse.unsqueeze(1).to(self.d.dtype) - self.d
 
-    def surprisal_at(self, classes: Tensor) -> Tensor:
-        """−log p at some classes, (N, m, …)."""
-        return self.lse.unsqueeze(1) - self.d.gather(1, classes).to(self.wide)
-
 
 def shift(z: Tensor, call: Call) -> ShiftedRows:
     """The rows of a call, those that do not count at 0."""
@@ -81,7 +77,8 @@ def towards(rows: ShiftedRows, terms: Terms, weight: Tensor | None) -> Tensor:
     found += [times(back.c, _over_classes(rows, back, terms, weight)) for back in backs]
     for classes, mass in terms.singles(rows.wide):
         of_class = 1.0 if weight is None else at_labels(weight, classes)
-        found.append(times(mass * of_class, rows.surprisal_at(classes)).sum(1))
+        surprisal = rows.lse.unsqueeze(1) - rows.d.gather(1, classes).to(rows.wide)
+        found.append(times(mass * of_class, surprisal).sum(1))
     total = found[0]
     for part in found[1:]:
         total = total + part

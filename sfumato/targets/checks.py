@@ -170,7 +170,7 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
         return support
     per_position = support.dim() > 1
     if spare:
-        few = (supported_count(support) if per_position else support.sum()) < 2
+        few = (sum_within(support) if per_position else support.sum()) < 2
         few = few & valid if per_position and valid is not None else few
         if bool(few.any()):
             where = f" in {position(few)[1]}" if per_position else ""
@@ -183,8 +183,14 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
     return support
 
 
-def supported_count(support: Tensor) -> Tensor:
-    """How many classes the support of each position has; a few positions at a time, for torch sums a wider copy."""
+def sum_within(support: Tensor, prior: Tensor | None = None) -> Tensor:
+    """The prior's mass within the support of each position, (N, K, …), or how many classes the support has.
+
+    A few positions at a time, so that nothing N×K is made: torch sums a wider copy of a mask.
+    """
+    if prior is not None:
+        along = prior.reshape((1, -1) + (1,) * (support.dim() - 2))
+        return torch.cat([(along * block).sum(1) for block in support.split(64)])
     if torch.compiler.is_compiling():
         return support.sum(1, dtype=torch.int32)
     return torch.cat([block.sum(1, dtype=torch.int32) for block in support.split(64)])

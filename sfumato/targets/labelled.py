@@ -22,9 +22,9 @@ from sfumato.targets.checks import (
     class_axis,
     position,
     readable,
-    supported_count,
+    sum_within,
 )
-from sfumato.targets.terms import AtLabel, Back, Terms, along_classes
+from sfumato.targets.terms import AtLabel, Back, Terms
 from sfumato.theory import Over
 
 
@@ -225,7 +225,7 @@ class Labelled(Target):
             u = support.to(dtype) if u is None else u * support
             within = u.sum()
         elif support is not None:
-            within = supported_count(support).to(dtype) if u is None else _supported(u, support)
+            within = sum_within(support, u).to(dtype)
             if self.valid is not None:  # an ignored position may support nothing: its ε must not divide by 0
                 within = torch.where(self.valid, within, 2.0)
         if self.over == "others" and self.prior is None:
@@ -275,9 +275,3 @@ class Labelled(Target):
 
     def _made(self, **fields: Any) -> Labelled:
         return Labelled(**fields)
-
-
-def _supported(prior: Tensor, support: Tensor) -> Tensor:
-    """The prior's mass within the support of each position; a few positions at a time, so that nothing N×K is made."""
-    along = along_classes(prior, support.dim() - 1)
-    return torch.cat([(along * block).sum(1) for block in support.split(64)])

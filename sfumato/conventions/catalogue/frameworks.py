@@ -19,10 +19,6 @@ from sfumato.conventions.building_blocks import (
 from sfumato.conventions.formula import Formula
 
 
-def _given(b: Batch) -> Array:
-    return (b.given * b.losses).sum(axis=1)
-
-
 def _mixup(b: Batch) -> Array:
     partner = b.safe[::-1] if b.partner is None else b.partner
     first, second = (two_level(spread.all)(replace(b, labels=labels)) for labels in (b.safe, partner))
@@ -32,10 +28,6 @@ def _mixup(b: Batch) -> Array:
 def _keras_focal(b: Batch) -> Array:
     q = (1 - b.eps) * b.given + b.eps / b.classes
     return (b.alpha * (1 - np.exp(-b.losses)) ** b.gamma * q * b.losses).sum(axis=1)
-
-
-def _keras_binary(b: Batch) -> Array:
-    return binary(b.logits, b.given * (1 - b.eps) + b.eps / 2)
 
 
 SFUMATO = Formula(
@@ -126,7 +118,7 @@ FORMULAS = (
         outside="has no ε",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
-        compute=_given,
+        compute=lambda b: (b.given * b.losses).sum(axis=1),
     ),
     Formula(
         key="timm.mixup",
@@ -186,7 +178,7 @@ FORMULAS = (
         convention=spread.sigmoid_half,
         row="mean over k of BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
-        compute=_keras_binary,
+        compute=lambda b: binary(b.logits, b.given * (1 - b.eps) + b.eps / 2),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),

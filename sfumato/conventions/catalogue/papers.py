@@ -25,10 +25,6 @@ def _margin(b: Batch) -> Array:
     return b.nll + b.alpha * far.mean(axis=1)
 
 
-def _generalised(b: Batch) -> Array:
-    return (b.wa + b.wb * (1 - b.eps)) * b.nll + b.wb * b.eps * b.losses.mean(axis=1)
-
-
 def _max_suppression(b: Batch) -> Array:
     smoothed = two_level(spread.all)(b).mean()  # reduced before the penalty of each row is added
     return smoothed + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
@@ -109,7 +105,7 @@ FORMULAS = (
         outside="any sign, by design; unbounded below for ε < 0",
         read="05078f67, 2022-09-12",
         path="loss.py",
-        compute=_generalised,
+        compute=lambda b: (b.wa + b.wb * (1 - b.eps)) * b.nll + b.wb * b.eps * b.losses.mean(axis=1),
         options=("wa", "wb"),
     ),
     Formula(

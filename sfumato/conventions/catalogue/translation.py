@@ -12,10 +12,6 @@ from sfumato.conventions.building_blocks import mean_valid, total, two_level
 from sfumato.conventions.formula import Formula
 
 
-def _bits(b: Batch) -> Array:
-    return two_level(spread.others)(b) / math.log(2)
-
-
 def _gaussian(b: Batch) -> Array:
     confidence = 1 - b.eps
     distance = np.arange(b.classes)[None, :] - b.safe[:, None]
@@ -92,7 +88,7 @@ FORMULAS = (
         mean="rows that count",
         read="3d262bb2, 2025-09-30",
         evidence="read",
-        compute=_bits,
+        compute=lambda b: two_level(spread.others)(b) / math.log(2),
         reduce=mean_valid,
         scale=1 / math.log(2),
     ),

@@ -145,17 +145,13 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
     if not np.isfinite(gradient).all() or not gradient.any():
         return -1
     other = loss.gradient(logits[::-1] * 1.7, labels)
+    both = (gradient, other)
     live = np.abs(gradient).max(axis=1) > 1e-12
     if np.allclose(other[live], gradient[live], rtol=1e-7, atol=1e-9):
         return -1  # the value is linear in its input: the loss takes log-probabilities
-    if loss.style.inputs == "logits" and _clipped_probabilities(gradient, other):
-        return -1
+    if loss.style.inputs == "logits" and len(gradient[0]) > 2 and all((g != 0).sum(axis=1).max() <= 1 for g in both):
+        return -1  # the label's entry alone has a gradient: the loss is −log of its input, and takes probabilities
     return int(((gradient.argmin(axis=1) == labels) & live).sum())
-
-
-def _clipped_probabilities(*gradients: Array) -> bool:
-    """Whether only the label's entry has a gradient: the loss is then −log of its input and takes probabilities."""
-    return all(bool(((g != 0).sum(axis=1) <= 1).all()) for g in gradients) and gradients[0].shape[1] > 2
 
 
 def _first_name(function: Callable[..., Any]) -> str:
