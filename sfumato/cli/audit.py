@@ -102,7 +102,9 @@ def _scores(path: str, kind: str | None, labels: str | None = None, *, beside: S
     if found.labels is not None and len(found.labels) != rows:
         raise UsageError(f"{name} has {rows} rows of scores and {len(found.labels)} labels; they must be as many")
     if beside is not None and beside.labels is not None and found.labels is not None:
-        for row in (found.labels != beside.labels).nonzero()[0][:1]:
+        differ = found.labels != beside.labels
+        if differ.any():
+            row = int(differ.argmax())
             both = f"{found.labels[row]} and {beside.labels[row]}"
             raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the labels are {both}")
     return found

@@ -127,17 +127,13 @@ class Formula:
         if self.convention is not None and self.convention.space == "softmax without padding":
             given["pad"] = given["ignore_index"] = given.get("pad", self.ignore_index)
         batch = Batch(z, y, eps, **given)
-        if y.ndim == 1:
-            self._check_labels(batch)
-        return batch
-
-    def _check_labels(self, batch: Batch) -> None:
-        bad = batch.valid & ((batch.labels < 0) | (batch.labels >= batch.classes))
+        if y.ndim == 2:
+            return batch
+        bad = batch.valid & ((y < 0) | (y >= batch.classes))
         if self.key == "hf":  # negative labels become class 0 there; see its defect
-            bad &= batch.labels >= 0
+            bad &= y >= 0
         if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise IndexError(
-                f"label {batch.labels[row]} in row {row} is not a class: logits have {batch.classes} classes "
-                f"(0 to {batch.classes - 1})"
-            )
+            row = int(bad.argmax())
+            classes = f"{batch.classes} classes (0 to {batch.classes - 1})"
+            raise IndexError(f"label {y[row]} in row {row} is not a class: logits have {classes}")
+        return batch

@@ -77,7 +77,12 @@ class Convention:
         >>> all.target(0.5, 2)
         (0.75, 0.25)
         """
-        self._check(eps, num_classes)
+        if self.limit > 1 and not (eps >= 0 and math.isfinite(eps)):
+            raise ValueError(f'eps must be at least 0 and finite for "{self.name}", got {eps:g}')
+        # theory checks the ranges of ε and K, with their messages
+        theory.loss_floor(min(eps, 1.0) if self.limit > 1 else eps, num_classes, over="all")
+        if self._others(num_classes) < 1:
+            raise ValueError(f'num_classes must be at least 3 for "{self.name}", the padding class counted, got 2')
         return self.pair(eps, num_classes)
 
     def mass(self, eps: float, num_classes: int) -> float:
@@ -154,14 +159,6 @@ class Convention:
 
     def _others(self, num_classes: int) -> int:
         return num_classes - (2 if self.space == "softmax without padding" else 1)
-
-    def _check(self, eps: float, num_classes: int) -> None:
-        if self.limit > 1 and not (eps >= 0 and math.isfinite(eps)):
-            raise ValueError(f'eps must be at least 0 and finite for "{self.name}", got {eps:g}')
-        # theory checks the ranges of ε and K, with their messages
-        theory.loss_floor(min(eps, 1.0) if self.limit > 1 else eps, num_classes, over="all")
-        if self._others(num_classes) < 1:
-            raise ValueError(f'num_classes must be at least 3 for "{self.name}", the padding class counted, got 2')
 
 
 def _entropy(q: float) -> float:

@@ -47,16 +47,15 @@ def page(classes: int, eps: float) -> str:
     )
     told = as_dict(classes, eps)
     template = environment.get_template("explain.html.jinja")
-    return template.render(told=told, classes=classes, eps=f"{eps:.12g}", users=_users(), rows=_rows(told))
+    users = {over: [FORMULAS[key].name for key in keys] for over, keys in _USERS.items()}
+    return template.render(told=told, classes=classes, eps=f"{eps:.12g}", users=users, rows=_rows(told))
 
 
-def _users() -> dict[str, list[str]]:
-    """Some well-known frameworks of each convention."""
-    keys = {
-        "others": ("fairseq", "t2t", "t5x", "megatron", "espnet", "wenet"),
-        "all": ("torch.index", "timm.ls", "keras.cat", "optax", "hf", "flash", "liger"),
-    }
-    return {over: [FORMULAS[key].name for key in names] for over, names in keys.items()}
+_USERS = {
+    "others": ("fairseq", "t2t", "t5x", "megatron", "espnet", "wenet"),
+    "all": ("torch.index", "timm.ls", "keras.cat", "optax", "hf", "flash", "liger"),
+}
+"""Some well-known frameworks of each convention."""
 
 
 def _rows(told: dict[str, Any]) -> list[tuple[str, str, list[str]]]:

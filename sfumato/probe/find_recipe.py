@@ -43,7 +43,8 @@ def recipe_of(target: TargetRead, loss: Loss, reduction: str, ignore_index: int 
     close = CLOSE * (100 if loss.style.single or reading.coarse else 1)
     for ignored in dict.fromkeys((ignore_index, None)):
         for candidate in candidates:
-            if _apart(candidate, loss, reading, ignored) <= close:
+            apart = [_difference(candidate, loss, reading, each) for each in dict.fromkeys((None, ignored))]
+            if np.max(apart) <= close:  # never where one is NaN
                 return candidate
         if target.weighted is not None:
             return "there is no line: no weights of classes or rows, with the reductions known, give its values"
@@ -173,13 +174,8 @@ def _weights_by_label(loss: Loss, reading: Reading) -> tuple[float, ...] | None:
     return None if np.ptp(counts) < 1e-6 else _short(counts / counts.mean())
 
 
-def _apart(recipe: Recipe, loss: Loss, reading: Reading, ignored: int | None) -> float:
-    """The largest difference, without and with ignored rows; infinite where the line cannot be run or compared."""
-    apart = [_difference(recipe, loss, reading, each) for each in dict.fromkeys((None, ignored))]
-    return float(np.nan_to_num(np.max(apart), nan=np.inf))
-
-
 def _difference(recipe: Recipe, loss: Loss, reading: Reading, ignored: int | None) -> float:
+    """As :meth:`Recipe.difference`; NaN where the line cannot be run too."""
     try:
         return recipe.difference(loss, reading, ignored)
     except Exception:
