@@ -1,10 +1,10 @@
 """One call of a loss: its arguments checked in torch's order, axes in place, and every target a Target."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,9 +13,7 @@ from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, checked_labels
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
-
-if TYPE_CHECKING:
-    from sfumato.theory import Over
+from sfumato.theory import Over
 
 Reduction = Literal["none", "mean", "sum"]
 WeightOn = Literal["class", "sample"]
@@ -35,7 +33,7 @@ class LossOptions(TypedDict, total=False):
 
 
 def with_loss_options(function: Told) -> Told:
-    """Let a function with ``**options: Unpack[LossOptions]`` tell each option with the default of :func:`resolve`.
+    """Name each option in the signature of a function with ``**options: Unpack[LossOptions]``, as :func:`resolve` does.
 
     Types are checked by the annotation; the signature is what ``help`` and editors show.
     """
@@ -47,6 +45,7 @@ def with_loss_options(function: Told) -> Told:
     return function
 
 
+@dataclass(eq=False)
 class GivenLabels:
     """Plain labels at whose values nobody has looked yet.
 
@@ -56,17 +55,14 @@ class GivenLabels:
         unbatched: there was no batch axis.
     """
 
-    def __init__(self, target: Labelled, ignore_index: int, unbatched: bool) -> None:
-        self.target = target
-        self.ignore_index = ignore_index
-        self.unbatched = unbatched
-        self._checked: Labelled | None = None
+    target: Labelled
+    ignore_index: int
+    unbatched: bool
 
+    @cached_property
     def checked(self) -> Labelled:
-        """The target with its labels checked and their ignored rows set apart; done once."""
-        if self._checked is None:
-            self._checked = checked_plain_labels(self.target, self.ignore_index, self.unbatched)
-        return self._checked
+        """The target with its labels checked and their ignored rows set apart."""
+        return checked_plain_labels(self.target, self.ignore_index, self.unbatched)
 
 
 def checked_plain_labels(target: Labelled, ignore_index: int, unbatched: bool) -> Labelled:
@@ -108,7 +104,7 @@ class Call(NamedTuple):
         Raises:
             IndexError: a label that is no class.
         """
-        return self.given.checked() if isinstance(self.given, GivenLabels) else self.given
+        return self.given.checked if isinstance(self.given, GivenLabels) else self.given
 
     def tensors(self) -> list[Tensor]:
         """Every tensor of the call."""

@@ -4,8 +4,6 @@ The loss, the targets and the closed forms need torch and numpy alone. Commands 
 pages need more; :func:`require_lab` asks before such a command begins, :func:`lab_imports` where one function does.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Generator
 

@@ -7,20 +7,13 @@ It builds the dense target, does one thing a line, and keeps every digit: :math:
 value and the rounding error, and the maximum stays out of the sum of exponentials, which goes through ``log1p``.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
-from sfumato.arguments import resolve, with_loss_options
-
-if TYPE_CHECKING:
-    from typing import Unpack
-
-    from sfumato.arguments import Call, LossOptions
-    from sfumato.targets import Target
+from sfumato.arguments import Call, LossOptions, resolve, with_loss_options
+from sfumato.targets import Target
 
 
 class _Rows(NamedTuple):
@@ -78,7 +71,7 @@ def cross_entropy(
 def gradient(
     input: Tensor, target: Tensor | Target, weight: Tensor | None = None, **options: Unpack[LossOptions]
 ) -> Tensor:
-    """The gradient of :func:`cross_entropy` in its logits, by the formula S·p − w·q; arguments as there.
+    """The gradient of :func:`cross_entropy` in its logits, by the formula S·p − w·q, with the same arguments.
 
     With ``reduction="none"`` each row holds the gradient of its own loss.
 

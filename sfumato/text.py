@@ -3,8 +3,6 @@
 Numbers have few digits and real minus signs, and a share has no zero before its point. Each form stands here once.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 

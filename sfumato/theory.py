@@ -14,8 +14,6 @@ Only numpy is needed here, so that ``sfumato explain`` answers before torch coul
 arrays and torch tensors are taken, and the same kind comes back; the arithmetic is float64 and not differentiable.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -310,41 +308,33 @@ def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
 def _arrays(first: ArrayT, second: int | ArrayT) -> tuple[Any, _Array, _Array]:
     """A function that turns a result back into the kind of the arguments, and these as float64 arrays of one shape."""
     kinds = tuple(np.asarray(each) if isinstance(each, (list, tuple)) else each for each in (first, second))
-    torch = _loaded_torch()
+    torch: Any = sys.modules.get("torch")
     tensor: Any = next((each for each in kinds if torch is not None and isinstance(each, torch.Tensor)), None)
     a, b = np.broadcast_arrays(*(_to_numpy(each) for each in kinds))
     a, b = a.astype(np.float64), b.astype(np.float64)
 
+    arrays = [each for each in kinds if isinstance(each, np.ndarray)]
+    floating: Any = float
     if torch is not None and tensor is not None:
         floating = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
+    elif arrays and np.issubdtype(np.result_type(*arrays), np.floating):
+        floating = np.result_type(*arrays)
 
-        def back(result: _Array) -> Any:
+    def back(result: _Array) -> Any:
+        if tensor is not None:
             return tensor.detach().new_tensor(result, dtype=floating)
-    elif any(isinstance(each, np.ndarray) for each in kinds):
-        kept = np.result_type(*(each for each in kinds if isinstance(each, np.ndarray)))
-        floating = kept if np.issubdtype(kept, np.floating) else np.dtype(np.float64)
-
-        def back(result: _Array) -> Any:
-            return np.asarray(result, dtype=floating)
-    else:
-
-        def back(result: _Array) -> Any:
-            return float(result)
+        return np.asarray(result, dtype=floating) if arrays else float(result)
 
     return back, a, b
 
 
 def _unit(value: Any) -> float:
     """The relative resolution of a number, an array or a tensor."""
-    torch = _loaded_torch()
+    torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         return float(torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
     dtype = np.asarray(value).dtype
     return float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0
-
-
-def _loaded_torch() -> Any:
-    return sys.modules.get("torch")
 
 
 def _to_numpy(value: Any) -> NDArray[Any]:

@@ -49,47 +49,30 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        WriteError: nothing is left under ``path`` but what was there before.
+        WriteError: nothing is left under ``path`` but what was there before. All that write a file here raise it.
     """
     with replacing(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, whole or not at all.
-
-    Raises:
-        WriteError: as :func:`write_bytes`.
-    """
+    """Write a text file, UTF-8, whole or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, indented for reading; NaN and infinity are refused.
-
-    Raises:
-        ValueError: a number that JSON does not have.
-        WriteError: as :func:`write_bytes`.
-    """
+    """Write a JSON file, indented for reading; a number that JSON does not have is refused by a ValueError."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line.
-
-    Raises:
-        ValueError, WriteError: as :func:`write_json`.
-    """
+    """Write one JSON object a line; numbers as in :func:`write_json`."""
     lines = [json.dumps(value, separators=(",", ":"), allow_nan=False) for value in values]
     write_text(path, "\n".join(lines) + "\n")
 
 
 def write_sealed(path: Path, value: Any) -> None:
-    """Write JSON below its own SHA-256, so that a changed or half-written file is never taken for the original.
-
-    Raises:
-        ValueError, WriteError: as :func:`write_json`.
-    """
+    """Write JSON below its own SHA-256, so that a changed or half-written file is never taken for the original."""
     text = json.dumps(value, allow_nan=False)
     write_text(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
 
@@ -115,7 +98,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises:
         ValueError: an array of objects.
-        WriteError: as :func:`write_bytes`.
     """
     import numpy as np
 
@@ -126,11 +108,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -16,8 +16,6 @@ import zipfile
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import numpy as np
 
 MOST_BYTES = 8 * 10**9
@@ -67,10 +65,7 @@ def read_header(stream: IO[bytes], name: str) -> Header:
     start = io.BytesIO(stream.read(_MOST_HEADER))
     try:
         version = npy.read_magic(start)
-        readers: dict[tuple[int, int], Any] = {
-            (1, 0): npy.read_array_header_1_0,
-            (2, 0): npy.read_array_header_2_0,
-        }
+        readers: dict[tuple[int, int], Any] = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         if version not in readers:
             raise ArchiveError("damaged", name, f"it has version {version[0]}.{version[1]} of numpy's format")
         with warnings.catch_warnings():
@@ -133,23 +128,14 @@ class Archive:
     def __enter__(self) -> Archive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     def read(self, name: str, *, most_bytes: int = MOST_BYTES) -> np.ndarray:
-        """One array.
-
-        Args:
-            name: the name of the array, without ``.npy``.
-            most_bytes: an array that takes more bytes is refused.
-
-        Returns:
-            A new array of numbers, text or bytes.
+        """A new array of numbers, text or bytes: the one of this name, without ``.npy``.
 
         Raises:
-            ArchiveError: the array is missing, too large, damaged, or holds Python objects.
+            ArchiveError: the array is missing, takes more than ``most_bytes``, is damaged, or holds Python objects.
             MemoryError: the array is sound, and does not fit into memory.
         """
         item = self._claimed(name)

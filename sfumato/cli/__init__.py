@@ -4,8 +4,6 @@ Results go to stdout, progress to stderr. Nothing heavy is imported before a com
 ``explain`` answer at once. One file a command; :func:`main` runs one and says what went wrong.
 """
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import sys
@@ -18,21 +16,10 @@ from cyclopts.exceptions import CycloptsError, MissingArgumentError
 from sfumato.cli import audit, common, compare, doctor, explain, init, option_sources, probe, report
 from sfumato.cli.common import FAILURE, FINDING, OK, USAGE, UsageError, app, close_stdout
 
-__all__ = [
-    "FAILURE",
-    "FINDING",
-    "OK",
-    "USAGE",
-    "app",
-    "audit",
-    "compare",
-    "doctor",
-    "explain",
-    "init",
-    "main",
-    "probe",
-    "report",
-]
+__all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "main"]
+
+COMMANDS = (audit, compare, doctor, explain, init, probe, report)
+"""The files of the commands: each adds its own to the application."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

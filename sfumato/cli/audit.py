@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -49,12 +48,14 @@ def audit(
         json: Print one JSON object instead of the letter.
     """
     require_lab("audit")
+    import shutil
+
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
     margins = _margins(margin)
-    first = _scores(logits, labels, kind)
+    first = _scores(logits, kind, labels)
     assert first.labels is not None
-    second = None if against is None else _others(against, first, kind)
+    second = None if against is None else _scores(against, kind, beside=first)
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
     try:
         from sfumato.evaluate.auditing.audit import audit as run
@@ -70,9 +71,10 @@ def audit(
             margins=margins,
         )
     except (ValueError, IndexError, TypeError) as error:
-        raise UsageError(f"{first.name}: {_with_options(str(error))}") from None
+        told = str(error).replace("for logits use logits=", "these look like logits: say --kind logits")
+        raise UsageError(f"{first.name}: {told}") from None
     told = found.to_dict()
-    read = [*_what_was_read(first, found, said=rows is not None)]
+    read = _what_was_read(first, found, said=rows is not None)
     if second is not None:
         read.append(f"Compared with {second.name} on the same rows.")
     told["read"] = read
@@ -96,51 +98,30 @@ def _margins(text: str | None) -> Margins:
         raise UsageError(f"--margin: {error}") from None
 
 
-def _scores(path: str, labels: str | None, kind: str | None) -> ScoreFile:
-    """The scores to audit, and their labels from the same file or another."""
+def _scores(path: str, kind: str | None, labels: str | None = None, *, beside: ScoreFile | None = None) -> ScoreFile:
+    """The scores of a model with their labels, from the same file or another; of the rows of another model's."""
     from sfumato.evaluate.scores.files import read_labels, read_scores
 
     found = read_scores(path, kind=kind)
     if labels is not None:
         found.labels = read_labels(labels)
-    if found.labels is None:
+    if found.labels is None and beside is None:
         raise UsageError(
             f"{found.name} has no labels; name a file of them with --labels, or save both: "
             "numpy.savez(file, logits=logits, labels=labels)"
         )
-    _check_count(found)
+    rows, name = len(found.scores), found.name
+    if beside is not None and rows != len(beside.scores):
+        raise UsageError(f"{name} has {rows} rows and {beside.name} has {len(beside.scores)}")
+    if found.labels is not None and len(found.labels) != rows:
+        raise UsageError(f"{name} has {rows} rows of scores and {len(found.labels)} labels; they must be as many")
+    if beside is not None and beside.labels is not None and found.labels is not None:
+        differ = found.labels != beside.labels
+        if differ.any():
+            row = int(differ.argmax())
+            both = f"{found.labels[row]} and {beside.labels[row]}"
+            raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the labels are {both}")
     return found
-
-
-def _others(path: str, first: ScoreFile, kind: str | None) -> ScoreFile:
-    """The scores of another model, which must be of the same rows."""
-    from sfumato.evaluate.scores.files import read_scores
-
-    found = read_scores(path, kind=kind)
-    if len(found.scores) != len(first.scores):
-        raise UsageError(f"{found.name} has {len(found.scores)} rows and {first.name} has {len(first.scores)}")
-    _check_count(found)
-    if found.labels is not None and first.labels is not None:
-        differ = (found.labels != first.labels).nonzero()[0]
-        if len(differ):
-            row = int(differ[0])
-            raise UsageError(
-                f"{found.name} and {first.name} are not on the same rows: in row {row} the labels are "
-                f"{found.labels[row]} and {first.labels[row]}"
-            )
-    return found
-
-
-def _check_count(found: ScoreFile) -> None:
-    if found.labels is not None and len(found.labels) != len(found.scores):
-        raise UsageError(
-            f"{found.name} has {len(found.scores)} rows of scores and {len(found.labels)} labels; they must be as many"
-        )
-
-
-def _with_options(message: str) -> str:
-    """A library's message in the words of the command line."""
-    return message.replace("for logits use logits=", "these look like logits: say --kind logits")
 
 
 def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:

@@ -1,7 +1,5 @@
 """What the commands share: the application, exit codes, kinds of option, and the words that were typed."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """``sfumato doctor``: what is in force on this machine, and whether a comparison on some data would work."""
 
-from __future__ import annotations
-
 import json as jsonlib
 from typing import Any
 
@@ -48,14 +46,12 @@ def _found() -> dict[str, Any]:
     from sfumato.lab.trackers import TRACKERS
 
     status = job.status()
-    versions: dict[str, str | None] = {"sfumato": __version__}
-    for package in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib"):
-        versions[package] = _version(package)
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib")
     return {
         "schema": SCHEMA,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": {"sfumato": __version__, **{package: _version(package) for package in packages}},
         "threads": torch.get_num_threads(),
         "loss_path": "torch" if status.library is None else "kernel",
         "torchrun": torch.distributed.is_available() and torch.distributed.is_gloo_available(),

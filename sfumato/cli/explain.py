@@ -1,8 +1,7 @@
 """``sfumato explain``: the closed forms for one K and one ε, and what one framework's ε is in another."""
 
-from __future__ import annotations
-
 import json as jsonlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,36 +36,21 @@ def explain(
         if to is not None and frm is None:
             raise UsageError(f'--to {to} needs --in: which framework is ε = {eps:g} in? "--in sfumato" is over all')
         if page is not None:
-            print(_write(page, classes, eps))
+            from sfumato.explain.page import write
+
+            print(write(page, classes, eps))
             return OK
-        told = _dict(classes, eps, frm, to) if json else _text(classes, eps, frm, to)
+        from sfumato.explain import conversion, text
+
+        frameworks = [name for name in (frm, to) if name is not None]
+        forms: list[tuple[Callable[..., Any], Callable[..., str]]] = [
+            (text.as_dict, text.as_text),
+            (conversion.conversions_dict, conversion.conversions_text),
+            (conversion.conversion_dict, conversion.conversion_text),
+        ]
+        as_dict, as_text = forms[len(frameworks)]
+        told = (as_dict if json else as_text)(classes, eps, *frameworks)
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(jsonlib.dumps(told, ensure_ascii=False, allow_nan=False) if json else told)
     return OK
-
-
-def _dict(classes: int, eps: float, frm: str | None, to: str | None) -> dict[str, Any]:
-    from sfumato.explain import conversion, text
-
-    if frm is None:
-        return text.as_dict(classes, eps)
-    if to is None:
-        return conversion.conversions_dict(classes, eps, frm)
-    return conversion.conversion_dict(classes, eps, frm, to)
-
-
-def _text(classes: int, eps: float, frm: str | None, to: str | None) -> str:
-    from sfumato.explain import conversion, text
-
-    if frm is None:
-        return text.as_text(classes, eps)
-    if to is None:
-        return conversion.conversions_text(classes, eps, frm)
-    return conversion.conversion_text(classes, eps, frm, to)
-
-
-def _write(page: Path, classes: int, eps: float) -> Path:
-    from sfumato.explain.page import write
-
-    return write(page, classes, eps)

@@ -1,7 +1,5 @@
 """``sfumato init``: a file of options, each with what it does."""
 
-from __future__ import annotations
-
 import textwrap
 from pathlib import Path
 
@@ -33,11 +31,7 @@ def init(data: str = "digits", *, out: Path = Path("sfumato.toml")) -> int:
 
 
 def template(data: str, file: str) -> str:
-    """The text of the file: DATA set, everything else commented out.
-
-    Args:
-        data: what to compare on.
-        file: its name, for the command that uses it.
+    """The text of the file, whose name is told with the command that uses it: DATA set, everything else commented out.
 
     >>> [line for line in template("flowers.csv", "my.toml").splitlines() if line and not line.startswith("#")]
     ['data = "flowers.csv"']
@@ -45,9 +39,7 @@ def template(data: str, file: str) -> str:
     from sfumato.lab.config_file import toml_value
 
     lines = [
-        f"# Options of `sfumato compare -c {file}`. A flag or an environment variable (SFUMATO_EPS) goes before a line"
-    ]
-    lines += [
+        f"# Options of `sfumato compare -c {file}`. A flag or an environment variable (SFUMATO_EPS) goes before a line",
         "# here, and a line here before the default. What stands behind # is not read: it shows the default, or an",
         "# example.",
         "",

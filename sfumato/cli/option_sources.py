@@ -1,7 +1,5 @@
 """Where options come from beside the command line: a TOML file and the environment. Each option's source is noted."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Callable, Sequence

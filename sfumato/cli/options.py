@@ -1,7 +1,5 @@
 """The options of a comparison on the command line, made from the fields of ``sfumato.lab.options.Options``."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable
@@ -14,14 +12,10 @@ from sfumato.lab.options import Option, Options, schema
 
 
 def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """A decorator: the command takes these options of a comparison, or all, and is called with them as one object.
+    """A decorator that makes of ``command(options, **own)`` a command whose signature begins with the options.
 
-    Args:
-        names: of fields of :class:`Options`; none for all of them.
-
-    Returns:
-        What makes of ``command(options, **own)`` a command whose signature begins with the options. DATA may be left
-        out; it is then "".
+    The options are those of a comparison with these names, or all where no name is given. DATA may be left out; it is
+    then "".
     """
     chosen = [option for name, option in schema().items() if name in names or not names]
 

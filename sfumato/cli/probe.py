@@ -1,13 +1,8 @@
 """``sfumato probe``: the target that a loss really trains towards."""
 
-from __future__ import annotations
-
 import contextlib
 import json as jsonlib
-import math
-import shutil
 import sys
-from typing import Any
 
 from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app
 
@@ -27,6 +22,8 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
         strict: Exit with 3 if there is a defect.
         json: Print one JSON object instead of a table.
     """
+    import shutil  # not above: loaded with it are three packers, which `sfumato --help` has no use for
+
     from sfumato.probe import ProbeError, as_text
     from sfumato.probe import probe as run
 
@@ -36,16 +33,8 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
     except ProbeError as error:
         raise UsageError(str(error)) from None
     if json:
-        print(jsonlib.dumps(_finite(found.to_dict()), ensure_ascii=False, allow_nan=False))
+        finite = jsonlib.loads(jsonlib.dumps(found.to_dict()), parse_constant=lambda name: None)  # no NaN, no infinity
+        print(jsonlib.dumps(finite, ensure_ascii=False))
     else:
         print(as_text(found, min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120)))
     return FINDING if strict and any(finding.level == "defect" for finding in found.findings) else OK
-
-
-def _finite(value: Any) -> Any:
-    """None in place of NaN and of infinities, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -16,12 +15,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Shows a comparison while it runs.
-
-    Args:
-        stream: where to write, stderr.
-        quiet: show nothing.
-    """
+    """Shows a comparison on ``stream`` while it runs, or nothing where it is to be quiet."""
 
     def __init__(self, stream: TextIO = sys.stderr, *, quiet: bool = False) -> None:
         self.stream = stream
@@ -36,9 +30,7 @@ class Watch:
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.live is not None:
             self.live.stop()
 
@@ -129,25 +121,23 @@ class Watch:
         for arm in self.plan.arms:
             table.add_column(arm.name, justify="right", min_width=12)
         classes = len(self.plan.data.table.class_names)
-        lines: dict[str, list[str]] = {
-            name: [] for name in ("seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training")
-        }
+        columns = [("seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training")]
         for arm in self.plan.arms:
             seed, epoch = self.latest.get(arm.name, (0, None))
-            values = ["–"] * 4
-            if epoch is not None:
-                goal = arm.gap(classes)
-                towards = "∞" if goal == float("inf") else f"{goal:.2f}"
-                values = [
+            if epoch is None:
+                columns.append(("–", "–", "–", "–"))
+                continue
+            goal = arm.gap(classes)
+            columns.append(
+                (
                     f"{seed}, {epoch['epoch']}/{self.plan.plan.epochs}",
                     f"{epoch['validation_nll']:.3f}",
                     f"{100 * epoch['validation_accuracy']:.1f} %",
-                    f"{epoch['train_gap']:.2f} → {towards}",
-                ]
-            for name, value in zip(lines, values, strict=True):
-                lines[name].append(value)
-        for name, values in lines.items():
-            table.add_row(name, *values)
+                    f"{epoch['train_gap']:.2f} → {'∞' if goal == float('inf') else f'{goal:.2f}'}",
+                )
+            )
+        for row in zip(*columns, strict=True):
+            table.add_row(*row)
         return table
 
 

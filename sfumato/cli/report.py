@@ -1,7 +1,5 @@
 """``sfumato report``: the page of a run, made again; or one page of several runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sfumato.cli.common import OK, UsageError, app

@@ -1,7 +1,5 @@
 """The input of a formula: logits, labels, a strength, and the options that some formulas take."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 

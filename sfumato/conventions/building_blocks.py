@@ -1,7 +1,5 @@
 """The parts that most formulas share: the loss of each row, and how the rows become one number."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias

@@ -4,8 +4,6 @@ Two losses train towards the same target if they have the same optimum. One is t
 constant, and a conversion of values needs no more.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -64,10 +62,11 @@ def find(name: str) -> Formula:
 
     >>> find("FairSeq").key, find("pytorch").key
     ('fairseq', 'torch.index')
-
-    Source: the table of ``docs/conventions.md``.
     """
-    known = _by_name()
+    known = {_plain(key): formula for key, formula in FORMULAS.items()}
+    for formula in FORMULAS.values():
+        for each in formula.names:
+            known.setdefault(_plain(each), formula)  # a name never hides a key
     plain = _plain(name)
     if plain in known:
         return known[plain]
@@ -124,15 +123,8 @@ def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formu
     floor_a = p.floor(eps, num_classes) if a.minus_entropy else 0.0
     floor_b = q.floor(found, num_classes) if b.minus_entropy else 0.0
     scale_a, scale_b = a.factor(num_classes), b.factor(num_classes)
-    return Conversion(
-        frm=a,
-        to=b,
-        num_classes=num_classes,
-        eps=eps,
-        to_eps=found,
-        scale=scale_b * ratio / scale_a,
-        offset=scale_b * (ratio * floor_a - floor_b) + 0.0,
-    )
+    offset = scale_b * (ratio * floor_a - floor_b) + 0.0
+    return Conversion(a, b, num_classes, eps, found, scale_b * ratio / scale_a, offset)
 
 
 def convert_eps(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formula) -> float:
@@ -196,12 +188,3 @@ def _spread(formula: Formula) -> Convention:
 
 def _plain(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
-
-
-def _by_name() -> dict[str, Formula]:
-    """Keys first, so that a name never hides a key."""
-    known = {_plain(key): formula for key, formula in FORMULAS.items()}
-    for formula in FORMULAS.values():
-        for name in formula.names:
-            known.setdefault(_plain(name), formula)
-    return known

@@ -5,8 +5,6 @@ writes down: an ignored row, a strength out of range, a class weight. ``rows`` a
 as its framework would without rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -43,6 +41,7 @@ class Formula:
         defect: what is wrong with it, if anything was found.
         options: the options beside logits, labels and ε.
         ignore_index: the label of ignored rows by default; None where no row is ignored.
+        defaults: what the framework itself takes for an option that is not given, by name.
 
     >>> import sfumato as sf
     >>> fairseq = sf.conventions.find("fairseq")
@@ -61,7 +60,7 @@ class Formula:
     mean: str = "all rows"
     ignore: str = "none"
     outside: str = "unknown"
-    evidence: Literal["run", "read"] = "read"
+    evidence: Literal["run", "read"] = "run"
     compute: RowLoss | None = field(default=None, repr=False)
     reduce: Reduction = field(default=mean_all, repr=False)
     minus_entropy: bool = False
@@ -69,6 +68,7 @@ class Formula:
     defect: str = ""
     options: tuple[str, ...] = ()
     ignore_index: int | None = None
+    defaults: tuple[tuple[str, float], ...] = ()
 
     @property
     def name(self) -> str:
@@ -121,26 +121,19 @@ class Formula:
             raise ValueError(
                 f"logits must be (N, K) and labels (N,) or (N, K), got {z.shape} and {y.shape}; classes are on axis 1"
             )
-        arrays = {
-            name: np.asarray(value, dtype=np.float64)
-            for name, value in options.items()
-            if name in ("weight", "prior", "rows_table")
-        }
-        given: dict[str, Any] = {"ignore_index": self.ignore_index, **options, **arrays}
+        given: dict[str, Any] = {"ignore_index": self.ignore_index, **dict(self.defaults), **options}
+        for name in {"weight", "prior", "rows_table"} & options.keys():
+            given[name] = np.asarray(options[name], dtype=np.float64)
         if self.convention is not None and self.convention.space == "softmax without padding":
             given["pad"] = given["ignore_index"] = given.get("pad", self.ignore_index)
         batch = Batch(z, y, eps, **given)
-        if y.ndim == 1:
-            self._check_labels(batch)
-        return batch
-
-    def _check_labels(self, batch: Batch) -> None:
-        bad = batch.valid & ((batch.labels < 0) | (batch.labels >= batch.classes))
+        if y.ndim == 2:
+            return batch
+        bad = batch.valid & ((y < 0) | (y >= batch.classes))
         if self.key == "hf":  # negative labels become class 0 there; see its defect
-            bad &= batch.labels >= 0
+            bad &= y >= 0
         if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise IndexError(
-                f"label {batch.labels[row]} in row {row} is not a class: logits have {batch.classes} classes "
-                f"(0 to {batch.classes - 1})"
-            )
+            row = int(bad.argmax())
+            classes = f"{batch.classes} classes (0 to {batch.classes - 1})"
+            raise IndexError(f"label {y[row]} in row {row} is not a class: logits have {classes}")
+        return batch

@@ -4,11 +4,10 @@ Eight ways were found in the frameworks that were read. sfumato takes two of the
 rest differ by a padding class, by a mass that is not 1, or by being targets of K sigmoids and not of one softmax.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 from sfumato import theory
@@ -78,7 +77,12 @@ class Convention:
         >>> all.target(0.5, 2)
         (0.75, 0.25)
         """
-        self._check(eps, num_classes)
+        if self.limit > 1 and not (eps >= 0 and math.isfinite(eps)):
+            raise ValueError(f'eps must be at least 0 and finite for "{self.name}", got {eps:g}')
+        # theory checks the ranges of ε and K, with their messages
+        theory.loss_floor(min(eps, 1.0) if self.limit > 1 else eps, num_classes, over="all")
+        if self._others(num_classes) < 1:
+            raise ValueError(f'num_classes must be at least 3 for "{self.name}", the padding class counted, got 2')
         return self.pair(eps, num_classes)
 
     def mass(self, eps: float, num_classes: int) -> float:
@@ -156,14 +160,6 @@ class Convention:
     def _others(self, num_classes: int) -> int:
         return num_classes - (2 if self.space == "softmax without padding" else 1)
 
-    def _check(self, eps: float, num_classes: int) -> None:
-        if self.limit > 1 and not (eps >= 0 and math.isfinite(eps)):
-            raise ValueError(f'eps must be at least 0 and finite for "{self.name}", got {eps:g}')
-        # theory checks the ranges of ε and K, with their messages
-        theory.loss_floor(min(eps, 1.0) if self.limit > 1 else eps, num_classes, over="all")
-        if self._others(num_classes) < 1:
-            raise ValueError(f'num_classes must be at least 3 for "{self.name}", the padding class counted, got 2')
-
 
 def _entropy(q: float) -> float:
     return -q * math.log(q) if q > 0 else 0.0
@@ -239,46 +235,42 @@ deficit = Convention(
 )
 """1−ε and ε/K, which do not sum to 1: the ε/K of the label was left out."""
 
-sigmoid_half = Convention(
+_sigmoids = partial(Convention, formula_mass="a target a class", space="sigmoid")
+
+sigmoid_half = _sigmoids(
     name="sigmoid-half",
     formula_true="1 − ε/2",
     formula_other="ε/2",
-    formula_mass="a target a class",
     formula_gap="log((2−ε)/ε), the logit of the label",
     at_one="one half everywhere",
     used_by=("Keras BinaryCrossentropy", "TensorFlow 1 sigmoid_cross_entropy", "torch-uncertainty"),
     source="TensorFlow 1, losses_impl.py",
-    space="sigmoid",
     pair=lambda e, k: (1 - e / 2, e / 2),
     inverse=lambda q, k: 2 * q,
 )
 """Each class is a coin of its own, drawn towards one half."""
 
-sigmoid_full = Convention(
+sigmoid_full = _sigmoids(
     name="sigmoid-full",
     formula_true="1 − ε",
     formula_other="ε",
-    formula_mass="a target a class",
     formula_gap="log((1−ε)/ε), the logit of the label",
     at_one="labels swapped",
     used_by=("segmentation_models_pytorch SoftBCE", "pytorch-toolbelt SoftBCE", 'mmpretrain mode="multi_label"'),
     source="segmentation_models_pytorch, losses/soft_bce.py",
-    space="sigmoid",
     pair=lambda e, k: (1 - e, e),
     inverse=lambda q, k: q,
 )
 """``sigmoid_half`` with twice the strength: ε is the chance that the label of a class is wrong."""
 
-sigmoid_all = Convention(
+sigmoid_all = _sigmoids(
     name="sigmoid-all",
     formula_true="1 − ε + ε/K",
     formula_other="ε/K",
-    formula_mass="a target a class",
     formula_gap="log((1 − ε + ε/K)/(ε − ε/K)), the logit of the label",
     at_one="1/K everywhere",
     used_by=("timm BinaryCrossEntropy",),
     source="timm, loss/binary_cross_entropy.py",
-    space="sigmoid",
     pair=lambda e, k: (1 - e + e / k, e / k),
     inverse=lambda q, k: q * k,
 )

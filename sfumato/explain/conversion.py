@@ -1,7 +1,6 @@
 """One framework's strength in another's words, as numbers and as text: pure arithmetic, no torch."""
 
-from __future__ import annotations
-
+import textwrap
 from typing import Any
 
 from sfumato.conventions import FORMULAS, Conversion, ConversionError, Formula, convert, find
@@ -11,21 +10,12 @@ from sfumato.explain.text import as_dict
 
 
 def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, Any]:
-    """How two frameworks say the same target.
-
-    Args:
-        classes: K, at least 2.
-        eps: strength ε in ``frm``.
-        frm: the framework that ε is in.
-        to: the framework wanted.
+    """How two frameworks say the same target; arguments and errors as of :func:`~sfumato.conventions.convert`.
 
     Returns:
         What :func:`~sfumato.explain.text.as_dict` has, and ``"conversion": {"in", "to", "eps", "target": [label,
         other], "loss": {"scale", "offset"}}``: ε and target in ``to``, where a row's loss is scale · (its loss in
         ``frm``) + offset.
-
-    Raises:
-        ValueError: an unknown framework, ε or K out of range, or a conversion that cannot be.
 
     >>> told = conversion_dict(10, 0.1, "fairseq", "keras")["conversion"]
     >>> told["in"], told["to"], round(told["eps"], 6), told["loss"]
@@ -67,9 +57,6 @@ def conversion_text(classes: int, eps: float, frm: str, to: str) -> str:
 def conversions_text(classes: int, eps: float, frm: str) -> str:
     """What every framework needs for the target that ``frm`` has at ε: one line a strength.
 
-    Raises:
-        ValueError: an unknown framework, or ε or K out of range.
-
     >>> print(conversions_text(10, 0.1, "fairseq").splitlines()[0])
     0.1 in fairseq, at K = 10 classes, is the same target as
     """
@@ -91,18 +78,14 @@ def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
     >>> conversions_dict(2, 0.1, "fairseq")["conversion"]["to"]["torch.index"]
     0.2
     """
-    return {
-        **as_dict(classes, eps),
-        "conversion": {"in": find(frm).key, "to": _in_each(classes, eps, frm)},
-    }
+    return {**as_dict(classes, eps), "conversion": {"in": find(frm).key, "to": _in_each(classes, eps, frm)}}
 
 
 def _in_each(classes: int, eps: float, frm: str) -> dict[str, float | None]:
     """The strength that each framework needs for the same target; None where a framework cannot express it."""
     source = find(frm)
-    convert(
-        eps, classes, frm=source, to=source
-    )  # this refuses ε and K out of range, and a target that no single strength describes
+    # This refuses ε and K out of range, and a target that no single strength describes.
+    convert(eps, classes, frm=source, to=source)
     found: dict[str, float | None] = {}
     for key, formula in FORMULAS.items():
         try:
@@ -146,9 +129,4 @@ def _in_sfumato(c: Conversion) -> str:
 
 
 def _wrapped(keys: list[str]) -> str:
-    lines = [""]
-    for key in keys:
-        if len(lines[-1]) + len(key) > 84:
-            lines.append("")
-        lines[-1] += f"{key}, "
-    return f"\n{'':14}".join(line.rstrip() for line in lines).rstrip(",")
+    return f"\n{'':14}".join(textwrap.wrap(", ".join(keys), 85, break_on_hyphens=False))

@@ -1,7 +1,5 @@
 """The interactive page of ``sfumato explain``: one file, no network, no library, and numbers without script too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,8 @@ def write(path: str | Path, classes: int, eps: float) -> Path:
 
     Args:
         path: the file; its folder must exist.
-        classes: K that it opens at, 2 to a million.
-        eps: ε that it opens at, in [0, 1].
-
-    Returns:
-        The path.
+        classes: K that the page opens at, 2 to a million.
+        eps: ε that the page opens at, in [0, 1].
 
     Raises:
         ValueError: ε or K out of range.
@@ -33,10 +28,7 @@ def write(path: str | Path, classes: int, eps: float) -> Path:
 
 
 def page(classes: int, eps: float) -> str:
-    """The page as text.
-
-    Raises:
-        ValueError: ε or K out of range.
+    """The page as text; errors as those of :func:`write`.
 
     >>> "ε = 0.25" in page(4, 0.25)
     True
@@ -55,16 +47,15 @@ def page(classes: int, eps: float) -> str:
     )
     told = as_dict(classes, eps)
     template = environment.get_template("explain.html.jinja")
-    return template.render(told=told, classes=classes, eps=f"{eps:.12g}", users=_users(), rows=_rows(told))
+    users = {over: [FORMULAS[key].name for key in keys] for over, keys in _USERS.items()}
+    return template.render(told=told, classes=classes, eps=f"{eps:.12g}", users=users, rows=_rows(told))
 
 
-def _users() -> dict[str, list[str]]:
-    """Some well-known frameworks of each convention."""
-    keys = {
-        "others": ("fairseq", "t2t", "t5x", "megatron", "espnet", "wenet"),
-        "all": ("torch.index", "timm.ls", "keras.cat", "optax", "hf", "flash", "liger"),
-    }
-    return {over: [FORMULAS[key].name for key in names] for over, names in keys.items()}
+_USERS = {
+    "others": ("fairseq", "t2t", "t5x", "megatron", "espnet", "wenet"),
+    "all": ("torch.index", "timm.ls", "keras.cat", "optax", "hf", "flash", "liger"),
+}
+"""Some well-known frameworks of each convention."""
 
 
 def _rows(told: dict[str, Any]) -> list[tuple[str, str, list[str]]]:

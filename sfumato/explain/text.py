@@ -1,7 +1,5 @@
 """What a strength means, as numbers and as a table: pure arithmetic, no torch."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -12,11 +10,7 @@ SCHEMA = "sfumato.explain/1"
 
 
 def as_dict(classes: int, eps: float) -> dict[str, Any]:
-    """The closed forms of both conventions.
-
-    Args:
-        classes: K, at least 2.
-        eps: strength ε in [0, 1].
+    """The closed forms of both conventions, for K ``classes`` and a strength ε in [0, 1].
 
     Returns:
         ``{"schema", "classes", "eps", "others": {"true", "other", "gap", "floor"}, "all": {the same}}``; a gap that is
@@ -58,6 +52,7 @@ def as_text(classes: int, eps: float) -> str:
         f"{gap:g} nats after {_count(theory.time_to_gap(gap, classes, eps=0.0, over='all'))}"
         for gap in (6.0, 8.0, 10.0)
     )
+    in_torch = _over_all(classes, eps, "{:.6g}", "(no value up to 1)")
     return "\n".join(
         [
             f"K = {classes} classes, strength ε = {eps:g}",
@@ -65,8 +60,9 @@ def as_text(classes: int, eps: float) -> str:
             *lines,
             "",
             f"One-hot (ε = 0) has no finite optimum; its gap reaches {growth}.",
-            "Steps are of gradient descent on free logits from 0, step size 1, as gradient flow has them.",
-            f"In torch: label_smoothing={_in_torch(classes, eps)} for {eps:g} over the others.",
+            "These steps are idealised: gradient flow on the logits themselves, without a network, from equal logits "
+            "and with step size 1.",
+            f"In torch: label_smoothing={in_torch} for {eps:g} over the others.",
         ]
     )
 
@@ -86,11 +82,10 @@ def _column(classes: int, eps: float, over: Over) -> list[str]:
     true, other = convention.target(eps, classes)
     gap = theory.optimal_gap(eps, classes, over=over)
     floor = theory.loss_floor(eps, classes, over=over)
-    to: Over = "all" if over == "others" else "others"
-    try:
-        same = f"{theory.convert_eps(eps, classes, frm=over, to=to):.6g} over {'all' if to == 'all' else 'the others'}"
-    except ValueError:
-        same = "none over all"
+    if over == "others":
+        same = _over_all(classes, eps, "{:.6g} over all", "none over all")
+    else:
+        same = f"{theory.convert_eps(eps, classes, frm='all', to='others'):.6g} over the others"
     return [
         f"over {'the others' if over == 'others' else 'all'}",
         ", ".join(convention.used_by[:4]),
@@ -111,11 +106,12 @@ def _steps(classes: int, eps: float, over: Over, gap: float) -> str:
     return _count(theory.time_to_gap(gap, classes, eps=eps, over=over), unit="")
 
 
-def _in_torch(classes: int, eps: float) -> str:
+def _over_all(classes: int, eps: float, words: str, none: str) -> str:
+    """In some words, the strength over all that is the same as one over the others; or that there is none."""
     try:
-        return f"{theory.convert_eps(eps, classes, frm='others', to='all'):.6g}"
+        return words.format(theory.convert_eps(eps, classes, frm="others", to="all"))
     except ValueError:
-        return "(no value up to 1)"
+        return none
 
 
 def _finite(value: float) -> str:

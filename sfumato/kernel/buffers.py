@@ -6,8 +6,6 @@ included), so that object's finalizer is the moment at which the block is free. 
 the tensor can be gone while its storage lives.
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections import deque

@@ -1,7 +1,5 @@
 """The loss of rows on the compiled kernel: a job in the numbers of ``kernel/sfumato.h``, which is the contract."""
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any, NamedTuple
 
@@ -78,8 +76,8 @@ class _Job(ctypes.Structure):
 class FlatTarget(NamedTuple):
     """Each row's target in the kernel's types.
 
-    Terms whose label replaces are one label and the rest: one back, u of that in float64. Any other terms are what
-    ``kernel/sfumato.h`` calls composed.
+    Where the label's mass replaces what the back gives, the target is one label and the rest: it has one back, whose u
+    is float64. Any other target is what ``kernel/sfumato.h`` calls composed.
 
     Attributes:
         terms: every array contiguous and with one axis for the positions, (N·…), except for what is shaped like the

@@ -4,8 +4,6 @@ Where the library is missing, of another version, or turned off by ``SFUMATO_NAT
 path with the same meaning.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib.util
 import os
@@ -35,7 +33,7 @@ class Status(NamedTuple):
 
 @cache
 def status() -> Status:
-    """Load the kernel once, and say what came of it; a kernel that should be there and is not is said once."""
+    """Load the kernel once, and say what came of it. A kernel that is there and cannot be used is warned of once."""
     if os.environ.get("SFUMATO_NATIVE") == "0":
         return Status(None, "", "turned off by SFUMATO_NATIVE=0")
     found = _find()

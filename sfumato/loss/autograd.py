@@ -1,31 +1,19 @@
 """The loss on the kernel as one differentiable step."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.arguments import GivenLabels
+from sfumato.arguments import Call, GivenLabels
 from sfumato.kernel import buffers, job
 from sfumato.loss import eager
 from sfumato.loss.reduce import RowWeights, weigh, weighed
 
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
-
 
 def loss(z: Tensor, call: Call, target: job.FlatTarget, *, overwrite: bool) -> Tensor:
-    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves.
-
-    Args:
-        z: logits with a batch axis.
-        call: everything else.
-        target: the call's target for the kernel.
-        overwrite: the gradient may take the memory of the logits.
-    """
+    """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves. See :func:`paths.loss`."""
     value: Tensor = _Loss.apply(z, call, target, overwrite)  # pyright: ignore[reportAssignmentType]
     return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
 
@@ -65,7 +53,7 @@ class _Loss(torch.autograd.Function):
         (upstream,) = grads
         (z,) = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
-            value = eager.loss(z, ctx.call)  # which has no axis for a batch that had none
+            value = eager.loss(z, ctx.call)  # without a batch axis, where the call had none
             (grad,) = torch.autograd.grad(value, z, upstream.reshape(value.shape), create_graph=True)
             return grad, None, None, None
         scale: float = ctx.scale
@@ -103,7 +91,7 @@ def _divisor(call: Call, weights: RowWeights) -> float:
 
 
 def _add(each: Tensor) -> float:
-    """Numpy adds pairwise on one thread: the same bits for any number of torch's."""
+    """The sum, pairwise and on one thread as numpy adds: its bits do not depend on how many threads torch has."""
     return float(np.add.reduce(each.reshape(-1).contiguous().numpy()))
 
 

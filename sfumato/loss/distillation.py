@@ -1,7 +1,5 @@
 """The loss of distillation at a temperature: two terms that no single target has the gradient of."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

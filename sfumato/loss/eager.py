@@ -5,20 +5,15 @@ at a large offset, and nothing overflows in half precision, where the arithmetic
 linear in its target, so every target is served by one loop: each of its terms adds mass·(lse − d) over its classes.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call
 from sfumato.loss.reduce import reduce, times, weigh
 from sfumato.targets.checks import at_labels
-from sfumato.targets.terms import along_classes
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
-    from sfumato.targets.terms import Back, Terms
+from sfumato.targets.terms import Back, Terms, along_classes
 
 
 def loss(z: Tensor, call: Call) -> Tensor:
@@ -45,10 +40,6 @@ class ShiftedRows(NamedTuple):
     def surprisal(self) -> Tensor:
         """−log p, (N, K, …)."""
         return self.lse.unsqueeze(1).to(self.d.dtype) - self.d
-
-    def surprisal_at(self, classes: Tensor) -> Tensor:
-        """−log p at some classes, (N, m, …)."""
-        return self.lse.unsqueeze(1) - self.d.gather(1, classes).to(self.wide)
 
 
 def shift(z: Tensor, call: Call) -> ShiftedRows:
@@ -86,7 +77,8 @@ def towards(rows: ShiftedRows, terms: Terms, weight: Tensor | None) -> Tensor:
     found += [times(back.c, _over_classes(rows, back, terms, weight)) for back in backs]
     for classes, mass in terms.singles(rows.wide):
         of_class = 1.0 if weight is None else at_labels(weight, classes)
-        found.append(times(mass * of_class, rows.surprisal_at(classes)).sum(1))
+        surprisal = rows.lse.unsqueeze(1) - rows.d.gather(1, classes).to(rows.wide)
+        found.append(times(mass * of_class, surprisal).sum(1))
     total = found[0]
     for part in found[1:]:
         total = total + part

@@ -1,20 +1,13 @@
 """A target for the kernel: its terms with every array flat and of the type that the kernel reads."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from sfumato.arguments import GivenLabels
+from sfumato.arguments import Call, GivenLabels
 from sfumato.kernel import job
 from sfumato.loss.eager import class_weight
 from sfumato.targets.checks import at_labels, readable
 from sfumato.targets.terms import AtLabel, Back, Entries, Scaled, Terms
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
 
 
 def flatten(z: Tensor, call: Call) -> job.FlatTarget | None:

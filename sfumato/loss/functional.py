@@ -3,20 +3,14 @@
 The arguments are brought into one form, the compiled kernel or torch gives each row's loss, and the rows are reduced.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from sfumato.arguments import resolve
 from sfumato.loss import paths
+from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError
-
-if TYPE_CHECKING:
-    from sfumato.targets import Target
-    from sfumato.theory import Over
+from sfumato.theory import Over
 
 
 def cross_entropy(

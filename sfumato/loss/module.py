@@ -1,19 +1,13 @@
 """The loss as a module."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from sfumato.arguments import check_weight_on
 from sfumato.loss.functional import cross_entropy
+from sfumato.targets import Target
 from sfumato.targets.checks import check_over, check_strength
-
-if TYPE_CHECKING:
-    from sfumato.targets import Target
-    from sfumato.theory import Over
+from sfumato.theory import Over
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):

@@ -7,19 +7,15 @@ and no second derivative: transforms and whatever else needs one take the torch 
 Only compiled code imports this module: registering an operator loads torch's compiler, some 800 modules.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss.reduce import reduce, weigh
 from sfumato.targets.terms import AtLabel, Back, Entries, Scaled, Terms
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
 
 _BACK = "float c{0}, Tensor? c{0}_rows, Tensor? u{0}, Tensor? row{0}"
 _FIELDS = (
@@ -64,7 +60,7 @@ def _(factor: Tensor, *fields: Any) -> Tensor:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.fields = inputs[1:]  # none of them is changed by anybody between forward and backward but by intent
+    ctx.fields = inputs[1:]  # nobody changes these between forward and backward by accident
     ctx.save_for_backward(inputs[0])
 
 
@@ -78,7 +74,7 @@ loss_rows.register_autograd(_backward, setup_context=_save)
 
 @torch._dynamo.assume_constant_result  # pyright: ignore[reportPrivateUsage]
 def ready() -> bool:
-    """Asked while code is traced: whether there is a kernel, and no transform around."""
+    """Whether there is a kernel and no transform around; asked while code is traced."""
     in_transform = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
     return job.status().library is not None and not in_transform
 

@@ -1,23 +1,16 @@
 """A loss and what it is made of: the hard loss, its smallest possible value, what is above that, and the gap."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
-from sfumato.arguments import resolve, with_loss_options
+from sfumato.arguments import Call, LossOptions, resolve, with_loss_options
 from sfumato.loss import eager, paths
 from sfumato.loss.reduce import RowWeights, reduce, weigh
+from sfumato.targets import Target
 from sfumato.targets.checks import readable
 from sfumato.targets.terms import AtLabel, Terms, along_classes
-
-if TYPE_CHECKING:
-    from typing import Unpack
-
-    from sfumato.arguments import Call, LossOptions
-    from sfumato.targets import Target
 
 
 class LossParts(NamedTuple):

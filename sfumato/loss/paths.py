@@ -1,29 +1,17 @@
 """Which path gives a loss: the compiled kernel, the kernel as registered operators in compiled code, or torch."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss import autograd, eager, flatten
 from sfumato.targets.checks import readable
 
-if TYPE_CHECKING:
-    from sfumato.arguments import Call
-
 
 def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
-    """The reduced loss in the dtype of the arithmetic.
-
-    Args:
-        z: logits with a batch axis.
-        call: everything else.
-        overwrite: the gradient may take the memory of the logits.
-    """
+    """The reduced loss in the dtype of the arithmetic; with ``overwrite`` the gradient may take the logits' memory."""
     if kernel_serves(z, call):
         target = flatten.flatten(z, call)
         if target is not None:

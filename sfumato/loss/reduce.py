@@ -1,16 +1,12 @@
 """From each row's loss to what was asked for: the weights of rows, the rows that do not count, and the reduction."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call, Reduction
 from sfumato.targets.terms import along_classes
-
-if TYPE_CHECKING:
-    from sfumato.arguments import Call, Reduction
 
 
 class RowWeights(NamedTuple):

@@ -1,7 +1,5 @@
 """Find the recipe of a loss: calls of sfumato with the target that was read, tried until one gives the same numbers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
 
@@ -28,11 +26,7 @@ REDUCTIONS = (("mean", False), ("mean", True), ("sum", False), ("none", False))
 def recipe_of(target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None) -> Recipe | str:
     """The call that has the same loss, or why there is none.
 
-    Args:
-        target: all that the gradients say.
-        loss: the loss, for calls that only numbers tell apart.
-        reduction: the reduction that was found.
-        ignore_index: the ignored label that was found.
+    Where the gradients of single rows leave several calls, the values of each are compared with those of the loss.
     """
     if loss.seeded or loss.fresh:
         return f"there is no line: the loss {'is random' if loss.seeded else 'changes with every call'}"
@@ -49,7 +43,8 @@ def recipe_of(target: TargetRead, loss: Loss, reduction: str, ignore_index: int 
     close = CLOSE * (100 if loss.style.single or reading.coarse else 1)
     for ignored in dict.fromkeys((ignore_index, None)):
         for candidate in candidates:
-            if _apart(candidate, loss, reading, ignored) <= close:
+            apart = [_difference(candidate, loss, reading, each) for each in dict.fromkeys((None, ignored))]
+            if np.max(apart) <= close:  # never where one is NaN
                 return candidate
         if target.weighted is not None:
             return "there is no line: no weights of classes or rows, with the reductions known, give its values"
@@ -115,12 +110,10 @@ def _spread(level: Levels, convention: str | None) -> Over:
     """What the strength is spread over: as identified, else whichever strength has fewer digits."""
     if convention == "all" or convention == "others":
         return convention
-    overs: tuple[Over, Over] = ("all", "others")
-    return min(overs, key=lambda over: _digits(strength_over(over, level)))
-
-
-def _digits(eps: float | None) -> float:
-    return np.inf if eps is None else len(f"{eps:.10g}")
+    every, others = strength_over("all", level), strength_over("others", level)
+    if every is None or others is None:
+        return "others" if every is None and others is not None else "all"
+    return "others" if len(f"{others:.10g}") < len(f"{every:.10g}") else "all"
 
 
 def _factor(mass: float) -> float:
@@ -181,13 +174,8 @@ def _weights_by_label(loss: Loss, reading: Reading) -> tuple[float, ...] | None:
     return None if np.ptp(counts) < 1e-6 else _short(counts / counts.mean())
 
 
-def _apart(recipe: Recipe, loss: Loss, reading: Reading, ignored: int | None) -> float:
-    """The largest difference, without and with ignored rows; infinite where the line cannot be run or compared."""
-    apart = [_difference(recipe, loss, reading, each) for each in dict.fromkeys((None, ignored))]
-    return float(np.nan_to_num(np.max(apart), nan=np.inf))
-
-
 def _difference(recipe: Recipe, loss: Loss, reading: Reading, ignored: int | None) -> float:
+    """As :meth:`Recipe.difference`; NaN where the line cannot be run too."""
     try:
         return recipe.difference(loss, reading, ignored)
     except Exception:

@@ -1,9 +1,8 @@
 """What a probe found, one line each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 Level: TypeAlias = Literal["defect", "warning", "note"]
@@ -42,16 +41,6 @@ def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> s
     return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"
 
 
-def defect(about: str, text: str) -> ProbeFinding:
-    """A finding of level ``"defect"``."""
-    return ProbeFinding("defect", about, text)
-
-
-def warning(about: str, text: str) -> ProbeFinding:
-    """A finding of level ``"warning"``."""
-    return ProbeFinding("warning", about, text)
-
-
-def note(about: str, text: str) -> ProbeFinding:
-    """A finding of level ``"note"``."""
-    return ProbeFinding("note", about, text)
+defect = partial(ProbeFinding, "defect")
+warning = partial(ProbeFinding, "warning")
+note = partial(ProbeFinding, "note")

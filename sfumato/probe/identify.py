@@ -1,7 +1,5 @@
 """Name the convention of levels at several K. One K cannot tell the conventions apart, for each has an ε that fits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,27 +28,22 @@ class Identity:
 
 
 def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identity:
-    """The convention whose strength is the same at every K.
+    """The convention whose strength is the same for the levels at every K.
 
-    Args:
-        at: levels by K.
-        argument: the strength that the loss was given, if that is known; it decides where K cannot.
+    The ``argument``, the strength that the loss was given where that is known, decides where K cannot.
 
     >>> at = {k: Levels(k, "softmax", 0.9, 0.1 / (k - 1), 1.0) for k in (3, 10)}
     >>> identify(at).convention, round(identify(at).eps, 6)
     ('others', 0.1)
     >>> identify({10: at[10]}).convention is None
     True
-
-    Source: the formulas of :mod:`sfumato.conventions`.
     """
     found = list(at.values())
     kinds = {each.kind for each in found}
     if len(kinds) != 1:
         return Identity(None, None, "the kind of target is not the same at every K")
     if all(each.is_hard for each in found):
-        name = "one-hot" if "sigmoid" not in kinds else "sigmoid-hard"
-        return Identity(name, 0.0, "all mass is on the label")
+        return Identity("sigmoid-hard" if "sigmoid" in kinds else "one-hot", 0.0, "all mass is on the label")
     common = {name: _common(spread, found) for name, spread in SPREADS.items() if spread.space in kinds}
     fits = {name: as_typed(eps, coarse=found[0].coarse) for name, eps in common.items() if eps is not None}
     fits = _of_right_mass(fits, found)
@@ -64,7 +57,8 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
     if not fits:
         return Identity(None, None, "no convention known has one strength that fits every K tried")
     if several:
-        best = _roundest(fits)
+        # Where two conventions are the same target, a person typed the strength with the fewer digits.
+        best = min(fits, key=lambda name: (len(f"{fits[name]:.10g}"), list(SPREADS).index(name)))
         also = [f"{name} with {eps:.6g}" for name, eps in fits.items() if name != best]
         told = f"one strength at K = {', '.join(map(str, sorted(at)))}"
         return Identity(best, fits[best], told + (f"; the same as {', '.join(also)}" if also else ""))
@@ -101,9 +95,8 @@ def strength_over(name: str, level: Levels) -> float | None:
 
 def _common(spread: Convention, found: list[Levels]) -> float | None:
     """The strength of a convention that fits all levels; None where there is none."""
-    strengths = [strength_over(spread.name, each) for each in found]
-    told = [each for each in strengths if each is not None]
-    if len(told) < len(strengths):
+    told = [eps for each in found if (eps := strength_over(spread.name, each)) is not None]
+    if len(told) < len(found):
         return None
     middle = float(np.median(told))
     close = 1e-4 * max(abs(middle), 0.01)  # a loss in float32 has few digits of a small share of the others
@@ -122,8 +115,3 @@ def _of_right_mass(fits: dict[str, float], found: list[Levels]) -> dict[str, flo
         inverse = all(abs(each.mass * each.classes - masses[0] * found[0].classes) < 1e-4 for each in found)
         return fits if inverse else {}
     return fits
-
-
-def _roundest(fits: dict[str, float]) -> str:
-    """The convention whose strength has the fewest digits: where two are the same target, a person typed that one."""
-    return min(fits, key=lambda name: (len(f"{fits[name]:.10g}"), list(SPREADS).index(name)))

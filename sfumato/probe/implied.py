@@ -4,8 +4,6 @@ For any cross entropy ∂L/∂z = S·p − q. Two logit vectors give two gradien
 what remains is q. No source has to be read, and no name of an argument has to be believed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

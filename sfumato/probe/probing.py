@@ -1,8 +1,8 @@
 """Put a loss through everything, and say what the loss is: the whole of ``sfumato probe``."""
 
-from __future__ import annotations
-
+import contextlib
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,8 @@ import numpy as np
 from sfumato.probe.call.caller import Loss
 from sfumato.probe.call.find import PAD_NAMES, ProbeError, Spec, load, of
 from sfumato.probe.call.make import make, remade
-from sfumato.probe.checks.ignored_rows import ignored_by
-from sfumato.probe.checks.numerics import at_infinity, far_out, gradient_of_value, in_half
-from sfumato.probe.checks.odd_labels import odd_labels
-from sfumato.probe.checks.other_arguments import class_weights, in_evaluation
+from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
-from sfumato.probe.checks.side_effects import side_effects
-from sfumato.probe.checks.strength import at_the_ends, by_default, ignoring_survives, is_strength
 from sfumato.probe.checks.target import of_target
 from sfumato.probe.find_recipe import recipe_of, same_loss
 from sfumato.probe.findings import ProbeFinding, defect, note
@@ -64,20 +59,23 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     spec, called, more = make(spec, classes)
     findings += more
     target = read_target(spec, called, classes)
-    if called.differences:
-        findings.append(_without_gradient(called))
+    if called.differences and called.style.library in ("torch", "jax"):
+        told = "it returns no gradient (detached, or a plain number): read by finite differences"
+        findings.append(defect("gradient", told))
+    elif called.differences:
+        findings.append(note("gradient", "read by finite differences: numpy has no others"))
     reduction, more = reduction_of(spec, called, target.reading)
     findings += [*of_target(target), *more]
     ignored: int | None = None
     if target.reading.alive.any():
         candidates = [*_pads(spec, called), -100, -1]
-        try:
-            ignored, more = ignored_by(called, target.reading, reduction.name, candidates)
+        # A strange loss may break any check: then the check has nothing to say.
+        with contextlib.suppress(Exception):
+            ignored, more = ignored_rows.ignored_by(called, target.reading, reduction.name, candidates)
             findings += more
-        except Exception:  # a strange loss may break any check: then the check has nothing to say
-            ignored = None
         for check in _checks(spec, called, target, reduction, ignored):
-            findings += _results(check)
+            with contextlib.suppress(Exception):
+                findings += list(check())
     recipe = recipe_of(target, called, reduction.name, ignored)
     findings += same_loss(recipe, target, called, ignored)
     level = target.level
@@ -105,46 +103,29 @@ def _checks(
     """The checks that follow once the target and the reduction are known."""
     reading, classes = target.reading, target.reading.classes
     checks: list[Callable[[], Iterable[ProbeFinding]]] = [
-        lambda: odd_labels(loss, reading, reduction.factors),
-        lambda: gradient_of_value(loss, reading),
-        lambda: side_effects(loss, reading, ignored),
-        lambda: in_half(*_with_many_classes(spec, loss, classes)),
-        lambda: at_infinity(loss, reading),
-        lambda: far_out(loss, reading),
-        lambda: in_evaluation(loss, reading),
-        lambda: class_weights(spec, loss, reading),
+        lambda: odd_labels.odd_labels(loss, reading, reduction.factors),
+        lambda: numerics.gradient_of_value(loss, reading),
+        lambda: side_effects.side_effects(loss, reading, ignored),
+        lambda: numerics.in_half(*_with_many_classes(spec, loss, classes)),
+        lambda: numerics.at_infinity(loss, reading),
+        lambda: numerics.far_out(loss, reading),
+        lambda: other_arguments.in_evaluation(loss, reading),
+        lambda: other_arguments.class_weights(spec, loss, reading),
     ]
     name = spec.strength
-    if name is not None and is_strength(spec, name, loss, classes):
+    if name is not None and strength.is_strength(spec, name, loss, classes):
         if target.identity.convention == "one-hot" and not spec.given(name):
-            checks.append(lambda: by_default(spec, name, loss, classes))
-        checks.append(lambda: at_the_ends(spec, name, loss, reading))
-        checks.append(lambda: ignoring_survives(spec, name, loss, reading))
+            checks.append(lambda: strength.by_default(spec, name, loss, classes))
+        checks.append(lambda: strength.at_the_ends(spec, name, loss, reading))
+        checks.append(lambda: strength.ignoring_survives(spec, name, loss, reading))
     return checks
-
-
-def _results(check: Callable[[], Iterable[ProbeFinding]]) -> list[ProbeFinding]:
-    """What a check found; nothing where a strange loss breaks it."""
-    try:
-        return list(check())
-    except Exception:
-        return []
-
-
-def _without_gradient(loss: Loss) -> ProbeFinding:
-    if loss.style.library in ("torch", "jax"):
-        return defect("gradient", "it returns no gradient (detached, or a plain number): read by finite differences")
-    return note("gradient", "read by finite differences: numpy has no others")
 
 
 def _pads(spec: Spec, loss: Loss) -> list[int]:
     """The labels that an argument or an attribute says are ignored."""
-    found: list[int] = []
-    for name in PAD_NAMES:
-        for value in (spec.given(name), getattr(loss.function, name, None), getattr(loss.function, f"_{name}", None)):
-            if isinstance(value, int) and not isinstance(value, bool) and value not in found:
-                found.append(value)
-    return found
+    made = loss.function
+    told = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
+    return [each for each in chain(*told) if isinstance(each, int) and not isinstance(each, bool)]
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:

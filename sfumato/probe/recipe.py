@@ -1,7 +1,5 @@
 """The line of code that gives the same loss in sfumato. The line itself is run to see that its numbers are the same."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -103,10 +101,7 @@ class Recipe:
     def difference(self, loss: Loss, reading: Reading, ignored: int | None = None) -> float:
         """The largest difference to a loss on two batches, relative to the values; NaN where shapes do not fit.
 
-        Args:
-            loss: the loss to compare with.
-            reading: its reading.
-            ignored: a label for every fourth row, if some rows shall be ignored.
+        Every fourth row has the label ``ignored``, where one is given.
         """
         apart: list[float] = []
         for seed, rows in ((61, 8), (62, 5)):  # two sizes: a mean is not a sum with another factor

@@ -1,7 +1,5 @@
 """A probe as text for a terminal: what the loss is, the table of findings, the line of code."""
 
-from __future__ import annotations
-
 import textwrap
 
 from sfumato.conventions import SPREADS
@@ -9,18 +7,12 @@ from sfumato.probe.result import Probe
 
 
 def as_text(found: Probe, width: int = 100) -> str:
-    """A probe for a person.
-
-    Args:
-        found: what :func:`~sfumato.probe.probing.probe` found.
-        width: columns to fill.
+    """What :func:`~sfumato.probe.probing.probe` found, for a person, in lines of ``width`` columns.
 
     >>> import torch
     >>> from sfumato.probe import probe
     >>> print(as_text(probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))).splitlines()[0])
     CrossEntropyLoss is label smoothing with ε = 0.1 over all classes
-
-    Source: the fields of :class:`~sfumato.probe.result.Probe`.
     """
     rows = _facts(found)
     left = max(len(name) for name, _ in rows)
@@ -61,12 +53,12 @@ def _headline(found: Probe) -> str:
 
 
 def _facts(found: Probe) -> list[tuple[str, str]]:
+    """What is known of the loss: the name of each fact, and the fact."""
     rows = [("called", f"loss({found.called})")]
     if found.convention in SPREADS:
         spread = SPREADS[found.convention]
-        rows.append(
-            ("convention", f"{found.convention}: {spread.formula_true} and {spread.formula_other}; {found.why}")
-        )
+        target = f"{spread.formula_true} and {spread.formula_other}"
+        rows.append(("convention", f"{found.convention}: {target}; {found.why}"))
     if found.target is not None:
         true, other = found.target
         rows.append(("target", f"{true:.6g} on the label, {other:.6g} on each other class, at K = {found.classes}"))
@@ -82,6 +74,5 @@ def _facts(found: Probe) -> list[tuple[str, str]]:
 
 
 def _wrapped(lead: str, text: str, width: int) -> list[str]:
-    room = max(width - len(lead), 30)
-    first, *more = textwrap.wrap(text, room, break_long_words=False) or [""]
-    return [lead + first, *(" " * len(lead) + line for line in more)]
+    room, beside = max(width, len(lead) + 30), " " * len(lead)
+    return textwrap.wrap(text, room, initial_indent=lead, subsequent_indent=beside, break_long_words=False)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from sfumato.targets.checks import ArgumentError, check_labels, class_axis
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sfumato.targets.terms import Terms
+from sfumato.targets.checks import ArgumentError, at_labels, check_labels, class_axis
+from sfumato.targets.terms import Terms
 
 Axes = Literal[
     "nothing", "positions", "first positions", "positions and classes", "perhaps positions, classes", "classes"
@@ -38,12 +35,16 @@ class Target:
 
     Made by the constructors of :mod:`sfumato.targets`, which check their arguments; taken by
     :func:`sfumato.cross_entropy` in place of labels. A kind of target is a subclass that gives its :meth:`terms`,
-    :meth:`of_label`, :meth:`describe` and ``_made``, and says in ``FIELDS`` what each of its fields runs over.
+    :meth:`describe` and ``_made``, and says in ``FIELDS`` what each of its fields runs over.
 
     Attributes:
         num_classes: K; 0 where only the logits will tell.
         labels: (P…) int64, 0 where ignored; None where positions do not have one label each.
         valid: (P…) bool, False where ignored; None if no position is.
+
+    >>> import sfumato as sf
+    >>> sf.smooth(torch.tensor([2, 0]), 5, 0.2, over="others").terms(torch.float64).label.mass
+    0.8
     """
 
     FIELDS: ClassVar[Fields] = FIELDS
@@ -64,22 +65,12 @@ class Target:
         return self.tensors()[0].device
 
     def terms(self, dtype: torch.dtype) -> Terms:
-        """The target in arrays, its numbers computed in ``dtype``; the target has a batch axis.
-
-        >>> import sfumato as sf
-        >>> sf.one_hot(torch.tensor([2]), 3).terms(torch.float64).label.mass
-        1.0
-        """
+        """The target in arrays, its numbers computed in ``dtype``; the target has a batch axis."""
         raise NotImplementedError
 
     def of_label(self, per_class: Tensor) -> Tensor | None:
-        """(K,) looked up by each position's label, mixed as the labels are; None where there are none.
-
-        >>> import sfumato as sf
-        >>> sf.one_hot(torch.tensor([1, 0]), 2).of_label(torch.tensor([5.0, 7.0]))
-        tensor([7., 5.])
-        """
-        raise NotImplementedError
+        """(K,) looked up by each position's label, or mixed as the labels are; None where positions have no label."""
+        return None if self.labels is None else at_labels(per_class, self.labels)
 
     def describe(self) -> str:
         """The target in words and numbers, with every strength said in both conventions.
@@ -193,12 +184,7 @@ class Target:
         return self._mapped(pick)
 
     def batched(self) -> Self:
-        """A target of one position with a batch axis of one.
-
-        >>> import sfumato as sf
-        >>> sf.one_hot(torch.tensor(1), 3).batched().shape
-        torch.Size([1])
-        """
+        """A target of one position with a batch axis of one."""
         return self._mapped(
             lambda axes, array: array.unsqueeze(0) if axes in ("positions", "positions and classes") else array
         )
@@ -210,11 +196,6 @@ class Target:
             IndexError: a label or a listed class that is none of them.
             ValueError: the target knows another number of classes, or every class is listed and some mass is left for
                 the others.
-
-        >>> import sfumato as sf
-        >>> stored = torch.tensor([[0]]), torch.tensor([[1.0]])
-        >>> sf.distil_top(torch.tensor([0]), *stored, 1.0, rest="drop").with_classes(2).probs()
-        tensor([[1., 0.]])
         """
         if self.num_classes not in (0, num_classes):
             raise ArgumentError(f"the target has {self.num_classes} classes, the logits have {num_classes}")
@@ -227,24 +208,14 @@ class Target:
         return f"Target({tuple(self.shape)}: {self.describe()})"
 
     def probs_dtype(self) -> torch.dtype:
-        """Of :meth:`probs`: the default dtype, or a wider one that the target was made from.
-
-        >>> import sfumato as sf
-        >>> sf.from_probs(torch.tensor([[0.5, 0.5]], dtype=torch.float64)).probs_dtype()
-        torch.float64
-        """
+        """The dtype of :meth:`probs`: the default dtype, or a wider one that the target was made from."""
         dtype = torch.get_default_dtype()
         for array in self.tensors():
             dtype = torch.promote_types(dtype, array.dtype)
         return dtype
 
     def tensors(self) -> list[Tensor]:
-        """Every tensor that the target is made of.
-
-        >>> import sfumato as sf
-        >>> sf.one_hot(torch.tensor([1, 0]), 2).tensors()
-        [tensor([1, 0])]
-        """
+        """Every tensor that the target is made of."""
         found: list[Tensor] = []
         for name, _ in self.FIELDS:
             value = getattr(self, name)
@@ -275,22 +246,14 @@ class Target:
         raise NotImplementedError
 
     def share(self, value: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-        """A number as it is, a tensor over the first positions so that it multiplies one number a position.
-
-        >>> import sfumato as sf
-        >>> sf.one_hot(torch.zeros(2, 3).long(), 4).share(torch.tensor([0.5, 0.25]), torch.float64).shape
-        torch.Size([2, 1])
-        """
+        """A number as it is; a tensor of the first positions with axes of 1 behind, so that it multiplies all."""
         if not isinstance(value, Tensor):
             return value
         value = value.to(dtype)
         return value.reshape(value.shape + (1,) * (len(self.shape) - value.dim())) if value.dim() else value
 
 
-def share_in_words(share: float | Tensor) -> str:
-    """A share as :meth:`Target.describe` says it.
-
-    >>> share_in_words(0.25)
-    '0.25'
-    """
-    return f"{share:g}" if isinstance(share, float) else "one share a position"
+def mixed_in_words(*parts: tuple[float | Tensor, str]) -> str:
+    """Shares of several targets, as :meth:`Target.describe` says them."""
+    shares = [f"{share:g}" if isinstance(share, float) else "one share a position" for share, _ in parts]
+    return "mixed: " + ", and ".join(f"{share} of ({words})" for share, (_, words) in zip(shares, parts, strict=True))

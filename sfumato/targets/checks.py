@@ -1,7 +1,5 @@
 """What is refused, and in which words: each check names the first offender, its value and the way out."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -98,13 +96,8 @@ def checked_labels(
 ) -> tuple[Tensor, Tensor | None]:
     """Labels as int64 with 0 where ignored, and the mask of those that count; None if all do.
 
-    Raises:
-        TypeError, ValueError, IndexError: labels that are no integers, no class at all, a label that is no class.
-
     >>> checked_labels(torch.tensor([2, -100]), 3, -100)
     (tensor([2, 0]), tensor([ True, False]))
-
-    Source: torch's ``ignore_index``.
     """
     check_tensor(labels, "labels")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -122,54 +115,36 @@ def checked_labels(
 
 
 def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float | Tensor:
-    """A strength, or one a position, in [0, 1]; 0 where ignored.
-
-    Raises:
-        ValueError, TypeError: what is no such strength, naming the first position.
-
-    >>> checked_eps(0.1, torch.tensor([0]), -100)
-    0.1
-    """
+    """A strength, or one a position, in [0, 1]; 0 where ignored. See :func:`checked_share`."""
     check_tensor(labels, "labels")
-    if not isinstance(eps, Tensor):
-        check_strength(eps, "eps")
-        return float(eps)
-    if not eps.is_floating_point():
-        raise TypeError(f"eps must be floating, got {eps.dtype}")
-    if eps.shape != labels.shape[: eps.dim()]:
-        raise ValueError(f"eps {tuple(eps.shape)} does not broadcast from the left with labels {tuple(labels.shape)}")
-    if eps.dim() == labels.dim():
+    if isinstance(eps, Tensor) and eps.is_floating_point() and eps.shape == labels.shape:
         eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
-    if readable(eps):
-        bad = ~((eps >= 0) & (eps <= 1))
-        if bool(bad.any()):
-            index, where = position(bad)
-            raise ArgumentError(f"eps must be in [0, 1], got {float(eps[index]):g} in {where}")
-    return eps
+    return checked_share(eps, labels.shape, "eps", beside="labels ")
 
 
-def checked_share(share: float | Tensor, positions: torch.Size, name: str) -> float | Tensor:
-    """λ or α: a number in [0, 1], or a tensor of them that broadcasts from the left.
-
-    Raises:
-        ValueError, TypeError: what is no such share, naming the first position.
-
-    >>> checked_share(0.5, torch.Size([3]), "lam")
-    0.5
-    """
+def checked_share(share: float | Tensor, positions: torch.Size, name: str, *, beside: str = "") -> float | Tensor:
+    """λ, α or ε: a number in [0, 1], or a tensor of them that broadcasts from the left with what stands ``beside``."""
     if not isinstance(share, Tensor):
         check_strength(share, name)
         return float(share)
     if not share.is_floating_point():
         raise TypeError(f"{name} must be floating, got {share.dtype}")
     if share.shape != positions[: share.dim()]:
-        raise ArgumentError(f"{name} {tuple(share.shape)} does not broadcast from the left with {tuple(positions)}")
-    if readable(share):
-        bad = ~((share >= 0) & (share <= 1))
-        if bool(bad.any()):
-            index, where = position(bad)
-            raise ArgumentError(f"{name} must be in [0, 1], got {float(share[index]):g} in {where}")
+        shapes = f"{tuple(share.shape)} does not broadcast from the left with {beside}{tuple(positions)}"
+        raise ArgumentError(f"{name} {shapes}")
+    check_shares(share, name)
     return share
+
+
+def check_shares(shares: Tensor, name: str, *, of_class: bool = False) -> None:
+    """Refuse the first of some shares that is not in [0, 1], and name its position, or its class."""
+    if not readable(shares):
+        return
+    bad = ~((shares >= 0) & (shares <= 1))
+    if bool(bad.any()):
+        index, where = position(bad)
+        where = f"for class {index[0]}" if of_class else f"in {where}"
+        raise ArgumentError(f"{name} must be in [0, 1], got {float(shares[index]):g} {where}")
 
 
 def check_mask(mask: Tensor) -> None:
@@ -184,14 +159,7 @@ def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_classes: int, *, spare: bool) -> Tensor:
-    """A mask of classes that holds every label; with ``spare`` at least one class more.
-
-    Raises:
-        ValueError, TypeError: what is no such mask, naming the first position.
-
-    >>> checked_support(torch.tensor([True, False]), torch.tensor([0]), None, 2, spare=False)
-    tensor([ True, False])
-    """
+    """A mask of classes that holds every label; with ``spare`` at least one class more."""
     if support.dtype != torch.bool:
         raise TypeError(f"support must be bool, got {support.dtype}")
     expected = list(labels.shape)
@@ -202,7 +170,7 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
         return support
     per_position = support.dim() > 1
     if spare:
-        few = (support.sum(1) if per_position else support.sum()) < 2
+        few = (sum_within(support) if per_position else support.sum()) < 2
         few = few & valid if per_position and valid is not None else few
         if bool(few.any()):
             where = f" in {position(few)[1]}" if per_position else ""
@@ -215,15 +183,25 @@ def checked_support(support: Tensor, labels: Tensor, valid: Tensor | None, num_c
     return support
 
 
+def sum_within(support: Tensor, prior: Tensor | None = None) -> Tensor:
+    """The prior's mass within the support of each position, (N, K, …), or how many classes the support has.
+
+    A few positions at a time, so that nothing N×K is made: torch sums a wider copy of a mask.
+    """
+    if prior is not None:
+        along = prior.reshape((1, -1) + (1,) * (support.dim() - 2))
+        return torch.cat([(along * block).sum(1) for block in support.split(64)])
+    if torch.compiler.is_compiling():
+        return support.sum(1, dtype=torch.int32)
+    return torch.cat([block.sum(1, dtype=torch.int32) for block in support.split(64)])
+
+
 # How far a row's sum may be from 1: what rounding each entry to its type can do, and no more.
 _SUM_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
 
 def check_distribution(q: Tensor, valid: Tensor | None, name: str, *, of_class: bool = False) -> None:
     """Refuse the first entry that is negative or not finite, or the first sum that is not 1; classes on axis 1.
-
-    Raises:
-        ValueError: it names the class, the row and the value.
 
     >>> check_distribution(torch.tensor([[0.5, 0.6]]), None, "probs")
     Traceback (most recent call last):

@@ -7,12 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from sfumato.targets.base import FIELDS, Fields, Target, share_in_words
+from sfumato.targets.base import FIELDS, Fields, Target, mixed_in_words
 from sfumato.targets.checks import (
     ArgumentError,
-    at_labels,
     both,
     check_distribution,
     check_mask,
@@ -129,28 +127,21 @@ class Dense(Target):
     shift: float = 0.0
 
     @property
-    @override
     def shape(self) -> torch.Size:
         return positions_of(self.x)
 
-    @override
     def terms(self, dtype: torch.dtype) -> Terms:
         scale = self.share(self.scale, dtype)
         dense = Scaled(self.x, scale, self.shift)
         return Terms(dense, label=None if self.labels is None else AtLabel(self.labels, 1 - scale, added=True))
 
-    @override
-    def of_label(self, per_class: Tensor) -> Tensor | None:
-        return None if self.labels is None else at_labels(per_class, self.labels)
-
-    @override
     def describe(self) -> str:
         k = self.num_classes
         if self.labels is None:
             return f"probabilities over {k} classes"
-        hard, soft = share_in_words(1 - self.scale), share_in_words(self.scale)
-        return f"mixed: {hard} of (one-hot over {k} classes), and {soft} of (probabilities over {k} classes)"
+        return mixed_in_words(
+            (1 - self.scale, f"one-hot over {k} classes"), (self.scale, f"probabilities over {k} classes")
+        )
 
-    @override
     def _made(self, **fields: Any) -> Dense:
         return Dense(**fields)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from sfumato import theory
 from sfumato.targets.base import FIELDS, Fields, Masses, Target
 from sfumato.targets.checks import (
-    ArgumentError,
     at_labels,
     check_distribution,
     check_over,
+    check_shares,
     check_tensor,
     checked_eps,
     checked_labels,
@@ -23,11 +22,10 @@ from sfumato.targets.checks import (
     class_axis,
     position,
     readable,
+    sum_within,
 )
-from sfumato.targets.terms import AtLabel, Back, Terms, along_classes
-
-if TYPE_CHECKING:
-    from sfumato.theory import Over
+from sfumato.targets.terms import AtLabel, Back, Terms
+from sfumato.theory import Over
 
 
 def one_hot(labels: Tensor, num_classes: int, *, ignore_index: int = -100) -> Target:
@@ -123,11 +121,7 @@ def smooth_by_class(labels: Tensor, eps_by_class: Tensor, *, over: Over, ignore_
         raise ValueError(
             f"eps_by_class must be floating and (K,), got {eps_by_class.dtype} {tuple(eps_by_class.shape)}"
         )
-    if readable(eps_by_class):
-        bad = ~((eps_by_class >= 0) & (eps_by_class <= 1))
-        if bool(bad.any()):
-            (index,), _ = position(bad)
-            raise ArgumentError(f"eps_by_class must be in [0, 1], got {float(eps_by_class[index]):g} for class {index}")
+    check_shares(eps_by_class, "eps_by_class", of_class=True)
     num_classes = len(eps_by_class)
     labels, valid = checked_labels(labels, num_classes, ignore_index)
     if num_classes < 2:
@@ -210,13 +204,11 @@ class Labelled(Target):
     prior: Tensor | None = None
     support: Tensor | None = None
 
-    @override
     def terms(self, dtype: torch.dtype) -> Terms:
         true, rest, u = self._numbers(dtype)
         support = self.support if self.support is not None and self.support.dim() > 1 else None
         return Terms(backs=(Back(rest, u, None, support),), label=AtLabel(self.labels, true))
 
-    @override
     def masses(self, dtype: torch.dtype) -> Masses:
         true, rest, u = self._numbers(dtype)
         if self.support is not None and self.support.dim() > 1:
@@ -224,7 +216,7 @@ class Labelled(Target):
         return Masses(true, rest, u)
 
     def _numbers(self, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor, Tensor | None]:
-        """q_y, r and u; u is (K,), 1 where it is None, and without a support of its own a position."""
+        """q_y, r and u. u is (K,), or None for 1 everywhere, and leaves out a support of its own a position."""
         eps, support = self.share(self.eps, dtype), self.support
         u = None if self.prior is None else self.prior.to(dtype)
         # What u sums to within the support: r is ε divided by that.
@@ -233,7 +225,7 @@ class Labelled(Target):
             u = support.to(dtype) if u is None else u * support
             within = u.sum()
         elif support is not None:
-            within = support.sum(1).to(dtype) if u is None else _supported(u, support)
+            within = sum_within(support, u).to(dtype)
             if self.valid is not None:  # an ignored position may support nothing: its ε must not divide by 0
                 within = torch.where(self.valid, within, 2.0)
         if self.over == "others" and self.prior is None:
@@ -243,7 +235,6 @@ class Labelled(Target):
             return (1 - eps) + rest, rest, u
         return (1 - eps) + rest * at_labels(u, self.labels), rest, u
 
-    @override
     def entropy(self) -> Tensor:
         xlogy = torch.special.xlogy
         masses = self.masses(torch.float64)
@@ -259,11 +250,6 @@ class Labelled(Target):
         floor = floor.expand(self.shape)
         return floor + 0.0 if self.valid is None else torch.where(self.valid, floor, 0.0)
 
-    @override
-    def of_label(self, per_class: Tensor) -> Tensor:
-        return at_labels(per_class, self.labels)
-
-    @override
     def describe(self) -> str:
         k = self.num_classes
         if isinstance(self.eps, float) and self.eps == 0.0:
@@ -287,12 +273,5 @@ class Labelled(Target):
             f"{masses.true:g} on the label, {masses.rest:g} on each other class"
         )
 
-    @override
     def _made(self, **fields: Any) -> Labelled:
         return Labelled(**fields)
-
-
-def _supported(prior: Tensor, support: Tensor) -> Tensor:
-    """The prior's mass within the support of each position; a few positions at a time, so that nothing N×K is made."""
-    along = along_classes(prior, support.dim() - 1)
-    return torch.cat([(along * block).sum(1) for block in support.split(64)])

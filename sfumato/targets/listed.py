@@ -7,12 +7,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from sfumato.targets.base import FIELDS, Fields, Target, share_in_words
+from sfumato.targets.base import FIELDS, Fields, Target, mixed_in_words
 from sfumato.targets.checks import (
     ArgumentError,
-    at_labels,
     check_tensor,
     checked_labels,
     checked_share,
@@ -120,7 +118,6 @@ class Listed(Target):
     missing: float | Tensor
     alpha: float | Tensor
 
-    @override
     def terms(self, dtype: torch.dtype) -> Terms:
         alpha, missing = self.share(self.alpha, dtype), self.share(self.missing, dtype)
         others = self.num_classes - self.classes.shape[1]
@@ -129,7 +126,6 @@ class Listed(Target):
         entries = Entries(self.classes, of_list * self.listed.to(dtype))
         return Terms(None, (back,), entries, AtLabel(self.labels, 1 - alpha, added=True))
 
-    @override
     def with_classes(self, num_classes: int) -> Self:
         assert isinstance(self, Listed), "what is a list"
         classes = self.classes
@@ -147,20 +143,11 @@ class Listed(Target):
                 raise ArgumentError(f'rest="uniform" needs a class that is not stored: all {num_classes} are')
         return super().with_classes(num_classes)
 
-    @override
-    def of_label(self, per_class: Tensor) -> Tensor:
-        return at_labels(per_class, self.labels)
-
-    @override
     def describe(self) -> str:
         known, stored = self.num_classes or "all", self.classes.shape[class_axis(self.labels.dim())]
-        hard = share_in_words(1 - self.alpha)
-        return (
-            f"mixed: {hard} of (one-hot over {known} classes), and {share_in_words(self.alpha)} of "
-            f"(probabilities of {stored} classes a position, of {known})"
-        )
+        of_list = f"probabilities of {stored} classes a position, of {known}"
+        return mixed_in_words((1 - self.alpha, f"one-hot over {known} classes"), (self.alpha, of_list))
 
-    @override
     def _made(self, **fields: Any) -> Listed:
         return Listed(**fields)
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from sfumato.targets.base import FIELDS, Axes, Fields, Target, share_in_words
-from sfumato.targets.checks import ArgumentError, both, checked_share, class_axis
+from sfumato.targets.base import FIELDS, Axes, Fields, Target, mixed_in_words
+from sfumato.targets.checks import ArgumentError, at_labels, both, checked_share, class_axis
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
 from sfumato.targets.table import TableRows
 from sfumato.targets.terms import Back, Entries, Terms
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
@@ -86,11 +83,9 @@ class Mixture(Target):
     lam: float | Tensor
 
     @property
-    @override
     def shape(self) -> torch.Size:
         return self.first.shape
 
-    @override
     def terms(self, dtype: torch.dtype) -> Terms:
         lam = self.share(self.lam, dtype)
         first, second = self.first.terms(dtype), self.second.terms(dtype)
@@ -102,25 +97,20 @@ class Mixture(Target):
             backs = [Back(backs[0].c + backs[1].c)]
         return Terms(None, tuple(backs), entries)
 
-    @override
     def of_label(self, per_class: Tensor) -> Tensor:
         lam = self.share(self.lam, per_class.dtype)
-        return lam * self.first.of_label(per_class) + (1 - lam) * self.second.of_label(per_class)
+        first, second = (at_labels(per_class, part.labels) for part in (self.first, self.second))
+        return lam * first + (1 - lam) * second
 
-    @override
     def describe(self) -> str:
-        parts = ((self.lam, self.first), (1 - self.lam, self.second))
-        return "mixed: " + ", and ".join(f"{share_in_words(share)} of ({part.describe()})" for share, part in parts)
+        return mixed_in_words((self.lam, self.first.describe()), (1 - self.lam, self.second.describe()))
 
-    @override
     def tensors(self) -> list[Tensor]:
         return [*self.first.tensors(), *self.second.tensors(), *super().tensors()]
 
-    @override
     def _mapped(self, change: Callable[[Axes, Tensor], Tensor]) -> Mixture:
         return super()._mapped(change)._changed(first=self.first._mapped(change), second=self.second._mapped(change))
 
-    @override
     def _made(self, **fields: Any) -> Mixture:
         return Mixture(**fields)
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from sfumato.targets.base import FIELDS, Fields, Masses, Target
 from sfumato.targets.checks import at_labels, check_distribution, check_tensor, checked_labels, class_axis
@@ -57,30 +56,21 @@ class TableRows(Target):
     labels: Tensor
     table: Tensor
 
-    @override
     def terms(self, dtype: torch.dtype) -> Terms:
         return Terms(backs=(Back(1.0, self.table, self.labels),))
 
-    @override
     def masses(self, dtype: torch.dtype) -> Masses:
         rows = self.table.to(dtype).index_select(0, self.labels.reshape(-1)).reshape(*self.shape, self.num_classes)
         rows = rows.movedim(-1, class_axis(len(self.shape)))
         return Masses(at_labels(rows, self.labels), 1.0, rows)
 
-    @override
     def entropy(self) -> Tensor:
         table = self.table.double()
-        floor = self.of_label(-torch.special.xlogy(table, table).sum(1) + 0.0)
+        floor = at_labels(-torch.special.xlogy(table, table).sum(1) + 0.0, self.labels)
         return floor if self.valid is None else torch.where(self.valid, floor, 0.0)
 
-    @override
-    def of_label(self, per_class: Tensor) -> Tensor:
-        return at_labels(per_class, self.labels)
-
-    @override
     def describe(self) -> str:
         return f"each label towards its own row of a table over {self.num_classes} classes"
 
-    @override
     def _made(self, **fields: Any) -> TableRows:
         return TableRows(**fields)

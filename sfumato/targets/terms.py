@@ -6,8 +6,6 @@ replace those, and the label may get a mass that is added. The loss is linear in
 Terms are those of positions with a batch axis, classes on axis 1. Nothing N×K is made for them.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -79,15 +77,15 @@ class Entries(NamedTuple):
     """Classes whose mass is set.
 
     Attributes:
-        classes: (N, m, …) int64, no class twice; −1 for none, but never the first of a position.
-        masses: like ``classes``; 0 where there is none.
+        classes: (N, m, …) int64, no class twice in a position. −1 stands for no class, but never in the first place.
+        masses: like ``classes``; 0 where there is no class.
     """
 
     classes: Tensor
     masses: Tensor
 
     def known(self) -> Tensor:
-        """The classes, with the first of the position in place of none."""
+        """The classes, with the first of the position in place of −1."""
         return torch.where(self.classes < 0, self.classes[:, :1], self.classes)
 
 
@@ -122,13 +120,13 @@ class Terms(NamedTuple):
         return None if self.label is None or self.label.added else self.label.labels.unsqueeze(1)
 
     def replaced_count(self) -> int | Tensor:
-        """How many classes of a position those are."""
+        """How many classes of a position :meth:`replaced` names."""
         if self.entries is not None:
             return (self.entries.classes >= 0).sum(1)
         return 0 if self.label is None or self.label.added else 1
 
     def singles(self, dtype: torch.dtype) -> list[tuple[Tensor, float | Tensor]]:
-        """Classes (N, m, …) and what each of them has to itself: a number, or masses like the classes."""
+        """Classes, (N, m, …), and the mass that each has of its own: a number, or masses shaped like the classes."""
         found: list[tuple[Tensor, float | Tensor]] = []
         if self.entries is not None:
             found.append((self.entries.known(), self.entries.masses.to(dtype)))
@@ -153,20 +151,12 @@ class Terms(NamedTuple):
 
 
 def along_classes(per_class: Tensor, position_dims: int) -> Tensor:
-    """(K,) shaped to multiply (N, K, …).
-
-    >>> along_classes(torch.ones(3), 2).shape
-    torch.Size([1, 3, 1])
-    """
+    """(K,) shaped to multiply (N, K, …)."""
     return per_class.reshape((1, -1) + (1,) * (position_dims - 1))
 
 
 def beside_classes(mass: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-    """A number as it is, one a position with an axis for the classes.
-
-    >>> beside_classes(torch.ones(2, 5), torch.float64).shape
-    torch.Size([2, 1, 5])
-    """
+    """A number as it is; numbers of positions, (N, …), with an axis for the classes."""
     if not isinstance(mass, Tensor):
         return mass
     return mass.to(dtype).unsqueeze(1) if mass.dim() else mass.to(dtype)

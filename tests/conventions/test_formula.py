@@ -46,11 +46,17 @@ def test_an_ignored_row_is_inert_under_the_label_that_the_words_say(key):
 @pytest.mark.parametrize(
     ("key", "same", "options"),
     [("mbls", "timm.soft", {}), ("maxsup", "torch", {}), ("nls", "torch", {}), ("tfkd.reg", "timm.soft", {}),
-     ("keras.focal", "keras.cat", {"alpha": 1.0}), ("liger", "torch", {}), ("t5x", "flax", {}),
+     ("keras.focal", "keras.cat", {"alpha": 1.0, "gamma": 0.0}), ("liger", "torch", {}), ("t5x", "flax", {}),
      ("megatron.partition", "megatron", {}), ("paddle", "optax", {})],
 )  # fmt: skip
 def test_an_option_that_is_left_out_changes_nothing(key, same, options):
     assert find(key).loss(Z, Y, EPS, **options) == pytest.approx(find(same).loss(Z, Y, EPS), rel=1e-12)
+
+
+def test_keras_focal_factor_is_a_quarter_of_the_square_of_what_is_missing_unless_told_otherwise():
+    q = (1 - EPS) * np.eye(K)[Y] + EPS / K
+    expected = (0.25 * (1 - np.exp(-LOSSES)) ** 2 * q * LOSSES).sum(axis=1)
+    np.testing.assert_allclose(find("keras.focal").rows(Z, Y, EPS), expected, rtol=1e-12)
 
 
 def test_tensor2tensors_gaussian_is_a_density_about_the_label_less_a_constant():

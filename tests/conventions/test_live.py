@@ -92,6 +92,7 @@ def test_keras_is_its_formulas():
         same(losses.BinaryCrossentropy(**options)(hot, Z), "keras.bin", Y, eps, rel=1e-6)
         focal = losses.CategoricalFocalCrossentropy(alpha=0.3, gamma=1.5, **options)(hot, Z)
         same(focal, "keras.focal", Y, eps, rel=2e-6, alpha=0.3, gamma=1.5)
+        same(losses.CategoricalFocalCrossentropy(**options)(hot, Z), "keras.focal", Y, eps, rel=2e-6)
 
 
 def test_transformers_label_smoother_is_its_formula():

@@ -1,11 +1,11 @@
 """Formulas of general frameworks: torch, timm, optax, Keras, TensorFlow 1, Paddle, and sfumato's own."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import (
     binary,
@@ -17,17 +17,11 @@ from sfumato.conventions.building_blocks import (
     two_level,
 )
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others, sigmoid_all, sigmoid_half
-
-
-def _given(b: Batch) -> Array:
-    return (b.given * b.losses).sum(axis=1)
 
 
 def _mixup(b: Batch) -> Array:
     partner = b.safe[::-1] if b.partner is None else b.partner
-    first, second = (two_level(over_all)(replace(b, labels=labels)) for labels in (b.safe, partner))
+    first, second = (two_level(spread.all)(replace(b, labels=labels)) for labels in (b.safe, partner))
     return b.lam * first + (1 - b.lam) * second
 
 
@@ -36,25 +30,40 @@ def _keras_focal(b: Batch) -> Array:
     return (b.alpha * (1 - np.exp(-b.losses)) ** b.gamma * q * b.losses).sum(axis=1)
 
 
-def _keras_binary(b: Batch) -> Array:
-    return binary(b.logits, b.given * (1 - b.eps) + b.eps / 2)
-
-
 SFUMATO = Formula(
     key="sfumato.all",
     names=("sfumato over all", "sfumato", "all", "szegedy"),
     call='sf.cross_entropy(…, label_smoothing=ε), over="all" by default',
-    convention=over_all,
+    convention=spread.all,
     row="(1−ε)·n + (ε/K)·S",
     mean="rows that count, or their weights",
     ignore="inert, not counted; −100 by default",
     outside="refused",
     read="this version",
     path="sfumato/loss/functional.py",
-    evidence="run",
     reduce=mean_weight,
     options=("weight", "ignore_index"),
     ignore_index=-100,
+)
+
+_torch = partial(
+    Formula,
+    convention=spread.all,
+    outside="below 0 and NaN mean 0 without a word; above 1 raises",
+    read="2.13.0",
+    path="aten/src/ATen/native/LossNLL.cpp",
+    compute=off_below_zero(dense),
+)
+
+_keras = partial(Formula, outside="applied", read="3.15.1", path="keras/src/losses/losses.py")
+
+_tensorflow = partial(
+    Formula,
+    ignore="by weights",
+    outside="below 0 ignored",
+    read="version not noted",
+    path="tensorflow/python/ops/losses/losses_impl.py",
+    evidence="read",
 )
 
 FORMULAS = (
@@ -64,40 +73,28 @@ FORMULAS = (
         key="sfumato.others",
         names=("sfumato over the others", "others", "the note"),
         call='sf.cross_entropy(…, label_smoothing=ε, over="others")',
-        convention=others,
+        convention=spread.others,
         row="(1−ε−ε/(K−1))·n + ε/(K−1)·S",
     ),
-    Formula(
+    _torch(
         key="torch.index",
         names=("torch", "pytorch", "torch.nn.CrossEntropyLoss", "F.cross_entropy"),
         call="F.cross_entropy(input, labels, label_smoothing=ε)",
-        convention=over_all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k)",
         mean="Σ w_y over rows that count",
         ignore="not counted; −100 by default",
-        outside="below 0 and NaN mean 0 without a word; above 1 raises",
-        read="2.13.0",
-        path="aten/src/ATen/native/LossNLL.cpp",
-        evidence="run",
-        compute=off_below_zero(dense),
         reduce=mean_weight,
         defect="float16 mean is inf from K = 1000, N = 32; class weights move the optimum",
         options=("weight", "ignore_index"),
         ignore_index=-100,
     ),
-    Formula(
+    _torch(
         key="torch.prob",
-        names=("torch with probabilities", "torch.prob"),
+        names=("torch with probabilities",),
         call="F.cross_entropy(input, probabilities, label_smoothing=ε)",
-        convention=over_all,
         row="Σ w_k q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="all rows, whatever their weights",
         ignore="none: an ignore_index from 0 raises",
-        outside="below 0 and NaN mean 0 without a word; above 1 raises",
-        read="2.13.0",
-        path="aten/src/ATen/native/LossNLL.cpp",
-        evidence="run",
-        compute=off_below_zero(dense),
         defect="probabilities are not checked: negative, unnormalised and NaN ones are taken",
         options=("weight",),
     ),
@@ -106,12 +103,11 @@ FORMULAS = (
         names=("timm", "timm LabelSmoothingCrossEntropy"),
         call="timm.loss.LabelSmoothingCrossEntropy(smoothing=ε)",
         argument="smoothing",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + ε·S/K",
         outside="below 0 applied; from 1 an assertion",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
-        evidence="run",
     ),
     Formula(
         key="timm.soft",
@@ -122,35 +118,32 @@ FORMULAS = (
         outside="has no ε",
         read="1.0.31",
         path="timm/loss/cross_entropy.py",
-        evidence="run",
-        compute=_given,
+        compute=lambda b: (b.given * b.losses).sum(axis=1),
     ),
     Formula(
         key="timm.mixup",
         names=("timm Mixup",),
         call="timm.data.Mixup(label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="λ·L(y) + (1−λ)·L(y reversed), L over all",
         outside="applied",
         read="1.0.31",
         path="timm/data/mixup.py",
-        evidence="run",
         compute=_mixup,
         defect="smooths by 0.1 unless told not to",
         options=("partner", "lam"),
     ),
     Formula(
         key="timm.bce",
-        names=("timm BinaryCrossEntropy", "timm.bce"),
+        names=("timm BinaryCrossEntropy",),
         call="timm.loss.BinaryCrossEntropy(smoothing=ε)",
         argument="smoothing",
-        convention=sigmoid_all,
+        convention=spread.sigmoid_all,
         row="Σ BCE(z_k, q_k), q over all; dense targets not smoothed unless smooth_dense",
         mean="rows × classes",
         outside="an assertion outside [0, 1)",
         read="1.0.31",
         path="timm/loss/binary_cross_entropy.py",
-        evidence="run",
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -159,83 +152,63 @@ FORMULAS = (
         names=("optax", "optax.smooth_labels"),
         call="optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, ε))",
         argument="alpha",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="no reduction",
         ignore="by where=",
         outside="applied",
         read="0.2.8",
         path="optax/losses/_smoothing.py",
-        evidence="run",
         compute=dense,
     ),
-    Formula(
+    _keras(
         key="keras.cat",
-        names=("Keras", "keras.losses.CategoricalCrossentropy", "keras.cat", "tf.keras"),
+        names=("Keras", "keras.losses.CategoricalCrossentropy", "tf.keras"),
         call="keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         ignore="none (the sparse loss has one, and no ε)",
-        outside="applied",
-        read="3.15.1",
-        path="keras/src/losses/losses.py",
-        evidence="run",
         compute=dense,
         defect="with from_logits=False, the default, probabilities are clipped to [1e-7, 1 − 1e-7]",
     ),
-    Formula(
+    _keras(
         key="keras.bin",
-        names=("Keras BinaryCrossentropy", "keras.bin"),
+        names=("Keras BinaryCrossentropy",),
         call="keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=ε)",
-        convention=sigmoid_half,
+        convention=spread.sigmoid_half,
         row="mean over k of BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
-        outside="applied",
-        read="3.15.1",
-        path="keras/src/losses/losses.py",
-        evidence="run",
-        compute=_keras_binary,
+        compute=lambda b: binary(b.logits, b.given * (1 - b.eps) + b.eps / 2),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
-    Formula(
+    _keras(
         key="keras.focal",
-        names=("Keras CategoricalFocalCrossentropy", "keras.focal"),
+        names=("Keras CategoricalFocalCrossentropy",),
         call="keras.losses.CategoricalFocalCrossentropy(from_logits=True, label_smoothing=ε)",
-        row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all",
-        outside="applied",
-        read="3.15.1",
-        path="keras/src/losses/losses.py",
-        evidence="run",
+        row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all, α = 0.25 and γ = 2 by default",
         compute=_keras_focal,
         options=("alpha", "gamma"),
+        defaults=(("alpha", 0.25), ("gamma", 2.0)),
     ),
-    Formula(
+    _tensorflow(
         key="tf1.softmax",
         names=("TensorFlow 1", "tf.losses.softmax_cross_entropy"),
         call="tf.losses.softmax_cross_entropy(onehot, logits, label_smoothing=ε)",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="rows of weight other than 0",
-        ignore="by weights",
-        outside="below 0 ignored",
-        read="version not noted",
-        path="tensorflow/python/ops/losses/losses_impl.py",
         compute=dense,
         reduce=mean_valid,
         defect="K is read from axis 1 of the labels, which is wrong beyond two axes",
     ),
-    Formula(
+    _tensorflow(
         key="tf1.sigmoid",
         names=("TensorFlow 1 sigmoid", "tf.losses.sigmoid_cross_entropy"),
         call="tf.losses.sigmoid_cross_entropy(labels, logits, label_smoothing=ε)",
-        convention=sigmoid_half,
+        convention=spread.sigmoid_half,
         row="BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
-        ignore="by weights",
-        outside="below 0 ignored",
-        read="version not noted",
-        path="tensorflow/python/ops/losses/losses_impl.py",
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
@@ -244,12 +217,13 @@ FORMULAS = (
         names=("Paddle", "paddle.nn.functional.label_smooth"),
         call="F.cross_entropy(logits, F.label_smooth(onehot, prior_dist, ε), soft_label=True)",
         argument="epsilon",
-        convention=over_all,
+        convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε·π, π uniform by default",
         ignore="lost: smoothing makes labels soft, and ignore_index is for hard ones",
         outside="label_smooth raises; cross_entropy ignores below 0",
         read="version not noted",
         path="python/paddle/nn/functional/common.py",
+        evidence="read",
         compute=dense,
         defect="cross_entropy(label_smoothing=) drops ignore_index and the tensor-parallel kernel",
         options=("prior",),

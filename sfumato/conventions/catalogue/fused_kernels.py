@@ -1,14 +1,11 @@
 """Formulas of fused GPU kernels, as read: none of these was executed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import mean_valid, mean_weight, off_below_zero, two_level, with_z_loss
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others
 
 
 def _liger_mean(b: Batch, rows: Array) -> float:
@@ -19,16 +16,17 @@ def _liger_mean(b: Batch, rows: Array) -> float:
 
 FLASH = Formula(
     key="flash",
-    names=("flash-attention", "flash_attn", "flash"),
+    names=("flash-attention", "flash_attn"),
     call="flash_attn.losses.cross_entropy.CrossEntropyLoss(label_smoothing=ε)",
-    convention=over_all,
+    convention=spread.all,
     row="lse − (1−ε)z_y − ε·mean(z) + c·lse²",
     mean="rows that count",
     ignore="−100 by default; not counted",
     outside="below 0 means 0 without a word",
     read="0251105a, 2026-08-15",
     path="flash_attn/ops/triton/cross_entropy.py",
-    compute=off_below_zero(with_z_loss(two_level(over_all))),
+    evidence="read",
+    compute=off_below_zero(with_z_loss(two_level(spread.all))),
     reduce=mean_valid,
     defect="a label out of range has loss 0 (or the smoothing alone) and a gradient that is not 0",
     options=("z_loss", "ignore_index"),
@@ -37,15 +35,16 @@ FLASH = Formula(
 
 LIGER_PARALLEL = Formula(
     key="liger.vp",
-    names=("Liger vocab parallel", "liger.vp"),
+    names=("Liger vocab parallel",),
     call='LigerVocabParallelCrossEntropy(label_smoothing_formula="pytorch")',
-    convention=over_all,
+    convention=spread.all,
     row="(1−ε)·n + (ε/K)·S, K global or the shard's by label_smoothing_mode",
     mean="no reduction",
     ignore="−100; not counted",
     outside="refused",
     read="ead96b61, 2026-08-21",
     path="src/liger_kernel/ops/vocab_parallel_cross_entropy.py",
+    evidence="read",
     reduce=mean_valid,
     options=("ignore_index",),
     ignore_index=-100,
@@ -54,30 +53,32 @@ LIGER_PARALLEL = Formula(
 FORMULAS = (
     Formula(
         key="apex",
-        names=("Apex", "NVIDIA Apex", "apex"),
+        names=("Apex", "NVIDIA Apex"),
         call="apex.contrib.xentropy.SoftmaxCrossEntropyLoss.apply(logits, labels, ε)",
         argument="smoothing",
-        convention=over_all,
+        convention=spread.all,
         row="ε(lse − mean z) + (1−ε)n",
         mean="no reduction",
         ignore="padding_idx, 0 by default",
         read="6424da3b, 2026-07-08",
         path="apex/contrib/xentropy/softmax_xentropy.py",
+        evidence="read",
         defect="rows of class 0 are ignored by default",
         options=("ignore_index",),
         ignore_index=0,
     ),
     Formula(
         key="te",
-        names=("TransformerEngine", "te"),
+        names=("TransformerEngine",),
         call="transformer_engine.pytorch.parallel_cross_entropy(input, target, ε)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + (ε/V)·S",
         mean="no reduction; rows that count if reduce_loss",
         ignore="−100; not counted",
         outside="below 0 the loss is plain and the gradient smoothed",
         read="d0067d0d, 2026-08-22",
         path="transformer_engine/common/triton/cross_entropy.py",
+        evidence="read",
         reduce=mean_valid,
         defect="with several ranks the value uses the local sum of logits, the gradient the global one",
         options=("ignore_index",),
@@ -87,7 +88,7 @@ FORMULAS = (
     replace(
         FLASH,
         key="fla",
-        names=("flash-linear-attention", "fla"),
+        names=("flash-linear-attention",),
         call="fla.modules.FusedCrossEntropyLoss(label_smoothing=ε)",
         read="bc3b101d, 2026-08-22",
         path="fla/modules/fused_cross_entropy.py",
@@ -95,16 +96,17 @@ FORMULAS = (
     ),
     Formula(
         key="liger",
-        names=("Liger", "liger", "liger_kernel"),
+        names=("Liger", "liger_kernel"),
         call="LigerCrossEntropyLoss(label_smoothing=ε, lse_square_scale=c)",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·w_y·n + (ε/K)·Σ w_k(−log p_k) + c·lse²",
         mean="Σ w_y over rows that count; lse² over rows",
         ignore="−100 by default; not counted",
         outside="the module refuses; the functions give a plain loss and a smoothed gradient below 0",
         read="ead96b61, 2026-08-21",
         path="src/liger_kernel/ops/cross_entropy.py",
-        compute=with_z_loss(two_level(over_all)),
+        evidence="read",
+        compute=with_z_loss(two_level(spread.all)),
         reduce=_liger_mean,
         defect="the gradient overwrites the logits in the forward pass",
         options=("weight", "z_loss", "ignore_index"),
@@ -114,9 +116,9 @@ FORMULAS = (
     replace(
         LIGER_PARALLEL,
         key="liger.vp.megatron",
-        names=('Liger vocab parallel, formula "megatron"', "liger.vp.megatron"),
+        names=('Liger vocab parallel, formula "megatron"',),
         call='LigerVocabParallelCrossEntropy(label_smoothing_formula="megatron")',
-        convention=others,
+        convention=spread.others,
         row="(1−s)·n + s·S/K, s = εK/(K−1), K global or the shard's by label_smoothing_mode",
     ),
 )

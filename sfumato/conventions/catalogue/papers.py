@@ -1,14 +1,11 @@
 """Formulas of papers' own repositories: smoothed targets, and penalties that take their place."""
 
-from __future__ import annotations
-
 import numpy as np
 
+from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
 from sfumato.conventions.building_blocks import two_level
 from sfumato.conventions.formula import Formula
-from sfumato.conventions.spread import all as over_all
-from sfumato.conventions.spread import others
 
 
 def _virtual_teacher(b: Batch) -> Array:
@@ -28,57 +25,52 @@ def _margin(b: Batch) -> Array:
     return b.nll + b.alpha * far.mean(axis=1)
 
 
-def _generalised(b: Batch) -> Array:
-    return (b.wa + b.wb * (1 - b.eps)) * b.nll + b.wb * b.eps * b.losses.mean(axis=1)
-
-
 def _max_suppression(b: Batch) -> Array:
-    smoothed = two_level(over_all)(b).mean()  # reduced before the penalty of each row is added
+    smoothed = two_level(spread.all)(b).mean()  # reduced before the penalty of each row is added
     return smoothed + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
 
 
 FORMULAS = (
     Formula(
         key="tfkd.ls",
-        names=("Teacher-free KD, label smoothing", "tf-kd", "tfkd.ls"),
+        names=("Teacher-free KD, label smoothing", "tf-kd"),
         call="loss_label_smoothing(outputs, labels), ε = 0.1",
         argument="",
-        convention=others,
+        convention=spread.others,
         row="(1−ε)·n + ε/(K−1)·(S−n)",
         outside="fixed at 0.1",
         read="d000ab37, 2022-02-11",
         path="my_loss_function.py",
-        evidence="run",
     ),
     Formula(
         key="tfkd.reg",
-        names=("Teacher-free KD, virtual teacher", "tfkd.reg"),
+        names=("Teacher-free KD, virtual teacher",),
         call="loss_kd_regularization(outputs, labels, params)",
         argument="",
         row="(1−a)·n + a·m·mean_k KL(softmax(d/T)‖p), d = 0.99 on the label, 0.01/(K−1) elsewhere",
         outside="has no ε",
         read="d000ab37, 2022-02-11",
         path="my_loss_function.py",
-        evidence="run",
         compute=_virtual_teacher,
         defect="at T = 20 the teacher is all but uniform; the divergence is divided by K, which m makes up for",
         options=("alpha", "temperature", "multiplier"),
     ),
     Formula(
         key="ols",
-        names=("Online label smoothing", "OLS", "ols"),
+        names=("Online label smoothing",),
         call="soft cross entropy with a learned K × K table + cross entropy",
         argument="",
         row="n + Σ L[y, k](−log p_k)",
         outside="has no ε",
         read="7eaf70c",
         path="fine-grained/solver.py",
+        evidence="read",
         compute=_learned,
         options=("rows_table",),
     ),
     Formula(
         key="mbls",
-        names=("Margin-based label smoothing", "MbLS", "mbls"),
+        names=("Margin-based label smoothing",),
         call="LogitMarginL1(margin=m, alpha=a)",
         argument="",
         row="n + a·mean_k max(max z − z_k − m, 0)",
@@ -86,48 +78,44 @@ FORMULAS = (
         outside="has no ε",
         read="dc865036, 2022-06-16",
         path="calibrate/losses/logit_margin_l1.py",
-        evidence="run",
         compute=_margin,
         options=("alpha", "margin"),
     ),
     Formula(
         key="mbls.ls",
-        names=("MbLS LabelSmoothingCrossEntropy", "mbls.ls"),
+        names=("MbLS LabelSmoothingCrossEntropy",),
         call="LabelSmoothingCrossEntropy(alpha=ε)",
         argument="alpha",
-        convention=over_all,
+        convention=spread.all,
         row="(1−ε)·n + ε·S/K",
         mean="rows that count",
         ignore="only an ignore_index from 0",
         outside="applied",
         read="dc865036, 2022-06-16",
         path="calibrate/losses/label_smoothing.py",
-        evidence="run",
         defect="an ignore_index below 0, the default included, is not looked at",
     ),
     Formula(
         key="nls",
-        names=("Negative label smoothing", "NLS", "GLS", "nls"),
+        names=("Negative label smoothing", "GLS"),
         call="loss_gls(epoch, y, t, smooth_rate=ε, wa, wb)",
         argument="smooth_rate",
-        convention=over_all,
+        convention=spread.all,
         row="(wa + wb(1−ε))·n + wb·ε·S/K",
         outside="any sign, by design; unbounded below for ε < 0",
         read="05078f67, 2022-09-12",
         path="loss.py",
-        evidence="run",
-        compute=_generalised,
+        compute=lambda b: (b.wa + b.wb * (1 - b.eps)) * b.nll + b.wb * b.eps * b.losses.mean(axis=1),
         options=("wa", "wb"),
     ),
     Formula(
         key="maxsup",
-        names=("MaxSup", "torch_uncertainty CrossEntropyMaxSupLoss", "maxsup"),
+        names=("MaxSup", "torch_uncertainty CrossEntropyMaxSupLoss"),
         call="CrossEntropyMaxSupLoss(label_smoothing=ε, max_sup=a)",
         row="mean(smoothed over all) + a·(max z − mean z)",
         outside="as torch",
         read="0.13.0",
         path="src/torch_uncertainty/losses/classification.py",
-        evidence="run",
         compute=_max_suppression,
         defect='with reduction="none" every row has the mean cross entropy of the batch; class weights multiply the '
         "whole loss by their mean",

@@ -1,12 +1,11 @@
 """Find out how a loss wants to be called, by trying it on three rows."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,7 @@ JAX_MODULES = ("optax", "jax", "flax", "chex", "rax")
 
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
-    """The loss in the way in which it wants to be called; the ways are tried on three rows.
-
-    Args:
-        function: the loss.
-        classes: K, at least 2.
+    """The loss in the way in which it wants to be called with K classes; the ways are tried on three rows.
 
     Raises:
         ProbeError: no way of calling the loss gives a number; the message has the error of the likeliest way.
@@ -78,18 +73,14 @@ def _fits(loss: Loss, classes: int) -> bool:
 
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     """Ways of calling the loss, the likeliest first."""
-    names = _first_names(function)
-    owner = _owner(function)
-    first = names[0] if names else ""
+    first, owner = _first_name(function), _owner(function)
+    likeliest = "log-probabilities" if first in LOG_NAMES else "probabilities" if first in PROB_NAMES else "logits"
     inputs: list[Inputs] = ["logits", "log-probabilities", "probabilities"]
-    if first in LOG_NAMES:
-        inputs = ["log-probabilities", "logits", "probabilities"]
-    elif first in PROB_NAMES:
-        inputs = ["probabilities", "logits", "log-probabilities"]
+    inputs.sort(key=lambda kind: kind != likeliest)
     base = Style()
     if owner == "keras":
         from_logits = getattr(function, "from_logits", None)
-        kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "arguments", {})
+        kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "keywords", {})
         from_logits = kwargs.get("from_logits", from_logits)
         base = Style(library="keras", labels_first=True)
         inputs = ["logits"] if from_logits else ["probabilities", "logits"]
@@ -127,14 +118,10 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         loss = _of_arrays(loss, logits, labels)
         if loss.style.library == "jax":
             return loss, loss.gradient(logits, labels)
-    loss = replace(loss, differences=True, coarse=_coarse(loss, logits, labels))
-    return loss, loss.gradient(logits, labels)
-
-
-def _coarse(loss: Loss, logits: Array, labels: Labels) -> bool:
-    """Whether values have only float32's digits at three scales of the logits."""
     values = np.concatenate([loss.values(scale * logits, labels).ravel() for scale in (1.0, 0.7, 0.4)])
-    return bool((values == values.astype(np.float32)).all())
+    of_float32 = bool((values == values.astype(np.float32)).all())
+    loss = replace(loss, differences=True, coarse=of_float32)
+    return loss, loss.gradient(logits, labels)
 
 
 def _of_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
@@ -158,33 +145,28 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
     if not np.isfinite(gradient).all() or not gradient.any():
         return -1
     other = loss.gradient(logits[::-1] * 1.7, labels)
+    both = (gradient, other)
     live = np.abs(gradient).max(axis=1) > 1e-12
     if np.allclose(other[live], gradient[live], rtol=1e-7, atol=1e-9):
         return -1  # the value is linear in its input: the loss takes log-probabilities
-    if loss.style.inputs == "logits" and _clipped_probabilities(gradient, other):
-        return -1
-    lowest = gradient.argmin(axis=1) == labels
-    return int((lowest & live).sum())
+    if loss.style.inputs == "logits" and len(gradient[0]) > 2 and all((g != 0).sum(axis=1).max() <= 1 for g in both):
+        return -1  # the label's entry alone has a gradient: the loss is −log of its input, and takes probabilities
+    return int(((gradient.argmin(axis=1) == labels) & live).sum())
 
 
-def _clipped_probabilities(*gradients: Array) -> bool:
-    """Whether only the label's entry has a gradient: the loss is then −log of its input and takes probabilities."""
-    return all(bool(((g != 0).sum(axis=1) <= 1).all()) for g in gradients) and gradients[0].shape[1] > 2
-
-
-def _first_names(function: Callable[..., Any]) -> list[str]:
+def _first_name(function: Callable[..., Any]) -> str:
+    """The first parameter of a loss, in small letters; "" where Python knows no signature."""
     inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
     try:
         parameters = inspect.signature(inner).parameters
     except (TypeError, ValueError):
-        return []
-    return [name.lower() for name in parameters if name != "self"][:2]
+        return ""
+    return next((name.lower() for name in parameters if name != "self"), "")
 
 
 def _owner(function: Callable[..., Any]) -> str:
-    inner = getattr(function, "__wrapped__", function)
+    inner = function.func if isinstance(function, partial) else function
     module = getattr(inner, "__module__", None) or type(inner).__module__
-    kind: type = type(inner)
-    if any(base.__module__.startswith("keras") for base in kind.__mro__):
+    if any(base.__module__.startswith("keras") for base in inspect.getmro(type(inner))):
         return "keras"
     return str(module).partition(".")[0]

@@ -5,8 +5,6 @@ log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says
 :class:`Loss` calls it in that way.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import functools
@@ -117,9 +115,7 @@ class Loss:
         """The gradient of the sum of the values by the logits, (N, K)."""
         if self.differences:
             return self.by_differences(logits, labels)
-        if self.style.library == "jax":
-            return self._jax_gradient(logits, labels)
-        return self._torch_gradient(logits, labels)
+        return (self._jax_gradient if self.style.library == "jax" else self._torch_gradient)(logits, labels)
 
     def by_differences(self, logits: Array, labels: Labels, step: float | None = None) -> Array:
         """The same gradient by central differences: of the fourth order, or of the eighth where values are coarse."""
@@ -182,7 +178,7 @@ def first_of(out: Any, rows: int = 0) -> Any:
     """The loss in what a call returned: the entry "loss" of a dictionary, the first of several, or a list of rows."""
     if isinstance(out, dict):
         out = out["loss"] if "loss" in out else next(iter(out.values()))
-    if isinstance(out, list) and len(out) == rows > 1 and all(np.ndim(each) == 0 for each in _detached(out)):
+    if isinstance(out, list) and len(out) == rows > 1 and all(np.ndim(each) == 0 for each in out):
         return torch.stack(out) if all(isinstance(each, torch.Tensor) for each in out) else np.asarray(out)
     while isinstance(out, (tuple, list)) and len(out) > 0:
         out = out[0]
@@ -227,7 +223,3 @@ def _arranged(style: Style, inputs: Any, labels: Any) -> tuple[Any, Any]:
     elif style.layout == "dictionary":
         inputs = {"logits": inputs}
     return (labels, inputs) if style.labels_first else (inputs, labels)
-
-
-def _detached(out: list[Any]) -> list[Any]:
-    return [each.detach() if isinstance(each, torch.Tensor) else each for each in out]

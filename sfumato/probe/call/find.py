@@ -4,8 +4,6 @@ The name may be that of a loss, of a class of losses, or of a function that make
 ``module:Class(label_smoothing=0.1)`` is parsed and never evaluated.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import importlib.util
@@ -14,10 +12,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sfumato.text import did_you_mean
+from sfumato.text import did_you_mean, one_line
 
 STRENGTH_NAMES = (
     "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val",
@@ -40,14 +39,12 @@ PAD_NAMES = (
 )  # fmt: skip
 
 
+in_words = partial(one_line, most=300)
+"""An error of the loss, as a message of ours quotes it."""
+
+
 class ProbeError(ValueError):
     """A loss cannot be found, made or called: the message says why, and what to write instead."""
-
-
-def in_words(error: BaseException) -> str:
-    """The type and the message of an error, on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ class Spec:
             if name in CLASSES_NAMES and (name in self.arguments or required) and name not in changes:
                 arguments[name] = classes
         if self.kind == "loss":
-            return _bound(self.target, arguments)
+            return partial(self.target, **arguments) if arguments else self.target
         try:
             made = self.target(*self.positional, **arguments)
         except (Exception, SystemExit) as error:
@@ -125,29 +122,22 @@ class Spec:
         return made
 
     def _missing(self, arguments: Mapping[str, Any]) -> str:
-        lacking = [
-            name
-            for name, p in list(self.parameters.items())[len(self.positional) :]
-            if p.default is inspect.Parameter.empty
-            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-            and name not in arguments
-        ]
-        return f"; write {self.name.partition('(')[0]}({', '.join(f'{n}=…' for n in lacking)})" if lacking else ""
+        free = [p for p in list(self.parameters.values())[len(self.positional) :] if p.name not in arguments]
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        lacking = [f"{p.name}=…" for p in free if p.default is p.empty and p.kind in kinds]
+        return f"; write {self.name.partition('(')[0]}({', '.join(lacking)})" if lacking else ""
 
 
 def load(text: str) -> Spec:
     """The loss that ``module:callable`` or ``module:callable(name=value)`` names; the current folder is importable.
 
-    Args:
-        text: as in ``"torch.nn:CrossEntropyLoss(label_smoothing=0.1)"`` or ``"my_losses.py:smooth_loss"``.
+    A file can stand for the module, as in ``"my_losses.py:smooth_loss"``.
 
     Raises:
         ProbeError: the text is not of this form, there is no such module or name, or an argument is no literal.
 
     >>> load("torch.nn:CrossEntropyLoss(label_smoothing=0.1)").arguments
     {'label_smoothing': 0.1}
-
-    Source: arguments are read by :func:`ast.literal_eval`.
     """
     module_name, colon, rest = text.partition(":")
     if text.endswith(".py") or not colon or not module_name or not rest:
@@ -155,12 +145,10 @@ def load(text: str) -> Spec:
     path, parenthesis, _ = rest.partition("(")
     positional, arguments = _literals(text, rest[len(path) :]) if parenthesis else ((), {})
     notes: list[str] = []
-    module = _module(module_name, notes)
-    target: Any = module
+    target: Any = _module(module_name, notes)
     for part in path.strip().split("."):
         if not hasattr(target, part):
-            public = [name for name in dir(target) if not name.startswith("_")]
-            hint = did_you_mean(part, public)
+            hint = did_you_mean(part, [name for name in dir(target) if not name.startswith("_")])
             raise ProbeError(f'{module_name} has no "{part}".{hint}')
         target = getattr(target, part)
     return replace(
@@ -197,13 +185,10 @@ def of(
     except (TypeError, ValueError):
         return Spec(name, target, given, positional, "loss")
     free = parameters[len(positional) :]
-    required = [
-        p
-        for p in free
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in given
-    ]
+    lacking = [p for p in free if p.default is p.empty and p.name not in given]
+    required = [p for p in lacking if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_name = [p for p in lacking if p.kind is p.KEYWORD_ONLY]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    by_name = [p for p in free if p.kind is p.KEYWORD_ONLY and p.default is p.empty and p.name not in given]
     known = len(required) == 0 or (len(required) == 1 and required[0].name in CLASSES_NAMES)
     makes = known and not takes_any and len(by_name) < 2
     if makes and (called or not hasattr(target, "forward")):
@@ -233,7 +218,8 @@ def _module(name: str, notes: list[str]) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    if name.partition(".")[0] == "keras" and "KERAS_BACKEND" not in os.environ and not _installed("tensorflow"):
+    of_keras = name.partition(".")[0] == "keras" and "KERAS_BACKEND" not in os.environ
+    if of_keras and importlib.util.find_spec("tensorflow") is None:
         os.environ["KERAS_BACKEND"] = "torch"
         notes.append("Keras runs on torch here: KERAS_BACKEND was not set, and TensorFlow is not installed")
     try:
@@ -259,19 +245,3 @@ def _file(path: Path) -> Any:
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)
     return module
-
-
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
-
-
-def _bound(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
-    if not arguments:
-        return target
-
-    def loss(*args: Any, **more: Any) -> Any:
-        return target(*args, **{**arguments, **more})
-
-    loss.__dict__["__wrapped__"] = target
-    loss.__dict__["arguments"] = dict(arguments)
-    return loss

@@ -1,7 +1,5 @@
 """Make the named loss so that it can be probed: for K classes, called in its own way, and with chance held still."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

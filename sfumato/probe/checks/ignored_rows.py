@@ -1,7 +1,5 @@
 """Which label is ignored, and whether its rows are inert: no gradient, no share in the mean, no harm from NaN."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,16 +15,9 @@ OTHERS = [0, 2, 3]
 def ignored_by(
     loss: Loss, reading: Reading, reduction: str, candidates: Sequence[int]
 ) -> tuple[int | None, list[ProbeFinding]]:
-    """Which label is ignored, whether cleanly, and what the other candidates do.
+    """Which label is ignored, if any; and whether cleanly, and what the other candidates do.
 
-    Args:
-        loss: the loss.
-        reading: its reading.
-        reduction: its reduction.
-        candidates: labels to try, the likeliest first.
-
-    Returns:
-        The ignored label, or None; and findings.
+    The candidates are tried in their order, the likeliest first.
     """
     findings: list[ProbeFinding] = []
     found: int | None = None

@@ -1,7 +1,5 @@
 """Where arithmetic gives out: gradients that are not those of the value, half precision, large and infinite logits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

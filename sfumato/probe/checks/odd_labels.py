@@ -1,7 +1,5 @@
 """Labels that are no class: out of range, not whole, not looked at, or probabilities in their place."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,13 +12,7 @@ from sfumato.probe.read.gradients import Reading, read
 
 
 def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFinding]:
-    """What the loss does with labels that are no class.
-
-    Args:
-        loss: the loss.
-        reading: its reading.
-        factors: how much each row of a batch counts.
-    """
+    """What the loss does with labels that are no class; ``factors`` say how much each row of a batch counts."""
     if loss.style.one_hot:
         return
     z, labels = reading.batch(4, seed=23)

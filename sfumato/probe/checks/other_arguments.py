@@ -1,7 +1,5 @@
 """A loss with class weights, and in evaluation mode."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

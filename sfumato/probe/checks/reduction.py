@@ -1,7 +1,5 @@
 """How the rows of a batch become one number."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +43,10 @@ def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> tuple[RowReduction
             findings += more
     except Exception as error:
         raise ProbeError(f"{spec.name} cannot be called with four rows: {in_words(error)}") from error
-    return reduction, findings + _declared(spec, loss, reduction.name)
+    declared, found = spec.given("reduction") or getattr(loss.function, "reduction", None), reduction.name
+    if declared in ("mean", "sum", "none") and found != "other" and declared != found:
+        findings.append(defect("reduction", f'reduction="{declared}" is the {found}'))
+    return reduction, findings
 
 
 def _that_mix(
@@ -91,11 +92,3 @@ def _of_factors(loss: Loss, labels: Labels, factors: Array) -> tuple[RowReductio
         return RowReduction("mean", factors), [note("reduction", told)]
     told = f"neither mean nor sum: a row in a batch of four counts {shown} of what it does alone"
     return RowReduction("other", factors), [warning("reduction", told)]
-
-
-def _declared(spec: Spec, loss: Loss, reduction: str) -> list[ProbeFinding]:
-    """Whether the argument ``reduction`` says something else than what was found."""
-    declared = spec.given("reduction") or getattr(loss.function, "reduction", None)
-    if declared in ("mean", "sum", "none") and reduction != "other" and declared != reduction:
-        return [defect("reduction", f'reduction="{declared}" is the {reduction}')]
-    return []

@@ -1,7 +1,5 @@
 """Whether a call changes the tensors or arrays that it is given."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The argument that is the strength ε: at its ends and beyond, and what it leaves of ignored rows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -136,7 +134,7 @@ def _is_inert(loss: Loss, classes: int, label: int) -> bool | None:
 
 
 def by_default(spec: Spec, name: str, loss: Loss, classes: int) -> Iterator[ProbeFinding]:
-    """What the strength of a loss would mean that is one-hot as given."""
+    """What the strength of a loss would mean, where the loss is one-hot unless it is given one."""
     try:
         at = {k: levels(read(remade(spec, loss, k, **{name: 0.1}), k)) for k in (classes, *OTHER_CLASSES)}
     except Exception:

@@ -1,7 +1,5 @@
 """What is peculiar about a target: its mass, its levels, and terms beside the cross entropy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,7 +29,9 @@ def of_target(target: TargetRead) -> Iterator[ProbeFinding]:
     if target.prior is not None:
         yield note("target", target.prior.told)
     elif level is None:
-        yield warning("target", f"differs between labels or classes: {_labels_differ(reading)}")
+        first_two = np.flatnonzero(reading.alive)[:2]
+        differ = "; ".join(f"label {reading.labels[i]} has {in_figures(reading.targets[i])}" for i in first_two)
+        yield warning("target", f"differs between labels or classes: {differ}")
     else:
         yield from _of_levels(level, target)
         yield from _of_value(reading)
@@ -83,8 +83,3 @@ def _factor(value: float, at: dict[int, float]) -> str:
     if len(at) > 1 and max(at.values()) - min(at.values()) < 1e-5:
         return f"{value:.6g} times the loss, at every K"
     return ", ".join(f"{each:.6g} at K = {k}" for k, each in sorted(at.items()))
-
-
-def _labels_differ(reading: Reading) -> str:
-    first_two = np.flatnonzero(reading.alive)[:2]
-    return "; ".join(f"label {reading.labels[i]} has {in_figures(reading.targets[i])}" for i in first_two)

@@ -4,8 +4,6 @@ Each term is tried in turn and the best fit wins. The gradient of a penalty is l
 squares give; a temperature and a focal exponent change the shape of the gradient and are found by search.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -49,7 +47,7 @@ def with_extra_term(
         "weight decay of logits, c·|z|²/2": z,
         "max suppression, a·(max z − mean z)": top - 1 / z.shape[1],
     }
-    found = [(_fit_beside(name, term, p, gradients, scale)) for name, term in penalties.items()]
+    found = [_fit_beside(name, term, p, gradients, scale) for name, term in penalties.items()]
     t = _minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
     cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T
     found.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ("temperature, softmax(z/T)", t)))

@@ -5,8 +5,6 @@ few gradients give S, q and a residual, which says whether the loss is of that k
 large, ``extra_terms`` tries the gradients of known penalties beside a cross entropy.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,25 +74,15 @@ class Reading:
     @property
     def floors(self) -> Array:
         """The smallest value of the plain cross entropy, for each label."""
-        with np.errstate(all="ignore"):
-            q = self.optima
-            terms = -np.where(q > 1e-15, q * np.log(np.where(q > 1e-15, q, 1.0)), 0.0)
-            if self.kind == "sigmoid":
-                terms = terms - np.where(q < 1 - 1e-15, (1 - q) * np.log1p(-np.where(q < 1 - 1e-15, q, 0.0)), 0.0)
-        return self.masses * terms.sum(axis=1)
+        parts = [self.optima, 1 - self.optima] if self.kind == "sigmoid" else [self.optima]
+        terms = [np.where(q > 1e-15, -q * np.log(np.where(q > 1e-15, q, 1.0)), 0.0).sum(axis=1) for q in parts]
+        return self.masses * sum(terms)
 
 
 def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, seed: int = 5) -> Reading:
     """The reading of a loss at one K: a row at a time, at several logits.
 
-    Args:
-        loss: the loss, see :func:`~sfumato.probe.call.call_style.understand`.
-        classes: K.
-        labels: labels to ask about; by default all up to 12, or six of them.
-        seed: of the logits.
-
-    Returns:
-        :class:`Reading`; ``kind`` is ``"other"`` where nothing fits.
+    The labels to ask about are by default all, up to 12, or six of them.
 
     >>> import torch
     >>> from sfumato.probe.call.call_style import understand

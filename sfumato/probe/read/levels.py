@@ -1,7 +1,5 @@
 """The two levels of a target, one for the label and one for every other class, at one number of classes K."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,8 +3,6 @@ r"""A smoothing over a prior, read off the targets: q[y, k] = (1−ε)·[y = k] 
 Off the diagonal column k is one number, ε·π_k, and these numbers sum to ε. The diagonal must exceed them by 1−ε.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,21 +31,7 @@ class Prior:
 
 
 def prior_of(reading: Reading) -> Prior | None:
-    """The prior that the targets are spread over; None where the targets have another form.
-
-    Args:
-        reading: the reading of a softmax, with at least three labels.
-
-    >>> import torch
-    >>> from sfumato.probe.read.gradients import read
-    >>> from sfumato.probe.call.call_style import understand
-    >>> def loss(z, y):
-    ...     pi = torch.tensor([0.5, 0.3, 0.2], dtype=z.dtype)
-    ...     q = 0.8 * torch.nn.functional.one_hot(y, 3) + 0.2 * pi
-    ...     return -(q * z.log_softmax(1)).sum(1).mean()
-    >>> prior_of(read(understand(loss, 3), 3))
-    Prior(eps=0.2, distribution=(0.5, 0.3, 0.2))
-    """
+    """The prior that the targets of a softmax are spread over; None where they have another form, or too few labels."""
     k = reading.classes
     if reading.kind != "softmax" or not reading.alive.all() or len(reading.labels) < 3:
         return None

@@ -1,7 +1,5 @@
 """All that gradients say of a target: the reading at one K, and the convention from the readings at several K."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sfumato.probe.call.caller import Loss
