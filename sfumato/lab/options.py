@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib
 import math
-import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from sfumato.lab.errors import OptionError
 
@@ -30,13 +29,7 @@ REMOVED = {
 
 @dataclass(frozen=True)
 class Range:
-    """Values that an option can have.
-
-    Attributes:
-        words: which, as in "must be at least 1".
-        holds: whether a value is among them.
-        hint: what is said after the value that is not.
-    """
+    """Values that an option can have: which, as in "must be at least 1", and what is said after one that it cannot."""
 
     words: str
     holds: Callable[[float], bool]
@@ -53,6 +46,7 @@ class Option:
         default: None where there is none.
         words: what it does, for ``--help`` and ``sfumato init``.
         ranges: each of which its value must be in, None aside.
+        complaint: what is wrong with a value for which no range can be given, and None if nothing is.
         example: a value as TOML has it, where the default is None.
         repeated: whether the command line takes it more than once, for a value with commas between.
         stored: whether ``config.toml`` has it. Where a run went, how it was spread and who watched is no part of it.
@@ -63,23 +57,33 @@ class Option:
     default: Any
     words: str
     ranges: tuple[Range, ...] = ()
+    complaint: Callable[[str], str | None] | None = None
     example: str = ""
     repeated: bool = False
     stored: bool = True
 
     def check(self, value: Any) -> None:
-        """Refuse a value out of range.
+        """Refuse a value that cannot be used.
 
         Raises:
-            OptionError: it names option, value and range.
+            OptionError: it names the option, the value, and the range or the way out.
+
+        >>> schema()["on"].check("slurm")
+        Traceback (most recent call last):
+        ...
+        sfumato.lab.errors.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
         """
+        if value is None:
+            return
         flag, choices = f"--{self.name.replace('_', '-')}", get_args(self.kind)
-        if typing.get_origin(self.kind) is Literal and value not in choices:
+        if get_origin(self.kind) is Literal and value not in choices:
             named = " or ".join(f'"{each}"' for each in choices)
             raise OptionError(f'{flag} must be {named}, got "{value}"')
         for each in self.ranges:
-            if value is not None and not each.holds(value):
+            if not each.holds(value):
                 raise OptionError(f"{flag} must be {each.words}, got {_shown(value)}{each.hint}")
+        if self.complaint is not None and (wrong := self.complaint(value)) is not None:
+            raise OptionError(wrong)
 
 
 def _option(words: str, *ranges: Range, default: Any = None, **more: Any) -> Any:
@@ -97,6 +101,46 @@ def _finite(words: str, holds: Callable[[float], bool], hint: str = "") -> Range
     return Range(words, lambda value: math.isfinite(value) and holds(value), hint)
 
 
+def _no_data(data: str) -> str | None:
+    if data:
+        return None
+    return "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or module:function"
+
+
+def _no_model(name: str) -> str | None:
+    from sfumato.lab.model_names import complaint
+
+    return complaint(name)
+
+
+def _no_place(on: str) -> str | None:
+    if on != "ray":
+        return f'--on takes ray, got "{on}"; without it, processes on this machine do the work'
+    try:
+        importlib.import_module("ray")
+    except ImportError:
+        return "--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'"
+    return None
+
+
+def _no_tracker(tool: str) -> str | None:
+    from sfumato.lab.trackers import missing
+
+    return missing(tool)
+
+
+def _no_folder(out: str) -> str | None:
+    from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
+
+    if Path(out).name in ("", "..") or out.endswith(PARTIAL):
+        return f'--out must name a folder, and not end in {PARTIAL}, got "{out}"'
+    try:
+        refuse_taken(Path(out))
+    except TakenError as error:
+        return str(error)
+    return None
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of ``sfumato compare``; :meth:`check` refuses values outside their range.
@@ -110,6 +154,7 @@ class Options:
         "of images, with or without train, val and test above them; or module:function, such as mine.data:load or "
         "mine/data.py:load.",
         default=MISSING,
+        complaint=_no_data,
     )
     label: str | None = _option(
         "Label column of a table; by default the one called label, target, class or y.", example='"species"'
@@ -157,6 +202,7 @@ class Options:
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
         "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
         "mlp for all else.",
+        complaint=_no_model,
         example='"mlp"',
     )
     pretrained: str | None = _option(
@@ -206,6 +252,7 @@ class Options:
     on: str | None = _option(
         "ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the "
         "bit. Needs pip install 'sfumato[ray]'.",
+        complaint=_no_place,
         example='"ray"',
         stored=False,
     )
@@ -217,10 +264,13 @@ class Options:
     )
     track: str | None = _option(
         "trackio, wandb or tensorboard: show the curves there too, while they are made, a run for each arm and seed.",
+        complaint=_no_tracker,
         example='"tensorboard"',
         stored=False,
     )
-    out: str | None = _option("The run folder; by default runs/DATA-DATE-N.", example='"runs/mine"', stored=False)
+    out: str | None = _option(
+        "The run folder; by default runs/DATA-DATE-N.", complaint=_no_folder, example='"runs/mine"', stored=False
+    )
 
     def check(self) -> None:
         """Refuse the first option that cannot be used.
@@ -233,33 +283,14 @@ class Options:
         ...
         sfumato.lab.errors.OptionError: --eps must be above 0 and at most 1, got 1.5
         """
-        from sfumato.lab.model_names import complaint
-        from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
-
-        if not self.data:
-            raise OptionError(
-                "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or "
-                "module:function"
-            )
         for option in schema().values():
             option.check(getattr(self, option.name))
         self._check_targets()
-        if self.model is not None and (wrong := complaint(self.model)) is not None:
-            raise OptionError(wrong)
         if self.learning_rate * self.weight_decay > 1:
             raise OptionError(
                 f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
                 f"of every weight at each step; use at most {1 / self.learning_rate:g}"
             )
-        check_on(self.on)
-        check_track(self.track)
-        if self.out is not None:
-            if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
-                raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')
-            try:
-                refuse_taken(Path(self.out))
-            except TakenError as error:
-                raise OptionError(str(error)) from None
 
     def _check_targets(self) -> None:
         if self.ladder is not None:
@@ -274,16 +305,13 @@ class Options:
                     f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
                 )
         if self.arm is not None:
-            from sfumato.lab.arms import complaint
+            from sfumato.lab.arms import kind_and_strength
 
             specs = self.arms()
-            for spec in specs:
-                if (wrong_arm := complaint(spec)) is not None:
-                    raise OptionError(wrong_arm)
-            same = {(kind, float(strength or 0)) for kind, _, strength in (spec.partition(":") for spec in specs)}
+            targets = {kind_and_strength(spec) for spec in specs}
             if len(specs) < 2:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
-            if len(same) < len(specs):
+            if len(targets) < len(specs):
                 raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
 
     def strengths(self) -> list[float]:
@@ -332,45 +360,11 @@ def schema() -> dict[str, Option]:
     >>> schema()["eps"].words
     'Strength of the smoothing.'
     """
-    found: dict[str, Option] = {}
-    kinds = typing.get_type_hints(Options)
-    for each in fields(Options):
-        default = None if each.default is MISSING else each.default
-        found[each.name] = Option(each.name, kinds[each.name], default, **each.metadata)
-    return found
-
-
-def check_on(on: str | None) -> None:
-    """Refuse a place to run on that is not known, or is not installed.
-
-    Raises:
-        OptionError: it says what to do.
-
-    >>> check_on("slurm")
-    Traceback (most recent call last):
-    ...
-    sfumato.lab.errors.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
-    """
-    if on is None:
-        return
-    if on != "ray":
-        raise OptionError(f'--on takes ray, got "{on}"; without it, processes on this machine do the work')
-    try:
-        importlib.import_module("ray")
-    except ImportError:
-        raise OptionError("--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'") from None
-
-
-def check_track(track: str | None) -> None:
-    """Refuse a tracker that is not known, or cannot be used here.
-
-    Raises:
-        OptionError: it says what to do.
-    """
-    from sfumato.lab.trackers import missing
-
-    if track is not None and (why := missing(track)) is not None:
-        raise OptionError(why)
+    kinds = get_type_hints(Options)
+    defaults = {each.name: None if each.default is MISSING else each.default for each in fields(Options)}
+    return {
+        each.name: Option(each.name, kinds[each.name], defaults[each.name], **each.metadata) for each in fields(Options)
+    }
 
 
 def _shown(value: float) -> str:

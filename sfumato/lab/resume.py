@@ -9,7 +9,7 @@ from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.errors import OptionError
 from sfumato.lab.execute.torchrun_group import started_by_torchrun
-from sfumato.lab.options import Options, check_on, check_track
+from sfumato.lab.options import Options, schema
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.versions_and_machine import notes_on_change
 from sfumato.runs.folder import RunError, RunFolder
@@ -32,10 +32,8 @@ def reopened(
             begun with another sfumato or torch.
         DataError: the data cannot be read any more.
     """
-    if workers is not None and workers < 1:
-        raise OptionError(f"--workers must be at least 1, got {workers}")
-    check_on(on)
-    check_track(track)
+    for name, value in {"workers": workers, "on": on, "track": track}.items():
+        schema()[name].check(value)
     if started_by_torchrun():
         raise OptionError("--resume goes on in processes of its own: leave torchrun out")
     folder = RunFolder.reopen(final)
