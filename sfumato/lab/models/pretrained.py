@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sfumato.lab.errors import OptionError
+from sfumato.lab.errors import OptionError, first_line
 from sfumato.text import did_you_mean, listing, plural
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _read(path: str) -> Any:
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises a dozen kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         if "weights only" in reason.lower():  # what follows is advice to load it all the same
             reason = "it is no file of PyTorch, or a damaged one"
         if "GLOBAL" in str(error):
