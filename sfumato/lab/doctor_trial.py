@@ -47,7 +47,7 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
     try:
         for task in ready.tasks(Path()):
             started, run = time.perf_counter(), TrainingRun(task, rows)
-            run.train(lambda epoch: None)
+            run.train(None)
             task.arm.verify(run.loss, task.classes)
             nll = [run.epochs[at]["validation_nll"] for at in (0, -1)]
             took = time.perf_counter() - started

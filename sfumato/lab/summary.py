@@ -17,41 +17,30 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
-from sfumato.runs.schema import (
-    SUMMARY_SCHEMA,
-    FittedTemperature,
-    PairedHashes,
-    ProbedTarget,
-    Summary,
-    TemperatureGain,
-)
+from sfumato.runs.schema import SUMMARY_SCHEMA, FittedTemperature, PairedHashes, Summary, TemperatureGain
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
 
 if TYPE_CHECKING:
-    from sfumato.lab.data import Data
-    from sfumato.lab.options import Options
-    from sfumato.lab.train.plan import Plan
+    from sfumato.lab.prepared import Prepared
 
 
 def summary_of(
-    folder: Path, run: str, data: Data, arms: Sequence[Arm], seeds: int, records: Sequence[Mapping[str, Any]]
+    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[Mapping[str, Any]]
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits.
 
     Args:
         folder: where the logits are.
         run: name of the run.
-        data: as it was split.
-        arms: one-hot first.
-        seeds: runs an arm.
+        ready: the comparison.
+        arms: those that are compared; the first is the one that the others are compared with.
         records: of every run.
 
     Raises:
         ArmError: the arms of one seed are not paired.
     """
-    classes = len(data.table.class_names)
-    split = data.split
+    table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
     paired = _paired(records, arms, seeds)
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
     found = differences(results)
@@ -60,7 +49,7 @@ def summary_of(
         "schema": SUMMARY_SCHEMA,
         "run": run,
         "data": {
-            "name": data.table.name,
+            "name": table.name,
             "classes": classes,
             "train": len(split.train),
             "validation": len(split.validation),
@@ -83,7 +72,7 @@ def summary_of(
             results,
             found,
             classes,
-            majority=float(np.bincount(data.table.labels[split.test]).max()) / len(split.test),
+            majority=float(np.bincount(table.labels[split.test]).max()) / len(split.test),
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
     }
@@ -91,7 +80,7 @@ def summary_of(
     extra: dict[str, Any] = {
         "temperatures": {result.arm.name: _temperatures(result) for result in results},
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
-        "notes": notes(distinct, data.table.counters()),
+        "notes": notes(distinct, table.counters()),
     }
     return summary, extra
 
@@ -102,34 +91,21 @@ def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
     return [rung.arm.name for rung in sorted(rungs, key=lambda rung: float(rung.scaled.by_seed.mean()))]
 
 
-def environment_of(
-    options: Options,
-    data: Data,
-    model: str,
-    plan: Plan,
-    arms: Sequence[Arm],
-    records: Sequence[Mapping[str, Any]],
-    command: str,
-    workers: int,
-) -> dict[str, Any]:
-    """Versions, machine, command, data, model and training: what the numbers of a run depend on."""
+def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Versions, machine, data, model and training: what the numbers of a run depend on."""
+    first = {record["arm"]: record for record in reversed(records)}
     return {
         **versions(),
         **machine(),
-        "workers": workers,
-        "device": options.device,
-        "command": command,
-        "data": {"source": options.data, **data.describe()},
+        "device": ready.options.device,
+        "data": {"source": ready.options.data, **ready.data.describe()},
         "model": {
-            "name": model,
+            "name": ready.model.name,
             "parameters": records[0]["parameters"],
             "description": records[0]["description"],
         },
-        "training": training_of(plan, len(data.split.train), records),
-        "probe": {
-            arm.name: ProbedTarget(eps=arm.eps, target=next(r["target"] for r in records if r["arm"] == arm.name))
-            for arm in arms
-        },
+        "training": training_of(ready.plan, len(ready.data.split.train), records),
+        "probe": {arm.name: {"eps": arm.eps, "target": first[arm.name]["target"]} for arm in arms},
     }
 
 

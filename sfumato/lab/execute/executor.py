@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from sfumato.lab.data import Part
 from sfumato.lab.execute import processes, ray, torchrun
@@ -12,34 +11,32 @@ from sfumato.lab.execute.task import Progress, RunTask
 from sfumato.lab.execute.torchrun_group import Ranks
 
 
-class Executor(Protocol):
-    """Trains runs; what a run leaves does not depend on who trains it."""
-
-    def __call__(
-        self, tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
-    ) -> list[dict[str, Any]]:
-        """Train every task, and give the records in the order of the tasks.
-
-        Args:
-            tasks: what to run.
-            parts: the rows, by the name of their part.
-            workers: how many runs are trained at once, where that is ours to say.
-            progress: called after every epoch of every run.
-
-        Raises:
-            ArmError, TrainingError, WriteError: from a run; the others are stopped.
-            WorkerError: a process died, or ran out of memory.
-        """
-        ...
-
-
-def executor(on: str | None, ranks: Ranks | None) -> Executor:
-    """The executor that was asked for.
+def train_all(
+    tasks: Sequence[RunTask],
+    parts: dict[str, Part],
+    *,
+    workers: int,
+    progress: Progress,
+    on: str | None = None,
+    ranks: Ranks | None = None,
+) -> list[dict[str, Any]]:
+    """Train every task; what a run leaves does not depend on who trains it.
 
     Args:
+        tasks: what to run.
+        parts: the rows, by the name of their part.
+        workers: how many runs are trained at once; torchrun and a Ray that was there before have their own number.
+        progress: called after every epoch of every run.
         on: ``"ray"``, or None.
         ranks: those of torchrun, or None for a process that is alone.
+
+    Returns:
+        The records in the order of the tasks; none on ranks but the first.
+
+    Raises:
+        ArmError, TrainingError, WriteError: from a run; the others are stopped.
+        WorkerError: a process died, or ran out of memory.
     """
     if ranks is not None:
-        return partial(torchrun.run_all, ranks=ranks)
-    return ray.run_all if on == "ray" else processes.run_all
+        return torchrun.run_all(tasks, parts, progress=progress, ranks=ranks)
+    return (ray if on == "ray" else processes).run_all(tasks, parts, workers=workers, progress=progress)

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 def run_all(
     tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Every task in worker processes; progress comes back while they run.
+    """Every task in worker processes; see :func:`sfumato.lab.execute.executor.train_all`.
 
     Each worker has a pipe of its own and no lock is shared, so that one may be killed at any moment without leaving
-    another, or this process, waiting for ever. Arguments and errors are those of
-    :class:`sfumato.lab.execute.executor.Executor`.
+    another, or this process, waiting for ever.
     """
     context = multiprocessing.get_context("spawn")
     waiting = list(enumerate(tasks))[::-1]

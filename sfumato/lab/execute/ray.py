@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.arrays.atomic import write_bytes, write_sealed
-from sfumato.lab.errors import WorkerError
+from sfumato.lab.errors import WorkerError, first_line
 from sfumato.lab.execute.task import Progress, RunTask
 
 if TYPE_CHECKING:
@@ -30,21 +30,12 @@ RETRIES = 3
 _POLL = 0.2  # seconds between two looks at how far the tasks are
 
 
-def _ray() -> Any:
-    """Ray is an optional dependency, and its type stubs are incomplete."""
-    return importlib.import_module("ray")
-
-
 def run_all(
     tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Every task on Ray; arguments and errors are those of :class:`sfumato.lab.execute.executor.Executor`.
-
-    The rows are sent to each machine once. ``workers`` counts the processes of a Ray that is started here; a cluster
-    has its own.
-    """
-    ray, problems = _ray(), importlib.import_module("ray.exceptions")
-    with _connected(workers):
+    """Every task on Ray, which is sent the rows once a machine; see :func:`sfumato.lab.execute.executor.train_all`."""
+    ray: Any = importlib.import_module("ray")  # an optional dependency, whose type stubs are incomplete
+    with _connected(ray, workers):
         told = ray.remote(num_cpus=0)(_Told).remote()
         rows = ray.put(parts)
         gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
@@ -60,13 +51,12 @@ def run_all(
                         shown.add((number, epoch["epoch"]))
                         progress(tasks[number].arm.name, tasks[number].seed, epoch)
                 for each in done:
-                    number = running[each]
-                    records[number] = _kept(tasks[number], *ray.get(each))
+                    records[running[each]] = _kept(tasks[running[each]], *ray.get(each))
                     del running[each]
-        except problems.RayTaskError as error:
+        except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        except problems.RayError as error:
-            raise WorkerError(f"Ray gave up: {str(error).splitlines()[0]}") from error
+        except ray.exceptions.RayError as error:
+            raise WorkerError(f"Ray gave up: {first_line(error)}") from error
         finally:
             for each in running:
                 ray.cancel(each, force=True)
@@ -118,9 +108,8 @@ class _Told:
 
 
 @contextlib.contextmanager
-def _connected(workers: int) -> Generator[None]:
+def _connected(ray: Any, workers: int) -> Generator[None]:
     """A Ray to work on: the one that ``RAY_ADDRESS`` names, or one of our own for as long as this takes."""
-    ray = _ray()
     ours = not ray.is_initialized()
     before = os.environ.get("RAY_USAGE_STATS_ENABLED")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # sfumato reports nothing to anyone, and nothing that it starts does
@@ -131,14 +120,12 @@ def _connected(workers: int) -> Generator[None]:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if not os.environ.get("RAY_ADDRESS"):
                 paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-                quiet |= {"num_cpus": workers, "include_dashboard": False}
-                quiet["runtime_env"] = {
-                    "env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
-                }
+                variables = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
+                quiet |= {"num_cpus": workers, "include_dashboard": False, "runtime_env": {"env_vars": variables}}
             try:
                 ray.init(**quiet)
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-                raise WorkerError(f"no Ray to work on: {str(error).splitlines()[0]}") from error
+                raise WorkerError(f"no Ray to work on: {first_line(error)}") from error
         yield
     finally:
         if before is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sfumato.lab.data import Part
@@ -13,22 +14,14 @@ from sfumato.lab.options import Options
 from sfumato.lab.train.plan import Plan
 
 
-def refuse(options: Options) -> None:
-    """Refuse options that have no meaning under torchrun.
+def refuse(options: Options, plan: Plan, ranks: Ranks) -> None:
+    """Refuse options that have no meaning under torchrun, and batches with fewer rows than there are ranks.
 
     Raises:
-        OptionError: it says which to leave out.
+        OptionError: it says which option to leave out, or how large the batch is.
     """
     if options.on is not None or options.time_budget is not None:
         raise OptionError("under torchrun leave out --on and --time-budget: its ranks share out each run in turn")
-
-
-def refuse_small_batches(plan: Plan, ranks: Ranks) -> None:
-    """Refuse batches with fewer rows than there are ranks.
-
-    Raises:
-        OptionError: it names both.
-    """
     if plan.batch_size < ranks.world:
         raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {ranks.world} ranks")
 
@@ -42,23 +35,9 @@ def note(ranks: Ranks) -> str:
 
 
 def run_all(
-    tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress, ranks: Ranks
+    tasks: Sequence[RunTask], parts: dict[str, Part], *, progress: Progress, ranks: Ranks
 ) -> list[dict[str, Any]]:
-    """Every task in turn, by all ranks; see :class:`sfumato.lab.execute.executor.Executor`.
-
-    Args:
-        tasks: what to run.
-        parts: the rows.
-        workers: not looked at, since torchrun has started the processes.
-        progress: called by the first rank after every epoch.
-        ranks: this process among the others.
-
-    Returns:
-        The records on the first rank; on the others none.
-
-    Raises:
-        TrainingError: on every rank.
-    """
+    """Every task in turn, by all ranks; see :func:`sfumato.lab.execute.executor.train_all`."""
     import torch
 
     from sfumato.lab.execute.training_run import TrainingRun
@@ -66,13 +45,8 @@ def run_all(
     torch.set_num_threads(1)
     records: list[dict[str, Any]] = []
     for task in tasks:
-
-        def tell(epoch: dict[str, Any], task: RunTask = task) -> None:
-            if ranks.is_first:
-                progress(task.arm.name, task.seed, epoch)
-
         run = TrainingRun(task, parts)
-        trained = run.train(tell, ranks=ranks)
+        trained = run.train(partial(progress, task.arm.name, task.seed) if ranks.is_first else None, ranks=ranks)
         if ranks.is_first:
             records.append(run.save(trained))
     return records

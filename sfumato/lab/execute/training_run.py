@@ -30,21 +30,7 @@ OnEpoch = Callable[[dict[str, Any]], object]
 
 
 def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> dict[str, Any]:
-    """Train, verify, save.
-
-    Args:
-        task: what to run.
-        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
-        on_epoch: called after every epoch.
-
-    Returns:
-        The record: hashes, curves, training gap, the target that the loss implies.
-
-    Raises:
-        ArmError: the loss did not use the arm's target.
-        TrainingError: the loss was not finite.
-        WriteError: a full disk.
-    """
+    """Train, verify, save; errors and result are those of :meth:`TrainingRun.train` and :meth:`TrainingRun.save`."""
     made = TrainingRun(task, parts)
     return made.save(made.train(on_epoch))
 
@@ -53,12 +39,10 @@ class TrainingRun:
     """A run ready to train: its rows on the device, a model with its initial weights, and a loss.
 
     Args:
-        task: what it is of.
-        parts: its rows.
+        task: what to run.
+        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
 
     Attributes:
-        model: to be trained.
-        loss: of the arm.
         epochs: the fields of each epoch so far.
     """
 
@@ -78,11 +62,11 @@ class TrainingRun:
         self._initial = weights_hash(self.model)
         self.epochs: list[dict[str, Any]] = []
 
-    def train(self, on_epoch: OnEpoch, *, ranks: Ranks | None = None) -> Trained:
+    def train(self, on_epoch: OnEpoch | None, *, ranks: Ranks | None = None) -> Trained:
         """Train the model.
 
         Args:
-            on_epoch: called after every epoch.
+            on_epoch: called after every epoch, if there is somebody to tell.
             ranks: processes that share every batch, all of which call this; None for one alone.
 
         Raises:
@@ -91,7 +75,8 @@ class TrainingRun:
 
         def keep(epoch: Epoch) -> None:
             self.epochs.append(epoch.to_dict())
-            on_epoch(self.epochs[-1])
+            if on_epoch is not None:
+                on_epoch(self.epochs[-1])
 
         return train(
             self.model,
@@ -108,7 +93,13 @@ class TrainingRun:
         )
 
     def save(self, trained: Trained) -> dict[str, Any]:
-        """Verify what was trained, save it, and give its record."""
+        """Verify what was trained, save it, and give its record: hashes, curves, training gap, the implied target.
+
+        Raises:
+            ArmError: the loss did not use the arm's target.
+            TrainingError: logits are not finite.
+            WriteError: a full disk.
+        """
         task = self.task
         target = task.arm.verify(self.loss, task.classes)
         train_gap = 0.0
@@ -138,7 +129,7 @@ class TrainingRun:
 
 
 def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
-    """Evaluate a trained model on one part and save what it says.
+    """Evaluate the trained model of a task on one part, save what it says, and give the logits (n, K), on the CPU.
 
     Args:
         task: whose model it is.
@@ -147,11 +138,8 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
         part: its rows.
         features: of the rows, where the model is.
 
-    Returns:
-        The logits (n, K), on the CPU.
-
     Raises:
-        TrainingError: they are not finite.
+        TrainingError: the logits are not finite.
         WriteError: a full disk.
     """
     pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]

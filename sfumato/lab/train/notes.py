@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from sfumato.text import plural
 
 if TYPE_CHECKING:
     from sfumato.lab.arms import Arm
@@ -28,29 +31,16 @@ def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()
         optimiser += f", each batch in {plan.accumulate:,} parts"
     if plan.precision == "bf16":
         optimiser += ", forward pass in bfloat16"
-    training = {
-        "epochs": plan.epochs,
-        "batch_size": plan.batch_size,
-        "optimiser": optimiser,
-        "learning_rate": plan.learning_rate,
-        "weight_decay": decay,
-        "schedule": "cosine to 0",
-        "accumulate": plan.accumulate,
-        "precision": plan.precision,
-        "steps": plan.steps(rows),
-        "early_stop": plan.early_stop,
-    }
-    return training if plan.early_stop is None else {**training, "kept_epochs": _kept(records)}
+    told = {"optimiser": optimiser, "schedule": "cosine to 0", "steps": plan.steps(rows)}
+    return (
+        {**asdict(plan), **told} if plan.early_stop is None else {**asdict(plan), **told, "kept_epochs": _kept(records)}
+    )
 
 
 def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
 
-    Args:
-        plan: the budget of every run.
-        arms: those that are compared.
-        classes: K.
-        records: of the runs of those arms.
+    ``arms`` are those that are compared, and ``records`` those of their runs.
     """
     notes: list[str] = []
     if plan.weight_decay == 0 and plan.early_stop is None:
@@ -69,21 +59,13 @@ def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Se
         )
     if plan.early_stop is not None:
         kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
+        waited = plural(plan.early_stop, "epoch")
         notes.append(
             f"Each run kept its epoch of least hard NLL after temperature on validation rows ({kept}; of at most "
-            f"{plan.epochs:,}) and stopped when {epochs_of(plan.early_stop)} had brought nothing better: arms stop at "
-            "different epochs, and their gaps need not reach the closed forms."
+            f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
+            "and their gaps need not reach the closed forms."
         )
     return notes
-
-
-def epochs_of(number: int) -> str:
-    """A number of epochs in words.
-
-    >>> epochs_of(1), epochs_of(1500)
-    ('1 epoch', '1,500 epochs')
-    """
-    return f"{number:,} epoch{'' if number == 1 else 's'}"
 
 
 def _kept(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
