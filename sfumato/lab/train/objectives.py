@@ -1,6 +1,6 @@
-"""Losses that need more than logits and labels: rows that are mixed, and soft labels.
+"""Losses that torch does not have: towards a prior, towards soft labels, and of rows that are mixed.
 
-The training loop calls :meth:`TrainingObjective.step` with the model and a batch, and every other loss with logits and
+The training loop calls a :class:`TrainingObjective` with the model and a batch, and every other loss with logits and
 labels.
 """
 

@@ -78,14 +78,8 @@ def refuse_small_parts(plan: Plan) -> None:
 def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
     """The plan, with a batch size that leaves no last batch of one row, on which batch norm cannot be trained.
 
-    Args:
-        plan: as it would be.
-        rows: to train on.
-        model: which normalises over the batch.
-        asked: whether the batch size was asked for; it is then not changed.
-
     Raises:
-        OptionError: the batch size that was asked for leaves one row.
+        OptionError: the batch size leaves one row, and may not be changed, because it was asked for.
     """
     if rows % plan.batch_size != 1:
         return plan
