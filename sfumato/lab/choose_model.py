@@ -25,7 +25,7 @@ class ChosenModel:
 
     Attributes:
         name: as of ``--model``.
-        least_epochs: passes over the rows that a full budget has at least; fewer for a model whose pass takes long.
+        least_epochs: epochs that a full budget has at least; they are fewer for a model whose epochs take long.
         batch_norm: whether the model normalises over the batch, so that a batch of one row cannot be trained on.
         workers: processes, unless ``--workers`` says how many.
         notes: what a reader should know of the model and the device.
@@ -40,10 +40,6 @@ class ChosenModel:
 
 def choose_model(options: Options, data: Data) -> ChosenModel:
     """Choose the model, and refuse a device that is not there.
-
-    Args:
-        options: checked.
-        data: prepared.
 
     Raises:
         OptionError: no such device; a model that is not there, does not fit the data, or is no model.

@@ -8,21 +8,20 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from sfumato.lab.device import one_thread
 from sfumato.lab.prepared import Prepared
+from sfumato.text import plural
 
 _TRIED = 5  # steps that are timed, after two that are not
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a comparison.
+    """The cost of a comparison of so many runs, each of which takes so many epochs and steps.
 
     Attributes:
         arms: names.
-        runs: arms × seeds.
         workers: processes.
-        epochs: of each run.
-        steps: of each run.
         parameters: of the model.
         seconds_per_step: median of a few steps tried here, of one run on one thread.
         seconds: of the whole, on the clock, without reading the data and writing the report.
@@ -49,25 +48,19 @@ class Cost:
     def told(self) -> str:
         """The same, to read."""
         step = 1000 * self.seconds_per_step
-        return "\n".join(
-            [
-                f"arms     {', '.join(self.arms)}",
-                f"runs     {self.runs}, in {self.workers} process{'es' if self.workers > 1 else ''}",
-                f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms each",
-                f"model    {self.parameters:,} parameters",
-                f"time     about {duration(self.seconds)}, besides reading the data and writing the report",
-                f"memory   about {_size(self.memory)} a process, besides torch itself",
-                f"disk     about {_size(self.disk)}",
-            ]
+        return (
+            f"arms     {', '.join(self.arms)}\n"
+            f"runs     {self.runs}, in {plural(self.workers, 'process')}\n"
+            f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms each\n"
+            f"model    {self.parameters:,} parameters\n"
+            f"time     about {duration(self.seconds)}, besides reading the data and writing the report\n"
+            f"memory   about {_size(self.memory)} a process, besides torch itself\n"
+            f"disk     about {_size(self.disk)}"
         )
 
 
 def estimate(ready: Prepared) -> Cost:
-    """Try a few steps of one run, and count up.
-
-    Args:
-        ready: the comparison.
-    """
+    """Try a few steps of one run of a comparison, and count up."""
     import torch
 
     from sfumato.lab.models import build, logits_of
@@ -80,10 +73,8 @@ def estimate(ready: Prepared) -> Cost:
     loss, optimiser = torch.nn.CrossEntropyLoss(), optimiser_of(built.parameters(), plan)
     rows = slice(0, plan.batch_size)
     x, y = (torch.from_numpy(array[rows]).to(options.device) for array in (train.features, train.labels))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each process will have
-    try:
-        times: list[float] = []
+    times: list[float] = []
+    with one_thread():
         for _ in range(_TRIED + 2):
             started = time.perf_counter()
             optimiser.zero_grad()
@@ -93,24 +84,22 @@ def estimate(ready: Prepared) -> Cost:
         started = time.perf_counter()
         logits_of(built, x)
         per_row = (time.perf_counter() - started) / len(x)
-    finally:
-        torch.set_num_threads(threads)
     step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * options.seeds
     workers = ready.workers(runs)
-    looked_at = plan.epochs * len(split.validation) + len(split.train) + len(split.validation) + len(split.test)
+    everything = len(split.train) + len(split.validation) + len(split.test)
+    looked_at = plan.epochs * len(split.validation) + everything
     parameters = sum(p.numel() for p in built.parameters())
-    everything = sum(len(part) for part in (split.train, split.validation, split.test))
     return Cost(
-        tuple(arm.name for arm in ready.arms),
-        runs,
-        workers,
-        plan.epochs,
-        steps,
-        parameters,
-        step,
-        (steps * step + looked_at * per_row) * math.ceil(runs / workers),
-        train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
-        runs * (4 * parameters + everything * (4 * classes + 24)),
+        arms=tuple(arm.name for arm in ready.arms),
+        runs=runs,
+        workers=workers,
+        epochs=plan.epochs,
+        steps=steps,
+        parameters=parameters,
+        seconds_per_step=step,
+        seconds=(steps * step + looked_at * per_row) * math.ceil(runs / workers),
+        memory=train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
+        disk=runs * (4 * parameters + everything * (4 * classes + 24)),
     )
 
 

@@ -11,13 +11,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sfumato import evaluate
 from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
+from sfumato.lab.device import one_thread
 from sfumato.runs.schema import LadderRung, MeanWithError
 from sfumato.verdict.analyse import Metric, by_group, load_part
 
@@ -30,13 +31,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class MeasuredRung:
-    """One arm on the validation rows.
-
-    Attributes:
-        arm: the target.
-        nll: hard NLL of each seed and row, in nats.
-        scaled: the same after a cross-fitted temperature.
-    """
+    """One arm on the validation rows: hard NLL of each seed and row, in nats, and after a cross-fitted temperature."""
 
     arm: Arm
     nll: Metric
@@ -49,9 +44,9 @@ class LadderChoice:
 
     Attributes:
         rungs: one-hot first, by rising strength.
-        chosen: the strength that they choose; may be one-hot.
+        chosen: the arm that the validation rows choose; it may be one-hot.
         compared: the softened arm that the test rows are read for: the chosen one, or the best of those above 0.
-        best: the arm with the smallest mean, which a tie may pass over.
+        best: the arm with the smallest mean. A smaller strength is chosen if the two cannot be told apart.
     """
 
     rungs: tuple[MeasuredRung, ...]
@@ -92,8 +87,7 @@ class LadderChoice:
         return text
 
 
-@dataclass(frozen=True)
-class Climbed:
+class Climbed(NamedTuple):
     """What came of a ladder: the two arms that are compared, the rungs for ``env.json``, and what to say."""
 
     arms: tuple[Arm, ...]
@@ -115,12 +109,35 @@ def climb(
     """
     seeds = sorted({task.seed for task in tasks})
     choice = choose([measure(folder, arm, seeds) for arm in arms])
-    one_hot, compared = arms[0], choice.compared
-    for arm, name in ((one_hot, one_hot.name), (compared, "smoothed")):
-        go_on([task for task in tasks if task.arm == arm], name, test)
+    compared = replace(choice.compared, name="smoothed")
+    with one_thread():
+        for task in tasks:
+            if task.arm in (arms[0], choice.compared):
+                _read_test_rows(task, arms[0] if task.arm == arms[0] else compared, test)
     for record in records:
-        record["arm"] = "smoothed" if record["arm"] == compared.name else record["arm"]
-    return Climbed((one_hot, replace(compared, name="smoothed")), choice.to_json("smoothed"), choice.told())
+        record["arm"] = compared.name if record["arm"] == choice.compared.name else record["arm"]
+    return Climbed((arms[0], compared), choice.to_json(compared.name), choice.told())
+
+
+def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
+    """Make a trained run whole, as one of the arm: link its files, and let its model read the test rows."""
+    import torch
+
+    from sfumato.lab.execute.task import PARTS
+    from sfumato.lab.execute.training_run import save_logits, trained_model
+
+    whole = replace(task, arm=arm, parts=PARTS)
+    for what, path in task.files.items():
+        if whole.files[what] != path and not whole.files[what].exists():
+            _link(path, whole.files[what])
+    save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # a file system without links
+        write_bytes(new, old.read_bytes())
 
 
 def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> MeasuredRung:
@@ -175,39 +192,3 @@ def _best(rungs: Sequence[MeasuredRung]) -> tuple[Arm, Arm]:
 def _mean(metric: Metric) -> MeanWithError:
     estimate = metric.estimate()
     return {"mean": estimate.mean, "se": estimate.se}
-
-
-def go_on(tasks: Sequence[RunTask], name: str, test: Part) -> list[RunTask]:
-    """Make the runs of an arm whole under another name: link their files, and let their models read the test rows.
-
-    Args:
-        tasks: the trained runs of one arm, which have seen no test row.
-        name: what the arm is called from here on.
-        test: the test rows.
-    """
-    import torch
-
-    from sfumato.lab.execute.task import PARTS
-    from sfumato.lab.execute.training_run import save_logits, trained_model
-
-    made: list[RunTask] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in training: another number of threads gives other last digits
-    try:
-        for task in tasks:
-            whole = replace(task, arm=replace(task.arm, name=name), parts=PARTS)
-            for what, path in task.files.items():
-                if whole.files[what] != path and not whole.files[what].exists():
-                    _link(path, whole.files[what])
-            save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
-            made.append(whole)
-    finally:
-        torch.set_num_threads(threads)
-    return made
-
-
-def _link(old: Path, new: Path) -> None:
-    try:
-        os.link(old, new)
-    except OSError:  # a file system without links
-        write_bytes(new, old.read_bytes())

@@ -20,11 +20,7 @@ def reopened(
 ) -> tuple[RunFolder, Prepared, list[str]]:
     """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader.
 
-    Args:
-        final: the name that the run will have; see :func:`sfumato.runs.folder.find`.
-        workers: processes; None for one a core.
-        on: where they run; None for here.
-        track: the tracker that is shown the runs that are left; None for none.
+    The arguments are those of :func:`sfumato.lab.compare.resume`.
 
     Raises:
         OptionError: one of the options given now cannot be used.
@@ -62,16 +58,11 @@ def _options(folder: RunFolder) -> Options:
 
 def _data(options: Options, folder: RunFolder) -> Data:
     """The data, read again: the finished runs must have seen these rows."""
-    data = prepare(_where(options.data, Path(folder.start["folder"])), options.roles())
+    source, there = options.data, Path(folder.start["folder"]) / options.data  # a path was given as seen from there
+    data = prepare(str(there) if there.exists() and source != "digits" else source, options.roles())
     if data.fingerprint != folder.start["fingerprint"]:
         raise RunError(
             f"{options.data} has changed since {folder.path} was begun: its rows are no longer those that the "
             "finished runs saw; put the old file back, or start the run again"
         )
     return data
-
-
-def _where(source: str, begun_in: Path) -> str:
-    """Where the data are, seen from here: a path was given as seen from where the run was begun."""
-    there = begun_in / source
-    return str(there) if there.exists() and not Path(source).is_absolute() and source != "digits" else source

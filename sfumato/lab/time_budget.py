@@ -9,8 +9,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.prepared import Prepared
 from sfumato.lab.train.plan import Plan
 
-LEAST_EPOCHS = 3
-"""A time budget that leaves fewer is refused."""
+_LEAST_EPOCHS = 3
 
 
 def in_time(ready: Prepared) -> Prepared:
@@ -37,12 +36,7 @@ def note_on_cut(full: Plan, cut: Plan) -> str:
 
 
 def within(plan: Plan, expected: Cost, budget: float) -> Plan:
-    """The plan, with as many epochs as the time allows.
-
-    Args:
-        plan: as it would be.
-        expected: its cost.
-        budget: seconds.
+    """A plan, whose cost is known, with as many epochs as a budget in seconds allows.
 
     Raises:
         OptionError: fewer than three epochs would be left.
@@ -50,10 +44,10 @@ def within(plan: Plan, expected: Cost, budget: float) -> Plan:
     if expected.seconds <= budget:
         return plan
     epochs = int(plan.epochs * budget / expected.seconds)
-    if epochs < LEAST_EPOCHS:
+    if epochs < _LEAST_EPOCHS:
         raise OptionError(
             f"--time-budget {budget / 60:g} minutes is too short: {expected.runs} runs of {plan.epochs:,} epochs take "
-            f"about {duration(expected.seconds)} here, and less than {LEAST_EPOCHS} epochs would be left; give more "
+            f"about {duration(expected.seconds)} here, and less than {_LEAST_EPOCHS} epochs would be left; give more "
             "time, fewer --seeds, or a smaller --model"
         )
     return replace(plan, epochs=epochs)

@@ -15,14 +15,10 @@ from sfumato.lab.train.plan import Plan
 
 @dataclass(frozen=True)
 class Setup:
-    """What is about to run, for those who show it.
+    """What is about to run, for those who show it: ``tasks`` runs in all, shared by ``workers`` processes.
 
     Attributes:
-        data: the data set, split.
-        arms: one-hot first.
         plan: the budget of every run.
-        tasks: runs in all.
-        workers: processes that share them.
         finished: records of the runs that an earlier sitting finished.
     """
 
