@@ -22,26 +22,18 @@ from sfumato.lab.data.texts import Texts
 if TYPE_CHECKING:
     from sfumato.lab.data.table import Features
 
-SIDE = 64
-"""Longest side of a thumbnail, in pixels; smaller pictures keep their size."""
-
-LETTERS = 240
-"""Longest text."""
-
-COLUMNS = 6
-"""Most values of one row."""
+SIDE = 64  # the longest side of a thumbnail, in pixels; smaller pictures keep their size
+LETTERS = 240  # of the longest text
+COLUMNS = 6  # values of one row, at most
 
 
-def show(folder: Path, rows: Sequence[int], features: Features) -> Path | None:
-    """Write ``examples.json`` for some rows of a table's features; None for a kind that has nothing to look at.
+def show(folder: Path, rows: Sequence[int], features: Features) -> None:
+    """Write what :func:`examples` gives to ``examples.json``, if the features are of a kind that can be looked at.
 
     Args:
         folder: of the run.
         rows: numbers of rows in the data, as ``index`` has them in the files of logits.
         features: of all rows.
-
-    Returns:
-        The path of a file that holds what :func:`examples` gives.
 
     Raises:
         WriteError: the file cannot be written.
@@ -54,10 +46,8 @@ def show(folder: Path, rows: Sequence[int], features: Features) -> Path | None:
     elif isinstance(features, Texts):
         content = examples(rows, texts=features.texts)
     else:
-        return None
-    path = folder / "examples.json"
-    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
-    return path
+        return
+    write_text(folder / "examples.json", json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def examples(
@@ -68,10 +58,10 @@ def examples(
     shape: Sequence[int] = (),
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What some rows of the data look like.
+    """What some rows of the data look like: ``{"kind": …, "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
 
-    A picture is scaled by the smallest and largest number of all the rows asked for. Of a table row the values are
-    shown that are furthest from their column's mean, in the column's standard deviations.
+    A picture is scaled by the smallest and largest number of all the rows asked for. A table row shows the values that
+    are furthest from their column's mean, in the column's standard deviations.
 
     Args:
         rows: numbers of rows in the data.
@@ -79,9 +69,6 @@ def examples(
         texts: all rows as text, instead.
         shape: of one row as a picture, (H, W), (H, W, 1 or 3) or (1 or 3, H, W); anything else is a table.
         names: of the columns of a table, in order.
-
-    Returns:
-        ``{"kind": "image" | "text" | "table", "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
 
     Raises:
         ValueError: neither features nor texts, or both.
@@ -98,10 +85,8 @@ def examples(
     if layout is None:
         return {"kind": "table", "rows": _values(rows, np.asarray(features).reshape(len(features), -1), names)}
     pictures = _thumbnails(np.asarray(features[list(rows)], np.float64).reshape(len(rows), *shape), layout)
-    return {
-        "kind": "image",
-        "rows": {str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, pictures, strict=True)},
-    }
+    thumbnails = {str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, pictures, strict=True)}
+    return {"kind": "image", "rows": thumbnails}
 
 
 def _layout(shape: tuple[int, ...]) -> str | None:
@@ -142,7 +127,7 @@ def _thumbnails(pictures: np.ndarray, layout: str) -> list[str]:
 
 
 def _excerpt(text: str) -> str:
-    """One line, cut at a word."""
+    """The text on one line, cut at a word."""
     line = " ".join(text.split())
     if len(line) <= LETTERS:
         return line

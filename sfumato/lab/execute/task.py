@@ -23,15 +23,10 @@ class RunTask:
     """One run: an arm with a seed.
 
     Attributes:
-        arm: the target.
         seed: of the initial weights and of the order of rows; the same in every arm.
-        model: its name.
-        classes: K.
-        plan: the budget.
-        folder: of the run, for logits and weights.
+        folder: of the comparison, for logits and weights.
         inputs: what a row looks like; None for dense features.
         pretrained: file of weights to start from.
-        device: where to train.
         parts: whose logits are saved; a run that has still to be chosen is given no test rows.
     """
 

@@ -31,12 +31,7 @@ def is_first() -> bool:
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of one run.
-
-    Attributes:
-        rank: of this one, from 0.
-        world: how many there are.
-    """
+    """The processes of one run: the rank of this one, from 0, and how many there are."""
 
     rank: int
     world: int
@@ -51,14 +46,9 @@ class Ranks:
         return batch[self.rank :: self.world]
 
     def add_gradients(self, model: nn.Module, lost: float) -> float:
-        """Give every rank the sum of all gradients.
+        """Give every rank the sum of all gradients, after the backward pass; a rank without rows has none.
 
-        Args:
-            model: after its backward pass; a rank without rows has none, which counts as 0.
-            lost: 0, or a loss of this rank that was not finite.
-
-        Returns:
-            0, or NaN on every rank if any rank's loss was not finite.
+        ``lost`` is 0, or a loss of this rank that was not finite; every rank is then given NaN or infinity back.
         """
         import torch
         from torch import distributed

@@ -25,8 +25,7 @@ from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
 _WIDEST = 2048
 """Features beyond this many are inputs as a rule, such as all terms of a vocabulary, and are not kept."""
 
-OnEpoch = Callable[[dict[str, Any]], object]
-"""Called with the fields of an epoch."""
+OnEpoch = Callable[[dict[str, Any]], object]  # called with the fields of an epoch
 
 
 def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> dict[str, Any]:
@@ -63,15 +62,7 @@ class TrainingRun:
         self.epochs: list[dict[str, Any]] = []
 
     def train(self, on_epoch: OnEpoch | None, *, ranks: Ranks | None = None) -> Trained:
-        """Train the model.
-
-        Args:
-            on_epoch: called after every epoch, if there is somebody to tell.
-            ranks: processes that share every batch, all of which call this; None for one alone.
-
-        Raises:
-            TrainingError: the loss was not finite.
-        """
+        """Train the model; errors and ``ranks`` are those of :func:`sfumato.lab.train.loop.train`."""
 
         def keep(epoch: Epoch) -> None:
             self.epochs.append(epoch.to_dict())
@@ -131,12 +122,7 @@ class TrainingRun:
 def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
     """Evaluate the trained model of a task on one part, save what it says, and give the logits (n, K), on the CPU.
 
-    Args:
-        task: whose model it is.
-        name: of the part.
-        model: trained.
-        part: its rows.
-        features: of the rows, where the model is.
+    The features are those of the part, where the model is.
 
     Raises:
         TrainingError: the logits are not finite.
@@ -149,12 +135,8 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
             f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
             f"the learning rate ({task.plan.learning_rate:g}) is too large"
         )
-    arrays: dict[str, Any] = {
-        "index": part.index,
-        "logits": logits.numpy(),
-        "labels": part.labels,
-        "group": part.index if part.group is None else part.group,
-    }
+    group = part.index if part.group is None else part.group
+    arrays = {"index": part.index, "logits": logits.numpy(), "labels": part.labels, "group": group}
     # Features are for looking at: one seed of them, in half precision, is enough.
     if task.seed == 0 and penultimate.shape[1] <= _WIDEST:
         arrays["features"] = penultimate.half().numpy()
