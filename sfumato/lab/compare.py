@@ -31,7 +31,7 @@ from sfumato.lab.train.notes import notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
 from sfumato.runs.folder import RunFolder, resume_command
-from sfumato.runs.schema import Environment, Summary, check
+from sfumato.runs.schema import Environment, RunRecord, Summary, check
 
 
 def compare(
@@ -178,7 +178,7 @@ class _AllTrained(NamedTuple):
     """Every run of a comparison, with its record, and how many processes shared what was left."""
 
     tasks: list[RunTask]
-    records: list[dict[str, Any]]
+    records: list[RunRecord]
     workers: int
 
 
@@ -204,7 +204,7 @@ def _train(job: _Job, tracker: Tracker | None) -> _AllTrained:
         records |= dict(zip(left, made, strict=True))
         if tracker is not None:
             tracker.trained()
-    return _AllTrained(tasks, [dict(records[task]) for task in tasks], workers)
+    return _AllTrained(tasks, [records[task] for task in tasks], workers)
 
 
 def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> tuple[Summary, Environment]:
@@ -243,7 +243,7 @@ def _times(job: _Job) -> dict[str, Any]:
     return times
 
 
-def _write(job: _Job, records: Sequence[Mapping[str, Any]], summary: Summary, env: Environment) -> dict[str, Any]:
+def _write(job: _Job, records: Sequence[RunRecord], summary: Summary, env: Environment) -> dict[str, Any]:
     """Write what was found, show it on the page, and give the folder its name."""
     path = job.folder.path
     lines = [

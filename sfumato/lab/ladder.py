@@ -19,7 +19,7 @@ from sfumato import evaluate
 from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
 from sfumato.lab.device import one_thread
-from sfumato.runs.schema import LadderRung, MeanWithError
+from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
 from sfumato.verdict.analyse import Metric, by_group, load_part
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Climbed(NamedTuple):
 
 
 def climb(
-    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[dict[str, Any]], test: Part
+    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[RunRecord], test: Part
 ) -> Climbed:
     """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows.
 

@@ -6,7 +6,8 @@ Both have the form that :mod:`sfumato.runs.schema` describes, which is also what
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
-from sfumato.runs.schema import SUMMARY_SCHEMA, FittedTemperature, PairedHashes, Summary, TemperatureGain
+from sfumato.runs.schema import SUMMARY_SCHEMA, PairedHashes, RunRecord, Summary, TemperatureGain
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def summary_of(
-    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[Mapping[str, Any]]
+    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits.
 
@@ -78,7 +79,10 @@ def summary_of(
     }
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
-        "temperatures": {result.arm.name: _temperatures(result) for result in results},
+        "temperatures": {
+            result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
+            for result in results
+        },
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
         "notes": notes(distinct, table.counters()),
     }
@@ -91,7 +95,7 @@ def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
     return [rung.arm.name for rung in sorted(rungs, key=lambda rung: float(rung.scaled.by_seed.mean()))]
 
 
-def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]) -> dict[str, Any]:
     """Versions, machine, data, model and training: what the numbers of a run depend on."""
     first = {record["arm"]: record for record in reversed(records)}
     return {
@@ -109,32 +113,25 @@ def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[Mappi
     }
 
 
-def _temperatures(result: ArmResult) -> list[FittedTemperature]:
-    return [
-        {"seed": seed, "value": t.value, "at_bound": t.at_bound, "pseudo_row": t.pseudo_row}
-        for seed, t in enumerate(result.temperatures)
-    ]
-
-
 def _gain(result: ArmResult) -> TemperatureGain:
-    """Hard NLL on test rows with the temperature less without: mean and 95 % interval."""
+    """Hard NLL on test rows with the temperature, less that without: mean and 95 % interval."""
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
-def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> PairedHashes:
-    """The hashes of one arm a seed, and whether every other arm has the same.
+def _paired(records: Sequence[RunRecord], arms: Sequence[Arm], seeds: int) -> PairedHashes:
+    """The hashes of each seed, which must be the same in all arms.
 
-    Arms that stopped early saw fewer batches: compared, and shown, are those up to the end of the shortest.
+    Arms that stopped early saw fewer batches; the hashes are those at the end of the shortest.
     """
     by_arm = {(r["arm"], r["seed"]): r for r in records}
-    hashes: dict[str, list[set[str]]] = {"weights": [], "batches": []}
+    weights, batches = list[str](), list[str]()
     for seed in range(seeds):
         runs = [by_arm[arm.name, seed] for arm in arms]
         common = min(len(run["batches"]) for run in runs)
-        hashes["weights"].append({run["weights"] for run in runs})
-        hashes["batches"].append({run["batches"][common - 1] for run in runs})
-    if any(len(each) != 1 for kind in hashes.values() for each in kind):
-        raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
-    weights, batches = ([next(iter(each)) for each in hashes[kind]] for kind in ("weights", "batches"))
+        hashes = {(run["weights"], run["batches"][common - 1]) for run in runs}
+        if len(hashes) != 1:
+            raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
+        weights.append(runs[0]["weights"])
+        batches.append(runs[0]["batches"][common - 1])
     return {"weights": weights, "batches": batches, "equal": True}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Data
 from sfumato.lab.execute.task import Progress
 from sfumato.lab.train.plan import Plan
+from sfumato.runs.schema import RunRecord
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Setup:
     plan: Plan
     tasks: int
     workers: int
-    finished: tuple[Mapping[str, Any], ...] = ()
+    finished: tuple[RunRecord, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sfumato.lab.data import Part
 from sfumato.lab.execute import processes, ray, torchrun
 from sfumato.lab.execute.task import Progress, RunTask
 from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.runs.schema import RunRecord
 
 
 def train_all(
@@ -19,7 +19,7 @@ def train_all(
     progress: Progress,
     on: str | None = None,
     ranks: Ranks | None = None,
-) -> list[dict[str, Any]]:
+) -> list[RunRecord]:
     """Train every task; what a run leaves does not depend on who trains it.
 
     Args:

@@ -23,6 +23,7 @@ from sfumato.lab.execute.task import Progress, RunTask
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
+    from sfumato.runs.schema import RunRecord
 
 RETRIES = 3
 """How often a task whose process died is started again."""
@@ -30,9 +31,7 @@ RETRIES = 3
 _POLL = 0.2  # seconds between two looks at how far the tasks are
 
 
-def run_all(
-    tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
-) -> list[dict[str, Any]]:
+def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
     """Every task on Ray, which is sent the rows once a machine; see :func:`sfumato.lab.execute.executor.train_all`."""
     ray: Any = importlib.import_module("ray")  # an optional dependency, whose type stubs are incomplete
     with _connected(ray, workers):
@@ -41,7 +40,7 @@ def run_all(
         gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, **gpus)(_run)
         running = {remote.remote(number, task, rows, told): number for number, task in enumerate(tasks)}
-        records: dict[int, dict[str, Any]] = {}
+        records: dict[int, RunRecord] = {}
         shown: set[tuple[int, int]] = set()
         try:
             while running:
@@ -63,7 +62,7 @@ def run_all(
     return [records[number] for number in range(len(tasks))]
 
 
-def _kept(task: RunTask, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+def _kept(task: RunTask, record: RunRecord, files: dict[str, bytes]) -> RunRecord:
     """Write what a task sent where the run is; the record last, since it stands for the whole."""
     for name, path in task.files.items():
         write_bytes(path, files[name])
@@ -71,7 +70,7 @@ def _kept(task: RunTask, record: dict[str, Any], files: dict[str, bytes]) -> dic
     return record
 
 
-def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple[RunRecord, dict[str, bytes]]:
     """In a process of Ray's: one run in a folder of its own, and its files as bytes."""
     import torch
 

@@ -11,6 +11,7 @@ from sfumato.arrays.atomic import file_hash, read_sealed
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Inputs
 from sfumato.lab.train.plan import Plan
+from sfumato.runs.schema import RunRecord, check
 
 PARTS = ("train", "validation", "test")
 
@@ -58,10 +59,10 @@ class RunTask:
         return {**logits, "weights": self.folder / "weights" / f"{self.name}.safetensors"}
 
 
-def finished(task: RunTask) -> dict[str, Any] | None:
+def finished(task: RunTask) -> RunRecord | None:
     """The record of a whole run: its files are there, and are those that it wrote. None if it must run again."""
     try:
-        record = read_sealed(task.record)
+        record = check(read_sealed(task.record), RunRecord, task.record)
         whole = all(file_hash(path) == record["files"][name] for name, path in task.files.items())
     except (OSError, ValueError):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from sfumato.lab.data import Part
 from sfumato.lab.errors import OptionError
@@ -12,6 +11,7 @@ from sfumato.lab.execute.task import Progress, RunTask
 from sfumato.lab.execute.torchrun_group import Ranks
 from sfumato.lab.options import Options
 from sfumato.lab.train.plan import Plan
+from sfumato.runs.schema import RunRecord
 
 
 def refuse(options: Options, plan: Plan, ranks: Ranks) -> None:
@@ -34,16 +34,14 @@ def note(ranks: Ranks) -> str:
     )
 
 
-def run_all(
-    tasks: Sequence[RunTask], parts: dict[str, Part], *, progress: Progress, ranks: Ranks
-) -> list[dict[str, Any]]:
+def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, progress: Progress, ranks: Ranks) -> list[RunRecord]:
     """Every task in turn, by all ranks; see :func:`sfumato.lab.execute.executor.train_all`."""
     import torch
 
     from sfumato.lab.execute.training_run import TrainingRun
 
     torch.set_num_threads(1)
-    records: list[dict[str, Any]] = []
+    records: list[RunRecord] = []
     for task in tasks:
         run = TrainingRun(task, parts)
         trained = run.train(partial(progress, task.arm.name, task.seed) if ranks.is_first else None, ranks=ranks)

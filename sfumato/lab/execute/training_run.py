@@ -21,6 +21,7 @@ from sfumato.lab.execute.task import RunTask
 from sfumato.lab.execute.torchrun_group import Ranks
 from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
 from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
+from sfumato.runs.schema import RunRecord, check
 
 _WIDEST = 2048
 """Features beyond this many are inputs as a rule, such as all terms of a vocabulary, and are not kept."""
@@ -28,7 +29,7 @@ _WIDEST = 2048
 OnEpoch = Callable[[dict[str, Any]], object]  # called with the fields of an epoch
 
 
-def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> dict[str, Any]:
+def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> RunRecord:
     """Train, verify, save; errors and result are those of :meth:`TrainingRun.train` and :meth:`TrainingRun.save`."""
     made = TrainingRun(task, parts)
     return made.save(made.train(on_epoch))
@@ -83,7 +84,7 @@ class TrainingRun:
             ranks=ranks,
         )
 
-    def save(self, trained: Trained) -> dict[str, Any]:
+    def save(self, trained: Trained) -> RunRecord:
         """Verify what was trained, save it, and give its record: hashes, curves, training gap, the implied target.
 
         Raises:
@@ -101,7 +102,7 @@ class TrainingRun:
                 train_gap = mean_gap(logits.double(), labels.cpu())
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         write_bytes(task.files["weights"], to_bytes(weights))
-        record = {
+        record: RunRecord = {
             "arm": task.arm.name,
             "seed": task.seed,
             "weights": self._initial,
@@ -115,7 +116,7 @@ class TrainingRun:
             "seconds": time.perf_counter() - self._started,
             "files": {name: file_hash(path) for name, path in task.files.items()},
         }
-        write_sealed(task.record, record)
+        write_sealed(task.record, check(record, RunRecord, task.record))
         return record
 
 

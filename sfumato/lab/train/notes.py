@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ from sfumato.text import plural
 if TYPE_CHECKING:
     from sfumato.lab.arms import Arm
     from sfumato.lab.train.plan import Plan
+    from sfumato.runs.schema import RunRecord
 
 
-def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def training_of(plan: Plan, rows: int, records: Sequence[RunRecord] = ()) -> dict[str, Any]:
     """The budget of every run, as ``env.json`` has it under ``"training"``.
 
     Args:
@@ -37,7 +38,7 @@ def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()
     )
 
 
-def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]) -> list[str]:
+def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[RunRecord]) -> list[str]:
     """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
 
     ``arms`` are those that are compared, and ``records`` those of their runs.
@@ -68,7 +69,7 @@ def notes_on_training(plan: Plan, arms: Sequence[Arm], classes: int, records: Se
     return notes
 
 
-def _kept(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+def _kept(records: Sequence[RunRecord]) -> dict[str, list[int]]:
     """Which epoch was kept, arm by arm and seed by seed."""
     kept: dict[str, list[int]] = {}
     for record in sorted(records, key=lambda record: record["seed"]):
