@@ -44,11 +44,7 @@ def complaint(name: str) -> str | None:
 
 
 def default_model(kind: str, shape: tuple[int, ...]) -> str:
-    """The model for data of one kind: a small CNN for pictures of 16 pixels and more, an MLP for all else.
-
-    Args:
-        kind: of the inputs: ``"dense"``, ``"image"``, ``"sparse"`` or ``"tokens"``.
-        shape: of one row.
+    """The model for inputs of a kind and shape: a small CNN for images of 16 pixels and more, else an MLP.
 
     >>> default_model("image", (32, 32, 3)), default_model("dense", (64,))
     ('cnn', 'mlp')

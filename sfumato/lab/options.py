@@ -10,7 +10,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -27,13 +27,8 @@ REMOVED = {
 """Options of earlier versions, and what is said to those who still ask for one. False in a file asks for nothing."""
 
 
-@dataclass(frozen=True)
-class Range:
-    """Values that an option can have: which, as in "must be at least 1", and what is said after one that it cannot."""
-
-    words: str
-    holds: Callable[[float], bool]
-    hint: str = ""
+Rule = Callable[[str, Any], str | None]
+"""What is wrong with a value of an option, whose flag is given too; None if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +40,7 @@ class Option:
         kind: its type.
         default: None where there is none.
         words: what it does, for ``--help`` and ``sfumato init``.
-        ranges: each of which its value must be in, None aside.
-        complaint: what is wrong with a value for which no range can be given, and None if nothing is.
+        rules: what its value is held to, unless it is None.
         example: a value as TOML has it, where the default is None.
         repeated: whether the command line takes it more than once, for a value with commas between.
         stored: whether ``config.toml`` has it. Where a run went, how it was spread and who watched is no part of it.
@@ -56,8 +50,7 @@ class Option:
     kind: Any
     default: Any
     words: str
-    ranges: tuple[Range, ...] = ()
-    complaint: Callable[[str], str | None] | None = None
+    rules: tuple[Rule, ...] = ()
     example: str = ""
     repeated: bool = False
     stored: bool = True
@@ -79,41 +72,43 @@ class Option:
         if get_origin(self.kind) is Literal and value not in choices:
             named = " or ".join(f'"{each}"' for each in choices)
             raise OptionError(f'{flag} must be {named}, got "{value}"')
-        for each in self.ranges:
-            if not each.holds(value):
-                raise OptionError(f"{flag} must be {each.words}, got {_shown(value)}{each.hint}")
-        if self.complaint is not None and (wrong := self.complaint(value)) is not None:
-            raise OptionError(wrong)
+        for rule in self.rules:
+            if (wrong := rule(flag, value)) is not None:
+                raise OptionError(wrong)
 
 
-def _option(words: str, *ranges: Range, default: Any = None, **more: Any) -> Any:
+def _option(words: str, *rules: Rule, default: Any = None, **more: Any) -> Any:
     """A field of :class:`Options`; what is said of it is kept as its metadata."""
-    return field(default=default, metadata={"words": words, "ranges": ranges, **more})
+    return field(default=default, metadata={"words": words, "rules": rules, **more})
 
 
-def _count(most: int, least: int = 1, hint: str = "") -> tuple[Range, Range]:
+_unrecorded = partial(_option, stored=False)
+
+
+def _in(words: str, holds: Callable[[float], bool], hint: str = "") -> Rule:
+    """A range of numbers in words, and what is said after a number that is not in it."""
+    return lambda flag, value: None if holds(value) else f"{flag} must be {words}, got {_shown(value)}{hint}"
+
+
+def _count(most: int, least: int = 1, hint: str = "") -> tuple[Rule, Rule]:
     """From ``least`` to the largest number that makes sense, so that a slip of the finger does not fill the memory."""
-    lowest = Range(f"at least {least}", lambda count: count >= least, hint)
-    return lowest, Range(f"at most {most:,}", lambda count: count <= most)
+    lowest = _in(f"at least {least}", lambda count: count >= least, hint)
+    return lowest, _in(f"at most {most:,}", lambda count: count <= most)
 
 
-def _finite(words: str, holds: Callable[[float], bool], hint: str = "") -> Range:
-    return Range(words, lambda value: math.isfinite(value) and holds(value), hint)
-
-
-def _no_data(data: str) -> str | None:
+def _no_data(flag: str, data: str) -> str | None:
     if data:
         return None
     return "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or module:function"
 
 
-def _no_model(name: str) -> str | None:
+def _no_model(flag: str, name: str) -> str | None:
     from sfumato.lab.model_names import complaint
 
     return complaint(name)
 
 
-def _no_place(on: str) -> str | None:
+def _no_place(flag: str, on: str) -> str | None:
     if on != "ray":
         return f'--on takes ray, got "{on}"; without it, processes on this machine do the work'
     try:
@@ -123,13 +118,13 @@ def _no_place(on: str) -> str | None:
     return None
 
 
-def _no_tracker(tool: str) -> str | None:
+def _no_tracker(flag: str, tool: str) -> str | None:
     from sfumato.lab.trackers import missing
 
     return missing(tool)
 
 
-def _no_folder(out: str) -> str | None:
+def _no_folder(flag: str, out: str) -> str | None:
     from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
 
     if Path(out).name in ("", "..") or out.endswith(PARTIAL):
@@ -153,8 +148,8 @@ class Options:
         "digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class folders "
         "of images, with or without train, val and test above them; or module:function, such as mine.data:load or "
         "mine/data.py:load.",
+        _no_data,
         default=MISSING,
-        complaint=_no_data,
     )
     label: str | None = _option(
         "Label column of a table; by default the one called label, target, class or y.", example='"species"'
@@ -172,11 +167,11 @@ class Options:
     group: str | None = _option("Column whose equal values, such as one patient, are never split.", example='"patient"')
     image_size: int | None = _option(
         "Side in pixels to which a folder's images are brought.",
-        Range("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
+        _in("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
         example="32",
     )
     eps: float = _option(
-        "Strength of the smoothing.", Range("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1
+        "Strength of the smoothing.", _in("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1
     )
     over: Literal["others", "all"] = _option(
         "What the strength is spread over: the wrong classes (others), or all as torch does.", default="others"
@@ -202,7 +197,7 @@ class Options:
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
         "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
         "mlp for all else.",
-        complaint=_no_model,
+        _no_model,
         example='"mlp"',
     )
     pretrained: str | None = _option(
@@ -219,12 +214,12 @@ class Options:
     )
     learning_rate: float = _option(
         "Adam's at the start; a cosine takes it to 0.",
-        _finite("a finite number above 0", lambda rate: rate > 0),
+        _in("a finite number above 0", lambda rate: 0 < rate < math.inf),
         default=1e-3,
     )
     weight_decay: float = _option(
         "AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.",
-        _finite("a finite number, at least 0", lambda decay: decay >= 0, "; 0 leaves it out"),
+        _in("a finite number, at least 0", lambda decay: 0 <= decay < math.inf, "; 0 leaves it out"),
         default=0.0,
     )
     accumulate: int = _option(
@@ -243,34 +238,28 @@ class Options:
         *_count(1_000_000),
         example="5",
     )
-    workers: int | None = _option(
+    workers: int | None = _unrecorded(
         "Processes; by default one a core, or four on a GPU. The result does not depend on it.",
         *_count(1024),
         example="2",
-        stored=False,
     )
-    on: str | None = _option(
+    on: str | None = _unrecorded(
         "ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the "
         "bit. Needs pip install 'sfumato[ray]'.",
-        complaint=_no_place,
+        _no_place,
         example='"ray"',
-        stored=False,
     )
-    time_budget: float | None = _option(
+    time_budget: float | None = _unrecorded(
         "Minutes that the training may take: epochs are cut to fit, by a few steps tried first.",
-        _finite("a number of minutes above 0", lambda minutes: minutes > 0),
+        _in("a number of minutes above 0", lambda minutes: 0 < minutes < math.inf),
         example="30.0",
-        stored=False,
     )
-    track: str | None = _option(
+    track: str | None = _unrecorded(
         "trackio, wandb or tensorboard: show the curves there too, while they are made, a run for each arm and seed.",
-        complaint=_no_tracker,
+        _no_tracker,
         example='"tensorboard"',
-        stored=False,
     )
-    out: str | None = _option(
-        "The run folder; by default runs/DATA-DATE-N.", complaint=_no_folder, example='"runs/mine"', stored=False
-    )
+    out: str | None = _unrecorded("The run folder; by default runs/DATA-DATE-N.", _no_folder, example='"runs/mine"')
 
     def check(self) -> None:
         """Refuse the first option that cannot be used.
@@ -339,18 +328,10 @@ class Options:
         """
         from sfumato.lab.data.column_roles import Roles
 
-        probs = self.label_probs
+        alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
+        probs = None if self.label_probs is None else tuple(name.strip() for name in self.label_probs.split(","))
         source, _, folder = (self.model or "").partition(":")
-        return Roles(
-            label=self.label,
-            label_probs=None if probs is None else tuple(name.strip() for name in probs.split(",")),
-            text=self.text,
-            split=self.split,
-            weight=self.weight,
-            group=self.group,
-            image_size=self.image_size,
-            tokenizer=folder if source == "hf" else None,
-        )
+        return Roles(**alike, label_probs=probs, tokenizer=folder if source == "hf" else None)
 
 
 @cache

@@ -20,14 +20,13 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
-    """Put the weights of a file into a model, as far as names and shapes agree.
+    """Put the weights of a file into a model, and say in a sentence what was loaded and what was not.
+
+    Weights that the file lacks, or has in another shape, stay as they were drawn.
 
     Args:
-        model: its weights are replaced; those that the file lacks, or has in another shape, stay as they were drawn.
+        model: its weights are replaced, as far as names and shapes agree.
         path: ``.safetensors``, or ``.pt`` with a state dict, bare or under a usual key.
-
-    Returns:
-        A sentence on what was loaded and what was not.
 
     Raises:
         OptionError: no such file, no weights in it, or they are of another model: less than half of the model's

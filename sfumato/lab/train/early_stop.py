@@ -30,7 +30,7 @@ class BestEpoch:
         self._weights: dict[str, Tensor] = {}
 
     def enough(self, epoch: int, nll: float) -> bool:
-        """Take note of an epoch; whether ``patience`` epochs have passed since the best, the first of equal ones."""
+        """Take note of an epoch; whether ``patience`` epochs have passed since the best, of equal ones the first."""
         if nll < self._nll or not self._weights:
             self.epoch, self._nll = epoch, nll
             self._weights = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
