@@ -16,16 +16,15 @@ from typing import Any, NamedTuple
 from sfumato.arrays.atomic import WriteError, write_json, write_lines
 from sfumato.lab import ladder
 from sfumato.lab.config_file import to_toml
+from sfumato.lab.cost_estimate import in_time, note_on_cut
 from sfumato.lab.errors import Stopped, TrackingError, WorkerError
 from sfumato.lab.examples import show
-from sfumato.lab.execute import torchrun
 from sfumato.lab.execute.executor import train_all
 from sfumato.lab.execute.task import RunTask, finished
-from sfumato.lab.execute.torchrun_group import Ranks, joined
+from sfumato.lab.execute.torchrun import Ranks, joined, refuse
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.resume import reopened
-from sfumato.lab.time_budget import in_time, note_on_cut
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
@@ -64,8 +63,11 @@ def compare(
         full = ready = prepared(options)
         notes: list[str] = []
         if ranks is not None:
-            torchrun.refuse(options, ready.plan, ranks)
-            notes.append(torchrun.note(ranks))
+            refuse(options, ready.plan, ranks.world)
+            notes.append(
+                f"Trained by {ranks.world} processes under torchrun that share every batch: last digits differ from "
+                "those of one process."
+            )
         elif (ready := in_time(full)) is not full:
             notes.append(note_on_cut(full.plan, ready.plan))
             sources["epochs"] = "time budget"

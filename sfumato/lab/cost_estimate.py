@@ -1,18 +1,22 @@
-"""What a comparison will cost, before it is paid: steps, seconds, memory and disk, from a few steps tried here."""
+"""What a comparison will cost, from a few steps tried here, and how ``--time-budget`` cuts its epochs until it fits."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
 from sfumato.lab.device import one_thread
-from sfumato.lab.prepared import Prepared
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
+from sfumato.lab.prepared import Prepared, prepared
+from sfumato.lab.train.plan import Plan
 from sfumato.text import plural
 
 _TRIED = 5  # steps that are timed, after two that are not
+_LEAST_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,57 @@ def estimate(ready: Prepared) -> Cost:
         memory=train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
         disk=runs * (4 * parameters + everything * (4 * classes + 24)),
     )
+
+
+def dry_run(options: Options) -> Cost:
+    """Prepare a comparison, and count up what it would cost (``--dry-run``); nothing is written.
+
+    Raises:
+        OptionError, DataError: as :func:`sfumato.lab.compare.compare`.
+    """
+    options.check()
+    return estimate(in_time(prepared(options)))
+
+
+def in_time(ready: Prepared) -> Prepared:
+    """The comparison with as many epochs as ``--time-budget`` allows; without a budget, the comparison unchanged.
+
+    Raises:
+        OptionError: fewer than three epochs would be left.
+    """
+    minutes = ready.options.time_budget
+    if minutes is None:
+        return ready
+    plan = within(ready.plan, estimate(ready), 60 * minutes)
+    if plan == ready.plan:
+        return ready
+    return replace(ready, plan=plan, options=replace(ready.options, epochs=plan.epochs))
+
+
+def note_on_cut(full: Plan, cut: Plan) -> str:
+    """What a reader of the verdict should know of a budget that was cut."""
+    return (
+        f"Cut from {full.epochs:,} to {cut.epochs:,} epochs by --time-budget: the arms may be short of their "
+        "optima, and a full budget may change the verdict."
+    )
+
+
+def within(plan: Plan, expected: Cost, budget: float) -> Plan:
+    """A plan, whose cost is known, with as many epochs as a budget in seconds allows.
+
+    Raises:
+        OptionError: fewer than three epochs would be left.
+    """
+    if expected.seconds <= budget:
+        return plan
+    epochs = int(plan.epochs * budget / expected.seconds)
+    if epochs < _LEAST_EPOCHS:
+        raise OptionError(
+            f"--time-budget {budget / 60:g} minutes is too short: {expected.runs} runs of {plan.epochs:,} epochs take "
+            f"about {duration(expected.seconds)} here, and less than {_LEAST_EPOCHS} epochs would be left; give more "
+            "time, fewer --seeds, or a smaller --model"
+        )
+    return replace(plan, epochs=epochs)
 
 
 def duration(seconds: float) -> str:

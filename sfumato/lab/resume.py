@@ -8,7 +8,7 @@ from pathlib import Path
 from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.torchrun_group import started_by_torchrun
+from sfumato.lab.execute.torchrun import started_by_torchrun
 from sfumato.lab.options import Options, schema
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.versions_and_machine import notes_on_change

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sfumato.lab.data import Part
-from sfumato.lab.execute import processes, ray, torchrun
+from sfumato.lab.execute import processes, ray
 from sfumato.lab.execute.task import Progress, RunTask
-from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.lab.execute.torchrun import Ranks
 from sfumato.runs.schema import RunRecord
 
 
@@ -38,5 +39,21 @@ def train_all(
         WorkerError: a process died, or ran out of memory.
     """
     if ranks is not None:
-        return torchrun.run_all(tasks, parts, progress=progress, ranks=ranks)
+        return list(_by_all_ranks(tasks, parts, progress, ranks))
     return (ray if on == "ray" else processes).run_all(tasks, parts, workers=workers, progress=progress)
+
+
+def _by_all_ranks(
+    tasks: Sequence[RunTask], parts: dict[str, Part], progress: Progress, ranks: Ranks
+) -> Iterator[RunRecord]:
+    """Each run in turn, trained by all ranks; the first rank writes and tells."""
+    import torch
+
+    from sfumato.lab.execute.training_run import TrainingRun
+
+    torch.set_num_threads(1)
+    for task in tasks:
+        run = TrainingRun(task, parts)
+        trained = run.train(partial(progress, task.arm.name, task.seed) if ranks.is_first else None, ranks=ranks)
+        if ranks.is_first:
+            yield run.save(trained)

@@ -18,7 +18,7 @@ from sfumato.arrays.atomic import file_hash, write_arrays, write_bytes, write_se
 from sfumato.lab.data import Part
 from sfumato.lab.errors import TrainingError
 from sfumato.lab.execute.task import RunTask
-from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
 from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
 from sfumato.runs.schema import RunRecord, check

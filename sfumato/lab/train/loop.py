@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.lab.errors import TrainingError
-from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, logits_of
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
 from sfumato.lab.train.objectives import TrainingObjective
