@@ -35,7 +35,7 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
     """Every task on Ray, which is sent the rows once a machine; see :func:`sfumato.lab.execute.executor.train_all`."""
     ray: Any = importlib.import_module("ray")  # an optional dependency, whose type stubs are incomplete
     with _connected(ray, workers):
-        told = ray.remote(num_cpus=0)(_Told).remote()
+        told = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
         rows = ray.put(parts)
         gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, **gpus)(_run)
@@ -45,7 +45,7 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
         try:
             while running:
                 done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL)
-                for number, epoch in ray.get(told.take.remote()):
+                for number, epoch in told.get_nowait_batch(told.qsize()):
                     if (number, epoch["epoch"]) not in shown:  # what is tried again tells again
                         shown.add((number, epoch["epoch"]))
                         progress(tasks[number].arm.name, tasks[number].seed, epoch)
@@ -82,7 +82,7 @@ def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple
         for name in ("logits", "weights", "work"):
             (Path(folder) / name).mkdir()
         here = replace(task, folder=Path(folder))
-        record = run(here, own, lambda epoch: told.tell.remote(number, epoch))
+        record = run(here, own, lambda epoch: told.put((number, epoch)))
         return record, {name: path.read_bytes() for name, path in here.files.items()}
 
 
@@ -90,20 +90,6 @@ def _writable(part: Part) -> Part:
     """Arrays that come from Ray's store cannot be written to, and torch warns of such."""
     arrays = {name: value.copy() for name, value in vars(part).items() if hasattr(value, "flags")}
     return replace(part, **arrays)
-
-
-class _Told:
-    """Collects what the tasks say, for the process that shows it."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[int, dict[str, Any]]] = []
-
-    def tell(self, number: int, epoch: dict[str, Any]) -> None:
-        self.said.append((number, epoch))
-
-    def take(self) -> list[tuple[int, dict[str, Any]]]:
-        said, self.said = self.said, []
-        return said
 
 
 @contextlib.contextmanager
