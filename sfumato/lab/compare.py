@@ -102,11 +102,10 @@ def resume(
         watcher: who is told how it goes.
 
     Returns:
-        The summary, as of :func:`compare`.
+        The summary, as :func:`compare`, which may raise the same errors.
 
     Raises:
         OptionError, RunError, DataError: the run cannot go on; see :func:`sfumato.lab.resume.reopened`.
-        ArmError, TrainingError, WorkerError, WriteError, Stopped: as :func:`compare`.
     """
     clock = time.perf_counter()
     folder, ready, notes = reopened(final, workers=workers, on=on, track=track)

@@ -24,9 +24,6 @@ class Cost:
     """The cost of a comparison of so many runs, each of which takes so many epochs and steps.
 
     Attributes:
-        arms: names.
-        workers: processes.
-        parameters: of the model.
         seconds_per_step: median of a few steps tried here, of one run on one thread.
         seconds: of the whole, on the clock, without reading the data and writing the report.
         memory: bytes that each process needs for rows, weights, gradients and the optimiser's state; what the layers
@@ -171,8 +168,5 @@ def duration(seconds: float) -> str:
 
 def _size(count: int) -> str:
     """Bytes for a person."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count //= 1000
-    return f"{count:,} {unit}"
+    power = min(3, (len(str(count)) - 1) // 3)
+    return f"{count // 1000**power:,} {('B', 'kB', 'MB', 'GB')[power]}"

@@ -40,19 +40,12 @@ class MeasuredRung:
 
 @dataclass(frozen=True)
 class LadderChoice:
-    """What the validation rows say.
+    """What the validation rows say."""
 
-    Attributes:
-        rungs: one-hot first, by rising strength.
-        chosen: the arm that the validation rows choose; it may be one-hot.
-        compared: the softened arm that the test rows are read for: the chosen one, or the best of those above 0.
-        best: the arm with the smallest mean. A smaller strength is chosen if the two cannot be told apart.
-    """
-
-    rungs: tuple[MeasuredRung, ...]
-    chosen: Arm
-    compared: Arm
-    best: Arm
+    rungs: tuple[MeasuredRung, ...]  # one-hot first, by rising strength
+    chosen: Arm  # by the validation rows; it may be one-hot
+    compared: Arm  # the softened arm that the test rows are read for: the chosen one, or the best of those above 0
+    best: Arm  # with the smallest mean; a smaller strength is chosen if the two cannot be told apart
 
     def to_json(self, compared: str) -> list[LadderRung]:
         """The rungs as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
@@ -81,9 +74,8 @@ class LadderChoice:
         if self.chosen == self.rungs[-1].arm:
             text += " It is the strongest that was tried: a longer ladder may find a better one."
         if self.chosen != self.compared:
-            text += (
-                f" So they would keep one-hot; the smoothed arm here is the best of the others, {self.compared.eps:g}."
-            )
+            text += " So they would keep one-hot; the smoothed arm here is the best of the others, "
+            text += f"{self.compared.eps:g}."
         return text
 
 
@@ -182,11 +174,8 @@ def _best(rungs: Sequence[MeasuredRung]) -> tuple[Arm, Arm]:
     """The arm with the smallest mean, and the one with the smallest ε within a standard error of it."""
     rising = sorted(rungs, key=lambda rung: rung.arm.eps)
     best = min(rising, key=lambda rung: float(rung.scaled.by_seed.mean()))
-    for rung in rising:
-        excess = rung.scaled.minus(best.scaled).estimate()
-        if rung is best or excess.mean <= excess.se:
-            return best.arm, rung.arm
-    raise AssertionError("the best is among them")
+    excess = ((rung, rung.scaled.minus(best.scaled).estimate()) for rung in rising)
+    return best.arm, next(rung.arm for rung, over in excess if rung is best or over.mean <= over.se)
 
 
 def _mean(metric: Metric) -> MeanWithError:

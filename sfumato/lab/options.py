@@ -33,27 +33,16 @@ Rule = Callable[[str, Any], str | None]
 
 @dataclass(frozen=True)
 class Option:
-    """All that is said of one option.
-
-    Attributes:
-        name: of the field.
-        kind: its type.
-        default: None where there is none.
-        words: what it does, for ``--help`` and ``sfumato init``.
-        rules: what its value is held to, unless it is None.
-        example: a value as TOML has it, where the default is None.
-        repeated: whether the command line takes it more than once, for a value with commas between.
-        stored: whether ``config.toml`` has it. Where a run went, how it was spread and who watched is no part of it.
-    """
+    """All that is said of one option."""
 
     name: str
-    kind: Any
-    default: Any
-    words: str
-    rules: tuple[Rule, ...] = ()
-    example: str = ""
-    repeated: bool = False
-    stored: bool = True
+    kind: Any  # the type of its value
+    default: Any  # None where there is none
+    words: str  # what it does, for --help and sfumato init
+    rules: tuple[Rule, ...] = ()  # what its value is held to, unless the value is None
+    example: str = ""  # a value as TOML has it, where the default is None
+    repeated: bool = False  # whether the command line takes it more than once, for a value with commas between
+    stored: bool = True  # in config.toml; where a run went, how it was spread and who watched is not
 
     def check(self, value: Any) -> None:
         """Refuse a value that cannot be used.

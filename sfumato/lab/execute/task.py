@@ -21,26 +21,18 @@ Progress = Callable[[str, int, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run: an arm with a seed.
-
-    Attributes:
-        seed: of the initial weights and of the order of rows; the same in every arm.
-        folder: of the comparison, for logits and weights.
-        inputs: what a row looks like; None for dense features.
-        pretrained: file of weights to start from.
-        parts: whose logits are saved; a run that has still to be chosen is given no test rows.
-    """
+    """One run: an arm with a seed."""
 
     arm: Arm
-    seed: int
+    seed: int  # of the initial weights and of the order of rows; the same in every arm
     model: str
     classes: int
     plan: Plan
-    folder: Path
-    inputs: Inputs | None = None
-    pretrained: str | None = None
+    folder: Path  # of the comparison, for logits and weights
+    inputs: Inputs | None = None  # what a row looks like; None for dense features
+    pretrained: str | None = None  # a file of weights to start from
     device: str = "cpu"
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = PARTS  # whose logits are saved; a run that may not be chosen is given no test rows
 
     @property
     def name(self) -> str:

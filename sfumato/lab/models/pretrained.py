@@ -33,27 +33,26 @@ def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
             weights, the last layer aside, are in it.
     """
     found = _plain(_read(path))
-    own = model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("prepare.")}
+    names = {name: model.names.get(name, name) for name in own}
     taken: dict[str, Tensor] = {}
     other_shape: list[str] = []
     for name, tensor in own.items():
-        given = next((found[key] for key in (name, model.names.get(name, name)) if key in found), None)
-        if given is None or name.startswith("prepare."):
-            continue
-        if given.shape != tensor.shape:
-            other_shape.append(f"{model.names.get(name, name)} {tuple(given.shape)}")
-            continue
-        taken[name] = given.to(tensor.dtype)
+        given = found.get(name, found.get(names[name]))
+        if given is not None and given.shape != tensor.shape:
+            other_shape.append(f"{names[name]} {tuple(given.shape)}")
+        elif given is not None:
+            taken[name] = given.to(tensor.dtype)
     body = [name for name in own if name.startswith("body.")]
     fitting = sum(name in taken for name in body)
     if 2 * fitting < len(body) or (not body and not taken):
-        shown = listing(sorted(model.names.get(name, name) for name in body)[:3])
+        shown = listing(sorted(names[name] for name in body)[:3])
         raise OptionError(
             f"{path} does not fit the model: {fitting} of its {len(body)} weights are there (the model has {shown}; "
             f"the file {listing(sorted(found)[:3]) or 'none'})"
         )
     model.load_state_dict(taken, strict=False)
-    drawn = [model.names.get(name, name) for name in own if name not in taken and not name.startswith("prepare.")]
+    drawn = [names[name] for name in own if name not in taken]
     left = f"; drawn from the seed: {listing(drawn, 4)}" if drawn else ""
     odd = f" (of another shape in the file: {listing(other_shape, 4)})" if other_shape else ""
     return (f"Pretrained weights from {Path(path).name}: {plural(len(taken), 'tensor')}{left}{odd}.",)

@@ -27,25 +27,16 @@ from sfumato.lab.train.plan import Plan
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch, counted from 1, showed; losses and gaps in nats.
+    """What one epoch showed; losses and gaps in nats."""
 
-    Attributes:
-        train_loss: mean over the epoch's rows, each at the step that used it.
-        train_floor: the smallest value that the loss could take.
-        train_excess: ``train_loss`` less the floor.
-        train_gap: mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes.
-        validation_nll: against the labels, whatever the target was.
-        validation_nll_after_temperature: what an early stop goes by; None without one.
-    """
-
-    epoch: int
-    train_loss: float
-    train_floor: float
-    train_excess: float
-    train_gap: float
-    validation_nll: float
+    epoch: int  # from 1
+    train_loss: float  # mean over the epoch's rows, each at the step that used it
+    train_floor: float  # the smallest value that the loss could take
+    train_excess: float  # train_loss less the floor
+    train_gap: float  # mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes
+    validation_nll: float  # against the labels, whatever the target was
     validation_accuracy: float
-    validation_nll_after_temperature: float | None = None
+    validation_nll_after_temperature: float | None = None  # what an early stop goes by
 
     def to_dict(self) -> dict[str, Any]:
         """As one line of ``metrics.jsonl``."""
@@ -208,9 +199,8 @@ class _Step:
 
 def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer:
     """Adam, or AdamW where the plan has weight decay: on every weight, decoupled from the gradient."""
-    if plan.weight_decay > 0:
-        return torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    return torch.optim.Adam(weights, lr=plan.learning_rate)
+    kind = torch.optim.AdamW if plan.weight_decay > 0 else torch.optim.Adam
+    return kind(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
 
 
 def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
