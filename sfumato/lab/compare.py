@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,11 +72,8 @@ def compare(
         elif (ready := in_time(full)) is not full:
             notes.append(note_on_cut(full.plan, ready.plan))
             sources["epochs"] = "time budget"
-
-        def begun() -> RunFolder:
-            return _begun(ready, sources, command, notes, ranks)
-
-        folder = begun() if ranks is None else ranks.on_first(begun)
+        begin = partial(_begun, ready, sources, command, notes, ranks)
+        folder = begin() if ranks is None else ranks.on_first(begin)
         if folder is not None:
             return _work(_Job(folder, ready, watcher, clock, notes, ranks))
         train_all(

@@ -86,7 +86,7 @@ def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
 
 
 def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
-    """What is trained, one-hot first unless --arm says otherwise."""
+    """What is trained; the first is one-hot unless --arm says otherwise."""
     if options.ladder:
         return rungs_of(options.strengths(), options.over)
     if options.arm:

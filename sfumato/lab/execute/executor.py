@@ -26,7 +26,7 @@ def train_all(
     Args:
         tasks: what to run.
         parts: the rows, by the name of their part.
-        workers: how many runs are trained at once; torchrun and a Ray that was there before have their own number.
+        workers: how many runs are trained at once; torchrun and a Ray cluster have their own number.
         progress: called after every epoch of every run.
         on: ``"ray"``, or None.
         ranks: those of torchrun, or None for a process that is alone.

@@ -41,9 +41,6 @@ class TrainingRun:
     Args:
         task: what to run.
         parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
-
-    Attributes:
-        epochs: the fields of each epoch so far.
     """
 
     def __init__(self, task: RunTask, parts: dict[str, Part]) -> None:
@@ -60,7 +57,7 @@ class TrainingRun:
         torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
         self.loss = task.arm.loss()
         self._initial = weights_hash(self.model)
-        self.epochs: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []  # the fields of each epoch so far
 
     def train(self, on_epoch: OnEpoch | None, *, ranks: Ranks | None = None) -> Trained:
         """Train the model; errors and ``ranks`` are those of :func:`sfumato.lab.train.loop.train`."""

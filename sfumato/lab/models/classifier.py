@@ -17,7 +17,6 @@ class Classifier(nn.Module):
 
     Attributes:
         prepare: turns rows of the data into what the body takes.
-        body: makes features.
         head: makes logits; the identity where a foreign model has no linear last layer.
         description: layers in words, for the report.
         notes: what a reader should know of the model.

@@ -22,11 +22,8 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
     """Put the weights of a file into a model, and say in a sentence what was loaded and what was not.
 
-    Weights that the file lacks, or has in another shape, stay as they were drawn.
-
-    Args:
-        model: its weights are replaced, as far as names and shapes agree.
-        path: ``.safetensors``, or ``.pt`` with a state dict, bare or under a usual key.
+    Weights that the file lacks, or has in another shape, stay as they were drawn. The file is ``.safetensors``, or
+    ``.pt`` with a state dict, bare or under a usual key.
 
     Raises:
         OptionError: no such file, no weights in it, or they are of another model: less than half of the model's

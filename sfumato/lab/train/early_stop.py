@@ -19,13 +19,10 @@ class BestEpoch:
     Args:
         model: in training.
         patience: epochs without a better one after which to stop, at least 1.
-
-    Attributes:
-        epoch: the best, from 1; 0 before the first.
     """
 
     def __init__(self, model: nn.Module, patience: int) -> None:
-        self.epoch, self._nll = 0, math.inf
+        self.epoch, self._nll = 0, math.inf  # the best epoch is counted from 1
         self._model, self._patience = model, patience
         self._weights: dict[str, Tensor] = {}
 
@@ -51,8 +48,7 @@ def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
         labels: y, (N,).
 
     Returns:
-        The mean over rows, float64; ``inf`` where a logit is not finite. Where no row is wrong, T is that of
-        :func:`sfumato.evaluate.fit_temperature_small`.
+        The mean over rows; ``inf`` if a logit is not finite.
 
     >>> import torch
     >>> logits, labels = torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
