@@ -93,9 +93,9 @@ def climb(
     """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows.
 
     Args:
-        folder: of the run.
+        folder: of the comparison.
         arms: the rungs, one-hot first.
-        tasks: of every run, all of them trained.
+        tasks: every run, all of them trained.
         records: of every run; the chosen arm is renamed in them.
         test: the test rows.
     """

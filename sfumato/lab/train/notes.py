@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 
 
 def training_of(plan: Plan, rows: int, records: Sequence[RunRecord] = ()) -> dict[str, Any]:
-    """The budget of every run, as ``env.json`` has it under ``"training"``.
+    """The budget of every run on so many rows, as ``env.json`` has it under ``"training"``.
 
-    Args:
-        plan: the same for every arm.
-        rows: to train on.
-        records: of every run; where there was an early stop, the epochs kept are told, seed by seed.
+    After an early stop, the epochs that the records of all runs have kept are told too, seed by seed.
 
     >>> from sfumato.lab.train.plan import Plan
     >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100)["optimiser"]
