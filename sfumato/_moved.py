@@ -43,7 +43,7 @@ MOVED = {
     "lab.machine": "lab.versions_and_machine",
     "lab.models.base": "lab.models.classifier",
     "lab.objectives": "lab.train.objectives",
-    "lab.ranks": "lab.execute.torchrun_group",
+    "lab.ranks": "lab.execute.torchrun",
     "lab.runs": "runs.folder",
     "lab.settle": "verdict.more_seeds",
     "lab.track": "lab.trackers",

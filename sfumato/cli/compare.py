@@ -52,8 +52,8 @@ def compare(
     require_lab("compare")
     from sfumato.cli.progress import Watch
     from sfumato.lab import compare as lab
-    from sfumato.lab.dry_run import dry_run as estimate
-    from sfumato.lab.execute.torchrun_group import is_first
+    from sfumato.lab.cost_estimate import dry_run as estimate
+    from sfumato.lab.execute.torchrun import is_first
 
     with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
         watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sfumato import conventions, theory
-from sfumato.lab.errors import ArmError
+from sfumato.lab.errors import ArmError, OptionError
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from sfumato.theory import Over
 
 Column: TypeAlias = npt.NDArray[np.float64]
-
-KINDS = ("onehot", "others", "all", "prior", "mixup", "cutmix", "soft")
-"""What ``--arm`` takes before the colon."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +43,15 @@ class Arm:
         return CrossEntropyLoss(label_smoothing=self.eps, over=self._over)
 
     def floor(self, num_classes: int) -> float:
-        """The smallest value of the loss, in nats: a mean over the training rows where it differs between classes."""
+        """The smallest value of the loss, in nats: a mean over the training rows where it differs between them."""
         return theory.loss_floor(self.eps, num_classes, over=self._over)
 
     def gap(self, num_classes: int) -> float:
-        """The mean logit gap at the optimum, in nats; ``inf`` for one-hot."""
+        """The mean logit gap at the optimum, in nats; ``inf`` for one-hot and for arms that mix."""
         return theory.optimal_gap(self.eps, num_classes, over=self._over)
 
     def target(self, label: int, num_classes: int) -> list[float]:
-        """The whole target of one label, (K,)."""
+        """The whole target of one label, (K,); an example of one where the label alone does not decide it."""
         true, other = conventions.CONVENTIONS[self._over].target(self.eps, num_classes)
         return [true if k == label else other for k in range(num_classes)]
 
@@ -103,42 +99,34 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class PriorArm(Arm):
-    """ε spread over the classes as the training rows have them: (1−ε)·e_y + ε·prior.
+class _MeasuredArm(Arm):
+    """An arm whose floor and gap, in nats, were measured on the training rows."""
 
-    Attributes:
-        prior: share of each class among the training rows.
-    """
+    mean_floor: float
+    mean_gap: float
 
-    prior: tuple[float, ...] = ()
+    def floor(self, num_classes: int) -> float:
+        return self.mean_floor
+
+    def gap(self, num_classes: int) -> float:
+        return self.mean_gap
+
+
+@dataclass(frozen=True)
+class _PriorArm(_MeasuredArm):
+    """(1−ε)·e_y + ε·prior, where the prior is the share of each class among the training rows."""
+
+    prior: tuple[float, ...]
 
     def loss(self) -> torch.nn.Module:
-        """A new loss module for this arm."""
         from sfumato.lab.train.objectives import PriorLoss
 
         return PriorLoss(self.prior, self.eps)
 
-    def floor(self, num_classes: int) -> float:
-        """The mean entropy of the targets of the training rows, in nats."""
-        return float(self._described[0] @ np.array(self.prior))
-
-    def gap(self, num_classes: int) -> float:
-        """The mean over the training rows of log q_y − the mean of the other log q_k, in nats."""
-        counted = np.array(self.prior) > 0  # a class without rows may have an infinite one
-        return float(self._described[1][counted] @ np.array(self.prior)[counted])
-
     def target(self, label: int, num_classes: int) -> list[float]:
-        """The whole target of one label, (K,)."""
         return [(1 - self.eps) * (k == label) + self.eps * share for k, share in enumerate(self.prior)]
 
-    @cached_property
-    def _described(self) -> tuple[Column, Column]:
-        classes = len(self.prior)
-        targets = np.array([self.target(label, classes) for label in range(classes)])
-        return _entropies_and_gaps(targets, np.arange(classes))
-
     def told(self, num_classes: int) -> str:
-        """The strength in words."""
         return (
             f"ε = {self.eps:g} over the classes by their share of the training rows (sf.smooth_prior; torch's "
             "label_smoothing cannot express it)"
@@ -146,90 +134,135 @@ class PriorArm(Arm):
 
 
 @dataclass(frozen=True)
-class MixArm(Arm):
-    """mixup or CutMix of one-hot targets; the mean over pairs of rows, and over λ, where something is said in numbers.
-
-    Attributes:
-        shares: of each class among the training rows.
-    """
-
-    shares: tuple[float, ...] = ()
+class _MixArm(_MeasuredArm):
+    """mixup or CutMix of one-hot targets, whose floor is a mean over pairs of rows, and over λ."""
 
     def loss(self) -> torch.nn.Module:
-        """A new objective for this arm, which draws from torch's seed."""
         from sfumato.lab.train.objectives import MixLoss
 
         return MixLoss(self.eps, cut=self.over == "cutmix")
 
-    def floor(self, num_classes: int) -> float:
-        r"""The expected entropy of a mixed target, :math:`(\psi(2\alpha+1) - \psi(\alpha+1))\,P(y \ne y')`, in nats."""
-        from scipy.special import digamma
-
-        apart = 1 - sum(share * share for share in self.shares)
-        return float(digamma(2 * self.eps + 1) - digamma(self.eps + 1)) * apart
-
-    def gap(self, num_classes: int) -> float:
-        """Infinite: a mixed target gives no mass to the other classes."""
-        return math.inf
-
     def target(self, label: int, num_classes: int) -> list[float]:
-        """That of a row mixed 7 to 3 with one of the next class."""
+        """The target of a row that is mixed 7 to 3 with a row of the next class."""
         q = [0.0] * num_classes
         q[label], q[(label + 1) % num_classes] = 0.7, 0.3
         return q
 
     def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The objective's own loss, of rows mixed so."""
         return lambda logits, labels: loss.of(logits, labels, (labels + 1) % num_classes, 0.7)
 
     def told(self, num_classes: int) -> str:
-        """The strength in words."""
         return f"(λ from Beta({self.eps:g}, {self.eps:g}), one a batch)"
 
 
 @dataclass(frozen=True)
-class SoftArm(Arm):
-    """The soft labels of the data themselves.
-
-    Attributes:
-        soft_floor: mean entropy of the training rows' soft labels, in nats.
-        soft_gap: mean gap at the optimum, infinite where a class has no mass in some row.
-    """
-
-    soft_floor: float = 0.0
-    soft_gap: float = math.inf
+class _SoftArm(_MeasuredArm):
+    """The soft labels of the data themselves; ``eps`` is the mass that they leave off the label on average."""
 
     def loss(self) -> torch.nn.Module:
-        """A new objective for this arm."""
         from sfumato.lab.train.objectives import SoftLoss
 
         return SoftLoss()
 
-    def floor(self, num_classes: int) -> float:
-        """The mean entropy of the soft labels, in nats."""
-        return self.soft_floor
-
-    def gap(self, num_classes: int) -> float:
-        """The mean gap at the optimum of the soft labels, in nats."""
-        return self.soft_gap
-
     def target(self, label: int, num_classes: int) -> list[float]:
-        """That of a made-up row: most on the label, the rest rising over the classes."""
+        """The target of a made-up row: most of the mass is on the label, and the rest rises over the classes."""
         rest = [float(k) for k in range(num_classes)]
         q = [0.4 * each / sum(rest) for each in rest]
         q[label] += 0.6
         return q
 
     def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The objective's own loss, of such rows."""
         import torch
 
         rows = torch.tensor([self.target(label, num_classes) for label in range(num_classes)], dtype=torch.float64)
         return lambda logits, labels: loss.of(logits, rows[labels])
 
     def told(self, num_classes: int) -> str:
-        """In words."""
         return f"(which leave {self.eps:.2g} of the mass off the label on average)"
+
+
+def arms_of(eps: float, over: Over) -> tuple[Arm, ...]:
+    """One-hot and smoothed, in the order in which they are shown."""
+    return Arm("one-hot", 0.0, over), Arm("smoothed", eps, over)
+
+
+def rungs_of(strengths: Sequence[float], over: Over) -> tuple[Arm, ...]:
+    """The arms of a ladder: one-hot, and each strength above 0, rising.
+
+    >>> [arm.name for arm in rungs_of([0.1, 0, 0.05], "others")]
+    ['one-hot', 'smoothed-0.05', 'smoothed-0.1']
+    """
+    softened = sorted({eps for eps in strengths if eps > 0})
+    return Arm("one-hot", 0.0, over), *(Arm(f"smoothed-{eps:g}", eps, over) for eps in softened)
+
+
+def kind_and_strength(spec: str) -> tuple[str, float]:
+    """What an ``--arm`` asks for; the strength is 0 for a kind that has none.
+
+    Raises:
+        OptionError: there is no such kind, or the strength is missing or out of range.
+
+    >>> kind_and_strength("others:0.1"), kind_and_strength("onehot")
+    (('others', 0.1), ('onehot', 0.0))
+    """
+    kind, _, strength = spec.partition(":")
+    if kind not in ("onehot", "others", "all", "prior", "mixup", "cutmix", "soft"):
+        raise OptionError(
+            f'--arm "{spec}" is not a target that compare knows. Use one of: onehot, others:0.1, all:0.1, prior:0.1, '
+            "mixup:0.2, cutmix:1, soft"
+        )
+    if kind in ("onehot", "soft"):
+        if strength:
+            raise OptionError(f"--arm {kind} takes no strength, got {strength}")
+        return kind, 0.0
+    if not strength:
+        raise OptionError(f"--arm {kind} needs a strength: {kind}:0.1")
+    try:
+        eps = float(strength)
+    except ValueError:
+        eps = math.nan
+    if kind in ("mixup", "cutmix") and not 0 < eps <= 100:
+        raise OptionError(f"--arm {spec}: α of its Beta distribution must be above 0 and at most 100")
+    if kind not in ("mixup", "cutmix") and not 0 < eps <= 1:
+        raise OptionError(f"--arm {spec}: its strength must be above 0 and at most 1")
+    return kind, eps
+
+
+def arm_of(spec: str, labels: npt.NDArray[np.int64], num_classes: int, soft: Column | None = None) -> Arm:
+    r"""The arm that an ``--arm`` asks for.
+
+    The floor of an arm that mixes is the expected entropy of a mixed target,
+    :math:`(\psi(2\alpha+1) - \psi(\alpha+1))\,P(y \ne y')`.
+
+    Args:
+        spec: a kind, and a strength where it has one; see :func:`kind_and_strength`.
+        labels: of the training rows, (n,).
+        num_classes: K.
+        soft: their soft labels, (n, K), or None.
+
+    >>> arm_of("others:0.1", np.array([0, 1]), 2)
+    Arm(name='others-0.1', eps=0.1, over='others')
+    """
+    kind, eps = kind_and_strength(spec)
+    name, shares = f"{kind}-{eps:g}", np.bincount(labels, minlength=num_classes) / len(labels)
+    if kind == "onehot":
+        return Arm("one-hot", 0.0, "others")
+    if kind == "soft":
+        assert soft is not None, "refused before"
+        entropies, gaps = _entropies_and_gaps(soft, labels)
+        off, gap = float(1 - soft[np.arange(len(labels)), labels].mean()), float(gaps.mean())
+        return _SoftArm("soft", off, None, float(entropies.mean()), gap if math.isfinite(gap) else math.inf)
+    if kind == "prior":
+        entropies, gaps = _entropies_and_gaps((1 - eps) * np.eye(num_classes) + eps * shares, np.arange(num_classes))
+        counted = shares > 0  # a class without rows may have an infinite gap
+        floor, gap = float(entropies @ shares), float(gaps[counted] @ shares[counted])
+        return _PriorArm(name, eps, "prior", floor, gap, tuple(shares.tolist()))
+    if kind in ("mixup", "cutmix"):
+        from scipy.special import digamma
+
+        apart = 1 - sum(share * share for share in shares.tolist())
+        return _MixArm(name, eps, kind, float(digamma(2 * eps + 1) - digamma(eps + 1)) * apart, math.inf)
+    return Arm(name, eps, cast("Over", kind))
 
 
 def _entropies_and_gaps(targets: Column, labels: npt.NDArray[np.int64]) -> tuple[Column, Column]:
@@ -241,77 +274,3 @@ def _entropies_and_gaps(targets: Column, labels: npt.NDArray[np.int64]) -> tuple
         own = logs[rows, labels]
         logs[rows, labels] = 0.0  # not taken off again: it may be −∞
         return entropies, own - logs.sum(1) / (targets.shape[1] - 1)
-
-
-def _soft_arm(soft: Column, labels: npt.NDArray[np.int64]) -> Arm:
-    entropies, gaps = _entropies_and_gaps(soft, labels)
-    gap = float(gaps.mean())
-    off = float(1 - soft[np.arange(len(labels)), labels].mean())
-    return SoftArm("soft", off, None, float(entropies.mean()), gap if math.isfinite(gap) else math.inf)
-
-
-def arms_of(eps: float, over: Over) -> tuple[Arm, ...]:
-    """One-hot and smoothed, in the order in which they are shown."""
-    return Arm("one-hot", 0.0, over), Arm("smoothed", eps, over)
-
-
-def complaint(spec: str) -> str | None:
-    """What is wrong with an ``--arm``; None if nothing is.
-
-    >>> complaint("others:0.1"), complaint("prior")
-    (None, '--arm prior needs a strength: prior:0.1')
-    """
-    kind, _, strength = spec.partition(":")
-    if kind not in KINDS:
-        return (
-            f'--arm "{spec}" is not a target that compare knows. Use one of: onehot, others:0.1, all:0.1, prior:0.1, '
-            "mixup:0.2, cutmix:1, soft"
-        )
-    if kind in ("onehot", "soft"):
-        return None if not strength else f"--arm {kind} takes no strength, got {strength}"
-    if not strength:
-        return f"--arm {kind} needs a strength: {kind}:0.1"
-    try:
-        eps = float(strength)
-    except ValueError:
-        eps = float("nan")
-    if kind in ("mixup", "cutmix"):
-        return None if 0 < eps <= 100 else f"--arm {spec}: α of its Beta distribution must be above 0 and at most 100"
-    return None if 0 < eps <= 1 else f"--arm {spec}: its strength must be above 0 and at most 1"
-
-
-def arm_of(spec: str, labels: npt.NDArray[np.int64], num_classes: int, soft: Column | None = None) -> Arm:
-    """The arm that an ``--arm`` asks for; see :func:`complaint`.
-
-    Args:
-        spec: a kind, and a strength where it has one.
-        labels: of the training rows, (n,).
-        num_classes: K.
-        soft: their soft labels, (n, K), or None.
-
-    >>> arm_of("others:0.1", np.array([0, 1]), 2)
-    Arm(name='others-0.1', eps=0.1, over='others')
-    """
-    kind, _, strength = spec.partition(":")
-    if kind == "onehot":
-        return Arm("one-hot", 0.0, "others")
-    if kind == "soft":
-        assert soft is not None, "refused before"
-        return _soft_arm(soft, labels)
-    eps, shares = float(strength), tuple((np.bincount(labels, minlength=num_classes) / len(labels)).tolist())
-    name = f"{kind}-{eps:g}"
-    if kind == "prior":
-        return PriorArm(name, eps, "prior", shares)
-    if kind in ("mixup", "cutmix"):
-        return MixArm(name, eps, kind, shares)
-    return Arm(name, eps, cast("Over", kind))
-
-
-def rungs_of(strengths: Sequence[float], over: Over) -> tuple[Arm, ...]:
-    """The arms of a ladder: one-hot, and each strength above 0, rising.
-
-    >>> [arm.name for arm in rungs_of([0.1, 0, 0.05], "others")]
-    ['one-hot', 'smoothed-0.05', 'smoothed-0.1']
-    """
-    softened = sorted({eps for eps in strengths if eps > 0})
-    return Arm("one-hot", 0.0, over), *(Arm(f"smoothed-{eps:g}", eps, over) for eps in softened)

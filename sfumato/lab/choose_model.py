@@ -21,29 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """The model that trains.
+    """The model that trains."""
 
-    Attributes:
-        name: as of ``--model``.
-        least_epochs: passes over the rows that a full budget has at least; fewer for a model whose pass takes long.
-        batch_norm: whether the model normalises over the batch, so that a batch of one row cannot be trained on.
-        workers: processes, unless ``--workers`` says how many.
-        notes: what a reader should know of the model and the device.
-    """
-
-    name: str
-    least_epochs: int
-    batch_norm: bool
-    workers: int
-    notes: tuple[str, ...]
+    name: str  # as of --model
+    least_epochs: int  # of a full budget; fewer for a model whose epochs take long
+    batch_norm: bool  # whether the model normalises over the batch, and so cannot train on a batch of one row
+    workers: int  # processes, unless --workers says how many
+    notes: tuple[str, ...]  # what a reader should know of the model and the device
 
 
 def choose_model(options: Options, data: Data) -> ChosenModel:
     """Choose the model, and refuse a device that is not there.
-
-    Args:
-        options: checked.
-        data: prepared.
 
     Raises:
         OptionError: no such device; a model that is not there, does not fit the data, or is no model.
@@ -78,6 +66,7 @@ def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
     Raises:
         OptionError: it says why.
     """
+    pictures = model not in ("mlp", "linear") and bool(data.inputs.kind == "image" or data.inputs.picture)
     for arm in arms:
         kind = arm.partition(":")[0]
         if kind == "soft" and data.table.soft is None:
@@ -86,9 +75,7 @@ def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
             )
         if kind in ("mixup", "cutmix") and data.inputs.kind in ("sparse", "tokens"):
             raise OptionError(f"--arm {arm} mixes rows of numbers or pictures; texts cannot be mixed")
-        if kind == "cutmix" and (
-            model in ("mlp", "linear") or not (data.inputs.kind == "image" or data.inputs.picture)
-        ):
+        if kind == "cutmix" and not pictures:
             raise OptionError(
                 f"--arm {arm} pastes pieces of pictures: it needs pictures, and a model of them such as cnn"
             )

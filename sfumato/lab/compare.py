@@ -10,28 +10,28 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sfumato.arrays.atomic import WriteError, write_json, write_lines
 from sfumato.lab import ladder
 from sfumato.lab.config_file import to_toml
+from sfumato.lab.cost_estimate import in_time, note_on_cut
 from sfumato.lab.errors import Stopped, TrackingError, WorkerError
 from sfumato.lab.examples import show
-from sfumato.lab.execute import torchrun
-from sfumato.lab.execute.executor import executor
-from sfumato.lab.execute.task import Progress, RunTask, finished
-from sfumato.lab.execute.torchrun_group import Ranks, joined
+from sfumato.lab.execute.executor import train_all
+from sfumato.lab.execute.task import RunTask, finished
+from sfumato.lab.execute.torchrun import Ranks, joined, refuse
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.resume import reopened
-from sfumato.lab.time_budget import in_time, note_on_cut
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
 from sfumato.runs.folder import RunFolder, resume_command
-from sfumato.runs.schema import Environment, Summary, check
+from sfumato.runs.schema import Environment, RunRecord, Summary, check
 
 
 def compare(
@@ -61,22 +61,24 @@ def compare(
     clock, watcher, sources = time.perf_counter(), watcher or NOBODY, dict(sources or {})
     options.check()
     with joined(options.device) as ranks:
-        if ranks is None:
-            full = prepared(options)
-            ready = in_time(full)
-            notes = [] if ready is full else [note_on_cut(full.plan, ready.plan)]
-            if notes:
-                sources["epochs"] = "time budget"
-            return _work(_Job(_begun(ready, sources, command, notes), ready, watcher, clock, notes))
-        torchrun.refuse(options)
-        ready = prepared(options)
-        torchrun.refuse_small_batches(ready.plan, ranks)
-        notes = [torchrun.note(ranks)]
-        folder = ranks.on_first(lambda: _begun(ready, sources, command, notes, ranks))
+        full = ready = prepared(options)
+        notes: list[str] = []
+        if ranks is not None:
+            refuse(options, ready.plan, ranks.world)
+            notes.append(
+                f"Trained by {ranks.world} processes under torchrun that share every batch: last digits differ from "
+                "those of one process."
+            )
+        elif (ready := in_time(full)) is not full:
+            notes.append(note_on_cut(full.plan, ready.plan))
+            sources["epochs"] = "time budget"
+        begin = partial(_begun, ready, sources, command, notes, ranks)
+        folder = begin() if ranks is None else ranks.on_first(begin)
         if folder is not None:
             return _work(_Job(folder, ready, watcher, clock, notes, ranks))
-        rows = ready.rows("train", "validation")
-        executor(options.on, ranks)(ready.tasks(Path()), rows, workers=1, progress=watcher.progress)
+        train_all(
+            ready.tasks(Path()), ready.rows("train", "validation"), workers=1, progress=watcher.progress, ranks=ranks
+        )
         return {}
 
 
@@ -98,11 +100,10 @@ def resume(
         watcher: who is told how it goes.
 
     Returns:
-        The summary, as of :func:`compare`.
+        The summary, as :func:`compare`, which may raise the same errors.
 
     Raises:
         OptionError, RunError, DataError: the run cannot go on; see :func:`sfumato.lab.resume.reopened`.
-        ArmError, TrainingError, WorkerError, WriteError, Stopped: as :func:`compare`.
     """
     clock = time.perf_counter()
     folder, ready, notes = reopened(final, workers=workers, on=on, track=track)
@@ -110,7 +111,7 @@ def resume(
 
 
 def _begun(
-    ready: Prepared, sources: Mapping[str, str], command: str, notes: list[str], ranks: Ranks | None = None
+    ready: Prepared, sources: Mapping[str, str], command: str, notes: list[str], ranks: Ranks | None
 ) -> RunFolder:
     """The run folder, with all that going on with it would need."""
     found = {"epochs": ready.plan.epochs, "batch_size": ready.plan.batch_size, "model": ready.model.name}
@@ -147,7 +148,9 @@ def _work(job: _Job) -> dict[str, Any]:
     go_on = f"`{resume_command(job.folder.final)}` goes on from here" if job.ranks is None else "start it again"
     try:
         with _tracker(job) as tracker:
-            return _write(job, _judge(job, _train(job, tracker), tracker))
+            trained = _train(job, tracker)
+            summary, env = _judge(job, trained, tracker)
+            return _write(job, trained.records, summary, env)
     except KeyboardInterrupt:
         raise Stopped(f"stopped; {go_on}") from None
     except (WorkerError, WriteError, TrackingError) as error:
@@ -170,54 +173,40 @@ def _tracker(job: _Job) -> contextlib.AbstractContextManager[Tracker | None]:
     return Tracker(ready.options.track, job.folder.final.name, job.folder.path, config, arms)
 
 
-@dataclass(frozen=True)
-class _AllTrained:
+class _AllTrained(NamedTuple):
     """Every run of a comparison, with its record, and how many processes shared what was left."""
 
     tasks: list[RunTask]
-    records: list[dict[str, Any]]
+    records: list[RunRecord]
     workers: int
 
 
 def _train(job: _Job, tracker: Tracker | None) -> _AllTrained:
     """Train the runs that an earlier sitting has not finished."""
-    ready = job.ready
+    ready, watcher = job.ready, job.watcher
     tasks = ready.tasks(job.folder.path)
     records = {task: record for task in tasks if (record := finished(task)) is not None}
     left = [task for task in tasks if task not in records]
     workers = ready.workers(len(left)) if job.ranks is None else job.ranks.world
-    job.watcher.setup(Setup(ready.data, ready.arms, ready.plan, len(tasks), workers, tuple(records.values())))
+    watcher.setup(Setup(ready.data, ready.arms, ready.plan, len(tasks), workers, tuple(records.values())))
+
+    def progress(arm: str, seed: int, epoch: dict[str, Any]) -> None:
+        watcher.progress(arm, seed, epoch)
+        if tracker is not None:
+            tracker.epoch(arm, seed, epoch)
+
     if left:
-        progress = job.watcher.progress
         if tracker is not None:
             tracker.begin(left[0].arm.name, left[0].seed)  # a tracker that does not answer fails here, before training
-            progress = _both(progress, tracker.epoch)
-        rows = ready.rows(*ready.parts)
-        made = executor(ready.options.on, job.ranks)(left, rows, workers=workers, progress=progress)
+        rows, on = ready.rows(*ready.parts), ready.options.on
+        made = train_all(left, rows, workers=workers, progress=progress, on=on, ranks=job.ranks)
         records |= dict(zip(left, made, strict=True))
         if tracker is not None:
             tracker.trained()
-    return _AllTrained(tasks, [dict(records[task]) for task in tasks], workers)
+    return _AllTrained(tasks, [records[task] for task in tasks], workers)
 
 
-def _both(first: Progress, second: Progress) -> Progress:
-    def progress(arm: str, seed: int, epoch: dict[str, Any]) -> None:
-        first(arm, seed, epoch)
-        second(arm, seed, epoch)
-
-    return progress
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What the run folder is given beside logits and weights: two objects, and a line for each epoch."""
-
-    summary: Summary
-    env: dict[str, Any]
-    epochs: list[dict[str, Any]]
-
-
-def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> _Judged:
+def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> tuple[Summary, Environment]:
     """The verdict, and all that a reader should know before trusting it."""
     from sfumato.lab.summary import environment_of, summary_of
 
@@ -227,9 +216,7 @@ def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> _Judged:
         climbed = ladder.climb(folder.path, arms, trained.tasks, records, ready.data.part("test"))
         arms = climbed.arms
     shown = [record for record in records if record["arm"] in {arm.name for arm in arms}]
-    seeds = ready.options.seeds
-    margins = ready.options.margins()
-    summary, extra = summary_of(folder.path, str(folder.final), ready.data, arms, seeds, records, margins)
+    summary, extra = summary_of(folder.path, str(folder.final), ready, arms, records)
     extra["notes"] = [
         *(() if climbed is None else (climbed.note,)),
         *job.notes,
@@ -243,12 +230,8 @@ def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> _Judged:
     summary["warnings"] = [*summary.get("warnings", []), *cut_short]
     if climbed is not None:
         extra["ladder"] = climbed.rungs
-    options, command = ready.options, folder.start["command"]
-    env = environment_of(options, ready.data, ready.model.name, ready.plan, arms, shown, command, trained.workers)
-    epochs = [
-        {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
-    ]
-    return _Judged(summary, env | extra | _times(job), epochs)
+    env = environment_of(ready, arms, shown) | {"command": folder.start["command"], "workers": trained.workers}
+    return summary, check(env | extra | _times(job), Environment, "env.json")
 
 
 def _times(job: _Job) -> dict[str, Any]:
@@ -261,15 +244,18 @@ def _times(job: _Job) -> dict[str, Any]:
     return times
 
 
-def _write(job: _Job, judged: _Judged) -> dict[str, Any]:
+def _write(job: _Job, records: Sequence[RunRecord], summary: Summary, env: Environment) -> dict[str, Any]:
     """Write what was found, show it on the page, and give the folder its name."""
     path = job.folder.path
-    write_lines(path / "metrics.jsonl", judged.epochs)
-    write_json(path / "env.json", check(judged.env, Environment, "env.json"))
-    write_json(path / "summary.json", judged.summary)
+    lines = [
+        {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
+    ]
+    write_lines(path / "metrics.jsonl", lines)
+    write_json(path / "env.json", env)
+    write_json(path / "summary.json", summary)
     if job.watcher.choose is not None:
         show(path, job.watcher.choose(path), job.ready.data.table.features)
     if job.watcher.render is not None:
         job.watcher.render(path)
     job.folder.finish()
-    return {**judged.summary}
+    return {**summary}

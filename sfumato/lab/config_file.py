@@ -15,7 +15,7 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
 
     Args:
         options: as given.
-        sources: where each option came from; ``"default"`` if it is not named.
+        sources: where each option came from, if not by default.
         resolved: values that were found where an option said None.
 
     >>> print(to_toml(Options("digits"), {"data": "command line"}, {"epochs": 59}).splitlines()[2])
@@ -78,5 +78,5 @@ def toml_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in escaped) + '"'
+        return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'
     return repr(value)

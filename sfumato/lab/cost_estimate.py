@@ -1,29 +1,29 @@
-"""What a comparison will cost, before it is paid: steps, seconds, memory and disk, from a few steps tried here."""
+"""What a comparison will cost, from a few steps tried here, and how ``--time-budget`` cuts its epochs until it fits."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from sfumato.lab.prepared import Prepared
+from sfumato.lab.device import one_thread
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
+from sfumato.lab.prepared import Prepared, prepared
+from sfumato.lab.train.plan import Plan
+from sfumato.text import plural
 
 _TRIED = 5  # steps that are timed, after two that are not
+_LEAST_EPOCHS = 3
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a comparison.
+    """The cost of a comparison of so many runs, each of which takes so many epochs and steps.
 
     Attributes:
-        arms: names.
-        runs: arms × seeds.
-        workers: processes.
-        epochs: of each run.
-        steps: of each run.
-        parameters: of the model.
         seconds_per_step: median of a few steps tried here, of one run on one thread.
         seconds: of the whole, on the clock, without reading the data and writing the report.
         memory: bytes that each process needs for rows, weights, gradients and the optimiser's state; what the layers
@@ -49,25 +49,19 @@ class Cost:
     def told(self) -> str:
         """The same, to read."""
         step = 1000 * self.seconds_per_step
-        return "\n".join(
-            [
-                f"arms     {', '.join(self.arms)}",
-                f"runs     {self.runs}, in {self.workers} process{'es' if self.workers > 1 else ''}",
-                f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms each",
-                f"model    {self.parameters:,} parameters",
-                f"time     about {duration(self.seconds)}, besides reading the data and writing the report",
-                f"memory   about {_size(self.memory)} a process, besides torch itself",
-                f"disk     about {_size(self.disk)}",
-            ]
+        return (
+            f"arms     {', '.join(self.arms)}\n"
+            f"runs     {self.runs}, in {plural(self.workers, 'process')}\n"
+            f"steps    {self.steps:,} a run, in {self.epochs:,} epochs; {step:.3g} ms each\n"
+            f"model    {self.parameters:,} parameters\n"
+            f"time     about {duration(self.seconds)}, besides reading the data and writing the report\n"
+            f"memory   about {_size(self.memory)} a process, besides torch itself\n"
+            f"disk     about {_size(self.disk)}"
         )
 
 
 def estimate(ready: Prepared) -> Cost:
-    """Try a few steps of one run, and count up.
-
-    Args:
-        ready: the comparison.
-    """
+    """Try a few steps of one run of a comparison, and count up."""
     import torch
 
     from sfumato.lab.models import build, logits_of
@@ -80,10 +74,8 @@ def estimate(ready: Prepared) -> Cost:
     loss, optimiser = torch.nn.CrossEntropyLoss(), optimiser_of(built.parameters(), plan)
     rows = slice(0, plan.batch_size)
     x, y = (torch.from_numpy(array[rows]).to(options.device) for array in (train.features, train.labels))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each process will have
-    try:
-        times: list[float] = []
+    times: list[float] = []
+    with one_thread():
         for _ in range(_TRIED + 2):
             started = time.perf_counter()
             optimiser.zero_grad()
@@ -93,25 +85,74 @@ def estimate(ready: Prepared) -> Cost:
         started = time.perf_counter()
         logits_of(built, x)
         per_row = (time.perf_counter() - started) / len(x)
-    finally:
-        torch.set_num_threads(threads)
     step, steps, runs = median(times[2:]), plan.steps(len(split.train)), len(ready.arms) * options.seeds
     workers = ready.workers(runs)
-    looked_at = plan.epochs * len(split.validation) + len(split.train) + len(split.validation) + len(split.test)
+    everything = len(split.train) + len(split.validation) + len(split.test)
+    looked_at = plan.epochs * len(split.validation) + everything
     parameters = sum(p.numel() for p in built.parameters())
-    everything = sum(len(part) for part in (split.train, split.validation, split.test))
     return Cost(
-        tuple(arm.name for arm in ready.arms),
-        runs,
-        workers,
-        plan.epochs,
-        steps,
-        parameters,
-        step,
-        (steps * step + looked_at * per_row) * math.ceil(runs / workers),
-        train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
-        runs * (4 * parameters + everything * (4 * classes + 24)),
+        arms=tuple(arm.name for arm in ready.arms),
+        runs=runs,
+        workers=workers,
+        epochs=plan.epochs,
+        steps=steps,
+        parameters=parameters,
+        seconds_per_step=step,
+        seconds=(steps * step + looked_at * per_row) * math.ceil(runs / workers),
+        memory=train.features.nbytes * everything // max(1, len(split.train)) + 16 * parameters,
+        disk=runs * (4 * parameters + everything * (4 * classes + 24)),
     )
+
+
+def dry_run(options: Options) -> Cost:
+    """Prepare a comparison, and count up what it would cost (``--dry-run``); nothing is written.
+
+    Raises:
+        OptionError, DataError: as :func:`sfumato.lab.compare.compare`.
+    """
+    options.check()
+    return estimate(in_time(prepared(options)))
+
+
+def in_time(ready: Prepared) -> Prepared:
+    """The comparison with as many epochs as ``--time-budget`` allows; without a budget, the comparison unchanged.
+
+    Raises:
+        OptionError: fewer than three epochs would be left.
+    """
+    minutes = ready.options.time_budget
+    if minutes is None:
+        return ready
+    plan = within(ready.plan, estimate(ready), 60 * minutes)
+    if plan == ready.plan:
+        return ready
+    return replace(ready, plan=plan, options=replace(ready.options, epochs=plan.epochs))
+
+
+def note_on_cut(full: Plan, cut: Plan) -> str:
+    """What a reader of the verdict should know of a budget that was cut."""
+    return (
+        f"Cut from {full.epochs:,} to {cut.epochs:,} epochs by --time-budget: the arms may be short of their "
+        "optima, and a full budget may change the verdict."
+    )
+
+
+def within(plan: Plan, expected: Cost, budget: float) -> Plan:
+    """A plan, whose cost is known, with as many epochs as a budget in seconds allows.
+
+    Raises:
+        OptionError: fewer than three epochs would be left.
+    """
+    if expected.seconds <= budget:
+        return plan
+    epochs = int(plan.epochs * budget / expected.seconds)
+    if epochs < _LEAST_EPOCHS:
+        raise OptionError(
+            f"--time-budget {budget / 60:g} minutes is too short: {expected.runs} runs of {plan.epochs:,} epochs take "
+            f"about {duration(expected.seconds)} here, and less than {_LEAST_EPOCHS} epochs would be left; give more "
+            "time, fewer --seeds, or a smaller --model"
+        )
+    return replace(plan, epochs=epochs)
 
 
 def duration(seconds: float) -> str:
@@ -127,8 +168,5 @@ def duration(seconds: float) -> str:
 
 def _size(count: int) -> str:
     """Bytes for a person."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count //= 1000
-    return f"{count:,} {unit}"
+    power = min(3, (len(str(count)) - 1) // 3)
+    return f"{count // 1000**power:,} {('B', 'kB', 'MB', 'GB')[power]}"

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.lab.cost_estimate import duration, estimate
+from sfumato.lab.device import one_thread
+from sfumato.lab.execute.task import PARTS
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
 
 SECONDS = 20.0
+"""How long both arms together may train."""
 
 
-def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
+def trial(options: Options) -> dict[str, Any]:
     """Read the data, train each arm for a few seconds, and count up what a comparison would take.
-
-    Args:
-        options: as of a comparison.
-        seconds: that both arms together may train.
 
     Returns:
         ``"data"``, ``"notes"``, ``"whole"`` (an estimate) and ``"arms"``, each with name, epochs, seconds and
@@ -30,37 +29,31 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
         OptionError, DataError: as of a comparison.
         ArmError, TrainingError: an arm cannot be trained.
     """
-    import torch
-
     from sfumato.lab.execute.training_run import TrainingRun
 
     options.check()
     ready = prepared(options)
     whole, data = estimate(ready), ready.data
     per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
-    epochs = max(2, min(ready.plan.epochs, int(seconds / 2 / per_epoch)))
+    epochs = max(2, min(ready.plan.epochs, int(SECONDS / 2 / per_epoch)))
     ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(options, seeds=1))
     rows = ready.rows("train", "validation")
     told: list[dict[str, Any]] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for task in ready.tasks(Path()):
             started, run = time.perf_counter(), TrainingRun(task, rows)
-            run.train(lambda epoch: None)
+            run.train(None)
             task.arm.verify(run.loss, task.classes)
             nll = [run.epochs[at]["validation_nll"] for at in (0, -1)]
             took = time.perf_counter() - started
             told.append({"name": task.arm.name, "epochs": epochs, "nll": nll, "seconds": took})
-    finally:
-        torch.set_num_threads(threads)
     described = data.describe()
     return {
         "data": {
             "name": data.table.name,
             "classes": ready.classes,
             "inputs": described["inputs"],
-            **{part: len(getattr(data.split, part)) for part in ("train", "validation", "test")},
+            **{part: len(getattr(data.split, part)) for part in PARTS},
             "duplicates": described["duplicates"],
             "missing": described["missing"],
         },
@@ -73,7 +66,7 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
 def as_text(found: dict[str, Any]) -> str:
     """The same, to read."""
     data, whole = found["data"], found["whole"]
-    rows = ", ".join(f"{part} {data[part]:,}" for part in ("train", "validation", "test"))
+    rows = ", ".join(f"{part} {data[part]:,}" for part in PARTS)
     lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
     if data["duplicates"]:
         lines.append(f"copies        {data['duplicates']:,} rows repeat an earlier one")

@@ -1,4 +1,4 @@
-"""What can go wrong in a comparison, below all who raise it. Bad data raise ``sfumato.lab.data.DataError``."""
+"""What can go wrong in a comparison. Bad data raise ``sfumato.lab.data.DataError``."""
 
 
 class OptionError(ValueError):
@@ -23,3 +23,12 @@ class TrackingError(RuntimeError):
 
 class Stopped(KeyboardInterrupt):
     """Interrupted by the user, with work to go on with."""
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of somebody else's error, or its kind where it says nothing.
+
+    >>> first_line(ConnectionError("no such host.\nAnd more")), first_line(KeyError())
+    ('no such host', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

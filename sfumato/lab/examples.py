@@ -22,26 +22,18 @@ from sfumato.lab.data.texts import Texts
 if TYPE_CHECKING:
     from sfumato.lab.data.table import Features
 
-SIDE = 64
-"""Longest side of a thumbnail, in pixels; smaller pictures keep their size."""
-
-LETTERS = 240
-"""Longest text."""
-
-COLUMNS = 6
-"""Most values of one row."""
+SIDE = 64  # the longest side of a thumbnail, in pixels; smaller pictures keep their size
+LETTERS = 240  # of the longest text
+COLUMNS = 6  # values of one row, at most
 
 
-def show(folder: Path, rows: Sequence[int], features: Features) -> Path | None:
-    """Write ``examples.json`` for some rows of a table's features; None for a kind that has nothing to look at.
+def show(folder: Path, rows: Sequence[int], features: Features) -> None:
+    """Write what :func:`examples` gives to ``examples.json``, if the features are of a kind that can be looked at.
 
     Args:
         folder: of the run.
         rows: numbers of rows in the data, as ``index`` has them in the files of logits.
         features: of all rows.
-
-    Returns:
-        The path of a file that holds what :func:`examples` gives.
 
     Raises:
         WriteError: the file cannot be written.
@@ -54,10 +46,8 @@ def show(folder: Path, rows: Sequence[int], features: Features) -> Path | None:
     elif isinstance(features, Texts):
         content = examples(rows, texts=features.texts)
     else:
-        return None
-    path = folder / "examples.json"
-    write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
-    return path
+        return
+    write_text(folder / "examples.json", json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def examples(
@@ -68,10 +58,10 @@ def examples(
     shape: Sequence[int] = (),
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What some rows of the data look like.
+    """What some rows of the data look like: ``{"kind": …, "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
 
-    A picture is scaled by the smallest and largest number of all the rows asked for. Of a table row the values are
-    shown that are furthest from their column's mean, in the column's standard deviations.
+    A picture is scaled by the smallest and largest number of all the rows asked for. A table row shows the values that
+    are furthest from their column's mean, in the column's standard deviations.
 
     Args:
         rows: numbers of rows in the data.
@@ -79,9 +69,6 @@ def examples(
         texts: all rows as text, instead.
         shape: of one row as a picture, (H, W), (H, W, 1 or 3) or (1 or 3, H, W); anything else is a table.
         names: of the columns of a table, in order.
-
-    Returns:
-        ``{"kind": "image" | "text" | "table", "rows": {ROW: {"thumbnail"} | {"text"} | {"values"}}}``.
 
     Raises:
         ValueError: neither features nor texts, or both.
@@ -94,28 +81,18 @@ def examples(
     if texts is not None:
         return {"kind": "text", "rows": {str(int(row)): {"text": _excerpt(texts[row])} for row in rows}}
     assert features is not None
-    layout = _layout(tuple(shape))
-    if layout is None:
+    first = len(shape) == 3 and shape[2] not in (1, 3)  # where the channels are
+    height, width, channels = (*shape[1:], shape[0]) if first else (*shape, 1, 1, 1)[:3]
+    if len(shape) not in (2, 3) or channels not in (1, 3) or min(height, width) < 4:
         return {"kind": "table", "rows": _values(rows, np.asarray(features).reshape(len(features), -1), names)}
-    pictures = _thumbnails(np.asarray(features[list(rows)], np.float64).reshape(len(rows), *shape), layout)
-    return {
-        "kind": "image",
-        "rows": {str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, pictures, strict=True)},
-    }
+    pictures = np.asarray(features[list(rows)], np.float64).reshape(len(rows), *shape)
+    pictures = np.moveaxis(pictures, 1, -1) if first else pictures
+    uris = _thumbnails(pictures if channels == 3 else pictures.reshape(len(rows), height, width))
+    return {"kind": "image", "rows": {str(int(row)): {"thumbnail": uri} for row, uri in zip(rows, uris, strict=True)}}
 
 
-def _layout(shape: tuple[int, ...]) -> str | None:
-    """Where the channels of a picture are: "none", "last", "first"; None where the shape is no picture's."""
-    if len(shape) == 2 and min(shape) >= 4:
-        return "none"
-    if len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) >= 4:
-        return "last"
-    if len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) >= 4:
-        return "first"
-    return None
-
-
-def _thumbnails(pictures: np.ndarray, layout: str) -> list[str]:
+def _thumbnails(pictures: np.ndarray) -> list[str]:
+    """Pictures (n, H, W) or (n, H, W, 3) as PNG in data URIs."""
     from PIL import Image
 
     if not len(pictures):
@@ -123,13 +100,8 @@ def _thumbnails(pictures: np.ndarray, layout: str) -> list[str]:
     low, high = float(pictures.min()), float(pictures.max())
     if low >= 0 and 128 < high <= 255:
         low, high = 0.0, 255.0  # bytes: dark pictures stay dark
-    grey = np.round(255 * (pictures - low) / (high - low if high > low else 1.0)).astype(np.uint8)
-    if layout == "first":
-        grey = np.moveaxis(grey, 1, -1)
-    if layout != "none" and grey.shape[-1] == 1:
-        grey = grey[..., 0]
     found: list[str] = []
-    for pixels in grey:
+    for pixels in np.round(255 * (pictures - low) / (high - low if high > low else 1.0)).astype(np.uint8):
         image = Image.fromarray(pixels)
         if max(image.size) > SIDE:
             image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -142,7 +114,7 @@ def _thumbnails(pictures: np.ndarray, layout: str) -> list[str]:
 
 
 def _excerpt(text: str) -> str:
-    """One line, cut at a word."""
+    """The text on one line, cut at a word."""
     line = " ".join(text.split())
     if len(line) <= LETTERS:
         return line
@@ -156,7 +128,6 @@ def _values(rows: Sequence[int], features: np.ndarray, names: Sequence[str]) -> 
     for row in rows:
         far = np.abs(features[row] - mean) / np.where(scale > 0, scale, np.inf)
         columns = np.sort(np.argsort(-far, kind="stable")[:COLUMNS])
-        found[str(int(row))] = {
-            "values": {names[j] if j < len(names) else f"column {j}": float(features[row, j]) for j in columns}
-        }
+        values = {names[j] if j < len(names) else f"column {j}": float(features[row, j]) for j in columns}
+        found[str(int(row))] = {"values": values}
     return found

@@ -11,14 +11,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sfumato import evaluate
 from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
-from sfumato.runs.schema import LadderRung, MeanWithError
+from sfumato.lab.device import one_thread
+from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
 from sfumato.verdict.analyse import Metric, by_group, load_part
 
 if TYPE_CHECKING:
@@ -30,13 +31,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class MeasuredRung:
-    """One arm on the validation rows.
-
-    Attributes:
-        arm: the target.
-        nll: hard NLL of each seed and row, in nats.
-        scaled: the same after a cross-fitted temperature.
-    """
+    """One arm on the validation rows: hard NLL of each seed and row, in nats, and after a cross-fitted temperature."""
 
     arm: Arm
     nll: Metric
@@ -45,19 +40,12 @@ class MeasuredRung:
 
 @dataclass(frozen=True)
 class LadderChoice:
-    """What the validation rows say.
+    """What the validation rows say."""
 
-    Attributes:
-        rungs: one-hot first, by rising strength.
-        chosen: the strength that they choose; may be one-hot.
-        compared: the softened arm that the test rows are read for: the chosen one, or the best of those above 0.
-        best: the arm with the smallest mean, which a tie may pass over.
-    """
-
-    rungs: tuple[MeasuredRung, ...]
-    chosen: Arm
-    compared: Arm
-    best: Arm
+    rungs: tuple[MeasuredRung, ...]  # one-hot first, by rising strength
+    chosen: Arm  # by the validation rows; it may be one-hot
+    compared: Arm  # the softened arm that the test rows are read for: the chosen one, or the best of those above 0
+    best: Arm  # with the smallest mean; a smaller strength is chosen if the two cannot be told apart
 
     def to_json(self, compared: str) -> list[LadderRung]:
         """The rungs as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
@@ -86,14 +74,12 @@ class LadderChoice:
         if self.chosen == self.rungs[-1].arm:
             text += " It is the strongest that was tried: a longer ladder may find a better one."
         if self.chosen != self.compared:
-            text += (
-                f" So they would keep one-hot; the smoothed arm here is the best of the others, {self.compared.eps:g}."
-            )
+            text += " So they would keep one-hot; the smoothed arm here is the best of the others, "
+            text += f"{self.compared.eps:g}."
         return text
 
 
-@dataclass(frozen=True)
-class Climbed:
+class Climbed(NamedTuple):
     """What came of a ladder: the two arms that are compared, the rungs for ``env.json``, and what to say."""
 
     arms: tuple[Arm, ...]
@@ -102,25 +88,48 @@ class Climbed:
 
 
 def climb(
-    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[dict[str, Any]], test: Part
+    folder: Path, arms: Sequence[Arm], tasks: Sequence[RunTask], records: Sequence[RunRecord], test: Part
 ) -> Climbed:
     """Choose a strength on the validation rows; only then let one-hot and the chosen arm read the test rows.
 
     Args:
-        folder: of the run.
+        folder: of the comparison.
         arms: the rungs, one-hot first.
-        tasks: of every run, all of them trained.
+        tasks: every run, all of them trained.
         records: of every run; the chosen arm is renamed in them.
         test: the test rows.
     """
     seeds = sorted({task.seed for task in tasks})
     choice = choose([measure(folder, arm, seeds) for arm in arms])
-    one_hot, compared = arms[0], choice.compared
-    for arm, name in ((one_hot, one_hot.name), (compared, "smoothed")):
-        go_on([task for task in tasks if task.arm == arm], name, test)
+    compared = replace(choice.compared, name="smoothed")
+    with one_thread():
+        for task in tasks:
+            if task.arm in (arms[0], choice.compared):
+                _read_test_rows(task, arms[0] if task.arm == arms[0] else compared, test)
     for record in records:
-        record["arm"] = "smoothed" if record["arm"] == compared.name else record["arm"]
-    return Climbed((one_hot, replace(compared, name="smoothed")), choice.to_json("smoothed"), choice.told())
+        record["arm"] = compared.name if record["arm"] == choice.compared.name else record["arm"]
+    return Climbed((arms[0], compared), choice.to_json(compared.name), choice.told())
+
+
+def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
+    """Make a trained run whole, as one of the arm: link its files, and let its model read the test rows."""
+    import torch
+
+    from sfumato.lab.execute.task import PARTS
+    from sfumato.lab.execute.training_run import save_logits, trained_model
+
+    whole = replace(task, arm=arm, parts=PARTS)
+    for what, path in task.files.items():
+        if whole.files[what] != path and not whole.files[what].exists():
+            _link(path, whole.files[what])
+    save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
+
+
+def _link(old: Path, new: Path) -> None:
+    try:
+        os.link(old, new)
+    except OSError:  # a file system without links
+        write_bytes(new, old.read_bytes())
 
 
 def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> MeasuredRung:
@@ -165,49 +174,10 @@ def _best(rungs: Sequence[MeasuredRung]) -> tuple[Arm, Arm]:
     """The arm with the smallest mean, and the one with the smallest ε within a standard error of it."""
     rising = sorted(rungs, key=lambda rung: rung.arm.eps)
     best = min(rising, key=lambda rung: float(rung.scaled.by_seed.mean()))
-    for rung in rising:
-        excess = rung.scaled.minus(best.scaled).estimate()
-        if rung is best or excess.mean <= excess.se:
-            return best.arm, rung.arm
-    raise AssertionError("the best is among them")
+    excess = ((rung, rung.scaled.minus(best.scaled).estimate()) for rung in rising)
+    return best.arm, next(rung.arm for rung, over in excess if rung is best or over.mean <= over.se)
 
 
 def _mean(metric: Metric) -> MeanWithError:
     estimate = metric.estimate()
     return {"mean": estimate.mean, "se": estimate.se}
-
-
-def go_on(tasks: Sequence[RunTask], name: str, test: Part) -> list[RunTask]:
-    """Make the runs of an arm whole under another name: link their files, and let their models read the test rows.
-
-    Args:
-        tasks: the trained runs of one arm, which have seen no test row.
-        name: what the arm is called from here on.
-        test: the test rows.
-    """
-    import torch
-
-    from sfumato.lab.execute.task import PARTS
-    from sfumato.lab.execute.training_run import save_logits, trained_model
-
-    made: list[RunTask] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in training: another number of threads gives other last digits
-    try:
-        for task in tasks:
-            whole = replace(task, arm=replace(task.arm, name=name), parts=PARTS)
-            for what, path in task.files.items():
-                if whole.files[what] != path and not whole.files[what].exists():
-                    _link(path, whole.files[what])
-            save_logits(whole, "test", trained_model(whole), test, torch.from_numpy(test.features).to(task.device))
-            made.append(whole)
-    finally:
-        torch.set_num_threads(threads)
-    return made
-
-
-def _link(old: Path, new: Path) -> None:
-    try:
-        os.link(old, new)
-    except OSError:  # a file system without links
-        write_bytes(new, old.read_bytes())

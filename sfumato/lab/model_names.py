@@ -32,23 +32,20 @@ def complaint(name: str) -> str | None:
             return f'no folder "{rest}" for --model {name}; models come from disk: save one with model.save_pretrained'
         return None if rest else f"--model {prefix}: lacks a name: {prefix}:{'FOLDER' if prefix == 'hf' else 'NAME'}"
     near = did_you_mean(prefix, LIBRARIES).replace('"?', f':{rest}"?')
-    if not is_function(name):
-        return f'no model "{name}".{near} Models: {CHOICES}'
+    if is_function(name) and (not near or _is_here(prefix.partition(".")[0])):
+        return None
+    return f'no model "{name}".{near} Models: {CHOICES}'
+
+
+def _is_here(module: str) -> bool:
     try:
-        here = Path(f"{prefix.partition('.')[0]}.py").exists() or find_spec(prefix.partition(".")[0]) is not None
+        return Path(f"{module}.py").exists() or Path(module).is_dir() or find_spec(module) is not None
     except (ImportError, ValueError):
-        here = False
-    if near and not here and not Path(prefix.partition(".")[0]).is_dir():
-        return f'no model "{name}".{near} Models: {CHOICES}'
-    return None
+        return False
 
 
 def default_model(kind: str, shape: tuple[int, ...]) -> str:
-    """The model for data of one kind: a small CNN for pictures of 16 pixels and more, an MLP for all else.
-
-    Args:
-        kind: of the inputs: ``"dense"``, ``"image"``, ``"sparse"`` or ``"tokens"``.
-        shape: of one row.
+    """The model for inputs of a kind and shape: a small CNN for images of 16 pixels and more, else an MLP.
 
     >>> default_model("image", (32, 32, 3)), default_model("dense", (64,))
     ('cnn', 'mlp')

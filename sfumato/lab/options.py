@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib
 import math
-import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from sfumato.lab.errors import OptionError
 
@@ -29,73 +28,102 @@ REMOVED = {
 """Options of earlier versions, and what is said to those who still ask for one. False in a file asks for nothing."""
 
 
-@dataclass(frozen=True)
-class Range:
-    """Values that an option can have.
-
-    Attributes:
-        words: which, as in "must be at least 1".
-        holds: whether a value is among them.
-        hint: what is said after the value that is not.
-    """
-
-    words: str
-    holds: Callable[[float], bool]
-    hint: str = ""
+Rule = Callable[[str, Any], str | None]
+"""What is wrong with a value of an option, whose flag is given too; None if nothing is."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """All that is said of one option.
-
-    Attributes:
-        name: of the field.
-        kind: its type.
-        default: None where there is none.
-        words: what it does, for ``--help`` and ``sfumato init``.
-        ranges: each of which its value must be in, None aside.
-        example: a value as TOML has it, where the default is None.
-        repeated: whether the command line takes it more than once, for a value with commas between.
-        stored: whether ``config.toml`` has it. Where a run went, how it was spread and who watched is no part of it.
-    """
+    """All that is said of one option."""
 
     name: str
-    kind: Any
-    default: Any
-    words: str
-    ranges: tuple[Range, ...] = ()
-    example: str = ""
-    repeated: bool = False
-    stored: bool = True
+    kind: Any  # the type of its value
+    default: Any  # None where there is none
+    words: str  # what it does, for --help and sfumato init
+    rules: tuple[Rule, ...] = ()  # what its value is held to, unless the value is None
+    example: str = ""  # a value as TOML has it, where the default is None
+    repeated: bool = False  # whether the command line takes it more than once, for a value with commas between
+    stored: bool = True  # in config.toml; where a run went, how it was spread and who watched is not
 
     def check(self, value: Any) -> None:
-        """Refuse a value out of range.
+        """Refuse a value that cannot be used.
 
         Raises:
-            OptionError: it names option, value and range.
+            OptionError: it names the option, the value, and the range or the way out.
+
+        >>> schema()["on"].check("slurm")
+        Traceback (most recent call last):
+        ...
+        sfumato.lab.errors.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
         """
+        if value is None:
+            return
         flag, choices = f"--{self.name.replace('_', '-')}", get_args(self.kind)
-        if typing.get_origin(self.kind) is Literal and value not in choices:
+        if get_origin(self.kind) is Literal and value not in choices:
             named = " or ".join(f'"{each}"' for each in choices)
             raise OptionError(f'{flag} must be {named}, got "{value}"')
-        for each in self.ranges:
-            if value is not None and not each.holds(value):
-                raise OptionError(f"{flag} must be {each.words}, got {_shown(value)}{each.hint}")
+        for rule in self.rules:
+            if (wrong := rule(flag, value)) is not None:
+                raise OptionError(wrong)
 
 
-def _option(words: str, *ranges: Range, default: Any = None, **more: Any) -> Any:
+def _option(words: str, *rules: Rule, default: Any = None, **more: Any) -> Any:
     """A field of :class:`Options`; what is said of it is kept as its metadata."""
-    return field(default=default, metadata={"words": words, "ranges": ranges, **more})
+    return field(default=default, metadata={"words": words, "rules": rules, **more})
 
 
-def _count(most: int, least: int = 1, hint: str = "") -> tuple[Range, Range]:
+_unrecorded = partial(_option, stored=False)
+
+
+def _in(words: str, holds: Callable[[float], bool], hint: str = "") -> Rule:
+    """A range of numbers in words, and what is said after a number that is not in it."""
+    return lambda flag, value: None if holds(value) else f"{flag} must be {words}, got {_shown(value)}{hint}"
+
+
+def _count(most: int, least: int = 1, hint: str = "") -> tuple[Rule, Rule]:
     """From ``least`` to the largest number that makes sense, so that a slip of the finger does not fill the memory."""
-    lowest = Range(f"at least {least}", lambda count: count >= least, hint)
-    return lowest, Range(f"at most {most:,}", lambda count: count <= most)
+    lowest = _in(f"at least {least}", lambda count: count >= least, hint)
+    return lowest, _in(f"at most {most:,}", lambda count: count <= most)
 
 
-def _finite(words: str, holds: Callable[[float], bool], hint: str = "") -> Range:
-    return Range(words, lambda value: math.isfinite(value) and holds(value), hint)
+def _no_data(flag: str, data: str) -> str | None:
+    if data:
+        return None
+    return "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or module:function"
+
+
+def _no_model(flag: str, name: str) -> str | None:
+    from sfumato.lab.model_names import complaint
+
+    return complaint(name)
+
+
+def _no_place(flag: str, on: str) -> str | None:
+    if on != "ray":
+        return f'--on takes ray, got "{on}"; without it, processes on this machine do the work'
+    try:
+        importlib.import_module("ray")
+    except ImportError:
+        return "--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'"
+    return None
+
+
+def _no_tracker(flag: str, tool: str) -> str | None:
+    from sfumato.lab.trackers import missing
+
+    return missing(tool)
+
+
+def _no_folder(flag: str, out: str) -> str | None:
+    from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
+
+    if Path(out).name in ("", "..") or out.endswith(PARTIAL):
+        return f'--out must name a folder, and not end in {PARTIAL}, got "{out}"'
+    try:
+        refuse_taken(Path(out))
+    except TakenError as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True)
@@ -110,6 +138,7 @@ class Options:
         "digits (embedded); a .csv, .tsv (also .gz) or .parquet table; an .npz with X and y; a folder of class folders "
         "of images, with or without train, val and test above them; or module:function, such as mine.data:load or "
         "mine/data.py:load.",
+        _no_data,
         default=MISSING,
     )
     label: str | None = _option(
@@ -128,11 +157,11 @@ class Options:
     group: str | None = _option("Column whose equal values, such as one patient, are never split.", example='"patient"')
     image_size: int | None = _option(
         "Side in pixels to which a folder's images are brought.",
-        Range("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
+        _in("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
         example="32",
     )
     eps: float = _option(
-        "Strength of the smoothing.", Range("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1
+        "Strength of the smoothing.", _in("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1
     )
     over: Literal["others", "all"] = _option(
         "What the strength is spread over: the wrong classes (others), or all as torch does.", default="others"
@@ -163,6 +192,7 @@ class Options:
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
         "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
         "mlp for all else.",
+        _no_model,
         example='"mlp"',
     )
     pretrained: str | None = _option(
@@ -179,12 +209,12 @@ class Options:
     )
     learning_rate: float = _option(
         "Adam's at the start; a cosine takes it to 0.",
-        _finite("a finite number above 0", lambda rate: rate > 0),
+        _in("a finite number above 0", lambda rate: 0 < rate < math.inf),
         default=1e-3,
     )
     weight_decay: float = _option(
         "AdamW's, on every parameter; at 0 the optimiser is Adam and closed forms can be reached.",
-        _finite("a finite number, at least 0", lambda decay: decay >= 0, "; 0 leaves it out"),
+        _in("a finite number, at least 0", lambda decay: 0 <= decay < math.inf, "; 0 leaves it out"),
         default=0.0,
     )
     accumulate: int = _option(
@@ -203,30 +233,28 @@ class Options:
         *_count(1_000_000),
         example="5",
     )
-    workers: int | None = _option(
+    workers: int | None = _unrecorded(
         "Processes; by default one a core, or four on a GPU. The result does not depend on it.",
         *_count(1024),
         example="2",
-        stored=False,
     )
-    on: str | None = _option(
+    on: str | None = _unrecorded(
         "ray: run on Ray, one started for this or the cluster that RAY_ADDRESS names; the result is the same to the "
         "bit. Needs pip install 'sfumato[ray]'.",
+        _no_place,
         example='"ray"',
-        stored=False,
     )
-    time_budget: float | None = _option(
+    time_budget: float | None = _unrecorded(
         "Minutes that the training may take: epochs are cut to fit, by a few steps tried first.",
-        _finite("a number of minutes above 0", lambda minutes: minutes > 0),
+        _in("a number of minutes above 0", lambda minutes: 0 < minutes < math.inf),
         example="30.0",
-        stored=False,
     )
-    track: str | None = _option(
+    track: str | None = _unrecorded(
         "trackio, wandb or tensorboard: show the curves there too, while they are made, a run for each arm and seed.",
+        _no_tracker,
         example='"tensorboard"',
-        stored=False,
     )
-    out: str | None = _option("The run folder; by default runs/DATA-DATE-N.", example='"runs/mine"', stored=False)
+    out: str | None = _unrecorded("The run folder; by default runs/DATA-DATE-N.", _no_folder, example='"runs/mine"')
 
     def check(self) -> None:
         """Refuse the first option that cannot be used.
@@ -239,34 +267,15 @@ class Options:
         ...
         sfumato.lab.errors.OptionError: --eps must be above 0 and at most 1, got 1.5
         """
-        from sfumato.lab.model_names import complaint
-        from sfumato.runs.folder import PARTIAL, TakenError, refuse_taken
-
-        if not self.data:
-            raise OptionError(
-                "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or "
-                "module:function"
-            )
         for option in schema().values():
             option.check(getattr(self, option.name))
         self._check_targets()
         self.margins()
-        if self.model is not None and (wrong := complaint(self.model)) is not None:
-            raise OptionError(wrong)
         if self.learning_rate * self.weight_decay > 1:
             raise OptionError(
                 f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
                 f"of every weight at each step; use at most {1 / self.learning_rate:g}"
             )
-        check_on(self.on)
-        check_track(self.track)
-        if self.out is not None:
-            if Path(self.out).name in ("", "..") or self.out.endswith(PARTIAL):
-                raise OptionError(f'--out must name a folder, and not end in {PARTIAL}, got "{self.out}"')
-            try:
-                refuse_taken(Path(self.out))
-            except TakenError as error:
-                raise OptionError(str(error)) from None
 
     def margins(self) -> Margins:
         """The margins in force.
@@ -294,16 +303,13 @@ class Options:
                     f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
                 )
         if self.arm is not None:
-            from sfumato.lab.arms import complaint
+            from sfumato.lab.arms import kind_and_strength
 
             specs = self.arms()
-            for spec in specs:
-                if (wrong_arm := complaint(spec)) is not None:
-                    raise OptionError(wrong_arm)
-            same = {(kind, float(strength or 0)) for kind, _, strength in (spec.partition(":") for spec in specs)}
+            targets = {kind_and_strength(spec) for spec in specs}
             if len(specs) < 2:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
-            if len(same) < len(specs):
+            if len(targets) < len(specs):
                 raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
 
     def strengths(self) -> list[float]:
@@ -331,18 +337,10 @@ class Options:
         """
         from sfumato.lab.data.column_roles import Roles
 
-        probs = self.label_probs
+        alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
+        probs = None if self.label_probs is None else tuple(name.strip() for name in self.label_probs.split(","))
         source, _, folder = (self.model or "").partition(":")
-        return Roles(
-            label=self.label,
-            label_probs=None if probs is None else tuple(name.strip() for name in probs.split(",")),
-            text=self.text,
-            split=self.split,
-            weight=self.weight,
-            group=self.group,
-            image_size=self.image_size,
-            tokenizer=folder if source == "hf" else None,
-        )
+        return Roles(**alike, label_probs=probs, tokenizer=folder if source == "hf" else None)
 
 
 @cache
@@ -352,45 +350,11 @@ def schema() -> dict[str, Option]:
     >>> schema()["eps"].words
     'Strength of the smoothing.'
     """
-    found: dict[str, Option] = {}
-    kinds = typing.get_type_hints(Options)
-    for each in fields(Options):
-        default = None if each.default is MISSING else each.default
-        found[each.name] = Option(each.name, kinds[each.name], default, **each.metadata)
-    return found
-
-
-def check_on(on: str | None) -> None:
-    """Refuse a place to run on that is not known, or is not installed.
-
-    Raises:
-        OptionError: it says what to do.
-
-    >>> check_on("slurm")
-    Traceback (most recent call last):
-    ...
-    sfumato.lab.errors.OptionError: --on takes ray, got "slurm"; without it, processes on this machine do the work
-    """
-    if on is None:
-        return
-    if on != "ray":
-        raise OptionError(f'--on takes ray, got "{on}"; without it, processes on this machine do the work')
-    try:
-        importlib.import_module("ray")
-    except ImportError:
-        raise OptionError("--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'") from None
-
-
-def check_track(track: str | None) -> None:
-    """Refuse a tracker that is not known, or cannot be used here.
-
-    Raises:
-        OptionError: it says what to do.
-    """
-    from sfumato.lab.trackers import missing
-
-    if track is not None and (why := missing(track)) is not None:
-        raise OptionError(why)
+    kinds = get_type_hints(Options)
+    defaults = {each.name: None if each.default is MISSING else each.default for each in fields(Options)}
+    return {
+        each.name: Option(each.name, kinds[each.name], defaults[each.name], **each.metadata) for each in fields(Options)
+    }
 
 
 def _shown(value: float) -> str:

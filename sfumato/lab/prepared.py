@@ -15,14 +15,9 @@ from sfumato.lab.train.plan import Plan, default_plan, refuse_small_parts, witho
 
 @dataclass(frozen=True)
 class Prepared:
-    """A comparison before its first step.
+    """A comparison before its first step: its data, split; the model and the budget of every run; and its arms.
 
-    Attributes:
-        options: as they were asked for.
-        data: the data set, split.
-        model: that every run trains.
-        plan: the budget of every run.
-        arms: what is trained; the first is the one that the others are compared with.
+    The others are compared with the first arm.
     """
 
     options: Options
@@ -46,7 +41,7 @@ class Prepared:
         return {part: self.data.part(part) for part in parts}
 
     def workers(self, runs: int) -> int:
-        """How many processes share out so many runs."""
+        """How many processes share so many runs."""
         return max(1, min(self.options.workers or self.model.workers, runs))
 
     def tasks(self, folder: Path) -> list[RunTask]:
@@ -70,11 +65,7 @@ class Prepared:
 
 
 def prepared(options: Options, data: Data | None = None) -> Prepared:
-    """Read the data, choose the model, and set the budget.
-
-    Args:
-        options: checked.
-        data: where they have been read already.
+    """Read the data if they are not given, choose the model, and set the budget.
 
     Raises:
         OptionError, DataError: what was asked for cannot be had.
@@ -85,20 +76,9 @@ def prepared(options: Options, data: Data | None = None) -> Prepared:
 
 
 def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
-    plan = default_plan(
-        rows,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        least_epochs=model.least_epochs,
-    )
-    plan = replace(
-        plan,
-        weight_decay=options.weight_decay,
-        accumulate=options.accumulate,
-        precision=options.precision,
-        early_stop=options.early_stop,
-    )
+    asked = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate")}
+    more = {name: getattr(options, name) for name in ("weight_decay", "accumulate", "precision", "early_stop")}
+    plan = replace(default_plan(rows, **asked, least_epochs=model.least_epochs), **more)
     if model.batch_norm:
         plan = without_a_batch_of_one(plan, rows, model.name, asked=options.batch_size is not None)
     refuse_small_parts(plan)
@@ -106,7 +86,7 @@ def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
 
 
 def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
-    """What is trained, one-hot first unless --arm says otherwise."""
+    """What is trained; the first is one-hot unless --arm says otherwise."""
     if options.ladder:
         return rungs_of(options.strengths(), options.over)
     if options.arm:

@@ -8,8 +8,8 @@ from pathlib import Path
 from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.torchrun_group import started_by_torchrun
-from sfumato.lab.options import Options, check_on, check_track
+from sfumato.lab.execute.torchrun import started_by_torchrun
+from sfumato.lab.options import Options, schema
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.versions_and_machine import notes_on_change
 from sfumato.runs.folder import RunError, RunFolder
@@ -20,11 +20,7 @@ def reopened(
 ) -> tuple[RunFolder, Prepared, list[str]]:
     """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader.
 
-    Args:
-        final: the name that the run will have; see :func:`sfumato.runs.folder.find`.
-        workers: processes; None for one a core.
-        on: where they run; None for here.
-        track: the tracker that is shown the runs that are left; None for none.
+    The arguments are those of :func:`sfumato.lab.compare.resume`.
 
     Raises:
         OptionError: one of the options given now cannot be used.
@@ -32,10 +28,8 @@ def reopened(
             begun with another sfumato or torch.
         DataError: the data cannot be read any more.
     """
-    if workers is not None and workers < 1:
-        raise OptionError(f"--workers must be at least 1, got {workers}")
-    check_on(on)
-    check_track(track)
+    for name, value in {"workers": workers, "on": on, "track": track}.items():
+        schema()[name].check(value)
     if started_by_torchrun():
         raise OptionError("--resume goes on in processes of its own: leave torchrun out")
     folder = RunFolder.reopen(final)
@@ -64,16 +58,11 @@ def _options(folder: RunFolder) -> Options:
 
 def _data(options: Options, folder: RunFolder) -> Data:
     """The data, read again: the finished runs must have seen these rows."""
-    data = prepare(_where(options.data, Path(folder.start["folder"])), options.roles())
+    source, there = options.data, Path(folder.start["folder"]) / options.data  # a path was given as seen from there
+    data = prepare(str(there) if there.exists() and source != "digits" else source, options.roles())
     if data.fingerprint != folder.start["fingerprint"]:
         raise RunError(
             f"{options.data} has changed since {folder.path} was begun: its rows are no longer those that the "
             "finished runs saw; put the old file back, or start the run again"
         )
     return data
-
-
-def _where(source: str, begun_in: Path) -> str:
-    """Where the data are, seen from here: a path was given as seen from where the run was begun."""
-    there = begun_in / source
-    return str(there) if there.exists() and not Path(source).is_absolute() and source != "digits" else source

@@ -6,7 +6,8 @@ Both have the form that :mod:`sfumato.runs.schema` describes, which is also what
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,59 +18,40 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
-from sfumato.runs.schema import (
-    SUMMARY_SCHEMA,
-    FittedTemperature,
-    PairedHashes,
-    ProbedTarget,
-    Summary,
-    TemperatureGain,
-)
+from sfumato.runs.schema import SUMMARY_SCHEMA, PairedHashes, RunRecord, Summary, TemperatureGain
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
 from sfumato.verdict.warnings import warnings_of
 
 if TYPE_CHECKING:
-    from sfumato.evaluate.statistics.margins import Margins
-    from sfumato.lab.data import Data
-    from sfumato.lab.options import Options
-    from sfumato.lab.train.plan import Plan
+    from sfumato.lab.prepared import Prepared
 
 
 def summary_of(
-    folder: Path,
-    run: str,
-    data: Data,
-    arms: Sequence[Arm],
-    seeds: int,
-    records: Sequence[Mapping[str, Any]],
-    margins: Margins,
+    folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]
 ) -> tuple[Summary, dict[str, Any]]:
     """The summary, and what of ``env.json`` follows from the logits.
 
     Args:
         folder: where the logits are.
         run: name of the run.
-        data: as it was split.
-        arms: one-hot first.
-        seeds: runs an arm.
+        ready: the comparison.
+        arms: those that are compared; the first is the one that the others are compared with.
         records: of every run.
-        margins: what is too small to matter.
 
     Raises:
         ArmError: the arms of one seed are not paired.
     """
-    classes = len(data.table.class_names)
-    split = data.split
+    table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
     paired = _paired(records, arms, seeds)
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
-    found = differences(results, margins)
+    found = differences(results, ready.options.margins())
     gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
     summary: Summary = {
         "schema": SUMMARY_SCHEMA,
         "run": run,
         "data": {
-            "name": data.table.name,
+            "name": table.name,
             "classes": classes,
             "train": len(split.train),
             "validation": len(split.validation),
@@ -88,20 +70,23 @@ def summary_of(
             for arm, result in zip(arms, results, strict=True)
         ],
         "differences": found,
-        "warnings": warnings_of(results, data.table.labels[split.test], data.table.class_names),
+        "warnings": warnings_of(results, table.labels[split.test], table.class_names),
         "verdict": verdict(
             results,
             found,
             classes,
-            majority=float(np.bincount(data.table.labels[split.test]).max()) / len(split.test),
+            majority=float(np.bincount(table.labels[split.test]).max()) / len(split.test),
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
     }
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
-        "temperatures": {result.arm.name: _temperatures(result) for result in results},
+        "temperatures": {
+            result.arm.name: [{"seed": seed, **asdict(t)} for seed, t in enumerate(result.temperatures)]
+            for result in results
+        },
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
-        "notes": notes(distinct, data.table.counters()),
+        "notes": notes(distinct, table.counters()),
     }
     return summary, extra
 
@@ -112,63 +97,43 @@ def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
     return [rung.arm.name for rung in sorted(rungs, key=lambda rung: float(rung.scaled.by_seed.mean()))]
 
 
-def environment_of(
-    options: Options,
-    data: Data,
-    model: str,
-    plan: Plan,
-    arms: Sequence[Arm],
-    records: Sequence[Mapping[str, Any]],
-    command: str,
-    workers: int,
-) -> dict[str, Any]:
-    """Versions, machine, command, data, model and training: what the numbers of a run depend on."""
+def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Versions, machine, data, model and training: what the numbers of a run depend on."""
+    first = {record["arm"]: record for record in reversed(records)}
     return {
         **versions(),
         **machine(),
-        "workers": workers,
-        "device": options.device,
-        "command": command,
-        "data": {"source": options.data, **data.describe()},
+        "device": ready.options.device,
+        "data": {"source": ready.options.data, **ready.data.describe()},
         "model": {
-            "name": model,
+            "name": ready.model.name,
             "parameters": records[0]["parameters"],
             "description": records[0]["description"],
         },
-        "training": training_of(plan, len(data.split.train), records),
-        "probe": {
-            arm.name: ProbedTarget(eps=arm.eps, target=next(r["target"] for r in records if r["arm"] == arm.name))
-            for arm in arms
-        },
+        "training": training_of(ready.plan, len(ready.data.split.train), records),
+        "probe": {arm.name: {"eps": arm.eps, "target": first[arm.name]["target"]} for arm in arms},
     }
 
 
-def _temperatures(result: ArmResult) -> list[FittedTemperature]:
-    return [
-        {"seed": seed, "value": t.value, "at_bound": t.at_bound, "pseudo_row": t.pseudo_row}
-        for seed, t in enumerate(result.temperatures)
-    ]
-
-
 def _gain(result: ArmResult) -> TemperatureGain:
-    """Hard NLL on test rows with the temperature less without: mean and 95 % interval."""
+    """Hard NLL on test rows with the temperature, less that without: mean and 95 % interval."""
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 
 
-def _paired(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], seeds: int) -> PairedHashes:
-    """The hashes of one arm a seed, and whether every other arm has the same.
+def _paired(records: Sequence[RunRecord], arms: Sequence[Arm], seeds: int) -> PairedHashes:
+    """The hashes of each seed, which must be the same in all arms.
 
-    Arms that stopped early saw fewer batches: compared, and shown, are those up to the end of the shortest.
+    Arms that stopped early saw fewer batches; the hashes are those at the end of the shortest.
     """
     by_arm = {(r["arm"], r["seed"]): r for r in records}
-    hashes: dict[str, list[set[str]]] = {"weights": [], "batches": []}
+    weights, batches = list[str](), list[str]()
     for seed in range(seeds):
         runs = [by_arm[arm.name, seed] for arm in arms]
         common = min(len(run["batches"]) for run in runs)
-        hashes["weights"].append({run["weights"] for run in runs})
-        hashes["batches"].append({run["batches"][common - 1] for run in runs})
-    if any(len(each) != 1 for kind in hashes.values() for each in kind):
-        raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
-    weights, batches = ([next(iter(each)) for each in hashes[kind]] for kind in ("weights", "batches"))
+        hashes = {(run["weights"], run["batches"][common - 1]) for run in runs}
+        if len(hashes) != 1:
+            raise ArmError("the arms of one seed did not start from the same weights or see the same batches")
+        weights.append(runs[0]["weights"])
+        batches.append(runs[0]["batches"][common - 1])
     return {"weights": weights, "batches": batches, "equal": True}

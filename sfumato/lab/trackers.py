@@ -1,7 +1,7 @@
 """The curves of a comparison in a tracker, while they are made: trackio, wandb or TensorBoard. Off unless asked for.
 
-A tracker is a window and no more: nothing is read back from it, what fails in it after the start costs no run, and
-``metrics.jsonl`` in the run folder holds the same numbers.
+Nothing is read back from a tracker, a failure in it after the start costs no run, and ``metrics.jsonl`` in the run
+folder holds the same numbers.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from sfumato.lab.errors import TrackingError
+from sfumato.lab.errors import TrackingError, first_line
 from sfumato.text import nearest
 
 TRACKERS = ("trackio", "wandb", "tensorboard")
 """What ``--track`` takes."""
-
-_PROJECT = "sfumato"
 
 
 def missing(tool: str) -> str | None:
@@ -53,18 +50,10 @@ def _is_logged_in(wandb: Any) -> bool:
         return True
 
 
-class _Run(Protocol):
-    """One run of a tracker: trackio's and wandb's own, and :class:`_Board`."""
-
-    def log(self, metrics: dict[str, float], step: int) -> object: ...
-
-    def finish(self) -> object: ...
-
-
 class Tracker:
     """One comparison in a tracker: a run for each arm and seed, in one group, with its options.
 
-    A context: it ends what is open when it is left, after an error too.
+    Used as a context, which closes the tracker when it is left.
 
     Args:
         tool: one of :data:`TRACKERS`.
@@ -78,12 +67,7 @@ class Tracker:
         self, tool: str, name: str, folder: Path, config: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]
     ) -> None:
         self.tool, self.name, self.folder, self.config, self.arms = tool, name, folder / tool, config, arms
-        self._open: Callable[[str, dict[str, Any]], _Run] = {
-            "trackio": self._trackio,
-            "wandb": self._wandb,
-            "tensorboard": self._tensorboard,
-        }[tool]
-        self._runs: dict[tuple[str, int], _Run] = {}
+        self._runs: dict[tuple[str, int], Any] = {}  # of trackio or wandb, or a _Board
         self._broken = ""
 
     @property
@@ -93,7 +77,7 @@ class Tracker:
             return f"Curves went to {self.tool} only until it failed ({self._broken}); metrics.jsonl has all of them."
         if self.tool == "tensorboard":
             return "Curves are in the run folder too: tensorboard --logdir RUN/tensorboard."
-        return f'Curves are in {self.tool} too, in project "{_project(self.tool)}", group "{self.name}".'
+        return f'Curves are in {self.tool} too, in project "{self._project}", group "{self.name}".'
 
     def begin(self, arm: str, seed: int) -> None:
         """Open the run of an arm and a seed.
@@ -103,18 +87,13 @@ class Tracker:
         """
         try:
             config = {**self.config, **self.arms[arm], "arm": arm, "seed": seed}
-            self._runs[arm, seed] = self._open(f"{arm}-seed{seed}", config)
+            tools = {"trackio": self._trackio, "wandb": self._wandb, "tensorboard": self._tensorboard}
+            self._runs[arm, seed] = tools[self.tool](f"{arm}-seed{seed}", config)
         except Exception as error:
-            raise TrackingError(f"--track {self.tool}: {_first_line(error)}") from error
+            raise TrackingError(f"--track {self.tool}: {first_line(error)}") from error
 
     def epoch(self, arm: str, seed: int, fields: Mapping[str, Any]) -> None:
-        """Log an epoch; a tracker that has failed is left alone from then on.
-
-        Args:
-            arm: of the run.
-            seed: of the run.
-            fields: of the epoch, as a line of ``metrics.jsonl``; the run is opened if it is not.
-        """
+        """Log an epoch, whose fields are those of ``metrics.jsonl``; a tracker that has failed gets no more."""
         if self._broken:
             return
         try:
@@ -123,10 +102,10 @@ class Tracker:
             numbers = {name: value for name, value in fields.items() if name != "epoch"}
             self._runs[arm, seed].log(numbers, step=fields["epoch"])
         except Exception as error:
-            self._broken = _first_line(error.__cause__ or error)
+            self._broken = first_line(error.__cause__ or error)
 
     def trained(self) -> None:
-        """Say that no epoch will come any more: files in the run folder are closed before it gets its name."""
+        """Close what is in the run folder, before the folder gets its name: no epoch will come any more."""
         if self.tool == "tensorboard":
             self.close()
 
@@ -134,50 +113,36 @@ class Tracker:
         """End every run that is open, and wait until what it holds has arrived."""
         while self._runs:
             _, run = self._runs.popitem()
-            with contextlib.suppress(Exception), _silent():
-                contextvars.Context().run(run.finish)
+            with contextlib.suppress(Exception):
+                _alone(run.finish)
 
     def __enter__(self) -> Tracker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _trackio(self, name: str, config: dict[str, Any]) -> _Run:
+    @property
+    def _project(self) -> str:
+        return os.environ.get("WANDB_PROJECT", "sfumato") if self.tool == "wandb" else "sfumato"
+
+    def _trackio(self, name: str, config: dict[str, Any]) -> Any:
         trackio: Any = importlib.import_module("trackio")
-        # Its init ends the run that is current; in a context of its own there is none, and runs live side by side.
-        with _silent():
-            return contextvars.Context().run(
-                trackio.init,
-                project=_project("trackio"),
-                name=f"{self.name}-{name}",
-                group=self.name,
-                config=config,
-                embed=False,
-                auto_log_cpu=False,
-                auto_log_gpu=False,
-            )
+        given = {"project": self._project, "name": f"{self.name}-{name}", "group": self.name, "config": config}
+        return _alone(trackio.init, **given, embed=False, auto_log_cpu=False, auto_log_gpu=False)
 
-    def _wandb(self, name: str, config: dict[str, Any]) -> _Run:
+    def _wandb(self, name: str, config: dict[str, Any]) -> Any:
         wandb: Any = importlib.import_module("wandb")
-        return wandb.init(
-            project=_project("wandb"),
-            name=f"{self.name}-{name}",
-            group=self.name,
-            job_type=config["arm"],
-            config=config,
-            reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+        given = {"project": self._project, "name": f"{self.name}-{name}", "group": self.name, "config": config}
+        quiet = wandb.Settings(silent=True, console="off")
+        return wandb.init(**given, job_type=config["arm"], reinit="create_new", settings=quiet)
 
-    def _tensorboard(self, name: str, config: dict[str, Any]) -> _Run:
+    def _tensorboard(self, name: str, config: dict[str, Any]) -> Any:
         return _Board(self.folder / name, config)
 
 
 class _Board:
-    """A run as TensorBoard's event files in a folder, whose earlier ones, of a run that was stopped, go."""
+    """A run as TensorBoard's event files in a folder; files there of a run that was stopped are removed."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -195,14 +160,7 @@ class _Board:
         self.writer.close()
 
 
-def _project(tool: str) -> str:
-    return os.environ.get("WANDB_PROJECT", _PROJECT) if tool == "wandb" else _PROJECT
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _silent() -> contextlib.redirect_stdout[io.StringIO]:
-    """Nothing on stdout, where a result may be read by a machine."""
-    return contextlib.redirect_stdout(io.StringIO())
+def _alone(call: Callable[..., Any], **given: Any) -> Any:
+    """Call trackio in a context of its own, where no run is current that it would end, and with nothing on stdout."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return contextvars.Context().run(call, **given)

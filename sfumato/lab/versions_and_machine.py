@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -39,10 +40,7 @@ def arithmetic() -> dict[str, str]:
 
 
 def notes_on_change(start: Mapping[str, Any]) -> list[str]:
-    """Notes for a run that goes on with other arithmetic than it was begun with; usually none.
-
-    Args:
-        start: how it was begun.
+    """Notes for a run, begun as ``start`` says, that goes on with other arithmetic; usually there are none.
 
     Raises:
         RunError: with another sfumato or torch, whose runs must not be compared with each other.
@@ -54,9 +52,8 @@ def notes_on_change(start: Mapping[str, Any]) -> list[str]:
                 f"the run was begun with {name} {then.get(name)} and this is {now[name]}: its arms would not be "
                 "trained alike; go on with the version that began it, or start the run again"
             )
-    before, after = start["machine"], arithmetic()
+    before, after = {**start["machine"], "numpy": then.get("numpy")}, {**arithmetic(), "numpy": now["numpy"]}
     changed = [f"{name} {before.get(name)}, then {after[name]}" for name in after if before.get(name) != after[name]]
-    changed += [f"{name} {then.get(name)}, then {now[name]}" for name in ("numpy",) if then.get(name) != now[name]]
     if not changed:
         return []
     return [
@@ -68,11 +65,8 @@ def notes_on_change(start: Mapping[str, Any]) -> list[str]:
 def _cpu() -> str:
     """The processor's name, where the system tells it."""
     if sys.platform == "linux":
-        try:
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        except OSError:
-            lines = []
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        if names:
-            return names[0]
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

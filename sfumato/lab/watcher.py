@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Data
 from sfumato.lab.execute.task import Progress
 from sfumato.lab.train.plan import Plan
+from sfumato.runs.schema import RunRecord
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is about to run, for those who show it.
+    """What is about to run, for those who show it: ``tasks`` runs in all, shared by ``workers`` processes.
 
     Attributes:
-        data: the data set, split.
-        arms: one-hot first.
         plan: the budget of every run.
-        tasks: runs in all.
-        workers: processes that share them.
         finished: records of the runs that an earlier sitting finished.
     """
 
@@ -31,7 +27,7 @@ class Setup:
     plan: Plan
     tasks: int
     workers: int
-    finished: tuple[Mapping[str, Any], ...] = ()
+    finished: tuple[RunRecord, ...] = ()
 
 
 @dataclass(frozen=True)

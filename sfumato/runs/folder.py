@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sfumato.arrays.atomic import WriteError, read_sealed, sync, write_sealed, write_text
+from sfumato.runs.schema import WorkStart, check
 from sfumato.text import nearest
 
 SCHEMA = "sfumato.work/1"
@@ -120,7 +121,7 @@ class RunFolder:
             for part in ("logits", "weights", "work"):
                 (scratch / part).mkdir()
             write_text(scratch / "config.toml", config)
-            write_sealed(scratch / START, start)
+            write_sealed(scratch / START, check(start, WorkStart, START))
             lock = _locked(scratch / "config.toml")
             assert lock is not None  # no other process knows the hidden name
             os.rename(scratch, partial)  # fails where a folder with files in it has the name: one of two processes wins
@@ -239,7 +240,7 @@ def _missing(final: Path) -> str:
 def _start(partial: Path, config: bytes) -> dict[str, Any]:
     """What ``start.sealed`` says of how the run was begun; RunError where ``config.toml`` was changed since."""
     try:
-        start: dict[str, Any] = read_sealed(partial / START)
+        start: dict[str, Any] = {**check(read_sealed(partial / START), WorkStart, partial / START)}
     except (OSError, ValueError):
         start = {"schema": None}
     if start["schema"] != SCHEMA:

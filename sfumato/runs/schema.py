@@ -291,3 +291,42 @@ def _faults(value: Any, kind: Any, where: str) -> Iterator[str]:
 
 _UNIONS = (Union, UnionType)
 _NAMES: dict[Any, str] = {Number: "a number", Whole: "a whole number", Text: "text", bool: "true or false"}
+
+
+class RunRecord(TypedDict):
+    """``work/ARM-seedN.sealed``: what one whole run showed while it was trained, and the hashes of what it left."""
+
+    arm: Text
+    seed: Whole
+    weights: Text
+    batches: list[Text]
+    kept_epoch: Whole
+    target: list[Number]
+    train_gap: Number
+    parameters: Whole
+    description: Text
+    epochs: list[dict[Text, Any]]  # lines of metrics.jsonl without arm and seed
+    seconds: Number
+    files: dict[Text, Text]
+
+
+class Sitting(TypedDict):
+    """When a process began to work on a comparison, and how long it did; None while it does."""
+
+    started: Text
+    seconds: Number | None
+
+
+class WorkStart(TypedDict):
+    """``work/start.sealed``: how a comparison was begun, and what going on with it must find unchanged."""
+
+    schema: Text
+    command: Text
+    folder: str  # a path need not be text
+    fingerprint: Text
+    versions: dict[Text, Text]
+    machine: dict[Text, Text]
+    notes: NotRequired[list[Text]]
+    ranks: NotRequired[Whole | None]
+    config: Text
+    sittings: list[Sitting]

@@ -7,16 +7,18 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from sfumato.lab.arms import Arm, PriorArm, arm_of, complaint
-from sfumato.lab.errors import ArmError
+from sfumato.lab.arms import Arm, arm_of, kind_and_strength
+from sfumato.lab.errors import ArmError, OptionError
 from tests.conftest import run_sfumato
 
-SHARES, LABELS = (0.5, 0.3, 0.2), np.repeat([0, 1, 2], [5, 3, 2])
+LABELS = np.repeat([0, 1, 2], [5, 3, 2])
 
 
 def test_the_prior_arm_trains_towards_its_target_for_every_label():
     arm = arm_of("prior:0.1", LABELS, 3)
-    assert arm == PriorArm("prior-0.1", 0.1, "prior", SHARES)
+    assert (arm.name, arm.eps, arm.over) == ("prior-0.1", 0.1, "prior")
+    for label in range(3):
+        assert arm.target(label, 3) == pytest.approx(0.1 * np.array([0.5, 0.3, 0.2]) + 0.9 * np.eye(3)[label])
     assert arm.verify(arm.loss(), 3) == pytest.approx([0.9 + 0.1 * 0.2, 0.1 * 0.5])
 
 
@@ -53,8 +55,9 @@ def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
 
 
 @pytest.mark.parametrize("spec", ["", "smooth:0.1", "all", "all:", "all:nan", "all:0", "prior:1.01", "onehot:0.1"])
-def test_an_arm_that_is_none_is_complained_of(spec):
-    assert complaint(spec) is not None
+def test_an_arm_that_is_none_is_refused(spec):
+    with pytest.raises(OptionError, match="^--arm "):
+        kind_and_strength(spec)
 
 
 @pytest.mark.slow

@@ -24,3 +24,8 @@ def test_a_configuration_of_an_earlier_version_that_asks_for_nothing_removed_is_
     assert from_toml('data = "digits"\ntogether = false  # default\n') == Options("digits")
     with pytest.raises(OptionError, match="^--together was removed, because "):
         from_toml('data = "digits"\ntogether = true  # command line\n')
+
+
+@pytest.mark.parametrize("text", ['a "b" \\c', "tab\tand\nline", "\x7f", "ä → 花", "\U000e0001"])
+def test_every_text_is_read_back_as_it_was(text):
+    assert from_toml(to_toml(Options("digits", label=text), {}, {})).label == text

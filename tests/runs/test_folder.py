@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sfumato.arrays.atomic import write_text
+from sfumato.arrays.atomic import read_sealed, write_sealed, write_text
 from sfumato.runs.folder import RunError, RunFolder, find
 
 START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}
@@ -75,3 +75,13 @@ def test_what_a_kill_left_of_a_run_being_begun_is_removed_a_minute_later(tmp_pat
     os.utime(left[0], (time.time() - 100,) * 2)
     begin(str(tmp_path / "run"))
     assert [path.exists() for path in left] == [False, True]
+
+
+@pytest.mark.parametrize("key", ["schema", "sittings", "fingerprint"])
+def test_a_run_whose_start_lacks_something_cannot_go_on(tmp_path, key):
+    path = begin(str(tmp_path / "run")).path / "work" / "start.sealed"
+    start = read_sealed(path)
+    del start[key]
+    write_sealed(path, start)
+    with pytest.raises(RunError, match="does not say how the run was begun, so it cannot go on; start it again"):
+        RunFolder.reopen(tmp_path / "run")

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Generator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from sfumato.lab.data import Part
 from sfumato.lab.errors import WorkerError
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
+    from sfumato.runs.schema import RunRecord
 
-def run_all(
-    tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
-) -> list[dict[str, Any]]:
-    """Every task in worker processes; progress comes back while they run.
+
+def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
+    """Every task in worker processes; see :func:`sfumato.lab.execute.executor.train_all`.
 
     Each worker has a pipe of its own and no lock is shared, so that one may be killed at any moment without leaving
-    another, or this process, waiting for ever. Arguments and errors are those of
-    :class:`sfumato.lab.execute.executor.Executor`.
+    another, or this process, waiting for ever.
     """
     context = multiprocessing.get_context("spawn")
     waiting = list(enumerate(tasks))[::-1]
-    records: dict[int, dict[str, Any]] = {}
+    records: dict[int, RunRecord] = {}
     crew: dict[Connection, tuple[BaseProcess, int]] = {}
     processes: list[BaseProcess] = []
     # It unblocks SIGINT when it starts; so it starts before the mask is set, not with the first worker.

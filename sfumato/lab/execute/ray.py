@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.arrays.atomic import write_bytes, write_sealed
-from sfumato.lab.errors import WorkerError
+from sfumato.lab.errors import WorkerError, first_line
 from sfumato.lab.execute.task import Progress, RunTask
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
+    from sfumato.runs.schema import RunRecord
 
 RETRIES = 3
 """How often a task whose process died is started again."""
@@ -30,50 +31,38 @@ RETRIES = 3
 _POLL = 0.2  # seconds between two looks at how far the tasks are
 
 
-def _ray() -> Any:
-    """Ray is an optional dependency, and its type stubs are incomplete."""
-    return importlib.import_module("ray")
-
-
-def run_all(
-    tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress
-) -> list[dict[str, Any]]:
-    """Every task on Ray; arguments and errors are those of :class:`sfumato.lab.execute.executor.Executor`.
-
-    The rows are sent to each machine once. ``workers`` counts the processes of a Ray that is started here; a cluster
-    has its own.
-    """
-    ray, problems = _ray(), importlib.import_module("ray.exceptions")
-    with _connected(workers):
-        told = ray.remote(num_cpus=0)(_Told).remote()
+def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress) -> list[RunRecord]:
+    """Every task on Ray, which is sent the rows once a machine; see :func:`sfumato.lab.execute.executor.train_all`."""
+    ray: Any = importlib.import_module("ray")  # an optional dependency, whose type stubs are incomplete
+    with _connected(ray, workers):
+        told = importlib.import_module("ray.util.queue").Queue(actor_options={"num_cpus": 0})
         rows = ray.put(parts)
         gpus: dict[str, Any] = {"num_gpus": 1} if tasks[0].device != "cpu" else {}
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, **gpus)(_run)
         running = {remote.remote(number, task, rows, told): number for number, task in enumerate(tasks)}
-        records: dict[int, dict[str, Any]] = {}
+        records: dict[int, RunRecord] = {}
         shown: set[tuple[int, int]] = set()
         try:
             while running:
                 done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL)
-                for number, epoch in ray.get(told.take.remote()):
+                for number, epoch in told.get_nowait_batch(told.qsize()):
                     if (number, epoch["epoch"]) not in shown:  # what is tried again tells again
                         shown.add((number, epoch["epoch"]))
                         progress(tasks[number].arm.name, tasks[number].seed, epoch)
                 for each in done:
-                    number = running[each]
-                    records[number] = _kept(tasks[number], *ray.get(each))
+                    records[running[each]] = _kept(tasks[running[each]], *ray.get(each))
                     del running[each]
-        except problems.RayTaskError as error:
+        except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        except problems.RayError as error:
-            raise WorkerError(f"Ray gave up: {str(error).splitlines()[0]}") from error
+        except ray.exceptions.RayError as error:
+            raise WorkerError(f"Ray gave up: {first_line(error)}") from error
         finally:
             for each in running:
                 ray.cancel(each, force=True)
     return [records[number] for number in range(len(tasks))]
 
 
-def _kept(task: RunTask, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+def _kept(task: RunTask, record: RunRecord, files: dict[str, bytes]) -> RunRecord:
     """Write what a task sent where the run is; the record last, since it stands for the whole."""
     for name, path in task.files.items():
         write_bytes(path, files[name])
@@ -81,7 +70,7 @@ def _kept(task: RunTask, record: dict[str, Any], files: dict[str, bytes]) -> dic
     return record
 
 
-def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple[RunRecord, dict[str, bytes]]:
     """In a process of Ray's: one run in a folder of its own, and its files as bytes."""
     import torch
 
@@ -93,7 +82,7 @@ def _run(number: int, task: RunTask, parts: dict[str, Part], told: Any) -> tuple
         for name in ("logits", "weights", "work"):
             (Path(folder) / name).mkdir()
         here = replace(task, folder=Path(folder))
-        record = run(here, own, lambda epoch: told.tell.remote(number, epoch))
+        record = run(here, own, lambda epoch: told.put((number, epoch)))
         return record, {name: path.read_bytes() for name, path in here.files.items()}
 
 
@@ -103,24 +92,9 @@ def _writable(part: Part) -> Part:
     return replace(part, **arrays)
 
 
-class _Told:
-    """Collects what the tasks say, for the process that shows it."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[int, dict[str, Any]]] = []
-
-    def tell(self, number: int, epoch: dict[str, Any]) -> None:
-        self.said.append((number, epoch))
-
-    def take(self) -> list[tuple[int, dict[str, Any]]]:
-        said, self.said = self.said, []
-        return said
-
-
 @contextlib.contextmanager
-def _connected(workers: int) -> Generator[None]:
+def _connected(ray: Any, workers: int) -> Generator[None]:
     """A Ray to work on: the one that ``RAY_ADDRESS`` names, or one of our own for as long as this takes."""
-    ray = _ray()
     ours = not ray.is_initialized()
     before = os.environ.get("RAY_USAGE_STATS_ENABLED")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # sfumato reports nothing to anyone, and nothing that it starts does
@@ -131,14 +105,12 @@ def _connected(workers: int) -> Generator[None]:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if not os.environ.get("RAY_ADDRESS"):
                 paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-                quiet |= {"num_cpus": workers, "include_dashboard": False}
-                quiet["runtime_env"] = {
-                    "env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
-                }
+                variables = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
+                quiet |= {"num_cpus": workers, "include_dashboard": False, "runtime_env": {"env_vars": variables}}
             try:
                 ray.init(**quiet)
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-                raise WorkerError(f"no Ray to work on: {str(error).splitlines()[0]}") from error
+                raise WorkerError(f"no Ray to work on: {first_line(error)}") from error
         yield
     finally:
         if before is None:

@@ -11,6 +11,7 @@ from sfumato.arrays.atomic import file_hash, read_sealed
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Inputs
 from sfumato.lab.train.plan import Plan
+from sfumato.runs.schema import RunRecord, check
 
 PARTS = ("train", "validation", "test")
 
@@ -20,31 +21,18 @@ Progress = Callable[[str, int, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run: an arm with a seed.
-
-    Attributes:
-        arm: the target.
-        seed: of the initial weights and of the order of rows; the same in every arm.
-        model: its name.
-        classes: K.
-        plan: the budget.
-        folder: of the run, for logits and weights.
-        inputs: what a row looks like; None for dense features.
-        pretrained: file of weights to start from.
-        device: where to train.
-        parts: whose logits are saved; a run that has still to be chosen is given no test rows.
-    """
+    """One run: an arm with a seed."""
 
     arm: Arm
-    seed: int
+    seed: int  # of the initial weights and of the order of rows; the same in every arm
     model: str
     classes: int
     plan: Plan
-    folder: Path
-    inputs: Inputs | None = None
-    pretrained: str | None = None
+    folder: Path  # of the comparison, for logits and weights
+    inputs: Inputs | None = None  # what a row looks like; None for dense features
+    pretrained: str | None = None  # a file of weights to start from
     device: str = "cpu"
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = PARTS  # whose logits are saved; a run that may not be chosen is given no test rows
 
     @property
     def name(self) -> str:
@@ -63,10 +51,10 @@ class RunTask:
         return {**logits, "weights": self.folder / "weights" / f"{self.name}.safetensors"}
 
 
-def finished(task: RunTask) -> dict[str, Any] | None:
+def finished(task: RunTask) -> RunRecord | None:
     """The record of a whole run: its files are there, and are those that it wrote. None if it must run again."""
     try:
-        record = read_sealed(task.record)
+        record = check(read_sealed(task.record), RunRecord, task.record)
         whole = all(file_hash(path) == record["files"][name] for name, path in task.files.items())
     except (OSError, ValueError):
         return None

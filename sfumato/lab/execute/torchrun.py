@@ -1,78 +1,147 @@
-"""Runs under torchrun: one after the other, each trained by all ranks; the first rank writes and tells."""
+"""The processes that torchrun started: each takes a share of every batch, and gradients are added up.
+
+Every rank starts from the same weights and makes the same steps, so weights are never sent. What is looked at between
+epochs, and all that is saved, is the first rank's: each row is evaluated once, whatever the number of ranks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sfumato.lab.data import Part
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.task import Progress, RunTask
-from sfumato.lab.execute.torchrun_group import Ranks
 from sfumato.lab.options import Options
 from sfumato.lab.train.plan import Plan
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-def refuse(options: Options) -> None:
-    """Refuse options that have no meaning under torchrun.
+Made = TypeVar("Made")
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process speaks for all: it is the first rank, or alone."""
+    return not started_by_torchrun() or os.environ["RANK"] == "0"
+
+
+def refuse(options: Options, plan: Plan, world: int) -> None:
+    """Refuse options that have no meaning under torchrun, and batches with fewer rows than there are ranks.
 
     Raises:
-        OptionError: it says which to leave out.
+        OptionError: it says which option to leave out, or how large the batch is.
     """
     if options.on is not None or options.time_budget is not None:
         raise OptionError("under torchrun leave out --on and --time-budget: its ranks share out each run in turn")
+    if plan.batch_size < world:
+        raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {world} ranks")
 
 
-def refuse_small_batches(plan: Plan, ranks: Ranks) -> None:
-    """Refuse batches with fewer rows than there are ranks.
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of one run: the rank of this one, from 0, and how many there are."""
 
-    Raises:
-        OptionError: it names both.
+    rank: int
+    world: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks for all: it alone looks at validation rows, saves and tells."""
+        return self.rank == 0
+
+    def rows(self, batch: Tensor) -> Tensor:
+        """This rank's share of a batch: shares differ by one row at most, and may be empty."""
+        return batch[self.rank :: self.world]
+
+    def add_gradients(self, model: nn.Module, lost: float) -> float:
+        """Give every rank the sum of all gradients, after the backward pass; a rank without rows has none.
+
+        ``lost`` is 0, or a loss of this rank that was not finite; every rank is then given NaN or infinity back.
+        """
+        import torch
+        from torch import distributed
+
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        flat = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        sign = torch.tensor([lost], dtype=flat[0].dtype, device=flat[0].device)
+        summed = torch.cat([*(g.reshape(-1) for g in flat), sign])
+        distributed.all_reduce(summed)
+        at = 0
+        for p in parameters:
+            p.grad = summed[at : at + p.numel()].view_as(p)
+            at += p.numel()
+        return summed[-1].item()
+
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """Each number added up over the ranks."""
+        import torch
+        from torch import distributed
+
+        numbers = torch.tensor(list(values), dtype=torch.float64)
+        if distributed.get_backend() == "nccl":
+            numbers = numbers.cuda()
+        distributed.all_reduce(numbers)
+        return numbers.tolist()
+
+    def agree(self, value: Any) -> Any:
+        """What the first rank has, on every rank."""
+        from torch import distributed
+
+        given = [value]
+        distributed.broadcast_object_list(given, src=0)
+        return given[0]
+
+    def on_first(self, make: Callable[[], Made]) -> Made | None:
+        """What ``make`` gives on the first rank, where alone it is called; None on the others.
+
+        Raises:
+            Exception: that of ``make``, on every rank.
+        """
+        made, error = None, None
+        if self.is_first:
+            try:
+                made = make()
+            except Exception as raised:
+                error = raised
+        if (error := self.agree(error)) is not None:
+            raise error
+        return made
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Generator[Ranks | None]:
+    """The group of processes, for as long as a comparison takes; None where torchrun did not start this one.
+
+    The other ranks stay until the first has finished. One that left right after its last exchange could end its
+    interpreter under a thread of torch's that still lets go of that exchange's tensors, which aborts the process.
     """
-    if plan.batch_size < ranks.world:
-        raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {ranks.world} ranks")
+    if not started_by_torchrun():
+        yield None
+        return
 
-
-def note(ranks: Ranks) -> str:
-    """What a reader should know of runs that ranks have shared."""
-    return (
-        f"Trained by {ranks.world} processes under torchrun that share every batch: last digits differ from those of "
-        "one process."
-    )
-
-
-def run_all(
-    tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, progress: Progress, ranks: Ranks
-) -> list[dict[str, Any]]:
-    """Every task in turn, by all ranks; see :class:`sfumato.lab.execute.executor.Executor`.
-
-    Args:
-        tasks: what to run.
-        parts: the rows.
-        workers: not looked at, since torchrun has started the processes.
-        progress: called by the first rank after every epoch.
-        ranks: this process among the others.
-
-    Returns:
-        The records on the first rank; on the others none.
-
-    Raises:
-        TrainingError: on every rank.
-    """
     import torch
+    from torch import distributed
+    from torch.distributed import distributed_c10d
 
-    from sfumato.lab.execute.training_run import TrainingRun
-
-    torch.set_num_threads(1)
-    records: list[dict[str, Any]] = []
-    for task in tasks:
-
-        def tell(epoch: dict[str, Any], task: RunTask = task) -> None:
-            if ranks.is_first:
-                progress(task.arm.name, task.seed, epoch)
-
-        run = TrainingRun(task, parts)
-        trained = run.train(tell, ranks=ranks)
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
+        yield ranks
+        store: Any = distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
         if ranks.is_first:
-            records.append(run.save(trained))
-    return records
+            store.set("sfumato finished", "")
+        else:
+            store.wait(["sfumato finished"], timedelta(days=30))
+    finally:
+        distributed.destroy_process_group()

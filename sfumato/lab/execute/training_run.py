@@ -18,33 +18,19 @@ from sfumato.arrays.atomic import file_hash, write_arrays, write_bytes, write_se
 from sfumato.lab.data import Part
 from sfumato.lab.errors import TrainingError
 from sfumato.lab.execute.task import RunTask
-from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
 from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
+from sfumato.runs.schema import RunRecord, check
 
 _WIDEST = 2048
 """Features beyond this many are inputs as a rule, such as all terms of a vocabulary, and are not kept."""
 
-OnEpoch = Callable[[dict[str, Any]], object]
-"""Called with the fields of an epoch."""
+OnEpoch = Callable[[dict[str, Any]], object]  # called with the fields of an epoch
 
 
-def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> dict[str, Any]:
-    """Train, verify, save.
-
-    Args:
-        task: what to run.
-        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
-        on_epoch: called after every epoch.
-
-    Returns:
-        The record: hashes, curves, training gap, the target that the loss implies.
-
-    Raises:
-        ArmError: the loss did not use the arm's target.
-        TrainingError: the loss was not finite.
-        WriteError: a full disk.
-    """
+def run(task: RunTask, parts: dict[str, Part], on_epoch: OnEpoch) -> RunRecord:
+    """Train, verify, save; errors and result are those of :meth:`TrainingRun.train` and :meth:`TrainingRun.save`."""
     made = TrainingRun(task, parts)
     return made.save(made.train(on_epoch))
 
@@ -53,13 +39,8 @@ class TrainingRun:
     """A run ready to train: its rows on the device, a model with its initial weights, and a loss.
 
     Args:
-        task: what it is of.
-        parts: its rows.
-
-    Attributes:
-        model: to be trained.
-        loss: of the arm.
-        epochs: the fields of each epoch so far.
+        task: what to run.
+        parts: the rows of ``"train"``, ``"validation"`` and ``"test"``.
     """
 
     def __init__(self, task: RunTask, parts: dict[str, Part]) -> None:
@@ -76,22 +57,15 @@ class TrainingRun:
         torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
         self.loss = task.arm.loss()
         self._initial = weights_hash(self.model)
-        self.epochs: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []  # the fields of each epoch so far
 
-    def train(self, on_epoch: OnEpoch, *, ranks: Ranks | None = None) -> Trained:
-        """Train the model.
-
-        Args:
-            on_epoch: called after every epoch.
-            ranks: processes that share every batch, all of which call this; None for one alone.
-
-        Raises:
-            TrainingError: the loss was not finite.
-        """
+    def train(self, on_epoch: OnEpoch | None, *, ranks: Ranks | None = None) -> Trained:
+        """Train the model; errors and ``ranks`` are those of :func:`sfumato.lab.train.loop.train`."""
 
         def keep(epoch: Epoch) -> None:
             self.epochs.append(epoch.to_dict())
-            on_epoch(self.epochs[-1])
+            if on_epoch is not None:
+                on_epoch(self.epochs[-1])
 
         return train(
             self.model,
@@ -107,8 +81,14 @@ class TrainingRun:
             ranks=ranks,
         )
 
-    def save(self, trained: Trained) -> dict[str, Any]:
-        """Verify what was trained, save it, and give its record."""
+    def save(self, trained: Trained) -> RunRecord:
+        """Verify what was trained, save it, and give its record: hashes, curves, training gap, the implied target.
+
+        Raises:
+            ArmError: the loss did not use the arm's target.
+            TrainingError: logits are not finite.
+            WriteError: a full disk.
+        """
         task = self.task
         target = task.arm.verify(self.loss, task.classes)
         train_gap = 0.0
@@ -119,7 +99,7 @@ class TrainingRun:
                 train_gap = mean_gap(logits.double(), labels.cpu())
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         write_bytes(task.files["weights"], to_bytes(weights))
-        record = {
+        record: RunRecord = {
             "arm": task.arm.name,
             "seed": task.seed,
             "weights": self._initial,
@@ -133,25 +113,17 @@ class TrainingRun:
             "seconds": time.perf_counter() - self._started,
             "files": {name: file_hash(path) for name, path in task.files.items()},
         }
-        write_sealed(task.record, record)
+        write_sealed(task.record, check(record, RunRecord, task.record))
         return record
 
 
 def save_logits(task: RunTask, name: str, model: Classifier, part: Part, features: Tensor) -> Tensor:
-    """Evaluate a trained model on one part and save what it says.
+    """Evaluate the trained model of a task on one part, save what it says, and give the logits (n, K), on the CPU.
 
-    Args:
-        task: whose model it is.
-        name: of the part.
-        model: trained.
-        part: its rows.
-        features: of the rows, where the model is.
-
-    Returns:
-        The logits (n, K), on the CPU.
+    The features are those of the part, where the model is.
 
     Raises:
-        TrainingError: they are not finite.
+        TrainingError: the logits are not finite.
         WriteError: a full disk.
     """
     pairs = [(f.cpu(), z.cpu()) for f, z in features_and_logits(model, features)]
@@ -161,12 +133,8 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
             f"the {task.arm.name} model of seed {task.seed} has logits that are not finite after training; "
             f"the learning rate ({task.plan.learning_rate:g}) is too large"
         )
-    arrays: dict[str, Any] = {
-        "index": part.index,
-        "logits": logits.numpy(),
-        "labels": part.labels,
-        "group": part.index if part.group is None else part.group,
-    }
+    group = part.index if part.group is None else part.group
+    arrays = {"index": part.index, "logits": logits.numpy(), "labels": part.labels, "group": group}
     # Features are for looking at: one seed of them, in half precision, is enough.
     if task.seed == 0 and penultimate.shape[1] <= _WIDEST:
         arrays["features"] = penultimate.half().numpy()

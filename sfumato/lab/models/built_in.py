@@ -12,20 +12,9 @@ from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.pictures import Flat, as_picture
 from sfumato.lab.models.sparse import SparseLinear
 
-_HIDDEN = 256
 _CHANNELS = (32, 64, 128)
 _LARGE = 48
 """Pictures whose shorter side is beyond this are halved by the first convolution."""
-
-
-def mlp(inputs: Inputs, classes: int) -> Classifier:
-    """Two hidden layers of 256 with ReLU."""
-    return stack([inputs.width, _HIDDEN, _HIDDEN], classes, inputs=inputs)
-
-
-def linear(inputs: Inputs, classes: int) -> Classifier:
-    """One linear layer."""
-    return stack([inputs.width], classes, inputs=inputs)
 
 
 def stack(widths: list[int], classes: int, *, inputs: Inputs | None = None) -> Classifier:

@@ -7,20 +7,20 @@ from torch import nn
 
 from sfumato.lab.data.inputs import Inputs
 from sfumato.lab.errors import OptionError
-from sfumato.lab.models.built_in import cnn, linear, mlp
+from sfumato.lab.model_names import OWN
+from sfumato.lab.models.built_in import cnn, stack
 from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.outside import build_outside
 from sfumato.lab.models.pretrained import load_pretrained
 
-_BUILT_IN = {"mlp": mlp, "linear": linear, "cnn": cnn}
+_HIDDEN = {"mlp": [256, 256], "linear": []}  # the widths of the layers before the last
 
 
 def build(name: str, inputs: Inputs | int, classes: int, *, seed: int, pretrained: str | None = None) -> Classifier:
     """A model with weights drawn from ``seed`` alone; the caller's random state is left as it was.
 
     Args:
-        name: ``"mlp"`` (two hidden layers of 256, ReLU), ``"linear"``, ``"cnn"`` (three convolutions), or one from
-            elsewhere: ``"torchvision:NAME"``, ``"timm:NAME"``, ``"hf:FOLDER"``, ``"module:callable"``.
+        name: as of ``--model``.
         inputs: what a row looks like; a whole number for that many dense features.
         classes: K.
         seed: of the initial weights.
@@ -36,12 +36,14 @@ def build(name: str, inputs: Inputs | int, classes: int, *, seed: int, pretraine
         inputs = Inputs.dense(inputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name not in _BUILT_IN:
+        if name not in OWN:
             model = build_outside(name, inputs, classes)
         elif inputs.kind == "tokens":
             raise OptionError(f"--model {name} cannot read tokens")
+        elif name == "cnn":
+            model = cnn(inputs, classes)
         else:
-            model = _BUILT_IN[name](inputs, classes)
+            model = stack([inputs.width, *_HIDDEN[name]], classes, inputs=inputs)
     if pretrained is not None:
         model.notes += load_pretrained(model, pretrained)
     return model

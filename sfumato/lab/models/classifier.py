@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,10 @@ class Classifier(nn.Module):
 
     Attributes:
         prepare: turns rows of the data into what the body takes.
-        body: makes features.
         head: makes logits; the identity where a foreign model has no linear last layer.
         description: layers in words, for the report.
         notes: what a reader should know of the model.
-        names: names of weights in the model as it came, by their names here; empty where they are the same.
+        names: of weights in the model as it came, by their names here; a weight of the same name may be missing.
     """
 
     def __init__(
@@ -32,15 +31,11 @@ class Classifier(nn.Module):
         *,
         prepare: nn.Module | None = None,
         notes: tuple[str, ...] = (),
-        names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.prepare = prepare or nn.Identity()
-        self.body = body
-        self.head = head
-        self.description = description
-        self.notes = notes
-        self.names = dict(names or {})
+        self.prepare, self.body, self.head = prepare or nn.Identity(), body, head
+        self.description, self.notes = description, notes
+        self.names: dict[str, str] = {}
 
     def features(self, x: Tensor) -> Tensor:
         """What the head sees, (n, width)."""

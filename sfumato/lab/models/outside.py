@@ -1,7 +1,7 @@
 """Models from elsewhere: torchvision, timm, transformers, or a function of the user's own.
 
 Each model is taken apart into a body and its last linear layer, whose input is the features. Both are tried on two rows
-of zeros. Where they give other logits than the whole model, the model stays whole and its logits stand for features.
+of zeros. If they give other logits than the whole model, the model stays whole and its logits stand for its features.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,9 +36,11 @@ def build_outside(name: str, inputs: Inputs, classes: int) -> Classifier:
     prefix, _, rest = name.partition(":")
     if prefix == "hf":
         return _hf(name, rest, inputs, classes)
-    if prefix in ("torchvision", "timm"):
-        return _of_pictures(name, rest, inputs, classes, _torchvision if prefix == "torchvision" else _timm)
-    return _callable(name, inputs, classes)
+    if prefix not in ("torchvision", "timm"):
+        return _callable(name, inputs, classes)
+    channels = as_picture(inputs, name)[3]
+    net, channels, side = (_torchvision if prefix == "torchvision" else _timm)(rest, channels, classes)
+    return _fit_size(name, net, inputs, classes, channels, side)
 
 
 def _torchvision(rest: str, channels: int, classes: int) -> tuple[nn.Module, int, int]:
@@ -56,16 +59,8 @@ def _timm(rest: str, channels: int, classes: int) -> tuple[nn.Module, int, int]:
     return net, channels, int(net.default_cfg.get("input_size", (3, _DEFAULT_SIDE))[-1])
 
 
-def _of_pictures(
-    name: str, rest: str, inputs: Inputs, classes: int, make: Callable[[str, int, int], tuple[nn.Module, int, int]]
-) -> Classifier:
-    own = as_picture(inputs, name)[3]
-    net, channels, side = make(rest, own, classes)
-    return _fit_size(name, net, inputs, classes, channels, side)
-
-
 def _fit_size(name: str, net: nn.Module, inputs: Inputs, classes: int, channels: int, side: int) -> Classifier:
-    """The model at the pictures' own size if it can take it, else at the one that it was made for."""
+    """The model for pictures of their own size if it can take that size, else of the size that it was made for."""
     prepare, height, width, _ = as_picture(inputs, name, channels=channels)
     try:
         return _taken_apart(name, net, prepare, inputs, classes, f"{name} at {height}×{width}")
@@ -82,14 +77,13 @@ def _fit_size(name: str, net: nn.Module, inputs: Inputs, classes: int, channels:
 
 
 class _Logits(nn.Module):
-    """A model of transformers, called with what it wants and giving its logits."""
+    """A model of transformers, called with tokens or pictures, which gives its logits (n, K)."""
 
     def __init__(self, net: nn.Module, *, text: bool) -> None:
         super().__init__()
         self.net, self.text = net, text
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, K)."""
         if not self.text:
             return self.net(pixel_values=x).logits
         present = x > 0
@@ -104,20 +98,18 @@ def _hf(name: str, folder: str, inputs: Inputs, classes: int) -> Classifier:
     transformers: Any = importlib.import_module("transformers")
     transformers.logging.set_verbosity_error()
     text = inputs.kind == "tokens"
+    if not text:
+        as_picture(inputs, name)
     kind = "AutoModelForSequenceClassification" if text else "AutoModelForImageClassification"
     factory = getattr(transformers, kind)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, num_labels=classes, local_files_only=True)
-        if not text:
-            as_picture(inputs, name)
-        if any(_has_weights(folder)):
+        if any(path.suffix in (".safetensors", ".bin") for path in Path(folder).iterdir()):
             net = factory.from_pretrained(folder, config=config, local_files_only=True, ignore_mismatched_sizes=True)
             note = f"{name} starts from the weights in its folder; a last layer for other classes is drawn anew."
         else:
             net = factory.from_config(config)
             note = f"{name} has no weights in its folder: they are drawn from the seed."
-    except OptionError:
-        raise
     except Exception as error:  # the library raises a dozen kinds
         raise OptionError(f"--model {name} cannot be loaded as {kind}: {said(error)}") from error
     if text:
@@ -131,12 +123,6 @@ def _hf(name: str, folder: str, inputs: Inputs, classes: int) -> Classifier:
     return model
 
 
-def _has_weights(folder: str) -> list[bool]:
-    from pathlib import Path
-
-    return [path.suffix in (".safetensors", ".bin") for path in Path(folder).iterdir()]
-
-
 def _callable(name: str, inputs: Inputs, classes: int) -> Classifier:
     """A user's model: called with the shape of a row and K, with K alone, or with nothing, as its parameters say."""
     if inputs.kind == "tokens":
@@ -145,12 +131,11 @@ def _callable(name: str, inputs: Inputs, classes: int) -> Classifier:
         make = find_callable(name)
     except DataError as error:
         raise OptionError(str(error)) from error
-    if inputs.kind == "image" or len(inputs.picture) in (2, 3):
-        prepare, height, width, channels = as_picture(inputs, name)
-        shape: tuple[int, ...] = (channels, height, width)
-    else:
-        prepare = Spread(inputs) if inputs.kind == "sparse" else nn.Identity()
-        shape = (inputs.width,)
+    pictures = inputs.kind == "image" or len(inputs.picture) in (2, 3)
+    prepare, shape = Spread(inputs) if inputs.kind == "sparse" else nn.Identity(), (inputs.width,)
+    if pictures:
+        prepare, *size, channels = as_picture(inputs, name)
+        shape = (channels, *size)
     try:
         net = make(*(shape, classes)[2 - _wanted(make) :])
     except Exception as error:
@@ -163,13 +148,13 @@ def _callable(name: str, inputs: Inputs, classes: int) -> Classifier:
     try:
         return _taken_apart(name, net, prepare, inputs, classes, name)
     except OptionError:
-        if inputs.kind != "image" and not inputs.picture:
+        if not pictures:
             raise
     return _taken_apart(name, net, Flat(inputs) if inputs.kind == "image" else nn.Identity(), inputs, classes, name)
 
 
 def _wanted(make: Any) -> int:
-    """How many of (shape, K) a callable asks for: those parameters that have no default, at most 2."""
+    """How many of (shape, K) a callable asks for: its parameters without a default, at most 2."""
     try:
         parameters = inspect.signature(make).parameters.values()
     except (TypeError, ValueError):
@@ -200,22 +185,25 @@ def _taken_apart(name: str, net: nn.Module, prepare: nn.Module, inputs: Inputs, 
             f"--model {name} gives output of {found} for 2 rows and {classes} classes; expected a tensor of shape "
             f"{(2, classes)}, the logits"
         )
-    before = {id(tensor): own for own, tensor in net.state_dict(keep_vars=True).items()}
-    parameters = sum(p.numel() for p in net.parameters())
-    told = f"{told}, {parameters:,} parameters"
+    names = {id(tensor): own for own, tensor in net.state_dict(keep_vars=True).items()}  # when it was whole
+    told = f"{told}, {sum(p.numel() for p in net.parameters()):,} parameters"
+    head, notes = nn.Identity(), (f"{name} does not end in a linear layer: its logits stand for its features.",)
     if last:
-        head = net.get_submodule(last[-1])
+        linear = net.get_submodule(last[-1])
         parent, _, own = last[-1].rpartition(".")
         setattr(net.get_submodule(parent), own, nn.Identity())
         try:
             features = _tried(name, lambda: net(prepare(rows)), net, prepare)
-            if features.dim() == 2 and torch.equal(head(features), logits):
-                return _named(Classifier(net, head, told, prepare=prepare), before)
+            if features.dim() == 2 and torch.equal(linear(features), logits):
+                head, notes = linear, ()
         except (OptionError, RuntimeError, AttributeError):
             pass
-        setattr(net.get_submodule(parent), own, head)
-    note = f"{name} does not end in a linear layer: its logits stand for its features."
-    return _named(Classifier(net, nn.Identity(), told, prepare=prepare, notes=(note,)), before)
+        if head is not linear:
+            setattr(net.get_submodule(parent), own, linear)
+    model = Classifier(net, head, told, prepare=prepare, notes=notes)
+    for own, tensor in model.state_dict(keep_vars=True).items():
+        model.names[own] = names.get(id(tensor), own)
+    return model
 
 
 def _tried(name: str, call: Callable[[], Any], *modules: nn.Module) -> Any:
@@ -227,11 +215,3 @@ def _tried(name: str, call: Callable[[], Any], *modules: nn.Module) -> Any:
             return call()
     except Exception as error:
         raise OptionError(f"--model {name} fails on these data: {said(error)}") from error
-
-
-def _named(model: Classifier, before: dict[int, str]) -> Classifier:
-    """With the names that its weights had when it was whole."""
-    for own, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) in before and before[id(tensor)] != own:
-            model.names[own] = before[id(tensor)]
-    return model

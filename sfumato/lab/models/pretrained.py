@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sfumato.lab.errors import OptionError
+from sfumato.lab.errors import OptionError, first_line
 from sfumato.text import did_you_mean, listing, plural
 
 if TYPE_CHECKING:
@@ -20,41 +20,36 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
-    """Put the weights of a file into a model, as far as names and shapes agree.
+    """Put the weights of a file into a model, and say in a sentence what was loaded and what was not.
 
-    Args:
-        model: its weights are replaced; those that the file lacks, or has in another shape, stay as they were drawn.
-        path: ``.safetensors``, or ``.pt`` with a state dict, bare or under a usual key.
-
-    Returns:
-        A sentence on what was loaded and what was not.
+    Weights that the file lacks, or has in another shape, stay as they were drawn. The file is ``.safetensors``, or
+    ``.pt`` with a state dict, bare or under a usual key.
 
     Raises:
         OptionError: no such file, no weights in it, or they are of another model: less than half of the model's
             weights, the last layer aside, are in it.
     """
     found = _plain(_read(path))
-    own = model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("prepare.")}
+    names = {name: model.names.get(name, name) for name in own}
     taken: dict[str, Tensor] = {}
     other_shape: list[str] = []
     for name, tensor in own.items():
-        given = next((found[key] for key in (name, model.names.get(name, name)) if key in found), None)
-        if given is None or name.startswith("prepare."):
-            continue
-        if given.shape != tensor.shape:
-            other_shape.append(f"{model.names.get(name, name)} {tuple(given.shape)}")
-            continue
-        taken[name] = given.to(tensor.dtype)
+        given = found.get(name, found.get(names[name]))
+        if given is not None and given.shape != tensor.shape:
+            other_shape.append(f"{names[name]} {tuple(given.shape)}")
+        elif given is not None:
+            taken[name] = given.to(tensor.dtype)
     body = [name for name in own if name.startswith("body.")]
     fitting = sum(name in taken for name in body)
     if 2 * fitting < len(body) or (not body and not taken):
-        shown = listing(sorted(model.names.get(name, name) for name in body)[:3])
+        shown = listing(sorted(names[name] for name in body)[:3])
         raise OptionError(
             f"{path} does not fit the model: {fitting} of its {len(body)} weights are there (the model has {shown}; "
             f"the file {listing(sorted(found)[:3]) or 'none'})"
         )
     model.load_state_dict(taken, strict=False)
-    drawn = [model.names.get(name, name) for name in own if name not in taken and not name.startswith("prepare.")]
+    drawn = [names[name] for name in own if name not in taken]
     left = f"; drawn from the seed: {listing(drawn, 4)}" if drawn else ""
     odd = f" (of another shape in the file: {listing(other_shape, 4)})" if other_shape else ""
     return (f"Pretrained weights from {Path(path).name}: {plural(len(taken), 'tensor')}{left}{odd}.",)
@@ -75,7 +70,7 @@ def _read(path: str) -> Any:
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises a dozen kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         if "weights only" in reason.lower():  # what follows is advice to load it all the same
             reason = "it is no file of PyTorch, or a damaged one"
         if "GLOBAL" in str(error):

@@ -1,4 +1,4 @@
-"""The early stop: training ends when the validation rows have seen no better epoch for a while, and that epoch is kept.
+"""The early stop: training ends when no better epoch has come for a while, and the best epoch is kept.
 
 Epochs are ranked by hard NLL after a temperature. Without the temperature the rule would end an arm for being too sure
 or not sure enough, which one scalar repairs, and so would treat one-hot and smoothed arms differently.
@@ -17,23 +17,19 @@ class BestEpoch:
     """The weights of the best epoch so far.
 
     Args:
-        model: in training; read after each epoch.
+        model: in training.
         patience: epochs without a better one after which to stop, at least 1.
-
-    Attributes:
-        epoch: the best, from 1; 0 before the first.
-        nll: its hard NLL after temperature on validation rows, in nats.
     """
 
     def __init__(self, model: nn.Module, patience: int) -> None:
-        self.epoch, self.nll = 0, math.inf
+        self.epoch, self._nll = 0, math.inf  # the best epoch is counted from 1
         self._model, self._patience = model, patience
         self._weights: dict[str, Tensor] = {}
 
     def enough(self, epoch: int, nll: float) -> bool:
-        """Take note of an epoch; whether ``patience`` epochs have passed since the best, the first of equal ones."""
-        if nll < self.nll or not self._weights:
-            self.epoch, self.nll = epoch, nll
+        """Take note of an epoch; whether ``patience`` epochs have passed since the best, of equal ones the first."""
+        if nll < self._nll or not self._weights:
+            self.epoch, self._nll = epoch, nll
             self._weights = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
         return epoch - self.epoch >= self._patience
 
@@ -52,8 +48,7 @@ def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
         labels: y, (N,).
 
     Returns:
-        The mean over rows, float64; ``inf`` where a logit is not finite. Where no row is wrong, T is that of
-        :func:`sfumato.evaluate.fit_temperature_small`.
+        The mean over rows; ``inf`` if a logit is not finite.
 
     >>> import torch
     >>> logits, labels = torch.tensor([[2.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.lab.errors import TrainingError
-from sfumato.lab.execute.torchrun_group import Ranks
+from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, logits_of
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
 from sfumato.lab.train.objectives import TrainingObjective
@@ -27,27 +27,16 @@ from sfumato.lab.train.plan import Plan
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch showed; losses and gaps in nats.
+    """What one epoch showed; losses and gaps in nats."""
 
-    Attributes:
-        epoch: from 1.
-        train_loss: mean over the epoch's rows, each at the step that used it.
-        train_floor: the smallest value that the loss could take.
-        train_excess: ``train_loss`` less the floor.
-        train_gap: mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes.
-        validation_nll: against the labels, whatever the target was.
-        validation_accuracy: share of validation rows that are right.
-        validation_nll_after_temperature: what an early stop goes by; None without one.
-    """
-
-    epoch: int
-    train_loss: float
-    train_floor: float
-    train_excess: float
-    train_gap: float
-    validation_nll: float
+    epoch: int  # from 1
+    train_loss: float  # mean over the epoch's rows, each at the step that used it
+    train_floor: float  # the smallest value that the loss could take
+    train_excess: float  # train_loss less the floor
+    train_gap: float  # mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes
+    validation_nll: float  # against the labels, whatever the target was
     validation_accuracy: float
-    validation_nll_after_temperature: float | None = None
+    validation_nll_after_temperature: float | None = None  # what an early stop goes by
 
     def to_dict(self) -> dict[str, Any]:
         """As one line of ``metrics.jsonl``."""
@@ -60,8 +49,8 @@ class Trained:
 
     Attributes:
         batches: for each epoch, SHA-256 over the rows of every batch up to its end, in the order in which they were
-            used: runs of different lengths saw the same batches if they agree at the end of the shorter.
-        kept_epoch: the epoch whose weights the model has: the last without an early stop.
+            used. Runs of different lengths saw the same batches if their hashes agree at the end of the shorter.
+        kept_epoch: the epoch whose weights the model has; without an early stop, the last one.
     """
 
     batches: tuple[str, ...]
@@ -98,11 +87,8 @@ def train(
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
         ranks: processes that share every batch, each of which calls this with the same arguments; None for one alone.
 
-    Returns:
-        The hashes of the batches, and which epoch's weights the model has.
-
     Raises:
-        TrainingError: the loss was not finite; said before the weights move.
+        TrainingError: the loss was not finite; it is raised before the weights move.
     """
     x, y = rows
     optimiser = optimiser_of(model.parameters(), plan)
@@ -140,10 +126,9 @@ def train(
         if best is not None and scaled is not None and best.enough(epoch, scaled):
             break
 
-    if best is None:
-        return Trained(tuple(hashes), plan.epochs)
-    best.restore()
-    return Trained(tuple(hashes), best.epoch)
+    if best is not None:
+        best.restore()
+    return Trained(tuple(hashes), plan.epochs if best is None else best.epoch)
 
 
 class _Seen(NamedTuple):
@@ -155,34 +140,30 @@ class _Seen(NamedTuple):
     mass: int | Tensor
 
 
+@dataclass(frozen=True)
 class _Step:
     """The gradient of a batch, in as many parts as the plan says, on as many ranks as there are."""
 
-    def __init__(
-        self,
-        model: Classifier,
-        loss: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor | None,
-        soft: Tensor | None,
-        plan: Plan,
-        ranks: Ranks | None,
-    ) -> None:
-        self.model, self.loss, self.x, self.y, self.weight, self.soft = model, loss, x, y, weight, soft
-        self.accumulate, self.ranks = plan.accumulate, ranks
-        self.precision = torch.autocast(x.device.type, torch.bfloat16) if plan.precision == "bf16" else nullcontext()
+    model: Classifier
+    loss: nn.Module
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
+    soft: Tensor | None
+    plan: Plan
+    ranks: Ranks | None
 
     def backward(self, batch: Tensor) -> tuple[float, list[_Seen]]:
         """Add the gradient of the batch's mean loss to the weights' own; 0, or a loss that was not finite."""
         share = batch if self.ranks is None else self.ranks.rows(batch)
-        parts = parts_of(share, self.accumulate) if len(share) else ()
+        parts = parts_of(share, self.plan.accumulate) if len(share) else ()
         masses = [self._mass(part) for part in parts]
         whole = sum(masses) if self.ranks is None else self._mass(batch)
         lost, seen = 0.0, list[_Seen]()
         for part, mass in zip(parts, masses, strict=True):
             labels = self.y[part]
-            with self.precision:
+            bf16 = self.plan.precision == "bf16"
+            with torch.autocast(self.x.device.type, torch.bfloat16) if bf16 else nullcontext():
                 logits, value = self._forward(part, labels)
             if not math.isfinite(value.item()):
                 lost = value.item()
@@ -218,9 +199,8 @@ class _Step:
 
 def optimiser_of(weights: Iterable[Tensor], plan: Plan) -> torch.optim.Optimizer:
     """Adam, or AdamW where the plan has weight decay: on every weight, decoupled from the gradient."""
-    if plan.weight_decay > 0:
-        return torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    return torch.optim.Adam(weights, lr=plan.learning_rate)
+    kind = torch.optim.AdamW if plan.weight_decay > 0 else torch.optim.Adam
+    return kind(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
 
 
 def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:

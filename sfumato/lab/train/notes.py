@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from sfumato.text import plural
 
 if TYPE_CHECKING:
     from sfumato.lab.arms import Arm
     from sfumato.lab.train.plan import Plan
-    from sfumato.runs.schema import RunWarning
+    from sfumato.runs.schema import RunRecord, RunWarning
 
 
-def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The budget of every run, as ``env.json`` has it under ``"training"``.
+def training_of(plan: Plan, rows: int, records: Sequence[RunRecord] = ()) -> dict[str, Any]:
+    """The budget of every run on so many rows, as ``env.json`` has it under ``"training"``.
 
-    Args:
-        plan: the same for every arm.
-        rows: to train on.
-        records: of every run; where there was an early stop, the epochs kept are told, seed by seed.
+    After an early stop, the epochs that the records of all runs have kept are told too, seed by seed.
 
     >>> from sfumato.lab.train.plan import Plan
     >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100)["optimiser"]
@@ -29,19 +29,10 @@ def training_of(plan: Plan, rows: int, records: Sequence[Mapping[str, Any]] = ()
         optimiser += f", each batch in {plan.accumulate:,} parts"
     if plan.precision == "bf16":
         optimiser += ", forward pass in bfloat16"
-    training = {
-        "epochs": plan.epochs,
-        "batch_size": plan.batch_size,
-        "optimiser": optimiser,
-        "learning_rate": plan.learning_rate,
-        "weight_decay": decay,
-        "schedule": "cosine to 0",
-        "accumulate": plan.accumulate,
-        "precision": plan.precision,
-        "steps": plan.steps(rows),
-        "early_stop": plan.early_stop,
-    }
-    return training if plan.early_stop is None else {**training, "kept_epochs": _kept(records)}
+    told = {"optimiser": optimiser, "schedule": "cosine to 0", "steps": plan.steps(rows)}
+    return (
+        {**asdict(plan), **told} if plan.early_stop is None else {**asdict(plan), **told, "kept_epochs": _kept(records)}
+    )
 
 
 ENOUGH = 0.95
@@ -52,15 +43,11 @@ STILL_FALLING = 0.05
 
 
 def not_trained_to_the_end(
-    plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[Mapping[str, Any]]
+    plan: Plan, arms: Sequence[Arm], classes: int, records: Sequence[RunRecord]
 ) -> list[RunWarning]:
     """A warning where an arm stopped short of its optimum, for then more training may turn the verdict round.
 
-    Args:
-        plan: the budget of every run.
-        arms: those that are compared.
-        classes: K.
-        records: of the runs of those arms.
+    ``arms`` are those that are compared, and ``records`` those of their runs.
     """
     found: list[str] = []
     for arm in arms:
@@ -86,13 +73,13 @@ def not_trained_to_the_end(
     return [{"kind": "not trained to the end", "column": None, "text": text}]
 
 
-def _fall(record: Mapping[str, Any]) -> float:
+def _fall(record: RunRecord) -> float:
     """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch."""
     losses = [epoch["train_loss"] for epoch in record["epochs"]][: record.get("kept_epoch")]
     return 0.0 if len(losses) < 2 or losses[-2] <= 0 else 1 - losses[-1] / losses[-2]
 
 
-def notes_on_training(plan: Plan, records: Sequence[Mapping[str, Any]]) -> list[str]:
+def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
     """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
 
     Args:
@@ -107,24 +94,16 @@ def notes_on_training(plan: Plan, records: Sequence[Mapping[str, Any]]) -> list[
         )
     if plan.early_stop is not None:
         kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
+        waited = plural(plan.early_stop, "epoch")
         notes.append(
             f"Each run kept its epoch of least hard NLL after temperature on validation rows ({kept}; of at most "
-            f"{plan.epochs:,}) and stopped when {epochs_of(plan.early_stop)} had brought nothing better: arms stop at "
-            "different epochs, and their gaps need not reach the closed forms."
+            f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
+            "and their gaps need not reach the closed forms."
         )
     return notes
 
 
-def epochs_of(number: int) -> str:
-    """A number of epochs in words.
-
-    >>> epochs_of(1), epochs_of(1500)
-    ('1 epoch', '1,500 epochs')
-    """
-    return f"{number:,} epoch{'' if number == 1 else 's'}"
-
-
-def _kept(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+def _kept(records: Sequence[RunRecord]) -> dict[str, list[int]]:
     """Which epoch was kept, arm by arm and seed by seed."""
     kept: dict[str, list[int]] = {}
     for record in sorted(records, key=lambda record: record["seed"]):

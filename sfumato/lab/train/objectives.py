@@ -1,6 +1,6 @@
-"""Losses that need more than logits and labels: rows that are mixed, and soft labels.
+"""Losses that torch does not have: towards a prior, towards soft labels, and of rows that are mixed.
 
-The training loop calls :meth:`TrainingObjective.step` with the model and a batch, and every other loss with logits and
+The training loop calls a :class:`TrainingObjective` with the model and a batch, and every other loss with logits and
 labels.
 """
 
@@ -63,10 +63,7 @@ class MixLoss(TrainingObjective):
         lam = float(self.draw.beta(self.alpha, self.alpha))
         other = torch.from_numpy(self.draw.permutation(len(x))).to(x.device)
         ready = model.prepare(x)
-        if self.cut:
-            mixed, lam = self._pasted(ready, other, lam)
-        else:
-            mixed = lam * ready + (1 - lam) * ready[other]
+        mixed, lam = self._pasted(ready, other, lam) if self.cut else (lam * ready + (1 - lam) * ready[other], lam)
         logits = model.head(model.body(mixed))
         weight = None if weight is None else lam * weight + (1 - lam) * weight[other]
         return logits, self.of(logits, labels, labels[other], lam, weight)
@@ -78,25 +75,17 @@ class MixLoss(TrainingObjective):
         return cross_entropy(logits, target, sample_weight=weight)
 
     def _pasted(self, x: Tensor, other: Tensor, lam: float) -> tuple[Tensor, float]:
-        height, width = x.shape[2:]
-        side = (1 - lam) ** 0.5
         box: list[slice] = []
-        for size in (height, width):
-            middle, half = int(self.draw.integers(size)), int(size * side) // 2
+        for size in x.shape[2:]:
+            middle, half = int(self.draw.integers(size)), int(size * (1 - lam) ** 0.5) // 2
             box.append(slice(max(0, middle - half), min(size, middle + half)))
-        rows, columns = box
-        mixed = x.clone()
-        mixed[:, :, rows, columns] = x[other][:, :, rows, columns]
-        return mixed, 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+        mixed, pasted = x.clone(), (..., *box)
+        mixed[pasted] = x[other][pasted]
+        return mixed, 1 - mixed[0, 0][tuple(box)].numel() / mixed[0, 0].numel()
 
 
 class PriorLoss(nn.Module):
-    """Cross entropy towards (1−ε)·e_y + ε·prior.
-
-    Args:
-        prior: share of each class, (K,).
-        eps: ε.
-    """
+    """Cross entropy towards (1−ε)·e_y + ε·prior, the prior being the share of each class, (K,)."""
 
     def __init__(self, prior: Sequence[float], eps: float) -> None:
         super().__init__()

@@ -12,28 +12,15 @@ from sfumato.lab.options import Precision
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train.
+    """How long and how fast to train; an unknown precision is a ValueError."""
 
-    Attributes:
-        epochs: passes over the training rows.
-        batch_size: rows a step.
-        learning_rate: Adam's, at the start; a cosine takes it to 0 at the last step.
-        weight_decay: λ of AdamW: before each step every parameter is multiplied by 1 − learning rate · λ. 0 is Adam.
-        accumulate: parts into which the batch of a step is split, to save memory; the step is that of the whole batch.
-        precision: ``"float32"``, or ``"bf16"`` for a forward pass under autocast; weights and loss stay float32.
-        early_stop: stop after so many epochs without a better one, and keep the best; None for the full budget.
-
-    Raises:
-        ValueError: an unknown precision.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    accumulate: int = 1
-    precision: Precision = "float32"
-    early_stop: int | None = None
+    epochs: int  # passes over the training rows
+    batch_size: int  # rows a step
+    learning_rate: float  # Adam's, at the start; a cosine takes it to 0 at the last step
+    weight_decay: float = 0.0  # λ of AdamW, whose steps first multiply every parameter by 1 − learning rate · λ
+    accumulate: int = 1  # parts into which a batch is split, to save memory; the step is that of the whole batch
+    precision: Precision = "float32"  # or "bf16" for a forward pass under autocast; weights and loss stay float32
+    early_stop: int | None = None  # stop after so many epochs without a better one, and keep the best
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -78,14 +65,8 @@ def refuse_small_parts(plan: Plan) -> None:
 def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
     """The plan, with a batch size that leaves no last batch of one row, on which batch norm cannot be trained.
 
-    Args:
-        plan: as it would be.
-        rows: to train on.
-        model: which normalises over the batch.
-        asked: whether the batch size was asked for; it is then not changed.
-
     Raises:
-        OptionError: the batch size that was asked for leaves one row.
+        OptionError: the batch size leaves one row, and may not be changed, because it was asked for.
     """
     if rows % plan.batch_size != 1:
         return plan

@@ -59,3 +59,11 @@ def test_a_run_whose_record_is_that_of_another_must_run_again(task):
     record = read_sealed(task.record.with_name("one-hot-seed2.sealed"))
     write_sealed(task.record, record)
     assert finished(task) is None
+
+
+@pytest.mark.parametrize("key", ["files", "batches", "epochs"])
+def test_a_run_whose_record_lacks_something_must_run_again(task, key):
+    record = read_sealed(task.record)
+    del record[key]
+    write_sealed(task.record, record)
+    assert finished(task) is None

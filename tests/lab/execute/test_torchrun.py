@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.lab.execute.torchrun_group import Ranks, is_first, started_by_torchrun
+from sfumato.lab.execute.torchrun import Ranks, is_first, started_by_torchrun
 from tests.conftest import run_sfumato
 from tests.warm import environment
 
