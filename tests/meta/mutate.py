@@ -5,8 +5,8 @@
 Mutants are drawn in turn from each module until the time is over. Each meets the tests that reach its lines first, the
 quickest before the others, and where these pass all tests of its module. With ``--near`` only a mutant whose lines no
 test reaches meets all: that is much quicker, and can only find too few killed. Those that no test sees are printed,
-with the reason why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed, of
-those that can be told from the original.
+with the reason why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed,
+of those that can be told from the original.
 """
 
 from __future__ import annotations

@@ -116,3 +116,5 @@ def test_targets_that_no_weights_explain_have_none():
     strange[0, 1] *= 2
     assert without_weights(reading(strange)) is None
     assert without_weights(reading(smoothed(1.1, -0.1 / 3))) is None
+    strange[0, 1] = 0  # no weight makes a share 0 beside others that are not
+    assert without_weights(reading(strange)) is None
