@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pytest
 
 from sfumato.evaluate import Temperature
 from sfumato.lab.arms import Arm
@@ -125,3 +128,89 @@ def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
     said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
     assert said["choice"] == "all-0.2"
     assert "all-0.1 makes accuracy better and E-AURC × 1000 worse" in said["sentences"][1]
+
+
+def test_an_arm_without_a_difference_comes_before_one_that_is_worse():
+    results = several(**{"all-0.1": {"accuracy": 0.85}})
+    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
+    assert said["choice"] == "one-hot"
+    assert said["sentences"][0].startswith("Keep one-hot labels: smoothing with ε = 0.2 over all 10 classes")
+    assert "makes no difference you can rely on in " in said["sentences"][0]
+    assert "against one-hot, all-0.1 makes accuracy worse" in said["sentences"][1]
+    assert "the validation rows chose" not in said["sentences"][1]
+
+
+def test_of_arms_that_are_all_worse_no_test_is_missing():
+    results = several(**{name: {"accuracy": 0.85} for name in ("all-0.1", "all-0.2")})
+    said = verdict(results, analyse.differences(results), 10, order=["all-0.2", "all-0.1", "one-hot"])
+    assert said["choice"] == "one-hot"
+    assert "the validation rows chose" not in said["sentences"][1]
+
+
+INTERVAL = r"95 % interval [−+]?[\d.]+ to [−+]?[\d.]+"
+
+
+def test_what_does_not_differ_is_named_with_its_interval_alone():
+    said, _ = judged(nll_after_temperature=0.25)
+    rest = said["sentences"][1].split("; ")[-1]
+    number = r"[−+]?[\d.]+"
+    accuracy, ranking = rf"accuracy \({number} points, {INTERVAL} points\)", rf"E-AURC × 1000 \({number}, {INTERVAL}\)"
+    assert re.fullmatch(rf"{accuracy} and {ranking} do not differ reliably\.", rest)
+
+
+def test_a_single_metric_does_not_differ():
+    said, _ = judged(nll_after_temperature=0.25, accuracy=0.95)
+    assert re.search(rf"; E-AURC × 1000 \([−+]?[\d.]+, {INTERVAL}\) does not differ reliably\.$", said["sentences"][1])
+
+
+def test_an_interval_that_holds_0_needs_no_p_value():
+    said, findings = judged()
+    assert {findings[name] for name in analyse.HEADLINE} == {"no difference"}
+    assert "but p = " not in said["sentences"][0]
+
+
+def test_areas_below_one_thousandth_keep_their_zero():
+    said, _ = judged(base={"eaurc": 0.0002}, eaurc=0.0009 + 0.002)
+    assert "E-AURC × 1000 rises from 0.20 to 2.90" in said["sentences"][0]
+
+
+def test_what_is_the_same_on_every_row_is_said_to_be():
+    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
+    results[1].metrics["accuracy"] = results[0].metrics["accuracy"]
+    said = verdict(results, analyse.differences(results), 10)
+    assert "in accuracy (the same on every test row), hard NLL after temperature (" in said["sentences"][0]
+
+
+@pytest.mark.parametrize(("majority", "none"), [(1.0, True), (0.999, False)])
+def test_always_right_is_no_better_than_the_largest_class_where_there_is_no_other(majority, none):
+    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
+    for each in results:
+        each.metrics["accuracy"] = analyse.Metric(np.ones((5, 400)), np.ones(5))
+    said = verdict(results, analyse.differences(results), 10, majority=majority)
+    assert (said["choice"] == "none") == none
+    assert said["sentences"][0].startswith("No verdict: neither arm is reliably better than always answering") == none
+
+
+def test_no_arm_of_several_is_better_than_the_largest_class():
+    results = several()
+    said = verdict(results, analyse.differences(results), 10, majority=0.95)
+    assert said["sentences"][0].startswith("No verdict: no arm is reliably better than always answering")
+    assert "(95.0 % of the test rows; one-hot 90.0 %, all-0.1 90.0 % and all-0.2 90.0 %)" in said["sentences"][0]
+
+
+def test_one_arm_above_the_largest_class_is_enough():
+    results = [result(Arm("one-hot", 0.0, "others"), accuracy=0.5), result(Arm("smoothed", 0.1, "others"))]
+    assert verdict(results, analyse.differences(results), 10, majority=0.6)["choice"] == "smoothed"
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (0.1, "is over-confident (confidence − accuracy +.100)"),
+        (-0.1, "is under-confident (confidence − accuracy −.100)"),
+        (0.0, "is not reliably over- or under-confident (confidence − accuracy .000)"),
+    ],
+)
+def test_how_sure_the_chosen_arm_is_without_a_temperature(gap, words):
+    said, _ = judged(base={"signed_gap": gap})
+    assert said["sentences"][1].partition(";")[0].endswith(f"without a temperature the one-hot model {words}")
