@@ -10,6 +10,7 @@ import pytest
 from sfumato.evaluate import Temperature
 from sfumato.lab.arms import Arm
 from sfumato.verdict import analyse
+from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.sentences import verdict
 from tests.verdict.results import result
 
@@ -214,3 +215,22 @@ def test_one_arm_above_the_largest_class_is_enough():
 def test_how_sure_the_chosen_arm_is_without_a_temperature(gap, words):
     said, _ = judged(base={"signed_gap": gap})
     assert said["sentences"][1].partition(";")[0].endswith(f"without a temperature the one-hot model {words}")
+
+
+def test_a_temperature_that_changes_nothing_is_not_recommended():
+    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
+    for each in results:
+        each.metrics["nll"] = each.metrics["nll_after_temperature"]
+    said = verdict(results, analyse.differences(results), 10)
+    assert said["sentences"][1].startswith(
+        "Dividing the one-hot logits by a temperature (1.50) takes hard NLL on test "
+    )
+    assert "no difference you can rely on (95 % interval of the difference .000 to .000)" in said["sentences"][1]
+
+
+@pytest.mark.parametrize(("arms", "tests"), [(1, 3), (2, 6)])
+def test_what_would_settle_it_counts_every_headline_test(arms, tests):
+    results = several()[: arms + 1]
+    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2"])
+    assert settle(results[0], results[1], tests) in said["sentences"][1]
+    assert settle(results[0], results[1], tests) != settle(results[0], results[1], tests + 1)
