@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -101,3 +102,21 @@ def test_an_error_of_another_kind_stays_what_it_was(tmp_path):
     with pytest.raises(KeyError), replacing(tmp_path / "a.bin"):
         raise KeyError("a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    seen = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor):
+        seen.append(("on disk", os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def named(scratch, path):
+        seen.append(("named", os.stat(scratch).st_size))
+        replace(scratch, path)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", named)
+    write_bytes(tmp_path / "a.bin", b"12345")
+    assert seen == [("on disk", 5), ("named", 5)]
