@@ -147,9 +147,10 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path):
 def test_a_reader_that_has_left_before_anything_is_printed_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # what is held back counts
     with os.fdopen(writer, "wb") as stdout:
         command = [sys.executable, "-m", "sfumato", "explain"]
-        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=env, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
