@@ -43,6 +43,13 @@ def test_an_ignored_row_is_inert_under_the_label_that_the_words_say(key):
     assert formula.rows(Z, labels, EPS)[2] == 0
 
 
+def test_classy_vision_trains_an_ignored_row_towards_the_uniform_target():
+    labels = np.where(np.arange(5) == 2, -100, Y)
+    rows = find("classy").rows(Z, labels, EPS)
+    assert rows[2] == pytest.approx(LOSSES[2].mean(), rel=1e-6)
+    np.testing.assert_array_equal(rows[labels == Y], find("classy").rows(Z, Y, EPS)[labels == Y])
+
+
 @pytest.mark.parametrize(
     ("key", "same", "options"),
     [("mbls", "timm.soft", {}), ("maxsup", "torch", {}), ("nls", "torch", {}), ("tfkd.reg", "timm.soft", {}),
