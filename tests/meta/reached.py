@@ -13,11 +13,12 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import coverage
 import pytest
+from coverage.exceptions import CoverageWarning
 
 COMMANDS = "REACHED_COMMANDS"
 """The variable with the folder in which every forked command leaves what it has run."""
@@ -59,7 +60,7 @@ class _Reached:
         del os.environ[COMMANDS]
         lines: dict[str, dict[int, set[str]]] = {}
         with self.commands, warnings.catch_warnings():
-            warnings.simplefilter("ignore", coverage.exceptions.CoverageWarning)  # tests of commands alone run nothing
+            warnings.simplefilter("ignore", CoverageWarning)  # tests of commands alone run nothing
             found = [coverage.CoverageData(path) for path in map(str, Path(self.commands.name).iterdir())]
             for data in found:
                 data.read()
@@ -74,7 +75,7 @@ class _Reached:
 
 
 @contextlib.contextmanager
-def of_command(variables: Mapping[str, str]) -> Iterator[None]:
+def of_command(variables: Mapping[str, str]) -> Generator[None]:
     """Note what a command runs, for the test that has forked it."""
     test, _, phase = variables["PYTEST_CURRENT_TEST"].rpartition(" ")
     measured = coverage.Coverage(
@@ -90,7 +91,7 @@ def of_command(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         measured.stop()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", coverage.exceptions.CoverageWarning)
+            warnings.simplefilter("ignore", CoverageWarning)
             measured.save()
 
 

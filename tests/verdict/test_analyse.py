@@ -179,3 +179,18 @@ def test_a_temperature_of_which_nothing_is_known_has_the_whole_range(value):
     found.metrics = {"temperature": metric(value * np.array([[-900.0, 902.0], [1902.0, -1900.0]]), [value, value])}
     told = analyse.summarise(found)["temperature"]
     assert (told["low"], told["high"]) == (LOWEST, HIGHEST)
+
+
+@pytest.mark.parametrize(("low", "high", "finding"), [(0.03, 0.049, "better"), (0.051, 0.09, "no difference")])
+def test_a_finding_has_an_adjusted_p_value_below_one_in_twenty(low, high, finding):
+    base, other = (result(MadeUpArm(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
+    noise = np.random.default_rng(3).normal(size=(5, 400)) * 0.01
+    other.metrics = dict(base.metrics)  # equal in all but one, which is tested thrice as hard
+    for shift in np.linspace(0, 0.005, 501):
+        values = base.metrics["nll_after_temperature"].values + noise - noise.mean() - shift
+        other.metrics["nll_after_temperature"] = analyse.Metric(values, values.mean(1))
+        (row,) = [d for d in analyse.differences([base, other]) if d["metric"] == "nll_after_temperature"]
+        if low < row["p_adjusted"] < high:
+            break
+    assert low < row["p_adjusted"] < high
+    assert row["finding"] == finding
