@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from sfumato import theory
 from sfumato.explain.text import as_dict, as_text
 
 
@@ -96,3 +97,14 @@ def test_the_two_columns_stand_under_their_heads():
         assert line[first - 2 : first] == line[second - 2 : second] == "  "
         assert " " not in (line[first], line[second])
         assert line == line.rstrip()
+
+
+@pytest.mark.parametrize(("k", "eps"), [(10, 0.1), (7, 0.3), (10, 0.95)])
+def test_after_so_many_steps_the_gap_is_that_share_of_the_closed_form(k, eps):
+    rows = table(k, eps)
+    for share in (0.9, 0.99):
+        steps = [float(cell) for cell in rows[f"steps to {100 * share:g} % of that gap"]]
+        for over, count in zip(("others", "all"), steps, strict=True):
+            gap = theory.optimal_gap(eps, k, over=over)
+            reached = [theory.gap_after_time(count + late, k, eps=eps, over=over) / gap for late in (-0.06, 0.06)]
+            assert reached[0] < share < reached[1]
