@@ -64,7 +64,9 @@ def test_pictures_of_every_layout_are_shown_as_they_are(shape, mode):
         np.testing.assert_array_equal(np.asarray(image).reshape(known.shape), known)
 
 
-@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (8, 6, 2), (2, 8, 6), (3, 3, 3), (64,), ()])
+@pytest.mark.parametrize(
+    "shape", [(3, 8), (8, 3), (8, 6, 2), (2, 8, 6), (3, 3, 3), (3, 3, 8), (1, 8, 3), (3, 8, 3), (64,), ()]
+)
 def test_what_has_no_shape_of_a_picture_is_a_table(shape):
     assert examples([0], features=np.ones((2, 144)), shape=shape)["kind"] == "table"
 
