@@ -153,6 +153,7 @@ def test_a_mean_over_seeds_leaves_out_what_is_not_there():
         ((0.2, 0.9), [0.1, 0.2, 0.5, 1], (0.1, 1)),
         ((0.03, 0.9), [0.05, 0.1, 0.2, 0.5], (0.03, 0.9)),
         ((0.5, 6), [0.5, 1, 2, 5], (0.5, 6)),
+        ((0.5, 5), [0.5, 1, 2, 5], (0.5, 5)),
         ((0.0005, 0.9), [0.001, 0.01, 0.1], (0.0005, 0.9)),
     ],
 )
@@ -164,6 +165,10 @@ def test_a_log_axis_of_losses_has_a_decade_and_three_labels(limits, ticks, shown
     low, high = ax.get_ylim()
     assert (low, high) == pytest.approx(shown)
     assert [tick for tick in ax.get_yticks() if low * 0.999 <= tick <= high * 1.001] == pytest.approx(ticks)
+    extent(ax, ax.yaxis.label)
+    assert {label.get_text() for label in ax.get_yticklabels(minor=True)} <= {""}
+    if len(ticks) == 4:  # few decades
+        assert [label.get_text() for label in ax.get_yticklabels()] == [f"{tick:g}" for tick in ticks]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,11 @@ def test_long_findings_are_wrapped_under_their_own_words():
     assert max(map(len, says + does)) <= 60
 
 
+def test_a_long_name_is_not_broken():
+    path = "/".join(["folder"] * 12)
+    assert path in as_letter(told(), [f"{path} has 15 rows."], width=40)
+
+
 def test_numbers_stand_with_their_intervals_and_a_dash_where_a_temperature_changes_nothing():
     table = numbers_table(told())
     assert table.heads == ("as it is", "95 % interval", "with T", "95 % interval")

@@ -395,3 +395,11 @@ def test_the_page_can_be_written_elsewhere_and_leaves_the_run_as_it_was(folder, 
     out = render(folder, tmp_path / "page.html")
     assert "Was it a fair comparison?" in out.read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_run_without_a_mean_temperature_is_divided_by_the_mean_of_those_fitted(tmp_path):
+    run = load_run(write_run(tmp_path / "run", seeds=2, epochs=2, test=50))
+    fitted = [entry["value"] for entry in run.env["temperatures"]["smoothed"]]
+    for arm in run.arms:
+        arm["metrics"].pop("temperature")
+    assert f"probabilities = (logits / {np.mean(fitted):.2f}).softmax(dim=1)" in compose(run, {}, {})

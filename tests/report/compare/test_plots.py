@@ -282,3 +282,12 @@ def test_the_line_of_what_was_trained_is_named_where_the_next_curve_is_further_a
     at_one = ax.transData.transform((1.0, bottom))[0]
     assert (box.x0 > at_one) == (after >= 1 / before)
     assert box.y1 <= ax.bbox.y1
+
+
+def test_the_histogram_of_confidence_stands_clear_below_the_diagram(run):
+    ax, _ = plots.plot_reliability(run)
+    (below,) = ax.child_axes
+    boxes(ax, [])
+    assert below.bbox.y1 < ax.bbox.y0
+    assert below.bbox.y0 > ax.figure.bbox.y0
+    assert (below.bbox.x0, below.bbox.x1) == pytest.approx((ax.bbox.x0, ax.bbox.x1))
