@@ -240,3 +240,10 @@ def test_a_header_that_means_nothing_is_refused(content, reason, message):
     assert (caught.value.reason, caught.value.name) == (reason, "X")
     assert message in str(caught.value)
     assert str(caught.value)
+
+
+def test_an_array_that_python_2_wrote_is_read_without_a_word(archive):
+    content = header_of("{'descr': '<i2', 'fortran_order': False, 'shape': (2L, 3L), }\n")
+    values = np.arange(6, dtype="<i2").reshape(2, 3)
+    with Archive(archive({"X.npy": content + values.tobytes()})) as file:
+        assert file.read("X").tolist() == values.tolist()
