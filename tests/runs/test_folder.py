@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from sfumato.arrays.atomic import read_sealed, write_sealed, write_text
+from sfumato.arrays.atomic import WriteError, read_sealed, write_sealed, write_text
 from sfumato.runs.folder import RunError, RunFolder, TakenError, find
 
 START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}
@@ -199,4 +199,27 @@ def test_a_run_of_which_nothing_could_be_begun_leaves_no_folders(tmp_path, monke
     monkeypatch.setattr(os, "rename", full)
     with pytest.raises(RunError, match=r"^cannot write to .*deep: No space left on device$"):
         begin(str(tmp_path / "new" / "deep" / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_renamed_is_named_and_stays(tmp_path, monkeypatch):
+    folder = RunFolder.create(str(tmp_path / "run"), "digits", config="", start=START)
+
+    def refused(*_):
+        raise OSError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refused)
+        with pytest.raises(WriteError, match=r"^cannot rename .*run\.partial to .*run: Permission denied$"):
+            folder.finish()
+    assert folder.finish() == tmp_path / "run"
+
+
+def test_a_file_that_cannot_be_written_at_the_beginning_is_said_with_the_reason(tmp_path, monkeypatch):
+    def full(path, text):
+        raise WriteError(f"cannot write {path}: No space left on device") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sfumato.runs.folder.write_text", full)
+    with pytest.raises(RunError, match=r"^cannot write to .*: No space left on device$"):
+        begin(str(tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
