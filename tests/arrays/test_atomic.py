@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
 
-from sfumato.arrays.atomic import WriteError, write_arrays, write_lines, write_text
+from sfumato.arrays.atomic import (
+    WriteError,
+    file_hash,
+    read_sealed,
+    replacing,
+    write_arrays,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_sealed,
+    write_text,
+)
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -43,3 +56,67 @@ def test_metrics_lines_are_json_without_nan(tmp_path):
         {"epoch": 1},
         {"epoch": 2},
     ]
+
+
+def test_json_is_indented_and_ends_its_last_line(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "é", "n": [1]})
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n "name": "é",\n "n": [\n  1\n ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", float("inf"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_sealed_file_is_json_below_its_own_hash(tmp_path):
+    path = tmp_path / "start.sealed"
+    write_sealed(path, {"a": 1})
+    assert path.read_text() == hashlib.sha256(b'{"a": 1}').hexdigest() + '\n{"a": 1}\n'
+    assert read_sealed(path) == {"a": 1}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_sealed(path, float("nan"))
+    assert read_sealed(path) == {"a": 1}
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace(b"1}", b"2}"), lambda text: text[:-3], lambda text: b""])
+def test_a_changed_or_cut_sealed_file_is_not_read(change, tmp_path):
+    path = tmp_path / "start.sealed"
+    write_sealed(path, {"a": 1})
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"start\.sealed is not what was written$"):
+        read_sealed(path)
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+        (scratch,) = [each for each in tmp_path.iterdir() if each != path]
+        assert scratch.name.startswith(".a.bin.")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
+    assert path.read_bytes() == b"new"
+    assert file_hash(path) == hashlib.sha256(b"new").hexdigest()
+
+
+def test_an_error_of_another_kind_stays_what_it_was(tmp_path):
+    with pytest.raises(KeyError), replacing(tmp_path / "a.bin"):
+        raise KeyError("a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    seen = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor):
+        seen.append(("on disk", os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def named(scratch, path):
+        seen.append(("named", os.stat(scratch).st_size))
+        replace(scratch, path)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", named)
+    write_bytes(tmp_path / "a.bin", b"12345")
+    assert seen == [("on disk", 5), ("named", 5)]

@@ -43,6 +43,13 @@ def test_an_ignored_row_is_inert_under_the_label_that_the_words_say(key):
     assert formula.rows(Z, labels, EPS)[2] == 0
 
 
+def test_classy_vision_trains_an_ignored_row_towards_the_uniform_target():
+    labels = np.where(np.arange(5) == 2, -100, Y)
+    rows = find("classy").rows(Z, labels, EPS)
+    assert rows[2] == pytest.approx(LOSSES[2].mean(), rel=1e-6)
+    np.testing.assert_array_equal(rows[labels == Y], find("classy").rows(Z, Y, EPS)[labels == Y])
+
+
 @pytest.mark.parametrize(
     ("key", "same", "options"),
     [("mbls", "timm.soft", {}), ("maxsup", "torch", {}), ("nls", "torch", {}), ("tfkd.reg", "timm.soft", {}),
@@ -98,6 +105,30 @@ def test_a_strength_that_means_0_without_a_word_is_one_hot(key, eps):
     np.testing.assert_allclose(find(key).rows(Z, labels, eps), N, rtol=1e-12)
 
 
+def test_fastai_divides_the_labels_term_by_weights_and_the_smoothing_term_by_rows():
+    weight = np.array([3.0, 0.5, 2.0, 1.0, 4.0, 0.25])
+    expected = (1 - EPS) * np.average(N, weights=weight[Y]) + EPS * LOSSES.mean()
+    assert find("fastai").loss(Z, Y, EPS, weight=weight) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_margin_that_is_left_out_is_0():
+    far = Z.max(axis=1, keepdims=True) - Z
+    np.testing.assert_allclose(find("mbls").rows(Z, Y, 0.0, alpha=0.3), N + 0.3 * far.mean(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("key", "q"),
+    [("keras.bin", (0.9, 0.1)), ("tf1.sigmoid", (0.9, 0.1)), ("torch-uncertainty.bce", (0.9, 0.1)),
+     ("mm.multi", (0.8, 0.2)), ("smp.bce", (0.8, 0.2)), ("timm.bce", (0.8 + 0.2 / K, 0.2 / K))],
+)  # fmt: skip
+def test_k_sigmoids_are_averaged_over_classes_and_their_factor_says_so(key, q):
+    target = np.where(np.arange(K)[None, :] == Y[:, None], *q)
+    p = 1 / (1 + np.exp(-Z))
+    coins = -target * np.log(p) - (1 - target) * np.log(1 - p)
+    assert find(key).loss(Z, Y, EPS) == pytest.approx(coins.mean(), rel=1e-12)
+    assert find(key).factor(K) == 1 / K
+
+
 def test_flash_attention_adds_its_squared_partition_to_rows_that_count():
     lse = np.log(np.exp(Z).sum(axis=1))
     plain = (1 - EPS) * N + EPS * LOSSES.mean(axis=1)
@@ -118,3 +149,7 @@ def test_a_base_of_a_logarithm_that_is_none_is_refused(base):
 def test_shapes_that_do_not_fit_are_refused(logits, labels):
     with pytest.raises(ValueError, match=r"logits must be \(N, K\) and labels \(N,\) or \(N, K\), got \("):
         find("torch").loss(logits, labels, 0.1)
+
+
+def test_a_formula_is_shown_by_its_words_alone():
+    assert " at 0x" not in repr(find("fairseq"))

@@ -1,7 +1,8 @@
 """Small changes of source text, one at a time, each of which some test should see.
 
 Python is changed by its syntax tree and C++ by regular expressions; both as text, so that a mutant can be shown as the
-line that it was and the line that it became. Texts, annotations, assertions and messages are left alone.
+line that it was and the line that it became. Texts, annotations, assertions and messages are left alone, and how thick,
+large or opaque a thing is drawn: people look at that, and a test of it would only say it again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ COMBINED = {
     ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "/", ast.Mod: "*", ast.Pow: "*",
     ast.BitAnd: "|", ast.BitOr: "&",
 }  # fmt: skip
+
+LOOKS = (
+    "alpha", "bbox_to_anchor", "clip_on", "columnspacing", "fontsize", "frameon", "handlelength", "labelsize", "length",
+    "lw", "mew", "ms", "width", "zorder",
+)  # fmt: skip
+"""Arguments of what is drawn."""
 
 
 def of_python(source: str) -> list[Mutant]:
@@ -111,7 +118,8 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        node.keywords = [each for each in node.keywords if each.arg != "strict"]  # of zip: an assertion
+        left_alone = ("strict", *LOOKS)  # "strict" of zip is an assertion
+        node.keywords = [each for each in node.keywords if each.arg not in left_alone]
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:

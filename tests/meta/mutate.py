@@ -1,11 +1,12 @@
 """How many small changes of the code the tests see: a mutation run over the modules that compute.
 
-    python tests/meta/mutate.py [--minutes 60] [--seed 0] [--out FILE.md] [MODULE…]
+    python tests/meta/mutate.py [--minutes 60] [--seed 0] [--out FILE.md] [--near] [MODULE…]
 
 Mutants are drawn in turn from each module until the time is over. Each meets the tests that reach its lines first, the
-quickest before the others, and where these pass all tests of its module. Those that no test sees are printed, with the
-reason why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed, of those
-that can be told from the original.
+quickest before the others, and where these pass all tests of its module. With ``--near`` only a mutant whose lines no
+test reaches meets all: that is much quicker, and can only find too few killed. Those that no test sees are printed,
+with the reason why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed,
+of those that can be told from the original.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ class Result(NamedTuple):
 class Module:
     """The mutants of one module in random order, and a copy of the package to make them in."""
 
-    def __init__(self, name: str, folder: Path, seed: int) -> None:
-        self.name = name
+    def __init__(self, name: str, folder: Path, seed: int, *, near: bool = False) -> None:
+        self.name, self.near = name, near
         self.files, self.tests = MODULES[name]
         self.folder = copy(folder)
         self.limits = [600] * len(self.tests)  # seconds that each of the tests may work
@@ -199,8 +200,10 @@ class Module:
                 except RuntimeError:
                     return None
             line = mutant.lines(self.sources[file])[0]
-            killed = any(self._failure(forks, *each) for each in self._nearest(file, line))
-            killed = killed or any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
+            nearest = list(self._nearest(file, line))
+            killed = any(self._failure(forks, *each) for each in nearest)
+            if not (killed or (self.near and nearest)):
+                killed = any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
             killed = killed or (self.is_kernel and not kernel_passes(self.folder))
             return self._result(file, mutant, killed)
         finally:
@@ -212,10 +215,10 @@ class Module:
         if self.is_kernel:
             return
         near = statement(self.sources[file], line)
-        for words, limit, lines in zip(self.tests, self.limits, self.reached, strict=True):
+        for number, (words, limit, lines) in enumerate(zip(self.tests, self.limits, self.reached, strict=True)):
             names = {name for at in near for name in lines.get(file, {}).get(str(at), ())}
             if names:
-                chosen = self.folder / "chosen.json"
+                chosen = self.folder / f"chosen{number}.json"
                 chosen.write_text(json.dumps(sorted(names, key=self._cost)), encoding="utf-8")
                 files = {name.partition("::")[0] for name in names}
                 needed = [word for word in words if not word.startswith("tests/") or word in files]
@@ -281,6 +284,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()) // 86400, help="default: another one each day")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--near", action="store_true", help="only the tests that reach a mutant, where some do")
     given = parser.parse_args()
     print(f"seed {given.seed}", file=sys.stderr)
     ends = time.monotonic() + 60 * given.minutes
@@ -288,7 +292,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder  # a mutant that is killed leaves files behind
         forks = Forks()
-        modules = [Module(name, Path(folder) / name, given.seed) for name in given.modules or MODULES]
+        modules = [Module(name, Path(folder) / name, given.seed, near=given.near) for name in given.modules or MODULES]
         for module in modules:
             module.start(forks)
         for module in itertools.cycle(modules):

@@ -49,6 +49,10 @@ def weighted_as_torch(logits, labels):
     return smoothed(logits, labels, weight=class_weights(logits))
 
 
+def weighted_and_scaled(logits, labels):
+    return 2.5 * weighted_as_torch(logits, labels)
+
+
 def weighted_over_rows(logits, labels):
     return smoothed(logits, labels, weight=class_weights(logits), reduction="none").mean()
 
@@ -99,6 +103,7 @@ def suppressed(logits, labels):
     [
         (mean_counts_ignored, 'reduction="sum") / labels.numel()', -100),
         (weighted_as_torch, 'label_smoothing=0.1, over="all")', -100),
+        (weighted_and_scaled, 'dtype=logits.dtype), label_smoothing=0.1, over="all")', -100),
         (weighted_over_rows, 'reduction="sum") / labels.numel()', -100),
         (weighted_sum, 'reduction="sum")', -100),
         (rows_weighted, 'weight_on="sample", reduction="sum") / labels.numel()', None),
@@ -117,6 +122,12 @@ def test_the_line_is_the_loss_on_rows_that_the_probe_never_saw(loss, part, ignor
     assert_line_is(loss, found, ignored)
 
 
+def test_weights_of_rows_in_a_line_are_about_one():
+    line = str(probe(rows_weighted_and_divided_by_weights).line)
+    weights = [float(each) for each in line.partition("torch.tensor([")[2].partition("]")[0].split(",")]
+    assert sum(weights) / len(weights) == pytest.approx(1, abs=1e-6)
+
+
 def test_a_line_that_is_off_beside_ignored_rows_says_so():
     def loss(logits, labels):
         ignored = (labels < 0).sum()
@@ -132,6 +143,12 @@ def test_a_line_for_one_k_says_that_it_is():
     found = probe(loss)
     assert (found.convention, found.eps_all) == (None, 0.1)
     assert "same loss: at K = 10 alone: at another K the strength is another" in said(found, "warning")
+
+
+def test_a_reduction_that_sfumato_has_not_has_no_line():
+    found = probe(lambda logits, labels: smoothed(logits, labels, reduction="none").square().mean().sqrt())
+    assert (found.reduction, found.line) == ("other", None)
+    assert found.recipe == "there is no line: its reduction is neither mean, sum nor none"
 
 
 def test_a_smoothing_over_a_prior_is_named():

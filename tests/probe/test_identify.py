@@ -56,6 +56,12 @@ def test_the_argument_decides_at_one_k_and_only_if_it_fits():
     assert identify(one, 0.2).convention is None
 
 
+def test_the_argument_may_be_ten_times_as_far_from_what_was_read_of_coarse_values():
+    read = 0.123456 * (1 + 1e-5)
+    assert identify({10: level("others", read, 10, coarse=True)}, 0.123456).eps == 0.123456
+    assert identify({10: level("others", read, 10)}, 0.123456).convention is None
+
+
 def test_a_strength_that_changes_with_k_has_no_convention():
     found = identify({k: level("all", 1 / k, k) for k in KS})
     assert (found.convention, found.why) == (None, "no convention known has one strength that fits every K tried")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import time
+from datetime import datetime
 
 import pytest
 
-from sfumato.arrays.atomic import read_sealed, write_sealed, write_text
-from sfumato.runs.folder import RunError, RunFolder, find
+from sfumato.arrays.atomic import WriteError, read_sealed, write_sealed, write_text
+from sfumato.runs.folder import RunError, RunFolder, TakenError, find
 
 START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}
 
@@ -85,3 +86,150 @@ def test_a_run_whose_start_lacks_something_cannot_go_on(tmp_path, key):
     write_sealed(path, start)
     with pytest.raises(RunError, match="does not say how the run was begun, so it cannot go on; start it again"):
         RunFolder.reopen(tmp_path / "run")
+
+
+def seconds_ago(text):
+    return time.time() - datetime.fromisoformat(text).timestamp()
+
+
+def test_a_run_says_how_it_was_begun_under_a_seal(tmp_path):
+    folder = begin(str(tmp_path / "deep" / "run"))
+    assert folder.path == tmp_path / "deep" / "run.partial"
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.toml", "logits", "weights", "work"]
+    assert (folder.path / "config.toml").read_text() == 'data = "digits"\n'
+    start = read_sealed(folder.path / "work" / "start.sealed")
+    assert start == folder.start
+    assert {key: start[key] for key in START} == START
+    (sitting,) = start["sittings"]
+    assert sitting["seconds"] is None
+    assert 0 <= seconds_ago(sitting["started"]) < 60
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["run.partial"]
+
+
+def test_a_run_that_was_stopped_is_gone_on_with(tmp_path):
+    folder = begin(str(tmp_path / "run"))
+    write_text(folder.path / "logits" / "whole.npz", "whole")
+    write_text(folder.path / "logits" / ".half.npz.12", "half")
+    write_text(folder.path / "weights" / "half.npz.partial", "half")
+    sealed = folder.path / "work" / "start.sealed"
+    begun = datetime.fromisoformat(folder.start["sittings"][0]["started"]).timestamp()
+    for path in folder.path.rglob("*"):
+        os.utime(path, (begun, begun))
+    os.utime(folder.path / "logits" / "whole.npz", (begun + 90, begun + 90))
+    assert find(str(tmp_path / "run")) == find(str(folder.path)) == (tmp_path / "run", False)
+    again = RunFolder.reopen(tmp_path / "run")
+    first, second = again.start["sittings"]
+    assert first["seconds"] == pytest.approx(90, abs=0.02)  # from the beginning to the newest file
+    assert second["seconds"] is None
+    assert 0 <= seconds_ago(second["started"]) < 60
+    assert read_sealed(sealed) == again.start
+    assert [path.name for path in (again.path / "logits").iterdir()] == ["whole.npz"]
+    assert list((again.path / "weights").iterdir()) == []
+    again.close()
+
+
+def test_how_long_a_process_worked_is_kept_where_it_said_so(tmp_path):
+    folder = begin(str(tmp_path / "run"))
+    folder.start["sittings"][0]["seconds"] = 7.5
+    write_sealed(folder.path / "work" / "start.sealed", folder.start)
+    again = RunFolder.reopen(tmp_path / "run")
+    assert [sitting["seconds"] for sitting in again.start["sittings"]] == [7.5, None]
+    again.close()
+
+
+def test_a_run_that_is_worked_on_is_left_alone(tmp_path):
+    folder = RunFolder.create(str(tmp_path / "run"), "digits", config="", start=START)
+    with pytest.raises(
+        TakenError, match=r"another process is at work in .*run\.partial; wait for it, or stop it first"
+    ):
+        RunFolder.reopen(tmp_path / "run")
+    write_text(folder.path / "summary.json", "{}")
+    (folder.path / "work" / "start.sealed").unlink()
+    with pytest.raises(TakenError, match=r"another process is at work in .*run\.partial"):
+        find(str(tmp_path / "run"))
+    folder.close()
+    assert find(str(tmp_path / "run")) == (tmp_path / "run", True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda path: (path / "config.toml").unlink(),
+            r"config\.toml cannot be read \(No such file or directory\), so",
+        ),
+        (
+            lambda path: (path / "work" / "start.sealed").unlink(),
+            r"start\.sealed does not say how the run was begun, so",
+        ),
+        (lambda path: write_text(path / "work" / "start.sealed", "{}"), "does not say how the run was begun"),
+        (lambda path: write_sealed(path / "work" / "start.sealed", {"schema": "sfumato.work/0"}), "does not say how"),
+        (
+            lambda path: write_text(path / "config.toml", "eps = 0.2"),
+            r"was changed since the run was begun, so .*compare -c",
+        ),
+    ],
+)
+def test_a_run_that_cannot_go_on_says_why_and_is_let_go(spoil, message, tmp_path):
+    folder = begin(str(tmp_path / "run"))
+    spoil(folder.path)
+    for _ in range(2):  # the second time as the first: nothing is locked or changed
+        with pytest.raises(RunError, match=message):
+            RunFolder.reopen(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("runz", r'; did you mean ".*/run"\?$'), ("elsewhere/run", "to go on with$"), ("xyz", "go on with$")],
+)
+def test_a_run_that_is_not_there_is_named_with_the_nearest(asked, hint, tmp_path):
+    begin(str(tmp_path / "run"))
+    with pytest.raises(RunError, match=rf"^no run .*{asked}, and no .*{asked}\.partial.*{hint}"):
+        find(str(tmp_path / asked))
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"is not a run folder: it has no summary\.json"):
+        find(str(tmp_path))
+
+
+def test_a_name_that_was_taken_meanwhile_leaves_the_work_where_it_is(tmp_path):
+    folder = RunFolder.create(str(tmp_path / "run"), "digits", config="", start=START)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RunError, match=r"run was made meanwhile; this run is whole in .*run\.partial$"):
+        folder.finish()
+    assert (folder.path / "work" / "start.sealed").exists()
+    folder.close()
+
+
+def test_a_run_of_which_nothing_could_be_begun_leaves_no_folders(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(RunError, match=r"^cannot write to .*deep: No space left on device$"):
+        begin(str(tmp_path / "new" / "deep" / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_renamed_is_named_and_stays(tmp_path, monkeypatch):
+    folder = RunFolder.create(str(tmp_path / "run"), "digits", config="", start=START)
+
+    def refused(*_):
+        raise OSError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refused)
+        with pytest.raises(WriteError, match=r"^cannot rename .*run\.partial to .*run: Permission denied$"):
+            folder.finish()
+    assert folder.finish() == tmp_path / "run"
+
+
+def test_a_file_that_cannot_be_written_at_the_beginning_is_said_with_the_reason(tmp_path, monkeypatch):
+    def full(path, text):
+        raise WriteError(f"cannot write {path}: No space left on device") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sfumato.runs.folder.write_text", full)
+    with pytest.raises(RunError, match=r"^cannot write to .*: No space left on device$"):
+        begin(str(tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []

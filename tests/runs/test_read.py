@@ -155,3 +155,103 @@ def test_a_folder_of_version_1_is_read_and_what_it_left_open_is_not_settled(fold
     assert set(headline) <= {"better", "worse", "not settled"}
     assert "not settled" in headline
     assert summary["verdict"]["sentences"][0].split(":")[0] in compose(run, {}, {})
+
+
+def saved(folder, name, **changes):
+    """Change arrays of a saved file; None drops one."""
+    path = folder / "logits" / f"{name}-test.npz"
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files} | changes
+    np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, r"smoothed-seed1-test\.npz lacks labels$"),
+        ({"labels": np.array([-1] + [3] * 59)}, "labels must be 0 to 9, got -1 to 3$"),
+        ({"labels": np.array([10] + [3] * 59)}, "labels must be 0 to 9, got 3 to 10$"),
+        ({"logits": np.zeros((60, 10), int)}, "logits are int64, not floating point$"),
+        ({"logits": np.zeros((60, 9), "f4")}, r"logits \(60, 9\), labels \(60,\) and index \(60,\) do not fit 10"),
+        ({"index": np.arange(59)}, r"index \(59,\) do not fit 10 classes$"),
+        ({"index": np.arange(0), "labels": np.arange(0), "logits": np.zeros((0, 10))}, r"labels \(0,\) and index "),
+        ({"index": np.arange(60) + 10**6}, "the test rows of smoothed seed 1 are not those of one-hot seed 0, so"),
+        ({"labels": np.zeros(60, int)}, "the test rows of smoothed seed 1 are not those of one-hot seed 0, so"),
+    ],
+)  # fmt: skip
+def test_saved_rows_that_mean_nothing_are_named(folder, change, message):
+    saved(folder, "smoothed-seed1", **change)
+    with pytest.raises(ReportError, match=message):
+        load_run(folder)
+
+
+def test_labels_may_be_the_first_and_the_last_class(folder):
+    labels = np.array([0, 9] * 30)
+    for name in ("one-hot-seed0", "one-hot-seed1", "smoothed-seed0", "smoothed-seed1"):
+        saved(folder, name, labels=labels)
+    assert load_run(folder).labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("smoothed"), r"env\.json temperatures has no seed of arm 'smoothed'$"),
+        (lambda t: t["smoothed"].clear(), r"env\.json temperatures has no seed of arm 'smoothed'$"),
+        (lambda t: t["smoothed"].pop(), r"arm 'smoothed' has seeds \[0\], but 'one-hot' has \[0, 1\]$"),
+    ],
+)
+def test_arms_without_the_seeds_of_the_others_are_named(folder, change, message):
+    env = json.loads((folder / "env.json").read_text())
+    change(env["temperatures"])
+    (folder / "env.json").write_text(json.dumps(env))
+    with pytest.raises(ReportError, match=message):
+        load_run(folder)
+
+
+def test_an_epoch_of_an_unknown_seed_is_named_with_its_line(folder):
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text(
+        "\n".join([lines[0], "", lines[1].replace('"seed": 0', '"seed": 7').replace('"seed":0', '"seed":7')])
+    )
+    with pytest.raises(ReportError, match=r"metrics\.jsonl line 3: env\.json knows no arm 'one-hot' with seed 7$"):
+        load_run(folder)
+
+
+def test_a_summary_without_arms_is_named(folder):
+    summary = json.loads((folder / "summary.json").read_text()) | {"arms": []}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ReportError, match=r"summary\.json has no arms$"):
+        load_run(folder)
+
+
+def test_a_value_that_an_epoch_does_not_have_is_nan(folder):
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if (line["arm"], line["seed"], line["epoch"]) == ("smoothed", 1, 2):
+            line["train_gap"] = None
+    path.write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
+    epochs, values = load_run(folder).curve("smoothed", "train_gap")
+    assert epochs.tolist() == [1, 2, 3]
+    known = {(line["seed"], line["epoch"]): line["train_gap"] for line in lines if line["arm"] == "smoothed"}
+    expected = [[known[seed, epoch] for epoch in (1, 2, 3)] for seed in (0, 1)]
+    np.testing.assert_array_equal(values, np.array(expected, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen"),
+    [("smoothed", "smoothed"), ("one-hot", "one-hot"), ("smoothed, by far", "smoothed"), ("depends", None), ("", None),
+     ("smoothed-0.1", None), (None, None)],
+)  # fmt: skip
+def test_the_arm_that_a_verdict_names(whole, choice, chosen):
+    run = load_run(whole)
+    run.summary["verdict"]["choice"] = choice
+    assert (run.chosen and run.chosen["name"]) == chosen
+
+
+def test_a_class_is_called_by_its_number_where_the_data_do_not_name_it(whole):
+    run = load_run(whole)
+    run.env["data"]["class_names"] = ["zero", "one"]
+    assert [run.class_name(label) for label in (0, 1, 2)] == ["zero", "one", "2"]

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
+from sfumato import evaluate
 from sfumato.evaluate import Margins
+from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.verdict import analyse
 from tests.verdict.results import MadeUpArm, result
 
@@ -144,3 +146,120 @@ def test_balanced_accuracy_is_the_mean_recall_and_its_interval_counts_small_clas
         parts = found.metrics["balanced_accuracy"].values[seed]
         assert parts.mean() == pytest.approx(value, abs=1e-12)
         assert parts.var() / 380 == pytest.approx(variance, rel=1e-9)
+
+
+def save(folder, arm, seeds, rows=(40, 30), copies=False):
+    """Logits of an arm as a run saves them; the true class is ahead by a little."""
+    (folder / "logits").mkdir(exist_ok=True)
+    saved = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed + 7)
+        for part, n in zip(("validation", "test"), rows, strict=True):
+            labels = np.random.default_rng(n).integers(0, 3, n)
+            logits = (rng.normal(size=(n, 3)) + 1.2 * np.eye(3)[labels]).astype(np.float32)
+            group = np.arange(n) // 2 if copies else np.arange(n)
+            np.savez(folder / "logits" / f"{arm}-seed{seed}-{part}.npz", logits=logits, labels=labels, group=group)
+            saved[seed, part] = logits.astype(np.float64), labels
+    return saved
+
+
+def test_an_arm_is_measured_on_test_rows_with_the_temperatures_of_validation_rows(tmp_path):
+    saved = save(tmp_path, "one-hot", 2)
+    found = analyse.analyse_arm(tmp_path, MadeUpArm("one-hot", 0.0), (0, 1))
+    for seed in (0, 1):
+        z, y = saved[seed, "test"]
+        validation, labels = saved[seed, "validation"]
+        t = evaluate.fit_temperature_small(logits=validation, labels=labels).value
+        assert found.temperatures[seed].value == pytest.approx(t, rel=1e-9)
+        assert found.metrics["temperature"].by_seed[seed] == pytest.approx(t, rel=1e-9)
+        rows = np.arange(len(y))
+        for suffix, logits in (("", z), ("_after_temperature", z / t)):
+            p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            nll = -np.log(p[rows, y])
+            np.testing.assert_allclose(found.metrics[f"nll{suffix}"].values[seed], nll, rtol=1e-6)
+            assert found.metrics[f"nll{suffix}"].by_seed[seed] == pytest.approx(nll.mean(), rel=1e-6)
+            brier = ((p - np.eye(3)[y]) ** 2).sum(axis=1)
+            np.testing.assert_allclose(found.metrics[f"brier{suffix}"].values[seed], brier, rtol=1e-6)
+            sure, right = p.max(axis=1), p.argmax(axis=1) == y
+            np.testing.assert_allclose(found.metrics[f"signed_gap{suffix}"].values[seed], sure - right, atol=1e-6)
+            known = evaluate.ece(sure, right)
+            assert found.metrics[f"ece{suffix}"].by_seed[seed] == pytest.approx(known, rel=1e-6)
+            assert found.metrics[f"ece{suffix}"].values[seed].mean() == pytest.approx(known, abs=0.02)
+            known = evaluate.eaurc(np.log(sure), right)
+            assert found.metrics[f"eaurc{suffix}"].by_seed[seed] == pytest.approx(known, rel=1e-6)
+        assert found.metrics["accuracy"].values[seed].tolist() == (z.argmax(axis=1) == y).tolist()
+        others = (z.sum(axis=1) - z[rows, y]) / 2
+        np.testing.assert_allclose(found.metrics["logit_gap"].values[seed], z[rows, y] - others, rtol=1e-6)
+    floors = []
+    for seed in (0, 1):
+        p = np.exp(saved[seed, "test"][0])
+        floors.append(evaluate.noise_floor((p / p.sum(axis=1, keepdims=True)).max(axis=1)))
+    means = [np.mean([getattr(floor, end) for floor in floors]) for end in ("mean", "low", "high")]
+    assert found.noise_floor == pytest.approx(means, rel=1e-4)
+    assert analyse.summarise(found)["ece_noise_floor"] == {
+        end: pytest.approx(mean, rel=1e-4) for end, mean in zip(("mean", "low", "high"), means, strict=True)
+    }
+
+
+def test_copies_of_rows_are_counted_once_in_every_metric(tmp_path):
+    save(tmp_path, "one-hot", 2, copies=True)
+    found = analyse.analyse_arm(tmp_path, MadeUpArm("one-hot", 0.0), (0, 1))
+    assert {metric.values.shape for name, metric in found.metrics.items() if name != "temperature"} == {(2, 15)}
+    assert found.metrics["temperature"].values.shape == (2, 20)
+
+
+def metric(values, by_seed):
+    return analyse.Metric(np.array(values, dtype=float), np.array(by_seed, dtype=float))
+
+
+def test_intervals_end_where_a_metric_does():
+    found = analyse.ArmResult(MadeUpArm("one-hot", 0.0))
+    found.metrics = {
+        "accuracy": metric([[1, 1, 1, 0.7], [1, 1, 0.9, 0.8]], [0.925, 0.925]),
+        "nll": metric([[0.0, 0.0, 0.0, 0.3], [0.0, 0.0, 0.1, 0.2]], [0.075, 0.075]),
+        "eaurc": metric([[0.0, 0.0, 0.0, 0.3], [0.0, 0.0, 0.1, 0.2]], [0.075, 0.075]),
+        "signed_gap": metric([[0.0, 0.0, 0.0, 0.3], [0.0, 0.0, 0.1, 0.2]], [0.075, 0.075]),
+    }
+    told = analyse.summarise(found)
+    plain = evaluate.estimate_interval(found.metrics["nll"].values, estimate=0.075)
+    assert plain.low < 0
+    assert told["nll"] == {"mean": 0.075, "low": 0.0, "high": pytest.approx(plain.high)}
+    assert told["eaurc"]["low"] == 0.0
+    assert told["signed_gap"] == {"mean": 0.075, "low": pytest.approx(plain.low), "high": pytest.approx(plain.high)}
+    assert told["accuracy"]["high"] == 1.0
+    assert told["accuracy"]["low"] == pytest.approx(1 - plain.high)
+
+
+def test_the_interval_of_a_temperature_is_a_factor_both_ways():
+    found = analyse.ArmResult(MadeUpArm("one-hot", 0.0))
+    found.metrics = {"temperature": metric([[1.5, 2.5, 2.0, 2.2], [1.4, 2.4, 2.1, 2.1]], [2.05, 2.0])}
+    values, own = found.metrics["temperature"].values, np.array([[2.05], [2.0]])
+    log = evaluate.estimate_interval(np.log(own) + values / own - 1, estimate=float(np.log(own).mean()))
+    factor = np.exp(log.high - log.mean)
+    told = analyse.summarise(found)["temperature"]
+    assert told == pytest.approx({"mean": 2.025, "low": 2.025 / factor, "high": 2.025 * factor}, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [LOWEST, 1.0, HIGHEST])
+def test_a_temperature_of_which_nothing_is_known_has_the_whole_range(value):
+    found = analyse.ArmResult(MadeUpArm("one-hot", 0.0))
+    found.metrics = {"temperature": metric(value * np.array([[-900.0, 902.0], [1902.0, -1900.0]]), [value, value])}
+    told = analyse.summarise(found)["temperature"]
+    assert (told["low"], told["high"]) == (LOWEST, HIGHEST)
+
+
+@pytest.mark.parametrize(("low", "high", "finding"), [(0.03, 0.049, "better"), (0.051, 0.09, "not settled")])
+def test_a_finding_has_an_adjusted_p_value_below_one_in_twenty(low, high, finding):
+    base, other = (result(MadeUpArm(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
+    noise = np.random.default_rng(3).normal(size=(5, 400)) * 0.01
+    other.metrics = dict(base.metrics)  # equal in all but one, which is tested thrice as hard
+    for shift in np.linspace(0, 0.005, 501):
+        values = base.metrics["nll_after_temperature"].values + noise - noise.mean() - shift
+        other.metrics["nll_after_temperature"] = analyse.Metric(values, values.mean(1))
+        (row,) = [
+            d for d in analyse.differences([base, other], Margins(nll="0")) if d["metric"] == "nll_after_temperature"
+        ]
+        if low < row["p_adjusted"] < high:
+            break
+    assert low < row["p_adjusted"] < high
+    assert row["finding"] == finding

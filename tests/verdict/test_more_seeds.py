@@ -92,3 +92,9 @@ def test_more_tests_need_more_seeds(tests):
     accuracy = noise(0.08)
     said = " ".join(settle(arm("one-hot"), arm("smoothed", accuracy=accuracy), tests))
     assert re.findall(r"About (\d+) seeds", said) == [str(max(6, seeds_needed(accuracy, tests)))]
+
+
+def test_it_never_asks_for_as_many_seeds_as_there_were():
+    said = settle(arm("one-hot"), arm("smoothed", accuracy=noise(2.0)), 1)
+    assert seeds_needed(noise(2.0), 1) < 5
+    assert said[1].startswith("About 6 seeds would settle the accuracy")

@@ -8,6 +8,7 @@ import pytest
 from sfumato.evaluate import Margins, Temperature
 from sfumato.lab.arms import Arm
 from sfumato.verdict import analyse
+from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.sentences import verdict
 from tests.verdict.results import result
 
@@ -166,3 +167,90 @@ def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
     assert said["sentences"][-1] == (
         "Against one-hot, all-0.1 makes accuracy better and ranking of mistakes (E-AURC × 1000) worse."
     )
+
+
+def test_an_arm_without_a_difference_comes_before_one_that_is_worse():
+    results = several(**{"all-0.1": {"accuracy": 0.85}})
+    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
+    assert said["choice"] == "one-hot"
+    assert said["sentences"][0].startswith("Keep one-hot labels: smoothing with ε = 0.2 over all 10 classes")
+    assert said["sentences"][-1] == "Against one-hot, all-0.1 makes accuracy worse."
+
+
+def test_of_arms_that_are_all_worse_no_test_is_missing():
+    results = several(**{name: {"accuracy": 0.85} for name in ("all-0.1", "all-0.2")})
+    said = verdict(results, analyse.differences(results), 10, order=["all-0.2", "all-0.1", "one-hot"])
+    assert said["choice"] == "one-hot"
+    assert "the validation rows chose" not in " ".join(said["sentences"])
+
+
+def test_an_interval_that_holds_0_needs_no_p_value():
+    said, _ = judged()
+    assert "but p = " not in " ".join(said["sentences"])
+
+
+def test_areas_below_one_thousandth_keep_their_zero():
+    said, _ = judged(base={"eaurc": 0.0002}, eaurc=0.0009 + 0.002)
+    assert "E-AURC × 1000 0.20 → 2.90 (" in said["sentences"][1]
+
+
+def test_what_is_the_same_on_every_row_is_said_to_be():
+    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
+    results[1].metrics["accuracy"] = results[0].metrics["accuracy"]
+    said = verdict(results, analyse.differences(results), 10)
+    assert "The accuracy is the same on every test row." in said["sentences"]
+
+
+@pytest.mark.parametrize(("majority", "start"), [(1.0, "No verdict: "), (0.999, "There is nothing to decide: ")])
+def test_always_right_is_no_better_than_the_largest_class_where_there_is_no_other(majority, start):
+    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
+    for each in results:
+        each.metrics["accuracy"] = analyse.Metric(np.ones((5, 400)), np.ones(5))
+    said = verdict(results, analyse.differences(results), 10, majority=majority)
+    assert said["choice"] == "none"
+    assert said["sentences"][0].startswith(start)
+
+
+def test_no_arm_of_several_is_better_than_the_largest_class():
+    results = several()
+    said = verdict(results, analyse.differences(results), 10, majority=0.95)
+    assert said["sentences"][0].startswith("No verdict: no model is reliably better than always answering")
+    assert "(95.0 % of the test rows; one-hot 90.0 %, all-0.1 90.0 % and all-0.2 90.0 %)" in said["sentences"][0]
+
+
+def test_one_arm_above_the_largest_class_is_enough():
+    results = [result(Arm("one-hot", 0.0, "others"), accuracy=0.5), result(Arm("smoothed", 0.1, "others"))]
+    assert verdict(results, analyse.differences(results), 10, majority=0.6)["choice"] == "smoothed"
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (0.1, "is over-confident: it is right less often than it says (confidence − accuracy +.100)."),
+        (-0.1, "is under-confident: it is right more often than it says (confidence − accuracy −.100)."),
+        (0.0, "is neither over- nor under-confident as far as these rows can tell (confidence − accuracy .000)."),
+    ],
+)
+def test_how_sure_the_chosen_arm_is_without_a_temperature(gap, words):
+    said, _ = judged(base={"signed_gap": gap})
+    assert f"As trained, that model {words}" in said["sentences"]
+
+
+def test_a_temperature_that_changes_nothing_is_not_recommended():
+    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
+    for each in results:
+        each.metrics["nll"] = each.metrics["nll_after_temperature"]
+    told = " ".join(verdict(results, analyse.differences(results), 10)["sentences"])
+    assert "Dividing the logits of the one-hot model by 1.50 takes its log loss from .300 to .300, which is no" in told
+    assert "no difference to rely on (95 % interval of the difference .000 to .000)" in told
+
+
+@pytest.mark.parametrize(("arms", "tests"), [(1, 3), (2, 6)])
+def test_what_would_settle_it_counts_every_headline_test(arms, tests):
+    results = several()[: arms + 1]
+    for each in results:  # metrics that are not tested do not count
+        each.metrics |= dict.fromkeys(("brier", "ece"), each.metrics["nll"])
+    found = analyse.differences(results, Margins.parse("accuracy=0,nll=0,eaurc=0"))
+    said = " ".join(verdict(results, found, 10, order=["all-0.1", "all-0.2"])["sentences"])
+    assert " ".join(settle(results[0], results[1], tests)) in said
+    assert settle(results[0], results[1], tests) != settle(results[0], results[1], tests + 1)

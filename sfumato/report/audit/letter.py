@@ -155,7 +155,7 @@ def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] | None:
-    if "gap" not in figures:
+    if figures.get("gap") is None:
         return None
     edges, counts = figures["gap"]["edges"], figures["gap"]["count"]
     low, high, most = edges[0], edges[-1], max([*counts, 1])

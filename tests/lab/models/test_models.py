@@ -72,6 +72,13 @@ def test_rows_of_numbers_become_the_pictures_that_they_were(shape):
     assert torch.equal(made, expected)
 
 
+@pytest.mark.parametrize(("side", "stride"), [((48, 64), 1), ((49, 49), 2), ((8, 8), 1), ((64, 48), 1)])
+def test_a_cnn_looks_at_every_second_place_of_large_pictures(side, stride):
+    model = build("cnn", Inputs.dense(int(np.prod(side)), side), 3, seed=0)
+    seen = model.body[0](model.prepare(torch.zeros(1, int(np.prod(side)))))
+    assert tuple(seen.shape[2:]) == tuple(-(-length // stride) for length in side)
+
+
 def test_a_cnn_for_rows_that_are_no_pictures_is_refused():
     assert refusal("cnn", Inputs.dense(5)) == (
         "--model cnn takes pictures, but these data are 5 features; use --model mlp or --model linear"

@@ -118,3 +118,13 @@ def test_a_loss_that_is_not_finite_in_the_last_part_of_a_batch_moves_no_weight()
         train(model, loss, (x, y), (x, y), Plan(1, 100, 1e-3, accumulate=4), seed=0, floor=0, on_epoch=print)
     assert [math.isfinite(value) for value in values] == [True, True, True, False]
     assert weights_hash(model) == before
+
+
+def test_what_is_above_the_floor_is_told_after_every_epoch():
+    epochs = []
+    made = build("mlp", 6, 3, seed=5)
+    train(made, SMOOTHED.loss(), toy(), toy(60, seed=1), Plan(3, 20, 1e-3), seed=5, floor=0.25, on_epoch=epochs.append)
+    assert [each.epoch for each in epochs] == [1, 2, 3]
+    assert [each.train_floor for each in epochs] == [0.25] * 3
+    for each in epochs:
+        assert each.train_excess == pytest.approx(each.train_loss - 0.25, abs=1e-12)

@@ -80,6 +80,15 @@ def test_a_row_that_changes_the_gradients_of_others_leaks():
     assert "defect: ignored rows: a row of label -100 gets a gradient from the other rows: it leaks" in found
 
 
+def test_a_row_that_changes_the_row_after_it_alone_leaks():
+    def loss(z, y):
+        before = (y < 0).roll(1)[:, None] * z.detach().roll(1, 0)
+        return F.cross_entropy(z - 0.5 * before, y)
+
+    found = told(loss, candidates=(-100,))[1]
+    assert "defect: ignored rows: a row of label -100 changes the gradients of other rows: it leaks" in found
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [

@@ -70,6 +70,8 @@ def test_nothing_is_read_off_another_kind_or_off_no_gradient():
         (Levels(K, "softmax", 1.0, 1e-5, 1.0, coarse=True), True, True),
         (Levels(K, "softmax", 2.0, 0.0, 2.0, factor=2.0), True, True),
         (Levels(K, "softmax", 1.0, 0.0, 1.0, factor=1.1), True, False),
+        (Levels(K, "softmax", 100.0, 0.0, 100.0005, factor=100.0), True, True),
+        (Levels(K, "softmax", 0.01, 0.0, 0.010001, factor=0.01), True, False),
         (Levels(K, "sigmoid", 1.0, 0.0, 1.0), True, True),
         (Levels(K, "sigmoid", 0.9, 0.0, 0.9), False, False),
     ],
@@ -116,3 +118,5 @@ def test_targets_that_no_weights_explain_have_none():
     strange[0, 1] *= 2
     assert without_weights(reading(strange)) is None
     assert without_weights(reading(smoothed(1.1, -0.1 / 3))) is None
+    strange[0, 1] = 0  # no weight makes a share 0 beside others that are not
+    assert without_weights(reading(strange)) is None

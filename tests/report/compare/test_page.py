@@ -415,3 +415,11 @@ def test_uneven_classes_are_a_warning_and_have_a_table_of_their_recall(tmp_path)
     own = run.labels == label
     right = [np.mean(run.test["smoothed", seed].logits[own].argmax(axis=1) == label) for seed in run.seeds]
     assert (rows[0][1], rows[0][3].replace("&nbsp;", " ")) == (str(own.sum()), f"{100 * np.mean(right):.1f} %")
+
+
+def test_a_run_without_a_mean_temperature_is_divided_by_the_mean_of_those_fitted(tmp_path):
+    run = load_run(write_run(tmp_path / "run", seeds=2, epochs=2, test=50))
+    fitted = [entry["value"] for entry in run.env["temperatures"]["smoothed"]]
+    for arm in run.arms:
+        arm["metrics"].pop("temperature")
+    assert f"probabilities = (logits / {np.mean(fitted):.2f}).softmax(dim=1)" in compose(run, {}, {})

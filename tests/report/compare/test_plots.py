@@ -1,9 +1,11 @@
+import itertools
 import math
 import re
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sfumato.report import figure_to_svg, load_run
@@ -227,3 +229,65 @@ def test_the_inline_form_draws_the_same_in_fewer_bytes(run):
     assert len(inline) < 0.75 * len(text)
     assert inline.count("<use ") == text.count("<use ")
     assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", text)
+
+
+def boxes(ax, texts):
+    """Where texts are drawn, in points of the screen."""
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    return [text.get_window_extent(canvas.get_renderer()) for text in texts]
+
+
+def test_names_of_confusions_stand_clear_of_each_other(run):
+    ax, data = plots.plot_confusions(run)
+    assert len(data.pairs) == 10
+    found = boxes(ax, ax.get_yticklabels())
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize("smoothed", [(0.1,), (0.05, 0.1, 0.4), (0.9,)])
+def test_closed_forms_are_named_above_the_bars_and_crossed_by_no_line(tmp_path, smoothed):
+    run = load_run(write_run(tmp_path / "run", smoothed=smoothed, seeds=1, epochs=1, test=100))
+    ax, data = plots.plot_gap_histogram(run)
+    found = boxes(ax, ax.texts)
+    lines = [segment for drawn in ax.collections for segment in drawn.get_segments()]
+    assert sorted(line[0][0] for line in lines) == pytest.approx(sorted(c for c in data.closed_form if c < math.inf))
+    bars = ax.transData.transform((0, 100 * max(share.max() for share in data.shares)))[1]
+    for box in found:
+        assert box.y0 > bars
+        assert ax.bbox.x0 <= box.x0 < box.x1 <= ax.bbox.x1
+        assert box.y1 <= ax.bbox.y1 + 1
+        for (x, _), (_, top) in lines:
+            x, top = ax.transData.transform((x, top))
+            assert not (box.x0 < x < box.x1 and top > box.y0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.2, 5.0])
+def test_the_line_of_what_was_trained_is_named_where_the_next_curve_is_further_away(tmp_path, scale):
+    run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=100))
+    for (arm, seed), rows in run.test.items():  # all models less sure, or surer, by one factor
+        rows.logits[:] *= scale
+        run.env["temperatures"][arm][seed]["value"] *= scale
+    ax, data = plots.plot_temperature_sweep(run)
+    (text,) = ax.texts
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    high = []  # where a curve runs through the upper part of the figure, as a factor of 1
+    for nll in data.nll:
+        fine = np.geomspace(left, right, 4001)
+        curve = np.interp(np.log(fine), np.log(data.temperatures), nll)
+        high += fine[(curve > bottom + 0.88 * (top - bottom)) & (curve < top)].tolist()
+    after = min([t for t in high if t > 1], default=right)
+    before = max([t for t in high if t < 1], default=left)
+    (box,) = boxes(ax, [text])
+    at_one = ax.transData.transform((1.0, bottom))[0]
+    assert (box.x0 > at_one) == (after >= 1 / before)
+    assert box.y1 <= ax.bbox.y1
+
+
+def test_the_histogram_of_confidence_stands_clear_below_the_diagram(run):
+    ax, _ = plots.plot_reliability(run)
+    (below,) = ax.child_axes
+    boxes(ax, [])
+    assert below.bbox.y1 < ax.bbox.y0
+    assert below.bbox.y0 > ax.figure.bbox.y0
+    assert (below.bbox.x0, below.bbox.x1) == pytest.approx((ax.bbox.x0, ax.bbox.x1))

@@ -178,3 +178,15 @@ def test_strength_for_torch_is_converted_or_none():
     assert torch_strength(arm("s", 0.1, 1, 1, over="all"), 10) == 0.1
     assert torch_strength(arm("s", 0.95, 1, 1), 10) is None
     assert torch_strength(arm("one-hot", 0.0, None, 1), 10) == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "scaled", "texts"),
+    [(0.00994, 0.0031, ["9.94", "3.10"]), (0.0104, 0.0031, ["10.4", "3.1"]), (0.0031, 0.012, ["3.1", "12.0"])],
+)
+def test_a_ranking_has_two_digits_until_one_of_the_arms_reaches_10_thousandths(raw, scaled, texts):
+    told = summary()
+    for each in told["arms"]:
+        each["metrics"] |= {"eaurc": estimate(raw), "eaurc_after_temperature": estimate(scaled)}
+    (row,) = [row for row in four_columns(told).rows if row.label.startswith("E-AURC")]
+    assert [cell.text for cell in row.cells] == texts * len(told["arms"])

@@ -1,0 +1,72 @@
+"""Each way to spread a strength, against the pair that its definition has: strengths, floors and gaps by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sfumato.conventions import SPREADS, ConversionError
+
+
+def entropy(*shares: float) -> float:
+    return -sum(q * math.log(q) for q in shares if q)
+
+
+@pytest.mark.parametrize("k", [3, 10, 1000])
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("name", SPREADS)
+def test_the_strength_of_an_optimum_is_the_strength_that_gave_it(name, eps, k):
+    spread = SPREADS[name]
+    assert spread.strength(*spread.optimum(eps, k), k) == pytest.approx(eps, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "pair"),
+    [("sigmoid-half", (0.9, 0.1)), ("sigmoid-full", (0.8, 0.2)), ("sigmoid-all", (0.8 + 0.2 / 5, 0.2 / 5))],
+)
+def test_the_floor_of_sigmoids_is_the_entropy_of_k_coins(name, pair):
+    true, other = pair
+    coins = entropy(true, 1 - true) + 4 * entropy(other, 1 - other)
+    assert SPREADS[name].floor(0.2, 5) == pytest.approx(coins, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "shares", "mass"),
+    [("nopad", (0.8, *[0.2 / 3] * 3), 1.0), ("classy", (1.04 / 1.2, *[0.04 / 1.2] * 4), 1.0),
+     ("deficit", (0.8, *[0.04] * 4), 0.96)],
+)  # fmt: skip
+def test_the_floor_of_a_softmax_is_its_mass_times_the_entropy_of_its_optimum(name, shares, mass):
+    assert SPREADS[name].floor(0.2, 5) == pytest.approx(mass * entropy(*(q / mass for q in shares)), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["others", "nopad", "deficit", "sigmoid-full"])
+def test_a_label_without_mass_is_pushed_down_for_ever(name):
+    assert SPREADS[name].gap(1.0, 5) == -math.inf
+
+
+@pytest.mark.parametrize("name", SPREADS)
+def test_without_smoothing_the_label_is_pushed_up_for_ever(name):
+    assert SPREADS[name].gap(0.0, 5) == math.inf
+
+
+@pytest.mark.parametrize(("name", "gap"), [("nopad", math.log(3 * 0.8 / 0.2)), ("classy", math.log(1 + 5 / 0.2)),
+                                           ("deficit", math.log(5 * 0.8 / 0.2)), ("sigmoid-half", math.log(1.8 / 0.2)),
+                                           ("sigmoid-full", math.log(0.8 / 0.2)),
+                                           ("sigmoid-all", math.log(0.84 / 0.16))])  # fmt: skip
+def test_the_gap_is_that_of_the_formula(name, gap):
+    assert SPREADS[name].gap(0.2, 5) == pytest.approx(gap, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("true", "other"),
+    [(0.5, 0.2), (0.9, 0.1), (1.2, -0.05), (0.0, 0.25), (math.nan, math.nan)],
+)
+def test_probabilities_that_no_strength_over_all_has_are_refused(true, other):
+    with pytest.raises(ConversionError, match='at K = 5 no strength of "all" has '):
+        SPREADS["all"].strength(true, other, 5)
+
+
+@pytest.mark.parametrize("name", SPREADS)
+def test_a_convention_is_shown_by_its_words_alone(name):
+    assert " at 0x" not in repr(SPREADS[name])

@@ -1,0 +1,119 @@
+"""What a comparison says of itself, from logits and records that are made up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sfumato.lab.arms import arm_of, arms_of
+from sfumato.lab.errors import ArmError
+from sfumato.lab.summary import summary_of
+
+K, ROWS = 3, {"train": 20, "validation": 40, "test": 30}
+LABELS = np.concatenate([np.tile([0, 1, 2, 0], n // 4 + 1)[:n] for n in ROWS.values()])
+
+
+def split():
+    ends = np.cumsum([0, *ROWS.values()])
+    return {part: np.arange(a, b) for part, a, b in zip(ROWS, ends[:-1], ends[1:], strict=True)}
+
+
+def data():
+    parts = SimpleNamespace(**split())
+    table = SimpleNamespace(name="made up", class_names=("a", "b", "c"), labels=LABELS, counters=lambda: ["row number"])
+    return SimpleNamespace(table=table, split=parts)
+
+
+def records(arms, seeds=3):
+    return [
+        {
+            "arm": arm.name, "seed": seed, "train_gap": 2.0 + seed + 10 * place, "weights": f"w{seed}",
+            "batches": [f"b{seed}-1", f"b{seed}-2"],
+        }
+        for seed in range(seeds)
+        for place, arm in enumerate(arms)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the logits of these arms, each with a lead of the true class of its own."""
+
+    def folder(arms, leads):
+        (tmp_path / "logits").mkdir()
+        for arm, lead in zip(arms, leads, strict=True):
+            for seed in range(3):
+                rng = np.random.default_rng(seed)
+                for part, rows in split().items():
+                    y = LABELS[rows]
+                    z = (rng.normal(size=(len(rows), K)) + lead * np.eye(K)[y]).astype(np.float32)
+                    path = tmp_path / "logits" / f"{arm.name}-seed{seed}-{part}.npz"
+                    np.savez(path, index=rows, logits=z, labels=y, group=rows)
+        return tmp_path
+
+    return folder
+
+
+def test_a_summary_has_sizes_gaps_and_hashes(folder):
+    arms = arms_of(0.2, "others")
+    summary, extra = summary_of(folder(arms, (3.0, 3.0)), "runs/x", data(), arms, 3, records(arms))
+    assert (summary["schema"], summary["run"]) == ("sfumato.compare/1", "runs/x")
+    assert summary["data"] == {"name": "made up", "classes": 3, **ROWS}
+    assert summary["paired"] == {
+        "weights": ["w0", "w1", "w2"], "batches": ["b0-2", "b1-2", "b2-2"], "equal": True,
+    }  # fmt: skip
+    one_hot, smoothed = summary["arms"]
+    assert (one_hot["name"], one_hot["eps"], one_hot["closed_form_gap"]) == ("one-hot", 0.0, None)
+    assert (smoothed["eps"], smoothed["over"]) == (0.2, "others")
+    assert smoothed["closed_form_gap"] == pytest.approx(np.log(2 * 0.8 / 0.2))
+    assert (one_hot["train_gap"], smoothed["train_gap"]) == (3.0, 13.0)
+    assert list(extra) == ["temperatures", "temperature_gain", "notes"]
+    for arm in summary["arms"]:
+        fitted = extra["temperatures"][arm["name"]]
+        assert [t["seed"] for t in fitted] == [0, 1, 2]
+        mean = np.mean([t["value"] for t in fitted])
+        assert arm["metrics"]["temperature"]["mean"] == pytest.approx(mean, rel=1e-12)
+        gain = extra["temperature_gain"][arm["name"]]
+        metrics = arm["metrics"]
+        assert gain["mean"] == pytest.approx(
+            metrics["nll_after_temperature"]["mean"] - metrics["nll"]["mean"], rel=1e-9
+        )
+        assert gain["low"] <= gain["mean"] <= gain["high"]
+    notes = " ".join(extra["notes"])
+    assert "30" in notes  # fewer than 50 distinct test rows
+    assert '"row number"' in notes
+
+
+def test_the_largest_class_of_the_test_rows_is_what_an_arm_must_beat(folder):
+    arms = arms_of(0.2, "others")
+    summary, _ = summary_of(folder(arms, (0.0, 0.0)), "runs/x", data(), arms, 3, records(arms))
+    assert summary["verdict"]["choice"] == "none"
+    share = (LABELS[split()["test"]] == 0).mean()
+    assert f"the most frequent class ({100 * share:.1f} % of the test rows" in summary["verdict"]["sentences"][0]
+
+
+def test_of_several_equal_arms_the_validation_rows_favourite_speaks(folder):
+    arms = tuple(arm_of(spec, LABELS, K) for spec in ("onehot", "all:0.1", "all:0.2"))
+    summary, _ = summary_of(folder(arms, (0.5, 6.0, 9.0)), "runs/x", data(), arms, 3, records(arms))
+    assert summary["verdict"]["choice"] == "all-0.2"
+
+
+@pytest.mark.parametrize(
+    "change", [{"weights": "other"}, {"batches": ["b1-1", "other"]}, {"batches": ["other"]}], ids=str
+)
+def test_arms_of_one_seed_that_are_not_paired_are_refused(change, folder):
+    arms = arms_of(0.2, "others")
+    made = records(arms)
+    made[3] |= change
+    with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
+        summary_of(folder(arms, (3.0, 3.0)), "runs/x", data(), arms, 3, made)
+
+
+def test_an_arm_that_stopped_early_is_compared_up_to_its_end(folder):
+    arms = arms_of(0.2, "others")
+    made = records(arms)
+    made[3] |= {"batches": ["b1-1"]}
+    summary, _ = summary_of(folder(arms, (3.0, 3.0)), "runs/x", data(), arms, 3, made)
+    assert summary["paired"]["batches"] == ["b0-2", "b1-1", "b2-2"]
