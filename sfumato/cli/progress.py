@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sfumato.cli.columns_shown import in_short
+
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
@@ -62,6 +64,10 @@ class Watch:
             f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.told()}, {classes} classes "
             f"(train {train}, validation {validation}, test {test}; {origin})"
         )
+        if table.columns:
+            from sfumato.lab.summary import columns_of
+
+            self._line(f"read   {in_short(columns_of(plan.data))}")
         softened = [arm for arm in plan.arms if arm.eps]
         if len(softened) == 1 and len(plan.arms) == 2:
             self._line(f"arms   one-hot; {softened[0].name}, {softened[0].told(classes)}")

@@ -10,16 +10,26 @@ from typing import Any
 
 from sfumato.lab.cost_estimate import duration, estimate
 from sfumato.lab.options import Options
-from sfumato.lab.prepared import prepared
+from sfumato.lab.prepared import Prepared, prepared
 
 SECONDS = 20.0
 
 
-def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
-    """Read the data, train each arm for a few seconds, and count up what a comparison would take.
+def read(options: Options) -> Prepared:
+    """Read the data, and say nothing yet of how they train.
+
+    Raises:
+        OptionError, DataError: as of a comparison.
+    """
+    options.check()
+    return prepared(options)
+
+
+def trial(ready: Prepared, *, seconds: float = SECONDS) -> dict[str, Any]:
+    """Train each arm for a few seconds, and count up what a comparison would take.
 
     Args:
-        options: as of a comparison.
+        ready: what :func:`read` gave.
         seconds: that both arms together may train.
 
     Returns:
@@ -27,19 +37,16 @@ def trial(options: Options, *, seconds: float = SECONDS) -> dict[str, Any]:
         ``"nll"``: hard NLL on validation rows after the first and the last epoch.
 
     Raises:
-        OptionError, DataError: as of a comparison.
         ArmError, TrainingError: an arm cannot be trained.
     """
     import torch
 
     from sfumato.lab.execute.training_run import TrainingRun
 
-    options.check()
-    ready = prepared(options)
     whole, data = estimate(ready), ready.data
     per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
     epochs = max(2, min(ready.plan.epochs, int(seconds / 2 / per_epoch)))
-    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(options, seeds=1))
+    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(ready.options, seeds=1))
     rows = ready.rows("train", "validation")
     told: list[dict[str, Any]] = []
     threads = torch.get_num_threads()

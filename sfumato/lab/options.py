@@ -125,6 +125,13 @@ class Options:
     )
     weight: str | None = _option("Column of row weights, above 0, that count in training.", example='"weight"')
     group: str | None = _option("Column whose equal values, such as one patient, are never split.", example='"patient"')
+    drop: str | None = _option(
+        "Columns that are not learnt from, names or patterns (notes,x_*).", example='"notes,x_*"'
+    )
+    keep: str | None = _option(
+        "Columns that are learnt from although each row has another value in them, names or patterns.",
+        example='"ticket"',
+    )
     image_size: int | None = _option(
         "Side in pixels to which a folder's images are brought.",
         Range("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
@@ -311,15 +318,16 @@ class Options:
         """
         from sfumato.lab.data.column_roles import Roles
 
-        probs = self.label_probs
         source, _, folder = (self.model or "").partition(":")
         return Roles(
             label=self.label,
-            label_probs=None if probs is None else tuple(name.strip() for name in probs.split(",")),
+            label_probs=_names(self.label_probs),
             text=self.text,
             split=self.split,
             weight=self.weight,
             group=self.group,
+            drop=_names(self.drop),
+            keep=_names(self.keep),
             image_size=self.image_size,
             tokenizer=folder if source == "hf" else None,
         )
@@ -371,6 +379,11 @@ def check_track(track: str | None) -> None:
 
     if track is not None and (why := missing(track)) is not None:
         raise OptionError(why)
+
+
+def _names(words: str | None) -> tuple[str, ...] | None:
+    """Names with commas between."""
+    return None if words is None else tuple(name.strip() for name in words.split(","))
 
 
 def _shown(value: float) -> str:

@@ -19,11 +19,13 @@ from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
 from sfumato.runs.schema import (
     SUMMARY_SCHEMA,
+    ColumnSummary,
     FittedTemperature,
     PairedHashes,
     ProbedTarget,
     Summary,
     TemperatureGain,
+    WarningSummary,
 )
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
@@ -86,6 +88,8 @@ def summary_of(
             majority=float(np.bincount(data.table.labels[split.test]).max()) / len(split.test),
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
+        "columns": columns_of(data),
+        "warnings": warnings_of(data),
     }
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
@@ -94,6 +98,19 @@ def summary_of(
         "notes": notes(distinct, data.table.counters()),
     }
     return summary, extra
+
+
+def columns_of(data: Data) -> list[ColumnSummary]:
+    """How each column of the data was read."""
+    return [
+        {"name": c.name, "read_as": c.read_as, "distinct": c.distinct, "missing": c.missing, "note": c.note}
+        for c in data.table.columns
+    ]
+
+
+def warnings_of(data: Data) -> list[WarningSummary]:
+    """What should be known of the data before a result is trusted."""
+    return [{"kind": each.kind, "column": each.column, "text": each.text} for each in data.table.warnings]
 
 
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:

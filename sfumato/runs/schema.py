@@ -77,6 +77,24 @@ class DataSummary(TypedDict):
     test: Whole
 
 
+class ColumnSummary(TypedDict):
+    """How one column of a table was read; ``note`` says how it is written, or why it is left out."""
+
+    name: Text
+    read_as: Text
+    distinct: Whole
+    missing: Whole
+    note: Text
+
+
+class WarningSummary(TypedDict):
+    """What should be known of the data before the verdict is trusted; ``column`` is None where none is meant."""
+
+    kind: Text
+    column: Text | None
+    text: Text
+
+
 class PairedHashes(TypedDict):
     """Hashes of the first weights and of the batches, one a seed, and whether all arms have them."""
 
@@ -93,7 +111,7 @@ class VerdictSummary(TypedDict):
 
 
 class Summary(TypedDict):
-    """The object that ``compare --json`` prints."""
+    """The object that ``compare --json`` prints; older versions wrote no columns and no warnings."""
 
     schema: Text
     run: Text
@@ -102,6 +120,8 @@ class Summary(TypedDict):
     arms: list[ArmSummary]
     differences: list[ArmDifference]
     verdict: VerdictSummary
+    columns: NotRequired[list[ColumnSummary]]
+    warnings: NotRequired[list[WarningSummary]]
 
 
 class DataDescription(TypedDict, total=False):

@@ -34,6 +34,7 @@ def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
         with Archive(path) as archive:
             roles.refuse(file, "names columns, but {file} has arrays: save soft labels as y (N, K)", "--label-probs")
             roles.refuse(file, "names a column, but {file} has arrays: save texts as X (N,)", "--text")
+            roles.refuse(file, "names columns, but {file} has arrays; leave it out", "--drop", "--keep")
             x = _member(archive, file, "X")
             y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
             extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}

@@ -11,9 +11,9 @@ import numpy as np
 
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.inputs import Features
-from sfumato.lab.data.labels import check_soft, parts_of, weights_of
+from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, weights_of
 from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
+from sfumato.lab.data.table import DataError, Table
 from sfumato.lab.data.texts import Texts
 from sfumato.text import short
 

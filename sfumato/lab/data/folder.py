@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.column_roles import Roles
+from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
+from sfumato.lab.data.labels import check_classes, order_classes, part_number
+from sfumato.lab.data.table import DataError, Table
 from sfumato.text import listing, plural, short
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -55,8 +55,7 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
     Raises:
         DataError: no class folders, a class without images, or more than 1 % of the images do not open.
     """
-    options = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
-    roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *options)
+    roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *TABLE_OPTIONS)
     pictures, ignored = _listed(path, file)
     opened, damaged = _headers(path, pictures)
     side, rule = _side(opened, roles.image_size)

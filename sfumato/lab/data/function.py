@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data.arrays import from_arrays
-from sfumato.lab.data.column_roles import Roles
+from sfumato.lab.data.arrow_table import as_arrow, from_arrow
+from sfumato.lab.data.assemble import assemble
+from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.labels import part_number
 from sfumato.lab.data.table import PARTS, DataError, Table
 from sfumato.text import did_you_mean, listing, short
@@ -56,17 +58,12 @@ def read_function(source: str, *, roles: Roles) -> Table:
         result = function()
     except Exception as error:
         raise DataError(f"{source} raised {said(error)}") from error
-    if hasattr(result, "to_arrow") and not hasattr(result, "iloc"):
-        result = result.to_arrow()
-    frame = _as_arrow(result)
-    if frame is not None:
-        from sfumato.lab.data.arrow_table import from_arrow
-
-        return from_arrow(frame, file=source, name=source.partition(":")[2], kind="function", roles=roles)
-    options = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
-    roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *options)
-    x, y, extra, notes = _materialised(source, result)
     name = source.partition(":")[2]
+    frame = as_arrow(result)
+    if frame is not None:
+        return assemble(from_arrow(frame, file=source, name=name, kind="function"), roles)
+    roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *TABLE_OPTIONS)
+    x, y, extra, notes = _materialised(source, result)
     return from_arrays(
         x, y, extra, file=source, name=name, kind="function", tokenizer=roles.tokenizer, notes=tuple(notes)
     )
@@ -110,17 +107,6 @@ def said(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" (line {frames[-1].lineno} of {os.path.basename(frames[-1].filename)})" if len(frames) > 1 else ""
     return f"{type(error).__name__}{f': {short(text, 200)}' if text else ''}{place}"
-
-
-def _as_arrow(value: Any) -> Any:
-    """A data frame or Arrow table as an Arrow table; None for anything else."""
-    import pyarrow as pa
-
-    if isinstance(value, pa.Table):
-        return value
-    if hasattr(value, "iloc") and hasattr(value, "columns"):
-        return pa.Table.from_pandas(value, preserve_index=False)
-    return None
 
 
 def _materialised(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[str]]:

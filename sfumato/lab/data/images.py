@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.lab.data.column import Column
 from sfumato.lab.data.inputs import Inputs, hash_bytes
 
 _CHUNK = 2**12
@@ -30,9 +31,9 @@ class Images:
         """BLAKE2b of each picture's bytes."""
         return hash_bytes(self.pixels)
 
-    def counters(self) -> list[str]:
-        """None: pixels count nothing."""
-        return []
+    def raw_columns(self) -> tuple[Column, ...]:
+        """None: pixels are no columns."""
+        return ()
 
     def fit(self, rows: np.ndarray, name: str) -> "Pixels":
         """Mean and standard deviation of each channel over the training rows."""

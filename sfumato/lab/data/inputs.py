@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from sfumato.lab.data.column import Column
+
 _CHUNK = 2**14  # rows hashed at a time
 
 
@@ -84,8 +86,8 @@ class Features(Protocol):
         """(N, 2) uint64: equal for rows of equal content, and for others, for all practical purposes, not."""
         ...
 
-    def counters(self) -> list[str]:
-        """Names of columns that count the rows of the file."""
+    def raw_columns(self) -> tuple[Column, ...]:
+        """The columns as they were read, where the rows have columns; nothing is copied."""
         ...
 
     def fit(self, rows: np.ndarray, name: str) -> Encoder:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.lab.data.column import Column
 from sfumato.lab.data.inputs import Inputs, hash_rows
 from sfumato.lab.data.table import DataError
 from sfumato.text import short
@@ -21,9 +22,8 @@ class Numbers:
         shape: shape of one example before flattening, such as (8, 8).
         image: scaled as a whole, not column by column.
 
-    >>> rows = np.array([[7.0, 0.5], [8.0, 0.1], [9.0, 0.9], [10.0, 0.3]])
-    >>> Numbers(rows, ("id", "x"), (2,)).counters()
-    ['id']
+    >>> [column.name for column in Numbers(np.eye(2), ("a", "b"), (2,)).raw_columns()]
+    ['a', 'b']
     """
 
     values: np.ndarray
@@ -38,9 +38,11 @@ class Numbers:
         """BLAKE2b of each row."""
         return hash_rows(self.values)
 
-    def counters(self) -> list[str]:
-        """Columns that count the rows."""
-        return [] if self.image else counting(self.values, self.names)
+    def raw_columns(self) -> tuple[Column, ...]:
+        """One for each feature; none of a picture."""
+        if self.image:
+            return ()
+        return tuple(Column(name, "number", self.values[:, j]) for j, name in enumerate(self.names))
 
     def fit(self, rows: np.ndarray, name: str) -> "StandardNumbers":
         """Mean and scale of the training rows.
@@ -85,14 +87,6 @@ def scaled(values: np.ndarray, rows: np.ndarray, mean: np.ndarray, scale: np.nda
         chunk = slice(start, start + _CHUNK)
         features[chunk] = (values[rows[chunk]] - mean) / scale
     return features
-
-
-def counting(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
-    """Names of the columns that hold whole steps of one from row to row."""
-    if len(values) < 4:
-        return []
-    steps = (np.diff(values, axis=0) == 1).all(axis=0)
-    return [name for name, counts in zip(names, steps, strict=True) if counts]
 
 
 def standardise(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data.column import Column
 from sfumato.lab.data.inputs import Inputs, as_hashes
 from sfumato.lab.data.table import DataError
 from sfumato.text import plural
@@ -54,9 +55,9 @@ class Texts:
         plain = (_SPACE.sub(" ", text).strip() for text in self.texts)
         return as_hashes([hashlib.blake2b(t.encode("utf-8", "replace"), digest_size=16).digest() for t in plain])
 
-    def counters(self) -> list[str]:
+    def raw_columns(self) -> tuple[Column, ...]:
         """None."""
-        return []
+        return ()
 
     def fit(self, rows: np.ndarray, name: str) -> "TfIdfTerms | Tokens":
         """The vocabulary and the inverse document frequencies of the training rows.

@@ -20,6 +20,9 @@ MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 
+MOST_COLUMNS = 100
+"""Columns of the data that the page has a line for."""
+
 
 def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page says of one run.
@@ -67,6 +70,9 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "keep": chosen is not None and chosen["eps"] == 0,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
         "class_names": _class_names(env["data"]),
+        "columns": summary.get("columns", [])[:MOST_COLUMNS],
+        "warnings": [warning["text"] for warning in summary.get("warnings", [])],
+        "more_columns": max(0, len(summary.get("columns", [])) - MOST_COLUMNS),
         "machine": _machine(env),
         "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
     }
