@@ -84,7 +84,6 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
     if data["duplicates"]:
         lines.append(f"copies        {data['duplicates']:,} rows repeat an earlier one")
-    lines += [f"missing       {name}: {count:,}" for name, count in data["missing"].items()]
     lines += [f"note          {note}" for note in found["notes"]]
     for arm in found["arms"]:
         first, last = arm["nll"]

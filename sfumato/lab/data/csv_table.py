@@ -9,6 +9,8 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -152,7 +154,7 @@ class _Text:
         if record is None:
             raise DataError(f"{self.file} is empty; it needs a header line, then one line for each example")
         header = [name.strip() for name in record]
-        if any(_is_value(name) for name in header):
+        if _are_values(header):
             raise DataError(
                 f"{self.file} has no header: its first line holds values ({listing(header, 6)}); "
                 "write a line with the names of the columns above it"
@@ -217,7 +219,11 @@ class _Text:
                 )
 
 
-def _is_value(name: str) -> bool:
-    """Whether a column name is a number with decimals or a date, as in a file without a header (0, 1, 2 are names)."""
-    bare = name.replace(".", "", 1).replace(",", "", 1).lstrip("+-")
-    return (bare.isdigit() and not name.lstrip("+-").isdigit()) or is_date(name)
+def _are_values(header: list[str]) -> bool:
+    """Whether a first line is one of values: a number with decimals, a date, whole numbers that do not rise.
+
+    Columns may well be called 0, 1, 2 or 2019, 2020.
+    """
+    whole = [int(name) for name in header if re.fullmatch(r"[+-]?[0-9]{1,18}", name)]
+    decimal = any(re.fullmatch(r"[+-]?[0-9]*[.,][0-9]+", name) or is_date(name) for name in header)
+    return decimal or any(after < before for before, after in itertools.pairwise(whole))
