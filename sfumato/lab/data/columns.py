@@ -5,13 +5,13 @@ where the dates span more than a year, the season too. A category becomes one co
 hardly knows, or does not know at all, share one column. Medians, means and levels are those of the training rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sfumato.lab.data.column import Column
-from sfumato.lab.data.inputs import Inputs, hash_bytes
+from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
 from sfumato.lab.data.numbers import standardise
 from sfumato.lab.data.table import DataError
 from sfumato.text import listing, plural
@@ -50,7 +50,7 @@ class Columns:
         cells = np.empty((len(self), len(self.columns)), "<u8")
         for j, column in enumerate(self.columns):
             cells[:, j] = column.content()
-        return hash_bytes(cells.view(np.uint8))
+        return as_hashes(cells.view(np.uint8))
 
     def raw_columns(self) -> tuple[Column, ...]:
         """As they were read."""
@@ -61,37 +61,47 @@ class Columns:
         counts = {column.name: int(np.count_nonzero(column.missing)) for column in self.columns}
         return {name: count for name, count in counts.items() if count}
 
-    def fit(self, rows: np.ndarray, name: str) -> "ColumnEncoder":
-        """Medians, means and levels of the training rows.
+    def fit(self, rows: np.ndarray, name: str) -> Encoder:
+        """Standardised numbers, 0 and 1 for levels and gaps, by medians, means and levels of the training rows.
 
         Raises:
             DataError: numbers that cannot be standardised, or more columns than fit in memory.
         """
-        made = tuple(
+        made = [
             _fit_category(column, rows) if column.kind == "category" else _fit_number(column, rows, name)
             for column in self.columns
-        )
+        ]
         width = sum(each.width for each in made)
         if 4 * width * len(self) > MOST_BYTES:
             raise DataError(
                 f"{name}: {plural(len(self), 'row')} of {width:,} columns, categories spread out, take "
                 f"{4e-9 * width * len(self):.1f} GB; at most 4 GB are used. Drop columns with many levels, or rows"
             )
-        notes: list[str] = []
+
+        def encode(rows: np.ndarray) -> np.ndarray:
+            out = np.zeros((len(rows), width), np.float32)
+            start = 0
+            for column, each in zip(self.columns, made, strict=True):
+                each.write(column.values[rows], out[:, start : start + each.width])
+                start += each.width
+            return out
+
+        return Encoder(Inputs.dense(width), encode, tuple(self._notes(made)))
+
+    def _notes(self, made: "Sequence[_Number | _Levels]") -> Iterator[str]:
         if gaps := self.missing():
             told = [f'"{column}" ({count:,})' for column, count in gaps.items()]
             words = any(column.kind == "category" for column in self.columns if column.name in gaps)
-            notes.append(
+            yield (
                 f"Missing cells: {listing(told, 8)}. A missing number is the training rows' median with a column that "
                 f"says so{'; a missing word is a level of its own' if words else ''}."
             )
         rare = [f'"{own}"' for own, each in zip(self.names, made, strict=True) if each.folded]
         if rare:
-            notes.append(
+            yield (
                 f"Rare levels (fewer than {LEAST_ROWS} training rows, or beyond the {MOST_LEVELS} commonest) count as "
                 f"one in {'column' if len(rare) == 1 else 'columns'} {listing(rare, 8)}."
             )
-        return ColumnEncoder(self, made, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,16 @@ class _Number:
     def width(self) -> int:
         return 1 + 2 * self.seasons + self.flagged
 
+    def write(self, cells: np.ndarray, out: np.ndarray) -> None:
+        gaps = np.isnan(cells)
+        filled = np.where(gaps, self.median, cells)
+        out[:, 0] = (filled - self.mean) / self.scale
+        if self.seasons:
+            angle = 2 * np.pi / YEAR * filled
+            out[:, 1], out[:, 2] = np.sin(angle), np.cos(angle)
+        if self.flagged:
+            out[:, -1] = gaps
+
 
 @dataclass(frozen=True)
 class _Levels:
@@ -118,45 +138,8 @@ class _Levels:
     width: int
     folded: bool
 
-
-@dataclass(frozen=True)
-class ColumnEncoder:
-    """Rows as (n, D) float32: standardised numbers, 0 and 1 for levels and gaps.
-
-    Attributes:
-        table: the columns.
-        made: how each is encoded.
-        notes: on gaps and rare levels.
-    """
-
-    table: Columns
-    made: tuple[_Number | _Levels, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def inputs(self) -> Inputs:
-        """Dense."""
-        return Inputs.dense(sum(each.width for each in self.made))
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, D) float32."""
-        out = np.zeros((len(rows), self.inputs.width), np.float32)
-        start = 0
-        for column, each in zip(self.table.columns, self.made, strict=True):
-            cells = column.values[rows]
-            if isinstance(each, _Levels):
-                out[np.arange(len(rows)), start + each.place[cells]] = 1
-            else:
-                gaps = np.isnan(cells)
-                filled = np.where(gaps, each.median, cells)
-                out[:, start] = (filled - each.mean) / each.scale
-                if each.seasons:
-                    angle = 2 * np.pi / YEAR * filled
-                    out[:, start + 1], out[:, start + 2] = np.sin(angle), np.cos(angle)
-                if each.flagged:
-                    out[:, start + each.width - 1] = gaps
-            start += each.width
-        return out
+    def write(self, cells: np.ndarray, out: np.ndarray) -> None:
+        out[np.arange(len(cells)), self.place[cells]] = 1
 
 
 def _fit_number(column: Column, rows: np.ndarray, name: str) -> _Number:
@@ -170,16 +153,10 @@ def _fit_number(column: Column, rows: np.ndarray, name: str) -> _Number:
 
 def _fit_category(column: Column, rows: np.ndarray) -> _Levels:
     counts = np.bincount(column.values[rows] + 1, minlength=len(column.levels) + 1)[1:]
-    kept = np.lexsort((_ranks(column.levels), -counts))[:MOST_LEVELS]
+    ranks = np.argsort(np.argsort(np.array(column.levels, object)))  # ties must not depend on the order of rows
+    kept = np.lexsort((ranks, -counts))[:MOST_LEVELS]
     kept = kept[counts[kept] >= LEAST_ROWS]
     place = np.full(len(column.levels) + 1, len(kept) + 1)  # the last entry is that of code −1, a gap
     place[kept] = np.arange(len(kept))
     place[-1] = len(kept)
     return _Levels(place, len(kept) + 2, folded=len(kept) < len(column.levels))
-
-
-def _ranks(levels: Sequence[str]) -> np.ndarray:
-    """The place of each level in sorted order: ties in counts must not depend on the order of rows."""
-    ranks = np.empty(len(levels), np.int64)
-    ranks[sorted(range(len(levels)), key=levels.__getitem__)] = np.arange(len(levels))
-    return ranks

@@ -1,11 +1,11 @@
 """Dense numbers: a table in which every cell is finite, standardised by its training rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sfumato.lab.data.column import Column
-from sfumato.lab.data.inputs import Inputs, hash_rows
+from sfumato.lab.data.inputs import Encoder, Inputs, hash_rows
 from sfumato.lab.data.table import DataError
 from sfumato.text import short
 
@@ -51,42 +51,29 @@ class Numbers:
             DataError: numbers too far apart to be standardised.
         """
         mean, scale = standardise(name, self.values, rows, self.names, image=self.image)
-        return StandardNumbers(self, mean, scale)
+
+        def encode(rows: np.ndarray) -> np.ndarray:
+            features = np.empty((len(rows), self.values.shape[1]), np.float32)
+            for start in range(0, len(rows), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                features[chunk] = (self.values[rows[chunk]] - mean) / scale
+            return features
+
+        form = Inputs.dense(self.values.shape[1], self.shape if self.image else ())
+        return StandardNumbers(form, encode, (), mean, scale)
 
 
 @dataclass(frozen=True)
-class StandardNumbers:
+class StandardNumbers(Encoder):
     """(x − mean)/scale, computed in float64 and rounded to float32.
 
     Attributes:
-        numbers: the table.
         mean: (D,) mean of the training rows; (1,) for images, over all pixels.
         scale: standard deviation of the training rows (divided by n), shaped like ``mean``; 1 where they are constant.
-        notes: none.
     """
 
-    numbers: Numbers
-    mean: np.ndarray
-    scale: np.ndarray
-    notes: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> Inputs:
-        """Dense, with the shape of a picture where the numbers are one."""
-        return Inputs.dense(self.numbers.values.shape[1], self.numbers.shape if self.numbers.image else ())
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, D) float32."""
-        return scaled(self.numbers.values, rows, self.mean, self.scale)
-
-
-def scaled(values: np.ndarray, rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(n, D) float32: the rows standardised, a chunk at a time."""
-    features = np.empty((len(rows), values.shape[1]), np.float32)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        features[chunk] = (values[rows[chunk]] - mean) / scale
-    return features
+    mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    scale: np.ndarray = field(default_factory=lambda: np.ones(1))
 
 
 def standardise(

@@ -83,7 +83,7 @@ class Data:
             close = nearest(part, PARTS) or PARTS[0]
             raise ValueError(f'no part "{part}"; did you mean "{close}"? Parts: {", ".join(PARTS)}')
         rows: np.ndarray = getattr(self.split, part)
-        return self.encoder(rows), self.table.labels[rows]
+        return self.encoder.encode(rows), self.table.labels[rows]
 
     def part(self, part: str) -> Part:
         """All that is known of the rows of one part.
