@@ -15,16 +15,7 @@ MOST_BYTES = 8 * 10**9
 
 
 def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
-    """Read an ``.npz`` file.
-
-    Args:
-        path: the file.
-        file: what to call it in messages.
-        name: name of the table.
-        roles: names of arrays for label, weight, group and split, where they are asked for.
-
-    Returns:
-        The table; of pictures where X is bytes with three or four axes.
+    """Read an ``.npz`` file; label, weight, group and split of ``roles`` are names of arrays.
 
     Raises:
         DataError: anything that keeps the arrays from being a table.

@@ -33,18 +33,9 @@ def from_arrays(
     found: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """A table from arrays.
+    """A table from (N, …) numbers or (N,) texts, and (N,) labels of any kind or (N, K) soft ones.
 
-    Args:
-        x: (N, …) numbers, or (N,) texts.
-        y: (N,) labels of any kind, or (N, K) soft ones.
-        extra: any of ``"weight"``, ``"group"``, ``"split"``, (N,) each.
-        file: what to call the data in messages.
-        name: of the table.
-        kind: of the table.
-        tokenizer: as in :class:`Texts`.
-        found: of the table.
-        notes: of the table.
+    ``extra`` may hold ``"weight"``, ``"group"`` and ``"split"``, (N,) each.
 
     Raises:
         DataError: anything that keeps the arrays from being a table.

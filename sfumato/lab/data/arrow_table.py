@@ -10,15 +10,7 @@ MOST_BYTES = 8 * 10**9
 
 
 def read_parquet(path: str, *, file: str, name: str) -> Frame:
-    """Read a Parquet file.
-
-    Args:
-        path: the file.
-        file: what to call it in messages.
-        name: name of the table.
-
-    Returns:
-        Its columns.
+    """The columns of a Parquet file.
 
     Raises:
         DataError: the file is no table, or is too large.

@@ -7,23 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data import labels as given
 from sfumato.lab.data.cells import Fault, Unused, plain_type, present, read_columns, trimmed
 from sfumato.lab.data.column import Column, ColumnLine, line_of
 from sfumato.lab.data.column_roles import Assigned, Roles, assign
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.inputs import Features
-from sfumato.lab.data.labels import (
-    check_classes,
-    check_soft,
-    merge_labels,
-    more,
-    order_classes,
-    parts_of,
-    refuse_numbers,
-    soft_class_names,
-    warn_of_many,
-    weights_of,
-)
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.table import DataError, Table
 from sfumato.lab.data.texts import Texts
@@ -73,9 +62,9 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     group = _words(frame, assigned.others["group"], "group") if "group" in assigned.others else None
     part = weight = None
     if "split" in assigned.others:
-        part = parts_of(*_words(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
+        part = given.parts_of(*_words(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
     if "weight" in assigned.others:
-        weight = weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
+        weight = given.weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
     notes = [
         f'Column "{short(frame.header[j])}" is {why}.' for j, why in assigned.dropped.items() if "--label-probs" in why
     ]
@@ -89,7 +78,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         features = _features(frame, assigned, notes, lines)
     least = 3 if part is None else 1
     labels, names, soft = _labels(frame, assigned, least)
-    warnings = () if assigned.target is None else warn_of_many(labels, names, frame.header[assigned.target])
+    warnings = () if assigned.target is None else given.warn_of_many(labels, names, frame.header[assigned.target])
     return Table(
         frame.name,
         frame.kind,
@@ -111,20 +100,20 @@ def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, t
     soft, target = None, assigned.target
     if assigned.probs:
         columns = [frame.header[j] for j in assigned.probs]
-        names = soft_class_names(columns)
-        soft = check_soft(np.stack([_number(frame, j) for j in assigned.probs], axis=1), frame.where, columns)
+        names = given.soft_class_names(columns)
+        soft = given.check_soft(np.stack([_number(frame, j) for j in assigned.probs], axis=1), frame.where, columns)
         labels, where = soft.argmax(axis=1), "the columns of --label-probs"
         way_out = "Add rows, or drop the column and divide the others by their sum"
         if target is not None:
-            labels = merge_labels(*_words(frame, target), names, frame.where, frame.header[target])
+            labels = given.merge_labels(*_words(frame, target), names, frame.where, frame.header[target])
     else:
         assert target is not None
         codes, values = _words(frame, target)
-        refuse_numbers(frame.file, frame.header[target], codes, values, least)
-        labels, names = order_classes(codes, values)
+        given.refuse_numbers(frame.file, frame.header[target], codes, values, least)
+        labels, names = given.order_classes(codes, values)
         where = f'column "{short(frame.header[target])}"'
         way_out = "Add rows, merge or drop the class, or choose another column with --label"
-    check_classes(frame.file, labels, names, where=where, way_out=way_out, least=least)
+    given.check_classes(frame.file, labels, names, where=where, way_out=way_out, least=least)
     return labels, names, soft
 
 
@@ -141,7 +130,7 @@ def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
         odd = np.flatnonzero(~(np.isfinite(values) & (values == np.rint(values))))
         if len(odd):
             if noun == "label":
-                refuse_numbers(frame.file, frame.header[j], *_numbered(values), 3)
+                given.refuse_numbers(frame.file, frame.header[j], *_numbered(values), 3)
             place = frame.where(int(odd[0]))
             raise DataError(f'{place}: column "{name}" is {values[odd[0]]:g}; it must hold whole numbers or text')
         column = pc.cast(column, pa.int64())
@@ -156,7 +145,7 @@ def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
     codes, values = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
     missing = np.array([value.lower() in NO_LABEL for value in values], bool)[codes]
     if missing.any():
-        row, others = int(np.argmax(missing)), more(int(missing.sum()) - 1)
+        row, others = int(np.argmax(missing)), given.more(int(missing.sum()) - 1)
         raise DataError(f'{frame.where(row)}: column "{name}" is empty{others}; give it a {noun} or drop the row')
     return codes, values
 

@@ -6,7 +6,7 @@ is named.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,16 @@ class _Words:
         """The decimal mark that the words prove; empty where either would do, or none."""
         point, comma = bool(self.as_point.all()), bool(self.as_comma.all())
         return "" if point == comma else "." if point else ","
+
+    def mostly(self, good: np.ndarray) -> bool:
+        """Whether all cells but a few mistakes hold good words."""
+        right, wrong = int(self.counts[good].sum()), int(self.counts[~good].sum())
+        return wrong < right and wrong <= max(3, (right + wrong) // 100)
+
+    def first(self, levels: np.ndarray) -> tuple[int, str]:
+        """The first row that holds one of some words, and the word."""
+        row = int(np.argmax(np.append(levels, False)[self.codes]))
+        return row, short(self.levels[int(self.codes[row])].as_py())
 
 
 def read_columns(
@@ -171,26 +181,18 @@ def _looked_at(name: str, column: Any) -> Column | _Words | Fault | Unused:
     kind = column.type
     if pa.types.is_string(kind):
         return _from_text(name, column)
+    if column.null_count == len(column):
+        return Unused("holds no value", 0, len(column))
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
-        days = moments.to_numpy().astype(np.float64) / DAY if column.null_count == 0 else _with_gaps(moments) / DAY
-        return Column(name, "date", days) if column.null_count < len(column) else _empty(len(days))
+        days = np.where(moments.is_null().to_numpy(), np.nan, moments.fill_null(0).to_numpy() / DAY)
+        return Column(name, "date", days)
     if pa.types.is_boolean(kind):
         column = pc.cast(column, pa.uint8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        if pa.types.is_null(kind):
-            return _empty(len(column))
         return Unused(f"holds values of type {kind}", 0, column.null_count)
-    values = pc.cast(column, pa.float64(), safe=False).to_numpy()
-    return _finite(name, values.astype(np.float64))
-
-
-def _with_gaps(column: Any) -> np.ndarray:
-    return np.where(column.is_null().to_numpy(), np.nan, column.fill_null(0).to_numpy())
-
-
-def _empty(rows: int) -> Unused:
-    return Unused("holds no value", 0, rows)
+    values = pc.cast(column, pa.float64(), safe=False).to_numpy().astype(np.float64)
+    return _finite(name, values, lambda row: f"{values[row]:g}")
 
 
 def present(column: Any) -> Any:
@@ -209,9 +211,10 @@ def _from_text(name: str, column: Any) -> Column | _Words | Fault | Unused:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for texts in (lambda: column, lambda: present(column)):  # most columns of numbers need no second look
+    for look in (lambda: column, lambda: present(column)):  # most columns of numbers need no second look
         try:
-            return _finite(name, np.asarray(pc.cast(texts(), pa.float64()).to_numpy(), np.float64), column)
+            values = np.asarray(pc.cast(look(), pa.float64()).to_numpy(), np.float64)
+            return _finite(name, values, lambda row: column[row].as_py().strip(), "text")
         except pa.ArrowInvalid:
             continue
     encoded = present(column).combine_chunks().dictionary_encode()
@@ -227,23 +230,24 @@ def _matching(texts: Any, pattern: str) -> np.ndarray:
     return found.to_numpy(zero_copy_only=False)
 
 
-def _finite(name: str, values: np.ndarray, cells: Any = None) -> Column | Fault | Unused:
+def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: str = "") -> Column | Fault | Unused:
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
-        row = int(infinite[0])
-        cell = f"{values[row]:g}" if cells is None else cells[row].as_py().strip()
-        return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row')
+        return _infinite(int(infinite[0]), cell(int(infinite[0])))
     if len(values) and np.isnan(values).all():
-        return _empty(len(values))
-    return Column(name, "number", values + 0.0, written="" if cells is None else "text")
+        return Unused("holds no value", 0, len(values))
+    return Column(name, "number", values + 0.0, written=written)
+
+
+def _infinite(row: int, cell: str) -> Fault:
+    return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row', cell)
 
 
 def _with_points(column: Column, cells: Any) -> Column:
     """A column that was read as plain numbers, in a table of decimal commas: its points may be between thousands."""
     texts = present(plain_type(cells)).combine_chunks()
     held = texts.drop_null()
-    points = _matching(held, r"\.")
-    if not points.any() or not _matching(held, _COMMA).all():
+    if not _matching(held, r"\.").any() or not _matching(held, _COMMA).all():
         return column
     return Column(column.name, "number", _numbers(texts, ","), written=",")
 
@@ -262,67 +266,45 @@ def _numbers(texts: Any, mark: str) -> np.ndarray:
 
 def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault | Unused:
     """Words that are numbers or dates all the same, and words that are words."""
-    numeric = words.as_comma if mark == "," else words.as_point
-    either = words.as_point | words.as_comma
-    if either.all() and not numeric.all():
-        row = _first(words, ~numeric)
+    point, comma = words.as_point, words.as_comma
+    if (point | comma).all() and not point.all() and not comma.all():
+        row, cell = words.first(~point)
         return Fault(
             row,
-            f'holds "{_cell(words, row)}" beside "{_cell(words, _first(words, numeric))}": decimal points and decimal '
-            "commas in one column; write all of them one way",
+            f'holds "{cell}" beside "{words.first(~comma)[1]}": decimal points and decimal commas in one column; write '
+            "all of them one way",
         )
+    if not point.all() and not comma.all():  # with mistakes among them
+        mark = "," if words.counts[comma].sum() > words.counts[point].sum() else "."
+    numeric = comma if mark == "," else point
     if numeric.all():
         values = np.append(_numbers(words.levels, mark), np.nan)[words.codes]
-        found = _finite(name, values, words.levels.take(_as_arrow(words.codes)))
-        return Column(name, "number", found.values, written=mark) if isinstance(found, Column) else found
-    if _mostly(words, numeric):
-        return _fault(words, numeric, "a number", mark)
+        return _finite(name, values, lambda row: words.levels[int(words.codes[row])].as_py(), mark)
+    if words.mostly(numeric):
+        return _mistake(words, numeric, "a number", mark)
     dates = read_dates(words.levels)
-    if dates is not None and _mostly(words, ~np.isnan(dates.days)):
-        if np.isnan(dates.days).any():
-            return _fault(words, ~np.isnan(dates.days), "a date")
+    if dates is None:
+        return _category(name, words, kept, "")
+    if words.mostly(good := ~np.isnan(dates.days)):
+        if not good.all():
+            return _mistake(words, good, "a date")
         if not dates.ambiguous:
             return Column(name, "date", np.append(dates.days, np.nan)[words.codes], written=dates.style)
-    note = "" if dates is None or not dates.ambiguous else "day and month cannot be told apart; write 2024-01-31"
-    return _category(name, words, kept, note)
+    told = "day and month cannot be told apart; write 2024-01-31" if dates.ambiguous else ""
+    return _category(name, words, kept, told)
 
 
-def _as_arrow(codes: np.ndarray) -> Any:
+def _mistake(words: _Words, good: np.ndarray, kind: str, mark: str = "") -> Fault:
+    """The first of a few cells that are not what all others are."""
     import pyarrow as pa
 
-    return pa.array(codes, mask=codes < 0)
-
-
-def _first(words: _Words, levels: np.ndarray) -> int:
-    """The first row that holds one of some levels."""
-    return int(np.argmax(np.append(levels, False)[words.codes]))
-
-
-def _cell(words: _Words, row: int) -> str:
-    return short(words.levels[int(words.codes[row])].as_py())
-
-
-def _mostly(words: _Words, good: np.ndarray) -> bool:
-    """Whether all cells but a few mistakes are good."""
-    right, wrong = int(words.counts[good].sum()), int(words.counts[~good].sum())
-    return wrong < right and wrong <= max(3, (right + wrong) // 100)
-
-
-def _fault(words: _Words, good: np.ndarray, kind: str, mark: str = ".") -> Fault:
     infinite = np.zeros(len(good), bool)
-    if kind == "a number":
-        infinite[good] = np.isinf(_numbers(words.levels.filter(_mask(good)), mark))
-    row = _first(words, ~good | infinite)
-    cell = _cell(words, row)
+    if mark:
+        infinite[good] = np.isinf(_numbers(words.levels.filter(pa.array(good)), mark))
+    row, cell = words.first(~good | infinite)
     if infinite[words.codes[row]]:
-        return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row', cell)
+        return _infinite(row, cell)
     return Fault(row, f'holds "{cell}", which is not {kind}; correct the cell, or drop the row or the column', cell)
-
-
-def _mask(good: np.ndarray) -> Any:
-    import pyarrow as pa
-
-    return pa.array(good)
 
 
 def _category(name: str, words: _Words, kept: bool, note: str) -> Column | Unused:

@@ -28,15 +28,7 @@ _SAMPLE = 2**16
 
 
 def read_csv(path: str, *, file: str, name: str) -> Frame:
-    """Read a CSV or TSV file with a header.
-
-    Args:
-        path: the file; a name that ends in ``.gz`` is unpacked.
-        file: what to call it in messages.
-        name: name of the table.
-
-    Returns:
-        Its header; its columns are read when they are asked for, after the header has been looked at.
+    """The header of a CSV or TSV file, unpacked if its name ends in ``.gz``; its columns are read when asked for.
 
     Raises:
         DataError: anything that keeps the file from being a table.

@@ -42,12 +42,8 @@ class _Picture:
 def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
     """Read a folder of images, rows in the order of their paths.
 
-    Args:
-        path: the folder; in it class folders, or folders train, val and test that hold them. Folders in class folders
-            are looked into; names that begin with a dot are not.
-        file: what to call it in messages.
-        name: name of the table.
-        roles: of which a folder knows ``image_size`` alone.
+    In the folder are class folders, or folders train, val and test that hold them. Folders in class folders are looked
+    into; names that begin with a dot are not.
 
     Raises:
         DataError: no class folders, a class without images, or more than 1 % of the images do not open.

@@ -42,14 +42,7 @@ def is_function(source: str) -> bool:
 
 
 def read_function(source: str, *, roles: Roles) -> Table:
-    """Call a function and make a table of what it returns.
-
-    Args:
-        source: ``"module:function"``; the current folder is importable.
-        roles: for a data frame, which column is for what.
-
-    Returns:
-        The table.
+    """Call a function and make a table of what it returns; the current folder is importable.
 
     Raises:
         DataError: no such module or function, an error in it, or another kind of result than is expected.

@@ -29,14 +29,9 @@ _PARTS = {
 
 
 def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Renumber classes so that they stand in sorted order.
+    """(N,) int64 labels and the K classes in sorted order, from indices into distinct names in any order.
 
-    Args:
-        codes: (N,) integers, indices into ``values``.
-        values: the distinct class names, in any order.
-
-    Returns:
-        (N,) int64 labels, and the names in order: as numbers if all are integers, else as text.
+    They are sorted as numbers if all are integers, else as text.
 
     >>> labels, names = order_classes(np.array([0, 1, 2]), ["10", "9", "-1"])
     >>> labels.tolist(), names
@@ -52,18 +47,10 @@ def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray,
 def check_classes(
     file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str, least: int = 3
 ) -> None:
-    """Refuse labels that cannot be split in three: one class only, or a class of fewer than three rows.
-
-    Args:
-        file: what to call the data in messages.
-        labels: (N,) class indices.
-        class_names: the K classes.
-        where: what holds the labels: ``'column "label"'`` or ``"y"``.
-        way_out: what to do about it, apart from adding rows.
-        least: rows that a class needs; 1 where the data say which rows are for what.
+    """Refuse labels that cannot be split in three: one class only, or a class of fewer rows than ``least``.
 
     Raises:
-        DataError: names the class and its number of rows.
+        DataError: names the class and its number of rows, ``where`` the labels are, and the ``way_out``.
     """
     if len(class_names) < 2:
         raise DataError(
@@ -80,13 +67,6 @@ def check_classes(
 
 def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[str], least: int) -> None:
     """Refuse labels that are measured: numbers with decimals, or so many different ones that some are hardly there.
-
-    Args:
-        file: what to call the data in messages.
-        column: of the labels.
-        codes: (N,) indices into ``values``.
-        values: the different labels.
-        least: rows that a class needs.
 
     Raises:
         DataError: says how many numbers there are, and what to do.

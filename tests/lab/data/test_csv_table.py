@@ -222,8 +222,8 @@ BAD_FILES = {
     ),
     "points and commas in one column": (
         GOOD.replace("2,20,a", '2,"2,5",a').replace("3,30,a", "3,3.5,a"),
-        'flowers.csv, line 3: column "sepal" holds "2,5" beside "10": decimal points and decimal commas in one column; '
-        "write all of them one way",
+        'flowers.csv, line 3: column "sepal" holds "2,5" beside "3.5": decimal points and decimal commas in one '
+        "column; write all of them one way",
     ),
     "one class": (
         GOOD.replace(",b", ",a"),
