@@ -298,6 +298,14 @@ BAD = {
     ),
     "a number that is not finite": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "inf,3,yes\n"}, "inf"),
     "a word among numbers": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "seven,3,yes\n"}, "seven"),
+    "one column": (("t.csv",), {"t.csv": "a\n1\n2\n"}, 't.csv has one column only, "a"; it needs'),
+    "no header": (("t.csv",), {"t.csv": "1.5,2,x\n2.5,3,y\n" * 9}, "t.csv has no header: its first line holds values"),
+    "two headers": (
+        ("t.csv", "--label", "kind"), {"t.csv": TABLE.replace("kind\n", "kind\ncm,mm,name\n")}, "a second header, with",
+    ),
+    "a number to predict": (("t.csv", "--label", "a"), {"t.csv": TABLE}, 'column "a" looks like a number to predict'),
+    "all columns dropped": (("t.csv", "--label", "kind", "--drop", "a,b"), {"t.csv": TABLE}, "--drop leaves no column"),
+    "missing labels": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "7,3,\n8,4,\n"}, "is empty (as in 1 more row)"),
     "a misspelt option": (("digits", "--seads", "3"), {}, "--seads. Did you mean --seeds?"),
     "a misspelt command": ((), {}, 'Unknown command "comparee". Did you mean "compare"?'),
     "a misspelt key": (

@@ -263,6 +263,9 @@ def _counted(column: Any) -> tuple[int, int]:
     import pyarrow.compute as pc
 
     column = plain_type(column)
-    if pa.types.is_string(column.type):
-        column = present(column)
-    return pc.call_function("count_distinct", [column]).as_py(), column.null_count
+    if pa.types.is_nested(column.type):
+        return 0, column.null_count
+    counted = pc.call_function("value_counts", [column])
+    values = present(counted.field(0)) if pa.types.is_string(column.type) else counted.field(0)
+    missing = counted.field(1).filter(values.is_null()).to_numpy().sum()
+    return pc.call_function("count_distinct", [values]).as_py(), int(missing)

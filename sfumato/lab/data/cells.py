@@ -240,7 +240,7 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
 
 
 def _infinite(row: int, cell: str) -> Fault:
-    return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row', cell)
+    return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row')
 
 
 def _with_points(column: Column, cells: Any) -> Column:

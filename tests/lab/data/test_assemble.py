@@ -180,6 +180,19 @@ def test_dropped_columns_are_left_out_by_name_or_pattern(write):
     assert load(write(table), Roles(drop=("x_*", "note"))).features.names == ("size",)
 
 
+def test_a_column_of_lists_is_left_out_whether_it_is_dropped_or_not(tmp_path):
+    table = {**columns(), "parts": [[i, None] if i % 4 else None for i in range(ROWS)]}
+    parquet.write_table(pa.table(table), tmp_path / "made.parquet")
+    source = str(tmp_path / "made.parquet")
+    assert (lines(source)["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
+    assert (lines(source, drop=("parts",))["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
+
+
+def test_two_infinite_numbers_in_the_first_row_are_no_header(write):
+    with pytest.raises(DataError, match=r'^made.csv, line 2: column "a" is infinite \("inf"\)'):
+        load(write(columns(a=["inf"] + [1.5] * (ROWS - 1), b=["inf"] + [2.5] * (ROWS - 1))))
+
+
 REFUSED = {
     "all": (
         {"drop": ("size",)},
