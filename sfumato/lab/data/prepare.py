@@ -122,15 +122,7 @@ class Data:
                     "but another label: no model can be right on all of them.",
                 )
             )
-        if split.shared:
-            found.append(
-                DataWarning(
-                    "duplicates",
-                    None,
-                    f"{plural(split.shared, 'row')} of validation and test {'is' if split.shared == 1 else 'are'} in "
-                    "training too, by content, so scores flatter the models: drop the copies, or leave --split out.",
-                )
-            )
+        found += [DataWarning("duplicates", None, text) for text in split.across]
         return tuple(found)
 
     @cached_property

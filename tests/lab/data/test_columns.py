@@ -334,7 +334,7 @@ def test_rows_in_both_training_and_test_are_counted_and_said(csv):
     data = prepare(csv(table), Roles(split="split"))
     assert data.split.shared == data.describe()["shared_with_training"] == 3
     way_out = "The parts are those given; drop the copies, or leave --split out."
-    assert data.split.notes == (
+    assert data.split.across == (
         f"2 test rows are in training too, by content: scores on them flatter the models. {way_out}",
         f"1 validation row is in training too, by content: scores on them flatter the models. {way_out}",
     )
@@ -343,8 +343,8 @@ def test_rows_in_both_training_and_test_are_counted_and_said(csv):
 def test_a_group_in_two_given_parts_is_counted_and_said(csv):
     table = given(["train", "val", "test"])
     table["patient"] = [f"p{i // 2}" for i in range(60)]
-    notes = prepare(csv(table), Roles(split="split", group="patient")).notes
-    assert "10 test rows share their group with training rows: the parts given split groups." in notes
+    told = [warning.text for warning in prepare(csv(table), Roles(split="split", group="patient")).warnings]
+    assert "10 test rows share their group with training rows: the parts given split groups." in told
 
 
 def test_a_class_missing_from_validation_is_said(csv):
@@ -386,7 +386,7 @@ def test_rows_that_disagree_on_the_label_are_counted(csv):
     data = prepare(csv(table))
     assert data.describe()["disagreeing"] == 2
     told = "2 rows have the content of another row but another label: no model can be right on all of them."
-    assert told in data.notes
+    assert told in [warning.text for warning in data.warnings]
 
 
 def test_an_unknown_column_is_refused_with_the_nearest_name(csv):
