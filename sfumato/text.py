@@ -56,13 +56,13 @@ def short(text: str, most: int = 40, *, end: str = "...") -> str:
     return text if len(text) <= most else text[: most - len(end)].rstrip() + end
 
 
-def listing(names: Sequence[str], most: int = 20) -> str:
+def listing(names: Sequence[str], most: int = 20, *, longest: int = 40) -> str:
     """Names as one line, cut where there are too many to read.
 
     >>> listing(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    shown = ", ".join(short(name) for name in names[:most])
+    shown = ", ".join(short(name, longest) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 

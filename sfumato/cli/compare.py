@@ -132,6 +132,16 @@ def _choose(folder: Path) -> Sequence[int]:
     return rows_to_show(folder)
 
 
+def _columns(summary: Summary) -> list[str]:
+    """How the columns were read: a line each where they are few, else how many of each kind."""
+    from sfumato.cli.columns_shown import FEW, in_short, line_a_column
+
+    columns = summary.get("columns", [])
+    if not columns:
+        return []
+    return [line_a_column(columns), ""] if len(columns) <= FEW else [f"columns {in_short(columns)}"]
+
+
 def _told(summary: Summary, notes: Sequence[str]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
     from sfumato.report import as_text, differences_table, four_columns
@@ -153,6 +163,7 @@ def _told(summary: Summary, notes: Sequence[str]) -> str:
             "",
             as_text(differences_table(summary), width).rstrip(),
             "",
+            *_columns(summary),
             f"paired  weights/batches equal in all arms, seed by seed: {hashes}",
             f"report  {Path(summary['run']) / 'report.html'}",
         ]

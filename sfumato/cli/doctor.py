@@ -12,11 +12,11 @@ SCHEMA = "sfumato.doctor/1"
 
 
 @app.command
-@with_options("data", "label", "text", "split", "model", "device")
+@with_options("data", "label", "text", "split", "drop", "keep", "model", "device")
 def doctor(options: Options, *, json: Flag = False) -> int:
     """Say what is in force here: versions, threads, whether the loss runs on the kernel, and where runs may go.
 
-    With DATA: what is found in them, and a trial of about 20 seconds in which both arms train. Nothing is written.
+    With DATA: how each column was read, and a trial of about 20 seconds in which both arms train. Nothing is written.
     Without DATA only the environment is looked at.
 
     Args:
@@ -24,14 +24,22 @@ def doctor(options: Options, *, json: Flag = False) -> int:
         json: Print one JSON object instead of text.
     """
     found = _found()
-    lines = _as_text(found)
     if options.data:
         require_lab("doctor with DATA")
+        from sfumato.cli.columns_shown import line_a_column
         from sfumato.lab import doctor_trial
+        from sfumato.lab.summary import columns_of, warnings_in
 
-        found["trial"] = doctor_trial.trial(options)
-        lines += "\n\n" + doctor_trial.as_text(found["trial"])
-    print(jsonlib.dumps(found) if json else lines)
+        ready = doctor_trial.read(options)
+        found |= {"columns": columns_of(ready.data), "warnings": warnings_in(ready.data)}
+        if not json:  # before anything trains
+            print(_as_text(found), *([line_a_column(found["columns"])] if found["columns"] else []), sep="\n\n")
+            print("".join(f"\nwarning       {warning['text']}" for warning in found["warnings"]), flush=True)
+        found["trial"] = doctor_trial.trial(ready)
+        if not json:
+            print(doctor_trial.as_text(found["trial"]))
+            return OK
+    print(jsonlib.dumps(found) if json else _as_text(found))
     return OK
 
 

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from sfumato.cli.columns_shown import in_short
+
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
@@ -54,6 +56,12 @@ class Watch:
             f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.told()}, {classes} classes "
             f"(train {train}, validation {validation}, test {test}; {origin})"
         )
+        if table.columns:
+            from sfumato.lab.summary import columns_of
+
+            self._line(f"read   {in_short(columns_of(plan.data))}")
+        for warning in plan.data.warnings:
+            self._line(f"warn   {warning.text}")
         softened = [arm for arm in plan.arms if arm.eps]
         if len(softened) == 1 and len(plan.arms) == 2:
             self._line(f"arms   one-hot; {softened[0].name}, {softened[0].told(classes)}")

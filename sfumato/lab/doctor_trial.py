@@ -12,31 +12,38 @@ from sfumato.lab.cost_estimate import duration, estimate
 from sfumato.lab.device import one_thread
 from sfumato.lab.execute.task import PARTS
 from sfumato.lab.options import Options
-from sfumato.lab.prepared import prepared
+from sfumato.lab.prepared import Prepared, prepared
 
 SECONDS = 20.0
 """How long both arms together may train."""
 
 
-def trial(options: Options) -> dict[str, Any]:
-    """Read the data, train each arm for a few seconds, and count up what a comparison would take.
+def read(options: Options) -> Prepared:
+    """Read the data, and say nothing yet of how they train.
+
+    Raises:
+        OptionError, DataError: as of a comparison.
+    """
+    options.check()
+    return prepared(options)
+
+
+def trial(ready: Prepared) -> dict[str, Any]:
+    """Train each arm for a few seconds, and count up what a comparison would take.
 
     Returns:
         ``"data"``, ``"notes"``, ``"whole"`` (an estimate) and ``"arms"``, each with name, epochs, seconds and
         ``"nll"``: hard NLL on validation rows after the first and the last epoch.
 
     Raises:
-        OptionError, DataError: as of a comparison.
         ArmError, TrainingError: an arm cannot be trained.
     """
     from sfumato.lab.execute.training_run import TrainingRun
 
-    options.check()
-    ready = prepared(options)
     whole, data = estimate(ready), ready.data
     per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
     epochs = max(2, min(ready.plan.epochs, int(SECONDS / 2 / per_epoch)))
-    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(options, seeds=1))
+    ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(ready.options, seeds=1))
     rows = ready.rows("train", "validation")
     told: list[dict[str, Any]] = []
     with one_thread():
@@ -70,7 +77,6 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
     if data["duplicates"]:
         lines.append(f"copies        {data['duplicates']:,} rows repeat an earlier one")
-    lines += [f"missing       {name}: {count:,}" for name, count in data["missing"].items()]
     lines += [f"note          {note}" for note in found["notes"]]
     for arm in found["arms"]:
         first, last = arm["nll"]

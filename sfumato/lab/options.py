@@ -155,6 +155,13 @@ class Options:
     )
     weight: str | None = _option("Column of row weights, above 0, that count in training.", example='"weight"')
     group: str | None = _option("Column whose equal values, such as one patient, are never split.", example='"patient"')
+    drop: str | None = _option(
+        "Columns that are not learnt from, names or patterns (notes,x_*).", example='"notes,x_*"'
+    )
+    keep: str | None = _option(
+        "Columns that are learnt from although each row has another value in them, names or patterns.",
+        example='"ticket"',
+    )
     image_size: int | None = _option(
         "Side in pixels to which a folder's images are brought.",
         _in("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
@@ -338,9 +345,9 @@ class Options:
         from sfumato.lab.data.column_roles import Roles
 
         alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
-        probs = None if self.label_probs is None else tuple(name.strip() for name in self.label_probs.split(","))
+        lists = {name: _names(getattr(self, name)) for name in ("label_probs", "drop", "keep")}
         source, _, folder = (self.model or "").partition(":")
-        return Roles(**alike, label_probs=probs, tokenizer=folder if source == "hf" else None)
+        return Roles(**alike, **lists, tokenizer=folder if source == "hf" else None)
 
 
 @cache
@@ -355,6 +362,11 @@ def schema() -> dict[str, Option]:
     return {
         each.name: Option(each.name, kinds[each.name], defaults[each.name], **each.metadata) for each in fields(Options)
     }
+
+
+def _names(words: str | None) -> tuple[str, ...] | None:
+    """Names with commas between."""
+    return None if words is None else tuple(name.strip() for name in words.split(","))
 
 
 def _shown(value: float) -> str:

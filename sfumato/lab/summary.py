@@ -18,12 +18,21 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
-from sfumato.runs.schema import SUMMARY_SCHEMA, PairedHashes, RunRecord, Summary, TemperatureGain
+from sfumato.runs.schema import (
+    SUMMARY_SCHEMA,
+    ColumnSummary,
+    PairedHashes,
+    RunRecord,
+    RunWarning,
+    Summary,
+    TemperatureGain,
+)
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
 from sfumato.verdict.sentences import notes, verdict
 from sfumato.verdict.warnings import warnings_of
 
 if TYPE_CHECKING:
+    from sfumato.lab.data import Data
     from sfumato.lab.prepared import Prepared
 
 
@@ -70,7 +79,10 @@ def summary_of(
             for arm, result in zip(arms, results, strict=True)
         ],
         "differences": found,
-        "warnings": warnings_of(results, table.labels[split.test], table.class_names),
+        "warnings": [
+            *warnings_in(ready.data),
+            *warnings_of(results, table.labels[split.test], table.class_names),
+        ],
         "verdict": verdict(
             results,
             found,
@@ -78,6 +90,7 @@ def summary_of(
             majority=float(np.bincount(table.labels[split.test]).max()) / len(split.test),
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
         ),
+        "columns": columns_of(ready.data),
     }
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
@@ -89,6 +102,19 @@ def summary_of(
         "notes": notes(distinct, table.counters()),
     }
     return summary, extra
+
+
+def columns_of(data: Data) -> list[ColumnSummary]:
+    """How each column of the data was read."""
+    return [
+        {"name": c.name, "read_as": c.read_as, "distinct": c.distinct, "missing": c.missing, "note": c.note}
+        for c in data.table.columns
+    ]
+
+
+def warnings_in(data: Data) -> list[RunWarning]:
+    """What should be known of the data before a result is trusted."""
+    return [{"kind": each.kind, "column": each.column, "text": each.text} for each in data.warnings]
 
 
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:

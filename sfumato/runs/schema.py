@@ -68,6 +68,16 @@ class DataSummary(TypedDict):
     test: Whole
 
 
+class ColumnSummary(TypedDict):
+    """How one column of a table was read; ``note`` says how it is written, or why it is left out."""
+
+    name: Text
+    read_as: Text
+    distinct: Whole
+    missing: Whole
+    note: Text
+
+
 class PairedHashes(TypedDict):
     """Hashes of the first weights and of the batches, one a seed, and whether all arms have them."""
 
@@ -92,7 +102,7 @@ class VerdictSummary(TypedDict):
 
 
 class Summary(TypedDict):
-    """The object that ``compare --json`` prints."""
+    """The object that ``compare --json`` prints; older versions wrote no columns and no warnings."""
 
     schema: Text
     run: Text
@@ -102,6 +112,7 @@ class Summary(TypedDict):
     differences: list[ArmDifference]
     warnings: NotRequired[list[RunWarning]]
     verdict: VerdictSummary
+    columns: NotRequired[list[ColumnSummary]]
 
 
 class DataDescription(TypedDict, total=False):

@@ -30,7 +30,8 @@ HEADLINE = {"accuracy", "nll_after_temperature", "eaurc"}
 
 def test_json_has_the_fields_that_others_rely_on(digits):
     summary = digits.json()
-    assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "warnings", "verdict"]
+    assert list(summary) == ["schema", "run", "data", "paired", "arms", "differences", "warnings", "verdict", "columns"]
+    assert summary["columns"] == []
     assert summary["schema"] == "sfumato.compare/2"
     assert summary["data"] == {"name": "digits", "classes": 10, "train": 1078, "validation": 360, "test": 359}
     assert [arm["name"] for arm in summary["arms"]] == ["one-hot", "smoothed"]
@@ -211,11 +212,32 @@ def test_few_rows_and_a_row_number_are_noted(tmp_path):
     rng = np.random.default_rng(1)
     rows = "".join(f"{i},{rng.normal() + (i % 2):.5f},{'xy'[i % 2]}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("id,a,label\n" + rows)
-    ran = run_sfumato("compare", "t.csv", "--model", "linear", "--seeds", "3", "--out", "run", "-q", folder=tmp_path)
+    words = ("--model", "linear", "--seeds", "3", "--keep", "id", "--out", "run", "-q")
+    ran = run_sfumato("compare", "t.csv", *words, folder=tmp_path)
     assert ran.code == 0, ran.err
     assert "Note: Only 12 distinct test rows" in ran.out
     assert 'Note: Column "id" counts the rows of the file' in ran.out
     assert "counts the rows of the file" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_how_the_columns_were_read_is_printed_stored_and_shown(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = "".join(f"{i};{rng.normal() + (i % 2):.5f};n{i % 3};{'xy'[i % 2]}\n".replace(".", ",") for i in range(60))
+    (tmp_path / "t.csv").write_text("id;a;note;label\n" + rows)
+    words = ("--model", "linear", "--epochs", "2", "--seeds", "3", "--drop", "note", "--out", "run")
+    ran = run_sfumato("compare", "t.csv", *words, folder=tmp_path)
+    assert ran.code == 0, ran.err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [(each["name"], each["read_as"], each["distinct"]) for each in summary["columns"]] == [
+        ("id", "id", 60), ("a", "number", 60), ("note", "left out", 3), ("label", "label", 2),
+    ]  # fmt: skip
+    assert "a       number          60        0  decimal comma\n" in ran.out
+    assert (
+        "read   1 number, 1 label; left out: id (has another whole number in every row; --keep takes it in), "
+        in ran.err
+    )
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert '<tr><th scope="row">note</th><td>left out</td><td>3</td><td>0</td><td>left out by --drop</td></tr>' in page
 
 
 QUICK = ("--model", "linear", "--epochs", "3", "--seeds", "3", "--quiet")
@@ -284,6 +306,14 @@ BAD = {
     ),
     "a number that is not finite": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "inf,3,yes\n"}, "inf"),
     "a word among numbers": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "seven,3,yes\n"}, "seven"),
+    "one column": (("t.csv",), {"t.csv": "a\n1\n2\n"}, 't.csv has one column only, "a"; it needs'),
+    "no header": (("t.csv",), {"t.csv": "1.5,2,x\n2.5,3,y\n" * 9}, "t.csv has no header: its first line holds values"),
+    "two headers": (
+        ("t.csv", "--label", "kind"), {"t.csv": TABLE.replace("kind\n", "kind\ncm,mm,name\n")}, "a second header, with",
+    ),
+    "a number to predict": (("t.csv", "--label", "a"), {"t.csv": TABLE}, 'column "a" looks like a number to predict'),
+    "all columns dropped": (("t.csv", "--label", "kind", "--drop", "a,b"), {"t.csv": TABLE}, "--drop leaves no column"),
+    "missing labels": (("t.csv", "--label", "kind"), {"t.csv": TABLE + "7,3,\n8,4,\n"}, "is empty (as in 1 more row)"),
     "a misspelt option": (("digits", "--seads", "3"), {}, "--seads. Did you mean --seeds?"),
     "a misspelt command": ((), {}, 'Unknown command "comparee". Did you mean "compare"?'),
     "a misspelt key": (

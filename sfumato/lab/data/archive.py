@@ -15,16 +15,7 @@ MOST_BYTES = 8 * 10**9
 
 
 def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
-    """Read an ``.npz`` file.
-
-    Args:
-        path: the file.
-        file: what to call it in messages.
-        name: name of the table.
-        roles: names of arrays for label, weight, group and split, where they are asked for.
-
-    Returns:
-        The table; of pictures where X is bytes with three or four axes.
+    """Read an ``.npz`` file; label, weight, group and split of ``roles`` are names of arrays.
 
     Raises:
         DataError: anything that keeps the arrays from being a table.
@@ -34,6 +25,7 @@ def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
         with Archive(path) as archive:
             roles.refuse(file, "names columns, but {file} has arrays: save soft labels as y (N, K)", "--label-probs")
             roles.refuse(file, "names a column, but {file} has arrays: save texts as X (N,)", "--text")
+            roles.refuse(file, "names columns, but {file} has arrays; leave it out", "--drop", "--keep")
             x = _member(archive, file, "X")
             y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
             extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}

@@ -11,9 +11,9 @@ import numpy as np
 
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.inputs import Features
-from sfumato.lab.data.labels import check_soft, parts_of, weights_of
+from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, weights_of
 from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
+from sfumato.lab.data.table import DataError, Table
 from sfumato.lab.data.texts import Texts
 from sfumato.text import short
 
@@ -33,18 +33,9 @@ def from_arrays(
     found: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """A table from arrays.
+    """A table from (N, …) numbers or (N,) texts, and (N,) labels of any kind or (N, K) soft ones.
 
-    Args:
-        x: (N, …) numbers, or (N,) texts.
-        y: (N,) labels of any kind, or (N, K) soft ones.
-        extra: any of ``"weight"``, ``"group"``, ``"split"``, (N,) each.
-        file: what to call the data in messages.
-        name: of the table.
-        kind: of the table.
-        tokenizer: as in :class:`Texts`.
-        found: of the table.
-        notes: of the table.
+    ``extra`` may hold ``"weight"``, ``"group"`` and ``"split"``, (N,) each.
 
     Raises:
         DataError: anything that keeps the arrays from being a table.

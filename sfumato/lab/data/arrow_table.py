@@ -1,45 +1,19 @@
 """Tables whose columns have types: Parquet files, data frames, Arrow tables."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sfumato.lab.data.column_roles import Roles, assemble
-from sfumato.lab.data.table import DataError, Table
+from sfumato.lab.data.assemble import Frame
+from sfumato.lab.data.table import DataError
 from sfumato.text import short
 
 MOST_BYTES = 8 * 10**9
 
 
-@dataclass
-class _ArrowFrame:
-    """An Arrow table as columns."""
-
-    file: str
-    name: str
-    kind: str
-    header: list[str]
-    columns: Sequence[Any]
-
-    def where(self, row: int) -> str:
-        """The file and the number of a row, the first one being 0 as in a data frame."""
-        return f"{self.file}, row {row}"
-
-
-def read_parquet(path: str, *, file: str, name: str, roles: Roles) -> Table:
-    """Read a Parquet file.
-
-    Args:
-        path: the file.
-        file: what to call it in messages.
-        name: name of the table.
-        roles: which column is for what; those without a role are features.
-
-    Returns:
-        The table.
+def read_parquet(path: str, *, file: str, name: str) -> Frame:
+    """The columns of a Parquet file.
 
     Raises:
-        DataError: anything that keeps the file from being a table with labels.
+        DataError: the file is no table, or is too large.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -55,11 +29,24 @@ def read_parquet(path: str, *, file: str, name: str, roles: Roles) -> Table:
             raise
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{file} is not a Parquet file, or a damaged one ({short(reason, 120)})") from error
-    return from_arrow(table, file=file, name=name, kind="parquet", roles=roles)
+    return from_arrow(table, file=file, name=name, kind="parquet")
 
 
-def from_arrow(table: Any, *, file: str, name: str, kind: str, roles: Roles) -> Table:
-    """A table from an Arrow table.
+def as_arrow(value: Any) -> Any:
+    """A data frame of pandas, polars or any other kind that Arrow takes, as an Arrow table; None for anything else."""
+    import pyarrow as pa
+
+    if isinstance(value, pa.Table):
+        return value
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        return pa.Table.from_pandas(value, preserve_index=False)
+    if hasattr(value, "to_arrow"):
+        return as_arrow(value.to_arrow())
+    return pa.table(value) if hasattr(value, "__arrow_c_stream__") else None
+
+
+def from_arrow(table: Any, *, file: str, name: str, kind: str) -> Frame:
+    """The columns of an Arrow table.
 
     Raises:
         DataError: as :func:`read_parquet`.
@@ -75,4 +62,4 @@ def from_arrow(table: Any, *, file: str, name: str, kind: str, roles: Roles) -> 
         raise DataError(f"{file} has no columns")
     if table.num_rows == 0:
         raise DataError(f"{file} has no rows; add some")
-    return assemble(_ArrowFrame(file, name, kind, names, [table.column(j) for j in kept]), roles)
+    return Frame(file, name, kind, names, lambda: [table.column(j) for j in kept], lambda row: f"{file}, row {row}")

@@ -1,65 +1,54 @@
-"""Tables of text: CSV and TSV, plain or gzipped, read by Arrow with every cell as text, so that nothing is guessed.
+"""Tables of text: CSV and TSV, plain or gzipped, in the encoding and with the separator that they have.
 
-Arrow is fast but says little about what is wrong, and forgives bad quotes. So quotes are checked by Python's strict
-reader, which is also asked for the line of a fault once there is one.
+Arrow reads every cell as text, so that nothing is guessed. It is fast but says little about what is wrong, and forgives
+bad quotes. So quotes are checked by Python's strict reader, which is also asked for the line of a fault once there is
+one.
 """
 
+import codecs
 import csv
 import gzip
 import io
+import itertools
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sfumato.lab.data.column_roles import Roles, assemble, is_decimal
-from sfumato.lab.data.table import DataError, Table
-from sfumato.text import short
+from sfumato.lab.data.assemble import Frame
+from sfumato.lab.data.dates import is_date
+from sfumato.lab.data.table import DataError
+from sfumato.text import listing, short
 
 MOST_BYTES = 8 * 10**9
-_BLOCK = 64 * 2**20  # Arrow wants every row to fit in one block
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
+_BLOCK, _LARGE_BLOCK = 4 * 2**20, 64 * 2**20  # Arrow wants every row in one block, and is quicker with small ones
 _CHUNK = 16 * 2**20
+_SAMPLE = 2**16
 
 
-def read_csv(path: str, *, file: str, name: str, roles: Roles) -> Table:
-    """Read a CSV or TSV file with a header.
-
-    Args:
-        path: the file; a name that ends in ``.gz`` is unpacked.
-        file: what to call it in messages.
-        name: name of the table.
-        roles: which column is for what; those without a role are features.
-
-    Returns:
-        The table.
+def read_csv(path: str, *, file: str, name: str) -> Frame:
+    """The header of a CSV or TSV file, unpacked if its name ends in ``.gz``; its columns are read when asked for.
 
     Raises:
-        DataError: anything that keeps the file from being a table with labels.
+        DataError: anything that keeps the file from being a table.
     """
-    data = _read_bytes(path, file)
-    text = _Text(data, file, "\t" if ".tsv" in file.lower()[-7:] else ",")
+
+    def data() -> tuple[bytes, str]:
+        return _in_utf8(_read_bytes(path, file), file)
+
+    held, encoding = data()
+    tabs = ".tsv" in file.lower()[-7:]
+    separator = _separator(held[:_SAMPLE].decode("utf-8", "ignore"), len(held) > _SAMPLE, "\t" if tabs else ",")
+    text = _Text(held, file, separator, lambda: data()[0])
+    del held
+    told = [encoding] if encoding else []
+    if separator != ("\t" if tabs else ","):
+        told.append(f"cells separated by {SEPARATORS[separator]}")
     header = text.header()
-    return assemble(_CsvFrame(file, name, header, text), roles)
-
-
-class _CsvFrame:
-    """A CSV file as columns; they are read when they are asked for, after the header has been looked at."""
-
-    kind = "csv"
-
-    def __init__(self, file: str, name: str, header: list[str], text: "_Text") -> None:
-        self.file, self.name, self.header, self.text = file, name, header, text
-        self.cells: list[Any] | None = None
-
-    @property
-    def columns(self) -> Sequence[Any]:
-        """The cells as Arrow text."""
-        if self.cells is None:
-            self.cells = self.text.columns(len(self.header))
-        return self.cells
-
-    def where(self, row: int) -> str:
-        """The file and the line of a row."""
-        return f"{self.file}, line {self.text.line(row)}"
+    return Frame(
+        file, name, "csv", header, lambda: text.columns(len(header)), text.place, tuple(told), comma=separator == ";"
+    )
 
 
 def _read_bytes(path: str, file: str) -> bytes:
@@ -76,30 +65,67 @@ def _read_bytes(path: str, file: str) -> bytes:
         ) from error
     except EOFError as error:
         raise DataError(f"{file} ends too early: it was cut off; copy or pack it again") from error
-    data = buffer.getvalue()
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        raise DataError(f"{file}, line {line}: byte 0x{byte:02x} is not UTF-8 text; save the file as UTF-8") from error
+    return buffer.getvalue()
+
+
+def _in_utf8(data: bytes, file: str) -> tuple[bytes, str]:
+    """The text as UTF-8 without a mark, and its encoding where it was another."""
+    told = ""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data, told = data.decode("utf-16").encode(), "UTF-16"
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} is not whole UTF-16 text; save the file as UTF-8") from error
+    data = data.removeprefix(codecs.BOM_UTF8)
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise DataError(f"{file}, line {line}: a NUL byte, so it is not plain text; save the file as UTF-8 text")
-    return data
+    try:
+        if not data.isascii():
+            data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        try:
+            return data.decode("cp1252").encode(), "Windows text (cp1252)"
+        except UnicodeDecodeError as other:
+            at = other.start
+            line = data.count(b"\n", 0, at) + 1
+            raise DataError(
+                f"{file}, line {line}: byte 0x{data[at]:02x} is not UTF-8 text; save the file as UTF-8"
+            ) from error
+    return data, told
+
+
+def _separator(sample: str, cut: bool, usual: str) -> str:
+    """The separator that gives most of the first rows as many cells as the header, and more than one."""
+
+    def fit(separator: str) -> tuple[bool, float, int, bool]:
+        try:
+            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=separator) if row]
+        except csv.Error:
+            return False, 0.0, 0, False
+        rows = rows[:-1] if cut and len(rows) > 1 else rows
+        width = len(rows[0]) if rows else 0
+        same = sum(len(row) == width for row in rows) / max(len(rows), 1)
+        return width > 1, same, width if width > 1 else 0, separator == usual
+
+    return max(SEPARATORS, key=fit)
 
 
 class _Text:
-    """The text of one file: its header, its columns, and the line on which a row starts."""
+    """The text of one file: its header, its columns, and the line on which a row starts.
 
-    def __init__(self, data: bytes, file: str, delimiter: str) -> None:
-        self.data, self.file, self.delimiter = data, file, delimiter
+    The text is let go once it is read as columns, and read again where the line of a fault is asked for.
+    """
+
+    def __init__(self, data: bytes, file: str, delimiter: str, again: Callable[[], bytes]) -> None:
+        self.data: bytes | None = data
+        self.file, self.delimiter, self.again = file, delimiter, again
         self.quoted = b'"' in data
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """The line on which each record starts, and its cells; blank lines are passed over, as Arrow does."""
-        stream = io.TextIOWrapper(io.BytesIO(self.data), "utf-8-sig", newline="")
-        csv.field_size_limit(_BLOCK)  # a cell may be a whole article
+        stream = io.TextIOWrapper(io.BytesIO(self.again() if self.data is None else self.data), "utf-8", newline="")
+        csv.field_size_limit(_LARGE_BLOCK)  # a cell may be a whole article
         reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
         line = 1
         try:
@@ -120,41 +146,61 @@ class _Text:
         if record is None:
             raise DataError(f"{self.file} is empty; it needs a header line, then one line for each example")
         header = [name.strip() for name in record]
-        hint = " (is its first line a header?)" if any(is_decimal(name) for name in header) else ""
+        if _are_values(header):
+            raise DataError(
+                f"{self.file} has no header: its first line holds values ({listing(header, 6)}); "
+                "write a line with the names of the columns above it"
+            )
         if "" in header:
             raise DataError(
-                f"{self.file}, line {line}: column {header.index('') + 1} has no name{hint}; name it, or drop it "
+                f"{self.file}, line {line}: column {header.index('') + 1} has no name; name it, or drop it "
                 "(pandas writes row numbers so, unless told index=False)"
             )
         twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
         if twice is not None:
-            raise DataError(f'{self.file} has two columns called "{short(twice)}"{hint}; rename or drop one')
-        if next(records, None) is None:
+            raise DataError(f'{self.file} has two columns called "{short(twice)}"; rename or drop one')
+        line, first = next(records, (0, None))
+        if first is None:
             raise DataError(f"{self.file} has a header but no rows; add some")
+        if [name.strip() for name in first] == header:
+            raise DataError(f"{self.file} has its header twice; delete line {line}")
         return header
 
     def columns(self, width: int) -> list[Any]:
-        """The cells below the header as Arrow text, a column each."""
+        """The cells below the header as Arrow text, a column each; empty cells are null."""
         import pyarrow as pa
-        from pyarrow import csv as arrow_csv
 
         if self.quoted:
             self._check(width)
         try:
-            table = arrow_csv.read_csv(
-                pa.BufferReader(self.data),
-                arrow_csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=True),
-                arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=self.quoted),
-                arrow_csv.ConvertOptions(column_types={f"f{j}": pa.string() for j in range(width)}),
-            )
+            try:
+                table = self._parsed(width, _BLOCK)
+            except pa.ArrowInvalid as error:
+                if "straddling" not in str(error):
+                    raise
+                table = self._parsed(width, _LARGE_BLOCK)
         except pa.ArrowInvalid as error:
             self._check(width)
             raise DataError(f"{self.file} cannot be read as a table: {str(error).splitlines()[0]}") from error
+        self.data = None
         return table.slice(1).columns
 
-    def line(self, row: int) -> int:
-        """The line, as an editor counts, on which data row ``row`` starts."""
-        return next(line for i, (line, _) in enumerate(self.records()) if i == row + 1)
+    def _parsed(self, width: int, block: int) -> Any:
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        return arrow_csv.read_csv(
+            pa.BufferReader(self.data),
+            arrow_csv.ReadOptions(block_size=block, autogenerate_column_names=True),
+            arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=self.quoted),
+            arrow_csv.ConvertOptions(
+                column_types={f"f{j}": pa.string() for j in range(width)}, null_values=[""], strings_can_be_null=True
+            ),
+        )
+
+    def place(self, row: int) -> str:
+        """The file and the line, as an editor counts, on which data row ``row`` starts."""
+        return f"{self.file}, line {next(line for i, (line, _) in enumerate(self.records()) if i == row + 1)}"
 
     def _check(self, width: int) -> None:
         for line, record in self.records():
@@ -163,3 +209,13 @@ class _Text:
                     f"{self.file}, line {line}: {len(record)} cells, but the header has {width}; "
                     "add or remove cells, and put cells that hold a delimiter in double quotes"
                 )
+
+
+def _are_values(header: list[str]) -> bool:
+    """Whether a first line is one of values: a number with decimals, a date, whole numbers that do not rise.
+
+    Columns may well be called 0, 1, 2 or 2019, 2020.
+    """
+    whole = [int(name) for name in header if re.fullmatch(r"[+-]?[0-9]{1,18}", name)]
+    decimal = any(re.fullmatch(r"[+-]?[0-9]*[.,][0-9]+", name) or is_date(name) for name in header)
+    return decimal or any(after < before for before, after in itertools.pairwise(whole))

@@ -7,16 +7,16 @@ the middle.
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.column_roles import Roles
+from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import DataError, Table, check_classes, order_classes
+from sfumato.lab.data.labels import check_classes, order_classes, part_number
+from sfumato.lab.data.table import DataError, Table
 from sfumato.text import listing, plural, short
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -40,103 +40,80 @@ class _Picture:
 
 
 def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
-    """Read a folder of images.
+    """Read a folder of images, rows in the order of their paths.
 
-    Args:
-        path: the folder; in it class folders, or folders train, val and test that hold them. Folders in class folders
-            are looked into; names that begin with a dot are not.
-        file: what to call it in messages.
-        name: name of the table.
-        roles: of which a folder knows ``image_size`` alone.
-
-    Returns:
-        The table, rows in the order of their paths.
+    In the folder are class folders, or folders train, val and test that hold them. Folders in class folders are looked
+    into; names that begin with a dot are not.
 
     Raises:
         DataError: no class folders, a class without images, or more than 1 % of the images do not open.
     """
-    options = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
-    roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *options)
+    roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *TABLE_OPTIONS)
     pictures, ignored = _listed(path, file)
-    opened, damaged = _headers(path, pictures)
+    headed = [(picture, _read(os.path.join(path, picture.path), _header)) for picture in pictures]
+    opened = [replace(picture, size=head[0], grey=head[1]) for picture, head in headed if head is not None]
     side, rule = _side(opened, roles.image_size)
-    pixels, kept, late = _decoded(path, opened, side, file)
-    damaged = sorted(damaged + late)
+    pixels, kept = _decoded(path, opened, side, file)
+    damaged = sorted({picture.path for picture in pictures} - {picture.path for picture in kept})
+    told = f"{len(damaged):,} of {len(pictures):,} images {'does' if len(damaged) == 1 else 'do'} not open"
     if len(damaged) > MOST_DAMAGED * len(pictures):
-        raise DataError(
-            f"{file}: {_do_not_open(len(damaged), len(pictures))}, more than 1 %: {listing(damaged, 5)}; "
-            "repair or delete them"
-        )
+        raise DataError(f"{file}: {told}, more than 1 %: {listing(damaged, 5)}; repair or delete them")
     notes = [rule] if rule else []
     if damaged:
-        notes.append(f"{_do_not_open(len(damaged), len(pictures))}, left out: {listing(damaged, 5)}.")
+        notes.append(f"{told}, left out: {listing(damaged, 5)}.")
     if ignored:
         notes.append(f"Not images, and passed over: {plural(len(ignored), 'file')} ({listing(ignored, 3)}).")
-    values = sorted({p.label for p in kept})
-    place = {value: k for k, value in enumerate(values)}
-    labels, class_names = order_classes(np.array([place[p.label] for p in kept], np.int64), values)
-    empty = sorted({p.label for p in pictures} - set(values))
+    values = sorted({picture.label for picture in kept})
+    empty = sorted({picture.label for picture in pictures} - set(values))
     if empty:
         raise DataError(f'{file}: no image of class "{short(empty[0])}" opens; repair or delete them')
-    part = None
-    if any(p.part is not None for p in kept):
-        part = np.array([p.part for p in kept], np.int64)
-    check_classes(
-        file,
-        labels,
-        class_names,
-        where="the class folders",
-        way_out="Add images, or merge or delete the folder",
-        least=3 if part is None else 1,
-    )
+    place = {value: k for k, value in enumerate(values)}
+    labels, class_names = order_classes(np.array([place[picture.label] for picture in kept], np.int64), values)
+    part = None if kept[0].part is None else np.array([picture.part for picture in kept], np.int64)
+    way_out = "Add images, or merge or delete the folder"
+    least = 3 if part is None else 1
+    check_classes(file, labels, class_names, where="the class folders", way_out=way_out, least=least)
     found = {"damaged_images": damaged, "files_passed_over": len(ignored)}
     return Table(name, "folder", Images(pixels), labels, class_names, part=part, notes=tuple(notes), found=found)
-
-
-def _do_not_open(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} images {'does' if count == 1 else 'do'} not open"
 
 
 def _folders(path: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _listed(path: str, file: str) -> tuple[list[_Picture], list[str]]:
-    """Every image below the class folders, in the order of paths, and files that are none."""
+def _roots(path: str, file: str) -> list[tuple[str, str, int | None]]:
+    """Each class folder, its class, and the part that it stands in."""
     top = _folders(path)
     if not top:
         raise DataError(
             f"{file} holds no folders; it needs one folder of images for each class, or train, val and test with them"
         )
-    parts = {name: part_number(name) for name in top}
-    given = {name: number for name, number in parts.items() if number is not None}
-    if given and len(given) == len(top):
-        if 0 not in given.values():
-            raise DataError(f"{file} has folders {listing(top)} but none called train")
-        if len(set(given.values())) < len(given):
-            raise DataError(f"{file} has two folders for one part: {listing(top)}; keep one of each")
-        roots = [
-            (name, label, number) for name, number in given.items() for label in _folders(os.path.join(path, name))
-        ]
-        roots = [(os.path.join(name, label), label, number) for name, label, number in roots]
-        flat = next((name for name in given if not _folders(os.path.join(path, name))), None)
-        if flat is not None:
+    given = {name: number for name in top if (number := part_number(name)) is not None}
+    if len(given) < len(top):
+        if 0 in given.values() and len(given) > 1:
+            other = next(name for name in top if name not in given)
             raise DataError(
-                f"{file}: folder {flat} holds no class folders; put its images in one folder for each class"
+                f'{file} has folders for parts ({listing(sorted(given))}) and also "{short(other)}"; '
+                "is it a class or a part? Move it"
             )
-        if len(given) == 1:
-            roots = [(folder, label, None) for folder, label, _ in roots]
-    elif 0 in given.values() and len(given) > 1:
-        other = next(name for name in top if parts[name] is None)
-        raise DataError(
-            f'{file} has folders for parts ({listing(sorted(given))}) and also "{short(other)}"; '
-            "is it a class or a part? Move it"
-        )
-    else:
-        roots = [(label, label, None) for label in top]
+        return [(label, label, None) for label in top]
+    if 0 not in given.values():
+        raise DataError(f"{file} has folders {listing(top)} but none called train")
+    if len(set(given.values())) < len(given):
+        raise DataError(f"{file} has two folders for one part: {listing(top)}; keep one of each")
+    inside = {name: _folders(os.path.join(path, name)) for name in given}
+    flat = next((name for name, labels in inside.items() if not labels), None)
+    if flat is not None:
+        raise DataError(f"{file}: folder {flat} holds no class folders; put its images in one folder for each class")
+    parts: dict[str, int | None] = {**given} if len(given) > 1 else dict.fromkeys(given)
+    return [(os.path.join(name, label), label, parts[name]) for name in given for label in inside[name]]
+
+
+def _listed(path: str, file: str) -> tuple[list[_Picture], list[str]]:
+    """Every image below the class folders, in the order of paths, and files that are none."""
     pictures: list[_Picture] = []
     ignored: list[str] = []
-    for root, label, part in roots:
+    for root, label, part in _roots(path, file):
         before = len(pictures)
         for folder, subfolders, files in os.walk(os.path.join(path, root)):
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
@@ -154,67 +131,49 @@ def _listed(path: str, file: str) -> tuple[list[_Picture], list[str]]:
     return pictures, ignored
 
 
-def _open(path: str) -> Any:
-    from PIL import Image
-
-    return Image.open(path)
-
-
-# What a damaged file raises: Pillow's own errors, and what its decoders let through.
-_FAULTS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, KeyError)
-
-
-def _headers(path: str, pictures: Sequence[_Picture]) -> tuple[list[_Picture], list[str]]:
-    """Pictures with what their headers say, and the paths of those that do not open."""
+def _read(path: str, look: Callable[[Any], Any]) -> Any:
+    """What ``look`` finds in a picture, or None where the file is damaged."""
     import struct
     import zlib
 
     from PIL import Image
 
-    opened: list[_Picture] = []
-    damaged: list[str] = []
-    for picture in pictures:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with _open(os.path.join(path, picture.path)) as image:
-                    size = image.size
-                    if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # stored lying on its side
-                        size = size[::-1]
-                    opened.append(_Picture(picture.path, picture.label, picture.part, size, image.mode in _GREY))
-        except (*_FAULTS, struct.error, zlib.error, Image.DecompressionBombError):
-            damaged.append(picture.path)
-    return opened, damaged
+    # Pillow's own errors, and what its decoders let through.
+    faults = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, KeyError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return look(image)
+    except (*faults, struct.error, zlib.error, Image.DecompressionBombError):
+        return None
+
+
+def _header(image: Any) -> tuple[tuple[int, int], bool]:
+    """The size of a picture that stands upright, and whether it is grey."""
+    lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return image.size[::-1] if lying else image.size, image.mode in _GREY
 
 
 def _side(pictures: Sequence[_Picture], asked: int | None) -> tuple[int | None, str]:
     """The side to which pictures are brought, or None where they stay as they are, and the rule in words."""
-    sizes = {picture.size for picture in pictures}
-    if not sizes:
+    if not pictures:
         return None, ""
-    only = next(iter(sizes)) if len(sizes) == 1 else None
-    if only is not None and (max(only) <= LARGEST_SIDE if asked is None else only == (asked, asked)):
-        return None, ""
-    shorter = np.array([min(picture.size) for picture in pictures])
-    side = asked or (LARGEST_SIDE if np.median(shorter) >= LARGEST_SIDE else LARGEST_SIDE // 2)
     sides = np.array([picture.size for picture in pictures])
-    (low_w, low_h), (high_w, high_h) = sides.min(axis=0), sides.max(axis=0)
-    seen = f"{low_w} × {low_h}" if only is not None else f"{low_w} × {low_h} to {high_w} × {high_h}"
+    low, high = sides.min(axis=0), sides.max(axis=0)
+    same = bool((low == high).all())
+    if same and (high.max() <= LARGEST_SIDE if asked is None else bool((high == asked).all())):
+        return None, ""
+    side = asked or (LARGEST_SIDE if np.median(sides.min(axis=1)) >= LARGEST_SIDE else LARGEST_SIDE // 2)
+    seen = f"{low[0]} × {low[1]}" + ("" if same else f" to {high[0]} × {high[1]}")
     return side, (
         f"Images of {seen} pixels were brought to {side} × {side}: the shorter side scaled, the longer one cut to the "
         "middle (--image-size takes another side)."
     )
 
 
-def _decoded(
-    path: str, pictures: Sequence[_Picture], side: int | None, file: str
-) -> tuple[np.ndarray, list[_Picture], list[str]]:
-    """(n, H, W, C) uint8 of the pictures that can be decoded, those pictures, and the paths of the others."""
-    import struct
-    import zlib
-
-    from PIL import Image
-
+def _decoded(path: str, pictures: Sequence[_Picture], side: int | None, file: str) -> tuple[np.ndarray, list[_Picture]]:
+    """(n, H, W, C) uint8 of the pictures that can be decoded, and those pictures."""
     channels = 1 if all(picture.grey for picture in pictures) else 3
     width, height = (side, side) if side is not None else (pictures[0].size if pictures else (1, 1))
     if len(pictures) * width * height * channels > MOST_BYTES:
@@ -225,18 +184,15 @@ def _decoded(
         )
     pixels = np.empty((len(pictures), height, width, channels), np.uint8)
     kept: list[_Picture] = []
-    damaged: list[str] = []
     for picture in pictures:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with _open(os.path.join(path, picture.path)) as image:
-                    pixels[len(kept)] = _array(image, side, grey=channels == 1).reshape(height, width, channels)
-        except (*_FAULTS, struct.error, zlib.error, Image.DecompressionBombError):
-            damaged.append(picture.path)
-        else:
+        found = _read(
+            os.path.join(path, picture.path),
+            lambda image: _array(image, side, grey=channels == 1).reshape(height, width, channels),
+        )
+        if found is not None:
+            pixels[len(kept)] = found
             kept.append(picture)
-    return pixels[: len(kept)], kept, damaged
+    return pixels[: len(kept)], kept
 
 
 def _array(image: Any, side: int | None, *, grey: bool) -> np.ndarray:

@@ -9,13 +9,16 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from sfumato.lab.data.arrays import from_arrays
-from sfumato.lab.data.column_roles import Roles
+from sfumato.lab.data.arrow_table import as_arrow, from_arrow
+from sfumato.lab.data.assemble import assemble
+from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.labels import part_number
 from sfumato.lab.data.table import PARTS, DataError, Table
 from sfumato.text import did_you_mean, listing, short
@@ -39,14 +42,7 @@ def is_function(source: str) -> bool:
 
 
 def read_function(source: str, *, roles: Roles) -> Table:
-    """Call a function and make a table of what it returns.
-
-    Args:
-        source: ``"module:function"``; the current folder is importable.
-        roles: for a data frame, which column is for what.
-
-    Returns:
-        The table.
+    """Call a function and make a table of what it returns; the current folder is importable.
 
     Raises:
         DataError: no such module or function, an error in it, or another kind of result than is expected.
@@ -56,17 +52,12 @@ def read_function(source: str, *, roles: Roles) -> Table:
         result = function()
     except Exception as error:
         raise DataError(f"{source} raised {said(error)}") from error
-    if hasattr(result, "to_arrow") and not hasattr(result, "iloc"):
-        result = result.to_arrow()
-    frame = _as_arrow(result)
-    if frame is not None:
-        from sfumato.lab.data.arrow_table import from_arrow
-
-        return from_arrow(frame, file=source, name=source.partition(":")[2], kind="function", roles=roles)
-    options = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
-    roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *options)
-    x, y, extra, notes = _materialised(source, result)
     name = source.partition(":")[2]
+    frame = as_arrow(result)
+    if frame is not None:
+        return assemble(from_arrow(frame, file=source, name=name, kind="function"), roles)
+    roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *TABLE_OPTIONS)
+    x, y, extra, notes = _materialised(source, result)
     return from_arrays(
         x, y, extra, file=source, name=name, kind="function", tokenizer=roles.tokenizer, notes=tuple(notes)
     )
@@ -112,47 +103,26 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {short(text, 200)}' if text else ''}{place}"
 
 
-def _as_arrow(value: Any) -> Any:
-    """A data frame or Arrow table as an Arrow table; None for anything else."""
-    import pyarrow as pa
-
-    if isinstance(value, pa.Table):
-        return value
-    if hasattr(value, "iloc") and hasattr(value, "columns"):
-        return pa.Table.from_pandas(value, preserve_index=False)
-    return None
-
-
 def _materialised(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[str]]:
     """X, y, what else goes with the rows, and notes."""
-    parts = _parts(source, result)
-    notes: list[str] = []
+    parts, notes = _parts(source, result), list[str]()
     if parts is None:
         return (*_pair(source, result, "", notes), notes)
     made = {name: _pair(source, value, f" for {name}", notes) for name, value in parts.items()}
-    first = next(iter(made.values()))
+    first, (x0, y0, _) = next(iter(made.items()))
     for name, (x, y, _) in made.items():
-        if x.shape[1:] != first[0].shape[1:] or y.shape[1:] != first[1].shape[1:]:
+        if (x.shape[1:], y.shape[1:]) != (x0.shape[1:], y0.shape[1:]):
             raise DataError(
-                f"{source}: rows of {next(iter(made))} have shape {first[0].shape[1:]} and labels "
-                f"{first[1].shape[1:]}, but those of {name} {x.shape[1:]} and {y.shape[1:]}"
+                f"{source}: rows of {first} have shape {x0.shape[1:]} and labels {y0.shape[1:]}, but those of {name} "
+                f"{x.shape[1:]} and {y.shape[1:]}"
             )
-    kinds = {x.dtype == np.uint8 for x, _, _ in made.values()}
-    if len(kinds) > 1:
+    if len({x.dtype == np.uint8 for x, _, _ in made.values()}) > 1:
         raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
-    extra = {
-        key: np.concatenate([values[key] for _, _, values in made.values()])
-        for key in _EXTRA
-        if all(key in values for _, _, values in made.values())
-    }
+    xs, ys, extras = zip(*made.values(), strict=True)
+    extra = {key: np.concatenate([each[key] for each in extras]) for key in _EXTRA if all(key in e for e in extras)}
     if len(made) > 1:
-        extra["split"] = np.concatenate([np.full(len(y), name) for name, (_, y, _) in made.items()])
-    return (
-        np.concatenate([x for x, _, _ in made.values()]),
-        np.concatenate([y for _, y, _ in made.values()]),
-        extra,
-        notes,
-    )
+        extra["split"] = np.repeat(list(made), [len(y) for y in ys])
+    return np.concatenate(xs), np.concatenate(ys), extra, notes
 
 
 def _parts(source: str, result: Any) -> dict[str, Any] | None:
@@ -161,23 +131,19 @@ def _parts(source: str, result: Any) -> dict[str, Any] | None:
         if {str(key).lower() for key in result} >= {"x", "y"}:
             return None
         numbers = {str(key): part_number(str(key)) for key in result}
-        unknown = [key for key, number in numbers.items() if number is None]
-        if unknown or 0 not in numbers.values():
+        if None in numbers.values() or 0 not in numbers.values():
             keys = listing([f'"{key}"' for key in numbers]) or "none"
             raise DataError(f'{source} returned a dict with keys {keys}; {EXPECTED}, or keys "X" and "y"')
         return {PARTS[number or 0]: result[key] for key, number in numbers.items()}
     if isinstance(result, tuple) and len(result) in (2, 3) and all(_is_part(part) for part in result):
-        names = ("train", "test") if len(result) == 2 else PARTS
-        return dict(zip(names, result, strict=True))
+        return dict(zip(("train", "test") if len(result) == 2 else PARTS, result, strict=True))
     return None
 
 
 def _is_part(value: Any) -> bool:
-    return _is_data_set(value) or (isinstance(value, (tuple, list)) and len(value) == 2 and not _is_scalar(value[0]))
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (int, float, str, bool, np.generic)) or value is None
+    if isinstance(value, (tuple, list)):
+        return len(value) == 2 and not isinstance(value[0], (int, float, str, bool, np.generic, NoneType))
+    return _is_data_set(value)
 
 
 def _is_data_set(value: Any) -> bool:
@@ -193,8 +159,7 @@ def _pair(
     extra: dict[str, np.ndarray] = {}
     if isinstance(value, Mapping):
         by_name = {str(key).lower(): each for key, each in value.items()}
-        unknown = [key for key in by_name if key not in ("x", "y", *_EXTRA)]
-        if unknown or not {"x", "y"} <= set(by_name):
+        if not {"x", "y"} <= set(by_name) <= {"x", "y", *_EXTRA}:
             raise DataError(
                 f"{source} returned{place} a dict with keys {listing(list(by_name)) or 'none'}; "
                 "expected X and y, and at most weight, group and split beside them"
@@ -216,29 +181,26 @@ def _pair(
 
 
 def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, Any]:
-    """All rows of a data set or a loader."""
-    batched = hasattr(data, "batch_size") and hasattr(data, "dataset")
-    if batched and getattr(data, "batch_size", None) is None:
-        batched = False  # a loader that hands over rows one by one
-    kind = "DataLoader" if hasattr(data, "dataset") else "data set"
-    xs: list[np.ndarray] = []
-    ys: list[np.ndarray] = []
-    size = 0
+    """All rows of a data set or a loader; a loader without a batch size hands over rows one by one."""
+    loader = hasattr(data, "dataset")
+    batched = loader and getattr(data, "batch_size", None) is not None
+    mapped = not loader and hasattr(data, "__getitem__")
+    what = f"{source}: the {'DataLoader' if loader else 'data set'}{place}"
+    xs, ys, size = list[np.ndarray](), list[np.ndarray](), 0
     try:
-        for number, item in enumerate(_rows_of(data)):
+        for number, item in enumerate(
+            (data[i] for i in range(len(data))) if mapped and hasattr(data, "__len__") else data
+        ):
             if not (isinstance(item, (tuple, list)) and len(item) == 2):
                 count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
-                raise DataError(
-                    f"{source}: the {kind}{place} gives {_kind(item)}{count} at {number}; expected a pair (x, y)"
-                )
+                raise DataError(f"{what} gives {_kind(item)}{count} at {number}; expected a pair (x, y)")
             x, y = (
                 _array(source, each, f"{name} of item {number}{place}") for each, name in zip(item, "xy", strict=True)
             )
             size += x.nbytes
             if size > MOST_BYTES:
-                raise DataError(f"{source}: the {kind}{place} holds more than 8 GB; return fewer or smaller rows")
-            if not batched:
-                x, y = x[None], y[None]
+                raise DataError(f"{what} holds more than 8 GB; return fewer or smaller rows")
+            x, y = (x, y) if batched else (x[None], y[None])
             if xs and x.shape[1:] != xs[0].shape[1:]:
                 raise DataError(
                     f"{source}: x of item {number}{place} has shape {x.shape[1:]}, but the first has "
@@ -249,71 +211,50 @@ def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, A
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{source}: the {kind}{place} raised {said(error)}") from error
+        raise DataError(f"{what} raised {said(error)}") from error
     if not xs:
-        raise DataError(f"{source}: the {kind}{place} is empty")
-    if not hasattr(data, "dataset") and hasattr(data, "__getitem__"):
-        _note_random(source, data, xs[0][0], place, notes)
-    return np.concatenate(xs), np.concatenate(ys)
-
-
-def _rows_of(data: Any) -> Iterable[Any]:
-    if hasattr(data, "dataset") or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        return data
-    return (data[i] for i in range(len(data)))
-
-
-def _note_random(source: str, data: Any, first: np.ndarray, place: str, notes: list[str]) -> None:
-    again = _array(source, data[0][0], "x")
-    if again.shape != first.shape or not np.array_equal(again, first, equal_nan=again.dtype.kind == "f"):
+        raise DataError(f"{what} is empty")
+    if mapped and not _equal(_array(source, data[0][0], "x"), xs[0][0]):
         notes.append(
             f"The data set{place} gives another x each time it is asked (random transforms?): each row was drawn once."
         )
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _array(source: str, value: Any, name: str) -> np.ndarray:
     """Any array, tensor, picture, number or list as a NumPy array."""
     if hasattr(value, "detach"):  # a tensor, on any device
         value = value.detach().cpu()
-        value = value.float() if "bfloat16" in str(value.dtype) else value
-        return np.asarray(value.numpy())
+        return np.asarray((value.float() if "bfloat16" in str(value.dtype) else value).numpy())
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         if 8 * value.shape[0] * value.shape[1] > MOST_BYTES:
             raise DataError(f"{source}: {name} is sparse and takes more than 8 GB spread out; keep fewer columns")
         value = value.toarray()
-    if (
-        isinstance(value, Sequence)
-        and not isinstance(value, (str, bytes))
-        and len(value)
-        and hasattr(value[0], "detach")
-    ):
+    if isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "detach"):
         value = [_array(source, each, name) for each in value]
-    if (odd := _not_numeric(value)) is not None:  # NumPy would index it without end
-        raise DataError(f"{source}: {name} holds {_kind(odd)}; expected numbers or texts")
+    inner = value
+    while isinstance(inner, (list, tuple)) and len(inner):
+        inner = inner[0]
+    plain = isinstance(inner, (list, tuple, int, float, complex, str, bytes))
+    if not plain and not hasattr(inner, "__array__") and not hasattr(inner, "__array_interface__"):
+        raise DataError(f"{source}: {name} holds {_kind(inner)}; expected numbers or texts")  # NumPy would never end
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise DataError(f"{source}: {name} has rows of different lengths; bring all rows to one shape") from error
-    if array.dtype == object:
-        if array.ndim == 1 and len(array) and all(isinstance(each, str) for each in array.tolist()):
-            return array.astype(str)
-        raise DataError(
-            f"{source}: {name} holds {_kind(array.flat[0] if array.size else array)}; expected numbers or texts"
-        )
-    return array
-
-
-def _not_numeric(value: Any) -> Any:
-    """What in a value NumPy should not be asked to turn into an array; None if nothing is."""
-    while isinstance(value, (list, tuple)) and len(value):
-        value = value[0]
-    known = isinstance(value, (list, tuple, int, float, complex, str, bytes)) or hasattr(value, "__array__")
-    return None if known or hasattr(value, "__array_interface__") else value
+    if array.dtype != object:
+        return array
+    if array.ndim == 1 and len(array) and all(isinstance(each, str) for each in array.tolist()):
+        return array.astype(str)
+    held = _kind(array.flat[0] if array.size else array)
+    raise DataError(f"{source}: {name} holds {held}; expected numbers or texts")
 
 
 def _kind(value: Any) -> str:
     """What a value is, in words."""
-    if value is None:
-        return "None"
     name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.lab.data.inputs import Inputs, hash_bytes
+from sfumato.lab.data.column import Column
+from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
 
 _CHUNK = 2**12
 
@@ -28,16 +29,17 @@ class Images:
 
     def hashes(self) -> np.ndarray:
         """BLAKE2b of each picture's bytes."""
-        return hash_bytes(self.pixels)
+        return as_hashes(self.pixels)
 
-    def counters(self) -> list[str]:
-        """None: pixels count nothing."""
-        return []
+    def raw_columns(self) -> tuple[Column, ...]:
+        """None: pixels are no columns."""
+        return ()
 
-    def fit(self, rows: np.ndarray, name: str) -> "Pixels":
-        """Mean and standard deviation of each channel over the training rows."""
-        count = len(rows) * self.pixels.shape[1] * self.pixels.shape[2]
-        total, squares = np.zeros(self.pixels.shape[3]), np.zeros(self.pixels.shape[3])
+    def fit(self, rows: np.ndarray, name: str) -> Encoder:
+        """Rows as they are, with mean and standard deviation of each channel over the training rows."""
+        shape = self.pixels.shape[1:]
+        count = len(rows) * shape[0] * shape[1]
+        total, squares = np.zeros(shape[2]), np.zeros(shape[2])
         for start in range(0, len(rows), _CHUNK):
             block = self.pixels[np.sort(rows)[start : start + _CHUNK]].astype(np.float64)
             total += block.sum(axis=(0, 1, 2))
@@ -45,31 +47,5 @@ class Images:
         mean = total / count
         variance = squares / count - mean**2  # of bytes: sums are exact, and nothing is lost
         scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
-        return Pixels(self, tuple(mean.tolist()), tuple(scale.tolist()))
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Rows as they are, with the numbers by which a model scales them.
-
-    Attributes:
-        images: the pictures.
-        mean: per channel, 0 to 255.
-        scale: standard deviation per channel; 1 where a channel is constant.
-        notes: none.
-    """
-
-    images: Images
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> Inputs:
-        """Images, with mean and scale."""
-        shape = self.images.pixels.shape[1:]
-        return Inputs("image", shape, int(np.prod(shape)), mean=self.mean, scale=self.scale)
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, H, W, C) uint8."""
-        return self.images.pixels[rows]
+        form = Inputs("image", shape, int(np.prod(shape)), mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
+        return Encoder(form, lambda rows: self.pixels[rows])

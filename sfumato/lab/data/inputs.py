@@ -5,11 +5,13 @@ weights side by side; ``tokens``, the word pieces of a language model.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+
+from sfumato.lab.data.column import Column
 
 _CHUNK = 2**14  # rows hashed at a time
 
@@ -47,30 +49,25 @@ class Inputs:
         """In words, for progress and report."""
         if self.kind == "image":
             return f"images of {' × '.join(map(str, self.shape))}"
-        if self.kind == "sparse":
-            return f"{self.width:,} terms"
-        if self.kind == "tokens":
-            return f"up to {self.shape[0]:,} tokens"
+        if self.kind != "dense":
+            return f"{self.width:,} terms" if self.kind == "sparse" else f"up to {self.shape[0]:,} tokens"
         form = f" ({' × '.join(map(str, self.picture))})" if len(self.picture) > 1 else ""
         return f"{self.width:,} feature{'' if self.width == 1 else 's'}{form}"
 
 
-class Encoder(Protocol):
-    """Turns row numbers into an array for training; everything it knows of the data, it knows from training rows."""
+@dataclass(frozen=True)
+class Encoder:
+    """Turns row numbers into an array for training; everything it knows of the data, it knows from training rows.
 
-    @property
-    def inputs(self) -> Inputs:
-        """The form of a row."""
-        ...
+    Attributes:
+        inputs: the form of a row.
+        encode: gives a new array, rows in the order asked for.
+        notes: what a reader should know of the encoding.
+    """
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader should know of the encoding."""
-        ...
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, …) a new array, rows in the order asked for."""
-        ...
+    inputs: Inputs
+    encode: Callable[[np.ndarray], np.ndarray]
+    notes: tuple[str, ...] = ()
 
 
 class Features(Protocol):
@@ -84,8 +81,8 @@ class Features(Protocol):
         """(N, 2) uint64: equal for rows of equal content, and for others, for all practical purposes, not."""
         ...
 
-    def counters(self) -> list[str]:
-        """Names of columns that count the rows of the file."""
+    def raw_columns(self) -> tuple[Column, ...]:
+        """The columns as they were read, where the rows have columns; nothing is copied."""
         ...
 
     def fit(self, rows: np.ndarray, name: str) -> Encoder:
@@ -94,30 +91,15 @@ class Features(Protocol):
 
 
 def hash_rows(features: np.ndarray) -> np.ndarray:
-    """BLAKE2b of each row's float64 little-endian bytes, −0 taken as 0.
-
-    Args:
-        features: (N, D) float64.
-
-    Returns:
-        (N, 2) uint64: 128 bits a row; equal rows have equal hashes, and others, for all practical purposes, do not.
-    """
-    digests: list[bytes] = []
-    for start in range(0, len(features), _CHUNK):
-        block = (features[start : start + _CHUNK] + 0.0).astype("<f8", order="C")
-        digests += _digests(block.view(np.uint8))
-    return as_hashes(digests)
+    """BLAKE2b of each row's float64 little-endian bytes, −0 taken as 0: (N, D) float64 to (N, 2) uint64."""
+    chunks = (features[start : start + _CHUNK] + 0.0 for start in range(0, len(features), _CHUNK))
+    return as_hashes(row for chunk in chunks for row in chunk.astype("<f8", order="C").view(np.uint8))
 
 
-def hash_bytes(rows: np.ndarray) -> np.ndarray:
-    """BLAKE2b of each row's bytes: (N, …) uint8 to (N, 2) uint64."""
-    return as_hashes(_digests(rows))
-
-
-def as_hashes(digests: Sequence[bytes]) -> np.ndarray:
-    """16-byte digests as (N, 2) uint64."""
-    return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
-
-
-def _digests(rows: np.ndarray) -> list[bytes]:
-    return [hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows]
+def as_hashes(rows: Iterable[bytes | np.ndarray]) -> np.ndarray:
+    """BLAKE2b of the bytes of each row, 128 bits as (N, 2) uint64."""
+    digests = (
+        hashlib.blake2b(np.ascontiguousarray(row).data if isinstance(row, np.ndarray) else row, digest_size=16)
+        for row in rows
+    )
+    return np.frombuffer(b"".join(digest.digest() for digest in digests), ">u8").reshape(-1, 2).astype(np.uint64)

@@ -1,20 +1,102 @@
-"""Labels, soft labels, weights and given parts: the checks that are the same for a table and for arrays."""
+"""Classes, soft labels, weights and given parts: the checks that are the same for every source.
 
+The readers hand over raw class values; here they become class indices in one fixed order, so that the same classes get
+the same indices whatever the order of the rows.
+"""
+
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sfumato.lab.data.column import DataWarning
 from sfumato.lab.data.table import DataError
-from sfumato.text import listing, short
+from sfumato.text import listing, plural, short
 
 TOLERANCE = 1e-3
 """How far soft labels may be from a sum of 1; nearer ones are divided by their sum."""
 
+MANY_CLASSES = 1000
+"""Classes from which on a person is told how few rows each has."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 _PARTS = {
     **dict.fromkeys(("train", "training"), 0),
     **dict.fromkeys(("validation", "val", "valid", "dev"), 1),
     **dict.fromkeys(("test", "testing"), 2),
 }
+
+
+def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(N,) int64 labels and the K classes in sorted order, from indices into distinct names in any order.
+
+    They are sorted as numbers if all are integers, else as text.
+
+    >>> labels, names = order_classes(np.array([0, 1, 2]), ["10", "9", "-1"])
+    >>> labels.tolist(), names
+    ([2, 1, 0], ('-1', '9', '10'))
+    """
+    numeric = all(_INTEGER.fullmatch(value) for value in values)
+    order = sorted(range(len(values)), key=lambda i: (int(values[i]) if numeric else 0, values[i]))
+    position = np.empty(len(values), np.int64)
+    position[order] = np.arange(len(values))
+    return position[codes], tuple(values[i] for i in order)
+
+
+def check_classes(
+    file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str, least: int = 3
+) -> None:
+    """Refuse labels that cannot be split in three: one class only, or a class of fewer rows than ``least``.
+
+    Raises:
+        DataError: names the class and its number of rows, ``where`` the labels are, and the ``way_out``.
+    """
+    if len(class_names) < 2:
+        raise DataError(
+            f'{file}: {where} holds one class only, "{short(class_names[0])}"; at least 2 are needed. {way_out}'
+        )
+    counts = np.bincount(labels, minlength=len(class_names))
+    small = int(np.argmin(counts >= least))  # the first class that is too small, or 0 where none is
+    if counts[small] < least:
+        raise DataError(
+            f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
+            f"each class needs at least 3, one each for training, validation and test. {way_out}"
+        )
+
+
+def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[str], least: int) -> None:
+    """Refuse labels that are measured: numbers with decimals, or so many different ones that some are hardly there.
+
+    Raises:
+        DataError: says how many numbers there are, and what to do.
+    """
+    if len(values) <= 20 or not all(_NUMBER.fullmatch(value) for value in values):
+        return
+    if all(_INTEGER.fullmatch(value) for value in values) and np.bincount(codes).min() >= least:
+        return
+    numbers = sorted(values, key=lambda value: float(value.replace(",", ".")))
+    raise DataError(
+        f'{file}: column "{short(column)}" looks like a number to predict, with {len(values):,} different values from '
+        f"{numbers[0]} to {numbers[-1]}; sfumato compares classifiers: choose a column of classes with --label, or "
+        "cut the numbers into a few classes first"
+    )
+
+
+def warn_of_many(labels: np.ndarray, class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
+    """A warning where there are thousands of classes, with their rows.
+
+    >>> warn_of_many(np.repeat(np.arange(2000), 3), [str(k) for k in range(2000)], "word")[0].text
+    '`word` has 2,000 classes with 3 to 3 rows each (3 in the middle): is it the column of classes?'
+    """
+    if len(class_names) < MANY_CLASSES:
+        return ()
+    counts = np.bincount(labels)
+    text = (
+        f"`{column}` has {len(class_names):,} classes with {counts.min():,} to {counts.max():,} rows each "
+        f"({np.median(counts):,.0f} in the middle): is it the column of classes?"
+    )
+    return (DataWarning("classes", column, text),)
 
 
 def part_number(name: str) -> int | None:
@@ -89,12 +171,17 @@ def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[s
         votes = bool((probs[row] == np.rint(probs[row])).all()) and sums[row] > 0
         hint = "divide votes by their number" if votes else "divide each row by its sum"
         raise DataError(
-            f"{where(row)}: soft labels {told} sum to {sums[row]:.6g}, not to 1{_others(len(bad) - 1)}; {hint}"
+            f"{where(row)}: soft labels {told} sum to {sums[row]:.6g}, not to 1{more(len(bad) - 1)}; {hint}"
         )
     return probs / sums[:, None]
 
 
-def _others(count: int) -> str:
+def more(count: int) -> str:
+    """That other rows are like the one that is named; nothing where none is.
+
+    >>> more(0), more(1)
+    ('', ' (as in 1 more row)')
+    """
     return "" if count == 0 else f" (as in {count:,} more row{'' if count == 1 else 's'})"
 
 

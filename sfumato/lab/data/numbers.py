@@ -1,10 +1,11 @@
 """Dense numbers: a table in which every cell is finite, standardised by its training rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from sfumato.lab.data.inputs import Inputs, hash_rows
+from sfumato.lab.data.column import Column
+from sfumato.lab.data.inputs import Encoder, Inputs, hash_rows
 from sfumato.lab.data.table import DataError
 from sfumato.text import short
 
@@ -21,9 +22,8 @@ class Numbers:
         shape: shape of one example before flattening, such as (8, 8).
         image: scaled as a whole, not column by column.
 
-    >>> rows = np.array([[7.0, 0.5], [8.0, 0.1], [9.0, 0.9], [10.0, 0.3]])
-    >>> Numbers(rows, ("id", "x"), (2,)).counters()
-    ['id']
+    >>> [column.name for column in Numbers(np.eye(2), ("a", "b"), (2,)).raw_columns()]
+    ['a', 'b']
     """
 
     values: np.ndarray
@@ -38,9 +38,11 @@ class Numbers:
         """BLAKE2b of each row."""
         return hash_rows(self.values)
 
-    def counters(self) -> list[str]:
-        """Columns that count the rows."""
-        return [] if self.image else counting(self.values, self.names)
+    def raw_columns(self) -> tuple[Column, ...]:
+        """One for each feature; none of a picture."""
+        if self.image:
+            return ()
+        return tuple(Column(name, "number", self.values[:, j]) for j, name in enumerate(self.names))
 
     def fit(self, rows: np.ndarray, name: str) -> "StandardNumbers":
         """Mean and scale of the training rows.
@@ -49,50 +51,29 @@ class Numbers:
             DataError: numbers too far apart to be standardised.
         """
         mean, scale = standardise(name, self.values, rows, self.names, image=self.image)
-        return StandardNumbers(self, mean, scale)
+
+        def encode(rows: np.ndarray) -> np.ndarray:
+            features = np.empty((len(rows), self.values.shape[1]), np.float32)
+            for start in range(0, len(rows), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                features[chunk] = (self.values[rows[chunk]] - mean) / scale
+            return features
+
+        form = Inputs.dense(self.values.shape[1], self.shape if self.image else ())
+        return StandardNumbers(form, encode, (), mean, scale)
 
 
 @dataclass(frozen=True)
-class StandardNumbers:
+class StandardNumbers(Encoder):
     """(x − mean)/scale, computed in float64 and rounded to float32.
 
     Attributes:
-        numbers: the table.
         mean: (D,) mean of the training rows; (1,) for images, over all pixels.
         scale: standard deviation of the training rows (divided by n), shaped like ``mean``; 1 where they are constant.
-        notes: none.
     """
 
-    numbers: Numbers
-    mean: np.ndarray
-    scale: np.ndarray
-    notes: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> Inputs:
-        """Dense, with the shape of a picture where the numbers are one."""
-        return Inputs.dense(self.numbers.values.shape[1], self.numbers.shape if self.numbers.image else ())
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, D) float32."""
-        return scaled(self.numbers.values, rows, self.mean, self.scale)
-
-
-def scaled(values: np.ndarray, rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(n, D) float32: the rows standardised, a chunk at a time."""
-    features = np.empty((len(rows), values.shape[1]), np.float32)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        features[chunk] = (values[rows[chunk]] - mean) / scale
-    return features
-
-
-def counting(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
-    """Names of the columns that hold whole steps of one from row to row."""
-    if len(values) < 4:
-        return []
-    steps = (np.diff(values, axis=0) == 1).all(axis=0)
-    return [name for name, counts in zip(names, steps, strict=True) if counts]
+    mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    scale: np.ndarray = field(default_factory=lambda: np.ones(1))
 
 
 def standardise(

@@ -1,5 +1,6 @@
 """What training sees: a table, split, and encoded by what its training rows alone have shown."""
 
+import fnmatch
 import hashlib
 import json
 from dataclasses import dataclass
@@ -8,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data.column import DataWarning
 from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.inputs import Encoder, Inputs
+from sfumato.lab.data.leaks import leaks
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
@@ -50,12 +53,14 @@ class Data:
         split: which rows are for what.
         encoder: fitted to the training rows.
         fingerprint: SHA-256, in hex, of the features, labels and class names, rows in content order.
+        kept: names of columns that are known to tell much, and are not warned of.
     """
 
     table: Table
     split: Split
     encoder: Encoder
     fingerprint: str
+    kept: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Inputs:
@@ -83,7 +88,7 @@ class Data:
             close = nearest(part, PARTS) or PARTS[0]
             raise ValueError(f'no part "{part}"; did you mean "{close}"? Parts: {", ".join(PARTS)}')
         rows: np.ndarray = getattr(self.split, part)
-        return self.encoder(rows), self.table.labels[rows]
+        return self.encoder.encode(rows), self.table.labels[rows]
 
     def part(self, part: str) -> Part:
         """All that is known of the rows of one part.
@@ -104,15 +109,27 @@ class Data:
         )
 
     @cached_property
+    def warnings(self) -> tuple[DataWarning, ...]:
+        """What may make a result less than it seems: columns that tell the label, copies that do not agree."""
+        table, split = self.table, self.split
+        found = [*table.warnings, *leaks(table, np.concatenate([split.train, split.validation, split.test]), self.kept)]
+        if disagreeing := _disagreeing(table, split):
+            found.append(
+                DataWarning(
+                    "duplicates",
+                    None,
+                    f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row "
+                    "but another label: no model can be right on all of them.",
+                )
+            )
+        found += [DataWarning("duplicates", None, text) for text in split.across]
+        return tuple(found)
+
+    @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the data: read, split, encoded."""
         found = [*self.table.notes, *self.split.notes, *self.encoder.notes]
         table = self.table
-        if disagreeing := _disagreeing(table, self.split):
-            found.append(
-                f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row but "
-                "another label: no model can be right on all of them."
-            )
         if table.soft is not None:
             top = table.soft.max(axis=1, keepdims=True)
             ties = int(((table.soft == top).sum(axis=1) > 1).sum())
@@ -180,7 +197,18 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
     hashes = table.features.hashes()
     parts = split_by_content(table, hashes, *SHARES[1:])
     encoder = table.features.fit(parts.train, table.name)
-    return Data(table, parts, encoder, _fingerprint(table, hashes, order_by_content(hashes, table.labels)))
+    fingerprint = _fingerprint(table, hashes, order_by_content(hashes, table.labels))
+    return Data(table, parts, encoder, fingerprint, _kept(table, roles))
+
+
+def _kept(table: Table, roles: Roles | None) -> tuple[str, ...]:
+    """Columns that were asked to be kept, patterns resolved."""
+    patterns = () if roles is None or roles.keep is None else roles.keep
+    return tuple(
+        line.name
+        for line in table.columns
+        if line.name in patterns or any(fnmatch.fnmatchcase(line.name, each) for each in patterns)
+    )
 
 
 def _disagreeing(table: Table, split: Split) -> int:

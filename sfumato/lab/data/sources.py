@@ -8,7 +8,8 @@ import numpy as np
 
 from sfumato.lab.data.archive import read_npz
 from sfumato.lab.data.arrow_table import read_parquet
-from sfumato.lab.data.column_roles import Roles
+from sfumato.lab.data.assemble import assemble
+from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.csv_table import read_csv
 from sfumato.lab.data.folder import read_folder
 from sfumato.lab.data.function import is_function, read_function
@@ -19,7 +20,6 @@ from sfumato.text import nearest
 READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
 _CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _ENDINGS = (*_CSV_ENDINGS, ".parquet", ".pq", ".npz")
-_TABLE_OPTIONS = ("--label", "--label-probs", "--text", "--split", "--weight", "--group")
 
 
 def load(source: str, roles: Roles | None = None) -> Table:
@@ -45,7 +45,7 @@ def load(source: str, roles: Roles | None = None) -> Table:
     """
     roles = roles or Roles()
     if source == "digits":
-        roles.refuse("digits", "names a column of a table, but {file} has no columns; leave it out", *_TABLE_OPTIONS)
+        roles.refuse("digits", "names a column of a table, but {file} has no columns; leave it out", *TABLE_OPTIONS)
         return _digits()
     file = os.path.basename(os.path.normpath(source)) if source else source
     if not os.path.exists(source):
@@ -61,10 +61,10 @@ def load(source: str, roles: Roles | None = None) -> Table:
         raise DataError(f"{file}: files of this kind are not read.{way_out} What can be read: {READABLE}")
     name = file[: -len(ending)] or file
     if ending in _CSV_ENDINGS:
-        return _readable(file, lambda: read_csv(source, file=file, name=name, roles=roles))
+        return _readable(file, lambda: assemble(read_csv(source, file=file, name=name), roles))
     if ending == ".npz":
         return _readable(file, lambda: read_npz(source, file=file, name=name, roles=roles))
-    return _readable(file, lambda: read_parquet(source, file=file, name=name, roles=roles))
+    return _readable(file, lambda: assemble(read_parquet(source, file=file, name=name), roles))
 
 
 def _readable(file: str, read: Callable[[], Table]) -> Table:

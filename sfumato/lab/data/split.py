@@ -31,6 +31,7 @@ class Split:
         given: parts that were taken as the data give them.
         notes: what a reader should know of it.
         shared: rows of validation and test whose content is in training too; 0 unless parts were given.
+        across: sentences on rows and groups that given parts share.
     """
 
     train: np.ndarray
@@ -41,6 +42,7 @@ class Split:
     given: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     shared: int = 0
+    across: tuple[str, ...] = ()
 
 
 def split(table: Table, *, validation: float = 0.2, test: float = 0.2) -> Split:
@@ -165,7 +167,7 @@ def _as_given(
     if table.group is not None:
         told += _across(table, part, table.group, "row", "group")[1]
     train, held, last = (order[part[order] == k] for k in range(3))
-    return Split(train, held, last, duplicates, cluster, given, (*notes, *told), shared)
+    return Split(train, held, last, duplicates, cluster, given, tuple(notes), shared, tuple(told))
 
 
 def _across(table: Table, part: np.ndarray, key: np.ndarray, noun: str, what: str) -> tuple[int, list[str]]:

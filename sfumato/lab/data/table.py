@@ -1,21 +1,15 @@
-"""A table of examples as it was read, and the checks that every source shares.
+"""A table of examples as it was read, whatever it was read from."""
 
-The readers hand over raw class values; here they become class indices in one fixed order, so that the same
-classes get the same indices whatever the order of the rows.
-"""
-
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from sfumato.lab.data.column import Column, ColumnLine, DataWarning
 from sfumato.lab.data.inputs import Features
-from sfumato.text import plural, short
 
 PARTS = ("train", "validation", "test")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class DataError(ValueError):
@@ -46,6 +40,8 @@ class Table:
         part: (N,) int64, indices into ``PARTS``, where the data say which rows are for what.
         notes: sentences about what was read, left out or changed.
         found: counts for the record, such as images that did not open.
+        columns: how each column of the file was read, in their order there; empty where the source has no columns.
+        warnings: what should be known before a result is trusted.
     """
 
     name: str
@@ -59,57 +55,14 @@ class Table:
     part: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     found: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    columns: tuple[ColumnLine, ...] = ()
+    warnings: tuple[DataWarning, ...] = ()
+
+    def raw_columns(self) -> tuple[Column, ...]:
+        """The columns that are learnt from, as they were read: name, kind, values or codes of words, and gaps."""
+        return self.features.raw_columns()
 
     def counters(self) -> list[str]:
         """Columns that count the rows of the file: whole numbers, each one more than the one above."""
-        return self.features.counters()
-
-
-def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Renumber classes so that they stand in sorted order.
-
-    Args:
-        codes: (N,) integers, indices into ``values``.
-        values: the distinct class names, in any order.
-
-    Returns:
-        (N,) int64 labels, and the names in order: as numbers if all are integers, else as text.
-
-    >>> labels, names = order_classes(np.array([0, 1, 2]), ["10", "9", "-1"])
-    >>> labels.tolist(), names
-    ([2, 1, 0], ('-1', '9', '10'))
-    """
-    numeric = all(_INTEGER.fullmatch(value) for value in values)
-    order = sorted(range(len(values)), key=lambda i: (int(values[i]) if numeric else 0, values[i]))
-    position = np.empty(len(values), np.int64)
-    position[order] = np.arange(len(values))
-    return position[codes], tuple(values[i] for i in order)
-
-
-def check_classes(
-    file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str, least: int = 3
-) -> None:
-    """Refuse labels that cannot be split in three: one class only, or a class of fewer than three rows.
-
-    Args:
-        file: what to call the data in messages.
-        labels: (N,) class indices.
-        class_names: the K classes.
-        where: what holds the labels: ``'column "label"'`` or ``"y"``.
-        way_out: what to do about it, apart from adding rows.
-        least: rows that a class needs; 1 where the data say which rows are for what.
-
-    Raises:
-        DataError: names the class and its number of rows.
-    """
-    if len(class_names) < 2:
-        raise DataError(
-            f'{file}: {where} holds one class only, "{short(class_names[0])}"; at least 2 are needed. {way_out}'
-        )
-    counts = np.bincount(labels, minlength=len(class_names))
-    small = int(np.argmin(counts >= least))  # the first class that is too small, or 0 where none is
-    if counts[small] < least:
-        raise DataError(
-            f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
-            f"each class needs at least 3, one each for training, validation and test. {way_out}"
-        )
+        numbers = [column for column in self.raw_columns() if column.kind == "number" and len(column) > 3]
+        return [column.name for column in numbers if (np.diff(column.values) == 1).all()]

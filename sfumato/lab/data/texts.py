@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.inputs import Inputs, as_hashes
+from sfumato.lab.data.column import Column
+from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
 from sfumato.lab.data.table import DataError
 from sfumato.text import plural
 
@@ -49,16 +50,13 @@ class Texts:
 
     def hashes(self) -> np.ndarray:
         """BLAKE2b of each text, white space counted once."""
-        import hashlib
+        return as_hashes(_SPACE.sub(" ", text).strip().encode("utf-8", "replace") for text in self.texts)
 
-        plain = (_SPACE.sub(" ", text).strip() for text in self.texts)
-        return as_hashes([hashlib.blake2b(t.encode("utf-8", "replace"), digest_size=16).digest() for t in plain])
-
-    def counters(self) -> list[str]:
+    def raw_columns(self) -> tuple[Column, ...]:
         """None."""
-        return []
+        return ()
 
-    def fit(self, rows: np.ndarray, name: str) -> "TfIdfTerms | Tokens":
+    def fit(self, rows: np.ndarray, name: str) -> Encoder:
         """The vocabulary and the inverse document frequencies of the training rows.
 
         Raises:
@@ -82,56 +80,8 @@ class Texts:
         return _terms(self, vectoriser.transform(self.texts))
 
 
-@dataclass(frozen=True)
-class TfIdfTerms:
-    """TF-IDF rows, (n, 2L) float32: L term numbers, then L weights, filled up with 0.
-
-    Attributes:
-        packed: of all N rows.
-        vocabulary: terms.
-        notes: on rows that were cut, or hold no term.
-    """
-
-    packed: np.ndarray
-    vocabulary: int
-    notes: tuple[str, ...]
-
-    @property
-    def inputs(self) -> Inputs:
-        """Sparse."""
-        return Inputs("sparse", self.packed.shape[1:], self.vocabulary)
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, 2L) float32."""
-        return self.packed[rows]
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token numbers, (n, L) int64, filled up with 0, each one more than the tokenizer's so that 0 is no token.
-
-    Attributes:
-        ids: of all N rows.
-        vocabulary: tokens that the tokenizer knows.
-        notes: on texts that were cut.
-    """
-
-    ids: np.ndarray
-    vocabulary: int
-    notes: tuple[str, ...]
-
-    @property
-    def inputs(self) -> Inputs:
-        """Tokens."""
-        return Inputs("tokens", self.ids.shape[1:], self.vocabulary)
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(n, L) int64."""
-        return self.ids[rows]
-
-
-def _terms(texts: Texts, matrix: Any) -> TfIdfTerms:
-    """A SciPy CSR matrix, packed; terms in rising order."""
+def _terms(texts: Texts, matrix: Any) -> Encoder:
+    """A SciPy CSR matrix, packed: (n, 2L) float32, L term numbers in rising order, then L weights, filled up with 0."""
     counts = np.diff(matrix.indptr)
     longest = int(min(max(counts.max(), 1), ROW_TERMS))
     packed = np.zeros((len(texts), 2 * longest), np.float32)
@@ -149,10 +99,12 @@ def _terms(texts: Texts, matrix: Any) -> TfIdfTerms:
         notes.append(f"{plural(cut, 'text')} hold more than {ROW_TERMS} distinct terms; those of least weight are cut.")
     if empty := int(np.count_nonzero(counts == 0)):
         notes.append(f"{plural(empty, 'text')} hold no term of the vocabulary: the model can only guess there.")
-    return TfIdfTerms(packed, matrix.shape[1], tuple(notes))
+    form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
+    return Encoder(form, lambda rows: packed[rows], tuple(notes))
 
 
-def _tokens(texts: Texts, folder: str) -> Tokens:
+def _tokens(texts: Texts, folder: str) -> Encoder:
+    """(n, L) int64, filled up with 0, each one more than the tokenizer's so that 0 is no token."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -179,7 +131,7 @@ def _tokens(texts: Texts, folder: str) -> Tokens:
     notes = [f"Texts as tokens of {folder}."]
     if cut:
         notes.append(f"{plural(cut, 'text')} hold more than {most} tokens, and are cut there.")
-    return Tokens(ids, len(tokenizer), tuple(notes))
+    return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes))
 
 
 def _first_line(error: Exception) -> str:

@@ -23,6 +23,9 @@ MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 
+MOST_COLUMNS = 100
+"""Columns of the data that the page has a line for."""
+
 
 def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page says of one run; ``data`` is what the figures returned, by their names.
@@ -74,6 +77,13 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "keep": chosen is not None and chosen["eps"] == 0,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
         "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
+        "columns": summary.get("columns", [])[:MOST_COLUMNS],
+        "warnings": [
+            warning["text"]
+            for warning in summary.get("warnings", [])
+            if warning["text"] not in summary["verdict"]["sentences"]
+        ],
+        "more_columns": max(0, len(summary.get("columns", [])) - MOST_COLUMNS),
         "machine": _machine(env),
         "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
     }

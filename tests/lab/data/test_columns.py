@@ -95,7 +95,7 @@ def test_levels_beyond_the_commonest_share_a_column_whatever_the_order_of_rows(c
     rows = 1200
     order = RNG.permutation(rows)
     words = [f"w{i % 300}" for i in range(rows)]
-    table = {"word": words, "label": [str(i % 2) for i in range(rows)], "x": list(range(rows))}
+    table = {"word": words, "label": [str(i % 2) for i in range(rows)], "x": [i / 2 for i in range(rows)]}
     data = prepare(csv(table))
     assert data.inputs.width <= 256 + 2 + 1
     assert "Rare levels" in " ".join(data.notes)
@@ -127,19 +127,20 @@ def test_parquet_columns_of_every_kind_are_read_or_left_out_with_a_note(pq):
     data = prepare(
         pq(
             {
-                "whole": pa.array(range(rows), pa.int16()),
+                "whole": pa.array([i // 2 for i in range(rows)], pa.int16()),
                 "flag": pa.array([i % 3 == 0 for i in range(rows)]),
                 "price": pa.array([decimal.Decimal(i) / 4 for i in range(rows)]),
                 "colour": pa.array(["red", "blue", "red"] * 10).dictionary_encode(),
                 "day": pa.array([datetime.date(2024, 1, 1)] * rows),
+                "span": pa.array([datetime.timedelta(days=i) for i in range(rows)]),
                 "nothing": pa.nulls(rows),
                 "label": pa.array([i % 2 for i in range(rows)], pa.uint8()),
             }
         )
     )
-    assert data.table.features.names == ("whole", "flag", "price", "colour")
+    assert data.table.features.names == ("whole", "flag", "price", "colour", "day")
     assert data.table.class_names == ("0", "1")
-    assert 'Column "day" holds values of type date32[day] and is left out.' in data.notes
+    assert 'Column "span" holds values of type duration[us] and is left out.' in data.notes
     assert 'Column "nothing" holds no value and is left out.' in data.notes
 
 
@@ -149,7 +150,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path):
 
 
 def test_a_column_of_names_is_left_out_and_the_text_option_is_named(csv):
-    table = {"name": [f"person {i}" for i in range(300)], "x": list(range(300)), "label": ["a", "b"] * 150}
+    table = {"name": [f"person {i}" for i in range(300)], "x": [i / 2 for i in range(300)], "label": ["a", "b"] * 150}
     data = prepare(csv(table))
     assert data.table.features.names == ("x",)
     assert data.notes[0] == (
@@ -176,7 +177,10 @@ def test_a_few_words_among_numbers_are_a_mistake_and_many_are_a_category(csv):
 def soft_columns(rows=60):
     probs = RNG.dirichlet(np.ones(3), rows).round(3)
     probs[:, 2] = 1 - probs[:, 0] - probs[:, 1]
-    return {"x": list(range(rows)), **{f"p_{name}": probs[:, k].tolist() for k, name in enumerate("abc")}}, probs
+    return {
+        "x": [i / 2 for i in range(rows)],
+        **{f"p_{name}": probs[:, k].tolist() for k, name in enumerate("abc")},
+    }, probs
 
 
 def test_soft_labels_are_kept_and_the_likeliest_class_is_the_label(csv):
@@ -227,7 +231,7 @@ def test_hard_labels_beside_soft_ones_are_used_if_asked_for_and_never_as_a_featu
     ],
 )  # fmt: skip
 def test_soft_labels_that_are_no_distribution_are_refused(csv, cell, message):
-    table = {"x": list(range(12)), "p_a": [0.2, 0.8, 0.4, 0.5] * 3, "p_b": [0.8, 0.2, 0.6, 0.5] * 3}
+    table = {"x": [i / 2 for i in range(12)], "p_a": [0.2, 0.8, 0.4, 0.5] * 3, "p_b": [0.8, 0.2, 0.6, 0.5] * 3}
     table["p_a"][3] = cell
     assert refusal(csv(table), label_probs=("p_a", "p_b")) == message
 
@@ -275,7 +279,7 @@ def test_groups_are_never_split_and_are_one_piece_of_evidence(csv):
 
 def test_groups_with_a_row_in_common_stay_together(csv):
     table = columns(300)
-    table["size"] = list(range(300))
+    table["size"] = [i / 2 for i in range(300)]
     table["patient"] = [f"p{i // 6}" for i in range(300)]
     for name in ("age", "city", "size", "label"):
         table[name][6] = table[name][0]  # patients 0 and 1 share a row
@@ -294,7 +298,7 @@ def test_a_class_in_too_few_groups_is_refused(csv):
 
 def given(parts, rows=60):
     table = columns(rows)
-    table["size"] = list(range(rows))
+    table["size"] = [i / 2 for i in range(rows)]
     return {**table, "split": [parts[i % len(parts)] for i in range(rows)]}
 
 
@@ -330,7 +334,7 @@ def test_rows_in_both_training_and_test_are_counted_and_said(csv):
     data = prepare(csv(table), Roles(split="split"))
     assert data.split.shared == data.describe()["shared_with_training"] == 3
     way_out = "The parts are those given; drop the copies, or leave --split out."
-    assert data.split.notes == (
+    assert data.split.across == (
         f"2 test rows are in training too, by content: scores on them flatter the models. {way_out}",
         f"1 validation row is in training too, by content: scores on them flatter the models. {way_out}",
     )
@@ -339,8 +343,8 @@ def test_rows_in_both_training_and_test_are_counted_and_said(csv):
 def test_a_group_in_two_given_parts_is_counted_and_said(csv):
     table = given(["train", "val", "test"])
     table["patient"] = [f"p{i // 2}" for i in range(60)]
-    notes = prepare(csv(table), Roles(split="split", group="patient")).notes
-    assert "10 test rows share their group with training rows: the parts given split groups." in notes
+    told = [warning.text for warning in prepare(csv(table), Roles(split="split", group="patient")).warnings]
+    assert "10 test rows share their group with training rows: the parts given split groups." in told
 
 
 def test_a_class_missing_from_validation_is_said(csv):
@@ -367,7 +371,8 @@ def test_a_class_without_training_rows_is_refused(csv):
         (["val", "test"], 'column "split" marks no row as train; it holds "val", "test"'),
         (["train"], 'column "split" marks every row as train; mark some as test, or leave --split out and they are '
                     "split by content"),
-        (["train", None], 'made.csv, line 3: column "split" is empty; give it a part or drop the row'),
+        (["train", None], 'made.csv, line 3: column "split" is empty (as in 29 more rows); give it a part or drop the '
+                          "row"),
     ],
 )  # fmt: skip
 def test_parts_that_cannot_be_used_are_refused(csv, parts, message):
@@ -381,7 +386,7 @@ def test_rows_that_disagree_on_the_label_are_counted(csv):
     data = prepare(csv(table))
     assert data.describe()["disagreeing"] == 2
     told = "2 rows have the content of another row but another label: no model can be right on all of them."
-    assert told in data.notes
+    assert told in [warning.text for warning in data.warnings]
 
 
 def test_an_unknown_column_is_refused_with_the_nearest_name(csv):

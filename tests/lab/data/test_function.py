@@ -94,6 +94,25 @@ def test_a_data_frame_is_a_table_with_columns(module):
     assert data.table.features.names == ("a", "w")
 
 
+STREAM = """
+import pyarrow as pa
+class Frame:
+    def __init__(self, table): self.table = table
+    def __arrow_c_stream__(self, requested_schema=None): return self.table.__arrow_c_stream__(requested_schema)
+class Polars(Frame):
+    def to_arrow(self): return Frame(self.table)
+table = pa.table({"a": X[:, 0], "w": ["u", "v"] * 30, "kind": y.tolist()})
+"""
+
+
+@pytest.mark.parametrize("what", ["Frame(table)", "Polars(table)", "table.to_batches()[0]"])
+def test_whatever_arrow_takes_is_a_table_with_columns(module, what):
+    plain = prepare(module(STREAM + returning("table")), Roles(label="kind"))
+    data = prepare(module(STREAM + returning(what)), Roles(label="kind"))
+    assert data.fingerprint == plain.fingerprint
+    assert data.table.columns == plain.table.columns
+
+
 def test_soft_labels_weights_and_groups_go_with_the_rows(module):
     data = prepare(module(returning('{"X": X, "y": P, "weight": y + 1.0, "group": np.arange(60) // 2}')))
     assert data.part("train").soft.shape == (data.split.train.size, 3)

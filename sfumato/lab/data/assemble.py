@@ -1,0 +1,271 @@
+"""The one way from columns to a table of examples, whatever file they came from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sfumato.lab.data import labels as given
+from sfumato.lab.data.cells import Fault, Unused, plain_type, present, read_columns, trimmed
+from sfumato.lab.data.column import Column, ColumnLine, line_of
+from sfumato.lab.data.column_roles import Assigned, Roles, assign
+from sfumato.lab.data.columns import Columns
+from sfumato.lab.data.inputs import Features
+from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.table import DataError, Table
+from sfumato.lab.data.texts import Texts
+from sfumato.text import listing, short
+
+NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
+"""What a label is not, in lower case: a class may well be called NA or none."""
+
+
+@dataclass
+class Frame:
+    """Columns of one length, and where their rows stand in the file.
+
+    Attributes:
+        file: what to call it in messages.
+        name: of the table.
+        kind: ``"csv"``, ``"parquet"`` or ``"function"``.
+        header: names of the columns, each given once.
+        read: gives as many Arrow arrays as there are names.
+        where: the place of a row, with the file: ``"flowers.csv, line 7"``.
+        told: what was found out about the file: its encoding, its separator.
+        comma: whether numbers of the kind ``1,234`` are more likely to have a decimal comma.
+    """
+
+    file: str
+    name: str
+    kind: str
+    header: list[str]
+    read: Callable[[], Sequence[Any]]
+    where: Callable[[int], str]
+    told: tuple[str, ...] = ()
+    comma: bool = False
+
+    @cached_property
+    def columns(self) -> Sequence[Any]:
+        """As many Arrow arrays as names."""
+        return self.read()
+
+
+def assemble(frame: Frame, roles: Roles) -> Table:
+    """A table from columns.
+
+    Raises:
+        DataError: a column that is not there or cannot be used; says which, where, and the way out.
+    """
+    assigned = assign(frame.file, frame.header, roles)
+    group = _words(frame, assigned.others["group"], "group") if "group" in assigned.others else None
+    part = weight = None
+    if "split" in assigned.others:
+        part = given.parts_of(*_words(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
+    if "weight" in assigned.others:
+        weight = given.weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
+    notes = [
+        f'Column "{short(frame.header[j])}" is {why}.' for j, why in assigned.dropped.items() if "--label-probs" in why
+    ]
+    lines = _lines_of_roles(frame, assigned)
+    if assigned.texts:
+        features: Features = _texts(frame, assigned.texts, roles)
+        if assigned.rest:
+            unused = listing([frame.header[j] for j in assigned.rest], 8)
+            notes.append(f"With --text, other columns are not used: {unused}.")
+    else:
+        features = _features(frame, assigned, notes, lines)
+    least = 3 if part is None else 1
+    labels, names, soft = _labels(frame, assigned, least)
+    warnings = () if assigned.target is None else given.warn_of_many(labels, names, frame.header[assigned.target])
+    return Table(
+        frame.name,
+        frame.kind,
+        features,
+        labels,
+        names,
+        soft,
+        weight,
+        None if group is None else group[0],
+        part,
+        tuple(notes),
+        columns=tuple(lines[j] for j in range(len(frame.header))),
+        warnings=warnings,
+    )
+
+
+def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None]:
+    """Labels, names of the classes, and soft labels where there are any; each class has ``least`` rows."""
+    soft, target = None, assigned.target
+    if assigned.probs:
+        columns = [frame.header[j] for j in assigned.probs]
+        names = given.soft_class_names(columns)
+        soft = given.check_soft(np.stack([_number(frame, j) for j in assigned.probs], axis=1), frame.where, columns)
+        labels, where = soft.argmax(axis=1), "the columns of --label-probs"
+        way_out = "Add rows, or drop the column and divide the others by their sum"
+        if target is not None:
+            labels = given.merge_labels(*_words(frame, target), names, frame.where, frame.header[target])
+    else:
+        assert target is not None
+        codes, values = _words(frame, target)
+        given.refuse_numbers(frame.file, frame.header[target], codes, values, least)
+        labels, names = given.order_classes(codes, values)
+        where = f'column "{short(frame.header[target])}"'
+        way_out = "Add rows, merge or drop the class, or choose another column with --label"
+    given.check_classes(frame.file, labels, names, where=where, way_out=way_out, least=least)
+    return labels, names, soft
+
+
+def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:
+    """Codes and distinct values of a column that has no gaps, whole numbers as text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column, name = plain_type(frame.columns[j].combine_chunks()), short(frame.header[j])
+    if pa.types.is_boolean(column.type):
+        column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
+    elif pa.types.is_floating(column.type):
+        values = column.fill_null(0).to_numpy()
+        odd = np.flatnonzero(~(np.isfinite(values) & (values == np.rint(values))))
+        if len(odd):
+            if noun == "label":
+                given.refuse_numbers(frame.file, frame.header[j], *_numbered(values), 3)
+            place = frame.where(int(odd[0]))
+            raise DataError(f'{place}: column "{name}" is {values[odd[0]]:g}; it must hold whole numbers or text')
+        column = pc.cast(column, pa.int64())
+    try:
+        column = pc.cast(column, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        kind = frame.columns[j].type
+        raise DataError(
+            f'{frame.file}: column "{name}" has type {kind}; it must hold whole numbers, booleans or text'
+        ) from error
+    encoded = trimmed(column.fill_null("")).dictionary_encode()
+    codes, values = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+    missing = np.array([value.lower() in NO_LABEL for value in values], bool)[codes]
+    if missing.any():
+        row, others = int(np.argmax(missing)), given.more(int(missing.sum()) - 1)
+        raise DataError(f'{frame.where(row)}: column "{name}" is empty{others}; give it a {noun} or drop the row')
+    return codes, values
+
+
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    different, codes = np.unique(values, return_inverse=True)
+    return codes, [f"{value:g}" for value in different.tolist()]
+
+
+def _number(frame: Frame, j: int) -> np.ndarray:
+    """(N,) finite numbers of a column that has a role."""
+    name = frame.header[j]
+    column = read_columns({name: frame.columns[j]}, frozenset((name,)), comma=frame.comma)[name]
+    if isinstance(column, Fault):
+        raise DataError(f'{frame.where(column.row)}: column "{short(name)}" {column.text}')
+    if not isinstance(column, Column) or column.kind != "number":
+        raise DataError(f'{frame.file}: column "{short(name)}" must hold numbers')
+    gaps = np.flatnonzero(column.missing)
+    if len(gaps):
+        place = frame.where(int(gaps[0]))
+        raise DataError(f'{place}: column "{short(name)}" is missing; fill in the cell, or drop the row')
+    return column.values
+
+
+def _texts(frame: Frame, columns: Sequence[int], roles: Roles) -> Texts:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    made: list[list[str]] = []
+    for j in columns:
+        try:
+            made.append(pc.cast(frame.columns[j], pa.string()).fill_null("").to_pylist())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                f'{frame.file}: column "{short(frame.header[j])}" has type {frame.columns[j].type}, not text'
+            ) from error
+    texts = made[0] if len(made) == 1 else ["\n".join(cells) for cells in zip(*made, strict=True)]
+    return Texts(texts, roles.tokenizer)
+
+
+def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[int, ColumnLine]) -> Features:
+    """Numbers where every cell is one, columns of all kinds otherwise; what cannot be used is noted."""
+    columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
+    read = read_columns(columns, assigned.keep, comma=frame.comma)
+    _refuse_faults(frame, {name: each for name, each in read.items() if isinstance(each, Fault)})
+    unused = {name: each for name, each in read.items() if isinstance(each, Unused)}
+    used = [each for each in read.values() if isinstance(each, Column)]
+    if not used:
+        _refuse_unused(frame, unused)
+    for j in assigned.rest:
+        name = frame.header[j]
+        each = read[name]
+        if isinstance(each, Unused):
+            way_out = "; --text uses a column as text" if each.words else ""
+            way_out = "; --keep takes it in" if each.read_as == "id" else way_out
+            notes.append(
+                f'Column "{short(name)}" {each.reason} and is left out{way_out.replace("; ", " (", 1)}'
+                f"{')' if way_out else ''}."
+            )
+            lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, f"left out: {each.reason}{way_out}")
+        elif isinstance(each, Column):
+            lines[j] = line_of(each)
+    told = [*frame.told, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
+    if told:
+        notes.append(f"The file was read with {listing(told)}.")
+    if dates := [each for each in used if each.kind == "date"]:
+        named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
+        notes.append(f"Dates count days, and the season where they span more than a year: {listing(named, 8)}.")
+    notes += [f'Column "{short(each.name)}" is read as words: {each.note}.' for each in used if each.note]
+    if all(each.kind == "number" and not each.missing.any() for each in used):
+        values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
+        return Numbers(values, tuple(each.name for each in used), (len(used),))
+    return Columns(tuple(used))
+
+
+def _refuse_faults(frame: Frame, faults: dict[str, Fault]) -> None:
+    if not faults:
+        return
+    name, fault = min(faults.items(), key=lambda each: each[1].row)
+    place, first = frame.where(fault.row), [each.cell for each in faults.values() if each.row == fault.row]
+    if fault.cell == name or (fault.row == 0 and len(first) > 1 and all(first)):
+        cells = listing([f'"{cell}"' for cell in first], 4)
+        raise DataError(f"{place}: looks like a second header, with {cells} among numbers; delete the line")
+    raise DataError(f'{place}: column "{short(name)}" {fault.text}')
+
+
+def _refuse_unused(frame: Frame, unused: dict[str, Unused]) -> None:
+    name, why = next(iter(unused.items()))
+    words = next((own for own, each in unused.items() if each.words), None)
+    way_out = f'; to learn from it as text, say --text "{words}"' if words else ""
+    if not words and (ids := [own for own, each in unused.items() if each.read_as == "id"]):
+        way_out = f'; to learn from it all the same, say --keep "{ids[0]}"'
+    raise DataError(f'{frame.file} has no column to learn from: column "{short(name)}" {why.reason}{way_out}')
+
+
+def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
+    """The lines of all columns that are not read as features, by position."""
+    roles = dict.fromkeys(assigned.probs, "label-probs") | dict.fromkeys(assigned.texts, "text")
+    roles |= {j: role for role, j in assigned.others.items()}
+    if assigned.target is not None:
+        roles[assigned.target] = "label"
+    notes = dict.fromkeys(roles, "") | assigned.dropped
+    if assigned.texts:
+        notes |= dict.fromkeys(assigned.rest, "left out: not used with --text")
+    made: dict[int, ColumnLine] = {}
+    for j, note in notes.items():
+        distinct, missing = _counted(frame.columns[j])
+        made[j] = ColumnLine(frame.header[j], roles.get(j, "left out"), distinct, missing, note)
+    return made
+
+
+def _counted(column: Any) -> tuple[int, int]:
+    """Different values of a column, and its cells without one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = plain_type(column)
+    if pa.types.is_nested(column.type):
+        return 0, column.null_count
+    counted = pc.call_function("value_counts", [column])
+    values = present(counted.field(0)) if pa.types.is_string(column.type) else counted.field(0)
+    missing = counted.field(1).filter(values.is_null()).to_numpy().sum()
+    return pc.call_function("count_distinct", [values]).as_py(), int(missing)

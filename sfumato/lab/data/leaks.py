@@ -1,0 +1,145 @@
+"""Columns that give the label away: each is tried alone, before anything trains.
+
+A column is named where it closes nearly all of the way from always answering the largest class to being always right.
+Honest columns seldom do: the petal width of iris closes 93 to 94 %.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sfumato.lab.data.column import Column, DataWarning
+from sfumato.lab.data.table import Table
+from sfumato.text import listing, share, short
+
+CLOSED = 0.95
+"""How much of the way to certainty a column closes that is called a leak."""
+
+MOST_ROWS = 3000
+"""Rows that are looked at; more would tell no more."""
+
+FEW_GAPS = 5
+"""Gaps, cells and rows of a class below which nothing is said of the gaps of a column."""
+
+_FOLDS = 5
+_SCREENED = 300  # columns from which a cheaper bound decides which are tried in full
+_NAMED = 8  # leaks with a warning of their own
+
+
+def leaks(table: Table, rows: np.ndarray, kept: Sequence[str] = ()) -> tuple[DataWarning, ...]:
+    """A warning for each column that tells the label, and one where the order of the rows does and an id counts them.
+
+    Args:
+        table: as it was read.
+        rows: numbers of all rows in an order that does not depend on that of the file.
+        kept: columns that are known and not named again.
+
+    Returns:
+        Warnings of kind ``"leak"``, then of kind ``"order"``.
+    """
+    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64)]
+    trial = _Trial(table.labels[few], len(table.class_names))
+    columns = [column for column in table.raw_columns() if column.name not in kept]
+    found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table, len(columns)))]
+    way_out = "" if not table.columns else " Leave it out (--drop), or say that it is known then (--keep)."
+    warnings = [
+        DataWarning("leak", name, f'"{short(name)}" {text}: does it exist before the outcome?{way_out}')
+        for name, text in found[:_NAMED]
+    ]
+    if found[_NAMED:]:
+        others = listing([f'"{short(name)}"' for name, _ in found[_NAMED:]], 20)
+        warnings.append(DataWarning("leak", None, f"These columns alone tell the label too: {others}."))
+    return (*warnings, *_sorted_by_label(table, few, trial))
+
+
+class _Trial:
+    """The labels that a column is to tell, in folds: what is learnt on four of them is tried on the fifth."""
+
+    def __init__(self, labels: np.ndarray, classes: int) -> None:
+        self.labels, self.classes = labels, classes
+        self.fold = np.arange(len(labels)) % _FOLDS
+        self.counts = np.bincount(labels, minlength=classes)
+        self.share = float(self.counts.max()) / len(labels)
+
+    def closed(self, accuracy: float) -> float:
+        """The part of the way from the largest class's share to certainty."""
+        return (accuracy - self.share) / (1 - self.share) if self.share < 1 else 0.0
+
+    def by_value(self, codes: np.ndarray) -> float:
+        """Accuracy of answering for each value with its commonest label in the other folds."""
+        size, own = int(codes.max()) + 1, codes * self.classes + self.labels
+        total = np.bincount(own, minlength=size * self.classes).reshape(size, self.classes)
+        right = 0
+        for fold in range(_FOLDS):
+            here = self.fold == fold
+            seen = total - np.bincount(own[here], minlength=size * self.classes).reshape(size, self.classes)
+            answer = np.where(seen.any(axis=1), seen.argmax(axis=1), int(seen.sum(axis=0).argmax()))
+            right += int((answer[codes[here]] == self.labels[here]).sum())
+        return right / len(codes)
+
+    def by_tree(self, values: np.ndarray) -> float:
+        """Accuracy of a small tree; a gap counts as a number below all others."""
+        from sklearn.tree import DecisionTreeClassifier
+
+        gaps = np.isnan(values)
+        column = np.unique(np.where(gaps, -np.inf, values), return_inverse=True)[1].reshape(-1, 1).astype(np.float64)
+        depth = max(4, int(np.ceil(np.log2(self.classes))) + 1)
+        right = 0
+        for fold in range(_FOLDS):
+            here = self.fold == fold
+            tree = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(column[~here], self.labels[~here])
+            right += int((tree.predict(column[here]) == self.labels[here]).sum())
+        return right / len(values)
+
+    def bound(self, codes: np.ndarray) -> float:
+        """Accuracy of the commonest label of each of many bins on the rows that it was counted on: never much less."""
+        bins = max(64, 4 * self.classes)
+        if codes.max() >= bins:
+            codes = np.argsort(np.argsort(codes, kind="stable"), kind="stable") * bins // len(codes)
+        own = np.bincount(codes * self.classes + self.labels, minlength=bins * self.classes)
+        return float(own[: bins * self.classes].reshape(bins, self.classes).max(axis=1).sum()) / len(codes)
+
+
+def _told(column: Column, few: np.ndarray, trial: _Trial, table: Table, columns: int) -> str | None:
+    """What a column gives away, as the end of a sentence; None where it is honest."""
+    cells, missing = column.values[few], column.missing[few]
+    if text := _told_by_gaps(missing, trial, table.class_names):
+        return text
+    codes = np.unique(cells, return_inverse=True)[1]
+    if codes.max() == 0 or (columns > _SCREENED and trial.closed(trial.bound(codes)) < 0.9 * CLOSED):
+        return None
+    tried = [trial.by_value(codes)] if column.kind == "category" or codes.max() < len(codes) // 3 else []
+    if column.kind != "category" and (not tried or trial.closed(tried[0]) < CLOSED):
+        tried.append(trial.by_tree(cells))
+    if trial.closed(best := max(tried)) < CLOSED:
+        return None
+    return f"alone tells the label in {share(best)} of the rows that were tried"
+
+
+def _told_by_gaps(missing: np.ndarray, trial: _Trial, names: Sequence[str]) -> str | None:
+    """Whether a column is empty just where the label is one class, or just where it is not."""
+    gaps = int(missing.sum())
+    if min(gaps, len(missing) - gaps) < FEW_GAPS:
+        return None
+    inside = np.bincount(trial.labels[missing], minlength=trial.classes)
+    for label, rows in enumerate(trial.counts.tolist()):
+        if min(rows, len(missing) - rows) < FEW_GAPS:
+            continue
+        agree = (2 * int(inside[label]) + len(missing) - gaps - rows) / len(missing)
+        base = max(rows, len(missing) - rows) / len(missing)
+        for way, accuracy in (("empty", agree), ("filled in", 1 - agree)):
+            if (accuracy - base) / (1 - base) >= CLOSED:
+                return f'is {way} just where the label is "{short(names[label])}", in {share(accuracy)} of the rows'
+    return None
+
+
+def _sorted_by_label(table: Table, few: np.ndarray, trial: _Trial) -> Iterator[DataWarning]:
+    """Where an id counts the rows of a file that is sorted by label, the id tells the label."""
+    ids = [line.name for line in table.columns if line.read_as == "id"]
+    if ids and trial.closed(trial.by_tree(few.astype(np.float64))) >= CLOSED:
+        yield DataWarning(
+            "order",
+            ids[0],
+            f'The rows of the file stand in the order of their labels, and "{short(ids[0])}" names the rows: where it '
+            "counts them, it tells the label. It is left out.",
+        )

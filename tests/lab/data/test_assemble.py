@@ -1,0 +1,313 @@
+"""From columns to a table: one table in every spelling, what is left out, and the line that each column gets."""
+
+import datetime
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from sfumato.lab.data import DataError, Roles, load, prepare
+
+ROWS = 40
+DATES = {"ISO": "%Y-%m-%d", "points": "%d.%m.%Y", "slashes": "%m/%d/%Y"}
+WORDS = ("rot", "grün", "naïve", "a b", "x,y", "p;q", 'say "so"', "t|u", "Zoë")
+
+
+@st.composite
+def tables(draw):
+    """Columns of numbers, of words and of dates, some with gaps, and labels of two classes."""
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    words = draw(st.lists(st.sampled_from(WORDS), min_size=2, max_size=4, unique=True))
+    scale = 10 ** draw(st.integers(0, 5))
+    made = {
+        "size": [round(float(value), 2) for value in rng.normal(size=ROWS) * scale],
+        "count": [int(value) for value in rng.integers(0, 9, ROWS)],
+        "colour": [words[i] for i in rng.integers(0, len(words), ROWS)],
+        "day": [datetime.date(2020, 1, 1) + datetime.timedelta(int(i)) for i in rng.integers(0, 1500, ROWS)],
+        "label": [("ja", "nein")[i % 2] for i in range(ROWS)],
+    }
+    made["size"][0], made["day"][0] = 0.25, datetime.date(2024, 2, 29)
+    for name in draw(st.lists(st.sampled_from(["size", "count", "colour", "day"]), max_size=2, unique=True)):
+        for i in rng.choice(np.arange(1, ROWS), 5, replace=False):
+            made[name][i] = None
+    return made
+
+
+def spelt(table, *, separator=",", decimal=".", thousands="", encoding="utf-8", end="\n", dates="ISO"):
+    """The bytes of a table as somebody would write it."""
+
+    def cell(value):
+        if value is None:
+            return ""
+        if isinstance(value, datetime.date):
+            text = value.strftime(DATES[dates])
+        elif isinstance(value, str):
+            text = value
+        else:
+            text = f"{value:,}" if thousands else str(value)
+            text = text.translate(str.maketrans({",": thousands, ".": decimal}))
+        quoted = '"' in text or separator in text
+        return '"' + text.replace('"', '""') + '"' if quoted else text
+
+    lines = [separator.join(table), *(separator.join(map(cell, row)) for row in zip(*table.values(), strict=True))]
+    return (end.join(lines) + end).encode(encoding)
+
+
+@given(
+    table=tables(),
+    separator=st.sampled_from(",;\t|"),
+    marks=st.sampled_from([(".", ""), (",", ""), (".", ","), (",", "."), (",", " "), (".", "'"), (",", "\xa0")]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    dates=st.sampled_from(list(DATES)),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_spelling_of_a_table_gives_the_same_columns_split_and_bits(
+    tmp_path_factory, table, separator, marks, encoding, end, dates
+):
+    folder = tmp_path_factory.mktemp("made")
+    other = spelt(
+        table, separator=separator, decimal=marks[0], thousands=marks[1], encoding=encoding, end=end, dates=dates
+    )
+    (folder / "plain.csv").write_bytes(spelt(table))
+    (folder / "other.csv").write_bytes(other)
+    one, two = prepare(str(folder / "plain.csv")), prepare(str(folder / "other.csv"))
+    kinds = [[(c.name, c.read_as, c.distinct, c.missing) for c in data.table.columns] for data in (one, two)]
+    assert kinds[0] == kinds[1]
+    assert [kind for _, kind, _, _ in kinds[0]] == ["number", "number", "category", "date", "label"]
+    assert one.fingerprint == two.fingerprint
+    for part in ("train", "validation", "test"):
+        assert np.array_equal(getattr(one.split, part), getattr(two.split, part))
+        assert one.arrays(part)[0].tobytes() == two.arrays(part)[0].tobytes()
+
+
+def test_parquet_with_types_gives_the_bits_of_the_text(tmp_path):
+    moments = [datetime.datetime(2024, 1, 1, i % 24, 30) + datetime.timedelta(37 * i) for i in range(ROWS)]
+    table = {"when": moments, "size": [i % 7 / 4 for i in range(ROWS)], "label": ["a", "b"] * (ROWS // 2)}
+    parquet.write_table(pa.table(table), tmp_path / "made.parquet")
+    rows = zip(*table.values(), strict=True)
+    text = "\n".join([",".join(table), *(f"{when:%d.%m.%Y %H:%M},{size},{label}" for when, size, label in rows)])
+    (tmp_path / "made.csv.gz").write_bytes(gzip.compress(text.encode()))
+    one, two = prepare(str(tmp_path / "made.parquet")), prepare(str(tmp_path / "made.csv.gz"))
+    assert one.fingerprint == two.fingerprint
+    assert one.arrays("train")[0].tobytes() == two.arrays("train")[0].tobytes()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(columns, name="made.csv"):
+        path = tmp_path / name
+        lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    return write
+
+
+def columns(**more):
+    """Forty rows with a number and labels, and other columns before them."""
+    return {**more, "size": [i % 7 / 4 for i in range(ROWS)], "label": ["a", "b"] * (ROWS // 2)}
+
+
+def lines(source, **roles):
+    return {each.name: each for each in load(source, Roles(**roles)).columns}
+
+
+IDS = {
+    "a running number": [i + 1 for i in range(ROWS)],
+    "a shuffled running number": [(17 * i) % ROWS for i in range(ROWS)],
+    "numbers with gaps between": [3 * i + 100 for i in range(ROWS)],
+    "codes": [f"K-{i:04d}" for i in range(ROWS)],
+    "uuids": [f"{i:08x}-0000-4000-8000-{7 * i:012x}" for i in range(ROWS)],
+    "hashes": [f"{(i * 2654435761 + 10**15) % 16**16:016x}f" for i in range(ROWS)],
+}
+
+
+@pytest.mark.parametrize("cells", IDS.values(), ids=IDS)
+def test_a_column_that_names_the_rows_is_left_out_unless_it_is_kept(write, cells):
+    source = write(columns(key_of_row=cells))
+    table = load(source)
+    assert table.features.names == ("size",)
+    line = lines(source)["key_of_row"]
+    assert (line.read_as, line.distinct, line.missing) == ("id", ROWS, 0)
+    assert line.note.endswith("in every row; --keep takes it in")
+    assert any(note.startswith('Column "key_of_row" has another ') for note in table.notes)
+    kept = load(source, Roles(keep=("key_*",)))
+    assert kept.features.names == ("key_of_row", "size")
+
+
+MEASURED = {
+    "floats": [i * 1.37 for i in range(ROWS)],
+    "whole numbers far apart": [i**3 for i in range(ROWS)],
+    "whole numbers that repeat": [i // 2 for i in range(ROWS)],
+}
+
+
+@pytest.mark.parametrize("cells", MEASURED.values(), ids=MEASURED)
+def test_a_measurement_stays_even_where_every_row_has_another(write, cells):
+    assert lines(write(columns(x=cells)))["x"].read_as == "number"
+
+
+def test_whole_numbers_far_apart_are_an_id_where_their_name_says_so(write):
+    far = [i**3 for i in range(ROWS)]
+    assert {name: line.read_as for name, line in lines(write(columns(PassengerId=far, cubed=far))).items()} == {
+        "PassengerId": "id",
+        "cubed": "number",
+        "size": "number",
+        "label": "label",
+    }
+
+
+def test_whether_a_column_is_an_id_does_not_depend_on_the_order_of_rows(write):
+    order = np.random.default_rng(0).permutation(ROWS)
+    table = columns(number=list(range(ROWS)), code=[f"K{i}" for i in range(ROWS)])
+    shuffled = {name: [cells[i] for i in order] for name, cells in table.items()}
+    one, two = prepare(write(table)), prepare(write(shuffled, "shuffled.csv"))
+    assert one.fingerprint == two.fingerprint
+    assert one.table.columns == two.table.columns
+
+
+def test_dropped_columns_are_left_out_by_name_or_pattern(write):
+    table = columns(x_1=[i % 3 for i in range(ROWS)], x_2=[i % 5 for i in range(ROWS)], note=["u", "v"] * (ROWS // 2))
+    found = lines(write(table), drop=("x_*", "note"))
+    assert [name for name, line in found.items() if line.read_as == "left out"] == ["x_1", "x_2", "note"]
+    assert (found["x_2"].distinct, found["x_2"].note) == (5, "left out by --drop")
+    assert load(write(table), Roles(drop=("x_*", "note"))).features.names == ("size",)
+
+
+def test_a_column_of_lists_is_left_out_whether_it_is_dropped_or_not(tmp_path):
+    table = {**columns(), "parts": [[i, None] if i % 4 else None for i in range(ROWS)]}
+    parquet.write_table(pa.table(table), tmp_path / "made.parquet")
+    source = str(tmp_path / "made.parquet")
+    assert (lines(source)["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
+    assert (lines(source, drop=("parts",))["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
+
+
+def test_two_infinite_numbers_in_the_first_row_are_no_header(write):
+    with pytest.raises(DataError, match=r'^made.csv, line 2: column "a" is infinite \("inf"\)'):
+        load(write(columns(a=["inf"] + [1.5] * (ROWS - 1), b=["inf"] + [2.5] * (ROWS - 1))))
+
+
+REFUSED = {
+    "all": (
+        {"drop": ("size",)},
+        "made.csv: --drop leaves no column to learn from; leave at least one column out of --drop",
+    ),
+    "the label": ({"drop": ("label",)}, 'made.csv: column "label" is asked for in two roles; choose one'),
+    "one that is kept": (
+        {"drop": ("size",), "keep": ("s*",)},
+        'made.csv: column "size" is asked for in two roles; choose one',
+    ),
+    "one that is not there": (
+        {"drop": ("sise",)},
+        'made.csv has no column "sise". Did you mean "size"? Columns: size, label',
+    ),
+    "none that is like it": ({"keep": ("id*",)}, 'made.csv has no column like "id*". Columns: size, label'),
+}
+
+
+@pytest.mark.parametrize(("roles", "message"), REFUSED.values(), ids=REFUSED)
+def test_columns_that_cannot_be_dropped_or_kept_are_refused(write, roles, message):
+    with pytest.raises(DataError) as caught:
+        load(write(columns()), Roles(**roles))
+    assert str(caught.value) == message
+
+
+def test_only_ids_are_nothing_to_learn_from(write):
+    table = columns(number=list(range(ROWS)))
+    del table["size"]
+    with pytest.raises(DataError) as caught:
+        load(write(table))
+    assert str(caught.value) == (
+        'made.csv has no column to learn from: column "number" has another whole number in every row; to learn from it '
+        'all the same, say --keep "number"'
+    )
+    assert load(write(table), Roles(keep=("number",))).features.names == ("number",)
+
+
+def test_every_column_has_its_line(write):
+    table = columns(
+        day=[f"{i % 28 + 1:02d}.03.2024" for i in range(ROWS)],
+        when=["03/04/2024", "05/06/2024"] * (ROWS // 2),
+        name=[f"Ann Lee {i}" for i in range(ROWS)],
+        same=[7] * ROWS,
+        gaps=["NA", "", 1.5, 2.5] * (ROWS // 4),
+        w=[1 + i % 3 for i in range(ROWS)],
+        visit=[i // 4 for i in range(ROWS)],
+    )
+    told = [
+        (line.name, line.read_as, line.distinct, line.missing, line.note)
+        for line in load(write(table), Roles(weight="w", group="visit")).columns
+    ]
+    assert told == [
+        ("day", "date", 28, 0, "DD.MM.YYYY, counted in days"),
+        ("when", "category", 2, 0, "day and month cannot be told apart; write 2024-01-31"),
+        ("name", "left out", 40, 0, "left out: holds 40 different texts in 40 cells; --text uses a column as text"),
+        ("same", "number", 1, 0, "one value only"),
+        ("gaps", "number", 2, 20, ""),
+        ("w", "weight", 3, 0, ""),
+        ("visit", "group", 10, 0, ""),
+        ("size", "number", 7, 0, ""),
+        ("label", "label", 2, 0, ""),
+    ]
+
+
+def test_how_a_file_is_written_is_said(tmp_path):
+    table = columns(day=[datetime.date(2024, 1, 1 + i % 31) for i in range(ROWS)], city=["Köln", "Rom"] * (ROWS // 2))
+    text = spelt(table, separator=";", decimal=",", encoding="cp1252", dates="points")
+    (tmp_path / "made.csv").write_bytes(text)
+    assert load(str(tmp_path / "made.csv")).notes == (
+        "The file was read with Windows text (cp1252), cells separated by semicolons, decimal commas.",
+        'Dates count days, and the season where they span more than a year: "day" (DD.MM.YYYY).',
+    )
+
+
+def test_a_number_to_predict_is_no_label(write):
+    prices = [round(0.5 + i * 1.25, 2) for i in range(ROWS)]
+    told = 'column "label" looks like a number to predict, with 40 different values from 0.5 to 49.25; sfumato compares'
+    with pytest.raises(DataError, match=told):
+        load(write({**columns(), "label": prices}))
+    with pytest.raises(DataError, match="looks like a number to predict, with 40 different values from 1000 to 1039"):
+        load(write({**columns(), "label": [1000 + i for i in range(ROWS)]}))
+
+
+def test_stars_and_years_are_labels_like_any_other(write):
+    assert load(write({**columns(), "label": [1 + i % 5 / 2 for i in range(ROWS)]})).class_names[:2] == ("1.0", "1.5")
+
+
+def test_missing_labels_are_counted(write):
+    table = columns()
+    table["label"][3:6] = ["", "nan", "NULL"]
+    with pytest.raises(DataError) as caught:
+        load(write(table))
+    assert str(caught.value) == (
+        'made.csv, line 5: column "label" is empty (as in 2 more rows); give it a label or drop the row'
+    )
+
+
+def test_thousands_of_classes_are_a_warning_with_their_rows(write):
+    labels = [f"k{i // 3}" for i in range(3600)]
+    table = load(write({"x": [i % 11 / 4 for i in range(3600)], "label": labels}))
+    assert [(each.kind, each.column, each.text) for each in table.warnings] == [
+        (
+            "classes",
+            "label",
+            "`label` has 1,200 classes with 3 to 3 rows each (3 in the middle): is it the column of classes?",
+        )
+    ]
+
+
+def test_raw_columns_hold_what_was_read_before_anything_trains(write):
+    table = load(write(columns(city=["Rom", "", "Bern", "Rom"] * 10, day=["2024-01-31", "2024-02-29"] * 20)))
+    city, day, size = table.raw_columns()
+    assert [each.kind for each in (city, day, size)] == ["category", "date", "number"]
+    assert [(*city.levels, None)[code] for code in city.values[:4]] == ["Rom", None, "Bern", "Rom"]
+    assert city.missing.tolist() == [False, True, False, False] * 10
+    assert day.values[:2].tolist() == [19753.0, 19782.0]
+    assert np.array_equal(size.values, [i % 7 / 4 for i in range(ROWS)])
+    assert len(load("digits").raw_columns()) == 0

@@ -1,0 +1,136 @@
+"""Columns that give the label away are named, and honest ones are not."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from sfumato.lab.data import Roles, prepare
+
+N = 600
+
+
+def write(path, columns):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        out.writerow(columns)
+        out.writerows(zip(*columns.values(), strict=True))
+    return str(path)
+
+
+def table(planted, *, name="copy", classes=2, order=None):
+    """Honest columns with some signal, a label, and one planted column that is made from it."""
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, classes, N)
+    if order == "sorted":
+        y = np.sort(y)
+    x = rng.normal(size=(N, 3)) + 0.7 * y[:, None]
+    columns = {
+        "age": [f"{value:.3f}" for value in x[:, 0]],
+        "size": [f"{value:.3f}" for value in x[:, 1]],
+        "city": [("Oslo", "Rome", "Lima")[k] for k in rng.integers(0, 3, N)],
+    }
+    if planted is not None:
+        columns[name] = planted(y, rng)
+    columns["label"] = [f"class {k}" for k in y]
+    return columns
+
+
+def found(path, **roles):
+    return [(each.kind, each.column) for each in prepare(path, Roles(**roles)).warnings]
+
+
+def dates(y, rng):
+    """A date in January for class 0 and in April for class 1."""
+    return [f"2024-0{1 + 3 * k}-{1 + day:02d}" for k, day in zip(y, rng.integers(0, 28, N), strict=True)]
+
+
+def where(kept, cells):
+    """The cells, empty where not kept."""
+    return [cell if keep else "" for keep, cell in zip(kept, cells, strict=True)]
+
+
+def numbers(values):
+    return [f"{value:.4f}" for value in values]
+
+
+PLANTED = {
+    "whole column": lambda y, rng: [str(k) for k in y],
+    "in other words": lambda y, rng: [("lost", "won", "drew")[k] for k in y],
+    "gaps only": lambda y, rng: where(y == 0, numbers(rng.normal(size=N))),
+    "noisy copy": lambda y, rng: [str(k) for k in np.where(rng.random(N) > 0.01, y, 1 - y)],
+    "hashed label": lambda y, rng: [hashlib.sha256(f"{k}".encode()).hexdigest() for k in y],
+    "with some noise": lambda y, rng: numbers(y + rng.normal(size=N) * 0.1),
+    "date after the outcome": dates,
+    "date of one outcome only": lambda y, rng: where(y == 1, dates(0 * y, rng)),
+    "words and gaps": lambda y, rng: [("", "returned")[k] for k in y],
+    "mean of the label by group": lambda y, rng: numbers(0.8 * y + 0.1 + rng.random(N) * 0.05),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_column_is_named_and_no_other(name, tmp_path):
+    path = write(tmp_path / "data.csv", table(PLANTED[name]))
+    assert found(path) == [("leak", "copy")]
+    assert found(path, keep=("copy",)) == []
+    assert found(path, drop=("copy",)) == []
+
+
+def test_a_class_of_three_that_alone_has_gaps_is_named(tmp_path):
+    path = write(tmp_path / "data.csv", table(lambda y, rng: where(y != 1, numbers(rng.normal(size=N))), classes=3))
+    (warning,) = prepare(path).warnings
+    assert warning.text.startswith('"copy" is empty just where the label is "class 1", in 100.0 % of the rows: does it')
+
+
+def test_a_running_number_in_a_file_sorted_by_label_is_left_out_and_named(tmp_path):
+    def count(y, rng):
+        return [str(k) for k in range(N)]
+
+    path = write(tmp_path / "data.csv", table(count, name="row", order="sorted"))
+    assert found(path) == [("order", "row")]
+    assert found(path, keep=("row",)) == []
+    shuffled = table(count, name="row")
+    assert found(write(tmp_path / "shuffled.csv", shuffled)) == []
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_honest_tables_are_not_warned_of(name, tmp_path):
+    data = getattr(datasets, f"load_{name}")()
+    columns = {f"x{j}": [repr(value) for value in column.tolist()] for j, column in enumerate(data.data.T)}
+    path = write(tmp_path / f"{name}.csv", columns | {"label": [str(k) for k in data.target]})
+    assert [each for each in prepare(path).warnings if each.kind != "duplicates"] == []
+
+
+def test_rows_that_contradict_each_other_are_a_warning(tmp_path):
+    columns = table(None)
+    for values in columns.values():
+        values.append(values[0])
+    columns["label"][-1] = "class 1" if columns["label"][0] == "class 0" else "class 0"
+    (warning,) = prepare(write(tmp_path / "data.csv", columns)).warnings
+    assert (warning.kind, warning.column) == ("duplicates", None)
+    assert warning.text.startswith("2 rows have the content of another row but another label")
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    columns = table(PLANTED["noisy copy"])
+    order = np.random.default_rng(0).permutation(N)
+    shuffled = {name: [values[k] for k in order] for name, values in columns.items()}
+    texts = [
+        [each.text for each in prepare(write(tmp_path / name, made)).warnings]
+        for name, made in (("one.csv", columns), ("two.csv", shuffled))
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 1
+
+
+def test_many_columns_are_screened_and_the_leak_among_them_is_found(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, N)
+    x = rng.normal(size=(N, 400))
+    x[:, 137] = y + rng.normal(size=N) * 0.1
+    np.savez(tmp_path / "data.npz", X=x, y=y)
+    assert len(found(str(tmp_path / "data.npz"))) == 1
