@@ -108,7 +108,7 @@ class Data:
         """What a reader should know of the data: read, split, encoded."""
         found = [*self.table.notes, *self.split.notes, *self.encoder.notes]
         table = self.table
-        if disagreeing := _disagreeing(table, self.split):
+        if disagreeing := self.split.disagreeing:
             found.append(
                 f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row but "
                 "another label: no model can be right on all of them."
@@ -148,7 +148,7 @@ class Data:
             "features": self.inputs.width,
             "shape": list(shape),
             "duplicates": split.duplicates,
-            "disagreeing": _disagreeing(table, split),
+            "disagreeing": split.disagreeing,
             "shared_with_training": split.shared,
             "given_parts": list(split.given),
             "missing": features.missing() if isinstance(features, Columns) else {},
@@ -181,21 +181,6 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
     parts = split_by_content(table, hashes, *SHARES[1:])
     encoder = table.features.fit(parts.train, table.name)
     return Data(table, parts, encoder, _fingerprint(table, hashes, order_by_content(hashes, table.labels)))
-
-
-def _disagreeing(table: Table, split: Split) -> int:
-    """Rows whose content another row has with another label."""
-    if split.duplicates == 0:
-        return 0
-    hashes = split.cluster if table.group is None else None
-    if hashes is None:  # clusters are wider than content
-        hashes = np.unique(table.features.hashes(), axis=0, return_inverse=True)[1].reshape(-1)
-    order = np.lexsort((table.labels, hashes))
-    key, labels = hashes[order], table.labels[order]
-    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-    sizes = np.diff(np.append(starts, len(key)))
-    differ = np.maximum.reduceat(labels, starts) != np.minimum.reduceat(labels, starts)
-    return int(sizes[differ].sum())
 
 
 def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:
