@@ -157,7 +157,7 @@ def is_id(values: np.ndarray, name: str) -> bool:
     ordered = np.sort(values)
     if (ordered[1:] == ordered[:-1]).any():
         return False
-    return len(values) ** 2 > 10 * (ordered[-1] - ordered[0] + 1) or _ID_NAME.search(name) is not None
+    return len(values) ** 2 > 10 * float(ordered[-1] - ordered[0] + 1) or _ID_NAME.search(name) is not None
 
 
 def _whole(values: np.ndarray) -> bool:

@@ -113,7 +113,7 @@ class Data:
         """What may make a result less than it seems: columns that tell the label, copies that do not agree."""
         table, split = self.table, self.split
         found = [*table.warnings, *leaks(table, np.concatenate([split.train, split.validation, split.test]), self.kept)]
-        if disagreeing := _disagreeing(table, split):
+        if disagreeing := split.disagreeing:
             found.append(
                 DataWarning(
                     "duplicates",
@@ -165,7 +165,7 @@ class Data:
             "features": self.inputs.width,
             "shape": list(shape),
             "duplicates": split.duplicates,
-            "disagreeing": _disagreeing(table, split),
+            "disagreeing": split.disagreeing,
             "shared_with_training": split.shared,
             "given_parts": list(split.given),
             "missing": features.missing() if isinstance(features, Columns) else {},
@@ -209,21 +209,6 @@ def _kept(table: Table, roles: Roles | None) -> tuple[str, ...]:
         for line in table.columns
         if line.name in patterns or any(fnmatch.fnmatchcase(line.name, each) for each in patterns)
     )
-
-
-def _disagreeing(table: Table, split: Split) -> int:
-    """Rows whose content another row has with another label."""
-    if split.duplicates == 0:
-        return 0
-    hashes = split.cluster if table.group is None else None
-    if hashes is None:  # clusters are wider than content
-        hashes = np.unique(table.features.hashes(), axis=0, return_inverse=True)[1].reshape(-1)
-    order = np.lexsort((table.labels, hashes))
-    key, labels = hashes[order], table.labels[order]
-    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-    sizes = np.diff(np.append(starts, len(key)))
-    differ = np.maximum.reduceat(labels, starts) != np.minimum.reduceat(labels, starts)
-    return int(sizes[differ].sum())
 
 
 def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:

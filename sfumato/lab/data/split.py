@@ -27,6 +27,7 @@ class Split:
         validation: rows to choose by, in the same order.
         test: rows to report on, in the same order.
         duplicates: rows whose content equals an earlier row's.
+        disagreeing: rows whose content another row has with another label.
         cluster: (N,) a number for each row, equal for rows of equal content or of one group.
         given: parts that were taken as the data give them.
         notes: what a reader should know of it.
@@ -38,6 +39,7 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
     duplicates: int
+    disagreeing: int
     cluster: np.ndarray
     given: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -94,12 +96,15 @@ def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: 
     content = np.empty(len(order), np.int64)
     content[order] = np.cumsum(starts) - 1
     cluster = content if table.group is None else _joined(content, table.group)
-    duplicates = len(order) - int(starts.sum())
+    ordered, begin = table.labels[order], np.flatnonzero(starts)
+    end = np.append(begin[1:], len(order)) - 1  # rows of one content stand in the order of their labels
+    differ = ordered[begin] != ordered[end]
+    told = len(order) - len(begin), int((end - begin + 1)[differ].sum()), cluster
     if table.part is not None:
-        return _as_given(table, order, content, cluster, duplicates, validation)
+        return _as_given(table, order, content, told, validation)
     side = _deal_rows(table, order, cluster, shares, strict=True)
     train, held, last = (order[side[order] == part] for part in range(3))
-    return Split(train, held, last, duplicates, cluster)
+    return Split(train, held, last, *told)
 
 
 def changes(rows: np.ndarray) -> np.ndarray:
@@ -125,7 +130,7 @@ def _joined(content: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _as_given(
-    table: Table, order: np.ndarray, content: np.ndarray, cluster: np.ndarray, duplicates: int, share: float
+    table: Table, order: np.ndarray, content: np.ndarray, told: tuple[int, int, np.ndarray], share: float
 ) -> Split:
     """The parts of the data, with a missing validation part cut from training."""
     assert table.part is not None
@@ -137,7 +142,7 @@ def _as_given(
         notes.append("There is no test part: the validation part that was given is the test set.")
     if not (part == 1).any():
         rows = order[part[order] == 0]
-        side = _deal_rows(table, rows, cluster, (1 - share, share), strict=False)
+        side = _deal_rows(table, rows, told[2], (1 - share, share), strict=False)
         part[rows] = side[rows]
         notes.append(
             f"Validation was cut from the training rows: {np.count_nonzero(part == 1):,} of {len(rows):,}, by content."
@@ -163,35 +168,30 @@ def _as_given(
             count = "Class" if len(absent) == 1 else f"{len(absent)} classes, such as"
             verb = "is" if len(absent) == 1 else "are"
             notes.append(f"{count} {absent[0]} {verb} missing from {PARTS[k]}: {what} without it.")
-    shared, told = _across(table, part, content, "row", "content")
+    shared, across = _across(part, content, "content")
     if table.group is not None:
-        told += _across(table, part, table.group, "row", "group")[1]
+        across += _across(part, table.group, "group")[1]
     train, held, last = (order[part[order] == k] for k in range(3))
-    return Split(train, held, last, duplicates, cluster, given, tuple(notes), shared, tuple(told))
+    return Split(train, held, last, *told, given, tuple(notes), shared, tuple(across))
 
 
-def _across(table: Table, part: np.ndarray, key: np.ndarray, noun: str, what: str) -> tuple[int, list[str]]:
+def _across(part: np.ndarray, key: np.ndarray, what: str) -> tuple[int, list[str]]:
     """Rows of validation and test whose key is in an earlier part: how many are in training, and sentences."""
     told: list[str] = []
     in_training = 0
     for k, earlier in ((2, 0), (1, 0), (2, 1)):
         rows = int(np.isin(key[part == k], key[part == earlier]).sum())
-        if earlier == 0:
-            in_training += rows
-        if rows:
-            is_are = "is" if rows == 1 else "are"
-            if what == "content":
-                where = "training" if earlier == 0 else PARTS[earlier]
-                told.append(
-                    f"{plural(rows, f'{PARTS[k]} {noun}')} {is_are} in {where} too, by content: "
-                    f"{'scores on them flatter the models' if earlier == 0 else 'temperatures were fitted on them'}. "
-                    "The parts are those given; drop the copies, or leave --split out."
-                )
-            else:
-                told.append(
-                    f"{plural(rows, f'{PARTS[k]} {noun}')} {'shares its' if rows == 1 else 'share their'} group with "
-                    f"{'training' if earlier == 0 else PARTS[earlier]} rows: the parts given split groups."
-                )
+        in_training += rows if earlier == 0 else 0
+        named, one, where = plural(rows, f"{PARTS[k]} row"), rows == 1, "training" if earlier == 0 else PARTS[earlier]
+        if rows and what == "content":
+            harm = "scores on them flatter the models" if earlier == 0 else "temperatures were fitted on them"
+            told.append(
+                f"{named} {'is' if one else 'are'} in {where} too, by content: {harm}. The parts are those given; drop "
+                "the copies, or leave --split out."
+            )
+        elif rows:
+            verb = "shares its" if one else "share their"
+            told.append(f"{named} {verb} group with {where} rows: the parts given split groups.")
     return in_training, told
 
 

@@ -59,6 +59,11 @@ def test_rows_of_numbers_are_a_table_not_an_image(save):
     assert features.values.flags.c_contiguous
 
 
+def test_thousands_of_classes_are_a_warning(save):
+    table = load(save(X=np.arange(3600)[:, None] / 2, y=np.arange(3600) // 3))
+    assert [(each.kind, each.column) for each in table.warnings] == [("classes", "y")]
+
+
 def test_one_number_a_row_is_one_feature(save):
     assert load(save(X=X[:, 0], y=Y)).features.values.tolist() == X[:, :1].tolist()
 
