@@ -7,6 +7,7 @@ from sfumato.cli.common import OK, Flag, app
 from sfumato.cli.options import with_options
 from sfumato.extras import missing_of_lab, require_lab
 from sfumato.lab.options import Options
+from sfumato.text import wrapped
 
 SCHEMA = "sfumato.doctor/1"
 
@@ -26,6 +27,8 @@ def doctor(options: Options, *, json: Flag = False) -> int:
     found = _found()
     if options.data:
         require_lab("doctor with DATA")
+        import shutil  # not above: it loads what packs archives, and --help needs none of it
+
         from sfumato.cli.columns_shown import line_a_column
         from sfumato.lab import doctor_trial
         from sfumato.lab.summary import columns_of, warnings_in
@@ -34,7 +37,10 @@ def doctor(options: Options, *, json: Flag = False) -> int:
         found |= {"columns": columns_of(ready.data), "warnings": warnings_in(ready.data)}
         if not json:  # before anything trains
             print(_as_text(found), *([line_a_column(found["columns"])] if found["columns"] else []), sep="\n\n")
-            print("".join(f"\nwarning       {warning['text']}" for warning in found["warnings"]), flush=True)
+            width, lead = min(shutil.get_terminal_size((100, 24)).columns, 100), " " * 14
+            for warning in found["warnings"]:
+                print("", wrapped(f"warning       {warning['text']}", width, rest=lead), sep="\n")
+            print(flush=True)
         found["trial"] = doctor_trial.trial(ready)
         if not json:
             print(doctor_trial.as_text(found["trial"]))

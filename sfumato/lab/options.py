@@ -345,7 +345,7 @@ class Options:
         from sfumato.lab.data.column_roles import Roles
 
         alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
-        lists = {name: _names(getattr(self, name)) for name in ("label_probs", "drop", "keep")}
+        lists: dict[str, Any] = {name: _names(getattr(self, name)) for name in ("label_probs", "drop", "keep")}
         source, _, folder = (self.model or "").partition(":")
         return Roles(**alike, **lists, tokenizer=folder if source == "hf" else None)
 
