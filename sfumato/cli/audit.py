@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout
+from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout, width
 from sfumato.extras import require_lab
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ def audit(
         json: Print one JSON object instead of the letter.
     """
     require_lab("audit")
-    import shutil
-
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
     margins = _margins(margin)
@@ -82,7 +80,7 @@ def audit(
     page = render_audit(told, found.figures, read, Path(out) / "audit.html")
     write(Path(out) / "audit.json", text + "\n")
     try:
-        print(text if json else as_letter(told, read, min(shutil.get_terminal_size((100, 24)).columns, 100)))
+        print(text if json else as_letter(told, read, width()))
         print(f"wrote {page} and {page.with_suffix('.json')}", file=sys.stderr if json else sys.stdout, flush=True)
     except BrokenPipeError:  # whoever reads has seen enough, and a finding stays one
         close_stdout()

@@ -27,6 +27,13 @@ class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
 
 
+def width(most: int = 100) -> int:
+    """Columns of the terminal, or of a page where the output goes to a file."""
+    import shutil  # not above: it loads three packers, for which `sfumato --help` has no use
+
+    return min(shutil.get_terminal_size((100, 24)).columns, most)
+
+
 def close_stdout() -> None:
     """Let what is still to be printed go nowhere: the reader has left (`| head`), which is its right.
 

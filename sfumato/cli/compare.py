@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed
+from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed, width
 from sfumato.cli.options import with_options
 from sfumato.extras import require_lab
 from sfumato.lab.options import Options
@@ -149,7 +148,6 @@ def _told(summary: Summary, notes: Sequence[str]) -> str:
     paired = summary["paired"]
     hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))
     warnings = [warning["text"] for warning in summary.get("warnings", [])]
-    width = shutil.get_terminal_size((100, 24)).columns
     told = [
         *(f"Warning: {text}" for text in warnings if text not in summary["verdict"]["sentences"]),
         *summary["verdict"]["sentences"],
@@ -157,11 +155,11 @@ def _told(summary: Summary, notes: Sequence[str]) -> str:
     ]
     return "\n".join(
         [
-            *(wrapped(sentence, min(width, 100), rest="  ") for sentence in told),
+            *(wrapped(sentence, width(), rest="  ") for sentence in told),
             "",
-            as_text(four_columns(summary), width).rstrip(),
+            as_text(four_columns(summary), width(160)).rstrip(),
             "",
-            as_text(differences_table(summary), width).rstrip(),
+            as_text(differences_table(summary), width(160)).rstrip(),
             "",
             *_columns(summary),
             f"paired  weights/batches equal in all arms, seed by seed: {hashes}",

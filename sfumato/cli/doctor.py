@@ -3,7 +3,7 @@
 import json as jsonlib
 from typing import Any
 
-from sfumato.cli.common import OK, Flag, app
+from sfumato.cli.common import OK, Flag, app, width
 from sfumato.cli.options import with_options
 from sfumato.extras import missing_of_lab, require_lab
 from sfumato.lab.options import Options
@@ -27,8 +27,6 @@ def doctor(options: Options, *, json: Flag = False) -> int:
     found = _found()
     if options.data:
         require_lab("doctor with DATA")
-        import shutil  # not above: it loads what packs archives, and --help needs none of it
-
         from sfumato.cli.columns_shown import line_a_column
         from sfumato.lab import doctor_trial
         from sfumato.lab.summary import columns_of, warnings_in
@@ -37,9 +35,8 @@ def doctor(options: Options, *, json: Flag = False) -> int:
         found |= {"columns": columns_of(ready.data), "warnings": warnings_in(ready.data)}
         if not json:  # before anything trains
             print(_as_text(found), *([line_a_column(found["columns"])] if found["columns"] else []), sep="\n\n")
-            width, lead = min(shutil.get_terminal_size((100, 24)).columns, 100), " " * 14
             for warning in found["warnings"]:
-                print("", wrapped(f"warning       {warning['text']}", width, rest=lead), sep="\n")
+                print("", wrapped(f"warning       {warning['text']}", width(), rest=" " * 14), sep="\n")
             print(flush=True)
         found["trial"] = doctor_trial.trial(ready)
         if not json:

@@ -4,7 +4,7 @@ import contextlib
 import json as jsonlib
 import sys
 
-from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app
+from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app, width
 
 
 @app.command
@@ -22,8 +22,6 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
         strict: Exit with 3 if there is a defect.
         json: Print one JSON object instead of a table.
     """
-    import shutil  # not above: loaded with it are three packers, which `sfumato --help` has no use for
-
     from sfumato.probe import ProbeError, as_text
     from sfumato.probe import probe as run
 
@@ -36,5 +34,5 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
         finite = jsonlib.loads(jsonlib.dumps(found.to_dict()), parse_constant=lambda name: None)  # no NaN, no infinity
         print(jsonlib.dumps(finite, ensure_ascii=False))
     else:
-        print(as_text(found, min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120)))
+        print(as_text(found, max(width(120), 60)))
     return FINDING if strict and any(finding.level == "defect" for finding in found.findings) else OK

@@ -41,7 +41,7 @@ def leaks(table: Table, rows: np.ndarray, kept: Sequence[str] = ()) -> tuple[Dat
     trial = _Trial(table.labels[few], len(table.class_names))
     columns = [column for column in table.raw_columns() if column.name not in kept]
     found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table, len(columns)))]
-    way_out = "" if not table.columns else " Leave it out (--drop), or say that it is known then (--keep)."
+    way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
     warnings = [
         DataWarning("leak", name, f'"{short(name)}" {text}: does it exist before the outcome?{way_out}')
         for name, text in found[:_NAMED]
