@@ -91,6 +91,17 @@ def one_line(error: BaseException, most: int = 200) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def duration(seconds: float) -> str:
+    """A time for a person.
+
+    >>> duration(4), duration(250), duration(9000)
+    ('4 s', '4 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bool = False) -> str:
     """A number as tables print it.
 

@@ -1,4 +1,4 @@
-"""Progress on stderr: a live table with the arms side by side, or one line an epoch where there is no terminal."""
+"""Progress on stderr: a live table with the arms side by side, or one line a run where there is no terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sfumato.cli.columns_shown import in_short
+from sfumato.text import duration
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
     from sfumato.lab.watcher import Setup
+
+
+PAUSE = 30.0
+"""Seconds without a line after which an epoch in the middle of a run has one."""
 
 
 class Watch:
@@ -26,8 +31,10 @@ class Watch:
         self.plan: Setup | None = None
         self.epochs: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
         self.latest: dict[str, tuple[int, dict[str, Any]]] = {}
-        self.done = self.kept = 0
-        self.started = time.monotonic()
+        self.done = 0
+        self.first: tuple[float, int] | None = None
+        self.last: dict[str, tuple[int, str, int]] = {}
+        self.told = time.monotonic()
 
     def __enter__(self) -> Watch:
         return self
@@ -38,12 +45,11 @@ class Watch:
 
     def setup(self, plan: Setup) -> None:
         """Say what is about to run."""
-        self.plan, self.started = plan, time.monotonic()
+        self.plan, self.told = plan, time.monotonic()
         for record in plan.finished:
             for epoch in record["epochs"]:
                 self.epochs.setdefault((record["seed"], epoch["epoch"]), {})[record["arm"]] = epoch
                 self.done += 1
-        self.kept = self.done
         if self.quiet:
             return
         table, split = plan.data.table, plan.data.split
@@ -89,18 +95,32 @@ class Watch:
             return
         self.latest[arm] = (seed, epoch)
         self.done += 1
+        if self.first is None:
+            self.first = (time.monotonic(), self.done)
         if self.live is not None:
             self.live.update(self._table())
             return
         if self.plan.plan.early_stop is not None:  # arms stop at different epochs: none waits for another to be shown
-            self._line(f"seed {seed}  epoch {epoch['epoch']:>3}/{self.plan.plan.epochs}   {arm}  {_numbers(epoch)}")
+            before = self.last.get(arm)
+            self.last[arm] = (seed, f"{arm}  {_numbers(epoch)}", epoch["epoch"])
+            if before is not None and before[0] != seed:  # that run is over
+                self._epoch(*before, final=True)
+            self._epoch(*self.last[arm])
             return
         together = self.epochs.setdefault((seed, epoch["epoch"]), {})
         together[arm] = epoch
         if len(together) == len(self.plan.arms):  # one line when the last arm has reached this epoch
             shown = "   ".join(f"{a.name}  {_numbers(together[a.name])}" for a in self.plan.arms)
-            self._line(f"seed {seed}  epoch {epoch['epoch']:>3}/{self.plan.plan.epochs}   {shown}")
+            self._epoch(seed, shown, epoch["epoch"], final=epoch["epoch"] == self.plan.plan.epochs)
             del self.epochs[seed, epoch["epoch"]]
+
+    def _epoch(self, seed: int, shown: str, number: int, *, final: bool = False) -> None:
+        """A line for the end of a run, and for other epochs where there was none for a while."""
+        now = time.monotonic()
+        if final or now - self.told >= PAUSE:
+            self.told = now
+            assert self.plan is not None
+            self._line(f"seed {seed}  epoch {number:>3}/{self.plan.plan.epochs}   {shown}{self._left()}")
 
     def say(self, text: str) -> None:
         """One word on what is being done."""
@@ -108,24 +128,33 @@ class Watch:
             self.live.stop()
             self.live = None
         if not self.quiet:
+            for last in self.last.values():
+                self._epoch(*last, final=True)
+            self.last.clear()
             self._line(text)
 
     def _line(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # whoever read the progress has left: that stops no run
             print(text, file=self.stream, flush=True)
 
+    def _left(self) -> str:
+        """The time that is left, by the epochs since the first: the start of processes is no part of it."""
+        if self.plan is None or self.first is None:
+            return ""
+        total, (since, before) = self.plan.tasks * self.plan.plan.epochs, self.first
+        fresh = self.done - before
+        if fresh <= 0.02 * total or self.done >= total:
+            return ""
+        about = "at most" if self.plan.plan.early_stop else "about"
+        return f", {about} {duration((time.monotonic() - since) * (total - self.done) / fresh)} to go"
+
     def _table(self) -> Table:
         from rich.table import Table
 
         assert self.plan is not None
-        total = self.plan.tasks * self.plan.plan.epochs
-        share = self.done / total
+        share = self.done / (self.plan.tasks * self.plan.plan.epochs)
         table = Table(box=None, pad_edge=False, padding=(0, 2))
-        seconds = time.monotonic() - self.started
-        fresh = self.done - self.kept
-        about = "at most" if self.plan.plan.early_stop else "about"
-        left = f", {about} {seconds * (total - self.done) / fresh:.0f} s to go" if fresh > 0.02 * total else ""
-        table.add_column(f"{100 * share:3.0f} %{left}", min_width=28)
+        table.add_column(f"{100 * share:3.0f} %{self._left()}", min_width=28)
         for arm in self.plan.arms:
             table.add_column(arm.name, justify="right", min_width=12)
         classes = len(self.plan.data.table.class_names)

@@ -13,7 +13,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.train.plan import Plan
-from sfumato.text import plural
+from sfumato.text import duration, plural
 
 _TRIED = 5  # steps that are timed, after two that are not
 _LEAST_EPOCHS = 3
@@ -153,17 +153,6 @@ def within(plan: Plan, expected: Cost, budget: float) -> Plan:
             "time, fewer --seeds, or a smaller --model"
         )
     return replace(plan, epochs=epochs)
-
-
-def duration(seconds: float) -> str:
-    """A time for a person.
-
-    >>> duration(4), duration(250), duration(9000)
-    ('4 s', '4 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: int) -> str:

@@ -19,11 +19,11 @@ ONE_HOT, SMOOTHED, MORE = (Arm("one-hot", 0.0, "others"), Arm("smoothed", 0.1, "
 
 def setup(arms=(ONE_HOT, SMOOTHED), *, epochs=2, seeds=3, workers=2, finished=(), early_stop=None, duplicates=0,
           given=False, train=1078, batch_size=64):  # fmt: skip
-    table = SimpleNamespace(name="digits", class_names=tuple("0123456789"))
+    table = SimpleNamespace(name="digits", class_names=tuple("0123456789"), columns=())
     split = SimpleNamespace(
         train=range(train), validation=range(1000), test=range(359), duplicates=duplicates, given=given
     )
-    data = SimpleNamespace(table=table, split=split, inputs=SimpleNamespace(told=lambda: "64 features"))
+    data = SimpleNamespace(table=table, split=split, inputs=SimpleNamespace(told=lambda: "64 features"), warnings=())
     plan = SimpleNamespace(epochs=epochs, batch_size=batch_size, early_stop=early_stop)
     tasks = len(arms) * seeds
     return SimpleNamespace(data=data, arms=arms, plan=plan, tasks=tasks, workers=workers, finished=finished)
@@ -75,36 +75,62 @@ def test_other_arms_than_the_two_have_a_line_each(arms, told):
     assert lines()[-1].startswith(f"plan   {len(arms)} arms × 3 seeds")
 
 
-def test_an_epoch_is_told_when_every_arm_of_its_seed_has_reached_it(told):
+def test_a_run_is_told_when_every_arm_of_its_seed_has_ended(told):
     watch, lines = told
     watch.setup(setup())
     before = len(lines())
-    watch.epoch("smoothed", 0, epoch(1))
-    watch.epoch("smoothed", 1, epoch(1))
+    for number in (1, 2):
+        watch.epoch("smoothed", 0, epoch(number))
+        watch.epoch("smoothed", 1, epoch(number))
+    watch.epoch("one-hot", 0, epoch(1))
     assert len(lines()) == before
-    watch.epoch("one-hot", 0, epoch(1, 0.5, 0.05, 12.25))
-    assert lines()[before:] == [
-        "seed 0  epoch   1/2   one-hot  NLL 0.500  acc   5.0 %  gap 12.25   smoothed  NLL 0.250  acc  87.5 %  gap  4.50"
-    ]
+    watch.epoch("one-hot", 0, epoch(2, 0.5, 0.05, 12.25))
+    (line,) = lines()[before:]
+    assert line.startswith(
+        "seed 0  epoch   2/2   one-hot  NLL 0.500  acc   5.0 %  gap 12.25   smoothed  NLL 0.250  acc  87.5 %  gap  4.50"
+    )
+    assert line.endswith(", about 1 s to go")
     watch.epoch("one-hot", 1, epoch(1))
-    assert lines()[-1].startswith("seed 1  epoch   1/2   one-hot  NLL 0.250")
-    assert len(lines()) == before + 2
+    assert len(lines()) == before + 1
+
+
+def test_a_long_run_has_a_line_now_and_then(told, monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
+    watch, lines = told
+    watch.setup(setup(epochs=100))
+    before = len(lines())
+    for number in range(1, 100):
+        clock.now += 8.0
+        for arm in ("one-hot", "smoothed"):
+            watch.epoch(arm, 0, epoch(number))
+    told_epochs = [int(re.search(r"epoch +(\d+)/100", line)[1]) for line in lines()[before:]]
+    assert told_epochs == list(range(4, 100, 4))  # every 32 seconds
+    assert lines()[-1].endswith(", about 27 min to go")
 
 
 def test_where_arms_may_stop_early_none_waits_for_another(told):
     watch, lines = told
     watch.setup(setup(early_stop=5))
-    watch.epoch("smoothed", 2, epoch(1))
-    assert lines()[-1] == "seed 2  epoch   1/2   smoothed  NLL 0.250  acc  87.5 %  gap  4.50"
+    before = len(lines())
+    watch.epoch("smoothed", 1, epoch(1))
+    watch.epoch("one-hot", 1, epoch(1))
+    assert len(lines()) == before
+    watch.epoch("smoothed", 2, epoch(1))  # its run of seed 1 is over
+    assert lines()[before].startswith("seed 1  epoch   1/2   smoothed  NLL 0.250  acc  87.5 %  gap  4.50")
+    watch.say("writing the report")
+    assert [line[:28] for line in lines()[before + 1 :]] == [
+        "seed 2  epoch   1/2   smooth", "seed 1  epoch   1/2   one-ho", "writing the report"
+    ]  # fmt: skip
 
 
 def test_what_an_earlier_sitting_finished_is_said_and_completes_the_lines(told):
     watch, lines = told
     watch.setup(setup(finished=({"seed": 0, "arm": "one-hot", "epochs": [epoch(1), epoch(2)]},)))
     assert lines()[-1] == "kept   1 of 6 runs, finished before"
-    watch.epoch("smoothed", 0, epoch(1, 0.75))
+    watch.epoch("smoothed", 0, epoch(2, 0.75))
     assert lines()[-1].startswith(
-        "seed 0  epoch   1/2   one-hot  NLL 0.250  acc  87.5 %  gap  4.50   smoothed  NLL 0.750"
+        "seed 0  epoch   2/2   one-hot  NLL 0.250  acc  87.5 %  gap  4.50   smoothed  NLL 0.750"
     )
 
 
@@ -153,8 +179,8 @@ def table(monkeypatch):
         monkeypatch.setattr("rich.live.Live", lambda first, **_: live(shown, first))
         with Watch(Terminal()) as watch:
             watch.setup(plan)
-            clock.now += seconds
-            for words in epochs:
+            for number, words in enumerate(epochs):
+                clock.now += seconds if number == 1 else 0.0  # the first only starts the clock
                 watch.epoch(*words)
             assert watch.live is not None
             watch.say("writing the report")
@@ -195,10 +221,11 @@ RUNS = [(arm, seed, epoch(number)) for seed in range(3) for arm in ("one-hot", "
     ("done", "finished", "early_stop", "head"),
     [
         (0, (), None, "  0 %"),
-        (3, (), None, " 25 %, about 90 s to go"),
-        (3, (), 5, " 25 %, at most 90 s to go"),
-        (12, (), None, "100 %, about 0 s to go"),
-        (2, ({"seed": 0, "arm": "one-hot", "epochs": [epoch(1), epoch(2)]},), None, " 33 %, about 120 s to go"),
+        (1, (), None, "  8 %"),
+        (4, (), None, " 33 %, about 80 s to go"),
+        (4, (), 5, " 33 %, at most 80 s to go"),
+        (12, (), None, "100 %"),
+        (3, ({"seed": 0, "arm": "one-hot", "epochs": [epoch(1), epoch(2)]},), None, " 42 %, about 2 min to go"),
         (0, ({"seed": 0, "arm": "one-hot", "epochs": [epoch(1), epoch(2)]},), None, " 17 %"),
     ],
 )
@@ -209,6 +236,6 @@ def test_the_head_says_how_much_is_done_and_how_long_the_rest_takes(done, finish
 
 def test_before_a_fiftieth_is_done_nothing_is_said_of_the_rest(table):
     plan = setup(epochs=100, seeds=1)
-    runs = [("smoothed", 0, epoch(number)) for number in range(1, 6)]
-    assert re.fullmatch(r"  2 %", table(plan, runs[:4], seconds=30.0)[0][0])
-    assert re.fullmatch(r"  2 %, about 1170 s to go", table(plan, runs, seconds=30.0)[0][0])
+    runs = [("smoothed", 0, epoch(number)) for number in range(1, 7)]
+    assert re.fullmatch(r"  2 %", table(plan, runs[:5], seconds=30.0)[0][0])
+    assert re.fullmatch(r"  3 %, about 19 min to go", table(plan, runs, seconds=30.0)[0][0])
