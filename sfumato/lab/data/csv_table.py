@@ -145,16 +145,12 @@ class _Text:
         line, record = next(records, (0, None))
         if record is None:
             raise DataError(f"{self.file} is empty; it needs a header line, then one line for each example")
-        header = [name.strip() for name in record]
+        # pandas and R write row numbers without a name above them, unless they are told not to
+        header = [name.strip() or f"column {place}" for place, name in enumerate(record, 1)]
         if _are_values(header):
             raise DataError(
                 f"{self.file} has no header: its first line holds values ({listing(header, 6)}); "
                 "write a line with the names of the columns above it"
-            )
-        if "" in header:
-            raise DataError(
-                f"{self.file}, line {line}: column {header.index('') + 1} has no name; name it, or drop it "
-                "(pandas writes row numbers so, unless told index=False)"
             )
         twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
         if twice is not None:

@@ -164,11 +164,6 @@ BAD_FILES = {
         GOOD.replace("sepal", "petal"),
         'flowers.csv has two columns called "petal"; rename or drop one',
     ),
-    "a column without a name": (
-        GOOD.replace("petal", ""),
-        "flowers.csv, line 1: column 1 has no name; name it, or drop it (pandas writes row numbers so, unless told "
-        "index=False)",
-    ),
     "a short row": (
         GOOD.replace("3,30,a", "3,a"),
         "flowers.csv, line 4: 2 cells, but the header has 3; add or remove cells, and put cells that hold a delimiter "
@@ -288,4 +283,18 @@ def test_a_gzip_file_that_unpacks_beyond_the_limit_is_refused(write, monkeypatch
     monkeypatch.setattr("sfumato.lab.data.csv_table.MOST_BYTES", 1000)
     assert refusal(write(gzip.compress(b"0" * 2000), "bomb.csv.gz")) == (
         "bomb.csv.gz holds more than 8 GB of text, too much to read; take fewer rows"
+    )
+
+
+def test_row_numbers_without_a_name_are_left_out_and_said(tmp_path):
+    path = tmp_path / "pandas.csv"
+    rows = "".join(f"{k},{k % 7}.5,{'ab'[k % 2]}\n" for k in range(40))
+    path.write_text(",size,label\n" + rows)
+    table = load(str(path))
+    assert [(line.name, line.read_as) for line in table.columns] == [
+        ("column 1", "id"), ("size", "number"), ("label", "label")
+    ]  # fmt: skip
+    assert [column.name for column in table.raw_columns()] == ["size"]
+    assert any(
+        'Column "column 1" has another whole number in every row and is left out' in note for note in table.notes
     )

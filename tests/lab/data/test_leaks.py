@@ -97,6 +97,20 @@ def test_a_running_number_in_a_file_sorted_by_label_is_left_out_and_named(tmp_pa
     assert found(write(tmp_path / "shuffled.csv", shuffled)) == []
 
 
+def test_persons_with_several_rows_of_one_label_are_told_to_be_a_group(tmp_path):
+    path = write(tmp_path / "data.csv", table(lambda y, rng: [f"p{2 * rng.integers(0, 20) + k}" for k in y]))
+    (warning,) = prepare(path).warnings
+    assert "(where its values name persons or places with several rows each, say --group): does it" in warning.text
+    assert found(path, group="copy") == []
+
+
+def test_row_numbers_without_a_name_say_nothing(tmp_path):
+    def count(y, rng):
+        return [str(k) for k in range(N)]
+
+    assert found(write(tmp_path / "data.csv", table(count, name="", order="sorted"))) == []
+
+
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
 def test_honest_tables_are_not_warned_of(name, tmp_path):
     data = getattr(datasets, f"load_{name}")()
