@@ -90,15 +90,17 @@ def _exit_code(error: Exception) -> int | None:
     from sfumato.extras import MissingExtraError
     from sfumato.lab.data import DataError
     from sfumato.lab.errors import ArmError, OptionError, TrackingError, TrainingError, WorkerError
-    from sfumato.runs.folder import RunError
 
     # Where a module was never imported, nothing of it was raised, and it may need packages that are not installed.
-    files, runs = map(sys.modules.get, ("sfumato.evaluate.scores.files.matrix", "sfumato.runs.read"))
+    of = ("sfumato.evaluate.scores.files.matrix", "sfumato.runs.read", "sfumato.runs.folder")
+    files, runs, folder = map(sys.modules.get, of)
     if files is not None and isinstance(error, files.FileError):
         return USAGE
     if runs is not None and isinstance(error, runs.ReportError):
         return FAILURE
-    if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError, RunError)):
+    if folder is not None and isinstance(error, folder.RunError):
+        return USAGE
+    if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError)):
         return USAGE
     failures = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, OSError)
     return FAILURE if isinstance(error, failures) else None

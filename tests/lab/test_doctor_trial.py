@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sfumato.lab.cost_estimate import Cost
-from sfumato.lab.doctor_trial import as_text, trial
+from sfumato.lab.doctor_trial import as_text, read, trial
 from sfumato.lab.options import Options
 
 COST = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6, 10**6)  # a second each epoch
@@ -18,7 +18,8 @@ COST = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6,
 )
 def test_both_arms_together_train_for_the_time_there_is_or_for_two_epochs(seconds, asked, epochs, monkeypatch):
     monkeypatch.setattr("sfumato.lab.doctor_trial.estimate", lambda ready: COST)
-    found = trial(Options("digits", model="linear", batch_size=64, epochs=asked), seconds=seconds)
+    monkeypatch.setattr("sfumato.lab.doctor_trial.SECONDS", seconds)
+    found = trial(read(Options("digits", model="linear", batch_size=64, epochs=asked)))
     assert [(arm["name"], arm["epochs"]) for arm in found["arms"]] == [("one-hot", epochs), ("smoothed", epochs)]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])
     assert found["data"] == {
@@ -46,7 +47,6 @@ def test_a_trial_is_told_with_copies_missing_values_and_an_arm_that_did_not_lear
     assert as_text(FOUND).splitlines() == [
         "data          flowers.csv: 4 features, 3 classes; rows: train 1,200, validation 400, test 401",
         "copies        1,002 rows repeat an earlier one",
-        "missing       petal: 1,234",
         "note          Something to know.",
         "trial         one-hot: validation NLL 1.250 to 0.500 in 4 epochs (8 s)",
         "trial         smoothed: validation NLL 0.500 to 0.500 in 4 epochs (8 s); it did not fall: "

@@ -143,7 +143,8 @@ def test_the_file_holds_what_the_rows_of_a_text_look_like_and_nothing_is_written
 def test_numbers_are_a_picture_where_the_data_say_so(image, kind, tmp_path, monkeypatch):
     numbers = SimpleNamespace(image=image, shape=(4, 4), values=np.eye(16), names=[f"n{j}" for j in range(16)])
     monkeypatch.setattr("sfumato.lab.examples.Numbers", SimpleNamespace)
-    path = show(tmp_path, [2], numbers)
+    show(tmp_path, [2], numbers)
+    path = tmp_path / "examples.json"
     told = json.loads(path.read_text("utf-8"))
     assert (path.name, told["kind"], list(told["rows"])) == ("examples.json", kind, ["2"])
     if not image:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from sfumato.lab.arms import arm_of, arms_of
+from sfumato.lab.data.column import ColumnLine, DataWarning
 from sfumato.lab.errors import ArmError
+from sfumato.lab.options import Options
 from sfumato.lab.summary import summary_of
 
 K, ROWS = 3, {"train": 20, "validation": 40, "test": 30}
@@ -20,10 +22,13 @@ def split():
     return {part: np.arange(a, b) for part, a, b in zip(ROWS, ends[:-1], ends[1:], strict=True)}
 
 
-def data():
+def ready():
     parts = SimpleNamespace(**split())
-    table = SimpleNamespace(name="made up", class_names=("a", "b", "c"), labels=LABELS, counters=lambda: ["row number"])
-    return SimpleNamespace(table=table, split=parts)
+    names = {"name": "made up", "class_names": ("a", "b", "c"), "counters": lambda: ["row number"]}
+    table = SimpleNamespace(**names, labels=LABELS, columns=(ColumnLine("size", "number", 9, 0),))
+    known = DataWarning("leak", "size", "It tells.")
+    made = SimpleNamespace(table=table, split=parts, warnings=(known,))
+    return SimpleNamespace(data=made, classes=K, options=Options("digits", seeds=3))
 
 
 def records(arms, seeds=3):
@@ -58,8 +63,8 @@ def folder(tmp_path):
 
 def test_a_summary_has_sizes_gaps_and_hashes(folder):
     arms = arms_of(0.2, "others")
-    summary, extra = summary_of(folder(arms, (3.0, 3.0)), "runs/x", data(), arms, 3, records(arms))
-    assert (summary["schema"], summary["run"]) == ("sfumato.compare/1", "runs/x")
+    summary, extra = summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, records(arms))
+    assert (summary["schema"], summary["run"]) == ("sfumato.compare/2", "runs/x")
     assert summary["data"] == {"name": "made up", "classes": 3, **ROWS}
     assert summary["paired"] == {
         "weights": ["w0", "w1", "w2"], "batches": ["b0-2", "b1-2", "b2-2"], "equal": True,
@@ -84,11 +89,13 @@ def test_a_summary_has_sizes_gaps_and_hashes(folder):
     notes = " ".join(extra["notes"])
     assert "30" in notes  # fewer than 50 distinct test rows
     assert '"row number"' in notes
+    assert summary["columns"] == [{"name": "size", "read_as": "number", "distinct": 9, "missing": 0, "note": ""}]
+    assert summary["warnings"][0] == {"kind": "leak", "column": "size", "text": "It tells."}
 
 
 def test_the_largest_class_of_the_test_rows_is_what_an_arm_must_beat(folder):
     arms = arms_of(0.2, "others")
-    summary, _ = summary_of(folder(arms, (0.0, 0.0)), "runs/x", data(), arms, 3, records(arms))
+    summary, _ = summary_of(folder(arms, (0.0, 0.0)), "runs/x", ready(), arms, records(arms))
     assert summary["verdict"]["choice"] == "none"
     share = (LABELS[split()["test"]] == 0).mean()
     assert f"the most frequent class ({100 * share:.1f} % of the test rows" in summary["verdict"]["sentences"][0]
@@ -96,7 +103,7 @@ def test_the_largest_class_of_the_test_rows_is_what_an_arm_must_beat(folder):
 
 def test_of_several_equal_arms_the_validation_rows_favourite_speaks(folder):
     arms = tuple(arm_of(spec, LABELS, K) for spec in ("onehot", "all:0.1", "all:0.2"))
-    summary, _ = summary_of(folder(arms, (0.5, 6.0, 9.0)), "runs/x", data(), arms, 3, records(arms))
+    summary, _ = summary_of(folder(arms, (0.5, 6.0, 9.0)), "runs/x", ready(), arms, records(arms))
     assert summary["verdict"]["choice"] == "all-0.2"
 
 
@@ -108,12 +115,12 @@ def test_arms_of_one_seed_that_are_not_paired_are_refused(change, folder):
     made = records(arms)
     made[3] |= change
     with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
-        summary_of(folder(arms, (3.0, 3.0)), "runs/x", data(), arms, 3, made)
+        summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, made)
 
 
 def test_an_arm_that_stopped_early_is_compared_up_to_its_end(folder):
     arms = arms_of(0.2, "others")
     made = records(arms)
     made[3] |= {"batches": ["b1-1"]}
-    summary, _ = summary_of(folder(arms, (3.0, 3.0)), "runs/x", data(), arms, 3, made)
+    summary, _ = summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, made)
     assert summary["paired"]["batches"] == ["b0-2", "b1-1", "b2-2"]
