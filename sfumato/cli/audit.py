@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def audit(
     logits: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     labels: str | None = None,
-    kind: Literal["logits", "probs"] | None = None,
+    kind: Literal["logits", "probs", "percent"] | None = None,
     rows: Literal["train", "heldout"] | None = None,
     against: str | None = None,
     margin: str | None = None,
@@ -33,7 +34,7 @@ def audit(
 ) -> int:
     """Read a model off its saved logits: calibration, ranking, temperature, smoothing, and what to do about each.
 
-    Prints a letter, findings first, and writes audit.html and audit.json.
+    Prints a letter, findings first, and writes a page and a JSON file named after the input, over no other.
 
     Args:
         logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV, Parquet or JSON file, also as timm's inference
@@ -43,7 +44,7 @@ def audit(
         rows: Whether the model was trained on these rows; by default taken as heldout.
         against: Scores of another model on the same rows, to compare with.
         margin: The largest differences to that model that do not matter: accuracy=0.5 (points), nll=2%, eaurc=5%.
-        out: Folder for audit.html and audit.json.
+        out: Folder for the page and the JSON file.
         strict: Exit with 3 if there is a finding.
         json: Print one JSON object instead of the letter.
     """
@@ -77,14 +78,25 @@ def audit(
         read.append(f"Compared with {second.name} on the same rows.")
     told["read"] = read
     text = jsonlib.dumps(told, ensure_ascii=False, allow_nan=False)
-    page = render_audit(told, found.figures, read, Path(out) / "audit.html")
-    write(Path(out) / "audit.json", text + "\n")
+    page = render_audit(told, found.figures, read, _free(Path(out), logits, first.name, text + "\n"))
+    write(page.with_suffix(".json"), text + "\n")
     try:
         print(text if json else as_letter(told, read, width()))
         print(f"wrote {page} and {page.with_suffix('.json')}", file=sys.stderr if json else sys.stdout, flush=True)
     except BrokenPipeError:  # whoever reads has seen enough, and a finding stays one
         close_stdout()
     return FINDING if strict and found.findings else OK
+
+
+def _free(folder: Path, given: str, name: str, text: str) -> Path:
+    """The page of an audit: named after what was read, and numbered where another audit has that name."""
+    stem = "audit" if given == "-" else f"{Path(name).stem}-audit"
+    for number in itertools.count(1):
+        page = folder / (f"{stem}.html" if number == 1 else f"{stem}-{number}.html")
+        told = page.with_suffix(".json")
+        if (told.read_text(encoding="utf-8") == text) if told.exists() else not page.exists():
+            return page
+    raise AssertionError("numbers do not end")
 
 
 def _margins(text: str | None) -> Margins:

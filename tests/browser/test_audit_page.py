@@ -24,7 +24,7 @@ def page_file(request, tmp_path_factory):
     words = ["--against", name] if request.param == "much to say" else []
     ran = run_sfumato("audit", name, *words, folder=folder)
     assert ran.code == 0, ran.err
-    return folder / "audit.html"
+    return folder / f"{name.removesuffix('.npz')}-audit.html"
 
 
 def test_page_opens_offline_without_errors_or_requests(view, page_file):

@@ -64,7 +64,7 @@ def test_json_is_the_contract_and_the_numbers_are_those_of_the_library(here, cap
         assert set(entry) == {"value", "low", "high"}
         assert entry["value"] == pytest.approx(truth.to_dict()[name], rel=1e-12), name
         assert entry["low"] <= entry["value"] <= entry["high"], name
-    assert json.loads((here / "audit.json").read_text(encoding="utf-8")) == told
+    assert json.loads((here / "val-audit.json").read_text(encoding="utf-8")) == told
 
 
 @pytest.mark.parametrize(("temperature", "word"), [(2.0, "OVER"), (0.5, "UNDER")])
@@ -205,14 +205,14 @@ def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys,
 
 def test_the_page_needs_nothing_from_outside_and_holds_the_numbers(here, capsys):
     told = json.loads(run(capsys, save(), "--json")[1])
-    page = (here / "audit.html").read_text(encoding="utf-8")
+    page = (here / "val-audit.html").read_text(encoding="utf-8")
     assert len(page) < 200_000
     assert not re.search(r"(?:src|href)=|https?://(?!www\.w3\.org)|<script|@import|url\((?!#)", page)
     assert page.count("<svg") == page.count('role="img" aria-label="') == 3
     for finding in told["findings"]:
         assert finding["says"].split(":")[0] in page
     again = run(capsys, "val.npz", "--json")
-    assert (here / "audit.html").read_text(encoding="utf-8") == page
+    assert (here / "val-audit.html").read_text(encoding="utf-8") == page
     assert json.loads(again[1]) == told
 
 
@@ -310,10 +310,22 @@ def test_help_teaches_every_option_and_a_small_audit_loads_neither_torch_nor_mat
     assert done.returncode == 0, done.stderr
 
 
+def test_the_files_are_named_after_the_input_and_no_audit_is_lost(here, capsys):
+    run(capsys, save())
+    run(capsys, "val.npz")  # the same audit has the same bytes
+    names = ["val-audit.html", "val-audit.json"]
+    assert sorted(path.name for path in here.iterdir() if "audit" in path.name) == names
+    first = (here / "val-audit.json").read_bytes()
+    _, out, _ = run(capsys, "val.npz", "--rows", "train")
+    assert out.rstrip().endswith("wrote val-audit-2.html and val-audit-2.json")
+    assert (here / "val-audit.json").read_bytes() == first
+    assert json.loads((here / "val-audit-2.json").read_text(encoding="utf-8"))["assumed_rows"] == "train"
+
+
 def test_a_folder_for_the_files_is_made(here, capsys):
     run(capsys, save(), "--out", "told/here")
-    assert (here / "told" / "here" / "audit.html").exists()
-    assert (here / "told" / "here" / "audit.json").read_text(encoding="utf-8").startswith('{"schema"')
+    assert (here / "told" / "here" / "val-audit.html").exists()
+    assert (here / "told" / "here" / "val-audit.json").read_text(encoding="utf-8").startswith('{"schema"')
 
 
 def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here):
@@ -322,4 +334,4 @@ def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here
     audit.stdout.close()
     assert (audit.stderr.read(), audit.wait()) == (b"", 3)
     audit.stderr.close()
-    assert sorted(path.name for path in (here / "told").iterdir()) == ["audit.html", "audit.json"]
+    assert sorted(path.name for path in (here / "told").iterdir()) == ["val-audit.html", "val-audit.json"]

@@ -63,8 +63,9 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
         plain = name.removesuffix("_after_temperature")
         label, show = shows[plain]
         label += (" with T" if plain != name else "") + (", points" if show is percent else "")
-        rows.append(Row(label, tuple(_cells(entry, _signed(show)))))
-    return ResultsTable(("this − other", "95 % interval, paired"), tuple(rows))
+        finding = Cell(entry.get("finding") or NOT_APPLICABLE)
+        rows.append(Row(label, (*_cells(entry, _signed(show)), finding)))
+    return ResultsTable(("this − other", "95 % interval, paired", "finding"), tuple(rows))
 
 
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:

@@ -143,7 +143,7 @@ def test_differences_have_signs_and_those_of_shares_are_points():
         "nc1": {"value": None, "low": None, "high": None},
     }
     table = differences_table(told(differences=differences))
-    rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
+    rows = {row.label: [cell.text for cell in row.cells[:2]] for row in table.rows}
     assert rows["accuracy, points"] == ["−3.1", "−6.0 to +0.4"]
     assert rows["hard NLL, nats"] == ["+.125", ".000 to +.250"]
     assert rows["hard NLL, nats with T"] == ["−.125", "−.250 to .000"]
@@ -223,3 +223,14 @@ def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp
     assert page.count("<svg") == 2
     assert json.loads(re.search(r"<pre><code>(.*?)</code>", page, re.DOTALL)[1]) == hostile
     assert "<b>" not in page
+
+
+def test_a_difference_has_its_finding_beside_it_where_it_has_one():
+    ends = {"value": 0.031, "low": 0.01, "high": 0.05}
+    differences = {
+        "accuracy": {**ends, "finding": "better by little", "margin": 0.05},
+        "nll": {**ends, "finding": None},
+    }
+    table = differences_table(told(differences=differences))
+    assert table.heads[-1] == "finding"
+    assert [row.cells[-1].text for row in table.rows] == ["better by little", "–"]

@@ -21,6 +21,7 @@ from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, rea
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
 from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, Contents, read_csv, read_json, read_parquet
+from sfumato.evaluate.scores.files.written_probs import as_probabilities
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 
@@ -45,7 +46,7 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     """Scores from a file, a run folder, or ``-`` for standard input.
 
     The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json``. ``kind`` is
-    ``"logits"`` or ``"probs"``, if the file does not say so or is wrong.
+    ``"logits"``, ``"probs"`` or ``"percent"``, if the file does not say so or is wrong.
 
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
@@ -59,6 +60,9 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     key, found = _choose(arrays, name)
     kind = kind or said or ("probs" if key in PROBS else "logits")
     labels = next((as_labels(arrays[k]) for k in LABELS if k in arrays), None)
+    if kind != "logits":
+        found, mended = as_probabilities(found, kind, name)
+        kind, more = "probs", [*more, *mended]
     return ScoreFile(name, kind, found, labels, arrays.get("features"), rows, [*notes, *more])
 
 

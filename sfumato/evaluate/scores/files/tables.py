@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.files.matrix import FileError, spool
 
 LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
-PROBS = ("prob", "probs", "probability", "probabilities")
+PROBS = ("prob", "probs", "probability", "probabilities", "proba", "y_prob", "y_proba")
 LOGITS = ("logit", "logits", "predictions", "scores")
 _BATCH = 4096
 _MOST = 2.0**53  # every whole number below has a float of its own
@@ -155,10 +155,38 @@ class _Roles:
             self.notes.append(f'the column "{names[self.label]}" holds names, as of predictions, and is not read')
             self.label = None
         self.has_scores = bool(lists) or len(self._columns) > 1
+        self._two = self.label is not None and len(self._columns) == 1 and _is_numbers(first[self._columns[0]])
+        if self._two:
+            self._take_one_column(first[self._columns[0]])
+        elif header and not lists and self.kind is None and len(self._columns) > 1:
+            self._refuse_what_is_no_class(first)
         if not self.has_scores and self.label is None:
             if len(self._columns) != 1:
                 raise FileError(f"{name} has no column of scores; columns: {', '.join(names)}")
             self.label = self._columns[0]
+
+    def _take_one_column(self, cells: Any) -> None:
+        """One score a row is that of class 1, the other class has the rest."""
+        column = self._names[self._columns[0]]
+        values = _floats(cells, column, self._name, 0)
+        self.has_scores, self.kind = True, "probs" if ((values >= 0) & (values <= 1)).all() else "logits"
+        what = "probability of class 1" if self.kind == "probs" else "logit of class 1 against class 0"
+        self.notes.append(f'the column "{column}" was taken for the {what}')
+
+    def _refuse_what_is_no_class(self, first: list[Any]) -> None:
+        """Columns without numbers in their names are taken for classes, but for those that plainly are none."""
+        labels = None if self.label is None else _floats(first[self.label], "", self._name, 0)
+        for place in self._columns:
+            column = self._names[place]
+            values = _floats(first[place], column, self._name, 0)
+            way_out = "leave the column out, or number the columns of the classes (prob_0, prob_1, …)"
+            if len(values) >= 20 and (values == np.rint(values)).all() and len(np.unique(values)) == len(values):
+                raise FileError(f'{self._name}: column "{column}" numbers the rows and is no class; {way_out}')
+            if labels is not None and len(values) >= 20 and (values == labels).all():
+                raise FileError(f'{self._name}: column "{column}" is the label again and no class; {way_out}')
+        taken = ", ".join(self._names[place] for place in self._columns[:12])
+        more = f" and {len(self._columns) - 12} more" if len(self._columns) > 12 else ""
+        self.notes.append(f"the classes, from 0 on, are the columns {taken}{more}")
 
     def _find_columns(self, lower: list[str], numbered: dict[str, list[tuple[int, int]]], header: bool) -> None:
         """One column a class: those that are numbered, or else all that are not known to be something else."""
@@ -190,6 +218,9 @@ class _Roles:
 
     def _matrix(self, block: list[Any], columns: list[int], start: int) -> npt.NDArray[Any]:
         """One column of lists, or several columns of numbers, as (n, K)."""
+        if self._two:
+            one = _floats(block[columns[0]], self._names[columns[0]], self._name, start)
+            return np.stack([1 - one if self.kind == "probs" else 0 * one, one], axis=1)
         if len(columns) == 1:
             return _stacked(block[columns[0]], self._name, start)
         return np.stack([_floats(block[i], self._names[i], self._name, start) for i in columns], axis=1)
@@ -272,6 +303,11 @@ def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.fl
             if _number(cell) is None:
                 raise FileError(f'{name}: "{cell}" in row {start + number}, column {column}, is no number') from None
         raise
+
+
+def _is_numbers(cells: Any) -> bool:
+    """Whether a column has one number a row."""
+    return getattr(cells, "ndim", 1) == 1 and all(_number(cell) is not None for cell in cells)
 
 
 def _number(cell: Any) -> float | None:

@@ -1,0 +1,51 @@
+"""Probabilities as people write them into tables: rounded to a few decimals, or in per cent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.files.matrix import FileError, spool
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+
+_BLOCK = 4096
+_EXACT = 1e-4  # as ScoreMatrix has it: sums that are this near to 1 need no mending
+
+
+def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
+    """Probabilities whose rows sum to 1, and a note where they had to be divided.
+
+    Args:
+        found: (N, K), in memory or in a file.
+        kind: ``"probs"``, or ``"percent"`` for numbers that sum to 100.
+        name: of the file, for messages.
+
+    Raises:
+        FileError: percentages that were not said to be such, or the other way round.
+    """
+    source = ScoreMatrix(probs=found)
+    head = source.block(0, min(_BLOCK, source.rows))
+    sums, whole = head.sum(axis=1), 100.0 if kind == "percent" else 1.0
+    if not np.isfinite(sums).all() or (head < 0).any():
+        return found, []  # the audit names the row
+    decimals = next((d for d in range(7) if (np.abs(head * 10**d - np.rint(head * 10**d)) < 1e-6).all()), None)
+    slack = _EXACT * whole if decimals is None else max(_EXACT * whole, 0.501 * source.classes * 10.0**-decimals)
+    if kind == "probs" and (np.abs(sums - 100) <= max(slack, 1.0)).all():
+        raise FileError(f"{name}: the scores of each row sum to about 100, so they are percentages; say --kind percent")
+    if kind == "percent" and (np.abs(sums - whole) > slack).any():
+        row = int(np.argmax(np.abs(sums - whole)))
+        raise FileError(f"{name}: the scores of row {row} sum to {sums[row]:.6g}, and percentages sum to 100")
+    off = float(np.abs(sums - whole).max())
+    if kind == "probs" and (off <= _EXACT or off > slack):
+        return found, []
+
+    def divided() -> Iterator[npt.NDArray[Any]]:
+        for start in range(0, source.rows, _BLOCK):
+            block = source.block(start, min(start + _BLOCK, source.rows))
+            yield block / block.sum(axis=1, keepdims=True)
+
+    told = "percentages" if kind == "percent" else f"probabilities rounded to {decimals} decimals"
+    return spool(divided(), "float64"), [f"these are {told}, and each row was divided by its sum"]

@@ -1,0 +1,106 @@
+"""Scores as people write them into tables: rounded, in per cent, or one column for two classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from sfumato.evaluate.scores.files import FileError, read_scores
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+
+RNG = np.random.default_rng(4)
+LABELS = RNG.integers(0, 3, 60)
+PROBS = softmax(RNG.normal(size=(60, 3)) + 2 * np.eye(3)[LABELS], axis=1)
+
+
+def write(path, head, *columns):
+    lines = [",".join(head), *(",".join(cells) for cells in zip(*columns, strict=True))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def texts(values, digits):
+    return [f"{value:.{digits}f}" for value in values]
+
+
+def read(source):
+    return ScoreMatrix(probs=source.scores).block(0, len(source.scores))
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_rounded_probabilities_are_divided_by_their_sum_and_that_is_said(digits, tmp_path):
+    path = write(
+        tmp_path / "p.csv", ["prob_0", "prob_1", "prob_2", "label"], *(texts(PROBS[:, k], digits) for k in range(3)),
+        LABELS.astype(str),
+    )  # fmt: skip
+    found = read_scores(path)
+    rounded = np.round(PROBS, digits)
+    np.testing.assert_allclose(read(found), rounded / rounded.sum(axis=1, keepdims=True), atol=1e-12)
+    assert found.kind == "probs"
+    assert f"these are probabilities rounded to {digits} decimals, and each row was divided by its sum" in found.notes
+
+
+def test_probabilities_that_sum_to_something_else_are_left_to_the_audit_to_refuse(tmp_path):
+    path = write(tmp_path / "p.csv", ["prob_0", "prob_1", "label"], ["0.5", "0.62"], ["0.31", "0.38"], ["0", "1"])
+    found = read_scores(path)
+    with pytest.raises(ValueError, match="row 0"):
+        list(ScoreMatrix(probs=found.scores))
+
+
+def test_percentages_are_read_where_they_are_said_to_be_such_and_offered_where_not(tmp_path):
+    columns = [texts(100 * PROBS[:, k], 1) for k in range(3)]
+    path = write(tmp_path / "p.csv", ["prob_0", "prob_1", "prob_2", "label"], *columns, LABELS.astype(str))
+    with pytest.raises(FileError, match=r"p.csv: the scores of each row sum to about 100, so they are"):
+        read_scores(path)
+    found = read_scores(path, kind="percent")
+    rounded = np.round(100 * PROBS, 1)
+    np.testing.assert_allclose(read(found), rounded / rounded.sum(axis=1, keepdims=True), atol=1e-12)
+    assert found.kind == "probs"
+    assert "these are percentages, and each row was divided by its sum" in found.notes
+    plain = write(tmp_path / "q.csv", ["prob_0", "prob_1", "label"], ["0.7", "0.2"], ["0.3", "0.8"], ["0", "1"])
+    with pytest.raises(FileError, match="q.csv: the scores of row 0 sum to 1, and percentages sum to 100"):
+        read_scores(plain, kind="percent")
+
+
+def test_one_column_of_probabilities_is_that_of_class_1(tmp_path):
+    one = PROBS[:, 1]
+    path = write(tmp_path / "p.csv", ["y_true", "y_prob"], (LABELS == 1).astype(int).astype(str), texts(one, 8))
+    found = read_scores(path)
+    np.testing.assert_allclose(read(found), np.stack([1 - one, one], axis=1), atol=1e-8)
+    assert found.labels.tolist() == (LABELS == 1).astype(int).tolist()
+    assert 'the column "y_prob" was taken for the probability of class 1' in found.notes
+
+
+def test_one_column_of_logits_is_that_of_class_1_against_class_0(tmp_path):
+    z = np.log(PROBS[:, 1] / (1 - PROBS[:, 1]))
+    path = write(tmp_path / "p.csv", ["score", "label"], texts(z, 8), (LABELS == 1).astype(int).astype(str))
+    found = read_scores(path)
+    assert found.kind == "logits"
+    block = ScoreMatrix(logits=found.scores).block(0, 60)
+    np.testing.assert_allclose(softmax(block, axis=1)[:, 1], PROBS[:, 1], atol=1e-7)
+    assert 'the column "score" was taken for the logit of class 1 against class 0' in found.notes
+
+
+CLASSES = ("setosa", "versicolor", "virginica")
+
+
+def test_columns_taken_for_classes_are_named(tmp_path):
+    columns = [texts(np.log(PROBS[:, k]), 6) for k in range(3)]
+    found = read_scores(write(tmp_path / "p.csv", [*CLASSES, "label"], *columns, LABELS.astype(str)))
+    assert "the classes, from 0 on, are the columns setosa, versicolor, virginica" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (np.arange(1000, 1060), 'column "extra" numbers the rows and is no class; leave the column out'),
+        (LABELS, 'column "extra" is the label again and no class; leave the column out'),
+    ],
+)
+def test_columns_that_are_plainly_no_classes_are_refused(extra, said, tmp_path):
+    columns = [texts(np.log(PROBS[:, k]), 6) for k in range(3)]
+    path = write(tmp_path / "p.csv", ["extra", *CLASSES, "label"], extra.astype(str), *columns, LABELS.astype(str))
+    with pytest.raises(FileError) as caught:
+        read_scores(path)
+    assert said in str(caught.value)
