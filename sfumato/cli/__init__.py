@@ -11,10 +11,10 @@ import threading
 from collections.abc import Generator, Sequence
 from types import FrameType
 
-from cyclopts.exceptions import CycloptsError, MissingArgumentError
+from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from sfumato.cli import audit, common, compare, doctor, explain, init, option_sources, probe, report
-from sfumato.cli.common import FAILURE, FINDING, OK, USAGE, UsageError, app, close_stdout
+from sfumato.cli.common import FAILURE, FINDING, INTERRUPTED, OK, USAGE, UsageError, app, close_stdout
 
 __all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "main"]
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; those of the process if None.
 
     Returns:
-        Exit code: 0 ok, 1 failure, 2 usage, 3 a finding under --strict.
+        Exit code: 0 ok, 1 failure, 2 usage, 3 a finding under --strict, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     common.typed[:] = words
@@ -47,13 +47,16 @@ def _run(words: list[str]) -> int:
     except MissingArgumentError as error:
         lacking = "" if error.argument is None else error.argument.field_info.name
         return _fail(_LACKING.get(lacking, " ".join(str(error).split())), USAGE)
+    except UnusedCliTokensError as error:
+        extra = " ".join(error.unused_tokens or ())
+        return _fail(f'"{extra}" is more than the command takes; options begin with --, as in --help', USAGE)
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), USAGE)
     except BrokenPipeError:
         close_stdout()
         return OK
     except KeyboardInterrupt as error:
-        return _fail(str(error) or "stopped", FAILURE)
+        return _fail(str(error) or "stopped", INTERRUPTED)
     except Exception as error:
         code = _exit_code(error)
         if code is None:

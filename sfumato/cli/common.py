@@ -9,7 +9,7 @@ from cyclopts import App, Parameter, Token
 
 from sfumato import __version__
 
-OK, FAILURE, USAGE, FINDING = 0, 1, 2, 3
+OK, FAILURE, USAGE, FINDING, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = App(
     name="sfumato",

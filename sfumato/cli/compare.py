@@ -39,6 +39,9 @@ def compare(
     page in a run folder. Every option can also be set in a TOML file (-c) or in the environment,
     as SFUMATO_EPS and so on.
 
+    Examples: `sfumato compare digits`; `sfumato compare churn.csv --label churned --drop closed_on`; and, with
+    strengths to choose from, `sfumato compare images.npz --ladder 0,0.02,0.05,0.1,0.2`.
+
     Args:
         options: Those of the comparison.
         dry_run: Say what would run, and about how much time, memory and disk it takes; write nothing.

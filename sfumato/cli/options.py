@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from sfumato.cli.common import whole
 from sfumato.lab.options import Option, Options, schema
@@ -40,6 +40,12 @@ def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., in
     return decorate
 
 
+@functools.cache
+def _group(name: str) -> Group:
+    """The heading of ``--help``; headings stand in the order in which they were first asked for."""
+    return Group.create_ordered(name)
+
+
 def _parameter(option: Option) -> inspect.Parameter:
     """The option as a parameter of a command."""
     kind = list[str] if option.repeated else option.kind
@@ -49,6 +55,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         inspect.Parameter.POSITIONAL_OR_KEYWORD if option.name == "data" else inspect.Parameter.KEYWORD_ONLY,
         default=option.default,
         annotation=Annotated[
-            kind | None if option.default is None else kind, Parameter(help=option.words, converter=converter)
+            kind | None if option.default is None else kind,
+            Parameter(help=option.words, converter=converter, group=_group(option.group)),
         ],
     )

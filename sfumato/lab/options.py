@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bf16"]
 
+_GROUPS = {"data": "Data", "eps": "Targets", "model": "Training", "workers": "Where it runs", "track": "Output"}
+"""The headings of ``--help``, each with its first option."""
+
 REMOVED = {
     "together": "--together was removed, because processes train what people compare faster; leave it out",
 }
@@ -44,6 +47,7 @@ class Option:
     example: str = ""  # a value as TOML has it, where the default is None
     repeated: bool = False  # whether the command line takes it more than once, for a value with commas between
     stored: bool = True  # in config.toml; where a run went, how it was spread and who watched is not
+    group: str = ""  # the heading of --help under which it stands
 
     def check(self, value: Any) -> None:
         """Refuse a value that cannot be used.
@@ -357,10 +361,13 @@ def schema() -> dict[str, Option]:
     >>> schema()["eps"].words
     'Strength of the smoothing.'
     """
-    kinds = get_type_hints(Options)
+    kinds, group, groups = get_type_hints(Options), "", dict[str, str]()
+    for each in fields(Options):
+        groups[each.name] = group = _GROUPS.get(each.name, group)
     defaults = {each.name: None if each.default is MISSING else each.default for each in fields(Options)}
     return {
-        each.name: Option(each.name, kinds[each.name], defaults[each.name], **each.metadata) for each in fields(Options)
+        each.name: Option(each.name, kinds[each.name], defaults[each.name], group=groups[each.name], **each.metadata)
+        for each in fields(Options)
     }
 
 

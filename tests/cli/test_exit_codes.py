@@ -27,7 +27,8 @@ def raising(error, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [*((kind, 2) for kind in USAGE), *((kind, 1) for kind in (*FAILURE, Stopped, KeyboardInterrupt))]
+    ("kind", "code"),
+    [*((kind, 2) for kind in USAGE), *((kind, 1) for kind in FAILURE), (Stopped, 130), (KeyboardInterrupt, 130)],
 )
 def test_an_error_is_one_line_and_its_own_exit_code(kind, code, monkeypatch, capsys):
     assert raising(kind("what happened, and what to do"), monkeypatch) == code
@@ -35,7 +36,7 @@ def test_an_error_is_one_line_and_its_own_exit_code(kind, code, monkeypatch, cap
 
 
 def test_an_interrupt_without_a_word_is_said_to_be_one(monkeypatch, capsys):
-    assert raising(KeyboardInterrupt(), monkeypatch) == 1
+    assert raising(KeyboardInterrupt(), monkeypatch) == 130
     assert capsys.readouterr() == ("", "sfumato: stopped\n")
 
 

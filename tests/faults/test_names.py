@@ -70,7 +70,7 @@ def test_a_run_at_work_cannot_be_resumed_by_another_process(start, whole, tmp_pa
 )
 def test_a_signal_while_the_results_are_written_leaves_a_run_to_go_on_with(moment, kind, start, whole, tmp_path):
     command = start(*WORDS, "--out", "run", name=moment, signal=kind)
-    assert command.wait() == 1
+    assert command.wait() == 130
     assert command.err.splitlines()[-1] == "sfumato: stopped; `sfumato compare --resume run` goes on from here"
     assert "Traceback" not in command.err
     here = tmp_path / "here"

@@ -18,7 +18,7 @@ import torch
 from cyclopts import App
 
 import sfumato
-from sfumato.cli import FAILURE, FINDING, OK, USAGE, app, main
+from sfumato.cli import FAILURE, FINDING, INTERRUPTED, OK, USAGE, app, main
 from sfumato.evaluate import METRICS, Evaluation
 from tests.conftest import Ran, run_sfumato
 from tests.design_page import TEXT, block_after, fields_unlike, section, signatures, usages
@@ -97,7 +97,13 @@ def test_the_options_of_a_command_are_those_of_the_page(command: str):
 
 
 def test_the_exit_codes_are_those_of_the_page():
-    codes = {"ok": OK, "failure": FAILURE, "usage": USAGE, "a finding under `--strict`": FINDING}
+    codes = {
+        "ok": OK,
+        "failure": FAILURE,
+        "usage": USAGE,
+        "a finding under `--strict`": FINDING,
+        "interrupted": INTERRUPTED,
+    }
     told = re.search(r"Exit codes: (.*?)\.", TEXT, flags=re.DOTALL)
     assert told is not None
     assert " ".join(told[1].split()) == ", ".join(f"{code} {words}" for words, code in codes.items())

@@ -69,7 +69,7 @@ def test_an_interrupt_from_the_terminal_reaches_only_the_parent(begin):
     except OSError:  # the last process has closed its end
         pass
     os.close(ours)
-    assert parent.wait() == 1
+    assert parent.wait() == 130
     assert b"Traceback" not in shown
     assert b"sfumato: stopped" in shown
 
@@ -85,7 +85,7 @@ def test_an_interrupt_ends_the_run_with_a_sentence(moment, begin, tmp_path):
     children = [int(pid) for pid in children_of(parent.pid)]
     parent.send_signal(signal.SIGINT)
     out, err = parent.communicate(timeout=60)
-    assert parent.returncode == 1
+    assert parent.returncode == 130
     assert out == ""
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "sfumato: stopped; `sfumato compare --resume run` goes on from here"
