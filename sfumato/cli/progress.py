@@ -34,7 +34,7 @@ class Watch:
         self.done = 0
         self.first: tuple[float, int] | None = None
         self.last: dict[str, tuple[int, str, int]] = {}
-        self.told = time.monotonic()
+        self.told = float("-inf")  # the first epoch is told at once
 
     def __enter__(self) -> Watch:
         return self
@@ -45,7 +45,7 @@ class Watch:
 
     def setup(self, plan: Setup) -> None:
         """Say what is about to run."""
-        self.plan, self.told = plan, time.monotonic()
+        self.plan = plan
         for record in plan.finished:
             for epoch in record["epochs"]:
                 self.epochs.setdefault((record["seed"], epoch["epoch"]), {})[record["arm"]] = epoch
@@ -115,7 +115,7 @@ class Watch:
             del self.epochs[seed, epoch["epoch"]]
 
     def _epoch(self, seed: int, shown: str, number: int, *, final: bool = False) -> None:
-        """A line for the end of a run, and for other epochs where there was none for a while."""
+        """A line for the first epoch of all, for the end of a run, and where there was no line for a while."""
         now = time.monotonic()
         if final or now - self.told >= PAUSE:
             self.told = now

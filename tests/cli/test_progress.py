@@ -82,8 +82,13 @@ def test_a_run_is_told_when_every_arm_of_its_seed_has_ended(told):
     for number in (1, 2):
         watch.epoch("smoothed", 0, epoch(number))
         watch.epoch("smoothed", 1, epoch(number))
-    watch.epoch("one-hot", 0, epoch(1))
     assert len(lines()) == before
+    watch.epoch("one-hot", 0, epoch(1))
+    assert lines()[before:] == [
+        "seed 0  epoch   1/2   one-hot  NLL 0.250  acc  87.5 %  gap  4.50   smoothed  NLL 0.250  acc  87.5 %  gap  4.50"
+        ", about 1 s to go"
+    ]  # the first of all: training has begun
+    before += 1
     watch.epoch("one-hot", 0, epoch(2, 0.5, 0.05, 12.25))
     (line,) = lines()[before:]
     assert line.startswith(
@@ -105,15 +110,16 @@ def test_a_long_run_has_a_line_now_and_then(told, monkeypatch):
         for arm in ("one-hot", "smoothed"):
             watch.epoch(arm, 0, epoch(number))
     told_epochs = [int(re.search(r"epoch +(\d+)/100", line)[1]) for line in lines()[before:]]
-    assert told_epochs == list(range(4, 100, 4))  # every 32 seconds
+    assert told_epochs == list(range(1, 100, 4))  # every 32 seconds
     assert lines()[-1].endswith(", about 27 min to go")
 
 
 def test_where_arms_may_stop_early_none_waits_for_another(told):
     watch, lines = told
     watch.setup(setup(early_stop=5))
-    before = len(lines())
     watch.epoch("smoothed", 1, epoch(1))
+    assert lines()[-1].startswith("seed 1  epoch   1/2   smoothed")  # the first of all
+    before = len(lines())
     watch.epoch("one-hot", 1, epoch(1))
     assert len(lines()) == before
     watch.epoch("smoothed", 2, epoch(1))  # its run of seed 1 is over
