@@ -149,9 +149,11 @@ def test_saved_weights_make_the_saved_logits(digits):
     np.testing.assert_array_equal(labels, y)
 
 
-def test_progress_is_one_line_an_epoch_with_both_arms_on_stderr(digits):
+def test_progress_is_one_line_a_run_with_both_arms_on_stderr(digits):
     lines = [line for line in digits.err.splitlines() if line.startswith("seed ")]
-    assert len(lines) == 5 * 59
+    ends = [re.match(r"seed (\d)  epoch  59/59 ", line) for line in lines]
+    assert sorted(end[1] for end in ends if end) == list("01234")
+    assert len(lines) < 5 * 59 / 4  # the first of all, and one each half minute on a busy machine
     assert all(re.search(r"one-hot  NLL .* gap .*smoothed  NLL .* gap ", line) for line in lines)
     assert re.search(
         r"arms   one-hot; smoothed, ε = 0\.1 over the others \(label_smoothing=0\.1111 in torch\)", digits.err
