@@ -63,7 +63,7 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
         plain = name.removesuffix("_after_temperature")
         label, show = shows[plain]
         label += (" with T" if plain != name else "") + (", points" if show is percent else "")
-        finding = Cell(entry.get("finding") or NOT_APPLICABLE)
+        finding = Cell(str(entry.get("finding") or NOT_APPLICABLE))
         rows.append(Row(label, (*_cells(entry, _signed(show)), finding)))
     return ResultsTable(("this − other", "95 % interval, paired", "finding"), tuple(rows))
 
