@@ -94,7 +94,7 @@ def _free(folder: Path, given: str, name: str, text: str) -> Path:
     for number in itertools.count(1):
         page = folder / (f"{stem}.html" if number == 1 else f"{stem}-{number}.html")
         told = page.with_suffix(".json")
-        if (told.read_text(encoding="utf-8") == text) if told.exists() else not page.exists():
+        if (told.read_bytes() == text.encode()) if told.exists() else not page.exists():
             return page
     raise AssertionError("numbers do not end")
 

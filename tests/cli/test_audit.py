@@ -322,6 +322,25 @@ def test_the_files_are_named_after_the_input_and_no_audit_is_lost(here, capsys):
     assert json.loads((here / "val-audit-2.json").read_text(encoding="utf-8"))["assumed_rows"] == "train"
 
 
+def test_a_file_of_another_kind_with_the_name_of_an_audit_is_left_alone(here, capsys):
+    (here / "val-audit.json").write_bytes(b"\xff\xfe")
+    assert run(capsys, save())[1].rstrip().endswith("wrote val-audit-2.html and val-audit-2.json")
+    assert (here / "val-audit.json").read_bytes() == b"\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    ("probs", "said"),
+    [
+        (np.array([[50, 50], [20, 80]]), "probs must be of a float type, got int64"),
+        (np.array([[0.5], [0.2]]), "probs must have at least 2 classes, got 1"),
+    ],
+)
+def test_probabilities_of_another_type_or_shape_are_refused_in_a_sentence(probs, said, here, capsys):
+    np.savez("odd.npz", probs=probs, labels=np.array([0, 1]))
+    code, _, err = run(capsys, "odd.npz")
+    assert (code, err) == (2, f"sfumato: odd.npz: {said}\n")
+
+
 def test_a_folder_for_the_files_is_made(here, capsys):
     run(capsys, save(), "--out", "told/here")
     assert (here / "told" / "here" / "val-audit.html").exists()

@@ -104,3 +104,9 @@ def test_columns_that_are_plainly_no_classes_are_refused(extra, said, tmp_path):
     with pytest.raises(FileError) as caught:
         read_scores(path)
     assert said in str(caught.value)
+
+
+def test_labels_that_are_names_are_said_with_their_column(tmp_path):
+    path = write(tmp_path / "p.csv", ["setosa", "virginica", "label"], ["0.1", "0.3"], ["0.2", "0.1"], ["a", "b"])
+    with pytest.raises(FileError, match='p.csv: "a" in row 0, column label, is no number'):
+        read_scores(path)

@@ -175,7 +175,7 @@ class _Roles:
 
     def _refuse_what_is_no_class(self, first: list[Any]) -> None:
         """Columns without numbers in their names are taken for classes, but for those that plainly are none."""
-        labels = None if self.label is None else _floats(first[self.label], "", self._name, 0)
+        labels = None if self.label is None else self.labels(first, 0)
         for place in self._columns:
             column = self._names[place]
             values = _floats(first[place], column, self._name, 0)

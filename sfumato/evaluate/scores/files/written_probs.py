@@ -11,7 +11,6 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 
-_BLOCK = 4096
 _EXACT = 1e-4  # as ScoreMatrix has it: sums that are this near to 1 need no mending
 
 
@@ -26,8 +25,11 @@ def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
     Raises:
         FileError: percentages that were not said to be such, or the other way round.
     """
-    source = ScoreMatrix(probs=found)
-    head = source.block(0, min(_BLOCK, source.rows))
+    try:
+        source = ScoreMatrix(probs=found)
+    except (TypeError, ValueError):
+        return found, []  # of a type or shape that the audit refuses
+    head = source.block(*next(source.steps()))
     sums, whole = head.sum(axis=1), 100.0 if kind == "percent" else 1.0
     if not np.isfinite(sums).all() or (head < 0).any():
         return found, []  # the audit names the row
@@ -43,8 +45,8 @@ def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
         return found, []
 
     def divided() -> Iterator[npt.NDArray[Any]]:
-        for start in range(0, source.rows, _BLOCK):
-            block = source.block(start, min(start + _BLOCK, source.rows))
+        for start, stop in source.steps():
+            block = source.block(start, stop)
             yield block / block.sum(axis=1, keepdims=True)
 
     told = "percentages" if kind == "percent" else f"probabilities rounded to {decimals} decimals"
