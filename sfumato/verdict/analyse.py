@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.compute import balanced_accuracy
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.evaluate.statistics.margins import Margins, word_for
@@ -128,9 +129,10 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         fitted = evaluate.temperature_jackknife(
             logits=validation.logits, labels=validation.labels, temperature=temperature.value
         )
+        balanced, balanced_parts = balanced_accuracy(rows)
         for name, (values, value) in {
             "accuracy": _of_rows(rows.correct),
-            "balanced_accuracy": _balanced(rows),
+            "balanced_accuracy": (balanced_parts, balanced),
             **_scores(rows, ""),
             **_scores(scaled, "_after_temperature"),
             "logit_gap": _of_rows(rows.gap),
@@ -181,7 +183,7 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
     margins = margins or Margins()
     bases = {name: base.aurc if name == "eaurc" else base.metrics[name] for name in HEADLINE}
     rows: list[ArmDifference] = []
-    tested: list[tuple[ArmDifference, Metric]] = []
+    tested: list[tuple[ArmDifference, Metric, float]] = []
     for other in others:
         for name, metric in other.metrics.items():
             difference = metric.minus(base.metrics[name])
@@ -199,9 +201,8 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, difference))
-    p_values = evaluate.holm([difference.estimate().p for _, difference in tested])
-    for (row, difference), adjusted in zip(tested, p_values, strict=True):
+                tested.append((row, difference, estimate.p))
+    for (row, difference, _), adjusted in zip(tested, evaluate.holm([p for _, _, p in tested]), strict=True):
         name, of = row["metric"], bases[row["metric"]]
         number, part = margins.of(name)
         assert of is not None
@@ -246,16 +247,6 @@ def by_group(values: Matrix, group: npt.NDArray[Any]) -> Matrix:
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:
     values = column.astype(np.float64)
     return values, float(values.mean())
-
-
-def _balanced(rows: evaluate.Rows) -> tuple[Matrix, float]:
-    """Mean recall of the classes that occur, with the infinitesimal-jackknife value of each row."""
-    counts = np.bincount(rows.label)
-    recall = np.bincount(rows.label, weights=rows.correct) / np.maximum(counts, 1)
-    occurs = counts > 0
-    value = float(recall[occurs].mean())
-    weight = len(rows.label) / occurs.sum() / counts[rows.label]
-    return (rows.correct - recall[rows.label]) * weight + value, value
 
 
 def _scores(rows: evaluate.Rows, suffix: str) -> dict[str, tuple[Matrix, float]]:

@@ -173,19 +173,28 @@ def _proportion(column: Column, weights: Column | None) -> MetricValue:
     return MetricValue(value, float(low), float(high), column)
 
 
+def balanced_accuracy(rows: Rows, w: Column | None = None) -> tuple[float, Column]:
+    """The mean recall of the classes that occur, and what each row adds to it: infinitesimal-jackknife values, (N,)."""
+    one = np.ones(len(rows)) if w is None else w
+    labelled = np.bincount(rows.label, weights=one)
+    occurs = labelled > 0
+    recall = np.divide(
+        np.bincount(rows.label, weights=one * rows.correct), labelled, out=np.zeros(len(labelled)), where=occurs
+    )
+    value = float(recall[occurs].mean())
+    weight = np.divide(one.sum() / occurs.sum(), labelled, out=np.zeros(len(labelled)), where=occurs)
+    return value, (rows.correct - recall[rows.label]) * weight[rows.label] + value
+
+
 def _by_class(rows: Rows, w: Column | None) -> Iterator[tuple[str, MetricValue]]:
     one = np.ones(len(rows)) if w is None else w
     size = int(max(rows.label.max(), rows.predicted.max())) + 1
     right = np.bincount(rows.label, weights=one * rows.correct, minlength=size)
     labelled = np.bincount(rows.label, weights=one, minlength=size)
     either = labelled + np.bincount(rows.predicted, weights=one, minlength=size)
-    occurs, total = labelled > 0, one.sum()
-    recall = np.divide(right, labelled, out=np.zeros(size), where=occurs)
-    value = float(recall[occurs].mean())
-    weight = np.divide(total / occurs.sum(), labelled, out=np.zeros(size), where=occurs)
-    part = (rows.correct - recall[rows.label]) * weight[rows.label] + value
+    value, part = balanced_accuracy(rows, w)
     yield "balanced_accuracy", from_part("balanced_accuracy", value, part, w)
-    seen = either > 0
+    seen, total = either > 0, one.sum()
     f1 = np.divide(2 * right, either, out=np.zeros(size), where=seen)
     value = float(f1[seen].mean())
     weight = np.divide(total / seen.sum(), either, out=np.zeros(size), where=seen)
