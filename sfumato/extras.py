@@ -7,6 +7,8 @@ pages need more; :func:`require_lab` asks before such a command begins, :func:`l
 import contextlib
 from collections.abc import Generator
 
+from sfumato.text import joined
+
 LAB = {
     "matplotlib": "matplotlib",
     "PIL": "Pillow",
@@ -70,6 +72,5 @@ def lab_imports(asker: str) -> Generator[None]:
 
 
 def _sentence(asker: str, packages: list[str]) -> str:
-    *most, last = [LAB[name] for name in packages]
-    listed = f"{', '.join(most)} and {last}" if most else last
-    return f"{asker} needs {listed}; to install what is missing, type: pip install 'sfumato[lab]'"
+    needed = joined([LAB[name] for name in packages])
+    return f"{asker} needs {needed}; to install what is missing, type: pip install 'sfumato[lab]'"

@@ -81,6 +81,16 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> str:
     )  # fmt: skip
 
 
+def joined(names: Sequence[str], word: str = "and") -> str:
+    """Names as part of a sentence.
+
+    >>> joined(["a"]), joined(["a", "b", "c"]), joined(["a", "b"], "or")
+    ('a', 'a, b and c', 'a or b')
+    """
+    *most, last = names
+    return f"{', '.join(most)} {word} {last}" if most else last
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     r"""The kind and the text of somebody else's error, in one line.
 

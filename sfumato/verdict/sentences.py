@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sfumato.runs.schema import ArmDifference, VerdictSummary
-from sfumato.text import plural
+from sfumato.text import joined, plural
 from sfumato.verdict.analyse import HEADLINE, ArmResult
 from sfumato.verdict.more_seeds import settle
-from sfumato.verdict.wording import SHOWN, change, joined, small_or_open, temperature
+from sfumato.verdict.wording import SHOWN, change, small_or_open, temperature
 
 
 def verdict(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from sfumato.runs.schema import ArmDifference
@@ -136,8 +135,3 @@ def _confidence(result: ArmResult) -> str:
     if off.high < 0:
         return f"As trained, that model is under-confident: it is right more often than it says {told}."
     return f"As trained, that model is neither over- nor under-confident as far as these rows can tell {told}."
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Words with commas and an "and"."""
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

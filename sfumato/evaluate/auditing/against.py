@@ -11,7 +11,7 @@ from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.statistics.intervals import t_quantile
 from sfumato.evaluate.statistics.margins import Margins, Word, word_for
-from sfumato.text import between, decimal
+from sfumato.text import between, decimal, joined
 
 # Bonferroni: what a 95 % interval is multiplied by where one, two or three headline metrics are looked at together,
 # from the normal's quantiles for 5 % divided by their number
@@ -90,15 +90,10 @@ def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list
     if little := said.get("better by little", []) + said.get("worse by little", []):
         notes.append(f"{start} {'; '.join(little)}: less than what would matter.")
     if same := said.get("the same"):
-        notes.append(f"On the same rows, the two models are the same in {_listed(same, 'and')}.")
+        notes.append(f"On the same rows, the two models are the same in {joined(same)}.")
     if unsettled := said.get("not settled"):
         notes.append(
-            f"On the same rows, there is no difference to rely on in {_listed(unsettled, 'or')}, but these rows cannot "
+            f"On the same rows, there is no difference to rely on in {joined(unsettled, 'or')}, but these rows cannot "
             "rule out one that matters."
         )
     return findings, notes
-
-
-def _listed(names: list[str], word: str) -> str:
-    *some, last = names
-    return f"{', '.join(some)} {word} {last}" if some else last
