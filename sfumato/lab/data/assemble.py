@@ -90,6 +90,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         None if group is None else group[0],
         part,
         tuple(notes),
+        kept=assigned.keep,
         columns=tuple(lines[j] for j in range(len(frame.header))),
         warnings=warnings,
     )

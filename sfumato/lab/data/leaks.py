@@ -23,25 +23,23 @@ FEW_GAPS = 5
 """Gaps, cells and rows of a class below which nothing is said of the gaps of a column."""
 
 _FOLDS = 5
-_SCREENED = 300  # columns from which a cheaper bound decides which are tried in full
 _NAMED = 8  # leaks with a warning of their own
 
 
-def leaks(table: Table, rows: np.ndarray, kept: Sequence[str] = ()) -> tuple[DataWarning, ...]:
+def leaks(table: Table, rows: np.ndarray) -> tuple[DataWarning, ...]:
     """A warning for each column that tells the label, and one where the order of the rows does and an id counts them.
 
     Args:
         table: as it was read.
         rows: numbers of all rows in an order that does not depend on that of the file.
-        kept: columns that are known and not named again.
 
     Returns:
         Warnings of kind ``"leak"``, then of kind ``"order"``.
     """
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64)]
     trial = _Trial(table.labels[few], len(table.class_names))
-    columns = [column for column in table.raw_columns() if column.name not in kept]
-    found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table, len(columns)))]
+    columns = [column for column in table.raw_columns() if column.name not in table.kept]
+    found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table))]
     way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
     warnings = [
         DataWarning("leak", name, f'"{short(name)}" {text}: does it exist before the outcome?{way_out}')
@@ -68,12 +66,10 @@ class _Trial:
 
     def by_value(self, codes: np.ndarray) -> float:
         """Accuracy of answering for each value with its commonest label in the other folds."""
-        size, own = int(codes.max()) + 1, codes * self.classes + self.labels
-        total = np.bincount(own, minlength=size * self.classes).reshape(size, self.classes)
-        right = 0
+        total, right = self._by_code(codes), 0
         for fold in range(_FOLDS):
             here = self.fold == fold
-            seen = total - np.bincount(own[here], minlength=size * self.classes).reshape(size, self.classes)
+            seen = total - self._by_code(codes, here, len(total))
             answer = np.where(seen.any(axis=1), seen.argmax(axis=1), int(seen.sum(axis=0).argmax()))
             right += int((answer[codes[here]] == self.labels[here]).sum())
         return right / len(codes)
@@ -92,22 +88,30 @@ class _Trial:
             right += int((tree.predict(column[here]) == self.labels[here]).sum())
         return right / len(values)
 
-    def bound(self, codes: np.ndarray) -> float:
-        """Accuracy of the commonest label of each of many bins on the rows that it was counted on: never much less."""
-        bins = max(64, 4 * self.classes)
-        if codes.max() >= bins:
+    def bound(self, codes: np.ndarray, *, ordered: bool) -> float:
+        """Accuracy of the commonest label of each of many bins on the rows that it was counted on: never much less.
+
+        Trees take time, and most columns cannot be a leak by this alone.
+        """
+        bins = max(256, 8 * self.classes, len(codes) // 3)
+        if ordered and codes.max() >= bins:
             codes = np.argsort(np.argsort(codes, kind="stable"), kind="stable") * bins // len(codes)
-        own = np.bincount(codes * self.classes + self.labels, minlength=bins * self.classes)
-        return float(own[: bins * self.classes].reshape(bins, self.classes).max(axis=1).sum()) / len(codes)
+        return float(self._by_code(codes).max(axis=1).sum()) / len(codes)
+
+    def _by_code(self, codes: np.ndarray, rows: np.ndarray | slice = slice(None), size: int = 0) -> np.ndarray:
+        """How often each code has each label, (codes, K)."""
+        size = size or int(codes.max()) + 1
+        own = codes[rows] * self.classes + self.labels[rows]
+        return np.bincount(own, minlength=size * self.classes).reshape(size, self.classes)
 
 
-def _told(column: Column, few: np.ndarray, trial: _Trial, table: Table, columns: int) -> str | None:
+def _told(column: Column, few: np.ndarray, trial: _Trial, table: Table) -> str | None:
     """What a column gives away, as the end of a sentence; None where it is honest."""
     cells, missing = column.values[few], column.missing[few]
     if text := _told_by_gaps(missing, trial, table.class_names):
         return text
     codes = np.unique(cells, return_inverse=True)[1]
-    if codes.max() == 0 or (columns > _SCREENED and trial.closed(trial.bound(codes)) < 0.9 * CLOSED):
+    if codes.max() == 0 or trial.closed(trial.bound(codes, ordered=column.kind != "category")) < 0.9 * CLOSED:
         return None
     tried = [trial.by_value(codes)] if column.kind == "category" or codes.max() < len(codes) // 3 else []
     if column.kind != "category" and (not tried or trial.closed(tried[0]) < CLOSED):

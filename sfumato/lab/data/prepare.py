@@ -1,6 +1,5 @@
 """What training sees: a table, split, and encoded by what its training rows alone have shown."""
 
-import fnmatch
 import hashlib
 import json
 from dataclasses import dataclass
@@ -53,14 +52,12 @@ class Data:
         split: which rows are for what.
         encoder: fitted to the training rows.
         fingerprint: SHA-256, in hex, of the features, labels and class names, rows in content order.
-        kept: names of columns that are known to tell much, and are not warned of.
     """
 
     table: Table
     split: Split
     encoder: Encoder
     fingerprint: str
-    kept: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Inputs:
@@ -112,7 +109,7 @@ class Data:
     def warnings(self) -> tuple[DataWarning, ...]:
         """What may make a result less than it seems: columns that tell the label, copies that do not agree."""
         table, split = self.table, self.split
-        found = [*table.warnings, *leaks(table, np.concatenate([split.train, split.validation, split.test]), self.kept)]
+        found = [*table.warnings, *leaks(table, np.concatenate([split.train, split.validation, split.test]))]
         if disagreeing := split.disagreeing:
             found.append(
                 DataWarning(
@@ -197,18 +194,7 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
     hashes = table.features.hashes()
     parts = split_by_content(table, hashes, *SHARES[1:])
     encoder = table.features.fit(parts.train, table.name)
-    fingerprint = _fingerprint(table, hashes, order_by_content(hashes, table.labels))
-    return Data(table, parts, encoder, fingerprint, _kept(table, roles))
-
-
-def _kept(table: Table, roles: Roles | None) -> tuple[str, ...]:
-    """Columns that were asked to be kept, patterns resolved."""
-    patterns = () if roles is None or roles.keep is None else roles.keep
-    return tuple(
-        line.name
-        for line in table.columns
-        if line.name in patterns or any(fnmatch.fnmatchcase(line.name, each) for each in patterns)
-    )
+    return Data(table, parts, encoder, _fingerprint(table, hashes, order_by_content(hashes, table.labels)))
 
 
 def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:

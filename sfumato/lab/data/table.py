@@ -40,6 +40,7 @@ class Table:
         part: (N,) int64, indices into ``PARTS``, where the data say which rows are for what.
         notes: sentences about what was read, left out or changed.
         found: counts for the record, such as images that did not open.
+        kept: columns that were asked to be kept; that they tell much is known.
         columns: how each column of the file was read, in their order there; empty where the source has no columns.
         warnings: what should be known before a result is trusted.
     """
@@ -55,6 +56,7 @@ class Table:
     part: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     found: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kept: frozenset[str] = frozenset()
     columns: tuple[ColumnLine, ...] = ()
     warnings: tuple[DataWarning, ...] = ()
 

@@ -148,3 +148,12 @@ def test_many_columns_are_screened_and_the_leak_among_them_is_found(tmp_path):
     x[:, 137] = y + rng.normal(size=N) * 0.1
     np.savez(tmp_path / "data.npz", X=x, y=y)
     assert len(found(str(tmp_path / "data.npz"))) == 1
+
+
+def test_words_with_few_rows_each_that_tell_the_label_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(200), 3)
+    label = rng.integers(0, 2, 200)[owner]
+    names = np.array([f"owner {k}" for k in rng.permutation(200)])[owner]
+    columns = {"size": numbers(rng.normal(size=N)), "owner": names, "label": [f"class {k}" for k in label]}
+    assert found(write(tmp_path / "data.csv", columns)) == [("leak", "owner")]
