@@ -12,11 +12,11 @@ from cyclopts import Parameter
 
 from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout, width
 from sfumato.extras import require_lab
+from sfumato.lab.options import schema
 
 if TYPE_CHECKING:
     from sfumato.evaluate.auditing.audit import Audit
     from sfumato.evaluate.scores.files import ScoreFile
-    from sfumato.evaluate.statistics.margins import Margins
 
 
 @app.command
@@ -51,13 +51,14 @@ def audit(
     require_lab("audit")
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
-    margins = _margins(margin)
+    schema()["margin"].check(margin)
     first = _scores(logits, kind, labels)
     assert first.labels is not None
     second = None if against is None else _scores(against, kind, beside=first)
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
     try:
         from sfumato.evaluate.auditing.audit import audit as run
+        from sfumato.evaluate.statistics.margins import Margins
 
         found = run(
             logits=first.scores if first.kind == "logits" else None,
@@ -67,7 +68,7 @@ def audit(
             features=first.features,
             against=None if second is None else second.scores,
             against_kind="logits" if second is None or second.kind == "logits" else "probs",
-            margins=margins,
+            margins=Margins.parse(margin),
         )
     except (ValueError, IndexError, TypeError) as error:
         told = str(error).replace("for logits use logits=", "these look like logits: say --kind logits")
@@ -97,15 +98,6 @@ def _free(folder: Path, given: str, name: str, text: str) -> Path:
         if (told.read_bytes() == text.encode()) if told.exists() else not page.exists():
             return page
     raise AssertionError("numbers do not end")
-
-
-def _margins(text: str | None) -> Margins:
-    from sfumato.evaluate.statistics.margins import Margins
-
-    try:
-        return Margins.parse(text)
-    except ValueError as error:
-        raise UsageError(f"--margin: {error}") from None
 
 
 def _scores(path: str, kind: str | None, labels: str | None = None, *, beside: ScoreFile | None = None) -> ScoreFile:

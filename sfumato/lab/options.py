@@ -90,6 +90,16 @@ def _count(most: int, least: int = 1, hint: str = "") -> tuple[Rule, Rule]:
     return lowest, _in(f"at most {most:,}", lambda count: count <= most)
 
 
+def _no_margin(flag: str, text: str) -> str | None:
+    from sfumato.evaluate.statistics.margins import Margins
+
+    try:
+        Margins.parse(text)
+    except ValueError as error:
+        return f"{flag}: {error}"
+    return None
+
+
 def _no_data(flag: str, data: str) -> str | None:
     if data:
         return None
@@ -197,6 +207,7 @@ class Options:
     margin: str = _option(
         "The largest differences that do not matter: of accuracy in points, of the log loss after temperature (nll) "
         "and of E-AURC as numbers or in per cent of the base's log loss and AURC. What is left out keeps its default.",
+        _no_margin,
         default="accuracy=0.5,nll=2%,eaurc=5%",
     )
     model: str | None = _option(
@@ -281,7 +292,6 @@ class Options:
         for option in schema().values():
             option.check(getattr(self, option.name))
         self._check_targets()
-        self.margins()
         if self.learning_rate * self.weight_decay > 1:
             raise OptionError(
                 f"--weight-decay {self.weight_decay:g} at --learning-rate {self.learning_rate:g} would turn the sign "
@@ -289,17 +299,10 @@ class Options:
             )
 
     def margins(self) -> Margins:
-        """The margins in force.
-
-        Raises:
-            OptionError: a margin that is none (names it).
-        """
+        """The margins in force, of options that were checked."""
         from sfumato.evaluate.statistics.margins import Margins
 
-        try:
-            return Margins.parse(self.margin)
-        except ValueError as error:
-            raise OptionError(f"--margin: {error}") from None
+        return Margins.parse(self.margin)
 
     def _check_targets(self) -> None:
         if self.ladder is not None:

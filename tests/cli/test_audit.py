@@ -341,6 +341,19 @@ def test_probabilities_of_another_type_or_shape_are_refused_in_a_sentence(probs,
     assert (code, err) == (2, f"sfumato: odd.npz: {said}\n")
 
 
+def test_a_margin_decides_whether_a_difference_matters_and_one_that_is_none_is_refused(here, capsys):
+    z, y = sample()
+    np.savez("b.npz", logits=z + np.random.default_rng(1).normal(size=z.shape) * 3, labels=y)
+    words = [json.loads(run(capsys, save("a.npz"), "--against", "b.npz", "--json", *more)[1])["differences"]
+             for more in ((), ("--margin", "accuracy=90,nll=900%,eaurc=900%"))]  # fmt: skip
+    assert [{d["finding"] for d in told.values() if d["finding"]} for told in words] == [
+        {"better"},
+        {"better by little"},
+    ]
+    code, _, err = run(capsys, "a.npz", "--against", "b.npz", "--margin", "nl=2%")
+    assert (code, err.split(".")[0]) == (2, 'sfumato: --margin: "nl" has no margin: accuracy, nll and eaurc have one')
+
+
 def test_a_folder_for_the_files_is_made(here, capsys):
     run(capsys, save(), "--out", "told/here")
     assert (here / "told" / "here" / "val-audit.html").exists()
