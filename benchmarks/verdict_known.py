@@ -21,7 +21,7 @@ from verdict_training import Mixture, Stack, train_together
 from sfumato import evaluate
 from sfumato.lab.arms import Arm
 from sfumato.lab.train.plan import default_plan
-from sfumato.verdict.analyse import HEADLINE, analyse_arm, differences
+from sfumato.verdict.analyse import HEADLINE, ArmResult, analyse_arm, differences
 
 TRAIN, VALIDATION = 200, 100
 STRENGTHS = (0.1, 0.2, 0.4, 0.6)  # over the others; one training set each
@@ -136,18 +136,23 @@ def known(cache: Path, scale: float, say: Callable[[str], None]) -> Iterator[dic
             yield from _cell(each, true, number, seeds, rows, max(2, round(REPEATS * scale)))
 
 
+def compared(each: Bank, seeds: int, rows: int, rng: np.random.Generator) -> list[ArmResult]:
+    """Both arms of one comparison: models of so many seeds of the bank, and fresh test rows."""
+    chosen = rng.choice(BANK, size=seeds, replace=False).tolist()
+    x, labels = TASK.draw(rows, rng)
+    with TemporaryDirectory() as folder:
+        for arm, stack in zip(each.arms, each.models, strict=True):
+            some = stack[chosen]
+            _save(Path(folder), arm, "validation", some.logits(each.x), each.labels)
+            _save(Path(folder), arm, "test", some.logits(x), labels)
+        return [analyse_arm(Path(folder), arm, range(seeds)) for arm in each.arms]
+
+
 def _cell(each: Bank, true: Truth, number: int, seeds: int, rows: int, repeats: int) -> Iterator[dict[str, Any]]:
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for repeat in range(repeats):
         rng = np.random.default_rng([9, number, seeds, rows, repeat])
-        chosen = rng.choice(BANK, size=seeds, replace=False).tolist()
-        x, labels = TASK.draw(rows, rng)
-        with TemporaryDirectory() as folder:
-            for arm, stack in zip(each.arms, each.models, strict=True):
-                some = stack[chosen]
-                save_part(Path(folder), arm, "validation", some.logits(each.x), each.labels)
-                save_part(Path(folder), arm, "test", some.logits(x), labels)
-            results = [analyse_arm(Path(folder), arm, range(seeds)) for arm in each.arms]
+        results = compared(each, seeds, rows, rng)
         found = {row["metric"]: row for row in differences(results) if row["metric"] in HEADLINE}
         judged: dict[str, dict[str, tuple[float, float, float]]] = {OURS: {}}
         for metric in HEADLINE:
@@ -189,7 +194,7 @@ def _cell(each: Bank, true: Truth, number: int, seeds: int, rows: int, repeats: 
         yield row
 
 
-def save_part(folder: Path, arm: Arm, part: str, logits: torch.Tensor, labels: npt.NDArray[np.int64]) -> None:
+def _save(folder: Path, arm: Arm, part: str, logits: torch.Tensor, labels: npt.NDArray[np.int64]) -> None:
     (folder / "logits").mkdir(exist_ok=True)
     for seed, each in enumerate(logits.numpy()):
         file = folder / "logits" / f"{arm.name}-seed{seed}-{part}.npz"

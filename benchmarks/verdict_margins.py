@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from verdict_known import BANK, CELLS, REPEATS, STRENGTHS, TASK, Bank, Truth, bank, save_part, truth
+from verdict_known import CELLS, REPEATS, STRENGTHS, Bank, Truth, bank, compared, truth
 from verdict_tables import COMPONENTS, SIZES, TABLES, draw
 
 from sfumato.evaluate import detectable_difference, estimate_interval
 from sfumato.evaluate.statistics.intervals import Estimate
 from sfumato.evaluate.statistics.margins import Margins
-from sfumato.verdict.analyse import HEADLINE, analyse_arm, differences
+from sfumato.verdict.analyse import HEADLINE, differences
 
 INSIDE = ("the same", "better by little", "worse by little")
 
@@ -76,15 +75,7 @@ def _models(each: Bank, true: Truth, number: int, seeds: int, rows: int, repeats
     inside = dict.fromkeys(HEADLINE, 0)
     for repeat in range(repeats):
         rng = np.random.default_rng([10, number, seeds, rows, repeat])
-        chosen = rng.choice(BANK, size=seeds, replace=False).tolist()
-        x, labels = TASK.draw(rows, rng)
-        with TemporaryDirectory() as folder:
-            for arm, stack in zip(each.arms, each.models, strict=True):
-                some = stack[chosen]
-                save_part(Path(folder), arm, "validation", some.logits(each.x), each.labels)
-                save_part(Path(folder), arm, "test", some.logits(x), labels)
-            results = [analyse_arm(Path(folder), arm, range(seeds)) for arm in each.arms]
-        for row in differences(results, asked):
+        for row in differences(compared(each, seeds, rows, rng), asked):
             if row["metric"] in HEADLINE:
                 inside[row["metric"]] += row["finding"] in INSIDE
     for metric in HEADLINE:
