@@ -1,6 +1,7 @@
 """One column of a table: what its cells hold, and the line that says how it was read."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +55,20 @@ class Column:
             digests = [hashlib.blake2b(level.encode(), digest_size=8).digest() for level in self.levels]
             return np.frombuffer(b"\0" * 8 + b"".join(digests), "<u8")[self.values + 1]
         return np.where(np.isnan(self.values), np.nan, self.values + 0.0).astype("<f8").view("<u8")
+
+
+def name_by_place(place: int) -> str:
+    """What a column without a name is called: pandas and R write row numbers so, unless they are told not to."""
+    return f"column {place}"
+
+
+def is_by_place(name: str) -> bool:
+    """Whether a column is called by its place, from 1 on.
+
+    >>> is_by_place(name_by_place(1)), is_by_place("customer_id")
+    (True, False)
+    """
+    return re.fullmatch(r"column \d+", name) is not None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sfumato.lab.data.assemble import Frame
+from sfumato.lab.data.column import name_by_place
 from sfumato.lab.data.dates import is_date
 from sfumato.lab.data.table import DataError
 from sfumato.text import listing, short
@@ -145,8 +146,7 @@ class _Text:
         line, record = next(records, (0, None))
         if record is None:
             raise DataError(f"{self.file} is empty; it needs a header line, then one line for each example")
-        # pandas and R write row numbers without a name above them, unless they are told not to
-        header = [name.strip() or f"column {place}" for place, name in enumerate(record, 1)]
+        header = [name.strip() or name_by_place(place) for place, name in enumerate(record, 1)]
         if _are_values(header):
             raise DataError(
                 f"{self.file} has no header: its first line holds values ({listing(header, 6)}); "

@@ -4,12 +4,11 @@ A column is named where it closes nearly all of the way from always answering th
 Honest columns seldom do: the petal width of iris closes 93 to 94 %.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sfumato.lab.data.column import Column, DataWarning
+from sfumato.lab.data.column import Column, DataWarning, is_by_place
 from sfumato.lab.data.table import Table
 from sfumato.text import listing, share, short
 
@@ -143,8 +142,8 @@ def _told_by_gaps(missing: np.ndarray, trial: _Trial, names: Sequence[str]) -> s
 
 def _sorted_by_label(table: Table, few: np.ndarray, trial: _Trial) -> Iterator[DataWarning]:
     """Where an id counts the rows of a file that is sorted by label, the id tells the label."""
-    # row numbers without a name ("column 1") were written by a program, and say nothing but the order of the file
-    ids = [line.name for line in table.columns if line.read_as == "id" and not re.fullmatch(r"column \d+", line.name)]
+    # row numbers without a name were written by a program, and say nothing but the order of the file
+    ids = [line.name for line in table.columns if line.read_as == "id" and not is_by_place(line.name)]
     if ids and trial.closed(trial.by_tree(few.astype(np.float64))) >= CLOSED:
         yield DataWarning(
             "order",
