@@ -43,7 +43,7 @@ Labels: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
 
 CHUNK_ELEMENTS = 1 << 17  # 1 MB of float64: a pass and its temporaries then mostly stay in the cache
 SHORT_ROW = 64  # shorter rows are kept class by class, so that sums over classes run along the rows
-_SUM_TOLERANCE = 1e-4
+SUM_TOLERANCE = 1e-4
 _RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 _NAMED = 8  # the number of bad rows that an error names
 
@@ -174,7 +174,7 @@ class ScoreMatrix:
             )
         total = block.sum(axis=1)
         # rounding to half precision alone moves the sum of a row so far
-        tolerance = max(_SUM_TOLERANCE, 4 * _RESOLUTION.get(self.type_name, 0.0))
+        tolerance = max(SUM_TOLERANCE, 4 * _RESOLUTION.get(self.type_name, 0.0))
         off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
         if len(off):
             row = int(off[0])

@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.files.matrix import FileError, spool
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix
-
-_EXACT = 1e-4  # as ScoreMatrix has it: sums that are this near to 1 need no mending
+from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix
 
 
 def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
@@ -34,14 +32,18 @@ def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
     if not np.isfinite(sums).all() or (head < 0).any():
         return found, []  # the audit names the row
     decimals = next((d for d in range(7) if (np.abs(head * 10**d - np.rint(head * 10**d)) < 1e-6).all()), None)
-    slack = _EXACT * whole if decimals is None else max(_EXACT * whole, 0.501 * source.classes * 10.0**-decimals)
+    slack = (
+        SUM_TOLERANCE * whole
+        if decimals is None
+        else max(SUM_TOLERANCE * whole, 0.501 * source.classes * 10.0**-decimals)
+    )
     if kind == "probs" and (np.abs(sums - 100) <= max(slack, 1.0)).all():
         raise FileError(f"{name}: the scores of each row sum to about 100, so they are percentages; say --kind percent")
     if kind == "percent" and (np.abs(sums - whole) > slack).any():
         row = int(np.argmax(np.abs(sums - whole)))
         raise FileError(f"{name}: the scores of row {row} sum to {sums[row]:.6g}, and percentages sum to 100")
     off = float(np.abs(sums - whole).max())
-    if kind == "probs" and (off <= _EXACT or off > slack):
+    if kind == "probs" and (off <= SUM_TOLERANCE or off > slack):
         return found, []
 
     def divided() -> Iterator[npt.NDArray[Any]]:
