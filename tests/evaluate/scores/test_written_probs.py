@@ -110,3 +110,13 @@ def test_labels_that_are_names_are_said_with_their_column(tmp_path):
     path = write(tmp_path / "p.csv", ["setosa", "virginica", "label"], ["0.1", "0.3"], ["0.2", "0.1"], ["a", "b"])
     with pytest.raises(FileError, match='p.csv: "a" in row 0, column label, is no number'):
         read_scores(path)
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.5, "0.7"), (np.nan, "nan")])
+def test_a_row_far_down_that_is_no_distribution_is_named_and_not_divided(value, told, tmp_path):
+    probs = np.tile([0.33, 0.66], (200_000, 1)).round(2)
+    probs[150_000] = [0.2, value]
+    np.savez(tmp_path / "p.npz", probs=probs, labels=np.zeros(len(probs), np.int64))
+    with pytest.raises(FileError) as caught:
+        read_scores(str(tmp_path / "p.npz"))
+    assert str(caught.value) == f"p.npz: the scores of row 150000 sum to {told}, and probabilities sum to 1"

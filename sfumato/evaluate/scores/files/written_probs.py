@@ -32,16 +32,10 @@ def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
     if not np.isfinite(sums).all() or (head < 0).any():
         return found, []  # the audit names the row
     decimals = next((d for d in range(7) if (np.abs(head * 10**d - np.rint(head * 10**d)) < 1e-6).all()), None)
-    slack = (
-        SUM_TOLERANCE * whole
-        if decimals is None
-        else max(SUM_TOLERANCE * whole, 0.501 * source.classes * 10.0**-decimals)
-    )
+    rounding = 0.0 if decimals is None else 0.501 * source.classes * 10.0**-decimals
+    slack = max(SUM_TOLERANCE * whole, rounding)
     if kind == "probs" and (np.abs(sums - 100) <= max(slack, 1.0)).all():
         raise FileError(f"{name}: the scores of each row sum to about 100, so they are percentages; say --kind percent")
-    if kind == "percent" and (np.abs(sums - whole) > slack).any():
-        row = int(np.argmax(np.abs(sums - whole)))
-        raise FileError(f"{name}: the scores of row {row} sum to {sums[row]:.6g}, and percentages sum to 100")
     off = float(np.abs(sums - whole).max())
     if kind == "probs" and (off <= SUM_TOLERANCE or off > slack):
         return found, []
@@ -49,7 +43,12 @@ def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
     def divided() -> Iterator[npt.NDArray[Any]]:
         for start, stop in source.steps():
             block = source.block(start, stop)
-            yield block / block.sum(axis=1, keepdims=True)
+            sums = block.sum(axis=1)
+            if not (near := np.abs(sums - whole) <= slack).all():
+                row = int(near.argmin())
+                raise FileError(f"{name}: the scores of row {start + row} sum to {sums[row]:.6g}, and {told}")
+            yield block / sums[:, None]
 
-    told = "percentages" if kind == "percent" else f"probabilities rounded to {decimals} decimals"
-    return spool(divided(), "float64"), [f"these are {told}, and each row was divided by its sum"]
+    what = "percentages" if kind == "percent" else f"probabilities rounded to {decimals} decimals"
+    told = f"{what.partition(' ')[0]} sum to {whole:g}"
+    return spool(divided(), "float64"), [f"these are {what}, and each row was divided by its sum"]
