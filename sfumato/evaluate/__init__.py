@@ -50,6 +50,7 @@ from sfumato.evaluate.scores.rows import Rows as Rows
 from sfumato.evaluate.scores.rows import per_row as per_row
 from sfumato.evaluate.statistics.intervals import Estimate as Estimate
 from sfumato.evaluate.statistics.intervals import estimate_interval as estimate_interval
+from sfumato.evaluate.statistics.intervals import estimate_unpaired as estimate_unpaired
 from sfumato.evaluate.statistics.intervals import holm as holm
 from sfumato.evaluate.statistics.intervals import pseudo_values as pseudo_values
 from sfumato.evaluate.statistics.margins import Margins as Margins

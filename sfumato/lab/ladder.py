@@ -20,13 +20,11 @@ from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
 from sfumato.lab.device import one_thread
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
-from sfumato.verdict.analyse import Metric, by_group, load_part
+from sfumato.verdict.analyse import Metric, load_part, on_validation
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Part
     from sfumato.lab.execute.task import RunTask
-
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -134,25 +132,7 @@ def _link(old: Path, new: Path) -> None:
 
 def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> MeasuredRung:
     """One arm on the validation rows, from its saved logits."""
-    raw: list[tuple[Any, float]] = []
-    scaled: list[tuple[Any, float]] = []
-    for seed in seeds:
-        part = load_part(folder, arm, seed, "validation")
-        plain = evaluate.per_row(logits=part.logits, labels=part.labels).nll
-        fitted = np.empty(len(plain))
-        numbers, group = np.unique(part.group, return_inverse=True)
-        fold = np.random.default_rng(0).permutation(len(numbers))[group] % FOLDS  # equal rows share a fold
-        for number in np.unique(fold):
-            here, there = fold == number, fold != number
-            if not there.any():
-                there = here  # one distinct row: nothing to cross-fit with
-            temperature = evaluate.fit_temperature_small(logits=part.logits[there], labels=part.labels[there]).value
-            rows = evaluate.per_row(logits=part.logits[here], labels=part.labels[here], temperature=temperature)
-            fitted[here] = rows.nll
-        for values, to in ((plain, raw), (fitted, scaled)):
-            to.append((by_group(values, part.group), float(values.mean())))
-    metrics = [Metric(np.stack([v for v, _ in each]), np.array([m for _, m in each])) for each in (raw, scaled)]
-    return MeasuredRung(arm, *metrics)
+    return MeasuredRung(arm, *on_validation(load_part(folder, arm.name, seed, "validation") for seed in seeds))
 
 
 def choose(rungs: Sequence[MeasuredRung]) -> LadderChoice:

@@ -1,12 +1,12 @@
 """From saved logits to numbers: four columns, intervals that count seeds and rows as random, and adjusted tests.
 
 A metric is kept as one matrix, seeds × rows: its own value for each row where it has one, a jackknife pseudo-value
-where it is a property of all rows together. Means, intervals and paired differences are then one piece of code.
+where it is a property of all rows together. Means, intervals and differences are then one piece of code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,10 +18,15 @@ from sfumato import evaluate
 from sfumato.evaluate.metrics.compute import balanced_accuracy
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
+from sfumato.evaluate.scores.measure import measure
+from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
 
 Matrix = npt.NDArray[np.float64]
+
+FOLDS = 5
+"""Parts of the validation rows, each of which has the temperature of the others."""
 
 _LEAST = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
 
@@ -58,29 +63,41 @@ class ComparedArm(Protocol):
 class Metric(NamedTuple):
     """One metric of one arm: pseudo-values of each seed and row, (S, N), and the value of each seed, (S,).
 
-    Rows with equal features count as one, so that N is the number of distinct rows.
+    Rows of one group count as one, so that N is the number of groups; ``units`` is their effective number where they
+    are of uneven size.
     """
 
     values: Matrix
     by_seed: Matrix
+    units: float | None = None
 
     @classmethod
-    def stacked(cls, seeds: Sequence[tuple[Matrix, float]]) -> Metric:
-        """From the pseudo-values of the rows and the value of each seed."""
-        return cls(np.stack([values for values, _ in seeds]), np.array([value for _, value in seeds]))
+    def stacked(cls, seeds: Sequence[tuple[Matrix, float]], groups: RowGroups) -> Metric:
+        """From what each row adds and the value of each seed."""
+        values = np.stack([groups.collapse(each) for each, _ in seeds])
+        return cls(values, np.array([value for _, value in seeds]), None if groups.single else groups.effective)
 
     def minus(self, other: Metric, times: float = 1.0, plus: float = 0.0) -> Metric:
         """The paired difference to so many times the other, and to a number more: same seeds, same rows."""
-        return Metric(self.values - times * other.values - plus, self.by_seed - times * other.by_seed - plus)
+        values = self.values - times * other.values - plus
+        return Metric(values, self.by_seed - times * other.by_seed - plus, self.units)
 
     def estimate(self) -> evaluate.Estimate:
         """Mean over seeds with its interval."""
-        return evaluate.estimate_interval(self.values, estimate=float(self.by_seed.mean()))
+        return evaluate.estimate_interval(self.values, estimate=float(self.by_seed.mean()), units=self.units)
 
     def log(self) -> Metric:
         """The logarithm of a positive metric, pseudo-values by the delta method."""
         own = self.by_seed[:, None]
-        return Metric(np.log(own) + (self.values - own) / own, np.log(self.by_seed))
+        return Metric(np.log(own) + (self.values - own) / own, np.log(self.by_seed), self.units)
+
+
+def difference(mine: Metric, theirs: Metric, *, paired: bool) -> evaluate.Estimate:
+    """One arm less another on the same rows; ``paired`` says that their seeds belong together."""
+    if paired:
+        return mine.minus(theirs).estimate()
+    centre = float(mine.by_seed.mean() - theirs.by_seed.mean())
+    return evaluate.estimate_unpaired(mine.values, theirs.values, estimate=centre, units=mine.units)
 
 
 @dataclass
@@ -90,9 +107,10 @@ class ArmResult:
     Attributes:
         arm: the target.
         metrics: by name, in the order in which they are shown.
-        temperatures: fitted on the validation rows, one a seed.
+        temperatures: one a seed, fitted on the validation rows, or on all test rows where there are none.
         aurc: of the test rows as trained; margins of the E-AURC are parts of it.
         noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
+        cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, without validation rows.
     """
 
     arm: ComparedArm
@@ -100,54 +118,81 @@ class ArmResult:
     temperatures: list[evaluate.Temperature] = field(default_factory=list)
     aurc: Metric | None = None
     noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    cross_fitted: bool = False
 
 
 def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResult:
-    """Evaluate one arm from its saved logits.
-
-    Temperatures are fitted on validation rows and applied to test rows. Every number is against the labels.
+    """Evaluate one arm of a comparison from the logits in its folder.
 
     Args:
         folder: of the run, with ``logits/``.
         arm: the target.
         seeds: those that were run.
     """
-    result = ArmResult(arm)
-    by_name: dict[str, list[tuple[npt.NDArray[Any], float]]] = {}
+    parts = ((load_part(folder, arm.name, seed, part) for part in ("test", "validation")) for seed in seeds)
+    return analyse_models(arm, (ModelScores(*each) for each in parts))
+
+
+def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult:
+    """Evaluate one arm from the scores of its models, one a seed.
+
+    Temperatures are fitted on validation rows and applied to test rows. Where a model has none, each test row has the
+    temperature of the other folds of the test rows, as in an audit. Every number is against the labels.
+
+    Args:
+        arm: the target, or what else the models have in common.
+        models: their scores, read one at a time; all on the same rows.
+    """
+    result, groups, fitted_on = ArmResult(arm), dict[int, RowGroups](), dict[str, RowGroups]()
+    by_name: dict[str, list[tuple[Matrix, float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
     areas: list[tuple[Matrix, float]] = []
-    for seed in seeds:
-        validation, test = (load_part(folder, arm, seed, part) for part in ("validation", "test"))
-        temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
+    for model in models:
+        rows, scaled, temperature, fitted = _read(model)
         result.temperatures.append(temperature)
-        rows = evaluate.per_row(logits=test.logits, labels=test.labels)
-        scaled = evaluate.per_row(logits=test.logits, labels=test.labels, temperature=temperature.value)
+        result.cross_fitted = model.validation is None
+        own = groups.setdefault(0, RowGroups.of(model.test.group))
+        fitted_on["temperature"] = own if model.validation is None else RowGroups.of(model.validation.group)
         floors.append(evaluate.noise_floor(rows.confidence))
         area = evaluate.aurc(rows.score, rows.correct)
-        parts = evaluate.pseudo_values(area, evaluate.aurc_jackknife(rows.score, rows.correct))
-        areas.append((by_group(parts, test.group), area))
-        fitted = evaluate.temperature_jackknife(
-            logits=validation.logits, labels=validation.labels, temperature=temperature.value
-        )
+        areas.append((evaluate.pseudo_values(area, evaluate.aurc_jackknife(rows.score, rows.correct)), area))
         balanced, balanced_parts = balanced_accuracy(rows)
-        for name, (values, value) in {
+        for name, pair in {
             "accuracy": _of_rows(rows.correct),
             "balanced_accuracy": (balanced_parts, balanced),
             **_scores(rows, ""),
             **_scores(scaled, "_after_temperature"),
             "logit_gap": _of_rows(rows.gap),
+            "temperature": (fitted, temperature.value),
         }.items():
-            by_name.setdefault(name, []).append((by_group(values, test.group), value))
-        pair = by_group(fitted, validation.group), temperature.value
-        by_name.setdefault("temperature", []).append(pair)
-    result.metrics = {name: Metric.stacked(pairs) for name, pairs in by_name.items()}
-    result.aurc = Metric.stacked(areas)
+            by_name.setdefault(name, []).append(pair)
+    result.metrics = {name: Metric.stacked(pairs, fitted_on.get(name, groups[0])) for name, pairs in by_name.items()}
+    result.aurc = Metric.stacked(areas, groups[0])
     result.noise_floor = (
         float(np.mean([f.mean for f in floors])),
         float(np.mean([f.low for f in floors])),
         float(np.mean([f.high for f in floors])),
     )
     return result
+
+
+def _read(model: ModelScores) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
+    """The test rows as they are and after temperature, the temperature, and what each row adds to it."""
+    test, validation = model
+    if validation is None:
+        found = measure(logits=test.logits, labels=test.labels)
+        whole, part = found.fitted, found.temperature_part
+        assert whole is not None and part is not None, "the log loss of every row is finite: the reader saw to it"
+        return found.rows, found.after or found.rows, whole, part
+    temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
+    fitted = evaluate.temperature_jackknife(
+        logits=validation.logits, labels=validation.labels, temperature=temperature.value
+    )
+    rows, scaled = (
+        evaluate.per_row(logits=test.logits, labels=test.labels, temperature=divisor)
+        for divisor in (1.0, temperature.value)
+    )
+    return rows, scaled, temperature, fitted
 
 
 def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
@@ -172,12 +217,15 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
     return summary
 
 
-def differences(results: Sequence[ArmResult], margins: Margins | None = None) -> list[ArmDifference]:
+def differences(
+    results: Sequence[ArmResult], margins: Margins | None = None, *, paired: bool = True
+) -> list[ArmDifference]:
     """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm.
 
     Args:
         results: of the arms; the first is what the others are compared with.
         margins: what is too small to matter; None for the defaults.
+        paired: whether the seeds of the arms belong together, as those that start from the same weights do.
     """
     base, others = results[0], results[1:]
     margins = margins or Margins()
@@ -186,8 +234,7 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
     tested: list[tuple[ArmDifference, Metric, float]] = []
     for other in others:
         for name, metric in other.metrics.items():
-            difference = metric.minus(base.metrics[name])
-            estimate = difference.estimate()
+            estimate = difference(metric, base.metrics[name], paired=paired)
             row: ArmDifference = {
                 "metric": name,
                 "arm": other.arm.name,
@@ -201,13 +248,17 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, difference, estimate.p))
-    for (row, difference, _), adjusted in zip(tested, evaluate.holm([p for _, _, p in tested]), strict=True):
+                tested.append((row, metric, estimate.p))
+    for (row, metric, _), adjusted in zip(tested, evaluate.holm([p for _, _, p in tested]), strict=True):
         name, of = row["metric"], bases[row["metric"]]
         number, part = margins.of(name)
         assert of is not None
         row["p_adjusted"], row["margin"] = adjusted, number + part * float(of.by_seed.mean())
-        above, below = (difference.minus(of, sign * part, sign * number).estimate().interval(0.9) for sign in (1, -1))
+        # the base's own number varies, too: what is tested is the difference less so large a part of it
+        above, below = (
+            difference(metric, base.metrics[name].minus(of, -sign * part, -sign * number), paired=paired).interval(0.9)
+            for sign in (1, -1)
+        )
         row["finding"] = word_for(
             row["mean"],
             inside=above[1] <= 0 <= below[0],
@@ -217,31 +268,51 @@ def differences(results: Sequence[ArmResult], margins: Margins | None = None) ->
     return rows
 
 
-class SavedPart(NamedTuple):
-    """The saved rows of one part: logits (n, K), labels (n,), and a number that rows with equal features share (n,)."""
+def on_validation(parts: Iterable[SavedPart]) -> tuple[Metric, Metric]:
+    """The log loss of validation rows, and that after a temperature that is cross-fitted over them, to choose by.
 
-    logits: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    group: npt.NDArray[Any]  # rows with equal features have one number
-
-
-def load_part(folder: Path, arm: ComparedArm, seed: int, part: str) -> SavedPart:
-    """What a run saved of one part."""
-    with np.load(folder / "logits" / f"{arm.name}-seed{seed}-{part}.npz", allow_pickle=False) as file:
-        return SavedPart(file["logits"], file["labels"], file["group"])
-
-
-def by_group(values: Matrix, group: npt.NDArray[Any]) -> Matrix:
-    """One value a group of equal rows, such that their mean is the rows' mean and their spread is honest.
-
-    Copies of a row are one piece of evidence: a group of m rows stands for m/N of the mean and varies as a whole.
+    Rows of one group share a fold, so neither a row nor one that varies with it helps to choose the temperature that
+    scores the row.
     """
-    numbers, counts = np.unique(group, return_counts=True)
-    if len(numbers) == len(values):
-        return values
-    mean = values.mean()
-    sums = np.bincount(np.searchsorted(numbers, group), weights=values - mean)
-    return mean + sums * len(counts) / len(values)
+    raw, scaled = list[tuple[Matrix, float]](), list[tuple[Matrix, float]]()
+    groups: RowGroups | None = None
+    for part in parts:
+        groups = groups or RowGroups.of(part.group)
+        plain = evaluate.per_row(logits=part.logits, labels=part.labels).nll
+        fitted = np.empty(len(plain))
+        fold = np.random.default_rng(0).permutation(len(groups.sizes))[groups.number] % FOLDS
+        for number in np.unique(fold):
+            here, there = fold == number, fold != number
+            if not there.any():
+                there = here  # one distinct row: nothing to cross-fit with
+            temperature = evaluate.fit_temperature_small(logits=part.logits[there], labels=part.labels[there]).value
+            rows = evaluate.per_row(logits=part.logits[here], labels=part.labels[here], temperature=temperature)
+            fitted[here] = rows.nll
+        for values, to in ((plain, raw), (fitted, scaled)):
+            to.append((values, float(values.mean())))
+    assert groups is not None, "an arm has models"
+    return Metric.stacked(raw, groups), Metric.stacked(scaled, groups)
+
+
+class SavedPart(NamedTuple):
+    """Rows of one part: logits (n, K), labels (n,), and a number that rows which vary together share (n,)."""
+
+    logits: Any
+    labels: npt.NDArray[Any]
+    group: npt.NDArray[Any]  # of a comparison: equal for rows of equal features, and for those of one group
+
+
+class ModelScores(NamedTuple):
+    """The scores of one trained model on test rows and, if there are any, on validation rows."""
+
+    test: SavedPart
+    validation: SavedPart | None = None
+
+
+def load_part(folder: Path, arm: str, seed: int, part: str) -> SavedPart:
+    """What a run saved of one part."""
+    with np.load(folder / "logits" / f"{arm}-seed{seed}-{part}.npz", allow_pickle=False) as file:
+        return SavedPart(file["logits"], file["labels"], file["group"])
 
 
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:

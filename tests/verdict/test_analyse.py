@@ -111,13 +111,6 @@ def test_the_same_is_said_where_two_one_sided_t_tests_reject_and_nowhere_else():
         assert {d["metric"]: d["finding"] for d in found}["accuracy"] == word
 
 
-def test_copies_of_a_row_are_one_value_whose_spread_is_theirs_together():
-    values, group = np.array([1.0, 3.0, 5.0, 7.0]), np.array([4, 9, 4, 4])
-    found = analyse.by_group(values, group)
-    assert found.mean() == pytest.approx(values.mean(), abs=1e-15)
-    assert found.tolist() == pytest.approx([4 + 2 * (1 + 5 + 7 - 3 * 4) / 4, 4 + 2 * (3 - 4) / 4], abs=1e-12)
-
-
 def test_a_verdict_needs_neither_torch_nor_the_lab():
     code = (
         "import sys, sfumato.verdict.sentences, sfumato.verdict.more_seeds\n"

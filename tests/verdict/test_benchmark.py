@@ -118,7 +118,7 @@ def total(rows, experiment, method, count, **where):
     chosen = [
         row
         for row in rows
-        if (row["experiment"], row["method"]) == (experiment, method) and all(row[k] == v for k, v in where.items())
+        if (row["experiment"], row.get("method")) == (experiment, method) and all(row[k] == v for k, v in where.items())
     ]
     return sum(row[count] for row in chosen), sum(row["comparisons"] for row in chosen)
 

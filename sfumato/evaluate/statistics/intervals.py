@@ -5,7 +5,8 @@ values :math:`x_{sn}` (S seeds, N rows) = mean + seed + row + rest, all random, 
 
 .. math:: V = \frac{MS_{seed} + \max(MS_{row} - MS_{rest}, 0)}{S N}
 
-which is the random-reader random-case analysis of medical imaging, readers being seeds and cases rows.
+which is the random-reader random-case analysis of medical imaging, readers being seeds and cases rows. Two arms whose
+seeds are not paired have a seed term each, and share the rows.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def t_quantile(df: float, chance: float) -> float:
     return float(stdtrit(df, chance))
 
 
-def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, level: float = 0.95) -> Estimate:
+def estimate_interval(
+    values: npt.ArrayLike, *, estimate: float | None = None, level: float = 0.95, units: float | None = None
+) -> Estimate:
     r"""Mean over seeds and rows with a t interval that counts both as random.
 
     .. math:: \mathrm{mean} \pm t_{df} \sqrt V, \qquad
@@ -88,6 +91,8 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
             model; with one row only seeds are.
         estimate: the centre, if it is not the mean of ``values``.
         level: coverage of the interval, in (0, 1).
+        units: independent pieces of evidence among the N values, more than 1; it takes the place of N in the degrees of
+            freedom where the values are of groups of uneven size.
 
     Returns:
         :class:`Estimate`. If nothing varies the interval is the mean alone, and p is 1 for a mean of 0, else 0.
@@ -103,44 +108,129 @@ def estimate_interval(values: npt.ArrayLike, *, estimate: float | None = None, l
     Source: Dorfman, Berbaum and Metz 1992; Hillis 2007, Statistics in Medicine 26:596; Satterthwaite 1946; the shares
     are the weights of Cochran and Cox 1950 for critical values of t, taken for the degrees of freedom.
     """
+    x = _table(values)
+    centre = float(x.mean()) if estimate is None else float(estimate)
+    seeds, rows = x.shape
+    ms_seed, ms_row, ms_rest = _mean_squares(x)
+    by_seed = [(ms_seed / x.size, seeds - 1)] if seeds > 1 else []
+    by_row = max(ms_row - ms_rest, 0.0) / seeds if rows > 1 else 0.0
+    components = (max(ms_seed - ms_rest, 0.0) / rows if seeds > 1 else 0.0, by_row, ms_rest)
+    # Few seeds can have the same mean by accident (equal counts of right rows) while their rows disagree. That is
+    # no certainty: without variance between seeds or rows, MS_seed is MS_rest on average.
+    spare = [(ms_rest / x.size, seeds - 1)]
+    return _estimate(centre, level, by_seed, by_row, spare, components, (seeds, rows), units)
+
+
+def estimate_unpaired(
+    values: npt.ArrayLike,
+    others: npt.ArrayLike,
+    *,
+    estimate: float | None = None,
+    level: float = 0.95,
+    units: float | None = None,
+) -> Estimate:
+    r"""The mean difference between two arms on the same rows whose seeds have nothing in common.
+
+    .. math:: V = \frac{MS_{seed}}{S N} + \frac{MS'_{seed}}{S' N}
+              + \frac{1}{N} \max\Bigl(s^2(\bar x_n - \bar x'_n) - \frac{MS_{rest}}{S} - \frac{MS'_{rest}}{S'}, 0\Bigr)
+
+    Each arm has its own seeds, S and S'; :math:`\bar x_n` are means over seeds and s² is their variance over rows.
+    1/df is :math:`w/(S-1) + w'/(S'-1) + w_{row}/(N-1)` with the shares of the three terms in V, as for
+    :func:`estimate_interval`. An arm of one seed has no seed term: the interval is then about that one model.
+
+    Args:
+        values: :math:`x`, (S, N): of one arm.
+        others: :math:`x'`, (S', N): of the other arm, which is subtracted.
+        estimate: the centre, if it is not the difference of the means.
+        level: coverage of the interval, in (0, 1).
+        units: as for :func:`estimate_interval`.
+
+    Returns:
+        :class:`Estimate`: the components of seeds and rest are those of both arms together, and ``seeds`` is the
+        smaller number.
+
+    Raises:
+        ValueError: as :func:`estimate_interval`, or rows that are not as many.
+
+    >>> found = estimate_unpaired([[1.0, 2.0, 3.0], [2.0, 2.0, 4.0]], [[0.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
+    >>> round(found.mean, 4), round(found.se, 4), round(found.df, 2)
+    (1.5, 0.4082, 1.09)
+
+    Source: Welch 1947 for the two variances; the weights are those of :func:`estimate_interval`.
+    """
+    x, y = _table(values), _table(others)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"both arms must have the same rows, got {x.shape[1]} and {y.shape[1]}")
+    centre = float(x.mean() - y.mean()) if estimate is None else float(estimate)
+    rows, varying = x.shape[1], [each for each in (x, y) if len(each) > 1]
+    squares = [(each, *_mean_squares(each)) for each in varying]
+    rest = sum(ms_rest / len(each) for each, _, _, ms_rest in squares)
+    apart = x.mean(axis=0) - y.mean(axis=0)
+    apart -= apart[0]
+    by_row = max(float(apart.var(ddof=1)) - rest, 0.0) if rows > 1 else 0.0
+    by_seed = [(ms_seed / each.size, len(each) - 1) for each, ms_seed, _, _ in squares]
+    components = (
+        sum(max(ms_seed - ms_rest, 0.0) / rows for _, ms_seed, _, ms_rest in squares),
+        by_row,
+        sum(ms_rest for _, _, _, ms_rest in squares),
+    )
+    spare = [(ms_rest / each.size, len(each) - 1) for each, _, _, ms_rest in squares]
+    return _estimate(centre, level, by_seed, by_row, spare, components, (min(len(x), len(y)), rows), units)
+
+
+def _table(values: npt.ArrayLike) -> Column:
+    """Values (seeds, rows), at least 2 and all finite."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or x.size < 2:
         raise ValueError(f"values must be (seeds, rows) and at least 2, got shape {x.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
     if not np.isfinite(x).all():
         seed, row = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise ValueError(f"values must be finite, got {x[seed, row]} for seed {seed}, row {row}")
-    centre = float(x.mean()) if estimate is None else float(estimate)
+    return x
+
+
+def _estimate(
+    centre: float,
+    level: float,
+    by_seed: list[tuple[float, int]],
+    by_row: float,
+    spare: list[tuple[float, int]],
+    components: tuple[float, float, float],
+    shape: tuple[int, int],
+    units: float | None,
+) -> Estimate:
+    """The t interval of terms of variance, each with its degrees of freedom.
+
+    Args:
+        centre: the estimate.
+        level: coverage.
+        by_seed: terms of the seeds.
+        by_row: variance between rows, a component.
+        spare: terms that stand for all others where these are 0 although values vary.
+        components: of seeds, rows and the rest.
+        shape: seeds and rows.
+        units: what takes the place of the rows in the degrees of freedom, or None.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
     if not np.isfinite(centre):
         raise ValueError(f"estimate must be finite, got {centre}")
-
-    seeds, rows = x.shape
-    ms_seed, ms_row, ms_rest = _mean_squares(x)
-    terms = [(ms_seed, seeds - 1)] if seeds > 1 else []
-    if rows > 1 and (seeds == 1 or ms_row > ms_rest):
-        terms.append((ms_row - ms_rest, rows - 1))
-    variance = sum(ms for ms, _ in terms) / x.size
-    if variance * x.size <= 1e-20 * ms_rest:
-        # Few seeds can have the same mean by accident (equal counts of right rows) while their rows disagree. That is
-        # no certainty: without variance between seeds or rows, MS_seed is MS_rest on average.
-        terms = [(ms_rest, seeds - 1)]
-        variance = ms_rest / x.size
-    components = (
-        max(ms_seed - ms_rest, 0.0) / rows if seeds > 1 else 0.0,
-        max(ms_row - ms_rest, 0.0) / seeds if rows > 1 else 0.0,
-        ms_rest,
-    )
+    terms: list[tuple[float, float]] = list(by_seed)
+    if by_row > 0:
+        terms.append((by_row / shape[1], max((units or shape[1]) - 1, 1e-9)))
+    variance, left = sum(term for term, _ in terms), sum(term for term, _ in spare)
+    if variance <= 1e-20 * left:
+        terms, variance = list(spare), left
     if variance == 0:
-        return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, seeds, rows)
+        return Estimate(centre, centre, centre, 1.0 if centre == 0 else 0.0, np.inf, 0.0, *components, *shape)
     with lab_imports("estimate_interval"):  # not above: scipy takes as long to load as a small audit
         from scipy.special import stdtr
 
-    df = 1 / sum(ms / (variance * x.size) / freedom for ms, freedom in terms)
+    df = 1 / sum(term / variance / freedom for term, freedom in terms)
     se = float(np.sqrt(variance))
     half = t_quantile(df, (1 + level) / 2) * se
     p = float(2 * stdtr(df, -abs(centre) / se))
-    return Estimate(centre, centre - half, centre + half, p, df, se, *components, seeds, rows)
+    return Estimate(centre, centre - half, centre + half, p, df, se, *components, *shape)
 
 
 def pseudo_values(full: npt.ArrayLike, leave_one_out: npt.ArrayLike) -> Column:

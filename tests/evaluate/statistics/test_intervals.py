@@ -147,3 +147,56 @@ def test_holm_is_the_example_of_four():
 def test_holm_stays_at_most_1_and_takes_an_empty_list():
     assert ev.holm([0.9, 0.8]) == [1.0, 1.0]
     assert ev.holm([]) == []
+
+
+def test_one_model_an_arm_is_the_paired_t_test_over_rows():
+    a, b = np.random.default_rng(0).normal(size=(2, 1, 50))
+    found, truth = ev.estimate_unpaired(a, b), stats.ttest_rel(a[0], b[0])
+    assert (found.mean, found.p, found.df) == pytest.approx(((a - b).mean(), truth.pvalue, 49), rel=1e-9)
+
+
+def test_one_row_is_a_t_test_between_seeds_that_asks_for_both_variances():
+    a, b = np.random.default_rng(1).normal(size=(4, 1)), np.random.default_rng(2).normal(size=(6, 1)) * 3
+    found, truth = ev.estimate_unpaired(a, b), stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False)
+    assert found.se == pytest.approx(abs((a.mean() - b.mean()) / truth.statistic), rel=1e-9)
+    assert 3 <= found.df <= truth.df  # never more than Welch's
+
+
+def test_the_components_of_two_arms_are_told_apart():
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=3000)
+    a = 0.5 * rng.normal(size=(300, 1)) + rows + rng.normal(size=(300, 3000))
+    b = 1.5 * rng.normal(size=(200, 1)) + rows + 0.3 * rng.normal(size=3000) + 2 * rng.normal(size=(200, 3000))
+    found = ev.estimate_unpaired(a, b)
+    assert found.var_seed == pytest.approx(0.25 + 2.25, rel=0.15)
+    assert found.var_row == pytest.approx(0.09, rel=0.15)
+    assert found.var_rest == pytest.approx(1 + 4, rel=0.02)
+    assert (found.seeds, found.rows) == (200, 3000)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(2, 2), (3, 3), (5, 5), (1, 5), (3, 10)])
+@pytest.mark.parametrize("sds", [(0.0, 0.5), (0.05, 0.5), (0.2, 0.5)])
+def test_equal_arms_with_seeds_of_their_own_differ_at_most_as_often_as_the_level_says(mine, theirs, sds):
+    rng, found, times = np.random.default_rng([mine, theirs, round(100 * sds[0])]), 0, 600
+    for _ in range(times):
+        rows = rng.normal(size=100)
+        a, b = (
+            (sds[0] * rng.normal(size=(s, 1)) if s > 1 else 0) + rows + sds[1] * rng.normal(size=(s, 100))
+            for s in (mine, theirs)
+        )
+        found += ev.estimate_unpaired(a, b).p < 0.05
+    assert found / times <= 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
+
+
+def test_seeds_of_their_own_need_the_seed_term_that_pooling_leaves_out():
+    rng, naive = np.random.default_rng(6), 0
+    for _ in range(300):
+        rows = rng.normal(size=100)
+        a, b = (0.2 * rng.normal(size=(5, 1)) + rows + 0.1 * rng.normal(size=(5, 100)) for _ in range(2))
+        naive += stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).pvalue < 0.05
+    assert naive > 150
+
+
+def test_arms_on_other_rows_are_refused():
+    with pytest.raises(ValueError, match="both arms must have the same rows, got 3 and 2"):
+        ev.estimate_unpaired([[1.0, 2, 3]], [[1.0, 2]])
