@@ -106,7 +106,10 @@ def same_targets(sets: Sequence[Set], cache: Path, say: Callable[[str], None]) -
 
 def first_seeds(result: ArmResult, seeds: int) -> ArmResult:
     """The result of an arm as it would be with fewer seeds."""
-    metrics = {name: Metric(metric.values[:seeds], metric.by_seed[:seeds], metric.units) for name, metric in result.metrics.items()}
+    metrics = {
+        name: Metric(metric.values[:seeds], metric.by_seed[:seeds], metric.units)
+        for name, metric in result.metrics.items()
+    }
     aurc = result.aurc and Metric(result.aurc.values[:seeds], result.aurc.by_seed[:seeds])
     return ArmResult(result.arm, metrics, result.temperatures[:seeds], aurc, result.noise_floor)
 

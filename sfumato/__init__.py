@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from sfumato.targets import smooth_by_class as smooth_by_class
     from sfumato.targets import smooth_prior as smooth_prior
     from sfumato.targets import smooth_rows as smooth_rows
+    from sfumato.verdict.judge import Judgement as Judgement
+    from sfumato.verdict.judge import judge as judge
+    from sfumato.verdict.save_scores import save_scores as save_scores
 
 __version__ = "0.1.0"
 
@@ -48,6 +51,8 @@ _HOMES = {
         "smooth_prior",
         "smooth_rows",
     ),
+    "verdict.judge": ("Judgement", "judge"),
+    "verdict.save_scores": ("save_scores",),
 }
 _HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names}
 

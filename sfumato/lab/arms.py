@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sfumato import conventions, theory
 from sfumato.lab.errors import ArmError, OptionError
+from sfumato.verdict.arm_words import strength_in_words
 
 if TYPE_CHECKING:
     import torch
@@ -57,13 +58,7 @@ class Arm:
 
     def told(self, num_classes: int) -> str:
         """The strength in words, with torch's argument for it."""
-        try:
-            in_torch = f"label_smoothing={theory.convert_eps(self.eps, num_classes, frm=self._over, to='all'):.4g}"
-            in_torch += " in torch"
-        except ValueError:
-            in_torch = "torch's label_smoothing cannot express it"
-        where = "the others" if self.over == "others" else f"all {num_classes} classes"
-        return f"ε = {self.eps:g} over {where} ({in_torch})"
+        return strength_in_words(self.eps, self.over, num_classes)
 
     def verify(self, loss: Any, num_classes: int) -> list[float]:
         """Probe the loss object that trained, and refuse a result that another target made.
@@ -126,12 +121,6 @@ class _PriorArm(_MeasuredArm):
     def target(self, label: int, num_classes: int) -> list[float]:
         return [(1 - self.eps) * (k == label) + self.eps * share for k, share in enumerate(self.prior)]
 
-    def told(self, num_classes: int) -> str:
-        return (
-            f"ε = {self.eps:g} over the classes by their share of the training rows (sf.smooth_prior; torch's "
-            "label_smoothing cannot express it)"
-        )
-
 
 @dataclass(frozen=True)
 class _MixArm(_MeasuredArm):
@@ -150,9 +139,6 @@ class _MixArm(_MeasuredArm):
 
     def probed(self, loss: Any, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda logits, labels: loss.of(logits, labels, (labels + 1) % num_classes, 0.7)
-
-    def told(self, num_classes: int) -> str:
-        return f"(λ from Beta({self.eps:g}, {self.eps:g}), one a batch)"
 
 
 @dataclass(frozen=True)
@@ -176,9 +162,6 @@ class _SoftArm(_MeasuredArm):
 
         rows = torch.tensor([self.target(label, num_classes) for label in range(num_classes)], dtype=torch.float64)
         return lambda logits, labels: loss.of(logits, rows[labels])
-
-    def told(self, num_classes: int) -> str:
-        return f"(which leave {self.eps:.2g} of the mass off the label on average)"
 
 
 def arms_of(eps: float, over: Over) -> tuple[Arm, ...]:

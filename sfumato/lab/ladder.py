@@ -11,11 +11,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from sfumato import evaluate
 from sfumato.arrays.atomic import write_bytes
 from sfumato.lab.arms import Arm
 from sfumato.lab.device import one_thread

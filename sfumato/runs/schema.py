@@ -115,6 +115,40 @@ class Summary(TypedDict):
     columns: NotRequired[list[ColumnSummary]]
 
 
+class JudgedArmSummary(TypedDict):
+    """The models of one arm that was judged: their files, how many, and the temperature of each."""
+
+    name: Text
+    files: list[Text]
+    seeds: Whole
+    metrics: dict[Text, RangeOfMetric]
+    temperature: list[Number]
+
+
+class JudgedRows(TypedDict):
+    """Rows that were judged; None for validation rows that there are none of, and where no rows vary together."""
+
+    test: Whole
+    validation: Whole | None
+    groups: Whole | None
+
+
+class JudgeSummary(TypedDict):
+    """The object that ``judge --json`` prints."""
+
+    schema: Text
+    sfumato: Text
+    name: Text
+    classes: Whole
+    rows: JudgedRows
+    paired: bool
+    arms: list[JudgedArmSummary]
+    differences: list[ArmDifference]
+    warnings: list[RunWarning]
+    verdict: VerdictSummary
+    notes: list[Text]
+
+
 class DataDescription(TypedDict, total=False):
     """What was found in the data; a reader of tables adds keys of its own."""
 

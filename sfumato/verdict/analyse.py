@@ -100,6 +100,11 @@ def difference(mine: Metric, theirs: Metric, *, paired: bool) -> evaluate.Estima
     return evaluate.estimate_unpaired(mine.values, theirs.values, estimate=centre, units=mine.units)
 
 
+def belong_together(mine: ArmResult, theirs: ArmResult, *, paired: bool) -> bool:
+    """Whether seeds belong together: as the caller says, or because both arms hold the very same models."""
+    return paired or np.array_equal(mine.metrics["nll"].values, theirs.metrics["nll"].values)
+
+
 @dataclass
 class ArmResult:
     """The evaluation of one arm over all seeds.
@@ -110,7 +115,9 @@ class ArmResult:
         temperatures: one a seed, fitted on the validation rows, or on all test rows where there are none.
         aurc: of the test rows as trained; margins of the E-AURC are parts of it.
         noise_floor: ECE of a perfectly calibrated model at this number of rows: mean and central 95 %.
-        cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, without validation rows.
+        reliability: accuracy in bins of confidence over the rows of all seeds, ``"as trained"`` and ``"after
+            temperature"``.
+        cross_fitted: whether the numbers after temperature are cross-fitted over the test rows, for want of others.
     """
 
     arm: ComparedArm
@@ -119,6 +126,7 @@ class ArmResult:
     aurc: Metric | None = None
     noise_floor: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cross_fitted: bool = False
+    reliability: dict[str, evaluate.Reliability] = field(default_factory=dict[str, evaluate.Reliability])
 
 
 def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResult:
@@ -129,8 +137,8 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         arm: the target.
         seeds: those that were run.
     """
-    parts = ((load_part(folder, arm.name, seed, part) for part in ("test", "validation")) for seed in seeds)
-    return analyse_models(arm, (ModelScores(*each) for each in parts))
+    test, validation = ((load_part(folder, arm.name, seed, part) for seed in seeds) for part in ("test", "validation"))
+    return analyse_models(arm, map(ModelScores, test, validation))
 
 
 def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult:
@@ -147,9 +155,12 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
     by_name: dict[str, list[tuple[Matrix, float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
     areas: list[tuple[Matrix, float]] = []
+    said: dict[str, list[tuple[Matrix, npt.NDArray[np.bool_]]]] = {"as trained": [], "after temperature": []}
     for model in models:
         rows, scaled, temperature, fitted = _read(model)
         result.temperatures.append(temperature)
+        said["as trained"].append((rows.confidence, rows.correct))
+        said["after temperature"].append((scaled.confidence, scaled.correct))
         result.cross_fitted = model.validation is None
         own = groups.setdefault(0, RowGroups.of(model.test.group))
         fitted_on["temperature"] = own if model.validation is None else RowGroups.of(model.validation.group)
@@ -168,6 +179,9 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
             by_name.setdefault(name, []).append(pair)
     result.metrics = {name: Metric.stacked(pairs, fitted_on.get(name, groups[0])) for name, pairs in by_name.items()}
     result.aurc = Metric.stacked(areas, groups[0])
+    result.reliability = {
+        how: evaluate.reliability(*map(np.concatenate, zip(*each, strict=True))) for how, each in said.items()
+    }
     result.noise_floor = (
         float(np.mean([f.mean for f in floors])),
         float(np.mean([f.low for f in floors])),
@@ -178,12 +192,23 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
 
 def _read(model: ModelScores) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
     """The test rows as they are and after temperature, the temperature, and what each row adds to it."""
-    test, validation = model
-    if validation is None:
-        found = measure(logits=test.logits, labels=test.labels)
-        whole, part = found.fitted, found.temperature_part
-        assert whole is not None and part is not None, "the log loss of every row is finite: the reader saw to it"
-        return found.rows, found.after or found.rows, whole, part
+    try:
+        return _cross_fitted(model.test) if model.validation is None else _fitted(model.test, model.validation)
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{model.name}: {error}" if model.name else str(error)) from None
+
+
+def _cross_fitted(test: SavedPart) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
+    found = measure(logits=test.logits, labels=test.labels)
+    if found.fitted is None or found.temperature_part is None:
+        row = int((~np.isfinite(found.rows.nll)).argmax())
+        raise ValueError(f"the label of row {row} has probability 0, so the log loss is infinite at every temperature")
+    return found.rows, found.after or found.rows, found.fitted, found.temperature_part
+
+
+def _fitted(
+    test: SavedPart, validation: SavedPart
+) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
     temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
     fitted = evaluate.temperature_jackknife(
         logits=validation.logits, labels=validation.labels, temperature=temperature.value
@@ -192,6 +217,9 @@ def _read(model: ModelScores) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Te
         evaluate.per_row(logits=test.logits, labels=test.labels, temperature=divisor)
         for divisor in (1.0, temperature.value)
     )
+    if not np.isfinite(rows.nll).all():
+        row = int((~np.isfinite(rows.nll)).argmax())
+        raise ValueError(f"the label of row {row} has probability 0, so the log loss is infinite at every temperature")
     return rows, scaled, temperature, fitted
 
 
@@ -231,10 +259,11 @@ def differences(
     margins = margins or Margins()
     bases = {name: base.aurc if name == "eaurc" else base.metrics[name] for name in HEADLINE}
     rows: list[ArmDifference] = []
-    tested: list[tuple[ArmDifference, Metric, float]] = []
+    tested: list[tuple[ArmDifference, Metric, bool, float]] = []
     for other in others:
+        both = belong_together(other, base, paired=paired)
         for name, metric in other.metrics.items():
-            estimate = difference(metric, base.metrics[name], paired=paired)
+            estimate = difference(metric, base.metrics[name], paired=both)
             row: ArmDifference = {
                 "metric": name,
                 "arm": other.arm.name,
@@ -248,15 +277,15 @@ def differences(
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, metric, estimate.p))
-    for (row, metric, _), adjusted in zip(tested, evaluate.holm([p for _, _, p in tested]), strict=True):
+                tested.append((row, metric, both, estimate.p))
+    for (row, metric, both, _), adjusted in zip(tested, evaluate.holm([p for *_, p in tested]), strict=True):
         name, of = row["metric"], bases[row["metric"]]
         number, part = margins.of(name)
         assert of is not None
         row["p_adjusted"], row["margin"] = adjusted, number + part * float(of.by_seed.mean())
         # the base's own number varies, too: what is tested is the difference less so large a part of it
         above, below = (
-            difference(metric, base.metrics[name].minus(of, -sign * part, -sign * number), paired=paired).interval(0.9)
+            difference(metric, base.metrics[name].minus(of, -sign * part, -sign * number), paired=both).interval(0.9)
             for sign in (1, -1)
         )
         row["finding"] = word_for(
@@ -307,6 +336,7 @@ class ModelScores(NamedTuple):
 
     test: SavedPart
     validation: SavedPart | None = None
+    name: str = ""
 
 
 def load_part(folder: Path, arm: str, seed: int, part: str) -> SavedPart:

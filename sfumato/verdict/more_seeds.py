@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from math import inf
 
 from sfumato import evaluate
-from sfumato.verdict.analyse import HEADLINE, ArmResult
+from sfumato.verdict.analyse import HEADLINE, ArmResult, difference
 from sfumato.verdict.wording import SHOWN
 
 LIMIT = 100
 """The most seeds that are worth naming."""
 
 
-def settle(base: ArmResult, other: ArmResult, tests: int, names: Sequence[str] = HEADLINE) -> list[str]:
+def settle(
+    base: ArmResult, other: ArmResult, tests: int, names: Sequence[str] = HEADLINE, *, paired: bool = True
+) -> list[str]:
     """Sentences on what this comparison can see and what more seeds would; none where nothing varies.
 
     Power is that of the first step of Holm, α = 0.05 / ``tests``, so that it holds whatever the other tests say.
@@ -27,9 +29,10 @@ def settle(base: ArmResult, other: ArmResult, tests: int, names: Sequence[str] =
         other: the arm that does not differ reliably from it.
         tests: p-values adjusted together.
         names: the headline metrics that are not settled.
+        paired: whether the seeds of the arms belong together.
     """
-    estimates = {name: other.metrics[name].minus(base.metrics[name]).estimate() for name in names}
-    estimates = {name: estimate for name, estimate in estimates.items() if estimate.se > 0}
+    estimates = {name: difference(other.metrics[name], base.metrics[name], paired=paired) for name in names}
+    estimates = {name: estimate for name, estimate in estimates.items() if estimate.se > 0 and estimate.seeds > 1}
     if not estimates:
         return []
     level = 1 - 0.05 / tests

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import joined, plural
-from sfumato.verdict.analyse import HEADLINE, ArmResult
+from sfumato.verdict.analyse import HEADLINE, ArmResult, belong_together, difference
+from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.wording import SHOWN, change, small_or_open, temperature
 
@@ -24,6 +25,7 @@ def verdict(
     *,
     majority: float = 0.0,
     order: Sequence[str] = (),
+    paired: bool = True,
 ) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
@@ -35,6 +37,7 @@ def verdict(
         classes: K, to say ε in both conventions.
         majority: share of test rows in their largest class: an accuracy that needs no model.
         order: names of the arms, best first on the validation rows; for more than two arms.
+        paired: whether the seeds of the arms belong together.
 
     Returns:
         ``{"choice": arm, "depends" or "none", "sentences": […]}``; ``"none"`` where there is nothing to decide, because
@@ -44,7 +47,7 @@ def verdict(
     if nothing:
         return {"choice": "none", "sentences": nothing}
     base = results[0]
-    found = [_Found.of(base, other, differences) for other in results[1:]]
+    found = [_Found.of(base, other, differences, paired) for other in results[1:]]
     # Of several arms that are equally good against the first, the validation rows' favourite speaks for all.
     ranked = sorted(found, key=lambda each: (each.rank, order.index(each.other.arm.name) if order else 0))
     main, rest = ranked[0], ranked[1:]
@@ -55,12 +58,14 @@ def verdict(
         said += temperature(result)
     if main.rank == 2:
         tests = sum(difference["p_adjusted"] is not None for difference in differences)
-        said += settle(base, main.other, tests=tests, names=main.called("not settled"))
+        said += settle(base, main.other, tests=tests, names=main.called("not settled"), paired=main.paired)
+    said += _one_model(results)
     if rest:
         said.append(f"Against {base.arm.name}, {'; '.join(each.brief() for each in rest)}.")
         rivals = [each.other.arm.name for each in rest if each.rank == main.rank]
         if rivals and main.rank < 2:
-            said.append(f"Between {joined([main.other.arm.name, *rivals])} the validation rows chose, not a test.")
+            rows = "log loss of these rows" if main.other.cross_fitted else "validation rows"
+            said.append(f"Between {joined([main.other.arm.name, *rivals])} the {rows} chose, not a test.")
     return {"choice": choice, "sentences": said}
 
 
@@ -74,10 +79,11 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
     which = "neither" if len(results) == 2 else "no"
     if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
         reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
+        options = "" if isinstance(results[0].arm, JudgedArm) else " (--epochs, --learning-rate)"
         return [
             f"No verdict: {which} model is reliably better than always answering the most frequent class "
             f"({100 * majority:.1f} % of the test rows; {reached}).",
-            "Train longer or more gently (--epochs, --learning-rate), or look for features that tell the classes "
+            f"Train longer or more gently{options}, or look for features that tell the classes "
             "apart, before you choose a target.",
         ]
     if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
@@ -100,11 +106,14 @@ class _Found:
 
     other: ArmResult
     rows: Mapping[str, ArmDifference]
+    paired: bool
 
     @classmethod
-    def of(cls, base: ArmResult, other: ArmResult, differences: Sequence[ArmDifference]) -> _Found:
+    def of(cls, base: ArmResult, other: ArmResult, differences: Sequence[ArmDifference], paired: bool) -> _Found:
         own = [d for d in differences if d["arm"] == other.arm.name and d["against"] == base.arm.name]
-        return cls(other, {d["metric"]: d for d in own if d["metric"] in HEADLINE})
+        return cls(
+            other, {d["metric"]: d for d in own if d["metric"] in HEADLINE}, belong_together(other, base, paired=paired)
+        )
 
     @property
     def words(self) -> dict[str, str]:
@@ -117,7 +126,7 @@ class _Found:
 
     def inner(self, base: ArmResult, name: str) -> tuple[float, float]:
         """The 90 % interval of one difference."""
-        return self.other.metrics[name].minus(base.metrics[name]).estimate().interval(0.9)
+        return difference(self.other.metrics[name], base.metrics[name], paired=self.paired).interval(0.9)
 
     @property
     def rank(self) -> int:
@@ -136,7 +145,9 @@ class _Found:
 
 
 def _action(found: _Found, base: ArmResult, classes: int) -> str:
-    """The first sentence: what to train with."""
+    """The first sentence: what to train with, or which models to take."""
+    if isinstance(found.other.arm, JudgedArm):
+        return _of_judged(found, base)
     strength = found.other.arm.told(classes)
     training = {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(found.other.arm.over, "smoothing")
     doing = f"{training}{' with' if training == 'smoothing' else ''} {strength}"
@@ -151,6 +162,32 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
     if found.called("not settled"):
         return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
     return f"{stay}: {doing} makes no difference that matters."
+
+
+def _of_judged(found: _Found, base: ArmResult) -> str:
+    """The first sentence on models that were trained elsewhere."""
+    many = len(found.other.temperatures) > 1
+    mine, theirs = (f"the {each.arm.name} model{'s' * (len(each.temperatures) > 1)}" for each in (found.other, base))
+    are = "are" if many else "is"
+    if found.rank == 0:
+        return f"Take {mine}: {'they are' if many else 'it is'} better than {theirs}."
+    if found.rank == 1:
+        return f"It depends on what you need: {mine} {are} better than {theirs} in one thing and worse in another."
+    if found.rank == 3:
+        return f"Keep {theirs}: {mine} {are} worse."
+    if found.called("not settled"):
+        return f"Keep {theirs} for now: these rows show no difference from {mine} that can be relied on."
+    return f"Keep {theirs}: nothing in which {mine} {'differ' if many else 'differs'} matters."
+
+
+def _one_model(results: Sequence[ArmResult]) -> list[str]:
+    """What a single model of an arm cannot say."""
+    single = [result.arm.name for result in results if len(result.temperatures) == 1]
+    if not single:
+        return []
+    if len(single) == len(results):
+        return ["There is one model of each arm, so this is about these models: another seed of either may differ."]
+    return [f"There is one model of {joined(single)}, so this is about that model: another seed may differ."]
 
 
 def _reasons(found: _Found, base: ArmResult) -> list[str]:

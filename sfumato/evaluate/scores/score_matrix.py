@@ -134,14 +134,14 @@ class ScoreMatrix:
         if self._stored is not None:
             return self._stored.read(start, stop, out)
         values = self.values[start:stop]
-        return _plain(values) if is_tensor(values) else np.ascontiguousarray(values)
+        return plain(values) if is_tensor(values) else np.ascontiguousarray(values)
 
     def part(self, step: int) -> npt.NDArray[Any]:
         """Every ``step``-th row, in its own type, or float32 for bfloat16."""
         if self._stored is not None:
             return widen(np.concatenate([self._stored.read(i, i + 1) for i in range(0, self.rows, step)]))
         values = self.values[::step]
-        return widen(_plain(values)) if is_tensor(values) else values
+        return widen(plain(values)) if is_tensor(values) else values
 
     def not_finite(self, start: int = 0) -> ValueError:
         """The error for the rows of logits that are not finite, from the chunk of ``start`` on."""
@@ -223,7 +223,8 @@ def _others(rows: list[int]) -> str:
     return f"; {len(rows)} rows are so ({named}{', …' if len(rows) > _NAMED else ''})"
 
 
-def _plain(tensor: torch.Tensor) -> npt.NDArray[Any]:
+def plain(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """A tensor as numpy; bfloat16 as the uint16 of its bits."""
     import torch
 
     values = tensor.detach().cpu().contiguous()

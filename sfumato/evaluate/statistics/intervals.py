@@ -192,9 +192,9 @@ def _table(values: npt.ArrayLike) -> Column:
 def _estimate(
     centre: float,
     level: float,
-    by_seed: list[tuple[float, int]],
+    by_seed: Sequence[tuple[float, float]],
     by_row: float,
-    spare: list[tuple[float, int]],
+    spare: Sequence[tuple[float, float]],
     components: tuple[float, float, float],
     shape: tuple[int, int],
     units: float | None,
@@ -215,7 +215,7 @@ def _estimate(
         raise ValueError(f"level must be in (0, 1), got {level}")
     if not np.isfinite(centre):
         raise ValueError(f"estimate must be finite, got {centre}")
-    terms: list[tuple[float, float]] = list(by_seed)
+    terms = list(by_seed)
     if by_row > 0:
         terms.append((by_row / shape[1], max((units or shape[1]) - 1, 1e-9)))
     variance, left = sum(term for term, _ in terms), sum(term for term, _ in spare)

@@ -94,7 +94,7 @@ def four_columns(summary: Summary) -> ResultsTable:
     """The comparison: two columns an arm, as it is and with its temperature.
 
     The column with a temperature shows what a temperature changes (hard NLL, Brier, ECE, confidence, ranking) and
-    repeats the accuracy, which it cannot change.
+    repeats the accuracy, which it cannot change. What is known of the training stands below, where anything is.
     """
     arms, classes = summary["arms"], int(summary["data"]["classes"])
     heads: list[str] = []
@@ -114,6 +114,11 @@ def four_columns(summary: Summary) -> ResultsTable:
     strengths = (torch_strength(arm, classes) for arm in arms)
     ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     balanced = any("balanced_accuracy" in arm["metrics"] for arm in arms)  # runs of before have none
+    trained = (
+        plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
+        plain("closed form of the gap", "nats", closed, _two_digits),
+        plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
+    )
     return ResultsTable(
         tuple(heads),
         (
@@ -125,9 +130,7 @@ def four_columns(summary: Summary) -> ResultsTable:
             row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),
             row("temperature", None, "temperature"),
             row("logit_gap", "logit_gap", None, more=", test"),
-            plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
-            plain("closed form of the gap", "nats", closed, _two_digits),
-            plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
+            *(trained if any(arm["train_gap"] is not None for arm in arms) else ()),
         ),
     )
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,12 +19,16 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import is_tensor
 from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
+from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
-from sfumato.evaluate.scores.files.tables import LABELS, LOGITS, PROBS, Contents, read_csv, read_json, read_parquet
+from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Contents, read_csv, read_json, read_parquet
+from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
+_HEAD = ("features", "head_weight", "head_bias")
+_BESIDE = (*BESIDE, "val_logits", "val_probs", "val_labels", "val_group")
 
 
 @dataclass
@@ -56,8 +61,8 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     if part := re.search(r"-(train|validation|test)\.npz$", place):
         rows = "train" if part[1] == "train" else "heldout"
     name = "standard input" if path == "-" else os.path.basename(place)
-    arrays, said, more = _contents(place, name)
-    key, found = _choose(arrays, name)
+    arrays, said, more = contents(place, name)
+    key, found = choose(arrays, name)
     kind = kind or said or ("probs" if key in PROBS else "logits")
     labels = next((as_labels(arrays[k]) for k in LABELS if k in arrays), None)
     if kind != "logits":
@@ -69,7 +74,7 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
 def read_labels(path: str) -> npt.NDArray[Any]:
     """Labels from a file of any of the kinds of :func:`read_scores`."""
     name = os.path.basename(path)
-    arrays, _, _ = _contents(path, name)
+    arrays, _, _ = contents(path, name)
     for key in LABELS:
         if key in arrays:
             return as_labels(arrays[key])
@@ -81,7 +86,14 @@ def read_labels(path: str) -> npt.NDArray[Any]:
     raise FileError(f"{name} has no labels; arrays: {', '.join(sorted(arrays)) or 'none'}")
 
 
-def _contents(path: str, name: str) -> Contents:
+def contents(path: str, name: str, beside: Sequence[str] = ()) -> Contents:
+    """What a file holds: its arrays by name, the kind of its scores if it says so, and notes on what was read.
+
+    ``beside`` names columns of a table, or arrays, that are none of the classes and are read as they are.
+
+    Raises:
+        FileError: as :func:`read_scores`.
+    """
     try:
         file: IO[bytes] = copied(sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
@@ -89,10 +101,10 @@ def _contents(path: str, name: str) -> Contents:
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}") from None
     with file:
-        return _by_head(file, path, name)
+        return _by_head(file, path, name, beside)
 
 
-def _by_head(file: IO[bytes], path: str, name: str) -> Contents:
+def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Contents:
     size = os.fstat(file.fileno()).st_size
     head = file.read(8)
     if not head:
@@ -102,9 +114,9 @@ def _by_head(file: IO[bytes], path: str, name: str) -> Contents:
     if head.startswith(b"PK\x03\x04"):
         if _is_torch(file):
             return read_torch(path if path != "-" else file, name), None, []
-        return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, "features")), None, []
+        return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, *_HEAD, *_BESIDE, *beside)), None, []
     if head.startswith(b"PAR1"):
-        return read_parquet(file, name)
+        return read_parquet(file, name, beside)
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
         return read_safetensors(file, name, size), None, []
     if head.startswith(b"\x80") or path.endswith((".pkl", ".pickle", ".joblib")):
@@ -115,18 +127,30 @@ def _by_head(file: IO[bytes], path: str, name: str) -> Contents:
     if head.startswith(b"PK"):
         raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
     if head.lstrip().startswith((b"{", b"[{")):
-        return read_json(file, name)
+        return read_json(file, name, beside)
     if b"\0" in head:
         raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
-    return read_csv(file, name)
+    return read_csv(file, name, beside)
 
 
-def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
+def choose(arrays: dict[str, Array], name: str, *, sequences: bool = False) -> tuple[str, Array]:
+    """The scores among the arrays of a file, and what they are called.
+
+    ``features`` and ``head_weight`` stand for the logits that they give, which are multiplied in blocks of rows.
+
+    Args:
+        arrays: by name.
+        name: of the file, for messages.
+        sequences: whether scores may have more dimensions than two.
+
+    Raises:
+        FileError: there are none, or they have another shape.
+    """
     for key in (*_LOGIT_KEYS, *PROBS, ""):
         if key in arrays and (key or len(arrays) == 1):
             found = arrays[key]
             shape = tuple(int(n) for n in found.shape)
-            if len(shape) != 2:
+            if len(shape) < 2 or (len(shape) > 2 and not sequences):
                 raise FileError(
                     f"{name}: {key or 'the array'} must be (N, K), one row of scores each, got shape {shape}"
                 )
@@ -134,6 +158,8 @@ def _choose(arrays: dict[str, Array], name: str) -> tuple[str, Array]:
                 raise FileError(f"{name} has no rows")
             if isinstance(found, (np.ndarray, StoredMatrix)) or is_tensor(found):
                 return key, found
+    if "features" in arrays and "head_weight" in arrays:
+        return "logits", HeadScores.of(arrays["features"], arrays["head_weight"], arrays.get("head_bias"), name)
     raise FileError(
         f"{name} has no logits; it needs an array called logits (or probs), and labels. "
         f"Arrays: {', '.join(sorted(key for key in arrays if key)) or 'none'}"

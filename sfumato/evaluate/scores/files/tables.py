@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import IO, Any, TypeAlias
 
@@ -18,6 +19,7 @@ from sfumato.evaluate.scores.files.matrix import FileError, spool
 LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
 PROBS = ("prob", "probs", "probability", "probabilities", "proba", "y_prob", "y_proba")
 LOGITS = ("logit", "logits", "predictions", "scores")
+BESIDE = ("id", "group")  # columns that are read beside the scores, by whoever asks for them
 _BATCH = 4096
 _MOST = 2.0**53  # every whole number below has a float of its own
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
@@ -27,7 +29,7 @@ Contents: TypeAlias = tuple[dict[str, Any], str | None, list[str]]
 """Arrays of a file by their names, ``"logits"`` or ``"probs"`` if the file says which, and notes on what was read."""
 
 
-def read_csv(file: IO[bytes], name: str) -> Contents:
+def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents:
     """A CSV or TSV file, with or without a header."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
@@ -41,14 +43,16 @@ def read_csv(file: IO[bytes], name: str) -> Contents:
         first = next(lines)
         header = None if all(_number(cell) is not None for cell in first) else [cell.strip() for cell in first]
         rows = lines if header else chain([first], lines)
-        return _table(header or [str(i) for i in range(len(first))], _cells(rows, name, len(first)), name, header)
+        return _table(
+            header or [str(i) for i in range(len(first))], _cells(rows, name, len(first)), name, header, beside
+        )
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileError(f"{name} is not text in columns ({error})") from None
     finally:
         text.detach()
 
 
-def read_parquet(file: IO[bytes], name: str) -> Contents:
+def read_parquet(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents:
     """A Parquet file: a column a class, or one column of lists."""
     import pyarrow.parquet as pq
 
@@ -57,7 +61,7 @@ def read_parquet(file: IO[bytes], name: str) -> Contents:
         parquet = pq.ParquetFile(file)
         names = [field.name for field in parquet.schema_arrow]
         blocks = ([_arrow(column) for column in batch.columns] for batch in parquet.iter_batches(_BATCH))
-        return _table(names, blocks, name, names)
+        return _table(names, blocks, name, names, beside)
     except FileError:
         raise
     except Exception as error:  # damage shows up as any of a dozen types
@@ -65,7 +69,7 @@ def read_parquet(file: IO[bytes], name: str) -> Contents:
         raise FileError(f"{name} is cut off or damaged ({said[0]}); write it again") from None
 
 
-def read_json(file: IO[bytes], name: str) -> Contents:
+def read_json(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents:
     """JSON as pandas writes it: by index, split, or one record a line."""
     file.seek(0)
     text = file.read().decode("utf-8", "replace")
@@ -91,16 +95,20 @@ def read_json(file: IO[bytes], name: str) -> Contents:
         names = [str(key) for key in records[0]]
         rows = [[record.get(key) for key in records[0]] for record in records]
     columns = [_python_column([row[i] for row in rows]) for i in range(len(names))]
-    return _table(names, iter([columns]), name, names)
+    return _table(names, iter([columns]), name, names, beside)
 
 
-def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None) -> Contents:
+def _table(
+    names: list[str], blocks: Iterator[list[Any]], name: str, header: list[str] | None, asked: Sequence[str]
+) -> Contents:
+    """Scores and labels of a table, and the columns beside them."""
     first = next(blocks, None)
     if first is None:
         raise FileError(f"{name} has no rows")
     blocks = chain([first], blocks)
-    roles = _Roles(names, name, header is not None, first)
+    roles = _Roles(names, name, header is not None, first, {*BESIDE, *(each.lower() for each in asked)})
     labels: list[npt.NDArray[Any]] = []
+    beside: dict[str, list[Any]] = {key: [] for key in roles.beside}
 
     def scores() -> Iterator[npt.NDArray[Any]]:
         start = 0
@@ -110,6 +118,8 @@ def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: lis
                 yield matrix.astype(np.float64, copy=False)
             if roles.label is not None:
                 labels.append(roles.labels(block, start))
+            for key, place in roles.beside.items():
+                beside[key].extend(block[place])
             start += len(block[0])
 
     stored = spool(scores(), "float64")
@@ -121,13 +131,14 @@ def _table(names: list[str], blocks: Iterator[list[Any]], name: str, header: lis
             f"the order of the classes; {_WAY_OUT}"
         )
     arrays: dict[str, Any] = {"probs" if roles.kind == "probs" else "logits": stored} if roles.has_scores else {}
+    arrays |= {key: np.asarray(cells) for key, cells in beside.items()}
     return arrays | ({"labels": np.concatenate(labels)} if labels else {}), roles.kind, roles.notes
 
 
 class _Roles:
     """Which columns are scores, labels, or indices of classes."""
 
-    def __init__(self, names: list[str], name: str, header: bool, first: list[Any]) -> None:
+    def __init__(self, names: list[str], name: str, header: bool, first: list[Any], beside: AbstractSet[str]) -> None:
         self._name, self._names, self.notes = name, names, list[str]()
         self.kind: str | None = None
         self.sorted_rows = True  # so far
@@ -138,6 +149,7 @@ class _Roles:
                 "returns instead: numpy.savez(file, logits=output.predictions, labels=output.label_ids)"
             )
         self.label = next((lower.index(key) for key in LABELS if key in lower), None) if header else None
+        self.beside = {names[lower.index(key)]: lower.index(key) for key in sorted(beside) if header and key in lower}
         numbered: dict[str, list[tuple[int, int]]] = {}  # number and place of each column, by what is before the number
         for place, each in enumerate(lower):
             if found := re.fullmatch(r"(.*?)_?(\d+)", each):
@@ -193,7 +205,8 @@ class _Roles:
         classes = sorted(numbered.get("", []) or max(numbered.values(), key=len, default=[]))
         if not header or len(classes) < 2:
             other = {"filename", "id", "index", "image", "path", "name"}
-            self._columns = [i for i, each in enumerate(lower) if i != self.label and each not in other]
+            places = {self.label, *self.beside.values()}
+            self._columns = [i for i, each in enumerate(lower) if i not in places and each not in other]
             return
         missing = next((i for i, (number, _) in enumerate(classes) if number != i), None)
         if missing is not None:

@@ -1,0 +1,134 @@
+"""The page of a judgement: the verdict, the differences against their margins, and every number, in one file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfumato.arrays.atomic import WriteError, write_text
+from sfumato.evaluate import Reliability
+from sfumato.evaluate.metrics.registry import HEADLINE
+from sfumato.report.compare.tables import differences_table, four_columns, in_columns, shown
+from sfumato.report.judge.terminal import as_summary
+from sfumato.report.template import environment
+from sfumato.runs.folder import RunError
+from sfumato.runs.schema import ArmDifference
+from sfumato.verdict.judge import Judgement
+from sfumato.verdict.wording import SHOWN
+
+PAGE, RESULT = "report.html", "judgement.json"
+_WIDTH, _FEW = 300.0, 10
+
+
+def refuse_taken(out: Path | None) -> None:
+    """Refuse a folder that is there already, before anything is read.
+
+    Raises:
+        RunError: nothing is ever written over.
+    """
+    if out is not None and os.path.lexists(out):
+        raise RunError(f"{out} exists already and is never written over; choose another --out")
+
+
+def write(found: Judgement, out: Path | None = None) -> Path:
+    """Write the page and the JSON file into a new folder, which is whole or absent, and return its path.
+
+    Without ``out`` the folder is named after what was judged; a folder of the same judgement is left as it is.
+
+    Raises:
+        RunError: ``out`` is there already.
+        WriteError: the folder cannot be written.
+    """
+    text = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    refuse_taken(out)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", found.name).strip("-.") or "models"
+    places = [out] if out else (Path(f"{safe}-judged" + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
+    for place in places:
+        told = place / RESULT
+        if told.is_file() and told.read_text(encoding="utf-8") == text:
+            return place
+        if not os.path.lexists(place):
+            return _written(found, text, place)
+    raise AssertionError("numbers do not end")
+
+
+def _written(found: Judgement, text: str, place: Path) -> Path:
+    scratch = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
+    try:
+        scratch.mkdir(parents=True)
+        write_text(scratch / RESULT, text)
+        write_text(scratch / PAGE, page_of(found))
+        os.rename(scratch, place)
+    except OSError as error:
+        raise WriteError(f"cannot write {place}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return place
+
+
+def page_of(found: Judgement) -> str:
+    """The page as text; the same judgement gives the same bytes."""
+    summary = as_summary(found)
+    template = environment(Path(__file__).parents[1] / "compare").get_template("judge/judge.html.jinja")
+    return template.render(
+        found=found,
+        told=json.dumps(found.to_dict(), ensure_ascii=False).replace("</", "<\\/"),
+        tables=in_columns(four_columns(summary)),
+        differences=differences_table(summary),
+        warnings=[each["text"] for each in found.warnings if each["text"] not in found.verdict["sentences"]],
+        files=[(result.arm.name, found.files[result.arm.name], result.temperatures) for result in found.arms],
+        forest=[_panel(name, [d for d in found.differences if d["metric"] == name]) for name in HEADLINE],
+        curves={
+            how: [(result.arm.name, _points(result.reliability[how])) for result in found.arms]
+            for how in found.arms[0].reliability
+        },
+    )
+
+
+def _panel(name: str, rows: Sequence[ArmDifference]) -> dict[str, Any]:
+    """One metric of the forest: places of zero, margin and intervals on a common axis."""
+    scale, margin = SHOWN[name].scale, max(row.get("margin") or 0.0 for row in rows)
+    ends = [abs(row[end]) for row in rows for end in ("low", "high")]
+    reach = 1.15 * scale * max([*ends, margin, 1e-12])
+
+    def place(value: float) -> float:
+        return round(_WIDTH / 2 * (1 + scale * value / reach), 2)
+
+    power = 10.0 ** math.floor(math.log10(reach))
+    step = next(power * factor for factor in (5, 2, 1, 0.5) if power * factor <= reach / 1.2)
+    ticks = [step * k for k in range(-math.floor(reach / step), math.floor(reach / step) + 1)]
+    show = shown(name)
+    return {
+        "name": SHOWN[name].name,
+        "unit": SHOWN[name].points.strip(),
+        "margin": (place(-margin), place(margin)),
+        "ticks": [(place(tick / scale), f"{tick:+.10g}".replace("-", "−") if tick else "0") for tick in ticks],
+        "rows": [
+            {
+                "arm": row["arm"],
+                "low": place(row["low"]),
+                "mean": place(row["mean"]),
+                "high": place(row["high"]),
+                "finding": row["finding"],
+                "told": f"{row['arm']}: {show(row['mean'])}, {show(row['low'])} to {show(row['high'])}",
+            }
+            for row in rows
+        ],
+    }
+
+
+def _points(curve: Reliability) -> list[tuple[float, float]]:
+    """Confidence and accuracy of the bins that hold enough rows to be drawn."""
+    return [
+        (round(float(x), 4), round(float(y), 4))
+        for x, y, count in zip(curve.confidence, curve.accuracy, curve.count, strict=True)
+        if count >= _FEW
+    ]

@@ -1,0 +1,60 @@
+"""What arms are called in sentences: targets with their strength, or models of whose training nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from sfumato import theory
+from sfumato.theory import Over
+
+
+@dataclass(frozen=True)
+class TrainedArm:
+    """A target whose strength is known, as that of a comparison: its name, ε, and what ε is spread over."""
+
+    name: str
+    eps: float
+    over: str | None
+
+    def told(self, num_classes: int) -> str:
+        """The strength in words."""
+        return strength_in_words(self.eps, self.over, num_classes)
+
+
+@dataclass(frozen=True)
+class JudgedArm:
+    """Models that were trained anywhere; only their name is known."""
+
+    name: str
+    eps: float = 0.0
+    over: str | None = None
+
+    def told(self, num_classes: int) -> str:
+        """The name: there is no strength to tell."""
+        return self.name
+
+
+def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
+    """The strength of a target, with torch's argument for it.
+
+    >>> strength_in_words(0.1, "others", 10)
+    'ε = 0.1 over the others (label_smoothing=0.1111 in torch)'
+    """
+    if over is None:
+        return f"(which leave {eps:.2g} of the mass off the label on average)"
+    if over in ("mixup", "cutmix"):
+        return f"(λ from Beta({eps:g}, {eps:g}), one a batch)"
+    if over == "prior":
+        return (
+            f"ε = {eps:g} over the classes by their share of the training rows (sf.smooth_prior; torch's "
+            "label_smoothing cannot express it)"
+        )
+    try:
+        in_torch = (
+            f"label_smoothing={theory.convert_eps(eps, num_classes, frm=cast('Over', over), to='all'):.4g} in torch"
+        )
+    except ValueError:
+        in_torch = "torch's label_smoothing cannot express it"
+    where = "the others" if over == "others" else f"all {num_classes} classes"
+    return f"ε = {eps:g} over {where} ({in_torch})"

@@ -1,0 +1,301 @@
+"""The verdict on models that were trained anywhere, from their scores in files: the statistics of a comparison."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfumato import __version__
+from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows
+from sfumato.evaluate.statistics.margins import Margins
+from sfumato.extras import lab_imports
+from sfumato.text import joined, plural
+
+with lab_imports("judge"):  # the records of a run are checked by msgspec
+    from sfumato.runs.read import load_run
+    from sfumato.runs.schema import ArmDifference, JudgedArmSummary, JudgeSummary, RunWarning, VerdictSummary
+    from sfumato.verdict.analyse import (
+        ArmResult,
+        ModelScores,
+        SavedPart,
+        analyse_arm,
+        analyse_models,
+        differences,
+        load_part,
+        on_validation,
+        summarise,
+    )
+    from sfumato.verdict.arm_words import JudgedArm, TrainedArm
+    from sfumato.verdict.read_arms import ArmFiles, MatchedArm, base_of, find_arms, read_arms
+    from sfumato.verdict.sentences import verdict
+    from sfumato.verdict.warnings import warnings_of
+
+SCHEMA = "sfumato.judge/1"
+
+
+@dataclass
+class Judgement:
+    """What the scores of several arms say: numbers with intervals, differences, and a verdict in sentences.
+
+    It prints as its sentences, and a notebook shows these with the differences below.
+
+    Attributes:
+        name: of what was judged.
+        arms: as evaluated; the first is the one that the others are compared with.
+        files: of each arm, by its name.
+        differences: every other arm less the first, as of a comparison.
+        warnings: what should be looked at before the verdict is trusted.
+        verdict: the choice (an arm, ``"depends"`` or ``"none"``) and the sentences.
+        notes: how the files were taken, in sentences.
+        test: number of test rows.
+        validation: number of validation rows; None where temperatures were cross-fitted on the test rows.
+        groups: number of groups of rows that vary together; None where each row is its own.
+        classes: K.
+        paired: whether the seeds of the arms belong together.
+    """
+
+    name: str
+    arms: list[ArmResult]
+    files: dict[str, list[str]]
+    differences: list[ArmDifference]
+    warnings: list[RunWarning]
+    verdict: VerdictSummary
+    notes: list[str]
+    test: int
+    validation: int | None
+    groups: int | None
+    classes: int
+    paired: bool
+    margins: Margins = field(default_factory=Margins)
+
+    def __str__(self) -> str:
+        """The sentences of the verdict, the warnings before them."""
+        return "\n".join([*(f"Warning: {each['text']}" for each in self.warnings), *self.verdict["sentences"]])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        said = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
+        rows = "".join(
+            f"<tr><td>{html.escape(d['arm'])} − {html.escape(d['against'])}</td><td>{d['metric']}</td>"
+            f"<td>{d['mean']:+.4g}</td><td>{d['low']:+.4g} to {d['high']:+.4g}</td><td>{d['finding']}</td></tr>"
+            for d in self.differences
+            if d["finding"]
+        )
+        head = "<tr><th>arms</th><th>metric</th><th>difference</th><th>95 % interval</th><th>finding</th></tr>"
+        return f"{said}<table>{head}{rows}</table>"
+
+    def to_dict(self) -> JudgeSummary:
+        """One JSON object, of schema ``sfumato.judge/1``."""
+        arms: list[JudgedArmSummary] = [
+            {
+                "name": result.arm.name,
+                "files": self.files[result.arm.name],
+                "seeds": len(result.temperatures),
+                "metrics": summarise(result),
+                "temperature": [fitted.value for fitted in result.temperatures],
+            }
+            for result in self.arms
+        ]
+        return {
+            "schema": SCHEMA,
+            "sfumato": __version__,
+            "name": self.name,
+            "classes": self.classes,
+            "rows": {"test": self.test, "validation": self.validation, "groups": self.groups},
+            "paired": self.paired,
+            "arms": arms,
+            "differences": self.differences,
+            "warnings": self.warnings,
+            "verdict": self.verdict,
+            "notes": self.notes,
+        }
+
+    def to_frame(self) -> Any:
+        """The differences as a table of pandas: a row for each arm and metric, with the columns of the JSON.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.differences)
+
+
+def judge(
+    arms: str | os.PathLike[str] | Mapping[str, Any] | Sequence[str],
+    *,
+    against: str | None = None,
+    paired: bool = False,
+    group: str | None = None,
+    margins: Margins | str | None = None,
+    kind: str | None = None,
+) -> Judgement:
+    r"""Which of several arms of trained models is better on the same rows, and whether the difference matters.
+
+    Every difference is a mean over seeds and rows, both of which are random. With seeds of their own, its variance has
+    a term for the seeds of each arm and one for the rows that both share,
+
+    .. math:: V = V_{seed} + V'_{seed} + V_{row},
+
+    as :func:`sfumato.evaluate.estimate_unpaired` has them; with ``paired``, it is that of the differences, as of
+    :func:`sfumato.evaluate.estimate_interval`. Accuracy, log loss after temperature and E-AURC are tested together.
+
+    Args:
+        arms: a folder with a folder of files for each arm; the folder of a comparison; a mapping from the name of an
+            arm to its models, each a file or a mapping with ``logits`` (N, K) or ``probs``, ``labels`` (N,) and, where
+            there are any, ``val_logits`` (M, K), ``val_labels`` (M,), ``group`` (N,) and ``id`` (N,); or
+            ``"NAME=PATTERN"`` words. Logits (B, T, V) with labels (B, T) are rows, and labels of −100 do not count.
+        against: the arm that the others are compared with; by default the one called one-hot, hard or baseline.
+        paired: whether models of one name, or place, started from the same weights and batches in all arms.
+        group: the array or column whose equal values say that rows vary together; by default ``"group"``, where every
+            model has it.
+        margins: what is too small to matter, as ``"accuracy=0.5,nll=2%,eaurc=5%"``; these are the defaults.
+        kind: ``"logits"``, ``"probs"`` or ``"percent"`` where the files do not say.
+
+    Raises:
+        ValueError: files that cannot be used together; names the file and the first row.
+
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(0, 3, 400)
+    >>> def model(strength):
+    ...     return {"logits": strength * np.eye(3)[y] + rng.normal(size=(400, 3)), "labels": y}
+    >>> found = judge({"one-hot": [model(1.0) for _ in range(3)], "smoothed": [model(3.0) for _ in range(3)]})
+    >>> print(found.verdict["sentences"][0])
+    Take the smoothed models: they are better than the one-hot models.
+
+    Source: as :func:`sfumato.evaluate.estimate_interval`.
+    """
+    margins = margins if isinstance(margins, Margins) else Margins.parse(margins)
+    if isinstance(arms, (str, os.PathLike)) and (Path(arms) / "summary.json").is_file():
+        return _of_run(Path(arms), against, margins)
+    found = find_arms(arms)
+    base = base_of([arm.name for arm in found], against)
+    found.sort(key=lambda arm: arm.name != base)  # stable: the others keep their order
+    if paired:
+        found = [ArmFiles(arm.name, tuple(sorted_by_name(arm))) for arm in found]
+    matched = read_arms(found, paired=paired, kind=kind, group=group)
+    name = Path(arms).resolve().name if isinstance(arms, (str, os.PathLike)) else "-".join(a.name for a in matched)
+    return _judged(name, matched, paired, margins)
+
+
+def sorted_by_name(arm: ArmFiles) -> list[Any]:
+    """The models of an arm by what they are called, so that those of one name have one place in all arms."""
+    return [model for _, model in sorted(zip(arm.labels, arm.models, strict=True), key=lambda pair: pair[0])]
+
+
+def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Margins) -> Judgement:
+    first = matched[0].models[0]
+    validated = first.validation is not None
+    results = [analyse_models(JudgedArm(arm.name), map(_scores, arm.models)) for arm in matched]
+    found = differences(results, margins, paired=paired)
+    order: list[str] = []
+    if len(matched) > 2:
+        order = sorted((arm.name for arm in matched), key=dict(map(_for_choice, matched, results)).__getitem__)
+    labels, classes = first.test.labels, int(first.test.logits.shape[1])
+    said = verdict(
+        results,
+        found,
+        classes,
+        paired=paired,
+        majority=float(np.bincount(labels).max()) / len(labels),
+        order=order,
+    )
+    groups = None if first.test.group is None else len(np.unique(first.test.group))
+    return Judgement(
+        name,
+        results,
+        {arm.name: list(arm.files) for arm in matched},
+        found,
+        warnings_of(results, labels, [f"class {k}" for k in range(classes)]),
+        said,
+        _notes(matched, paired, groups),
+        len(labels),
+        len(first.validation.labels) if validated and first.validation is not None else None,
+        groups,
+        classes,
+        paired,
+        margins,
+    )
+
+
+def _scores(model: ModelFile) -> ModelScores:
+    return ModelScores(_part(model.test), None if model.validation is None else _part(model.validation), model.name)
+
+
+def _part(rows: ScoredRows) -> SavedPart:
+    group = np.arange(len(rows.labels)) if rows.group is None else rows.group
+    return SavedPart(rows.logits, rows.labels, group)
+
+
+def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:
+    """What arms that are equally good against the first are ordered by: log loss, on validation rows where they are."""
+    parts = [_part(model.validation) for model in arm.models if model.validation is not None]
+    metric = on_validation(parts)[1] if parts else result.metrics["nll_after_temperature"]
+    return arm.name, float(metric.by_seed.mean())
+
+
+def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> list[str]:
+    first = matched[0].models[0]
+    counts = [len(arm.models) for arm in matched]
+    told = [f"{plural(count, 'model')} of {arm.name}" for arm, count in zip(matched, counts, strict=True)]
+    notes = [f"Read {joined(told)}, on {plural(len(first.test.labels), 'test row')}."]
+    by = "by their ids" if first.id is not None else "by their order, in which all labels agree"
+    notes.append(f"Rows were matched {by}.")
+    if max(counts) > 1:
+        notes.append(
+            "Models of one name were taken as a pair that started from the same weights and batches."
+            if paired
+            else "The seeds of each arm were taken as its own (--paired says that files of one name belong together)."
+        )
+    if first.validation is None:
+        notes.append(
+            "There are no validation rows (val_logits, val_labels), so the temperature of each test row was fitted on "
+            "the rows of four other fifths of the test rows."
+        )
+    else:
+        notes.append(f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}.")
+    if groups is not None:
+        notes.append(f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
+    return notes
+
+
+def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
+    """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept."""
+    run = load_run(folder)
+    summary, seeds = run.summary, run.seeds
+    arms = [TrainedArm(arm["name"], arm["eps"], arm["over"]) for arm in run.arms]
+    base = base_of([arm.name for arm in arms], against or arms[0].name)
+    arms.sort(key=lambda arm: arm.name != base)
+    results = [analyse_arm(folder, arm, seeds) for arm in arms]
+    found = differences(results, margins)
+    test, validation = (load_part(folder, arms[0].name, seeds[0], part) for part in ("test", "validation"))
+    order: list[str] = []
+    if len(arms) > 2:
+        nll = {a.name: on_validation(load_part(folder, a.name, s, "validation") for s in seeds)[1] for a in arms}
+        order = sorted(nll, key=lambda name: float(nll[name].by_seed.mean()))
+    classes = summary["data"]["classes"]
+    said = verdict(
+        results, found, classes, majority=float(np.bincount(test.labels).max()) / len(test.labels), order=order
+    )
+    groups = len(np.unique(test.group))
+    return Judgement(
+        summary["data"]["name"],
+        results,
+        {arm.name: [f"{arm.name}-seed{seed}-test.npz" for seed in seeds] for arm in arms},
+        found,
+        list(summary.get("warnings", [])),
+        said,
+        [f"Read the comparison {summary['run']}: its arms started from the same weights and saw the same batches."],
+        len(test.labels),
+        len(validation.labels),
+        groups if groups < len(test.labels) else None,
+        classes,
+        True,
+        margins,
+    )

@@ -1,0 +1,87 @@
+"""Saving what a trained model says, for ``sfumato judge``: one file a model, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.arrays.atomic import write_arrays
+from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
+from sfumato.evaluate.scores.files.model import model_of
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save_scores(
+    folder: str | os.PathLike[str],
+    *,
+    arm: str,
+    seed: int | str,
+    logits: torch.Tensor | npt.ArrayLike,
+    labels: torch.Tensor | npt.ArrayLike,
+    val_logits: torch.Tensor | npt.ArrayLike | None = None,
+    val_labels: torch.Tensor | npt.ArrayLike | None = None,
+    group: npt.ArrayLike | None = None,
+    id: npt.ArrayLike | None = None,
+) -> Path:
+    """Write the scores of one trained model to ``FOLDER/ARM/SEED.npz``, whole or not at all.
+
+    ``sfumato judge FOLDER`` then compares the arms. A file of the same name is written over, as a model that was
+    trained again takes the place of the old one.
+
+    Args:
+        folder: of all arms; made where it is missing.
+        arm: what was trained, such as ``"one-hot"``; letters, digits and ``. , + -``.
+        seed: which model of the arm.
+        logits: of the test rows, (N, K) or (B, T, K), torch or numpy; half precision is kept, bfloat16 as float32.
+        labels: of the test rows, (N,) or (B, T); −100 marks rows that do not count.
+        val_logits: of validation rows, (M, K), on which the temperature is fitted.
+        val_labels: of validation rows, (M,).
+        group: (N,) numbers or words, equal for rows that vary together: of a patient, a document, a speaker.
+        id: (N,) numbers or words, one of its own for each row, by which rows are matched.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: arrays that do not fit together, logits that are not finite, or a name that no file can have;
+            nothing is written.
+        WriteError: a full disk; nothing is left behind.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> path = save_scores(folder, arm="one-hot", seed=0, logits=[[2.0, 0.0], [0.0, 1.0]], labels=[0, 1])
+    >>> path.parts[-2:]
+    ('one-hot', '0.npz')
+    """
+    for what, name in (("arm", arm), ("seed", str(seed))):
+        if not re.fullmatch(r"[\w.,+ -]+", name) or name.startswith("."):
+            raise ValueError(f'{what} "{name}" cannot name a file; letters, digits and . , + - are taken')
+    given = {
+        **{"logits": logits, "labels": labels, "val_logits": val_logits, "val_labels": val_labels},
+        **{"group": group, "id": id},
+    }
+    arrays = {name: _array(values) for name, values in given.items() if values is not None}
+    model = model_of(arrays, f"{arm}/{seed}")
+    for part in (model.test, model.validation):
+        if part is not None:
+            for _ in ScoreMatrix(logits=part.logits):
+                pass  # every value is checked as it is read
+    path = Path(folder) / arm / f"{seed}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(path, arrays)
+    return path
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    if is_tensor(values) and str(values.dtype) == "torch.bfloat16":
+        values = values.float()
+    found = as_numpy(values)
+    return np.asarray(found.tolist()) if found.dtype == object else found

@@ -1,0 +1,349 @@
+"""The verdict on models that were trained anywhere: numbers by hand, rows matched, words, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+import sfumato as sf
+from sfumato.evaluate.scores.files import FileError
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 4, 600)
+VALIDATION = RNG.integers(0, 4, 300)
+SHARED, SHARED_VALIDATION = RNG.normal(size=(600, 4)), RNG.normal(size=(300, 4))
+
+
+def model(seed, strength=2.0, scale=1.0, validation=False, **more):
+    """A made-up model: its logits share most of their noise with those of others."""
+    rng = np.random.default_rng([seed, 7])
+    z = scale * (strength * np.eye(4)[LABELS] + SHARED + 0.4 * rng.normal(size=(600, 4)))
+    made = {"logits": z, "labels": LABELS, **more}
+    if validation:
+        v = scale * (strength * np.eye(4)[VALIDATION] + SHARED_VALIDATION + 0.4 * rng.normal(size=(300, 4)))
+        made |= {"val_logits": v, "val_labels": VALIDATION}
+    return made
+
+
+def arms(validation=False, seeds=4, better=2.6, **more):
+    return {
+        "one-hot": [model(seed, validation=validation, **more) for seed in range(seeds)],
+        "smoothed": [model(seed + 100, better, 0.5, validation=validation, **more) for seed in range(seeds)],
+    }
+
+
+def words(found):
+    return {d["metric"]: d["finding"] for d in found.differences if d["finding"]}
+
+
+def mean(found, arm, metric):
+    (told,) = [each for each in found.to_dict()["arms"] if each["name"] == arm]
+    return told["metrics"][metric]["mean"]
+
+
+def test_means_are_those_of_a_computation_by_hand():
+    given = arms(validation=True)
+    found = sf.judge(given)
+    for arm, models in given.items():
+        accuracy = np.mean([(m["logits"].argmax(axis=1) == LABELS).mean() for m in models])
+        assert mean(found, arm, "accuracy") == pytest.approx(accuracy, abs=1e-9)
+        scaled = []
+        for m in models:
+
+            def loss(log_t, m=m):
+                z = log_softmax(m["val_logits"] / np.exp(log_t), axis=1)
+                return -z[np.arange(300), VALIDATION].mean()
+
+            t = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x)
+            scaled.append(-log_softmax(m["logits"] / t, axis=1)[np.arange(600), LABELS].mean())
+        assert mean(found, arm, "nll_after_temperature") == pytest.approx(np.mean(scaled), abs=1e-6)
+    assert words(found)["accuracy"] == "better"
+    assert found.verdict["choice"] == "smoothed"
+    assert found.verdict["sentences"][0] == "Take the smoothed models: they are better than the one-hot models."
+
+
+def test_seeds_of_their_own_have_the_interval_of_two_arms_and_pairs_that_of_differences():
+    given = arms(validation=True)
+    right = {arm: np.array([(m["logits"].argmax(axis=1) == LABELS) for m in each], dtype=float)
+             for arm, each in given.items()}  # fmt: skip
+    for paired in (False, True):
+        (row,) = [d for d in sf.judge(given, paired=paired).differences if d["metric"] == "accuracy"]
+        known = (
+            sf.evaluate.estimate_interval(right["smoothed"] - right["one-hot"])
+            if paired
+            else sf.evaluate.estimate_unpaired(right["smoothed"], right["one-hot"])
+        )
+        assert (row["low"], row["high"]) == pytest.approx((known.low, known.high), rel=1e-12)
+
+
+def test_two_equal_arms_are_the_same_in_all_three_metrics():
+    one = [model(seed) for seed in range(5)]
+    found = sf.judge({"one-hot": one, "copy": [dict(m) for m in one]})
+    assert words(found) == dict.fromkeys(("accuracy", "nll_after_temperature", "eaurc"), "the same")
+    assert found.verdict["choice"] == "one-hot"
+
+
+def test_without_validation_rows_temperatures_are_cross_fitted_and_that_is_said():
+    given = arms()
+    found = sf.judge(given)
+    evaluated = [sf.evaluate.evaluate(logits=m["logits"], labels=LABELS) for m in given["smoothed"]]
+    audited = np.mean([each.nll_after_temperature for each in evaluated])
+    assert mean(found, "smoothed", "nll_after_temperature") == pytest.approx(audited, rel=1e-12)
+    assert found.validation is None
+    assert any("no validation rows" in note for note in found.notes)
+
+
+def test_rows_are_matched_by_id():
+    ids, rng = np.array([f"row {i}" for i in range(600)]), np.random.default_rng(1)
+    given = arms()
+    plain = sf.judge(given)
+    for models in given.values():
+        for m in models:
+            order = rng.permutation(600)
+            m |= {"logits": m["logits"][order], "labels": m["labels"][order], "id": ids[order]}
+    found = sf.judge(given)
+    assert [d["mean"] for d in found.differences] == pytest.approx([d["mean"] for d in plain.differences], rel=1e-9)
+    assert words(found) == words(plain)
+
+
+def test_eight_copies_of_every_row_in_one_group_give_the_interval_of_the_rows():
+    given = arms(validation=True)
+    copied = {
+        arm: [
+            {**m, "logits": np.tile(m["logits"], (8, 1)), "labels": np.tile(LABELS, 8), "group": np.tile(range(600), 8)}
+            for m in models
+        ]
+        for arm, models in given.items()
+    }
+    one, eight = sf.judge(given), sf.judge(copied)
+    assert eight.groups == 600
+    for a, b in zip(one.differences, eight.differences, strict=True):
+        if a["finding"]:
+            assert b["high"] - b["low"] == pytest.approx(a["high"] - a["low"], rel=0.1)
+            assert b["mean"] == pytest.approx(a["mean"], abs=0.02 * (a["high"] - a["low"]))
+    naive = {arm: [{k: v for k, v in m.items() if k != "group"} for m in models] for arm, models in copied.items()}
+    width = {d["metric"]: d["high"] - d["low"] for d in sf.judge(naive).differences}
+    assert width["accuracy"] < 0.8 * next(d["high"] - d["low"] for d in one.differences if d["metric"] == "accuracy")
+
+
+def test_one_model_an_arm_is_about_these_models():
+    found = sf.judge(arms(seeds=1))
+    (row,) = [d for d in found.differences if d["metric"] == "accuracy"]
+    right = [(m[0]["logits"].argmax(axis=1) == LABELS).astype(float) for m in arms(seeds=1).values()]
+    low, high = stats.ttest_rel(right[1], right[0]).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((low, high), rel=1e-9)
+    assert "another seed of either may differ" in found.verdict["sentences"][-1]
+    assert found.verdict["sentences"][0].startswith("Take the smoothed model: it is better than the one-hot model")
+
+
+def test_one_model_against_several_is_about_that_model():
+    given = arms(seeds=4)
+    given["smoothed"] = given["smoothed"][:1]
+    assert "There is one model of smoothed" in str(sf.judge(given))
+
+
+def test_with_three_arms_all_are_compared_with_the_base_and_adjusted_together():
+    given = {"a": [model(s + 200, 2.6) for s in range(3)], "hard": [model(s) for s in range(3)],
+             "b": [model(s + 300, 2.9) for s in range(3)]}  # fmt: skip
+    found = sf.judge(given)
+    assert {(d["arm"], d["against"]) for d in found.differences} == {("a", "hard"), ("b", "hard")}
+    assert found.verdict["choice"] == "b"
+    assert any(
+        line.startswith("Between b and a the log loss of these rows chose") for line in found.verdict["sentences"]
+    )
+    raw = sf.evaluate.holm(
+        [sf.evaluate.estimate_unpaired(
+            *[np.array([m["logits"].argmax(axis=1) == LABELS for m in given[arm]], dtype=float) for arm in (x, "hard")]
+         ).p for x in ("a", "b")])  # fmt: skip
+    told = [d["p_adjusted"] for d in found.differences if d["metric"] == "accuracy"]
+    assert all(mine >= least for mine, least in zip(told, raw, strict=True))  # six tests are adjusted, not two
+
+
+def test_tokens_of_sequences_are_rows_of_a_group_and_ignored_labels_do_not_count():
+    def tokens(seed, strength):
+        rng = np.random.default_rng(seed)
+        labels = np.random.default_rng(5).integers(0, 6, (40, 12))
+        z = strength * np.eye(6)[labels] + rng.normal(size=(40, 12, 6))
+        hidden = labels.copy()
+        hidden[:, 9:] = -100
+        return {"logits": z, "labels": hidden}, z[:, :9].argmax(axis=2) == labels[:, :9]
+
+    first, right = tokens(1, 2.0)
+    found = sf.judge({"hard": [first], "soft": [tokens(2, 2.5)[0]]})
+    assert (found.test, found.groups) == (360, 40)
+    assert mean(found, "hard", "accuracy") == pytest.approx(right.mean(), abs=1e-12)
+
+
+def test_probabilities_are_judged_like_the_logits_that_they_come_from():
+    given = arms()
+    probs = {
+        arm: [{"probs": softmax(m["logits"], axis=1), "labels": LABELS} for m in models]
+        for arm, models in given.items()
+    }
+    one, two = sf.judge(given), sf.judge(probs)
+    for a, b in zip(one.differences, two.differences, strict=True):
+        if a["metric"] == "accuracy" or a["metric"].startswith(("nll", "eaurc")):
+            assert b["mean"] == pytest.approx(a["mean"], abs=2e-3)
+    assert words(one) == words(two)
+
+
+def test_the_head_and_its_inputs_stand_for_the_logits():
+    rng = np.random.default_rng(3)
+    features, weight, bias = rng.normal(size=(600, 5)), rng.normal(size=(4, 5)), rng.normal(size=4)
+    labels = (features @ weight.T + bias + rng.gumbel(size=(600, 4))).argmax(axis=1)
+    whole = {"logits": features @ weight.T + bias, "labels": labels}
+    parts = {"features": features, "head_weight": weight, "head_bias": bias, "labels": labels}
+    found = sf.judge({"hard": [whole], "head": [parts]})
+    assert [d["mean"] for d in found.differences if d["finding"]] == pytest.approx([0.0] * 3, abs=1e-12)
+
+
+def test_files_are_saved_whole_and_judged_from_their_folder(tmp_path):
+    for arm, models in arms(validation=True, seeds=11).items():
+        for seed, m in enumerate(models):
+            sf.save_scores(tmp_path / "scores", arm=arm, seed=seed, **m)
+    found = sf.judge(tmp_path / "scores")
+    assert [name.rsplit("/", 1)[-1] for name in found.files["one-hot"]] == [f"{seed}.npz" for seed in range(11)]
+    assert words(found) == words(sf.judge(arms(validation=True, seeds=11)))
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert (told["schema"], told["rows"]["validation"], told["paired"]) == ("sfumato.judge/1", 300, False)
+    assert "<table>" in found._repr_html_()
+    assert str(found).startswith("Take the smoothed models")
+    assert list(found.to_frame().columns[:2]) == ["metric", "arm"]
+
+
+def test_a_csv_with_groups_and_ids_is_judged(tmp_path):
+    for arm, strength in (("hard", 2.0), ("soft", 2.6)):
+        (tmp_path / arm).mkdir()
+        for seed in range(2):
+            m = model(seed + 10 * len(arm), strength)
+            lines = ["patient,id,logit_0,logit_1,logit_2,logit_3,label"]
+            lines += [f"p{i % 60},r{i},{','.join(map(repr, map(float, z)))},{y}"
+                      for i, (z, y) in enumerate(zip(m["logits"], LABELS, strict=True))]  # fmt: skip
+            (tmp_path / arm / f"{seed}.csv").write_text("\n".join(lines) + "\n")
+    found = sf.judge(tmp_path, group="patient")
+    assert (found.test, found.groups) == (600, 60)
+
+
+def write(folder, **models):
+    """One file an arm, named after it."""
+    for name, m in models.items():
+        (folder / name).mkdir()
+        np.savez(folder / name / "0.npz", **m)
+    return folder
+
+
+def changed(m, **more):
+    return {**m, **more}
+
+
+FLAWS = {
+    "other labels": (lambda m: changed(m, labels=(LABELS + (np.arange(600) == 17)) % 4), "the label of row 17 is"),
+    "other rows": (lambda m: changed(m, logits=m["logits"][:500], labels=LABELS[:500]), "has 500 rows and"),
+    "other classes": (lambda m: changed(m, logits=np.c_[m["logits"], m["logits"][:, 0]]), "has 5 classes and"),
+    "validation in one": (lambda m: model(1, validation=True), "has validation rows"),
+    "nan": (lambda m: changed(m, logits=np.where(np.arange(600)[:, None] == 3, np.nan, m["logits"])), "in row 3"),
+    "sequences": (
+        lambda m: changed(m, logits=m["logits"].reshape(300, 2, 4), labels=LABELS[:300]),
+        r"shape \(300, 2\) or \(600,\)",
+    ),
+    "no labels": (lambda m: {"logits": m["logits"]}, "has no labels"),
+    "no logits": (lambda m: {"labels": LABELS}, "has no logits"),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_a_file_that_does_not_fit_is_named_with_its_row(tmp_path, flaw):
+    spoil, said = FLAWS[flaw]
+    spoiled = spoil(model(1))
+    write(tmp_path, **{"one-hot": model(0), "smoothed": spoiled})
+    with pytest.raises(ValueError, match=said) as caught:
+        sf.judge(tmp_path)
+    assert "0.npz" in str(caught.value)
+
+
+def test_ids_that_occur_twice_or_differ_are_named(tmp_path):
+    ids = np.arange(600)
+    with pytest.raises(FileError, match="id 5 occurs 2 times"):
+        sf.judge({"hard": [model(0, id=np.where(ids == 6, 5, ids))], "soft": [model(1, id=ids)]})
+    with pytest.raises(FileError, match="model 0 has id 0, and model 0 has not|has id 0"):
+        sf.judge({"hard": [model(0, id=ids)], "soft": [model(1, id=ids + 1)]})
+
+
+def test_a_model_twice_is_refused_by_path_and_by_bytes(tmp_path):
+    write(tmp_path, hard=model(0), soft=model(1))
+    (tmp_path / "hard" / "copy.npz").write_bytes((tmp_path / "hard" / "0.npz").read_bytes())
+    with pytest.raises(FileError, match="0.npz and copy.npz are equal to the byte|copy.npz and 0.npz are equal"):
+        sf.judge(tmp_path)
+    path = str(tmp_path / "soft" / "0.npz")
+    with pytest.raises(FileError, match="twice; a model counts once"):
+        sf.judge([f"hard={path}", f"soft={path}", f"soft={path}"])
+
+
+def test_one_arm_and_no_base_and_unpaired_names_are_refused(tmp_path):
+    write(tmp_path, a=model(0))
+    with pytest.raises(FileError, match="a judgement needs two arms, and there is only a"):
+        sf.judge(tmp_path)
+    np.savez(tmp_path / "a" / "1.npz", **model(5))
+    write(tmp_path, b=model(1))
+    with pytest.raises(FileError, match=r"say --against ARM. Arms: a, b"):
+        sf.judge(tmp_path)
+    with pytest.raises(FileError, match='there is no arm "c"; arms: a, b'):
+        sf.judge(tmp_path, against="c")
+    with pytest.raises(FileError, match="a has 1 but b has not"):
+        sf.judge(tmp_path, against="a", paired=True)
+
+
+def test_a_group_of_one_value_and_a_group_that_is_not_there_are_refused():
+    same = {"hard": [model(0, group=np.zeros(600))], "soft": [model(1, group=np.zeros(600))]}
+    with pytest.raises(FileError, match="all rows are of one group"):
+        sf.judge(same)
+    with pytest.raises(FileError, match='has no array or column "patient"'):
+        sf.judge({"hard": [model(0)], "soft": [model(1)]}, group="patient")
+
+
+def test_a_label_of_probability_zero_is_named():
+    z = model(1)["logits"]
+    z[9, LABELS[9]] = -np.inf
+    with pytest.raises(ValueError, match="the label of row 9 has probability 0"):
+        sf.judge({"hard": [model(0)], "soft": [{"logits": z, "labels": LABELS}]})
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [
+        ({"logits": np.full((600, 4), np.nan)}, "not finite"),
+        ({"labels": LABELS[:10]}, "one a row of the scores"),
+        ({"arm": "../up"}, "cannot name a file"),
+        ({"val_logits": SHARED_VALIDATION}, "val_logits but no val_labels"),
+        ({"group": np.arange(3)}, "group must have one value a row"),
+    ],
+)
+def test_scores_that_do_not_fit_are_not_saved(tmp_path, spoiled, said):
+    with pytest.raises(ValueError, match=said):
+        sf.save_scores(tmp_path / "scores", **{"arm": "hard", "seed": 0, **model(0), **spoiled})
+    assert not (tmp_path / "scores").exists()
+
+
+def test_bfloat16_tensors_are_saved(tmp_path):
+    import torch
+
+    z = torch.from_numpy(model(0)["logits"])
+    path = sf.save_scores(tmp_path, arm="hard", seed="s1", logits=z.bfloat16(), labels=torch.from_numpy(LABELS))
+    saved = np.load(path)
+    assert saved["logits"].dtype == np.float32
+    np.testing.assert_allclose(saved["logits"], z.numpy(), rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_equal_arms_whose_seeds_are_their_own_are_told_apart_at_most_as_often_as_the_level_says(seeds):
+    found, times = 0, 60
+    for time in range(times):
+        given = {arm: [model(1000 * time + 10 * place + s) for s in range(seeds)]
+                 for place, arm in enumerate(("hard", "soft"))}  # fmt: skip
+        found += any(word not in ("the same", "not settled") for word in words(sf.judge(given)).values())
+    assert found / times <= 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
