@@ -137,8 +137,10 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         arm: the target.
         seeds: those that were run.
     """
-    test, validation = ((load_part(folder, arm.name, seed, part) for seed in seeds) for part in ("test", "validation"))
-    return analyse_models(arm, map(ModelScores, test, validation))
+    return analyse_models(
+        arm,
+        (ModelScores(*(load_part(folder, arm.name, seed, part) for part in ("test", "validation"))) for seed in seeds),
+    )
 
 
 def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult:
