@@ -7,6 +7,8 @@ aa      Two arms with one target, their weights and batches seeded independently
 known   One-hot against smoothed on a task whose posterior is known, so that the true difference on these training rows
         is found by hundreds of seeds and a hundred thousand rows: how often intervals cover it, how often it is found.
 margins A true difference that is as large as its margin: how often it is said to lie inside.
+own     The same A/A comparisons with seeds that are not taken as pairs, also two against five.
+unpaired, groups   Tables of arms with seeds of their own, and of rows that vary together in groups.
 tables  Seeds × rows drawn from the model of the statistics itself, with components that are known; and what a first
         comparison says about the difference that more seeds would find.
 
@@ -29,6 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hardware import environment
+from verdict_anywhere import groups, unpaired
 from verdict_figures import markdown
 from verdict_known import known
 from verdict_margins import margins
@@ -104,6 +107,30 @@ def same_targets(sets: Sequence[Set], cache: Path, say: Callable[[str], None]) -
                 }
 
 
+def own_seeds(sets: Sequence[Set], cache: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """A/A comparisons whose seeds are not taken as pairs: one row a data set, target and numbers of seeds."""
+    for each in sets:
+        for target, eps in (("one-hot", 0.0), ("smoothed", EPS)):
+            arms = [Arm(name, eps, "others") for name in ("first", "second")]
+            counts: dict[tuple[int, str], dict[str, int]] = {}
+            for folder in trained(each, target, eps, cache, say):
+                results = [analyse_arm(folder, arm, range(max(SEEDS))) for arm in arms]
+                for mine, theirs in ((3, 3), (5, 5), (2, 5), (1, 1)):
+                    some = [first_seeds(result, seeds) for result, seeds in zip(results, (theirs, mine), strict=True)]
+                    found = [row for row in differences(some, paired=False) if row["metric"] in HEADLINE]
+                    declared = {row["metric"]: (row["p_adjusted"] or 0.0) < 0.05 for row in found}
+                    tally(counts, mine, f"{OURS}, not paired, {mine} against {theirs}", declared)
+            for (seeds, method), count in counts.items():
+                yield {
+                    "experiment": "own",
+                    "set": each.label,
+                    "target": target,
+                    "seeds": seeds,
+                    "method": method,
+                    **count,
+                }
+
+
 def first_seeds(result: ArmResult, seeds: int) -> ArmResult:
     """The result of an arm as it would be with fewer seeds."""
     metrics = {
@@ -171,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("build/verdict"), help="folder of trained logits")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the comparisons; below 1 to try it out")
-    parser.add_argument("--only", default="aa,known,tables,margins")
+    parser.add_argument("--only", default="aa,own,known,unpaired,groups,tables,margins")
     parser.add_argument("--data", default=None, help="an npz file (X, y) for the A/A comparisons instead")
     parser.add_argument("--rows", type=int, default=None, help="rows taken of --data for each comparison")
     parser.add_argument("--out", type=Path, default=None, help="write one JSON object a row to this file")
@@ -185,6 +212,9 @@ def main() -> None:
 
     experiments: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "aa": lambda: same_targets(sets, options.cache, say),
+        "own": lambda: own_seeds(sets, options.cache, say),
+        "unpaired": lambda: unpaired(options.scale, say),
+        "groups": lambda: groups(options.scale, say),
         "known": lambda: known(options.cache, options.scale, say),
         "tables": lambda: tables(options.scale, say),
         "margins": lambda: margins(options.cache, options.scale, say),

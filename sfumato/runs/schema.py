@@ -137,7 +137,6 @@ class JudgeSummary(TypedDict):
     """The object that ``judge --json`` prints."""
 
     schema: Text
-    sfumato: Text
     name: Text
     classes: Whole
     rows: JudgedRows

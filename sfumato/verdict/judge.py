@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from sfumato import __version__
 from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
@@ -104,7 +103,6 @@ class Judgement:
         ]
         return {
             "schema": SCHEMA,
-            "sfumato": __version__,
             "name": self.name,
             "classes": self.classes,
             "rows": {"test": self.test, "validation": self.validation, "groups": self.groups},

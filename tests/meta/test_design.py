@@ -167,6 +167,7 @@ def test_a_dry_run_has_the_fields_of_the_page(tmp_path: Path):
     [
         ("`audit --json`, the same", "audit one.npz --against two.npz --json"),
         ("`audit --json`, the same", "audit smoothed.npz --rows train --json"),
+        ("`judge --json`, the same", "judge one-hot=one.npz smoothed=two.npz --json"),
         ("`probe --json`;", "probe torch.nn:CrossEntropyLoss --json"),
         ("`explain --json`;", "explain --json"),
         ("`explain --json`;", "explain --in fairseq --to keras --json"),

@@ -21,6 +21,7 @@ from sfumato.report.judge.terminal import as_summary
 from sfumato.report.template import environment
 from sfumato.runs.folder import RunError
 from sfumato.runs.schema import ArmDifference
+from sfumato.text import short
 from sfumato.verdict.judge import Judgement
 from sfumato.verdict.wording import SHOWN
 
@@ -113,7 +114,7 @@ def _panel(name: str, rows: Sequence[ArmDifference]) -> dict[str, Any]:
         "ticks": [(place(tick / scale), f"{tick:+.10g}".replace("-", "−") if tick else "0") for tick in ticks],
         "rows": [
             {
-                "arm": row["arm"],
+                "arm": short(row["arm"], 16, end="…"),
                 "low": place(row["low"]),
                 "mean": place(row["mean"]),
                 "high": place(row["high"]),
