@@ -40,11 +40,17 @@ def markdown(rows: Rows) -> str:
     """Every table that the rows are enough for."""
     parts = {
         name: [row for row in rows if row["experiment"] == name]
-        for name in ("aa", "known", "tables", "pilots", "margins")
+        for name in ("aa", "own", "unpaired", "groups", "known", "tables", "pilots", "margins")
     }
     made: list[str] = []
     if parts["aa"]:
         made += [_aa_by_method(parts["aa"]), _aa_by_set(parts["aa"])]
+    if parts["own"]:
+        made.append(_own(parts["own"]))
+    if parts["unpaired"]:
+        made.append(_unpaired(parts["unpaired"]))
+    if parts["groups"]:
+        made.append(_groups(parts["groups"]))
     if parts["known"]:
         made += [_coverage(parts["known"]), _power(parts["known"])]
     if parts["tables"]:
@@ -52,6 +58,54 @@ def markdown(rows: Rows) -> str:
     if parts["margins"]:
         made += [_margins(parts["margins"])]
     return "\n\n".join(made)
+
+
+def _own(rows: Rows) -> str:
+    """Equal arms of trained models whose seeds are not taken as pairs."""
+    found = rates(rows, lambda r: r["method"].rpartition(", ")[2], "declared")
+    body = [[name, str(pair[1]), f"{pair[0]} ({_percent(pair)})"] for name, pair in found.items()]
+    return _table(["seeds", "comparisons", "any difference declared"], body)
+
+
+def _unpaired(rows: Rows) -> str:
+    """Tables of two arms with seeds of their own: errors, claims on the margin, and the rivals."""
+    counts = ("ours", "ours_first_of_three", "inside", "welch", "rows")
+    body = [
+        [
+            f"{row['sds'][0]:g}, {row['sds'][1]:g}",
+            f"{row['seeds'][0]} and {row['seeds'][1]}",
+            *(
+                "–" if each == "welch" and min(row["seeds"]) == 1 else _percent((row[each], row["comparisons"]))
+                for each in counts
+            ),
+        ]
+        for row in rows
+    ]
+    head = [
+        "seed, rest",
+        "seeds",
+        "ours, 5 %",
+        "ours, 1.7 %",
+        "inside, on the margin",
+        "Welch over seeds",
+        "t over rows",
+    ]
+    return _table(head, body, words=2)
+
+
+def _groups(rows: Rows) -> str:
+    """Coverage where rows of one group vary together."""
+    body = [
+        [
+            str(row["groups"]),
+            row["sizes"],
+            row["kind"],
+            _percent((row["covered"], row["comparisons"])),
+            _percent((row["rows_covered"], row["comparisons"])),
+        ]
+        for row in rows
+    ]
+    return _table(["groups", "rows of a group", "differences", "groups counted", "rows as independent"], body, words=3)
 
 
 def _margins(rows: Rows) -> str:
