@@ -62,7 +62,7 @@ class Arm:
             in_torch += " in torch"
         except ValueError:
             in_torch = "torch's label_smoothing cannot express it"
-        where = "the others" if self.over == "others" else f"all {num_classes} classes"
+        where = "the other classes" if self.over == "others" else f"all {num_classes} classes"
         return f"ε = {self.eps:g} over {where} ({in_torch})"
 
     def verify(self, loss: Any, num_classes: int) -> list[float]:
