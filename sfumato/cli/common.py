@@ -27,6 +27,15 @@ class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
 
 
+def number(kind: Any, tokens: Sequence[Token]) -> float:
+    """A number, or a sentence that says what stands in its place."""
+    text = tokens[0].value
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is not a number') from None
+
+
 def width(most: int = 100) -> int:
     """Columns of the terminal, or of a page where the output goes to a file."""
     import shutil  # not above: it loads three packers, for which `sfumato --help` has no use
@@ -52,7 +61,8 @@ def whole(kind: Any, tokens: Sequence[Token]) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=whole)]
-Flag = Annotated[bool, Parameter(negative="")]
+Number = Annotated[float, Parameter(converter=number)]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 typed: list[str] = []
 """The words after the program's name, of the command that runs now."""
