@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter, Token
 
@@ -23,17 +23,24 @@ Start with: sfumato compare digits""",
 )
 
 
+_Value = TypeVar("_Value", int, float)
+
+
 class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
 
 
 def number(kind: Any, tokens: Sequence[Token]) -> float:
     """A number, or a sentence that says what stands in its place."""
-    text = tokens[0].value
+    return _read(float, "a number", tokens[0])
+
+
+def _read(kind: Callable[[str], _Value], words: str, token: Token) -> _Value:
     try:
-        return float(text)
+        return kind(token.value)
     except ValueError:
-        raise ValueError(f'"{text}" is not a number') from None
+        where = "" if token.source in ("cli", "env") else f" (in {os.path.basename(token.source)})"
+        raise ValueError(f'"{token.value}" is not {words}{where}') from None
 
 
 def width(most: int = 100) -> int:
@@ -53,11 +60,7 @@ def close_stdout() -> None:
 
 def whole(kind: Any, tokens: Sequence[Token]) -> int:
     """A whole number as it was written: 1.5 is refused, not rounded."""
-    text = tokens[0].value
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f'"{text}" is not a whole number') from None
+    return _read(int, "a whole number", tokens[0])
 
 
 Whole = Annotated[int, Parameter(converter=whole)]

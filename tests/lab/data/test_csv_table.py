@@ -142,7 +142,7 @@ BAD_FILES = {
     "only blank lines": ("\n\n", "flowers.csv is empty; it needs a header line, then one line for each example"),
     "only a header": ("petal,label\n", "flowers.csv has a header but no rows; add some"),
     "a header without an end": ("petal,label", "flowers.csv has a header but no rows; add some"),
-    "only labels": ("label\na\nb\n", 'flowers.csv has no column but "label"; add at least one column of numbers'),
+    "only labels": ("label\na\nb\n", 'flowers.csv has no column but "label"; add at least one column to learn from'),
     "one column": (
         "petal\n1\n2\n",
         'flowers.csv has one column only, "petal"; it needs a column of labels and at least one to learn from, with '
