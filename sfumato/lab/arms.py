@@ -62,7 +62,10 @@ class Arm:
             in_torch += " in torch"
         except ValueError:
             in_torch = "torch's label_smoothing cannot express it"
-        where = "the other classes" if self.over == "others" else f"all {num_classes} classes"
+        others, everyone = "the other classes", f"all {num_classes} classes"
+        if num_classes == 2:
+            others, everyone = "the other class", "both classes"
+        where = others if self.over == "others" else everyone
         return f"ε = {self.eps:g} over {where} ({in_torch})"
 
     def verify(self, loss: Any, num_classes: int) -> list[float]:

@@ -172,7 +172,7 @@ def _reasons(found: _Found, base: ArmResult) -> list[str]:
     name, sentences = found.other.arm.name, list[str]()
     for way in ("better", "worse"):
         for metric in found.called(way):
-            clause = change(base, found.other, found.rows[metric])
+            clause = change(base, found.other, found.rows[metric], than=not sentences)
             if not sentences:
                 sentences.append(f"On rows it has not seen, the {name} model {clause}.")
             else:

@@ -41,31 +41,39 @@ class InSentences(NamedTuple):
 SHOWN = {
     "accuracy": InSentences(
         "accuracy", 100, 1, " %", " points",
-        better="is right more often: accuracy {}",
-        worse="is right less often: accuracy {}",
+        better="is right more often{than}: accuracy {change}",
+        worse="is right less often{than}: accuracy {change}",
     ),
     "nll_after_temperature": InSentences(
         "log loss", 1, 3, "", "",
-        better="gives probabilities that fit the labels better: log loss {} after temperature scaling, which divides "
-        "each model's logits by one number",
-        worse="gives probabilities that fit the labels worse: log loss {} after temperature scaling, which divides "
-        "each model's logits by one number",
+        better="gives probabilities that fit the labels better{than}: log loss {change}, each after temperature "
+        "scaling, which divides a model's logits by one number",
+        worse="gives probabilities that fit the labels worse{than}: log loss {change}, each after temperature "
+        "scaling, which divides a model's logits by one number",
     ),
     "eaurc": InSentences(
         "ranking of mistakes (E-AURC × 1000)", 1000, 2, "", "",
-        better="is better at being less sure of its mistakes: E-AURC × 1000 {}",
-        worse="is worse at being less sure of its mistakes: E-AURC × 1000 {}",
+        better="is better{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
+        worse="is worse{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
     ),
 }  # fmt: skip
 """The headline metrics as sentences show them."""
 
 
-def change(base: ArmResult, other: ArmResult, row: ArmDifference) -> str:
-    """What is better or worse, from which number to which, as the end of a sentence about a model."""
+def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool = False) -> str:
+    """What is better or worse, from which number to which, as the end of a sentence about a model.
+
+    Args:
+        base: the arm whose number comes first.
+        other: the arm of that model.
+        row: their difference.
+        than: whether to name the model that it is compared with.
+    """
     shown = SHOWN[row["metric"]]
+    with_whom = f" than the {base.arm.name} model" + ("'s" if row["metric"] == "nll_after_temperature" else "")
     before, after = (shown.value(float(arm.metrics[row["metric"]].by_seed.mean())) for arm in (base, other))
     clause = shown.worse if row["finding"] == "worse" else shown.better
-    told = clause.format(f"{before} → {after}{shown.unit}")
+    told = clause.format(than=with_whom if than else "", change=f"{before} → {after}{shown.unit}")
     return f"{told} (95 % interval of the difference {shown.span(row['low'], row['high'])})"
 
 
