@@ -11,7 +11,7 @@ import threading
 from collections.abc import Generator, Sequence
 from types import FrameType
 
-from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
+from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from sfumato.cli import audit, common, compare, doctor, explain, init, judge, option_sources, probe, report
 from sfumato.cli.common import FAILURE, FINDING, INTERRUPTED, OK, USAGE, UsageError, app, close_stdout
@@ -50,6 +50,8 @@ def _run(words: list[str]) -> int:
     except UnusedCliTokensError as error:
         extra = " ".join(error.unused_tokens or ())
         return _fail(f'"{extra}" is more than the command takes; options begin with --, as in --help', USAGE)
+    except UnknownOptionError as error:
+        return _fail(_unknown(words, error), USAGE)
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), USAGE)
     except BrokenPipeError:
@@ -62,6 +64,17 @@ def _run(words: list[str]) -> int:
         if code is None:
             raise
         return _fail(str(error), code)
+
+
+def _unknown(words: Sequence[str], error: UnknownOptionError) -> str:
+    """What is wrong with an option, and where to look: doctor takes but some of those that compare takes."""
+    from sfumato.lab.options import schema
+
+    typed = (error.token.keyword or error.token.value).split("=", 1)[0]
+    if words[:1] == ["doctor"] and typed.removeprefix("--").replace("-", "_") in schema():
+        return f"{typed} is an option of compare, and doctor has no use for it; leave it out"
+    said = " ".join(str(error).split())
+    return said if "?" in said else f"{said} Options: sfumato {' '.join([*words[:1], '--help'])}"
 
 
 _LACKING = {

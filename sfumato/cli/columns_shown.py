@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sfumato.text import listing, plural, short
+from sfumato.text import listing, plural, short, wrapped
 
 if TYPE_CHECKING:
     from sfumato.runs.schema import ColumnSummary
@@ -17,8 +17,12 @@ FEW = 12
 _NAME = 24
 
 
-def line_a_column(columns: Sequence[ColumnSummary]) -> str:
+def line_a_column(columns: Sequence[ColumnSummary], width: int | None = None) -> str:
     """A table with a head: name, what the column was read as, different values, gaps, and why.
+
+    Args:
+        columns: as of a summary.
+        width: columns of the terminal, within which the reasons are wrapped; None for one line a column.
 
     >>> print(line_a_column([{"name": "age", "read_as": "number", "distinct": 71, "missing": 2, "note": ""}]))
     column  read as  distinct  missing  note
@@ -30,10 +34,15 @@ def line_a_column(columns: Sequence[ColumnSummary]) -> str:
     ]
     rows.insert(0, ("column", "read as", "distinct", "missing", "note"))
     name, read_as, distinct, missing = (max(len(row[k]) for row in rows) for k in range(4))
-    return "\n".join(
+    fixed = [
         f"{row[0]:<{name}}  {row[1]:<{read_as}}  {row[2]:>{distinct}}  {row[3]:>{missing}}  {row[4]}".rstrip()
         for row in rows
-    )
+    ]
+    if width is None:
+        return "\n".join(fixed)
+    start = len(fixed[0]) - len("note")
+    rest = " " * (start if width - start >= 24 else 4)  # where little is left beside the numbers, below them
+    return "\n".join(wrapped(line, width, rest=rest) for line in fixed)
 
 
 def in_short(columns: Sequence[ColumnSummary]) -> str:

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter, Token
 
@@ -23,8 +23,24 @@ Start with: sfumato compare digits""",
 )
 
 
+_Value = TypeVar("_Value", int, float)
+
+
 class UsageError(ValueError):
     """A command line or configuration that cannot be used."""
+
+
+def number(kind: Any, tokens: Sequence[Token]) -> float:
+    """A number, or a sentence that says what stands in its place."""
+    return _read(float, "a number", tokens[0])
+
+
+def _read(kind: Callable[[str], _Value], words: str, token: Token) -> _Value:
+    try:
+        return kind(token.value)
+    except ValueError:
+        where = "" if token.source in ("cli", "env") else f" (in {os.path.basename(token.source)})"
+        raise ValueError(f'"{token.value}" is not {words}{where}') from None
 
 
 def width(most: int = 100) -> int:
@@ -44,15 +60,12 @@ def close_stdout() -> None:
 
 def whole(kind: Any, tokens: Sequence[Token]) -> int:
     """A whole number as it was written: 1.5 is refused, not rounded."""
-    text = tokens[0].value
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f'"{text}" is not a whole number') from None
+    return _read(int, "a whole number", tokens[0])
 
 
 Whole = Annotated[int, Parameter(converter=whole)]
-Flag = Annotated[bool, Parameter(negative="")]
+Number = Annotated[float, Parameter(converter=number)]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 typed: list[str] = []
 """The words after the program's name, of the command that runs now."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from cyclopts import Parameter
 
 from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed, width
-from sfumato.cli.options import with_options
+from sfumato.cli.options import GROUPS, with_options
 from sfumato.extras import require_lab
 from sfumato.lab.options import Options
 from sfumato.text import wrapped
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from sfumato.lab.watcher import Watcher
     from sfumato.runs.schema import Summary
 
+START, OUTPUT = GROUPS["How it starts"], GROUPS["Output"]
 
-@app.command
+
+@app.command(usage="Usage: sfumato compare DATA [OPTIONS]")
 @with_options()
 def compare(
     options: Options,
     *,
-    dry_run: Flag = False,
-    resume: str | None = None,
-    json: Flag = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
-    config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    dry_run: Annotated[Flag, Parameter(group=START)] = False,
+    resume: Annotated[str | None, Parameter(group=START)] = None,
+    config: Annotated[Path | None, Parameter(name=["--config", "-c"], group=START)] = None,
+    json: Annotated[Flag, Parameter(group=OUTPUT)] = False,
+    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"], group=OUTPUT)] = False,
 ) -> int:
     """Train one-hot and smoothed targets side by side and say which to use.
 
@@ -47,9 +49,9 @@ def compare(
         dry_run: Say what would run, and about how much time, memory and disk it takes; write nothing.
         resume: A run that was stopped: go on with it, to the same result. Takes no DATA and no other option but
             --workers, --on, --track, --json and --quiet. Of a finished run it prints the result.
+        config: A TOML file with any of these options.
         json: Print one JSON object instead of text.
         quiet: No progress.
-        config: A TOML file with any of these options.
     """
     require_lab("compare")
     from sfumato.cli.progress import Watch
@@ -134,6 +136,9 @@ def _choose(folder: Path) -> Sequence[int]:
     return rows_to_show(folder)
 
 
+_REST = " " * 8  # before what stands below the first line of a paragraph with a name
+
+
 def _columns(summary: Summary) -> list[str]:
     """How the columns were read: a line each where they are few, else how many of each kind."""
     from sfumato.cli.columns_shown import FEW, in_short, line_a_column
@@ -141,7 +146,9 @@ def _columns(summary: Summary) -> list[str]:
     columns = summary.get("columns", [])
     if not columns:
         return []
-    return [line_a_column(columns), ""] if len(columns) <= FEW else [f"columns {in_short(columns)}"]
+    if len(columns) <= FEW:
+        return [line_a_column(columns, width(160) if sys.stdout.isatty() else None), ""]
+    return [wrapped(in_short(columns), width(), first="columns ", rest=_REST)]
 
 
 def _told(summary: Summary, notes: Sequence[str]) -> str:
@@ -165,7 +172,9 @@ def _told(summary: Summary, notes: Sequence[str]) -> str:
             as_text(differences_table(summary), width(160)).rstrip(),
             "",
             *_columns(summary),
-            f"paired  weights/batches equal in all arms, seed by seed: {hashes}",
+            wrapped(
+                f"weights/batches equal in all arms, seed by seed: {hashes}", width(), first="paired  ", rest=_REST
+            ),
             f"report  {Path(summary['run']) / 'report.html'}",
         ]
     )

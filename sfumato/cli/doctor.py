@@ -1,10 +1,13 @@
 """``sfumato doctor``: what is in force on this machine, and whether a comparison on some data would work."""
 
 import json as jsonlib
-from typing import Any
+import sys
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from sfumato.cli.common import OK, Flag, app, width
-from sfumato.cli.options import with_options
+from sfumato.cli.options import GROUPS, with_options
 from sfumato.extras import missing_of_lab, require_lab
 from sfumato.lab.options import Options
 from sfumato.text import wrapped
@@ -12,9 +15,9 @@ from sfumato.text import wrapped
 SCHEMA = "sfumato.doctor/1"
 
 
-@app.command
+@app.command(usage="Usage: sfumato doctor [DATA] [OPTIONS]")
 @with_options("data", "label", "text", "split", "drop", "keep", "model", "device")
-def doctor(options: Options, *, json: Flag = False) -> int:
+def doctor(options: Options, *, json: Annotated[Flag, Parameter(group=GROUPS["Output"])] = False) -> int:
     """Say what is in force here: versions, threads, whether the loss runs on the kernel, and where runs may go.
 
     With DATA: how each column was read, and a trial of about 20 seconds in which both arms train. Nothing is written.
@@ -34,13 +37,14 @@ def doctor(options: Options, *, json: Flag = False) -> int:
         ready = doctor_trial.read(options)
         found |= {"columns": columns_of(ready.data), "warnings": warnings_in(ready.data)}
         if not json:  # before anything trains
-            print(_as_text(found), *([line_a_column(found["columns"])] if found["columns"] else []), sep="\n\n")
+            wide = width(160) if sys.stdout.isatty() else None
+            print(_as_text(found), *([line_a_column(found["columns"], wide)] if found["columns"] else []), sep="\n\n")
             for warning in found["warnings"]:
                 print("", wrapped(f"warning       {warning['text']}", width(), rest=" " * 14), sep="\n")
             print(flush=True)
         found["trial"] = doctor_trial.trial(ready)
         if not json:
-            print(doctor_trial.as_text(found["trial"]))
+            print(doctor_trial.as_text(found["trial"], width()))
             return OK
     print(jsonlib.dumps(found) if json else _as_text(found))
     return OK

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import OK, Flag, UsageError, Whole, app
+from sfumato.cli.common import OK, Flag, Number, UsageError, Whole, app, width
 
 
 @app.command
 def explain(
     *,
     classes: Whole = 10,
-    eps: float = 0.1,
+    eps: Number = 0.1,
     frm: Annotated[str | None, Parameter(name="--in")] = None,
     to: str | None = None,
     page: Path | None = None,
@@ -49,7 +49,7 @@ def explain(
             (conversion.conversion_dict, conversion.conversion_text),
         ]
         as_dict, as_text = forms[len(frameworks)]
-        told = (as_dict if json else as_text)(classes, eps, *frameworks)
+        told = as_dict(classes, eps, *frameworks) if json else as_text(classes, eps, *frameworks, width=width(120))
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(jsonlib.dumps(told, ensure_ascii=False, allow_nan=False) if json else told)

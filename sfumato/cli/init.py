@@ -8,7 +8,7 @@ from sfumato.extras import require_lab
 from sfumato.lab.options import schema
 
 
-@app.command
+@app.command(usage="Usage: sfumato init [DATA] [--out FILE.toml]")
 def init(data: str = "digits", *, out: Path = Path("sfumato.toml")) -> int:
     """Write a TOML file with every option of compare, its default and what it does, ready to be edited.
 

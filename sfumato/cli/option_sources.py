@@ -76,6 +76,8 @@ def _check_keys(path: str) -> None:
                 raise UsageError(f"{path}: {REMOVED[key.replace('-', '_')]}")
         elif key.replace("_", "-") not in known:
             hint = did_you_mean(key.replace("_", "-"), known)
+            if isinstance(value, dict):
+                hint = f" Options stand at the top of the file, without a line [{key}]."
             raise UsageError(f'{path} has an unknown key "{key}".{hint} Keys: {", ".join(known)}')
         if isinstance(value, (dict, list)):
             raise UsageError(f'{path}: "{key}" must be one value, not a table or a list')

@@ -7,8 +7,14 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import Group, Parameter
 
-from sfumato.cli.common import whole
+from sfumato.cli.common import number, whole
 from sfumato.lab.options import Option, Options, schema
+
+GROUPS = {
+    name: Group.create_ordered(name)
+    for name in [*dict.fromkeys(each.group for each in schema().values()), "How it starts"]
+}
+"""The headings of ``--help``, in their order."""
 
 
 def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -40,22 +46,17 @@ def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., in
     return decorate
 
 
-@functools.cache
-def _group(name: str) -> Group:
-    """The heading of ``--help``; headings stand in the order in which they were first asked for."""
-    return Group.create_ordered(name)
-
-
 def _parameter(option: Option) -> inspect.Parameter:
     """The option as a parameter of a command."""
     kind = list[str] if option.repeated else option.kind
-    converter = whole if int in (kind, *get_args(kind)) else None
+    kinds = (kind, *get_args(kind))
+    converter = whole if int in kinds else number if float in kinds else None
     return inspect.Parameter(
         option.name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD if option.name == "data" else inspect.Parameter.KEYWORD_ONLY,
         default=option.default,
         annotation=Annotated[
             kind | None if option.default is None else kind,
-            Parameter(help=option.words, converter=converter, group=_group(option.group)),
+            Parameter(help=option.words, converter=converter, negative="", group=GROUPS[option.group]),
         ],
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sfumato.cli.columns_shown import in_short
-from sfumato.text import duration
+from sfumato.cli.common import width
+from sfumato.text import duration, wrapped
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -56,7 +58,8 @@ class Watch:
         classes = len(table.class_names)
         rows = [len(part) for part in (split.train, split.validation, split.test)]
         train, validation, test = (f"{count:,}" for count in rows)
-        twice = f", of which {split.duplicates:,} repeat an earlier one" if split.duplicates else ""
+        repeat = "repeats" if split.duplicates == 1 else "repeat"
+        twice = f", of which {split.duplicates:,} {repeat} an earlier one" if split.duplicates else ""
         origin = "parts as given" if split.given else "split by content"
         self._line(
             f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.told()}, {classes} classes "
@@ -73,7 +76,8 @@ class Watch:
             self._line(f"arms   one-hot; {softened[0].name}, {softened[0].told(classes)}")
         else:
             for arm in plan.arms:
-                self._line(f"arm    {arm.name}" + (f", {arm.told(classes)}" if arm.eps else ""))
+                told = arm.told(classes)
+                self._line(f"arm    {arm.name}" + (f"{' ' if told[0] == '(' else ', '}{told}" if arm.eps else ""))
         seeds = plan.tasks // len(plan.arms)
         self._line(
             f"plan   {len(plan.arms)} arms × {seeds} seeds × {plan.plan.epochs} epochs of "
@@ -81,7 +85,7 @@ class Watch:
         )
         if plan.finished:
             self._line(f"kept   {len(plan.finished)} of {plan.tasks} runs, finished before")
-        if self.stream.isatty():
+        if self.stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):  # these cannot move the cursor
             from rich.console import Console
             from rich.live import Live
 
@@ -134,8 +138,17 @@ class Watch:
             self._line(text)
 
     def _line(self, text: str) -> None:
+        if self.stream.isatty():
+            text = wrapped(text, self._width(160), rest=" " * 7)
         with contextlib.suppress(BrokenPipeError):  # whoever read the progress has left: that stops no run
             print(text, file=self.stream, flush=True)
+
+    def _width(self, most: int) -> int:
+        """Columns of the terminal that shows the progress: the result may go elsewhere."""
+        if "COLUMNS" not in os.environ:
+            with contextlib.suppress(OSError, ValueError):
+                return min(os.get_terminal_size(self.stream.fileno()).columns, most)
+        return width(most)
 
     def _left(self) -> str:
         """The time that is left, by the epochs since the first: the start of processes is no part of it."""
@@ -149,14 +162,32 @@ class Watch:
         return f", {about} {duration((time.monotonic() - since) * (total - self.done) / fresh)} to go"
 
     def _table(self) -> Table:
+        """The arms side by side, or one below the other where they would not fit beside each other."""
         from rich.table import Table
 
         assert self.plan is not None
         share = self.done / (self.plan.tasks * self.plan.plan.epochs)
+        head, columns = f"{100 * share:3.0f} %{self._left()}", self._cells()
+        names = [arm.name for arm in self.plan.arms]
         table = Table(box=None, pad_edge=False, padding=(0, 2))
-        table.add_column(f"{100 * share:3.0f} %{self._left()}", min_width=28)
-        for arm in self.plan.arms:
-            table.add_column(arm.name, justify="right", min_width=12)
+        if 28 + sum(2 + max(12, len(name)) for name in names) <= self._width(1000):
+            table.add_column(head, min_width=28)
+            for name in names:
+                table.add_column(name, justify="right", min_width=12)
+            rows = list(zip(*columns, strict=True))
+        else:
+            table.title, table.title_justify, table.title_style = head, "left", ""
+            table.add_column("", overflow="ellipsis", no_wrap=True)
+            for words in columns[0]:
+                table.add_column(words.replace(", ", "\n"), justify="right")
+            rows = [(name, *cells) for name, cells in zip(names, columns[1:], strict=True)]
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The names of the numbers, and those of each arm."""
+        assert self.plan is not None
         classes = len(self.plan.data.table.class_names)
         columns = [("seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training")]
         for arm in self.plan.arms:
@@ -173,9 +204,7 @@ class Watch:
                     f"{epoch['train_gap']:.2f} → {'∞' if goal == float('inf') else f'{goal:.2f}'}",
                 )
             )
-        for row in zip(*columns, strict=True):
-            table.add_row(*row)
-        return table
+        return columns
 
 
 def _numbers(epoch: dict[str, Any]) -> str:

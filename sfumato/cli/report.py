@@ -6,7 +6,7 @@ from sfumato.cli.common import OK, UsageError, app
 from sfumato.extras import require_lab
 
 
-@app.command
+@app.command(usage="Usage: sfumato report RUN... [--out FILE]")
 def report(*runs: Path, out: Path | None = None) -> int:
     """Make the page of a run again, or one page that compares several runs. Nothing is trained.
 

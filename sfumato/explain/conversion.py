@@ -1,12 +1,12 @@
 """One framework's strength in another's words, as numbers and as text: pure arithmetic, no torch."""
 
-import textwrap
 from typing import Any
 
 from sfumato.conventions import FORMULAS, Conversion, ConversionError, Formula, convert, find
 from sfumato.conventions import all as over_all
 from sfumato.conventions import others as over_others
 from sfumato.explain.text import as_dict
+from sfumato.text import wrapped
 
 
 def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, Any]:
@@ -32,30 +32,32 @@ def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, An
     return {**as_dict(classes, eps), "conversion": told}
 
 
-def conversion_text(classes: int, eps: float, frm: str, to: str) -> str:
-    """How two frameworks say the same target, as text for a terminal.
+def conversion_text(classes: int, eps: float, frm: str, to: str, *, width: int = 200) -> str:
+    """How two frameworks say the same target, as text for a terminal of so many columns.
 
     >>> print(conversion_text(10, 0.1, "fairseq", "keras").splitlines()[0])
     0.1 in fairseq is 0.111111 in Keras, at K = 10 classes
     """
     c = convert(eps, classes, frm=frm, to=to)
-    width = max(len(c.frm.name), len(c.to.name), len("in sfumato"))
+    name = max(len(c.frm.name), len(c.to.name), len("in sfumato"))
     lines = [f"{eps:g} in {c.frm.name} is {c.to_eps:.6g} in {c.to.name}, at K = {classes} classes", ""]
+    told = list[tuple[str, str]]()
     for formula, strength in ((c.frm, eps), (c.to, c.to_eps)):
         true, other = _target(formula, strength, classes)
         spread = formula.convention
         assert spread is not None
-        lines.append(
-            f"{formula.name:<{width}}  {spread.formula_true} = {true:.6g} on the label, "
-            f"{spread.formula_other} = {other:.6g} on each other class"
+        on = (
+            f"{spread.formula_true} = {true:.6g} on the label, {spread.formula_other} = {other:.6g} on each other class"
         )
-    lines += [f"{'loss':<{width}}  {_relation(c)}", f"{'in sfumato':<{width}}  {_in_sfumato(c)}"]
-    lines += [f"{'mind':<{width}}  {f.name}: {f.defect}" for f in (c.frm, c.to) if f.defect]
+        told.append((formula.name, on))
+    told += [("loss", _relation(c)), ("in sfumato", _in_sfumato(c))]
+    told += [("mind", f"{f.name}: {f.defect}") for f in (c.frm, c.to) if f.defect]
+    lines += [wrapped(text, width, first=f"{what:<{name}}  ", rest=" " * (name + 2)) for what, text in told]
     return "\n".join(lines)
 
 
-def conversions_text(classes: int, eps: float, frm: str) -> str:
-    """What every framework needs for the target that ``frm`` has at ε: one line a strength.
+def conversions_text(classes: int, eps: float, frm: str, *, width: int = 100) -> str:
+    """What every framework needs for the target that ``frm`` has at ε, a paragraph a strength, within so many columns.
 
     >>> print(conversions_text(10, 0.1, "fairseq").splitlines()[0])
     0.1 in fairseq, at K = 10 classes, is the same target as
@@ -67,9 +69,11 @@ def conversions_text(classes: int, eps: float, frm: str) -> str:
             same.setdefault(round(strength, 12), []).append(key)
     none = [key for key, strength in found.items() if strength is None]
     lines = [f"{eps:g} in {source.name}, at K = {classes} classes, is the same target as", ""]
-    lines += [f"  {strength:<10.6g}  {_wrapped(same[strength])}" for strength in sorted(same)]
-    lines += [f"  {'cannot be':<10}  {_wrapped(none)}"] if none else []
-    return "\n".join([*lines, "", "Add --to with one of these for how the losses relate, or why it cannot be."])
+    told = [(f"{strength:.6g}", same[strength]) for strength in sorted(same)]
+    told += [("cannot be", none)] if none else []
+    lines += [wrapped(", ".join(keys), width, first=f"  {what:<10}  ", rest=" " * 14) for what, keys in told]
+    way_on = "Add --to with one of these for how the losses relate, or why it cannot be."
+    return "\n".join([*lines, "", wrapped(way_on, width)])
 
 
 def conversions_dict(classes: int, eps: float, frm: str) -> dict[str, Any]:
@@ -126,7 +130,3 @@ def _in_sfumato(c: Conversion) -> str:
             times = "" if mass == 1 else f", times {mass:.6g}"
             return f'label_smoothing={strength:.6g}, over="{over.name}"{times}'
     raise AssertionError(spread.name)
-
-
-def _wrapped(keys: list[str]) -> str:
-    return f"\n{'':14}".join(textwrap.wrap(", ".join(keys), 85, break_on_hyphens=False))

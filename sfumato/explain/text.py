@@ -4,9 +4,15 @@ import math
 from typing import Any
 
 from sfumato import conventions, theory
+from sfumato.text import wrapped
 from sfumato.theory import Over
 
 SCHEMA = "sfumato.explain/1"
+
+IDEALISED = (
+    "These steps are idealised: gradient flow on the logits themselves, without a network, from equal logits and with "
+    "step size 1."
+)
 
 
 def as_dict(classes: int, eps: float) -> dict[str, Any]:
@@ -25,8 +31,8 @@ def as_dict(classes: int, eps: float) -> dict[str, Any]:
     return {"schema": SCHEMA, "classes": classes, "eps": eps, **{c: _numbers(classes, eps, c) for c in _OVERS}}
 
 
-def as_text(classes: int, eps: float) -> str:
-    """The same, with formulas, conversions and times, as a table for a terminal.
+def as_text(classes: int, eps: float, width: int = 200) -> str:
+    """The same, with formulas, conversions and times, as a table for a terminal of so many columns.
 
     >>> print(as_text(10, 0.1).splitlines()[0])
     K = 10 classes, strength ε = 0.1
@@ -43,11 +49,6 @@ def as_text(classes: int, eps: float) -> str:
         "steps to 90 % of that gap",
         "steps to 99 % of that gap",
     ]
-    left, middle = max(map(len, labels)), max(map(len, columns[0]))
-    lines = [
-        f"{label:<{left}}  {first:<{middle}}  {second}".rstrip()
-        for label, first, second in zip(labels, *columns, strict=True)
-    ]
     growth = ", ".join(
         f"{gap:g} nats after {_count(theory.time_to_gap(gap, classes, eps=0.0, over='all'))}"
         for gap in (6.0, 8.0, 10.0)
@@ -57,17 +58,33 @@ def as_text(classes: int, eps: float) -> str:
         [
             f"K = {classes} classes, strength ε = {eps:g}",
             "",
-            *lines,
+            *_table(labels, columns, width),
             "",
-            f"One-hot (ε = 0) has no finite optimum; its gap reaches {growth}.",
-            "These steps are idealised: gradient flow on the logits themselves, without a network, from equal logits "
-            "and with step size 1.",
-            f"In torch: label_smoothing={in_torch} for {eps:g} over the others.",
+            "One-hot (ε = 0) has no finite optimum:",
+            wrapped(f"its gap reaches {growth}.", width),
+            wrapped(IDEALISED, width),
+            wrapped(f"In torch: label_smoothing={in_torch} for {eps:g} over the others.", width),
         ]
     )
 
 
 _OVERS: tuple[Over, ...] = ("others", "all")
+
+
+def _table(labels: list[str], columns: list[list[str]], width: int) -> list[str]:
+    """The columns side by side, or one below the other where they do not fit."""
+    left, middle = max(map(len, labels)), max(map(len, columns[0]))
+    lines = [
+        f"{label:<{left}}  {first:<{middle}}  {second}".rstrip()
+        for label, first, second in zip(labels, *columns, strict=True)
+    ]
+    if max(map(len, lines)) <= width:
+        return lines
+    below = [
+        [wrapped(cell, width, first=f"{label:<{left}}  ", rest=" " * (left + 2)) for label, cell in rows]
+        for rows in (zip(labels, column, strict=True) for column in columns)
+    ]
+    return [*below[0], "", *below[1]]
 
 
 def _numbers(classes: int, eps: float, over: Over) -> dict[str, float | None]:

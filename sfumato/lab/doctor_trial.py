@@ -13,6 +13,7 @@ from sfumato.lab.device import one_thread
 from sfumato.lab.execute.task import PARTS
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
+from sfumato.text import wrapped
 
 SECONDS = 20.0
 """How long both arms together may train."""
@@ -70,8 +71,8 @@ def trial(ready: Prepared) -> dict[str, Any]:
     }
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """The same, to read."""
+def as_text(found: dict[str, Any], width: int | None = None) -> str:
+    """The same, to read; within so many columns, or one line for each thing that is told."""
     data, whole = found["data"], found["whole"]
     rows = ", ".join(f"{part} {data[part]:,}" for part in PARTS)
     lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
@@ -88,4 +89,4 @@ def as_text(found: dict[str, Any]) -> str:
     lines.append(
         f"the whole     {whole['runs']} runs of {whole['epochs']:,} epochs: about {duration(whole['seconds'])}"
     )
-    return "\n".join(lines)
+    return "\n".join(lines if width is None else [wrapped(line, width, rest=" " * 14) for line in lines])

@@ -58,12 +58,12 @@ class LadderChoice:
     def told(self) -> str:
         """The choice in a sentence or two."""
         tried = ", ".join(f"{rung.arm.eps:g}" for rung in self.rungs)
-        where = "the others" if self.compared.over == "others" else "all classes"
+        where = "the other classes" if self.compared.over == "others" else "all classes"
         why = "which is best there"
         if self.chosen != self.best:
             why = f"the smallest that cannot be told from the best there ({self.best.eps:g}) by one standard error"
         text = (
-            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.eps:g}, {why}, by hard NLL after a "
+            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.eps:g}, {why}, by log loss after a "
             "cross-fitted temperature; the test rows were read after that."
         )
         if self.chosen == self.rungs[-1].arm:

@@ -216,7 +216,7 @@ def find(run: str) -> tuple[Path, bool]:
         final = final.with_name(final.name.removesuffix(PARTIAL))
     if final.is_dir():
         if not (final / "summary.json").is_file():
-            raise RunError(f"{final} is not a run folder: it has no summary.json")
+            raise RunError(f"{final} is not a run folder: it has no summary.json; give the folder that compare wrote")
         return final, True
     partial = partial_of(final)
     if not partial.is_dir():

@@ -39,7 +39,7 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
     """The strength of a target, with torch's argument for it.
 
     >>> strength_in_words(0.1, "others", 10)
-    'ε = 0.1 over the others (label_smoothing=0.1111 in torch)'
+    'ε = 0.1 over the other classes (label_smoothing=0.1111 in torch)'
     """
     if over is None:
         return f"(which leave {eps:.2g} of the mass off the label on average)"
@@ -56,5 +56,8 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
         )
     except ValueError:
         in_torch = "torch's label_smoothing cannot express it"
-    where = "the others" if over == "others" else f"all {num_classes} classes"
+    others, everyone = "the other classes", f"all {num_classes} classes"
+    if num_classes == 2:
+        others, everyone = "the other class", "both classes"
+    where = others if over == "others" else everyone
     return f"ε = {eps:g} over {where} ({in_torch})"

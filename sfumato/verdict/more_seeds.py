@@ -11,6 +11,7 @@ from math import inf
 
 from sfumato import evaluate
 from sfumato.verdict.analyse import HEADLINE, ArmResult, difference
+from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.wording import SHOWN
 
 LIMIT = 100
@@ -20,7 +21,7 @@ LIMIT = 100
 def settle(
     base: ArmResult, other: ArmResult, tests: int, names: Sequence[str] = HEADLINE, *, paired: bool = True
 ) -> list[str]:
-    """Sentences on what this comparison can see and what more seeds would; none where nothing varies.
+    """What to do to settle it, and then what this comparison can see; nothing where nothing varies.
 
     Power is that of the first step of Holm, α = 0.05 / ``tests``, so that it holds whatever the other tests say.
 
@@ -39,23 +40,30 @@ def settle(
     shown, estimate = next(iter(estimates.items()))
     now, ever = (evaluate.detectable_difference(estimate, seeds=seeds, level=level) for seeds in (estimate.seeds, inf))
     metric = SHOWN[shown]
-    said = [
+    sees = [
         f"With {estimate.seeds} seeds and {estimate.rows} distinct test rows, a difference in the {metric.name} of "
         f"{metric.amount(now)} would be found four times in five."
     ]
     needed = {name: evaluate.seeds_to_settle(each, level=level, limit=LIMIT) for name, each in estimates.items()}
     enough = {name: max(seeds, estimate.seeds + 1) for name, seeds in needed.items() if seeds is not None}
+    run = "train about {} models of each arm" if isinstance(other.arm, JudgedArm) else "run about {} seeds (--seeds)"
     if enough:
         soonest = min(enough, key=lambda name: enough[name])
-        said.append(
-            f"About {enough[soonest]} seeds would settle the {SHOWN[soonest].name}, if it differs by as much as it "
-            f"looks ({SHOWN[soonest].amount(abs(estimates[soonest].mean))})."
+        do = (
+            f"To settle whether it helps, {run.format(enough[soonest])}: they would settle the "
+            f"{SHOWN[soonest].name}, if it differs by as much as it looks "
+            f"({SHOWN[soonest].amount(abs(estimates[soonest].mean))})."
+        )
+    elif ever > 0:
+        do = (
+            f"To settle whether it helps, use more test rows: with these {estimate.rows:,}, not even {LIMIT} seeds "
+            "would settle differences as small as these look."
         )
     else:
-        said.append(f"Not even {LIMIT} seeds would settle differences as small as these look.")
+        do = f"Not even {LIMIT} seeds would settle differences as small as these look."
     if ever > 0:
-        said.append(
+        sees.append(
             f"Differences in the {metric.name} below {metric.amount(ever)} cannot be seen however many seeds are run: "
             "that takes more test rows."
         )
-    return said
+    return [do, *sees]

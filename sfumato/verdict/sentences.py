@@ -1,8 +1,8 @@
 """The verdict: sentences that follow from the evidence, whatever the evidence is.
 
-The first sentence says which target to train with, the second why. The others say what does not differ, what is not
-settled, and what to do with the logits. Nothing here prefers smoothing: where nothing is better, the simpler target is
-kept, and that is the result.
+The first sentence says which target to train with, the second why, or what would settle it. The others say what does
+not differ, what is not settled, and what to do with the logits. Nothing here prefers smoothing: where nothing is
+better, the simpler target is kept, and that is the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sfumato.text import joined, plural
 from sfumato.verdict.analyse import HEADLINE, ArmResult, belong_together, difference
 from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
-from sfumato.verdict.wording import SHOWN, change, small_or_open, temperature
+from sfumato.verdict.wording import SHOWN, change, divisor, small_or_open, temperature
 
 
 def verdict(
@@ -52,14 +52,19 @@ def verdict(
     ranked = sorted(found, key=lambda each: (each.rank, order.index(each.other.arm.name) if order else 0))
     main, rest = ranked[0], ranked[1:]
     choice = {0: main.other.arm.name, 1: "depends"}.get(main.rank, base.arm.name)
-    said = [_action(main, base, classes), *_reasons(main, base)]
-    said += [small_or_open(main.rows[name], main.inner(base, name)) for name in HEADLINE if main.words[name] in _OTHERS]
-    for result in [base, main.other] if choice == "depends" else [main.other if main.rank == 0 else base]:
-        said += temperature(result)
+    said, sees = [_action(main, base, classes), *_reasons(main, base)], list[str]()
     if main.rank == 2:
         tests = sum(difference["p_adjusted"] is not None for difference in differences)
-        said += settle(base, main.other, tests=tests, names=main.called("not settled"), paired=main.paired)
-    said += _one_model(results)
+        open_ = main.called("not settled")
+        do, *sees = settle(base, main.other, tests=tests, names=open_, paired=main.paired) or [
+            "More test rows, or more models of each arm, would settle it." if open_ else _all_small(main)
+        ]
+        said.append(do)
+    others = [name for name in HEADLINE if main.words[name] in _OTHERS]
+    said += [small_or_open(main.rows[name], main.inner(base, name), whose=name == others[0]) for name in others]
+    for result in [base, main.other] if choice == "depends" else [main.other if main.rank == 0 else base]:
+        said += temperature(result, advised=main.rank == 0)
+    said += [*sees, *_one_model(results)]
     if rest:
         said.append(f"Against {base.arm.name}, {'; '.join(each.brief() for each in rest)}.")
         rivals = [each.other.arm.name for each in rest if each.rank == main.rank]
@@ -83,16 +88,17 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
         return [
             f"No verdict: {which} model is reliably better than always answering the most frequent class "
             f"({100 * majority:.1f} % of the test rows; {reached}).",
-            f"Train longer or more gently{options}, or look for features that tell the classes "
-            "apart, before you choose a target.",
+            f"Before you choose how to train, train longer or with a lower learning rate{options}, look for features "
+            "that tell the classes apart, or add rows of the rarer classes.",
         ]
     if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
         rows = results[0].metrics["accuracy"].values.shape[1]
-        whose = "with either target every model" if len(results) == 2 else "with every target each model"
+        whose = "both arms" if len(results) == 2 else "every arm"
+        simplest = "one-hot labels, which are the simplest" if results[0].arm.eps == 0 else results[0].arm.name
         return [
-            f"There is nothing to decide: {whose} is right on all {plural(rows, 'test row')}.",
-            "Look first whether a column gives the label away. If none does, all targets serve, and one-hot labels are "
-            "the simplest; rows on which models err would tell more.",
+            f"There is nothing to decide: every model of {whose} is right on all {plural(rows, 'test row')}.",
+            "Look first whether something in the data gives the label away, such as a column that is filled in after "
+            f"the outcome. If nothing does, keep {simplest}; a harder test set, on which models err, could tell more.",
         ]
     return []
 
@@ -154,11 +160,16 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
     stay = "Keep one-hot labels" if base.arm.eps == 0 else f"Keep {base.arm.name}"
     if found.rank == 0:
         start = {"smoothing": "Smooth the labels with", "soft labels": "Train on the soft labels"}
-        return f"{start.get(training, f'Train with {training}')} {strength}."
+        by = divisor(found.other)
+        then = "" if by is None else f", and divide the logits by one number, fitted on validation rows (here {by})"
+        return f"{start.get(training, f'Train with {training}')} {strength}{then}."
     if found.rank == 1:
-        return f"It depends on what the model is for: {doing} makes one thing better and another worse."
+        return (
+            f"It depends on what the model is for: {doing} makes one thing better and another worse, so choose by the "
+            "one that you need more."
+        )
     if found.rank == 3:
-        return f"{stay}: {doing} makes the model worse."
+        return f"{stay}: {doing} makes the model worse{'' if training != 'smoothing' else ' at this strength'}."
     if found.called("not settled"):
         return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
     return f"{stay}: {doing} makes no difference that matters."
@@ -190,12 +201,22 @@ def _one_model(results: Sequence[ArmResult]) -> list[str]:
     return [f"There is one model of {joined(single)}, so this is about that model: another seed may differ."]
 
 
+def _all_small(found: _Found) -> str:
+    """The reason where every difference is settled and too small to matter."""
+    names = found.called(*_OTHERS)
+    margins = joined([SHOWN[name].amount(found.rows[name].get("margin") or 0.0) for name in names])
+    told = joined([f"the {SHOWN[name].name}" for name in names])
+    return (
+        f"On rows that the models have not seen, {told} differ by less than would matter ({margins}; --margin sets it)."
+    )
+
+
 def _reasons(found: _Found, base: ArmResult) -> list[str]:
     """Why: what is better and what is worse on rows that the models have not seen."""
     name, sentences = found.other.arm.name, list[str]()
     for way in ("better", "worse"):
         for metric in found.called(way):
-            clause = change(base, found.other, found.rows[metric])
+            clause = change(base, found.other, found.rows[metric], than=not sentences)
             if not sentences:
                 sentences.append(f"On rows it has not seen, the {name} model {clause}.")
             else:
@@ -213,7 +234,9 @@ def notes(distinct: int, counters: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     if distinct < 50:
-        found.append(f"Only {distinct} distinct test rows: expect wide intervals, and another split to say otherwise.")
+        found.append(
+            f"There are only {distinct} distinct test rows: intervals are wide, and another split may say otherwise."
+        )
     found += [
         f'Column "{name}" counts the rows of the file, and was used as a feature: drop it if it is a row number.'
         for name in counters

@@ -41,43 +41,53 @@ class InSentences(NamedTuple):
 SHOWN = {
     "accuracy": InSentences(
         "accuracy", 100, 1, " %", " points",
-        better="is right more often: accuracy {}",
-        worse="is right less often: accuracy {}",
+        better="is right more often{than}: accuracy {change}",
+        worse="is right less often{than}: accuracy {change}",
     ),
     "nll_after_temperature": InSentences(
         "log loss", 1, 3, "", "",
-        better="gives probabilities that fit the labels better: log loss {}, once each model's logits are divided by "
-        "one number",
-        worse="gives probabilities that fit the labels worse: log loss {}, once each model's logits are divided by "
-        "one number",
+        better="gives probabilities that fit the labels better{than}: log loss {change}, each after temperature "
+        "scaling, which divides a model's logits by one number",
+        worse="gives probabilities that fit the labels worse{than}: log loss {change}, each after temperature "
+        "scaling, which divides a model's logits by one number",
     ),
     "eaurc": InSentences(
         "ranking of mistakes (E-AURC × 1000)", 1000, 2, "", "",
-        better="is better at being less sure of its mistakes: E-AURC × 1000 {}",
-        worse="is worse at being less sure of its mistakes: E-AURC × 1000 {}",
+        better="is better{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
+        worse="is worse{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
     ),
 }  # fmt: skip
 """The headline metrics as sentences show them."""
 
 
-def change(base: ArmResult, other: ArmResult, row: ArmDifference) -> str:
-    """What is better or worse, from which number to which, as the end of a sentence about a model."""
+def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool = False) -> str:
+    """What is better or worse, from which number to which, as the end of a sentence about a model.
+
+    Args:
+        base: the arm whose number comes first.
+        other: the arm of that model.
+        row: their difference.
+        than: whether to name the model that it is compared with.
+    """
     shown = SHOWN[row["metric"]]
+    with_whom = f" than the {base.arm.name} model" + ("'s" if row["metric"] == "nll_after_temperature" else "")
     before, after = (shown.value(float(arm.metrics[row["metric"]].by_seed.mean())) for arm in (base, other))
     clause = shown.worse if row["finding"] == "worse" else shown.better
-    told = clause.format(f"{before} → {after}{shown.unit}")
+    told = clause.format(than=with_whom if than else "", change=f"{before} → {after}{shown.unit}")
     return f"{told} (95 % interval of the difference {shown.span(row['low'], row['high'])})"
 
 
-def small_or_open(row: ArmDifference, inner: tuple[float, float]) -> str:
+def small_or_open(row: ArmDifference, inner: tuple[float, float], *, whose: bool = False) -> str:
     """One sentence on a difference that decides nothing: the same, too small to matter, or not settled.
 
     Args:
         row: the difference.
         inner: the ends of its 90 % interval.
+        whose: whether to say which arm's number is taken from which.
     """
     shown, margin = SHOWN[row["metric"]], row.get("margin") or 0.0
     name, mean = shown.name, shown.value(row["mean"], sign=True)
+    mean = f"{row['arm']} less {row['against']}: {mean}" if whose else mean
     if row["finding"] == "the same":
         if row["low"] == row["high"] == 0:
             return f"The {name} is the same on every test row."
@@ -92,13 +102,26 @@ def small_or_open(row: ArmDifference, inner: tuple[float, float]) -> str:
         )
     way = "better" if row["finding"] == "better by little" else "worse"
     return (
-        f"The {name} is reliably {way}, but by less than the {shown.amount(margin)} that would matter ({mean}, 95 % "
-        f"interval {shown.span(row['low'], row['high'])})."
+        f"The {name} of the {row['arm']} model is reliably {way}, but by less than the {shown.amount(margin)} that "
+        f"would matter ({mean}, 95 % interval {shown.span(row['low'], row['high'])})."
     )
 
 
-def temperature(result: ArmResult) -> list[str]:
-    """What one temperature does for an arm, and how confident the arm is without it."""
+def divisor(result: ArmResult) -> str | None:
+    """The temperature that an arm's logits should be divided by; None where that does not help reliably."""
+    gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
+    if gain.high >= 0 or any(fitted.at_bound for fitted in result.temperatures):
+        return None
+    return f"{float(result.metrics['temperature'].by_seed.mean()):.2f}"
+
+
+def temperature(result: ArmResult, *, advised: bool = False) -> list[str]:
+    """What one temperature does for an arm, and how confident the arm is without it.
+
+    Args:
+        result: of the arm.
+        advised: whether an earlier sentence has said to divide its logits.
+    """
     name, value = result.arm.name, float(result.metrics["temperature"].by_seed.mean())
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     if any(fitted.at_bound for fitted in result.temperatures):
@@ -107,11 +130,10 @@ def temperature(result: ArmResult) -> list[str]:
             "at least one seed the best temperature is the end of the range that was searched."
         ]
     before, after = (number(float(result.metrics[m].by_seed.mean())) for m in ("nll", "nll_after_temperature"))
-    if gain.high < 0:
-        does = (
-            f"Divide the logits of the {name} model by {value:.2f}: its log loss then falls from {before} to {after}."
-        )
-        return [does, _confidence(result)]
+    if (by := divisor(result)) is not None:
+        falls = f"Divide the logits of the {name} model by {by}: its log loss then falls from {before} to {after}."
+        lowers = f"Dividing the logits of the {name} model by {by} lowers its log loss from {before} to {after}."
+        return [lowers if advised else falls, _confidence(result)]
     interval = f"95 % interval of the difference {number(gain.low, sign=True)} to {number(gain.high, sign=True)}"
     if gain.low > 0:
         does = (

@@ -116,9 +116,16 @@ def test_explain_at_the_ends_of_the_range(eps, text, tmp_path):
         (("explain", "--classes", "1"), "num_classes must be a whole number from 2, got 1"),
         (("explain", "--clases", "3"), "Did you mean --classes?"),
         (("explane",), 'Did you mean "explain"?'),
+        (("explain", "--eps", "much"), 'Invalid value for --eps: "much" is not a number'),
+        (("compare", "digits", "--eps", "much"), 'Invalid value for --eps: "much" is not a number'),
+        (("compare", "digits", "--flavour", "x"), "Unknown option: --flavour. Options: sfumato compare --help"),
+        (
+            ("doctor", "digits", "--eps", "0.1"),
+            "--eps is an option of compare, and doctor has no use for it; leave it out",
+        ),
     ],
 )
-def test_explain_refuses_what_means_nothing(words, message, tmp_path):
+def test_what_means_nothing_is_refused_with_the_way_out(words, message, tmp_path):
     ran = run_sfumato(*words, folder=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("sfumato: ")

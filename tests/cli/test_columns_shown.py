@@ -1,5 +1,6 @@
 """How the columns of a table were read, as doctor prints it before anything trains."""
 
+from sfumato.cli.columns_shown import line_a_column
 from tests.conftest import run_sfumato
 
 TABLE = "nr;day;size;label\n" + "".join(
@@ -26,3 +27,18 @@ def test_doctor_has_a_line_for_each_column_in_text_and_in_json(tmp_path):
     assert [(each["name"], each["read_as"]) for each in found["columns"]] == [
         ("nr", "id"), ("day", "left out"), ("size", "number"), ("label", "label"),
     ]  # fmt: skip
+
+
+def test_a_reason_is_wrapped_beside_the_numbers_or_below_them():
+    why = "left out: has another code in every row; --keep takes it in"
+    columns = [{"name": "nr", "read_as": "id", "distinct": 60, "missing": 0, "note": why}]
+    assert line_a_column(columns, 70).splitlines() == [
+        "column  read as  distinct  missing  note",
+        "nr      id             60        0  left out: has another code in",
+        "                                    every row; --keep takes it in",
+    ]
+    assert line_a_column(columns, 50).splitlines()[1:] == [
+        "nr      id             60        0  left out: has",
+        "    another code in every row; --keep takes it in",
+    ]
+    assert line_a_column(columns).splitlines()[1].endswith(why)

@@ -156,7 +156,7 @@ def test_progress_is_one_line_a_run_with_both_arms_on_stderr(digits):
     assert len(lines) < 5 * 59 / 4  # the first of all, and one each half minute on a busy machine
     assert all(re.search(r"one-hot  NLL .* gap .*smoothed  NLL .* gap ", line) for line in lines)
     assert re.search(
-        r"arms   one-hot; smoothed, ε = 0\.1 over the others \(label_smoothing=0\.1111 in torch\)", digits.err
+        r"arms   one-hot; smoothed, ε = 0\.1 over the other classes \(label_smoothing=0\.1111 in torch\)", digits.err
     )
 
 
@@ -217,7 +217,7 @@ def test_few_rows_and_a_row_number_are_noted(tmp_path):
     words = ("--model", "linear", "--seeds", "3", "--keep", "id", "--out", "run", "-q")
     ran = run_sfumato("compare", "t.csv", *words, folder=tmp_path)
     assert ran.code == 0, ran.err
-    assert "Note: Only 12 distinct test rows" in ran.out
+    assert "Note: There are only 12 distinct test rows: " in ran.out
     assert 'Note: Column "id" counts the rows of the file' in ran.out
     assert "counts the rows of the file" in (tmp_path / "run" / "report.html").read_text()
 
@@ -322,7 +322,7 @@ BAD = {
         ("digits", "-c", "c.toml"), {"c.toml": "epps = 0.1\n"}, 'c.toml has an unknown key "epps". Did you mean "eps"?',
     ),
     "a strength out of range": (("digits", "--eps", "1.5"), {}, "--eps must be above 0 and at most 1, got 1.5"),
-    "a strength that is no number": (("digits", "--eps", "much"), {}, 'unable to convert "much" into float'),
+    "a strength that is no number": (("digits", "--eps", "much"), {}, '"much" is not a number'),
     "half an epoch": (("digits", "--epochs", "1.5"), {}, '"1.5" is not a whole number'),
     "half a seed": (("digits", "-c", "c.toml"), {"c.toml": "seeds = 3.5\n"}, '"3.5" is not a whole number'),
     "too few seeds": (("digits", "--seeds", "2"), {}, "--seeds must be at least 3, got 2"),

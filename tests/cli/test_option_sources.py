@@ -93,7 +93,10 @@ def said(capsys, *words):
         ("epoch = 3", 'my.toml has an unknown key "epoch". Did you mean "epochs"? Keys: data, label, '),
         ("learning_rat = 3", 'my.toml has an unknown key "learning_rat". Did you mean "learning-rate"?'),
         ('resume = "runs/x"', 'my.toml has an unknown key "resume".'),
-        ("[compare]\neps = 0.1", 'my.toml has an unknown key "compare".'),
+        (
+            "[compare]\neps = 0.1",
+            'my.toml has an unknown key "compare". Options stand at the top of the file, without a line [compare].',
+        ),
         ("eps = [0.1, 0.2]", 'my.toml: "eps" must be one value, not a table or a list'),
         ("[eps]\nx = 0.1", 'my.toml: "eps" must be one value, not a table or a list'),
         ("eps = ", "my.toml is not TOML: "),

@@ -8,12 +8,14 @@ import math
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from sfumato.cli import progress
 from sfumato.cli.progress import Watch
-from sfumato.lab.arms import Arm
+from sfumato.lab.arms import Arm, arm_of
 
+MIXUP = arm_of("mixup:0.2", np.arange(3), 3)
 ONE_HOT, SMOOTHED, MORE = (Arm("one-hot", 0.0, "others"), Arm("smoothed", 0.1, "others"), Arm("all-0.2", 0.2, "all"))
 
 
@@ -57,6 +59,28 @@ def test_the_last_batch_of_an_epoch_may_be_short(train, steps, told):
     watch, lines = told
     watch.setup(setup(train=train, workers=1))
     assert lines()[-1] == f"plan   2 arms × 3 seeds × 2 epochs of {steps} steps, 1 process"
+
+
+def test_one_copy_repeats_and_a_target_in_brackets_needs_no_comma(told):
+    watch, lines = told
+    watch.setup(setup((ONE_HOT, MIXUP, SMOOTHED), duplicates=1))
+    assert ", of which 1 repeats an earlier one, " in lines()[0]
+    assert lines()[2] == f"arm    mixup-0.2 {MIXUP.told(10)}"
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_lines_on_a_terminal_are_wrapped_to_its_width(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    stream, file = Terminal(), io.StringIO()
+    for to in (stream, file):
+        with Watch(to) as watch:
+            watch.setup(setup(duplicates=1200))
+            watch.epoch("one-hot", 0, epoch(1))
+            watch.epoch("smoothed", 0, epoch(1))
+    assert max(map(len, stream.getvalue().splitlines())) <= columns
+    assert stream.getvalue().split() == file.getvalue().split()
+    assert "\x1b" not in stream.getvalue()  # a terminal that cannot move its cursor gets lines
 
 
 def test_parts_as_given_and_repeated_rows_are_said(told):
@@ -212,6 +236,18 @@ def test_a_terminal_is_shown_the_arms_side_by_side(table):
     assert rows[0][1:] == ["one-hot", "smoothed"]
     assert [row[1] for row in rows[1:]] == ["0, 1/4", "0.500", "25.0 %", "2.00 → ∞"]
     assert [row[2] for row in rows[1:]] == ["1, 3/4", "0.250", "87.5 %", f"4.50 → {math.log(9 * 0.9 / 0.1):.2f}"]
+
+
+@pytest.mark.parametrize(("columns", "side_by_side"), [(70, True), (69, False)])
+def test_arms_that_do_not_fit_side_by_side_have_a_line_each(columns, side_by_side, table, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = table(setup((ONE_HOT, SMOOTHED, MORE), epochs=4), [("smoothed", 1, epoch(3))])
+    if side_by_side:
+        assert rows[0][1:] == ["one-hot", "smoothed", "all-0.2"]
+    else:
+        assert rows[0][1:] == [name.replace(", ", "\n") for name in NAMES]
+        assert [row[0] for row in rows[1:]] == ["one-hot", "smoothed", "all-0.2"]
+        assert rows[2][1:] == ["1, 3/4", "0.250", "87.5 %", f"4.50 → {math.log(9 * 0.9 / 0.1):.2f}"]
 
 
 def test_an_arm_that_has_not_begun_has_dashes(table):

@@ -108,3 +108,11 @@ def test_every_framework_stands_once_under_its_strength():
 def test_what_has_no_strength_is_refused(call, frm, eps, message):
     with pytest.raises(ValueError, match=message):
         call(10, eps, frm)
+
+
+@pytest.mark.parametrize("told", [conversion_text, conversions_text])
+def test_a_narrow_terminal_is_shown_the_same_words_within_its_width(told):
+    frameworks = ("fairseq", "keras")[: 2 if told is conversion_text else 1]
+    narrow, wide = (told(10, 0.1, *frameworks, width=columns) for columns in (60, 200))
+    assert max(map(len, wide.splitlines())) > 60 >= max(map(len, narrow.splitlines()))
+    assert narrow.split() == wide.split()

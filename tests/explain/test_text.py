@@ -108,3 +108,10 @@ def test_after_so_many_steps_the_gap_is_that_share_of_the_closed_form(k, eps):
             gap = theory.optimal_gap(eps, k, over=over)
             reached = [theory.gap_after_time(count + late, k, eps=eps, over=over) / gap for late in (-0.06, 0.06)]
             assert reached[0] < share < reached[1]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_is_shown_the_same_words_within_its_width(width):
+    narrow, wide = (as_text(10, 0.1, columns) for columns in (width, 200))
+    assert max(map(len, wide.splitlines())) > width >= max(map(len, narrow.splitlines()))
+    assert set(narrow.split()) == set(wide.split())

@@ -47,6 +47,19 @@ def test_the_prior_arms_floor_and_gap_are_those_of_the_logits_that_minimise_it()
     assert arm.gap(3) == pytest.approx((true - (z.sum(1) - true) / 2).mean().item(), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("over", "classes", "words"),
+    [
+        ("others", 3, "the other classes"),
+        ("others", 2, "the other class"),
+        ("all", 3, "all 3 classes"),
+        ("all", 2, "both classes"),
+    ],
+)
+def test_a_strength_is_told_with_the_classes_that_it_is_spread_over(over, classes, words):
+    assert Arm("smoothed", 0.1, over).told(classes).startswith(f"ε = 0.1 over {words} (label_smoothing=0.")
+
+
 def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
     arm, even = arm_of("prior:0.1", np.arange(4), 4), Arm("all-0.1", 0.1, "all")
     z, y = torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 4

@@ -24,14 +24,25 @@ def test_it_says_smooth_where_something_is_better_and_nothing_worse():
     assert findings["nll_after_temperature"] == "better"
     assert said["choice"] == "smoothed"
     action, why, *rest = said["sentences"]
-    assert action == "Smooth the labels with ε = 0.1 over the others (label_smoothing=0.1111 in torch)."
-    assert why.startswith(
-        "On rows it has not seen, the smoothed model gives probabilities that fit the labels better: log loss "
-        ".300 → .250, once each model's logits are divided by one number (95 % interval of the difference −.05"
+    assert action == (
+        "Smooth the labels with ε = 0.1 over the other classes (label_smoothing=0.1111 in torch), and divide the "
+        "logits by one number, fitted on validation rows (here 0.60)."
     )
-    assert "The accuracy is the same within 0.5 points (0.0, 90 % interval 0.0 to 0.0 points)." in rest
-    assert "Divide the logits of the smoothed model by 0.60: its log loss then falls from .500 to .250." in rest
+    assert why.startswith(
+        "On rows it has not seen, the smoothed model gives probabilities that fit the labels better than the "
+        "one-hot model's: log loss .300 → .250, each after temperature scaling, which divides a model's logits by one "
+        "number (95 % interval of the difference −.05"
+    )
+    same = "The accuracy is the same within 0.5 points (smoothed less one-hot: 0.0, 90 % interval 0.0 to 0.0 points)."
+    assert same in rest
+    assert "Dividing the logits of the smoothed model by 0.60 lowers its log loss from .500 to .250." in rest
     assert rest[-1].startswith("As trained, that model is under-confident: it is right more often than it says")
+
+
+def test_it_says_to_divide_the_logits_where_that_helps_alone():
+    said, _ = judged(accuracy=0.93, nll=0.3)
+    assert said["choice"] == "smoothed"
+    assert said["sentences"][0].endswith("(label_smoothing=0.1111 in torch).")
 
 
 def test_it_keeps_one_hot_where_something_is_worse_and_nothing_better():
@@ -39,9 +50,9 @@ def test_it_keeps_one_hot_where_something_is_worse_and_nothing_better():
     assert (findings["eaurc"], findings["accuracy"]) == ("worse", "worse")
     assert said["choice"] == "one-hot"
     action, first, second, *_ = said["sentences"]
-    assert action.startswith("Keep one-hot labels: smoothing with ε = 0.1 over the others")
-    assert action.endswith(" makes the model worse.")
-    assert "the smoothed model is right less often: accuracy 90.0 → 88.0 % (" in first
+    assert action.startswith("Keep one-hot labels: smoothing with ε = 0.1 over the other classes")
+    assert action.endswith(" makes the model worse at this strength.")
+    assert "the smoothed model is right less often than the one-hot model: accuracy 90.0 → 88.0 % (" in first
     assert second.startswith("It also is worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00 (")
 
 
@@ -65,7 +76,12 @@ def test_what_is_settled_and_too_small_to_matter_keeps_one_hot_and_asks_for_no_m
     assert said["sentences"][0].endswith(" makes no difference that matters.")
     told = " ".join(said["sentences"])
     assert "seeds" not in told
-    assert ("by less than the 1 point that would matter (+0.3, 95 % interval +0.2" in told) == (accuracy == 0.903)
+    small = "by less than the 1 point that would matter (smoothed less one-hot: +0.3, 95 % interval +0.2"
+    assert (small in told) == (accuracy == 0.903)
+    assert said["sentences"][1] == (
+        "On rows that the models have not seen, the accuracy, the log loss and the ranking of mistakes (E-AURC × 1000) "
+        "differ by less than would matter (1 point, 0.015 and 10; --margin sets it)."
+    )
 
 
 def test_it_depends_where_the_evidence_points_both_ways():
@@ -73,6 +89,7 @@ def test_it_depends_where_the_evidence_points_both_ways():
     assert said["choice"] == "depends"
     action, better, worse, *_ = said["sentences"]
     assert action.startswith("It depends on what the model is for: ")
+    assert action.endswith("makes one thing better and another worse, so choose by the one that you need more.")
     assert "accuracy 90.0 → 93.0 %" in better
     assert worse.startswith("But it is worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00")
 
@@ -113,7 +130,7 @@ def test_there_is_nothing_to_decide_where_every_model_is_always_right(missed, ch
         arm.metrics["accuracy"] = analyse.Metric(right, right.mean(1))
     said = verdict(results, analyse.differences(results), 10)
     assert said["choice"] == choice
-    assert said["sentences"][0].startswith("There is nothing to decide: with either target") == (not missed)
+    assert said["sentences"][0].startswith("There is nothing to decide: every model of both arms") == (not missed)
 
 
 def test_a_headline_finding_needs_its_adjusted_p_value():
@@ -252,5 +269,7 @@ def test_what_would_settle_it_counts_every_headline_test(arms, tests):
         each.metrics |= dict.fromkeys(("brier", "ece"), each.metrics["nll"])
     found = analyse.differences(results, Margins.parse("accuracy=0,nll=0,eaurc=0"))
     said = " ".join(verdict(results, found, 10, order=["all-0.1", "all-0.2"])["sentences"])
-    assert " ".join(settle(results[0], results[1], tests)) in said
+    do, *sees = settle(results[0], results[1], tests)
+    assert f". {do} Whether " in said
+    assert " ".join(sees) in said
     assert settle(results[0], results[1], tests) != settle(results[0], results[1], tests + 1)

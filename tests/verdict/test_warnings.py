@@ -35,7 +35,7 @@ def test_classes_are_uneven_from_three_times_the_rows(small, warned):
 def test_that_there_is_nothing_to_decide_is_the_first_warning():
     found = warnings_of(arms(accuracy=1), np.repeat([0, 1], [300, 50]), NAMES)
     assert [each["kind"] for each in found] == ["nothing to decide", "imbalance"]
-    assert "every model is right on all 400 test rows" in found[0]["text"]
+    assert "every model of both arms is right on all 400 test rows" in found[0]["text"]
 
 
 def test_the_share_of_the_largest_class_is_what_a_model_has_to_beat():

@@ -7,13 +7,14 @@ is named.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sfumato.lab.data.column import Column
 from sfumato.lab.data.dates import DAY, read_dates
+from sfumato.lab.data.signs_and_dashes import dashes, two_digit_years, without_sign
 from sfumato.text import plural, short
 
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
@@ -27,6 +28,7 @@ _NUMBER = (
     r"|^[+-]?(?i:inf|infinity)$"
 )
 _POINT, _COMMA = _NUMBER % (",", r"\.", r"\."), _NUMBER % (r"\.", ",", ",")
+_GROUPED = r"[0-9][, \x{a0}\x{202f}'’][0-9]"
 _ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|uuid|guid|key|index|idx|nr|rowid|serial)$)|(?<=[a-z])I[Dd]$")
 
 
@@ -73,6 +75,13 @@ class _Words:
     counts: np.ndarray
     as_point: np.ndarray
     as_comma: np.ndarray
+    cleared: str = ""  # what was taken off the cells before they were looked at
+
+    @classmethod
+    def of(cls, levels: Any, codes: np.ndarray, cleared: str = "") -> "_Words":
+        """From the words and the codes of the cells; which words are numbers is found out."""
+        counts = np.bincount(codes + 1, minlength=len(levels) + 1)[1:]
+        return cls(levels, codes, counts, _matching(levels, _POINT), _matching(levels, _COMMA), cleared)
 
     @property
     def mark(self) -> str:
@@ -116,7 +125,8 @@ def read_columns(
     made: dict[str, Column | Fault | Unused] = {}
     for name, each in looked.items():
         if isinstance(each, _Words):
-            each = _of_words(name, each, each.mark or mark, name in keep)
+            cleared, each = each.cleared, _of_words(name, each, each.mark or mark, name in keep)
+            each = replace(each, cleared=cleared) if isinstance(each, Column) else each
         elif isinstance(each, Column) and mark == "," and each.written == "text":
             each = _with_points(each, columns[name])
         if isinstance(each, Column) and each.kind == "number" and name not in keep and is_id(each.values, name):
@@ -218,9 +228,34 @@ def _from_text(name: str, column: Any) -> Column | _Words | Fault | Unused:
         except pa.ArrowInvalid:
             continue
     encoded = present(column).combine_chunks().dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-    counts = np.bincount(codes + 1, minlength=len(encoded.dictionary) + 1)[1:]
-    return _Words(encoded.dictionary, codes, counts, *(_matching(encoded.dictionary, p) for p in (_POINT, _COMMA)))
+    return _cleared(_Words.of(encoded.dictionary, encoded.indices.fill_null(-1).to_numpy().astype(np.int64)))
+
+
+def _cleared(words: _Words) -> _Words | Fault:
+    """The words without dashes for gaps and without one sign at all numbers, where that leaves numbers or dates."""
+    dash = dashes(words.levels)
+    codes, levels, cleared = words.codes, words.levels, list[str]()
+    if dash.any() and not dash.all():
+        kept = np.flatnonzero(~dash)
+        place = np.full(len(dash) + 1, -1)
+        place[kept] = np.arange(len(kept))
+        cleared.append(f'"{levels[int(np.argmax(dash))].as_py()}" is a gap')
+        codes, levels = place[codes], levels.take(kept)
+    sign, signed, bare = without_sign(levels)
+    if sign:
+        cleared.append(f'without "{sign}"')
+    if not cleared:
+        return words
+    made = _Words.of(bare, codes, "; ".join(cleared))
+    if not made.mostly(made.as_point | made.as_comma):
+        dates = None if sign else read_dates(levels)
+        return words if dates is None or not made.mostly(~np.isnan(dates.days)) else made
+    alone = ~signed & (made.as_point | made.as_comma)
+    if sign and alone.any():
+        row, cell = made.first(alone)
+        with_sign = levels[int(np.argmax(signed))].as_py()
+        return Fault(row, f'holds "{cell}" beside "{short(with_sign)}"; write "{sign}" in every cell or in none', cell)
+    return made
 
 
 def _matching(texts: Any, pattern: str) -> np.ndarray:
@@ -279,12 +314,15 @@ def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault
     numeric = comma if mark == "," else point
     if numeric.all():
         values = np.append(_numbers(words.levels, mark), np.nan)[words.codes]
-        return _finite(name, values, lambda row: words.levels[int(words.codes[row])].as_py(), mark)
+        written = mark if mark == "," or _matching(words.levels, _GROUPED).any() else "text"
+        return _finite(name, values, lambda row: words.levels[int(words.codes[row])].as_py(), written)
     if words.mostly(numeric):
         return _mistake(words, numeric, "a number", mark)
     dates = read_dates(words.levels)
     if dates is None:
-        return _category(name, words, kept, "")
+        short_years = words.mostly(two_digit_years(words.levels))
+        told = "its years of two digits do not tell the century; write 2024-01-31" if short_years else ""
+        return _category(name, words, kept, told)
     if words.mostly(good := ~np.isnan(dates.days)):
         if not good.all():
             return _mistake(words, good, "a date")

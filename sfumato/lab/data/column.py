@@ -20,6 +20,7 @@ class Column:
         levels: the different words of a category.
         written: how the file writes a date, or the decimal mark of its numbers where that had to be found out.
         note: what a reader should know of it.
+        cleared: what was taken off its cells to read them: a sign, or a dash for a gap.
 
     >>> ages = Column("age", "number", np.array([20.0, np.nan, 20.0]))
     >>> ages.distinct, ages.missing.tolist()
@@ -32,6 +33,7 @@ class Column:
     levels: tuple[str, ...] = ()
     written: str = ""
     note: str = ""
+    cleared: str = ""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -110,6 +112,6 @@ def line_of(column: Column) -> ColumnLine:
     if column.kind == "date":
         told = f"{column.written}, counted in days" if column.written else "counted in days"
     distinct = column.distinct
-    notes = [told, column.note, "one value only" if distinct == 1 else ""]
+    notes = [told, column.cleared, column.note, "one value only" if distinct == 1 else ""]
     missing = int(np.count_nonzero(column.missing))
     return ColumnLine(column.name, column.kind, distinct, missing, "; ".join(note for note in notes if note))

@@ -116,7 +116,7 @@ def assign(file: str, header: Sequence[str], roles: Roles) -> Assigned:
         if drop:
             raise DataError(f"{file}: --drop leaves no column to learn from; leave at least one column out of --drop")
         named = listing([f'"{short(header[j])}"' for j in sorted({*taken, *dropped})])
-        raise DataError(f"{file} has no column but {named}; add at least one column of numbers")
+        raise DataError(f"{file} has no column but {named}; add at least one column to learn from")
     return Assigned(target, probs, texts, others, dropped, frozenset(header[j] for j in keep), rest)
 
 

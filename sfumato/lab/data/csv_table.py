@@ -23,6 +23,7 @@ from sfumato.text import listing, short
 
 MOST_BYTES = 8 * 10**9
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
+_SAID = re.compile(rb'"?sep=([,;\t|])"?(?=\r|\n)', re.IGNORECASE)  # how Excel is told the separator, on the first line
 _BLOCK, _LARGE_BLOCK = 4 * 2**20, 64 * 2**20  # Arrow wants every row in one block, and is quicker with small ones
 _CHUNK = 16 * 2**20
 _SAMPLE = 2**16
@@ -38,10 +39,18 @@ def read_csv(path: str, *, file: str, name: str) -> Frame:
     def data() -> tuple[bytes, str]:
         return _in_utf8(_read_bytes(path, file), file)
 
+    def table() -> bytes:  # Excel's first line stays as a blank one, so that lines are counted as in the file
+        return _SAID.sub(b"", data()[0])
+
     held, encoding = data()
     tabs = ".tsv" in file.lower()[-7:]
-    separator = _separator(held[:_SAMPLE].decode("utf-8", "ignore"), len(held) > _SAMPLE, "\t" if tabs else ",")
-    text = _Text(held, file, separator, lambda: data()[0])
+    said = _SAID.match(held)
+    separator = (
+        said[1].decode()
+        if said
+        else _separator(held[:_SAMPLE].decode("utf-8", "ignore"), len(held) > _SAMPLE, "\t" if tabs else ",")
+    )
+    text = _Text(_SAID.sub(b"", held), file, separator, table)
     del held
     told = [encoding] if encoding else []
     if separator != ("\t" if tabs else ","):

@@ -69,7 +69,8 @@ def not_trained_to_the_end(
         causes.append("leave out --weight-decay")
     if plan.early_stop is not None:
         causes.append("leave out --early-stop")
-    text = f"The models are not trained to the end: {'; '.join(found)}. The verdict may turn: {' or '.join(causes)}."
+    way_out = " or ".join(causes)
+    text = f"The models are not trained to the end: {'; '.join(found)}. The verdict may still change: {way_out}."
     return [{"kind": "not trained to the end", "column": None, "text": text}]
 
 

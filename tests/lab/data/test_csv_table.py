@@ -50,6 +50,9 @@ def test_a_csv_becomes_a_table_of_numbers_and_labels(write):
         ("windows.csv", GOOD.replace("\n", "\r\n").encode()),
         ("old-mac.csv", GOOD.replace("\n", "\r").encode()),
         ("no-end.csv", GOOD.rstrip().encode()),
+        ("excel.csv", ("sep=;\r\n" + GOOD.replace(",", ";").replace("\n", "\r\n")).encode()),
+        ("excel-quoted.csv", b'\xef\xbb\xbf"SEP=|"\n' + GOOD.replace(",", "|").encode()),
+        ("excel-comma.csv", ("sep=,\n" + GOOD).encode()),
         ("blank-lines.csv", ("\n" + GOOD.replace("3,30", "\n\n3,30") + "\n\n").encode()),
         ("spaces.csv", GOOD.replace(",", " , ").encode()),
         ("quoted.csv", ('"' + GOOD.strip().replace(",", '","').replace("\n", '"\n"') + '"').encode()),
@@ -142,7 +145,7 @@ BAD_FILES = {
     "only blank lines": ("\n\n", "flowers.csv is empty; it needs a header line, then one line for each example"),
     "only a header": ("petal,label\n", "flowers.csv has a header but no rows; add some"),
     "a header without an end": ("petal,label", "flowers.csv has a header but no rows; add some"),
-    "only labels": ("label\na\nb\n", 'flowers.csv has no column but "label"; add at least one column of numbers'),
+    "only labels": ("label\na\nb\n", 'flowers.csv has no column but "label"; add at least one column to learn from'),
     "one column": (
         "petal\n1\n2\n",
         'flowers.csv has one column only, "petal"; it needs a column of labels and at least one to learn from, with '
@@ -298,3 +301,11 @@ def test_row_numbers_without_a_name_are_left_out_and_said(tmp_path):
     assert any(
         'Column "column 1" has another whole number in every row and is left out' in note for note in table.notes
     )
+
+
+def test_lines_are_counted_from_excels_own_first_line(write):
+    assert refusal(write("sep=;\na;label\n1;x\nwhat;x\n2;y\n3;y\n5;y\n6;x\n")).startswith("flowers.csv, line 4: ")
+
+
+def test_a_column_called_sep_is_no_line_of_excels(write):
+    assert load(write("sep=x,label\n" + "1,a\n2,b\n" * 3)).features.names == ("sep=x",)
