@@ -200,3 +200,10 @@ def test_seeds_of_their_own_need_the_seed_term_that_pooling_leaves_out():
 def test_arms_on_other_rows_are_refused():
     with pytest.raises(ValueError, match="both arms must have the same rows, got 3 and 2"):
         ev.estimate_unpaired([[1.0, 2, 3]], [[1.0, 2]])
+
+
+@pytest.mark.parametrize("seeds", [(2, 5), (3, 7)])
+def test_models_that_agree_on_every_row_do_not_differ_by_rounding(seeds):
+    rows = (np.arange(114) > 1).astype(float) / 3
+    found = ev.estimate_unpaired(*(np.tile(rows, (s, 1)) for s in seeds), estimate=np.spacing(0.3))
+    assert (found.mean, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
