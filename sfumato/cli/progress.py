@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sfumato.cli.columns_shown import in_short
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.text import duration
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ class Watch:
         for arm in self.plan.arms:
             table.add_column(arm.name, justify="right", min_width=12)
         classes = len(self.plan.data.table.class_names)
-        columns = [("seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training")]
+        nll = METRICS["nll"].label
+        columns = [("seed, epoch", f"{nll}, validation", "accuracy, validation", "logit gap, training")]
         for arm in self.plan.arms:
             seed, epoch = self.latest.get(arm.name, (0, None))
             if epoch is None:
@@ -180,6 +182,6 @@ class Watch:
 
 def _numbers(epoch: dict[str, Any]) -> str:
     return (
-        f"NLL {epoch['validation_nll']:.3f}  acc {100 * epoch['validation_accuracy']:5.1f} %  "
+        f"{METRICS['nll'].words} {epoch['validation_nll']:.3f}  acc {100 * epoch['validation_accuracy']:5.1f} %  "
         f"gap {epoch['train_gap']:5.2f}"
     )

@@ -1,6 +1,6 @@
 """Choosing a strength on the validation rows, so that the test rows are read once, after the choice.
 
-Every rung is ranked by its hard NLL after a temperature that is cross-fitted: a row's temperature comes from the rows
+Every rung is ranked by its log loss after a temperature that is cross-fitted: a row's temperature comes from the rows
 of the other folds. The best is taken, or a smaller strength where the two cannot be told apart by one standard error of
 their paired difference. No process that trains a rung is given a test row.
 """
@@ -31,7 +31,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class MeasuredRung:
-    """One arm on the validation rows: hard NLL of each seed and row, in nats, and after a cross-fitted temperature."""
+    """One arm on the validation rows: log loss of each seed and row, in nats, and after a cross-fitted temperature."""
 
     arm: Arm
     nll: Metric
@@ -68,7 +68,7 @@ class LadderChoice:
         if self.chosen != self.best:
             why = f"the smallest that cannot be told from the best there ({self.best.eps:g}) by one standard error"
         text = (
-            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.eps:g}, {why}, by hard NLL after a "
+            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.eps:g}, {why}, by log loss after a "
             "cross-fitted temperature; the test rows were read after that."
         )
         if self.chosen == self.rungs[-1].arm:

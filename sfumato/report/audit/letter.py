@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
 from sfumato.report.template import environment, write
 from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
@@ -101,9 +101,7 @@ def _label(name: str) -> str:
 
 _SHOWN: tuple[tuple[str, str, Show], ...] = (
     *((name, _label(name), shown(name)) for name in METRICS if not name.endswith("_after_temperature")),
-    ("nc1", "NC1 of the features", number),
-    ("nc2", "NC2 of the features", number),
-    ("class_separation", "class separation R²", number),
+    *((name, label, number) for name, label in FEATURE_LABELS.items()),
 )
 
 

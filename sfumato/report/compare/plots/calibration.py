@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
@@ -52,7 +53,8 @@ class ReliabilityData:
     def alt(self) -> str:
         """The figure in words."""
         parts = [
-            f"{c.arm}: ECE {number(c.ece)}, confidence − accuracy {number(c.signed_gap, sign=True)}, "
+            f"{c.arm}: {METRICS['ece'].label} {number(c.ece)}, {METRICS['signed_gap'].label} "
+            f"{number(c.signed_gap, sign=True)}, "
             f"{100 * c.count[-1] / c.count.sum():.0f} % of rows in the top bin"
             for c in self.curves
         ]
