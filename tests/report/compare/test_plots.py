@@ -158,8 +158,18 @@ def test_every_axis_has_a_label(run, plot):
             ["epoch", "loss − floor (nats)"],
             "Training loss minus its floor over 5 epochs",
         ),
-        (plots.plot_ladder, "validation", [..., "log loss (NLL), validation rows (nats)"], "log loss (NLL) of the validation rows"),
-        (plots.plot_temperature_sweep, "test", [..., "log loss (NLL), test rows (nats)"], "log loss (NLL) of the test rows"),
+        (
+            plots.plot_ladder,
+            "validation",
+            [..., "log loss (NLL), validation rows (nats)"],
+            "log loss (NLL) of the validation rows",
+        ),
+        (
+            plots.plot_temperature_sweep,
+            "test",
+            [..., "log loss (NLL), test rows (nats)"],
+            "log loss (NLL) of the test rows",
+        ),
         (plots.plot_confusions, "test", ["test rows a seed (mean)", "label → answer"], "in test rows a seed"),
         (plots.plot_risk_coverage, "test", [...] * 2, "among the most confident test rows, 200 rows and 3 seeds"),
         (plots.plot_reliability, "test", [...] * 2, "200 test rows pooled over 3 seeds"),
@@ -236,6 +246,18 @@ def boxes(ax, texts):
     canvas = FigureCanvasAgg(ax.figure)
     canvas.draw()
     return [text.get_window_extent(canvas.get_renderer()) for text in texts]
+
+
+def test_names_of_classes_cover_no_point_of_the_projection(run):
+    ax, data = plots.plot_projection(run)
+    for panel, cloud in zip(ax.child_axes, data.clouds, strict=True):
+        found = boxes(ax, panel.texts)
+        assert [text.get_text() for text in panel.texts] == list(data.names)
+        pixels = panel.transData.transform(cloud.points)
+        for box in found:
+            assert not ((pixels > [box.x0, box.y0]) & (pixels < [box.x1, box.y1])).all(axis=1).any()
+            assert panel.bbox.x0 <= box.x0 < box.x1 <= panel.bbox.x1
+            assert panel.bbox.y0 <= box.y0 < box.y1 <= panel.bbox.y1
 
 
 def test_names_of_confusions_stand_clear_of_each_other(run):

@@ -7,9 +7,11 @@ import numpy as np
 from sfumato.report.compare.last_layer import PART_NAMES, load_last_layer, plane, three_classes
 from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, style
+from sfumato.report.label_places import name_clouds
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.text import short
 
+SIZE = 2.6  # points across a marker
 A_CLASS = 100
 """Rows a class that are drawn, as in the paper."""
 
@@ -76,24 +78,33 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
             spread = _spread(points, labels, means, classes)
             clouds.append(Cloud(arm_title(arm), part, points[kept], labels[kept], spread))
             panel = ax.inset_axes((0.55 * column, 1 - (row + 0.84) * share, 0.45, 0.66 * share))
-            _draw(panel, clouds[-1], classes, names, means)
+            _draw(panel, clouds[-1], classes, names)
             panels.append(panel)
         panels[0].set_ylabel(f"towards {names[2]}" if len(names) > 2 else "largest other spread")
         _same_window(panels, clouds[-2:])
+    _name_classes(ax, clouds, classes, names)
     return ax, ProjectionData(classes, names, loaded[0][0], tuple(clouds))
 
 
-def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...], means: Floats) -> None:
+def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...]) -> None:
     for label, colour, mark in zip(classes, CLASS_COLOURS, MARKS, strict=False):
         points = cloud.points[cloud.labels == label]
-        panel.plot(*points.T, ls="", marker=mark, ms=2.6, mew=0, color=colour, alpha=0.75)
-    for name, mean in zip(names, means, strict=True):
-        if np.isfinite(mean).all():
-            panel.annotate(name, mean, ha="center", va="center", color=INK, fontsize=10, fontweight="bold")
+        panel.plot(*points.T, ls="", marker=mark, ms=SIZE, mew=0, color=colour, alpha=0.75)
     title = f"{cloud.arm}\ntraining rows" if cloud.part == "train" else "test rows"
     panel.set_title(title, fontsize=9, color=INK, loc="left")
     panel.set_xlabel(f"{names[0]} to {names[1]}")
     style(panel)
+
+
+def _name_classes(ax: Axes, clouds: list[Cloud], classes: tuple[int, ...], names: tuple[str, ...]) -> None:
+    """Write the name of each class beside its points, once the places of the panels are known."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    for _ in range(2):  # the layout sees axes beside axes from its second pass on
+        figure.draw_without_rendering()
+    for panel, cloud in zip(ax.child_axes, clouds, strict=True):
+        points = [cloud.points[cloud.labels == label] for label in classes]
+        name_clouds(panel, names, points, SIZE, color=INK, fontsize=10, fontweight="bold")
 
 
 def _same_window(panels: list[Axes], clouds: list[Cloud]) -> None:
