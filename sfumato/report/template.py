@@ -1,10 +1,12 @@
-"""The templates of the pages, in which a value is escaped and a missing name is an error, and how a page is written."""
+"""Pages from templates: a value is escaped, a missing name is an error, and a page is written whole or not at all."""
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfumato.arrays.atomic import write_text
+from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.pages.links import finished
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,7 +24,13 @@ def environment(folder: Path) -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["held"] = held
+    made.globals["called"] = {name: defined.words for name, defined in METRICS.items()}
     return made
+
+
+def rendered(folder: Path, template: str, **values: Any) -> str:
+    """A page made of a template, with its contents, its terms linked, and the glossary that explains them."""
+    return finished(environment(folder).get_template(template).render(**values))
 
 
 def write(path: Path, text: str) -> Path:

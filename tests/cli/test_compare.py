@@ -256,7 +256,13 @@ def test_text_begins_with_the_verdict_and_ends_with_the_report(tmp_path):
     assert summary["warnings"][0]["kind"] == "not trained to the end"
     assert max(map(len, lines)) <= 100
     assert lines[-1] == "report  here/report.html"
-    for word in ("one-hot", "smoothed 0.1 (others)", "log loss (NLL)", "calibration error by chance", "closed form of the gap"):
+    for word in (
+        "one-hot",
+        "smoothed 0.1 (others)",
+        "log loss (NLL)",
+        "calibration error by chance",
+        "closed form of the gap",
+    ):
         assert word in ran.out
 
 

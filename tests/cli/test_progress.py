@@ -85,14 +85,15 @@ def test_a_run_is_told_when_every_arm_of_its_seed_has_ended(told):
     assert len(lines()) == before
     watch.epoch("one-hot", 0, epoch(1))
     assert lines()[before:] == [
-        "seed 0  epoch   1/2   one-hot  log loss 0.250  acc  87.5 %  gap  4.50   smoothed  log loss 0.250  acc  87.5 %  gap  4.50"
-        ", about 1 s to go"
+        "seed 0  epoch   1/2   one-hot  log loss 0.250  acc  87.5 %  gap  4.50   "
+        "smoothed  log loss 0.250  acc  87.5 %  gap  4.50, about 1 s to go"
     ]  # the first of all: training has begun
     before += 1
     watch.epoch("one-hot", 0, epoch(2, 0.5, 0.05, 12.25))
     (line,) = lines()[before:]
     assert line.startswith(
-        "seed 0  epoch   2/2   one-hot  log loss 0.500  acc   5.0 %  gap 12.25   smoothed  log loss 0.250  acc  87.5 %  gap  4.50"
+        "seed 0  epoch   2/2   one-hot  log loss 0.500  acc   5.0 %  gap 12.25   "
+        "smoothed  log loss 0.250  acc  87.5 %  gap  4.50"
     )
     assert line.endswith(", about 1 s to go")
     watch.epoch("one-hot", 1, epoch(1))
