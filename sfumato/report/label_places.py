@@ -1,7 +1,7 @@
 """Where the name of a cloud of points can stand: near its points, on no point and on no other name.
 
-Every place is tried that the axis has, on a grid of a few pixels, once the layout of the figure is known. The place
-nearest to the cloud wins of those that are free and nearer to a point of this cloud than to any other point.
+Every place is tried that the axis has, on a grid of a few pixels, once the layout of the figure is known. Of the free
+places, those win that are nearer to a point of this cloud than to any other point, and of those the nearest.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ STEP = 2.0  # points between two places that are tried
 _COVERS, _TOUCHES, _ASTRAY = 1e9, 1e6, 1e6  # costs above every distance: of each point covered, nearly, or nearer
 
 
-def name_clouds(ax: Axes, names: Sequence[str], clouds: Sequence[Floats], size: float, **style: Any) -> list[Text]:
+def name_clouds(
+    ax: Axes, names: Sequence[str], clouds: Sequence[Floats], size: float, **style: Any
+) -> list[Text] | None:
     """Write the name of each cloud of points (N, 2), in data, where it covers no point; an empty cloud has none.
 
     Args:
@@ -33,6 +35,9 @@ def name_clouds(ax: Axes, names: Sequence[str], clouds: Sequence[Floats], size: 
         clouds: the points of each name.
         size: the diameter of the markers, in points.
         style: of the text, as matplotlib has it.
+
+    Returns:
+        The texts; None, and nothing is written, where some name has no place that is free.
     """
     figure = ax.get_figure(root=True)
     assert figure is not None
@@ -53,10 +58,14 @@ def name_clouds(ax: Axes, names: Sequence[str], clouds: Sequence[Floats], size: 
         for middle in taken:
             apart = np.abs(centres - middle[:2]) - half - middle[2:] - CLEAR * unit
             cost += _COVERS * (apart < 0).all(axis=1)
-        best = centres[int(np.argmin(cost))]
-        taken.append(np.concatenate([best, half]))
-        text.set_position(tuple(ax.transData.inverted().transform(best)))
         written.append(text)
+        best = int(np.argmin(cost))
+        if cost[best] >= _COVERS:
+            for each in written:
+                each.remove()
+            return None
+        taken.append(np.concatenate([centres[best], half]))
+        text.set_position(tuple(ax.transData.inverted().transform(centres[best])))
     return written
 
 

@@ -41,6 +41,19 @@ TEXTS_OF_FIGURES = """selector => [...document.querySelectorAll(selector)].flatM
     return out;
 })"""
 
+SCROLLING = """() => [...document.querySelectorAll('body *')].filter(e =>
+    !e.closest('.wide, svg') && (e.scrollWidth > innerWidth || e.getBoundingClientRect().right > innerWidth + 1))
+    .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 80))"""
+
+LABELS_ON_POINTS = """selector => [...document.querySelectorAll(selector)].flatMap(svg => {
+    const marks = [...svg.querySelectorAll('use, circle')].filter(e => !e.closest('[id*=xtick], [id*=ytick]'))
+        .map(e => e.getBoundingClientRect());
+    return [...svg.querySelectorAll('text')].map(t => [t.textContent.trim(), t.getBoundingClientRect()])
+        .filter(([text, box]) => text && marks.some(mark => mark.right > box.left && mark.left < box.right &&
+            mark.bottom > box.top + 0.15 * box.height && mark.top < box.bottom - 0.15 * box.height))
+        .map(([text]) => text + ' in: ' + svg.getAttribute('aria-label').slice(0, 60));
+})"""
+
 BLOCKS = """() => [...document.querySelectorAll('section > *, figure > *')].flatMap(e => {
     const next = e.nextElementSibling;
     if (!next || getComputedStyle(e.parentElement).display === 'grid') return [];

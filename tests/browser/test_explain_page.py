@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sfumato import theory
-from tests.browser.looks import FITS, NAMES, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
+from tests.browser.looks import FITS, LABELS_ON_POINTS, NAMES, SCROLLING, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
 from tests.conftest import run_sfumato
 
 pytestmark = pytest.mark.slow
@@ -60,6 +60,8 @@ def test_nothing_is_wider_than_the_window_or_on_top_of_another(view, classes, ep
     assert view.wrong == []
     assert view.evaluate(FITS)
     assert view.evaluate(TEXTS_OF_FIGURES, ".chart svg") == []
+    assert view.evaluate(LABELS_ON_POINTS, ".chart svg") == []
+    assert view.evaluate(SCROLLING) == []
 
 
 def test_text_stands_out_from_the_paper(view):

@@ -68,12 +68,12 @@ def test_a_crowd_leaves_the_one_hole_to_the_name():
     np.testing.assert_allclose(text.get_position(), [7, 3], atol=1.2)
 
 
-def test_without_any_free_place_a_name_covers_the_fewest_points():
+def test_where_some_name_has_no_free_place_nothing_is_written():
     everywhere = np.stack(np.meshgrid(np.linspace(0, 10, 60), np.linspace(0, 10, 60)), axis=-1).reshape(-1, 2)
-    crowd = np.concatenate([everywhere, everywhere[everywhere[:, 0] > 4] + 0.05])
-    ax = panel([crowd])
-    (text,) = name_clouds(ax, ["8"], [crowd], SIZE, fontsize=10)
-    assert text.get_position()[0] < 4
+    crowds = [everywhere[np.abs(everywhere - [7, 3]).max(axis=1) > 0.8], everywhere[:1]]
+    ax = panel(crowds)
+    assert name_clouds(ax, ["88", "99"], crowds, SIZE, fontsize=10) is None
+    assert len(ax.texts) == 0
 
 
 def test_a_cloud_without_points_has_no_name():

@@ -260,6 +260,18 @@ def test_names_of_classes_cover_no_point_of_the_projection(run):
             assert panel.bbox.y0 <= box.y0 < box.y1 <= panel.bbox.y1
 
 
+def test_long_names_of_crowded_classes_stand_in_a_legend_and_run_into_nothing(tmp_path):
+    names = [f"rec.sport.of-kind-{k}" for k in range(10)]
+    run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=400, class_names=names, noise=0.7))
+    ax, data = plots.plot_projection(run)
+    assert all(len(panel.texts) == 0 for panel in ax.child_axes)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(data.names)
+    around = [each for panel in ax.child_axes for each in (panel.xaxis.label, panel.yaxis.label, panel._left_title)]
+    found = [box for box in boxes(ax, [*around, ax.get_legend()]) if box.width > 1]
+    assert len(found) > 8
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(found, 2))
+
+
 def test_names_of_confusions_stand_clear_of_each_other(run):
     ax, data = plots.plot_confusions(run)
     assert len(data.pairs) == 10
