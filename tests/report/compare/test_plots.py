@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sfumato.report import figure_to_svg, load_run
 from sfumato.report.compare import plots
+from sfumato.report.compare.plots import calibration
 from tests.report.run_folders import ece, log_softmax, write_run
 
 
@@ -246,6 +247,17 @@ def boxes(ax, texts):
     canvas = FigureCanvasAgg(ax.figure)
     canvas.draw()
     return [text.get_window_extent(canvas.get_renderer()) for text in texts]
+
+
+@pytest.mark.parametrize("few", [0, 10, 10**6])
+def test_the_diagram_fills_its_figure_whether_bins_are_faint_or_not(run, monkeypatch, few):
+    monkeypatch.setattr(calibration, "FEW", few)
+    ax, _ = plots.plot_reliability(run)
+    for _ in range(2):  # the layout sees axes beside axes from its second pass on
+        ax.figure.draw_without_rendering()
+    height = ax.figure.bbox.height
+    assert 0 <= ax.get_tightbbox().y0 < 0.03 * height
+    assert ax.bbox.height > 0.5 * height
 
 
 def test_names_of_classes_cover_no_point_of_the_projection(run):

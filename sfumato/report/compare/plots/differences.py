@@ -85,7 +85,8 @@ def plot_differences(
         for i in place:
             face = INK if reliable[name][i] else PAPER
             panel.plot(mean[name][i], i, ls="", marker=MARKS[0], ms=5, color=INK, mfc=face)
-        panel.set(xlabel=f"difference in {label}", ylabel="run" if len(rows) > 2 else "")
+        panel.set_xlabel(f"difference in {label}", loc="right")  # a long label may reach below the names of the rows
+        panel.set_ylabel("run" if len(rows) > 2 else "")
         panel.set_yticks(place, labels)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         style(panel)
