@@ -54,6 +54,16 @@ LABELS_ON_POINTS = """selector => [...document.querySelectorAll(selector)].flatM
         .map(([text]) => text + ' in: ' + svg.getAttribute('aria-label').slice(0, 60));
 })"""
 
+LABELS_ON_CURVES = """selector => [...document.querySelectorAll(selector)].flatMap(svg => {
+    const curves = [...svg.querySelectorAll('path.smoothed, path.second, path.one-hot')];
+    const points = curves.flatMap(p => Array.from({ length: Math.ceil(p.getTotalLength()) }, (_, i) =>
+        p.getPointAtLength(i).matrixTransform(p.getScreenCTM())));
+    return [...svg.querySelectorAll('text:not(.tick)')].map(t => [t.textContent, t.getBoundingClientRect()])
+        .filter(([, box]) => points.some(p => p.x > box.left && p.x < box.right &&
+            p.y > box.top + 0.2 * box.height && p.y < box.bottom - 0.2 * box.height))
+        .map(([text]) => text + ' in: ' + svg.getAttribute('aria-label').slice(0, 60));
+})"""
+
 BLOCKS = """() => [...document.querySelectorAll('section > *, figure > *')].flatMap(e => {
     const next = e.nextElementSibling;
     if (!next || getComputedStyle(e.parentElement).display === 'grid') return [];
