@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup, escape
+
 from sfumato.arrays.atomic import write_text
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.pages.links import finished
@@ -40,11 +42,14 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def held(text: str) -> str:
-    """A sentence whose numbers stay with their units at the end of a line.
+def held(text: str) -> Markup:
+    """A sentence whose numbers stay with their units at the end of a line, and whose options stand as code.
 
     >>> held("5.0 % at T = 2").count(chr(160))
     3
+    >>> print(held("give more --epochs"))
+    give more <code class="option">--epochs</code>
     """
     text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
-    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+    text = re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+    return Markup(re.sub(r"(?<![\w-])--[a-z][a-z-]*", r'<code class="option">\g<0></code>', str(escape(text))))
