@@ -14,7 +14,7 @@ from typing import Any
 
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
-from sfumato.report.template import environment, write
+from sfumato.report.template import rendered, write
 from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
@@ -75,8 +75,9 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     """
     from markupsafe import Markup
 
-    page = environment(Path(__file__).parent).get_template("audit.html.jinja")
-    text = page.render(
+    text = rendered(
+        Path(__file__).parent,
+        "audit.html.jinja",
         told=told,
         read=read,
         numbers=numbers_table(told),
