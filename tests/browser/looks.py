@@ -64,6 +64,9 @@ LABELS_ON_CURVES = """selector => [...document.querySelectorAll(selector)].flatM
         .map(([text]) => text + ' in: ' + svg.getAttribute('aria-label').slice(0, 60));
 })"""
 
+SAME_NAME = """() => { const names = [...document.querySelectorAll('[role=region], nav, section[aria-label]')]
+    .map(e => e.getAttribute('aria-label')); return names.filter((name, i) => !name || names.indexOf(name) !== i); }"""
+
 BLOCKS = """() => [...document.querySelectorAll('section > *, figure > *')].flatMap(e => {
     const next = e.nextElementSibling;
     if (!next || getComputedStyle(e.parentElement).display === 'grid') return [];

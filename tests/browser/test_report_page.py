@@ -10,6 +10,7 @@ from tests.browser.looks import (
     CUT,
     FITS,
     LABELS_ON_POINTS,
+    SAME_NAME,
     SCROLLING,
     STICKING_OUT,
     TEXTS_OF_FIGURES,
@@ -109,6 +110,10 @@ def test_every_link_leads_to_a_place_of_the_page(view):
     assert all(text for text, _ in links)
     missing = "ids => ids.filter(id => document.querySelectorAll('[id=\"' + id + '\"]').length !== 1)"
     assert view.evaluate(missing, [target for _, target in links]) == []
+
+
+def test_regions_have_names_of_their_own(view):
+    assert view.evaluate(SAME_NAME) == []
 
 
 def test_a_term_leads_to_its_explanation(browser, page_file):

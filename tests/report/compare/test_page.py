@@ -234,7 +234,7 @@ def test_a_choice_is_matched_as_a_whole_word(tmp_path):
 
 def test_four_arms_are_tables_of_four_columns(tmp_path):
     page = words(write_run(tmp_path / "run", smoothed=(0.02, 0.05, 0.1), seeds=1, epochs=2, test=50))
-    tables = re.findall(r'aria-label="Results of each arm">.*?</table>', page, re.DOTALL)
+    tables = re.findall(r'aria-label="Results of each arm[^"]*">.*?</table>', page, re.DOTALL)
     assert [len(re.findall(r"<th scope=\"col\">", table)) for table in tables] == [5, 5]
     assert "arm-2" in tables[1]
     assert "arm-0" not in tables[1]
