@@ -26,13 +26,16 @@ def environment(folder: Path) -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["held"] = held
-    made.globals["called"] = {name: defined.words for name, defined in METRICS.items()}
     return made
 
 
 def rendered(folder: Path, template: str, **values: Any) -> str:
-    """A page made of a template, with its contents, its terms linked, and the glossary that explains them."""
-    return finished(environment(folder).get_template(template).render(**values))
+    """A page made of a template, with its contents, its terms linked, and the glossary that explains them.
+
+    Beside the values, a template knows the metrics in words, by name, as ``called``.
+    """
+    called = {name: defined.words for name, defined in METRICS.items()}
+    return finished(environment(folder).get_template(template).render(values, called=called))
 
 
 def write(path: Path, text: str) -> Path:

@@ -69,6 +69,7 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
     ax.set_axis_off()
     share = 1 / len(run.arms)
     clouds: list[Cloud] = []
+    drawn: list[Axes] = []
     for row, (arm, (_, layer)) in enumerate(zip(run.arms, loaded, strict=True)):
         basis = plane(layer.templates[list(classes)], layer.features["train"])
         flat = {part: layer.features[part] @ basis for part in PART_NAMES}
@@ -84,7 +85,8 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
             panels.append(panel)
         panels[0].set_ylabel(f"towards {names[2]}" if len(names) > 2 else "largest other spread")
         _same_window(panels, clouds[-2:])
-    _name_classes(ax, clouds, classes, names)
+        drawn += panels
+    _name_classes(ax, drawn, clouds, classes, names)
     return ax, ProjectionData(classes, names, loaded[0][0], tuple(clouds))
 
 
@@ -103,7 +105,9 @@ def _across(names: tuple[str, ...]) -> str:
     return f"{names[0]}{chr(10) if len(names[0]) + len(names[1]) > 18 else ' '}to {names[1]}"
 
 
-def _name_classes(ax: Axes, clouds: list[Cloud], classes: tuple[int, ...], names: tuple[str, ...]) -> None:
+def _name_classes(
+    ax: Axes, panels: list[Axes], clouds: list[Cloud], classes: tuple[int, ...], names: tuple[str, ...]
+) -> None:
     """Write the name of each class beside its points, once the places of the panels are known.
 
     Where the points of some panel leave no room for that, a legend above the panels names the classes instead.
@@ -113,13 +117,13 @@ def _name_classes(ax: Axes, clouds: list[Cloud], classes: tuple[int, ...], names
     for _ in range(2):  # the layout sees axes beside axes from its second pass on
         figure.draw_without_rendering()
     written: list[Text] = []
-    for panel, cloud in zip(ax.child_axes, clouds, strict=True):
+    for panel, cloud in zip(panels, clouds, strict=True):
         points = [cloud.points[cloud.labels == label] for label in classes]
         texts = name_clouds(panel, names, points, SIZE, color=INK, fontsize=10, fontweight="bold")
         if texts is None:
             for text in written:
                 text.remove()
-            legend_above(ax, ax.child_axes[0].lines, names, markerscale=2, handletextpad=0.2)
+            legend_above(ax, panels[0].lines, names, markerscale=2, handletextpad=0.2)
             return
         written += texts
 
