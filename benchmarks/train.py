@@ -7,7 +7,7 @@ turns, so that a machine whose speed drifts slows both alike; the ratio is the m
 processor, which on one thread are those of an idle machine. Before anything is timed, the weights that all end with are
 compared bit by bit.
 
-The loop by hand looks at the validation rows once an epoch (hard NLL and accuracy), as any would that is watched. It
+The loop by hand looks at the validation rows once an epoch (log loss and accuracy), as any would that is watched. It
 keeps no mean training loss, no training gap and no hash of its batches, and does not look whether the loss is finite.
 "bare" is the loop by hand without even the validation rows. Each row of the output file names hardware, versions and
 commit.

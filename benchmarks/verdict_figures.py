@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OURS, SQUARED = "seeds × rows", "seeds × rows, squared shares"
-NAMES = {"accuracy": "accuracy", "nll_after_temperature": "hard NLL after T", "eaurc": "E-AURC"}
+NAMES = {"accuracy": "accuracy", "nll_after_temperature": "log loss after T", "eaurc": "E-AURC"}
 Rows = Sequence[dict[str, Any]]
 
 

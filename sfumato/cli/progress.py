@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from sfumato.cli.columns_shown import in_short
 from sfumato.cli.common import width
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.text import duration, wrapped
 
 if TYPE_CHECKING:
@@ -189,7 +190,8 @@ class Watch:
         """The names of the numbers, and those of each arm."""
         assert self.plan is not None
         classes = len(self.plan.data.table.class_names)
-        columns = [("seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training")]
+        nll = METRICS["nll"].label
+        columns = [("seed, epoch", f"{nll}, validation", "accuracy, validation", "logit gap, training")]
         for arm in self.plan.arms:
             seed, epoch = self.latest.get(arm.name, (0, None))
             if epoch is None:
@@ -209,6 +211,6 @@ class Watch:
 
 def _numbers(epoch: dict[str, Any]) -> str:
     return (
-        f"NLL {epoch['validation_nll']:.3f}  acc {100 * epoch['validation_accuracy']:5.1f} %  "
+        f"{METRICS['nll'].words} {epoch['validation_nll']:.3f}  acc {100 * epoch['validation_accuracy']:5.1f} %  "
         f"gap {epoch['train_gap']:5.2f}"
     )

@@ -119,10 +119,19 @@ function line(f, points, cls) {
   return kept.length < 2 ? "" : `<path class="${cls}" d="M${kept.map(([x, y]) =>
     `${f.px(x).toFixed(1)} ${f.py(y).toFixed(1)}`).join("L")}"/>`;
 }
-function label(f, x, y, text, cls = "", place = "above") {
-  const left = f.px(x), anchor = left > f.width - 110 ? "end" : left < f.left + 60 ? "start" : "middle";
-  const gap = anchor === "start" ? 8 : anchor === "end" ? -8 : 0;
-  return `<text class="${cls}" text-anchor="${anchor}" x="${left + gap}" y="${f.py(y) + (place === "above" ? -10 : 18)}">${text}</text>`;
+// A label takes the first of its spots, each [x, y, anchor], whose box lies within the frame and on the fewest pixels
+// of curves; a letter is at most 7.5 pixels wide.
+function label(f, pixels, spots, text) {
+  const wide = 7.5 * text.length, covered = ([x, y, anchor]) => {
+    const left = anchor === "start" ? x : x - wide, right = left + wide, top = y - 11, bottom = y + 3;
+    const outside = left < f.left + 2 || right > f.width || top < 15 || bottom > f.height - f.bottom;
+    return 1e6 * outside + pixels.filter(([px, py]) => px > left - 2 && px < right + 2 && py > top && py < bottom).length;
+  };
+  const [x, y, anchor] = spots.reduce((best, spot) => covered(spot) < covered(best) ? spot : best);
+  return `<text text-anchor="${anchor}" x="${x}" y="${y}">${text}</text>`;
+}
+function pixels(f, points) {
+  return points.map(([x, y]) => [f.px(x), f.py(y)]);
 }
 function nice(low, high, most) {
   const step = [1, 2, 5].flatMap(m => [m * 1e-3, m * 1e-2, m * 0.1, m, m * 10, m * 100]).sort((a, b) => a - b)
@@ -161,9 +170,12 @@ function drawAgainstEps(id, value, high, low, words) {
   let body = low < 0 ? line(f, [[0, 0], [1, 0]], "axis") : "";
   body += line(f, curve(other), "second") + line(f, curve(over), "smoothed");
   const now = value(k, eps, over), drawn = Math.min(Math.max(now, low), high);
-  const free = id === "floor" && drawn > low + 0.15 * (high - low) ? "below" : drawn > low + 0.85 * (high - low) ? "below" : "above";
   body += line(f, [[eps, low], [eps, drawn]], "form");
-  body += `<circle cx="${f.px(eps)}" cy="${f.py(drawn)}" r="5"/>` + label(f, eps, drawn, `${show(now)} nats`, "", free);
+  const stem = Array.from({ length: 60 }, (_, i) => [eps, low + (drawn - low) * i / 59]);
+  const taken = pixels(f, [...curve(other), ...curve(over), ...stem]), x = f.px(eps), y = f.py(drawn);
+  const spots = [9, 20, 34, 60, 90, 130].flatMap(off => [-9, 18, 4].flatMap(down =>
+    [[x + off + (down === 4) * 5, y + down, "start"], [x - off - (down === 4) * 5, y + down, "end"]]));
+  body += `<circle cx="${f.px(eps)}" cy="${f.py(drawn)}" r="5"/>` + label(f, taken, spots, `${show(now)} nats`);
   put(id, f, body, words(now));
 }
 
@@ -187,7 +199,8 @@ function drawTime() {
   body += line(f, flow(0, top), "one-hot");
   if (eps > 0 && Number.isFinite(best) && Math.abs(best) > 1e-9) {
     body += line(f, [[x.low, best], [last, best]], "form") + line(f, flow(eps, best), "smoothed");
-    body += `<text text-anchor="start" x="${f.left + 6}" y="${f.py(best) - 6}">optimum, ${show(best)} nats</text>`;
+    const spots = Array.from({ length: 12 }, (_, i) => [-6, 15].map(down => [f.left + 6 + 30 * i, f.py(best) + down, "start"]));
+    body += label(f, pixels(f, [...flow(0, top), ...flow(eps, best)]), spots.flat(), `optimum, ${show(best)} nats`);
   }
   const reach = Math.abs(best) > 1e-9 && Number.isFinite(best) ? `; smoothed is within 1 % of ${show(best)} nats after ${count(near)} steps` : "";
   put("time", f, body, `Gap against time: one-hot reaches ${show(top)} nats after ${count(last)} steps and goes on${reach}.`);

@@ -35,6 +35,8 @@ def page(classes: int, eps: float) -> str:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    from sfumato.pages.links import finished  # not above: the text of `explain` has no use for it
+
     if classes > MAX_CLASSES:
         raise ValueError(f"the page shows up to {MAX_CLASSES} classes, got {classes}")
     here = Path(__file__).parent
@@ -48,7 +50,7 @@ def page(classes: int, eps: float) -> str:
     told = as_dict(classes, eps)
     template = environment.get_template("explain.html.jinja")
     users = {over: [FORMULAS[key].name for key in keys] for over, keys in _USERS.items()}
-    return template.render(told=told, classes=classes, eps=f"{eps:.12g}", users=users, rows=_rows(told))
+    return finished(template.render(told=told, classes=classes, eps=f"{eps:.12g}", users=users, rows=_rows(told)))
 
 
 _USERS = {

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.lab.cost_estimate import duration, estimate
 from sfumato.lab.device import one_thread
 from sfumato.lab.execute.task import PARTS
@@ -34,7 +35,7 @@ def trial(ready: Prepared) -> dict[str, Any]:
 
     Returns:
         ``"data"``, ``"notes"``, ``"whole"`` (an estimate) and ``"arms"``, each with name, epochs, seconds and
-        ``"nll"``: hard NLL on validation rows after the first and the last epoch.
+        ``"nll"``: log loss on validation rows after the first and the last epoch.
 
     Raises:
         ArmError, TrainingError: an arm cannot be trained.
@@ -83,8 +84,8 @@ def as_text(found: dict[str, Any], width: int | None = None) -> str:
         first, last = arm["nll"]
         learnt = "" if last < first else "; it did not fall: look at the data, or at --learning-rate"
         lines.append(
-            f"trial         {arm['name']}: validation NLL {first:.3f} to {last:.3f} in {arm['epochs']} epochs "
-            f"({duration(arm['seconds'])}){learnt}"
+            f"trial         {arm['name']}: validation {METRICS['nll'].label} {first:.3f} to {last:.3f} "
+            f"in {arm['epochs']} epochs ({duration(arm['seconds'])}){learnt}"
         )
     lines.append(
         f"the whole     {whole['runs']} runs of {whole['epochs']:,} epochs: about {duration(whole['seconds'])}"

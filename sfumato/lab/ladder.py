@@ -1,6 +1,6 @@
 """Choosing a strength on the validation rows, so that the test rows are read once, after the choice.
 
-Every rung is ranked by its hard NLL after a temperature that is cross-fitted: a row's temperature comes from the rows
+Every rung is ranked by its log loss after a temperature that is cross-fitted: a row's temperature comes from the rows
 of the other folds. The best is taken, or a smaller strength where the two cannot be told apart by one standard error of
 their paired difference. No process that trains a rung is given a test row.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasuredRung:
-    """One arm on the validation rows: hard NLL of each seed and row, in nats, and after a cross-fitted temperature."""
+    """One arm on the validation rows: log loss of each seed and row, in nats, and after a cross-fitted temperature."""
 
     arm: Arm
     nll: Metric

@@ -189,7 +189,7 @@ class Options:
     )
     ladder: str | None = _option(
         "Strengths to choose from instead of --eps, such as 0,0.02,0.05,0.1,0.2: chosen on the validation rows by "
-        "hard NLL after temperature; the test rows are read once, after that.",
+        "log loss after temperature; the test rows are read once, after that.",
         example='"0,0.02,0.05,0.1,0.2"',
     )
     arm: str | None = _option(
@@ -206,7 +206,8 @@ class Options:
     )
     margin: str = _option(
         "The largest differences that do not matter: of accuracy in points, of the log loss after temperature (nll) "
-        "and of E-AURC as numbers or in per cent of the base's log loss and AURC. What is left out keeps its default.",
+        "and of the ranking of mistakes (eaurc) as numbers or in per cent of the base's log loss and AURC. What is "
+        "left out keeps its default.",
         _no_margin,
         default="accuracy=0.5,nll=2%,eaurc=5%",
     )
@@ -250,7 +251,7 @@ class Options:
         default="float32",
     )
     early_stop: int | None = _option(
-        "Stop a run after so many epochs without a better one, by hard NLL after temperature on validation rows, "
+        "Stop a run after so many epochs without a better one, by log loss after temperature on validation rows, "
         "and keep the best; by default the full budget is used.",
         *_count(1_000_000),
         example="5",

@@ -118,7 +118,7 @@ def warnings_in(data: Data) -> list[RunWarning]:
 
 
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:
-    """Names of the arms by their hard NLL after a cross-fitted temperature on the validation rows, best first."""
+    """Names of the arms by their log loss after a cross-fitted temperature on the validation rows, best first."""
     rungs = [ladder.measure(folder, arm, range(seeds)) for arm in arms]
     return [rung.arm.name for rung in sorted(rungs, key=lambda rung: float(rung.scaled.by_seed.mean()))]
 
@@ -142,7 +142,7 @@ def environment_of(ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRe
 
 
 def _gain(result: ArmResult) -> TemperatureGain:
-    """Hard NLL on test rows with the temperature, less that without: mean and 95 % interval."""
+    """Log loss on test rows with the temperature, less that without: mean and 95 % interval."""
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     return {"mean": gain.mean, "low": gain.low, "high": gain.high}
 

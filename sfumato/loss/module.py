@@ -14,7 +14,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     """:func:`cross_entropy` as a module: torch's arguments in torch's order, then sfumato's own by name.
 
     Being a ``torch.nn.CrossEntropyLoss`` it is taken for one wherever code asks, for example to apply softmax to a
-    model's output. As torch's, it smooths in evaluation too: report the hard NLL there, with ``label_smoothing=0``.
+    model's output. As torch's, it smooths in evaluation too: report the log loss there, with ``label_smoothing=0``.
 
     Raises:
         ValueError: a strength outside [0, 1] or NaN, an unknown ``over`` or ``weight_on``; at construction.

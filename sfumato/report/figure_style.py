@@ -3,6 +3,7 @@
 Every property is set on the object that is drawn, none through matplotlib's settings.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +52,16 @@ def style(ax: Axes) -> None:
 
 
 def style_with_legend(ax: Axes, room: float = 270) -> None:
-    """:func:`style`, and a legend above the axis, in two columns if they fit into so many points.
+    """:func:`style`, and a legend above the axis, in two columns if they fit into so many points."""
+    style(ax)
+    legend_above(ax, *ax.get_legend_handles_labels(), room=room)
+
+
+def legend_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str], *, room: float = 270, **more: Any) -> None:
+    """A legend above the axis, in two columns if they fit into so many points; ``more`` is matplotlib's.
 
     A figure that :func:`axes` made grows by the lines after the first, so that they take nothing from the plot.
     """
-    style(ax)
-    handles, labels = ax.get_legend_handles_labels()
     half = -(-len(labels) // 2)
     letters = sum(max(map(len, column), default=0) for column in (labels[:half], labels[half:]))
     columns = 2 if 5.1 * letters + 68 <= room else 1
@@ -73,8 +78,7 @@ def style_with_legend(ax: Axes, room: float = 270) -> None:
         frameon=False,
         fontsize=9,
         labelcolor=INK,
-        handlelength=2.2,
-        columnspacing=1.6,
+        **{"handlelength": 2.2, "columnspacing": 1.6, **more},
     )
 
 

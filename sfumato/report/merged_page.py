@@ -10,7 +10,7 @@ from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.page_sentences import date
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
-from sfumato.report.template import environment, write
+from sfumato.report.template import rendered, write
 from sfumato.runs.read import ReportError, Run, load_run
 
 MARK = '<meta name="generator" content="sfumato report">'
@@ -43,8 +43,9 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     names = distinct_names(runs)
     ax, data = plots.plot_differences(runs, names=names)
     figure = figure_to_svg.inline(figure_to_svg.to_svg(ax), "differences", data.alt)
-    template = environment(Path(plots.__file__).parents[1]).get_template("merged_page.html.jinja")
-    page = template.render(
+    page = rendered(
+        Path(plots.__file__).parents[1],
+        "merged_page.html.jinja",
         runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
         settings=_settings(runs, names),
         figure=figure if data.rows else None,

@@ -1,10 +1,14 @@
-"""The templates of the pages, in which a value is escaped and a missing name is an error, and how a page is written."""
+"""Pages from templates: a value is escaped, a missing name is an error, and a page is written whole or not at all."""
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
 
 from sfumato.arrays.atomic import write_text
+from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.pages.links import finished
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,6 +29,15 @@ def environment(folder: Path) -> "Environment":
     return made
 
 
+def rendered(folder: Path, template: str, **values: Any) -> str:
+    """A page made of a template, with its contents, its terms linked, and the glossary that explains them.
+
+    Beside the values, a template knows the metrics in words, by name, as ``called``.
+    """
+    called = {name: defined.words for name, defined in METRICS.items()}
+    return finished(environment(folder).get_template(template).render(values, called=called))
+
+
 def write(path: Path, text: str) -> Path:
     """Write a page or a figure, whole or not at all, and its folders where they are missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,11 +45,14 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def held(text: str) -> str:
-    """A sentence whose numbers stay with their units at the end of a line.
+def held(text: str) -> Markup:
+    """A sentence whose numbers stay with their units at the end of a line, and whose options stand as code.
 
     >>> held("5.0 % at T = 2").count(chr(160))
     3
+    >>> print(held("give more --epochs"))
+    give more <code class="option">--epochs</code>
     """
     text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
-    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+    text = re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+    return Markup(re.sub(r"(?<![\w-])--[a-z][a-z-]*", r'<code class="option">\g<0></code>', str(escape(text))))

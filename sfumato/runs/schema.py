@@ -194,7 +194,7 @@ class FittedTemperature(TypedDict):
 
 
 class TemperatureGain(TypedDict):
-    """Hard NLL on test rows with the temperature less without: mean over seeds and 95 % interval."""
+    """Log loss on test rows with the temperature less without: mean over seeds and 95 % interval."""
 
     mean: NotRequired[Number]
     low: NotRequired[Number]
@@ -216,7 +216,7 @@ class MeanWithError(TypedDict):
 
 
 class LadderRung(TypedDict):
-    """One strength that a ladder tried, with hard NLL of the validation rows in nats; the chosen one was compared."""
+    """One strength that a ladder tried, with log loss of the validation rows in nats; the chosen one was compared."""
 
     eps: Number
     arm: Text

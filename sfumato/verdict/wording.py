@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import number
 from sfumato.verdict.analyse import ArmResult
@@ -40,19 +41,19 @@ class InSentences(NamedTuple):
 
 SHOWN = {
     "accuracy": InSentences(
-        "accuracy", 100, 1, " %", " points",
+        METRICS["accuracy"].label, 100, 1, " %", " points",
         better="is right more often{than}: accuracy {change}",
         worse="is right less often{than}: accuracy {change}",
     ),
     "nll_after_temperature": InSentences(
-        "log loss", 1, 3, "", "",
+        METRICS["nll"].words, 1, 3, "", "",
         better="gives probabilities that fit the labels better{than}: log loss {change}, each after temperature "
         "scaling, which divides a model's logits by one number",
         worse="gives probabilities that fit the labels worse{than}: log loss {change}, each after temperature "
         "scaling, which divides a model's logits by one number",
     ),
     "eaurc": InSentences(
-        "ranking of mistakes (E-AURC × 1000)", 1000, 2, "", "",
+        METRICS["eaurc"].heading, 1000, 2, "", "",
         better="is better{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
         worse="is worse{than} at being less sure of its mistakes: E-AURC × 1000 {change}",
     ),

@@ -41,6 +41,32 @@ TEXTS_OF_FIGURES = """selector => [...document.querySelectorAll(selector)].flatM
     return out;
 })"""
 
+SCROLLING = """() => [...document.querySelectorAll('body *')].filter(e =>
+    !e.closest('.wide, svg') && (e.scrollWidth > innerWidth || e.getBoundingClientRect().right > innerWidth + 1))
+    .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 80))"""
+
+LABELS_ON_POINTS = """selector => [...document.querySelectorAll(selector)].flatMap(svg => {
+    const marks = [...svg.querySelectorAll('use, circle')].filter(e => !e.closest('[id*=xtick], [id*=ytick]'))
+        .map(e => e.getBoundingClientRect());
+    return [...svg.querySelectorAll('text')].map(t => [t.textContent.trim(), t.getBoundingClientRect()])
+        .filter(([text, box]) => text && marks.some(mark => mark.right > box.left && mark.left < box.right &&
+            mark.bottom > box.top + 0.15 * box.height && mark.top < box.bottom - 0.15 * box.height))
+        .map(([text]) => text + ' in: ' + svg.getAttribute('aria-label').slice(0, 60));
+})"""
+
+LABELS_ON_CURVES = """selector => [...document.querySelectorAll(selector)].flatMap(svg => {
+    const curves = [...svg.querySelectorAll('path.smoothed, path.second, path.one-hot')];
+    const points = curves.flatMap(p => Array.from({ length: Math.ceil(p.getTotalLength()) }, (_, i) =>
+        p.getPointAtLength(i).matrixTransform(p.getScreenCTM())));
+    return [...svg.querySelectorAll('text:not(.tick)')].map(t => [t.textContent, t.getBoundingClientRect()])
+        .filter(([, box]) => points.some(p => p.x > box.left && p.x < box.right &&
+            p.y > box.top + 0.2 * box.height && p.y < box.bottom - 0.2 * box.height))
+        .map(([text]) => text + ' in: ' + svg.getAttribute('aria-label').slice(0, 60));
+})"""
+
+SAME_NAME = """() => { const names = [...document.querySelectorAll('[role=region], nav, section[aria-label]')]
+    .map(e => e.getAttribute('aria-label')); return names.filter((name, i) => !name || names.indexOf(name) !== i); }"""
+
 BLOCKS = """() => [...document.querySelectorAll('section > *, figure > *')].flatMap(e => {
     const next = e.nextElementSibling;
     if (!next || getComputedStyle(e.parentElement).display === 'grid') return [];

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from tests.browser.looks import BLOCKS, CUT, FITS, STICKING_OUT, TEXTS_OF_FIGURES, opened, too_faint
+from tests.browser.looks import (
+    BLOCKS,
+    CUT,
+    FITS,
+    LABELS_ON_POINTS,
+    SCROLLING,
+    STICKING_OUT,
+    TEXTS_OF_FIGURES,
+    opened,
+    too_faint,
+)
 from tests.conftest import run_sfumato
 from tests.evaluate.samples import drawn, smoothed
 
@@ -38,6 +48,15 @@ def test_nothing_is_wider_than_the_window_cut_or_on_top_of_another(view):
     assert view.evaluate(CUT) == []
     assert view.evaluate(BLOCKS) == []
     assert view.evaluate(TEXTS_OF_FIGURES, "figure svg") == []
+
+
+def test_a_phone_of_390_pixels_shows_all_of_it(browser, page_file):
+    page = opened(browser, page_file, 390)
+    for script in (SCROLLING, CUT, BLOCKS):
+        assert page.evaluate(script) == []
+    for script in (TEXTS_OF_FIGURES, LABELS_ON_POINTS):
+        assert page.evaluate(script, "figure svg") == []
+    page.context.close()
 
 
 def test_text_and_lines_stand_out_from_the_paper(view):

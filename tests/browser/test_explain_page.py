@@ -5,7 +5,17 @@ import math
 import pytest
 
 from sfumato import theory
-from tests.browser.looks import FITS, NAMES, TEXTS_OF_FIGURES, VIEWS, opened, too_faint
+from tests.browser.looks import (
+    FITS,
+    LABELS_ON_CURVES,
+    LABELS_ON_POINTS,
+    NAMES,
+    SCROLLING,
+    TEXTS_OF_FIGURES,
+    VIEWS,
+    opened,
+    too_faint,
+)
 from tests.conftest import run_sfumato
 
 pytestmark = pytest.mark.slow
@@ -51,7 +61,17 @@ def test_page_opens_offline_without_errors_or_requests(view, page_file):
     assert view.asked == [page_file.as_uri()]
 
 
-STATES = [(10, 0.1, "others"), (2, 0.9, "others"), (1000, 0, "all"), (3, 1, "all"), (10**6, 0.001, "all")]
+STATES = [
+    (10, 0.1, "others"),
+    (10, 0.01, "others"),
+    (10, 0.03, "all"),
+    (10, 0.5, "all"),
+    (10, 0.97, "others"),
+    (2, 0.9, "others"),
+    (1000, 0, "all"),
+    (3, 1, "all"),
+    (10**6, 0.001, "all"),
+]
 
 
 @pytest.mark.parametrize(("classes", "eps", "over"), STATES)
@@ -60,6 +80,15 @@ def test_nothing_is_wider_than_the_window_or_on_top_of_another(view, classes, ep
     assert view.wrong == []
     assert view.evaluate(FITS)
     assert view.evaluate(TEXTS_OF_FIGURES, ".chart svg") == []
+    assert view.evaluate(LABELS_ON_POINTS, ".chart svg") == []
+    assert view.evaluate(LABELS_ON_CURVES, ".chart svg") == []
+    assert view.evaluate(SCROLLING) == []
+
+
+def test_terms_lead_to_the_glossary_and_sections_to_their_places(wide):
+    links = wide.locator("a[href^='#']").evaluate_all("all => all.map(a => a.hash.slice(1))")
+    assert {"the-floor-of-the-loss", "term-floor", "term-one-hot", "term-logit_gap"} <= set(links)
+    assert wide.evaluate("ids => ids.filter(id => !document.getElementById(id))", links) == []
 
 
 def test_text_stands_out_from_the_paper(view):

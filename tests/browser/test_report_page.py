@@ -5,12 +5,24 @@ from pathlib import Path
 import pytest
 
 from sfumato.report import render, render_merged, rows_to_show
-from tests.browser.looks import BLOCKS, CUT, FITS, STICKING_OUT, TEXTS_OF_FIGURES, too_faint
+from tests.browser.looks import (
+    BLOCKS,
+    CUT,
+    FITS,
+    LABELS_ON_POINTS,
+    SAME_NAME,
+    SCROLLING,
+    STICKING_OUT,
+    TEXTS_OF_FIGURES,
+    opened,
+    too_faint,
+)
 from tests.report.run_folders import write_examples, write_run
 
 pytestmark = pytest.mark.slow
 
 HEADINGS = [
+    "Use it",
     "What each arm does on the test rows",
     "Was it a fair comparison?",
     "Does confidence match accuracy?",
@@ -21,7 +33,6 @@ HEADINGS = [
     "Does it know when it is wrong?",
     "Is it more than a temperature?",
     "What changed, row by row",
-    "Use it",
     "Glossary",
     "Repeat it",
 ]
@@ -76,6 +87,45 @@ def test_page_opens_offline_without_errors_or_requests(view, page_file):
 def test_nothing_is_wider_than_the_window(view):
     assert view.evaluate(FITS)
     assert view.evaluate(STICKING_OUT) == []
+    assert view.evaluate(SCROLLING) == []
+
+
+def test_a_phone_of_390_pixels_shows_all_of_it(browser, page_file):
+    page = opened(browser, page_file, 390)
+    for script in (SCROLLING, CUT, BLOCKS):
+        assert page.evaluate(script) == []
+    for script in (TEXTS_OF_FIGURES, LABELS_ON_POINTS):
+        assert page.evaluate(script, "figure svg") == []
+    page.context.close()
+
+
+def test_no_label_covers_a_point(view):
+    assert view.locator("figure svg use").count() > 5
+    assert view.evaluate(LABELS_ON_POINTS, "figure svg") == []
+
+
+def test_every_link_leads_to_a_place_of_the_page(view):
+    links = view.locator("a[href^='#']").evaluate_all("all => all.map(a => [a.textContent.trim(), a.hash.slice(1)])")
+    assert len(links) > 20
+    assert all(text for text, _ in links)
+    missing = "ids => ids.filter(id => document.querySelectorAll('[id=\"' + id + '\"]').length !== 1)"
+    assert view.evaluate(missing, [target for _, target in links]) == []
+
+
+def test_regions_have_names_of_their_own(view):
+    assert view.evaluate(SAME_NAME) == []
+
+
+def test_a_term_leads_to_its_explanation(browser, page_file):
+    page = opened(browser, page_file, 390)
+    link = page.locator("section a.term", has_text="accuracy").first
+    link.click()
+    assert page.evaluate("location.hash") == "#term-accuracy"
+    entry = page.locator("dt:target")
+    assert entry.inner_text() == "accuracy"
+    box = entry.bounding_box()
+    assert 0 <= box["y"] < 900
+    page.context.close()
 
 
 def test_headings_stand_in_order(view):
@@ -83,7 +133,8 @@ def test_headings_stand_in_order(view):
     shown = view.locator("h2").all_inner_texts()
     if shown[0] == MERGED[0]:
         assert shown[:3] == MERGED
-        assert len(shown) == 3 + view.locator(".verdicts tbody tr").count()
+        assert len(shown) == 4 + view.locator(".verdicts tbody tr").count()
+        assert shown[-1] == "Glossary"
     else:
         assert shown == [heading for heading in HEADINGS if heading in shown]
         assert set(HEADINGS) - set(shown) <= {"Which strength was chosen"}

@@ -154,7 +154,7 @@ def test_progress_is_one_line_a_run_with_both_arms_on_stderr(digits):
     ends = [re.match(r"seed (\d)  epoch  59/59 ", line) for line in lines]
     assert sorted(end[1] for end in ends if end) == list("01234")
     assert len(lines) < 5 * 59 / 4  # the first of all, and one each half minute on a busy machine
-    assert all(re.search(r"one-hot  NLL .* gap .*smoothed  NLL .* gap ", line) for line in lines)
+    assert all(re.search(r"one-hot  log loss .* gap .*smoothed  log loss .* gap ", line) for line in lines)
     assert re.search(
         r"arms   one-hot; smoothed, ε = 0\.1 over the other classes \(label_smoothing=0\.1111 in torch\)", digits.err
     )
@@ -256,7 +256,13 @@ def test_text_begins_with_the_verdict_and_ends_with_the_report(tmp_path):
     assert summary["warnings"][0]["kind"] == "not trained to the end"
     assert max(map(len, lines)) <= 100
     assert lines[-1] == "report  here/report.html"
-    for word in ("one-hot", "smoothed 0.1 (others)", "hard NLL", "ECE noise floor", "closed form of the gap"):
+    for word in (
+        "one-hot",
+        "smoothed 0.1 (others)",
+        "log loss (NLL)",
+        "calibration error by chance",
+        "closed form of the gap",
+    ):
         assert word in ran.out
 
 

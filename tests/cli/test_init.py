@@ -67,7 +67,7 @@ def test_doctor_tries_both_arms_on_the_data_and_writes_nothing(tmp_path):
     text = run_sfumato("doctor", "digits", "--model", "linear", folder=tmp_path).out
     for words in (
         "data          digits: 64 features",
-        "trial         one-hot: validation NLL",
+        "trial         one-hot: validation log loss (NLL)",
         "the whole     10 runs",
     ):
         assert words in text

@@ -109,14 +109,15 @@ def test_a_run_is_told_when_every_arm_of_its_seed_has_ended(told):
     assert len(lines()) == before
     watch.epoch("one-hot", 0, epoch(1))
     assert lines()[before:] == [
-        "seed 0  epoch   1/2   one-hot  NLL 0.250  acc  87.5 %  gap  4.50   smoothed  NLL 0.250  acc  87.5 %  gap  4.50"
-        ", about 1 s to go"
+        "seed 0  epoch   1/2   one-hot  log loss 0.250  acc  87.5 %  gap  4.50   "
+        "smoothed  log loss 0.250  acc  87.5 %  gap  4.50, about 1 s to go"
     ]  # the first of all: training has begun
     before += 1
     watch.epoch("one-hot", 0, epoch(2, 0.5, 0.05, 12.25))
     (line,) = lines()[before:]
     assert line.startswith(
-        "seed 0  epoch   2/2   one-hot  NLL 0.500  acc   5.0 %  gap 12.25   smoothed  NLL 0.250  acc  87.5 %  gap  4.50"
+        "seed 0  epoch   2/2   one-hot  log loss 0.500  acc   5.0 %  gap 12.25   "
+        "smoothed  log loss 0.250  acc  87.5 %  gap  4.50"
     )
     assert line.endswith(", about 1 s to go")
     watch.epoch("one-hot", 1, epoch(1))
@@ -147,7 +148,7 @@ def test_where_arms_may_stop_early_none_waits_for_another(told):
     watch.epoch("one-hot", 1, epoch(1))
     assert len(lines()) == before
     watch.epoch("smoothed", 2, epoch(1))  # its run of seed 1 is over
-    assert lines()[before].startswith("seed 1  epoch   1/2   smoothed  NLL 0.250  acc  87.5 %  gap  4.50")
+    assert lines()[before].startswith("seed 1  epoch   1/2   smoothed  log loss 0.250  acc  87.5 %  gap  4.50")
     watch.say("writing the report")
     assert [line[:28] for line in lines()[before + 1 :]] == [
         "seed 2  epoch   1/2   smooth", "seed 1  epoch   1/2   one-ho", "writing the report"
@@ -160,7 +161,7 @@ def test_what_an_earlier_sitting_finished_is_said_and_completes_the_lines(told):
     assert lines()[-1] == "kept   1 of 6 runs, finished before"
     watch.epoch("smoothed", 0, epoch(2, 0.75))
     assert lines()[-1].startswith(
-        "seed 0  epoch   2/2   one-hot  NLL 0.250  acc  87.5 %  gap  4.50   smoothed  NLL 0.750"
+        "seed 0  epoch   2/2   one-hot  log loss 0.250  acc  87.5 %  gap  4.50   smoothed  log loss 0.750"
     )
 
 
@@ -227,7 +228,7 @@ def table(monkeypatch):
     return table
 
 
-NAMES = ["seed, epoch", "hard NLL, validation", "accuracy, validation", "logit gap, training"]
+NAMES = ["seed, epoch", "log loss (NLL), validation", "accuracy, validation", "logit gap, training"]
 
 
 def test_a_terminal_is_shown_the_arms_side_by_side(table):

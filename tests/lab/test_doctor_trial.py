@@ -48,8 +48,8 @@ def test_a_trial_is_told_with_copies_missing_values_and_an_arm_that_did_not_lear
         "data          flowers.csv: 4 features, 3 classes; rows: train 1,200, validation 400, test 401",
         "copies        1,002 rows repeat an earlier one",
         "note          Something to know.",
-        "trial         one-hot: validation NLL 1.250 to 0.500 in 4 epochs (8 s)",
-        "trial         smoothed: validation NLL 0.500 to 0.500 in 4 epochs (8 s); it did not fall: "
+        "trial         one-hot: validation log loss (NLL) 1.250 to 0.500 in 4 epochs (8 s)",
+        "trial         smoothed: validation log loss (NLL) 0.500 to 0.500 in 4 epochs (8 s); it did not fall: "
         "look at the data, or at --learning-rate",
         "the whole     10 runs of 1,500 epochs: about 10 min",
     ]

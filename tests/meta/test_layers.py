@@ -19,6 +19,7 @@ LAYERS = (
     ("kernel",),
     ("loss",),
     ("evaluate", "probe"),
+    ("pages",),
     ("runs",),
     ("verdict",),
     ("lab",),

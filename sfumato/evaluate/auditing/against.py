@@ -77,7 +77,7 @@ def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list
     said: dict[str, list[str]] = {}
     for name, number in differences.items():
         if number.finding is not None and number.margin is not None:
-            title = METRICS[name].label.removeprefix("hard ")
+            title = METRICS[name].label
             ends = between(*sorted((abs(number.low), abs(number.high))))
             told = {"the same": f"{title} (within {decimal(number.margin)})", "not settled": title}
             by = f"{number.finding} in {title}, by {decimal(abs(number.value))} ({ends})"

@@ -29,7 +29,8 @@ class Definition:
         better: ``"higher"``, ``"lower"``, or None where neither is better.
         lowest, highest: the ends of its range.
         interval: how its interval is made.
-        label: what tables and sentences call it.
+        words: what it is called, in words that need no paper.
+        term: what the field calls it, where that is another word; empty where it is not.
         shown: how its value is printed.
         paired: whether two models are compared in it row by row, so that what each row adds to it must be known.
         headline: whether it decides between two models. This is fixed in advance.
@@ -40,15 +41,21 @@ class Definition:
     lowest: float
     highest: float
     interval: str
-    label: str
+    words: str
+    term: str
     shown: Shown
     paired: bool = False
     headline: bool = False
 
     @property
+    def label(self) -> str:
+        """What every table, page, figure and sentence calls it: ``log loss (NLL)``."""
+        return f"{self.words} ({self.term})" if self.term else self.words
+
+    @property
     def heading(self) -> str:
-        """The label with the factor that small areas are multiplied by: ``E-AURC × 1000``."""
-        return f"{self.label} × 1000" if self.shown.scale == 1000 else self.label
+        """The label with the factor that small areas are multiplied by: ``ranking of mistakes (E-AURC × 1000)``."""
+        return f"{self.words} ({self.term} × 1000)" if self.shown.scale == 1000 else self.label
 
 
 _MEAN = "t, on the rows' values"
@@ -61,23 +68,23 @@ _SHARE, _ERROR, _AREA, _NATS = Shown("", 100, 1), Shown("0 to 1"), Shown("area",
 # fmt: off
 _NLL = Definition(
     "Σ w·(−log p_y)/W, against labels whatever the training target was, in nats",
-    "lower", 0.0, _INF, _MEAN, "hard NLL", Shown("nats"), paired=True,
+    "lower", 0.0, _INF, _MEAN, "log loss", "NLL", Shown("nats"), paired=True,
 )
 _BRIER = Definition(
     "Σ w·Σ_k (p_k − 1[k=y])²/W, from 0 to 2",
-    "lower", 0.0, 2.0, _MEAN, "Brier", Shown("0 to 2"), paired=True,
+    "lower", 0.0, 2.0, _MEAN, "Brier score", "", Shown("0 to 2"), paired=True,
 )
 _ECE = Definition(
     "Σ_b |Σ_{i in b} w·(conf − right)|/W over 15 equal-width bins (lower, upper], the first closed at 0",
-    "lower", 0.0, 1.0, _PART, "ECE, 15 bins", _ERROR, paired=True,
+    "lower", 0.0, 1.0, _PART, "calibration error", "ECE", _ERROR, paired=True,
 )
 _SIGNED_GAP = Definition(
     "Σ w·(conf − right)/W: positive over-confident, negative under-confident",
-    None, -1.0, 1.0, _MEAN, "confidence − accuracy", Shown("−1 to 1", signed=True), paired=True,
+    None, -1.0, 1.0, _MEAN, "confidence − accuracy", "", Shown("−1 to 1", signed=True), paired=True,
 )
 _EAURC = Definition(
     "aurc less that of the best order, r + (1−r)·ln(1−r), r the error rate",
-    "lower", -_INF, 1.0, _PART, "E-AURC", _AREA, paired=True, headline=True,
+    "lower", -_INF, 1.0, _PART, "ranking of mistakes", "E-AURC", _AREA, paired=True, headline=True,
 )
 # fmt: on
 
@@ -87,52 +94,52 @@ def _after(
 ) -> Definition:
     """The same of softmax(z/T_f); ``spread`` says that the interval counts the spread of the temperature."""
     interval = plain.interval + (", with the temperature's own spread" if spread else "")
-    label = f"{plain.label} after temperature"
-    return replace(plain, text=text, interval=interval, label=label, paired=paired, headline=headline)
+    words = f"{plain.words} after temperature"
+    return replace(plain, text=text, interval=interval, words=words, paired=paired, headline=headline)
 
 
 # fmt: off
 METRICS: dict[str, Definition] = {
     "accuracy": Definition(
         "part of the rows whose label has the largest logit; of equal ones the lowest class",
-        "higher", 0.0, 1.0, _WILSON, "accuracy", _SHARE, paired=True, headline=True,
+        "higher", 0.0, 1.0, _WILSON, "accuracy", "", _SHARE, paired=True, headline=True,
     ),
     "balanced_accuracy": Definition(
         "mean over the classes that occur of the part of their rows that is right",
-        "higher", 0.0, 1.0, _PART, "balanced accuracy", _SHARE,
+        "higher", 0.0, 1.0, _PART, "balanced accuracy", "", _SHARE,
     ),
     "macro_f1": Definition(
         "mean over classes that occur as label or prediction of F1 = 2·right/(labelled + predicted)",
-        "higher", 0.0, 1.0, _PART, "macro-F1", Shown(),
+        "higher", 0.0, 1.0, _PART, "F1, mean of the classes", "macro-F1", Shown(),
     ),
     "top5": Definition(
         "part of the rows whose label is among the 5 largest logits (K > 5)",
-        "higher", 0.0, 1.0, _WILSON, "among the best 5", _SHARE,
+        "higher", 0.0, 1.0, _WILSON, "label among the best 5", "top 5", _SHARE,
     ),
     "nll": _NLL,
     "brier": _BRIER,
     "ece": _ECE,
     "ece_noise_floor": Definition(
         "mean ECE over 200 redraws of right ~ Bernoulli(conf): what a perfectly calibrated model would show",
-        None, -_INF, _INF, "central 95 % of the redraws", "ECE noise floor", _ERROR,
+        None, -_INF, _INF, "central 95 % of the redraws", "calibration error by chance", "", _ERROR,
     ),
     "ece_equal_mass": Definition(
         "as ece, over 15 runs of sorted rows of equal weight; rows of equal conf share their accuracy",
-        "lower", 0.0, 1.0, _PART, "ECE, bins of equal counts", _ERROR,
+        "lower", 0.0, 1.0, _PART, "calibration error, equal mass", "ECE", _ERROR,
     ),
     "ece_classwise": Definition(
         "Σ_k Σ_b |Σ_{i: p_ik in b} w·(p_ik − 1[y=k])|/(K·W)",
-        "lower", 0.0, 1.0, "delete-a-group jackknife over 10 groups by content", "ECE, class-wise",
+        "lower", 0.0, 1.0, "delete-a-group jackknife over 10 groups by content", "calibration error, class-wise", "ECE",
         Shown("0 to 1", digits=5),
     ),
     "smooth_ece": Definition(
         "∫|residuals conf − right smoothed by a reflected Gaussian of width σ|, at the σ that equals it",
-        "lower", 0.0, 1.0, _PART, "ECE, smooth", _ERROR,
+        "lower", 0.0, 1.0, _PART, "calibration error, smooth", "ECE", _ERROR,
     ),
     "signed_gap": _SIGNED_GAP,
     "temperature": Definition(
         "T in 1e-3 to 1e3 of least NLL of softmax(z/T)",
-        None, 1e-3, 1e3, "t, on jackknife values of log T", "temperature T*", Shown("divisor", digits=2), paired=True,
+        None, 1e-3, 1e3, "t, on jackknife values of log T", "temperature", "", Shown("divisor", digits=2), paired=True,
     ),
     "nll_after_temperature": _after(
         _NLL,
@@ -143,34 +150,36 @@ METRICS: dict[str, Definition] = {
     "signed_gap_after_temperature": _after(_SIGNED_GAP, "signed_gap likewise", paired=False, spread=True),
     "aurc": Definition(
         "mean over i of the error rate among the i most confident rows, tied rows in expectation",
-        "lower", 0.0, 1.0, _PART, "AURC", _AREA, paired=True,
+        "lower", 0.0, 1.0, _PART, "error by coverage", "AURC", _AREA, paired=True,
     ),
     "eaurc": _EAURC,
     "eaurc_after_temperature": _after(_EAURC, "eaurc likewise"),
     "augrc": Definition(
         "area under (coverage, part of all rows that is answered and wrong) = r(1−r)(1−AUROC) + r²/2",
-        "lower", 0.0, 0.5, _PART, "AUGRC", _AREA, paired=True,
+        "lower", 0.0, 0.5, _PART, "answered and wrong", "AUGRC", _AREA, paired=True,
     ),
     "coverage_at_1_risk": Definition(
         "largest part of the rows answered at an error rate of at most 1 %",
-        "higher", 0.0, 1.0, _RISK + "1 %", "coverage at 1 % risk", _SHARE,
+        "higher", 0.0, 1.0, _RISK + "1 %", "rows answered at 1 % wrong", "coverage", _SHARE,
     ),
     "coverage_at_5_risk": Definition(
         "the same at 5 %",
-        "higher", 0.0, 1.0, _RISK + "5 %", "coverage at 5 % risk", _SHARE,
+        "higher", 0.0, 1.0, _RISK + "5 %", "rows answered at 5 % wrong", "coverage", _SHARE,
     ),
     "risk_at_80_coverage": Definition(
         "error rate among the most confident 80 % of rows",
-        "lower", 0.0, 1.0, _PART, "risk at 80 % coverage", _SHARE,
+        "lower", 0.0, 1.0, _PART, "wrong among the surest 80 %", "risk", _SHARE,
     ),
     "logit_gap": Definition(
         "mean of z_y less the mean of the other logits, in nats",
-        None, -_INF, _INF, _MEAN, "logit gap", _NATS, paired=True,
+        None, -_INF, _INF, _MEAN, "logit gap", "", _NATS, paired=True,
     ),
-    "logit_norm": Definition("mean of ‖z − mean z‖, in nats", None, 0.0, _INF, _MEAN, "logit norm", _NATS),
+    "logit_norm": Definition(
+        "mean of ‖z − mean z‖, in nats", None, 0.0, _INF, _MEAN, "size of the logits", "norm", _NATS,
+    ),
     "gamma": Definition(
         "E[1 − p_y]·K/(K−1): ε over all of a perfectly smoothed model",
-        None, 0.0, 2.0, _MEAN, "γ, ε over all it amounts to", Shown(),
+        None, 0.0, 2.0, _MEAN, "equivalent smoothing", "γ, ε over all", Shown(),
     ),
 }
 # fmt: on
@@ -178,3 +187,10 @@ METRICS: dict[str, Definition] = {
 
 HEADLINE = tuple(name for name, defined in METRICS.items() if defined.headline)
 """The metrics that decide between two models, and that are tested."""
+
+FEATURE_LABELS = {
+    "nc1": "spread within the classes (NC1)",
+    "nc2": "unevenness of the classes (NC2)",
+    "class_separation": "separation of the classes (R²)",
+}
+"""What the numbers of features are called; they need features besides logits, and are no metrics of :data:`METRICS`."""

@@ -1,4 +1,4 @@
-r"""The temperature that fits the labels best. The hard NLL is convex in β = 1/T, so its slope g has a single root.
+r"""The temperature that fits the labels best. The log loss is convex in β = 1/T, so its slope g has a single root.
 
 .. math:: g(\beta) = \frac{1}{N} \sum_i \psi_i, \quad \psi_i = E_{p}[z_i] - z_{iy}, \qquad
           g'(\beta) = \frac{1}{N} \sum_i \mathrm{Var}_{p}(z_i) \ge 0, \qquad p = \mathrm{softmax}(\beta z_i)
@@ -41,7 +41,7 @@ class Temperature:
 
 
 def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
-    r"""The temperature of least hard NLL.
+    r"""The temperature of least log loss.
 
     .. math:: T^* = \arg\min_{10^{-3} \le T \le 10^3}
               \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
@@ -74,7 +74,7 @@ def fit_temperature(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | 
 
 
 def fit_temperature_small(*, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> Temperature:
-    r"""The temperature of least hard NLL, finite also where no row is wrong.
+    r"""The temperature of least log loss, finite also where no row is wrong.
 
     A small validation set often has no error. Then the NLL has no optimum, T falls to its bound, and the first error
     among new rows costs thousands of nats. Only in that case, one row whose label is uniform over the classes (those

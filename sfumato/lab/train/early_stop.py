@@ -1,6 +1,6 @@
 """The early stop: training ends when no better epoch has come for a while, and the best epoch is kept.
 
-Epochs are ranked by hard NLL after a temperature. Without the temperature the rule would end an arm for being too sure
+Epochs are ranked by log loss after a temperature. Without the temperature the rule would end an arm for being too sure
 or not sure enough, which one scalar repairs, and so would treat one-hot and smoothed arms differently.
 """
 
@@ -39,7 +39,7 @@ class BestEpoch:
 
 
 def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
-    r"""Hard NLL at the temperature that fits these rows best, in nats.
+    r"""Log loss at the temperature that fits these rows best, in nats.
 
     .. math:: \min_T \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
 

@@ -213,7 +213,7 @@ def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
 
 
 def hard_scores(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Hard NLL in nats and accuracy."""
+    """Log loss in nats and accuracy."""
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
 
 

@@ -97,7 +97,7 @@ def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
         kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
         waited = plural(plan.early_stop, "epoch")
         notes.append(
-            f"Each run kept its epoch of least hard NLL after temperature on validation rows ({kept}; of at most "
+            f"Each run kept its epoch of least log loss after temperature on validation rows ({kept}; of at most "
             f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
             "and their gaps need not reach the closed forms."
         )

@@ -81,7 +81,7 @@ def in_evaluation(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     elif abs(training.other) < 1e-9 and abs(evaluation.other) < 1e-9:
         return
     elif np.allclose((training.true, training.other), (evaluation.true, evaluation.other), atol=1e-6):
-        yield note("evaluation mode", "smooths too: a validation loss is not the hard NLL")
+        yield note("evaluation mode", "smooths too: a validation loss is not the log loss")
     else:
         shown = "one-hot" if abs(evaluation.other) < 1e-9 else f"{evaluation.true:.4g} and {evaluation.other:.4g}"
         yield note("evaluation mode", f"other than in training: {shown}")

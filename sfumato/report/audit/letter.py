@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
-from sfumato.report.template import environment, write
+from sfumato.report.template import rendered, write
 from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
@@ -75,8 +75,9 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
     """
     from markupsafe import Markup
 
-    page = environment(Path(__file__).parent).get_template("audit.html.jinja")
-    text = page.render(
+    text = rendered(
+        Path(__file__).parent,
+        "audit.html.jinja",
         told=told,
         read=read,
         numbers=numbers_table(told),
@@ -101,9 +102,7 @@ def _label(name: str) -> str:
 
 _SHOWN: tuple[tuple[str, str, Show], ...] = (
     *((name, _label(name), shown(name)) for name in METRICS if not name.endswith("_after_temperature")),
-    ("nc1", "NC1 of the features", number),
-    ("nc2", "NC2 of the features", number),
-    ("class_separation", "class separation R²", number),
+    *((name, label, number) for name, label in FEATURE_LABELS.items()),
 )
 
 

@@ -58,7 +58,7 @@ def _spreading_over_all(eps: str, num_classes: int, temperature: str | None) -> 
         smoothed = _call("criterion = LabelSmoothingCrossEntropy", f"smoothing={eps}")
         timm = ("from timm.loss import LabelSmoothingCrossEntropy\n", smoothed)
         targets = _call("targets = optax.smooth_labels", one_hot, eps)
-        notes["Hugging Face Trainer"] = "Trainer smooths its eval_loss as well: take hard NLL from the logits."
+        notes["Hugging Face Trainer"] = "Trainer smooths its eval_loss as well: take log loss (NLL) from the logits."
     lines = {
         "PyTorch": (
             "import torch\n",

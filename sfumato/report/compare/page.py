@@ -16,7 +16,7 @@ from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.last_layer import NoFeaturesError
 from sfumato.report.compare.page_sentences import words
-from sfumato.report.template import environment, write
+from sfumato.report.template import rendered, write
 from sfumato.runs.read import Run, load_run
 
 FIGURES: dict[str, Callable[[Run], Any]] = {
@@ -81,5 +81,5 @@ def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> 
     """The page as text, from what :func:`draw` gives; a section without its figure keeps its words."""
     inline = {name: figure.inline for name, figure in drawn.items()}
     data = {name: figure.data for name, figure in drawn.items()}
-    template = environment(Path(__file__).parent).get_template("page.html.jinja")
-    return template.render(words(run, data), figures=inline, absent=absent)
+    told = words(run, data)
+    return rendered(Path(__file__).parent, "page.html.jinja", **told, figures=inline, absent=absent)

@@ -302,7 +302,7 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
     mean = metric(arm, "temperature")["mean"]
     if mean is None:
         mean = statistics.fmean(entry["value"] for entry in run.env["temperatures"][arm["name"]])
-    # older runs do not say whether the temperature lowered hard NLL on test rows reliably, and count as if it did
+    # older runs do not say whether the temperature lowered the log loss of test rows reliably, and count as if it did
     gain = run.env.get("temperature_gain", {}).get(arm["name"])
     stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
     divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None

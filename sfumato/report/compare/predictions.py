@@ -7,7 +7,7 @@ from sfumato.runs.read import Floats, Run
 
 
 def rows_of(run: Run, arm: str, seed: int, *, scaled: bool = False, temperature: float = 1.0) -> evaluate.Rows:
-    """Confidence, hard NLL and the like of each test row; ``scaled`` divides the logits by this model's temperature."""
+    """Confidence, log loss and the like of each test row; ``scaled`` divides the logits by this model's temperature."""
     saved = run.test[arm, seed]
     divisor = run.temperature(arm, seed) if scaled else temperature
     return evaluate.per_row(logits=saved.logits, labels=saved.labels, temperature=divisor)

@@ -93,8 +93,9 @@ def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
 def four_columns(summary: Summary) -> ResultsTable:
     """The comparison: two columns an arm, as it is and with its temperature.
 
-    The column with a temperature shows what a temperature changes (hard NLL, Brier, ECE, confidence, ranking) and
-    repeats the accuracy, which it cannot change. What is known of the training stands below, where anything is.
+    The column with a temperature shows what a temperature changes (log loss, Brier score, calibration error,
+    confidence, ranking) and repeats the accuracy, which it cannot change. What is known of the training stands below,
+    where anything is.
     """
     arms, classes = summary["arms"], int(summary["data"]["classes"])
     heads: list[str] = []
@@ -194,12 +195,14 @@ def p_value(p: float | None) -> str:
 def as_text(table: ResultsTable, width: int = 100) -> str:
     """A table as text, numbers right-aligned under a line of column heads.
 
-    Columns that do not fit into the ``width`` of the terminal go into further blocks below.
+    Columns that do not fit into the ``width`` of the terminal go into further blocks below. The brackets of a label go
+    into a line of their own where all columns fit thanks to that, and where a label takes nearly half of the width.
     """
     filled = [row for row in table.rows if row.cells]
-    label = max((len(row.label) for row in filled), default=0)
     columns = list(zip(table.heads, *([cell.text for cell in row.cells] for row in filled), strict=True))
     widths, blocks, start = [max(map(len, column)) for column in columns], list[str](), 0
+    labels = _labels([row.label for row in filled], width, sum(2 + w for w in widths))
+    label = max((len(line) for lines in labels for line in lines), default=0)
     while start < len(widths):
         stop = start + 1
         while stop < len(widths) and label + sum(2 + w for w in widths[start : stop + 1]) <= width:
@@ -210,11 +213,25 @@ def as_text(table: ResultsTable, width: int = 100) -> str:
         space = " " * max(2, min(4, room))
         padded = ([space + text.rjust(widths[i]) for text in columns[i]] for i in range(start, stop))
         head, *cells = map("".join, zip(*padded, strict=True))
-        rest = iter(cells)
-        lines = [row.label.ljust(label) + next(rest) if row.cells else row.label for row in table.rows]
+        rest = (
+            "\n".join([first.ljust(label) + numbers, *more])
+            for (first, *more), numbers in zip(labels, cells, strict=True)
+        )
+        lines = [next(rest) if row.cells else row.label for row in table.rows]
         blocks.append("\n".join([" " * label + head, *lines]))
         start = stop
     return "\n\n".join(blocks)
+
+
+def _labels(labels: Sequence[str], width: int, columns: int) -> list[list[str]]:
+    """The lines of each label, beside columns that are so wide together: one line, or two for a label with brackets."""
+
+    def within(room: int) -> list[list[str]]:
+        return [[label] if len(label) <= room else label.replace(" (", "\n  (", 1).split("\n") for label in labels]
+
+    lines = within(width - columns)
+    fit = all(len(line) <= width - columns for each in lines for line in each)
+    return lines if fit else within(int(0.45 * width))
 
 
 def metric(arm: ArmSummary, name: str) -> RangeOfMetric:

@@ -64,5 +64,5 @@ def test_a_lower_loss_is_better_and_a_higher_one_worse():
     y = np.minimum((softmax(z, axis=1).cumsum(axis=1) < rng.random((3000, 1))).sum(axis=1), 3)
     noisy = z + rng.normal(size=z.shape)
     says = [ev.audit(logits=a, labels=y, against=b).findings[-1].says for a, b in ((z, noisy), (noisy, z))]
-    assert "better in NLL after temperature" in says[0]
-    assert "worse in NLL after temperature" in says[1]
+    assert "better in log loss after temperature (NLL)" in says[0]
+    assert "worse in log loss after temperature (NLL)" in says[1]

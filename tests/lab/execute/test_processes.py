@@ -60,7 +60,7 @@ def test_an_interrupt_from_the_terminal_reaches_only_the_parent(begin):
     parent = begin(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     shown = b""
-    while b"seed, epoch" not in shown or shown.count(b"NLL") < 5:
+    while b"seed, epoch" not in shown or shown.count(b"log loss") < 5:
         shown += os.read(ours, 4096)
     os.killpg(parent.pid, signal.SIGINT)  # what a terminal does: every process of the group gets it
     try:

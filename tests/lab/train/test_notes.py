@@ -65,7 +65,7 @@ def test_an_early_stop_is_said_in_the_record_and_noted():
     assert "kept_epochs" not in training_of(replace(plan, early_stop=None), 100, records)
     (note,) = notes_on_training(plan, records)
     assert note == (
-        "Each run kept its epoch of least hard NLL after temperature on validation rows (one-hot 1 to 6; smoothed 5 to "
+        "Each run kept its epoch of least log loss after temperature on validation rows (one-hot 1 to 6; smoothed 5 to "
         "6; of at most 59) and stopped when 3 epochs had brought nothing better: arms stop at different epochs, and "
         "their gaps need not reach the closed forms."
     )

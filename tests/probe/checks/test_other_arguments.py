@@ -79,7 +79,7 @@ class OnlyInTraining(nn.Module):
     ("strengths", "said"),
     [
         ((0.0, 0.0), []),
-        ((0.1, 0.1), ["note: evaluation mode: smooths too: a validation loss is not the hard NLL"]),
+        ((0.1, 0.1), ["note: evaluation mode: smooths too: a validation loss is not the log loss"]),
         ((0.1, 0.0), ["note: evaluation mode: other than in training: one-hot"]),
         ((0.1, 0.2), ["note: evaluation mode: other than in training: 0.84 and 0.04"]),
         ((0.0, 0.2), ["note: evaluation mode: other than in training: 0.84 and 0.04"]),

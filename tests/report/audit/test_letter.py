@@ -116,8 +116,8 @@ def test_numbers_stand_with_their_intervals_and_a_dash_where_a_temperature_chang
     assert table.heads == ("as it is", "95 % interval", "with T", "95 % interval")
     rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
     assert rows["accuracy"] == ["60.0 %", "50.0 to 70.0 %", "–", ""]
-    assert rows["hard NLL, nats"] == ["1.250", "1.000 to 1.500", ".750", ".500 to 1.000"]
-    assert rows["NC1 of the features"] == [".250", "", "–", ""]
+    assert rows["log loss (NLL), nats"] == ["1.250", "1.000 to 1.500", ".750", ".500 to 1.000"]
+    assert rows["spread within the classes (NC1)"] == [".250", "", "–", ""]
     assert table.rows[0].cells[0].value == 0.6
 
 
@@ -145,10 +145,10 @@ def test_differences_have_signs_and_those_of_shares_are_points():
     table = differences_table(told(differences=differences))
     rows = {row.label: [cell.text for cell in row.cells[:2]] for row in table.rows}
     assert rows["accuracy, points"] == ["−3.1", "−6.0 to +0.4"]
-    assert rows["hard NLL, nats"] == ["+.125", ".000 to +.250"]
-    assert rows["hard NLL, nats with T"] == ["−.125", "−.250 to .000"]
+    assert rows["log loss (NLL), nats"] == ["+.125", ".000 to +.250"]
+    assert rows["log loss (NLL), nats with T"] == ["−.125", "−.250 to .000"]
     assert rows["confidence − accuracy"] == ["+.020", "−.010 to +.050"]
-    assert rows["NC1 of the features"] == ["–", ""]
+    assert rows["spread within the classes (NC1)"] == ["–", ""]
     assert "this − other" in as_letter(told(differences=differences), [])
     assert "this − other" not in as_letter(told(), [])
 

@@ -142,7 +142,11 @@ def test_differences_are_those_of_the_summary(run):
         assert data.reliable[metric] == ((known["finding"] != "not settled"),) * 2
     assert len(ax.child_axes) == 3
     metrics = ("accuracy", "nll_after_temperature", "eaurc")
-    for panel, metric, label in zip(ax.child_axes, metrics, ("accuracy (p", "hard NLL after T", "E-AURC"), strict=True):
+    labels = (
+        *("accuracy, points", "log loss after temperature (NLL), nats"),
+        "ranking of mistakes (E-AURC × 1000), area",
+    )
+    for panel, metric, label in zip(ax.child_axes, metrics, labels, strict=True):
         assert panel.get_xlabel().startswith(f"difference in {label}")
         assert [line.get_xdata()[0] for line in panel.lines[1:]] == data.mean[metric].tolist()
         filled = [line.get_markerfacecolor() == line.get_color() for line in panel.lines[1:]]

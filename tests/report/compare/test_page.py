@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ from sfumato.report import ReportError, load_run, render, rows_to_show
 from sfumato.report.compare import page as page_module
 from sfumato.report.compare import plots
 from sfumato.report.compare.page import compose
-from tests.report.run_folders import log_softmax, nll, thumbnail, write_examples, write_run
+from tests.report.run_folders import log_softmax, nll, thumbnail, without_terms, write_examples, write_run
 
 
 @pytest.fixture(scope="module")
@@ -23,27 +24,32 @@ def folder(tmp_path_factory):
 
 
 def words(folder):
-    """The page without its figures, which take most of the time."""
-    return compose(load_run(folder), {}, {})
+    """The page without its figures, which take most of the time, and without links to the glossary."""
+    return without_terms(compose(load_run(folder), {}, {}))
 
 
 @pytest.fixture(scope="module")
-def page(folder):
+def written(folder):
     return render(folder).read_text(encoding="utf-8")
 
 
-def test_page_is_one_small_file_that_refers_to_nothing_outside(folder, page):
+@pytest.fixture(scope="module")
+def page(written):
+    return without_terms(written)
+
+
+def test_page_is_one_small_file_that_refers_to_nothing_outside(folder, written):
     assert (folder / "report.html").stat().st_size < 1_000_000
-    assert "http" not in page
-    assert set(re.findall(r'src="([^"]*)"', page)) == {thumbnail()}
-    assert "@import" not in page
-    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', page))
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert "http" not in written
+    assert set(re.findall(r'src="([^"]*)"', written)) == {thumbnail()}
+    assert "@import" not in written
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', written))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", written))
 
 
-def test_the_same_run_gives_the_same_bytes(folder, page, tmp_path):
+def test_the_same_run_gives_the_same_bytes(folder, written, tmp_path):
     again = render(shutil.copytree(folder, tmp_path / "copy"))
-    assert again.read_bytes() == page.encode()
+    assert again.read_bytes() == written.encode()
     for figure in (folder / "figures").iterdir():
         assert figure.read_bytes() == (tmp_path / "copy" / "figures" / figure.name).read_bytes()
 
@@ -64,12 +70,68 @@ def test_nothing_half_written_is_left(folder, page):
     assert [path.name for path in folder.rglob("*") if path.name.startswith(".") or path.suffix == ".partial"] == []
 
 
-def test_identifiers_are_unique(page):
-    found = re.findall(r'\bid="([^"]*)"', page)
+def test_identifiers_are_unique(written):
+    found = re.findall(r'\bid="([^"]*)"', written)
     assert len(found) == len(set(found))
-    assert set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', page)) != set()
-    used = {a or b for a, b in re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', page)}
+    assert set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', written)) != set()
+    used = {a or b for a, b in re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', written)}
     assert used <= set(found)
+
+
+def test_the_verdict_stands_first_then_how_to_use_it_then_the_numbers(written):
+    places = [
+        written.index(part) for part in ('class="contents"', 'class="verdict"', ">Use it</h2>", 'id="what-each-arm')
+    ]
+    assert places == sorted(places)
+
+
+def test_the_contents_link_every_section_in_its_order(written):
+    contents = re.search(r'<nav class="contents" aria-label="Contents">.*?</nav>', written, re.DOTALL)[0]
+    headings = re.findall(r'<h2 id="(.*?)">(.*?)</h2>', written)
+    assert len(headings) == written.count("<h2") > 10
+    assert re.findall(r'<a href="#(.*?)">(.*?)</a>', contents) == headings
+
+
+def test_headings_leave_out_no_level(tmp_path, written):
+    undecided = words(write_run(tmp_path / "run", choice="", seeds=1, epochs=2, test=50))
+    for page in (written, undecided):
+        levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_terms_lead_to_the_glossary_of_the_page_once_a_section(written):
+    sections = re.findall(r"<section.*?</section>", written, re.DOTALL)
+    linked = [re.findall(r'class="term" href="#term-([\w-]+)"', section) for section in sections]
+    assert all(len(terms) == len(set(terms)) for terms in linked)
+    explained = re.findall(r'<dt id="term-([\w-]+)">', written)
+    assert set(explained) == {term for terms in linked for term in terms}
+    wanted = {
+        "arm",
+        "one-hot",
+        "accuracy",
+        "nll",
+        "brier",
+        "ece",
+        "ece_noise_floor",
+        "signed_gap",
+        "eaurc",
+        "temperature",
+    }
+    assert wanted | {"logit_gap", "closed-form", "floor", "over", "interval", "margin", "adjusted-p"} <= set(explained)
+    table = re.search(r'aria-label="Results of each arm">.*?</table>', written, re.DOTALL)[0]
+    assert ">log loss (NLL)</a>" in table
+
+
+def test_words_of_the_data_are_not_taken_for_terms(tmp_path):
+    folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=50, class_names=["arm", "seed", *map(str, range(8))])
+    write_examples(folder, rows_to_show(folder), "text")
+    page = compose(load_run(folder), {}, {})
+    assert "<dd>10: arm, seed, 0" in page
+    cards = re.findall(r'<ul class="cards.*?</ul>', page, re.DOTALL)
+    assert cards
+    assert not any("term" in each for each in cards)
 
 
 def test_the_summary_in_the_page_is_the_summary(folder, page):
@@ -172,7 +234,7 @@ def test_a_choice_is_matched_as_a_whole_word(tmp_path):
 
 def test_four_arms_are_tables_of_four_columns(tmp_path):
     page = words(write_run(tmp_path / "run", smoothed=(0.02, 0.05, 0.1), seeds=1, epochs=2, test=50))
-    tables = re.findall(r'aria-label="Results of each arm">.*?</table>', page, re.DOTALL)
+    tables = re.findall(r'aria-label="Results of each arm[^"]*">.*?</table>', page, re.DOTALL)
     assert [len(re.findall(r"<th scope=\"col\">", table)) for table in tables] == [5, 5]
     assert "arm-2" in tables[1]
     assert "arm-0" not in tables[1]
@@ -187,7 +249,7 @@ def test_numbers_of_the_table_have_units(page):
 
 
 def test_a_run_with_a_ladder_says_what_was_chosen(page):
-    assert "0.1 over the others was chosen by hard NLL after temperature on the validation rows alone" in page
+    assert "0.1 over the others was chosen by log loss after temperature on the validation rows alone" in page
     assert "Temperatures and the strength were chosen on validation rows; the test rows were read once" in page
 
 
@@ -298,7 +360,7 @@ def test_the_code_divides_by_a_temperature_that_helps_on_test_rows_and_by_no_oth
     mean = next(arm["metrics"]["temperature"]["mean"] for arm in load_run(folder).arms if arm["name"] == choice)
     assert (f"probabilities = (logits / {mean:.2f}).softmax(dim=1)" in page) == divides
     assert ("probabilities = " in page) == divides
-    assert ("A temperature did not lower its hard NLL on test rows reliably" in page) != divides
+    assert ("A temperature did not lower its log loss on test rows reliably" in page) != divides
     if choice == "one-hot":
         assert (f"and divide the logits by {mean:.2f}" in page) == divides
 
@@ -405,11 +467,11 @@ def test_uneven_classes_are_a_warning_and_have_a_table_of_their_recall(tmp_path)
     summary["warnings"] = [{"kind": "imbalance", "column": None, "text": text}]
     path.write_text(json.dumps(summary), encoding="utf-8")
     run = load_run(folder)
-    page = compose(run, {}, {})
+    page = without_terms(compose(run, {}, {}))
     assert "75.0&nbsp;%" in page or "75.0 %" in page
     assert "<b>" not in page
     table = re.search(r'aria-label="Recall of each class">.*?</table>', page, re.DOTALL)[0]
-    rows = re.findall(r'<th scope="row">(.*?)</th><td>(\d+)</td><td>(.*?)</td><td>(.*?)</td>', table)
+    rows = re.findall(r'<th scope="row" translate="no">(.*?)</th><td>(\d+)</td><td>(.*?)</td><td>(.*?)</td>', table)
     assert sum(int(row[1]) for row in rows) == 60
     label = int(np.bincount(run.labels).argmax())
     own = run.labels == label

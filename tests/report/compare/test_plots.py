@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from sfumato.report import figure_to_svg, load_run
 from sfumato.report.compare import plots
+from sfumato.report.compare.plots import calibration
 from tests.report.run_folders import ece, log_softmax, write_run
 
 
@@ -158,8 +159,18 @@ def test_every_axis_has_a_label(run, plot):
             ["epoch", "loss − floor (nats)"],
             "Training loss minus its floor over 5 epochs",
         ),
-        (plots.plot_ladder, "validation", [..., "hard NLL, validation (nats)"], "Hard NLL of the validation rows"),
-        (plots.plot_temperature_sweep, "test", [..., "hard NLL, test (nats)"], "Hard NLL of the test rows"),
+        (
+            plots.plot_ladder,
+            "validation",
+            [..., "log loss (NLL), validation rows (nats)"],
+            "log loss (NLL) of the validation rows",
+        ),
+        (
+            plots.plot_temperature_sweep,
+            "test",
+            [..., "log loss (NLL), test rows (nats)"],
+            "log loss (NLL) of the test rows",
+        ),
         (plots.plot_confusions, "test", ["test rows a seed (mean)", "label → answer"], "in test rows a seed"),
         (plots.plot_risk_coverage, "test", [...] * 2, "among the most confident test rows, 200 rows and 3 seeds"),
         (plots.plot_reliability, "test", [...] * 2, "200 test rows pooled over 3 seeds"),
@@ -236,6 +247,41 @@ def boxes(ax, texts):
     canvas = FigureCanvasAgg(ax.figure)
     canvas.draw()
     return [text.get_window_extent(canvas.get_renderer()) for text in texts]
+
+
+@pytest.mark.parametrize("few", [0, 10, 10**6])
+def test_the_diagram_fills_its_figure_whether_bins_are_faint_or_not(run, monkeypatch, few):
+    monkeypatch.setattr(calibration, "FEW", few)
+    ax, _ = plots.plot_reliability(run)
+    for _ in range(2):  # the layout sees axes beside axes from its second pass on
+        ax.figure.draw_without_rendering()
+    height = ax.figure.bbox.height
+    assert 0 <= ax.get_tightbbox().y0 < 0.03 * height
+    assert ax.bbox.height > 0.5 * height
+
+
+def test_names_of_classes_cover_no_point_of_the_projection(run):
+    ax, data = plots.plot_projection(run)
+    for panel, cloud in zip(ax.child_axes, data.clouds, strict=True):
+        found = boxes(ax, panel.texts)
+        assert [text.get_text() for text in panel.texts] == list(data.names)
+        pixels = panel.transData.transform(cloud.points)
+        for box in found:
+            assert not ((pixels > [box.x0, box.y0]) & (pixels < [box.x1, box.y1])).all(axis=1).any()
+            assert panel.bbox.x0 <= box.x0 < box.x1 <= panel.bbox.x1
+            assert panel.bbox.y0 <= box.y0 < box.y1 <= panel.bbox.y1
+
+
+def test_long_names_of_crowded_classes_stand_in_a_legend_and_run_into_nothing(tmp_path):
+    names = [f"rec.sport.of-kind-{k}" for k in range(10)]
+    run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=400, class_names=names, noise=0.7))
+    ax, data = plots.plot_projection(run)
+    assert all(len(panel.texts) == 0 for panel in ax.child_axes)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(data.names)
+    around = [each for panel in ax.child_axes for each in (panel.xaxis.label, panel.yaxis.label, panel._left_title)]
+    found = [box for box in boxes(ax, [*around, ax.get_legend()]) if box.width > 1]
+    assert len(found) > 8
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(found, 2))
 
 
 def test_names_of_confusions_stand_clear_of_each_other(run):

@@ -95,26 +95,44 @@ def difference(metric, mean, low, high, p, finding):
 
 
 FOUR = """\
-                            one-hot    one-hot, T=1.62    smoothed 0.1 (others)    smoothed, T=0.61
-accuracy                     96.1 %             96.1 %                   96.7 %              96.7 %
-hard NLL                       .172               .139                     .231                .128
-Brier                          .062               .060                     .081                .057
-ECE, 15 bins                   .021               .012                     .118                .010
-ECE noise floor                .009                  –                     .020                   –
-confidence − accuracy         +.019              −.002                    −.118               +.001
-E-AURC × 1000                  3.10               3.00                     2.40                2.10
-temperature T*                    –               1.62                        –                0.61
-logit gap, test               11.70                  –                     3.90                   –
-logit gap, training           15.25                  –                     4.38                   –
-closed form of the gap            ∞                  –                     4.39                   –
-label_smoothing in torch          0                  –                   0.1111                   –"""
+                              one-hot   one-hot, T=1.62   smoothed 0.1 (others)   smoothed, T=0.61
+accuracy                       96.1 %            96.1 %                  96.7 %             96.7 %
+log loss (NLL)                   .172              .139                    .231               .128
+Brier score                      .062              .060                    .081               .057
+calibration error (ECE)          .021              .012                    .118               .010
+calibration error by chance      .009                 –                    .020                  –
+confidence − accuracy           +.019             −.002                   −.118              +.001
+ranking of mistakes              3.10              3.00                    2.40               2.10
+  (E-AURC × 1000)
+temperature                         –              1.62                       –               0.61
+logit gap, test                 11.70                 –                    3.90                  –
+logit gap, training             15.25                 –                    4.38                  –
+closed form of the gap              ∞                 –                    4.39                  –
+label_smoothing in torch            0                 –                  0.1111                  –"""
 
 DIFFERENCES = """\
-                              difference     95 % interval    adjusted p     finding    margin
+                                      difference    95 % interval   adjusted p    finding   margin
 smoothed 0.1 (others) − one-hot
-accuracy, points                    +0.6      −0.3 to +1.5          .200    the same     ± 0.5
-hard NLL after temperature         −.011    −.019 to −.004        < .001      better    ± .003
-E-AURC × 1000                      +0.70    +0.10 to +1.30          .031       worse         –"""
+accuracy, points                            +0.6     −0.3 to +1.5         .200   the same    ± 0.5
+log loss after temperature (NLL)           −.011   −.019 to −.004       < .001     better   ± .003
+ranking of mistakes (E-AURC × 1000)        +0.70   +0.10 to +1.30         .031      worse        –"""
+
+NARROW = """\
+                              difference     95 % interval
+smoothed 0.1 (others) − one-hot
+accuracy, points                    +0.6      −0.3 to +1.5
+log loss after temperature         −.011    −.019 to −.004
+  (NLL)
+ranking of mistakes                +0.70    +0.10 to +1.30
+  (E-AURC × 1000)
+
+                             adjusted p    finding   margin
+smoothed 0.1 (others) − one-hot
+accuracy, points                   .200   the same    ± 0.5
+log loss after temperature       < .001     better   ± .003
+  (NLL)
+ranking of mistakes                .031      worse        –
+  (E-AURC × 1000)"""
 
 
 def test_four_columns_as_text_is_exact():
@@ -123,6 +141,13 @@ def test_four_columns_as_text_is_exact():
 
 def test_differences_as_text_hold_only_the_headline_metrics():
     assert as_text(differences_table(summary())) == DIFFERENCES
+
+
+def test_brackets_of_long_labels_go_into_a_line_of_their_own_where_a_terminal_is_narrow():
+    assert as_text(differences_table(summary()), 60) == NARROW
+    wide = as_text(four_columns(summary()), 160).splitlines()
+    assert wide[7].startswith("ranking of mistakes (E-AURC × 1000)       3.10 ")
+    assert len(wide) == len(four_columns(summary()).rows) + 1
 
 
 def test_a_line_is_at_most_as_wide_as_asked_and_has_no_trailing_space():
@@ -144,8 +169,8 @@ def test_intervals_stand_in_the_cells():
     cells = {row.label: row.cells for row in four_columns(summary()).rows}
     assert cells["accuracy"][0].interval == "95.1 to 97.1 %"
     assert cells["confidence − accuracy"][0].interval == "+.009 to +.029"
-    assert cells["ECE noise floor"][1].interval == ""
-    assert cells["hard NLL"][2].value == 0.231
+    assert cells["calibration error by chance"][1].interval == ""
+    assert cells["log loss (NLL)"][2].value == 0.231
 
 
 def test_a_metric_that_a_run_lacks_is_a_dash():
@@ -188,5 +213,5 @@ def test_a_ranking_has_two_digits_until_one_of_the_arms_reaches_10_thousandths(r
     told = summary()
     for each in told["arms"]:
         each["metrics"] |= {"eaurc": estimate(raw), "eaurc_after_temperature": estimate(scaled)}
-    (row,) = [row for row in four_columns(told).rows if row.label.startswith("E-AURC")]
+    (row,) = [row for row in four_columns(told).rows if row.label.startswith("ranking")]
     assert [cell.text for cell in row.cells] == texts * len(told["arms"])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
@@ -52,7 +53,8 @@ class ReliabilityData:
     def alt(self) -> str:
         """The figure in words."""
         parts = [
-            f"{c.arm}: ECE {number(c.ece)}, confidence − accuracy {number(c.signed_gap, sign=True)}, "
+            f"{c.arm}: {METRICS['ece'].label} {number(c.ece)}, {METRICS['signed_gap'].label} "
+            f"{number(c.signed_gap, sign=True)}, "
             f"{100 * c.count[-1] / c.count.sum():.0f} % of rows in the top bin"
             for c in self.curves
         ]
@@ -78,9 +80,11 @@ def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) 
     for curve, colour, mark in zip(curves, colours(run), marks(run), strict=True):
         firm, faint = curve.distinct >= FEW, (curve.distinct > 0) & (curve.distinct < FEW)
         face: dict[str, Any] = {"color": colour, "mfc": PAPER if scaled else colour, "marker": mark, "clip_on": False}
-        ax.plot(np.where(firm, curve.confidence, np.nan), curve.accuracy, dash, lw=1.4, ms=4, label=curve.arm, **face)
-        ax.plot(curve.confidence[faint], curve.accuracy[faint], ls="", ms=2.5, alpha=0.45, **face)
-        for which, alpha in ((firm, 0.7), (faint, 0.25)):
+        joined = np.where(firm, curve.confidence, np.nan)
+        lines = ax.plot(joined, curve.accuracy, dash, lw=1.4, ms=4, label=curve.arm, **face)
+        lines += ax.plot(curve.confidence[faint], curve.accuracy[faint], ls="", ms=2.5, alpha=0.45, **face)
+        for line, which, alpha in zip(lines, (firm, faint), (0.7, 0.25), strict=True):
+            line.set_in_layout(bool(which.any()))  # a line without points would claim the corner of the figure
             ax.vlines(curve.confidence[which], curve.low[which], curve.high[which], color=colour, lw=0.9, alpha=alpha)
         below.stairs(100 * curve.count / curve.count.sum(), edges, color=colour, lw=1.2, ls=dash)
     ax.plot([0, 1], [0, 1], color=INK, lw=0.7, zorder=0.5)

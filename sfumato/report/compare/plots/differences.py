@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.tables import arm_title
 from sfumato.report.figure_style import INK, MARKS, PAPER, Axes, axes, style
 from sfumato.runs.read import Floats, Run
 from sfumato.text import number, short
 
-METRICS = {
-    "accuracy": ("accuracy (points)", 100.0, 1),
-    "nll_after_temperature": ("hard NLL after T (nats)", 1.0, 3),
-    "eaurc": ("E-AURC × 1000 (area)", 1000.0, 2),
+PANELS = {
+    name: (f"{METRICS[name].heading}, {METRICS[name].shown.unit or 'points'}", METRICS[name].shown)
+    for name in ("accuracy", "nll_after_temperature", "eaurc")
 }
-"""Headline metrics with the label of their axis, what they are multiplied by, and digits."""
+"""The headline metrics with the label of their axis, and how their numbers are shown."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class DifferencesData:
         parts = [
             f"{row}: "
             + ", ".join(
-                f"{METRICS[name][0]} {_signed(name, self.mean[name][i])} "
+                f"{PANELS[name][0]} {_signed(name, self.mean[name][i])} "
                 f"({_signed(name, self.low[name][i])} to {_signed(name, self.high[name][i])})"
-                for name in METRICS
+                for name in PANELS
             )
             for i, row in enumerate(self.rows)
         ]
@@ -64,20 +64,20 @@ def plot_differences(
         for name, _, arm in entries
     ]
     tall = 0.42 if several else 0.3
-    mean, low, high = ({name: np.full(len(rows), np.nan) for name in METRICS} for _ in range(3))
-    reliable = {name: [False] * len(rows) for name in METRICS}
+    mean, low, high = ({name: np.full(len(rows), np.nan) for name in PANELS} for _ in range(3))
+    reliable = {name: [False] * len(rows) for name in PANELS}
     for i, (_, run, arm) in enumerate(entries):
         for difference in run.summary["differences"]:
             name = difference["metric"]
-            if name in METRICS and difference["arm"] == arm["name"]:
+            if name in PANELS and difference["arm"] == arm["name"]:
                 for store, key in ((mean, "mean"), (low, "low"), (high, "high")):
-                    store[name][i] = METRICS[name][1] * difference[key]
+                    store[name][i] = PANELS[name][1].scale * difference[key]
                 reliable[name][i] = difference["finding"] not in ("the same", "not settled")
     height = 0.62 + tall * len(rows)
     ax = axes(ax, height=3 * height + 0.3)
     ax.set_axis_off()
     place, size = np.arange(len(rows)), tall * len(rows) / (3 * height)
-    for panel_number, (name, (label, _, _)) in enumerate(METRICS.items()):
+    for panel_number, (name, (label, _)) in enumerate(PANELS.items()):
         top = 1 - panel_number / 3
         panel = ax.inset_axes((0.0, top - size, 1.0, size))
         panel.axvline(0, color=INK, lw=0.7, zorder=0.5)
@@ -85,7 +85,8 @@ def plot_differences(
         for i in place:
             face = INK if reliable[name][i] else PAPER
             panel.plot(mean[name][i], i, ls="", marker=MARKS[0], ms=5, color=INK, mfc=face)
-        panel.set(xlabel=f"difference in {label}", ylabel="run" if len(rows) > 2 else "")
+        panel.set_xlabel(f"difference in {label}", loc="right")  # a long label may reach below the names of the rows
+        panel.set_ylabel("run" if len(rows) > 2 else "")
         panel.set_yticks(place, labels)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         style(panel)
@@ -94,4 +95,4 @@ def plot_differences(
 
 
 def _signed(name: str, value: float) -> str:
-    return number(float(value), METRICS[name][2], sign=True, zero=name != "nll_after_temperature")
+    return number(float(value), PANELS[name][1].digits, sign=True, zero=name != "nll_after_temperature")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.evaluate.metrics.calibration import Z95
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.tables import spread
 from sfumato.report.figure_style import INK, OCHRE, PAPER, Axes, axes, style_with_legend
 from sfumato.runs.read import Floats, ReportError, Run
@@ -14,7 +15,7 @@ from sfumato.text import number
 
 @dataclass(frozen=True)
 class LadderData:
-    """What :func:`plot_ladder` drew: strengths (R,), hard NLL and standard errors (R,), raw and after temperature."""
+    """What :func:`plot_ladder` drew: strengths (R,), log loss and standard errors (R,), raw and after temperature."""
 
     eps: Floats
     over: str
@@ -32,11 +33,14 @@ class LadderData:
             for eps, raw, scaled in zip(self.eps, self.nll, self.scaled, strict=True)
         ]
         choice = "none chosen" if self.chosen is None else f"{self.chosen:g} chosen"
-        return f"Hard NLL of the validation rows in nats by strength ε {self.over}. {'; '.join(parts)}; {choice}."
+        return (
+            f"The {METRICS['nll'].label} of the validation rows in nats by strength ε {self.over}. "
+            f"{'; '.join(parts)}; {choice}."
+        )
 
 
 def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
-    """Hard NLL of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
+    """Log loss of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
 
     Vertical lines are the mean ± 1.96 standard errors.
 
@@ -60,7 +64,7 @@ def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
         nll = chosen["nll_after_temperature"]["mean"]
         ax.plot(chosen["eps"], nll, label=f"ε {chosen['eps']:g} chosen", **ring)
     over, taken = spread(run), None if chosen is None else chosen["eps"]
-    ax.set(xlabel=f"strength ε {over}", ylabel="hard NLL, validation (nats)")
+    ax.set(xlabel=f"strength ε {over}", ylabel=f"{METRICS['nll'].label}, validation rows (nats)")
     ax.set_xticks(eps, _apart(eps))
     low = float(min((each[:, 0] - Z95 * each[:, 1]).min() for each in (raw, scaled)))
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)

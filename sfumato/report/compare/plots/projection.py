@@ -6,10 +6,12 @@ import numpy as np
 
 from sfumato.report.compare.last_layer import PART_NAMES, load_last_layer, plane, three_classes
 from sfumato.report.compare.tables import arm_title
-from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, style
+from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, legend_above, style
+from sfumato.report.label_places import Text, name_clouds
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.text import short
 
+SIZE = 2.6  # points across a marker
 A_CLASS = 100
 """Rows a class that are drawn, as in the paper."""
 
@@ -61,10 +63,13 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
     classes = three_classes(run)
     loaded = [load_last_layer(run, arm["name"]) for arm in run.arms]
     names = tuple(short(run.class_name(label), 12, end="…") for label in classes)
-    ax = axes(ax, height=0.2 + 2.65 * len(run.arms))
+    across = _across(names)
+    tall = 2.65 + 0.2 * across.count("\n")  # inches of a row: title, panel, ticks, and one line or two below them
+    ax = axes(ax, height=0.2 + tall * len(run.arms))
     ax.set_axis_off()
     share = 1 / len(run.arms)
     clouds: list[Cloud] = []
+    drawn: list[Axes] = []
     for row, (arm, (_, layer)) in enumerate(zip(run.arms, loaded, strict=True)):
         basis = plane(layer.templates[list(classes)], layer.features["train"])
         flat = {part: layer.features[part] @ basis for part in PART_NAMES}
@@ -75,25 +80,52 @@ def plot_projection(run: Run, ax: Axes | None = None) -> tuple[Axes, ProjectionD
             means, kept = _means(points, labels, classes), _evenly(labels, classes)
             spread = _spread(points, labels, means, classes)
             clouds.append(Cloud(arm_title(arm), part, points[kept], labels[kept], spread))
-            panel = ax.inset_axes((0.55 * column, 1 - (row + 0.84) * share, 0.45, 0.66 * share))
-            _draw(panel, clouds[-1], classes, names, means)
+            panel = ax.inset_axes((0.55 * column, 1 - (row + 2.23 / tall) * share, 0.45, 1.75 / tall * share))
+            _draw(panel, clouds[-1], classes, across)
             panels.append(panel)
         panels[0].set_ylabel(f"towards {names[2]}" if len(names) > 2 else "largest other spread")
         _same_window(panels, clouds[-2:])
+        drawn += panels
+    _name_classes(ax, drawn, clouds, classes, names)
     return ax, ProjectionData(classes, names, loaded[0][0], tuple(clouds))
 
 
-def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], names: tuple[str, ...], means: Floats) -> None:
+def _draw(panel: Axes, cloud: Cloud, classes: tuple[int, ...], across: str) -> None:
     for label, colour, mark in zip(classes, CLASS_COLOURS, MARKS, strict=False):
         points = cloud.points[cloud.labels == label]
-        panel.plot(*points.T, ls="", marker=mark, ms=2.6, mew=0, color=colour, alpha=0.75)
-    for name, mean in zip(names, means, strict=True):
-        if np.isfinite(mean).all():
-            panel.annotate(name, mean, ha="center", va="center", color=INK, fontsize=10, fontweight="bold")
+        panel.plot(*points.T, ls="", marker=mark, ms=SIZE, mew=0, color=colour, alpha=0.75)
     title = f"{cloud.arm}\ntraining rows" if cloud.part == "train" else "test rows"
     panel.set_title(title, fontsize=9, color=INK, loc="left")
-    panel.set_xlabel(f"{names[0]} to {names[1]}")
+    panel.set_xlabel(across)
     style(panel)
+
+
+def _across(names: tuple[str, ...]) -> str:
+    """What the axis of x shows; in two lines where one would run into that of the panel beside it."""
+    return f"{names[0]}{chr(10) if len(names[0]) + len(names[1]) > 18 else ' '}to {names[1]}"
+
+
+def _name_classes(
+    ax: Axes, panels: list[Axes], clouds: list[Cloud], classes: tuple[int, ...], names: tuple[str, ...]
+) -> None:
+    """Write the name of each class beside its points, once the places of the panels are known.
+
+    Where the points of some panel leave no room for that, a legend above the panels names the classes instead.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    for _ in range(2):  # the layout sees axes beside axes from its second pass on
+        figure.draw_without_rendering()
+    written: list[Text] = []
+    for panel, cloud in zip(panels, clouds, strict=True):
+        points = [cloud.points[cloud.labels == label] for label in classes]
+        texts = name_clouds(panel, names, points, SIZE, color=INK, fontsize=10, fontweight="bold")
+        if texts is None:
+            for text in written:
+                text.remove()
+            legend_above(ax, panels[0].lines, names, markerscale=2, handletextpad=0.2)
+            return
+        written += texts
 
 
 def _same_window(panels: list[Axes], clouds: list[Cloud]) -> None:

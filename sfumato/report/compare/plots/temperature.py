@@ -1,9 +1,10 @@
-"""Whether smoothing did more than a temperature: hard NLL against the divisor of the logits."""
+"""Whether smoothing did more than a temperature: log loss against the divisor of the logits."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.plots.arm_labels import colours, marks, titles
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.figure_style import INK, Axes, axes, beside, few_log_ticks, style_with_legend
@@ -16,10 +17,10 @@ POINTS = 41
 
 @dataclass(frozen=True)
 class TemperatureData:
-    """What :func:`plot_temperature_sweep` drew: hard NLL of the test rows by temperature (P,) and arm, over seeds.
+    """What :func:`plot_temperature_sweep` drew: log loss of the test rows by temperature (P,) and arm, over seeds.
 
-    ``fitted`` is the geometric mean over seeds of the temperatures fitted on validation rows, and ``at_fitted`` the NLL
-    with every seed at that temperature; ``as_trained`` is the NLL at T = 1.
+    ``fitted`` is the geometric mean over seeds of the temperatures fitted on validation rows, and ``at_fitted`` that
+    with every seed at that temperature; ``as_trained`` is the log loss at T = 1.
     """
 
     temperatures: Floats
@@ -37,13 +38,13 @@ class TemperatureData:
             for arm, one, best, t in zip(self.arms, self.as_trained, self.at_fitted, self.fitted, strict=True)
         ]
         return (
-            f"Hard NLL of the test rows in nats for temperatures {self.temperatures[0]:.2g} to "
+            f"The {METRICS['nll'].label} of the test rows in nats for temperatures {self.temperatures[0]:.2g} to "
             f"{self.temperatures[-1]:.2g}. {'; '.join(parts)}."
         )
 
 
 def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, TemperatureData]:
-    """Hard NLL of the test rows against one temperature for all seeds, with the fitted one marked.
+    """Log loss of the test rows against one temperature for all seeds, with the fitted one marked.
 
     The marks lie on the curves, at temperatures fitted on validation rows alone: how far a mark is from the lowest
     point of its curve shows how well the temperature carries over to test rows.
@@ -61,7 +62,8 @@ def plot_temperature_sweep(run: Run, ax: Axes | None = None) -> tuple[Axes, Temp
     for i, (title, colour, mark) in enumerate(zip(titles(run), colours(run), marks(run), strict=True)):
         ax.plot(temperatures, nll[i], color=colour, lw=1.6, label=f"{title}, T = {in_words(fitted[i])}")
         ax.plot(fitted[i], at_fitted[i], ls="", marker=mark, ms=6, color=colour)
-    ax.set(xlabel="temperature T (divisor of the logits, log scale)", ylabel="hard NLL, test (nats)")
+    nll_label = f"{METRICS['nll'].label}, test rows (nats)"
+    ax.set(xlabel="temperature T (divisor of the logits, log scale)", ylabel=nll_label)
     # What lies near the minima is what matters; the far ends may leave at the top.
     floor, ceiling = min(at_fitted), max(*as_trained, *at_fitted)
     ax.set_ylim(max(0.0, floor - 0.25 * (ceiling - floor)), ceiling + 0.6 * (ceiling - floor) + 1e-6)
