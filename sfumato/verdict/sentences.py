@@ -219,9 +219,11 @@ def _reasons(found: _Found, base: ArmResult) -> list[str]:
             clause = change(base, found.other, found.rows[metric], than=not sentences)
             if not sentences:
                 sentences.append(f"On rows it has not seen, the {name} model {clause}.")
+            elif way == "worse" and found.called("better"):
+                sentences.append(f"But it {clause}.")
             else:
-                turn = "But it" if way == "worse" and found.called("better") else "It also"
-                sentences.append(f"{turn} {clause}.")
+                also = f"is also {clause[3:]}" if clause.startswith("is ") else f"also {clause}"
+                sentences.append(f"It {also}.")
     return sentences
 
 

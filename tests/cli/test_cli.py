@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,16 @@ def test_help_of_compare_teaches_every_option(tmp_path):
     ran = run_sfumato("compare", "--help", folder=tmp_path)
     for option in ("--label", "--eps", "--over", "--seeds", "--model", "--epochs", "--out", "--json", "--config"):
         assert option in ran.out
+
+
+def test_help_of_compare_opens_with_the_data_and_offers_nothing_without_use(tmp_path):
+    said = run_sfumato("compare", "--help", folder=tmp_path).out
+    assert said.startswith("Usage: sfumato compare DATA [OPTIONS]\n")
+    assert re.findall(r"╭─ ([\w ]+?) ─", said) == [
+        "Data", "Targets", "Training", "Where it runs", "Output", "How it starts",
+    ]  # fmt: skip
+    assert "--empty" not in said
+    assert "[default: False]" not in said
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1_000_000])

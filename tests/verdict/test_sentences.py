@@ -53,7 +53,7 @@ def test_it_keeps_one_hot_where_something_is_worse_and_nothing_better():
     assert action.startswith("Keep one-hot labels: smoothing with ε = 0.1 over the other classes")
     assert action.endswith(" makes the model worse at this strength.")
     assert "the smoothed model is right less often than the one-hot model: accuracy 90.0 → 88.0 % (" in first
-    assert second.startswith("It also is worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00 (")
+    assert second.startswith("It is also worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00 (")
 
 
 def test_no_difference_is_a_result():

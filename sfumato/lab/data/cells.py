@@ -14,7 +14,7 @@ import numpy as np
 
 from sfumato.lab.data.column import Column
 from sfumato.lab.data.dates import DAY, read_dates
-from sfumato.lab.data.signs_and_dashes import dashes, two_digit_years, without_sign
+from sfumato.lab.data.signs_and_dashes import brief, dashes, why_words, without_sign
 from sfumato.text import plural, short
 
 MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")
@@ -233,6 +233,8 @@ def _from_text(name: str, column: Any) -> Column | _Words | Fault | Unused:
 
 def _cleared(words: _Words) -> _Words | Fault:
     """The words without dashes for gaps and without one sign at all numbers, where that leaves numbers or dates."""
+    if not words.mostly(brief(words.levels)):
+        return words
     dash = dashes(words.levels)
     codes, levels, cleared = words.codes, words.levels, list[str]()
     if dash.any() and not dash.all():
@@ -320,9 +322,7 @@ def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault
         return _mistake(words, numeric, "a number", mark)
     dates = read_dates(words.levels)
     if dates is None:
-        short_years = words.mostly(two_digit_years(words.levels))
-        told = "its years of two digits do not tell the century; write 2024-01-31" if short_years else ""
-        return _category(name, words, kept, told)
+        return _category(name, words, kept, why_words(words.levels, words.mostly))
     if words.mostly(good := ~np.isnan(dates.days)):
         if not good.all():
             return _mistake(words, good, "a date")

@@ -87,14 +87,17 @@ def warn_of_many(labels: np.ndarray, class_names: Sequence[str], column: str) ->
     """A warning where there are thousands of classes, with their rows.
 
     >>> warn_of_many(np.repeat(np.arange(2000), 3), [str(k) for k in range(2000)], "word")[0].text
-    '`word` has 2,000 classes with 3 to 3 rows each (3 in the middle): is it the column of classes?'
+    '`word` has 2,000 classes with 3 rows each: is it the column of classes? If not, name that with --label.'
     """
     if len(class_names) < MANY_CLASSES:
         return ()
     counts = np.bincount(labels)
+    each = f"{counts.min():,} rows each"
+    if counts.min() < counts.max():
+        each = f"{counts.min():,} to {counts.max():,} rows each (the median is {np.median(counts):,.0f})"
     text = (
-        f"`{column}` has {len(class_names):,} classes with {counts.min():,} to {counts.max():,} rows each "
-        f"({np.median(counts):,.0f} in the middle): is it the column of classes?"
+        f"`{column}` has {len(class_names):,} classes with {each}: is it the column of classes? If not, name that with "
+        "--label."
     )
     return (DataWarning("classes", column, text),)
 

@@ -297,7 +297,7 @@ def test_thousands_of_classes_are_a_warning_with_their_rows(write):
         (
             "classes",
             "label",
-            "`label` has 1,200 classes with 3 to 3 rows each (3 in the middle): is it the column of classes?",
+            "`label` has 1,200 classes with 3 rows each: is it the column of classes? If not, name that with --label.",
         )
     ]
 

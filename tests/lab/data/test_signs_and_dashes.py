@@ -39,6 +39,15 @@ def test_a_number_without_the_sign_that_others_have_is_a_mistake():
     assert (found.row, found.text) == (2, 'holds "0.07" beside "5 %"; write "%" in every cell or in none')
 
 
+def test_amounts_in_different_currencies_are_words_and_that_is_said():
+    told = "its amounts have different signs, € and $; write all of them in one unit"
+    assert read("€5", "$6").note == told
+    many = read(*[f"{'€$'[i % 2]}{i}" for i in range(300)])
+    assert isinstance(many, Unused)
+    assert told in many.reason
+    assert read(*["€5", "$6", "red", "green", "blue"] * 5).note == ""
+
+
 @pytest.mark.parametrize("cells", [["€5", "$5"] * 6, ["100 %", "full"] * 6, ["%", "€"] * 6, ["C$", "C%"] * 6])
 def test_signs_that_do_not_stand_at_all_numbers_leave_words(cells):
     assert (read(*cells).kind, len(read(*cells).levels)) == ("category", 2)
