@@ -13,7 +13,7 @@ from sfumato.probe.call.make import make, remade
 from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
 from sfumato.probe.checks.target import of_target
-from sfumato.probe.find_recipe import recipe_of, same_loss
+from sfumato.probe.find_recipe import recipe_of
 from sfumato.probe.findings import ProbeFinding, defect, note
 from sfumato.probe.identify import strength_over
 from sfumato.probe.read.target import TargetRead, read_target
@@ -68,7 +68,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     findings += [*of_target(target), *more]
     ignored: int | None = None
     if target.reading.alive.any():
-        candidates = [*_pads(spec, called), -100, -1]
+        candidates = [*_pads(spec, called), -100, -1, *_of_pixels(called, classes)]
         # A strange loss may break any check: then the check has nothing to say.
         with contextlib.suppress(Exception):
             ignored, more = ignored_rows.ignored_by(called, target.reading, reduction.name, candidates)
@@ -76,8 +76,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         for check in _checks(spec, called, target, reduction, ignored):
             with contextlib.suppress(Exception):
                 findings += list(check())
-    recipe = recipe_of(target, called, reduction.name, ignored)
-    findings += same_loss(recipe, target, called, ignored)
+    recipe, more = recipe_of(target, called, reduction.name, ignored)
+    findings += more
     level = target.level
     return Probe(
         name=spec.name,
@@ -126,6 +126,11 @@ def _pads(spec: Spec, loss: Loss) -> list[int]:
     made = loss.function
     told = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
     return [each for each in chain(*told) if isinstance(each, int) and not isinstance(each, bool)]
+
+
+def _of_pixels(loss: Loss, classes: int) -> list[int]:
+    """The label 255, which stands for "no class" in many files of segmentations."""
+    return [255] if loss.style.layout in ("image", "classes second") and classes <= 255 else []
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:

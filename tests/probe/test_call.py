@@ -111,12 +111,13 @@ def test_a_loss_that_gives_no_number_is_refused(loss, message):
     assert message in str(caught.value)
 
 
-def test_a_loss_with_named_arguments_only_is_not_taken_for_a_factory():
-    def loss(*, input, target):
-        return F.cross_entropy(input, target)
+def test_a_loss_with_named_arguments_only_is_called_by_name_and_not_taken_for_a_factory():
+    def loss(*, weight=None, target, input):
+        return F.cross_entropy(input, target, weight, label_smoothing=EPS)
 
-    with pytest.raises(ProbeError, match="takes 0 positional arguments but 2 were given"):
-        probe(loss)
+    found = probe(loss)
+    assert (found.called, found.convention, found.eps) == ("target=labels[N], input=logits[N, K]", "all", EPS)
+    assert "class weights: weight=… multiplies every class's term" in said(found, "warning")
 
 
 def test_a_module_that_exits_on_import_is_a_usage_error_and_not_a_finding(tmp_path):
