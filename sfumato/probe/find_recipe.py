@@ -15,7 +15,7 @@ from sfumato.probe.read.gradients import FITS, Reading
 from sfumato.probe.read.levels import Levels
 from sfumato.probe.read.target import TargetRead
 from sfumato.probe.recipe import Recipe, as_written, term_code
-from sfumato.probe.same_numbers import Batch, Compared, batches, compare, one_batch, random_batch, soft_batch
+from sfumato.probe.same_numbers import Compared, LossCall, batches, compare, one_batch, random_batch, soft_batch
 from sfumato.theory import Over
 
 CLOSE = 1e-6
@@ -72,10 +72,10 @@ def recipe_of(
         return f"there is no line: {told}", [warning("same loss", f"sfumato has no line with the same numbers: {told}")]
     findings = _as_findings(candidates[found], compared[found], target)
     if loss.style.one_hot and softly[found]:
-        findings.append(note("probabilities", "taken in place of one-hot labels, and the line agrees on them too"))
+        findings.append(note("probabilities", "the loss takes them as targets, and the line agrees there too"))
     elif loss.style.one_hot:
         findings.append(
-            warning("same loss", "on one-hot labels alone: on other probabilities the line has other numbers")
+            warning("same loss", "the line is for one-hot labels alone: on other probabilities it has other numbers")
         )
     return candidates[found], findings + _of_sequences(loss, reading)
 
@@ -101,7 +101,7 @@ def _of_sequences(loss: Loss, reading: Reading) -> list[ProbeFinding]:
         return []
     if flat.size != cut.size or not np.allclose(flat, cut, rtol=1e-6):
         return []
-    told = "taken too, as logits[B, T, K] and labels[B, T]: the line then needs logits.flatten(0, -2) and "
+    told = "the loss takes them too, as logits[B, T, K] and labels[B, T]: the line needs logits.flatten(0, -2) and "
     return [note("sequences", told + "labels.flatten(), since sfumato has the classes on axis 1")]
 
 
@@ -116,7 +116,7 @@ def _as_findings(recipe: Recipe, compared: Compared, target: TargetRead) -> list
     return found
 
 
-def _in_every_writing(candidates: list[Recipe], style: Style, calls: list[Batch]) -> list[Recipe]:
+def _in_every_writing(candidates: list[Recipe], style: Style, calls: list[LossCall]) -> list[Recipe]:
     """The candidates, in the shapes that the loss takes and returns."""
     flattened = style.layout == "sequence" or style.is_shifted
     if flattened and calls[0].values.ndim == 2:

@@ -13,6 +13,7 @@ from sfumato.probe.call.make import make, remade
 from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
 from sfumato.probe.checks.target import of_target
+from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise
 from sfumato.probe.find_recipe import recipe_of
 from sfumato.probe.findings import ProbeFinding, defect, note
 from sfumato.probe.identify import strength_over
@@ -56,7 +57,10 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         raise ProbeError(f"classes must be at least 2 to tell a target, got {classes}")
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings = [note("loading", text) for text in spec.notes]
-    spec, called, more = make(spec, classes)
+    taught = _taught(spec, classes)
+    if isinstance(taught, RecognisedDistillation):
+        return _of_distillation(spec, classes, taught, findings)
+    spec, called, more = taught
     findings += more
     target = read_target(spec, called, classes)
     if called.differences and called.style.library in ("torch", "jax"):
@@ -92,9 +96,59 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ignore_index=ignored,
         reduction=reduction.name,
         why=target.identity.why,
-        findings=tuple(sorted(dict.fromkeys(findings), key=lambda finding: WORST_FIRST.index(finding.level))),
+        findings=_worst_first(findings),
         recipe=recipe,
     )
+
+
+def _taught(spec: Spec, classes: int) -> RecognisedDistillation | tuple[Spec, Loss, list[ProbeFinding]]:
+    """The distillation that a loss is, or the loss of logits and labels.
+
+    Raises:
+        ProbeError: the loss is neither, or has a teacher and is no distillation that is known.
+    """
+    if has_teacher(spec, classes):
+        found = recognise(spec, classes)
+        if found is None:
+            told = "takes a teacher, but its gradients are not those of labels beside one divergence from the teacher"
+            raise ProbeError(f"{spec.name} {told}")
+        return found
+    try:
+        made = make(spec, classes)
+    except ProbeError:
+        with contextlib.suppress(Exception):
+            found = recognise(spec, classes)
+            if found is not None:
+                return found
+        raise
+    # A teacher's logits are taken for one-hot labels where no name says what they are.
+    found = recognise(spec, classes) if made[1].style.one_hot and made[1].style.library == "torch" else None
+    return made if found is None else found
+
+
+def _of_distillation(spec: Spec, classes: int, found: RecognisedDistillation, findings: list[ProbeFinding]) -> Probe:
+    """The result for a distillation, which has no target of its own: its target is another for every row."""
+    return Probe(
+        name=spec.name,
+        called=found.called,
+        classes=classes,
+        convention=None,
+        eps=None,
+        eps_all=None,
+        eps_others=None,
+        target=None,
+        mass=None,
+        ignore_index=None,
+        reduction=found.reduction,
+        findings=_worst_first([*findings, *found.findings]),
+        why=f"this is a distillation loss: {found.distillation.formula}",
+        recipe=found.recipe,
+        distillation=found.distillation,
+    )
+
+
+def _worst_first(findings: list[ProbeFinding]) -> tuple[ProbeFinding, ...]:
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: WORST_FIRST.index(finding.level)))
 
 
 def _checks(

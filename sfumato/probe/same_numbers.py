@@ -21,7 +21,7 @@ Run: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
+class LossCall:
     """One call of a loss, and what the loss returned.
 
     Attributes:
@@ -71,7 +71,7 @@ def random_batch(reading: Reading, seed: int, rows: int, ignored: int | None = N
     return z, labels
 
 
-def batches(loss: Loss, reading: Reading, ignored: int | None = None) -> list[Batch]:
+def batches(loss: Loss, reading: Reading, ignored: int | None = None) -> list[LossCall]:
     """Calls of a loss with several numbers of rows, and of sequences where the loss takes sequences.
 
     A mean and a sum with another factor agree on one size, but not on two.
@@ -83,7 +83,7 @@ def batches(loss: Loss, reading: Reading, ignored: int | None = None) -> list[Ba
     ]
 
 
-def soft_batch(loss: Loss, reading: Reading) -> Batch:
+def soft_batch(loss: Loss, reading: Reading) -> LossCall:
     """A call of a loss that takes one-hot labels, with probabilities in their place."""
     z, _ = random_batch(reading, 64, 6)
     return one_batch(loss, reading, z, np.random.default_rng(65).dirichlet(np.ones(reading.classes), 6))
@@ -91,7 +91,7 @@ def soft_batch(loss: Loss, reading: Reading) -> Batch:
 
 def one_batch(
     loss: Loss, reading: Reading, z: Array, labels: Labels, *, parts: int = 0, ignored: int | None = None
-) -> Batch:
+) -> LossCall:
     """One call of a loss, with the rows cut into some sequences or images."""
     loss = replace(loss, style=replace(loss.style, batch=parts))
     dtype = torch.float32 if loss.style.single else torch.float64
@@ -104,7 +104,7 @@ def one_batch(
         inputs = inputs["logits"] if isinstance(inputs, dict) else inputs
         inputs = inputs.log() if loss.style.inputs == "probabilities" else inputs
     gradient = None if loss.differences else loss.gradient(z, labels)
-    return Batch(inputs, given, loss.values(z, labels), gradient, rows, parts > 1, ignored is not None)
+    return LossCall(inputs, given, loss.values(z, labels), gradient, rows, parts > 1, ignored is not None)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Compared:
         error: what the line raised; "" if nothing.
     """
 
-    calls: tuple[Batch, ...]
+    calls: tuple[LossCall, ...]
     apart: tuple[tuple[float, float], ...]
     error: str = ""
 
@@ -161,7 +161,7 @@ class Compared:
         return what
 
 
-def compare(run: Run, calls: list[Batch]) -> Compared:
+def compare(run: Run, calls: list[LossCall]) -> Compared:
     """A line beside a loss, over some calls."""
     apart: list[tuple[float, float]] = []
     error = ""

@@ -180,7 +180,7 @@ def test_a_loss_of_one_hot_labels_is_tried_with_probabilities_too():
         return -((targets * (1 - EPS) + EPS / logits.size(1)) * logits.log_softmax(1)).sum(1).mean()
 
     found = probe(soft)
-    assert "probabilities: taken in place of one-hot labels, and the line agrees on them too" in said(found, "note")
+    assert "probabilities: the loss takes them as targets, and the line agrees there too" in said(found, "note")
     logits, _ = rows(6)
     targets = torch.tensor(np.random.default_rng(0).dirichlet(np.ones(10), 6))
     own = eval(str(found.line), {"sf": sf, "torch": torch, "logits": logits, "labels": targets})
@@ -194,7 +194,27 @@ def test_a_line_for_one_hot_labels_alone_says_so():
 
     found = probe(hard)
     assert found.line == 'sf.cross_entropy(logits, labels.argmax(1), label_smoothing=0.1, over="all")'
-    assert "probabilities: taken in place of one-hot labels" in said(found, "note")
+    assert "probabilities: the loss takes them as targets" in said(found, "note")
+
+
+def test_a_line_that_is_off_on_probabilities_says_so():
+    def sharpened(logits, targets):
+        return -(targets**2 * logits.log_softmax(1)).sum(1).mean()
+
+    assert "same loss: the line is for one-hot labels alone" in said(probe(sharpened), "warning")
+
+
+@pytest.mark.parametrize(
+    ("loss", "where"),
+    [
+        (lambda probs, labels: -probs.gather(1, labels[:, None]).log().mean(), "logits are probabilities.log(), or"),
+        (lambda lprobs, labels: F.nll_loss(lprobs, labels), "logits are the log-probabilities that the loss takes"),
+        (lambda out, labels: F.cross_entropy(out["logits"], labels), 'logits are outputs["logits"]'),
+        (lambda logits, labels: F.cross_entropy(logits, labels), "None"),
+    ],
+)
+def test_what_logits_are_in_the_line_is_said_where_the_loss_takes_something_else(loss, where):
+    assert str(probe(loss).where).startswith(where)
 
 
 def test_a_loss_of_rows_that_takes_sequences_too_says_what_the_line_needs_then():
@@ -203,5 +223,5 @@ def test_a_loss_of_rows_that_takes_sequences_too_says_what_the_line_needs_then()
 
     found = probe(loss)
     assert found.line == 'sf.cross_entropy(logits, labels, label_smoothing=0.1, over="all")'
-    assert "sequences: taken too, as logits[B, T, K] and labels[B, T]" in said(found, "note")
+    assert "sequences: the loss takes them too, as logits[B, T, K] and labels[B, T]" in said(found, "note")
     assert "sequences" not in said(probe(smoothed))
