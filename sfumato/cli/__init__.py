@@ -13,12 +13,12 @@ from types import FrameType
 
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
-from sfumato.cli import audit, common, compare, doctor, explain, init, option_sources, probe, report
+from sfumato.cli import audit, common, compare, completion, doctor, explain, init, option_sources, probe, report
 from sfumato.cli.common import FAILURE, FINDING, INTERRUPTED, OK, USAGE, UsageError, app, close_stdout
 
 __all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "main"]
 
-COMMANDS = (audit, compare, doctor, explain, init, probe, report)
+COMMANDS = (audit, compare, completion, doctor, explain, init, probe, report)
 """The files of the commands: each adds its own to the application."""
 
 
