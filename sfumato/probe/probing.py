@@ -13,7 +13,7 @@ from sfumato.probe.call.make import make, remade
 from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
 from sfumato.probe.checks.target import of_target
-from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise
+from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise, takes_probabilities
 from sfumato.probe.find_recipe import recipe_of
 from sfumato.probe.findings import ProbeFinding, defect, note
 from sfumato.probe.identify import strength_over
@@ -109,10 +109,12 @@ def _taught(spec: Spec, classes: int) -> RecognisedDistillation | tuple[Spec, Lo
     """
     if has_teacher(spec, classes):
         found = recognise(spec, classes)
-        if found is None:
+        if found is not None:
+            return found
+        if not takes_probabilities(spec, classes):
             told = "takes a teacher, but its gradients are not those of labels beside one divergence from the teacher"
             raise ProbeError(f"{spec.name} {told}")
-        return found
+        return make(spec, classes)
     try:
         made = make(spec, classes)
     except ProbeError:

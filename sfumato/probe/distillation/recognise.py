@@ -112,6 +112,20 @@ def has_teacher(spec: Spec, classes: int) -> bool:
         return False
 
 
+def takes_probabilities(spec: Spec, classes: int) -> bool:
+    """Whether the second of two tensors, whatever its name, is no logits: one number added to a row of them matters."""
+    z, t, labels = _some_rows(classes)
+    for loss in teacher_losses(spec.made(classes)):
+        if loss.labels is not None:
+            return False
+        try:
+            before, after = (loss.gradient(z, teacher, labels) for teacher in (t, t + 3))
+        except (Exception, SystemExit):
+            continue
+        return not torch.allclose(before, after, rtol=1e-6, atol=1e-9)
+    return False
+
+
 def _first_that_fits(
     function: Callable[..., Any], classes: int
 ) -> tuple[TeacherLoss, DistillationRead] | tuple[None, None]:

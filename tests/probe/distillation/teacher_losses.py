@@ -103,6 +103,11 @@ def smoothed_soft_targets(logits, targets, eps=0.1):
     return -((targets * (1 - eps) + eps / logits.size(1)) * logits.log_softmax(1)).sum(1).mean()
 
 
+def probabilities_of_a_teacher(student_logits, teacher_probs):
+    """Soft targets, although the name speaks of a teacher."""
+    return -(teacher_probs * student_logits.log_softmax(1)).sum(1).mean()
+
+
 def regression(pred, target):
     return F.mse_loss(pred, target)
 

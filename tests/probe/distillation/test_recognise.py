@@ -102,13 +102,18 @@ def test_a_distillation_has_no_target_of_its_own():
 
 NO_TEACHER = [
     "soft_targets", "divergence_from_probabilities", "smoothed_soft_targets", "regression", "sigmoids",
-    "output_of_a_step", "cosine",
+    "output_of_a_step", "cosine", "probabilities_of_a_teacher",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NO_TEACHER)
 def test_a_loss_of_two_tensors_without_a_teacher_is_no_distillation(name):
     assert probed(name).distillation is None
+
+
+def test_soft_targets_named_after_a_teacher_are_read_as_any_soft_targets():
+    found = probed("probabilities_of_a_teacher")
+    assert (found.convention, found.line) == ("one-hot", "sf.cross_entropy(logits, labels)")
 
 
 @pytest.mark.parametrize("name", ["mixup", "masked", "r_drop", "triplet"])
