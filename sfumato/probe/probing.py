@@ -33,9 +33,10 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
 
     Args:
         loss: a loss of torch, numpy, jax or Keras, called as ``loss(logits[N, K], labels[N])``, with logits,
-            log-probabilities or probabilities, and labels whole or one-hot; or the name of a loss as
-            ``"module:callable"``, with literal arguments. A class or a function that makes a loss is called, and called
-            again with other arguments for what these can tell.
+            log-probabilities or probabilities, and labels whole or one-hot, as rows, sequences or images, by position
+            or by name; or a loss of torch that takes a student's logits, a teacher's logits, and labels or none; or the
+            name of a loss as ``"module:callable"``, with literal arguments. A class or a function that makes a loss is
+            called, and called again with other arguments for what these can tell.
         classes: K to report, at least 2.
 
     Returns:
