@@ -13,12 +13,24 @@ from types import FrameType
 
 from cyclopts import CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
-from sfumato.cli import audit, common, compare, doctor, explain, init, judge, option_sources, probe, report
+from sfumato.cli import (
+    audit,
+    common,
+    compare,
+    completion,
+    doctor,
+    explain,
+    init,
+    judge,
+    option_sources,
+    probe,
+    report,
+)
 from sfumato.cli.common import FAILURE, FINDING, INTERRUPTED, OK, USAGE, UsageError, app, close_stdout
 
 __all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "main"]
 
-COMMANDS = (audit, compare, doctor, explain, init, judge, probe, report)
+COMMANDS = (audit, compare, completion, doctor, explain, init, judge, probe, report)
 """The files of the commands: each adds its own to the application."""
 
 

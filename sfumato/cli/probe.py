@@ -13,7 +13,8 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
 
     The loss is called as loss(logits[N, K], labels[N]) at several K: convention and strength, total mass, ignored
     rows, reduction, class weights, strengths at and beyond their range, half precision, masked logits, evaluation
-    mode. Ends with the line of code that gives the same loss in sfumato.
+    mode. A loss that takes a teacher's logits too is told as a distillation, with its weights and temperature. The
+    output ends with the line of code that gives the same loss in sfumato, run on what the loss itself is called with.
 
     Args:
         loss: MODULE:CALLABLE, where the current folder is importable: a loss, a class, or a function that makes one;

@@ -2,6 +2,8 @@
 
 from sfumato.probe.call.find import ProbeError as ProbeError
 from sfumato.probe.call.find import load as load
+from sfumato.probe.distillation.line import DistillationLine as DistillationLine
+from sfumato.probe.distillation.recognise import Distillation as Distillation
 from sfumato.probe.findings import ProbeFinding as ProbeFinding
 from sfumato.probe.implied import ImpliedTarget as ImpliedTarget
 from sfumato.probe.implied import implied_target as implied_target

@@ -4,78 +4,129 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import torch
 
 from sfumato.probe.call.caller import Array, Loss
+from sfumato.probe.call.find import in_words
+from sfumato.probe.call.style import SEQUENCES, Style
 from sfumato.probe.findings import ProbeFinding, note, warning
 from sfumato.probe.identify import strength_over
 from sfumato.probe.read.class_weights import Weighted
-from sfumato.probe.read.gradients import Reading
+from sfumato.probe.read.gradients import FITS, Reading
 from sfumato.probe.read.levels import Levels
 from sfumato.probe.read.target import TargetRead
-from sfumato.probe.recipe import Recipe, random_batch, term_code
+from sfumato.probe.recipe import Recipe, as_written, term_code
+from sfumato.probe.same_numbers import Compared, LossCall, batches, compare, one_batch, random_batch, soft_batch
 from sfumato.theory import Over
 
 CLOSE = 1e-6
 """Relative difference up to which two losses are the same; for losses in float32 a hundred times as much."""
 
+NEAR = (1e-4, 1e-3)
+"""The same for values and gradients of a loss with a guard such as log(p + 1e-7), which sfumato needs none of."""
+
 REDUCTIONS = (("mean", False), ("mean", True), ("sum", False), ("none", False))
 """Each reduction, and whether its mean is over all rows."""
 
 
-def recipe_of(target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None) -> Recipe | str:
-    """The call that has the same loss, or why there is none.
+def recipe_of(
+    target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None
+) -> tuple[Recipe | str, list[ProbeFinding]]:
+    """The call that has the same loss, or why there is none; and how near its numbers are.
 
-    Where the gradients of single rows leave several calls, the values of each are compared with those of the loss.
+    The calls that the gradients of single rows leave are run on what the loss itself is called with, and only one whose
+    values and gradients are those of the loss is returned.
     """
     if loss.seeded or loss.fresh:
-        return f"there is no line: the loss {'is random' if loss.seeded else 'changes with every call'}"
+        return f"there is no line: the loss {'is random' if loss.seeded else 'changes with every call'}", []
     base, reading = _base(target), target.reading
     if isinstance(base, str):
-        return base
+        return base, []
     if reduction == "other" and target.weighted is None:
-        return "there is no line: its reduction is neither mean, sum nor none"
-    base = replace(base, reduction=reduction, ignore_index=ignore_index)
+        return "there is no line: its reduction is neither mean, sum nor none", []
+    try:
+        calls = batches(loss, reading)
+        calls += [] if ignore_index is None else batches(loss, reading, ignore_index)
+    except Exception as error:
+        return f"there is no line: the loss cannot be called with other numbers of rows ({in_words(error)})", []
+    base = replace(base, reduction=reduction, ignore_index=ignore_index, written=as_written(loss.style))
     if target.weighted is None:
         candidates = _candidates(base, reading, loss)
     else:
         candidates = _weighted_candidates(base, reading, loss, target.weighted)
+    candidates = _in_every_writing(candidates, loss.style, calls)
+    compared = [compare(each, calls) for each in candidates]
     close = CLOSE * (100 if loss.style.single or reading.coarse else 1)
-    for ignored in dict.fromkeys((ignore_index, None)):
-        for candidate in candidates:
-            apart = [_difference(candidate, loss, reading, each) for each in dict.fromkeys((None, ignored))]
-            if np.max(apart) <= close:  # never where one is NaN
-                return candidate
-        if target.weighted is not None:
-            return "there is no line: no weights of classes or rows, with the reductions known, give its values"
-    if reading.extra is not None:
-        return f"there is no line: the loss has a term beside its cross entropy ({reading.extra[0]})"
-    if target.prior is not None or np.isnan(reading.offset):
-        return "there is no line: its value is not that of its gradient"
-    return candidates[0]
+    within = [i for i, each in enumerate(compared) if each.is_within(close, FITS)]
+    softly = _agrees_on_soft_labels(candidates, loss, reading)
+    found = next((i for i in within if softly[i]), within[0] if within else None)
+    if found is None and target.weighted is not None:
+        return "there is no line: no weights of classes or rows, with the reductions known, give its values", []
+    if found is None and reading.extra is not None:
+        return f"there is no line: the loss has a term beside its cross entropy ({reading.extra[0]})", []
+    if found is None and (target.prior is not None or np.isnan(reading.offset)):
+        return "there is no line: its value is not that of its gradient", []
+    if found is None:
+        found = next((i for i, each in enumerate(compared) if each.is_within(*NEAR)), None)
+    if found is None:
+        told = min(compared, key=lambda each: each.badness).why_not(ignore_index)
+        return f"there is no line: {told}", [warning("same loss", f"sfumato has no line with the same numbers: {told}")]
+    findings = _as_findings(candidates[found], compared[found], target)
+    if loss.style.one_hot and softly[found]:
+        findings.append(note("probabilities", "the loss takes them as targets, and the line agrees there too"))
+    elif loss.style.one_hot:
+        findings.append(
+            warning("same loss", "the line is for one-hot labels alone: on other probabilities it has other numbers")
+        )
+    return candidates[found], findings + _of_sequences(loss, reading)
 
 
-def same_loss(recipe: Recipe | str, target: TargetRead, loss: Loss, ignored: int | None) -> list[ProbeFinding]:
-    """Whether the line gives the same numbers; without that there is no claim."""
-    if isinstance(recipe, str):
+def _agrees_on_soft_labels(candidates: list[Recipe], loss: Loss, reading: Reading) -> list[bool]:
+    """Which lines have the numbers of the loss where probabilities stand in place of one-hot labels."""
+    try:
+        calls = [soft_batch(loss, reading)] if loss.style.one_hot else []
+    except Exception:
+        calls = []
+    return [bool(calls) and compare(each, calls).is_within(*NEAR) for each in candidates]
+
+
+def _of_sequences(loss: Loss, reading: Reading) -> list[ProbeFinding]:
+    """Whether a loss of rows takes sequences with the classes last too, where sfumato has the classes on axis 1."""
+    if loss.style.layout != "rows" or loss.style.library != "torch" or loss.style.one_hot:
         return []
-    reading, about = target.reading, "same loss"
-    found: list[ProbeFinding] = []
-    apart = _difference(recipe, loss, reading, None)
-    told = f"checked on batches of 8 and 5 rows: within {max(apart, 1e-16):.0e} of sfumato's"
-    if not apart <= 1e-4:
-        told = f"sfumato's line differs by {apart:.2g} on batches of 8 and 5 rows: take it as the nearest"
-        found.append(warning(about, told))
-    elif ignored is None:
-        found.append(note(about, told))
-    elif (beside := _difference(recipe, loss, reading, ignored)) <= 1e-4:
-        found.append(note(about, f"{told}, with ignored rows among them too"))
-    else:
-        told += f", but off by {beside:.2g} where rows of label {ignored} are among them"
-        found.append(warning(about, told))
+    z, labels = random_batch(reading, 66, 6)
+    try:
+        flat = loss.values(z, labels).ravel()
+        cut = replace(loss, style=replace(loss.style, layout="sequence", batch=2)).values(z, labels).ravel()
+    except Exception:
+        return []
+    if flat.size != cut.size or not np.allclose(flat, cut, rtol=1e-6):
+        return []
+    told = "the loss takes them too, as logits[B, T, K] and labels[B, T]: the line needs logits.flatten(0, -2) and "
+    return [note("sequences", told + "labels.flatten(), since sfumato has the classes on axis 1")]
+
+
+def _as_findings(recipe: Recipe, compared: Compared, target: TargetRead) -> list[ProbeFinding]:
+    """How near the line is, on what it was tried, and where it stops to be the same loss."""
+    found = [note("same loss", compared.told)]
+    if recipe.over_sequences:
+        found.append(note("reduction", "the sum over the positions of each sequence, and the mean over the sequences"))
     if target.identity.convention is None and len(target.level_at) > 1:
-        found.append(warning(about, f"at K = {reading.classes} alone: at another K the strength is another"))
+        told = f"at K = {target.reading.classes} alone: at another K the strength is another"
+        found.append(warning("same loss", told))
     return found
+
+
+def _in_every_writing(candidates: list[Recipe], style: Style, calls: list[LossCall]) -> list[Recipe]:
+    """The candidates, in the shapes that the loss takes and returns."""
+    flattened = style.layout == "sequence" or style.is_shifted
+    if flattened and calls[0].values.ndim == 2:
+        shape = as_written(style)[1].partition(".flatten")[0]
+        candidates = [replace(each, shaped_as=shape) if each.reduction == "none" else each for each in candidates]
+    if not style.one_hot:
+        return candidates
+    logits, labels = as_written(style)
+    axis = 1 if style.layout in ("rows", "image", "classes second", "dictionary") else -1
+    return candidates + [replace(each, written=(logits, f"{labels}.argmax({axis})")) for each in candidates]
 
 
 def _base(target: TargetRead) -> Recipe | str:
@@ -132,8 +183,10 @@ def _candidates(base: Recipe, reading: Reading, loss: Loss) -> list[Recipe]:
         elif term_code(name, size, base.reduction):
             found = [replace(base, extra=(name, size))]
         found += [replace(each, excess=True) for each in found]
+    if loss.style.layout in SEQUENCES and base.reduction in ("mean", "sum"):
+        found += [replace(each, over_sequences=True) for each in found]
     if base.reduction == "mean":
-        found += [replace(each, over_all_rows=True) for each in found]
+        found += [replace(each, over_all_rows=True) for each in found if not each.over_sequences]
         by_label = _weights_by_label(loss, reading)
         if by_label is not None:
             where = "sample" if base.eps else "class"  # one-hot has the label's term alone
@@ -155,9 +208,9 @@ def _weighted_candidates(base: Recipe, reading: Reading, loss: Loss, weighted: W
 
 def _fitted(recipe: Recipe, loss: Loss, reading: Reading) -> Recipe:
     """The recipe times the factor that makes the sums over some rows equal, since weights are known up to a factor."""
-    z, labels = random_batch(reading, 63, 8)
-    own = float(recipe(torch.tensor(z), torch.tensor(labels)).sum())
-    factor = float(f"{loss.value(z, labels) / own:.9g}") if own else 1.0
+    call = one_batch(loss, reading, *random_batch(reading, 63, 8))
+    own = float(recipe(call.logits, call.labels).detach().sum())
+    factor = float(f"{call.values.sum() / own:.9g}") if own else 1.0
     if abs(factor - 1) < 1e-7:
         return recipe
     if recipe.weight is None or (recipe.reduction == "mean" and not recipe.over_all_rows):
@@ -172,14 +225,6 @@ def _weights_by_label(loss: Loss, reading: Reading) -> tuple[float, ...] | None:
         return None
     _, _, counts = loss.in_a_batch(np.random.default_rng(71).normal(size=(k, k)), np.arange(k))
     return None if np.ptp(counts) < 1e-6 else _short(counts / counts.mean())
-
-
-def _difference(recipe: Recipe, loss: Loss, reading: Reading, ignored: int | None) -> float:
-    """As :meth:`Recipe.difference`; NaN where the line cannot be run too."""
-    try:
-        return recipe.difference(loss, reading, ignored)
-    except Exception:
-        return float("nan")
 
 
 def _short(numbers: Array) -> tuple[float, ...]:

@@ -13,7 +13,8 @@ from sfumato.probe.call.make import make, remade
 from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
 from sfumato.probe.checks.target import of_target
-from sfumato.probe.find_recipe import recipe_of, same_loss
+from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise, takes_probabilities
+from sfumato.probe.find_recipe import recipe_of
 from sfumato.probe.findings import ProbeFinding, defect, note
 from sfumato.probe.identify import strength_over
 from sfumato.probe.read.target import TargetRead, read_target
@@ -32,9 +33,10 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
 
     Args:
         loss: a loss of torch, numpy, jax or Keras, called as ``loss(logits[N, K], labels[N])``, with logits,
-            log-probabilities or probabilities, and labels whole or one-hot; or the name of a loss as
-            ``"module:callable"``, with literal arguments. A class or a function that makes a loss is called, and called
-            again with other arguments for what these can tell.
+            log-probabilities or probabilities, and labels whole or one-hot, as rows, sequences or images, by position
+            or by name; or a loss of torch that takes a student's logits, a teacher's logits, and labels or none; or the
+            name of a loss as ``"module:callable"``, with literal arguments. A class or a function that makes a loss is
+            called, and called again with other arguments for what these can tell.
         classes: K to report, at least 2.
 
     Returns:
@@ -56,7 +58,10 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         raise ProbeError(f"classes must be at least 2 to tell a target, got {classes}")
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings = [note("loading", text) for text in spec.notes]
-    spec, called, more = make(spec, classes)
+    taught = _taught(spec, classes)
+    if isinstance(taught, RecognisedDistillation):
+        return _of_distillation(spec, classes, taught, findings)
+    spec, called, more = taught
     findings += more
     target = read_target(spec, called, classes)
     if called.differences and called.style.library in ("torch", "jax"):
@@ -68,7 +73,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     findings += [*of_target(target), *more]
     ignored: int | None = None
     if target.reading.alive.any():
-        candidates = [*_pads(spec, called), -100, -1]
+        candidates = [*_pads(spec, called), -100, -1, *_of_pixels(called, classes)]
         # A strange loss may break any check: then the check has nothing to say.
         with contextlib.suppress(Exception):
             ignored, more = ignored_rows.ignored_by(called, target.reading, reduction.name, candidates)
@@ -76,8 +81,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         for check in _checks(spec, called, target, reduction, ignored):
             with contextlib.suppress(Exception):
                 findings += list(check())
-    recipe = recipe_of(target, called, reduction.name, ignored)
-    findings += same_loss(recipe, target, called, ignored)
+    recipe, more = recipe_of(target, called, reduction.name, ignored)
+    findings += more
     level = target.level
     return Probe(
         name=spec.name,
@@ -92,9 +97,61 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ignore_index=ignored,
         reduction=reduction.name,
         why=target.identity.why,
-        findings=tuple(sorted(dict.fromkeys(findings), key=lambda finding: WORST_FIRST.index(finding.level))),
+        findings=_worst_first(findings),
         recipe=recipe,
     )
+
+
+def _taught(spec: Spec, classes: int) -> RecognisedDistillation | tuple[Spec, Loss, list[ProbeFinding]]:
+    """The distillation that a loss is, or the loss of logits and labels.
+
+    Raises:
+        ProbeError: the loss is neither, or has a teacher and is no distillation that is known.
+    """
+    if has_teacher(spec, classes):
+        found = recognise(spec, classes)
+        if found is not None:
+            return found
+        if not takes_probabilities(spec, classes):
+            told = "takes a teacher, but its gradients are not those of labels beside one divergence from the teacher"
+            raise ProbeError(f"{spec.name} {told}")
+        return make(spec, classes)
+    try:
+        made = make(spec, classes)
+    except ProbeError:
+        with contextlib.suppress(Exception):
+            found = recognise(spec, classes)
+            if found is not None:
+                return found
+        raise
+    # A teacher's logits are taken for one-hot labels where no name says what they are.
+    found = recognise(spec, classes) if made[1].style.one_hot and made[1].style.library == "torch" else None
+    return made if found is None else found
+
+
+def _of_distillation(spec: Spec, classes: int, found: RecognisedDistillation, findings: list[ProbeFinding]) -> Probe:
+    """The result for a distillation, which has no target of its own: its target is another for every row."""
+    return Probe(
+        name=spec.name,
+        called=found.called,
+        classes=classes,
+        convention=None,
+        eps=None,
+        eps_all=None,
+        eps_others=None,
+        target=None,
+        mass=None,
+        ignore_index=None,
+        reduction=found.reduction,
+        findings=_worst_first([*findings, *found.findings]),
+        why=f"this is a distillation loss: {found.distillation.formula}",
+        recipe=found.recipe,
+        distillation=found.distillation,
+    )
+
+
+def _worst_first(findings: list[ProbeFinding]) -> tuple[ProbeFinding, ...]:
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: WORST_FIRST.index(finding.level)))
 
 
 def _checks(
@@ -126,6 +183,11 @@ def _pads(spec: Spec, loss: Loss) -> list[int]:
     made = loss.function
     told = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
     return [each for each in chain(*told) if isinstance(each, int) and not isinstance(each, bool)]
+
+
+def _of_pixels(loss: Loss, classes: int) -> list[int]:
+    """The label 255, which stands for "no class" in many files of segmentations."""
+    return [255] if loss.style.layout in ("image", "classes second") and classes <= 255 else []
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:

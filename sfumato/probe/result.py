@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from sfumato.probe.distillation.line import DistillationLine
+from sfumato.probe.distillation.recognise import Distillation
 from sfumato.probe.findings import ProbeFinding
 from sfumato.probe.recipe import Recipe
 
@@ -30,6 +32,8 @@ class Probe:
         findings: what was found, the worst first.
         why: how the convention was told, or why it was not.
         recipe: the same loss in sfumato, or why there is none.
+        distillation: the terms of a distillation; None of any other loss. A distillation has another target in every
+            row, so that ``convention``, ``eps``, ``target`` and ``mass`` are None.
 
     >>> import torch
     >>> from sfumato.probe import probe
@@ -50,18 +54,29 @@ class Probe:
     reduction: str
     findings: tuple[ProbeFinding, ...]
     why: str
-    recipe: Recipe | str
+    recipe: Recipe | DistillationLine | str
+    distillation: Distillation | None = None
 
     @property
     def line(self) -> str | None:
         """The line of code that gives the same loss in sfumato; None where there is none."""
-        return self.recipe.code if isinstance(self.recipe, Recipe) else None
+        return None if isinstance(self.recipe, str) else self.recipe.code
+
+    @property
+    def where(self) -> str | None:
+        """What ``logits`` are in the line, where the loss takes something else; None where the loss takes logits."""
+        if "log-probabilities[" in self.called:
+            return "logits are the log-probabilities that the loss takes, or the logits before them"
+        if "probabilities[" in self.called:
+            return "logits are probabilities.log(), or the logits before them"
+        return 'logits are outputs["logits"]' if '{"logits"' in self.called else None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``sfumato probe --json`` prints; the recipe is only its line."""
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        named = {"schema": SCHEMA, "loss": fields.pop("name"), **fields, "line": self.line}
+        named = {"schema": SCHEMA, "loss": fields.pop("name"), **fields, "line": self.line, "where": self.where}
         del named["recipe"]
         named["target"] = None if self.target is None else list(self.target)
+        named["distillation"] = None if self.distillation is None else dataclasses.asdict(self.distillation)
         named["findings"] = [str(finding) for finding in self.findings]
         return named

@@ -3,6 +3,7 @@
 import textwrap
 
 from sfumato.conventions import SPREADS
+from sfumato.probe.distillation.recognise import Distillation
 from sfumato.probe.result import Probe
 
 
@@ -16,7 +17,7 @@ def as_text(found: Probe, width: int = 100) -> str:
     """
     rows = _facts(found)
     left = max(len(name) for name, _ in rows)
-    lines = [_headline(found), ""]
+    lines = [*_wrapped("", _headline(found), width), *_wrapped("", _in_plain_words(found), width), ""]
     for name, text in rows:
         lines += _wrapped(f"{name:<{left}}  ", text, width)
     if found.findings:
@@ -24,13 +25,36 @@ def as_text(found: Probe, width: int = 100) -> str:
         lines += ["", f"{'':7}  {'findings':<{left}}"]
         for finding in found.findings:
             lines += _wrapped(f"{finding.level:<7}  {finding.about:<{left}}  ", finding.text, width)
-    lines += ["", "The same loss in sfumato (import sfumato as sf):" if found.line else "In sfumato"]
-    lines.append(f"  {found.line or found.recipe}")
-    return "\n".join(lines)
+    if found.line is None:
+        return "\n".join([*lines, "", "In sfumato", *_wrapped("  ", str(found.recipe), width)])
+    where = [] if found.where is None else _wrapped("  ", f"Here {found.where}.", width)
+    return "\n".join([*lines, "", "The same loss in sfumato (import sfumato as sf):", *where, f"  {found.line}"])
+
+
+def _in_plain_words(found: Probe) -> str:
+    """What training with the loss aims at, for a reader who knows none of the terms."""
+    if found.distillation is not None:
+        labels = "the labels and from " if found.distillation.label_weight else ""
+        return f"A student model learns from {labels}the answers of a teacher, a model that is trained already."
+    if found.convention == "prior":
+        return "It trains a model to give a part of its probability to the right class, and the rest as π says."
+    if found.target is None:
+        return "It trains a model towards no fixed probabilities that could be read off its gradient."
+    total = 1.0 if (found.convention or "").startswith("sigmoid") or not found.mass else found.mass
+    true, other = (share / total for share in found.target)
+    if abs(other) < 1e-6:
+        return "It trains a model to give all probability to the right class, and none to any other."
+    if (found.convention or "").startswith("sigmoid"):
+        shares = f"right class with chance {true:.4g}, and to each other with {other:.4g}"
+        return f"It trains a model to say yes to the {shares}."
+    shares = f"{100 * true:.4g} % of its probability to the right class and {100 * other:.4g} % to each other class"
+    return f"It trains a model to give {shares} (of {found.classes}), instead of everything to the right one."
 
 
 def _headline(found: Probe) -> str:
     name = found.name.rpartition(":")[2]
+    if found.distillation is not None:
+        return f"{name} is a distillation loss: {found.distillation.formula}"
     if found.convention is None:
         return f"{name}: {found.why}"
     if found.convention in ("one-hot", "sigmoid-hard"):
@@ -54,6 +78,8 @@ def _headline(found: Probe) -> str:
 
 def _facts(found: Probe) -> list[tuple[str, str]]:
     """What is known of the loss: the name of each fact, and the fact."""
+    if found.distillation is not None:
+        return _facts_of_distillation(found, found.distillation)
     rows = [("called", f"loss({found.called})")]
     if found.convention in SPREADS:
         spread = SPREADS[found.convention]
@@ -73,6 +99,33 @@ def _facts(found: Probe) -> list[tuple[str, str]]:
     return rows
 
 
+def _facts_of_distillation(found: Probe, terms: Distillation) -> list[tuple[str, str]]:
+    """The weights of both terms, and what divides the logits."""
+    shown = {
+        "forward": "KL(teacher ‖ student)",
+        "reverse": "KL(student ‖ teacher)",
+        "squared": "half a squared distance",
+    }
+    weight = f"{terms.teacher_weight:.6g} on {shown.get(terms.divergence, 'the likeliest class of the teacher')}"
+    if terms.times_t_squared is not None:
+        weight += ", T² in it" if terms.times_t_squared else ", without T²"
+    rows = [("called", f"loss({found.called})"), ("teacher's term", weight)]
+    if terms.divergence in ("forward", "reverse"):
+        rows.append(("temperature", f"{terms.temperature:g}, which divides the logits of both"))
+    labels = f"{terms.label_weight:.6g} on the cross entropy of the labels" if terms.label_weight else "none"
+    return [*rows, ("labels' term", labels), ("reduction", found.reduction)]
+
+
+_DIVERGENCES = {
+    "forward": "KL(teacher ‖ student)",
+    "reverse": "KL(student ‖ teacher)",
+    "hard": "the cross entropy of the teacher's likeliest class",
+    "squared": "half the squared distance of the logits",
+}
+
+
 def _wrapped(lead: str, text: str, width: int) -> list[str]:
     room, beside = max(width, len(lead) + 30), " " * len(lead)
-    return textwrap.wrap(text, room, initial_indent=lead, subsequent_indent=beside, break_long_words=False)
+    return textwrap.wrap(
+        text, room, initial_indent=lead, subsequent_indent=beside, break_long_words=False, break_on_hyphens=False
+    )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sfumato.probe import Probe, ProbeError, probe
+from sfumato.probe.call.style import Style
 from tests.conftest import run_sfumato
 
 EPS = 0.1
@@ -111,12 +112,41 @@ def test_a_loss_that_gives_no_number_is_refused(loss, message):
     assert message in str(caught.value)
 
 
-def test_a_loss_with_named_arguments_only_is_not_taken_for_a_factory():
-    def loss(*, input, target):
-        return F.cross_entropy(input, target)
+def test_a_loss_with_named_arguments_only_is_called_by_name_and_not_taken_for_a_factory():
+    def loss(*, weight=None, target, input):
+        return F.cross_entropy(input, target, weight, label_smoothing=EPS)
 
-    with pytest.raises(ProbeError, match="takes 0 positional arguments but 2 were given"):
-        probe(loss)
+    found = probe(loss)
+    assert (found.called, found.convention, found.eps) == ("target=labels[N], input=logits[N, K]", "all", EPS)
+    assert "class weights: weight=… multiplies every class's term" in said(found, "warning")
+
+
+@pytest.mark.parametrize(
+    ("style", "shapes", "words"),
+    [
+        (Style(), ((6, 4), (6,)), "logits[N, K], labels[N]"),
+        (Style(layout="column"), ((6, 4), (6, 1)), "logits[N, K], labels[N, 1]"),
+        (Style(layout="sequence"), ((1, 6, 4), (1, 6)), "logits[1, N, K], labels[1, N]"),
+        (Style(layout="sequence", batch=3), ((3, 2, 4), (3, 2)), "logits[1, N, K], labels[1, N]"),
+        (Style(layout="image"), ((6, 4, 1, 1), (6, 1, 1)), "logits[N, K, 1, 1], labels[N, 1, 1]"),
+        (Style(layout="image", batch=1), ((1, 4, 2, 3), (1, 2, 3)), "logits[N, K, 1, 1], labels[N, 1, 1]"),
+        (Style(layout="classes second", batch=2), ((2, 4, 3), (2, 3)), "logits[B, K, T], labels[B, T]"),
+        (Style(layout="next token", batch=2), ((2, 4, 4), (2, 4)),
+         "logits[B, T, K], labels[B, T], each label one position after its logits"),
+        (Style(keywords=("y", "x"), labels_first=True), ((6, 4), (6,)), "y=labels[N], x=logits[N, K]"),
+    ],
+)  # fmt: skip
+def test_a_style_arranges_rows_as_it_says(style, shapes, words):
+    inputs, labels = style.arrange(torch.zeros(6, 4), torch.zeros(6))
+    assert (tuple(inputs.shape), tuple(labels.shape)) == shapes
+    assert style.describe() == words
+
+
+def test_next_tokens_pair_each_row_with_the_label_after_it():
+    logits, labels = torch.arange(8.0).reshape(4, 2), torch.arange(4)
+    inputs, given = Style(layout="next token", batch=2).arrange(logits, labels)
+    assert torch.equal(inputs[:, :-1].flatten(0, 1), logits)
+    assert torch.equal(given[:, 1:].flatten(), labels)
 
 
 def test_a_module_that_exits_on_import_is_a_usage_error_and_not_a_finding(tmp_path):

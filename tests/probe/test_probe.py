@@ -144,8 +144,8 @@ def test_padding_without_mass_is_seen():
     found = probe("tests.probe.peer_losses:OpenNMT(label_smoothing=0.1)")
     assert (found.convention, found.eps, found.reduction, found.ignore_index) == ("nopad", 0.1, "sum", 0)
     assert found.line == (
-        'sf.loss_parts(logits, sf.smooth(labels, 10, 0.1, over="others", support=torch.arange(10) != 0, '
-        'ignore_index=0), reduction="sum").excess'
+        '(parts := sf.loss_parts(logits, sf.smooth(labels, 10, 0.1, over="others", support=torch.arange(10) != 0, '
+        'ignore_index=0), reduction="sum")).loss - parts.floor'
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from sfumato.probe import Probe, ProbeFinding, Recipe, as_text
+from sfumato.probe import Distillation, Probe, ProbeFinding, Recipe, as_text
 
 FOUND = Probe(
     name="my_losses:smoothed",
@@ -53,6 +53,12 @@ def test_the_headline_names_the_convention(changes, line):
 
 def test_the_facts_stand_in_one_column_and_long_findings_are_wrapped_under_themselves():
     lines = as_text(FOUND, 80).splitlines()
+    assert lines[1:4] == [
+        "It trains a model to give 90 % of its probability to the right class and 1.111 %",
+        "to each other class (of 10), instead of everything to the right one.",
+        "",
+    ]
+    lines = lines[:1] + lines[3:]
     assert lines[2:9] == [
         "called         loss(logits[N, K], labels[N])",
         "convention     others: 1 − ε and ε/(K−1); one strength at K = 4, 7, 10, 25",
@@ -76,6 +82,9 @@ def test_what_is_not_known_is_left_out_and_a_missing_line_has_its_reason():
     unknown = dict.fromkeys(("convention", "target", "mass", "eps_all", "eps_others", "ignore_index"))
     found = dataclasses.replace(FOUND, **unknown, findings=(), recipe="there is no line: it is random")
     lines = as_text(found).splitlines()
+    assert lines[1] == "It trains a model towards no fixed probabilities that could be read off its gradient."
+    assert lines[2] == ""
+    lines = lines[:1] + lines[2:]
     assert [line.split("  ")[0] for line in lines[2:]] == ["called", "reduction", "ignored label", "", "In sfumato", ""]
     assert lines[4] == "ignored label  none found"
     assert lines[-1] == "  there is no line: it is random"
@@ -85,8 +94,59 @@ def test_the_object_for_json_has_the_line_and_findings_as_text():
     told = FOUND.to_dict()
     assert list(told) == [
         "schema", "loss", "called", "classes", "convention", "eps", "eps_all", "eps_others", "target", "mass",
-        "ignore_index", "reduction", "findings", "why", "line",
+        "ignore_index", "reduction", "findings", "why", "distillation", "line", "where",
     ]  # fmt: skip
     assert (told["schema"], told["loss"], told["target"]) == ("sfumato.probe/1", "my_losses:smoothed", [0.9, 0.1 / 9])
     assert told["findings"][1] == "note: half precision: fine"
     assert told["line"] == FOUND.line == FOUND.recipe.code
+
+
+TERMS = Distillation("forward", 4.0, 0.3, 11.2, 0.7, True, 1, 0.0, False)
+UNKNOWN = dict.fromkeys(("convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"target": (1.0, 0.0), "convention": "one-hot"},
+         "It trains a model to give all probability to the right class, and none to any other."),
+        ({"target": (1.0, 0.1), "mass": 1.9, "convention": None},
+         "It trains a model to give 52.63 % of its probability to the right class and 5.263 % to each other class "
+         "(of 10), instead of everything to the right one."),
+        ({"target": (0.95, 0.05), "convention": "sigmoid-half"},
+         "It trains a model to say yes to the right class with chance 0.95, and to each other with 0.05."),
+        ({"target": None, "convention": "prior"},
+         "It trains a model to give a part of its probability to the right class, and the rest as π says."),
+        ({**UNKNOWN, "distillation": TERMS},
+         "A student model learns from the labels and from the answers of a teacher, a model that is trained already."),
+        ({**UNKNOWN, "distillation": dataclasses.replace(TERMS, label_weight=0.0)},
+         "A student model learns from the answers of a teacher, a model that is trained already."),
+    ],
+)  # fmt: skip
+def test_the_second_line_says_in_plain_words_what_is_trained(changes, sentence):
+    assert as_text(dataclasses.replace(FOUND, **changes), 200).splitlines()[1] == sentence
+
+
+def test_a_distillation_is_told_with_its_terms():
+    lines = as_text(dataclasses.replace(FOUND, **UNKNOWN, distillation=TERMS, findings=()), 120).splitlines()
+    formula = "0.3·CE(labels) + 0.7·T²·KL(teacher_T ‖ student_T) with T = 4"
+    assert lines[0] == f"smoothed is a distillation loss: {formula}"
+    assert lines[3:8] == [
+        "called          loss(logits[N, K], labels[N])",
+        "teacher's term  11.2 on KL(teacher ‖ student), T² in it",
+        "temperature     4, which divides the logits of both",
+        "labels' term    0.3 on the cross entropy of the labels",
+        "reduction       mean",
+    ]
+
+
+def test_what_logits_are_stands_above_the_line():
+    lines = as_text(dataclasses.replace(FOUND, called="labels[N], probabilities[N, K]")).splitlines()
+    assert lines[-2] == "  Here logits are probabilities.log(), or the logits before them."
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_every_line_but_the_code_fits(width):
+    told = "the target is not one of two levels, and the loss is no cross entropy " * 3
+    changes = {"findings": FOUND.findings[:1], "recipe": f"there is no line: {told}", "why": told, "convention": None}
+    assert max(map(len, as_text(dataclasses.replace(FOUND, **changes), width).splitlines())) <= width

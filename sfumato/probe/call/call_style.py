@@ -11,14 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Inputs, Labels, Library, Loss, Style
+from sfumato.probe.call.caller import Array, Labels, Loss
 from sfumato.probe.call.find import ProbeError, in_words
+from sfumato.probe.call.parameters import keywords_of, parameters_of
+from sfumato.probe.call.style import Inputs, Layout, Library, Style
 from sfumato.probe.read.gradients import read
 
 LOG_NAMES = ("lprob", "lprobs", "logp", "log_p", "log_prob", "log_probs", "logprobs", "log_probabilities")
 PROB_NAMES = ("prob", "probs", "probabilities", "y_prob", "y_probs", "p")
 LABEL_NAMES = ("y_true", "label", "labels", "target", "targets", "y", "true")
 JAX_MODULES = ("optax", "jax", "flax", "chex", "rax")
+OF_TORCH: tuple[Layout, ...] = ("dictionary", "next token", "next token in a dictionary")
+"""Layouts that losses of torch alone have."""
+
+LAYOUTS: tuple[Layout, ...] = (
+    "rows", "dictionary", "sequence", "column", "image", "classes second", "next token", "next token in a dictionary",
+)  # fmt: skip
+"""Layouts in the order in which they are tried: the likeliest first, and of two that fit the simpler."""
 
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
@@ -91,17 +100,18 @@ def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     libraries: list[Library] = [base.library]
     if base.library == "torch":
         libraries = ["torch", "jax", "numpy"] if "jax" in sys.modules else ["torch", "numpy"]
+    keywords = keywords_of(function)
     choices = itertools.product(
         (False, True),
         inputs,
         libraries,
-        ("rows", "dictionary", "sequence", "column", "image"),
+        LAYOUTS,
         (False, True),
         (base.labels_first, not base.labels_first),
     )
     for single, kind, library, layout, one_hot, labels_first in choices:
-        if (library == "torch" or not (single or layout == "dictionary")) and not (one_hot and layout == "column"):
-            yield Style(library, kind, one_hot, labels_first, layout, single)
+        if (library == "torch" or not (single or layout in OF_TORCH)) and not (one_hot and layout == "column"):
+            yield Style(library, kind, one_hot, labels_first, layout, single, keywords)
 
 
 def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Array]:
@@ -156,12 +166,7 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
 
 def _first_name(function: Callable[..., Any]) -> str:
     """The first parameter of a loss, in small letters; "" where Python knows no signature."""
-    inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
-    try:
-        parameters = inspect.signature(inner).parameters
-    except (TypeError, ValueError):
-        return ""
-    return next((name.lower() for name in parameters if name != "self"), "")
+    return next((each.name.lower() for each in parameters_of(function)), "")
 
 
 def _owner(function: Callable[..., Any]) -> str:

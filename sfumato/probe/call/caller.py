@@ -1,8 +1,8 @@
 """Call any loss in the same way: numpy logits and labels go in, values and the gradient of their sum come out.
 
 Losses want torch tensors, numpy or jax arrays; labels as integers or one-hot, before or after the logits; logits, their
-log-softmax or their softmax; rows, or rows of a sequence. A :class:`Style` says what one loss wants, and a
-:class:`Loss` calls it in that way.
+log-softmax or their softmax; rows, or rows of a sequence. A :class:`~sfumato.probe.call.style.Style` says what one loss
+wants, and a :class:`Loss` calls it in that way.
 """
 
 import contextlib
@@ -12,52 +12,20 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfumato.probe.call.style import Inputs, Style
+
 Array: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[Any]
-Library: TypeAlias = Literal["torch", "numpy", "jax", "keras"]
-Inputs: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
 
 FOURTH = (2 / 3, -1 / 12)
 EIGHTH = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 """Weights of central differences, one for each number of steps away from the middle."""
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a loss is called.
-
-    Attributes:
-        library: the library whose arrays the loss takes.
-        inputs: what the loss takes for the scores of a row.
-        one_hot: whether labels are rows of zeros and a one.
-        labels_first: whether the loss is called as ``loss(labels, logits)``.
-        layout: rows, rows of one sequence, images of one pixel, labels in a column, or a dictionary with ``"logits"``.
-        single: whether numbers are float32, because the loss refuses float64.
-    """
-
-    library: Library = "torch"
-    inputs: Inputs = "logits"
-    one_hot: bool = False
-    labels_first: bool = False
-    layout: Literal["rows", "dictionary", "sequence", "column", "image"] = "rows"
-    single: bool = False
-
-    def describe(self) -> str:
-        """In words, as in ``"logits[N, K], labels[N]"``."""
-        batch = "[1, N" if self.layout == "sequence" else "[N"
-        pixel = ", 1, 1" if self.layout == "image" else ""
-        inputs = f"{self.inputs}{batch}, K{pixel}]"
-        if self.layout == "dictionary":
-            inputs = f'{{"logits": {inputs}}}'
-        column = ", 1" if self.layout == "column" else pixel
-        labels = f"one-hot labels{batch}, K{pixel}]" if self.one_hot else f"labels{batch}{column}]"
-        return f"{labels}, {inputs}" if self.labels_first else f"{inputs}, {labels}"
 
 
 @dataclass(frozen=True)
@@ -92,7 +60,7 @@ class Loss:
 
     def returned(self, logits: Array, labels: Labels, dtype: torch.dtype = torch.float64) -> Any:
         """What the loss returns, in its own type: see :func:`first_of`."""
-        inputs: Any = _formed(torch.tensor(logits, dtype=dtype), self.style.inputs)
+        inputs: Any = formed(torch.tensor(logits, dtype=dtype), self.style.inputs)
         if self.style.library not in ("torch", "keras"):
             inputs = inputs.numpy()
         return self._called(inputs, labels, logits.shape[1])
@@ -133,7 +101,7 @@ class Loss:
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
         with torch.enable_grad():
             leaf = torch.tensor(logits, dtype=self._dtype, requires_grad=True)
-            out = self._called(_formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
+            out = self._called(formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
             found = None
             if isinstance(out, torch.Tensor) and out.requires_grad:
                 (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
@@ -169,7 +137,7 @@ class Loss:
                 torch.manual_seed(0)
                 np.random.seed(0)
             try:
-                return first_of(function(*_arranged(style, inputs, given)), len(labels))
+                return first_of(style.call(function, inputs, given), len(labels))
             except SystemExit as stop:
                 raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
 
@@ -191,7 +159,7 @@ def _jax_total(function: Callable[..., Any], style: Style) -> Callable[[Any, Any
     jax = sys.modules["jax"]
 
     def total(z: Any, labels: Any) -> Any:
-        return first_of(function(*_arranged(style, _formed(z, style.inputs, jax.nn), labels))).sum()
+        return first_of(style.call(function, formed(z, style.inputs, jax.nn), labels)).sum()
 
     slow = jax.grad(total)
     fast = jax.jit(slow)
@@ -205,21 +173,8 @@ def _jax_total(function: Callable[..., Any], style: Style) -> Callable[[Any, Any
     return gradient
 
 
-def _formed(logits: Any, inputs: Inputs, functions: Any = torch) -> Any:
+def formed(logits: Any, inputs: Inputs, functions: Any = torch) -> Any:
     """The logits as the loss takes them; ``functions`` is torch or ``jax.nn``."""
     if inputs == "log-probabilities":
         return functions.log_softmax(logits, -1)
     return functions.softmax(logits, -1) if inputs == "probabilities" else logits
-
-
-def _arranged(style: Style, inputs: Any, labels: Any) -> tuple[Any, Any]:
-    """The two arguments in the layout and the order that the loss wants."""
-    if style.layout == "sequence":
-        inputs, labels = inputs[None], labels[None]
-    elif style.layout == "column":
-        labels = labels[:, None]
-    elif style.layout == "image":
-        inputs, labels = inputs[..., None, None], labels[..., None, None]
-    elif style.layout == "dictionary":
-        inputs = {"logits": inputs}
-    return (labels, inputs) if style.labels_first else (inputs, labels)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sfumato.probe.call.parameters import keywords_of
 from sfumato.text import did_you_mean, one_line
 
 STRENGTH_NAMES = (
@@ -76,7 +77,7 @@ class Spec:
             return {}
         found = dict(signature.parameters)
         if self.kind == "loss":
-            for name in list(found)[:2]:
+            for name in keywords_of(self.target) or list(found)[:2]:
                 del found[name]
         return found
 

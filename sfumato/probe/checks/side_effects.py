@@ -29,7 +29,7 @@ def side_effects(loss: Loss, reading: Reading, ignored: int | None = None) -> It
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                loss.function(*((target, inputs) if style.labels_first else (inputs, target)))
+                style.call(loss.function, inputs, target)
         except Exception:
             continue
         for what, now, before in (("logits", inputs, kept[0]), ("labels", target, kept[1])):

@@ -48,10 +48,10 @@ def with_extra_term(
         "max suppression, a·(max z − mean z)": top - 1 / z.shape[1],
     }
     found = [_fit_beside(name, term, p, gradients, scale) for name, term in penalties.items()]
-    t = _minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
+    t = minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
     cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T
     found.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ("temperature, softmax(z/T)", t)))
-    gamma = _minimise(lambda g: _focal(g, p, gradients, labels, scale).residual, np.linspace(0.1, 6, 60))
+    gamma = minimise(lambda g: _focal(g, p, gradients, labels, scale).residual, np.linspace(0.1, 6, 60))
     found.append((_focal(gamma, p, gradients, labels, scale), ("focal, (1−p)^γ", gamma)))
     # Where p has no part in the gradient, the loss is no cross entropy with a term beside it: a squared error, say.
     sizes = [np.abs(each.masses).max() > 1e-6 * max(scale, np.abs(each.targets).max()) for each, _ in found]
@@ -83,7 +83,7 @@ def _focal(gamma: float, p: Array, gradients: Array, labels: tuple[int, ...], sc
     return Fit(np.full(len(labels), factor), factor * hot, float(np.abs(gradients - factor * shape).max() / scale))
 
 
-def _minimise(cost: Callable[[float], float], grid: Array) -> float:
+def minimise(cost: Callable[[float], float], grid: Array) -> float:
     """The smallest of a grid, then golden sections between its neighbours."""
     i = int(np.argmin([cost(float(t)) for t in grid]))
     low, high = float(grid[max(i - 1, 0)]), float(grid[min(i + 1, len(grid) - 1)])
