@@ -3,11 +3,11 @@
     python benchmarks/infer_smoothing_overlapping.py --mnist FILE.npz --newsgroups FILE.csv.gz [--out FILE]
 
 No model fits the rows of such data, so the logits of a smoothed model do not have the shape that a strength is read
-from. The benchmark counts the answers: a smoothed model must never be told "no sign", and a model without smoothing must
-never get a strength. The data sets of the part "chosen" were seen when the bounds of
+from. The benchmark counts the answers: a smoothed model must never be told "no sign", and a model without smoothing
+must never get a strength. The data sets of the part "chosen" were seen when the bounds of
 sfumato/evaluate/inferred_smoothing.py were set; those of the part "left-out" were not.
-FILE.npz holds X (images) and y. FILE.csv.gz holds columns split, text and label. The first line of the output names the
-hardware and versions; each other line is a model and a kind of rows.
+FILE.npz holds X (images) and y. FILE.csv.gz holds columns split, text and label. A line of the output that has no data
+names the hardware and versions of the lines below it; each other line is a model and a kind of rows.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def newsgroups(path: Path, words: int, seed: int, groups: int = 13) -> Data:
     names = sorted({row["label"] for row in rows})[:groups]
     rows = [row for row in rows if row["label"] in names]
     x = TfidfVectorizer(max_features=words, stop_words="english").fit_transform(row["text"] for row in rows)
-    return split(x.toarray(), np.array([names.index(row["label"]) for row in rows]), 3000, seed)
+    return split(x.toarray(), np.array([names.index(row["label"]) for row in rows]), 2000, seed)
 
 
 def sources(mnist: Path, texts: Path) -> Iterator[tuple[str, str, Callable[[int], Data]]]:
@@ -92,11 +92,11 @@ def sources(mnist: Path, texts: Path) -> Iterator[tuple[str, str, Callable[[int]
     yield "chosen", "8 close Gaussians", lambda seed: close_gaussians(0.35, seed)
     scaled = (cancer.data - cancer.data.mean(0)) / cancer.data.std(0)
     yield "chosen", "breast cancer, inputs ± 2", of(scaled, cancer.target, 350, pixels=2.0)
-    yield "left-out", "newsgroups, 2000 words", lambda seed: newsgroups(texts, 2000, seed)
+    yield "left-out", "newsgroups, 800 words", lambda seed: newsgroups(texts, 800, seed)
     yield "left-out", "newsgroups, 200 words", lambda seed: newsgroups(texts, 200, seed)
-    yield "left-out", "newsgroups, 5 groups", lambda seed: newsgroups(texts, 1000, seed, groups=5)
-    yield "left-out", "mnist, 30% of the labels moved", of(images, drawn, 2500, labels=0.3)
-    yield "left-out", "mnist, pixels ± 1", of(images, drawn, 2500, pixels=1.0)
+    yield "left-out", "newsgroups, 5 groups", lambda seed: newsgroups(texts, 500, seed, groups=5)
+    yield "left-out", "mnist, 30% of the labels moved", of(images, drawn, 1500, labels=0.3)
+    yield "left-out", "mnist, pixels ± 1", of(images, drawn, 1500, pixels=1.0)
     yield "left-out", "digits, 30% of the labels moved, pixels ± 0.2", of(x, y, 1000, labels=0.3, pixels=0.2)
     yield "left-out", "12 very close Gaussians", lambda seed: close_gaussians(0.2, seed)
     scaled = (wine.data - wine.data.mean(0)) / wine.data.std(0)

@@ -26,7 +26,7 @@ from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import scan_columns
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
-from sfumato.text import plural
+from sfumato.text import plural, share
 
 RowKind: TypeAlias = Literal["train", "heldout"]
 Answer: TypeAlias = Literal["strength", "no sign", "cannot tell"]
@@ -98,6 +98,11 @@ class Evidence:
     spread: float | None
     eps_of_gap: float | None
 
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence of its own, or several."""
+        return f"{self.reason[0].upper()}{self.reason[1:]}."
+
 
 def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothing | None:
     r"""The strength of label smoothing that a model was trained with, or None where these rows do not show one.
@@ -143,13 +148,13 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         counted = f"only {plural(usable, 'row')} can be used" if usable else "no row can be used"
         why = f"{counted}, and at least {LEAST_ROWS} rows, and half of the right ones, are needed"
         return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
-    gap, share = rows.gap[keep], classes / (classes - 1)
+    gap, over_others = rows.gap[keep], classes / (classes - 1)  # ε over all is so many times ε over the others
     shape = _Shape.of(gap, rows.norm[keep], classes)
     measured = (shape.gap, shape.varied, shape.spread, eps_of_gap(shape.gap, classes))
-    ratio = -rows.slope[keep] / gap * share
+    ratio = -rows.slope[keep] / gap * over_others
     logs = np.log(np.maximum(ratio, 1e-12))
     disagreement = _deviation(logs)
-    whole = _of_all_rows(rows, share) if kind == "train" else None
+    whole = _of_all_rows(rows, over_others) if kind == "train" else None
     unlike = _unlike_smoothing(shape, classes, kind, disagreement) or (
         _labels_not_learnt(rows, whole, float(np.median(ratio))) if whole is not None else ""
     )
@@ -164,22 +169,21 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         width = 0.05 + 0.25 * disagreement
     value = float(np.sqrt(ends[0] * ends[1]))
     if value < LEAST_EPS:
-        small = f"{shape.says}, but its size leaves ε = {value:.2g} over all, which is none to speak of"
+        small = f"{shape.alike}, but their size leaves ε = {value:.2g} over all, which is none to speak of"
         return Evidence("no sign", None, small, *measured)
     if value > 1:
-        return _without_strength(shape, f"{shape.says}, but no ε below 1 leaves so small a gap", None, classes)
+        return _without_strength(shape, f"{shape.alike}, but no ε below 1 leaves so small a gap", None, classes)
     chance = 2.5 * disagreement / np.sqrt(len(ratio))
     reach = float(np.exp(np.hypot(width, chance)))
     smoothing = Smoothing(
         eps_all=value,
-        eps_others=value / share,
+        eps_others=value / over_others,
         low=ends[0] / reach ** (1 - _READS_LOW[kind]),
         high=min(ends[1] * reach ** (1 + _READS_LOW[kind]), 1.0),
         rows=kind,
-        explanations=tuple(_explanations(rows, classes, kind, value / share)),
+        explanations=tuple(_explanations(rows, classes, kind, value / over_others)),
     )
-    says = f"{shape.says}, as smoothing leaves it"
-    return Evidence("strength", smoothing, says, *measured)
+    return Evidence("strength", smoothing, shape.alike, *measured)
 
 
 def eps_of_gap(gap: float, classes: int) -> float:
@@ -206,15 +210,19 @@ class _Shape:
 
     @property
     def says(self) -> str:
-        apart = "" if self.spread is None else f" and wrong classes lie {self.spread:.0%} of it apart"
-        return f"the gap varies by {self.varied:.0%} between rows{apart}"
+        apart = "" if self.spread is None else f", and the wrong classes by {100 * self.spread:.0f} % of the gap"
+        return f"the gap by {100 * self.varied:.0f} %{apart}"
+
+    @property
+    def alike(self) -> str:
+        return f"the logits vary as little between rows as smoothing leaves them ({self.says})"
 
 
-def _of_all_rows(rows: Rows, share: float) -> float:
+def _of_all_rows(rows: Rows, over_others: float) -> float:
     """The ε at which these rows as a whole would pull neither way on the size of the logits."""
     finite = np.isfinite(rows.gap)
     total = float(rows.gap[finite].sum())
-    return float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0
+    return float(-rows.slope[finite].sum() / total * over_others) if total > 0 else 0.0
 
 
 def _unlike_smoothing(shape: _Shape, classes: int, kind: RowKind, disagreement: float) -> str:
@@ -223,9 +231,9 @@ def _unlike_smoothing(shape: _Shape, classes: int, kind: RowKind, disagreement: 
     if shape.spread is not None and classes >= _FEW_CLASSES:
         parts.append(shape.spread / _MOST_SPREAD[kind])
     if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
-        return f"{shape.says}, as it does without smoothing"
+        return f"the logits vary as much between rows as those of a model without smoothing: {shape.says}"
     if disagreement > _MOST_AT_ODDS[kind]:
-        return f"{shape.says}, but rows disagree about ε by a factor of {np.exp(disagreement):.2g}"
+        return f"{shape.alike}, but the rows disagree about ε by a factor of {np.exp(disagreement):.2g}"
     return ""
 
 
@@ -234,8 +242,8 @@ def _labels_not_learnt(rows: Rows, whole: float, typical: float) -> str:
     if typical < LEAST_EPS or whole >= typical / _AT_ODDS:
         return ""
     return (
-        f"single rows fit ε = {typical:.2g} over all, but all rows together {max(whole, 0.0):.2g}: label noise "
-        f"fits better, {1 - float(rows.correct.mean()):.1%} of these rows being wrong"
+        f"single rows fit ε = {typical:.2g} over all, but all rows together fit {max(whole, 0.0):.2g}; label noise "
+        f"fits better, since {share(1 - float(rows.correct.mean()))} of these rows are wrong"
     )
 
 
@@ -245,25 +253,25 @@ def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: 
     At the optimum of a smoothed loss no row's gap exceeds the closed form, however much the classes overlap. And the ε
     that training rows give as a whole falls to the strength during training and not below. Either is an upper bound.
     """
-    alone, share = eps_of_gap(shape.gap, classes), classes / (classes - 1)
+    alone, over_others = eps_of_gap(shape.gap, classes), classes / (classes - 1)
     measured = (shape.gap, shape.varied, shape.spread, alone)
     if alone < _RULED_OUT_BY_GAP:
         most = np.log(1 + classes * (1 - RULED_OUT) / RULED_OUT)
         why = (
-            f"the median logit gap is {shape.gap:.1f} nats, and smoothing by ε = {RULED_OUT:g} over all or more would "
-            f"have held it below {most:.1f}; {unlike}"
+            f"the median logit gap is {shape.gap:.1f} nats, and smoothing by ε = {RULED_OUT:g} over all or more holds "
+            f"it near {most:.1f} or below. Also, {unlike}"
         )
         return Evidence("no sign", None, why, *measured)
     if whole is not None and abs(whole) < _RULED_OUT_BY_ALL_ROWS:
         why = (
             f"all training rows together fit ε = {max(whole, 0.0):.2g} over all, and smoothing by {RULED_OUT:g} or "
-            f"more would show there, whether or not the rows were fitted; {unlike}"
+            f"more would show there, whether or not the rows were fitted. Also, {unlike}"
         )
         return Evidence("no sign", None, why, *measured)
     why = (
-        f"{unlike}; if every row had reached its optimum, ε would be about {alone:.2g} over all and "
-        f"{alone / share:.2g} over the others, but data whose classes overlap, a temperature or an early stop fits as "
-        "well"
+        f"{unlike}. If every row had reached its optimum, ε would be about {alone:.2g} over all and "
+        f"{alone / over_others:.2g} over the others, but data whose classes overlap, a temperature or an early stop "
+        "fits as well"
     )
     return Evidence("cannot tell", None, why, *measured)
 
@@ -273,17 +281,20 @@ def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) ->
     decay = eps_others / ((classes - 1) * np.sqrt(each))
     if kind == "train" and decay <= _STRONGEST_DECAY:
         yield (
-            f"weight decay fits as well: of about {decay:.1g} on the last layer and as much on its features, at "
-            f"{each:.0f} rows a class, it leaves the same logits without smoothing"
+            f"weight decay fits as well: a decay of about {decay:.1g} on the last layer and as much on its features "
+            f"leaves the same logits without smoothing, at {each:.0f} rows a class"
         )
     elif kind == "heldout":
         yield (
-            "weight decay fits as well, where √(n·λ_W·λ_H), of n training rows a class and the decay of last layer and "
-            f"features, was {eps_others / (classes - 1):.1g}"
+            f"weight decay fits as well, if √(n·λ_W·λ_H) was {eps_others / (classes - 1):.1g}, where n is the number "
+            "of training rows a class, and λ_W and λ_H are the decay of the last layer and of its features"
         )
-        yield f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones"
+        yield (
+            f"label noise fits as well: {100 * eps_others:.0f} % of the training labels may have been replaced by "
+            "random other ones"
+        )
     divided = "if these logits had already been divided by one, ε is that of the result and not of the training"
-    yield f"temperature: {divided}"
+    yield f"temperature changes ε: {divided}"
 
 
 def _deviation(values: Column) -> float:

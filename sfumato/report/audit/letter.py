@@ -14,28 +14,28 @@ from typing import Any
 
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
-from sfumato.report.template import environment, write
+from sfumato.report.template import environment, held, write
 from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
 
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
-    """The audit in paragraphs: what was read, the findings with their advice, notes, and the tables of numbers.
+    """The audit in paragraphs: how things stand and what to do, what was read, findings, notes, tables of numbers.
 
     ``told`` is what ``audit --json`` prints, ``read`` are sentences on what was read, and ``width`` is in columns.
     """
     found: list[dict[str, str]] = told["findings"]
-    parts = [wrapped(" ".join(read), width)]
+    parts = [_paragraph(" ".join(told["summary"]), width), _paragraph(" ".join(read), width)]
     if not found:
-        parts.append(wrapped("No finding: nothing here asks to be acted on.", width))
+        parts.append(_paragraph("There is no finding: nothing here asks to be acted on.", width))
     for place, finding in enumerate(found, 1):
         mark = f"{place}. "
-        says = wrapped(finding["says"], width, first=mark, rest=" " * len(mark))
-        advice = wrapped(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
+        says = _paragraph(finding["says"], width, first=mark, rest=" " * len(mark))
+        advice = _paragraph(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
         parts.append(f"{says}\n{advice}")
     if told["notes"]:
-        parts.append("\n".join(wrapped(note, width, first="· ", rest="  ") for note in told["notes"]))
+        parts.append("\n".join(_paragraph(note, width, first="· ", rest="  ") for note in told["notes"]))
     parts.append(as_text(numbers_table(told), width).rstrip())
     if told.get("differences"):
         parts.append(as_text(differences_table(told), width).rstrip())
@@ -89,6 +89,12 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
     )
     return write(path, text)
+
+
+def _paragraph(text: str, width: int, **begins: str) -> str:
+    """A paragraph whose numbers stay with their units at the end of a line; in the end all spaces are plain."""
+    lines = wrapped(held(text), width, **begins)
+    return lines.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
 
 
 def _label(name: str) -> str:
@@ -178,9 +184,24 @@ def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] 
         ],
         "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
         "closed": closed,
+        "smoothing": _what_the_gap_says(told["smoothing_evidence"]),
         "most": f"{most:,}",
         "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {mean}.",
     }
+
+
+def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
+    """The answer on smoothing, as a sentence below the gaps."""
+    if evidence["answer"] == "strength":
+        return "The line is the gap at the optimum of the smoothing inferred."
+    if evidence["answer"] == "no sign":
+        return "The gaps show no sign of smoothing."
+    if evidence["eps_of_gap"] is None:
+        return "Too few rows can be used to tell whether the model was smoothed."
+    return (
+        "These rows cannot tell whether the model was smoothed; if every row had reached its optimum, ε would be about "
+        f"{evidence['eps_of_gap']:.2g} over all."
+    )
 
 
 def _step(rough: float) -> float:

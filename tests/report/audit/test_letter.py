@@ -25,6 +25,8 @@ TOLD = {
         "nc1": {"value": 0.25, "low": None, "high": None},
     },
     "inferred_smoothing": {"eps_all": 0.1, "eps_others": 0.09, "low": 0.08, "high": 0.12, "explanations": []},
+    "smoothing_evidence": {"answer": "strength", "reason": "The logits vary little.", "eps_of_gap": 0.1},
+    "summary": ["The model is surer than it should be.", "Divide its logits by 2."],
     "findings": [
         {"name": "confidence", "says": "It is right less often than it says.", "advice": "Divide the logits by 2."},
         {"name": "ties", "says": "Rows are tied.", "advice": "Save them in float32."},
@@ -75,9 +77,11 @@ def near(pairs):
     return [pytest.approx(pair, abs=0.051) for pair in pairs]  # a tenth of a unit is written
 
 
-def test_the_letter_numbers_its_findings_with_the_advice_below():
+def test_the_letter_begins_with_how_things_stand_and_numbers_its_findings_with_the_advice_below():
     lines = as_letter(told(), ["15 rows,", "10 classes."]).splitlines()
-    assert lines[:9] == [
+    assert lines[:11] == [
+        "The model is surer than it should be. Divide its logits by 2.",
+        "",
         "15 rows, 10 classes.",
         "",
         "1. It is right less often than it says.",
@@ -91,8 +95,9 @@ def test_the_letter_numbers_its_findings_with_the_advice_below():
 
 
 def test_a_letter_without_a_finding_says_so_and_has_no_empty_paragraph():
-    text = as_letter(told(findings=[], notes=[]), ["15 rows."])
-    assert text.startswith("15 rows.\n\nNo finding: nothing here asks to be acted on.\n\n ")
+    text = as_letter(told(summary=["All is well."], findings=[], notes=[]), ["15 rows."])
+    start = "All is well.\n\n15 rows.\n\nThere is no finding: nothing here asks to be acted on.\n\n "
+    assert text.startswith(start)
     assert "\n\n\n" not in text
 
 
@@ -104,6 +109,13 @@ def test_long_findings_are_wrapped_under_their_own_words():
     assert {line[:8] for line in says[1:]} == {"   word "}
     assert {line[:10] for line in does[1:]} == {"     deed "}
     assert max(map(len, says + does)) <= 60
+
+
+def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_plain():
+    says = [{"name": "long", "says": "word " * 9 + "9.9 % and T = 2", "advice": "Act."}]
+    text = as_letter(told(findings=says), ["15 rows."], width=52)  # the 9.9 would fit on the first line, the % not
+    assert "   9.9 % and T = 2" in text.splitlines()
+    assert "\N{NO-BREAK SPACE}" not in text
 
 
 def test_a_long_name_is_not_broken():
@@ -214,6 +226,30 @@ def test_ticks_stand_at_one_two_or_five_times_a_power_of_ten(low, high, ticks, d
     _, _, gap = drawn(figures, inferred_smoothing=None)
     assert [text.text for text in gap.iter("text") if text.get("y") == "225"] == ticks
     assert "ε" not in ElementTree.tostring(gap, "unicode")
+
+
+@pytest.mark.parametrize(
+    ("answer", "eps_of_gap", "sentence"),
+    [
+        ("strength", 0.1, "The line is the gap at the optimum of the smoothing inferred."),
+        ("no sign", 0.0001, "The gaps show no sign of smoothing."),
+        ("cannot tell", 0.21, "if every row had reached its optimum, ε would be about 0.21 over all."),
+        ("cannot tell", None, "Too few rows can be used to tell whether the model was smoothed."),
+    ],
+)
+def test_below_the_gaps_the_page_says_what_they_tell_of_smoothing(answer, eps_of_gap, sentence, tmp_path):
+    evidence = {"answer": answer, "reason": "So it is.", "eps_of_gap": eps_of_gap}
+    page = render_audit(told(smoothing_evidence=evidence), FIGURES, ["15 rows."], tmp_path / "audit.html")
+    (caption,) = re.findall(r"<figcaption>All rows but[^<]*", page.read_text("utf-8"))
+    assert caption.endswith(sentence)
+
+
+def test_the_page_begins_with_how_things_stand_and_what_to_do(tmp_path):
+    page = render_audit(told(), FIGURES, ["15 rows."], tmp_path / "audit.html").read_text("utf-8")
+    above = page.partition("15 rows.")[0]
+    assert above.rstrip().endswith(
+        '<p class="summary">The model is surer than it should be. Divide its logits by 2.</p>\n<p class="quiet">'
+    )
 
 
 def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):
