@@ -48,6 +48,10 @@ _MOST_TOGETHER = {"train": 2.0, "heldout": 1.67}
 # The most that rows may disagree about ε: robust deviation of its logarithm. A temperature does change this number. It
 # rules out models with normalised features that stopped early, whose gaps agree and still grow.
 _MOST_AT_ODDS = {"train": 0.9, "heldout": 1.08}
+# On training rows, the most that wrong classes may vary within a row, in nats, and the most of its square times ε. A
+# smoothed loss makes their probabilities equal, and holds them there the harder the larger ε is. Models with batch
+# normalisation that learn noise by heart, stopped before the end, have the shape of smoothing but not this.
+_MOST_APART, _MOST_APART_FOR_EPS = 0.76, 0.029
 # The share of its length by which the interval reaches further up than down: held-out rows give too small an ε.
 _READS_LOW = {"train": 0.0, "heldout": 0.25}
 _AT_ODDS = 3.0  # if single rows give so many times the ε of all rows together, their labels were not learnt
@@ -171,6 +175,8 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     if value < LEAST_EPS:
         small = f"{shape.alike}, but their size leaves ε = {value:.2g} over all, which is none to speak of"
         return Evidence("no sign", None, small, *measured)
+    if (loose := _wrong_classes_apart(shape, classes, value)) and whole is not None:
+        return _without_strength(shape, loose, whole, classes)
     if value > 1:
         return _without_strength(shape, f"{shape.alike}, but no ε below 1 leaves so small a gap", None, classes)
     chance = 2.5 * disagreement / np.sqrt(len(ratio))
@@ -235,6 +241,19 @@ def _unlike_smoothing(shape: _Shape, classes: int, kind: RowKind, disagreement: 
     if disagreement > _MOST_AT_ODDS[kind]:
         return f"{shape.alike}, but the rows disagree about ε by a factor of {np.exp(disagreement):.2g}"
     return ""
+
+
+def _wrong_classes_apart(shape: _Shape, classes: int, eps: float) -> str:
+    """That wrong classes of a row differ more than smoothing by ε leaves them; empty where they do not."""
+    if shape.spread is None or classes < _FEW_CLASSES:
+        return ""
+    apart = shape.spread * shape.gap
+    if apart <= _MOST_APART and eps * apart**2 <= _MOST_APART_FOR_EPS:
+        return ""
+    return (
+        f"{shape.alike}, but the wrong classes of a row differ in probability by a factor of {np.exp(apart):.2g}, and "
+        f"smoothing by ε = {eps:.2g} would have made them more alike"
+    )
 
 
 def _labels_not_learnt(rows: Rows, whole: float, typical: float) -> str:

@@ -215,7 +215,7 @@ def test_the_place_where_values_crowd_is_the_middle_of_its_cell():
     assert _mode(np.concatenate([crowd, [0.0, cells]])) == pytest.approx(300.5, abs=1e-9)
 
 
-def rows_of(varied, spread, eps=0.1, gap=5.0, n=300, classes=10):
+def rows_of(varied, spread, eps=0.1, gap=1.5, n=300, classes=10):
     """Rows of right answers whose gaps, wrong classes and strength have just these deviations."""
     rows = empty_rows(np.zeros(n, dtype=np.int64))
     rows.correct[:] = True
@@ -240,6 +240,22 @@ def test_the_shape_of_smoothing_has_the_bounds_that_the_page_names(rows, varied,
     assert (found.varied, found.spread) == pytest.approx((varied, spread), rel=1e-9)
     assert (found.smoothing is not None) == sign
     assert found.answer == ("strength" if sign else "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("rows", "apart", "eps", "classes", "sign"),
+    [
+        ("train", 0.75, 0.04, 10, True), ("train", 0.77, 0.04, 10, False), ("train", 0.53, 0.1, 10, True),
+        ("train", 0.545, 0.1, 10, False), ("train", 0.375, 0.2, 10, True), ("train", 0.385, 0.2, 10, False),
+        ("train", 0.77, 0.04, 4, True), ("heldout", 0.77, 0.04, 10, True),
+    ],
+)  # fmt: skip
+def test_on_training_rows_wrong_classes_may_differ_by_so_many_nats(rows, apart, eps, classes, sign):
+    # docs/audit.md: 0.76 nats, and 0.029 for their square times ε
+    found = judge(rows_of(0.01, apart / 5, eps=eps, gap=5.0, classes=classes), classes, rows)
+    assert found.spread * found.gap == pytest.approx(apart, rel=1e-9)
+    assert (found.answer == "strength") == sign
+    assert ("the wrong classes of a row differ in probability by a factor of" in found.reason) != sign
 
 
 def gap_of(eps, classes=10):
