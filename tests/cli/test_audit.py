@@ -197,7 +197,14 @@ def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys,
     told = json.loads(out)
     assert {"nc1", "nc2", "class_separation"} <= set(told["metrics"])
     assert "on test rows was read" in told["read"][-1]
+    seeds = {arm["name"]: arm["seeds"] for arm in told["arms"]}
+    assert seeds == {arm["name"]: [*range(len(digits.json()["paired"]["weights"]))] for arm in digits.json()["arms"]}
+    (own,) = (arm for arm in told["arms"] if f"{arm['name']}-seed0-test.npz" in told["read"][-1])
+    assert own["metrics"]["nll"]["values"][0] == told["metrics"]["nll"]["value"]
+    letter = run(capsys, str(folder))[1]
+    assert "the mean, and after ± the standard deviation between seeds" in " ".join(letter.split())
     trained = json.loads(run(capsys, str(folder / "logits" / "smoothed-seed0-train.npz"), "--json")[1])
+    assert "arms" not in trained
     assert trained["assumed_rows"] == "train"
     others = 0.1  # compare's default, over the others
     found = trained["inferred_smoothing"]

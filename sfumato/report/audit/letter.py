@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
+from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
 from sfumato.report.template import environment, held, write
-from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
+from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
@@ -39,6 +39,10 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
     parts.append(as_text(numbers_table(told), width).rstrip())
     if told.get("differences"):
         parts.append(as_text(differences_table(told), width).rstrip())
+    if told.get("arms"):
+        parts.append(_paragraph(OVER_SEEDS, width))
+        parts.append(as_text(seeds_table(told), width).rstrip())
+        parts.append("\n".join(_paragraph(text, width, first="· ", rest="  ") for text in what_seeds_say(told)))
     return "\n\n".join(parts)
 
 
@@ -68,6 +72,42 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
     return ResultsTable(("this − other", "95 % interval, paired", "finding"), tuple(rows))
 
 
+OVER_SEEDS = (
+    "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation between seeds, "
+    "which is how far another training of the same arm moves a number. What stands above is of one seed."
+)
+_OVER_SEEDS = (
+    *("accuracy", "balanced_accuracy", "nll", "nll_after_temperature", "brier", "ece", "ece_after_temperature"),
+    *("signed_gap", "eaurc", "temperature", "logit_gap"),
+)
+
+
+def seeds_table(told: Mapping[str, Any]) -> ResultsTable:
+    """Mean and standard deviation over the seeds of each arm, as ``audit`` of a run folder measures them."""
+    arms: Sequence[Mapping[str, Any]] = told["arms"]
+    rows: list[Row] = []
+    for name in _OVER_SEEDS:
+        numbers = [arm["metrics"].get(name) for arm in arms]
+        if any(numbers):
+            show = shown(name)
+            cells = (cell for number in numbers for cell in _mean_and_sd(number, show))
+            rows.append(Row(_label(name), tuple(cells)))
+    heads = [head for arm in arms for head in (arm["name"], "±")]
+    return ResultsTable(tuple(heads), tuple(rows))
+
+
+def what_seeds_say(told: Mapping[str, Any]) -> list[str]:
+    """In how many seeds of an arm each finding and each answer on smoothing stands, a sentence an arm."""
+    sentences: list[str] = []
+    for arm in told["arms"]:
+        seeds = f"In the {plural(len(arm['seeds']), 'seed')} of {arm['name']}"
+        found = [f"“{name}” in {count}" for name, count in arm["findings"].items()]
+        answers = [f"“{answer}” in {count}" for answer, count in arm["smoothing_answers"].items()]
+        stand = f"findings are {joined(found)}" if found else "there is no finding"
+        sentences.append(f"{seeds}, {stand}, and the answer on smoothing is {joined(answers)}.")
+    return sentences
+
+
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
     """Write the page to ``path``, and return that; the same audit gives the same bytes.
 
@@ -81,6 +121,9 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         read=read,
         numbers=numbers_table(told),
         differences=differences_table(told) if told.get("differences") else None,
+        over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
+        how_over_seeds=OVER_SEEDS,
+        seeds_say=what_seeds_say(told) if told.get("arms") else [],
         reliability=_reliability(figures),
         risk=_risk(figures, told),
         gap=_gap(figures, told),
@@ -117,6 +160,14 @@ def _cells(entry: Mapping[str, float | None] | None, show: Show) -> tuple[Cell, 
     if entry is None:
         return Cell(NOT_APPLICABLE), Cell("")
     return Cell(show(entry["value"]), value=entry["value"]), Cell(between(entry, show))
+
+
+def _mean_and_sd(number: Mapping[str, Any] | None, show: Show) -> tuple[Cell, Cell]:
+    if number is None:
+        return Cell(NOT_APPLICABLE), Cell("")
+    sd = number["sd"]
+    spread = "" if sd is None else show(sd).lstrip("+").removesuffix(" %")
+    return Cell(show(number["mean"]), value=number["mean"]), Cell(spread, value=sd)
 
 
 def _signed(show: Show) -> Show:

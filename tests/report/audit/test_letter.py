@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sfumato.report.audit.letter import as_letter, differences_table, numbers_table, render_audit
+from sfumato.report.audit.letter import as_letter, differences_table, numbers_table, render_audit, seeds_table
 
 TOLD = {
     "schema": "sfumato.audit/1",
@@ -250,6 +250,48 @@ def test_the_page_begins_with_how_things_stand_and_what_to_do(tmp_path):
     assert above.rstrip().endswith(
         '<p class="summary">The model is surer than it should be. Divide its logits by 2.</p>\n<p class="quiet">'
     )
+
+
+ARMS = [
+    {
+        "name": name,
+        "seeds": [0, 1],
+        "metrics": {
+            "accuracy": {"mean": 0.5, "sd": sd, "values": [0.45, 0.55]},
+            "nll_after_temperature": {"mean": 1.25, "sd": sd, "values": [1.0, 1.5]},
+            "macro_f1": {"mean": 0.5, "sd": sd, "values": [0.5, 0.5]},
+        },
+        "findings": findings,
+        "smoothing_answers": {"no sign": 1, "cannot tell": 1},
+    }
+    for name, sd, findings in (("one-hot", 0.0625, {"confidence": 2}), ("smoothed", None, {}))
+]
+
+
+def test_over_seeds_each_arm_has_its_mean_and_its_deviation():
+    table = seeds_table(told(arms=ARMS))
+    assert table.heads == ("one-hot", "±", "smoothed", "±")
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        ["50.0 %", "6.2", "50.0 %", ""],
+        ["1.250", ".062", "1.250", ""],
+    ]
+
+
+def test_the_letter_says_in_how_many_seeds_a_finding_stands():
+    text = " ".join(as_letter(told(arms=ARMS), []).split())
+    assert "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation" in text
+    assert (
+        "· In the 2 seeds of one-hot, findings are “confidence” in 2, and the answer on smoothing is “no sign” in 1 "
+        "and “cannot tell” in 1. · In the 2 seeds of smoothed, there is no finding, and the answer on smoothing is"
+        in text
+    )
+    assert "Over the seeds" not in as_letter(told(), [])
+
+
+def test_the_page_has_a_table_over_seeds_for_each_two_arms(tmp_path):
+    page = render_audit(told(arms=ARMS * 2), FIGURES, [], tmp_path / "audit.html").read_text("utf-8")
+    assert page.count('aria-label="Mean and standard deviation over seeds"') == 2
+    assert page.count("In the 2 seeds of one-hot, findings are “confidence” in 2") == 2
 
 
 def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):
