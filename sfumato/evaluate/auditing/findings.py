@@ -16,6 +16,7 @@ from sfumato.text import between, decimal, factor, plural, share
 
 TemperatureEffect: TypeAlias = Literal["helps", "raises the ECE", "does not help", "unknown"]
 
+FEW_ROWS = 100  # fewer cannot tell a model from guessing
 _POOR_AUROC = 0.7  # below, confidence hardly tells right rows from wrong ones
 _WORTH = 0.01  # a calibration error smaller than this is not worth acting on, however sure it is
 
@@ -77,8 +78,12 @@ def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[F
             "accuracy",
             f"The accuracy, {share(accuracy.value)} ({share(accuracy.low)} to {share(accuracy.high)}), is not reliably "
             f"above the {share(largest)} that always naming the commonest label, {label}, would reach.",
-            "Check that labels and scores belong together and that classes are in the same order; nothing below means "
-            "much otherwise.",
+            (
+                f"Use more rows, at least {FEW_ROWS}: these are too few to tell the model from guessing."
+                if accuracy.value > largest and len(found.rows) < FEW_ROWS
+                else "Check that labels and scores belong together and that classes are in the same order; nothing "
+                "below means much otherwise."
+            ),
         )
 
 

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sfumato.evaluate.auditing.findings import Finding, commonest_label, right_above_wrong, temperature_effect
+from sfumato.evaluate.auditing.findings import FEW_ROWS, Finding, commonest_label, right_above_wrong, temperature_effect
 from sfumato.evaluate.inferred_smoothing import RowKind
 from sfumato.evaluate.metrics.compute import MetricValue
 from sfumato.evaluate.scores.measure import Measured
 from sfumato.text import decimal, factor, plural, share
 
 _SHOWN_BY_ENOUGH_ROWS = 0.05  # a difference of confidence and accuracy that rows should be able to show
-_FEW_ROWS = 100  # fewer cannot tell a model from guessing
 _UNEQUAL = 1.5  # how often the commonest class occurs, against a class on average, where classes are unequal
 _ALMOST_ALWAYS = 0.95  # the part of the rows in which a model that knows one class names it
 _BETTER_AT_COMMON_CLASSES = 0.1  # how far balanced accuracy is below accuracy where that is worth a sentence
@@ -34,7 +33,10 @@ def summary(
     elif by_name["accuracy"].value == 1:
         sentences = _all_right(found, kind)
     elif "confidence" in by_kind:
-        sentences = [_confidence(by_name), _what_to_do_about_confidence(found, by_name, kind)]
+        sentences = [
+            _confidence(by_name, smoothed="smoothing" in by_kind),
+            _what_to_do_about_confidence(found, by_name, kind),
+        ]
     elif "calibration" in by_kind:
         sentences = _uneven(by_name)
     elif "ranking" in by_kind:
@@ -60,16 +62,20 @@ def _no_better_than_the_commonest(found: Measured, by_name: Mapping[str, MetricV
         f"it is right in {share(accuracy)} of the rows, and always answering class {label} would be right in "
         f"{share(largest)}"
     )
-    if accuracy > largest and len(found.rows) < _FEW_ROWS:
+    present, rows = len(np.unique(found.rows.label)), plural(len(found.rows), "row")
+    if len(found.rows) < FEW_ROWS and (accuracy > largest or present == 1):
         return [
-            f"These {plural(len(found.rows), 'row')} cannot show that the model is better than always giving the "
-            f"commonest answer: {compared}.",
-            f"Run the audit on more rows, at least {_FEW_ROWS}, before you use or reject the model.",
+            f"{rows} cannot show that the model is better than always giving the commonest answer: {compared}.",
+            f"Run the audit on more rows, at least {FEW_ROWS}, before you use or reject the model.",
+        ]
+    if present == 1:
+        return [
+            f"All {rows} have the label {label}, so they cannot show whether the model tells the classes apart.",
+            "Run the audit on rows of all classes.",
         ]
     stands = f"The model is {'hardly' if accuracy > largest else 'no'} better than always giving the commonest answer"
-    present = len(np.unique(found.rows.label))
     always = float((found.rows.predicted == label).mean())
-    if present > 1 and largest > _UNEQUAL / present:
+    if largest > _UNEQUAL / present:
         if balanced.low > 1 / present:
             what = (
                 f"Judge it by its balanced accuracy, which counts all classes alike: it is {share(balanced.value)}, "
@@ -105,9 +111,11 @@ def _says_and_is(by_name: Mapping[str, MetricValue]) -> str:
     return f"on average it is {share(gap + accuracy)} sure, and it is right {share(accuracy)} of the time"
 
 
-def _confidence(by_name: Mapping[str, MetricValue]) -> str:
-    sure = "surer than it should be" if by_name["signed_gap"].value > 0 else "less sure than it could be"
-    return f"The model is {sure}: {_says_and_is(by_name)}."
+def _confidence(by_name: Mapping[str, MetricValue], *, smoothed: bool) -> str:
+    if by_name["signed_gap"].value > 0:
+        return f"The model is surer than it should be: {_says_and_is(by_name)}."
+    why = ", which is typical of training with softened labels" if smoothed else ""
+    return f"The model is less sure than it could be{why}: {_says_and_is(by_name)}."
 
 
 def _what_to_do_about_confidence(found: Measured, by_name: Mapping[str, MetricValue], kind: RowKind) -> str:

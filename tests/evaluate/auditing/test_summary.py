@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 import sfumato.evaluate as ev
-from tests.evaluate.samples import drawn
+from tests.evaluate.samples import drawn, smoothed
 
 
 def said(**given):
@@ -63,10 +63,15 @@ def test_scores_that_know_nothing_ask_for_a_check_of_rows_and_classes():
 
 def test_few_rows_are_said_to_show_nothing():
     state, deed = said(**drawn(14, 3, 7))[:2]
-    assert state.startswith(
-        "These 14 rows cannot show that the model is better than always giving the commonest answer"
-    )
+    assert state.startswith("14 rows cannot show that the model is better than always giving the commonest answer")
     assert deed == "Run the audit on more rows, at least 100, before you use or reject the model."
+
+
+def test_rows_of_one_class_cannot_show_whether_the_model_tells_classes_apart():
+    sample = drawn(300, 4, 2)
+    state, deed = said(logits=sample["logits"], labels=np.full(300, 2))[:2]
+    assert state == "All 300 rows have the label 2, so they cannot show whether the model tells the classes apart."
+    assert deed == "Run the audit on rows of all classes."
 
 
 def test_a_model_hardly_better_than_the_commonest_class_is_judged_by_balanced_accuracy_where_it_knows_something():
@@ -137,6 +142,13 @@ def test_confidence_that_is_off_at_each_level_and_right_on_average_asks_for_a_lo
         "The model is as sure as it should be on average, but too sure in some rows and not sure enough in others."
     )
     assert deed.startswith("Look at the reliability diagram of the page before you set a threshold, or recalibrate")
+
+
+def test_of_a_smoothed_model_that_is_not_sure_enough_the_reason_is_named():
+    state, deed = said(**smoothed(3000, 10, 0.4, 0.1, 3, wrong=0.02))[:2]
+    why = ", which is typical of training with softened labels"
+    assert state.startswith(f"The model is less sure than it could be{why}: on average it is ")
+    assert deed.startswith("Divide its logits by 0.")
 
 
 def test_a_smoothed_model_with_good_probabilities_is_no_teacher():
