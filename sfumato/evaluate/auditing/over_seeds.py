@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.auditing.audit import Audit, audit
-from sfumato.evaluate.scores.files import read_scores
+from sfumato.evaluate.scores.files import FileError, read_scores
 from sfumato.evaluate.scores.files.run_folder import seeds_of_run
 
 
@@ -71,12 +71,14 @@ class ArmOverSeeds:
 
 
 def audit_run(folder: Path) -> list[ArmOverSeeds]:
-    """The audits of every arm and seed of the folder of a comparison, on its test rows."""
+    """The audits of every arm and seed of the folder of a comparison, on its test rows.
+
+    Raises:
+        FileError: the folder has no saved logits, or a file of them cannot be read or has no labels.
+    """
     arms: list[ArmOverSeeds] = []
     for arm, paths in seeds_of_run(folder).items():
-        files = {seed: read_scores(str(path)) for seed, path in paths.items()}
-        audits = {seed: audit(logits=file.scores, labels=file.labels) for seed, file in files.items()}
-        arms.append(over_seeds(arm, audits))
+        arms.append(over_seeds(arm, {seed: _audit_file(path) for seed, path in paths.items()}))
     return arms
 
 
@@ -101,6 +103,13 @@ def over_seeds(name: str, audits: Mapping[int, Audit]) -> ArmOverSeeds:
         dict(collections.Counter(finding.name for each in found for finding in each.findings)),
         dict(collections.Counter(each.evidence.answer for each in found)),
     )
+
+
+def _audit_file(path: Path) -> Audit:
+    file = read_scores(str(path))
+    if file.labels is None:
+        raise FileError(f"{path} has no labels")
+    return audit(logits=file.scores, labels=file.labels)
 
 
 def _over(values: list[float]) -> OverSeeds:

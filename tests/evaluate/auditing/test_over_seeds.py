@@ -7,6 +7,7 @@ import pytest
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.auditing.over_seeds import audit_run, over_seeds
+from sfumato.evaluate.scores.files import FileError
 from tests.evaluate.samples import drawn, smoothed
 
 
@@ -44,6 +45,13 @@ def test_findings_and_answers_are_counted_over_the_seeds(folder):
     assert one_hot.answers == {"cannot tell": 3}
     assert softened.answers == {"strength": 3}
     assert softened.findings["smoothing"] == 3
+
+
+def test_a_file_without_labels_is_named(folder):
+    path = folder / "logits" / "one-hot-seed2-test.npz"
+    np.savez(path, logits=drawn(600, 5, 0)["logits"])
+    with pytest.raises(FileError, match="one-hot-seed2-test.npz has no labels"):
+        audit_run(folder)
 
 
 def test_one_seed_has_no_deviation_and_what_is_not_finite_is_null():
