@@ -19,7 +19,7 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--newsgroups", type=Path, required=True)
     parser.add_argument("--cifar", type=Path, required=True)
     parser.add_argument("--part", choices=("chosen", "left-out"))
+    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS)
     parser.add_argument("--repeats", type=int, default=1, help="of everything, with other seeds")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     options = parser.parse_args()
@@ -144,17 +145,17 @@ def main() -> None:
         for repeat in range(options.repeats):
             for part, name, source in sources(options.mnist, options.newsgroups, options.cifar):
                 if options.part in (None, part):
-                    for row in answers(name, source(850 + repeat), 950 + repeat):
+                    for row in answers(name, source(850 + repeat), options.strengths, 950 + repeat):
                         told.append({"part": part, **row})
                         print(json.dumps(told[-1]), file=out, flush=True)
     summarise(told)
 
 
-def answers(name: str, data: Data, seed: int) -> Iterator[dict[str, Any]]:
+def answers(name: str, data: Data, strengths: Sequence[float], seed: int) -> Iterator[dict[str, Any]]:
     """One row a model and kind of rows."""
     classes = int(data[1].max()) + 1
     for model, how in MODELS.items():
-        for eps in STRENGTHS:
+        for eps in strengths:
             for kind, (logits, labels) in train(data, eps, seed=seed, **how).items():
                 rows = ev.per_row(logits=logits, labels=labels)
                 found = judge(rows, classes, kind)
