@@ -145,7 +145,7 @@ def main() -> None:
         for repeat in range(options.repeats):
             for part, name, source in sources(options.mnist, options.newsgroups, options.cifar):
                 if options.part in (None, part):
-                    for row in answers(name, source(850 + repeat), options.strengths, 950 + repeat):
+                    for row in answers(name, source(860 + repeat), options.strengths, 960 + repeat):
                         told.append({"part": part, **row})
                         print(json.dumps(told[-1]), file=out, flush=True)
     summarise(told)

@@ -258,6 +258,19 @@ def test_on_training_rows_wrong_classes_may_differ_by_so_many_nats(rows, apart, 
     assert ("the wrong classes of a row differ in probability by a factor of" in found.reason) != sign
 
 
+@pytest.mark.parametrize(
+    ("rows", "eps", "answer"),
+    [
+        ("train", 0.0151, "strength"), ("train", 0.0149, "no sign"), ("heldout", 0.0151, "strength"),
+        ("heldout", 0.0149, "cannot tell"), ("heldout", 0.0051, "cannot tell"), ("heldout", 0.0049, "no sign"),
+    ],
+)  # fmt: skip
+def test_a_strength_below_fifteen_thousandths_is_not_named(rows, eps, answer):
+    found = judge(rows_of(0.01, 0.01, eps=eps, gap=gap_of(0.02)), 10, rows)
+    assert found.answer == answer
+    assert (found.smoothing is None) == (answer != "strength")
+
+
 def gap_of(eps, classes=10):
     return float(theory.optimal_gap(eps, classes, over="all"))
 
