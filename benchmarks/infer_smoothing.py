@@ -11,6 +11,8 @@ cover.
 from __future__ import annotations
 
 import argparse
+import collections
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 import sfumato as sf
+from sfumato.evaluate.inferred_smoothing import judge
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -42,15 +45,16 @@ def mixture(classes: int, train: int, dimensions: int, seed: int) -> Data:
     return split(centres[y] + rng.normal(size=(len(y), dimensions)), y, train, seed)
 
 
-def train(data: Data, eps: float, *, seed: int, epochs: int = 40, width: int = 256, bn: bool = False,
+def train(data: Data, eps: float, *, seed: int, epochs: int = 40, width: int = 256, depth: int = 2, bn: bool = False,
           optimiser: str = "adam", lr: float = 1e-3, decay: float = 0.0, cosine: bool = True):  # fmt: skip
     x, y, rest, _ = (torch.from_numpy(np.ascontiguousarray(part)) for part in data)
     classes = int(max(data[1].max(), data[3].max())) + 1
     torch.manual_seed(seed)
     layers: list[torch.nn.Module] = []
-    for a, b in ((x.shape[1], width), (width, width)):
+    widths = [x.shape[1], *[width] * depth]
+    for a, b in itertools.pairwise(widths):
         layers += [torch.nn.Linear(a, b), *([torch.nn.BatchNorm1d(b)] if bn else []), torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers, torch.nn.Linear(width, classes))
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(widths[-1], classes))
     kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
     extra = {"momentum": 0.9} if optimiser == "sgd" else {}
     steps = kinds[optimiser](model.parameters(), lr=lr, weight_decay=decay, **extra)
@@ -110,8 +114,10 @@ def main() -> None:
             classes = int(data[1].max()) + 1
             eps_all = float(sf.theory.convert_eps(eps, classes, frm=over, to="all"))
             for kind, (logits, labels) in train(data, eps_all, **how).items():
-                found = sf.evaluate.infer_smoothing(logits=logits, labels=labels, rows=kind)
+                evidence = judge(sf.evaluate.per_row(logits=logits, labels=labels), classes, kind)
+                found = evidence.smoothing
                 row: dict[str, Any] = {"data": name, "rows": kind, "eps": eps, "over": over, "eps_all": eps_all, **how}
+                row["answer"] = evidence.answer
                 row["accuracy"] = float((logits.argmax(1) == labels).mean())
                 row["found"] = found and {"eps_all": found.eps_all, "low": found.low, "high": found.high}
                 told.append(row)
@@ -125,8 +131,9 @@ def summarise(told: list[dict[str, Any]]) -> None:
         smoothed = [row for row in told if row["rows"] == kind and row["eps"] > 0]
         plain = [row for row in told if row["rows"] == kind and row["eps"] == 0]
         hits = [row for row in smoothed if row["found"]]
+        answers = collections.Counter(row["answer"] for row in plain)
         off = [abs(row["found"]["eps_all"] / row["eps_all"] - 1) for row in hits]
-        print(f"{kind}: no sign for {sum(not row['found'] for row in plain)} of {len(plain)} without smoothing")
+        print(f"{kind}: of {len(plain)} without smoothing {dict(answers)}")
         print(
             f"{kind}: a sign for {len(hits)} of {len(smoothed)} with it, off {np.median(off):.1%}, most {max(off):.1%}"
         )

@@ -38,7 +38,8 @@ def audit(
 
     Args:
         logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV, Parquet or JSON file, also as timm's inference
-            script and Transformers' predict give them; the folder of a comparison; or - for standard input.
+            script and Transformers' predict give them; the folder of a comparison, of which all seeds are read; or -
+            for standard input.
         labels: A file of labels, where the other has none.
         kind: What the scores are, where the file does not say; by default logits.
         rows: Whether the model was trained on these rows; by default taken as heldout.
@@ -78,6 +79,10 @@ def audit(
     if second is not None:
         read.append(f"Compared with {second.name} on the same rows.")
     told["read"] = read
+    if logits != "-" and Path(logits).is_dir():
+        from sfumato.evaluate.auditing.over_seeds import audit_run
+
+        told["arms"] = [arm.to_dict() for arm in audit_run(Path(logits))]
     text = jsonlib.dumps(told, ensure_ascii=False, allow_nan=False)
     page = render_audit(told, found.figures, read, _free(Path(out), logits, first.name, text + "\n"))
     write(page.with_suffix(".json"), text + "\n")

@@ -9,7 +9,9 @@ along the logits themselves is zero. With :math:`q = (1-\varepsilon) e_y + \vare
 which holds for any model with a linear last layer and no weight decay, whether or not it fits its rows. Where the rows
 are fitted, each row alone satisfies it, so the median of the ratios of single rows is a second estimate, robust against
 a few odd rows. The shape of the logits, which no temperature changes, tells a smoothed model from one that has merely
-not grown far: with smoothing, the gaps of the rows agree, and the wrong classes of a row lie close together.
+not grown far: with smoothing, the gaps of the rows agree, and the wrong classes of a row lie close together. Where
+classes overlap or training was short, a smoothed model does not have that shape. Such rows say "no sign" only if the
+logits are too large for a smoothed model; otherwise the answer is that it cannot be told.
 """
 
 from __future__ import annotations
@@ -24,11 +26,20 @@ from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import scan_columns
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
+from sfumato.text import plural, share
 
 RowKind: TypeAlias = Literal["train", "heldout"]
+Answer: TypeAlias = Literal["strength", "no sign", "cannot tell"]
 
 LEAST_ROWS = 20  # with fewer right rows nothing is said
 LEAST_EPS = 0.005  # a smaller strength looks like none
+# A smaller strength cannot be told: a model without smoothing that learns its rows by heart passes through it, and more
+# slowly the smaller it is, since its gap grows like the logarithm of time.
+LEAST_NAMED = 0.015
+RULED_OUT = 0.02  # "no sign" says that there was no smoothing by this or more
+# What the median gap fits, and what training rows fit as a whole, must lie below these: trained models overshoot the
+# closed form, so that the gap of ε = 0.02 fits a quarter of it, and batch normalisation and dropout read a quarter low.
+_RULED_OUT_BY_GAP, _RULED_OUT_BY_ALL_ROWS = RULED_OUT / 8, RULED_OUT * 3 / 4
 # The most that the gap may vary between rows (MAD over median), and that wrong classes may vary within a row (deviation
 # over gap). Measured on MLPs: docs/audit.md. With few classes the wrong ones say too little, so the gap alone decides.
 _MOST_VARIED = {"train": 0.21, "heldout": 0.30}
@@ -40,6 +51,10 @@ _MOST_TOGETHER = {"train": 2.0, "heldout": 1.67}
 # The most that rows may disagree about ε: robust deviation of its logarithm. A temperature does change this number. It
 # rules out models with normalised features that stopped early, whose gaps agree and still grow.
 _MOST_AT_ODDS = {"train": 0.9, "heldout": 1.08}
+# On training rows, the most that wrong classes may vary within a row, in nats, and the most of its square times ε. A
+# smoothed loss makes their probabilities equal, and holds them there the harder the larger ε is. Models with batch
+# normalisation that learn noise by heart, stopped before the end, have the shape of smoothing but not this.
+_MOST_APART, _MOST_APART_FOR_EPS = 0.76, 0.029
 # The share of its length by which the interval reaches further up than down: held-out rows give too small an ε.
 _READS_LOW = {"train": 0.0, "heldout": 0.25}
 _AT_ODDS = 3.0  # if single rows give so many times the ε of all rows together, their labels were not learnt
@@ -71,22 +86,33 @@ class Evidence:
     """What the inference rests on.
 
     Attributes:
-        smoothing: the strength, or None for no sign of smoothing.
-        reason: why there is a sign of smoothing or no sign, in one sentence.
-        gap: median logit gap of the rows looked at, nats.
+        answer: ``"strength"``; ``"no sign"``, where smoothing by :data:`RULED_OUT` or more would show; or
+            ``"cannot tell"``.
+        smoothing: the strength; None for the other two answers.
+        reason: why this is the answer, a sentence without its full stop.
+        gap: median logit gap of the rows looked at, nats; NaN where there are too few.
         varied: robust deviation of the gap over its median.
         spread: median deviation of the wrong logits within a row over the gap; None for two classes.
+        eps_of_gap: the ε over all classes that the size of the gap alone would fit, if every row had reached its
+            optimum; None where there are too few rows.
     """
 
+    answer: Answer
     smoothing: Smoothing | None
     reason: str
     gap: float
     varied: float
     spread: float | None
+    eps_of_gap: float | None
+
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence of its own, or several."""
+        return f"{self.reason[0].upper()}{self.reason[1:]}."
 
 
 def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothing | None:
-    r"""The strength of label smoothing that a model was trained with, or None for no sign of smoothing.
+    r"""The strength of label smoothing that a model was trained with, or None where these rows do not show one.
 
     On training rows the estimate is the geometric mean of
 
@@ -101,7 +127,8 @@ def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothi
     other arguments and errors are those of :func:`sfumato.evaluate.per_row`.
 
     The result is None where the gap varies between rows, or the wrong classes within a row, as much as without
-    smoothing. How large the gap is plays no part in that.
+    smoothing. None does not say that the model was not smoothed: ``audit(…).evidence.answer`` tells ``"no sign"`` from
+    ``"cannot tell"``.
 
     >>> import numpy as np
     >>> y = np.arange(60) % 3
@@ -124,66 +151,154 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
     keep = np.isfinite(rows.gap) & np.isfinite(rows.norm) & (rows.gap > 0)
     if kind == "heldout":
         keep &= rows.correct
-    gap, share = rows.gap[keep], classes / (classes - 1)
-    if len(gap) < LEAST_ROWS:
-        return Evidence(None, f"only {len(gap)} rows can be used, and {LEAST_ROWS} are needed", np.nan, np.nan, None)
-    middle = float(np.median(gap))
-    varied = _deviation(gap) / middle
-    spread = None
-    if classes > 2:
-        squares = np.maximum(np.square(rows.norm[keep]) - np.square(gap) / share, 0.0)
-        spread = float(np.median(np.sqrt(squares / (classes - 1)))) / middle
-    ratio = -rows.slope[keep] / gap * share
-
-    def no_sign(reason: str) -> Evidence:
-        return Evidence(None, reason, middle, varied, spread)
-
-    apart = "" if spread is None else f" and wrong classes lie {spread:.0%} of it apart"
-    shape = f"the gap varies by {varied:.0%} between rows{apart}"
-    parts = [varied / _MOST_VARIED[kind]]
-    if spread is not None and classes >= _FEW_CLASSES:
-        parts.append(spread / _MOST_SPREAD[kind])
-    if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
-        fits = float(classes / (classes - 1 + np.exp(middle)))
-        alone = f"; its size alone would fit ε = {fits:.2g} over all, but temperature or an early stop fits as well"
-        return no_sign(f"{shape}, as it does without smoothing{alone if fits >= 0.01 else ''}")
-
+    if (usable := int(np.count_nonzero(keep))) < LEAST_ROWS or 2 * usable < np.count_nonzero(rows.correct):
+        counted = f"only {plural(usable, 'row')} can be used" if usable else "no row can be used"
+        why = f"{counted}, and at least {LEAST_ROWS} rows, and half of the right ones, are needed"
+        return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
+    gap, over_others = rows.gap[keep], classes / (classes - 1)  # ε over all is so many times ε over the others
+    shape = _Shape.of(gap, rows.norm[keep], classes)
+    measured = (shape.gap, shape.varied, shape.spread, eps_of_gap(shape.gap, classes))
+    ratio = -rows.slope[keep] / gap * over_others
     logs = np.log(np.maximum(ratio, 1e-12))
     disagreement = _deviation(logs)
-    if disagreement > _MOST_AT_ODDS[kind]:
-        factor = f"{np.exp(disagreement):.2g}"
-        return no_sign(f"{shape}, but rows disagree about ε by a factor of {factor}, as in training cut short")
-
-    if kind == "train":
-        finite = np.isfinite(rows.gap)
-        total, typical = float(rows.gap[finite].sum()), float(np.median(ratio))
-        whole = float(-rows.slope[finite].sum() / total * share) if total > 0 else 0.0  # ε of all rows together
-        ends = sorted((max(whole, 1e-12), max(typical, 1e-12)))
-        if typical >= LEAST_EPS and whole < typical / _AT_ODDS:
-            # labels that were not learnt leave single rows as smoothing does, but do not pull on the logits as a whole
-            return no_sign(
-                f"single rows fit ε = {typical:.2g} over all, but all rows together {max(whole, 0.0):.2g}: label noise "
-                f"fits better, {1 - float(rows.correct.mean()):.1%} of these rows being wrong"
-            )
-        width = 0.03 + 0.6 * varied
+    whole = _of_all_rows(rows, over_others) if kind == "train" else None
+    unlike = _unlike_smoothing(shape, classes, kind, disagreement) or (
+        _labels_not_learnt(rows, whole, float(np.median(ratio))) if whole is not None else ""
+    )
+    if unlike:
+        return _without_strength(shape, unlike, whole, classes)
+    if whole is not None:
+        ends = sorted((max(whole, 1e-12), max(float(np.median(ratio)), 1e-12)))
+        width = 0.03 + 0.6 * shape.varied
     else:
-        of_gap = classes / (classes - 1 + np.exp(_mode(gap)))
+        of_gap = eps_of_gap(_mode(gap), classes)
         ends = [float(np.median([of_gap, np.exp(_mode(logs)), np.quantile(ratio, 0.4)]))] * 2
         width = 0.05 + 0.25 * disagreement
     value = float(np.sqrt(ends[0] * ends[1]))
-    if value < LEAST_EPS or value > 1:
-        return no_sign(f"{shape}, but its size leaves ε = {value:.2g}: none to speak of")
+    if value < LEAST_EPS:
+        small = f"{shape.alike}, but their size leaves ε = {value:.2g} over all, which is none to speak of"
+        return Evidence("no sign", None, small, *measured)
+    if (loose := _wrong_classes_apart(shape, classes, value)) and whole is not None:
+        return _without_strength(shape, loose, whole, classes)
+    if value < LEAST_NAMED:
+        passing = f"{shape.alike}, but a model without smoothing passes through so small an ε, {value:.2g} over all"
+        return _without_strength(shape, passing, whole, classes)
+    if value > 1:
+        return _without_strength(shape, f"{shape.alike}, but no ε below 1 leaves so small a gap", None, classes)
     chance = 2.5 * disagreement / np.sqrt(len(ratio))
     reach = float(np.exp(np.hypot(width, chance)))
     smoothing = Smoothing(
         eps_all=value,
-        eps_others=value / share,
+        eps_others=value / over_others,
         low=ends[0] / reach ** (1 - _READS_LOW[kind]),
         high=min(ends[1] * reach ** (1 + _READS_LOW[kind]), 1.0),
         rows=kind,
-        explanations=tuple(_explanations(rows, classes, kind, value / share)),
+        explanations=tuple(_explanations(rows, classes, kind, value / over_others)),
     )
-    return Evidence(smoothing, f"{shape}, as smoothing leaves it", middle, varied, spread)
+    return Evidence("strength", smoothing, shape.alike, *measured)
+
+
+def eps_of_gap(gap: float, classes: int) -> float:
+    """The ε over all classes whose optimum has this logit gap; the inverse of the closed form."""
+    return float(classes / (classes - 1 + np.exp(gap)))
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How large the gap of the rows is, and how far rows and wrong classes lie apart."""
+
+    gap: float
+    varied: float
+    spread: float | None
+
+    @classmethod
+    def of(cls, gap: Column, norm: Column, classes: int) -> _Shape:
+        middle = float(np.median(gap))
+        spread = None
+        if classes > 2:
+            squares = np.maximum(np.square(norm) - np.square(gap) * (classes - 1) / classes, 0.0)
+            spread = float(np.median(np.sqrt(squares / (classes - 1)))) / middle
+        return cls(middle, _deviation(gap) / middle, spread)
+
+    @property
+    def says(self) -> str:
+        apart = "" if self.spread is None else f", and the wrong classes by {100 * self.spread:.0f} % of the gap"
+        return f"the gap by {100 * self.varied:.0f} %{apart}"
+
+    @property
+    def alike(self) -> str:
+        return f"the logits vary as little between rows as smoothing leaves them ({self.says})"
+
+
+def _of_all_rows(rows: Rows, over_others: float) -> float:
+    """The ε at which these rows as a whole would pull neither way on the size of the logits."""
+    finite = np.isfinite(rows.gap)
+    total = float(rows.gap[finite].sum())
+    return float(-rows.slope[finite].sum() / total * over_others) if total > 0 else 0.0
+
+
+def _unlike_smoothing(shape: _Shape, classes: int, kind: RowKind, disagreement: float) -> str:
+    """What of the shape is not as smoothing leaves it; empty where all is."""
+    parts = [shape.varied / _MOST_VARIED[kind]]
+    if shape.spread is not None and classes >= _FEW_CLASSES:
+        parts.append(shape.spread / _MOST_SPREAD[kind])
+    if max(parts) > 1 or sum(parts) > _MOST_TOGETHER[kind]:
+        return f"the logits vary as much between rows as those of a model without smoothing: {shape.says}"
+    if disagreement > _MOST_AT_ODDS[kind]:
+        return f"{shape.alike}, but the rows disagree about ε by a factor of {np.exp(disagreement):.2g}"
+    return ""
+
+
+def _wrong_classes_apart(shape: _Shape, classes: int, eps: float) -> str:
+    """That wrong classes of a row differ more than smoothing by ε leaves them; empty where they do not."""
+    if shape.spread is None or classes < _FEW_CLASSES:
+        return ""
+    apart = shape.spread * shape.gap
+    if apart <= _MOST_APART and eps * apart**2 <= _MOST_APART_FOR_EPS:
+        return ""
+    return (
+        f"{shape.alike}, but the wrong classes of a row differ in probability by a factor of {np.exp(apart):.2g}, and "
+        f"smoothing by ε = {eps:.2g} would have made them more alike"
+    )
+
+
+def _labels_not_learnt(rows: Rows, whole: float, typical: float) -> str:
+    """Labels that were not learnt leave single rows as smoothing does, but do not pull on the logits as a whole."""
+    if typical < LEAST_EPS or whole >= typical / _AT_ODDS:
+        return ""
+    return (
+        f"single rows fit ε = {typical:.2g} over all, but all rows together fit {max(whole, 0.0):.2g}; label noise "
+        f"fits better, since {share(1 - float(rows.correct.mean()))} of these rows are wrong"
+    )
+
+
+def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: int) -> Evidence:
+    """No sign, where smoothing by ``RULED_OUT`` would have held the logits back; elsewhere, that it cannot be told.
+
+    At the optimum of a smoothed loss no row's gap exceeds the closed form, however much the classes overlap. And the ε
+    that training rows give as a whole falls to the strength during training and not below. Either is an upper bound.
+    """
+    alone, over_others = eps_of_gap(shape.gap, classes), classes / (classes - 1)
+    measured = (shape.gap, shape.varied, shape.spread, alone)
+    if alone < _RULED_OUT_BY_GAP:
+        most = np.log(1 + classes * (1 - RULED_OUT) / RULED_OUT)
+        why = (
+            f"the median logit gap is {shape.gap:.1f} nats, and smoothing by ε = {RULED_OUT:g} over all or more holds "
+            f"it near {most:.1f} or below. Also, {unlike}"
+        )
+        return Evidence("no sign", None, why, *measured)
+    if whole is not None and abs(whole) < _RULED_OUT_BY_ALL_ROWS:
+        why = (
+            f"all training rows together fit ε = {max(whole, 0.0):.2g} over all, and smoothing by {RULED_OUT:g} or "
+            f"more would show there, whether or not the rows were fitted. Also, {unlike}"
+        )
+        return Evidence("no sign", None, why, *measured)
+    why = (
+        f"{unlike}. If every row had reached its optimum, ε would be about {alone:.2g} over all and "
+        f"{alone / over_others:.2g} over the others, but data whose classes overlap, a temperature or an early stop "
+        "fits as well"
+    )
+    return Evidence("cannot tell", None, why, *measured)
 
 
 def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) -> Iterator[str]:
@@ -191,17 +306,20 @@ def _explanations(rows: Rows, classes: int, kind: RowKind, eps_others: float) ->
     decay = eps_others / ((classes - 1) * np.sqrt(each))
     if kind == "train" and decay <= _STRONGEST_DECAY:
         yield (
-            f"weight decay fits as well: of about {decay:.1g} on the last layer and as much on its features, at "
-            f"{each:.0f} rows a class, it leaves the same logits without smoothing"
+            f"weight decay fits as well: a decay of about {decay:.1g} on the last layer and as much on its features "
+            f"leaves the same logits without smoothing, at {each:.0f} rows a class"
         )
     elif kind == "heldout":
         yield (
-            "weight decay fits as well, where √(n·λ_W·λ_H), of n training rows a class and the decay of last layer and "
-            f"features, was {eps_others / (classes - 1):.1g}"
+            f"weight decay fits as well, if √(n·λ_W·λ_H) was {eps_others / (classes - 1):.1g}, where n is the number "
+            "of training rows a class, and λ_W and λ_H are the decay of the last layer and of its features"
         )
-        yield f"label noise fits as well: {eps_others:.0%} of the training labels replaced by random other ones"
+        yield (
+            f"label noise fits as well: {100 * eps_others:.0f} % of the training labels may have been replaced by "
+            "random other ones"
+        )
     divided = "if these logits had already been divided by one, ε is that of the result and not of the training"
-    yield f"temperature: {divided}"
+    yield f"temperature changes ε: {divided}"
 
 
 def _deviation(values: Column) -> float:

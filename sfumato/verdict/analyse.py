@@ -137,10 +137,11 @@ def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResu
         arm: the target.
         seeds: those that were run.
     """
-    return analyse_models(
-        arm,
-        (ModelScores(*(load_part(folder, arm.name, seed, part) for part in ("test", "validation"))) for seed in seeds),
+    models = (
+        ModelScores(load_part(folder, arm.name, seed, "test"), load_part(folder, arm.name, seed, "validation"))
+        for seed in seeds
     )
+    return analyse_models(arm, models)
 
 
 def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult:

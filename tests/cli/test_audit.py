@@ -77,14 +77,17 @@ def test_the_letter_says_how_confidence_is_wrong_and_by_what_to_divide(temperatu
     value, low, high = (float(number) for number in found.groups())
     assert low < temperature < high
     assert value == pytest.approx(temperature, rel=0.1)
-    assert "No sign of label smoothing" in text
+    assert "These rows cannot tell whether the model was trained with label smoothing." in text
+    sure = "surer than it should be" if word == "OVER" else "less sure than it could be"
+    assert text.startswith(f"The model is {sure}: on average it is ")
+    assert f". Divide its logits by {found[1]} before you use its probabilities" in text
     assert "val.npz: 3,000 rows of 6 classes, logits in float64; the largest score is shared in no row." in text
     assert "(--rows train if that is wrong)" in text
 
 
 def test_a_calibrated_model_has_no_finding_and_strict_lets_it_pass(here, capsys):
     code, out, _ = run(capsys, save(temperature=1.0), "--strict")
-    assert (code, "No finding: nothing here asks to be acted on." in out) == (0, True)
+    assert (code, "There is no finding: nothing here asks to be acted on." in out) == (0, True)
 
 
 def test_strict_exits_3_on_a_finding(here, capsys):
@@ -194,7 +197,14 @@ def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys,
     told = json.loads(out)
     assert {"nc1", "nc2", "class_separation"} <= set(told["metrics"])
     assert "on test rows was read" in told["read"][-1]
+    seeds = {arm["name"]: arm["seeds"] for arm in told["arms"]}
+    assert seeds == {arm["name"]: [*range(len(digits.json()["paired"]["weights"]))] for arm in digits.json()["arms"]}
+    (own,) = (arm for arm in told["arms"] if f"{arm['name']}-seed0-test.npz" in told["read"][-1])
+    assert own["metrics"]["nll"]["values"][0] == told["metrics"]["nll"]["value"]
+    letter = run(capsys, str(folder))[1]
+    assert "the mean, and after ± the standard deviation between seeds" in " ".join(letter.split())
     trained = json.loads(run(capsys, str(folder / "logits" / "smoothed-seed0-train.npz"), "--json")[1])
+    assert "arms" not in trained
     assert trained["assumed_rows"] == "train"
     others = 0.1  # compare's default, over the others
     found = trained["inferred_smoothing"]

@@ -157,6 +157,12 @@ def test_a_file_of_a_run_has_the_fields_of_the_page(digits: Ran, file: str, word
     assert [line for each in objects for line in fields_unlike(words, each)] == []
 
 
+def test_the_audit_of_a_run_has_the_fields_of_the_page(digits: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = digits.folder / digits.json()["run"]
+    assert main(["audit", str(folder), "--out", str(tmp_path), "--json"]) == OK
+    assert fields_unlike("`audit --json`, the same", json.loads(capsys.readouterr().out)) == []
+
+
 def test_a_dry_run_has_the_fields_of_the_page(tmp_path: Path):
     ran = run_sfumato("compare", "digits", "--model", "linear", "--dry-run", "--json", folder=tmp_path)
     assert fields_unlike("`compare --dry-run --json`:", ran.json()) == []

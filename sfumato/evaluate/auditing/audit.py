@@ -9,6 +9,7 @@ import numpy as np
 
 from sfumato.evaluate.auditing.against import PairedDifference, judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
+from sfumato.evaluate.auditing.summary import summary
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
@@ -30,10 +31,11 @@ class Audit:
     Attributes:
         rows, classes: the numbers N and K.
         metrics: every metric with its interval.
-        evidence: what says whether the model was smoothed.
+        evidence: what says whether the model was smoothed: a strength, no sign, or that it cannot be told.
         findings: what to know and act on, in the order in which it matters.
         notes: what is worth knowing without being acted on.
         kind: which rows these are, ``"train"`` or ``"heldout"``.
+        summary: how things stand and what to do, in a sentence each; more sentences may follow.
         tied: number of rows in which two or more classes share the largest score.
         differences: this model less the other, paired by rows; empty without another.
         figures: what the page draws: reliability, risk and coverage, gaps.
@@ -46,6 +48,7 @@ class Audit:
     findings: list[Finding]
     notes: list[str]
     kind: RowKind
+    summary: list[str] = field(default_factory=list[str])
     tied: int = 0
     differences: dict[str, PairedDifference] = field(default_factory=dict[str, PairedDifference])
     figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
@@ -66,6 +69,12 @@ class Audit:
             "tied_rows": self.tied,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
             "inferred_smoothing": None,
+            "smoothing_evidence": {
+                "answer": self.evidence.answer,
+                "reason": self.evidence.sentence,
+                "eps_of_gap": self.evidence.eps_of_gap,
+            },
+            "summary": list(self.summary),
             "reading": [*(f"{finding.says} {finding.advice}" for finding in self.findings), *self.notes],
             "findings": [asdict(finding) for finding in self.findings],
             "notes": list(self.notes),
@@ -155,6 +164,7 @@ def audit(
         more_findings, more_notes = judge_differences(result.differences)
         result.findings += more_findings
         result.notes += more_notes
+    result.summary = summary(found, by_name, result.findings, rows)
     return result
 
 

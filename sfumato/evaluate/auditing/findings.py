@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from sfumato.evaluate.metrics.compute import MetricValue, half_width
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.text import between, decimal, factor, plural, share
 
+TemperatureEffect: TypeAlias = Literal["helps", "raises the ECE", "does not help", "unknown"]
+
+FEW_ROWS = 100  # fewer cannot tell a model from guessing
 _POOR_AUROC = 0.7  # below, confidence hardly tells right rows from wrong ones
 _WORTH = 0.01  # a calibration error smaller than this is not worth acting on, however sure it is
 
@@ -46,8 +50,10 @@ def findings(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evid
 def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidence, kind: RowKind) -> Iterator[str]:
     """What is worth knowing without being acted on."""
     rows = found.rows
-    if evidence.smoothing is None:
-        yield f"No sign of label smoothing: {evidence.reason}."
+    if evidence.answer == "no sign":
+        yield f"There is no sign of label smoothing. {evidence.sentence}"
+    elif evidence.answer == "cannot tell":
+        yield f"These rows cannot tell whether the model was trained with label smoothing. {evidence.sentence}"
     present = len(np.unique(rows.label))
     if present == 1:
         yield f"All labels are class {int(rows.label[0])}: numbers over classes rest on it alone."
@@ -66,16 +72,25 @@ def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidenc
 
 
 def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
-    accuracy, labels = by_name["accuracy"], found.rows.label
-    largest = int(np.bincount(labels).max()) / len(labels)
+    accuracy, (label, largest) = by_name["accuracy"], commonest_label(found)
     if accuracy.low <= largest:
         yield Finding(
             "accuracy",
             f"The accuracy, {share(accuracy.value)} ({share(accuracy.low)} to {share(accuracy.high)}), is not reliably "
-            f"above the {share(largest)} that always naming the commonest label would reach.",
-            "Check that labels and scores belong together and that classes are in the same order; nothing below means "
-            "much otherwise.",
+            f"above the {share(largest)} that always naming the commonest label, {label}, would reach.",
+            (
+                f"Use more rows, at least {FEW_ROWS}: these are too few to tell the model from guessing."
+                if accuracy.value > largest and len(found.rows) < FEW_ROWS
+                else "Check that labels and scores belong together and that classes are in the same order; nothing "
+                "below means much otherwise."
+            ),
         )
+
+
+def commonest_label(found: Measured) -> tuple[int, float]:
+    """The label that most rows have, and its share of them."""
+    counts = np.bincount(found.rows.label)
+    return int(counts.argmax()), int(counts.max()) / len(found.rows)
 
 
 def _calibration(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
@@ -85,9 +100,9 @@ def _calibration(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterato
     elif ece.low > floor.high and ece.value >= _WORTH:
         yield Finding(
             "calibration",
-            f"Confidence is right on average, but not at each level: the ECE is {decimal(ece.value)} "
-            f"({between(ece.low, ece.high)}), where chance alone would show {decimal(floor.value)} "
-            f"({between(floor.low, floor.high)}).",
+            "Confidence is right on average, but not at each level: the calibration error (ECE) is "
+            f"{decimal(ece.value)} ({between(ece.low, ece.high)}), where chance alone would show "
+            f"{decimal(floor.value)} ({between(floor.low, floor.high)}).",
             "Look at the reliability diagram before a threshold is set, or recalibrate on held-out rows with a method "
             "that bends (isotonic or histogram binning).",
         )
@@ -104,35 +119,48 @@ def _confidence(found: Measured, by_name: Mapping[str, MetricValue], *, over: bo
     says = (
         f"The model is {'OVER' if over else 'UNDER'}-confident: it claims {share(mean)} and is right "
         f"{share(by_name['accuracy'].value)} of the time, a difference of {decimal(gap.value, sign=True)} "
-        f"({between(gap.low, gap.high, sign=True)}); ECE {decimal(ece.value)}, chance alone {decimal(floor.value)} "
-        f"(up to {decimal(floor.high)})."
+        f"({between(gap.low, gap.high, sign=True)}). Its calibration error (ECE) is {decimal(ece.value)}, and chance "
+        f"alone would show {decimal(floor.value)} (up to {decimal(floor.high)})."
     )
-    temperature, nll = by_name.get("temperature"), by_name.get("nll_after_temperature")
-    if temperature is None or nll is None or found.after is None or found.fitted is None or found.fitted.at_bound:
-        return Finding("confidence", says, "Do not use the probabilities as they are; recalibrate on held-out rows.")
+    return Finding("confidence", says, _what_a_temperature_does(found, by_name))
+
+
+def _what_a_temperature_does(found: Measured, by_name: Mapping[str, MetricValue]) -> str:
+    """The advice about confidence that is wrong on average."""
+    effect = temperature_effect(found, by_name)
+    if effect == "unknown" or found.after is None:
+        return "Do not use the probabilities as they are; recalibrate on held-out rows."
+    temperature, nll, ece = by_name["temperature"], by_name["nll_after_temperature"], by_name["ece"]
+    T, ece_after = factor(temperature.value), by_name["ece_after_temperature"]
+    if effect == "helps":
+        return (
+            f"Divide the logits by T = {T} ({factor(temperature.low)} to {factor(temperature.high)}) before the "
+            "probabilities are used: on rows that this temperature was not fitted to, the log loss (NLL) goes from "
+            f"{decimal(by_name['nll'].value)} to {decimal(nll.value)} and the calibration error (ECE) from "
+            f"{decimal(ece.value)} to {decimal(ece_after.value)}."
+        )
+    if effect == "raises the ECE":
+        return (
+            f"A temperature lowers the log loss (NLL), from {decimal(by_name['nll'].value)} to {decimal(nll.value)} at "
+            f"T = {T}, but raises the calibration error (ECE), from {decimal(ece.value)} to "
+            f"{decimal(ece_after.value)}: recalibrate with a method that has more freedom than one number."
+        )
     gain = found.rows.nll - found.after.nll
-    width = half_width(gain, found.weights)
-    better = float(gain.mean()) - width > 0
-    ece_after = by_name["ece_after_temperature"]
-    advice = (
-        f"Divide the logits by T = {factor(temperature.value)} ({factor(temperature.low)} to "
-        f"{factor(temperature.high)}) before the probabilities are used: on rows that it was not fitted to, the NLL "
-        f"goes from {decimal(by_name['nll'].value)} to {decimal(nll.value)} and the ECE from {decimal(ece.value)} to "
-        f"{decimal(ece_after.value)}."
+    return (
+        f"A temperature does not help reliably: T = {T} changes the log loss (NLL) by "
+        f"{decimal(-float(gain.mean()), sign=True)} ± {decimal(half_width(gain, found.weights))}. Recalibrate with "
+        "another method, or read the probabilities with this in mind."
     )
-    if not better:
-        advice = (
-            f"A temperature does not help reliably (T = {factor(temperature.value)} changes the NLL by "
-            f"{decimal(-float(gain.mean()), sign=True)} ± {decimal(width)}); recalibrate with another method, or read "
-            "the probabilities with this in mind."
-        )
-    elif ece_after.value > ece.value:
-        advice = (
-            f"A temperature lowers the NLL (T = {factor(temperature.value)}: {decimal(by_name['nll'].value)} to "
-            f"{decimal(nll.value)}) but raises the ECE, from {decimal(ece.value)} to {decimal(ece_after.value)}: "
-            "recalibrate with a method that has more freedom than one number."
-        )
-    return Finding("confidence", says, advice)
+
+
+def temperature_effect(found: Measured, by_name: Mapping[str, MetricValue]) -> TemperatureEffect:
+    """What one temperature does to rows that it was not fitted to."""
+    if found.after is None or found.fitted is None or found.fitted.at_bound or "temperature" not in by_name:
+        return "unknown"
+    gain = found.rows.nll - found.after.nll
+    if not float(gain.mean()) - half_width(gain, found.weights) > 0:
+        return "does not help"
+    return "raises the ECE" if by_name["ece_after_temperature"].value > by_name["ece"].value else "helps"
 
 
 def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
@@ -143,8 +171,9 @@ def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> I
     if after.low > bound and _WORTH <= after.value <= ece.value:
         yield Finding(
             "temperature",
-            f"One temperature does not repair it: after it the ECE is still {decimal(after.value)} "
-            f"({between(after.low, after.high)}), and chance alone would stay below {decimal(bound)}.",
+            "One temperature does not repair the confidence: after it the calibration error (ECE) is still "
+            f"{decimal(after.value)} ({between(after.low, after.high)}), and chance alone would stay below "
+            f"{decimal(bound)}.",
             "Recalibrate on held-out rows with a method that has more freedom than one number.",
         )
 
@@ -154,7 +183,8 @@ def _no_optimum(found: Measured) -> Iterator[Finding]:
         sharp = found.fitted.value < 1
         yield Finding(
             "bound",
-            f"The temperature has no optimum: the NLL still falls at T = {factor(found.fitted.value)}.",
+            f"The temperature has no optimum: the log loss (NLL) still falls at T = {factor(found.fitted.value)}, "
+            "where the search ends.",
             (
                 "No row is wrong, so nothing limits the confidence; fit a temperature on rows that the model was not "
                 "trained on."
@@ -164,22 +194,28 @@ def _no_optimum(found: Measured) -> Iterator[Finding]:
         )
 
 
+def right_above_wrong(by_name: Mapping[str, MetricValue]) -> tuple[float, float, float]:
+    """How often a right row is ranked above a wrong one (AUROC), with its interval; needs right and wrong rows."""
+    risk, augrc = 1 - by_name["accuracy"].value, by_name["augrc"]
+    auroc, low, high = (
+        1 - (value - risk**2 / 2) / (risk * (1 - risk)) for value in (augrc.value, augrc.high, augrc.low)
+    )
+    return auroc, max(low, 0.0), min(high, 1.0)
+
+
 def _ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
-    risk = 1 - by_name["accuracy"].value
-    if not 0 < risk < 1:
+    if not 0 < by_name["accuracy"].value < 1:
         return
-    spread = risk * (1 - risk)
-    augrc = by_name["augrc"]
-    auroc, low, high = (1 - (value - risk**2 / 2) / spread for value in (augrc.value, augrc.high, augrc.low))
-    low, high = max(low, 0.0), min(high, 1.0)
+    auroc, low, high = right_above_wrong(by_name)
     if high < _POOR_AUROC and np.count_nonzero(~found.rows.correct) >= 10:
+        eaurc = by_name["eaurc"]
         yield Finding(
             "ranking",
             f"Confidence hardly tells right rows from wrong ones: a right row is ranked above a wrong one "
-            f"{share(auroc)} of the time ({share(low)} to {share(high)}), and 50 % is chance; E-AURC "
-            f"{decimal(by_name['eaurc'].value)} ({between(by_name['eaurc'].low, by_name['eaurc'].high)}).",
+            f"{share(auroc)} of the time ({share(low)} to {share(high)}), and 50 % is chance. The ranking of mistakes "
+            f"(E-AURC) is {decimal(eaurc.value)} ({between(eaurc.low, eaurc.high)}), and 0 would be the best order.",
             "Do not sort or reject by confidence; a temperature cannot change this. If the model was smoothed, retrain "
-            "with one-hot targets or less smoothing and compare the E-AURC.",
+            "with one-hot targets or less smoothing and compare the ranking of mistakes (E-AURC).",
         )
 
 
@@ -191,9 +227,9 @@ def _smoothing(evidence: Evidence, by_name: Mapping[str, MetricValue]) -> Iterat
     T = by_name.get("temperature")
     yield Finding(
         "smoothing",
-        f"The model looks trained with smoothed targets: read as {which} rows, ε = {found.eps_all:.3g} over all "
-        f"classes ({found.low:.3g} to {found.high:.3g}), which is {found.eps_others:.3g} over the others: "
-        f"{evidence.reason} (median {evidence.gap:.2f} nats). "
+        f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {found.eps_all:.3g} over "
+        f"all classes ({found.low:.3g} to {found.high:.3g}), which is {found.eps_others:.3g} over the others. The "
+        f"reason is that {evidence.reason}; the median gap is {evidence.gap:.2f} nats. "
         + " ".join(f"{text[0].upper()}{text[1:]}." for text in found.explanations),
         "Do not use it as a teacher at raised temperature, where its soft labels say little of which classes are "
         "alike; train the teacher with one-hot targets. "

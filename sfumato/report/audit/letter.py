@@ -13,32 +13,36 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
-from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, shown
-from sfumato.report.template import rendered, write
-from sfumato.text import NOT_APPLICABLE, number, percent, wrapped
+from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
+from sfumato.report.template import held, rendered, write
+from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
 
 
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
-    """The audit in paragraphs: what was read, the findings with their advice, notes, and the tables of numbers.
+    """The audit in paragraphs: how things stand and what to do, what was read, findings, notes, tables of numbers.
 
     ``told`` is what ``audit --json`` prints, ``read`` are sentences on what was read, and ``width`` is in columns.
     """
     found: list[dict[str, str]] = told["findings"]
-    parts = [wrapped(" ".join(read), width)]
+    parts = [_paragraph(" ".join(told["summary"]), width), _paragraph(" ".join(read), width)]
     if not found:
-        parts.append(wrapped("No finding: nothing here asks to be acted on.", width))
+        parts.append(_paragraph("There is no finding: nothing here asks to be acted on.", width))
     for place, finding in enumerate(found, 1):
         mark = f"{place}. "
-        says = wrapped(finding["says"], width, first=mark, rest=" " * len(mark))
-        advice = wrapped(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
+        says = _paragraph(finding["says"], width, first=mark, rest=" " * len(mark))
+        advice = _paragraph(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
         parts.append(f"{says}\n{advice}")
     if told["notes"]:
-        parts.append("\n".join(wrapped(note, width, first="· ", rest="  ") for note in told["notes"]))
+        parts.append("\n".join(_paragraph(note, width, first="· ", rest="  ") for note in told["notes"]))
     parts.append(as_text(numbers_table(told), width).rstrip())
     if told.get("differences"):
         parts.append(as_text(differences_table(told), width).rstrip())
+    if told.get("arms"):
+        parts.append(_paragraph(OVER_SEEDS, width))
+        parts.append(as_text(seeds_table(told), width).rstrip())
+        parts.append("\n".join(_paragraph(text, width, first="· ", rest="  ") for text in what_seeds_say(told)))
     return "\n\n".join(parts)
 
 
@@ -68,6 +72,42 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
     return ResultsTable(("this − other", "95 % interval, paired", "finding"), tuple(rows))
 
 
+OVER_SEEDS = (
+    "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation between seeds, "
+    "which is how far another training of the same arm moves a number. What stands above is of one seed."
+)
+_OVER_SEEDS = (
+    *("accuracy", "balanced_accuracy", "nll", "nll_after_temperature", "brier", "ece", "ece_after_temperature"),
+    *("signed_gap", "eaurc", "temperature", "logit_gap"),
+)
+
+
+def seeds_table(told: Mapping[str, Any]) -> ResultsTable:
+    """Mean and standard deviation over the seeds of each arm, as ``audit`` of a run folder measures them."""
+    arms: Sequence[Mapping[str, Any]] = told["arms"]
+    rows: list[Row] = []
+    for name in _OVER_SEEDS:
+        numbers = [arm["metrics"].get(name) for arm in arms]
+        if any(numbers):
+            show = shown(name)
+            cells = (cell for number in numbers for cell in _mean_and_sd(number, show))
+            rows.append(Row(_label(name), tuple(cells)))
+    heads = [head for arm in arms for head in (arm["name"], "±")]
+    return ResultsTable(tuple(heads), tuple(rows))
+
+
+def what_seeds_say(told: Mapping[str, Any]) -> list[str]:
+    """In how many seeds of an arm each finding and each answer on smoothing stands, a sentence an arm."""
+    sentences: list[str] = []
+    for arm in told["arms"]:
+        seeds = f"In the {plural(len(arm['seeds']), 'seed')} of {arm['name']}"
+        found = [f"“{name}” in {count}" for name, count in arm["findings"].items()]
+        answers = [f"“{answer}” in {count}" for answer, count in arm["smoothing_answers"].items()]
+        stand = f"findings are {joined(found)}" if found else "there is no finding"
+        sentences.append(f"{seeds}, {stand}, and the answer on smoothing is {joined(answers)}.")
+    return sentences
+
+
 def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequence[str], path: Path) -> Path:
     """Write the page to ``path``, and return that; the same audit gives the same bytes.
 
@@ -82,6 +122,9 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         read=read,
         numbers=numbers_table(told),
         differences=differences_table(told) if told.get("differences") else None,
+        over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
+        how_over_seeds=OVER_SEEDS,
+        seeds_say=what_seeds_say(told) if told.get("arms") else [],
         reliability=_reliability(figures),
         risk=_risk(figures, told),
         gap=_gap(figures, told),
@@ -90,6 +133,12 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
     )
     return write(path, text)
+
+
+def _paragraph(text: str, width: int, **begins: str) -> str:
+    """A paragraph whose numbers stay with their units at the end of a line; in the end all spaces are plain."""
+    lines = wrapped(held(text), width, **begins)
+    return lines.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
 
 
 def _label(name: str) -> str:
@@ -110,6 +159,14 @@ def _cells(entry: Mapping[str, float | None] | None, show: Show) -> tuple[Cell, 
     if entry is None:
         return Cell(NOT_APPLICABLE), Cell("")
     return Cell(show(entry["value"]), value=entry["value"]), Cell(between(entry, show))
+
+
+def _mean_and_sd(number: Mapping[str, Any] | None, show: Show) -> tuple[Cell, Cell]:
+    if number is None:
+        return Cell(NOT_APPLICABLE), Cell("")
+    sd = number["sd"]
+    spread = "" if sd is None else show(sd).lstrip("+").removesuffix(" %")
+    return Cell(show(number["mean"]), value=number["mean"]), Cell(spread, value=sd)
 
 
 def _signed(show: Show) -> Show:
@@ -177,9 +234,24 @@ def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] 
         ],
         "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
         "closed": closed,
+        "smoothing": _what_the_gap_says(told["smoothing_evidence"]),
         "most": f"{most:,}",
         "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {mean}.",
     }
+
+
+def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
+    """The answer on smoothing, as a sentence below the gaps."""
+    if evidence["answer"] == "strength":
+        return "The line is the gap at the optimum of the smoothing inferred."
+    if evidence["answer"] == "no sign":
+        return "The gaps show no sign of smoothing."
+    if evidence["eps_of_gap"] is None:
+        return "Too few rows can be used to tell whether the model was smoothed."
+    return (
+        "These rows cannot tell whether the model was smoothed; if every row had reached its optimum, ε would be about "
+        f"{evidence['eps_of_gap']:.2g} over all."
+    )
 
 
 def _step(rough: float) -> float:

@@ -18,7 +18,7 @@ from sfumato.evaluate import Reliability
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.report.compare.tables import differences_table, four_columns, in_columns, shown
 from sfumato.report.judge.terminal import as_summary
-from sfumato.report.template import environment
+from sfumato.report.template import rendered
 from sfumato.runs.folder import RunError
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import short
@@ -78,9 +78,11 @@ def _written(found: Judgement, text: str, place: Path) -> Path:
 def page_of(found: Judgement) -> str:
     """The page as text; the same judgement gives the same bytes."""
     summary = as_summary(found)
-    template = environment(Path(__file__).parents[1] / "compare").get_template("judge/judge.html.jinja")
-    return template.render(
+    return rendered(
+        Path(__file__).parents[1] / "compare",
+        "judge/judge.html.jinja",
         found=found,
+        use=_use(found),
         told=json.dumps(found.to_dict(), ensure_ascii=False).replace("</", "<\\/"),
         tables=in_columns(four_columns(summary)),
         differences=differences_table(summary),
@@ -92,6 +94,14 @@ def page_of(found: Judgement) -> str:
             for how in found.arms[0].reliability
         },
     )
+
+
+def _use(found: Judgement) -> dict[str, str] | None:
+    """The arm to take, and its mean temperature; None where the verdict takes none or no temperature helps it."""
+    chosen = next((result for result in found.arms if result.arm.name == found.verdict["choice"]), None)
+    if chosen is None or any(fitted.at_bound for fitted in chosen.temperatures):
+        return None
+    return {"name": chosen.arm.name, "temperature": f"{chosen.metrics['temperature'].by_seed.mean():.3g}"}
 
 
 def _panel(name: str, rows: Sequence[ArmDifference]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sfumato.report.audit.letter import as_letter, differences_table, numbers_table, render_audit
+from sfumato.report.audit.letter import as_letter, differences_table, numbers_table, render_audit, seeds_table
 
 TOLD = {
     "schema": "sfumato.audit/1",
@@ -25,6 +25,8 @@ TOLD = {
         "nc1": {"value": 0.25, "low": None, "high": None},
     },
     "inferred_smoothing": {"eps_all": 0.1, "eps_others": 0.09, "low": 0.08, "high": 0.12, "explanations": []},
+    "smoothing_evidence": {"answer": "strength", "reason": "The logits vary little.", "eps_of_gap": 0.1},
+    "summary": ["The model is surer than it should be.", "Divide its logits by 2."],
     "findings": [
         {"name": "confidence", "says": "It is right less often than it says.", "advice": "Divide the logits by 2."},
         {"name": "ties", "says": "Rows are tied.", "advice": "Save them in float32."},
@@ -75,9 +77,11 @@ def near(pairs):
     return [pytest.approx(pair, abs=0.051) for pair in pairs]  # a tenth of a unit is written
 
 
-def test_the_letter_numbers_its_findings_with_the_advice_below():
+def test_the_letter_begins_with_how_things_stand_and_numbers_its_findings_with_the_advice_below():
     lines = as_letter(told(), ["15 rows,", "10 classes."]).splitlines()
-    assert lines[:9] == [
+    assert lines[:11] == [
+        "The model is surer than it should be. Divide its logits by 2.",
+        "",
         "15 rows, 10 classes.",
         "",
         "1. It is right less often than it says.",
@@ -91,8 +95,9 @@ def test_the_letter_numbers_its_findings_with_the_advice_below():
 
 
 def test_a_letter_without_a_finding_says_so_and_has_no_empty_paragraph():
-    text = as_letter(told(findings=[], notes=[]), ["15 rows."])
-    assert text.startswith("15 rows.\n\nNo finding: nothing here asks to be acted on.\n\n ")
+    text = as_letter(told(summary=["All is well."], findings=[], notes=[]), ["15 rows."])
+    start = "All is well.\n\n15 rows.\n\nThere is no finding: nothing here asks to be acted on.\n\n "
+    assert text.startswith(start)
     assert "\n\n\n" not in text
 
 
@@ -104,6 +109,13 @@ def test_long_findings_are_wrapped_under_their_own_words():
     assert {line[:8] for line in says[1:]} == {"   word "}
     assert {line[:10] for line in does[1:]} == {"     deed "}
     assert max(map(len, says + does)) <= 60
+
+
+def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_plain():
+    says = [{"name": "long", "says": "word " * 9 + "9.9 % and T = 2", "advice": "Act."}]
+    text = as_letter(told(findings=says), ["15 rows."], width=52)  # the 9.9 would fit on the first line, the % not
+    assert "   9.9 % and T = 2" in text.splitlines()
+    assert "\N{NO-BREAK SPACE}" not in text
 
 
 def test_a_long_name_is_not_broken():
@@ -214,6 +226,72 @@ def test_ticks_stand_at_one_two_or_five_times_a_power_of_ten(low, high, ticks, d
     _, _, gap = drawn(figures, inferred_smoothing=None)
     assert [text.text for text in gap.iter("text") if text.get("y") == "225"] == ticks
     assert "ε" not in ElementTree.tostring(gap, "unicode")
+
+
+@pytest.mark.parametrize(
+    ("answer", "eps_of_gap", "sentence"),
+    [
+        ("strength", 0.1, "The line is the gap at the optimum of the smoothing inferred."),
+        ("no sign", 0.0001, "The gaps show no sign of smoothing."),
+        ("cannot tell", 0.21, "if every row had reached its optimum, ε would be about 0.21 over all."),
+        ("cannot tell", None, "Too few rows can be used to tell whether the model was smoothed."),
+    ],
+)
+def test_below_the_gaps_the_page_says_what_they_tell_of_smoothing(answer, eps_of_gap, sentence, tmp_path):
+    evidence = {"answer": answer, "reason": "So it is.", "eps_of_gap": eps_of_gap}
+    page = render_audit(told(smoothing_evidence=evidence), FIGURES, ["15 rows."], tmp_path / "audit.html")
+    (caption,) = re.findall(r"<figcaption>All rows but[^<]*", page.read_text("utf-8"))
+    assert caption.endswith(sentence)
+
+
+def test_the_page_begins_with_how_things_stand_and_what_to_do(tmp_path):
+    page = render_audit(told(), FIGURES, ["15 rows."], tmp_path / "audit.html").read_text("utf-8")
+    above = page.partition("15 rows.")[0]
+    assert above.rstrip().endswith(
+        '<p class="summary">The model is surer than it should be. Divide its logits by 2.</p>\n<p class="quiet">'
+    )
+
+
+ARMS = [
+    {
+        "name": name,
+        "seeds": [0, 1],
+        "metrics": {
+            "accuracy": {"mean": 0.5, "sd": sd, "values": [0.45, 0.55]},
+            "nll_after_temperature": {"mean": 1.25, "sd": sd, "values": [1.0, 1.5]},
+            "macro_f1": {"mean": 0.5, "sd": sd, "values": [0.5, 0.5]},
+        },
+        "findings": findings,
+        "smoothing_answers": {"no sign": 1, "cannot tell": 1},
+    }
+    for name, sd, findings in (("one-hot", 0.0625, {"confidence": 2}), ("smoothed", None, {}))
+]
+
+
+def test_over_seeds_each_arm_has_its_mean_and_its_deviation():
+    table = seeds_table(told(arms=ARMS))
+    assert table.heads == ("one-hot", "±", "smoothed", "±")
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        ["50.0 %", "6.2", "50.0 %", ""],
+        ["1.250", ".062", "1.250", ""],
+    ]
+
+
+def test_the_letter_says_in_how_many_seeds_a_finding_stands():
+    text = " ".join(as_letter(told(arms=ARMS), []).split())
+    assert "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation" in text
+    assert (
+        "· In the 2 seeds of one-hot, findings are “confidence” in 2, and the answer on smoothing is “no sign” in 1 "
+        "and “cannot tell” in 1. · In the 2 seeds of smoothed, there is no finding, and the answer on smoothing is"
+        in text
+    )
+    assert "Over the seeds" not in as_letter(told(), [])
+
+
+def test_the_page_has_a_table_over_seeds_for_each_two_arms(tmp_path):
+    page = render_audit(told(arms=ARMS * 2), FIGURES, [], tmp_path / "audit.html").read_text("utf-8")
+    assert page.count('aria-label="Mean and standard deviation over seeds"') == 2
+    assert page.count("In the 2 seeds of one-hot, findings are “confidence” in 2") == 2
 
 
 def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):

@@ -5,7 +5,6 @@ The first bytes of a file say of which kind it is, not its name. A large matrix 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -22,6 +21,7 @@ from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, rea
 from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
+from sfumato.evaluate.scores.files.run_folder import first_of_run
 from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Contents, read_csv, read_json, read_parquet
 from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
@@ -56,7 +56,10 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
     """
-    place, notes = _in_run(Path(path)) if path != "-" and os.path.isdir(path) else (path, [])
+    place, notes = path, list[str]()
+    if path != "-" and os.path.isdir(path):
+        first, notes = first_of_run(Path(path))
+        place = str(first)
     rows: Literal["train", "heldout"] | None = None
     if part := re.search(r"-(train|validation|test)\.npz$", place):
         rows = "train" if part[1] == "train" else "heldout"
@@ -176,22 +179,3 @@ def _is_torch(file: IO[bytes]) -> bool:
     except Exception:  # damage shows up as any of a dozen types; the reader of the archive will say what it is
         return False
     return any(each.endswith("data.pkl") for each in names)
-
-
-def _in_run(folder: Path) -> tuple[str, list[str]]:
-    """The logits of a comparison to audit: those of the arm that its verdict chose, first seed, test rows."""
-    files = sorted((folder / "logits").glob("*-seed*-test.npz"))
-    if not files:
-        raise FileError(f"{folder} is not the folder of a comparison: it has no logits/*-test.npz")
-    arms = sorted({re.sub(r"-seed\d+-test\.npz$", "", each.name) for each in files})
-    arm, summary = arms[0], folder / "summary.json"
-    if summary.exists():
-        choice = json.loads(summary.read_text(encoding="utf-8"))["verdict"].get("choice")
-        arm = choice if choice in arms else arm
-    chosen = min(
-        (each for each in files if each.name.startswith(f"{arm}-seed")),
-        key=lambda each: int(re.findall(r"seed(\d+)", each.name)[-1]),
-    )
-    rest = ", ".join(each for each in arms if each != arm)
-    more = f"; name a file of its logits folder for {rest} or other rows" if rest else ""
-    return str(chosen), [f"of the run, the arm {arm} on test rows was read ({chosen.name}){more}"]

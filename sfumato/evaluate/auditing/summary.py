@@ -1,0 +1,207 @@
+"""What an audit says in its first two sentences: how things stand, and what to do.
+
+The first sentence is for someone who has never read a paper; the second may use terms. The most important finding
+decides which sentences these are. Without a finding, the rows either show that the probabilities can be used, or are
+too few to show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sfumato.evaluate.auditing.findings import FEW_ROWS, Finding, commonest_label, right_above_wrong, temperature_effect
+from sfumato.evaluate.inferred_smoothing import RowKind
+from sfumato.evaluate.metrics.compute import MetricValue
+from sfumato.evaluate.scores.measure import Measured
+from sfumato.text import decimal, factor, plural, share
+
+_SHOWN_BY_ENOUGH_ROWS = 0.05  # a difference of confidence and accuracy that rows should be able to show
+_UNEQUAL = 1.5  # how often the commonest class occurs, against a class on average, where classes are unequal
+_ALMOST_ALWAYS = 0.95  # the part of the rows in which a model that knows one class names it
+_BETTER_AT_COMMON_CLASSES = 0.1  # how far balanced accuracy is below accuracy where that is worth a sentence
+
+
+def summary(
+    found: Measured, by_name: Mapping[str, MetricValue], findings: Sequence[Finding], kind: RowKind
+) -> list[str]:
+    """How things stand and what to do; then, where they apply, a word on rare classes and the number of findings."""
+    by_kind = {finding.name: finding for finding in findings}
+    if "accuracy" in by_kind:
+        sentences = _no_better_than_the_commonest(found, by_name)
+    elif by_name["accuracy"].value == 1:
+        sentences = _all_right(found, kind)
+    elif "confidence" in by_kind:
+        sentences = [
+            _confidence(by_name, smoothed="smoothing" in by_kind),
+            _what_to_do_about_confidence(found, by_name, kind),
+        ]
+    elif "calibration" in by_kind:
+        sentences = _uneven(by_name)
+    elif "ranking" in by_kind:
+        sentences = _no_ranking(by_name)
+    else:
+        sentences = _no_finding_about_probabilities(found, by_name, by_kind)
+    if "accuracy" not in by_kind:
+        balanced, accuracy = by_name["balanced_accuracy"], by_name["accuracy"].value
+        if balanced.high < accuracy - _BETTER_AT_COMMON_CLASSES:
+            sentences.append(
+                f"It recognises common classes better than rare ones: it is right in {share(accuracy)} of the rows, "
+                f"and in {share(balanced.value)} on average over the classes (balanced accuracy)."
+            )
+    if len(findings) > 1:
+        sentences.append(f"Below stand {plural(len(findings), 'finding')} with their numbers.")
+    return sentences
+
+
+def _no_better_than_the_commonest(found: Measured, by_name: Mapping[str, MetricValue]) -> list[str]:
+    accuracy, balanced = by_name["accuracy"].value, by_name["balanced_accuracy"]
+    label, largest = commonest_label(found)
+    compared = (
+        f"it is right in {share(accuracy)} of the rows, and always answering class {label} would be right in "
+        f"{share(largest)}"
+    )
+    present, rows = len(np.unique(found.rows.label)), plural(len(found.rows), "row")
+    if len(found.rows) < FEW_ROWS and (accuracy > largest or present == 1):
+        return [
+            f"{rows} cannot show that the model is better than always giving the commonest answer: {compared}.",
+            f"Run the audit on more rows, at least {FEW_ROWS}, before you use or reject the model.",
+        ]
+    if present == 1:
+        return [
+            f"All {rows} have the label {label}, so they cannot show whether the model tells the classes apart.",
+            "Run the audit on rows of all classes.",
+        ]
+    stands = f"The model is {'hardly' if accuracy > largest else 'no'} better than always giving the commonest answer"
+    always = float((found.rows.predicted == label).mean())
+    if largest > _UNEQUAL / present:
+        if balanced.low > 1 / present:
+            what = (
+                f"Judge it by its balanced accuracy, which counts all classes alike: it is {share(balanced.value)}, "
+                f"where guessing would give {share(1 / present)}, so the model knows something, and more rows of the "
+                "rare classes would teach it more."
+            )
+            return [f"{stands}: {compared}.", what]
+        if always > _ALMOST_ALWAYS:
+            what = (
+                f"It answers class {label} in {share(always)} of the rows, so train it with more rows of the other "
+                f"classes or with more weight on them, and judge it by its balanced accuracy ({share(balanced.value)})."
+            )
+            return [f"{stands}: {compared}.", what]
+    return [
+        f"{stands}: {compared}.",
+        "Check first that every row of scores stands beside its own label, and that scores and labels number the "
+        "classes alike; until that is settled, no other number below means much.",
+    ]
+
+
+def _all_right(found: Measured, kind: RowKind) -> list[str]:
+    trained = "it was trained on them, so run" if kind == "train" else "run"
+    return [
+        f"The model is right in every one of these {plural(len(found.rows), 'row')}, so they cannot show whether it is "
+        "as sure as it should be.",
+        f"Do not change its probabilities by these rows: {trained} the audit on rows that it was not trained on and in "
+        "some of which it is wrong, since a temperature can only be fitted to such rows.",
+    ]
+
+
+def _says_and_is(by_name: Mapping[str, MetricValue]) -> str:
+    accuracy, gap = by_name["accuracy"].value, by_name["signed_gap"].value
+    return f"on average it is {share(gap + accuracy)} sure, and it is right {share(accuracy)} of the time"
+
+
+def _confidence(by_name: Mapping[str, MetricValue], *, smoothed: bool) -> str:
+    if by_name["signed_gap"].value > 0:
+        return f"The model is surer than it should be: {_says_and_is(by_name)}."
+    why = ", which is typical of training with softened labels" if smoothed else ""
+    return f"The model is less sure than it could be{why}: {_says_and_is(by_name)}."
+
+
+def _what_to_do_about_confidence(found: Measured, by_name: Mapping[str, MetricValue], kind: RowKind) -> str:
+    if kind == "train":
+        return (
+            "It was trained on these rows, so run the audit on rows that it has not seen before you change anything: "
+            "calibration on training rows says little about new ones."
+        )
+    effect = temperature_effect(found, by_name)
+    if effect == "helps":
+        ece, after = by_name["ece"].value, by_name["ece_after_temperature"].value
+        return (
+            f"Divide its logits by {factor(by_name['temperature'].value)} before you use its probabilities: on rows "
+            f"that this temperature was not fitted to, the log loss (NLL) goes from {decimal(by_name['nll'].value)} to "
+            f"{decimal(by_name['nll_after_temperature'].value)} and the calibration error (ECE) from {decimal(ece)} to "
+            f"{decimal(after)}."
+        )
+    use = "Do not use its probabilities as they are: recalibrate them on held-out rows"
+    if found.source.name == "probs":
+        return f"{use}, or run the audit on its logits, which then names the temperature to divide them by."
+    more = {
+        "raises the ECE": "one temperature lowers the log loss (NLL) but raises the calibration error (ECE)",
+        "does not help": "one temperature does not lower the log loss (NLL) reliably",
+        "unknown": "no temperature could be fitted to these rows",
+    }[effect]
+    return f"{use} with a method such as isotonic regression, since {more}."
+
+
+def _uneven(by_name: Mapping[str, MetricValue]) -> list[str]:
+    ece, floor = by_name["ece"].value, by_name["ece_noise_floor"].value
+    return [
+        "The model is as sure as it should be on average, but too sure in some rows and not sure enough in others.",
+        "Look at the reliability diagram of the page before you set a threshold, or recalibrate on held-out rows by "
+        f"isotonic regression: the calibration error (ECE) is {decimal(ece)}, and chance alone would show "
+        f"{decimal(floor)}.",
+    ]
+
+
+def _no_ranking(by_name: Mapping[str, MetricValue]) -> list[str]:
+    auroc, _, _ = right_above_wrong(by_name)
+    return [
+        "How sure the model is hardly shows where it is wrong: it is surer of a right answer than of a wrong one "
+        f"{share(auroc)} of the time, and tossing a coin would give 50 %.",
+        "Do not sort or reject rows by its confidence: the ranking of mistakes (E-AURC) is poor, and no temperature "
+        "changes that.",
+    ]
+
+
+def _no_finding_about_probabilities(
+    found: Measured, by_name: Mapping[str, MetricValue], by_kind: Mapping[str, Finding]
+) -> list[str]:
+    gap, n = by_name["signed_gap"], len(found.rows)
+    half = (gap.high - gap.low) / 2
+    if not half <= _SHOWN_BY_ENOUGH_ROWS:
+        wanted = _two_digits(n * (half / _SHOWN_BY_ENOUGH_ROWS) ** 2) if half > 0 else 100
+        return [
+            f"{plural(n, 'row')} {'is' if n == 1 else 'are'} too few to say whether the model's probabilities can be "
+            f"trusted: {_says_and_is(by_name)}, and on other rows the difference could lie anywhere between "
+            f"{_points(gap.low)} and {_points(gap.high)} points.",
+            f"Run the audit on {wanted:,} rows or more, which would show a difference of "
+            f"{100 * _SHOWN_BY_ENOUGH_ROWS:.0f} points.",
+        ]
+    stands = f"The model's probabilities can be used as they are: {_says_and_is(by_name)}."
+    if "smoothing" in by_kind:
+        return [
+            f"{stands[:-1]}, but it looks as if it was trained with softened labels.",
+            "Do not use it to teach another model: its label smoothing, the finding below, has removed what soft "
+            "labels say of which classes are alike.",
+        ]
+    if "ties" in by_kind:
+        return [stands, by_kind["ties"].advice]
+    if "against" in by_kind:
+        return [stands, by_kind["against"].says]
+    ece, floor = by_name["ece"].value, by_name["ece_noise_floor"]
+    return [
+        stands,
+        f"Nothing needs to be repaired: the calibration error (ECE) is {decimal(ece)}, and chance alone would show "
+        f"{decimal(floor.value)} (up to {decimal(floor.high)}).",
+    ]
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _two_digits(count: float) -> int:
+    """A count, rounded up to two digits."""
+    unit = 10 ** max(int(np.floor(np.log10(count))) - 1, 0)
+    return int(np.ceil(count / unit)) * unit
