@@ -258,7 +258,7 @@ def _wrong_classes_apart(shape: _Shape, classes: int, eps: float) -> str:
         return ""
     return (
         f"{shape.alike}, but the wrong classes of a row differ in probability by a factor of {np.exp(apart):.2g}, and "
-        f"smoothing by ε = {eps:.2g} would have made them more alike"
+        f"smoothing by ε = {eps:.2g} over all would have made them more alike"
     )
 
 

@@ -26,9 +26,25 @@ SAMPLES = {
 }
 
 
-@pytest.fixture(scope="module", params=SAMPLES)
+ARMS = ("one-hot", "smoothed 0.1 over the others", "cutmix 0.2")
+
+
+def seeds_of_a_run(folder):
+    """The page of a run of three arms and two seeds, of which the table over seeds has its own columns."""
+    (folder / "run" / "logits").mkdir(parents=True)
+    for arm in ARMS:
+        for seed in (0, 1):
+            np.savez(folder / "run" / "logits" / f"{arm}-seed{seed}-test.npz", **drawn(800, 5, seed))
+    ran = run_sfumato("audit", "run", folder=folder)
+    assert ran.code == 0, ran.err
+    return folder / "cutmix 0.2-seed0-test-audit.html"
+
+
+@pytest.fixture(scope="module", params=[*SAMPLES, "seeds of a run"])
 def page_file(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
+    if request.param == "seeds of a run":
+        return seeds_of_a_run(folder)
     name = "a_long_file_name_without_any_place_to_break_it_for_the_logits_of_a_model.npz"
     np.savez(folder / name, **SAMPLES[request.param])
     words = ["--against", name] if request.param == "much to say" else []
@@ -76,4 +92,5 @@ def test_page_prints(browser, page_file, tmp_path):
     page = opened(browser, page_file)
     page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
     page.context.close()
-    assert 1 <= (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") <= 6
+    most = 10 if page_file.name.startswith("cutmix") else 6  # the JSON of a run has every metric of every arm and seed
+    assert 1 <= (tmp_path / "page.pdf").read_bytes().count(b"/Type /Page\n") <= most

@@ -101,9 +101,9 @@ def what_seeds_say(told: Mapping[str, Any]) -> list[str]:
     sentences: list[str] = []
     for arm in told["arms"]:
         seeds = f"In the {plural(len(arm['seeds']), 'seed')} of {arm['name']}"
-        found = [f"“{name}” in {count}" for name, count in arm["findings"].items()]
+        found = [f"the finding “{name}” in {count}" for name, count in arm["findings"].items()]
         answers = [f"“{answer}” in {count}" for answer, count in arm["smoothing_answers"].items()]
-        stand = f"findings are {joined(found)}" if found else "there is no finding"
+        stand = f"there is {joined(found)}" if found else "there is no finding"
         sentences.append(f"{seeds}, {stand}, and the answer on smoothing is {joined(answers)}.")
     return sentences
 

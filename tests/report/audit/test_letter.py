@@ -281,8 +281,8 @@ def test_the_letter_says_in_how_many_seeds_a_finding_stands():
     text = " ".join(as_letter(told(arms=ARMS), []).split())
     assert "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation" in text
     assert (
-        "· In the 2 seeds of one-hot, findings are “confidence” in 2, and the answer on smoothing is “no sign” in 1 "
-        "and “cannot tell” in 1. · In the 2 seeds of smoothed, there is no finding, and the answer on smoothing is"
+        "· In the 2 seeds of one-hot, there is the finding “confidence” in 2, and the answer on smoothing is “no sign” "
+        "in 1 and “cannot tell” in 1. · In the 2 seeds of smoothed, there is no finding, and the answer on smoothing is"
         in text
     )
     assert "Over the seeds" not in as_letter(told(), [])
@@ -291,7 +291,7 @@ def test_the_letter_says_in_how_many_seeds_a_finding_stands():
 def test_the_page_has_a_table_over_seeds_for_each_two_arms(tmp_path):
     page = render_audit(told(arms=ARMS * 2), FIGURES, [], tmp_path / "audit.html").read_text("utf-8")
     assert page.count('aria-label="Mean and standard deviation over seeds"') == 2
-    assert page.count("In the 2 seeds of one-hot, findings are “confidence” in 2") == 2
+    assert page.count("In the 2 seeds of one-hot, there is the finding “confidence” in 2") == 2
 
 
 def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):
