@@ -11,6 +11,9 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
+from sfumato.report import load_run
+from sfumato.report.compare.page import compose
+
 METRICS = [
     *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "ece_noise_floor", "eaurc", "logit_gap"),
     *(f"{name}_after_temperature" for name in ("nll", "ece", "brier", "signed_gap", "eaurc")),
@@ -235,6 +238,11 @@ def thumbnail():
 def without_terms(page):
     """A page without the links from its terms to the glossary, so that its sentences can be compared."""
     return re.sub(r'<a class="term"[^>]*>(.*?)</a>', r"\1", page)
+
+
+def words(folder):
+    """The page of a run without its figures, which take most of the time, and without links to the glossary."""
+    return without_terms(compose(load_run(folder), {}, {}))
 
 
 def digest(text):
