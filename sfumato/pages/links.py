@@ -109,7 +109,8 @@ def _linked(text: str, seen: set[str], used: list[str]) -> str:
     """A text with the terms that are not in ``seen`` linked; they are added to ``seen`` and to ``used``."""
 
     def link(found: re.Match[str]) -> str:
-        term = _WORDS[(found.lastindex or 1) - 1][1]
+        assert found.lastindex is not None  # every word is a group
+        term = _WORDS[found.lastindex - 1][1]
         if term in seen:
             return found[0]
         seen.add(term)

@@ -24,6 +24,7 @@ def test_the_first_occurrence_in_each_section_is_linked():
 
 
 def test_nothing_but_links_is_added():
+    assert with_links("no tag, no arm")[0] == "no tag, no arm"
     page = section('<p title="an arm">1 &lt; 2 arms<br>and <b>log loss</b> (NLL) <img alt="ECE"></p>') + "<p>arm</p>"
     assert re.sub(r'<a class="term"[^>]*>|</a>', "", with_links(page)[0]) == page
     assert [term for term, _ in links(page)] == ["arm", "nll"]
