@@ -55,7 +55,7 @@ def judge(
     if not arms:
         raise UsageError("judge needs a FOLDER with a folder for each arm, or NAME=PATTERN words, one for each arm")
     page.refuse_taken(out)
-    single = len(arms) == 1 and "=" not in arms[0]
+    single = len(arms) == 1 and ("=" not in arms[0] or Path(arms[0]).is_dir())
     try:
         found = run(arms[0] if single else arms, against=against, paired=paired, group=group, margins=margin, kind=kind)
     except FileError:

@@ -158,9 +158,14 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
     by_name: dict[str, list[tuple[Matrix, float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
     areas: list[tuple[Matrix, float]] = []
+    gaps: list[tuple[str, Matrix]] = []
     said: dict[str, list[tuple[Matrix, npt.NDArray[np.bool_]]]] = {"as trained": [], "after temperature": []}
     for model in models:
         rows, scaled, temperature, fitted = _read(model)
+        for name, gap in gaps:
+            if np.allclose(gap, rows.gap, rtol=1e-5, atol=0, equal_nan=True) and model.name:
+                raise ValueError(f"{name} and {model.name} are one model: their logits agree in every row; remove one")
+        gaps.append((model.name, rows.gap))
         result.temperatures.append(temperature)
         said["as trained"].append((rows.confidence, rows.correct))
         said["after temperature"].append((scaled.confidence, scaled.correct))
@@ -180,7 +185,11 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
             "temperature": (fitted, temperature.value),
         }.items():
             by_name.setdefault(name, []).append(pair)
-    result.metrics = {name: Metric.stacked(pairs, fitted_on.get(name, groups[0])) for name, pairs in by_name.items()}
+    result.metrics = {
+        name: Metric.stacked(pairs, fitted_on.get(name, groups[0]))
+        for name, pairs in by_name.items()
+        if name != "logit_gap" or np.isfinite([value for _, value in pairs]).all()  # a class may be ruled out
+    }
     result.aurc = Metric.stacked(areas, groups[0])
     result.reliability = {
         how: evaluate.reliability(*map(np.concatenate, zip(*each, strict=True))) for how, each in said.items()
@@ -204,15 +213,17 @@ def _read(model: ModelScores) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Te
 def _cross_fitted(test: SavedPart) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
     found = measure(logits=test.logits, labels=test.labels)
     if found.fitted is None or found.temperature_part is None:
-        row = int((~np.isfinite(found.rows.nll)).argmax())
-        raise ValueError(f"the label of row {row} has probability 0, so the log loss is infinite at every temperature")
+        raise _infinite(found.rows)
     return found.rows, found.after or found.rows, found.fitted, found.temperature_part
 
 
 def _fitted(
     test: SavedPart, validation: SavedPart
 ) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
-    temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
+    try:
+        temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
+    except ValueError as error:
+        raise ValueError(f"in the validation rows, {error}") from None
     fitted = evaluate.temperature_jackknife(
         logits=validation.logits, labels=validation.labels, temperature=temperature.value
     )
@@ -221,9 +232,16 @@ def _fitted(
         for divisor in (1.0, temperature.value)
     )
     if not np.isfinite(rows.nll).all():
-        row = int((~np.isfinite(rows.nll)).argmax())
-        raise ValueError(f"the label of row {row} has probability 0, so the log loss is infinite at every temperature")
+        raise _infinite(rows)
     return rows, scaled, temperature, fitted
+
+
+def _infinite(rows: evaluate.Rows) -> ValueError:
+    row = int((~np.isfinite(rows.nll)).argmax())
+    return ValueError(
+        f"the label of row {row} has probability 0, so the log loss is infinite at every temperature; save logits, or "
+        "probabilities that are never 0: numpy.clip(p, 1e-6, 1)"
+    )
 
 
 def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
@@ -266,6 +284,8 @@ def differences(
     for other in others:
         both = belong_together(other, base, paired=paired)
         for name, metric in other.metrics.items():
+            if name not in base.metrics:
+                continue
             estimate = difference(metric, base.metrics[name], paired=both)
             row: ArmDifference = {
                 "metric": name,

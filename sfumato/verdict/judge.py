@@ -14,7 +14,7 @@ import numpy as np
 from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
-from sfumato.text import joined, plural
+from sfumato.text import joined, plural, short
 
 with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.runs.read import load_run
@@ -31,7 +31,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
         summarise,
     )
     from sfumato.verdict.arm_words import JudgedArm, TrainedArm
-    from sfumato.verdict.read_arms import ArmFiles, MatchedArm, base_of, find_arms, read_arms
+    from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.sentences import verdict
     from sfumato.verdict.warnings import warnings_of
 
@@ -60,9 +60,9 @@ class Judgement:
     """
 
     name: str
-    arms: list[ArmResult]
+    arms: list[ArmResult] = field(repr=False)
     files: dict[str, list[str]]
-    differences: list[ArmDifference]
+    differences: list[ArmDifference] = field(repr=False)
     warnings: list[RunWarning]
     verdict: VerdictSummary
     notes: list[str]
@@ -131,7 +131,7 @@ def judge(
     against: str | None = None,
     paired: bool = False,
     group: str | None = None,
-    margins: Margins | str | None = None,
+    margins: Margins | Mapping[str, Any] | str | None = None,
     kind: str | None = None,
 ) -> Judgement:
     r"""Which of several arms of trained models is better on the same rows, and whether the difference matters.
@@ -169,27 +169,33 @@ def judge(
 
     Source: as :func:`sfumato.evaluate.estimate_interval`.
     """
+    if kind not in (None, "logits", "probs", "percent"):
+        raise ValueError(f'kind must be "logits", "probs" or "percent", got "{short(str(kind))}"')
+    if isinstance(margins, Mapping):
+        margins = ",".join(f"{name}={size}" for name, size in margins.items())
     margins = margins if isinstance(margins, Margins) else Margins.parse(margins)
     if isinstance(arms, (str, os.PathLike)) and (Path(arms) / "summary.json").is_file():
+        if group is not None or kind is not None:
+            raise ValueError(
+                f"{arms} is the folder of a comparison, whose rows have their groups and whose scores are logits; "
+                "leave --group and --kind out"
+            )
         return _of_run(Path(arms), against, margins)
     found = find_arms(arms)
     base = base_of([arm.name for arm in found], against)
     found.sort(key=lambda arm: arm.name != base)  # stable: the others keep their order
     if paired:
-        found = [ArmFiles(arm.name, tuple(sorted_by_name(arm))) for arm in found]
+        found = [arm.sorted() for arm in found]
     matched = read_arms(found, paired=paired, kind=kind, group=group)
     name = Path(arms).resolve().name if isinstance(arms, (str, os.PathLike)) else "-".join(a.name for a in matched)
     return _judged(name, matched, paired, margins)
 
 
-def sorted_by_name(arm: ArmFiles) -> list[Any]:
-    """The models of an arm by what they are called, so that those of one name have one place in all arms."""
-    return [model for _, model in sorted(zip(arm.labels, arm.models, strict=True), key=lambda pair: pair[0])]
-
-
 def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Margins) -> Judgement:
     first = matched[0].models[0]
     validated = first.validation is not None
+    if len(first.test.labels) < 2:
+        raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
     results = [analyse_models(JudgedArm(arm.name), map(_scores, arm.models)) for arm in matched]
     found = differences(results, margins, paired=paired)
     order: list[str] = []
@@ -245,6 +251,7 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
     notes = [f"Read {joined(told)}, on {plural(len(first.test.labels), 'test row')}."]
     by = "by their ids" if first.id is not None else "by their order, in which all labels agree"
     notes.append(f"Rows were matched {by}.")
+    notes += first.notes
     if max(counts) > 1:
         notes.append(
             "Models of one name were taken as a pair that started from the same weights and batches."
@@ -258,6 +265,8 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
         )
     else:
         notes.append(f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}.")
+    if len(first.test.labels) < 50:
+        notes.append("There are few test rows: intervals are wide, and other rows may say otherwise.")
     if groups is not None:
         notes.append(f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
     return notes

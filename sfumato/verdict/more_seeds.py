@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import inf
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.verdict.analyse import HEADLINE, ArmResult, difference
 from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.wording import SHOWN
@@ -40,10 +41,11 @@ def settle(
     shown, estimate = next(iter(estimates.items()))
     now, ever = (evaluate.detectable_difference(estimate, seeds=seeds, level=level) for seeds in (estimate.seeds, inf))
     metric = SHOWN[shown]
+    whole = METRICS[shown].highest - METRICS[shown].lowest
     sees = [
         f"With {estimate.seeds} seeds and {estimate.rows} distinct test rows, a difference in the {metric.name} of "
         f"{metric.amount(now)} would be found four times in five."
-    ]
+    ] if now < whole else []  # fmt: skip
     needed = {name: evaluate.seeds_to_settle(each, level=level, limit=LIMIT) for name, each in estimates.items()}
     enough = {name: max(seeds, estimate.seeds + 1) for name, seeds in needed.items() if seeds is not None}
     run = "train about {} models of each arm" if isinstance(other.arm, JudgedArm) else "run about {} seeds (--seeds)"

@@ -10,17 +10,17 @@ import filecmp
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.files.matrix import FileError
-from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows, model_of, read_model
-from sfumato.text import did_you_mean, listing, plural
+from sfumato.evaluate.scores.files.model import ModelFile, model_of, read_model
+from sfumato.text import did_you_mean, listing, plural, short
 
 BASES = ("one-hot", "onehot", "hard", "baseline")
 """Names of the arm that others are compared with where nobody names one."""
@@ -28,23 +28,24 @@ BASES = ("one-hot", "onehot", "hard", "baseline")
 SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth", ".csv", ".tsv", ".parquet", ".json", ".jsonl")
 """Ends of names of the files that a folder is searched for."""
 
+RESULT = "judgement.json"
+"""The file that tells the folder of a judgement."""
+
 Model: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
 
 
 @dataclass(frozen=True)
 class ArmFiles:
-    """The models of one arm as they were named: paths of files, or arrays by their names."""
+    """The models of one arm: paths of files, or arrays by their names; and what to call each, for pairs."""
 
     name: str
     models: tuple[Model, ...]
+    labels: tuple[str, ...]
 
-    @property
-    def labels(self) -> list[str]:
-        """What to call each model: its file without its ending, or a number."""
-        return [
-            str(number) if isinstance(each, Mapping) else Path(os.fspath(each)).name.split(".")[0]
-            for number, each in enumerate(self.models)
-        ]
+    def sorted(self) -> ArmFiles:
+        """The models by what they are called, so that those of one name have one place in all arms."""
+        order = sorted(range(len(self.labels)), key=lambda place: _natural(self.labels[place]))
+        return ArmFiles(self.name, *(tuple(each[place] for place in order) for each in (self.models, self.labels)))
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,23 @@ class MatchedArm:
     files: tuple[str, ...]
 
 
-def find_arms(arms: str | os.PathLike[str] | Mapping[str, Any] | Sequence[str]) -> list[ArmFiles]:
+def find_arms(arms: Any) -> list[ArmFiles]:
     """The arms of a folder with a folder for each, of ``NAME=PATTERN`` words, or of a mapping from names to models.
 
     Raises:
-        FileError: no arms or one alone, an arm without files, or a file that an arm has twice.
+        FileError: no arms or one alone, an arm without files, or a file that is given twice.
     """
     if isinstance(arms, Mapping):
-        found = [ArmFiles(str(name), _models(name, models)) for name, models in arms.items()]
+        found = [_of_models(str(name), models) for name, models in cast("Mapping[Any, Any]", arms).items()]
     elif isinstance(arms, (str, os.PathLike)):
-        found = _in_folder(Path(arms))
+        found = _in_folder(Path(cast("str", arms)))
+    elif isinstance(arms, Sequence) and all(isinstance(word, str) for word in cast("Sequence[Any]", arms)):
+        found = _of_words(cast("Sequence[str]", arms))
     else:
-        found = _of_patterns(arms)
+        raise FileError(
+            "arms must be a folder, NAME=PATTERN words, or a mapping from the name of each arm to its models, got "
+            f"{type(cast('object', arms)).__name__}"
+        )
     if len(found) < 2:
         have = f"there is only {found[0].name}" if found else "there is none"
         raise FileError(
@@ -75,18 +81,46 @@ def find_arms(arms: str | os.PathLike[str] | Mapping[str, Any] | Sequence[str]) 
             "NAME=PATTERN as in one-hot='a_*.npz' smoothed='b_*.npz'"
         )
     for arm in found:
-        if not re.fullmatch(r"[\w.,+ -]+", arm.name):
-            raise FileError(f'"{arm.name}" is no name for an arm; letters, digits and . , + - are taken')
-        _refuse_copies(arm)
+        check_name("arm", arm.name)
+        if arm.name in ("none", "depends"):
+            raise FileError(f'an arm cannot be called "{arm.name}", which is what a verdict says that names no arm')
+    _refuse_copies(found)
     return found
 
 
-def _models(name: Any, models: Any) -> tuple[Model, ...]:
-    single = isinstance(models, (str, os.PathLike, Mapping))
-    made: tuple[Model, ...] = (models,) if single else tuple(models)
-    if not made:
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that cannot be that of a file, or would break a line.
+
+    Raises:
+        FileError: it says what is wrong.
+    """
+    if not name or name != name.strip() or not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
+        raise FileError(f'"{short(ascii(name)[1:-1])}" is no name for {what}: it must be printable, without / or \\')
+    if len(name.encode()) > 200:
+        raise FileError(f'"{short(name)}" is too long a name for {what}; at most 200 bytes are taken')
+
+
+def _of_models(name: str, models: Any) -> ArmFiles:
+    """An arm as Python has it: a model, several, a folder, or a pattern."""
+    if isinstance(models, (str, os.PathLike)):
+        return _of_pattern(name, os.fspath(models))
+    listed: list[Any] = [models] if isinstance(models, Mapping) else list(models) if _several(models) else [models]
+    if not listed:
         raise FileError(f"the arm {name} has no models")
-    return made
+    for each in listed:
+        if not isinstance(each, (str, os.PathLike, Mapping)):
+            raise FileError(
+                f"a model of the arm {name} must be the path of a file or a mapping with logits and labels, got "
+                f"{type(each).__name__}"
+            )
+    called = (
+        str(number) if isinstance(each, Mapping) else Path(os.fspath(each)).stem for number, each in enumerate(listed)
+    )
+    return ArmFiles(name, tuple(listed), tuple(called))
+
+
+def _several(models: Any) -> bool:
+    return isinstance(models, Iterable) and not hasattr(cast("object", models), "shape")
 
 
 def _in_folder(folder: Path) -> list[ArmFiles]:
@@ -95,10 +129,9 @@ def _in_folder(folder: Path) -> list[ArmFiles]:
         raise FileError(f"{folder} {what}; judge takes a folder with a folder for each arm, or NAME=PATTERN")
     arms: list[ArmFiles] = []
     for each in sorted(folder.iterdir()):
-        if each.is_dir() and not each.name.startswith("."):
-            files = sorted((f for f in each.iterdir() if _is_scores(f)), key=lambda f: _natural(f.name))
-            if files:
-                arms.append(ArmFiles(each.name, tuple(files)))
+        ours = each.is_dir() and not each.name.startswith(".") and not (each / RESULT).exists()
+        if files := _scores_in(each) if ours else []:
+            arms.append(ArmFiles(each.name, tuple(files), tuple(file.stem for file in files)))
     if not arms:
         loose = [each.name for each in sorted(folder.iterdir()) if _is_scores(each)]
         way_out = f"; it has {listing(loose, 4)}: put the files of each arm into a folder of its own" if loose else ""
@@ -106,62 +139,92 @@ def _in_folder(folder: Path) -> list[ArmFiles]:
     return arms
 
 
-def _of_patterns(words: Sequence[str]) -> list[ArmFiles]:
-    arms: dict[str, list[Path]] = {}
+def _of_words(words: Sequence[str]) -> list[ArmFiles]:
+    arms: dict[str, ArmFiles] = {}
     for word in words:
         name, equals, pattern = word.partition("=")
         if not equals or not name or not pattern:
             raise FileError(f"\"{word}\" is neither one folder nor NAME=PATTERN, as in smoothed='b_*.npz'")
-        found = sorted(glob.glob(pattern, recursive=True), key=_natural) or [pattern]
-        paths = [Path(each) for each in found]
-        folders = [each for each in paths if each.is_dir()]
-        for folder in folders:
-            paths.remove(folder)
-            paths += sorted((f for f in folder.iterdir() if _is_scores(f)), key=lambda f: _natural(f.name))
-        for path in paths:
-            if not path.exists():
-                raise FileError(f"no file matches {word}")
-        if not paths:
-            raise FileError(f"{word} has no files of scores ({', '.join(SUFFIXES)})")
-        arms.setdefault(name, []).extend(paths)
-    return [ArmFiles(name, tuple(paths)) for name, paths in arms.items()]
+        more, own = _of_pattern(name, pattern), arms.get(name, ArmFiles(name, (), ()))
+        arms[name] = ArmFiles(name, own.models + more.models, own.labels + more.labels)
+    return list(arms.values())
+
+
+def _of_pattern(name: str, pattern: str) -> ArmFiles:
+    """The files that a pattern matches; each is called by what stands for the pattern's star."""
+    found = [Path(each) for each in sorted(glob.glob(pattern, recursive=True), key=_natural)]
+    if Path(pattern).exists():
+        found = [Path(pattern)]
+    before, star, after = pattern.partition("*")
+    single = bool(star) and not set(after) & set("*?[") and not set(before) & set("?[")
+    paths, called = list[Path](), list[str]()
+    for path in found:
+        files = _scores_in(path) if path.is_dir() else [path]
+        paths += files
+        called += [
+            _without_ending(str(path)[len(before) : len(str(path)) - len(after)])
+            if single and file == path
+            else file.stem
+            for file in files
+        ]
+    if not paths:
+        what = f"{pattern} has no files of scores ({', '.join(SUFFIXES)})" if found else f"no file matches {pattern}"
+        raise FileError(f"{what}, for the arm {name}")
+    return ArmFiles(name, tuple(paths), tuple(called))
+
+
+def _without_ending(name: str) -> str:
+    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
+
+
+def _scores_in(folder: Path) -> list[Path]:
+    return sorted((file for file in folder.iterdir() if _is_scores(file)), key=lambda file: _natural(file.name))
 
 
 def _is_scores(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
 
 
-def _natural(name: str) -> list[Any]:
+def _natural(name: str) -> list[tuple[int, str]]:
     """A key that puts seed 10 after seed 9."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if re.fullmatch("[0-9]+", part) else (-1, part) for part in re.split("([0-9]+)", name)]
 
 
-def _refuse_copies(arm: ArmFiles) -> None:
-    """Refuse a model that an arm has twice: it would count as two seeds."""
-    seen: dict[Any, list[Path]] = {}
-    for model in arm.models:
-        if isinstance(model, Mapping):
-            if sum(model is other for other in arm.models) > 1:
-                raise FileError(f"the arm {arm.name} has one model twice; a model counts once")
-            continue
-        path = Path(model)
-        try:
-            size = path.stat().st_size
-            with open(path, "rb") as file:
-                head = file.read(1 << 16)
-                file.seek(max(size - (1 << 16), 0))
-                key = (size, head, file.read())
-        except OSError as error:
-            raise FileError(f"{path} cannot be read: {error.strerror}") from None
-        for other in seen.setdefault(key, []):
-            if os.path.samefile(path, other):
-                raise FileError(f"the arm {arm.name} has {path} twice; a model counts once")
-            if filecmp.cmp(path, other, shallow=False):
-                raise FileError(
-                    f"in the arm {arm.name}, {path.name} and {other.name} are equal to the byte, so they are one "
-                    "model; remove one of them"
-                )
-        seen[key].append(path)
+def _refuse_copies(arms: Sequence[ArmFiles]) -> None:
+    """Refuse a file that is given twice, and files of one arm that are equal to the byte: they would be two seeds."""
+    given: list[tuple[str, Path]] = []
+    for arm in arms:
+        seen: dict[Any, list[Path]] = {}
+        for model in arm.models:
+            if isinstance(model, Mapping):
+                if sum(model is other for other in arm.models) > 1:
+                    raise FileError(f"the arm {arm.name} has one model twice; a model counts once")
+                continue
+            path = Path(model)
+            for place, other in given:
+                if os.path.exists(path) and os.path.samefile(path, other):
+                    raise FileError(f"{path} is given twice, for {place} and for {arm.name}; a model counts once")
+            given.append((arm.name, path))
+            key = _head_and_tail(path)
+            for other in seen.setdefault(key, []):
+                if filecmp.cmp(path, other, shallow=False):
+                    raise FileError(
+                        f"in the arm {arm.name}, {path.name} and {other.name} are equal to the byte, so they are one "
+                        "model; remove one of them"
+                    )
+            seen[key].append(path)
+
+
+def _head_and_tail(path: Path) -> Any:
+    """Equal for equal files, and hardly ever for others."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(1 << 16)
+            file.seek(max(size - (1 << 16), 0))
+            return size, head, file.read()
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def base_of(names: Sequence[str], against: str | None) -> str:
@@ -171,6 +234,7 @@ def base_of(names: Sequence[str], against: str | None) -> str:
         FileError: ``against`` is none of them, or nobody says which it is.
     """
     if against is not None:
+        against = str(against)
         if against not in names:
             raise FileError(f'there is no arm "{against}"; arms: {", ".join(names)}{did_you_mean(against, names)}')
         return against
@@ -197,33 +261,50 @@ def read_arms(
     """
     if paired:
         _refuse_other_names(arms)
-    read = [[_read(model, label, kind, group) for model, label in zip(arm.models, arm.labels, strict=True)]
-            for arm in arms]  # fmt: skip
-    models = [(arm.name, model) for arm, own in zip(arms, read, strict=True) for model in own]
-    _refuse_other_parts(models, group)
-    by_id = all(model.id is not None for _, model in models)
-    first = models[0][1]
-    ids = _distinct_ids(models[0][0], first) if by_id else None
-    grouped = all(model.test.group is not None for _, model in models)
-    matched = [
-        tuple(_matched(arm.name, model, first, ids, grouped) for model in own)
-        for arm, own in zip(arms, read, strict=True)
+    read = [
+        [_read(arm.name, model, label, kind, group) for model, label in zip(arm.models, arm.labels, strict=True)]
+        for arm in arms
     ]
-    if grouped and len(np.unique(np.asarray(first.test.group))) == 1 and len(first.test.labels) > 1:
+    models = _alike([model for own in read for model in own])
+    _refuse_other_parts(models, group)
+    first = models[0]
+    ids = None if first.id is None else _distinct_ids(first)
+    matched = iter([_matched(model, first, ids) for model in models])
+    if first.test.group is not None and len(np.unique(first.test.group)) == 1 and len(first.test.labels) > 1:
         raise FileError(
-            f"{_named(*models[0])}: all rows are of one group, so nothing says how far groups differ; leave "
+            f"{first.name}: all rows are of one group, so nothing says how far groups differ; leave "
             f'"{group or "group"}" out, or give rows of more groups'
         )
     return [
-        MatchedArm(arm.name, own, tuple(str(m) if not isinstance(m, Mapping) else label for m, label
-                                        in zip(arm.models, arm.labels, strict=True)))
-        for arm, own in zip(arms, matched, strict=True)
-    ]  # fmt: skip
+        MatchedArm(
+            arm.name,
+            tuple(next(matched) for _ in own),
+            tuple(
+                label if isinstance(model, Mapping) else str(model)
+                for model, label in zip(arm.models, arm.labels, strict=True)
+            ),
+        )
+        for arm, own in zip(arms, read, strict=True)
+    ]
 
 
-def _read(model: Model, label: str, kind: str | None, group: str | None) -> ModelFile:
+def _alike(models: list[ModelFile]) -> list[ModelFile]:
+    """Ids and groups of all models as text, where some have text and others numbers."""
+    for what in ("id", "group"):
+        columns = [model.id if what == "id" else model.test.group for model in models]
+        kinds = {column.dtype.kind in "US" for column in columns if column is not None}
+        if len(kinds) > 1:
+            texts = [None if column is None else column.astype(str) for column in columns]
+            models = [
+                replace(model, id=text) if what == "id" else replace(model, test=replace(model.test, group=text))
+                for model, text in zip(models, texts, strict=True)
+            ]
+    return models
+
+
+def _read(arm: str, model: Model, label: str, kind: str | None, group: str | None) -> ModelFile:
     if isinstance(model, Mapping):
-        return model_of(model, f"model {label}", kind=kind, group=group or "group")
+        return model_of(model, f"model {label} of the arm {arm}", kind=kind, group=group or "group")
     return read_model(model, kind=kind, group=group or "group")
 
 
@@ -241,45 +322,52 @@ def _refuse_other_names(arms: Sequence[ArmFiles]) -> None:
             )
 
 
-def _refuse_other_parts(models: Sequence[tuple[str, ModelFile]], group: str | None) -> None:
-    """All models have the same classes, and all or none have validation rows."""
-    arm, first = models[0]
+def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
+    """All models have the same classes, and each of validation rows, groups and ids is there in all or in none."""
+    first = models[0]
     classes = int(first.test.logits.shape[1])
     for each in models:
-        if (found := int(each[1].test.logits.shape[1])) != classes:
-            raise FileError(f"{_named(*each)} has {found} classes and {_named(arm, first)} has {classes}")
-        if group is not None and each[1].test.group is None:
-            raise FileError(f'{_named(*each)} has no array or column "{group}", which --group names')
-    having = [each for each in models if each[1].validation is not None]
-    if having and len(having) < len(models):
-        lacking = next(each for each in models if each[1].validation is None)
-        raise FileError(
-            f"{_named(*having[0])} has validation rows (val_logits) and {_named(*lacking)} has none; temperatures must "
-            "be fitted in the same way in all: add them, or leave them out of all"
-        )
+        if (found := int(each.test.logits.shape[1])) != classes:
+            raise FileError(f"{each.name} has {found} classes and {first.name} has {classes}")
+        if group is not None and each.test.group is None:
+            raise FileError(f'{each.name} has no array or column "{group}", which --group names')
+    for what, has in (
+        ("validation rows (val_logits)", lambda model: model.validation is not None),
+        (f'an array "{group or "group"}"', lambda model: model.test.group is not None),
+        ('an array "id"', lambda model: model.id is not None),
+    ):
+        having = [each for each in models if has(each)]
+        if having and len(having) < len(models):
+            lacking = next(each for each in models if not has(each))
+            raise FileError(
+                f"{having[0].name} has {what} and {lacking.name} has none; add them to all models, or leave them out "
+                "of all"
+            )
 
 
-def _distinct_ids(arm: str, model: ModelFile) -> npt.NDArray[Any]:
+def _distinct_ids(model: ModelFile) -> npt.NDArray[Any]:
     """The ids of a model in rising order, each once."""
     assert model.id is not None
     ids, counts = np.unique(model.id, return_counts=True)
     if len(ids) < len(model.id):
-        raise FileError(f"{_named(arm, model)}: id {ids[counts.argmax()]} occurs {plural(int(counts.max()), 'time')}")
+        raise FileError(f"{model.name}: id {ids[counts.argmax()]} occurs {plural(int(counts.max()), 'time')}")
     return ids
 
 
-def _matched(arm: str, model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None, grouped: bool) -> ModelFile:
+def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -> ModelFile:
     """The model on the rows of the first, in their order."""
     test = model.test
     if ids is not None and model is not first:
         assert model.id is not None
         assert first.id is not None
-        own = _distinct_ids(arm, model)
+        own = _distinct_ids(model)
         if len(own) != len(ids) or (own != ids).any():
             odd = np.setxor1d(own, ids)[0]
             has, lacks = (first, model) if odd in ids else (model, first)
-            raise FileError(f"{_named(arm, model)} is not on the same rows: {has.name} has id {odd}, and {lacks.name} "
-                            "has not")  # fmt: skip
+            raise FileError(
+                f"{model.name} is not on the same rows as {first.name}: {has.name} has id {odd}, and {lacks.name} has "
+                f"no row of that id{_ignoring(lacks)}"
+            )
         place = np.empty(len(ids), dtype=np.int64)
         place[np.searchsorted(ids, first.id)] = np.arange(len(ids))
         order = np.argsort(place[np.searchsorted(ids, model.id)], kind="stable")
@@ -287,38 +375,45 @@ def _matched(arm: str, model: ModelFile, first: ModelFile, ids: npt.NDArray[Any]
     rows, wanted = len(test.labels), len(first.test.labels)
     if rows != wanted:
         raise FileError(
-            f"{_named(arm, model)} has {rows:,} rows and {first.name} has {wanted:,}; all models must be judged on the "
-            "same rows, in the same order or with an array id"
+            f"{model.name} has {rows:,} rows and {first.name} has {wanted:,}; all models must be judged on the same "
+            f"rows, in the same order or with an array id{_ignoring(model) or _ignoring(first)}"
         )
     for what, mine, theirs in (("label", test.labels, first.test.labels), ("group", test.group, first.test.group)):
-        if what == "group" and not grouped:
+        if mine is None or theirs is None:
             continue
-        differ = np.asarray(mine) != np.asarray(theirs)
+        differ = mine != theirs
         if differ.any():
             row = int(differ.argmax())
             at = f"row {row}" if ids is None or first.id is None else f"id {first.id[row]}"
             raise FileError(
-                f"{_named(arm, model)} is not on the same rows as {first.name}: the {what} of {at} is "
-                f"{np.asarray(mine)[row]} there and {np.asarray(theirs)[row]} here"
+                f"{model.name} is not on the same rows as {first.name}: the {what} of {at} is {mine[row]} in the one "
+                f"and {theirs[row]} in the other"
             )
-    if not grouped:
-        test = ScoredRows(test.logits, test.labels)
-    _refuse_other_validation(arm, model, first)
-    return ModelFile(model.name, test, model.validation, None if first.id is None or ids is None else first.id)
+    _refuse_other_validation(model, first)
+    return replace(model, test=test, id=first.id)
 
 
-def _refuse_other_validation(arm: str, model: ModelFile, first: ModelFile) -> None:
-    mine, theirs = model.validation, first.validation
-    if mine is None or theirs is None:
+def _ignoring(model: ModelFile) -> str:
+    """What may have gone wrong where rows are missing."""
+    return (
+        ""
+        if model.ignored is None
+        else f" (of {model.name}, row {model.ignored} has the label −100 and does not count)"
+    )
+
+
+def _refuse_other_validation(model: ModelFile, first: ModelFile) -> None:
+    """All models have the same validation rows; where rows have ids, their order is free."""
+    if model.validation is None or first.validation is None:
         return
-    if len(mine.labels) != len(theirs.labels) or (mine.labels != theirs.labels).any():
-        differ = np.flatnonzero(mine.labels[: len(theirs.labels)] != theirs.labels[: len(mine.labels)])
-        at = f", from row {int(differ[0])} on" if len(differ) else ""
+    mine, theirs = model.validation.labels, first.validation.labels
+    if first.id is not None:
+        mine, theirs = np.sort(mine), np.sort(theirs)
+    if len(mine) != len(theirs) or (mine != theirs).any():
+        shorter = min(len(mine), len(theirs))
+        differ = np.flatnonzero(mine[:shorter] != theirs[:shorter])
+        at = f", from row {int(differ[0])} on" if len(differ) and first.id is None else ""
         raise FileError(
-            f"{_named(arm, model)} has other validation rows than {first.name}{at} ({len(mine.labels):,} and "
-            f"{len(theirs.labels):,}); all models must have the same"
+            f"{model.name} has other validation rows than {first.name}{at} ({len(mine):,} and {len(theirs):,}); all "
+            "models must have the same"
         )
-
-
-def _named(arm: str, model: ModelFile) -> str:
-    return f"{model.name} of the arm {arm}"

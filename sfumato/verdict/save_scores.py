@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.arrays.atomic import write_arrays
+from sfumato.arrays.atomic import WriteError, write_arrays
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
 from sfumato.evaluate.scores.files.model import model_of
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.verdict.read_arms import check_name
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +61,10 @@ def save_scores(
     >>> path.parts[-2:]
     ('one-hot', '0.npz')
     """
-    for what, name in (("arm", arm), ("seed", str(seed))):
-        if not re.fullmatch(r"[\w.,+ -]+", name) or name.startswith("."):
-            raise ValueError(f'{what} "{name}" cannot name a file; letters, digits and . , + - are taken')
+    if seed is None or isinstance(seed, bool):
+        raise ValueError(f"seed must be a number or a name, got {seed}")
+    for what, name in (("an arm", arm), ("a seed", seed)):
+        check_name(what, str(name))
     given = {
         **{"logits": logits, "labels": labels, "val_logits": val_logits, "val_labels": val_labels},
         **{"group": group, "id": id},
@@ -74,8 +75,13 @@ def save_scores(
         if part is not None:
             for _ in ScoreMatrix(logits=part.logits):
                 pass  # every value is checked as it is read
-    path = Path(folder) / arm / f"{seed}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if model.id is not None and len(np.unique(model.id)) < len(model.id):
+        raise ValueError("id must have a value of its own for each row")
+    path = Path(folder) / str(arm) / f"{seed}.npz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"cannot make {path.parent}: {error.strerror or error}") from None
     write_arrays(path, arrays)
     return path
 
@@ -84,4 +90,4 @@ def _array(values: Any) -> npt.NDArray[Any]:
     if is_tensor(values) and str(values.dtype) == "torch.bfloat16":
         values = values.float()
     found = as_numpy(values)
-    return np.asarray(found.tolist()) if found.dtype == object else found
+    return found.astype(str) if found.dtype == object and all(each is not None for each in found.flat) else found

@@ -125,9 +125,10 @@ def temperature(result: ArmResult, *, advised: bool = False) -> list[str]:
     """
     name, value = result.arm.name, float(result.metrics["temperature"].by_seed.mean())
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
+    rows = "test" if result.cross_fitted else "validation"
     if any(fitted.at_bound for fitted in result.temperatures):
         return [
-            f"No temperature makes the logits of the {name} model useful as probabilities: on the validation rows of "
+            f"No temperature makes the logits of the {name} model useful as probabilities: on the {rows} rows of "
             "at least one seed the best temperature is the end of the range that was searched."
         ]
     before, after = (number(float(result.metrics[m].by_seed.mean())) for m in ("nll", "nll_after_temperature"))
@@ -139,7 +140,7 @@ def temperature(result: ArmResult, *, advised: bool = False) -> list[str]:
     if gain.low > 0:
         does = (
             f"Leave the logits of the {name} model as they are: dividing them by {value:.2f}, the best number for the "
-            f"validation rows, raises its log loss from {before} to {after} ({interval})."
+            f"{rows} rows, raises its log loss from {before} to {after} ({interval})."
         )
     else:
         does = (

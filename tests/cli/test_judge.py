@@ -82,7 +82,7 @@ def test_a_comparison_is_judged_as_it_was(digits, tmp_path, capsys, monkeypatch)
 FLAWS = {
     "no arms": ([], "judge needs a FOLDER with a folder for each arm, or NAME=PATTERN words"),
     "no folder": (["nowhere"], "nowhere is not there; judge takes a folder"),
-    "no match": (["a=x*.npz", "b=scores/one-hot/*"], "no file matches a=x*.npz"),
+    "no match": (["a=x*.npz", "b=scores/one-hot/*"], "no file matches x*.npz, for the arm a"),
     "no name": (["scores", "scores"], '"scores" is neither one folder nor NAME=PATTERN'),
     "one arm": (["one-hot=scores/one-hot/*"], "a judgement needs two arms, and there is only one-hot"),
     "no base": (["a=scores/one-hot/*", "b=scores/smoothed/*"], "say --against ARM. Arms: a, b"),

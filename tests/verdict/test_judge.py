@@ -277,7 +277,7 @@ def test_ids_that_occur_twice_or_differ_are_named(tmp_path):
     ids = np.arange(600)
     with pytest.raises(FileError, match="id 5 occurs 2 times"):
         sf.judge({"hard": [model(0, id=np.where(ids == 6, 5, ids))], "soft": [model(1, id=ids)]})
-    with pytest.raises(FileError, match="model 0 has id 0, and model 0 has not|has id 0"):
+    with pytest.raises(FileError, match="model 0 of the arm hard has id 0, and model 0 of the arm soft has no row"):
         sf.judge({"hard": [model(0, id=ids)], "soft": [model(1, id=ids + 1)]})
 
 
@@ -287,7 +287,7 @@ def test_a_model_twice_is_refused_by_path_and_by_bytes(tmp_path):
     with pytest.raises(FileError, match="0.npz and copy.npz are equal to the byte|copy.npz and 0.npz are equal"):
         sf.judge(tmp_path)
     path = str(tmp_path / "soft" / "0.npz")
-    with pytest.raises(FileError, match="twice; a model counts once"):
+    with pytest.raises(FileError, match="is given twice, for (soft|hard) and for soft; a model counts once"):
         sf.judge([f"hard={path}", f"soft={path}", f"soft={path}"])
 
 
@@ -325,7 +325,10 @@ def test_a_label_of_probability_zero_is_named():
     [
         ({"logits": np.full((600, 4), np.nan)}, "not finite"),
         ({"labels": LABELS[:10]}, "one a row of the scores"),
-        ({"arm": "../up"}, "cannot name a file"),
+        ({"arm": "../up"}, "is no name for an arm"),
+        ({"seed": None}, "seed must be a number or a name"),
+        ({"id": np.arange(600) // 2}, "id must have a value of its own for each row"),
+        ({"group": [None] * 600}, "row 0 has no group"),
         ({"val_logits": SHARED_VALIDATION}, "val_logits but no val_labels"),
         ({"group": np.arange(3)}, "group must have one value a row"),
     ],
@@ -354,3 +357,100 @@ def test_equal_arms_whose_seeds_are_their_own_are_told_apart_at_most_as_often_as
                  for place, arm in enumerate(("hard", "soft"))}  # fmt: skip
         found += any(word not in ("the same", "not settled") for word in words(sf.judge(given)).values())
     assert found / times <= 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
+
+
+def test_what_only_some_models_have_is_refused():
+    for what in ("group", "id"):
+        given = arms()
+        for models in given.values():
+            for m in models:
+                m[what] = np.arange(600) // (5 if what == "group" else 1)
+        del given["smoothed"][2][what]
+        with pytest.raises(FileError, match=f'has an array "{what}" and model 2 of the arm smoothed has none'):
+            sf.judge(given)
+
+
+def test_probabilities_are_never_taken_for_logits_nor_the_other_way_round():
+    p = softmax(model(0)["logits"], axis=1)
+    good = {"logits": model(1)["logits"], "labels": LABELS}
+    for bad, said in (
+        ({"logits": p}, "these look like probabilities, not logits"),
+        ({"probs": 1.7 * p}, "sum to 1.7"),
+        ({"probs": good["logits"]}, "probs are negative"),
+    ):
+        with pytest.raises(FileError, match=f"model 0 of the arm soft: .*{said}"):
+            sf.judge({"hard": [good], "soft": [{**bad, "labels": LABELS}]})
+
+
+def test_one_model_in_two_forms_counts_once(tmp_path):
+    given = arms()
+    given["hard"] = given.pop("one-hot")
+    given["hard"].append({**given["hard"][0], "logits": given["hard"][0]["logits"].astype(np.float32)})
+    with pytest.raises(ValueError, match="model 0 of the arm hard and model 4 of the arm hard are one model"):
+        sf.judge(given)
+
+
+def test_a_file_for_two_arms_is_refused(tmp_path):
+    write(tmp_path, hard=model(0))
+    path = tmp_path / "hard" / "0.npz"
+    with pytest.raises(FileError, match="is given twice, for hard and for soft"):
+        sf.judge({"hard": str(path), "soft": path})
+
+
+def test_classes_that_are_ruled_out_leave_only_the_gap_out():
+    given = arms()
+    for models in given.values():
+        for m in models:
+            wrong = (LABELS + 1) % 4
+            m["logits"][np.arange(50), wrong[:50]] = -np.inf
+    found = sf.judge(given)
+    assert {d["metric"] for d in found.differences} >= {"accuracy", "nll_after_temperature", "eaurc"}
+    assert "logit_gap" not in {d["metric"] for d in found.differences}
+
+
+def test_names_that_are_not_used_are_said():
+    given = {"hard": [model(0, groups=np.arange(600))], "soft": [model(1)]}
+    assert any("these were not used: groups" in note for note in sf.judge(given).notes)
+
+
+def test_ids_of_two_kinds_are_matched_as_text():
+    given = {"hard": [model(0, id=np.arange(600))], "soft": [model(1, id=np.arange(600).astype(str))]}
+    assert [d["mean"] for d in sf.judge(given).differences] == [
+        d["mean"] for d in sf.judge({"hard": [model(0)], "soft": [model(1)]}).differences
+    ]
+
+
+def test_pairs_are_named_by_what_stands_for_the_star(tmp_path):
+    for name, m in (("a_1", model(1)), ("a_0.5", model(2)), ("b_1", model(3, 2.4)), ("b_0.5", model(4, 2.4))):
+        np.savez(tmp_path / f"{name}.npz", **m)
+    words = [f"one-hot={tmp_path}/a_*.npz", f"smoothed={tmp_path}/b_*.npz"]
+    found = sf.judge(words, paired=True)
+    assert [[name.rpartition("_")[2] for name in files] for files in found.files.values()] == [["0.5.npz", "1.npz"]] * 2
+
+
+def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch, capsys):
+    from sfumato.cli import main
+
+    write(tmp_path, hard=model(0), soft=model(1))
+    monkeypatch.chdir(tmp_path)
+    assert main(["judge", "."]) == 0
+    assert main(["judge", "."]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arms", "more", "said"),
+    [
+        (3, {}, "arms must be a folder"),
+        ({"hard": None, "soft": []}, {}, "a model of the arm hard must be"),
+        ({"hard": [3], "soft": [3]}, {}, "a model of the arm hard must be"),
+        ({"hard": "no/such*", "soft": "x"}, {}, "no file matches no/such"),
+        ({"hard": [model(0)], "none": [model(1)]}, {}, 'an arm cannot be called "none"'),
+        ({"hard": [model(0)], "soft": [model(1)]}, {"kind": "foo"}, "kind must be"),
+        ({"hard": [model(0)], "soft": [model(1)]}, {"margins": {"f1": 2}}, '"f1" has no margin'),
+        ({"hard": [{"logits": [[1.0, 3.0]], "labels": [0]}], "soft": [{"logits": [[1.0, 2.5]], "labels": [0]}]}, {},
+         "a judgement needs more"),
+    ],
+)  # fmt: skip
+def test_what_is_no_arm_is_said(arms, more, said):
+    with pytest.raises(ValueError, match=said):
+        sf.judge(arms, **more)

@@ -16,12 +16,10 @@ from sfumato.evaluate.metrics import features as clusters
 from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.rows import Rows
-from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores
+from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities
 from sfumato.evaluate.statistics.margins import Margins
-from sfumato.text import plural
 
 SCHEMA = "sfumato.audit/1"
-_LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 
 
 @dataclass
@@ -135,7 +133,7 @@ def audit(
 
     Source: the metrics of this package; the paired difference is Quenouille's and Tukey's jackknife.
     """
-    _refuse_mistaken(logits)
+    refuse_probabilities(logits)
     found = measure(logits=logits, probs=probs, labels=labels)
     by_name = compute_metrics(found, parts=against is not None)
     if features is not None and len(np.unique(found.rows.label)) > 1:
@@ -155,7 +153,7 @@ def audit(
     )
     if against is not None:
         if against_kind == "logits":
-            _refuse_mistaken(against)
+            refuse_probabilities(against)
         other = measure(**{against_kind: against}, labels=labels)  # type: ignore[arg-type]
         if other.classes != found.classes:
             raise ValueError(f"the models have {found.classes} and {other.classes} classes: they cannot be compared")
@@ -166,22 +164,6 @@ def audit(
         result.notes += more_notes
     result.summary = summary(found, by_name, result.findings, rows)
     return result
-
-
-def _refuse_mistaken(logits: Scores | None) -> None:
-    """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row."""
-    if logits is None:
-        return
-    source = ScoreMatrix(logits=logits)
-    block = source.block(0, min(_LOOKED_AT, source.rows))
-    with np.errstate(invalid="ignore"):
-        sums = block.sum(axis=1)
-        alike = (block >= 0).all() and (block <= 1).all() and (np.abs(sums - 1) <= 2e-2).all()
-    if alike:
-        raise ValueError(
-            f"these look like probabilities, not logits: in {plural(len(block), 'row')} every number lies in [0, 1] "
-            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probabilities (--kind probs)"
-        )
 
 
 def _figures(found: Measured) -> dict[str, Any]:

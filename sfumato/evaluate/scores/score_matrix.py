@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import Column as Column
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
+from sfumato.text import plural
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,7 @@ CHUNK_ELEMENTS = 1 << 17  # 1 MB of float64: a pass and its temporaries then mos
 SHORT_ROW = 64  # shorter rows are kept class by class, so that sums over classes run along the rows
 SUM_TOLERANCE = 1e-4
 _RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+_LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 _NAMED = 8  # the number of bad rows that an error names
 
 
@@ -202,6 +204,26 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
             + ("; if they mark rows that the loss ignored, leave these out" if ignored else "")
         )
     return values.astype(np.int64)
+
+
+def refuse_probabilities(logits: Scores | None) -> None:
+    """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row.
+
+    Raises:
+        ValueError: they look like probabilities.
+    """
+    if logits is None:
+        return
+    source = ScoreMatrix(logits=logits)
+    block = source.block(0, min(_LOOKED_AT, source.rows))
+    with np.errstate(invalid="ignore"):
+        sums = block.sum(axis=1)
+        alike = (block >= 0).all() and (block <= 1).all() and (np.abs(sums - 1) <= 2e-2).all()
+    if alike:
+        raise ValueError(
+            f"these look like probabilities, not logits: in {plural(len(block), 'row')} every number lies in [0, 1] "
+            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probabilities (--kind probs)"
+        )
 
 
 def check_temperature(temperature: float) -> float:

@@ -23,9 +23,10 @@ from sfumato.runs.folder import RunError
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import short
 from sfumato.verdict.judge import Judgement
+from sfumato.verdict.read_arms import RESULT
 from sfumato.verdict.wording import SHOWN
 
-PAGE, RESULT = "report.html", "judgement.json"
+PAGE = "report.html"
 _WIDTH, _FEW = 300.0, 10
 
 
@@ -50,7 +51,7 @@ def write(found: Judgement, out: Path | None = None) -> Path:
     """
     text = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     refuse_taken(out)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", found.name).strip("-.") or "models"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", found.name)[:60].strip("-.") or "models"
     places = [out] if out else (Path(f"{safe}-judged" + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
     for place in places:
         told = place / RESULT

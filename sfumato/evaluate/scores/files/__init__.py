@@ -27,8 +27,11 @@ from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
-_HEAD = ("features", "head_weight", "head_bias")
-_BESIDE = (*BESIDE, "val_logits", "val_probs", "val_labels", "val_group")
+HEAD = ("features", "head_weight", "head_bias")
+SCORES = (*_LOGIT_KEYS, *PROBS)
+"""Names of scores, the first that is there counts."""
+
+_BESIDE = (*BESIDE, "val_logits", "val_probs", "val_labels", "val_group", "val_features")
 
 
 @dataclass
@@ -117,7 +120,7 @@ def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Co
     if head.startswith(b"PK\x03\x04"):
         if _is_torch(file):
             return read_torch(path if path != "-" else file, name), None, []
-        return read_npz(file, name, (*_LOGIT_KEYS, *PROBS, *LABELS, *_HEAD, *_BESIDE, *beside)), None, []
+        return read_npz(file, name, (*SCORES, *LABELS, *HEAD, *_BESIDE, *beside)), None, []
     if head.startswith(b"PAR1"):
         return read_parquet(file, name, beside)
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
@@ -149,7 +152,7 @@ def choose(arrays: dict[str, Array], name: str, *, sequences: bool = False) -> t
     Raises:
         FileError: there are none, or they have another shape.
     """
-    for key in (*_LOGIT_KEYS, *PROBS, ""):
+    for key in (*SCORES, ""):
         if key in arrays and (key or len(arrays) == 1):
             found = arrays[key]
             shape = tuple(int(n) for n in found.shape)

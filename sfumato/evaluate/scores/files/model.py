@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.files import PROBS, choose, contents
+from sfumato.evaluate.scores.files import HEAD, PROBS, SCORES, choose, contents
 from sfumato.evaluate.scores.files.arrays import as_labels
+from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.files.tables import LABELS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix, Stored, check_labels
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix, Stored, check_labels, refuse_probabilities
+from sfumato.text import listing
+
+PARTS = ("logits", "probs", "labels", "group", "features")
+"""What validation rows have, with ``val_`` before each name."""
 
 IGNORED = -100
 """The label of rows that do not count, as torch and Transformers have it."""
@@ -51,12 +56,16 @@ class ModelFile:
         test: the rows to judge on.
         validation: rows for the temperature, or None.
         id: what rows are matched by, (N,), or None.
+        ignored: the first row that does not count, by its number in the file, or None.
+        notes: what was taken for what, and what was not used, in sentences.
     """
 
     name: str
     test: ScoredRows
     validation: ScoredRows | None = None
     id: npt.NDArray[Any] | None = None
+    ignored: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: str = "group") -> ModelFile:
@@ -70,69 +79,116 @@ def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: 
     Raises:
         FileError: the file is not there, damaged, or lacks what is needed; the message names it.
     """
-    name = os.path.basename(os.fspath(path))
-    arrays, said, _ = contents(os.fspath(path), name, beside=(group,))
-    return model_of(arrays, name, kind=kind or said, group=group)
+    name = os.fspath(path)
+    arrays, said, notes = contents(name, name, beside=(group,))
+    made = model_of(arrays, name, kind=kind, said=said, group=group)
+    return replace(made, notes=(*(f"{note[0].upper()}{note[1:]}." for note in notes), *made.notes))
 
 
-def model_of(arrays: Mapping[str, Any], name: str, *, kind: str | None = None, group: str = "group") -> ModelFile:
+def model_of(
+    arrays: Mapping[str, Any], name: str, *, kind: str | None = None, said: str | None = None, group: str = "group"
+) -> ModelFile:
     """The model of arrays by their names: logits (or probs), labels, and what :func:`read_model` takes beside them.
 
+    Args:
+        arrays: numpy arrays, tensors, or lists.
+        name: of the model, for messages, which begin with it.
+        kind: of the scores, where somebody says it.
+        said: of the scores, as the file itself says.
+        group: as for :func:`read_model`.
+
     Raises:
-        FileError: something is missing or does not fit; the message starts with ``name``.
+        FileError: something is missing or does not fit.
     """
-    held = {key: value for key, value in arrays.items() if value is not None}
+    known = {*SCORES, *LABELS, *HEAD, *(f"val_{each}" for each in PARTS), group, "id", ""}
+    unused = sorted(str(key) for key in arrays if str(key) not in known)
+    held = {str(key): _array(value, f"{name}: {key}") for key, value in arrays.items() if value is not None}
     key, scores = choose(held, name, sequences=True)
-    kind = kind or ("probs" if key in PROBS else "logits")
+    own = kind or said or ("probs" if key in PROBS else "logits")
     labels = next((as_labels(held[each]) for each in LABELS if each in held), None)
     if labels is None:
         raise FileError(f"{name} has no labels; save them beside the logits: sf.save_scores(…, labels=labels)")
-    groups, ids = (None if held.get(each) is None else as_numpy(held[each]) for each in (group, "id"))
-    test, keep = _part(scores, labels, groups, kind, name, "")
+    test, keep, dropped = _part(scores, labels, held.get(group), own, name, "")
+    ids = held.get("id")
     if ids is not None:
-        ids = _one_a_row(ids, labels.shape, keep, "id", name)
-    validation, key = None, next((each for each in ("val_logits", "val_probs") if each in held), None)
-    if key is not None:
-        if "val_labels" not in held:
-            raise FileError(f"{name} has {key} but no val_labels")
-        between = None if held.get("val_group") is None else as_numpy(held["val_group"])
-        own = kind if key == "val_logits" else "probs"
-        validation, _ = _part(held[key], as_labels(held["val_labels"]), between, own, name, "val_")
-        if validation.logits.shape[1] != test.logits.shape[1]:
-            raise FileError(f"{name}: {key} have {validation.logits.shape[1]} classes and the test rows have "
-                            f"{test.logits.shape[1]}")  # fmt: skip
-    elif "val_labels" in held:
-        raise FileError(f"{name} has val_labels but no val_logits")
-    return ModelFile(name, test, validation, ids)
+        ids = _one_a_row(as_numpy(ids), labels.shape, "id", name)[keep]
+    validation = _validation(held, own, key in PROBS, name)
+    if validation is not None and validation.logits.shape[1] != test.logits.shape[1]:
+        raise FileError(
+            f"{name}: the validation rows have {validation.logits.shape[1]} classes and the test rows have "
+            f"{test.logits.shape[1]}"
+        )
+    notes = () if not unused else (f"Of {name}, these were not used: {listing(unused, 8)}.",)
+    return ModelFile(name, test, validation, ids, dropped, notes)
+
+
+def _array(value: Any, what: str) -> Any:
+    """A value as an array; tensors and matrices in files stay what they are."""
+    if isinstance(value, (np.ndarray, Stored)) or is_tensor(value):
+        return value
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{what} is no array ({error})") from None
+
+
+def _validation(held: Mapping[str, Any], own: str, from_probs: bool, name: str) -> ScoredRows | None:
+    """The validation rows, whose scores are of the kind of the test rows unless their name says otherwise."""
+    key = next((each for each in ("val_logits", "val_probs") if each in held), None)
+    scores = None if key is None else held[key]
+    if scores is None and "val_features" in held and "head_weight" in held:
+        key, scores = (
+            "val_features",
+            HeadScores.of(held["val_features"], held["head_weight"], held.get("head_bias"), name),
+        )
+    if scores is None:
+        if "val_labels" in held:
+            raise FileError(f"{name} has val_labels but no val_logits")
+        return None
+    if "val_labels" not in held:
+        raise FileError(f"{name} has {key} but no val_labels")
+    kind = own
+    if key == "val_probs":
+        kind = "percent" if own == "percent" else "probs"
+    elif key == "val_features" or from_probs:
+        kind = "logits"
+    return _part(scores, as_labels(held["val_labels"]), held.get("val_group"), kind, name, "val_")[0]
 
 
 def _part(
-    scores: Any, labels: npt.NDArray[Any], group: npt.NDArray[Any] | None, kind: str, name: str, prefix: str
-) -> tuple[ScoredRows, npt.NDArray[np.int64]]:
-    """The rows of one part that count, as logits, and which rows of the file these are."""
+    scores: Any, labels: npt.NDArray[Any], group: Any, kind: str, name: str, prefix: str
+) -> tuple[ScoredRows, npt.NDArray[np.int64], int | None]:
+    """The rows of one part that count, as logits; which rows of the file these are; and the first that is left out."""
     shape = tuple(int(n) for n in scores.shape)
-    if labels.shape != shape[:-1]:
-        asked = " or ".join(str(each) for each in dict.fromkeys([shape[:-1], (int(np.prod(shape[:-1])),)]))
+    if not np.prod(shape):
+        raise FileError(f"{name}: the scores of {prefix}logits are empty, {shape}")
+    rows = int(np.prod(shape[:-1]))
+    if labels.shape not in (shape[:-1], (rows,)):
+        asked = " or ".join(str(each) for each in dict.fromkeys([shape[:-1], (rows,)]))
+        hot = "; give labels.argmax(axis=-1)" if labels.shape == shape else ""
         raise FileError(
             f"{name}: {prefix}labels must be class indices of shape {asked}, one a row of the scores {shape}, got "
-            f"shape {labels.shape}"
+            f"shape {labels.shape}{hot}"
         )
-    if len(shape) > 2:  # tokens of sequences: those of one sequence vary together
-        if group is None:
-            group = np.repeat(np.arange(shape[0]), int(np.prod(shape[1:-1])))
-        scores = scores.reshape(-1, shape[-1])
-        labels = labels.reshape(-1)
-        if group.shape == shape[:1]:
-            group = np.repeat(group, int(np.prod(shape[1:-1])))
+    if group is not None:
+        group = as_numpy(group)
+        if len(shape) > 2 and group.shape == shape[:1]:
+            group = np.repeat(group, rows // shape[0])
+        group = _one_a_row(group, (rows,), f"{prefix}group", name)
+    elif len(shape) > 2 and shape[0] > 1:  # tokens of sequences: those of one sequence vary together
+        group = np.repeat(np.arange(shape[0]), rows // shape[0])
+    scores, labels = (scores.reshape(-1, shape[-1]) if len(shape) > 2 else scores), labels.reshape(-1)
     keep = np.flatnonzero(labels != IGNORED)
     if not len(keep):
         raise FileError(f"{name}: every label is {IGNORED}, which marks rows that do not count")
-    if group is not None:
-        group = _one_a_row(group, labels.shape, keep, f"{prefix}group", name)
-    if len(keep) < len(labels):
+    dropped = None if len(keep) == rows else int((labels == IGNORED).argmax())
+    if dropped is not None:
         scores, labels = _taken(scores, keep), labels[keep]
+        group = None if group is None else group[keep]
     try:
-        if kind != "logits":
+        if kind == "logits":
+            refuse_probabilities(scores)
+        else:
             scores, _ = as_probabilities(scores, kind, name)
             scores = _logarithms(ScoreMatrix(probs=scores))
         source = ScoreMatrix(logits=scores)
@@ -140,17 +196,19 @@ def _part(
     except FileError:
         raise
     except (TypeError, ValueError, IndexError) as error:
-        raise FileError(f"{name}: {prefix}{error}" if prefix else f"{name}: {error}") from None
-    return ScoredRows(scores, found, group), keep
+        raise FileError(f"{name}: {'in the validation rows, ' if prefix else ''}{error}") from None
+    return ScoredRows(scores, found, group), keep, dropped
 
 
-def _one_a_row(
-    values: npt.NDArray[Any], shape: tuple[int, ...], keep: npt.NDArray[Any], what: str, name: str
-) -> npt.NDArray[Any]:
+def _one_a_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name: str) -> npt.NDArray[Any]:
+    """Values one a row, as they are or as text, none of them missing."""
     flat = values.reshape(-1)
     if flat.shape[0] != int(np.prod(shape)):
         raise FileError(f"{name}: {what} must have one value a row, {shape}, got shape {values.shape}")
-    return flat[keep]
+    missing = [each is None or each != each for each in flat.tolist()]
+    if any(missing):
+        raise FileError(f"{name}: row {missing.index(True)} has no {what}")
+    return flat.astype(str) if flat.dtype == object else flat
 
 
 def _taken(scores: Any, rows: npt.NDArray[Any]) -> Any:
@@ -183,9 +241,10 @@ def _spooled(
 
 
 def _logarithms(source: ScoreMatrix) -> Any:
+    """Probabilities as logits, each row of which is checked."""
+
     def blocks() -> Iterator[npt.NDArray[Any]]:
         for start, stop in source.steps():
-            with np.errstate(divide="ignore"):
-                yield np.log(source.block(start, stop))
+            yield source.chunk(start, source.raw(start, stop)).shifted
 
     return spool(blocks(), "float64") if isinstance(source.values, Stored) else np.concatenate(list(blocks()))

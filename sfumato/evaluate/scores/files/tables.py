@@ -188,6 +188,9 @@ class _Roles:
     def _refuse_what_is_no_class(self, first: list[Any]) -> None:
         """Columns without numbers in their names are taken for classes, but for those that plainly are none."""
         labels = None if self.label is None else self.labels(first, 0)
+        whole = {
+            place for place in self._columns if _is_whole(_floats(first[place], self._names[place], self._name, 0))
+        }
         for place in self._columns:
             column = self._names[place]
             values = _floats(first[place], column, self._name, 0)
@@ -196,6 +199,11 @@ class _Roles:
                 raise FileError(f'{self._name}: column "{column}" numbers the rows and is no class; {way_out}')
             if labels is not None and len(values) >= 20 and (values == labels).all():
                 raise FileError(f'{self._name}: column "{column}" is the label again and no class; {way_out}')
+            if place in whole and len(whole) < len(self._columns) and len(values) >= 20:
+                raise FileError(
+                    f'{self._name}: column "{column}" has whole numbers, where those of the classes have not; if it is '
+                    f"no class, {way_out}"
+                )
         taken = ", ".join(self._names[place] for place in self._columns[:12])
         more = f" and {len(self._columns) - 12} more" if len(self._columns) > 12 else ""
         self.notes.append(f"the classes, from 0 on, are the columns {taken}{more}")
@@ -316,6 +324,11 @@ def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.fl
             if _number(cell) is None:
                 raise FileError(f'{name}: "{cell}" in row {start + number}, column {column}, is no number') from None
         raise
+
+
+def _is_whole(values: npt.NDArray[np.float64]) -> bool:
+    """Whether a column has whole numbers alone, and others than 0 and 1, which probabilities can be."""
+    return bool((values == np.rint(values)).all() and (np.abs(values) > 1).any())
 
 
 def _is_numbers(cells: Any) -> bool:
