@@ -45,7 +45,9 @@ class ArmFiles:
     def sorted(self) -> ArmFiles:
         """The models by what they are called, so that those of one name have one place in all arms."""
         order = sorted(range(len(self.labels)), key=lambda place: _natural(self.labels[place]))
-        return ArmFiles(self.name, *(tuple(each[place] for place in order) for each in (self.models, self.labels)))
+        return ArmFiles(
+            self.name, tuple(self.models[place] for place in order), tuple(self.labels[place] for place in order)
+        )
 
 
 @dataclass(frozen=True)
@@ -331,17 +333,16 @@ def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
             raise FileError(f"{each.name} has {found} classes and {first.name} has {classes}")
         if group is not None and each.test.group is None:
             raise FileError(f'{each.name} has no array or column "{group}", which --group names')
-    for what, has in (
-        ("validation rows (val_logits)", lambda model: model.validation is not None),
-        (f'an array "{group or "group"}"', lambda model: model.test.group is not None),
-        ('an array "id"', lambda model: model.id is not None),
-    ):
-        having = [each for each in models if has(each)]
-        if having and len(having) < len(models):
-            lacking = next(each for each in models if not has(each))
+    having_of = {
+        "validation rows (val_logits)": [each.validation is not None for each in models],
+        f'an array "{group or "group"}"': [each.test.group is not None for each in models],
+        'an array "id"': [each.id is not None for each in models],
+    }
+    for what, has in having_of.items():
+        if any(has) and not all(has):
             raise FileError(
-                f"{having[0].name} has {what} and {lacking.name} has none; add them to all models, or leave them out "
-                "of all"
+                f"{models[has.index(True)].name} has {what} and {models[has.index(False)].name} has none; add them to "
+                "all models, or leave them out of all"
             )
 
 

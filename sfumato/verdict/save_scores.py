@@ -61,7 +61,7 @@ def save_scores(
     >>> path.parts[-2:]
     ('one-hot', '0.npz')
     """
-    if seed is None or isinstance(seed, bool):
+    if str(seed) in ("None", "True", "False"):
         raise ValueError(f"seed must be a number or a name, got {seed}")
     for what, name in (("an arm", arm), ("a seed", seed)):
         check_name(what, str(name))
