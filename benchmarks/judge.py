@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -78,7 +79,9 @@ def main() -> None:
         for validation in (False, True):
             with tempfile.TemporaryDirectory(dir=options.folder) as name:
                 folder = Path(name)
-                write(folder / "scores", rows, classes, validation=validation)
+                # in a process of its own: the memory of a child is counted from that of its parent on
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    pool.apply(write, (folder / "scores", rows, classes), {"validation": validation})
                 for command, words in (
                     ("judge", ["judge", "scores", "--json"]),
                     ("audit", ["audit", "scores/one-hot/0.npz", "--json"]),

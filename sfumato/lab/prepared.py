@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
 from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
+from sfumato.lab.errors import OptionError
 from sfumato.lab.execute.task import PARTS, RunTask
 from sfumato.lab.options import Options
 from sfumato.lab.train.plan import Plan, default_plan, refuse_small_parts, without_a_batch_of_one
@@ -72,7 +74,20 @@ def prepared(options: Options, data: Data | None = None) -> Prepared:
     """
     data = prepare(options.data, options.roles()) if data is None else data
     model = choose_model(options, data)
-    return Prepared(options, data, model, _plan(options, model, len(data.split.train)), _arms(options, data))
+    arms = _arms(options, data)
+    _refuse_no_label(arms, len(data.table.class_names))
+    return Prepared(options, data, model, _plan(options, model, len(data.split.train)), arms)
+
+
+def _refuse_no_label(arms: Sequence[Arm], classes: int) -> None:
+    """Refuse a strength that gives the label no more than each other class: nothing could be learnt from it."""
+    for arm in arms:
+        most = {"others": (classes - 1) / classes, "all": 1.0}.get(arm.over or "")
+        if most is not None and arm.eps >= most:
+            raise OptionError(
+                f"ε = {arm.eps:g} over {'the others' if arm.over == 'others' else 'all'} gives the label of {classes} "
+                f"classes no more than every other class, so that nothing can be learnt; choose less than {most:.3g}"
+            )
 
 
 def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
