@@ -28,6 +28,7 @@ def audit(
     rows: Literal["train", "heldout"] | None = None,
     against: str | None = None,
     margin: str | None = None,
+    group: str | None = None,
     out: str = ".",
     strict: Flag = False,
     json: Flag = False,
@@ -45,6 +46,7 @@ def audit(
         rows: Whether the model was trained on these rows; by default taken as heldout.
         against: Scores of another model on the same rows, to compare with.
         margin: The largest differences to that model that do not matter: accuracy=0.5 (points), nll=2%, eaurc=5%.
+        group: The array or column of rows that vary together (a patient, a document); by default one called group.
         out: Folder for the page and the JSON file.
         strict: Exit with 3 if there is a finding.
         json: Print one JSON object instead of the letter.
@@ -53,7 +55,7 @@ def audit(
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
     schema()["margin"].check(margin)
-    first = _scores(logits, kind, labels)
+    first = _scores(logits, kind, labels, group=group)
     assert first.labels is not None
     second = None if against is None else _scores(against, kind, beside=first)
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
@@ -70,6 +72,7 @@ def audit(
             against=None if second is None else second.scores,
             against_kind="logits" if second is None or second.kind == "logits" else "probs",
             margins=Margins.parse(margin),
+            group=first.group,
         )
     except (ValueError, IndexError, TypeError) as error:
         told = str(error).replace("for logits use logits=", "these look like logits: say --kind logits")
@@ -105,11 +108,18 @@ def _free(folder: Path, given: str, name: str, text: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _scores(path: str, kind: str | None, labels: str | None = None, *, beside: ScoreFile | None = None) -> ScoreFile:
+def _scores(
+    path: str,
+    kind: str | None,
+    labels: str | None = None,
+    *,
+    beside: ScoreFile | None = None,
+    group: str | None = None,
+) -> ScoreFile:
     """The scores of a model with their labels, from the same file or another; of the rows of another model's."""
     from sfumato.evaluate.scores.files import read_labels, read_scores
 
-    found = read_scores(path, kind=kind)
+    found = read_scores(path, kind=kind, group=group)
     if labels is not None:
         found.labels = read_labels(labels)
     if found.labels is None and beside is None:
@@ -142,6 +152,8 @@ def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
     option = "" if said or file.rows else f" (--rows {'heldout' if trained else 'train'} if that is wrong)"
     ties = f"shared in {plural(found.tied, 'row')}" if found.tied else "shared in no row"
     size = f"{plural(found.rows, 'row')} of {plural(found.classes, 'class', 'classes')}"
+    if found.groups is not None:
+        size += f" in {plural(found.groups, 'group')}, which the intervals count"
     return [
         f"{file.name}: {size}, {what} in {stored}; the largest score is {ties}.",
         f"Taken as {taken}{option}.",

@@ -378,3 +378,21 @@ def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here
     assert (audit.stderr.read(), audit.wait()) == (b"", 3)
     audit.stderr.close()
     assert sorted(path.name for path in (here / "told").iterdir()) == ["val-audit.html", "val-audit.json"]
+
+
+def test_groups_are_counted_by_name_or_unasked_and_said(here, capsys):
+    z, y = sample(n=400)
+    np.savez("plain.npz", logits=z, labels=y, patient=np.arange(400) // 8)
+    np.savez("grouped.npz", logits=z, labels=y, group=np.arange(400) // 8)
+    told = [
+        json.loads(run(capsys, *words, "--json")[1])
+        for words in (["plain.npz"], ["plain.npz", "--group", "patient"], ["grouped.npz"])
+    ]
+    assert [each["groups"] for each in told] == [None, 50, 50]
+    assert told[1]["metrics"] == told[2]["metrics"] != told[0]["metrics"]
+    assert "400 rows of 6 classes in 50 groups, which the intervals count" in " ".join(
+        run(capsys, "grouped.npz")[1].split()
+    )
+    code, _, err = run(capsys, "plain.npz", "--group", "doctor")
+    assert code == 2
+    assert 'plain.npz has no array or column "doctor", which --group names' in err

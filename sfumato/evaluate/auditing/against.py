@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sfumato.evaluate.auditing.findings import Finding
-from sfumato.evaluate.metrics.compute import Interval, MetricValue, half_width, t95
+from sfumato.evaluate.metrics.compute import Interval, MetricValue, group_half_width, t95
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import Column
+from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.intervals import t_quantile
 from sfumato.evaluate.statistics.margins import Margins, Word, word_for
 from sfumato.text import between, decimal, joined
@@ -32,7 +33,10 @@ class PairedDifference(Interval):
 
 
 def paired_differences(
-    mine: Mapping[str, MetricValue], theirs: Mapping[str, MetricValue], margins: Margins
+    mine: Mapping[str, MetricValue],
+    theirs: Mapping[str, MetricValue],
+    margins: Margins,
+    together: RowGroups | None = None,
 ) -> dict[str, PairedDifference]:
     """One model less the other, with 95 % intervals, in every metric of which both know what each row adds.
 
@@ -40,16 +44,17 @@ def paired_differences(
         mine: metrics of this model, with their parts.
         theirs: metrics of the other model; relative margins are parts of its numbers.
         margins: what is too small to matter.
+        together: which rows vary together, where some do.
     """
     both: dict[str, Column] = {}
     for name in METRICS:
         one, other = mine.get(name), theirs.get(name)
         if one is not None and other is not None and one.part is not None and other.part is not None:
             both[name] = one.part - other.part
-    together = _WIDER.get(sum(METRICS[name].headline for name in both), 1.0)
+    wider = _WIDER.get(sum(METRICS[name].headline for name in both), 1.0)
     differences: dict[str, PairedDifference] = {}
     for name, part in both.items():
-        defined, value, half = METRICS[name], mine[name].value - theirs[name].value, half_width(part, None)
+        defined, value, half = METRICS[name], mine[name].value - theirs[name].value, group_half_width(part, together)
         width = defined.highest - defined.lowest
         ends = max(value - half, -width), min(value + half, width)
         if not defined.headline:
@@ -57,18 +62,19 @@ def paired_differences(
             continue
         base = theirs["aurc" if name == "eaurc" else name]
         number, fraction = margins.of(name)
-        margin, reliable = number + fraction * base.value, half > 0 and abs(value) > together * half
+        margin, reliable = number + fraction * base.value, half > 0 and abs(value) > wider * half
         assert base.part is not None
-        above, below = (_half90(part - sign * fraction * base.part) for sign in (1, -1))
+        above, below = (_half90(part - sign * fraction * base.part, together) for sign in (1, -1))
         inside = value - margin + above <= 0 <= value + margin - below
         word = word_for(value, inside=inside, reliable=reliable, better=defined.better or "")
         differences[name] = PairedDifference(value, *ends, word, margin)
     return differences
 
 
-def _half90(part: Column) -> float:
+def _half90(part: Column, together: RowGroups | None) -> float:
     """Half the width of the 90 % interval of the mean of parts."""
-    half, df = half_width(part, None), len(part) - 1
+    half = group_half_width(part, together)
+    df = (len(part) if together is None else together.effective) - 1
     return half * t_quantile(df, 0.95) / t95(df) if half > 0 else 0.0
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from sfumato.evaluate.auditing.against import PairedDifference, judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
@@ -13,10 +14,11 @@ from sfumato.evaluate.auditing.summary import summary
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
-from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics
+from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics, over_groups
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities
+from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
 
 SCHEMA = "sfumato.audit/1"
@@ -35,6 +37,7 @@ class Audit:
         kind: which rows these are, ``"train"`` or ``"heldout"``.
         summary: how things stand and what to do, in a sentence each; more sentences may follow.
         tied: number of rows in which two or more classes share the largest score.
+        groups: number of groups of rows that vary together; None where each row is its own.
         differences: this model less the other, paired by rows; empty without another.
         figures: what the page draws: reliability, risk and coverage, gaps.
     """
@@ -49,6 +52,7 @@ class Audit:
     summary: list[str] = field(default_factory=list[str])
     tied: int = 0
     differences: dict[str, PairedDifference] = field(default_factory=dict[str, PairedDifference])
+    groups: int | None = None
     figures: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class Audit:
             "rows": self.rows,
             "classes": self.classes,
             "tied_rows": self.tied,
+            "groups": self.groups,
             "metrics": {name: _ends(number) for name, number in self.metrics.items()},
             "inferred_smoothing": None,
             "smoothing_evidence": {
@@ -100,6 +105,7 @@ def audit(
     against: Scores | None = None,
     against_kind: Literal["logits", "probs"] = "logits",
     margins: Margins | None = None,
+    group: npt.ArrayLike | None = None,
 ) -> Audit:
     r"""Read a model off its scores: can the probabilities be used, is the ranking good, was it smoothed.
 
@@ -116,6 +122,7 @@ def audit(
         against: scores of another model on the same rows, (N, K).
         against_kind: whether these scores are ``"logits"`` or ``"probs"``.
         margins: which differences to the other model are too small to matter; None for the defaults.
+        group: (N,) values that rows share which vary together (a patient, a document): intervals count the groups.
 
     Raises:
         TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for probabilities given
@@ -135,7 +142,10 @@ def audit(
     """
     refuse_probabilities(logits)
     found = measure(logits=logits, probs=probs, labels=labels)
-    by_name = compute_metrics(found, parts=against is not None)
+    found.together = None if group is None else _groups(group, found.source.rows)
+    by_name = compute_metrics(found, parts=against is not None or found.together is not None)
+    if found.together is not None:
+        by_name = over_groups(by_name, found.together)
     if features is not None and len(np.unique(found.rows.label)) > 1:
         for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
             by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)
@@ -149,6 +159,7 @@ def audit(
         notes=list(notes(found, by_name, evidence, rows)),
         kind=rows,
         tied=int(np.count_nonzero(found.rows.tied)),
+        groups=None if found.together is None else len(found.together.sizes),
         figures=_figures(found),
     )
     if against is not None:
@@ -158,12 +169,23 @@ def audit(
         if other.classes != found.classes:
             raise ValueError(f"the models have {found.classes} and {other.classes} classes: they cannot be compared")
         theirs = compute_metrics(other, parts=True)
-        result.differences = paired_differences(by_name, theirs, margins or Margins())
+        result.differences = paired_differences(by_name, theirs, margins or Margins(), found.together)
         more_findings, more_notes = judge_differences(result.differences)
         result.findings += more_findings
         result.notes += more_notes
     result.summary = summary(found, by_name, result.findings, rows)
     return result
+
+
+def _groups(group: npt.ArrayLike, rows: int) -> RowGroups | None:
+    """The groups of the rows; None where each row is one."""
+    values = np.asarray(group)
+    if values.shape != (rows,):
+        raise ValueError(f"group must have one value a row, ({rows},), got shape {values.shape}")
+    made = RowGroups.of(values)
+    if len(made.sizes) == 1 and rows > 1:
+        raise ValueError("all rows are of one group, so nothing says how far groups differ; leave the group out")
+    return None if made.single else made
 
 
 def _figures(found: Measured) -> dict[str, Any]:

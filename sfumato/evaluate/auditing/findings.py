@@ -10,7 +10,7 @@ import numpy as np
 
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind
 from sfumato.evaluate.metrics.calibration import noise_floor
-from sfumato.evaluate.metrics.compute import MetricValue, half_width
+from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.text import between, decimal, factor, plural, share
 
@@ -146,9 +146,10 @@ def _what_a_temperature_does(found: Measured, by_name: Mapping[str, MetricValue]
             f"{decimal(ece_after.value)}: recalibrate with a method that has more freedom than one number."
         )
     gain = found.rows.nll - found.after.nll
+    error = decimal(group_half_width(gain, found.together))
     return (
         f"A temperature does not help reliably: T = {T} changes the log loss (NLL) by "
-        f"{decimal(-float(gain.mean()), sign=True)} ± {decimal(half_width(gain, found.weights))}. Recalibrate with "
+        f"{decimal(-float(gain.mean()), sign=True)} ± {error}. Recalibrate with "
         "another method, or read the probabilities with this in mind."
     )
 
@@ -158,7 +159,7 @@ def temperature_effect(found: Measured, by_name: Mapping[str, MetricValue]) -> T
     if found.after is None or found.fitted is None or found.fitted.at_bound or "temperature" not in by_name:
         return "unknown"
     gain = found.rows.nll - found.after.nll
-    if not float(gain.mean()) - half_width(gain, found.weights) > 0:
+    if not float(gain.mean()) - group_half_width(gain, found.together) > 0:
         return "does not help"
     return "raises the ECE" if by_name["ece_after_temperature"].value > by_name["ece"].value else "helps"
 

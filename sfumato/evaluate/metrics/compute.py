@@ -7,7 +7,7 @@ differences of their parts. Proportions have Wilson's interval, and a temperatur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +21,7 @@ from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, Temperature
 from sfumato.evaluate.scores.column_checks import Column, mean
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.extras import lab_imports
 
 
@@ -82,6 +83,33 @@ def half_width(part: Column, weights: Column | None) -> float:
         else:
             variance = float(np.square(off * weights).sum()) / float(weights.sum()) ** 2
     return t95(n - 1) * float(np.sqrt(variance * n / (n - 1)))
+
+
+def group_half_width(part: Column, together: RowGroups | None) -> float:
+    """As :func:`half_width` where rows of one group vary together: the interval counts groups, by what they carry."""
+    if together is None or together.single:
+        return half_width(part, None)
+    values, units = together.collapse(part), together.effective
+    return t95(max(units - 1, 1.0)) * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
+
+
+def over_groups(by_name: Mapping[str, MetricValue], together: RowGroups) -> dict[str, MetricValue]:
+    """Metrics with intervals that count groups of rows; without ends where it is not known what each row adds."""
+    made: dict[str, MetricValue] = {}
+    for name, number in by_name.items():
+        if name == "ece_noise_floor":  # what chance alone shows, which is no interval of the model
+            made[name] = number
+        elif number.part is None:
+            made[name] = replace(number, low=np.nan, high=np.nan)
+        elif name == "temperature":
+            factor = float(np.exp(min(group_half_width(number.part / number.value, together), 50.0)))
+            ends = max(number.value / factor, LOWEST), min(number.value * factor, HIGHEST)
+            made[name] = replace(number, low=ends[0], high=ends[1])
+        else:
+            half, defined = group_half_width(number.part, together), METRICS[name]
+            low, high = max(number.value - half, defined.lowest), min(number.value + half, defined.highest)
+            made[name] = replace(number, low=low, high=high)
+    return made
 
 
 _T95 = (  # for 1 to 8 degrees of freedom: few classes or rows are common, and need no scipy

@@ -29,6 +29,7 @@ from sfumato.evaluate.scores.column_checks import Column, check_weights, mean
 from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
 from sfumato.evaluate.scores.rows import Rows, scan
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
+from sfumato.evaluate.statistics.groups import RowGroups
 
 BINS = 15
 _SAMPLES = (1 << 20, 1 << 23)  # elements on which a temperature is bracketed before all rows are read
@@ -50,6 +51,7 @@ class Measured:
         temperature_part: what each row adds to it, (N,).
         sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
         after: the columns at the temperature of the other folds; None if all rows are in one fold.
+        together: which rows vary together, where some do.
     """
 
     source: ScoreMatrix
@@ -61,6 +63,7 @@ class Measured:
     temperature_part: Column | None = None
     sharpening: Column | None = None
     after: Rows | None = None
+    together: RowGroups | None = None
 
     @cached_property
     def groups(self) -> RankedGroups:

@@ -66,3 +66,28 @@ def test_a_lower_loss_is_better_and_a_higher_one_worse():
     says = [ev.audit(logits=a, labels=y, against=b).findings[-1].says for a, b in ((z, noisy), (noisy, z))]
     assert "better in log loss after temperature (NLL)" in says[0]
     assert "worse in log loss after temperature (NLL)" in says[1]
+
+
+def test_eight_copies_of_every_row_in_one_group_are_audited_like_the_rows():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 300)
+    one, two = (s * np.eye(4)[labels] + rng.normal(size=(300, 4)) for s in (1.5, 2.0))
+    rows = ev.audit(logits=one, labels=labels, against=two)
+    tiled = [np.tile(each, (8, 1)) for each in (one, two)]
+    copies = ev.audit(logits=tiled[0], labels=np.tile(labels, 8), against=tiled[1], group=np.tile(np.arange(300), 8))
+    assert (rows.groups, copies.groups) == (None, 300)
+    for name in ("nll", "brier", "eaurc", "nll_after_temperature"):
+        for of in ("metrics", "differences"):
+            mine, theirs = getattr(copies, of)[name], getattr(rows, of)[name]
+            assert mine.high - mine.low == pytest.approx(theirs.high - theirs.low, rel=0.1)
+    naive = ev.audit(logits=tiled[0], labels=np.tile(labels, 8)).metrics["nll"]
+    assert naive.high - naive.low < 0.4 * (rows.metrics["nll"].high - rows.metrics["nll"].low)
+
+
+@pytest.mark.parametrize(
+    ("group", "said"), [(np.arange(3), r"one value a row, \(300,\)"), (np.zeros(300), "all rows are of one group")]
+)
+def test_groups_that_do_not_fit_are_refused(group, said):
+    labels = np.arange(300) % 4
+    with pytest.raises(ValueError, match=said):
+        ev.audit(logits=np.eye(4)[labels] * 2, labels=labels, group=group)

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.column_checks import is_tensor
+from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
 from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
 from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
@@ -48,13 +48,15 @@ class ScoreFile:
     features: Any = None
     rows: Literal["train", "heldout"] | None = None
     notes: list[str] = field(default_factory=list)
+    group: npt.NDArray[Any] | None = None
 
 
-def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
+def read_scores(path: str, *, kind: str | None = None, group: str | None = None) -> ScoreFile:
     """Scores from a file, a run folder, or ``-`` for standard input.
 
     The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json``. ``kind`` is
-    ``"logits"``, ``"probs"`` or ``"percent"``, if the file does not say so or is wrong.
+    ``"logits"``, ``"probs"`` or ``"percent"``, if the file does not say so or is wrong. ``group`` names the array or
+    column of rows that vary together; without it, one called ``"group"`` is taken where there is one.
 
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
@@ -67,14 +69,26 @@ def read_scores(path: str, *, kind: str | None = None) -> ScoreFile:
     if part := re.search(r"-(train|validation|test)\.npz$", place):
         rows = "train" if part[1] == "train" else "heldout"
     name = "standard input" if path == "-" else os.path.basename(place)
-    arrays, said, more = contents(place, name)
+    arrays, said, more = contents(place, name, beside=() if group is None else (group,))
+    if group is not None and arrays.get(group) is None:
+        raise FileError(f'{name} has no array or column "{group}", which --group names')
+    together = arrays.get(group or "group")
     key, found = choose(arrays, name)
     kind = kind or said or ("probs" if key in PROBS else "logits")
     labels = next((as_labels(arrays[k]) for k in LABELS if k in arrays), None)
     if kind != "logits":
         found, mended = as_probabilities(found, kind, name)
         kind, more = "probs", [*more, *mended]
-    return ScoreFile(name, kind, found, labels, arrays.get("features"), rows, [*notes, *more])
+    return ScoreFile(
+        name,
+        kind,
+        found,
+        labels,
+        arrays.get("features"),
+        rows,
+        [*notes, *more],
+        None if together is None else as_numpy(together),
+    )
 
 
 def read_labels(path: str) -> npt.NDArray[Any]:
