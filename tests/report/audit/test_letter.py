@@ -118,6 +118,11 @@ def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_pl
     assert "\N{NO-BREAK SPACE}" not in text
 
 
+def test_options_and_quotes_stand_in_the_letter_as_they_are_typed():
+    asked = "It's \"a\" & <b>; give --rows train."
+    assert asked in as_letter(told(notes=[asked]), [])
+
+
 def test_a_long_name_is_not_broken():
     path = "/".join(["folder"] * 12)
     assert path in as_letter(told(), [f"{path} has 15 rows."], width=40)
