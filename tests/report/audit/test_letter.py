@@ -120,7 +120,7 @@ def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_pl
 
 
 def test_options_and_quotes_stand_in_the_letter_as_they_are_typed():
-    asked = "It's \"a\" & <b>; give --rows train."
+    asked = 'It\'s "a" & <b>; give --rows train.'
     assert asked in as_letter(told(notes=[asked]), [])
 
 
