@@ -89,8 +89,9 @@ class Command:
 
 
 def environment() -> dict[str, str]:
-    """The variables of this process, without those that are options of sfumato."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("SFUMATO_")}
+    """The variables of this process, without options of sfumato, and without the window that a worker of xdist sets."""
+    window = ("COLUMNS", "LINES")
+    return {key: value for key, value in os.environ.items() if key not in window and not key.startswith("SFUMATO_")}
 
 
 class Warm:

@@ -135,6 +135,7 @@ def measure(folder: Path, arm: Arm, seeds: Sequence[int]) -> MeasuredRung:
 def choose(rungs: Sequence[MeasuredRung]) -> LadderChoice:
     """The strength that the validation rows choose, and the softened arm that is compared on the test rows.
 
+    >>> import numpy as np
     >>> def one(eps, nll):
     ...     return MeasuredRung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
     >>> rungs = [one(0.0, [[3.0, 5], [3, 5]]), one(0.1, [[1.0, 2], [1, 2]]), one(0.2, [[1.1, 1.8], [1.0, 1.9]])]

@@ -22,6 +22,7 @@ UNTOUCHED = frozenset(
 
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<!--.*?-->|<(/?)(\w+)([^>]*)>", re.DOTALL)
 _HEADING = re.compile(r'<h2(?: id="([^"]*)")?>(.*?)</h2>', re.DOTALL)
+_ID_ELSEWHERE = re.compile(r'<(?!h2\b)\w+\b[^>]*\sid="([^"]*)"')
 _VOID = frozenset(("br", "img", "input", "meta", "link", "hr"))
 
 
@@ -69,11 +70,13 @@ def glossary(terms: Iterable[str]) -> str:
 def with_contents(page: str) -> str:
     """The page with an anchor at each ``<h2>``, and links to them where :data:`CONTENTS_HERE` stands.
 
+    No anchor is one that another element of the page has.
+
     >>> page = with_contents("<!-- contents --><h2>Use it</h2>")
     >>> '<a href="#use-it">Use it</a>' in page and '<h2 id="use-it">Use it</h2>' in page
     True
     """
-    links, anchors = list[str](), set[str]()
+    links, anchors = list[str](), set(_ID_ELSEWHERE.findall(page))
 
     def with_anchor(heading: re.Match[str]) -> str:
         title = re.sub(r"<[^>]*>", "", heading[2]).strip()

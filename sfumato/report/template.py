@@ -46,13 +46,20 @@ def write(path: Path, text: str) -> Path:
 
 
 def held(text: str) -> Markup:
-    """A sentence whose numbers stay with their units at the end of a line, and whose options stand as code.
+    """A sentence of a page: escaped, with its numbers beside their units, and with its options as code.
 
-    >>> held("5.0 % at T = 2").count(chr(160))
-    3
     >>> print(held("give more --epochs"))
     give more <code class="option">--epochs</code>
     """
+    escaped = str(escape(with_units_held(text)))
+    return Markup(re.sub(r"(?<![\w-])--[a-z][a-z-]*", r'<code class="option">\g<0></code>', escaped))
+
+
+def with_units_held(text: str) -> str:
+    """A sentence, not escaped, whose numbers stay with their units at the end of a line.
+
+    >>> with_units_held("5.0 % at T = 2").count(chr(160))
+    3
+    """
     text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
-    text = re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
-    return Markup(re.sub(r"(?<![\w-])--[a-z][a-z-]*", r'<code class="option">\g<0></code>', str(escape(text))))
+    return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)

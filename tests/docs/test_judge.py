@@ -1,4 +1,4 @@
-"""The examples of docs/judge.md run as they stand."""
+"""The examples of docs/judge.md run as they stand, and the first gives the sentences that the page begins with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "judge.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+TEXT = (Path(__file__).parents[2] / "docs" / "judge.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize(("number", "arms"), [(0, ["one-hot", "smoothed"]), (1, ["baseline", "forest"])])
@@ -21,3 +21,11 @@ def test_an_example_ends_in_a_judgement(number, arms, tmp_path, monkeypatch, cap
     assert capsys.readouterr().out.splitlines()[-1] == found.verdict["sentences"][-1]
     assert all(result.metrics["accuracy"].by_seed.mean() > 0.85 for result in found.arms)
     assert found.groups == (None if number == 0 else 23)
+    if number == 0:
+        quoted = TEXT.split("$ sfumato judge scores --paired\n")[1].split("…")[0]
+        assert words(" ".join(found.verdict["sentences"])).startswith(words(quoted))
+
+
+def words(text):
+    """The text as one line without its numbers, whose last digits depend on the machine."""
+    return re.sub(r"[−+]?\d*\.?\d+", "#", " ".join(text.split()))

@@ -83,6 +83,12 @@ def test_the_contents_list_each_section_with_an_anchor_of_its_own():
     assert '<nav class="contents" aria-label="Contents">' in page
 
 
+def test_no_anchor_is_one_that_another_element_has():
+    page = with_contents(f'{CONTENTS_HERE}<section id="differences"><h2>Differences</h2></section><dl id="use"></dl>')
+    assert re.findall(r'\bid="(.*?)"', page) == ["differences", "differences-more", "use"]
+    assert '<li><a href="#differences-more">Differences</a></li>' in page
+
+
 def test_names_in_headings_are_listed_as_text():
     page = with_contents(f'{CONTENTS_HERE}<h2>&lt;b&gt; <span class="quiet">two</span></h2>')
     assert '<li><a href="#b-two">&lt;b&gt; two</a></li>' in page

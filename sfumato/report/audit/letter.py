@@ -14,7 +14,7 @@ from typing import Any
 
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
-from sfumato.report.template import held, rendered, write
+from sfumato.report.template import rendered, with_units_held, write
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
 
 _WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
@@ -137,7 +137,7 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
 
 def _paragraph(text: str, width: int, **begins: str) -> str:
     """A paragraph whose numbers stay with their units at the end of a line; in the end all spaces are plain."""
-    lines = wrapped(held(text), width, **begins)
+    lines = wrapped(with_units_held(text), width, **begins)
     return lines.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
 
 
