@@ -331,6 +331,11 @@ def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
     for each in models:
         if (found := int(each.test.logits.shape[1])) != classes:
             raise FileError(f"{each.name} has {found} classes and {first.name} has {classes}")
+        if each.classes and first.classes and each.classes != first.classes:
+            raise FileError(
+                f"{each.name} has the classes {', '.join(each.classes[:12])} and {first.name} has "
+                f"{', '.join(first.classes[:12])}; write the columns in one order, in which the labels count them"
+            )
         if group is not None and each.test.group is None:
             raise FileError(f'{each.name} has no array or column "{group}", which --group names')
     having_of = {

@@ -454,3 +454,14 @@ def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch
 def test_what_is_no_arm_is_said(arms, more, said):
     with pytest.raises(ValueError, match=said):
         sf.judge(arms, **more)
+
+
+@pytest.mark.parametrize("columns", [("fox", "cat", "dog", "emu"), ("cat", "dog", "emu", "owl")])
+def test_tables_whose_classes_stand_in_another_order_are_refused(tmp_path, columns):
+    for arm, names, seed in (("hard", ("cat", "dog", "emu", "fox"), 0), ("soft", columns, 1)):
+        (tmp_path / arm).mkdir()
+        rows = np.column_stack([model(seed)["logits"], LABELS])
+        head = ",".join([*names, "label"])
+        np.savetxt(tmp_path / arm / "0.csv", rows, delimiter=",", header=head, comments="", fmt=[*["%.6f"] * 4, "%d"])
+    with pytest.raises(FileError, match=f"has the classes {', '.join(columns)} and .* has cat, dog, emu, fox"):
+        sf.judge(tmp_path)

@@ -58,6 +58,7 @@ class ModelFile:
         id: what rows are matched by, (N,), or None.
         ignored: the first row that does not count, by its number in the file, or None.
         notes: what was taken for what, and what was not used, in sentences.
+        classes: names of the columns of a table that were taken for classes; empty where these are numbered.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelFile:
     id: npt.NDArray[Any] | None = None
     ignored: int | None = None
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: str = "group") -> ModelFile:
@@ -100,7 +102,7 @@ def model_of(
     Raises:
         FileError: something is missing or does not fit.
     """
-    known = {*SCORES, *LABELS, *HEAD, *(f"val_{each}" for each in PARTS), group, "id", ""}
+    known = {*SCORES, *LABELS, *HEAD, *(f"val_{each}" for each in PARTS), group, "id", "classes", ""}
     unused = sorted(str(key) for key in arrays if str(key) not in known)
     held = {str(key): _array(value, f"{name}: {key}") for key, value in arrays.items() if value is not None}
     key, scores = choose(held, name, sequences=True)
@@ -119,7 +121,8 @@ def model_of(
             f"{test.logits.shape[1]}"
         )
     notes = () if not unused else (f"Of {name}, these were not used: {listing(unused, 8)}.",)
-    return ModelFile(name, test, validation, ids, dropped, notes)
+    named = () if "classes" not in held else tuple(as_numpy(held["classes"]).astype(str).tolist())
+    return ModelFile(name, test, validation, ids, dropped, notes, named)
 
 
 def _array(value: Any, what: str) -> Any:

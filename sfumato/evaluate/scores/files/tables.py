@@ -132,6 +132,7 @@ def _table(
         )
     arrays: dict[str, Any] = {"probs" if roles.kind == "probs" else "logits": stored} if roles.has_scores else {}
     arrays |= {key: np.asarray(cells) for key, cells in beside.items()}
+    arrays |= {"classes": np.asarray(roles.classes)} if roles.classes else {}
     return arrays | ({"labels": np.concatenate(labels)} if labels else {}), roles.kind, roles.notes
 
 
@@ -158,6 +159,7 @@ class _Roles:
         for each in (*(lower[place] for place in lists), *(key for key in (*PROBS, *LOGITS) if key in numbered)):
             self.kind = "probs" if each in PROBS else "logits"
             numbered[""] = numbered.get(each, numbered.get("", []))
+        self.classes = list[str]()  # where columns are named after them
         self._columns, self.index = lists[-1:], list[int]()  # a single column holds a list a row
         if lists:
             self.index = [lower.index("index")] if "index" in lower else []
@@ -204,6 +206,7 @@ class _Roles:
                     f'{self._name}: column "{column}" has whole numbers, where those of the classes have not; if it is '
                     f"no class, {way_out}"
                 )
+        self.classes = [self._names[place] for place in self._columns]
         taken = ", ".join(self._names[place] for place in self._columns[:12])
         more = f" and {len(self._columns) - 12} more" if len(self._columns) > 12 else ""
         self.notes.append(f"the classes, from 0 on, are the columns {taken}{more}")
