@@ -154,7 +154,9 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
         arm: the target, or what else the models have in common.
         models: their scores, read one at a time; all on the same rows.
     """
-    result, groups, fitted_on = ArmResult(arm), dict[int, RowGroups](), dict[str, RowGroups]()
+    result = ArmResult(arm)
+    groups: RowGroups | None = None
+    fitted_on: RowGroups | None = None
     by_name: dict[str, list[tuple[Matrix, float]]] = {}
     floors: list[evaluate.NoiseFloor] = []
     areas: list[tuple[Matrix, float]] = []
@@ -162,16 +164,18 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
     said: dict[str, list[tuple[Matrix, npt.NDArray[np.bool_]]]] = {"as trained": [], "after temperature": []}
     for model in models:
         rows, scaled, temperature, fitted = _read(model)
-        for name, gap in gaps:
-            if np.allclose(gap, rows.gap, rtol=1e-5, atol=0, equal_nan=True) and model.name:
-                raise ValueError(f"{name} and {model.name} are one model: their logits agree in every row; remove one")
-        gaps.append((model.name, rows.gap))
+        if model.name:  # files may hold one model twice; the models of a comparison were all trained here
+            for name, gap in gaps:
+                if np.allclose(gap, rows.gap, rtol=1e-5, atol=0, equal_nan=True):
+                    both = f"{name} and {model.name}"
+                    raise ValueError(f"{both} are one model: their logits agree in every row; remove one")
+            gaps.append((model.name, rows.gap))
         result.temperatures.append(temperature)
         said["as trained"].append((rows.confidence, rows.correct))
         said["after temperature"].append((scaled.confidence, scaled.correct))
         result.cross_fitted = model.validation is None
-        own = groups.setdefault(0, RowGroups.of(model.test.group))
-        fitted_on["temperature"] = own if model.validation is None else RowGroups.of(model.validation.group)
+        groups = groups or RowGroups.of(model.test.group)  # all models are on the same rows
+        fitted_on = fitted_on or (groups if model.validation is None else RowGroups.of(model.validation.group))
         floors.append(evaluate.noise_floor(rows.confidence))
         area = evaluate.aurc(rows.score, rows.correct)
         areas.append((evaluate.pseudo_values(area, evaluate.aurc_jackknife(rows.score, rows.correct)), area))
@@ -185,12 +189,14 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
             "temperature": (fitted, temperature.value),
         }.items():
             by_name.setdefault(name, []).append(pair)
+    assert groups is not None, "an arm has models"
+    assert fitted_on is not None
     result.metrics = {
-        name: Metric.stacked(pairs, fitted_on.get(name, groups[0]))
+        name: Metric.stacked(pairs, fitted_on if name == "temperature" else groups)
         for name, pairs in by_name.items()
         if name != "logit_gap" or np.isfinite([value for _, value in pairs]).all()  # a class may be ruled out
     }
-    result.aurc = Metric.stacked(areas, groups[0])
+    result.aurc = Metric.stacked(areas, groups)
     result.reliability = {
         how: evaluate.reliability(*map(np.concatenate, zip(*each, strict=True))) for how, each in said.items()
     }

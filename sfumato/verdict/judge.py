@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,6 @@ class Judgement:
     groups: int | None
     classes: int
     paired: bool
-    margins: Margins = field(default_factory=Margins)
 
     def __str__(self) -> str:
         """The sentences of the verdict, the warnings before them."""
@@ -91,6 +91,10 @@ class Judgement:
 
     def to_dict(self) -> JudgeSummary:
         """One JSON object, of schema ``sfumato.judge/1``."""
+        return self._told
+
+    @cached_property
+    def _told(self) -> JudgeSummary:  # page, JSON and terminal ask for it, and each interval is a pass over all rows
         arms: list[JudgedArmSummary] = [
             {
                 "name": result.arm.name,
@@ -193,7 +197,6 @@ def judge(
 
 def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Margins) -> Judgement:
     first = matched[0].models[0]
-    validated = first.validation is not None
     if len(first.test.labels) < 2:
         raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
     results = [analyse_models(JudgedArm(arm.name), map(_scores, arm.models)) for arm in matched]
@@ -220,11 +223,10 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
         said,
         _notes(matched, paired, groups),
         len(labels),
-        len(first.validation.labels) if validated and first.validation is not None else None,
+        None if first.validation is None else len(first.validation.labels),
         groups,
         classes,
         paired,
-        margins,
     )
 
 
@@ -304,5 +306,4 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
         groups if groups < len(test.labels) else None,
         classes,
         True,
-        margins,
     )

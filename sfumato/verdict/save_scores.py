@@ -38,7 +38,7 @@ def save_scores(
 
     Args:
         folder: of all arms; made where it is missing.
-        arm: what was trained, such as ``"one-hot"``; letters, digits and ``. , + -``.
+        arm: what was trained, such as ``"one-hot"``; it names a folder.
         seed: which model of the arm.
         logits: of the test rows, (N, K) or (B, T, K), torch or numpy; half precision is kept, bfloat16 as float32.
         labels: of the test rows, (N,) or (B, T); −100 marks rows that do not count.

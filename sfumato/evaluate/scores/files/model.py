@@ -7,7 +7,7 @@ become rows, and rows whose label is −100 are left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,7 +217,7 @@ def _one_a_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name
 def _taken(scores: Any, rows: npt.NDArray[Any]) -> Any:
     """Rows of scores; a matrix in a file stays in one."""
     if isinstance(scores, Stored):
-        return _spooled(ScoreMatrix(logits=scores), lambda source, start, stop: source.raw(start, stop), rows)
+        return _spooled(ScoreMatrix(logits=scores), rows)
     if is_tensor(scores):
         import torch
 
@@ -225,9 +225,7 @@ def _taken(scores: Any, rows: npt.NDArray[Any]) -> Any:
     return scores[rows]
 
 
-def _spooled(
-    source: ScoreMatrix, read: Callable[[ScoreMatrix, int, int], npt.NDArray[Any]], rows: npt.NDArray[Any]
-) -> Any:
+def _spooled(source: ScoreMatrix, rows: npt.NDArray[Any]) -> Any:
     """Rows of a matrix in a file, in a temporary file; in the order of the source they are read in blocks."""
 
     def blocks() -> Iterator[npt.NDArray[Any]]:
@@ -235,10 +233,10 @@ def _spooled(
             for start, stop in source.steps():
                 first, last = np.searchsorted(rows, (start, stop))
                 if first < last:
-                    yield read(source, start, stop)[rows[first:last] - start]
+                    yield source.raw(start, stop)[rows[first:last] - start]
         else:
             for start in range(0, len(rows), 1024):
-                yield np.concatenate([read(source, int(row), int(row) + 1) for row in rows[start : start + 1024]])
+                yield np.concatenate([source.raw(int(row), int(row) + 1) for row in rows[start : start + 1024]])
 
     return spool(blocks(), source.type_name)
 
