@@ -238,7 +238,7 @@ def base_of(names: Sequence[str], against: str | None) -> str:
     if against is not None:
         against = str(against)
         if against not in names:
-            raise FileError(f'there is no arm "{against}"; arms: {", ".join(names)}{did_you_mean(against, names)}')
+            raise FileError(f'there is no arm "{against}"; arms: {", ".join(names)}.{did_you_mean(against, names)}')
         return against
     usual = [name for name in names if name.lower().replace("_", "-") in BASES]
     if len(usual) != 1:
