@@ -20,7 +20,7 @@ namespace {
 
 struct Isa {
   const char *name;
-  Work work;
+  Work work, slice;
   Scan scan;
 };
 
@@ -35,10 +35,10 @@ Isa choose() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  if (v4 && most >= 2) return {"avx512", avx512::work, avx512::scan};
-  if (v3 && most >= 1) return {"avx2", avx2::work, avx2::scan};
+  if (v4 && most >= 2) return {"avx512", avx512::work, avx512::slice, avx512::scan};
+  if (v3 && most >= 1) return {"avx2", avx2::work, avx2::slice, avx2::scan};
 #endif
-  return {"baseline", baseline::work, baseline::scan};
+  return {"baseline", baseline::work, baseline::slice, baseline::scan};
 }
 
 const Isa isa = choose();
@@ -62,19 +62,30 @@ bool listed(const sfumato_job &job) {
          !back[0].index && !(back[1].used && (back[0].u || back[1].u));
 }
 
-bool fits(const sfumato_job &job) {
+// Whether what a slice needs to know of whole rows is there.
+bool knows_rows(const sfumato_job &job) { return job.top_class && job.top && job.lse && job.mass && job.at_top; }
+
+bool slice_fits(const sfumato_job &job, int64_t rows) {
+  const auto by_rows = [](const int64_t s[3]) { return s[1] == 1; };
+  return knows_rows(job) && job.grad && job.inner == 1 && job.start >= 0 && !job.dense && !job.support && !job.valid &&
+         !job.has_ignore && (job.classes == 1 || (by_rows(job.logit_strides) && by_rows(job.grad_strides))) &&
+         (rows < 2 || job.grad_strides[0] >= job.classes);
+}
+
+bool fits(const sfumato_job &job, bool slice) {
   if (job.abi != SFUMATO_ABI || job.type < SFUMATO_F32 || job.type > SFUMATO_F16) return false;
   if (job.outer < 0 || job.classes < 0 || job.inner < 0) return false;
   int64_t rows, all;
   if (__builtin_mul_overflow(job.outer, job.inner, &rows) || __builtin_mul_overflow(rows, job.classes, &all)) return false;
   if (rows == 0) return true;
-  if (job.classes == 0 || !job.logits || !job.loss) return false;
+  if (job.classes == 0 || !job.logits || (!job.loss && !slice)) return false;
+  if (slice ? !slice_fits(job, rows) : job.start != 0 || job.softcap != 0 || (job.top_class && !knows_rows(job))) return false;
   if (!job.labels && !composed(job)) return false;
   if (job.dense && (job.back[0].used || job.back[1].used)) return false;
   if (job.dense && job.dense_type != job.type && job.dense_type != (job.type == SFUMATO_F64 ? SFUMATO_F64 : SFUMATO_F32)) return false;
   if (job.entries < 0 || (job.entries && (!composed(job) || !job.entry_classes || !job.entry_masses))) return false;
   for (int64_t e = 0; e < rows * job.entries; ++e) {
-    if (job.entry_classes[e] >= job.classes) return false;
+    if (!slice && job.entry_classes[e] >= job.classes) return false;
   }
   if (!job.grad) return true;
   const int64_t sizes[3] = {job.outer, job.classes, job.inner};
@@ -177,11 +188,11 @@ int32_t scan(sfumato_scan_job &job) {
 
 // ---- threads --------------------------------------------------------------------------------------------------------
 
-void share(const Plan &plan, const Scratch *scratch, int64_t parts) {
+void share(Work work, const Plan &plan, const Scratch *scratch, int64_t parts) {
   const int64_t units = (plan.rows + plan.unit - 1) / plan.unit;
   const auto part = [&](int64_t i) {
     const int64_t first = units * i / parts * plan.unit, last = units * (i + 1) / parts * plan.unit;
-    isa.work(plan, scratch[i], first, last < plan.rows ? last : plan.rows);
+    work(plan, scratch[i], first, last < plan.rows ? last : plan.rows);
   };
   if (parts == 1) return part(0);
 #if defined(SFUMATO_STD_THREADS)
@@ -199,10 +210,10 @@ void share(const Plan &plan, const Scratch *scratch, int64_t parts) {
 
 constexpr int64_t worth_a_thread = 1 << 14;  // classes × rows: about 10 µs of work
 
-int32_t run(sfumato_job &job) {
+int32_t run(sfumato_job &job, bool slice) {
   const std::size_t stored = job.type == SFUMATO_F64 ? 8 : job.type == SFUMATO_F32 ? 4 : 2;
   const std::size_t real = job.type == SFUMATO_F64 ? 8 : 4;
-  const bool is_long = job.classes > short_classes;
+  const bool is_long = job.classes > short_classes || job.top_class;
   const auto strided = [&](const void *p, const int64_t s[3]) { return is_long && p && s[1] != 1; };
   const bool tile_z = strided(job.logits, job.logit_strides), tile_q = strided(job.dense, job.dense_strides);
   const bool written = is_long && composed(job);
@@ -212,7 +223,8 @@ int32_t run(sfumato_job &job) {
   Plan plan{};
   plan.job = &job;
   plan.composed = composed(job);
-  plan.listed = is_long && listed(job);
+  plan.is_long = is_long;
+  plan.listed = is_long && !slice && listed(job);
   plan.rows = job.outer * job.inner;
   plan.unit = lanes;
   if (is_long) {
@@ -226,9 +238,12 @@ int32_t run(sfumato_job &job) {
   parts = parts < 1 ? 1 : parts;
 
   const std::size_t tile = padded(std::size_t(plan.unit) * K * stored);
-  const bool exps = is_long && job.grad && stored != real;  // else they are kept in the gradient
+  const bool exps = slice || (is_long && job.grad && stored != real);  // else they are kept in the gradient
+  // A slice has whole groups of them, and beside them the factors of a soft cap.
+  const std::size_t groups = (K + std::size_t(lanes) - 1) / std::size_t(lanes) * std::size_t(lanes);
+  const std::size_t exps_size = padded((slice ? groups * (job.softcap == 0 ? 1 : 2) : K) * real);
   const std::size_t target = padded(std::size_t(plan.unit) * K * real);
-  const std::size_t each = (exps ? padded(K * real) : 0) + (std::size_t(tile_z) + tile_g) * tile + (written ? target : 0);
+  const std::size_t each = (exps ? exps_size : 0) + (std::size_t(tile_z) + tile_g) * tile + (written ? target : 0);
   std::vector<double> shared_u;
   if (plan.listed && job.back[0].u) shared_u = widened(job.back[0].u, K, real == 8);
   const double *const u_of_all = !composed(job) ? job.prior : shared_u.empty() ? nullptr : shared_u.data();
@@ -247,12 +262,12 @@ int32_t run(sfumato_job &job) {
     plan.prior = real == 8 ? prior_as<double>(u_of_all, job.classes, u) : prior_as<float>(u_of_all, job.classes, u);
   }
   for (Scratch &s : scratch) {
-    if (exps) s.exps = arena.take(K * real);
+    if (exps) s.exps = arena.take(exps_size);
     if (tile_z) s.logits = arena.take(tile);
     if (written) s.target = arena.take(target);
     if (tile_g) s.grad = arena.take(tile);
   }
-  share(plan, scratch.data(), parts);
+  share(slice ? isa.slice : isa.work, plan, scratch.data(), parts);
   arena.release();
   return SFUMATO_OK;
 }
@@ -267,7 +282,7 @@ int32_t sfumato_abi(void) { return SFUMATO_ABI; }
 const char *sfumato_isa(void) { return sfumato::isa.name; }
 
 int32_t sfumato_run(sfumato_job *job) {
-  if (!job || !sfumato::fits(*job)) return SFUMATO_BAD_ARGUMENT;
+  if (!job || !sfumato::fits(*job, false)) return SFUMATO_BAD_ARGUMENT;
   const int64_t rows = job->outer * job->inner;
   if (job->labels) {
     for (int64_t r = 0; r < rows; ++r) {
@@ -279,7 +294,17 @@ int32_t sfumato_run(sfumato_job *job) {
   }
   if (rows == 0) return SFUMATO_OK;
   try {
-    return sfumato::run(*job);
+    return sfumato::run(*job, false);
+  } catch (const std::bad_alloc &) {
+    return SFUMATO_NO_MEMORY;
+  }
+}
+
+int32_t sfumato_slice(sfumato_job *job) {
+  if (!job || !sfumato::fits(*job, true)) return SFUMATO_BAD_ARGUMENT;
+  if (job->outer == 0) return SFUMATO_OK;
+  try {
+    return sfumato::run(*job, true);
   } catch (const std::bad_alloc &) {
     return SFUMATO_NO_MEMORY;
   }

@@ -23,6 +23,7 @@ struct Long {
   real *e;                      // where exp(d) is kept for the gradient; may be g, and both may be z
   const real *u;                // u_k, or q_k of a dense target
   int64_t K, y;                 // y: −1 if there is no label
+  int64_t r;                    // which of the job's rows this is
   double true_mass, rest, factor;
   bool overwrites;              // e is z
   const char *next_z, *next_g;  // the row that comes next, to fetch while this one is worked on; or any address
@@ -268,11 +269,15 @@ static inline double prior_without(const Plan &plan, int64_t a, int64_t b) {
   return plan.before[low] + between + plan.after[high];
 }
 
-// slope·exp(d) − rest·u, over the whole row.
-template <class T, Target M>
-SFUMATO_INLINE void gradient(const Long<T> &row, typename T::real slope, typename T::real rest) {
+// slope·exp(d) − rest·u, over the whole row; times `caps` where it is capped.
+template <class T, Target M, bool Capped = false>
+SFUMATO_INLINE void gradient(const Long<T> &row, typename T::real slope, typename T::real rest,
+                             const typename T::real *caps = nullptr) {
   using real = typename T::real;
-  const auto at = [&](int64_t k) { return madd(row.e[k], slope, -(M == even ? rest : rest * row.u[k])); };
+  const auto at = [&](int64_t k) {
+    const real g = madd(row.e[k], slope, -(M == even ? rest : rest * row.u[k]));
+    return Capped ? g * caps[k] : g;
+  };
   if constexpr (T::staged) {
     alignas(64) real space[G];
     const int64_t whole = row.K / G * G;
@@ -350,6 +355,10 @@ static double long_row(const Long<T> &row) {
   const double e_y = M == dense ? 0.0 : double(exp(d_y));
   Finish f = finish<exact>(s, zero, S, S_without_top, q_y, double(d_y), e_y, M == dense ? 1.0 : row.rest, d, row.factor);
   if (M != dense && row.entries) f.loss -= x.of_d;
+  if (const sfumato_job &job = *row.plan->job; job.top_class) {
+    job.top_class[row.r] = j, job.top[row.r] = double(top), job.lse[row.r] = f.lse;
+    job.mass[row.r] = S, job.at_top[row.r] = f.top;
+  }
   if (Gradient) {
     gradient<T, M>(row, real(f.slope), real(f.rest));
     for (int64_t i = 0; M != dense && i < row.entries; ++i) {

@@ -419,6 +419,81 @@ void expanded(const Type &t, Worst &worst, std::mt19937_64 &random) {
   }
 }
 
+// A run says of its rows what the definition says, and slices that cover the classes add up to the gradient of the run.
+void slices(const Type &t, Worst &worst, std::mt19937_64 &random) {
+  for (const int64_t K : class_counts) {
+    for (const Form form : {Form::even, Form::prior, Form::one_hot, Form::by_row, Form::table, Form::entries, Form::mixed, Form::listed}) {
+      for (const double softcap : {0.0, 5.0}) {
+        Case c = random_case(t, 9, K, 1, Layout::rows, form, 3, random);
+        if (softcap != 0) {
+          for (int64_t r = 0; r < c.rows(); ++r) {
+            for (int64_t k = 0; k < K; ++k) c.set(c.z, r, k, softcap * std::tanh(c.logit(r, k) / softcap));
+          }
+        }
+        const size_t rows = size_t(c.rows());
+        std::vector<int64_t> top_class(rows, -7);
+        std::vector<double> top(rows), lse(rows), mass(rows), at_top(rows);
+        const auto tell = [&](sfumato_job &j) {
+          j.top_class = top_class.data(), j.top = top.data(), j.lse = lse.data(), j.mass = mass.data(), j.at_top = at_top.data();
+        };
+        sfumato_job j = c.job();
+        tell(j);
+        check(sfumato_run(&j) == SFUMATO_OK, "a run that tells", c.where());
+        compare(c, worst);  // rows of few classes as well, which are worked on like long ones here
+        for (size_t r = 0; r < rows; ++r) {
+          Wide S = 0, s = 0, gap = 0;
+          int64_t first = 0;
+          for (int64_t k = 0; k < K; ++k) first = c.logit(int64_t(r), k) > c.logit(int64_t(r), first) ? k : first;
+          for (int64_t k = 0; k < K; ++k) {
+            S += c.mass(int64_t(r), k);
+            const Wide d = Wide(c.logit(int64_t(r), k)) - c.logit(int64_t(r), first);
+            s += k == first ? Wide(0) : std::exp(d), gap = -d > gap ? -d : gap;
+          }
+          check(top_class[r] == first && top[r] == c.logit(int64_t(r), first), "the top", c.where());
+          check(std::fabs(lse[r] - std::log1p(s)) <= (t.loss + t.unit * gap) * std::log1p(s), "lse", c.where());
+          check(std::fabs(mass[r] - S) <= 1e-6L * S, "mass", c.where());
+        }
+        const std::vector<unsigned char> whole = c.g.bytes;
+        const std::vector<double> loss = c.loss;
+        const int64_t cuts[] = {0, K / 3, K / 2, K};
+        for (int i = 0; i < 3; ++i) {
+          const int64_t start = cuts[i], n = cuts[i + 1] - start;
+          if (n == 0) continue;
+          std::vector<unsigned char> u;
+          std::vector<double> prior;
+          const size_t real = t.bytes == 8 ? 8 : 4;
+          for (int64_t row = 0; row < 5; ++row) {
+            const auto *from = c.tables_typed.data() + size_t(row * K + start) * real;
+            u.insert(u.end(), from, from + size_t(n) * real);
+          }
+          if (!c.prior.empty()) prior.assign(c.prior.begin() + start, c.prior.begin() + start + n);
+          Array g = c.z;  // in place of the logits
+          sfumato_job s = c.job();
+          tell(s);
+          s.classes = n, s.start = start, s.softcap = softcap, s.has_ignore = 0, s.loss = nullptr, s.threads = 1 + i;
+          s.logits = s.grad = g.bytes.data() + size_t(start) * t.bytes;
+          for (sfumato_back &b : s.back) b.u = b.u ? u.data() : nullptr;
+          if (s.prior) s.prior = prior.data();
+          check(sfumato_slice(&s) == SFUMATO_OK, "slice returns OK", c.where());
+          for (int64_t r = 0; r < c.rows(); ++r) {
+            for (int64_t k = start; k < start + n; ++k) {
+              const Wide z = c.logit(r, k) * (softcap == 0 ? 0 : 1 / softcap), cap = 1 - z * z;
+              // As compare() knows the gradient to be right, but for its storing.
+              const double want = c.value(c.g, r, k) * double(cap), got = c.value(g, r, k);
+              const double allowed = 2 * (t.gradient * 3 * c.row_scale[size_t(r)] + t.rounding * std::fabs(want) + t.least);
+              check(std::fabs(got - want) <= allowed, "gradient of a slice", c.where() + " row " + std::to_string(r) + " class " + std::to_string(k));
+            }
+            for (int64_t k = 0; k < K; ++k) {
+              if (k < start || k >= start + n) check(c.value(g, r, k) == c.logit(r, k), "writes only its own classes", c.where());
+            }
+          }
+        }
+        check(c.g.bytes == whole && c.loss == loss, "touches nothing else", c.where());
+      }
+    }
+  }
+}
+
 void refusals(const Type &t, std::mt19937_64 &random) {
   for (const int64_t K : class_counts) {
     for (const int64_t label : {int64_t(-1), K, int64_t(-100) + 1, std::numeric_limits<int64_t>::max()}) {
@@ -446,6 +521,27 @@ void refusals(const Type &t, std::mt19937_64 &random) {
     refused([](sfumato_job &b) { b.labels = nullptr; });
     refused([](sfumato_job &b) { b.grad_strides[0] = 0; });
     refused([](sfumato_job &b) { b.classes = 0; });
+    refused([](sfumato_job &b) { b.start = 1; });
+    refused([](sfumato_job &b) { b.softcap = 30; });
+    std::vector<int64_t> top_class(70);
+    std::vector<double> top(70), lse(70), mass(70), at_top(70);
+    refused([&](sfumato_job &b) { b.top_class = top_class.data(); });
+    sfumato_job whole = c.job();
+    whole.has_ignore = 0, whole.top_class = top_class.data(), whole.top = top.data(), whole.lse = lse.data();
+    whole.mass = mass.data(), whole.at_top = at_top.data();
+    check(sfumato_run(&whole) == SFUMATO_OK && sfumato_slice(&whole) == SFUMATO_OK, "the slice of all classes", c.where());
+    const auto no_slice = [&](auto change) {
+      sfumato_job bad = whole;
+      change(bad);
+      check(sfumato_slice(&bad) == SFUMATO_BAD_ARGUMENT, "bad slice", c.where());
+    };
+    no_slice([](sfumato_job &b) { b.grad = nullptr; });
+    no_slice([](sfumato_job &b) { b.at_top = nullptr; });
+    no_slice([](sfumato_job &b) { b.start = -1; });
+    no_slice([](sfumato_job &b) { b.has_ignore = 1; });
+    no_slice([](sfumato_job &b) { b.inner = 2, b.outer = 35; });
+    no_slice([](sfumato_job &b) { b.abi = 3; });
+    if (K > 1) no_slice([&](sfumato_job &b) { b.grad_strides[0] = 1, b.grad_strides[1] = 70; });
   }
   check(sfumato_run(nullptr) == SFUMATO_BAD_ARGUMENT, "no job", t.name);
 }
@@ -518,6 +614,7 @@ int main() {
     values(t, worst, random);
     specials(t, worst, random);
     expanded(t, worst, random);
+    slices(t, worst, random);
     bits(t, random);
     refusals(t, random);
     std::printf("%-9s  %12.2g %8.0e  %12.2g %8.0e\n", t.name, worst.loss, t.loss, worst.gradient, t.gradient);

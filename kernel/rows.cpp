@@ -204,11 +204,12 @@ void compose(const sfumato_job &job, int64_t r, int64_t n, typename T::real *row
       for (int64_t k = 0; k < K; ++k) q[k] = m[k * along] ? q[k] : real(0);
     }
     for (int64_t e = 0; e < job.entries; ++e) {
-      const int64_t k = job.entry_classes[(r + p) * job.entries + e];
-      if (k >= 0) q[k] = real(job.entry_masses[(r + p) * job.entries + e]);
+      const int64_t k = job.entry_classes[(r + p) * job.entries + e] - job.start;
+      if (k >= 0 && k < K) q[k] = real(job.entry_masses[(r + p) * job.entries + e]);
     }
     const Labelled t = labelled(job, r + p);
-    if (job.labels && t.counts) q[t.y] += real(t.true_mass);
+    const int64_t y = t.y - job.start;
+    if (job.labels && t.counts && y >= 0 && y < K) q[y] += real(t.true_mass);
     if (w) {
 #pragma omp simd
       for (int64_t k = 0; k < K; ++k) q[k] *= w[k];
@@ -250,6 +251,7 @@ void work_long(const Plan &plan, const Scratch &scratch, int64_t first, int64_t 
       row.u = static_cast<const real *>(plan.prior);
       if (M == dense) row.u = as_it_lies ? lying<real>(job, r + p) : q_tile + p * K;
       row.K = K;
+      row.r = r + p;
       row.y = M == dense ? -1 : t.y;
       row.true_mass = t.true_mass;
       row.rest = t.rest;
@@ -422,11 +424,72 @@ void work_short(const Plan &plan, const Scratch &, int64_t first, int64_t last) 
   }
 }
 
+// ---- some classes of rows -------------------------------------------------------------------------------------------
+
+// One row's gradient at the classes of a slice. Logits of another product than the one that `top` comes from may lie above
+// it by a rounding: exp takes that as well. The exponentials have a place of their own, and so have the factors of a soft
+// cap: the gradient may lie where the logits are.
+template <class T, Target M>
+SFUMATO_INLINE void slice_row(const sfumato_job &job, int64_t r, Long<T> &row, typename T::real *caps) {
+  using real = typename T::real;
+  const int64_t K = row.K;
+  const Labelled t = labelled(job, r);
+  const real top = real(job.top[r]), c = job.softcap == 0 ? real(0) : real(1 / job.softcap);
+  const double slope = job.mass[r] * exp(-job.lse[r]) * t.factor;
+  for (int64_t k = 0; k < K; k += G) {
+    alignas(64) real space[G];
+    alignas(64) typename T::stored end[G];
+    const int64_t n = K - k < G ? K - k : G;
+    if (n < G) pad(end, row.z + k, n, row.z[k]);
+    const auto *z = read<T>(n < G ? end : row.z + k, space, G);
+    real *e = row.e + k, *cap = caps + k;  // both have room for a whole group at the end
+#pragma omp simd
+    for (int l = 0; l < G; ++l) e[l] = exp(load<T>(z[l]) - top);
+    if (c == 0) continue;
+#pragma omp simd
+    for (int l = 0; l < G; ++l) cap[l] = madd(-(load<T>(z[l]) * c), load<T>(z[l]) * c, real(1));
+  }
+  const real rest = real(M == dense ? t.factor : t.rest * t.factor);
+  if (c == 0) {
+    gradient<T, M>(row, real(slope), rest);
+  } else {
+    gradient<T, M, true>(row, real(slope), rest, caps);
+  }
+  const auto put = [&](int64_t k, double value) { row.g[k] = T::store(real(c == 0 ? value : value * double(caps[k]))); };
+  const int64_t y = M == dense || !job.labels ? -1 : t.y - job.start, j = job.top_class[r] - job.start;
+  if (y >= 0 && y < K) put(y, slope * double(row.e[y]) - t.true_mass * t.factor);
+  if (j >= 0 && j < K) put(j, job.at_top[r] * t.factor);
+}
+
+template <class T>
+void slice_in(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last) {
+  using real = typename T::real;
+  const sfumato_job &job = *plan.job;
+  auto *q = static_cast<real *>(scratch.target);
+  Long<T> row;
+  row.K = job.classes;
+  row.e = static_cast<real *>(scratch.exps);
+  real *caps = row.e + (job.classes + G - 1) / G * G;
+  row.u = plan.composed ? q : static_cast<const real *>(plan.prior);
+  for (int64_t r = first; r < last; ++r) {
+    row.z = static_cast<const typename T::stored *>(job.logits) + r * job.logit_strides[0];
+    row.g = static_cast<typename T::stored *>(job.grad) + r * job.grad_strides[0];
+    if (plan.composed) {
+      compose<T>(job, r, 1, q);
+      slice_row<T, dense>(job, r, row, caps);
+    } else if (plan.prior) {
+      slice_row<T, prior>(job, r, row, caps);
+    } else {
+      slice_row<T, even>(job, r, row, caps);
+    }
+  }
+}
+
 // ---- dispatch -------------------------------------------------------------------------------------------------------
 
 template <class T, Target M>
 void work_on(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last) {
-  const bool is_short = plan.job->classes <= short_classes, gradient = plan.job->grad != nullptr;
+  const bool is_short = !plan.is_long, gradient = plan.job->grad != nullptr;
   const Work act = is_short ? (gradient ? work_short<T, M, true> : work_short<T, M, false>)
                             : (gradient ? work_long<T, M, true> : work_long<T, M, false>);
   act(plan, scratch, first, last);
@@ -446,6 +509,15 @@ void work(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last)
     case SFUMATO_F64: return work_in<F64>(plan, scratch, first, last);
     case SFUMATO_BF16: return work_in<BF16>(plan, scratch, first, last);
     default: return work_in<F16>(plan, scratch, first, last);
+  }
+}
+
+void slice(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last) {
+  switch (plan.job->type) {
+    case SFUMATO_F32: return slice_in<F32>(plan, scratch, first, last);
+    case SFUMATO_F64: return slice_in<F64>(plan, scratch, first, last);
+    case SFUMATO_BF16: return slice_in<BF16>(plan, scratch, first, last);
+    default: return slice_in<F16>(plan, scratch, first, last);
   }
 }
 

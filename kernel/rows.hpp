@@ -22,6 +22,7 @@ struct Plan {
   const void *prior;            // u in the type of the arithmetic, or null
   const double *u;              // the same as double, or null
   const double *before, *after;  // Σ of u over the classes before and after k, for S without cancellation
+  bool is_long;                 // rows are worked on along their classes
 };
 
 // What a thread has to itself. Null where no row needs it.
@@ -36,14 +37,17 @@ using Scan = int64_t (*)(sfumato_scan_job &, float *d, float *e);  // returns th
 
 namespace baseline {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+void slice(const Plan &, const Scratch &, int64_t first, int64_t last);
 int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 namespace avx2 {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+void slice(const Plan &, const Scratch &, int64_t first, int64_t last);
 int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 namespace avx512 {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
+void slice(const Plan &, const Scratch &, int64_t first, int64_t last);
 int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from sfumato import theory as theory
     from sfumato.kernel.buffers import release_buffers as release_buffers
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
+    from sfumato.loss import HeadParts as HeadParts
+    from sfumato.loss import LinearCrossEntropyLoss as LinearCrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
     from sfumato.loss import cross_entropy as cross_entropy
     from sfumato.loss import distillation_loss as distillation_loss
+    from sfumato.loss import linear_cross_entropy as linear_cross_entropy
     from sfumato.loss import loss_parts as loss_parts
+    from sfumato.loss import smoothing_term as smoothing_term
     from sfumato.targets import Target as Target
     from sfumato.targets import distil as distil
     from sfumato.targets import distil_top as distil_top
@@ -38,7 +42,17 @@ __version__ = "0.1.0"
 _MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
 _HOMES = {
     "kernel.buffers": ("release_buffers",),
-    "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "distillation_loss", "loss_parts"),
+    "loss": (
+        "CrossEntropyLoss",
+        "HeadParts",
+        "LinearCrossEntropyLoss",
+        "LossParts",
+        "cross_entropy",
+        "distillation_loss",
+        "linear_cross_entropy",
+        "loss_parts",
+        "smoothing_term",
+    ),
     "targets": (
         "Target",
         "distil",

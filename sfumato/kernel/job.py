@@ -70,6 +70,13 @@ class _Job(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("bad_row", ctypes.c_int64),
         ("bad_label", ctypes.c_int64),
+        ("top_class", ctypes.c_void_p),
+        ("top", ctypes.c_void_p),
+        ("lse", ctypes.c_void_p),
+        ("mass", ctypes.c_void_p),
+        ("at_top", ctypes.c_void_p),
+        ("start", ctypes.c_int64),
+        ("softcap", ctypes.c_double),
     )
 
 
@@ -92,6 +99,34 @@ class FlatTarget(NamedTuple):
     valid: Tensor | None = None
     ignore_index: int | None = None
     weight: Tensor | None = None
+
+
+class WholeRows(NamedTuple):
+    """What the gradient at some classes of a row needs to know of all its classes; each array is (N,).
+
+    Attributes:
+        top_class: j, the class of the first maximum, int64.
+        top: z_j, like all that follow float64.
+        lse: log Σ exp(z − z_j).
+        mass: what exp(z_k − z_j − lse) is multiplied by in the gradient: S = Σ q.
+        at_top: the gradient at j, (S − q_j) − S·(1 − p_j), which S·p_j − q_j has no digits of in a confident row.
+    """
+
+    top_class: Tensor
+    top: Tensor
+    lse: Tensor
+    mass: Tensor
+    at_top: Tensor
+
+    def of(self, rows: slice) -> "WholeRows":
+        """The same of some of the rows."""
+        return WholeRows(*(each[rows] for each in self))
+
+
+def no_rows_yet(count: int, device: torch.device) -> WholeRows:
+    """Uninitialised numbers of so many rows."""
+    numbers = (torch.empty(count, dtype=torch.float64, device=device) for _ in range(4))
+    return WholeRows(torch.empty(count, dtype=torch.int64, device=device), *numbers)
 
 
 def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
@@ -119,6 +154,7 @@ def run(
     *,
     scale: float = 1.0,
     row_scale: Tensor | None = None,
+    whole: WholeRows | None = None,
 ) -> None:
     """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale.
 
@@ -129,17 +165,56 @@ def run(
         grad: like the logits, of their type, to fill; None for the loss alone. May be the logits themselves.
         scale: factor of every gradient.
         row_scale: (N·…) float64 factors, or None.
+        whole: what :func:`slice_gradient` needs to know of the rows, to fill, or None.
 
     Raises:
         IndexError: a label that is no class; nothing was written.
     """
-    library = status().library
-    assert library is not None, "the caller asked status()"
-    (outer, classes, inner), strides = _layout(logits)
-    if outer * inner == 0:
+    if logits.shape.numel() == 0 and logits.shape[1] > 0:
         return
     if loss is None:
-        loss = torch.empty(outer * inner, dtype=torch.float64)
+        loss = torch.empty(logits.shape.numel() // logits.shape[1], dtype=torch.float64)
+    job = _filled(logits, target, grad, scale, row_scale)
+    job.loss = _doubles(loss)
+    _tell(job, whole)
+    _call("sfumato_run", job)
+
+
+def slice_gradient(
+    logits: Tensor,
+    target: FlatTarget,
+    whole: WholeRows,
+    grad: Tensor,
+    *,
+    start: int,
+    softcap: float,
+    scale: float = 1.0,
+    row_scale: Tensor | None = None,
+) -> None:
+    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top − lse) − q)·scale·row_scale.
+
+    Args:
+        logits: (N, C), some of the classes, side by side.
+        target: of these classes as far as arrays run over them; its labels and entries count all classes. Every row
+            counts.
+        whole: as :func:`run` filled it from all classes.
+        grad: (N, C), to fill; may be the logits themselves.
+        start: the first of the classes.
+        softcap: c where the logits are c·tanh(x/c), whose gradient is x's; or 0.
+        scale: factor of every gradient.
+        row_scale: (N,) float64 factors, or None.
+    """
+    if len(logits) == 0:
+        return
+    job = _filled(logits, target, grad, scale, row_scale)
+    job.start, job.softcap = start, softcap
+    _tell(job, whole)
+    _call("sfumato_slice", job)
+
+
+def _filled(logits: Tensor, target: FlatTarget, grad: Tensor | None, scale: float, row_scale: Tensor | None) -> Any:
+    """A job with everything that both kinds of call need."""
+    (outer, classes, inner), strides = _layout(logits)
     terms, valid, ignore_index, weight = target
     label = terms.label
     job = _Job(
@@ -157,7 +232,6 @@ def run(
         valid=_pointer(valid),
         scale=scale,
         row_scale=_doubles(row_scale),
-        loss=_doubles(loss),
         threads=torch.get_num_threads(),
     )
     if label is not None:
@@ -170,7 +244,20 @@ def run(
     else:
         _compose(job, terms)
         job.weight = _pointer(weight)
-    error = library.sfumato_run(ctypes.byref(job))
+    return job
+
+
+def _tell(job: Any, whole: WholeRows | None) -> None:
+    """Where the numbers of whole rows lie."""
+    if whole is not None:
+        job.top_class = whole.top_class.data_ptr()
+        job.top, job.lse, job.mass, job.at_top = (_doubles(each) for each in whole[1:])
+
+
+def _call(function: str, job: Any) -> None:
+    library = status().library
+    assert library is not None, "the caller asked status()"
+    error = getattr(library, function)(ctypes.byref(job))
     if error == _BAD_LABEL:
         raise IndexError(f"label {job.bad_label} of row {job.bad_row} is not a class")
     if error == NO_MEMORY:

@@ -88,3 +88,31 @@ def _flat(mass: float | Tensor, positions: torch.Size) -> float | Tensor:
     if mass.dim() == 0 and readable(mass):
         return float(mass)
     return mass.double().expand(positions).reshape(-1).contiguous()
+
+
+def take_rows(target: job.FlatTarget, rows: slice | Tensor) -> job.FlatTarget:
+    """The target of some of its rows: a range, or those that an index tensor names."""
+
+    def pick(mass: float | Tensor) -> float | Tensor:
+        return mass[rows] if isinstance(mass, Tensor) else mass
+
+    (dense, backs, entries, label), valid, ignore_index, weight = target
+    assert dense is None and all(back.support is None for back in backs), "made of arrays of one axis alone"
+    terms = Terms(
+        backs=tuple(Back(pick(back.c), back.u, None if back.row is None else back.row[rows]) for back in backs),
+        entries=None if entries is None else Entries(entries.classes[rows], entries.masses[rows]),
+        label=None if label is None else AtLabel(label.labels[rows], pick(label.mass), label.added),
+    )
+    return job.FlatTarget(terms, None if valid is None else valid[rows], ignore_index, weight)
+
+
+def take_classes(target: job.FlatTarget, start: int, stop: int) -> job.FlatTarget:
+    """What runs over the classes, of these classes alone; labels and entries still count from the first of all."""
+    backs = tuple(
+        Back(back.c, None if back.u is None else back.u[..., start:stop].contiguous(), back.row)
+        for back in target.terms.backs
+    )
+    weight = target.weight
+    return target._replace(
+        terms=target.terms._replace(backs=backs), weight=None if weight is None else weight[start:stop].contiguous()
+    )

@@ -7,6 +7,7 @@ and no second derivative: transforms and whatever else needs one take the torch 
 Only compiled code imports this module: registering an operator loads torch's compiler, some 800 modules.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -126,3 +127,9 @@ def _target(fields: tuple[Any, ...]) -> job.FlatTarget:
 
 def _collapsible(tensor: Tensor) -> Tensor:
     return tensor if job.collapse(tensor) is not None else tensor.contiguous()
+
+
+@torch.compiler.disable
+def outside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A call that is made eagerly, between two graphs."""
+    return function(*args, **kwargs)

@@ -1,0 +1,147 @@
+"""The loss of a linear layer as one differentiable step, from its input, weight and bias to each row's loss."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato.arguments import Call
+from sfumato.kernel.job import FlatTarget
+from sfumato.loss.linear import pieces
+from sfumato.targets.checks import ArgumentError
+
+
+class Plan(NamedTuple):
+    """What a call asks for, apart from the tensors that may get a gradient.
+
+    Attributes:
+        call: says the dtype of the arithmetic.
+        target: of the rows that count.
+        kept: (n,) which rows these are; None for all.
+        labels: (n,) labels of the rows that count, for the parts; or None.
+        expected: (n,) what each row's gradient will be multiplied by where the gradient of the reduced loss is 1; None
+            for 1.
+        softcap: c of c·tanh(z/c), or 0.
+        z_loss: λ of λ·lse², or 0.
+        parts: whether the parts of each row are wanted.
+    """
+
+    call: Call
+    target: FlatTarget
+    kept: Tensor | None
+    labels: Tensor | None
+    expected: Tensor | None
+    softcap: float
+    z_loss: float
+    parts: bool
+
+    def head(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> pieces.Head:
+        """The layer on the rows that count."""
+        x = x if self.kept is None else x.index_select(0, self.kept)
+        return pieces.Head(x, weight, bias, self.call, self.softcap, self.z_loss)
+
+    def spread(self, of_kept: Tensor, count: int) -> Tensor:
+        """Numbers of the rows that count among all rows, 0 for the others."""
+        if self.kept is None:
+            return of_kept
+        return of_kept.new_zeros((count, *of_kept.shape[1:])).index_copy_(0, self.kept, of_kept)
+
+
+def loss_of_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> tuple[Tensor, pieces.RowParts | None]:
+    """Each row's loss, (N,) float64 and 0 where it does not count, and its parts if they are wanted.
+
+    Args:
+        x: (N, D).
+        weight: (V, D).
+        bias: (V,) or None.
+        plan: the rest.
+    """
+    loss, *parts = _Head.apply(x, weight, bias, plan)  # pyright: ignore[reportGeneralTypeIssues]
+    return loss, pieces.RowParts(*parts) if plan.parts else None
+
+
+class _Head(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> tuple[Any, ...]:
+        head = plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach())
+        found = pieces.measure(
+            head,
+            plan.target,
+            plan.expected,
+            input_gradient=ctx.needs_input_grad[0],
+            labels=plan.labels,
+            parts=plan.parts,
+        )
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(x, weight, bias)
+            ctx.plan, ctx.whole, ctx.input_gradient = plan, found.whole, found.input_gradient
+        if not plan.parts:
+            return (plan.spread(found.loss, len(x)),)
+        parts = found.parts or pieces.RowParts(None, found.loss, None, found.loss)  # no row counts
+        told = [None if each is None else plan.spread(each, len(x)) for each in parts]
+        ctx.mark_non_differentiable(*(each for each in told if each is not None))
+        return plan.spread(found.loss, len(x)), *told
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "linear_cross_entropy has no second derivatives: they would need all logits at once. Use "
+                "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)"
+            )
+        x, weight, bias = ctx.saved_tensors  # raises if they were changed since
+        plan: Plan = ctx.plan
+        upstream = grads[0].double()
+        upstream = upstream if plan.kept is None else upstream.index_select(0, plan.kept)
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = plan.spread(_of_input(ctx, upstream.contiguous()), len(x))
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            of_weight, of_bias = pieces.weight_gradient(
+                plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach()),
+                plan.target,
+                ctx.whole,
+                upstream.contiguous(),
+                weight=ctx.needs_input_grad[1],
+                bias=ctx.needs_input_grad[2],
+            )
+        return of_x, of_weight, of_bias, None
+
+
+def _of_input(ctx: Any, upstream: Tensor) -> Tensor:
+    """The input's gradient: as it was made in forward, if upstream is what was expected there."""
+    plan: Plan = ctx.plan
+    ready, ctx.input_gradient = ctx.input_gradient, None
+    if ready is None:  # given away by an earlier backward
+        x, weight, bias = ctx.saved_tensors
+        head = plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach())
+        again = pieces.measure(head, plan.target, plan.expected, input_gradient=True, labels=None, parts=False)
+        assert again.input_gradient is not None, "it was asked for"
+        ready = again.input_gradient
+    expected = torch.ones_like(upstream) if plan.expected is None else plan.expected
+    if torch.equal(upstream, expected):
+        return ready
+    ratio = torch.where(expected == 0, 0.0, upstream / expected)
+    return ready.mul_(ratio.to(plan.call.dtype).unsqueeze(1))
+
+
+def check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Refuse what is no linear layer's input, weight and bias."""
+    if not x.is_floating_point() or x.dim() == 0:
+        raise ArgumentError(f"input must be floating and (…, D), got {x.dtype} {tuple(x.shape)}")
+    if weight.dim() != 2:
+        raise ArgumentError(f"linear_weight must be (V, D), got {tuple(weight.shape)}")
+    if weight.shape[1] != x.shape[-1]:
+        raise ArgumentError(
+            f"input has {x.shape[-1]} features and linear_weight {weight.shape[1]}: "
+            f"{tuple(x.shape)} does not fit {tuple(weight.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ArgumentError(f"linear_bias must be ({len(weight)},), one number a class, got {tuple(bias.shape)}")
+    others = [("linear_weight", weight)] + ([] if bias is None else [("linear_bias", bias)])
+    for name, tensor in others:
+        if tensor.dtype != x.dtype or tensor.device != x.device:
+            raise ArgumentError(
+                f"input is {x.dtype} on {x.device} and {name} {tensor.dtype} on {tensor.device}: bring them together, "
+                "as torch.autocast does with types"
+            )

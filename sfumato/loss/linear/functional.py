@@ -1,0 +1,223 @@
+"""Cross entropy of a linear layer's output, from the layer's input and weight."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sfumato.arguments import Call, resolve
+from sfumato.loss.flatten import flatten, take_rows
+from sfumato.loss.linear.autograd import Plan, check_tensors, loss_of_rows
+from sfumato.loss.linear.uncompiled import uncompiled
+from sfumato.loss.reduce import reduce, weigh
+from sfumato.targets import Target
+from sfumato.targets.checks import ArgumentError, check_tensor
+from sfumato.theory import Over
+
+
+class HeadParts(NamedTuple):
+    """A loss and what trainers log beside it; all but ``loss`` are detached, one number a row, 0 where it is ignored.
+
+    Attributes:
+        loss: as :func:`linear_cross_entropy` gives it.
+        nll: −log p_y, whatever the target was; None where rows do not have one label.
+        entropy: H(p) in nats.
+        correct: whether the label has the largest logit, the lowest class of equal ones counting; None without labels.
+        lse: log Σ e^z.
+    """
+
+    loss: Tensor
+    nll: Tensor | None
+    entropy: Tensor
+    correct: Tensor | None
+    lse: Tensor
+
+
+@uncompiled
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor | Target,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    over: Over = "all",
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    shift: bool = False,
+    num_items: int | Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    return_parts: bool = False,
+) -> Tensor | HeadParts:
+    r"""Cross entropy of a linear layer's output, whose N×V logits are never in memory at once.
+
+    .. math:: L = \sum_k w_k q_k\,(\mathrm{lse}(z) - z_k) + \lambda\,\mathrm{lse}(z)^2, \qquad z = W x + b
+
+    The same numbers as :func:`sfumato.cross_entropy` of :func:`torch.nn.functional.linear`, with torch's names of
+    arguments. Logits are made in pieces of some 36 MB, twice where the weight wants a gradient. Rows that are ignored
+    cost nothing. No row of V numbers is kept from forward to backward.
+
+    Args:
+        input: x, (…, D), the layer's input.
+        linear_weight: W, (V, D).
+        target: class indices (…), or a :class:`Target` with those positions whose rows are not dense: smoothed, a prior,
+            a table, stored largest, mixed.
+        linear_bias: b, (V,).
+        weight: w, one number a class, (V,), on each class's term as torch has it.
+        ignore_index: index of rows that do not count, whatever they hold; their gradient is exactly 0.
+        reduction: ``"mean"`` over the rows that count (over the sum of their labels' weights, where there are some),
+            ``"sum"`` or ``"none"``.
+        label_smoothing: strength ε in [0, 1].
+        over: where ε goes: ``"all"`` V classes, as in torch, or the V−1 ``"others"``.
+        softcap: c where the logits are c·tanh(z/c).
+        z_loss: λ of the term λ·lse², which keeps the logits' level near 0 (PaLM has 1e-4).
+        shift: whether the position t predicts t+1, along the last axis of the positions, as in causal language models:
+            the last input and the first target are left out.
+        num_items: what a sum is divided by in place of the rows that count, where these are counted over micro-batches
+            or ranks; with ``reduction="mean"`` only.
+        out_dtype: dtype of the result, by default that of the input.
+        return_parts: whether to give :class:`HeadParts`.
+
+    Returns:
+        A scalar, or one number a position with ``reduction="none"``; with ``return_parts`` a :class:`HeadParts`.
+
+    Raises:
+        ValueError: shapes or dtypes that do not fit; a target that is an array of N×V itself; a strength outside [0, 1].
+        IndexError: a label that is no class (names the first row and the label; on the CPU).
+        RuntimeError: a second derivative, which would need all logits.
+
+    >>> x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    >>> round(linear_cross_entropy(x, w, torch.tensor([0]), label_smoothing=0.1).item(), 4)
+    0.3729
+
+    Source: the chunking of Wijmans et al. 2025 (Cut Your Losses in Large-Vocabulary Language Models), section 4, with
+    every gradient kept; the z-loss of Chowdhery et al. 2022 (PaLM), section 5.
+    """
+    for name, tensor in (("input", input), ("linear_weight", linear_weight)):
+        check_tensor(tensor, name)
+    input, linear_weight, linear_bias = _autocast(input, linear_weight, linear_bias)
+    check_tensors(input, linear_weight, linear_bias)
+    softcap, z_loss = _checked_numbers(softcap, z_loss, num_items, reduction)
+    if shift:
+        input, target = _shifted(input, target)
+    call = _resolve(
+        input,
+        linear_weight,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        over=over,
+        out_dtype=out_dtype,
+    )
+    if num_items is not None:
+        call = call._replace(reduction="sum")
+    plan = _plan(input, call, softcap=softcap, z_loss=z_loss, parts=return_parts)
+    each, parts = loss_of_rows(input.reshape(-1, input.shape[-1]), linear_weight, linear_bias, plan)
+    loss = _reduced(call, each)
+    loss = (loss if num_items is None else loss / num_items).to(call.dtype).to(call.result_dtype)
+    if parts is None:
+        return loss
+    positions = input.shape[:-1]
+    nll, entropy, correct, lse = (
+        None if each is None else (each if each.dtype == torch.bool else each.to(call.dtype)).reshape(positions)
+        for each in parts
+    )
+    assert entropy is not None and lse is not None, "these two need no label"
+    return HeadParts(loss, nll, entropy, correct, lse)
+
+
+def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The tensors in the dtype that autocast gives linear layers."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(kind)
+    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _checked_numbers(
+    softcap: float | None, z_loss: float, num_items: int | Tensor | None, reduction: str
+) -> tuple[float, float]:
+    if softcap is not None and not 0 < softcap < float("inf"):
+        raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
+    if not 0 <= z_loss < float("inf"):
+        raise ArgumentError(f"z_loss must be at least 0 and finite, got {z_loss:g}")
+    if num_items is not None and reduction != "mean":
+        raise ArgumentError(f'num_items is what a mean is divided by, and reduction is "{reduction}"')
+    return softcap or 0.0, float(z_loss)
+
+
+def _shifted(input: Tensor, target: Tensor | Target) -> tuple[Tensor, Tensor | Target]:
+    """Position t beside the target of t+1."""
+    if input.dim() < 2 or target.shape != input.shape[:-1]:
+        raise ArgumentError(
+            f"shift=True moves targets along the last axis of the positions: input {tuple(input.shape)} needs a target "
+            f"of {tuple(input.shape[:-1])}, got {tuple(target.shape)}"
+        )
+    return input[..., :-1, :], target[..., 1:]
+
+
+def _resolve(
+    x: Tensor, linear_weight: Tensor, target: Tensor | Target, weight: Tensor | None, **options: object
+) -> Call:
+    """The call in one form, checked as :func:`sfumato.cross_entropy` checks one, by logits without memory."""
+    positions, classes = x.shape[:-1], len(linear_weight)
+    if not isinstance(target, Target):
+        check_tensor(target, "target")
+        if target.is_floating_point():
+            raise ArgumentError(
+                f"target must be class indices {tuple(positions)} or a Target, got {target.dtype} "
+                f"{tuple(target.shape)}: probabilities would be an array of rows × classes. Use sf.distil_top for the "
+                "largest of a teacher's, or sf.cross_entropy of the logits"
+            )
+    elif isinstance(target, Target) and target.shape != positions:
+        raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(positions)}")
+    shape = (*positions[:1], classes, *positions[1:])
+    _, call = resolve(x.new_empty(()).expand(shape), target, weight, **options)  # pyright: ignore[reportArgumentType]
+    call = call._replace(given=call.target())
+    return call
+
+
+def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> Plan:
+    target = call.target()
+    terms = target.terms(torch.float64)
+    if terms.dense is not None or any(back.support is not None for back in terms.backs):
+        raise ArgumentError(
+            f"the target holds a number for every row and class ({target.describe()}), which linear_cross_entropy is "
+            "there to avoid. Use sf.distil_top for the largest of a teacher's, or sf.cross_entropy of the logits"
+        )
+    flat = flatten(x, call)
+    assert flat is not None, "without dense arrays the kernel's form has a place for every term"
+    kept = None if flat.valid is None else flat.valid.nonzero().squeeze(1)
+    if kept is not None:
+        flat = take_rows(flat, kept)
+    labels = target.labels if parts else None
+    labels = None if labels is None else labels.reshape(-1)
+    expected = _expected(call)
+    if kept is not None:
+        labels = None if labels is None else labels[kept]
+        expected = None if expected is None else expected[kept]
+    return Plan(call, flat._replace(valid=None), kept, labels, expected, softcap, z_loss, parts)
+
+
+def _expected(call: Call) -> Tensor | None:
+    """(N,) float64: what each row's gradient is multiplied by if that of the reduced loss is 1; None for 1.
+
+    A loss scaler's factor comes on top in float16: there a gradient that is divided by the rows already would be 0.
+    """
+    if call.reduction == "none" and call.weight is None or call.result_dtype == torch.float16:
+        return None
+    probe = torch.zeros(call.target().shape, dtype=torch.float64, device=call.target().device, requires_grad=True)
+    with torch.enable_grad():
+        (found,) = torch.autograd.grad(_reduced(call, probe.reshape(-1)).sum(), probe)
+    return found.reshape(-1).contiguous()
+
+
+def _reduced(call: Call, each: Tensor) -> Tensor:
+    """The losses of rows, (N,) float64, reduced as the call asks."""
+    return reduce(call, each.reshape(call.target().shape), weigh(call, torch.float64))

@@ -1,0 +1,424 @@
+"""The loss of a last layer in pieces is the loss of all its logits: value, gradients, parts, memory and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import sfumato as sf
+from sfumato import reference
+from sfumato.loss.linear import engine, pieces
+from tests import needs
+from tests.loss.properties import few
+from tests.targets.registry import EXAMPLES, cases, example
+
+POSITIONS, FEATURES = 41, 12
+
+
+@pytest.fixture(autouse=True, scope="module", params=["kernel", "torch"])
+def path(request):
+    """Everything is asked of the compiled kernel and of torch, in several pieces both ways."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(engine, "on_kernel", lambda z, call: False)
+        else:
+            needs.kernel()
+        patch.setattr(engine, "piece_bytes", lambda x, call: 0)
+        patch.setattr(pieces, "_SMALLEST_ROWS", 7)
+        patch.setattr(pieces, "_SMALLEST_CLASSES", 64)
+        yield request.param
+
+
+class Layer:
+    """A layer whose logits are exact in every dtype: small integers, so that any order of sums gives the same."""
+
+    def __init__(self, classes: int, dtype: torch.dtype, *, seed: int = 0, bias: bool = True, rows: int = POSITIONS):
+        generator = torch.Generator().manual_seed(seed)
+        self.x = torch.randint(-1, 2, (rows, FEATURES), generator=generator).to(dtype).requires_grad_()
+        self.weight = torch.randint(-2, 3, (classes, FEATURES), generator=generator).to(dtype).requires_grad_()
+        self.bias = torch.randint(-3, 4, (classes,), generator=generator).to(dtype).requires_grad_() if bias else None
+        self.labels = torch.randint(0, classes, (rows,), generator=generator)
+        self.labels[::6] = -100
+
+    def leaves(self):
+        return [each for each in (self.x, self.weight, self.bias) if each is not None]
+
+    def logits(self) -> torch.Tensor:
+        return F.linear(self.x, self.weight, self.bias)
+
+    def fused(self, target, **options):
+        return sf.linear_cross_entropy(self.x, self.weight, target, linear_bias=self.bias, **options)
+
+    def gradients(self, loss: torch.Tensor, upstream: torch.Tensor | None = None):
+        return torch.autograd.grad(loss, self.leaves(), upstream, retain_graph=True)
+
+
+def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The largest error, in parts of the largest entry."""
+    return ((found.double() - wanted.double()).abs().max() / wanted.double().abs().max().clamp(min=1e-30)).item()
+
+
+# In parts of the largest entry. Halves are rounded where they are stored: a gradient of logits, and then the product.
+NEAR = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+each_dtype = pytest.mark.parametrize("dtype", NEAR, ids=str)
+
+
+def assert_as_unfused(layer: Layer, target, upstream: float | torch.Tensor = 1.0, **options):
+    dtype = layer.x.dtype
+    fused = layer.fused(target, out_dtype=torch.promote_types(dtype, torch.float32), **options)
+    logits = layer.logits()
+    wanted = sf.cross_entropy(logits, target, out_dtype=torch.promote_types(dtype, torch.float32), **options)
+    assert relative(fused, wanted) <= min(NEAR[dtype], 1e-6)
+    up = torch.as_tensor(upstream, dtype=fused.dtype).expand(fused.shape)
+    for name, mine, theirs in zip(
+        "x weight bias".split(), layer.gradients(fused, up), layer.gradients(wanted, up), strict=False
+    ):
+        assert relative(mine, theirs) <= NEAR[dtype], name
+        assert mine.dtype == theirs.dtype
+        assert mine.shape == theirs.shape
+
+
+def sparse(name: str, classes: int) -> bool:
+    terms = example(name, np.array([1, 2]), classes).build().terms(torch.float64)
+    return terms.dense is None and all(back.support is None for back in terms.backs)
+
+
+SPARSE = [name for name in EXAMPLES if sparse(name, 9)]
+
+
+@each_dtype
+@pytest.mark.parametrize("classes", [2, 9, 64, 65, 200])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_smoothed_labels_have_the_loss_and_the_gradients_of_the_unfused(dtype, classes, reduction):
+    layer = Layer(classes, dtype)
+    upstream = torch.linspace(0.5, 2, POSITIONS) if reduction == "none" else 1.0
+    for over in ("all", "others"):
+        assert_as_unfused(layer, layer.labels, upstream, reduction=reduction, label_smoothing=0.1, over=over)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", SPARSE)
+def test_every_sparse_target_has_the_loss_and_the_gradients_of_the_unfused(dtype, name):
+    layer = Layer(130, dtype)
+    assert_as_unfused(layer, example(name, layer.labels, 130).build())
+
+
+def test_the_table_has_sparse_targets_of_most_kinds():
+    assert {EXAMPLES[name] for name in SPARSE} >= {
+        "one_hot",
+        "smooth",
+        "smooth_by_class",
+        "smooth_prior",
+        "smooth_rows",
+        "mix",
+        "distil_top",
+    }
+
+
+@each_dtype
+def test_class_weights_multiply_terms_and_divide_the_mean(dtype):
+    layer = Layer(90, dtype)
+    weight = torch.linspace(0, 2, 90).to(dtype)
+    for options in ({}, {"label_smoothing": 0.2}, {"label_smoothing": 0.2, "over": "others", "reduction": "sum"}):
+        assert_as_unfused(layer, layer.labels, weight=weight, **options)
+    assert_as_unfused(layer, example("pair of tables", layer.labels, 90).build(), weight=weight)
+
+
+@given(st.data())
+@few
+def test_drawn_targets_are_as_the_reference_has_them(data):
+    name = data.draw(st.sampled_from(sorted({EXAMPLES[name] for name in SPARSE})))
+    case = data.draw(cases(name, batched=True))
+    target = case.build()
+    terms = target.terms(torch.float64)
+    if terms.dense is not None or any(back.support is not None for back in terms.backs):
+        return
+    shape = case.labels.shape
+    grid = st.integers(-3, 3)
+    x = torch.tensor(data.draw(st.lists(grid, min_size=4, max_size=4)), dtype=torch.float64)
+    x = (x * torch.arange(1, 1 + int(np.prod(shape)), dtype=torch.float64).reshape(*shape, 1)).requires_grad_()
+    w = torch.tensor(
+        [data.draw(st.lists(grid, min_size=4, max_size=4)) for _ in range(case.num_classes)], dtype=torch.float64
+    ).requires_grad_()
+    z = (x @ w.t()).movedim(-1, 1).detach()
+    loss = sf.linear_cross_entropy(x, w, target, reduction="sum")
+    exact = reference.cross_entropy(z, target, reduction="sum")
+    assert abs(loss.item() - exact.item()) <= 1e-13 * abs(exact.item()) + 1e-13 * z.abs().max().item()
+    of_x, of_w = torch.autograd.grad(loss, (x, w))
+    g = reference.gradient(z, target, reduction="sum").movedim(1, -1).reshape(-1, case.num_classes)
+    size = 1e-13 * (1 + g.abs().max()) * 4
+    assert ((of_x.reshape(-1, 4) - g @ w).abs() <= size * (1 + w.abs().sum())).all()
+    assert ((of_w - g.t() @ x.reshape(-1, 4)).abs() <= size * (1 + x.abs().sum())).all()
+
+
+def test_the_loss_of_a_confident_row_keeps_its_digits():
+    x = torch.tensor([[40.0]], dtype=torch.float32, requires_grad=True)
+    w = torch.tensor([[1.0], [0.0], [-1.0]], requires_grad=True)
+    loss = sf.linear_cross_entropy(x, w, torch.tensor([0]))
+    assert loss.item() == pytest.approx(float(np.exp(-40.0)), rel=1e-6)
+    _, of_w = torch.autograd.grad(loss, (x, w))
+    assert of_w[0].item() == pytest.approx(-40 * float(np.exp(-40.0)), rel=1e-6)
+
+
+@each_dtype
+def test_a_soft_cap_is_in_the_loss_and_in_the_gradients(dtype):
+    layer = Layer(100, dtype)
+    fused = layer.fused(layer.labels, label_smoothing=0.1, softcap=5.0, out_dtype=torch.float64)
+    exact = [each.detach().double().requires_grad_() for each in layer.leaves()]
+    z = 5 * torch.tanh(F.linear(*exact) / 5)
+    wanted = sf.cross_entropy(z, layer.labels, label_smoothing=0.1)
+    assert relative(fused, wanted) <= NEAR[dtype]
+    for mine, theirs in zip(layer.gradients(fused), torch.autograd.grad(wanted, exact), strict=True):
+        assert relative(mine, theirs) <= 2 * NEAR[dtype]
+
+
+def test_the_z_loss_adds_the_square_of_the_log_partition():
+    layer = Layer(100, torch.float64)
+    fused = layer.fused(layer.labels, label_smoothing=0.1, z_loss=0.3)
+    z, counted = layer.logits(), layer.labels != -100
+    wanted = sf.cross_entropy(z, layer.labels, label_smoothing=0.1) + 0.3 * (z.logsumexp(1) ** 2)[counted].mean()
+    assert relative(fused, wanted) <= 1e-14
+    for mine, theirs in zip(layer.gradients(fused), layer.gradients(wanted), strict=True):
+        assert relative(mine, theirs) <= 1e-13
+
+
+def test_positions_may_have_several_axes_and_a_shift():
+    layer = Layer(70, torch.float64, rows=24)
+    x, labels = layer.x.detach().reshape(2, 3, 4, FEATURES).requires_grad_(), layer.labels.reshape(2, 3, 4)
+    fused = sf.linear_cross_entropy(x, layer.weight, labels, shift=True, label_smoothing=0.1)
+    z = F.linear(x[..., :-1, :], layer.weight).movedim(-1, 1)
+    wanted = sf.cross_entropy(z, labels[..., 1:], label_smoothing=0.1)
+    assert relative(fused, wanted) <= 1e-14
+    (mine,), (theirs,) = torch.autograd.grad(fused, x), torch.autograd.grad(wanted, x)
+    assert relative(mine, theirs) <= 1e-13
+    assert not mine[..., -1, :].any()
+    target = sf.smooth(labels, 70, 0.1, over="all")
+    assert sf.linear_cross_entropy(x, layer.weight, target, shift=True).item() == fused.item()
+
+
+def test_one_position_may_have_no_axis():
+    layer = Layer(70, torch.float64)
+    for reduction in ("mean", "none"):
+        fused = sf.linear_cross_entropy(layer.x[1], layer.weight, layer.labels[1], reduction=reduction)
+        wanted = sf.cross_entropy(F.linear(layer.x[1], layer.weight), layer.labels[1], reduction=reduction)
+        assert fused.shape == wanted.shape == ()
+        assert relative(fused, wanted) <= 1e-14
+
+
+def test_a_sum_is_divided_by_the_items_that_are_counted_elsewhere():
+    layer = Layer(70, torch.float64)
+    whole = layer.fused(layer.labels, label_smoothing=0.1)
+    count = (layer.labels != -100).sum()
+    wanted = layer.gradients(whole)
+    for parts in (1, 2, 8):
+        total = [torch.zeros_like(each) for each in layer.leaves()]
+        for rows in torch.arange(POSITIONS).chunk(parts):
+            loss = sf.linear_cross_entropy(
+                layer.x[rows],
+                layer.weight,
+                layer.labels[rows],
+                linear_bias=layer.bias,
+                label_smoothing=0.1,
+                num_items=count,
+            )
+            for sums, part in zip(total, torch.autograd.grad(loss, layer.leaves()), strict=True):
+                sums += part
+        for sums, each in zip(total, wanted, strict=True):
+            assert sums.norm().item() == pytest.approx(each.norm().item(), rel=1e-12)
+
+
+def test_parts_are_what_the_logits_say():
+    layer = Layer(70, torch.float64)
+    parts = layer.fused(layer.labels, label_smoothing=0.1, return_parts=True)
+    z, counted = layer.logits(), layer.labels != -100
+    log_p = z.log_softmax(1)
+    assert parts.loss.item() == layer.fused(layer.labels, label_smoothing=0.1).item()
+    torch.testing.assert_close(parts.nll, F.cross_entropy(z, layer.labels, reduction="none"), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(parts.entropy, -(log_p.exp() * log_p).sum(1) * counted, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(parts.lse, z.logsumexp(1) * counted, rtol=1e-13, atol=1e-13)
+    assert torch.equal(parts.correct, (z.argmax(1) == layer.labels) & counted)
+    assert parts.loss.requires_grad and not parts.nll.requires_grad
+    mixed = layer.fused(example("pair", layer.labels, 70).build(), return_parts=True)
+    assert mixed.nll is None and mixed.correct is None
+    none = sf.linear_cross_entropy(layer.x, layer.weight, torch.full((POSITIONS,), -100), return_parts=True)
+    assert not none.entropy.any() and none.entropy.shape == (POSITIONS,)
+
+
+def test_ignored_rows_are_inert_even_where_they_hold_nan():
+    layer = Layer(70, torch.float32)
+    wanted = [each.clone() for each in layer.gradients(layer.fused(layer.labels, label_smoothing=0.1))]
+    with torch.no_grad():
+        layer.x[layer.labels == -100] = torch.nan
+    found = layer.gradients(layer.fused(layer.labels, label_smoothing=0.1))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert not found[0][layer.labels == -100].any()
+
+
+def test_over_no_row_the_mean_is_nan_and_the_gradients_are_0():
+    layer = Layer(70, torch.float32)
+    loss = layer.fused(torch.full((POSITIONS,), -100))
+    assert loss.isnan()
+    assert not any(each.any() for each in layer.gradients(loss))
+
+
+def test_only_what_asks_for_a_gradient_gets_one_and_the_products_for_others_are_saved(monkeypatch):
+    layer = Layer(70, torch.float32)
+    wanted = layer.gradients(layer.fused(layer.labels))
+    made = []
+    for name in ("measure", "weight_gradient"):
+        function = getattr(pieces, name)
+        monkeypatch.setattr(pieces, name, lambda *a, f=function, n=name, **k: made.append((n, k)) or f(*a, **k))
+    layer.weight.requires_grad_(False), layer.bias.requires_grad_(False)
+    (of_x,) = torch.autograd.grad(layer.fused(layer.labels), layer.x)
+    assert [name for name, _ in made] == ["measure"]
+    assert torch.equal(of_x, wanted[0])
+    layer.x.requires_grad_(False), layer.bias.requires_grad_(True)
+    made.clear()
+    (of_bias,) = torch.autograd.grad(layer.fused(layer.labels), layer.bias)
+    assert not made[0][1]["input_gradient"] and not made[1][1]["weight"]
+    assert torch.equal(of_bias, wanted[2])
+
+
+@each_dtype
+def test_a_second_backward_and_another_upstream_give_the_same_gradients(dtype):
+    layer = Layer(70, dtype)
+    loss = layer.fused(layer.labels, label_smoothing=0.1)
+    first = [each.clone() for each in layer.gradients(loss)]
+    assert all(torch.equal(a, b) for a, b in zip(first, layer.gradients(loss), strict=True))
+    loss = layer.fused(layer.labels, label_smoothing=0.1)
+    quadruple = layer.gradients(loss, torch.tensor(4.0, dtype=dtype))
+    for a, b in zip(quadruple, first, strict=True):
+        assert relative(a / 4, b) <= NEAR[dtype]
+
+
+def test_a_loss_scaler_is_in_a_float16_gradient_before_it_is_rounded():
+    layer = Layer(200, torch.float16, bias=False)
+    leaves = [each.detach().double().requires_grad_() for each in layer.leaves()]
+    wanted = torch.autograd.grad(sf.cross_entropy(F.linear(*leaves), layer.labels, label_smoothing=0.1), leaves)
+    # Divided by the rows and by a thousand micro-batches first, most of these gradients would be 0 in float16.
+    loss = layer.fused(layer.labels, label_smoothing=0.1, out_dtype=torch.float32) / 1024
+    for found, exact in zip(layer.gradients(loss * 65536), wanted, strict=True):
+        assert relative(found / 64, exact) <= NEAR[torch.float16]
+
+
+def test_gradients_add_up_in_the_leaves_and_inputs_stay_as_they_were():
+    layer = Layer(70, torch.float32)
+    before = [each.detach().clone() for each in layer.leaves()]
+    once = layer.gradients(layer.fused(layer.labels))
+    for _ in range(2):
+        layer.fused(layer.labels).backward()
+    for leaf, each in zip(layer.leaves(), once, strict=True):
+        torch.testing.assert_close(leaf.grad, 2 * each)
+    assert all(torch.equal(a, b) for a, b in zip(before, layer.leaves(), strict=True))
+
+
+def test_autocast_makes_the_layer_in_its_dtype():
+    layer = Layer(70, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fused = layer.fused(layer.labels, label_smoothing=0.1)
+    assert fused.dtype == torch.float32
+    low = Layer(70, torch.bfloat16)
+    assert fused.item() == low.fused(low.labels, label_smoothing=0.1, out_dtype=torch.float32).item()
+    assert all(each.dtype == torch.float32 for each in layer.gradients(fused))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch looks for one at what passes from graph to graph
+def test_compiled_code_calls_it_between_two_graphs():
+    layer = Layer(70, torch.float32)
+    compiled = torch.compile(lambda x: sf.linear_cross_entropy(x * 2, layer.weight, layer.labels) + 1, backend="eager")
+    eager = sf.linear_cross_entropy(layer.x * 2, layer.weight, layer.labels) + 1
+    assert compiled(layer.x).item() == eager.item()
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor that any operation gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for each in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(each, torch.Tensor) and each.untyped_storage().nbytes() >= each.numel() * each.itemsize:
+                self.numel = max(self.numel, each.numel())
+        return out
+
+
+@pytest.mark.parametrize("name", ["labels", *SPARSE])
+def test_nothing_of_the_size_of_all_logits_is_ever_made(name):
+    rows, classes = 96, 480
+    layer = Layer(classes, torch.float32, rows=rows)
+    target = layer.labels if name == "labels" else example(name, layer.labels, classes).build()
+    with Largest() as largest:
+        layer.gradients(layer.fused(target, return_parts=True).loss)
+    table = classes * classes if "table" in name else 0  # the target's own, copied into float64 or cut in slices
+    assert largest.numel <= max(rows * 64, classes * FEATURES, classes * 7, table)
+
+
+def test_logits_of_another_order_of_sums_may_lie_above_the_largest():
+    """What the slices are made of may differ by a rounding from what the rows were made of."""
+    layer = Layer(300, torch.float32)
+    with torch.no_grad():
+        layer.x.mul_(0.1237), layer.weight.mul_(0.771)
+    assert_as_unfused(layer, layer.labels, label_smoothing=0.1)
+
+
+LAYER = Layer(70, torch.float32)
+REFUSED = {
+    "features": (lambda x, w, y: sf.linear_cross_entropy(x, w[:, :3], y), "12 features and linear_weight 3"),
+    "weight": (lambda x, w, y: sf.linear_cross_entropy(x, w[0], y), r"must be \(V, D\), got \(12,\)"),
+    "bias": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, linear_bias=w[:3, 0]), r"must be \(70,\).*got \(3,\)"),
+    "dtype": (
+        lambda x, w, y: sf.linear_cross_entropy(x, w.double(), y),
+        "float32 on cpu and linear_weight torch.float64",
+    ),
+    "integers": (lambda x, w, y: sf.linear_cross_entropy(x.long(), w, y), "input must be floating"),
+    "positions": (lambda x, w, y: sf.linear_cross_entropy(x, w, y[1:]), "batch_size"),
+    "probabilities": (lambda x, w, y: sf.linear_cross_entropy(x, w, torch.zeros(41, 70)), "sf.distil_top"),
+    "dense": (
+        lambda x, w, y: sf.linear_cross_entropy(x, w, sf.from_probs(torch.full((41, 70), 1 / 70))),
+        "a number for every row and class .probabilities.*sf.distil_top",
+    ),
+    "classes": (lambda x, w, y: sf.linear_cross_entropy(x, w, sf.one_hot(y, 71)), "71 classes, the logits have 70"),
+    "softcap": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, softcap=0.0), "softcap must be above 0"),
+    "z_loss": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, z_loss=-1.0), "z_loss must be at least 0"),
+    "items": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, num_items=3, reduction="sum"), "num_items"),
+    "shift": (lambda x, w, y: sf.linear_cross_entropy(x[None], w, y, shift=True), r"needs a target of \(1, 41\)"),
+    "eps": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, label_smoothing=1.5), "1.5"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_by_name(name):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        call(LAYER.x, LAYER.weight, LAYER.labels)
+
+
+def test_a_label_that_is_no_class_is_named_with_its_row():
+    labels = LAYER.labels.clone()
+    labels[3] = 70
+    with pytest.raises(IndexError, match="label 70 in row 3 is not a class"):
+        LAYER.fused(labels)
+
+
+def test_a_second_derivative_is_refused_with_the_way_out():
+    with pytest.raises(RuntimeError, match="no second derivatives.*sf.cross_entropy"):
+        torch.autograd.grad(LAYER.fused(LAYER.labels), LAYER.x, create_graph=True)
+
+
+def test_the_module_is_the_function_with_a_weight_of_its_own():
+    layer = Layer(70, torch.float32)
+    module = sf.LinearCrossEntropyLoss(FEATURES, 70, bias=True, label_smoothing=0.1, over="others", softcap=9.0)
+    module.load_state_dict({"linear.weight": layer.weight, "linear.bias": layer.bias})
+    wanted = layer.fused(layer.labels, label_smoothing=0.1, over="others", softcap=9.0)
+    assert module(layer.x, layer.labels).item() == wanted.item()
+    assert 'over="others"' in repr(module)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        sf.LinearCrossEntropyLoss(2, 3, label_smoothing=2.0)
