@@ -97,7 +97,7 @@ def take_rows(target: job.FlatTarget, rows: slice | Tensor) -> job.FlatTarget:
         return mass[rows] if isinstance(mass, Tensor) else mass
 
     (dense, backs, entries, label), valid, ignore_index, weight = target
-    assert dense is None and all(back.support is None for back in backs), "made of arrays of one axis alone"
+    assert dense is None, "made of arrays of one axis alone"
     terms = Terms(
         backs=tuple(Back(pick(back.c), back.u, None if back.row is None else back.row[rows]) for back in backs),
         entries=None if entries is None else Entries(entries.classes[rows], entries.masses[rows]),

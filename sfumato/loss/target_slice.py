@@ -1,7 +1,7 @@
 """The part of a target that lies on the classes of one rank.
 
-A target is a sum of terms, and a term restricted to a slice of the classes is a term again. Dense arrays, priors, tables
-and supports are cut as views. Of the few classes whose mass is set or added, those of other ranks are left out.
+A target is a sum of terms, and a term restricted to a slice of the classes is a term again. Dense arrays, priors,
+tables and supports are cut as views. Of the few classes whose mass is set or added, those of other ranks are left out.
 """
 
 from typing import NamedTuple, Self

@@ -11,7 +11,7 @@ from sfumato.loss.linear import pieces
 from sfumato.targets.checks import ArgumentError
 
 
-class Plan(NamedTuple):
+class HeadPlan(NamedTuple):
     """What a call asks for, apart from the tensors that may get a gradient.
 
     Attributes:
@@ -47,7 +47,9 @@ class Plan(NamedTuple):
         return of_kept.new_zeros((count, *of_kept.shape[1:])).index_copy_(0, self.kept, of_kept)
 
 
-def loss_of_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> tuple[Tensor, pieces.RowParts | None]:
+def loss_of_rows(
+    x: Tensor, weight: Tensor, bias: Tensor | None, plan: HeadPlan
+) -> tuple[Tensor, pieces.RowParts | None]:
     """Each row's loss, (N,) float64 and 0 where it does not count, and its parts if they are wanted.
 
     Args:
@@ -62,7 +64,7 @@ def loss_of_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> 
 
 class _Head(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> tuple[Any, ...]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: HeadPlan) -> tuple[Any, ...]:
         head = plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach())
         found = pieces.measure(
             head,
@@ -90,7 +92,7 @@ class _Head(torch.autograd.Function):
                 "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)"
             )
         x, weight, bias = ctx.saved_tensors  # raises if they were changed since
-        plan: Plan = ctx.plan
+        plan: HeadPlan = ctx.plan
         upstream = grads[0].double()
         upstream = upstream if plan.kept is None else upstream.index_select(0, plan.kept)
         of_x = of_weight = of_bias = None
@@ -110,7 +112,7 @@ class _Head(torch.autograd.Function):
 
 def _of_input(ctx: Any, upstream: Tensor) -> Tensor:
     """The input's gradient: as it was made in forward, if upstream is what was expected there."""
-    plan: Plan = ctx.plan
+    plan: HeadPlan = ctx.plan
     ready, ctx.input_gradient = ctx.input_gradient, None
     if ready is None:  # given away by an earlier backward
         x, weight, bias = ctx.saved_tensors

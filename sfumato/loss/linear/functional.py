@@ -1,13 +1,13 @@
 """Cross entropy of a linear layer's output, from the layer's input and weight."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, resolve
 from sfumato.loss.flatten import flatten, take_rows
-from sfumato.loss.linear.autograd import Plan, check_tensors, loss_of_rows
+from sfumato.loss.linear.autograd import HeadPlan, check_tensors, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.loss.reduce import reduce, weigh
 from sfumato.targets import Target
@@ -33,6 +33,44 @@ class HeadParts(NamedTuple):
     lse: Tensor
 
 
+@overload
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor | Target,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    over: Over = "all",
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    shift: bool = False,
+    num_items: int | Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    return_parts: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor | Target,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    over: Over = "all",
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    shift: bool = False,
+    num_items: int | Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    return_parts: Literal[True],
+) -> HeadParts: ...
 @uncompiled
 def linear_cross_entropy(
     input: Tensor,
@@ -63,8 +101,8 @@ def linear_cross_entropy(
     Args:
         input: x, (…, D), the layer's input.
         linear_weight: W, (V, D).
-        target: class indices (…), or a :class:`Target` with those positions whose rows are not dense: smoothed, a prior,
-            a table, stored largest, mixed.
+        target: class indices (…), or a :class:`Target` with those positions whose rows are not dense: smoothed,
+            towards a prior, rows of a table, a teacher's stored largest, mixed.
         linear_bias: b, (V,).
         weight: w, one number a class, (V,), on each class's term as torch has it.
         ignore_index: index of rows that do not count, whatever they hold; their gradient is exactly 0.
@@ -85,7 +123,8 @@ def linear_cross_entropy(
         A scalar, or one number a position with ``reduction="none"``; with ``return_parts`` a :class:`HeadParts`.
 
     Raises:
-        ValueError: shapes or dtypes that do not fit; a target that is an array of N×V itself; a strength outside [0, 1].
+        ValueError: shapes or dtypes that do not fit; a target that is itself an array of N×V; a strength outside
+            [0, 1].
         IndexError: a label that is no class (names the first row and the label; on the CPU).
         RuntimeError: a second derivative, which would need all logits.
 
@@ -127,7 +166,8 @@ def linear_cross_entropy(
         None if each is None else (each if each.dtype == torch.bool else each.to(call.dtype)).reshape(positions)
         for each in parts
     )
-    assert entropy is not None and lse is not None, "these two need no label"
+    assert entropy is not None, "it needs no label"
+    assert lse is not None, "nor does this"
     return HeadParts(loss, nll, entropy, correct, lse)
 
 
@@ -175,15 +215,14 @@ def _resolve(
                 f"{tuple(target.shape)}: probabilities would be an array of rows × classes. Use sf.distil_top for the "
                 "largest of a teacher's, or sf.cross_entropy of the logits"
             )
-    elif isinstance(target, Target) and target.shape != positions:
+    elif target.shape != positions:
         raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(positions)}")
     shape = (*positions[:1], classes, *positions[1:])
     _, call = resolve(x.new_empty(()).expand(shape), target, weight, **options)  # pyright: ignore[reportArgumentType]
-    call = call._replace(given=call.target())
-    return call
+    return call._replace(given=call.target())
 
 
-def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> Plan:
+def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> HeadPlan:
     target = call.target()
     terms = target.terms(torch.float64)
     if terms.dense is not None or any(back.support is not None for back in terms.backs):
@@ -202,7 +241,7 @@ def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) 
     if kept is not None:
         labels = None if labels is None else labels[kept]
         expected = None if expected is None else expected[kept]
-    return Plan(call, flat._replace(valid=None), kept, labels, expected, softcap, z_loss, parts)
+    return HeadPlan(call, flat._replace(valid=None), kept, labels, expected, softcap, z_loss, parts)
 
 
 def _expected(call: Call) -> Tensor | None:
@@ -210,7 +249,7 @@ def _expected(call: Call) -> Tensor | None:
 
     A loss scaler's factor comes on top in float16: there a gradient that is divided by the rows already would be 0.
     """
-    if call.reduction == "none" and call.weight is None or call.result_dtype == torch.float16:
+    if (call.reduction == "none" and call.weight is None) or call.result_dtype == torch.float16:
         return None
     probe = torch.zeros(call.target().shape, dtype=torch.float64, device=call.target().device, requires_grad=True)
     with torch.enable_grad():

@@ -1,13 +1,13 @@
 """A linear layer and its loss, piece by piece.
 
-First pass: some rows at a time, all classes. Each row's loss and the few numbers that its gradient needs are found, and
-the gradient of the layer's input, since all classes of a row are at hand. Second pass: some classes at a time, all rows,
-for the gradient of the weight, since all rows of a class are at hand. So each gradient is summed inside one matrix
-product, in float32 for half precision, and rounded once. The logits are made twice, which costs a fourth product where
-an unfused layer has three, and no weight-sized array is added up piece by piece.
+The first pass takes some rows at a time with all their classes. It finds each row's loss, the few numbers that the
+gradient needs, and the gradient of the layer's input. The second pass takes some classes at a time with all rows, and
+finds the gradient of the weight. So each gradient is summed inside one matrix product, in float32 for half precision,
+and rounded once. The logits are made twice: that is a fourth product where an unfused layer has three. In return no
+array of the weight's size is added up piece by piece.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class RowParts(NamedTuple):
     lse: Tensor
 
 
-class Measured(NamedTuple):
+class FirstPass(NamedTuple):
     """What the first pass finds: (n,) losses in float64, the numbers of the rows, and the gradient of the input."""
 
     loss: Tensor
@@ -72,7 +72,7 @@ class Measured(NamedTuple):
 
 def measure(
     head: Head, target: FlatTarget, factor: Tensor | None, *, input_gradient: bool, labels: Tensor | None, parts: bool
-) -> Measured:
+) -> FirstPass:
     """The first pass.
 
     Args:
@@ -112,7 +112,7 @@ def measure(
                 factor=None if factor is None else factor[rows],
             )
             torch.mm(z, head.weight, out=grad[rows])
-    return Measured(loss, whole, grad, _joined(found) if parts else None)
+    return FirstPass(loss, whole, grad, _joined(found) if parts else None)
 
 
 def weight_gradient(
@@ -176,4 +176,5 @@ def _joined(found: list[RowParts]) -> RowParts | None:
         return None
     if found[0].nll is None:
         return RowParts(None, torch.cat([each.entropy for each in found]), None, torch.cat([e.lse for e in found]))
-    return RowParts(*(torch.cat(list(each)) for each in zip(*found, strict=True)))  # pyright: ignore[reportArgumentType]
+    joined: list[Any] = [torch.cat(list(each)) for each in zip(*found, strict=True)]
+    return RowParts(*joined)

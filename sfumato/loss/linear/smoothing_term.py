@@ -38,16 +38,17 @@ def smoothing_term(
     .. math:: \mathrm{CE}(z, q) - \mathrm{CE}(z, e_y) = c\,(z_y - \langle \pi, z\rangle), \qquad
               c = \varepsilon \ \text{(all, or a prior)}, \quad c = \frac{\varepsilon V}{V-1} \ \text{(others)}
 
-    with π even over all V classes unless a ``prior`` is given. ⟨π, z⟩ is the product of x with ⟨π, W⟩, so neither the
-    logits nor their exponentials are needed: ``kernel(x, W, y) + sf.smoothing_term(x, W, y, 0.1, over="all")`` is the
-    smoothed loss.
+    with π even over all V classes unless a ``prior`` is given. ⟨π, z⟩ is the product of x with ⟨π, W⟩, so the term
+    needs neither the logits nor their exponentials: ``kernel(x, W, y) + sf.smoothing_term(x, W, y, 0.1, over="all")``
+    is the smoothed loss.
 
     The two parts cancel where the loss is small: the sum is right to about 1e-7·max |z| in float32, as an absolute
     error. :func:`sfumato.linear_cross_entropy` has no such error.
 
-    A kernel that leaves out small gradients gives a wrong sum. Cut Cross Entropy does by default: it skips blocks in
-    which every ∂L/∂z is below about 1e-4, as the tail of a softmax is, while this term's −cπ stays. At a smoothed optimum
-    the two should cancel. Use ``impl="cce_exact"`` (``filter_eps=None``) there.
+    A kernel that leaves out small gradients gives a wrong gradient with this term, beside a right value. Cut Cross
+    Entropy does so by default: it skips blocks in which every ∂L/∂z is below about 1e-4. The tail of a softmax is such
+    a block, and the term's −cπ, which cancels it at a smoothed optimum, stays. Use ``impl="cce_exact"``
+    (``filter_eps=None``) there.
 
     Args:
         input: x, (…, D).
@@ -88,7 +89,8 @@ def smoothing_term(
     labels, valid = checked_labels(target, classes, ignore_index, "linear_weight has")
     share = eps * classes / (classes - 1) if over == "others" else eps
     of_rows = _Rows(labels.reshape(-1), None if valid is None else valid.reshape(-1), share, prior)
-    each: Tensor = _Term.apply(input.reshape(-1, input.shape[-1]), linear_weight, linear_bias, of_rows)  # pyright: ignore[reportAssignmentType]
+    flat = input.reshape(-1, input.shape[-1])
+    each: Tensor = _Term.apply(flat, linear_weight, linear_bias, of_rows)  # pyright: ignore[reportAssignmentType]
     if reduction == "none":
         return each.reshape(target.shape).to(input.dtype)
     total = each.sum()
@@ -172,7 +174,7 @@ def _mean_weight(weight: Tensor, prior: Tensor | None) -> Tensor:
 
 
 def _spread(of_rows: Tensor, rows: _Rows, like: Tensor) -> Tensor:
-    """Σ of rows at their labels, less π times Σ of all; each class is summed before it is rounded to the weight's dtype."""
+    """Σ of rows at their labels, less π times Σ of all; each class is summed before it is rounded."""
     wide, classes = of_rows.dtype, len(like)
     total = of_rows.sum(0, dtype=torch.float64)
     share = torch.full((), 1 / classes, dtype=torch.float64) if rows.prior is None else rows.prior.double()

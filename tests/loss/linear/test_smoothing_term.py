@@ -67,13 +67,13 @@ def test_with_torchs_chunked_loss_it_is_torchs_smoothed_loss():
 
 
 def cut(gradient: torch.Tensor, block: int, least: float) -> torch.Tensor:
-    """What Cut Cross Entropy's default filter leaves of a gradient of logits: blocks with an entry of at least ``least``."""
+    """What Cut Cross Entropy's default filter leaves of a gradient: blocks with an entry of at least ``least``."""
     blocks = gradient.reshape(len(gradient), -1, block)
     return (blocks * (blocks.abs().amax((0, 2), keepdim=True) >= least)).reshape(gradient.shape)
 
 
 def test_beside_a_kernel_that_drops_small_gradients_the_value_is_right_and_the_gradient_is_not():
-    """At the optimum of the smoothed loss, by the formulas of Cut Cross Entropy: eps/32 of bfloat16, blocks of classes."""
+    """At the optimum of the smoothed loss, by Cut Cross Entropy's formulas: blocks of classes, eps/32 of bfloat16."""
     labels = torch.tensor([0])
     z = torch.zeros(1, CLASSES, dtype=torch.float64)
     z[0, 0] = sf.theory.optimal_gap(0.1, CLASSES, over="all")

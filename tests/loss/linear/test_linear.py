@@ -76,7 +76,7 @@ def assert_as_unfused(layer: Layer, target, upstream: float | torch.Tensor = 1.0
     assert relative(fused, wanted) <= min(NEAR[dtype], 1e-6)
     up = torch.as_tensor(upstream, dtype=fused.dtype).expand(fused.shape)
     for name, mine, theirs in zip(
-        "x weight bias".split(), layer.gradients(fused, up), layer.gradients(wanted, up), strict=False
+        ["x", "weight", "bias"], layer.gradients(fused, up), layer.gradients(wanted, up), strict=False
     ):
         assert relative(mine, theirs) <= NEAR[dtype], name
         assert mine.dtype == theirs.dtype
@@ -242,11 +242,14 @@ def test_parts_are_what_the_logits_say():
     torch.testing.assert_close(parts.entropy, -(log_p.exp() * log_p).sum(1) * counted, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(parts.lse, z.logsumexp(1) * counted, rtol=1e-13, atol=1e-13)
     assert torch.equal(parts.correct, (z.argmax(1) == layer.labels) & counted)
-    assert parts.loss.requires_grad and not parts.nll.requires_grad
+    assert parts.loss.requires_grad
+    assert not parts.nll.requires_grad
     mixed = layer.fused(example("pair", layer.labels, 70).build(), return_parts=True)
-    assert mixed.nll is None and mixed.correct is None
+    assert mixed.nll is None
+    assert mixed.correct is None
     none = sf.linear_cross_entropy(layer.x, layer.weight, torch.full((POSITIONS,), -100), return_parts=True)
-    assert not none.entropy.any() and none.entropy.shape == (POSITIONS,)
+    assert not none.entropy.any()
+    assert none.entropy.shape == (POSITIONS,)
 
 
 def test_ignored_rows_are_inert_even_where_they_hold_nan():
@@ -280,7 +283,8 @@ def test_only_what_asks_for_a_gradient_gets_one_and_the_products_for_others_are_
     layer.x.requires_grad_(False), layer.bias.requires_grad_(True)
     made.clear()
     (of_bias,) = torch.autograd.grad(layer.fused(layer.labels), layer.bias)
-    assert not made[0][1]["input_gradient"] and not made[1][1]["weight"]
+    assert not made[0][1]["input_gradient"]
+    assert not made[1][1]["weight"]
     assert torch.equal(of_bias, wanted[2])
 
 
