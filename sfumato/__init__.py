@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sfumato.loss import smoothing_term as smoothing_term
     from sfumato.targets import Target as Target
     from sfumato.targets import distil as distil
+    from sfumato.targets import distil_sampled as distil_sampled
     from sfumato.targets import distil_top as distil_top
     from sfumato.targets import from_probs as from_probs
     from sfumato.targets import mix as mix
@@ -56,6 +57,7 @@ _HOMES = {
     "targets": (
         "Target",
         "distil",
+        "distil_sampled",
         "distil_top",
         "from_probs",
         "mix",

@@ -13,4 +13,5 @@ from sfumato.targets.labelled import smooth_by_class as smooth_by_class
 from sfumato.targets.labelled import smooth_prior as smooth_prior
 from sfumato.targets.listed import distil_top as distil_top
 from sfumato.targets.mixture import mix as mix
+from sfumato.targets.sampled import distil_sampled as distil_sampled
 from sfumato.targets.table import smooth_rows as smooth_rows

@@ -111,7 +111,7 @@ class Case:
 
     def label_weight(self, weight: ndarray) -> ndarray | None:
         """(P…): the class weight of each position's label; None where it has no label."""
-        if self.name == "from_probs":
+        if self.name in ("from_probs", "distil_sampled"):
             return None  # a mean over probabilities is one over their rows
         if self.name == "mix":
             first, second = (self.parts[name].label_weight(weight) for name in ("target_a", "target_b"))
@@ -293,6 +293,33 @@ def _build_distil(case: Case) -> sf.Target:
 def _distilled(case: Case) -> ndarray:
     alpha = np.asarray(case.value("alpha"))[..., None]
     return (1 - alpha) * case.at_label + alpha * case.value("teacher_probs")
+
+
+def _draw_distil_sampled(draw, labels, k):
+    count = draw(st.integers(1, 4))
+    drawn: Parts = {
+        "indices": Part(draw(_arrays((*labels.shape, count), st.integers(0, k - 1))), "n", classes=True),
+        "told": Part(draw(st.booleans())),
+    }
+    if draw(st.booleans()):
+        weights = draw(_arrays((*labels.shape, count), st.sampled_from([0.0, 0.5, 1.0, 3.0])))
+        weights[..., 0] += weights.sum(-1) == 0
+        drawn["weights"] = Part(weights, "n")
+    return drawn
+
+
+def _build_distil_sampled(case: Case) -> sf.Target:
+    given = {name: to_torch(case.parts[name].value) for name in ("indices", "weights") if name in case.parts}
+    mask = None if case.valid.all() else torch.from_numpy(np.array(case.valid))
+    told = case.value("told") is not False
+    return sf.distil_sampled(**given, num_classes=case.num_classes if told else None, mask=mask)
+
+
+def _sampled(case: Case) -> ndarray:
+    indices = case.parts["indices"].value
+    weights = case.value("weights") if "weights" in case.parts else np.ones(indices.shape)
+    shares = (np.eye(case.num_classes)[indices] * weights[..., None]).sum(-2)
+    return shares / weights.sum(-1)[..., None, None].reshape((*case.labels.shape, 1))
 
 
 def _draw_distil_top(draw, labels, k):
@@ -489,6 +516,22 @@ TARGETS: dict[str, Row] = {
                 "teacher_probs": Part(_some_distribution(generator, *labels.shape, k), "nk"),
                 "alpha": _strengths(labels, 0.2, 0.8),
             }
+        },
+        mixes=False,
+    ),
+    "distil_sampled": Row(
+        "the shares of classes that were drawn from a teacher",
+        _draw_distil_sampled,
+        _build_distil_sampled,
+        _sampled,
+        {
+            "sampled": lambda labels, k, generator: {
+                "indices": Part(generator.integers(0, k, (*labels.shape, 6)), "n", classes=True)
+            },
+            "sampled, weighted": lambda labels, k, generator: {
+                "indices": Part(generator.integers(0, k, (*labels.shape, 6)), "n", classes=True),
+                "weights": Part(generator.uniform(0.5, 2, (*labels.shape, 6)), "n"),
+            },
         },
         mixes=False,
     ),

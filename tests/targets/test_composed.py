@@ -148,6 +148,46 @@ REFUSED = {
         ValueError,
         r"rows must be floating and \(K, K\), got torch.float32 \(2, 3\)",
     ),
+    "nothing drawn": (
+        lambda: sf.distil_sampled(torch.zeros(2, 0, dtype=torch.int64)),
+        ValueError,
+        r"at least one draw a position, \(N, n, …\), got \(2, 0\)",
+    ),
+    "a drawn class": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1], [4, 0]]), num_classes=4),
+        IndexError,
+        r"a drawn class in row 1 is not a class: there are 4 \(0 to 3\)",
+    ),
+    "a drawn class below 0": (
+        lambda: sf.distil_sampled(torch.tensor([[0, -1]])),
+        IndexError,
+        "a drawn class in row 0 is not a class: it is below 0",
+    ),
+    "a drawn class that the logits do not have": (
+        lambda: sf.cross_entropy(torch.zeros(1, 3), sf.distil_sampled(torch.tensor([[0, 3]]))),
+        IndexError,
+        r"a drawn class in row 0 is not a class: there are 3 \(0 to 2\)",
+    ),
+    "weights of draws": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1], [0, 1]]), torch.tensor([[1.0, 0.0], [1.0, -1.0]])),
+        ValueError,
+        "weights must be finite and at least 0, which they are not in row 1",
+    ),
+    "no weight of draws": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1]]), torch.zeros(1, 2)),
+        ValueError,
+        "weights sum to 0 in row 0",
+    ),
+    "weights' shape": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1]]), torch.ones(2)),
+        ValueError,
+        r"weights must be floating and like the indices, \(1, 2\), got torch.float32 \(2,\)",
+    ),
+    "draws' mask": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1]]), mask=torch.tensor([True, False])),
+        ValueError,
+        r"mask has positions \(2,\), the indices \(1,\)",
+    ),
     "table row": (
         lambda: sf.smooth_rows(torch.tensor([0]), torch.tensor([[1.0, 0.0], [0.5, 0.6]])),
         ValueError,
@@ -258,3 +298,16 @@ def test_stored_probabilities_may_sum_to_a_unit_above_1_as_rounded_ones_do(rest,
     torch.testing.assert_close(made.probs().double(), torch.tensor([[unit, 0, 1]]).double(), rtol=0, atol=unit)
     with pytest.raises(ValueError, match="probs must sum to at most 1"):
         sf.distil_top(torch.tensor([0]), torch.tensor([[2, 0]]), probs * torch.tensor([[1, 16]]), 1.0, rest=rest)
+
+
+def test_what_is_sampled_is_the_teacher_on_average_and_what_is_stored_is_not():
+    """Over every way to draw three of four classes, each weighted by how likely it is."""
+    p = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+    draws = torch.cartesian_prod(*[torch.arange(4)] * 3)
+    likely = p[draws].prod(1)
+    mean = likely @ sf.distil_sampled(draws, num_classes=4).to_dense(torch.float64)
+    torch.testing.assert_close(mean, p, rtol=1e-14, atol=0)
+    label = torch.tensor([0])
+    for rest, bias in (("renormalise", 0.15), ("drop", 0.15), ("uniform", 0.05)):
+        top = sf.distil_top(label, torch.tensor([[0, 1]]), p[None, :2], 1.0, rest=rest, num_classes=4)
+        assert (top.to_dense(torch.float64)[0] - p).abs().max().item() == pytest.approx(bias)
