@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import sfumato as sf
 from tests.loss.properties import path
-from tests.targets.registry import EXAMPLES, example
+from tests.targets.registry import EXAMPLES, WITHOUT_LABEL, example
 
 __all__ = ["path"]  # a fixture: every claim is made of the compiled kernel and of the torch path
 
@@ -28,7 +28,7 @@ def test_parts_add_up_and_the_excess_is_zero_at_the_optimum(name):
         at_optimum = sf.loss_parts((q / q.sum(1, keepdim=True)).log(), target, weight, weight_on=weight_on)
         assert abs(at_optimum.excess.item()) < 1e-14
         torch.testing.assert_close(at_optimum.loss, at_optimum.floor)
-    unlabelled = EXAMPLES[name] in ("from_probs", "mix")  # which do not have one label each
+    unlabelled = EXAMPLES[name] in (*WITHOUT_LABEL, "mix")  # which do not have one label each
     assert (parts.nll is None) == unlabelled
     assert (parts.gap is None) == unlabelled
     if not unlabelled:

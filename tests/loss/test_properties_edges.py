@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import sfumato as sf
 from tests.exact import exact
 from tests.loss.properties import PROMISED, REDUCTIONS, TINY, each_target, evaluated, few, gaps, last, path, some
-from tests.targets.registry import TARGETS, Case, Part, cases, logits, to_torch
+from tests.targets.registry import TARGETS, WITHOUT_LABEL, Case, Part, cases, logits, to_torch
 
 __all__ = ["path"]  # a fixture: every property is asked twice
 
@@ -201,7 +201,7 @@ def test_a_strength_is_taken_if_it_is_in_the_range_and_refused_if_it_is_not(func
                 call()
 
 
-@pytest.mark.parametrize("name", ["labels", *(name for name in TARGETS if name != "from_probs" and name != "mix")])
+@pytest.mark.parametrize("name", ["labels", *(name for name in TARGETS if name not in (*WITHOUT_LABEL, "mix"))])
 @given(data=st.data())
 @some
 def test_a_label_is_taken_if_it_is_a_class_and_refused_if_it_is_not(name, data):

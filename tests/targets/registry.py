@@ -31,6 +31,10 @@ STRENGTHS = st.one_of(st.sampled_from([0.0, 1.0, 1e-300, 1e-8, 0.1, 0.5, 1 - 2**
 SHARES = st.one_of(st.sampled_from([0.0, 1.0, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.floats(1e-8, 1))
 
 
+# Constructors whose positions have no label; those of mix have two.
+WITHOUT_LABEL = ("from_probs", "distil_sampled")
+
+
 class Part(NamedTuple):
     """An argument; ``axes`` has "n" where it runs over the positions or their first axes, a "k" for each class axis."""
 
@@ -111,7 +115,7 @@ class Case:
 
     def label_weight(self, weight: ndarray) -> ndarray | None:
         """(P…): the class weight of each position's label; None where it has no label."""
-        if self.name in ("from_probs", "distil_sampled"):
+        if self.name in WITHOUT_LABEL:
             return None  # a mean over probabilities is one over their rows
         if self.name == "mix":
             first, second = (self.parts[name].label_weight(weight) for name in ("target_a", "target_b"))
