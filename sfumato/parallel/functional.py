@@ -131,13 +131,13 @@ class _RowLoss(Function):
 
 def _agreed(ranks: RankGroup, request: Request, split: Split) -> _Found:
     """Find the numbers of this rank while the ranks find out whether they agree; if not, let them confer, and again."""
-    if is_told(split, request.logits):
+    device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # what is no tensor is refused below
+    if is_told(split, device):
         assert split.start is not None
         assert split.num_classes is not None
         own = ClassRange.within(split.start, request.columns(), split.num_classes)
         return _find(request, request.over(own), own)
     asked, cause = Asked.attempt(request, split)
-    device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # what is no tensor is refused below
     layout = None if cause is not None else ranks.known_layout(asked)
     while True:
         call = classes = found = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,9 +28,11 @@ def own_target(target: Any, classes: ClassRange) -> Any:
     return target
 
 
-def split_loss(z: Tensor, target: Any, cuts: Cuts, weight: Tensor | None = None, **options: Any) -> tuple[Tensor, Tensor]:
+def split_loss(
+    z: Tensor, target: Any, cuts: Cuts, weight: Tensor | None = None, **options: Any
+) -> tuple[Tensor, Tensor]:
     """The loss of logits (N, K, …) cut into slices, and its gradient, under an upstream gradient that is not 1."""
-    ranges = [ClassRange(start, stop, z.shape[1]) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    ranges = [ClassRange(start, stop, z.shape[1]) for start, stop in itertools.pairwise(cuts)]
     slices = [z[:, each.start : each.stop] for each in ranges]
     calls = [
         Request(own, own_target(target, each), weight, None, options).over(each)  # type: ignore[arg-type]

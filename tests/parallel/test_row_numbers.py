@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 import sfumato as sf
 from sfumato import reference
 from sfumato.parallel import row_numbers
+from sfumato.targets.dense import Dense
 from tests.golden.make_mpmath_rows import FILE, logits_of
 from tests.loss.properties import PROMISED, REDUCTIONS, WEIGHT_ON, some
 from tests.parallel.simulated import split_loss
 from tests.targets.registry import EXAMPLES, OVER, TARGETS, cases, example, logits, to_torch
-
-
-NO_LABEL = ("from_probs", "distil", "mix")  # whose slices are, or may be, probabilities without labels
 
 
 @st.composite
@@ -50,9 +48,9 @@ def test_any_cut_gives_the_loss_and_the_gradient_of_the_definition(name, data):
     if data.draw(st.booleans()):
         weight = torch.from_numpy(np.array(data.draw(st.lists(st.floats(0, 3), min_size=6, max_size=6))))
         weight = weight[: case.num_classes]
-        options["weight_on"] = data.draw(st.sampled_from(WEIGHT_ON if name not in NO_LABEL else ["class"]))
-    if name in NO_LABEL and weight is not None and options["reduction"] == "mean":
-        options["reduction"] = "sum"  # a teacher's label weighs a mean, and its slices have none
+        dense = isinstance(target, Dense)  # whose slices are probabilities without labels, which would weigh a mean
+        options["weight_on"] = data.draw(st.sampled_from(["class"] if dense else WEIGHT_ON))
+        options["reduction"] = "sum" if dense and options["reduction"] == "mean" else options["reduction"]
     loss, grad = split_loss(z, target, data.draw(cuts(case.num_classes)), weight, **options)
     exact, gradient = truth(z, target, weight, **options)
     gap = float((z.amax(1) - z.amin(1)).max())
