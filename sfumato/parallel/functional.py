@@ -14,9 +14,9 @@ from torch.autograd.function import once_differentiable
 from sfumato.arguments import Call, LossOptions, with_loss_options
 from sfumato.loss.reduce import reduce, weigh
 from sfumato.parallel.layout import Asked, RankGroup
+from sfumato.parallel.place import Place, is_told, local_part, place_of
 from sfumato.parallel.request import Request
 from sfumato.parallel.row_numbers import ClassRange, RowNumbers, SliceNumbers, exchanged, slice_gradient, slice_numbers
-from sfumato.parallel.split import Split, is_told, local_part, split_of
 from sfumato.targets import Target
 
 
@@ -80,10 +80,10 @@ def cross_entropy(
 
     Source: the note, eq. 1 and 4; Shoeybi et al. 2019 (Megatron-LM), section 3, for the split.
     """
-    split = split_of(local_logits, Split(group, start, num_classes))
+    place = place_of(local_logits, Place(group, start, num_classes))
     request = Request(local_part(local_logits), local_part(target), local_part(weight), num_items, options)
-    ranks = RankGroup(split.group)
-    found = _agreed(ranks, request, split)
+    ranks = RankGroup(place.group)
+    found = _agreed(ranks, request, place)
     rows = exchanged(found.mine, ranks.largest, ranks.added)
     call = found.call
     logits = request.logits.unsqueeze(0) if call.unbatched else request.logits
@@ -129,15 +129,15 @@ class _RowLoss(Function):
         return grad, None, None
 
 
-def _agreed(ranks: RankGroup, request: Request, split: Split) -> _Found:
+def _agreed(ranks: RankGroup, request: Request, place: Place) -> _Found:
     """Find the numbers of this rank while the ranks find out whether they agree; if not, let them confer, and again."""
     device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # what is no tensor is refused below
-    if is_told(split, device):
-        assert split.start is not None
-        assert split.num_classes is not None
-        own = ClassRange.within(split.start, request.columns(), split.num_classes)
+    if is_told(place, device):
+        assert place.start is not None
+        assert place.num_classes is not None
+        own = ClassRange.within(place.start, request.columns(), place.num_classes)
         return _find(request, request.over(own), own)
-    asked, cause = Asked.attempt(request, split)
+    asked, cause = Asked.attempt(request, place)
     layout = None if cause is not None else ranks.known_layout(asked)
     while True:
         call = classes = found = None

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, distributed
 
 from sfumato.arguments import Call
+from sfumato.parallel.place import Place
 from sfumato.parallel.request import Request
 from sfumato.parallel.row_numbers import ClassRange
-from sfumato.parallel.split import Split
 from sfumato.targets.checks import ArgumentError
 
 _ERRORS: dict[str, type[Exception]] = {
@@ -59,11 +59,11 @@ class Asked(NamedTuple):
     error: tuple[str, str] | None = None
 
     @classmethod
-    def attempt(cls, request: Request, split: Split) -> "tuple[Asked, Exception | None]":
+    def attempt(cls, request: Request, place: Place) -> "tuple[Asked, Exception | None]":
         """What a call brings; if it is wrong in itself, what is wrong, and the error."""
         try:
-            _check_place(split)
-            return cls(request.columns(), split.start, split.num_classes, request.alike()), None
+            _check_place(place)
+            return cls(request.columns(), place.start, place.num_classes, request.alike()), None
         except Exception as error:  # whatever it is, the other ranks must not wait for this one
             return cls(0).failed(error), error
 
@@ -177,9 +177,9 @@ def agreed_layout(told: Sequence[Asked]) -> Layout:
     return layout
 
 
-def _check_place(split: Split) -> None:
+def _check_place(place: Place) -> None:
     for name, least in (("start", 0), ("num_classes", 1)):
-        value = getattr(split, name)
+        value = getattr(place, name)
         if value is not None and value < least:
             raise ArgumentError(f"{name} must be at least {least}, got {value}")
 

@@ -14,6 +14,7 @@ from sfumato.arguments import Call
 from sfumato.loss.eager import class_weight
 from sfumato.parallel.target_slice import TargetSlice
 from sfumato.targets import Target
+from sfumato.targets.checks import readable
 
 # Logits that are worked on at a time, so that copies of them stay small: in the cache on a CPU.
 _BLOCK = {"cpu": 1 << 18}
@@ -146,23 +147,26 @@ def slice_gradient(
     wide = rows.rest.dtype
     grad = torch.empty_like(z)
     upstream = upstream.to(wide)
-    total, rest = rows.mass, rows.rest
-    scale = upstream * total / (1 + rest)
-    leads = mine.top == rows.top
+    scale = upstream * rows.mass / (1 + rows.rest)
     at = 0
     for block, part in _blocks(z, call, classes, wide):
         own = slice(at, at + len(block))
         at += len(block)
-        p = (block.to(call.dtype) - rows.top[own].unsqueeze(1)).exp_()
-        q = part.masses(p, wide)
-        found = p.mul_(scale[own].unsqueeze(1).to(p.dtype)).sub_(q * upstream[own].unsqueeze(1).to(q.dtype))
+        into = grad[own] if grad.dtype == call.dtype else torch.empty_like(block, dtype=call.dtype)
+        torch.sub(block.to(call.dtype), rows.top[own].unsqueeze(1), out=into).exp_()
+        into.mul_(scale[own].unsqueeze(1).to(into.dtype))
+        part.subtract(into, upstream[own], wide)
         # At the largest logit S·p − w·q is (S − w·q − w·q·rest)/(1 + rest), which keeps the digits of a confident row.
-        place = mine.at[own].unsqueeze(1)
-        own_mass = q.gather(1, place).squeeze(1).to(wide)
-        lead = upstream[own] * (((total[own] - own_mass) - own_mass * rest[own]) / (1 + rest[own]))
-        lead = torch.where(leads[own], lead, found.gather(1, place).squeeze(1).to(wide))
-        found = found.scatter_(1, place, lead.unsqueeze(1).to(found.dtype))
-        grad[own] = found.masked_fill_((upstream[own] == 0).unsqueeze(1), 0.0).to(grad.dtype)
+        place, rest = mine.at[own].unsqueeze(1), rows.rest[own].unsqueeze(1)
+        mass = part.mass_at(place, wide)
+        lead = upstream[own].unsqueeze(1) * ((rows.mass[own].unsqueeze(1) - mass) - mass * rest) / (1 + rest)
+        leads = (mine.top[own] == rows.top[own]).unsqueeze(1)
+        into.scatter_(1, place, torch.where(leads, lead.to(into.dtype), into.gather(1, place)))
+        inert = (upstream[own] == 0).unsqueeze(1)
+        if not readable(inert) or bool(inert.any()):  # a pass over the block is spared where it can be
+            into.masked_fill_(inert, 0.0)
+        if into.dtype != grad.dtype:
+            grad[own] = into
     return grad
 
 

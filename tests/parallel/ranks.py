@@ -174,7 +174,7 @@ def told_places(rank: int, world: int) -> dict[str, Any]:
     alone = sf.cross_entropy(logits(), labels(), label_smoothing=0.1)
     found = {}
     kept = functional.is_told
-    for name, told in (("read", kept), ("not read", lambda split, device: True)):
+    for name, told in (("read", kept), ("not read", lambda place, device: True)):
         functional.is_told = told  # what an accelerator does
         loss = sf.parallel.cross_entropy(local, labels(), start=own.start, num_classes=CLASSES, label_smoothing=0.1)
         found[name] = abs(loss.item() - alone.item())
@@ -407,6 +407,42 @@ def split_both_ways(rank: int, world: int) -> dict[str, float]:
         "gradient": (local.grad - weight.grad[cut]).abs().max().item(),
         "items": items.item(),
     }
+
+
+@case
+def dtensor_of_rows_and_classes(rank: int, world: int) -> dict[str, float]:
+    """A DTensor whose rows and classes are both sharded; each pair of ranks is given the labels of its rows."""
+    if world != 4:
+        return {}
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("rows", "classes"))
+    whole = logits().requires_grad_()
+    alone = sf.cross_entropy(whole, labels(), label_smoothing=0.1, reduction="sum")
+    alone.backward()
+    spread = distribute_tensor(whole.detach(), mesh, [Shard(0), Shard(1)]).requires_grad_()
+    own = distribute_tensor(labels(), mesh["rows"], [Shard(0)]).to_local()
+    loss = sf.parallel.cross_entropy(spread, own, label_smoothing=0.1, reduction="sum")
+    loss.backward()
+    total = loss.detach()
+    distributed.all_reduce(total, group=mesh.get_group("rows"))
+    assert isinstance(spread.grad, DTensor)
+    assert whole.grad is not None
+    return {
+        "loss": abs(total.item() - alone.item()),
+        "gradient": (spread.grad.full_tensor() - whole.grad).abs().max().item(),
+    }
+
+
+@case
+def kept_for_backward(rank: int, world: int) -> dict[str, Any]:
+    """The sizes of what autograd saves, and whether a second derivative is refused."""
+    own = place(rank, world)
+    local = logits()[:, own.start : own.stop].clone().requires_grad_()
+    sizes: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
+        loss = sf.parallel.cross_entropy(local, labels(), label_smoothing=0.1, reduction="none")
+    (grad,) = torch.autograd.grad(loss.sum(), local, create_graph=True)
+    twice = raised(lambda: torch.autograd.grad(grad.sum(), local))
+    return {"largest": max(sizes), "logits": local.numel(), "twice": twice}
 
 
 @case

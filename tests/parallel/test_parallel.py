@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from tests.limits import SECONDS
-from tests.parallel.ranks import CLASSES
+from tests.parallel.ranks import CLASSES, ROWS
 from tests.targets.registry import EXAMPLES
 from tests.warm import environment
 
@@ -147,6 +147,24 @@ def test_rows_and_classes_may_be_split_at_once(found_by):
         assert rank["split_both_ways"]["loss"] <= 1e-13
         assert rank["split_both_ways"]["gradient"] <= 1e-13
         assert rank["split_both_ways"]["items"] == 25.0
+
+
+def test_a_dtensor_may_have_its_rows_and_its_classes_sharded(found_by):
+    for rank in found_by(4):
+        assert rank["dtensor_of_rows_and_classes"]["loss"] <= 1e-13
+        assert rank["dtensor_of_rows_and_classes"]["gradient"] <= 1e-13
+
+
+def test_autograd_keeps_nothing_larger_than_the_logits(found):
+    for rank in found:
+        assert rank["kept_for_backward"]["largest"] <= max(rank["kept_for_backward"]["logits"], ROWS)
+
+
+def test_a_second_derivative_is_refused(found):
+    for rank in found:
+        kind, words = rank["kept_for_backward"]["twice"]
+        assert kind == "RuntimeError"
+        assert "once_differentiable" in words
 
 
 def test_compiled_code_calls_the_loss_as_it_is(found_by):

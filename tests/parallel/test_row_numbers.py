@@ -165,6 +165,17 @@ def test_half_precision_is_float32_arithmetic_rounded_once():
     assert torch.equal(loss, wide)
 
 
+def test_probabilities_of_a_wider_type_widen_the_arithmetic_as_in_one_process():
+    generator = torch.Generator().manual_seed(4)
+    z = torch.randn(5, 8, generator=generator) * 8
+    probs = torch.rand(5, 8, generator=generator, dtype=torch.float64).softmax(1)
+    loss, grad = split_loss(z, probs, [0, 3, 8], reduction="sum", label_smoothing=0.1)
+    exact, gradient = truth(z.double(), sf.from_probs(0.9 * probs + 0.1 / 8), reduction="sum")
+    torch.testing.assert_close(loss, exact, rtol=1e-14, atol=0)
+    assert grad.dtype == torch.float32
+    torch.testing.assert_close(grad, gradient.float(), rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("offset", [1e4, 1e6])
 def test_a_large_offset_does_not_cancel(offset):
     generator = torch.Generator().manual_seed(2)

@@ -9,7 +9,7 @@ from torch import distributed
 from sfumato.targets.checks import ArgumentError
 
 
-class Split(NamedTuple):
+class Place(NamedTuple):
     """Where a rank's logits belong.
 
     Attributes:
@@ -28,7 +28,7 @@ def local_part(value: Any) -> Any:
     return value.to_local() if _is_dtensor(value) else value
 
 
-def split_of(logits: Any, given: Split) -> Split:
+def place_of(logits: Any, given: Place) -> Place:
     """How logits are split: as the caller said, or as a DTensor knows.
 
     Raises:
@@ -52,7 +52,7 @@ def split_of(logits: Any, given: Split) -> Split:
     if logits.device.type != "cpu":
         # Told here, nothing has to be asked of the other ranks, which an accelerator would have to be waited for.
         start = min(mesh.get_local_rank(over[0]) * -(-columns // mesh.size(over[0])), columns)
-    return Split(mesh.get_group(over[0]), start, columns if given.num_classes is None else given.num_classes)
+    return Place(mesh.get_group(over[0]), start, columns if given.num_classes is None else given.num_classes)
 
 
 def _is_dtensor(value: Any) -> bool:
@@ -64,6 +64,6 @@ def _is_dtensor(value: Any) -> bool:
     return False
 
 
-def is_told(split: Split, device: torch.device) -> bool:
+def is_told(place: Place, device: torch.device) -> bool:
     """Whether a rank knows its classes without asking, and asking would make it wait for an accelerator."""
-    return device.type != "cpu" and split.start is not None and split.num_classes is not None
+    return device.type != "cpu" and place.start is not None and place.num_classes is not None
