@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor, distributed
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
 from sfumato.loss.reduce import reduce, weigh
@@ -64,6 +63,7 @@ def cross_entropy(
         and the gradient that comes back to it must be the same on every rank, too.
 
     Raises:
+        NotImplementedError: a gradient with ``create_graph=True``.
         ValueError, IndexError, TypeError: as :func:`sfumato.cross_entropy`; and for slices that overlap or leave out
             classes, for other rows, labels or arguments on another rank, and for probabilities of other classes than
             the rank's. If one rank finds something wrong, every rank raises that error, which names the rank. On an
@@ -115,8 +115,9 @@ class _RowLoss(Function):
         return rows.loss.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if torch.is_grad_enabled():
+            raise NotImplementedError("a split loss is differentiable once: leave out create_graph=True")
         (upstream,) = grads
         (logits,) = ctx.saved_tensors
         found: _Found = ctx.found

@@ -74,6 +74,10 @@ class Asked(NamedTuple):
         except Exception as error:
             return None, self.failed(error), error
 
+    def place(self) -> tuple[int | None, ...]:
+        """What the rank says of its classes."""
+        return self.size, self.start, self.num_classes
+
     def failed(self, error: Exception) -> "Asked":
         """The same with an error."""
         return self._replace(error=(type(error).__name__, str(error)))
@@ -82,7 +86,9 @@ class Asked(NamedTuple):
 class RankGroup:
     """The ranks that share a vocabulary: the exchanges between them, and what they agreed upon last."""
 
-    _agreed: dict[str, Layout] = {}  # noqa: RUF012  by name of the group; every use is checked against all ranks
+    # By name of the group: what this rank said of its classes, and the layout that followed from what all said. The
+    # ranks find out whether all of them still have one layout before any of them relies on it.
+    _agreed: dict[str, tuple[tuple[int | None, ...], Layout]] = {}  # noqa: RUF012
 
     def __init__(self, group: "distributed.ProcessGroup | None") -> None:
         if not distributed.is_available() or not distributed.is_initialized():
@@ -106,17 +112,13 @@ class RankGroup:
         return self._reduced(values, distributed.ReduceOp.SUM)
 
     def known_layout(self, asked: Asked) -> Layout | None:
-        """The layout of the call before this one, if it gives this rank what it has now."""
-        layout = self._agreed.get(self._name)
-        if layout is None or len(layout.sizes) != self.count or layout.sizes[self.rank] != asked.size:
-            return None
-        if asked.start not in (None, layout.starts[self.rank]):
-            return None
-        return layout if asked.num_classes in (None, layout.num_classes) else None
+        """The layout that was agreed upon last, if this rank said the same of its classes then."""
+        said, layout = self._agreed.get(self._name, (None, None))
+        return layout if layout and said == asked.place() and len(layout.sizes) == self.count else None
 
     def ask(self, asked: Asked, layout: Layout | None, device: torch.device) -> "Answer":
         """Begin to find out whether all ranks agree; the answer is waited for where it is read."""
-        own = _fingerprint((asked.start is None, asked.num_classes is None, asked.alike, layout))
+        own = _fingerprint((asked.alike, layout))
         told = torch.tensor([asked.error is not None, layout is None, own, -own], dtype=torch.int64, device=device)
         return Answer(told, distributed.all_reduce(told, distributed.ReduceOp.MAX, group=self.group, async_op=True))
 
@@ -129,7 +131,7 @@ class RankGroup:
         told: list[Any] = [None] * self.count
         distributed.all_gather_object(told, asked, group=self.group)
         layout = agreed_layout(told)
-        self._agreed[self._name] = layout
+        self._agreed[self._name] = asked.place(), layout
         return layout
 
     def _reduced(self, values: Tensor, operation: Any) -> Tensor:

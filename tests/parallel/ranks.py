@@ -280,6 +280,27 @@ def another_vocabulary(rank: int, world: int) -> list[float]:
     return found
 
 
+@case
+def places_in_turn(rank: int, world: int) -> list[float]:
+    """The same columns of logits with other words about their place, each after the others."""
+    ends = cuts(world)
+    ranges = [slice(ends[world - 1 - each], ends[world - each]) for each in range(world)]
+    own, given = ranges[rank], labels() % 20
+    local = logits()[:, own]
+    in_rank_order = torch.cat([logits()[:, each] for each in ranges], 1)
+    found = []
+    for start, classes, whole in (
+        (own.start, CLASSES, logits()),
+        (None, None, in_rank_order),
+        (None, 20, in_rank_order[:, :20]),
+        (None, None, in_rank_order),
+        (own.start, None, logits()),
+    ):
+        loss = sf.parallel.cross_entropy(local, given, start=start, num_classes=classes, label_smoothing=0.1)
+        found.append(abs(loss.item() - sf.cross_entropy(whole, given, label_smoothing=0.1).item()))
+    return found
+
+
 def raised(call: Callable[[], Any]) -> list[str]:
     try:
         call()
@@ -440,8 +461,7 @@ def kept_for_backward(rank: int, world: int) -> dict[str, Any]:
     sizes: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
         loss = sf.parallel.cross_entropy(local, labels(), label_smoothing=0.1, reduction="none")
-    (grad,) = torch.autograd.grad(loss.sum(), local, create_graph=True)
-    twice = raised(lambda: torch.autograd.grad(grad.sum(), local))
+    twice = raised(lambda: torch.autograd.grad(loss.sum(), local, create_graph=True))
     return {"largest": max(sizes), "logits": local.numel(), "twice": twice}
 
 
