@@ -2,14 +2,14 @@
 
     python -m torch.distributed.run --nproc-per-node 3 -m tests.parallel.ranks FOLDER
 
-A case is a function of this rank's place that gives plain values. ``test_parallel.py`` says what they must be.
+A case is a function of this rank's place that gives plain values. ``test_parallel.py`` says what they must be. Cases of
+what is refused, and of ranks with rows of their own, are in files beside this one.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import functools
-import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -24,69 +24,11 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 import sfumato as sf
 from sfumato.parallel import functional
-from sfumato.parallel.row_numbers import ClassRange
-from tests.parallel.simulated import own_target
+from tests.parallel import cases_of_rows, cases_refused
+from tests.parallel.common import CASES, CLASSES, ROWS, case, compared, cuts, labels, logits, place, raised
 from tests.targets.registry import EXAMPLES, example
 
-CLASSES = 23
-ROWS = 7
-CASES: dict[str, Callable[[int, int], Any]] = {}
-
-
-def case(function: Callable[[int, int], Any]) -> Callable[[int, int], Any]:
-    CASES[function.__name__] = function
-    return function
-
-
-def cuts(world: int, kind: str = "uneven") -> list[int]:
-    """Where slices begin and end: uneven ones, with an empty one where there are more than two ranks."""
-    if kind == "even":
-        return [CLASSES * rank // world for rank in range(world + 1)]
-    inner = {1: [], 2: [9], 3: [9, 9], 4: [9, 9, 10]}[world]
-    return [0, *inner, CLASSES]
-
-
-def place(rank: int, world: int, kind: str = "uneven") -> ClassRange:
-    ends = cuts(world, kind)
-    return ClassRange(ends[rank], ends[rank + 1], CLASSES)
-
-
-def logits(dtype: torch.dtype = torch.float64, seed: int = 0, rows: int = ROWS) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(rows, CLASSES, generator=generator, dtype=torch.float64) * 4).to(dtype)
-
-
-def labels(seed: int = 0, rows: int = ROWS) -> Tensor:
-    return torch.randint(0, CLASSES, (rows,), generator=torch.Generator().manual_seed(seed + 1))
-
-
-def compared(
-    whole: Tensor,
-    target: Any,
-    rank: int,
-    world: int,
-    *,
-    weight: Tensor | None = None,
-    kind: str = "uneven",
-    **options: Any,
-) -> dict[str, float]:
-    """How far the split loss and this rank's gradient are from those of one process."""
-    own = place(rank, world, kind)
-    leaf = whole.clone().requires_grad_()
-    alone = sf.cross_entropy(leaf, target, weight, **options)
-    upstream = torch.linspace(0.5, 2, alone.numel(), dtype=alone.dtype).reshape(alone.shape)
-    alone.backward(upstream)
-    local = whole[:, own.start : own.stop].clone().requires_grad_()
-    loss = sf.parallel.cross_entropy(local, own_target(target, own), weight=weight, **options)
-    assert loss.dtype == alone.dtype
-    loss.backward(upstream)
-    assert leaf.grad is not None
-    assert local.grad is not None
-    off = local.grad.double() - leaf.grad[:, own.start : own.stop].double()
-    return {
-        "loss": float(((loss - alone).detach().abs() / alone.detach().abs().clamp(min=1e-300)).max()),
-        "gradient": float(off.abs().max()) if off.numel() else 0.0,
-    }
+__all__ = ["cases_of_rows", "cases_refused"]  # their cases are entered when they are loaded
 
 
 @case
@@ -299,158 +241,6 @@ def places_in_turn(rank: int, world: int) -> list[float]:
         loss = sf.parallel.cross_entropy(local, given, start=start, num_classes=classes, label_smoothing=0.1)
         found.append(abs(loss.item() - sf.cross_entropy(whole, given, label_smoothing=0.1).item()))
     return found
-
-
-def raised(call: Callable[[], Any]) -> list[str]:
-    try:
-        call()
-    except Exception as error:
-        return [type(error).__name__, str(error)]
-    return []
-
-
-@case
-def errors(rank: int, world: int) -> dict[str, list[str]]:
-    """Each call is wrong on the last rank, or on all."""
-    own, last = place(rank, world), rank == world - 1
-    local, given = logits()[:, own.start : own.stop], labels()
-    sf.parallel.cross_entropy(local, given)  # the ranks know each other's classes from here on
-    outside = given.clone()
-    outside[4] = CLASSES
-    own_outside = outside if last else given
-    other = given.flip(0) if last else given
-    probs = logits(seed=5).softmax(1)
-    split = functools.partial(sf.parallel.cross_entropy, local)
-    calls: dict[str, Callable[[], Any]] = {
-        "a label outside": lambda: split(outside),
-        "a label outside on one rank": lambda: split(own_outside),
-        "other labels": lambda: split(other),
-        "fewer rows": lambda: sf.parallel.cross_entropy(local[: ROWS - last], given[: ROWS - last]),
-        "another strength": lambda: split(given, label_smoothing=0.2 if last else 0.1),
-        "another dtype": lambda: sf.parallel.cross_entropy(local.float() if last else local, given),
-        "labels that are a list": lambda: split([1, 2] if last else given),  # type: ignore[arg-type]
-        "logits that are a list": lambda: sf.parallel.cross_entropy([[1.0]] if last else local, given),  # type: ignore[arg-type]
-        "an overlap": lambda: split(given, start=max(own.start - last, 0), num_classes=CLASSES),
-        "a hole": lambda: split(given, start=own.start + last, num_classes=CLASSES + 1),
-        "too few classes": lambda: split(given, num_classes=CLASSES + 3),
-        "a start on some": lambda: split(given, start=own.start if last else None),
-        "a negative start": lambda: split(given, start=-1),
-        "all probabilities": lambda: split(probs),
-        "a dense target of all classes": lambda: split(sf.from_probs(probs)),
-        "a teacher beside the label": lambda: split(sf.distil(given, probs, 0.5)),
-        "a gradient for the target": lambda: split(probs[:, own.start : own.stop].clone().requires_grad_()),
-        "a weight of the slice": lambda: split(given, weight=torch.ones(own.stop - own.start + 1)),
-        "items of a sum": lambda: split(given, reduction="sum", num_items=3),
-        "negative items": lambda: split(given, num_items=-1),
-        "no reduction": lambda: split(given, reduction="average"),
-        "nothing wrong": lambda: split(given),
-    }
-    return {name: raised(call) for name, call in calls.items()}
-
-
-@case
-def outside_the_group(rank: int, world: int) -> list[str]:
-    group = distributed.new_group([0])
-    if rank == 0:
-        loss = sf.parallel.cross_entropy(logits(), labels(), group)
-        return [str(abs(loss.item() - sf.cross_entropy(logits(), labels()).item()))]
-    return raised(lambda: sf.parallel.cross_entropy(logits(), labels(), group))
-
-
-@case
-def gradient_norms(rank: int, world: int) -> dict[str, float]:
-    """The gradient of one large batch, from micro-batches of uneven sizes on ranks with other rows."""
-    rows = 61
-    features = torch.randn(rows, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    given = labels(rows=rows)
-    given[::3] = -100
-    given[40:55] = -100  # a micro-batch of nothing that counts
-    start = torch.randn(CLASSES, 5, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    weight = start.clone().requires_grad_()
-    sf.cross_entropy(features @ weight.T, given, label_smoothing=0.1).backward()
-    assert weight.grad is not None
-    exact = weight.grad.norm().item()
-    found = {"exact": exact}
-    first = rows * rank * rank // (world * world)  # ranks have other numbers of rows
-    mine = slice(first, rows * (rank + 1) * (rank + 1) // (world * world))
-    for parts in (1, 2, 8):
-        weight = start.clone().requires_grad_()
-        batches = [slice(at, at + size) for at, size in uneven(mine, parts)]
-        items = sf.parallel.count_items([given[each] for each in batches], distributed.group.WORLD)
-        for each in batches:
-            loss = sf.cross_entropy(features[each] @ weight.T, given[each], label_smoothing=0.1, reduction="sum")
-            (loss / items).backward()
-        assert weight.grad is not None
-        distributed.all_reduce(weight.grad)
-        found[f"{parts}"] = weight.grad.norm().item()
-    return found
-
-
-def uneven(rows: slice, parts: int) -> Iterator[tuple[int, int]]:
-    """Where micro-batches begin and how many rows they have: few at first, then more, some of them none."""
-    length = rows.stop - rows.start
-    ends = [rows.start + length * part * part // (parts * parts) for part in range(parts + 1)]
-    yield from ((begin, end - begin) for begin, end in itertools.pairwise(ends))
-
-
-@case
-def split_both_ways(rank: int, world: int) -> dict[str, float]:
-    """Two groups with rows of their own, each of which splits the classes, and two micro-batches."""
-    if world != 4:
-        return {}
-    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("rows", "classes"))
-    rows, classes = mesh["rows"], mesh["classes"]
-    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    given = labels(rows=40)
-    given[25:] = -100
-    weight = torch.randn(CLASSES, 5, generator=torch.Generator().manual_seed(8), dtype=torch.float64).requires_grad_()
-    whole = sf.cross_entropy(features @ weight.T, given, label_smoothing=0.1)
-    whole.backward()
-    cut = slice(0, 9) if classes.get_local_rank() == 0 else slice(9, CLASSES)
-    own = slice(0, 13) if rows.get_local_rank() == 0 else slice(13, 40)
-    local = weight.detach()[cut].clone().requires_grad_()
-    batches = [own.start + 4, own.stop]
-    parts = [slice(own.start, batches[0]), slice(batches[0], own.stop)]
-    items = sf.parallel.count_items([given[part] for part in parts], rows.get_group())
-    loss = torch.zeros((), dtype=torch.float64)
-    for part in parts:
-        each = sf.parallel.cross_entropy(
-            features[part] @ local.T, given[part], classes.get_group(), label_smoothing=0.1, num_items=items
-        )
-        each.backward()
-        loss += each.detach()
-    assert local.grad is not None
-    assert weight.grad is not None
-    distributed.all_reduce(local.grad, group=rows.get_group())
-    distributed.all_reduce(loss, group=rows.get_group())
-    return {
-        "loss": abs(loss.item() - whole.item()),
-        "gradient": (local.grad - weight.grad[cut]).abs().max().item(),
-        "items": items.item(),
-    }
-
-
-@case
-def dtensor_of_rows_and_classes(rank: int, world: int) -> dict[str, float]:
-    """A DTensor whose rows and classes are both sharded; each pair of ranks is given the labels of its rows."""
-    if world != 4:
-        return {}
-    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("rows", "classes"))
-    whole = logits().requires_grad_()
-    alone = sf.cross_entropy(whole, labels(), label_smoothing=0.1, reduction="sum")
-    alone.backward()
-    spread = distribute_tensor(whole.detach(), mesh, [Shard(0), Shard(1)]).requires_grad_()
-    own = distribute_tensor(labels(), mesh["rows"], [Shard(0)]).to_local()
-    loss = sf.parallel.cross_entropy(spread, own, label_smoothing=0.1, reduction="sum")
-    loss.backward()
-    total = loss.detach()
-    distributed.all_reduce(total, group=mesh.get_group("rows"))
-    assert isinstance(spread.grad, DTensor)
-    assert whole.grad is not None
-    return {
-        "loss": abs(total.item() - alone.item()),
-        "gradient": (spread.grad.full_tensor() - whole.grad).abs().max().item(),
-    }
 
 
 @case

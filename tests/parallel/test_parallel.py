@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from tests.limits import SECONDS
-from tests.parallel.ranks import CLASSES, ROWS
+from tests.parallel.common import CLASSES, ROWS
 from tests.targets.registry import EXAMPLES
 from tests.warm import environment
 
