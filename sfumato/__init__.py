@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfumato import conventions as conventions
     from sfumato import evaluate as evaluate
+    from sfumato import parallel as parallel
     from sfumato import probe as probe
     from sfumato import reference as reference
     from sfumato import theory as theory
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
+_MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "theory")
 _HOMES = {
     "kernel.buffers": ("release_buffers",),
     "loss": (

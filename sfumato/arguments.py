@@ -137,7 +137,7 @@ def resolve(
     if isinstance(target, Target):
         _check_smoothed_once(target, label_smoothing, ignore_index)
     elif target.shape == input.shape:
-        _check_plain_probabilities(target, ignore_index)
+        check_plain_probabilities(target, ignore_index)
         plain_probs = True
         promoted = torch.promote_types(promoted, target.dtype)
         promoted = promoted if weight is None else torch.promote_types(promoted, weight.dtype)
@@ -160,7 +160,7 @@ def resolve(
             raise ArgumentError(f"the target has positions {tuple(given.shape)}, the logits {tuple(positions)}")
         given = given.batched() if unbatched else given
     elif plain_probs:
-        given = _plain_probabilities(target.unsqueeze(0) if unbatched else target, label_smoothing, over)
+        given = plain_probabilities(target.unsqueeze(0) if unbatched else target, num_classes, label_smoothing, over)
     else:
         labels = _plain_labels(target, positions, num_classes, eps=label_smoothing, over=over)
         eps, spread = (float(label_smoothing), over) if label_smoothing else (0.0, "all")
@@ -238,7 +238,8 @@ def _check_smoothed_once(target: Target, label_smoothing: float, ignore_index: i
         raise ArgumentError(f"ignore_index is {ignore_index}, but a Target knows its ignored rows: give it there")
 
 
-def _check_plain_probabilities(target: Tensor, ignore_index: int) -> None:
+def check_plain_probabilities(target: Tensor, ignore_index: int) -> None:
+    """Refuse probabilities that are not floating, or an ``ignore_index`` that they could hold."""
     if not target.is_floating_point():
         raise ArgumentError(f"Expected floating point type for target with class probabilities, got {target.dtype}")
     if ignore_index >= 0:
@@ -265,9 +266,11 @@ def _plain_labels(labels: Tensor, positions: torch.Size, num_classes: int, *, ep
     return labels.long()
 
 
-def _plain_probabilities(probs: Tensor, eps: float, over: Over) -> Target:
-    """Probabilities as torch takes them, unchecked, and smoothed on top if asked."""
-    num_classes = probs.shape[1]
+def plain_probabilities(probs: Tensor, num_classes: int, eps: float, over: Over) -> Target:
+    """Probabilities as torch takes them, unchecked, and smoothed on top if asked.
+
+    Of ``num_classes``, the array may hold those of one slice, where the logits are split over ranks.
+    """
     _check_others(eps, over, num_classes)
     affine = (1.0, 0.0)
     if eps > 0:

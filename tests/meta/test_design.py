@@ -23,7 +23,7 @@ from sfumato.evaluate import METRICS, Evaluation
 from tests.conftest import Ran, run_sfumato
 from tests.design_page import TEXT, block_after, fields_unlike, section, signatures, usages
 
-MODULES = ("theory", "reference", "conventions", "evaluate", "probe")
+MODULES = ("theory", "reference", "conventions", "evaluate", "probe", "parallel")
 SIGNATURES = signatures()
 
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("theory", "reference", "text", "arrays", "conventions", "targets", "arguments", "extras"),
     ("kernel",),
     ("loss",),
+    ("parallel",),
     ("evaluate", "probe"),
     ("pages",),
     ("runs",),

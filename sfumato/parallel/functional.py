@@ -1,0 +1,163 @@
+"""Cross entropy towards any target, where each rank has a slice of the classes.
+
+The ranks agree on who has which classes, each finds the numbers of its own slice, and two exchanges make them the
+numbers of whole rows. From there on the loss is reduced as in one process, and no gradient is ever sent.
+"""
+
+from typing import Any, NamedTuple, Unpack
+
+import torch
+from torch import Tensor, distributed
+from torch.autograd import Function
+
+from sfumato.arguments import Call, LossOptions, with_loss_options
+from sfumato.loss.reduce import reduce, weigh
+from sfumato.parallel.layout import Asked, RankGroup
+from sfumato.parallel.place import Place, is_told, local_part, place_of
+from sfumato.parallel.request import Request
+from sfumato.parallel.row_numbers import ClassRange, RowNumbers, SliceNumbers, exchanged, slice_gradient, slice_numbers
+from sfumato.targets import Target
+
+
+@with_loss_options
+def cross_entropy(
+    local_logits: Tensor,
+    target: Tensor | Target,
+    group: "distributed.ProcessGroup | None" = None,
+    *,
+    start: int | None = None,
+    num_classes: int | None = None,
+    weight: Tensor | None = None,
+    num_items: float | Tensor | None = None,
+    **options: Unpack[LossOptions],
+) -> Tensor:
+    r"""Cross entropy of logits whose classes are split over the ranks of a group.
+
+    .. math:: L = S\,\log\sum_r s_r\,e^{m_r - m} + \sum_r\bigl(b_r + S_r\,(m - m_r)\bigr), \qquad
+              \frac{\partial L}{\partial z_k} = S\,p_k - w_k q_k
+
+    Rank r finds, over its own classes, the largest logit :math:`m_r`, :math:`s_r = \sum e^{z_k - m_r}`,
+    :math:`b_r = \sum w_k q_k (m_r - z_k)` and :math:`S_r = \sum w_k q_k`. One exchange gives m, the largest of all; a
+    second one adds up the rest. The gradient of a rank's own slice needs no exchange.
+
+    All ranks of the group call this together, with the same rows and targets. Each gets the loss that
+    :func:`sfumato.cross_entropy` gives for the whole logits, and the gradient of its own slice.
+
+    Args:
+        local_logits: this rank's slice of the logits, (N, n, …) with the classes on axis 1, or (n,). Slices may differ
+            in size and may be empty. A DTensor that is sharded on its class axis brings its group and its place.
+        target: class indices (N, …), counted over all ranks, or a Target; the same on all ranks. Probabilities alone
+            are split as the logits are: a tensor (N, n, …), or :func:`sfumato.from_probs` of one.
+        group: the ranks that the classes are split over; by default all ranks.
+        start: the first class of this rank. By default ranks have consecutive slices in rank order.
+        num_classes: K, by default the columns of all ranks. Columns from class K on are padding: they count nothing,
+            and their gradient is 0.
+        weight: w, one number for each of the K classes; all of them on every rank.
+        num_items: what the mean divides by in place of the rows of this call; :func:`count_items` counts the rows of
+            several micro-batches and of ranks that have other rows.
+        **options: ``ignore_index``, ``reduction``, ``label_smoothing``, ``over``, ``weight_on``, ``sample_weight`` and
+            ``out_dtype``, as for :func:`sfumato.cross_entropy`.
+
+    Returns:
+        A scalar, or (N, …) with ``reduction="none"``, the same on every rank of the group. It is differentiable once,
+        and the gradient that comes back to it must be the same on every rank, too.
+
+    Raises:
+        NotImplementedError: a gradient with ``create_graph=True``.
+        ValueError, IndexError, TypeError: as :func:`sfumato.cross_entropy`; and for slices that overlap or leave out
+            classes, for other rows, labels or arguments on another rank, and for probabilities of other classes than
+            the rank's. If one rank finds something wrong, every rank raises that error, which names the rank. On an
+            accelerator, ranks that are told ``start`` and ``num_classes`` do not look at each other's arguments,
+            because that would mean to wait for the device.
+
+    >>> import torch, sfumato as sf
+    >>> from torch import distributed
+    >>> distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    >>> logits, labels = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
+    >>> round(sf.parallel.cross_entropy(logits, labels, label_smoothing=0.1).item(), 4)  # one rank has all classes
+    0.3729
+    >>> distributed.destroy_process_group()
+
+    Source: the note, eq. 1 and 4; Shoeybi et al. 2019 (Megatron-LM), section 3, for the split.
+    """
+    place = place_of(local_logits, Place(group, start, num_classes))
+    request = Request(local_part(local_logits), local_part(target), local_part(weight), num_items, options)
+    ranks = RankGroup(place.group)
+    found = _agreed(ranks, request, place)
+    rows = exchanged(found.mine, ranks.largest, ranks.added)
+    call = found.call
+    logits = request.logits.unsqueeze(0) if call.unbatched else request.logits
+    each: Tensor = _RowLoss.apply(logits, found, rows)  # pyright: ignore[reportAssignmentType]
+    weights = weigh(call, each.dtype)
+    loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
+    return loss.to(call.dtype).to(call.result_dtype)
+
+
+class _Found(NamedTuple):
+    """A call that all ranks agree on, the classes of this rank, and what it found of them."""
+
+    call: Call
+    classes: ClassRange
+    mine: SliceNumbers
+
+    def without_padding(self, logits: Tensor) -> Tensor:
+        return logits[:, : self.classes.stop - self.classes.start]
+
+
+class _RowLoss(Function):
+    """The loss of each row as a function of a rank's own logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, found: _Found, rows: RowNumbers) -> Tensor:
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(logits)
+            ctx.found, ctx.rows = found, rows
+        return rows.loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if torch.is_grad_enabled():
+            raise NotImplementedError("a split loss is differentiable once: leave out create_graph=True")
+        (upstream,) = grads
+        (logits,) = ctx.saved_tensors
+        found: _Found = ctx.found
+        own = found.without_padding(logits)
+        grad = slice_gradient(own, found.mine, ctx.rows, upstream, found.call, found.classes)
+        if own.shape != logits.shape:
+            whole = logits.new_zeros(logits.shape)
+            found.without_padding(whole).copy_(grad)
+            grad = whole
+        return grad, None, None
+
+
+def _agreed(ranks: RankGroup, request: Request, place: Place) -> _Found:
+    """Find the numbers of this rank while the ranks find out whether they agree; if not, let them confer, and again."""
+    device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # what is no tensor is refused below
+    if is_told(place, device):
+        assert place.start is not None
+        assert place.num_classes is not None
+        own = ClassRange.within(place.start, request.columns(), place.num_classes)
+        return _find(request, request.over(own), own)
+    asked, cause = Asked.attempt(request, place)
+    layout = None if cause is not None else ranks.known_layout(asked)
+    while True:
+        call = classes = found = None
+        if layout is not None:
+            classes = layout.of(ranks.rank)
+            call, asked, cause = asked.checked(request, classes)
+        answer = ranks.ask(asked, layout, device)
+        if call is not None and classes is not None:
+            found = _find(request, call, classes)
+        if answer.agreed() and found is not None:
+            return found
+        try:
+            layout = ranks.confer(asked)
+        except Exception as error:
+            raise error from cause
+
+
+def _find(request: Request, call: Call, classes: ClassRange) -> _Found:
+    logits = request.logits.detach()
+    logits = logits.unsqueeze(0) if call.unbatched else logits
+    mine = slice_numbers(logits[:, : classes.stop - classes.start], call, classes)
+    return _Found(call, classes, mine)

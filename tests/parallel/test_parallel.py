@@ -1,0 +1,273 @@
+"""Split losses on real ranks, which torchrun starts: the loss and the gradients of one process, and what is sent.
+
+One torchrun for each number of ranks runs every case of ``ranks.py``; the tests say what must have been found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from tests.limits import SECONDS
+from tests.parallel.common import CLASSES, ROWS
+from tests.targets.registry import EXAMPLES
+from tests.warm import environment
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+SEVERAL = [2, pytest.param(3, marks=pytest.mark.nightly), 4]
+
+Found = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def found_by(tmp_path_factory) -> Callable[[int], Found]:
+    """What each of so many ranks found, in rank order: run once, whatever the number of xdist's workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def run(world: int) -> Found:
+        folder = shared / f"ranks-{world}"
+        with FileLock(shared / f"ranks-{world}.lock", timeout=SECONDS):
+            if not folder.exists():
+                folder.mkdir()
+                torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(world)]
+                command = [*torchrun, "-m", "tests.parallel.ranks", str(folder)]
+                env = {**environment(), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+                done = subprocess.run(
+                    command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+                )
+                assert done.returncode == 0, done.stderr
+        return [json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(world)]
+
+    return run
+
+
+@pytest.fixture(params=[1, *SEVERAL], ids=lambda world: f"{world} ranks")
+def found(request, found_by) -> Found:
+    return found_by(request.param)
+
+
+@pytest.fixture(params=SEVERAL, ids=lambda world: f"{world} ranks")
+def found_by_several(request, found_by) -> Found:
+    return found_by(request.param)
+
+
+def worst(ranks: Found, case: str, name: str, part: str) -> float:
+    return max(rank[case][name][part] for rank in ranks)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_target_gives_the_loss_and_gradient_of_one_process(found, name):
+    assert worst(found, "targets", name, "loss") <= 1e-12
+    assert worst(found, "targets", name, "gradient") <= 1e-12
+
+
+@pytest.mark.parametrize("case", ["conventions", "weights", "plain_probabilities"])
+def test_both_conventions_every_reduction_and_weights_are_those_of_one_process(found, case):
+    for name in found[0][case]:
+        assert worst(found, case, name, "loss") <= 1e-12, name
+        assert worst(found, case, name, "gradient") <= 1e-12, name
+
+
+@pytest.mark.parametrize(
+    ("dtype", "loss", "gradient"),
+    [("float64", 1e-14, 1e-14), ("float32", 1e-6, 1e-6), ("bfloat16", 1e-6, 1e-6), ("float16", 1e-6, 1e-6)],
+)
+def test_each_dtype_is_as_near_to_one_process_as_both_are_promised_to_be_to_the_truth(found, dtype, loss, gradient):
+    assert worst(found, "dtypes", f"torch.{dtype}", "loss") <= loss
+    assert worst(found, "dtypes", f"torch.{dtype}", "gradient") <= gradient
+
+
+def test_padding_counts_nothing_and_its_gradient_is_zero(found):
+    for rank in found:
+        assert rank["padding"]["loss"] <= 1e-14
+        assert rank["padding"]["gradient"] <= 1e-14
+        assert rank["padding"]["padding"] == 0.0
+
+
+@pytest.mark.parametrize("how", ["read", "not read"])
+def test_ranks_may_have_their_classes_in_any_order(found, how):
+    assert max(rank["told_places"][how] for rank in found) <= 1e-14
+
+
+def test_a_dtensor_brings_its_group_and_its_place_and_gets_a_dtensor_as_gradient(found):
+    for rank in found:
+        assert max(rank["dtensors"].values()) <= 1e-13
+
+
+def test_one_row_needs_no_batch_axis(found):
+    assert max(rank["one_row_without_a_batch"]["loss"] for rank in found) <= 1e-14
+
+
+def test_all_ranks_get_the_same_bits(found):
+    assert [rank["bits"] for rank in found] == [found[0]["bits"]] * len(found)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float64", 8)])
+def test_five_numbers_a_row_are_sent_and_none_for_the_gradient(found, dtype, size):
+    for rank in found:
+        sent = rank["sent_bytes"]
+        assert sent[f"torch.{dtype} later"] == {"all_reduce": [32, 512 * size, 4 * 512 * 8]}
+        assert sent[f"torch.{dtype} backward"] == {}
+
+
+def test_the_first_call_has_one_more_message_and_asks_who_has_what(found):
+    first = found[0]["sent_bytes"]["torch.float32 first"]
+    assert first == {"all_reduce": [32, 32, 512 * 4, 4 * 512 * 8], "all_gather_object": [0]}
+
+
+def test_heads_of_other_sizes_in_turn_are_told_apart(found):
+    assert max(max(rank["another_vocabulary"]) for rank in found) <= 1e-13
+
+
+def test_other_words_about_the_same_columns_are_heard_at_every_call(found):
+    assert max(max(rank["places_in_turn"]) for rank in found) <= 1e-13
+
+
+def test_a_group_may_be_some_of_the_ranks_and_others_are_refused(found):
+    assert found[0]["outside_the_group"] == ["0.0"]
+    for number, rank in enumerate(found[1:], 1):
+        assert rank["outside_the_group"] == ["ValueError", f"rank {number} is not in the group that was given"]
+
+
+@pytest.mark.parametrize("parts", ["1", "2", "8"])
+def test_the_norm_of_the_gradient_does_not_depend_on_ranks_and_micro_batches(found, parts):
+    for rank in found:
+        assert rank["gradient_norms"][parts] == pytest.approx(rank["gradient_norms"]["exact"], rel=1e-13)
+
+
+def test_rows_and_classes_may_be_split_at_once(found_by):
+    for rank in found_by(4):
+        assert rank["split_both_ways"]["loss"] <= 1e-13
+        assert rank["split_both_ways"]["gradient"] <= 1e-13
+        assert rank["split_both_ways"]["items"] == 25.0
+
+
+def test_a_dtensor_may_have_its_rows_and_its_classes_sharded(found_by):
+    for rank in found_by(4):
+        assert rank["dtensor_of_rows_and_classes"]["loss"] <= 1e-13
+        assert rank["dtensor_of_rows_and_classes"]["gradient"] <= 1e-13
+
+
+def test_autograd_keeps_nothing_larger_than_the_logits(found):
+    for rank in found:
+        assert rank["kept_for_backward"]["largest"] <= max(rank["kept_for_backward"]["logits"], ROWS)
+
+
+def test_a_second_derivative_is_refused(found):
+    for rank in found:
+        words = "a split loss is differentiable once: leave out create_graph=True"
+        assert rank["kept_for_backward"]["twice"] == ["NotImplementedError", words]
+
+
+def test_compiled_code_calls_the_loss_as_it_is(found_by):
+    assert max(rank["compiled"]["loss"] for rank in found_by(2)) <= 1e-13
+
+
+# Each is wrong on the last rank, or on all of them: its class, and its words with {last} for the last rank.
+HERE = "it must be the same on all ranks"
+REFUSED_ALIKE = {
+    "a label outside": ("IndexError", "rank 0: label 23 in row 4 is not a class: logits have 23 classes (0 to 22)"),
+    "labels that are a list": (
+        "TypeError",
+        "rank {last}: target must be a torch.Tensor, got list; torch.as_tensor makes one",
+    ),
+    "logits that are a list": (
+        "TypeError",
+        "rank {last}: logits must be a torch.Tensor, got list; torch.as_tensor makes one",
+    ),
+    "too few classes": (
+        "ArgumentError",
+        "classes 23 to 25 of 26 are on no rank: check start, num_classes and that the group is the one that the "
+        "vocabulary is split over",
+    ),
+    "a negative start": ("ArgumentError", "rank 0: start must be at least 0, got -1"),
+    "a gradient for the target": (
+        "ArgumentError",
+        "rank 0: with split logits, targets and weights get no gradient: pass them detached",
+    ),
+    "a weight of the slice": (
+        "ArgumentError",
+        "rank 0: weight tensor should be defined either for all 23 classes or no classes but got weight tensor of "
+        "shape: [{weight}]",
+    ),
+    "items of a sum": ("ArgumentError", 'rank 0: num_items is what a mean divides by, and reduction is "sum"'),
+    "negative items": ("ArgumentError", "rank 0: num_items must be at least 0, got -1"),
+    "no reduction": (
+        "ValueError",
+        'rank 0: average is not a valid value for reduction: "none", "mean" or "sum"',
+    ),
+}
+REFUSED_TOGETHER = {  # what only several ranks can get wrong
+    "a label outside on one rank": (
+        "IndexError",
+        "rank {last}: label 23 in row 4 is not a class: logits have 23 classes (0 to 22)",
+    ),
+    "other labels": (
+        "ArgumentError",
+        "rank {last} has other labels than rank 0: all ranks of a group need the same rows",
+    ),
+    "fewer rows": ("ArgumentError", f"the shape of the rows is [7] on rank 0 and [6] on rank {{last}}: {HERE}"),
+    "another strength": ("ArgumentError", f"label_smoothing is 0.1 on rank 0 and 0.2 on rank {{last}}: {HERE}"),
+    "another dtype": (
+        "ArgumentError",
+        f"the dtype of the logits is torch.float64 on rank 0 and torch.float32 on rank {{last}}: {HERE}",
+    ),
+    "a start on some": ("ArgumentError", "start is given on rank {last} and not on rank 0: give it on all, or none"),
+    "all probabilities": (
+        "ArgumentError",
+        "rank 0: probabilities are split as the logits are: expected (7, 9), got (7, 23); pass this rank's classes, "
+        "probs[:, 0:9], or a target that needs no array of all rows and classes",
+    ),
+    "a dense target of all classes": (
+        "ArgumentError",
+        "rank 0: probabilities are split as the logits are: expected (7, 9), got (7, 23); pass this rank's classes, "
+        "probs[:, 0:9], or a target that needs no array of all rows and classes",
+    ),
+}
+
+
+def as_told(found: Found, words: str) -> str:
+    first_slice = 9 if len(found) > 1 else CLASSES
+    return words.format(last=len(found) - 1, weight=first_slice + 1)
+
+
+@pytest.mark.parametrize("name", REFUSED_ALIKE)
+def test_what_is_wrong_on_one_rank_is_the_same_error_on_all(found, name):
+    kind, words = REFUSED_ALIKE[name]
+    for rank in found:
+        assert rank["errors"][name] == [kind, as_told(found, words)]
+
+
+@pytest.mark.parametrize("name", REFUSED_TOGETHER)
+def test_ranks_that_do_not_fit_together_are_the_same_error_on_all(found_by_several, name):
+    kind, words = REFUSED_TOGETHER[name]
+    for rank in found_by_several:
+        assert rank["errors"][name] == [kind, as_told(found_by_several, words)]
+
+
+def test_slices_that_overlap_name_the_class_and_both_ranks(found_by):
+    words = "class 8 is on rank 0 and on rank 1: the slices overlap; starts are [0, 8], sizes [9, 14]"
+    assert [rank["errors"]["an overlap"] for rank in found_by(2)] == [["ArgumentError", words]] * 2
+
+
+def test_a_class_that_no_rank_has_is_named(found_by):
+    words = (
+        "class 9 of 24 is on no rank: check start, num_classes and that the group is the one that the vocabulary is "
+        "split over"
+    )
+    assert [rank["errors"]["a hole"] for rank in found_by(2)] == [["ArgumentError", words]] * 2
+
+
+def test_after_all_these_errors_no_rank_waits_for_another(found):
+    assert [rank["errors"]["nothing wrong"] for rank in found] == [[]] * len(found)
