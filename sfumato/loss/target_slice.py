@@ -1,7 +1,8 @@
-"""The part of a target that lies on the classes of one rank.
+"""The part of a target that lies on some consecutive classes: those of one rank, or of a piece of the logits.
 
-A target is a sum of terms, and a term restricted to a slice of the classes is a term again. Dense arrays, priors,
-tables and supports are cut as views. Of the few classes whose mass is set or added, those of other ranks are left out.
+A target is a sum of terms, and a term restricted to a slice of the classes is a term again. Priors, tables and supports
+are cut as views, and dense arrays hold the slice alone. Of the few classes whose mass is set or added, those of other
+ranks are left out.
 """
 
 from typing import NamedTuple, Self
@@ -38,8 +39,15 @@ class FewHere(NamedTuple):
 
     def hidden(self, x: Tensor) -> Tensor:
         """``x``, (N, n, …), with 0 at the classes of each row that are here."""
-        kept = x.gather(1, self.classes).masked_fill(self.here.any(1, keepdim=True), 0.0)
-        return x.scatter(1, self.classes, kept)
+        return x.scatter(1, self.classes, x.gather(1, self.classes).masked_fill(self.here.any(1, keepdim=True), 0.0))
+
+    def put_back(self, x: Tensor, kept: Tensor) -> None:
+        """Give ``x`` the values that :attr:`classes` had, in place, but for rows with no class here."""
+        x.scatter_(1, self.classes, torch.where(self.here.any(1, keepdim=True), kept, x.gather(1, self.classes)))
+
+    def has(self, place: Tensor) -> Tensor:
+        """Whether a class of each row, (N, 1, …), is one of those here."""
+        return ((self.classes == place) & self.here).any(1, keepdim=True)
 
 
 class TargetSlice(NamedTuple):
@@ -91,8 +99,9 @@ class TargetSlice(NamedTuple):
         for c, u in self._shares(d.dim() - 1, wide):
             if u is None:
                 visible = d if self.replaced is None else self.replaced.hidden(d)
-                count = d.shape[1] - (0 if self.replaced is None else self.replaced.here.sum(1, dtype=wide))
-                mine, total = -visible.sum(1, dtype=wide), count
+                mine, total = -visible.sum(1, dtype=wide), visible.shape[1]
+                if self.replaced is not None:
+                    total = total - self.replaced.here.sum(1).to(wide)
             else:
                 u = u.to(d.dtype).expand(d.shape)
                 u = u if self.replaced is None else self.replaced.hidden(u)
@@ -106,19 +115,29 @@ class TargetSlice(NamedTuple):
             behind, mass = behind + (masses * far).sum(1), mass + masses.sum(1)
         return behind, mass
 
-    def masses(self, like: Tensor, wide: torch.dtype) -> Tensor:
-        """w·q written out over the classes of the slice, in the shape and dtype of ``like``, (N, n, …)."""
-        dims = like.dim() - 1
-        q = torch.zeros_like(like)
-        for c, u in self._shares(dims, wide):
-            c = beside_classes(c, wide)
-            each = c if u is None else c * u
-            q = q + (each.to(q.dtype) if isinstance(each, Tensor) else each)
-        if self.replaced is not None and self.backs:
-            q = self.replaced.hidden(q)
+    def subtract(self, x: Tensor, factor: Tensor, wide: torch.dtype) -> None:
+        """Take ``factor``·w·q from ``x``, (N, n, …), in place; ``factor`` is (N, …)."""
+        factor = factor.unsqueeze(1)
+        kept = None if self.replaced is None else x.gather(1, self.replaced.classes)
+        for c, u in self._shares(x.dim() - 1, wide):
+            each = beside_classes(c, wide) * factor
+            x.sub_((each if u is None else each * u).to(x.dtype))
+        if self.replaced is not None and kept is not None:
+            self.replaced.put_back(x, kept)
         for few in self.singles:
-            q = q.scatter_add(1, few.classes, self._weighted(few).to(q.dtype))
-        return q
+            x.scatter_add_(1, few.classes, -(self._weighted(few) * factor).to(x.dtype))
+
+    def mass_at(self, place: Tensor, wide: torch.dtype) -> Tensor:
+        """w·q of one class a row, (N, 1, …), which is counted from the first class of the slice."""
+        mass = torch.zeros(place.shape, dtype=wide, device=place.device)
+        for c, u in self._shares(place.dim() - 1, wide):
+            c = beside_classes(c, wide)
+            mass = mass + (c if u is None else c * u.expand(len(place), -1, *place.shape[2:]).gather(1, place))
+        if self.replaced is not None:
+            mass = torch.where(self.replaced.has(place), 0.0, mass)
+        for few in self.singles:
+            mass = mass + self._weighted(few).masked_fill(few.classes != place, 0.0).sum(1, keepdim=True)
+        return mass
 
     def _shares(self, dims: int, wide: torch.dtype) -> list[tuple[float | Tensor, Tensor | None]]:
         """Each term that gives mass to every class: c, and u with the class weights in it; None for 1."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.arguments import Call
 from sfumato.loss.eager import class_weight
-from sfumato.parallel.target_slice import TargetSlice
+from sfumato.loss.target_slice import TargetSlice
 from sfumato.targets import Target
 from sfumato.targets.checks import readable
 

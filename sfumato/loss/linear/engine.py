@@ -51,7 +51,7 @@ def measure(z: Tensor, target: FlatTarget, call: Call, loss: Tensor, whole: Whol
     part = TargetSlice.cut(target.terms, 0, z.shape[1], target.weight, wide)
     loss.copy_(eager.towards(eager.ShiftedRows(d, lse, wide), target.terms, target.weight))
     mass = part.sums(torch.zeros_like(d), wide)[1]
-    own = part.masses(d, wide).gather(1, index).squeeze(1).to(wide)
+    own = part.mass_at(index, wide).squeeze(1)
     at_top = (mass - own) - mass * -torch.expm1(-lse)
     for to, value in zip(whole, (index.squeeze(1), top.squeeze(1), lse, mass, at_top), strict=True):
         to.copy_(value)
@@ -84,9 +84,10 @@ def to_gradient(
         job.slice_gradient(z, part, whole, z, start=start, softcap=softcap, row_scale=factor)
         return
     wide, x = torch.float64, z.to(call.dtype)
-    q = TargetSlice.cut(target.terms, start, stop, target.weight, wide).masses(x, wide)
     slope = (whole.mass * (-whole.lse).exp()).to(x.dtype)
-    grad = (x - whole.top.to(x.dtype).unsqueeze(1)).exp() * slope.unsqueeze(1) - q
+    grad = (x - whole.top.to(x.dtype).unsqueeze(1)).exp_().mul_(slope.unsqueeze(1))
+    part = TargetSlice.cut(target.terms, start, stop, target.weight, wide)
+    part.subtract(grad, torch.ones_like(whole.lse), wide)
     here = ((whole.top_class >= start) & (whole.top_class < stop)).nonzero().squeeze(1)
     grad[here, whole.top_class[here] - start] = whole.at_top[here].to(x.dtype)
     if softcap:
