@@ -2,3 +2,4 @@
 
 from sfumato.parallel.count_items import count_items as count_items
 from sfumato.parallel.functional import cross_entropy as cross_entropy
+from sfumato.parallel.linear import linear_cross_entropy as linear_cross_entropy

@@ -4,6 +4,7 @@ The ranks agree on who has which classes, each finds the numbers of its own slic
 numbers of whole rows. From there on the loss is reduced as in one process, and no gradient is ever sent.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -83,7 +84,7 @@ def cross_entropy(
     place = place_of(local_logits, Place(group, start, num_classes))
     request = Request(local_part(local_logits), local_part(target), local_part(weight), num_items, options)
     ranks = RankGroup(place.group)
-    found = _agreed(ranks, request, place)
+    found = agreed(ranks, request, place, _numbers_of(request))
     rows = exchanged(found.mine, ranks.largest, ranks.added)
     call = found.call
     logits = request.logits.unsqueeze(0) if call.unbatched else request.logits
@@ -93,7 +94,7 @@ def cross_entropy(
     return loss.to(call.dtype).to(call.result_dtype)
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """A call that all ranks agree on, the classes of this rank, and what it found of them."""
 
     call: Call
@@ -101,6 +102,7 @@ class _Found(NamedTuple):
     mine: SliceNumbers
 
     def without_padding(self, logits: Tensor) -> Tensor:
+        """The columns that are classes."""
         return logits[:, : self.classes.stop - self.classes.start]
 
 
@@ -108,7 +110,7 @@ class _RowLoss(Function):
     """The loss of each row as a function of a rank's own logits."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, found: _Found, rows: RowNumbers) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, found: Found, rows: RowNumbers) -> Tensor:
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(logits)
             ctx.found, ctx.rows = found, rows
@@ -120,7 +122,7 @@ class _RowLoss(Function):
             raise NotImplementedError("a split loss is differentiable once: leave out create_graph=True")
         (upstream,) = grads
         (logits,) = ctx.saved_tensors
-        found: _Found = ctx.found
+        found: Found = ctx.found
         own = found.without_padding(logits)
         grad = slice_gradient(own, found.mine, ctx.rows, upstream, found.call, found.classes)
         if own.shape != logits.shape:
@@ -130,14 +132,19 @@ class _RowLoss(Function):
         return grad, None, None
 
 
-def _agreed(ranks: RankGroup, request: Request, place: Place) -> _Found:
+Find = Callable[[Call, ClassRange], SliceNumbers]
+"""Finds the numbers of a rank's own classes, once the call is known to be right on this rank."""
+
+
+def agreed(ranks: RankGroup, request: Request, place: Place, find: Find) -> Found:
     """Find the numbers of this rank while the ranks find out whether they agree; if not, let them confer, and again."""
     device: torch.device = getattr(request.logits, "device", torch.device("cpu"))  # what is no tensor is refused below
     if is_told(place, device):
         assert place.start is not None
         assert place.num_classes is not None
         own = ClassRange.within(place.start, request.columns(), place.num_classes)
-        return _find(request, request.over(own), own)
+        call = request.over(own)
+        return Found(call, own, find(call, own))
     asked, cause = Asked.attempt(request, place)
     layout = None if cause is not None else ranks.known_layout(asked)
     while True:
@@ -147,7 +154,7 @@ def _agreed(ranks: RankGroup, request: Request, place: Place) -> _Found:
             call, asked, cause = asked.checked(request, classes)
         answer = ranks.ask(asked, layout, device)
         if call is not None and classes is not None:
-            found = _find(request, call, classes)
+            found = Found(call, classes, find(call, classes))
         if answer.agreed() and found is not None:
             return found
         try:
@@ -156,8 +163,10 @@ def _agreed(ranks: RankGroup, request: Request, place: Place) -> _Found:
             raise error from cause
 
 
-def _find(request: Request, call: Call, classes: ClassRange) -> _Found:
-    logits = request.logits.detach()
-    logits = logits.unsqueeze(0) if call.unbatched else logits
-    mine = slice_numbers(logits[:, : classes.stop - classes.start], call, classes)
-    return _Found(call, classes, mine)
+def _numbers_of(request: Request) -> Find:
+    def find(call: Call, classes: ClassRange) -> SliceNumbers:
+        logits = request.logits.detach()
+        logits = logits.unsqueeze(0) if call.unbatched else logits
+        return slice_numbers(logits[:, : classes.stop - classes.start], call, classes)
+
+    return find

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, LossOptions, check_plain_probabilities, plain_probabilities, resolve
+from sfumato.loss.linear.autograd import check_sparse
 from sfumato.parallel.row_numbers import ClassRange
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, readable
@@ -26,6 +27,9 @@ class Request(NamedTuple):
         weight: (K,) or None.
         num_items: what the mean divides by; None for this call's rows.
         options: of the loss, as given.
+        more: further arguments that must be the same on all ranks, by name.
+        sparse: whether a target that holds a number for every row and class is refused.
+        problem: what is wrong with the arguments already; the other ranks are told when they ask.
     """
 
     logits: Tensor
@@ -33,6 +37,9 @@ class Request(NamedTuple):
     weight: Tensor | None
     num_items: float | Tensor | None
     options: LossOptions
+    more: tuple[tuple[str, Any], ...] = ()
+    sparse: bool = False
+    problem: Exception | None = None
 
     def told(self) -> dict[str, Any]:
         """The options, with the defaults of those that were not given."""
@@ -44,6 +51,8 @@ class Request(NamedTuple):
         Raises:
             TypeError, ValueError: logits that are no tensor with a class axis.
         """
+        if self.problem is not None:
+            raise self.problem
         check_tensor(self.logits, "logits")
         if self.logits.dim() == 0:
             raise ArgumentError("logits must have a class axis, (n,) or (N, n, …), got a number")
@@ -63,6 +72,7 @@ class Request(NamedTuple):
             ("the target", "probabilities" if isinstance(target, Dense) else told),
             ("weight", "a tensor" if isinstance(self.weight, Tensor) else self.weight),
             *((name, "a tensor" if isinstance(value, Tensor) else value) for name, value in self.told().items()),
+            *self.more,
             ("labels", [_checksum(each) for each in arrays if not each.is_floating_point() and readable(each)]),
         )
 
@@ -88,6 +98,8 @@ class Request(NamedTuple):
         whole = logits.detach().new_empty((), dtype=dtype).expand(shape)
         _, call = resolve(whole, target, self.weight, **options)
         self._check_beyond(call)
+        if self.sparse:
+            check_sparse(call.target())
         _ = call.target()  # where labels are checked
         return call
 

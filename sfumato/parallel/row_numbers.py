@@ -103,11 +103,19 @@ def slice_numbers(z: Tensor, call: Call, classes: ClassRange) -> SliceNumbers:
     if z.shape[1] == 0 or z.numel() == 0:
         none = z.new_zeros((z.shape[0], *z.shape[2:]), dtype=wide)
         return SliceNumbers(none.to(call.dtype) - torch.inf, none.long(), none, none, none)
-    found = [_block_numbers(rows, part, call, wide) for rows, part in _blocks(z, call, classes, wide)]
+    found = [block_numbers(rows, part, call, wide) for rows, part in _blocks(z, call, classes, wide)]
     return found[0] if len(found) == 1 else SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
 
 
-def _block_numbers(z: Tensor, part: TargetSlice, call: Call, wide: torch.dtype) -> SliceNumbers:
+def block_numbers(z: Tensor, part: TargetSlice, call: Call, wide: torch.dtype) -> SliceNumbers:
+    """The numbers of a few rows, whose copies are small.
+
+    Args:
+        z: (N, n, …), n at least 1.
+        part: their target on the classes of the slice.
+        call: says the dtype of the arithmetic.
+        wide: the dtype of what is one number a row.
+    """
     z = z.to(call.dtype)
     top, at = z.max(1, keepdim=True)
     d = z - torch.where(top == -torch.inf, 0.0, top)

@@ -27,7 +27,8 @@ from tests.loss.properties import (
     path,
     some,
 )
-from tests.targets.registry import OVER, PUBLIC, TARGETS, cases, logits, to_torch
+from tests.targets.drawn import cases, logits
+from tests.targets.registry import OVER, PUBLIC, TARGETS, to_torch
 
 __all__ = ["path"]  # a fixture: every property is asked twice
 

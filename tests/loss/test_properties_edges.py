@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import sfumato as sf
 from tests.exact import exact
 from tests.loss.properties import PROMISED, REDUCTIONS, TINY, each_target, evaluated, few, gaps, last, path, some
-from tests.targets.registry import TARGETS, WITHOUT_LABEL, Case, Part, cases, logits, to_torch
+from tests.targets.drawn import cases, logits
+from tests.targets.registry import TARGETS, WITHOUT_LABEL, Case, Part, to_torch
 
 __all__ = ["path"]  # a fixture: every property is asked twice
 

@@ -24,11 +24,11 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 import sfumato as sf
 from sfumato.parallel import functional
-from tests.parallel import cases_of_rows, cases_refused
+from tests.parallel import cases_of_heads, cases_of_rows, cases_refused
 from tests.parallel.common import CASES, CLASSES, ROWS, case, compared, cuts, labels, logits, place, raised
 from tests.targets.registry import EXAMPLES, example
 
-__all__ = ["cases_of_rows", "cases_refused"]  # their cases are entered when they are loaded
+__all__ = ["cases_of_heads", "cases_of_rows", "cases_refused"]  # their cases are entered when they are loaded
 
 
 @case

@@ -271,3 +271,24 @@ def test_a_class_that_no_rank_has_is_named(found_by):
 
 def test_after_all_these_errors_no_rank_waits_for_another(found):
     assert [rank["errors"]["nothing wrong"] for rank in found] == [[]] * len(found)
+
+
+def test_a_split_last_layer_has_the_loss_and_gradients_of_one_process_without_its_logits(found):
+    for name in found[0]["heads"]:
+        assert worst(found, "heads", name, "loss") <= 1e-12, name
+        assert worst(found, "heads", name, "gradient") <= 1e-12, name
+
+
+def test_a_split_last_layer_takes_z_loss_padding_and_dtensors_and_refuses_on_every_rank(found_by_several):
+    last = len(found_by_several) - 1
+    for rank in found_by_several:
+        told = rank["heads_beyond"]
+        for name in ("z", "z gradient", "padded", "padding", "DTensor", "again"):
+            assert told[name] <= 1e-12, name
+        kind, message = told["features"]
+        assert kind == "ArgumentError"
+        assert message.startswith(f"rank {last}: input has 4 features and linear_weight 5")
+        assert "number for every row and class" in told["dense"][1]
+        assert told["other caps"][1] == (
+            f"softcap is 4.0 on rank 0 and 3.0 on rank {last}: it must be the same on all ranks"
+        )

@@ -17,7 +17,8 @@ from sfumato.targets.dense import Dense
 from tests.golden.make_mpmath_rows import FILE, logits_of
 from tests.loss.properties import PROMISED, REDUCTIONS, WEIGHT_ON, some
 from tests.parallel.simulated import split_loss
-from tests.targets.registry import EXAMPLES, OVER, TARGETS, cases, example, logits, to_torch
+from tests.targets.drawn import cases, logits
+from tests.targets.registry import EXAMPLES, OVER, TARGETS, example, to_torch
 
 
 @st.composite

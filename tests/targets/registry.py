@@ -170,12 +170,12 @@ def _labelled(case: Case, name: str, *, count: bool = True) -> sf.Target:
 
 def _distribution(draw: Callable[..., Any], shape: tuple[int, ...]) -> ndarray:
     """Rows that sum to 1, zeros among them."""
-    whole = draw(_arrays(shape, st.integers(0, 9)))
+    whole = draw(drawn_arrays(shape, st.integers(0, 9)))
     whole[..., 0] += whole.sum(-1) == 0
     return whole / whole.sum(-1, keepdims=True)
 
 
-def _arrays(shape: tuple[int, ...], elements: Any) -> Any:
+def drawn_arrays(shape: tuple[int, ...], elements: Any) -> Any:
     count = int(np.prod(shape))
     return st.lists(elements, min_size=count, max_size=count).map(lambda x: np.array(x).reshape(shape))
 
@@ -185,7 +185,7 @@ def _strength(draw: Callable[..., Any], labels: ndarray, strengths: Any = STRENG
     dims = draw(st.integers(0, labels.ndim))
     if dims == 0:
         return Part(draw(strengths))
-    return Part(draw(_arrays(labels.shape[:dims], strengths)), "n")
+    return Part(draw(drawn_arrays(labels.shape[:dims], strengths)), "n")
 
 
 def _ignore_index(draw: Callable[..., Any], num_classes: int) -> Part:
@@ -198,7 +198,7 @@ def _support(draw: Callable[..., Any], labels: ndarray, num_classes: int, also: 
     if kind == "none":
         return Part(None)
     shape = labels.shape if kind == "positions" else ()
-    mask = draw(_arrays((*shape, num_classes), st.booleans()))
+    mask = draw(drawn_arrays((*shape, num_classes), st.booleans()))
     known = np.maximum(labels, 0)
     if kind == "positions":
         np.put_along_axis(mask, known[..., None], True, -1)
@@ -241,7 +241,7 @@ def _draw_smooth(draw, labels, k):
 
 def _draw_smooth_by_class(draw, labels, k):
     return {
-        "eps_by_class": Part(draw(_arrays((k,), STRENGTHS)), "k"),
+        "eps_by_class": Part(draw(drawn_arrays((k,), STRENGTHS)), "k"),
         "over": Part(draw(st.sampled_from(OVER))),
         "ignore_index": _ignore_index(draw, k),
     }
@@ -263,7 +263,7 @@ def _draw_mix(draw, labels, k):
     A position that is ignored is so in the first, in the second or in both.
     """
     parts = []
-    where = draw(_arrays(labels.shape, st.sampled_from(["both", "target_a", "target_b"])))
+    where = draw(drawn_arrays(labels.shape, st.sampled_from(["both", "target_a", "target_b"])))
     for place in ("target_a", "target_b"):
         ignored = (labels < 0) & ((where == place) | (where == "both"))
         own = np.where(ignored, -1, (np.maximum(labels, 0) + draw(st.integers(0, k - 1))) % k)
@@ -290,8 +290,9 @@ def _build_distil(case: Case) -> sf.Target:
     given = _arguments(case)
     if not given.pop("masked", False):
         return sf.distil(to_torch(np.where(case.valid, case.labels, -100), class_axes=0), **given)
-    labels = to_torch(np.maximum(case.labels, 0), class_axes=0)
-    return sf.distil(labels, **given, mask=torch.from_numpy(np.array(case.valid)))
+    return sf.distil(
+        to_torch(np.maximum(case.labels, 0), class_axes=0), **given, mask=to_torch(case.valid, class_axes=0)
+    )
 
 
 def _distilled(case: Case) -> ndarray:
@@ -300,35 +301,34 @@ def _distilled(case: Case) -> ndarray:
 
 
 def _draw_distil_sampled(draw, labels, k):
-    count = draw(st.integers(1, 4))
-    drawn: Parts = {
-        "indices": Part(draw(_arrays((*labels.shape, count), st.integers(0, k - 1))), "n", classes=True),
-        "told": Part(draw(st.booleans())),
-    }
+    shape = (*labels.shape, draw(st.integers(1, 4)))
+    drawn: Parts = {"indices": Part(draw(drawn_arrays(shape, st.integers(0, k - 1))), "n", classes=True)}
     if draw(st.booleans()):
-        weights = draw(_arrays((*labels.shape, count), st.sampled_from([0.0, 0.5, 1.0, 3.0])))
+        weights = draw(drawn_arrays(shape, st.sampled_from([0.0, 0.5, 1.0, 3.0])))
         weights[..., 0] += weights.sum(-1) == 0
         drawn["weights"] = Part(weights, "n")
-    return drawn
+    return drawn | {"told": Part(draw(st.booleans()))}
+
+
+def _draws(labels: ndarray, k: int, generator: np.random.Generator) -> Parts:
+    return {"indices": Part(generator.integers(0, k, (*labels.shape, 6)), "n", classes=True)}
 
 
 def _build_distil_sampled(case: Case) -> sf.Target:
     given = {name: to_torch(case.parts[name].value) for name in ("indices", "weights") if name in case.parts}
-    mask = None if case.valid.all() else torch.from_numpy(np.array(case.valid))
-    told = case.value("told") is not False
-    return sf.distil_sampled(**given, num_classes=case.num_classes if told else None, mask=mask)
+    mask = None if case.valid.all() else to_torch(case.valid, class_axes=0)
+    return sf.distil_sampled(**given, num_classes=None if case.value("told") is False else case.num_classes, mask=mask)
 
 
 def _sampled(case: Case) -> ndarray:
-    indices = case.parts["indices"].value
-    weights = case.value("weights") if "weights" in case.parts else np.ones(indices.shape)
-    shares = (np.eye(case.num_classes)[indices] * weights[..., None]).sum(-2)
-    return shares / weights.sum(-1)[..., None, None].reshape((*case.labels.shape, 1))
+    drawn = np.eye(case.num_classes)[case.parts["indices"].value]
+    weights = case.parts["weights"].value[..., None] if "weights" in case.parts else np.ones((*drawn.shape[:-1], 1))
+    return (drawn * weights).sum(-2) / weights.sum(-2)
 
 
 def _draw_distil_top(draw, labels, k):
     count = draw(st.integers(1, k - 1))
-    order = draw(_arrays((*labels.shape, k), st.floats(0, 1))).argsort(-1)[..., :count]
+    order = draw(drawn_arrays((*labels.shape, k), st.floats(0, 1))).argsort(-1)[..., :count]
     probs = _distribution(draw, (*labels.shape, k))[..., :count]
     probs[..., 0] += probs.sum(-1) == 0  # something must be there to renormalise
     return {
@@ -529,11 +529,9 @@ TARGETS: dict[str, Row] = {
         _build_distil_sampled,
         _sampled,
         {
-            "sampled": lambda labels, k, generator: {
-                "indices": Part(generator.integers(0, k, (*labels.shape, 6)), "n", classes=True)
-            },
+            "sampled": _draws,
             "sampled, weighted": lambda labels, k, generator: {
-                "indices": Part(generator.integers(0, k, (*labels.shape, 6)), "n", classes=True),
+                **_draws(labels, k, generator),
                 "weights": Part(generator.uniform(0.5, 2, (*labels.shape, 6)), "n"),
             },
         },
@@ -583,30 +581,3 @@ PUBLIC = sorted(
     if inspect.isfunction(made := getattr(sf, name))
     and inspect.signature(made).return_annotation in ("Target", sf.Target)
 )
-
-
-@st.composite
-def positions(draw, batched: bool = False) -> tuple[int, ...]:
-    """(): one position; (n,): rows; (n, d…): rows with trailing axes."""
-    shapes = [(1,), (3,), (4,), (2, 3), (2, 1, 2)]
-    return draw(st.sampled_from(shapes if batched else [(), *shapes]))
-
-
-@st.composite
-def cases(draw, name: str, *, batched: bool = False, least_classes: int = 2, ignored: bool = True) -> Case:
-    """A target of one constructor."""
-    shape = draw(positions(batched))
-    k = draw(st.integers(least_classes, 6))
-    labels = draw(_arrays(shape, st.integers(0, k - 1)))
-    if ignored and draw(st.booleans()):
-        labels = np.where(draw(_arrays(shape, st.booleans())), -1, labels)
-    return Case(name, k, labels, TARGETS[name].draw(draw, labels, k))
-
-
-@st.composite
-def logits(draw, case: Case, largest: float = 1e4) -> ndarray:
-    """(P…, K) float64; small, large, equal and far apart."""
-    near = st.floats(-8, 8)
-    far = st.floats(-largest, largest) if largest > 8 else near
-    elements = draw(st.sampled_from([near, st.one_of(near, far), st.sampled_from([0.0, 1.0, -40.0])]))
-    return draw(_arrays((*case.labels.shape, case.num_classes), elements)).astype(float)

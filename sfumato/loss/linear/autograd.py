@@ -7,7 +7,9 @@ from torch import Tensor
 
 from sfumato.arguments import Call
 from sfumato.kernel.job import FlatTarget
+from sfumato.loss.flatten import flatten, take_rows
 from sfumato.loss.linear import pieces
+from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError
 
 
@@ -125,6 +127,26 @@ def _of_input(ctx: Any, upstream: Tensor) -> Tensor:
         return ready
     ratio = torch.where(expected == 0, 0.0, upstream / expected)
     return ready.mul_(ratio.to(plan.call.dtype).unsqueeze(1))
+
+
+def flat_rows(x: Tensor, call: Call) -> tuple[FlatTarget, Tensor | None]:
+    """The target of the rows that count, one axis long, and which rows these are; None for all."""
+    flat = flatten(x, call._replace(given=call.target()))  # with labels that are checked
+    assert flat is not None, "without dense arrays the kernel's form has a place for every term"
+    if flat.valid is None:
+        return flat, None
+    kept = flat.valid.nonzero().squeeze(1)
+    return take_rows(flat, kept)._replace(valid=None), kept
+
+
+def check_sparse(target: Target) -> None:
+    """Refuse a target that holds a number for every row and class."""
+    terms = target.terms(torch.float64)
+    if terms.dense is not None or any(back.support is not None for back in terms.backs):
+        raise ArgumentError(
+            f"the target holds a number for every row and class ({target.describe()}), which linear_cross_entropy is "
+            "there to avoid. Use sf.distil_top for the largest of a teacher's, or sf.cross_entropy of the logits"
+        )
 
 
 def check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:

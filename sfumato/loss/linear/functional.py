@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, resolve
-from sfumato.loss.flatten import flatten, take_rows
-from sfumato.loss.linear.autograd import HeadPlan, check_tensors, loss_of_rows
+from sfumato.loss.linear.autograd import HeadPlan, check_sparse, check_tensors, flat_rows, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.loss.reduce import reduce, weigh
 from sfumato.targets import Target
@@ -137,9 +136,9 @@ def linear_cross_entropy(
     """
     for name, tensor in (("input", input), ("linear_weight", linear_weight)):
         check_tensor(tensor, name)
-    input, linear_weight, linear_bias = _autocast(input, linear_weight, linear_bias)
+    input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
     check_tensors(input, linear_weight, linear_bias)
-    softcap, z_loss = _checked_numbers(softcap, z_loss, num_items, reduction)
+    softcap, z_loss = checked_numbers(softcap, z_loss, num_items, reduction)
     if shift:
         input, target = _shifted(input, target)
     call = _resolve(
@@ -171,7 +170,7 @@ def linear_cross_entropy(
     return HeadParts(loss, nll, entropy, correct, lse)
 
 
-def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """The tensors in the dtype that autocast gives linear layers."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
@@ -180,9 +179,10 @@ def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, T
     return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def _checked_numbers(
-    softcap: float | None, z_loss: float, num_items: int | Tensor | None, reduction: str
+def checked_numbers(
+    softcap: float | None, z_loss: float, num_items: float | Tensor | None, reduction: str
 ) -> tuple[float, float]:
+    """C and λ, 0 where there is none; refused if they are out of range or what they stand beside does not fit."""
     if softcap is not None and not 0 < softcap < float("inf"):
         raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
     if not 0 <= z_loss < float("inf"):
@@ -219,29 +219,19 @@ def _resolve(
         raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(positions)}")
     shape = (*positions[:1], classes, *positions[1:])
     _, call = resolve(x.new_empty(()).expand(shape), target, weight, **options)  # pyright: ignore[reportArgumentType]
-    return call._replace(given=call.target())
+    return call
 
 
 def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> HeadPlan:
-    target = call.target()
-    terms = target.terms(torch.float64)
-    if terms.dense is not None or any(back.support is not None for back in terms.backs):
-        raise ArgumentError(
-            f"the target holds a number for every row and class ({target.describe()}), which linear_cross_entropy is "
-            "there to avoid. Use sf.distil_top for the largest of a teacher's, or sf.cross_entropy of the logits"
-        )
-    flat = flatten(x, call)
-    assert flat is not None, "without dense arrays the kernel's form has a place for every term"
-    kept = None if flat.valid is None else flat.valid.nonzero().squeeze(1)
-    if kept is not None:
-        flat = take_rows(flat, kept)
-    labels = target.labels if parts else None
+    check_sparse(call.target())
+    flat, kept = flat_rows(x, call)
+    labels = call.target().labels if parts else None
     labels = None if labels is None else labels.reshape(-1)
     expected = _expected(call)
     if kept is not None:
         labels = None if labels is None else labels[kept]
         expected = None if expected is None else expected[kept]
-    return HeadPlan(call, flat._replace(valid=None), kept, labels, expected, softcap, z_loss, parts)
+    return HeadPlan(call, flat, kept, labels, expected, softcap, z_loss, parts)
 
 
 def _expected(call: Call) -> Tensor | None:

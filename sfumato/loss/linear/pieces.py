@@ -116,7 +116,15 @@ def measure(
 
 
 def weight_gradient(
-    head: Head, target: FlatTarget, whole: WholeRows, factor: Tensor, *, bias: bool, weight: bool
+    head: Head,
+    target: FlatTarget,
+    whole: WholeRows,
+    factor: Tensor,
+    *,
+    bias: bool,
+    weight: bool,
+    start: int = 0,
+    add_input_gradient: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """The second pass: the gradients of the weight and of the bias.
 
@@ -127,6 +135,9 @@ def weight_gradient(
         factor: (n,) float64, what each row's gradient is multiplied by.
         bias: whether to make the bias' gradient.
         weight: whether to make the weight's.
+        start: the class of the weight's first row, where the layer has some of the target's classes.
+        add_input_gradient: (n, D) in the dtype of the arithmetic, to add the input's gradient to, where no first pass
+            made it; or None.
     """
     n, classes = len(head.x), len(head.weight)
     of_weight = torch.empty_like(head.weight, memory_format=torch.contiguous_format) if weight else None
@@ -138,11 +149,13 @@ def weight_gradient(
     for at in range(0, classes, step):
         some = slice(at, min(at + step, classes))
         z = head.logits(slice(None), some, memory)
-        engine.to_gradient(z, target, head.call, whole, start=at, softcap=head.softcap, factor=factor)
+        engine.to_gradient(z, target, head.call, whole, start=start + at, softcap=head.softcap, factor=factor)
         if of_weight is not None:
             torch.mm(z.t(), head.x, out=of_weight[some])
         if of_bias is not None:
             of_bias[some] = z.sum(0, dtype=head.call.dtype)
+        if add_input_gradient is not None:
+            add_input_gradient += z @ head.weight[some]
     return of_weight, of_bias
 
 

@@ -15,7 +15,8 @@ from sfumato import reference
 from sfumato.loss.linear import engine, pieces
 from tests import needs
 from tests.loss.properties import few
-from tests.targets.registry import EXAMPLES, cases, example
+from tests.targets.drawn import cases
+from tests.targets.registry import EXAMPLES, example
 
 POSITIONS, FEATURES = 41, 12
 

@@ -1,0 +1,246 @@
+"""Cross entropy of a linear layer whose classes are split over ranks, without the logits of any rank.
+
+Each rank makes its own logits in pieces and keeps five numbers a row. The ranks exchange these as they do for logits
+that are there. In backward each rank makes the pieces again, for the gradients of its own weight and its part of the
+input's gradient, which the ranks then add up.
+"""
+
+from typing import Any, NamedTuple, Unpack
+
+import torch
+from torch import Tensor, distributed
+from torch.autograd import Function
+
+from sfumato.arguments import Call, LossOptions, with_loss_options
+from sfumato.kernel.job import FlatTarget, WholeRows
+from sfumato.loss.flatten import take_rows
+from sfumato.loss.linear import engine, pieces
+from sfumato.loss.linear.autograd import check_tensors, flat_rows
+from sfumato.loss.linear.functional import as_autocast, checked_numbers
+from sfumato.loss.reduce import reduce, weigh
+from sfumato.loss.target_slice import TargetSlice
+from sfumato.parallel.functional import agreed
+from sfumato.parallel.layout import RankGroup
+from sfumato.parallel.place import Place, local_part, place_of
+from sfumato.parallel.request import Request
+from sfumato.parallel.row_numbers import ClassRange, RowNumbers, SliceNumbers, block_numbers, exchanged, wide_dtype
+from sfumato.targets import Target
+
+
+@with_loss_options
+def linear_cross_entropy(
+    input: Tensor,
+    local_weight: Tensor,
+    target: Tensor | Target,
+    group: "distributed.ProcessGroup | None" = None,
+    *,
+    local_bias: Tensor | None = None,
+    start: int | None = None,
+    num_classes: int | None = None,
+    weight: Tensor | None = None,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    num_items: float | Tensor | None = None,
+    **options: Unpack[LossOptions],
+) -> Tensor:
+    r"""Cross entropy of a linear layer whose classes are split over the ranks of a group, without its logits.
+
+    .. math:: z = W x + b, \qquad L = \sum_k w_k q_k\,(\mathrm{lse}(z) - z_k) + \lambda\,\mathrm{lse}(z)^2
+
+    It is :func:`sfumato.linear_cross_entropy` with the rows of W on several ranks, and
+    :func:`sfumato.parallel.cross_entropy` without the N×n logits of each rank. Five numbers a row are sent forward. In
+    backward the ranks add up the gradient of the input, (N, D); the gradients of weights need no exchange.
+
+    Args:
+        input: x, (…, D), the same on all ranks.
+        local_weight: this rank's rows of W, (n, D); a DTensor that is sharded on its first axis brings its group and
+            its place.
+        target: class indices (…), counted over all ranks, or a :class:`Target` whose rows are not dense; the same on
+            all ranks.
+        group: the ranks that the classes are split over; by default all ranks.
+        local_bias: this rank's part of b, (n,).
+        start: the first class of this rank. By default ranks have consecutive slices in rank order.
+        num_classes: K, by default the rows of all ranks' weights. Rows from class K on are padding.
+        weight: w, one number for each of the K classes; all of them on every rank.
+        softcap: c where the logits are c·tanh(z/c).
+        z_loss: λ.
+        num_items: what the mean divides by in place of the rows of this call; see :func:`count_items`.
+        **options: ``ignore_index``, ``reduction``, ``label_smoothing``, ``over``, ``weight_on``, ``sample_weight`` and
+            ``out_dtype``, as for :func:`sfumato.cross_entropy`.
+
+    Returns:
+        A scalar, or one number a position with ``reduction="none"``, the same on every rank. It is differentiable once,
+        and the gradient that comes back to it must be the same on every rank, too.
+
+    Raises:
+        RuntimeError: a gradient with ``create_graph=True``.
+        ValueError, IndexError, TypeError: as :func:`sfumato.linear_cross_entropy` and
+            :func:`sfumato.parallel.cross_entropy`, on every rank.
+
+    >>> import torch, sfumato as sf
+    >>> from torch import distributed
+    >>> distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    >>> x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    >>> round(sf.parallel.linear_cross_entropy(x, w, torch.tensor([0]), label_smoothing=0.1).item(), 4)
+    0.3729
+    >>> distributed.destroy_process_group()
+
+    Source: as of :func:`sfumato.linear_cross_entropy`; Shoeybi et al. 2019 (Megatron-LM), section 3, for the split.
+    """
+    place = place_of(local_weight.t(), Place(group, start, num_classes))
+    ranks = RankGroup(place.group)
+    x, local, bias = as_autocast(input, local_part(local_weight), local_part(local_bias))
+    request = Request(x, local_part(target), local_part(weight), num_items, options, sparse=True)
+    rows = _Rows(x, local, bias, 0.0, 0.0)
+    try:
+        check_tensors(x, local, bias)
+        cap, strength = checked_numbers(softcap, z_loss, num_items, options.get("reduction", "mean"))
+    except ValueError as problem:  # the other ranks must not wait for this one
+        request = request._replace(problem=problem)
+    else:
+        shape = (*x.shape[:1], len(local), *x.shape[1:-1]) if x.dim() > 1 else (len(local),)
+        stand_in = x.detach().new_empty(()).expand(shape)  # logits are asked for shape, dtype and device alone
+        request = request._replace(logits=stand_in, more=(("softcap", cap), ("z_loss", strength)))
+        rows = _Rows(x.reshape(-1, x.shape[-1]), local, bias, cap, strength)
+    found = agreed(ranks, request, place, rows.numbers)
+    call = found.call
+    split = _Split(rows, call, found.classes, found.mine, exchanged(found.mine, ranks.largest, ranks.added), ranks)
+    each: Tensor = _RowLoss.apply(rows.x, local, bias, split)  # pyright: ignore[reportAssignmentType]
+    each = each.reshape(call.target().shape)
+    weights = weigh(call, each.dtype)
+    loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
+    return loss.to(call.dtype).to(call.result_dtype)
+
+
+class _Rows(NamedTuple):
+    """The layer of this rank: (N, D) rows, (n, D) weight with padding, and what is done to its logits."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    softcap: float
+    z_loss: float
+
+    def head(self, call: Call, classes: ClassRange, kept: Tensor | None) -> pieces.Head:
+        """The layer on the rows that count and the classes that are no padding."""
+        own = slice(classes.stop - classes.start)
+        x = self.x.detach()
+        return pieces.Head(
+            x if kept is None else x.index_select(0, kept),
+            self.weight.detach()[own],
+            None if self.bias is None else self.bias.detach()[own],
+            call,
+            self.softcap,
+            self.z_loss,
+        )
+
+    def numbers(self, call: Call, classes: ClassRange) -> SliceNumbers:
+        """Each row's numbers from this rank's own classes, piece by piece; of the rows that count."""
+        flat, kept = flat_rows(self.x, call)
+        head = self.head(call, classes, kept)
+        wide = wide_dtype(call, self.x.device)
+        n, own = len(head.x), len(head.weight)
+        if n == 0 or own == 0:
+            none = self.x.new_zeros(n, dtype=wide)
+            return SliceNumbers(none.to(call.dtype) - torch.inf, none.long(), none, none, none)
+        step = max(1, min(n, engine.piece_bytes(head.x, call) // (own * head.x.element_size())))
+        memory = head.x.new_empty(step * own)
+        found: list[SliceNumbers] = []
+        few = max(1, _BLOCK // own)
+        for at in range(0, n, step):
+            z = head.logits(slice(at, at + step), slice(None), memory)
+            for block in range(0, len(z), few):
+                part = take_rows(flat, slice(at + block, min(at + block + few, at + len(z))))
+                target = TargetSlice.cut(part.terms, classes.start, classes.stop, part.weight, wide)
+                found.append(block_numbers(z[block : block + few], target, call, wide))
+        return SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
+
+
+_BLOCK = 1 << 18  # logits of which a few copies are made at a time
+
+
+class _Split(NamedTuple):
+    """A call that all ranks agree on, with the numbers of this rank and of all."""
+
+    rows: _Rows
+    call: Call
+    classes: ClassRange
+    mine: SliceNumbers
+    all: RowNumbers
+    ranks: RankGroup
+
+    def loss(self) -> Tensor:
+        """Each row's, (N,), 0 where it does not count."""
+        loss = self.all.loss
+        if self.rows.z_loss:
+            loss = loss + self.rows.z_loss * self.log_partition() ** 2
+        _, kept = flat_rows(self.rows.x, self.call)
+        return loss.clone() if kept is None else loss.new_zeros(len(self.rows.x)).index_copy_(0, kept, loss)
+
+    def log_partition(self) -> Tensor:
+        return self.all.top.to(self.all.rest.dtype) + self.all.rest.log1p()
+
+    def whole(self, target: FlatTarget) -> WholeRows:
+        """What the gradient at this rank's classes needs to know of whole rows; no class where another rank leads."""
+        wide, rest = self.all.rest.dtype, self.all.rest
+        leads = self.mine.top == self.all.top
+        mass = self.all.mass
+        own = torch.zeros_like(mass)
+        if len(mass) and self.classes.stop > self.classes.start:
+            part = TargetSlice.cut(target.terms, self.classes.start, self.classes.stop, target.weight, wide)
+            own = part.mass_at(self.mine.at.unsqueeze(1), wide).squeeze(1)
+        # At the largest logit S·p − w·q is (S − w·q − w·q·rest)/(1 + rest), which keeps the digits of a confident row.
+        at_top = ((mass - own) - own * rest) / (1 + rest)
+        if self.rows.z_loss:
+            more = 2 * self.rows.z_loss * self.log_partition()
+            mass, at_top = mass + more, at_top + more / (1 + rest)
+        top_class = torch.where(leads, self.mine.at + self.classes.start, -1)
+        spoilt = self.all.top - self.all.top  # NaN where the largest logit is infinite
+        numbers = (self.all.top, rest.log1p() + spoilt, mass, at_top)
+        return WholeRows(top_class, *(each.double().contiguous() for each in numbers))
+
+
+class _RowLoss(Function):
+    """The loss of each row as a function of the input, and of a rank's own weight and bias."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, split: _Split) -> Tensor:
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(x, weight, bias)
+            ctx.split = split._replace(rows=split.rows._replace(x=x.detach()[:0]))
+        return split.loss()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("a split loss is differentiable once: leave out create_graph=True")
+        x, weight, bias = ctx.saved_tensors
+        split: _Split = ctx.split
+        split = split._replace(rows=split.rows._replace(x=x, weight=weight, bias=bias))
+        flat, kept = flat_rows(x, split.call)
+        head = split.rows.head(split.call, split.classes, kept)
+        upstream = grads[0].double() if kept is None else grads[0].double().index_select(0, kept)
+        of_x = head.x.new_zeros(head.x.shape, dtype=split.call.dtype) if ctx.needs_input_grad[0] else None
+        of_weight, of_bias = pieces.weight_gradient(
+            head,
+            flat,
+            split.whole(flat),
+            upstream.contiguous(),
+            weight=ctx.needs_input_grad[1],
+            bias=ctx.needs_input_grad[2],
+            start=split.classes.start,
+            add_input_gradient=of_x,
+        )
+        if of_x is not None:
+            of_x = split.ranks.added(of_x).to(x.dtype)
+            of_x = of_x if kept is None else torch.zeros_like(x).index_copy_(0, kept, of_x)
+        return of_x, _padded(of_weight, weight), _padded(of_bias, bias), None
+
+
+def _padded(gradient: Tensor | None, like: Tensor | None) -> Tensor | None:
+    """With 0 for the rows that are padding."""
+    if gradient is None or like is None or gradient.shape == like.shape:
+        return gradient
+    whole = torch.zeros_like(like)
+    whole[: len(gradient)] = gradient
+    return whole
