@@ -7,12 +7,17 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sfumato.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from sfumato import conventions as conventions
     from sfumato import evaluate as evaluate
     from sfumato import probe as probe
     from sfumato import reference as reference
     from sfumato import theory as theory
+    from sfumato.from_python.compare import Comparison as Comparison
+    from sfumato.from_python.compare import compare as compare
+    from sfumato.from_python.judge import judge as judge
     from sfumato.kernel.buffers import release_buffers as release_buffers
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
@@ -30,13 +35,12 @@ if TYPE_CHECKING:
     from sfumato.targets import smooth_prior as smooth_prior
     from sfumato.targets import smooth_rows as smooth_rows
     from sfumato.verdict.judge import Judgement as Judgement
-    from sfumato.verdict.judge import judge as judge
     from sfumato.verdict.save_scores import save_scores as save_scores
-
-__version__ = "0.1.0"
 
 _MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
 _HOMES = {
+    "from_python.compare": ("Comparison", "compare"),
+    "from_python.judge": ("judge",),
     "kernel.buffers": ("release_buffers",),
     "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "distillation_loss", "loss_parts"),
     "targets": (
@@ -51,7 +55,7 @@ _HOMES = {
         "smooth_prior",
         "smooth_rows",
     ),
-    "verdict.judge": ("Judgement", "judge"),
+    "verdict.judge": ("Judgement",),
     "verdict.save_scores": ("save_scores",),
 }
 _HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names}

@@ -13,6 +13,7 @@ from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.csv_table import read_csv
 from sfumato.lab.data.folder import read_folder
 from sfumato.lab.data.function import is_function, read_function
+from sfumato.lab.data.in_memory import IN_MEMORY
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.table import DataError, Table
 from sfumato.text import nearest
@@ -49,6 +50,8 @@ def load(source: str, roles: Roles | None = None) -> Table:
         return _digits()
     file = os.path.basename(os.path.normpath(source)) if source else source
     if not os.path.exists(source):
+        if source == IN_MEMORY:
+            raise DataError("these data were given from Python and are in no file; give them to sf.compare again")
         if is_function(source):
             return read_function(source, roles=roles)
         raise DataError(_missing(source))
