@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sfumato.from_python.compare import Comparison as Comparison
     from sfumato.from_python.compare import compare as compare
     from sfumato.from_python.judge import judge as judge
+    from sfumato.from_python.load_run import RunModel as RunModel
+    from sfumato.from_python.load_run import load_run as load_run
     from sfumato.kernel.buffers import release_buffers as release_buffers
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
@@ -41,6 +43,7 @@ _MODULES = ("conventions", "evaluate", "probe", "reference", "theory")
 _HOMES = {
     "from_python.compare": ("Comparison", "compare"),
     "from_python.judge": ("judge",),
+    "from_python.load_run": ("RunModel", "load_run"),
     "kernel.buffers": ("release_buffers",),
     "loss": ("CrossEntropyLoss", "LossParts", "cross_entropy", "distillation_loss", "loss_parts"),
     "targets": (

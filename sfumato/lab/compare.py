@@ -32,6 +32,7 @@ from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
+from sfumato.runs.encoding import FILE, SCHEMA, StoredEncoding
 from sfumato.runs.folder import RunFolder, resume_command
 from sfumato.runs.schema import Environment, RunRecord, Summary, check
 
@@ -260,6 +261,7 @@ def _write(job: _Job, records: Sequence[RunRecord], summary: Summary, env: Envir
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     write_lines(path / "metrics.jsonl", lines)
+    write_json(path / FILE, check({"schema": SCHEMA, **job.ready.data.encoder.stored()}, StoredEncoding, FILE))
     write_json(path / "env.json", env)
     write_json(path / "summary.json", summary)
     if job.watcher.choose is not None:

@@ -152,6 +152,7 @@ def test_a_run_folder_holds_the_files_of_the_page(digits: Ran):
         ("env.json", "`env.json`. ladder is there"),
         ("metrics.jsonl", "A line of `metrics.jsonl`:"),
         ("examples.json", "`examples.json`; a row"),
+        ("encoding.json", "`encoding.json`, of which"),
     ],
 )
 def test_a_file_of_a_run_has_the_fields_of_the_page(digits: Ran, file: str, words: str):

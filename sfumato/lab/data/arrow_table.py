@@ -46,7 +46,14 @@ def as_arrow(value: Any) -> Any:
         return _from_pandas(value)
     if hasattr(value, "to_arrow"):
         return as_arrow(value.to_arrow())
-    return pa.table(value) if hasattr(value, "__arrow_c_stream__") else None
+    if not hasattr(value, "__arrow_c_stream__"):
+        return None
+    try:
+        return pa.table(value)
+    except (pa.ArrowInvalid, TypeError) as error:
+        if "non-struct" in str(error) or isinstance(error, TypeError):  # a series: it has values, but no columns
+            return None
+        raise
 
 
 def _from_pandas(frame: Any) -> Any:
