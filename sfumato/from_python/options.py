@@ -10,7 +10,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.options import REMOVED, Option, Options, schema
 from sfumato.text import did_you_mean, short
 
-_LISTS = ("arm", "ladder", "label_probs", "text", "drop", "keep")
+_LISTS = ("arm", "ladder", "label_probs", "text", "drop", "keep", "augment")
 """Options with commas between their values, which Python may give as a list."""
 
 
