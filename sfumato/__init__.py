@@ -7,6 +7,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sfumato.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from sfumato import conventions as conventions
     from sfumato import evaluate as evaluate
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from sfumato import probe as probe
     from sfumato import reference as reference
     from sfumato import theory as theory
+    from sfumato.from_python.compare import Comparison as Comparison
+    from sfumato.from_python.compare import compare as compare
+    from sfumato.from_python.judge import judge as judge
+    from sfumato.from_python.load_run import RunModel as RunModel
+    from sfumato.from_python.load_run import load_run as load_run
     from sfumato.kernel.buffers import release_buffers as release_buffers
     from sfumato.loss import CrossEntropyLoss as CrossEntropyLoss
     from sfumato.loss import HeadParts as HeadParts
@@ -36,13 +43,13 @@ if TYPE_CHECKING:
     from sfumato.targets import smooth_prior as smooth_prior
     from sfumato.targets import smooth_rows as smooth_rows
     from sfumato.verdict.judge import Judgement as Judgement
-    from sfumato.verdict.judge import judge as judge
     from sfumato.verdict.save_scores import save_scores as save_scores
-
-__version__ = "0.1.0"
 
 _MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "theory")
 _HOMES = {
+    "from_python.compare": ("Comparison", "compare"),
+    "from_python.judge": ("judge",),
+    "from_python.load_run": ("RunModel", "load_run"),
     "kernel.buffers": ("release_buffers",),
     "loss": (
         "CrossEntropyLoss",
@@ -68,7 +75,7 @@ _HOMES = {
         "smooth_prior",
         "smooth_rows",
     ),
-    "verdict.judge": ("Judgement", "judge"),
+    "verdict.judge": ("Judgement",),
     "verdict.save_scores": ("save_scores",),
 }
 _HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names}

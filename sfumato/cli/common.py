@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter, Token
 
-from sfumato import __version__
+from sfumato.version import __version__
 
 OK, FAILURE, USAGE, FINDING, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -60,7 +60,7 @@ def compare(
     from sfumato.lab.execute.torchrun import is_first
 
     with Watch(sys.stderr, quiet=quiet or not is_first()) as watch:
-        watcher = lab.Watcher(watch.setup, watch.epoch, _render(watch.say), _choose)
+        watcher = watch.watcher()
         if resume is not None:
             result, notes = _resumed(resume, options, watcher)
         else:
@@ -118,22 +118,6 @@ def _repeatable(words: Sequence[str]) -> list[str]:
             kept.append(word)
         skip = word == "--out"
     return kept
-
-
-def _render(say: Callable[[str], None]) -> Callable[[Path], object]:
-    def render(folder: Path) -> object:
-        from sfumato.report import render as to_page
-
-        say("writing the report")
-        return to_page(folder)
-
-    return render
-
-
-def _choose(folder: Path) -> Sequence[int]:
-    from sfumato.report import rows_to_show
-
-    return rows_to_show(folder)
 
 
 _REST = " " * 8  # before what stands below the first line of a paragraph with a name

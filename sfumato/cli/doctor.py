@@ -56,9 +56,9 @@ def _found() -> dict[str, Any]:
 
     import torch
 
-    from sfumato import __version__
     from sfumato.kernel import job
     from sfumato.lab.trackers import TRACKERS
+    from sfumato.version import __version__
 
     status = job.status()
     packages = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib")

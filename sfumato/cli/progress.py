@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sfumato.cli.columns_shown import in_short
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from sfumato.lab.watcher import Setup
+    from sfumato.lab.watcher import Setup, Watcher
 
 
 PAUSE = 30.0
@@ -45,6 +47,23 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         if self.live is not None:
             self.live.stop()
+
+    def watcher(self) -> Watcher:
+        """What a comparison is given, so that it is shown here and ends in its page."""
+        from sfumato.lab.watcher import Watcher
+
+        def render(folder: Path) -> object:
+            from sfumato.report import render as to_page
+
+            self.say("writing the report")
+            return to_page(folder)
+
+        def choose(folder: Path) -> Sequence[int]:
+            from sfumato.report import rows_to_show
+
+            return rows_to_show(folder)
+
+        return Watcher(self.setup, self.epoch, render, choose)
 
     def setup(self, plan: Setup) -> None:
         """Say what is about to run."""

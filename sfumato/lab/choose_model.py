@@ -16,7 +16,7 @@ from sfumato.lab.model_names import OWN, default_model
 from sfumato.lab.options import Options
 
 if TYPE_CHECKING:
-    from sfumato.lab.data import Data
+    from sfumato.lab.data import Data, Inputs
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def choose_model(options: Options, data: Data) -> ChosenModel:
     inputs = data.inputs
     name = options.model or default_model(inputs.kind, inputs.shape)
     refuse_arms(options.arms() if options.arm else [], data, name)
+    if options.augment is not None:
+        refuse_augmentation(options.augment, data.inputs)
     check_device(options.device)
     workers = os.cpu_count() or 1
     notes: tuple[str, ...] = ()
@@ -56,8 +58,23 @@ def choose_model(options: Options, data: Data) -> ChosenModel:
     from sfumato.lab.models import build, normalises_over_the_batch
 
     model = build(name, inputs, len(data.table.class_names), seed=0, pretrained=options.pretrained)
+    if name == "cnn" and options.augment is None:
+        notes += ("Images are trained on as they are: no crops, flips or other augmentation (--augment).",)
     least = 40 if name in OWN and name != "cnn" else 15
     return ChosenModel(name, least, normalises_over_the_batch(model), workers, notes + model.notes)
+
+
+def refuse_augmentation(kinds: str, inputs: Inputs) -> None:
+    """Refuse to flip or shift what is no picture.
+
+    Raises:
+        OptionError: it says what the data are.
+    """
+    from sfumato.lab.models.pictures import channel_axis
+
+    shape = inputs.shape if inputs.kind == "image" else inputs.picture
+    if len(shape) not in (2, 3) or (len(shape) == 3 and inputs.kind == "dense" and channel_axis(shape) is None):
+        raise OptionError(f"--augment {kinds} changes pictures, but these data are {inputs.told()}; leave it out")
 
 
 def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from sfumato.arrays.atomic import WriteError, write_json, write_lines
 from sfumato.lab import ladder
 from sfumato.lab.config_file import to_toml
 from sfumato.lab.cost_estimate import in_time, note_on_cut
+from sfumato.lab.data import Data
+from sfumato.lab.data.in_memory import IN_MEMORY
 from sfumato.lab.errors import Stopped, TrackingError, WorkerError
 from sfumato.lab.examples import show
 from sfumato.lab.execute.executor import train_all
@@ -30,6 +32,7 @@ from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
+from sfumato.runs.encoding import FILE, SCHEMA, StoredEncoding
 from sfumato.runs.folder import RunFolder, resume_command
 from sfumato.runs.schema import Environment, RunRecord, Summary, check
 
@@ -37,6 +40,7 @@ from sfumato.runs.schema import Environment, RunRecord, Summary, check
 def compare(
     options: Options,
     *,
+    data: Data | None = None,
     sources: Mapping[str, str] | None = None,
     command: str = "",
     watcher: Watcher | None = None,
@@ -45,6 +49,7 @@ def compare(
 
     Args:
         options: what to compare; checked before anything is written.
+        data: what ``options`` stand for where no file has it; None to read the data.
         sources: where each option came from, for ``config.toml``.
         command: the command line, for ``env.json``.
         watcher: who is told how it goes.
@@ -61,7 +66,7 @@ def compare(
     clock, watcher, sources = time.perf_counter(), watcher or NOBODY, dict(sources or {})
     options.check()
     with joined(options.device) as ranks:
-        full = ready = prepared(options)
+        full = ready = prepared(options, data)
         notes: list[str] = []
         if ranks is not None:
             refuse(options, ready.plan, ranks.world)
@@ -85,6 +90,7 @@ def compare(
 def resume(
     final: Path,
     *,
+    read: Callable[[Options], Data] | None = None,
     workers: int | None = None,
     on: str | None = None,
     track: str | None = None,
@@ -94,6 +100,7 @@ def resume(
 
     Args:
         final: the name that the run will have; see :func:`sfumato.runs.folder.find`.
+        read: gives the data, by the options of the run; None to read them where the options say.
         workers: processes; None for one a core.
         on: where they run; None for here.
         track: the tracker that is shown the runs that are left; None for none.
@@ -106,7 +113,7 @@ def resume(
         OptionError, RunError, DataError: the run cannot go on; see :func:`sfumato.lab.resume.reopened`.
     """
     clock = time.perf_counter()
-    folder, ready, notes = reopened(final, workers=workers, on=on, track=track)
+    folder, ready, notes = reopened(final, read=read, workers=workers, on=on, track=track)
     return _work(_Job(folder, ready, watcher or NOBODY, clock, notes))
 
 
@@ -145,7 +152,10 @@ class _Job:
 
 def _work(job: _Job) -> dict[str, Any]:
     """Train what is not yet trained, judge, and write; whatever goes wrong in the world, say how to go on."""
-    go_on = f"`{resume_command(job.folder.final)}` goes on from here" if job.ranks is None else "start it again"
+    resumes = resume_command(job.folder.final)
+    if job.ready.options.data == IN_MEMORY:
+        resumes = f'sf.compare(X, y, resume="{job.folder.final}")'
+    go_on = f"`{resumes}` goes on from here" if job.ranks is None else "start it again"
     try:
         with _tracker(job) as tracker:
             trained = _train(job, tracker)
@@ -251,6 +261,7 @@ def _write(job: _Job, records: Sequence[RunRecord], summary: Summary, env: Envir
         {"arm": record["arm"], "seed": record["seed"], **epoch} for record in records for epoch in record["epochs"]
     ]
     write_lines(path / "metrics.jsonl", lines)
+    write_json(path / FILE, check({"schema": SCHEMA, **job.ready.data.encoder.stored()}, StoredEncoding, FILE))
     write_json(path / "env.json", env)
     write_json(path / "summary.json", summary)
     if job.watcher.choose is not None:

@@ -65,6 +65,7 @@ def estimate(ready: Prepared) -> Cost:
     import torch
 
     from sfumato.lab.models import build, logits_of
+    from sfumato.lab.train.augment import Augmentation
     from sfumato.lab.train.loop import optimiser_of
 
     options, plan, split, classes = ready.options, ready.plan, ready.data.split, ready.classes
@@ -74,12 +75,14 @@ def estimate(ready: Prepared) -> Cost:
     loss, optimiser = torch.nn.CrossEntropyLoss(), optimiser_of(built.parameters(), plan)
     rows = slice(0, plan.batch_size)
     x, y = (torch.from_numpy(array[rows]).to(options.device) for array in (train.features, train.labels))
+    numbers = torch.arange(len(y))
+    augment = Augmentation(plan.augment, ready.data.inputs, len(y), 0) if plan.augment else None
     times: list[float] = []
     with one_thread():
         for _ in range(_TRIED + 2):
             started = time.perf_counter()
             optimiser.zero_grad()
-            loss(built(x), y).backward()
+            loss(built(x if augment is None else augment(x, numbers)), y).backward()
             optimiser.step()
             times.append(time.perf_counter() - started)
         started = time.perf_counter()

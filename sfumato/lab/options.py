@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bf16"]
 
+AUGMENTATIONS = ("flip", "crop")
+"""What ``augment`` may name."""
+
 _GROUPS = {"data": "Data", "eps": "Targets", "model": "Training", "workers": "Where it runs", "track": "Output"}
 """The headings of ``--help``, each with its first option."""
 
@@ -110,6 +113,14 @@ def _no_model(flag: str, name: str) -> str | None:
     from sfumato.lab.model_names import complaint
 
     return complaint(name)
+
+
+def _no_augmentation(flag: str, kinds: str) -> str | None:
+    words = _names(kinds) or ()
+    wrong = next((word for word in words if word not in AUGMENTATIONS), None)
+    if wrong is not None:
+        return f'{flag} takes {" and ".join(AUGMENTATIONS)}, with a comma between; got "{wrong}"'
+    return None if len(set(words)) == len(words) else f'{flag} names one of them twice: "{kinds}"'
 
 
 def _no_place(flag: str, on: str) -> str | None:
@@ -250,6 +261,12 @@ class Options:
         "bf16 makes the forward passes of training bfloat16; weights, loss and evaluation stay float32.",
         default="float32",
     )
+    augment: str | None = _option(
+        "Change the training pictures at random, the same way in every arm: flip (left to right), crop (shifted by up "
+        "to an eighth of the side and filled up with zeros), or flip,crop.",
+        _no_augmentation,
+        example='"flip,crop"',
+    )
     early_stop: int | None = _option(
         "Stop a run after so many epochs without a better one, by log loss after temperature on validation rows, "
         "and keep the best; by default the full budget is used.",
@@ -343,6 +360,11 @@ class Options:
     def arms(self) -> list[str]:
         """The targets of ``arm``, as they were written."""
         return [word.strip() for word in (self.arm or "").split(",")]
+
+    def augmentations(self) -> tuple[str, ...]:
+        """The kinds of ``augment``, in one order."""
+        asked = _names(self.augment) or ()
+        return tuple(kind for kind in AUGMENTATIONS if kind in asked)
 
     def roles(self) -> Roles:
         """Which column of the data is for what.

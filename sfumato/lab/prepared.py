@@ -93,7 +93,9 @@ def _refuse_no_label(arms: Sequence[Arm], classes: int) -> None:
 def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
     asked = {name: getattr(options, name) for name in ("epochs", "batch_size", "learning_rate")}
     more = {name: getattr(options, name) for name in ("weight_decay", "accumulate", "precision", "early_stop")}
-    plan = replace(default_plan(rows, **asked, least_epochs=model.least_epochs), **more)
+    plan = replace(
+        default_plan(rows, **asked, least_epochs=model.least_epochs), **more, augment=options.augmentations()
+    )
     if model.batch_norm:
         plan = without_a_batch_of_one(plan, rows, model.name, asked=options.batch_size is not None)
     refuse_small_parts(plan)

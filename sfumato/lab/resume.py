@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from sfumato.runs.folder import RunError, RunFolder
 
 
 def reopened(
-    final: Path, *, workers: int | None, on: str | None, track: str | None
+    final: Path,
+    *,
+    read: Callable[[Options], Data] | None = None,
+    workers: int | None,
+    on: str | None,
+    track: str | None,
 ) -> tuple[RunFolder, Prepared, list[str]]:
     """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader.
 
@@ -41,7 +47,7 @@ def reopened(
             )
         notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
         options = replace(_options(folder), workers=workers, on=on, track=track)
-        return folder, prepared(options, _data(options, folder)), notes
+        return folder, prepared(options, _data(options, folder, read)), notes
     except BaseException:
         folder.close()
         raise
@@ -56,13 +62,16 @@ def _options(folder: RunFolder) -> Options:
         raise RunError(f"{config}: {error}; start the run again") from None
 
 
-def _data(options: Options, folder: RunFolder) -> Data:
+def _data(options: Options, folder: RunFolder, read: Callable[[Options], Data] | None) -> Data:
     """The data, read again: the finished runs must have seen these rows."""
     source, there = options.data, Path(folder.start["folder"]) / options.data  # a path was given as seen from there
-    data = prepare(str(there) if there.exists() and source != "digits" else source, options.roles())
+    if read is not None:
+        data = read(options)
+    else:
+        data = prepare(str(there) if there.exists() and source != "digits" else source, options.roles())
     if data.fingerprint != folder.start["fingerprint"]:
         raise RunError(
-            f"{options.data} has changed since {folder.path} was begun: its rows are no longer those that the "
-            "finished runs saw; put the old file back, or start the run again"
+            f"{'what was given' if read else options.data} has changed since {folder.path} was begun: its rows are no "
+            "longer those that the finished runs saw; put the old rows back, or start the run again"
         )
     return data

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sfumato import __version__
 from sfumato.runs.folder import RunError
+from sfumato.version import __version__
 
 
 def versions() -> dict[str, str]:

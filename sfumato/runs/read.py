@@ -82,9 +82,7 @@ class Run:
     @property
     def chosen(self) -> ArmSummary | None:
         """The arm that the verdict's choice names, with or without words after it; None where it names none."""
-        choice = self.summary["verdict"]["choice"] or ""
-        named = [arm for arm in self.arms if re.match(re.escape(arm["name"]) + r"(?![\w.-])", choice)]
-        return max(named, key=lambda arm: len(arm["name"]), default=None)
+        return chosen_of(self.summary)
 
     def class_name(self, label: int) -> str:
         """What the data call a class; its number where they do not say."""
@@ -108,6 +106,25 @@ class Run:
         return np.array(epochs, dtype=np.int64), np.array(table, dtype=np.float64)  # numpy makes NaN of None
 
 
+def chosen_of(summary: Summary) -> ArmSummary | None:
+    """The arm that a verdict's choice names, with or without words after it; None where it names none."""
+    choice = summary["verdict"]["choice"] or ""
+    named = [arm for arm in summary["arms"] if re.match(re.escape(arm["name"]) + r"(?![\w.-])", choice)]
+    return max(named, key=lambda arm: len(arm["name"]), default=None)
+
+
+def read_description(folder: Path) -> tuple[Summary, Environment]:
+    """What ``summary.json`` and ``env.json`` of a finished comparison hold.
+
+    Raises:
+        ReportError: a file is missing, cannot be read or lacks a field; the message names it.
+    """
+    if not folder.is_dir():
+        raise ReportError(f"{folder} is not a folder; give the run folder that `sfumato compare` wrote")
+    summary = _summary(folder / "summary.json")
+    return summary, _env(folder / "env.json", [arm["name"] for arm in summary["arms"]])
+
+
 def load_run(folder: str | Path) -> Run:
     """Read the folder of a finished comparison, with the test logits in memory.
 
@@ -115,11 +132,8 @@ def load_run(folder: str | Path) -> Run:
         ReportError: a file is missing, cannot be read or lacks a field; the message names it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ReportError(f"{folder} is not a folder; give the run folder that `sfumato compare` wrote")
-    summary = _summary(folder / "summary.json")
+    summary, env = read_description(folder)
     arms = [arm["name"] for arm in summary["arms"]]
-    env = _env(folder / "env.json", arms)
     seeds = len(env["temperatures"][arms[0]])
     for name in ("weights", "batches"):
         if (count := len(summary["paired"][name])) != seeds:

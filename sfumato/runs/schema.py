@@ -181,6 +181,7 @@ class TrainingDescription(TypedDict):
     precision: NotRequired[Text]
     steps: NotRequired[Whole]
     early_stop: NotRequired[Number | None]
+    augment: NotRequired[list[Text]]
     kept_epochs: NotRequired[dict[Text, list[Whole]]]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
     )
     from sfumato.verdict.arm_words import JudgedArm, TrainedArm
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
+    from sfumato.verdict.result import VerdictResult
     from sfumato.verdict.sentences import verdict
     from sfumato.verdict.warnings import warnings_of
 
@@ -40,10 +40,10 @@ SCHEMA = "sfumato.judge/1"
 
 
 @dataclass
-class Judgement:
+class Judgement(VerdictResult):
     """What the scores of several arms say: numbers with intervals, differences, and a verdict in sentences.
 
-    It prints as its sentences, and a notebook shows these with the differences below.
+    It prints as its sentences, and a notebook shows its page, or the sentences and the differences where it has none.
 
     Attributes:
         name: of what was judged.
@@ -58,6 +58,7 @@ class Judgement:
         groups: number of groups of rows that vary together; None where each row is its own.
         classes: K.
         paired: whether the seeds of the arms belong together.
+        to_page: makes the page of a judgement; None where nobody gave a way.
     """
 
     name: str
@@ -72,22 +73,7 @@ class Judgement:
     groups: int | None
     classes: int
     paired: bool
-
-    def __str__(self) -> str:
-        """The sentences of the verdict, the warnings before them."""
-        return "\n".join([*(f"Warning: {each['text']}" for each in self.warnings), *self.verdict["sentences"]])
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        said = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
-        rows = "".join(
-            f"<tr><td>{html.escape(d['arm'])} − {html.escape(d['against'])}</td><td>{d['metric']}</td>"
-            f"<td>{d['mean']:+.4g}</td><td>{d['low']:+.4g} to {d['high']:+.4g}</td><td>{d['finding']}</td></tr>"
-            for d in self.differences
-            if d["finding"]
-        )
-        head = "<tr><th>arms</th><th>metric</th><th>difference</th><th>95 % interval</th><th>finding</th></tr>"
-        return f"{said}<table>{head}{rows}</table>"
+    to_page: Callable[[Judgement], str] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> JudgeSummary:
         """One JSON object, of schema ``sfumato.judge/1``."""
@@ -118,15 +104,9 @@ class Judgement:
             "notes": self.notes,
         }
 
-    def to_frame(self) -> Any:
-        """The differences as a table of pandas: a row for each arm and metric, with the columns of the JSON.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        import pandas
-
-        return pandas.DataFrame(self.differences)
+    def page(self) -> str | None:
+        """The whole page as HTML; None where the judgement was made without a way to make one."""
+        return None if self.to_page is None else self.to_page(self)
 
 
 def judge(

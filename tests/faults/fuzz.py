@@ -230,6 +230,32 @@ def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     return read, (ReportError,)
 
 
+def model_folder(folder: Path, run: Path, rng: random.Random) -> Case:
+    """A whole run, one of whose files was changed, whose model is asked for probabilities of new rows."""
+    from sfumato.from_python.load_run import load_run
+    from sfumato.lab.data import DataError
+    from sfumato.lab.errors import OptionError
+    from sfumato.runs.read import ReportError
+
+    copy = folder / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures", "*.npz"))
+    weights = copy / "weights" / "smoothed-seed0.safetensors"
+    path = (
+        copy / rng.choice(("summary.json", "env.json", "encoding.json", "encoding.json"))
+        if rng.random() < 0.8
+        else weights
+    )
+    content = path.read_bytes()
+    json_too = path.suffix == ".json" and rng.random() < 0.8
+    path.write_bytes(mutated_json(content, rng) if json_too else mutated(content, rng))
+    rows = [{"a": 0.5, "b": 1.0, "c": -1.0, "d": 2.0}, {"a": 0.0, "b": "1.5", "c": 1, "d": 0.0}][: rng.choice((1, 2))]
+
+    def read() -> None:
+        load_run(copy, arm="smoothed").predict_proba(rows)
+
+    return read, (ReportError, OptionError, DataError)
+
+
 def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """Work that was stopped, one of whose files was changed, up to where training would go on."""
     from sfumato.lab.arms import arms_of
@@ -296,6 +322,7 @@ READERS: dict[str, Callable[[Path, Path, random.Random], Case]] = {
     "csv": csv,
     "toml": toml,
     "run_folder": run_folder,
+    "model_folder": model_folder,
     "work_folder": work_folder,
     "scores": scores,
 }

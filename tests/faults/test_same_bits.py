@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+import numpy as np
 import pytest
 
 from tests.conftest import run_sfumato
@@ -22,6 +23,24 @@ def test_every_file_of_a_run_has_the_same_bits_for_any_number_of_processes(worke
     for name in ("env.json", "report.html"):  # they hold the command, and so the number
         found[name] = found[name].replace(f"--workers {workers}".encode(), b"--workers 2")
     assert found == expected
+
+
+def test_pictures_are_augmented_to_the_same_bits_by_one_process_by_two_and_after_a_kill(start, tmp_path):
+    here, rng = tmp_path / "here", np.random.default_rng(0)
+    np.savez(here / "pictures.npz", X=rng.integers(0, 255, (90, 16, 16), np.uint8), y=np.arange(90) % 3)
+    words = ("compare", "pictures.npz", "--augment", "flip,crop", "--epochs", "2", "--seeds", "3", "-q")
+    found = []
+    for workers in ("1", "2"):
+        assert start(*words, "--workers", workers, "--out", "run").wait() == 0
+        found.append(bits(here / "run"))
+        (here / "run").rename(here / f"run-{workers}")
+    assert start(*words, "--workers", "1", "--out", "run", name="smoothed-seed1-test.npz").wait() == -9
+    assert start("compare", "--resume", "run", "--workers", "2").wait() == 0
+    found.append(bits(here / "run"))
+    for each in found:  # they hold the command, and so the number
+        for name in ("env.json", "report.html"):
+            each[name] = each[name].replace(b"--workers 2", b"--workers 1")
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.nightly

@@ -53,8 +53,10 @@ def parameters(text: str) -> list[tuple[str, str, Any]]:
     plain, empty = arguments.posonlyargs + arguments.args, inspect.Parameter.empty
     defaults = [empty] * (len(plain) - len(arguments.defaults)) + [value_of(each) for each in arguments.defaults]
     named = [empty if each is None else value_of(each) for each in arguments.kw_defaults]
+    rest = [] if arguments.kwarg is None else [(arguments.kwarg.arg, "the rest", empty)]
     return [(each.arg, "plain", default) for each, default in zip(plain, defaults, strict=True)] + [
-        (each.arg, "by name", default) for each, default in zip(arguments.kwonlyargs, named, strict=True)
+        *((each.arg, "by name", default) for each, default in zip(arguments.kwonlyargs, named, strict=True)),
+        *rest,
     ]
 
 
@@ -66,7 +68,8 @@ def value_of(node: ast.expr) -> Any:
 @pytest.mark.parametrize("name", [name for name, text in SIGNATURES.items() if text])
 def test_a_signature_of_the_page_is_that_of_the_code(name: str):
     found = inspect.signature(of_code(name))
-    kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD: "plain", inspect.Parameter.KEYWORD_ONLY: "by name"}
+    of = inspect.Parameter
+    kinds = {of.POSITIONAL_OR_KEYWORD: "plain", of.KEYWORD_ONLY: "by name", of.VAR_KEYWORD: "the rest"}
     own = [(p.name, kinds[p.kind], p.default) for p in found.parameters.values() if p.name not in ("self", "_cls")]
     assert parameters(SIGNATURES[name]) == own
     result, told = SIGNATURES[name].partition(" -> ")[2], found.return_annotation
@@ -149,6 +152,7 @@ def test_a_run_folder_holds_the_files_of_the_page(digits: Ran):
         ("env.json", "`env.json`. ladder is there"),
         ("metrics.jsonl", "A line of `metrics.jsonl`:"),
         ("examples.json", "`examples.json`; a row"),
+        ("encoding.json", "`encoding.json`, of which"),
     ],
 )
 def test_a_file_of_a_run_has_the_fields_of_the_page(digits: Ran, file: str, words: str):

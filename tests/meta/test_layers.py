@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
-    ("theory", "reference", "text", "arrays", "conventions", "targets", "arguments", "extras"),
+    ("theory", "reference", "text", "arrays", "conventions", "targets", "arguments", "extras", "version"),
     ("kernel",),
     ("loss",),
     ("parallel",),
@@ -27,6 +27,7 @@ LAYERS = (
     ("report",),
     ("explain",),
     ("cli",),
+    ("from_python",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 ENTRANCES = ("__init__", "__main__", "_moved")  # they name every layer, and no layer imports them

@@ -33,16 +33,43 @@ def read_parquet(path: str, *, file: str, name: str) -> Frame:
 
 
 def as_arrow(value: Any) -> Any:
-    """A data frame of pandas, polars or any other kind that Arrow takes, as an Arrow table; None for anything else."""
+    """A data frame of pandas, polars or any other kind that Arrow takes, as an Arrow table; None for anything else.
+
+    Raises:
+        DataError: a column of a data frame of pandas holds values of several types; names the column.
+    """
     import pyarrow as pa
 
     if isinstance(value, pa.Table):
         return value
     if hasattr(value, "iloc") and hasattr(value, "columns"):
-        return pa.Table.from_pandas(value, preserve_index=False)
+        return _from_pandas(value)
     if hasattr(value, "to_arrow"):
         return as_arrow(value.to_arrow())
-    return pa.table(value) if hasattr(value, "__arrow_c_stream__") else None
+    if not hasattr(value, "__arrow_c_stream__"):
+        return None
+    try:
+        return pa.table(value)
+    except (pa.ArrowInvalid, TypeError) as error:
+        if "non-struct" in str(error) or isinstance(error, TypeError):  # a series: it has values, but no columns
+            return None
+        raise
+
+
+def _from_pandas(frame: Any) -> Any:
+    import pyarrow as pa
+
+    made: list[Any] = []
+    for place, name in enumerate(frame.columns):
+        try:
+            made.append(pa.chunked_array(pa.Array.from_pandas(frame.iloc[:, place])))
+        except (pa.ArrowException, TypeError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise DataError(
+                f'column "{short(str(name))}" of the data frame holds values of several types, or of none that can be '
+                f"read ({short(reason, 120)}); make it numbers or text"
+            ) from error
+    return pa.Table.from_arrays(made, names=[str(name) for name in frame.columns])
 
 
 def from_arrow(table: Any, *, file: str, name: str, kind: str) -> Frame:

@@ -184,7 +184,7 @@ def _texts(frame: Frame, columns: Sequence[int], roles: Roles) -> Texts:
                 f'{frame.file}: column "{short(frame.header[j])}" has type {frame.columns[j].type}, not text'
             ) from error
     texts = made[0] if len(made) == 1 else ["\n".join(cells) for cells in zip(*made, strict=True)]
-    return Texts(texts, roles.tokenizer)
+    return Texts(texts, roles.tokenizer, tuple(frame.header[j] for j in columns))
 
 
 def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[int, ColumnLine]) -> Features:
@@ -218,7 +218,8 @@ def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[in
     notes += [f'Column "{short(each.name)}" is read as words: {each.note}.' for each in used if each.note]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
-        return Numbers(values, tuple(each.name for each in used), (len(used),))
+        written = tuple((each.written, each.sign) for each in used)
+        return Numbers(values, tuple(each.name for each in used), (len(used),), written=written)
     return Columns(tuple(used))
 
 

@@ -27,7 +27,8 @@ _NUMBER = (
     r"^[+-]?(?:(?:[0-9]+|[1-9][0-9]{0,2}(?:[%s \x{a0}\x{202f}'’][0-9]{3})+)(?:%s[0-9]*)?|%s[0-9]+)(?:[eE][+-]?[0-9]+)?$"
     r"|^[+-]?(?i:inf|infinity)$"
 )
-_POINT, _COMMA = _NUMBER % (",", r"\.", r"\."), _NUMBER % (r"\.", ",", ",")
+POINT, COMMA = _NUMBER % (",", r"\.", r"\."), _NUMBER % (r"\.", ",", ",")
+"""What a number looks like with a decimal point, and with a decimal comma."""
 _GROUPED = r"[0-9][, \x{a0}\x{202f}'’][0-9]"
 _ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|uuid|guid|key|index|idx|nr|rowid|serial)$)|(?<=[a-z])I[Dd]$")
 
@@ -76,12 +77,13 @@ class _Words:
     as_point: np.ndarray
     as_comma: np.ndarray
     cleared: str = ""  # what was taken off the cells before they were looked at
+    sign: str = ""  # the sign that was taken off
 
     @classmethod
-    def of(cls, levels: Any, codes: np.ndarray, cleared: str = "") -> "_Words":
+    def of(cls, levels: Any, codes: np.ndarray, cleared: str = "", sign: str = "") -> "_Words":
         """From the words and the codes of the cells; which words are numbers is found out."""
         counts = np.bincount(codes + 1, minlength=len(levels) + 1)[1:]
-        return cls(levels, codes, counts, _matching(levels, _POINT), _matching(levels, _COMMA), cleared)
+        return cls(levels, codes, counts, matching(levels, POINT), matching(levels, COMMA), cleared, sign)
 
     @property
     def mark(self) -> str:
@@ -125,8 +127,8 @@ def read_columns(
     made: dict[str, Column | Fault | Unused] = {}
     for name, each in looked.items():
         if isinstance(each, _Words):
-            cleared, each = each.cleared, _of_words(name, each, each.mark or mark, name in keep)
-            each = replace(each, cleared=cleared) if isinstance(each, Column) else each
+            words, each = each, _of_words(name, each, each.mark or mark, name in keep)
+            each = replace(each, cleared=words.cleared, sign=words.sign) if isinstance(each, Column) else each
         elif isinstance(each, Column) and mark == "," and each.written == "text":
             each = _with_points(each, columns[name])
         if isinstance(each, Column) and each.kind == "number" and name not in keep and is_id(each.values, name):
@@ -248,7 +250,7 @@ def _cleared(words: _Words) -> _Words | Fault:
         cleared.append(f'without "{sign}"')
     if not cleared:
         return words
-    made = _Words.of(bare, codes, "; ".join(cleared))
+    made = _Words.of(bare, codes, "; ".join(cleared), sign)
     if not made.mostly(made.as_point | made.as_comma):
         dates = None if sign else read_dates(levels)
         return words if dates is None or not made.mostly(~np.isnan(dates.days)) else made
@@ -260,7 +262,8 @@ def _cleared(words: _Words) -> _Words | Fault:
     return made
 
 
-def _matching(texts: Any, pattern: str) -> np.ndarray:
+def matching(texts: Any, pattern: str) -> np.ndarray:
+    """(n,) which of some Arrow texts a pattern is found in."""
     import pyarrow.compute as pc
 
     found = pc.call_function("match_substring_regex", [texts], pc.MatchSubstringOptions(pattern))
@@ -284,13 +287,13 @@ def _with_points(column: Column, cells: Any) -> Column:
     """A column that was read as plain numbers, in a table of decimal commas: its points may be between thousands."""
     texts = present(plain_type(cells)).combine_chunks()
     held = texts.drop_null()
-    if not _matching(held, r"\.").any() or not _matching(held, _COMMA).all():
+    if not matching(held, r"\.").any() or not matching(held, COMMA).all():
         return column
-    return Column(column.name, "number", _numbers(texts, ","), written=",")
+    return Column(column.name, "number", as_numbers(texts, ","), written=",")
 
 
-def _numbers(texts: Any, mark: str) -> np.ndarray:
-    """Texts that match, as numbers."""
+def as_numbers(texts: Any, mark: str) -> np.ndarray:
+    """(n,) float64 of Arrow texts that match ``POINT`` or ``COMMA``, as the decimal mark says."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -315,8 +318,8 @@ def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault
         mark = "," if words.counts[comma].sum() > words.counts[point].sum() else "."
     numeric = comma if mark == "," else point
     if numeric.all():
-        values = np.append(_numbers(words.levels, mark), np.nan)[words.codes]
-        written = mark if mark == "," or _matching(words.levels, _GROUPED).any() else "text"
+        values = np.append(as_numbers(words.levels, mark), np.nan)[words.codes]
+        written = mark if mark == "," or matching(words.levels, _GROUPED).any() else "text"
         return _finite(name, values, lambda row: words.levels[int(words.codes[row])].as_py(), written)
     if words.mostly(numeric):
         return _mistake(words, numeric, "a number", mark)
@@ -338,7 +341,7 @@ def _mistake(words: _Words, good: np.ndarray, kind: str, mark: str = "") -> Faul
 
     infinite = np.zeros(len(good), bool)
     if mark:
-        infinite[good] = np.isinf(_numbers(words.levels.filter(pa.array(good)), mark))
+        infinite[good] = np.isinf(as_numbers(words.levels.filter(pa.array(good)), mark))
     row, cell = words.first(~good | infinite)
     if infinite[words.codes[row]]:
         return _infinite(row, cell)
@@ -349,7 +352,7 @@ def _category(name: str, words: _Words, kept: bool, note: str) -> Column | Unuse
     filled, missing = int(words.counts.sum()), int(np.count_nonzero(words.codes < 0))
     distinct = len(words.levels)
     alone = distinct == filled >= LEAST_IDS
-    if not kept and alone and not _matching(words.levels, r"\s").any() and not note:
+    if not kept and alone and not matching(words.levels, r"\s").any() and not note:
         return Unused("has another code in every row", distinct, missing, "id")
     if not kept and (alone or distinct > max(100, filled // 2)):
         reason = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"

@@ -21,6 +21,7 @@ class Column:
         written: how the file writes a date, or the decimal mark of its numbers where that had to be found out.
         note: what a reader should know of it.
         cleared: what was taken off its cells to read them: a sign, or a dash for a gap.
+        sign: the per cent or currency sign that was taken off.
 
     >>> ages = Column("age", "number", np.array([20.0, np.nan, 20.0]))
     >>> ages.distinct, ages.missing.tolist()
@@ -34,6 +35,7 @@ class Column:
     written: str = ""
     note: str = ""
     cleared: str = ""
+    sign: str = ""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -7,6 +7,7 @@ hardly knows, or does not know at all, share one column. Medians, means and leve
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
 from sfumato.lab.data.numbers import standardise
 from sfumato.lab.data.table import DataError
 from sfumato.text import listing, plural
+
+if TYPE_CHECKING:
+    from sfumato.runs.encoding import StoredColumn
 
 LEAST_ROWS = 3
 """Training rows that a level needs for a column of its own."""
@@ -79,14 +83,19 @@ class Columns:
             )
 
         def encode(rows: np.ndarray) -> np.ndarray:
-            out = np.zeros((len(rows), width), np.float32)
-            start = 0
-            for column, each in zip(self.columns, made, strict=True):
-                each.write(column.values[rows], out[:, start : start + each.width])
-                start += each.width
-            return out
+            return _encoded([column.values[rows] for column in self.columns], made, width)
 
-        return Encoder(Inputs.dense(width), encode, tuple(self._notes(made)))
+        kept = [
+            {
+                "name": column.name,
+                "kind": column.kind,
+                "written": column.written,
+                "sign": column.sign,
+                **each.kept(column),
+            }
+            for column, each in zip(self.columns, made, strict=True)
+        ]
+        return Encoder(Inputs.dense(width), encode, tuple(self._notes(made)), {"features": "columns", "columns": kept})
 
     def _notes(self, made: "Sequence[_Number | _Levels]") -> Iterator[str]:
         if gaps := self.missing():
@@ -108,7 +117,7 @@ class Columns:
 class _Number:
     """How one column of numbers or dates is encoded: the number, the season of a date, and whether it is missing."""
 
-    median: float
+    median: float | None  # None where no training row has a gap, nor any other
     mean: float
     scale: float
     flagged: bool
@@ -119,9 +128,13 @@ class _Number:
     def width(self) -> int:
         return 1 + 2 * self.seasons + self.flagged
 
+    def kept(self, column: Column) -> dict[str, Any]:
+        """What encodes new cells of the column."""
+        return {name: value for name, value in vars(self).items() if name != "folded"}
+
     def write(self, cells: np.ndarray, out: np.ndarray) -> None:
         gaps = np.isnan(cells)
-        filled = np.where(gaps, self.median, cells)
+        filled = np.where(gaps, 0.0 if self.median is None else self.median, cells)
         out[:, 0] = (filled - self.mean) / self.scale
         if self.seasons:
             angle = 2 * np.pi / YEAR * filled
@@ -138,8 +151,46 @@ class _Levels:
     width: int
     folded: bool
 
+    def kept(self, column: Column) -> dict[str, Any]:
+        """The levels that have a place of their own, in the order of their places."""
+        own = np.argsort(self.place[:-1], kind="stable")[: self.width - 2]
+        return {"levels": [column.levels[k] for k in own]}
+
     def write(self, cells: np.ndarray, out: np.ndarray) -> None:
         out[np.arange(len(cells)), self.place[cells]] = 1
+
+
+def encode_again(columns: Sequence[Column], kept: Sequence["StoredColumn"]) -> np.ndarray:
+    """(n, width) float32 of new rows, by what was kept of the training rows: as :meth:`Columns.fit` encodes them.
+
+    >>> told = {"name": "city", "kind": "category", "written": "", "sign": "", "levels": ["Oslo", "Rome"]}
+    >>> encode_again([Column("city", "category", np.array([0, 1, -1]), ("Bern", "Rome"))], [told])
+    array([[0., 0., 0., 1.],
+           [0., 1., 0., 0.],
+           [0., 0., 1., 0.]], dtype=float32)
+    """
+    made = [_restored(column, each) for column, each in zip(columns, kept, strict=True)]
+    return _encoded([column.values for column in columns], made, sum(each.width for each in made))
+
+
+def _restored(column: Column, kept: "StoredColumn") -> "_Number | _Levels":
+    if column.kind != "category":
+        names = ("median", "mean", "scale", "flagged", "seasons")
+        told: dict[str, Any] = {name: kept.get(name) for name in names}
+        return _Number(**told)
+    levels = kept.get("levels", [])
+    own = {level: place for place, level in enumerate(levels)}
+    place = [*(own.get(level, len(levels) + 1) for level in column.levels), len(levels)]
+    return _Levels(np.array(place), len(levels) + 2, folded=False)
+
+
+def _encoded(values: Sequence[np.ndarray], made: "Sequence[_Number | _Levels]", width: int) -> np.ndarray:
+    out = np.zeros((len(values[0]), width), np.float32)
+    start = 0
+    for cells, each in zip(values, made, strict=True):
+        each.write(cells, out[:, start : start + each.width])
+        start += each.width
+    return out
 
 
 def _fit_number(column: Column, rows: np.ndarray, name: str) -> _Number:

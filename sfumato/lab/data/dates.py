@@ -64,16 +64,29 @@ def read_dates(texts: Any) -> Dates | None:
     style = max(found, key=found.__getitem__)
     if not found[style]:
         return None
-    parts = _parts(texts, dict(_STYLES)[style] + _TIME)
-    days = _days(parts, len(texts))
+    days = days_as(texts, style)
     if style != "MM/DD/YYYY":
         return Dates(days, style)
-    swapped = _days({**parts, "month": parts["day"], "day": parts["month"]}, len(texts))
+    swapped = days_as(texts, "DD/MM/YYYY")
     ours, theirs = (int(np.count_nonzero(~np.isnan(each))) for each in (days, swapped))
     same = np.array_equal(days, swapped, equal_nan=True)
     if theirs > ours:
         return Dates(swapped, "DD/MM/YYYY")
     return Dates(days, style, ambiguous=ours == theirs and not same)
+
+
+def days_as(texts: Any, style: str) -> np.ndarray:
+    """(n,) days since the start of 1970 of texts in one style of dates; NaN where a text is none.
+
+    >>> import pyarrow as pa
+    >>> days_as(pa.array(["01/02/1970", "1970-01-02"]), "DD/MM/YYYY")
+    array([31., nan])
+    """
+    swapped = style == "DD/MM/YYYY"
+    parts = _parts(texts, dict(_STYLES)["MM/DD/YYYY" if swapped else style] + _TIME)
+    if swapped:
+        parts = {**parts, "month": parts["day"], "day": parts["month"]}
+    return _days(parts, len(texts))
 
 
 def _count(texts: Any, pattern: str) -> int:

@@ -57,7 +57,7 @@ def read_function(source: str, *, roles: Roles) -> Table:
     if frame is not None:
         return assemble(from_arrow(frame, file=source, name=name, kind="function"), roles)
     roles.refuse(source, "names a column of a table, but {file} returns arrays; leave it out", *TABLE_OPTIONS)
-    x, y, extra, notes = _materialised(source, result)
+    x, y, extra, notes = as_arrays(source, result)
     return from_arrays(
         x, y, extra, file=source, name=name, kind="function", tokenizer=roles.tokenizer, notes=tuple(notes)
     )
@@ -103,8 +103,12 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {short(text, 200)}' if text else ''}{place}"
 
 
-def _materialised(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[str]]:
-    """X, y, what else goes with the rows, and notes."""
+def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[str]]:
+    """X, y, what else goes with the rows, and notes, of anything that a function may return but a data frame.
+
+    Raises:
+        DataError: another kind of thing than is expected; ``source`` is what it is called.
+    """
     parts, notes = _parts(source, result), list[str]()
     if parts is None:
         return (*_pair(source, result, "", notes), notes)
@@ -164,7 +168,7 @@ def _pair(
                 f"{source} returned{place} a dict with keys {listing(list(by_name)) or 'none'}; "
                 "expected X and y, and at most weight, group and split beside them"
             )
-        extra = {key: _array(source, by_name[key], key) for key in _EXTRA if key in by_name}
+        extra = {key: as_array(source, by_name[key], key) for key in _EXTRA if key in by_name}
         x, y = by_name["x"], by_name["y"]
     elif isinstance(value, (tuple, list)) and len(value) == 2:
         x, y = value
@@ -172,7 +176,7 @@ def _pair(
         x, y = _items(source, value, place, notes)
     else:
         raise DataError(f"{source} returned {_kind(value)}{place}; {EXPECTED}")
-    x, y = _array(source, x, f"X{place}"), _array(source, y, f"y{place}")
+    x, y = as_array(source, x, f"X{place}"), as_array(source, y, f"y{place}")
     if y.ndim == 0 or x.ndim == 0:
         raise DataError(f"{source} returned{place} X of shape {x.shape} and y of shape {y.shape}; {EXPECTED}")
     if len(x) != len(y):
@@ -195,7 +199,7 @@ def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, A
                 count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
                 raise DataError(f"{what} gives {_kind(item)}{count} at {number}; expected a pair (x, y)")
             x, y = (
-                _array(source, each, f"{name} of item {number}{place}") for each, name in zip(item, "xy", strict=True)
+                as_array(source, each, f"{name} of item {number}{place}") for each, name in zip(item, "xy", strict=True)
             )
             size += x.nbytes
             if size > MOST_BYTES:
@@ -214,7 +218,7 @@ def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, A
         raise DataError(f"{what} raised {said(error)}") from error
     if not xs:
         raise DataError(f"{what} is empty")
-    if mapped and not _equal(_array(source, data[0][0], "x"), xs[0][0]):
+    if mapped and not _equal(as_array(source, data[0][0], "x"), xs[0][0]):
         notes.append(
             f"The data set{place} gives another x each time it is asked (random transforms?): each row was drawn once."
         )
@@ -225,8 +229,12 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
-def _array(source: str, value: Any, name: str) -> np.ndarray:
-    """Any array, tensor, picture, number or list as a NumPy array."""
+def as_array(source: str, value: Any, name: str) -> np.ndarray:
+    """Any array, tensor, picture, number or list as a NumPy array.
+
+    Raises:
+        DataError: it holds something else than numbers or texts; ``source`` and ``name`` say where.
+    """
     if hasattr(value, "detach"):  # a tensor, on any device
         value = value.detach().cpu()
         return np.asarray((value.float() if "bfloat16" in str(value.dtype) else value).numpy())
@@ -235,7 +243,7 @@ def _array(source: str, value: Any, name: str) -> np.ndarray:
             raise DataError(f"{source}: {name} is sparse and takes more than 8 GB spread out; keep fewer columns")
         value = value.toarray()
     if isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "detach"):
-        value = [_array(source, each, name) for each in value]
+        value = [as_array(source, each, name) for each in value]
     inner = value
     while isinstance(inner, (list, tuple)) and len(inner):
         inner = inner[0]

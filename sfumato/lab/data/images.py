@@ -48,4 +48,4 @@ class Images:
         variance = squares / count - mean**2  # of bytes: sums are exact, and nothing is lost
         scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
         form = Inputs("image", shape, int(np.prod(shape)), mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
-        return Encoder(form, lambda rows: self.pixels[rows])
+        return Encoder(form, lambda rows: self.pixels[rows], (), {"features": "pictures"})

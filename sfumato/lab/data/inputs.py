@@ -5,9 +5,9 @@ weights side by side; ``tokens``, the word pieces of a language model.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -63,11 +63,18 @@ class Encoder:
         inputs: the form of a row.
         encode: gives a new array, rows in the order asked for.
         notes: what a reader should know of the encoding.
+        kept: what was learnt of the training rows, as :class:`sfumato.runs.encoding.StoredEncoding` has it.
     """
 
     inputs: Inputs
     encode: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def stored(self) -> dict[str, Any]:
+        """All that encoding new rows needs, as ``encoding.json`` of a run holds it beside its schema."""
+        inputs = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self.inputs).items()}
+        return {"inputs": inputs, **self.kept}
 
 
 class Features(Protocol):

@@ -1,6 +1,7 @@
 """Dense numbers: a table in which every cell is finite, standardised by its training rows."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Numbers:
         names: the D features: column names, or positions such as ``"X[3,4]"``.
         shape: shape of one example before flattening, such as (8, 8).
         image: scaled as a whole, not column by column.
+        written: how each column of a table writes its numbers, and the sign at them; empty where there are no columns.
 
     >>> [column.name for column in Numbers(np.eye(2), ("a", "b"), (2,)).raw_columns()]
     ['a', 'b']
@@ -30,6 +32,7 @@ class Numbers:
     names: tuple[str, ...]
     shape: tuple[int, ...]
     image: bool = False
+    written: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,11 +59,44 @@ class Numbers:
             features = np.empty((len(rows), self.values.shape[1]), np.float32)
             for start in range(0, len(rows), _CHUNK):
                 chunk = slice(start, start + _CHUNK)
-                features[chunk] = (self.values[rows[chunk]] - mean) / scale
+                features[chunk] = standard(self.values[rows[chunk]], mean, scale)
             return features
 
         form = Inputs.dense(self.values.shape[1], self.shape if self.image else ())
-        return StandardNumbers(form, encode, (), mean, scale)
+        return StandardNumbers(form, encode, (), self._kept(mean, scale), mean, scale)
+
+    def _kept(self, mean: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
+        """What encodes new rows: of a table, column by column."""
+        if not self.written:
+            return {
+                "features": "numbers",
+                "shape": list(self.shape),
+                "mean": mean.tolist(),
+                "scale": scale.tolist(),
+            }
+        columns = zip(self.names, self.written, mean.tolist(), scale.tolist(), strict=True)
+        return {
+            "features": "columns",
+            "columns": [
+                {
+                    "name": name,
+                    "kind": "number",
+                    "written": written,
+                    "sign": sign,
+                    "median": None,  # there was no gap to be filled
+                    "mean": own_mean,
+                    "scale": own_scale,
+                    "flagged": False,
+                    "seasons": False,
+                }
+                for name, (written, sign), own_mean, own_scale in columns
+            ],
+        }
+
+
+def standard(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(x − mean)/scale in float64, to be rounded to float32."""
+    return (values - mean) / scale
 
 
 @dataclass(frozen=True)

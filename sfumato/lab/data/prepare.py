@@ -190,7 +190,15 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
     >>> data.inputs.told(), data.fingerprint[:8]
     ('64 features (8 × 8)', 'fe23471d')
     """
-    table = load(source, roles)
+    return prepare_table(load(source, roles))
+
+
+def prepare_table(table: Table) -> Data:
+    """:func:`prepare` for a table that has been read.
+
+    Raises:
+        DataError: as :func:`split`, or features that cannot be encoded.
+    """
     hashes = table.features.hashes()
     parts = split_by_content(table, hashes, *SHARES[1:])
     encoder = table.features.fit(parts.train, table.name)

@@ -2,23 +2,25 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sfumato.lab.data.archive import read_npz
 from sfumato.lab.data.arrow_table import read_parquet
-from sfumato.lab.data.assemble import assemble
+from sfumato.lab.data.assemble import Frame, assemble
 from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.csv_table import read_csv
 from sfumato.lab.data.folder import read_folder
 from sfumato.lab.data.function import is_function, read_function
+from sfumato.lab.data.in_memory import IN_MEMORY
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.table import DataError, Table
 from sfumato.text import nearest
 
 READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
 _CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+Read = TypeVar("Read")
 _ENDINGS = (*_CSV_ENDINGS, ".parquet", ".pq", ".npz")
 
 
@@ -49,6 +51,8 @@ def load(source: str, roles: Roles | None = None) -> Table:
         return _digits()
     file = os.path.basename(os.path.normpath(source)) if source else source
     if not os.path.exists(source):
+        if source == IN_MEMORY:
+            raise DataError("these data were given from Python and are in no file; give them to sf.compare again")
         if is_function(source):
             return read_function(source, roles=roles)
         raise DataError(_missing(source))
@@ -60,14 +64,32 @@ def load(source: str, roles: Roles | None = None) -> Table:
         way_out = " Unpack it first." if file.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz")) else ""
         raise DataError(f"{file}: files of this kind are not read.{way_out} What can be read: {READABLE}")
     name = file[: -len(ending)] or file
-    if ending in _CSV_ENDINGS:
-        return _readable(file, lambda: assemble(read_csv(source, file=file, name=name), roles))
     if ending == ".npz":
         return _readable(file, lambda: read_npz(source, file=file, name=name, roles=roles))
-    return _readable(file, lambda: assemble(read_parquet(source, file=file, name=name), roles))
+    return _readable(file, lambda: assemble(_frame(source, file, name), roles))
 
 
-def _readable(file: str, read: Callable[[], Table]) -> Table:
+def read_frame(source: str) -> Frame:
+    """The columns of a CSV, TSV or Parquet file, as they stand.
+
+    Raises:
+        DataError: no such file, or no table in it.
+    """
+    file = os.path.basename(os.path.normpath(source)) if source else source
+    if not os.path.exists(source):
+        raise DataError(_missing(source))
+    ending = next((e for e in _ENDINGS if file.lower().endswith(e)), ".npz")
+    if ending == ".npz" or os.path.isdir(source):
+        raise DataError(f"{file} is not a table; new rows are read of .csv, .tsv, .parquet and .npz files")
+    return _readable(file, lambda: _frame(source, file, file[: -len(ending)] or file))
+
+
+def _frame(source: str, file: str, name: str) -> Frame:
+    reads_text = file.lower().endswith(_CSV_ENDINGS)
+    return (read_csv if reads_text else read_parquet)(source, file=file, name=name)
+
+
+def _readable(file: str, read: Callable[[], Read]) -> Read:
     try:
         return read()
     except OSError as error:

@@ -30,7 +30,7 @@ class Table:
 
     Attributes:
         name: ``"digits"``, or the stem of the file: ``"flowers"`` for ``flowers.csv.gz``.
-        kind: ``"digits"``, ``"csv"``, ``"parquet"``, ``"npz"``, ``"folder"`` or ``"function"``.
+        kind: ``"digits"``, ``"csv"``, ``"parquet"``, ``"npz"``, ``"folder"``, ``"function"`` or ``"memory"``.
         features: what is known of each row: numbers, columns, pictures or texts.
         labels: (N,) int64, indices into ``class_names``; of soft labels the likeliest class, of equals the first.
         class_names: the K classes, sorted as numbers if all are integers, else as text.

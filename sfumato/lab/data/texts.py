@@ -36,6 +36,7 @@ class Texts:
     Attributes:
         texts: as they were read.
         tokenizer: folder of a language model whose tokens to use; None for TF-IDF.
+        columns: names of the columns of a table that hold them, which are joined.
 
     >>> rows = Texts(("a cat sat", "a  cat sat ", "dogs ran")).hashes()
     >>> bool((rows[0] == rows[1]).all()), bool((rows[0] == rows[2]).all())
@@ -44,6 +45,7 @@ class Texts:
 
     texts: Sequence[str]
     tokenizer: str | None = None
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,12 +66,7 @@ class Texts:
         """
         if self.tokenizer is not None:
             return _tokens(self, self.tokenizer)
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        kind: Any = np.float32
-        vectoriser: Any = TfidfVectorizer(
-            sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=VOCABULARY, dtype=kind
-        )
+        vectoriser = _vectoriser(min_df=2, max_features=VOCABULARY)
         ordered = np.sort(rows)
         try:
             vectoriser.fit([self.texts[i] for i in ordered])
@@ -77,14 +74,60 @@ class Texts:
             raise DataError(
                 f"{name}: no word of two letters or more is in two training texts; is this the text column?"
             ) from error
-        return _terms(self, vectoriser.transform(self.texts))
+        matrix = vectoriser.transform(self.texts)
+        packed, counts, cut = _packed(matrix)
+        notes = [f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."]
+        if cut:
+            notes.append(
+                f"{plural(cut, 'text')} hold more than {ROW_TERMS} distinct terms; those of least weight are cut."
+            )
+        if empty := int(np.count_nonzero(counts == 0)):
+            notes.append(f"{plural(empty, 'text')} hold no term of the vocabulary: the model can only guess there.")
+        form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
+        kept = {
+            "features": "texts",
+            "text_columns": list(self.columns),
+            "terms": vectoriser.get_feature_names_out().tolist(),
+            "weights": vectoriser.idf_.tolist(),
+        }
+        return Encoder(form, lambda rows: packed[rows], tuple(notes), kept)
 
 
-def _terms(texts: Texts, matrix: Any) -> Encoder:
-    """A SciPy CSR matrix, packed: (n, 2L) float32, L term numbers in rising order, then L weights, filled up with 0."""
+def terms_again(texts: Sequence[str], terms: Sequence[str], weights: Sequence[float]) -> np.ndarray:
+    """(n, 2L) float32 of new texts, by the vocabulary of the training rows and its weights: as :meth:`Texts.fit` does.
+
+    >>> terms_again(["a dog and a cat"], ["cat", "sun"], [1.5, 2.0])
+    array([[0., 1.]], dtype=float32)
+    """
+    vectoriser = _vectoriser(vocabulary=list(terms))
+    vectoriser.idf_ = np.array(weights, np.float32)
+    return _packed(vectoriser.transform(texts))[0]
+
+
+def tokens_again(texts: Sequence[str], tokenizer: str) -> np.ndarray:
+    """(n, L) int64, the tokens of new texts.
+
+    Raises:
+        DataError: no such tokenizer.
+    """
+    return _tokens(Texts(texts, tokenizer), tokenizer).encode(np.arange(len(texts)))
+
+
+def _vectoriser(**how: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    kind: Any = np.float32
+    return TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", dtype=kind, **how)
+
+
+def _packed(matrix: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """A SciPy CSR matrix as (n, 2L) float32: L term numbers in rising order, then L weights, filled up with 0.
+
+    The terms of each row are counted too, and the rows that hold too many.
+    """
     counts = np.diff(matrix.indptr)
-    longest = int(min(max(counts.max(), 1), ROW_TERMS))
-    packed = np.zeros((len(texts), 2 * longest), np.float32)
+    longest = int(min(max(counts.max(initial=0), 1), ROW_TERMS))
+    packed = np.zeros((matrix.shape[0], 2 * longest), np.float32)
     cut = 0
     for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
         terms, weights = matrix.indices[start:end], matrix.data[start:end]
@@ -94,13 +137,7 @@ def _terms(texts: Texts, matrix: Any) -> Encoder:
             terms, weights = terms[kept], weights[kept]
         packed[i, : len(terms)] = terms
         packed[i, longest : longest + len(terms)] = weights
-    notes = [f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."]
-    if cut:
-        notes.append(f"{plural(cut, 'text')} hold more than {ROW_TERMS} distinct terms; those of least weight are cut.")
-    if empty := int(np.count_nonzero(counts == 0)):
-        notes.append(f"{plural(empty, 'text')} hold no term of the vocabulary: the model can only guess there.")
-    form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
-    return Encoder(form, lambda rows: packed[rows], tuple(notes))
+    return packed, counts, cut
 
 
 def _tokens(texts: Texts, folder: str) -> Encoder:
@@ -131,7 +168,8 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
     notes = [f"Texts as tokens of {folder}."]
     if cut:
         notes.append(f"{plural(cut, 'text')} hold more than {most} tokens, and are cut there.")
-    return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes))
+    kept = {"features": "tokens", "text_columns": list(texts.columns), "tokenizer": folder}
+    return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes), kept)
 
 
 def _first_line(error: Exception) -> str:

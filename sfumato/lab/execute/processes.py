@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Generator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from sfumato.lab.data import Part
@@ -43,7 +45,8 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, parts), daemon=True)
                 try:
-                    process.start()
+                    with _without_main():
+                        process.start()
                     processes.append(process)
                     ours.send(task)
                 except ConnectionError:
@@ -109,6 +112,21 @@ def _serve(connection: Connection, parts: dict[str, Part]) -> None:
                 connection.send(("error", error))
                 return
             connection.send(("done", record))
+
+
+@contextlib.contextmanager
+def _without_main() -> Generator[None]:
+    """Hide the program that runs from a worker that starts, which would run it again to import its names.
+
+    A worker needs none of these names. Without this, a script that calls ``sf.compare`` on its first level would call
+    it in every worker too.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from sfumato.lab.errors import TrainingError
 from sfumato.lab.execute.task import RunTask
 from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, build, features_and_logits, weights_hash
+from sfumato.lab.train.augment import Augmentation
 from sfumato.lab.train.loop import Epoch, Trained, mean_gap, train
 from sfumato.runs.schema import RunRecord, check
 
@@ -67,6 +68,8 @@ class TrainingRun:
             if on_epoch is not None:
                 on_epoch(self.epochs[-1])
 
+        plan, inputs, rows = self.task.plan, self.task.inputs, len(self._rows["train"][1])
+        augment = Augmentation(plan.augment, inputs, rows, self.task.seed) if plan.augment and inputs else None
         return train(
             self.model,
             self.loss,
@@ -79,6 +82,7 @@ class TrainingRun:
             weight=self._weight,
             soft=self._soft,
             ranks=ranks,
+            augment=augment,
         )
 
     def save(self, trained: Trained) -> RunRecord:

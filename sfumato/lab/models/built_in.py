@@ -57,5 +57,4 @@ def cnn(inputs: Inputs, classes: int) -> Classifier:
         f"{height}×{width}×{channels}, convolutions 3×3 of {', '.join(map(str, _CHANNELS))}, each with maximum over "
         f"2×2, batch norm and ReLU; mean; {_CHANNELS[-1]}-{classes}"
     )
-    note = "Images are trained on as they are: no crops, flips or other augmentation."
-    return Classifier(body, nn.Linear(_CHANNELS[-1], classes), told, prepare=prepare, notes=(note,))
+    return Classifier(body, nn.Linear(_CHANNELS[-1], classes), told, prepare=prepare)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sfumato.lab.errors import TrainingError
 from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, logits_of
+from sfumato.lab.train.augment import Augmentation
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
 from sfumato.lab.train.objectives import TrainingObjective
 from sfumato.lab.train.plan import Plan
@@ -49,7 +50,8 @@ class Trained:
 
     Attributes:
         batches: for each epoch, SHA-256 over the rows of every batch up to its end, in the order in which they were
-            used. Runs of different lengths saw the same batches if their hashes agree at the end of the shorter.
+            used, and over what augmentation drew for them. Runs of different lengths saw the same batches if their
+            hashes agree at the end of the shorter.
         kept_epoch: the epoch whose weights the model has; without an early stop, the last one.
     """
 
@@ -70,6 +72,7 @@ def train(
     weight: Tensor | None = None,
     soft: Tensor | None = None,
     ranks: Ranks | None = None,
+    augment: Augmentation | None = None,
 ) -> Trained:
     """Train ``model`` in place.
 
@@ -85,6 +88,7 @@ def train(
         on_epoch: called after every epoch.
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
+        augment: changes the rows of each epoch; None to train on them as they are.
         ranks: processes that share every batch, each of which calls this with the same arguments; None for one alone.
 
     Raises:
@@ -96,12 +100,13 @@ def train(
     order = torch.Generator().manual_seed(seed)
     batches, hashes = hashlib.sha256(), list[str]()
     best = None if plan.early_stop is None else BestEpoch(model, plan.early_stop)
-    step = _Step(model, loss, x, y, weight, soft, plan, ranks)
+    step = _Step(model, loss, x, y, weight, soft, plan, ranks, augment)
 
     for epoch in range(1, plan.epochs + 1):
         model.train()
         seen: list[_Seen] = []
         shuffled = torch.randperm(len(y), generator=order)
+        drawn = b"" if augment is None else augment.begin(epoch)
         for batch in shuffled.split(plan.batch_size):
             optimiser.zero_grad()
             lost, parts = step.backward(batch)
@@ -114,7 +119,7 @@ def train(
             optimiser.step()
             schedule.step()
 
-        batches.update(shuffled.numpy().tobytes())
+        batches.update(shuffled.numpy().tobytes() + drawn)
         hashes.append(batches.hexdigest())
         train_loss, train_gap = step.means(seen)
         logits, labels = logits_of(model, validation[0]), validation[1]
@@ -152,6 +157,7 @@ class _Step:
     soft: Tensor | None
     plan: Plan
     ranks: Ranks | None
+    augment: Augmentation | None
 
     def backward(self, batch: Tensor) -> tuple[float, list[_Seen]]:
         """Add the gradient of the batch's mean loss to the weights' own; 0, or a loss that was not finite."""
@@ -178,10 +184,11 @@ class _Step:
 
     def _forward(self, part: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of some rows and their mean loss."""
+        x = self.x[part] if self.augment is None else self.augment(self.x[part], part)
         if isinstance(self.loss, TrainingObjective):
             weight, soft = (None if each is None else each[part] for each in (self.weight, self.soft))
-            return self.loss.step(self.model, self.x[part], labels, weight, soft)
-        logits = self.model(self.x[part])
+            return self.loss.step(self.model, x, labels, weight, soft)
+        logits = self.model(x)
         own = {} if self.weight is None else {"sample_weight": self.weight[part]}
         return logits, self.loss(logits, labels, **own)
 

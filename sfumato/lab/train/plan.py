@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -21,6 +22,7 @@ class Plan:
     accumulate: int = 1  # parts into which a batch is split, to save memory; the step is that of the whole batch
     precision: Precision = "float32"  # or "bf16" for a forward pass under autocast; weights and loss stay float32
     early_stop: int | None = None  # stop after so many epochs without a better one, and keep the best
+    augment: tuple[str, ...] = ()  # how training pictures are changed at random: "flip", "crop"
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -46,6 +48,15 @@ def default_plan(
         epochs = max(least_epochs, min(300, math.ceil(1000 / a_pass)))
         epochs = max(5, min(epochs, 20_000 // a_pass))
     return Plan(epochs, batch_size, learning_rate)
+
+
+def padding_of(sides: Sequence[int]) -> int:
+    """How far a crop may shift a picture in each direction, in pixels: an eighth of the shorter side.
+
+    >>> padding_of((32, 32)), padding_of((8, 8))
+    (4, 1)
+    """
+    return max(1, round(min(sides) / 8))
 
 
 def refuse_small_parts(plan: Plan) -> None:

@@ -16,7 +16,7 @@ from sfumato.report.compare.row_examples import load_examples
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns, metric, torch_strength
 from sfumato.runs.read import MIXING, Run
 from sfumato.runs.schema import ArmSummary, Environment
-from sfumato.text import NOT_APPLICABLE, number, percent, plural, temperature
+from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -133,6 +133,13 @@ def _recalls(run: Run) -> list[tuple[str, str, list[str]]]:
     ]
 
 
+AUGMENTED = {
+    "flip": "flipped left to right every other time",
+    "crop": "shifted by up to an eighth of the shorter side and filled up with zeros",
+}
+"""What each kind of augmentation does to a picture."""
+
+
 def _budget(env: Environment) -> list[tuple[str, str]]:
     training, model, data = env["training"], env["model"], env["data"]
     budget = f"{plural(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
@@ -150,6 +157,9 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
     if parameters := model.get("parameters"):
         built += f", {parameters:,} parameters"
     rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
+    if kinds := training.get("augment"):
+        told = joined([AUGMENTED.get(kind, kind) for kind in kinds])
+        rows.insert(2, ("Augmentation", f"training pictures {told}; the same draws in every arm"))
     if copies := data.get("duplicates"):
         verb = "repeats" if copies == 1 else "repeat"
         rows.append(("Copies", f"{plural(copies, 'row')} {verb} an earlier one, and count with it as one"))

@@ -1,0 +1,192 @@
+"""``sf.compare``: the comparison of the command line on data that are in Python, or on a path."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.extras import lab_imports
+from sfumato.from_python.options import options_of
+from sfumato.lab.errors import OptionError
+
+with lab_imports("compare"):
+    from sfumato.lab.data.in_memory import BESIDE, IN_MEMORY, table_in_memory
+    from sfumato.runs.schema import ArmDifference, RunWarning, Summary, VerdictSummary
+    from sfumato.verdict.result import VerdictResult
+
+if TYPE_CHECKING:
+    from sfumato.lab.data import Data
+    from sfumato.lab.options import Options
+
+_WHERE = ("workers", "on", "track")
+"""Options that may be given anew when a run goes on."""
+
+
+@dataclass(repr=False)
+class Comparison(VerdictResult):
+    """What a comparison found: its folder, differences with intervals, and a verdict in sentences.
+
+    It prints as its sentences, and a notebook shows its page.
+
+    Attributes:
+        folder: of the run; :func:`sfumato.load_run` gives the model that the verdict chose.
+        summary: the object that ``compare --json`` prints.
+        differences: every other arm less the first, in every metric, with intervals.
+        warnings: what should be looked at before the verdict is trusted.
+        verdict: the choice (an arm, ``"depends"`` or ``"none"``) and the sentences.
+        notes: how the data were read and the models trained, in sentences.
+    """
+
+    folder: Path
+    summary: Summary
+    notes: list[str]
+    differences: list[ArmDifference] = field(init=False)
+    warnings: list[RunWarning] = field(init=False)
+    verdict: VerdictSummary = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.differences, self.verdict = self.summary["differences"], self.summary["verdict"]
+        self.warnings = self.summary.get("warnings", [])
+
+    def __repr__(self) -> str:
+        arms = ", ".join(arm["name"] for arm in self.summary["arms"])
+        return f"Comparison({str(self.folder)!r}: {arms}; choice {self.verdict['choice']!r})"
+
+    def page(self) -> str | None:
+        """The report page of the run as HTML; None where its folder has none."""
+        page = self.folder / "report.html"
+        return page.read_text(encoding="utf-8") if page.is_file() else None
+
+    def to_dict(self) -> Summary:
+        """One JSON object, of schema ``sfumato.compare/2``."""
+        return self.summary
+
+
+def compare(
+    X: Any = None,
+    y: Any = None,
+    *,
+    resume: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Comparison:
+    """Train one-hot and smoothed targets side by side, and say which to use: ``sfumato compare`` from Python.
+
+    Both arms start from the same weights and see the same batches. The run ends in a folder with a report page, as that
+    of the command does.
+
+    Args:
+        X: (N, …) numbers, pictures as bytes (N, H, W) or (N, H, W, C), or N texts; a data frame of pandas, polars or
+            Arrow, whose columns are read as those of a table are; a data set or a loader of torch; or a path or name
+            that the command takes, such as ``"flowers.csv"`` or ``"digits"``.
+        y: (N,) labels, (N, K) soft labels, or the name of the label column of a data frame. Without ``y``, a data frame
+            has a column called label, target, class or y.
+        resume: the folder of a run that was stopped, to go on with it, to the same bits. Data in memory are given
+            again; other options than ``workers``, ``on`` and ``track`` come from the run.
+        quiet: show no progress on stderr.
+        options: those of the command, by the same names: ``eps=0.05``, ``over="all"``, ``seeds=3``, ``out="run"``. What
+            the command takes with commas between may be a list, and ``weight``, ``group`` and ``split`` may be arrays
+            with a value a row. ``sfumato compare --help`` tells all of them.
+
+    Returns:
+        The result. It prints its sentences, a notebook shows its page, and ``to_frame`` gives the differences.
+
+    Raises:
+        OptionError, DataError, RunError: bad input; nothing was written. They are ValueErrors.
+        ArmError, TrainingError, WorkerError, WriteError: a run failed; the message says how to go on.
+
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(120, 3)), np.repeat([0, 1], 60)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     out = os.path.join(folder, "run")
+    ...     found = compare(x + y[:, None], y, model="linear", seeds=3, epochs=2, workers=1, out=out, quiet=True)
+    >>> [arm["name"] for arm in found.summary["arms"]], found.to_frame().shape[0]
+    (['one-hot', 'smoothed'], 14)
+    """
+    from sfumato.extras import require_lab
+
+    require_lab("compare")
+    from sfumato.cli.progress import Watch
+    from sfumato.lab import compare as lab
+    from sfumato.lab.execute.torchrun import started_by_torchrun
+
+    if started_by_torchrun():
+        raise OptionError("sf.compare does not run under torchrun; there, `torchrun … -m sfumato compare DATA` does")
+    beside = {name: options.pop(name) for name in BESIDE if not isinstance(options.get(name), (str, type(None)))}
+    with Watch(sys.stderr, quiet=quiet) as watch:
+        if resume is not None:
+            return _resumed(Path(resume), X, y, beside, options, watch)
+        if isinstance(X, (str, os.PathLike)):
+            if y is not None and not isinstance(y, str):
+                raise OptionError(f'"{X}" is read with its labels; y may only name the column or array that holds them')
+            named = {} if y is None else {"label": y}
+            if beside:
+                raise OptionError(f'{next(iter(beside))} must name a column of "{X}", not be an array')
+            options |= named
+            asked, data = options_of(os.fspath(X), options), None
+        else:
+            if X is None:
+                raise OptionError("compare needs data: arrays X and y, a data frame, or a path")
+            asked = options_of(IN_MEMORY, options)
+            asked.check()
+            data = _data(X, y, beside, asked)
+        made = lab.compare(
+            asked,
+            data=data,
+            sources=dict.fromkeys(["data", *options], "Python"),
+            command=_command(X, y, {**options, **beside}),
+            watcher=watch.watcher(),
+        )
+    return _found(Path(made["run"]))
+
+
+def _data(X: Any, y: Any, beside: Mapping[str, Any], options: Options) -> Data:
+    from sfumato.lab.data.prepare import prepare_table
+
+    return prepare_table(table_in_memory(X, y, options.roles(), beside))
+
+
+def _resumed(
+    run: Path, X: Any, y: Any, beside: Mapping[str, Any], options: Mapping[str, Any], watch: Any
+) -> Comparison:
+    from sfumato.lab import compare as lab
+    from sfumato.runs.folder import find
+
+    asked = options_of(IN_MEMORY, options)
+    more = [name for name in options if name not in _WHERE]
+    if more:
+        raise OptionError(f"resume takes everything from the run; leave out {more[0]}")
+    if isinstance(X, (str, os.PathLike)):
+        raise OptionError("resume reads the data where the run says; leave out X")
+    final, whole = find(os.fspath(run))
+    if not whole:
+        read = None if X is None else partial(_data, X, y, beside)
+        where = {name: getattr(asked, name) for name in _WHERE}
+        lab.resume(final, read=read, **where, watcher=watch.watcher())
+    return _found(final)
+
+
+def _found(folder: Path) -> Comparison:
+    from sfumato.runs.read import load_run
+
+    run = load_run(folder)
+    return Comparison(folder, {**run.summary, "run": str(folder)}, run.env.get("notes", []))
+
+
+def _command(X: Any, y: Any, options: Mapping[str, Any]) -> str:
+    """The call, for whoever wants to repeat it: the folder's name would be taken."""
+    shown = [repr(os.fspath(X)) if isinstance(X, (str, os.PathLike)) else "X"]
+    if y is not None:
+        shown.append(repr(y) if isinstance(y, str) else "y")
+    plain = (str, int, float, bool, list, tuple)
+    for name, value in options.items():
+        if name != "out" and value is not None:
+            shown.append(f"{name}={value!r}" if isinstance(value, plain) else f"{name}={name}")
+    return f"sf.compare({', '.join(shown)})"

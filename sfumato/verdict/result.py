@@ -1,0 +1,64 @@
+"""What a verdict is in Python, wherever it comes from: it prints its sentences, and a notebook shows its page."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from sfumato.runs.schema import ArmDifference, RunWarning, VerdictSummary
+
+_FRAME = '<iframe title="{title}" srcdoc="{page}" sandbox style="width:100%;height:44em;border:0"></iframe>'
+
+
+class VerdictResult:
+    """The result of :func:`sfumato.compare` or :func:`sfumato.judge`.
+
+    Attributes:
+        differences: every other arm less the first, in every metric, with intervals.
+        warnings: what should be looked at before the verdict is trusted.
+        verdict: the choice (an arm, ``"depends"`` or ``"none"``) and the sentences.
+        notes: what else a reader should know, in sentences.
+    """
+
+    differences: list[ArmDifference]
+    warnings: list[RunWarning]
+    verdict: VerdictSummary
+    notes: list[str]
+
+    def __str__(self) -> str:
+        """The sentences of the verdict, the warnings before them."""
+        return "\n".join([*(f"Warning: {each['text']}" for each in self.warnings), *self.verdict["sentences"]])
+
+    def page(self) -> str | None:
+        """The whole page as HTML; None where this result has none."""
+        return None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page in a frame of its own, or the sentences and the differences."""
+        page = self.page()
+        if page is not None:  # links within a page that stands in a frame lead out of it, unless it says what it is
+            page = page.replace("<head>", '<head><base href="about:srcdoc">', 1)
+            return _FRAME.format(title=html.escape(self.verdict["sentences"][0]), page=html.escape(page))
+        said = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
+        rows = "".join(
+            f"<tr><td>{html.escape(d['arm'])} − {html.escape(d['against'])}</td><td>{d['metric']}</td>"
+            f"<td>{d['mean']:+.4g}</td><td>{d['low']:+.4g} to {d['high']:+.4g}</td><td>{d['finding']}</td></tr>"
+            for d in self.differences
+            if d["finding"]
+        )
+        head = "<tr><th>arms</th><th>metric</th><th>difference</th><th>95 % interval</th><th>finding</th></tr>"
+        return f"{said}<table>{head}{rows}</table>"
+
+    def to_dict(self) -> Any:
+        """One JSON object, as the command prints it with ``--json``."""
+        raise NotImplementedError
+
+    def to_frame(self) -> Any:
+        """The differences as a table of pandas: a row for each arm and metric, with the columns of the JSON.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.differences)

@@ -1,0 +1,195 @@
+"""``sf.compare``: the result of the command from data in Python, what is refused, and what a notebook shows."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pytest
+from sklearn.datasets import load_digits
+
+import sfumato as sf
+from sfumato.lab import compare as lab
+from sfumato.lab.data import DataError
+from sfumato.lab.errors import OptionError, WorkerError
+from sfumato.runs.folder import RunError
+from tests.conftest import run_sfumato
+
+QUICK = {"model": "linear", "seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
+WORDS = ("--model", "linear", "--seeds", "3", "--epochs", "2", "--workers", "1", "--quiet", "--json")
+
+
+def table(rows=240):
+    """A table of numbers with gaps, words, dates and a label, as a frame of pandas."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, rows)
+    return pandas.DataFrame(
+        {
+            "size": np.where(rng.random(rows) < 0.1, np.nan, kind + rng.normal(size=rows)),
+            "city": np.array(["Oslo", "Rome", "Bern"])[(kind + (rng.random(rows) < 0.3)) % 3],
+            "seen": pandas.to_datetime("2024-01-01") + pandas.to_timedelta(rng.integers(0, 700, rows), unit="D"),
+            "kind": np.array(["a", "b", "c"])[kind],
+        }
+    )
+
+
+def compared(folder, *given, **options):
+    return sf.compare(*given, **{**QUICK, "out": folder / "run", **options})
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return compared(tmp_path_factory.mktemp("frame"), table(), "kind")
+
+
+def same_numbers(found, other):
+    mine, theirs = ({**each, "run": ""} for each in (found.to_dict(), other))
+    return json.loads(json.dumps(mine)) == {**theirs, "data": {**theirs["data"], "name": mine["data"]["name"]}}
+
+
+def test_a_frame_gives_the_numbers_of_the_command_on_the_same_table(found, tmp_path):
+    table().to_parquet(tmp_path / "data.parquet")
+    ran = run_sfumato("compare", "data.parquet", "--label", "kind", *WORDS, folder=tmp_path)
+    assert same_numbers(found, ran.json())
+
+
+def test_arrays_give_the_numbers_of_the_command_on_an_archive(tmp_path):
+    x, y = load_digits(return_X_y=True)
+    np.savez(tmp_path / "data.npz", X=x[:400], y=y[:400])
+    ran = run_sfumato("compare", "data.npz", *WORDS, folder=tmp_path)
+    assert same_numbers(compared(tmp_path, x[:400], y[:400]), ran.json())
+
+
+def test_a_path_is_read_as_the_command_reads_it(found, tmp_path):
+    table().to_parquet(tmp_path / "data.parquet")
+    assert same_numbers(found, compared(tmp_path, tmp_path / "data.parquet", "kind").to_dict())
+
+
+def test_without_out_the_run_is_where_the_command_would_put_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = sf.compare(table(), "kind", **QUICK)
+    assert re.fullmatch(r"runs/data-\d{4}-\d\d-\d\d-1", str(found.folder))
+
+
+def test_it_prints_its_warnings_and_sentences(found):
+    said = str(found).splitlines()
+    assert said == [*(f"Warning: {each['text']}" for each in found.warnings), *found.verdict["sentences"]]
+
+
+def test_its_repr_names_the_folder_the_arms_and_the_choice(found):
+    assert repr(found) == f"Comparison({str(found.folder)!r}: one-hot, smoothed; choice {found.verdict['choice']!r})"
+
+
+def test_a_notebook_shows_the_report_page(found):
+    (page,) = re.findall(r'srcdoc="([^"]*)"', found._repr_html_())
+    report = (found.folder / "report.html").read_text(encoding="utf-8")
+    assert html.unescape(page).replace('<base href="about:srcdoc">', "", 1) == report
+
+
+def test_the_frame_has_a_row_for_each_difference(found):
+    assert found.to_frame().to_dict("records")[0]["metric"] == found.differences[0]["metric"] == "accuracy"
+    assert len(found.to_frame()) == len(found.differences)
+
+
+def test_options_and_the_call_are_recorded(tmp_path):
+    found = compared(tmp_path, table(), "kind", eps=0.2, drop=["seen"])
+    config = (found.folder / "config.toml").read_text()
+    assert 'data = "(in memory)"  # Python' in config
+    assert "eps = 0.2  # Python" in config
+    assert 'drop = "seen"  # Python' in config
+    command = json.loads((found.folder / "env.json").read_text())["command"]
+    assert command == ("sf.compare(X, 'kind', model='linear', seeds=3, epochs=2, workers=1, eps=0.2, drop=['seen'])")
+
+
+def test_a_script_without_a_guard_trains_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np, sfumato as sf\n"
+        "x, y = np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 2\n"
+        "print('here')\n"
+        "sf.compare(x, y, model='linear', seeds=3, epochs=1, workers=2, quiet=True, out='run')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
+
+
+def test_progress_is_told_unless_it_is_to_be_quiet(tmp_path, capsys):
+    compared(tmp_path, table(), "kind", quiet=False)
+    assert "seed 2  epoch   2/2" in capsys.readouterr().err
+
+
+def stop(monkeypatch):
+    """Let training break down, as a machine does."""
+
+    def broken(*args, **given):
+        raise WorkerError("no memory is left")
+
+    monkeypatch.setattr(lab, "train_all", broken)
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_data(found, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop(patch)
+        with pytest.raises(WorkerError) as stopped:
+            compared(tmp_path, table(), "kind")
+    told = f'no memory is left; `sf.compare(X, y, resume="{tmp_path / "run"}")` goes on from here'
+    assert str(stopped.value) == told
+    resumed = sf.compare(table(), "kind", resume=tmp_path / "run", workers=1, quiet=True)
+    assert same_numbers(resumed, found.to_dict())
+    assert same_numbers(sf.compare(resume=tmp_path / "run"), found.to_dict())  # now it is whole
+
+
+def test_a_run_goes_on_with_no_other_data(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop(patch)
+        with pytest.raises(WorkerError):
+            compared(tmp_path, table(), "kind")
+    with pytest.raises(RunError, match="what was given has changed since"):
+        sf.compare(table().iloc[:200], "kind", resume=tmp_path / "run", quiet=True)
+    with pytest.raises(DataError, match="these data were given from Python and are in no file"):
+        sf.compare(resume=tmp_path / "run", quiet=True)
+
+
+MIXED = table().assign(odd=[1, "two"] * 120)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "error", "text"),
+    [
+        ((), {}, OptionError, "compare needs data: arrays X and y, a data frame, or a path"),
+        ((table(), "kin"), {}, DataError,
+         'X has no column "kin". Did you mean "kind"? Columns: size, city, seen, kind'),
+        ((table(), "kind"), {"label": "city"}, DataError,
+         'y = "kind" and label = "city" name two columns of labels; give one of them'),
+        ((table(), table()["kind"]), {"label": "city"}, DataError,
+         'label = "city" names a column of labels, and y gives labels too; give one of them'),
+        ((table(), np.arange(3)), {}, DataError, "X has 240 rows but y has 3; they must be as many"),
+        ((table(), np.eye(240)), {}, DataError,
+         "y has shape (240, 240); beside a data frame it needs one value a row. Soft labels are columns of the frame, "
+         "named by label_probs"),
+        ((MIXED, "kind"), {}, DataError, r'column "odd" of the data frame holds values of several types'),
+        ((np.eye(9), "kind"), {}, DataError,
+         'y = "kind" names a column, but X has no columns; give the labels themselves'),
+        ((np.eye(9), np.arange(8)), {}, DataError, "the data given: X has 9 rows but y has 8; they must be as many"),
+        ((np.eye(9), np.arange(9) % 3), {"drop": "a"}, DataError,
+         '--drop "a" names a column of a table, but X has no columns; leave it out'),
+        ((table(), "kind"), {"sedes": 3}, OptionError, 'compare has no option "sedes". Did you mean "seeds"? All: '),
+        ((table(), "kind"), {"seeds": 2}, OptionError, "--seeds must be at least 3, got 2"),
+        (("digits", np.arange(3)), {}, OptionError, '"digits" is read with its labels; y may only name the column'),
+        (("digits",), {"group": np.arange(3)}, OptionError, 'group must name a column of "digits", not be an array'),
+        ((table(), "kind"), {"resume": "runs/no", "eps": 0.2}, OptionError,
+         "resume takes everything from the run; leave out eps"),
+        (("digits",), {"resume": "runs/no"}, OptionError, "resume reads the data where the run says; leave out X"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_before_anything_is_written(given, options, error, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error) as refused:
+        sf.compare(*given, **{"quiet": True, **options})
+    assert str(refused.value).startswith(text)
+    assert list(tmp_path.iterdir()) == []

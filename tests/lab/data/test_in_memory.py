@@ -1,0 +1,90 @@
+"""Data from Python: a table in any form, with its labels within or beside it, is the same table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas
+import pyarrow as pa
+import pytest
+import torch
+
+from sfumato.lab.data import Roles
+from sfumato.lab.data.in_memory import table_in_memory
+from sfumato.lab.data.prepare import prepare_table
+from tests.from_python.test_compare import table
+
+
+class OfArrow:
+    """A frame of a library that hands over Arrow's stream and nothing else."""
+
+    def __init__(self, made):
+        self.__arrow_c_stream__ = made.__arrow_c_stream__
+
+
+class Converted:
+    """A frame of a library that converts itself, as polars does."""
+
+    def __init__(self, made):
+        self.to_arrow = lambda: made
+
+
+def fingerprint(x, y=None, **beside):
+    return prepare_table(table_in_memory(x, y, Roles(), beside)).fingerprint
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(lambda: (pa.Table.from_pandas(table()), "kind"), id="arrow"),
+        pytest.param(lambda: (OfArrow(pa.Table.from_pandas(table())), "kind"), id="stream"),
+        pytest.param(lambda: (Converted(pa.Table.from_pandas(table())), "kind"), id="to_arrow"),
+        pytest.param(lambda: (table().astype({"city": "category"}), "kind"), id="categories"),
+        pytest.param(lambda: (table().drop(columns="kind"), table()["kind"]), id="series"),
+        pytest.param(lambda: (table().drop(columns="kind"), table()["kind"].to_numpy(str)), id="array"),
+        pytest.param(lambda: (table().drop(columns="kind"), list(table()["kind"])), id="list"),
+        pytest.param(lambda: (table().rename(columns={"kind": "label"}),), id="by its name"),
+    ],
+)
+def test_a_table_in_any_form_is_the_same_table(given):
+    assert fingerprint(*given()) == fingerprint(table(), "kind")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda x, y: (x.tolist(), y.tolist()),
+        lambda x, y: (torch.tensor(x), torch.tensor(y)),
+        lambda x, y: (torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y)),),
+        lambda x, y: ({"X": x, "y": y},),
+    ],
+)
+def test_arrays_in_any_form_are_the_same_table(given):
+    x, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
+    assert fingerprint(*given(x, y)) == fingerprint(x, y)
+
+
+def test_a_column_keeps_its_name_and_its_kind():
+    read = table_in_memory(table(), "kind", Roles(), {}).columns
+    assert [(column.name, column.read_as) for column in read] == [
+        ("size", "number"),
+        ("city", "category"),
+        ("seen", "date"),
+        ("kind", "label"),
+    ]
+
+
+def test_labels_beside_a_frame_take_no_columns_name():
+    frame = table().rename(columns={"city": "label"}).drop(columns="kind")
+    read = table_in_memory(frame, list(table()["kind"]), Roles(), {}).columns
+    assert [(column.name, column.read_as) for column in read][-2:] == [("seen", "date"), ("label (2)", "label")]
+
+
+@pytest.mark.parametrize("frame", [True, False])
+def test_weights_groups_and_parts_may_stand_beside_the_rows(frame):
+    x, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
+    part, group, weight = ["train", "val", "test"] * 20, np.arange(60) // 3, np.linspace(1, 2, 60)
+    x = pandas.DataFrame(x, columns=["a", "b"]) if frame else x
+    read = table_in_memory(x, y, Roles(), {"split": part, "group": group, "weight": weight})
+    assert read.part.tolist() == [0, 1, 2] * 20
+    assert len(np.unique(read.group)) == 20
+    assert np.array_equal(read.weight, weight)
