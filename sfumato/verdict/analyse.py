@@ -24,7 +24,7 @@ from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit,
 from sfumato.evaluate.scores.measure import BINS, measure
 from sfumato.evaluate.scores.rows import SoftRows, scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix, check_labels, check_temperature
-from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
@@ -391,9 +391,10 @@ class ModelScores(NamedTuple):
 
 
 def load_part(folder: Path, arm: str, seed: int, part: str) -> SavedPart:
-    """What a run saved of one part."""
+    """What a run saved of one part; where that has soft labels, the labels are their modes."""
     with np.load(folder / "logits" / f"{arm}-seed{seed}-{part}.npz", allow_pickle=False) as file:
-        return SavedPart(file["logits"], file["labels"], file["group"])
+        soft = SoftLabels(file[SOFT[0]], SOFT[0]) if SOFT[0] in file else None
+        return SavedPart(file["logits"], file["labels"] if soft is None else soft.mode, file["group"], soft)
 
 
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:
