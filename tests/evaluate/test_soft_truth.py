@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax, xlogy
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.best_order import best_area, best_area_of, best_area_part
 from sfumato.evaluate.metrics.calibration import by_chance, ece_without_each
-from sfumato.evaluate.metrics.compute import compute_metrics
+from sfumato.evaluate.metrics.compute import compute_metric, compute_metrics
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
 from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
@@ -221,17 +221,11 @@ def test_a_temperature_has_an_optimum_where_no_prediction_is_wrong_and_annotator
 def test_what_a_row_adds_is_the_derivative_of_the_metric_in_its_weight(name, weighted):
     z, counts = sample(n=40, k=4, seed=3)
     w = np.random.default_rng(4).uniform(0.5, 2, 40) if weighted else np.ones(40)
-    part = compute_metrics(measure(logits=z, label_counts=counts, weights=w), parts=True)
 
     def value(weights):
-        return compute_metrics(measure(logits=z, label_counts=counts, weights=weights))[name].value
+        return compute_metric(name, measure(logits=z, label_counts=counts, weights=weights)).value
 
-    if part[name].part is None:
-        from sfumato.evaluate.metrics.compute import compute_metric
-
-        own = compute_metric(name, measure(logits=z, label_counts=counts, weights=w))
-    else:
-        own = part[name]
+    own = compute_metric(name, measure(logits=z, label_counts=counts, weights=w))
     for row in (0, 11, 39):
         step = 1e-4
         up, down = (w + sign * step * (np.arange(40) == row) for sign in (1, -1))
