@@ -86,9 +86,20 @@ GLOSSARY: dict[str, Entry] = {
         "macro_f1", "Mean over the classes of 2·right/(labelled + answered); 0 to 1, more is better.", "macro-F1",
     ),
     "top5": _metric("top5", "Share of rows whose label is among the five largest logits; more is better."),
+    "agreement": _metric(
+        "agreement",
+        "With soft labels: the mean share of the annotators, or the mean probability, that a row’s label gives to the "
+        "predicted class; 0 to 100 %, more is better.",
+        "agreement",
+    ),
     "nll": _metric(
         "nll",
         "Mean −log p of the label, whatever target was trained on (hard NLL); in nats, from 0, less is better.", "NLL",
+    ),
+    "kl": _metric(
+        "kl",
+        "With soft labels: the log loss less the smallest that any model can reach, which is the entropy of the "
+        "labels; in nats, from 0, less is better.", "KL",
     ),
     "brier": _metric(
         "brier",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import number
 from sfumato.verdict.analyse import ArmResult
@@ -153,7 +153,8 @@ def temperature(result: ArmResult, *, advised: bool = False) -> list[str]:
 def _confidence(result: ArmResult) -> str:
     """Whether the model as trained is as often right as it says."""
     off = result.metrics["signed_gap"].estimate()
-    told = f"(confidence − accuracy {number(off.mean, sign=True)})"
+    words = SOFT_WORDS if "agreement" in result.metrics else {}
+    told = f"({words.get('signed_gap', METRICS['signed_gap'].words)} {number(off.mean, sign=True)})"
     if off.low > 0:
         return f"As trained, that model is over-confident: it is right less often than it says {told}."
     if off.high < 0:

@@ -63,6 +63,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
             {"title": arm_title(arm), "floor": in_nats(float(run.curve(arm["name"], "train_floor")[1][0, -1]))}
             for arm in run.arms
         ],
+        "right": "agreement" if "agreement" in run.arms[0]["metrics"] else "accuracy",
         "calibration": [_calibration(arm) for arm in run.arms],
         "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
         "projection": data.get("projection"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato import evaluate
+from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.report.compare.plots.arm_labels import colours
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
@@ -61,7 +61,8 @@ def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCove
     for arm, colour in zip(run.arms, colours(run), strict=True):
         for scaled in (False, True):
             seen = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
-            risks = [evaluate.risk_coverage_curve(rows.score, rows.correct).risk[place - 1] for rows in seen]
+            ranked = [RankedGroups(rows.score, rows.right) for rows in seen]
+            risks = [(each.errors / each.place)[place - 1] for each in ranked]
             risk = np.mean(risks, axis=0)
             curves.append(RiskCurve(arm_title(arm), scaled, risk))
             dash, width, label = ("--", 1.2, None) if scaled else ("-", 1.6, arm_title(arm))
