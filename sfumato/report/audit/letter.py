@@ -129,10 +129,11 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
         how_over_seeds=OVER_SEEDS,
         seeds_say=what_seeds_say(told) if told.get("arms") else [],
-        reliability=_reliability(figures),
+        reliability=_reliability(figures, "agreed" if "agreement" in told["metrics"] else "right"),
         risk=_risk(figures, told),
         gap=_gap(figures, told),
         right="agreement" if "agreement" in told["metrics"] else "accuracy",
+        soft="agreement" in told["metrics"],
         width=_WIDTH,
         height=_HEIGHT,
         told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
@@ -184,14 +185,14 @@ def _signed(show: Show) -> Show:
     return signed
 
 
-def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
+def _reliability(figures: Mapping[str, Any], right: str) -> dict[str, Any]:
     table, scaled = figures["reliability"], figures.get("reliability_after")
     most, bar = max(table["count"]), _WIDTH / 15
     points = [
         {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
         for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
     ]
-    told = ", ".join(f"{x:.2f} claimed {y:.2f} right" for x, y in _filled(table, "confidence", "accuracy"))
+    told = ", ".join(f"{x:.2f} claimed {y:.2f} {right}" for x, y in _filled(table, "confidence", "accuracy"))
     return {
         "points": points,
         "line": _line((p["x"], p["y"]) for p in points),
@@ -206,12 +207,13 @@ def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
     coverage, risk = figures["risk"]["coverage"], figures["risk"]["risk"]
     top, whole = max([*risk, 1e-9]) * 1.08, risk[-1]
     places = [i / 100 for i in range(1, 101)]
+    wrong = "the annotators disagree with all answers" if "agreement" in told["metrics"] else "all rows are wrong"
     best = figures["risk"].get("best") or [max(0.0, (c - 1 + whole) / c) for c in places]
     return {
         "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(coverage, risk, strict=True)),
         "best": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(places, best, strict=True)),
         "ticks": [{"y": (1 - v / top) * _HEIGHT, "text": percent(v)} for v in (0.0, top / 2.16, top / 1.08)],
-        "alt": f"Risk against coverage: {percent(whole)} of all rows are wrong; the area under the curve is "
+        "alt": f"Risk against coverage: {percent(whole)} of {wrong}; the area under the curve is "
         f"{number(told['metrics']['aurc']['value'], 4)}.",
     }
 
@@ -252,7 +254,7 @@ def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
     if evidence["answer"] == "no sign":
         return "The gaps show no sign of smoothing."
     if evidence["eps_of_gap"] is None:
-        return "Too few rows can be used to tell whether the model was smoothed."
+        return f"These rows cannot tell whether the model was smoothed. {evidence['reason']}"
     return (
         "These rows cannot tell whether the model was smoothed; if every row had reached its optimum, ε would be about "
         f"{evidence['eps_of_gap']:.2g} over all."

@@ -7,7 +7,7 @@ import numpy as np
 
 from sfumato import evaluate
 from sfumato.evaluate.metrics.calibration import binned, in_bins
-from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
@@ -49,12 +49,14 @@ class ReliabilityData:
     curves: tuple[ReliabilityCurve, ...]
     rows: int
     seeds: int
+    soft: bool = False
 
     @property
     def alt(self) -> str:
         """The figure in words."""
+        gap = SOFT_WORDS["signed_gap"] if self.soft else METRICS["signed_gap"].label
         parts = [
-            f"{c.arm}: {METRICS['ece'].label} {number(c.ece)}, {METRICS['signed_gap'].label} "
+            f"{c.arm}: {METRICS['ece'].label} {number(c.ece)}, {gap} "
             f"{number(c.signed_gap, sign=True)}, "
             f"{100 * c.count[-1] / c.count.sum():.0f} % of rows in the top bin"
             for c in self.curves
@@ -96,7 +98,7 @@ def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) 
     below.set(xlabel="confidence (largest probability)", ylabel="rows (%)", ylim=(0, None))
     style_with_legend(ax)
     style(below)
-    return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
+    return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds), run.soft)
 
 
 def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:

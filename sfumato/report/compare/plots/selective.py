@@ -32,6 +32,7 @@ class RiskCoverageData:
     curves: tuple[RiskCurve, ...]
     rows: int
     seeds: int
+    soft: bool = False
 
     @property
     def alt(self) -> str:
@@ -42,8 +43,9 @@ class RiskCoverageData:
             f"and {percent(float(c.risk[-1]))}"
             for c in self.curves
         ]
+        risky = "annotators who disagree" if self.soft else "wrong answers"
         return (
-            f"Share of wrong answers among the most confident test rows, {self.rows} rows and "
+            f"Share of {risky} among the most confident test rows, {self.rows} rows and "
             f"{plural(self.seeds, 'seed')}; at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
         )
 
@@ -67,8 +69,9 @@ def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCove
             curves.append(RiskCurve(arm_title(arm), scaled, risk))
             dash, width, label = ("--", 1.2, None) if scaled else ("-", 1.6, arm_title(arm))
             ax.plot(100 * place / n, 100 * risk, dash, color=colour, lw=width, label=label)
-    ax.set(xlabel="rows answered, most confident first (%)", ylabel="wrong among them (%)", xlim=(0, 100))
+    risky = "disagreement" if run.soft else "wrong"
+    ax.set(xlabel="rows answered, most confident first (%)", ylabel=f"{risky} among them (%)", xlim=(0, 100))
     ax.set_ylim(0, max(1.08 * max(100 * float(curve.risk.max()) for curve in curves), 1e-3))
     ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
     style_with_legend(ax)
-    return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
+    return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds), run.soft)
