@@ -79,7 +79,15 @@ def audit(
     told = found.to_dict()
     read = _what_was_read(first, found, said=rows is not None)
     if second is not None:
-        read.append(f"Compared with {second.name} on the same rows.")
+        other_kind = (second.labels is not None or second.soft is not None) and (second.soft is None) != (
+            first.soft is None
+        )
+        which = (
+            f", both against the {'hard' if first.soft is None else 'soft'} labels of {first.name}"
+            if other_kind
+            else ""
+        )
+        read.append(f"Compared with {second.name} on the same rows{which}.")
     told["read"] = read
     if logits != "-" and Path(logits).is_dir():
         from sfumato.evaluate.auditing.over_seeds import audit_run

@@ -271,12 +271,19 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
             "the rows of four other fifths of the test rows."
         )
     else:
-        notes.append(f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}.")
+        fitted = f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}"
+        soft, other = first.validation.soft is not None, first.test.soft is not None
+        unlike = f", whose labels are {_kind(soft)} where those of the test rows are {_kind(other)}"
+        notes.append(f"{fitted}{unlike if soft != other else ''}.")
     if len(first.test.labels) < 50:
         notes.append("There are few test rows: intervals are wide, and other rows may say otherwise.")
     if groups is not None:
         notes.append(f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
     return notes
+
+
+def _kind(soft: bool) -> str:
+    return "soft" if soft else "hard"
 
 
 def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:

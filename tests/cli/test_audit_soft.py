@@ -59,9 +59,22 @@ def test_the_differences_to_another_model_are_against_the_soft_labels(capsys):
     assert found["nll"]["value"] == pytest.approx(truth[0] - truth[1], abs=1e-12)
 
 
+def test_a_model_with_labels_of_another_kind_is_compared_against_those_of_the_first(capsys):
+    np.savez("hard.npz", logits=Z, labels=VOTES.argmax(axis=1))
+    for first, other, kind in (("soft", "hard", "soft"), ("hard", "soft", "hard")):
+        assert main(["audit", f"{first}.npz", "--against", f"{other}.npz"]) == OK
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"Compared with {other}.npz on the same rows, both against the {kind} labels of {first}.npz." in said
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        (
+            {"label_probs": np.where(np.arange(400)[:, None] == 5, 0, VOTES / 9)},
+            "bad.npz: label_probs in row 5 sum to 0, not to 1; leave the row out, or use label_counts, of which a row "
+            "of zeros does not count",
+        ),
         ({"label_counts": VOTES[:, :3]}, r"label_counts must be (400, 4), one number a row and class of logits"),
         ({"label_counts": VOTES[:7]}, "bad.npz has 400 rows of scores and 7 labels; they must be as many"),
         ({"label_counts": -VOTES}, "label_counts in row 0 have -"),

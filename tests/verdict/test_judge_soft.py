@@ -73,6 +73,19 @@ def test_temperatures_are_fitted_to_the_soft_labels_of_the_validation_rows():
     assert found.arms[0].temperatures[0].value == pytest.approx(truth, rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("truth", "val", "words"),
+    [
+        ({"label_counts": VOTES}, {"val_label_counts": VAL_VOTES}, ""),
+        ({"labels": VOTES.argmax(1)}, {"val_label_counts": VAL_VOTES}, "soft where those of the test rows are hard"),
+        ({"label_counts": VOTES}, {"val_labels": VAL_VOTES.argmax(1)}, "hard where those of the test rows are soft"),
+    ],
+)
+def test_the_notes_say_where_validation_rows_have_labels_of_another_kind(truth, val, words):
+    more = f", whose labels are {words}" if words else ""
+    assert f"Temperatures were fitted on {N} validation rows{more}." in sf.judge(arms(truth, val)).notes
+
+
 def test_rows_without_annotators_do_not_count():
     votes, group = VOTES.copy(), np.arange(N) // 2
     votes[[0, 5]] = 0

@@ -195,6 +195,9 @@ def _check(block: Column, start: int, name: str, type_name: str) -> None:
     off = np.flatnonzero(np.abs(total - 1) > max(_TOLERANCE, 4 * RESOLUTION.get(type_name, 0.0)))
     if len(off):
         row = int(off[0])
-        votes = bool((block[row] == np.rint(block[row])).all())
-        way_out = "for counts of annotators use label_counts" if votes else "divide each row by its sum"
+        way_out = "divide each row by its sum"
+        if not total[row]:
+            way_out = "leave the row out, or use label_counts, of which a row of zeros does not count"
+        elif (block[row] == np.rint(block[row])).all():
+            way_out = "for counts of annotators use label_counts"
         raise ValueError(f"{name} in row {start + row} sum to {total[row]:.6g}, not to 1; {way_out}")
