@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sfumato.pages.glossary import GLOSSARY
+from sfumato.pages.glossary import GLOSSARY, Entry
 
 HEAD = """\
 # Glossary
@@ -10,13 +10,22 @@ HEAD = """\
 <!-- Written by docs/make_glossary.py from sfumato.pages.glossary: change those. -->
 
 The terms of every page, table and message. The pages that `sfumato compare`, `audit`, `report` and `explain` write link
-each term to these words at their own end.
+each term to these words at their own end. Where labels are soft, they say what stands here under “With soft labels”.
 """
 
 
 def page() -> str:
     """The glossary as a page of the docs: a heading of its own for each term, so that it can be linked."""
-    return "\n".join([HEAD, *(f"## {entry.title}\n\n{entry.text}\n" for entry in GLOSSARY.values())])
+    return "\n".join([HEAD, *(f"## {entry.title}\n\n{entry.text}\n{_soft(entry)}" for entry in GLOSSARY.values())])
+
+
+def _soft(entry: Entry) -> str:
+    """What the term means where labels are soft, as a paragraph of its own, or nothing."""
+    if entry.soft is None:
+        return ""
+    title, text = entry.soft
+    called = f", under the name “{title}”" if title != entry.title else ""
+    return f"\nWith soft labels{called}: {text[0].lower()}{text[1:]}\n"
 
 
 if __name__ == "__main__":

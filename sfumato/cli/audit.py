@@ -56,7 +56,6 @@ def audit(
 
     schema()["margin"].check(margin)
     first = _scores(logits, kind, labels, group=group)
-    assert first.labels is not None
     second = None if against is None else _scores(against, kind, beside=first)
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
     try:
@@ -66,7 +65,7 @@ def audit(
         found = run(
             logits=first.scores if first.kind == "logits" else None,
             probs=first.scores if first.kind == "probs" else None,
-            labels=first.labels,
+            **first.truth,
             rows=assumed,
             features=first.features,
             against=None if second is None else second.scores,
@@ -80,7 +79,15 @@ def audit(
     told = found.to_dict()
     read = _what_was_read(first, found, said=rows is not None)
     if second is not None:
-        read.append(f"Compared with {second.name} on the same rows.")
+        other_kind = (second.labels is not None or second.soft is not None) and (second.soft is None) != (
+            first.soft is None
+        )
+        which = (
+            f", both against the {'hard' if first.soft is None else 'soft'} labels of {first.name}"
+            if other_kind
+            else ""
+        )
+        read.append(f"Compared with {second.name} on the same rows{which}.")
     told["read"] = read
     if logits != "-" and Path(logits).is_dir():
         from sfumato.evaluate.auditing.over_seeds import audit_run
@@ -118,11 +125,15 @@ def _scores(
 ) -> ScoreFile:
     """The scores of a model with their labels, from the same file or another; of the rows of another model's."""
     from sfumato.evaluate.scores.files import read_labels, read_scores
+    from sfumato.evaluate.scores.soft_labels import SoftLabels
 
     found = read_scores(path, kind=kind, group=group)
     if labels is not None:
-        found.labels = read_labels(labels)
-    if found.labels is None and beside is None:
+        given = read_labels(labels)
+        soft = isinstance(given, SoftLabels)
+        found.labels, found.soft = (None, given) if soft else (given, None)
+    known = found.labels if found.soft is None else found.soft
+    if known is None and beside is None:
         raise UsageError(
             f"{found.name} has no labels; name a file of them with --labels, or save both: "
             "numpy.savez(file, logits=logits, labels=labels)"
@@ -130,14 +141,18 @@ def _scores(
     rows, name = len(found.scores), found.name
     if beside is not None and rows != len(beside.scores):
         raise UsageError(f"{name} has {rows} rows and {beside.name} has {len(beside.scores)}")
-    if found.labels is not None and len(found.labels) != rows:
-        raise UsageError(f"{name} has {rows} rows of scores and {len(found.labels)} labels; they must be as many")
+    if known is not None and len(known) != rows:
+        raise UsageError(f"{name} has {rows} rows of scores and {len(known)} labels; they must be as many")
     if beside is not None and beside.labels is not None and found.labels is not None:
         differ = found.labels != beside.labels
         if differ.any():
             row = int(differ.argmax())
             both = f"{found.labels[row]} and {beside.labels[row]}"
             raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the labels are {both}")
+    if beside is not None and beside.soft is not None and found.soft is not None:
+        row = found.soft.first_unlike(beside.soft)
+        if row is not None:
+            raise UsageError(f"{name} and {beside.name} are not on the same rows: in row {row} the soft labels differ")
     return found
 
 

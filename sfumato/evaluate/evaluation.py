@@ -23,11 +23,12 @@ from sfumato.text import did_you_mean
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every number of one model on labelled rows; all are against hard labels, whatever the training target was.
+    """Every number of one model on labelled rows; all are against the labels, whatever the training target was.
 
     Each metric of :data:`sfumato.evaluate.METRICS`, which defines it, stands under its name. ``top5`` is None if K ≤ 5,
-    and what needs logits is None for ``probs``. A temperature and the numbers after it are None too where the NLL is
-    infinite at every T, and the numbers after temperature where one fold holds all rows.
+    ``agreement`` and ``kl`` are None for hard labels, and what needs logits is None for ``probs``. A temperature and
+    the numbers after it are None too where the NLL is infinite at every T, and the numbers after temperature where one
+    fold holds all rows.
 
     Attributes:
         rows, classes: the numbers N and K.
@@ -43,7 +44,9 @@ class Evaluation:
     balanced_accuracy: float
     macro_f1: float
     top5: float | None
+    agreement: float | None
     nll: float
+    kl: float | None
     brier: float
     ece: float
     ece_noise_floor: float
@@ -56,6 +59,7 @@ class Evaluation:
     temperature: float | None
     temperature_at_bound: bool | None
     nll_after_temperature: float | None
+    kl_after_temperature: float | None
     brier_after_temperature: float | None
     ece_after_temperature: float | None
     signed_gap_after_temperature: float | None
@@ -86,7 +90,9 @@ def evaluate(
     *,
     logits: Scores | None = None,
     probs: Scores | None = None,
-    labels: Labels,
+    labels: Labels | None = None,
+    label_probs: Any = None,
+    label_counts: Any = None,
     weights: npt.ArrayLike | None = None,
 ) -> Evaluation:
     r"""Accuracy, calibration, ranking, temperature and logit sizes of a model on labelled rows, with intervals.
@@ -99,6 +105,10 @@ def evaluate(
         probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None, because
             rounded probabilities do not give the logits back where they matter.
         labels: class indices, (N,) integers.
+        label_probs: soft labels instead, :math:`q`, (N, K), rows that sum to 1. The log loss is then the cross entropy
+            to q, and a row is right as far as q of its predicted class says; accuracy takes the mode of q.
+        label_counts: how many annotators gave each row each class, instead, (N, K); q is each row over its sum. A row
+            without any does not count.
         weights: one number a row, (N,), ≥ 0; a row of weight 2 counts as two rows.
 
     Returns:
@@ -107,7 +117,9 @@ def evaluate(
         exponentials and their sums over classes are float32, which moves a mean by about 1e-7.
 
     Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`.
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; TypeError also for none or several of
+            ``labels``, ``label_probs`` and ``label_counts``, and ValueError for what is no distribution or no count
+            (names the first row).
 
     >>> logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]])
     >>> result = evaluate(logits=logits, labels=np.array([0, 1, 0, 2]))
@@ -115,10 +127,21 @@ def evaluate(
     (0.75, 0.9805, 1.375, None)
     >>> [round(end, 3) for end in result.intervals["accuracy"]]
     [0.301, 0.954]
+    >>> votes = np.array([[3, 1, 0], [0, 4, 0], [1, 3, 0], [0, 1, 3]])  # of four annotators
+    >>> result = evaluate(logits=logits, label_counts=votes)
+    >>> result.agreement, round(result.nll, 4), round(result.kl, 4)
+    (0.8125, 0.793, 0.3712)
 
     Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
     """
-    found = measure(logits=logits, probs=probs, labels=labels, weights=weights)
+    found = measure(
+        logits=logits,
+        probs=probs,
+        labels=labels,
+        label_probs=label_probs,
+        label_counts=label_counts,
+        weights=weights,
+    )
     return summarise(found, compute_metrics(found))
 
 
@@ -134,12 +157,17 @@ def summarise(found: Measured, by_name: Mapping[str, Interval]) -> Evaluation:
     return Evaluation(**known)
 
 
+_NEEDS = {"top5": "more than 5 classes", **dict.fromkeys(("agreement", "kl"), "label_probs or label_counts")}
+
+
 def metric(
     name: str,
     *,
     logits: Scores | None = None,
     probs: Scores | None = None,
-    labels: Labels,
+    labels: Labels | None = None,
+    label_probs: Any = None,
+    label_counts: Any = None,
     weights: npt.ArrayLike | None = None,
 ) -> Interval:
     r"""One metric of a model, with its 95 % interval.
@@ -153,7 +181,8 @@ def metric(
 
     Raises:
         ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
-            probabilities, no top5 for 5 classes or fewer.
+            probabilities, no top5 for 5 classes or fewer, no
+            divergence and no agreement for hard labels.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
     >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])
@@ -165,8 +194,18 @@ def metric(
     if name not in METRICS:
         hint = did_you_mean(name, METRICS)
         raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
-    found = compute_metric(name, measure(logits=logits, probs=probs, labels=labels, weights=weights))
+    found = compute_metric(
+        name,
+        measure(
+            logits=logits,
+            probs=probs,
+            labels=labels,
+            label_probs=label_probs,
+            label_counts=label_counts,
+            weights=weights,
+        ),
+    )
     if found is None:
-        needs = "more than 5 classes" if name == "top5" else "logits, a finite NLL, and rows of more than one content"
+        needs = _NEEDS.get(name, "logits, a finite NLL, and rows of more than one content")
         raise ValueError(f"these scores have no {name}: it needs {needs}")
     return Interval(found.value, found.low, found.high)

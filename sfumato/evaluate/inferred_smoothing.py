@@ -111,6 +111,18 @@ class Evidence:
         return f"{self.reason[0].upper()}{self.reason[1:]}."
 
 
+SOFT_LABELS = Evidence(
+    "cannot tell",
+    None,
+    "the labels of these rows are soft, and what smoothing does to logits is known for hard labels",
+    np.nan,
+    np.nan,
+    None,
+    None,
+)
+"""What is said of rows with soft labels: a model that learnt to agree with annotators has softened logits, too."""
+
+
 def infer_smoothing(*, logits: Scores, labels: Labels, rows: RowKind) -> Smoothing | None:
     r"""The strength of label smoothing that a model was trained with, or None where these rows do not show one.
 

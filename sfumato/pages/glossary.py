@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
+from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 
 
 class Entry(NamedTuple):
-    """A term: how the glossary writes it, what it means, and the words that stand for it in a text."""
+    """A term: how the glossary writes it, what it means, and the words that stand for it in a text.
+
+    ``soft`` are its title and its meaning where labels are soft, if these are other ones.
+    """
 
     title: str
     text: str
     words: tuple[str, ...]
+    soft: tuple[str, str] | None = None
 
 
-def _metric(name: str, text: str, *also: str) -> Entry:
+def _metric(name: str, text: str, *also: str, soft: str | None = None) -> Entry:
     """An entry for a metric, found by its name in words and by its term; ``also`` are other words for it."""
-    defined = METRICS[name]
-    return Entry(defined.heading, text, tuple(dict.fromkeys((defined.label, defined.words, *also))))
+    defined, title = METRICS[name], SOFT_WORDS.get(name, METRICS[name].heading)
+    words = tuple(dict.fromkeys((defined.label, defined.words, *([title] if name in SOFT_WORDS else []), *also)))
+    return Entry(defined.heading, text, words, None if soft is None else (title, soft))
 
 
 # fmt: off
@@ -77,7 +82,11 @@ GLOSSARY: dict[str, Entry] = {
     ),
     "margin": Entry("margin", "The size up to which a difference does not matter, set by --margin.", ("margin",)),
     "nats": Entry("nats", "The unit of logits and of losses, from natural logarithms; 1 nat is 1.44 bits.", ("nats",)),
-    "accuracy": _metric("accuracy", "Share of rows whose largest logit is the label’s; 0 to 100 %, more is better."),
+    "accuracy": _metric(
+        "accuracy", "Share of rows whose largest logit is the label’s; 0 to 100 %, more is better.",
+        soft="Share of rows whose largest logit is that of the likeliest class of the soft label; 0 to 100 %, more is "
+        "better.",
+    ),
     "balanced_accuracy": _metric(
         "balanced_accuracy",
         "Mean over the classes of the share of their rows that is right; 0 to 100 %, more is better.",
@@ -86,13 +95,27 @@ GLOSSARY: dict[str, Entry] = {
         "macro_f1", "Mean over the classes of 2·right/(labelled + answered); 0 to 1, more is better.", "macro-F1",
     ),
     "top5": _metric("top5", "Share of rows whose label is among the five largest logits; more is better."),
+    "agreement": _metric(
+        "agreement",
+        "With soft labels: the mean share of the annotators, or the mean probability, that a row’s label gives to the "
+        "predicted class; 0 to 100 %, more is better.",
+        "agreement",
+    ),
     "nll": _metric(
         "nll",
         "Mean −log p of the label, whatever target was trained on (hard NLL); in nats, from 0, less is better.", "NLL",
+        soft="Mean −Σ q·log p over the classes, where q is the soft label and p what the model says; in nats, from the "
+        "entropy of the soft labels, less is better.",
+    ),
+    "kl": _metric(
+        "kl",
+        "With soft labels: the log loss less the smallest that any model can reach, which is the entropy of the "
+        "labels; in nats, from 0, less is better.", "KL",
     ),
     "brier": _metric(
         "brier",
         "Mean squared distance between the probabilities and the label’s one-hot vector; 0 to 2, less is better.",
+        soft="Mean squared distance between the probabilities and the soft label; 0 to 2, less is better.",
     ),
     "confidence": Entry("confidence", "The largest probability of a row.", ("confidence", "confident")),
     "ece": _metric(
@@ -100,6 +123,8 @@ GLOSSARY: dict[str, Entry] = {
         "Mean distance between confidence and accuracy over 15 bins of equal width, weighted by rows; 0 to 1, less is "
         "better, but a value near the calibration error by chance cannot be told from none.",
         "ECE",
+        soft="Mean distance between confidence and agreement over 15 bins of equal width, weighted by rows; 0 to 1, "
+        "less is better, but a value near the calibration error by chance cannot be told from none.",
     ),
     "ece_noise_floor": _metric(
         "ece_noise_floor",
@@ -122,6 +147,7 @@ GLOSSARY: dict[str, Entry] = {
         "signed_gap",
         "Mean confidence minus accuracy; −1 to 1, 0 is best: + is over-confident, − under-confident.",
         "over-confident", "under-confident",
+        soft="Mean confidence minus agreement; −1 to 1, 0 is best: + is over-confident, − under-confident.",
     ),
     "temperature": _metric(
         "temperature",
@@ -133,6 +159,11 @@ GLOSSARY: dict[str, Entry] = {
         "The share of wrong answers among the rows that are answered, the most confident first, and the share of rows "
         "that are answered; both 0 to 100 %.",
         ("risk", "coverage", "rows answered"),
+        soft=(
+            "risk, coverage",
+            "The mean share of the annotators who disagree with the prediction among the rows that are answered, the "
+            "most confident first, and the share of rows that are answered; both 0 to 100 %.",
+        ),
     ),
     "aurc": _metric("aurc", "The mean risk over all coverages; from 0, less is better. Shown × 1000.", "AURC"),
     "eaurc": _metric(
@@ -140,6 +171,9 @@ GLOSSARY: dict[str, Entry] = {
         "How far the order by confidence is from the best order at the same accuracy, which puts all mistakes last: "
         "the excess area under the curve of risk by coverage; from 0, less is better. Shown × 1000.",
         "ranking", "E-AURC × 1000", "E-AURC",
+        soft="How far the order by confidence is from the best order of the same predictions, which puts those last "
+        "that most annotators disagree with: the excess area under the curve of risk by coverage; from 0, less is "
+        "better. Shown × 1000.",
     ),
     "augrc": _metric(
         "augrc",
@@ -152,6 +186,8 @@ GLOSSARY: dict[str, Entry] = {
         "Logit of the label minus the mean of the others, averaged over rows; in nats, neither direction is better, to "
         "be read beside the closed form.",
         "gap",
+        soft="Logit of the likeliest class of the soft label minus the mean of the others, averaged over rows; in "
+        "nats, neither direction is better.",
     ),
     "closed-form": Entry(
         "closed form",

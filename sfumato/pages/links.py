@@ -57,11 +57,16 @@ def with_links(page: str) -> tuple[str, list[str]]:
 
 
 def glossary(terms: Iterable[str]) -> str:
-    """The section that explains the terms, or nothing where there are none."""
-    entries = [
-        f'<dt id="term-{term}">{html.escape(GLOSSARY[term].title)}</dt><dd>{html.escape(GLOSSARY[term].text)}</dd>'
-        for term in terms
-    ]
+    """The section that explains the terms, or nothing where there are none.
+
+    A page that speaks of agreement has soft labels, and its terms are explained for those.
+    """
+    terms = list(terms)
+    entries = list[str]()
+    for term in terms:
+        entry = GLOSSARY[term]
+        title, text = entry.soft if entry.soft and "agreement" in terms else entry[:2]
+        entries.append(f'<dt id="term-{term}">{html.escape(title)}</dt><dd>{html.escape(text)}</dd>')
     if not entries:
         return ""
     return "\n".join(["<section>\n<h2>Glossary</h2>", '<dl class="glossary">', *entries, "</dl>\n</section>"])

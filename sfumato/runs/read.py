@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.arrays.npz import Archive, ArchiveError
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.runs.schema import READ_SCHEMAS, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
 
 MIXING = ("mixup", "cutmix")
@@ -31,11 +32,15 @@ class ReportError(Exception):
 
 @dataclass(frozen=True)
 class SavedRows:
-    """Test rows of one arm and seed: ``index`` (n,), ``logits`` (n, K) as stored and ``labels`` (n,)."""
+    """Test rows of one arm and seed: ``index`` (n,), ``logits`` (n, K) as stored and ``labels`` (n,).
+
+    ``soft`` are soft labels (n, K), whose modes the labels then are, or None.
+    """
 
     index: Ints
     logits: npt.NDArray[np.floating[Any]]
     labels: Ints
+    soft: SoftLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class Run:
     def index(self) -> Ints:
         """Number of each test row in the data (n,)."""
         return next(iter(self.test.values())).index
+
+    @property
+    def soft(self) -> bool:
+        """Whether the test rows have soft labels."""
+        return next(iter(self.test.values())).soft is not None
 
     @property
     def labels(self) -> Ints:
@@ -243,10 +253,12 @@ def _epochs(path: Path, env: Environment) -> tuple[EpochLine, ...]:
 def _rows(path: Path, classes: int) -> SavedRows:
     try:
         with Archive(path) as file:
+            soft = SoftLabels(file.read(SOFT[0]), SOFT[0]) if SOFT[0] in file.arrays else None
             rows = SavedRows(
                 index=file.read("index").astype(np.int64),
                 logits=file.read("logits"),
-                labels=file.read("labels").astype(np.int64),
+                labels=file.read("labels").astype(np.int64) if soft is None else soft.mode,
+                soft=soft,
             )
     except FileNotFoundError:
         raise ReportError(f"{path} is missing: the run is incomplete") from None
@@ -261,6 +273,8 @@ def _rows(path: Path, classes: int) -> SavedRows:
             f"{path}: logits {rows.logits.shape}, labels {rows.labels.shape} and index {rows.index.shape} "
             f"do not fit {classes} classes"
         )
+    if rows.soft is not None and rows.soft.classes != classes:
+        raise ReportError(f"{path}: {rows.soft.name} have {rows.soft.classes} classes and not {classes}")
     if not np.issubdtype(rows.logits.dtype, np.floating):
         raise ReportError(f"{path}: logits are {rows.logits.dtype}, not floating point")
     if not (finite := np.isfinite(rows.logits).all(axis=1)).all():

@@ -15,10 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.calibration import binned, by_chance, ece_without_each, in_bins
 from sfumato.evaluate.metrics.compute import balanced_accuracy
+from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
-from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
-from sfumato.evaluate.scores.measure import measure
+from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
+from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
+from sfumato.evaluate.scores.measure import BINS, measure
+from sfumato.evaluate.scores.rows import SoftRows, scan
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix, check_labels, check_temperature
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
@@ -161,7 +167,7 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
     floors: list[evaluate.NoiseFloor] = []
     areas: list[tuple[Matrix, float]] = []
     gaps: list[tuple[str, Matrix]] = []
-    said: dict[str, list[tuple[Matrix, npt.NDArray[np.bool_]]]] = {"as trained": [], "after temperature": []}
+    said: dict[str, list[tuple[Matrix, npt.NDArray[Any]]]] = {"as trained": [], "after temperature": []}
     for model in models:
         rows, scaled, temperature, fitted = _read(model)
         if model.name:  # files may hold one model twice; the models of a comparison were all trained here
@@ -171,18 +177,19 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
                     raise ValueError(f"{both} are one model: their logits agree in every row; remove one")
             gaps.append((model.name, rows.gap))
         result.temperatures.append(temperature)
-        said["as trained"].append((rows.confidence, rows.correct))
-        said["after temperature"].append((scaled.confidence, scaled.correct))
+        said["as trained"].append((rows.confidence, rows.right))
+        said["after temperature"].append((scaled.confidence, scaled.right))
         result.cross_fitted = model.validation is None
         groups = groups or RowGroups.of(model.test.group)  # all models are on the same rows
         fitted_on = fitted_on or (groups if model.validation is None else RowGroups.of(model.validation.group))
-        floors.append(evaluate.noise_floor(rows.confidence))
-        area = evaluate.aurc(rows.score, rows.correct)
-        areas.append((evaluate.pseudo_values(area, evaluate.aurc_jackknife(rows.score, rows.correct)), area))
+        floors.append(by_chance(rows.confidence, rows.right, None, BINS))
+        ranked = RankedGroups(rows.score, rows.right)
+        areas.append((evaluate.pseudo_values(ranked.aurc(), aurc_without_each(ranked)), ranked.aurc()))
         balanced, balanced_parts = balanced_accuracy(rows)
         for name, pair in {
             "accuracy": _of_rows(rows.correct),
             "balanced_accuracy": (balanced_parts, balanced),
+            **({"agreement": _of_rows(rows.agreed)} if isinstance(rows, SoftRows) else {}),
             **_scores(rows, ""),
             **_scores(scaled, "_after_temperature"),
             "logit_gap": _of_rows(rows.gap),
@@ -198,7 +205,8 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
     }
     result.aurc = Metric.stacked(areas, groups)
     result.reliability = {
-        how: evaluate.reliability(*map(np.concatenate, zip(*each, strict=True))) for how, each in said.items()
+        how: in_bins(np.concatenate([c for c, _ in each]), np.concatenate([r for _, r in each]))
+        for how, each in said.items()
     }
     result.noise_floor = (
         float(np.mean([f.mean for f in floors])),
@@ -217,29 +225,37 @@ def _read(model: ModelScores) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Te
 
 
 def _cross_fitted(test: SavedPart) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
-    found = measure(logits=test.logits, labels=test.labels)
+    found = measure(logits=test.logits, **_truth_of(test))
     if found.fitted is None or found.temperature_part is None:
         raise _infinite(found.rows)
     return found.rows, found.after or found.rows, found.fitted, found.temperature_part
+
+
+def _truth_of(part: SavedPart) -> dict[str, Any]:
+    """The labels of a part by the name of the argument that takes them."""
+    return {"labels": part.labels} if part.soft is None else {part.soft.name: part.soft}
 
 
 def _fitted(
     test: SavedPart, validation: SavedPart
 ) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
     try:
-        temperature = evaluate.fit_temperature_small(logits=validation.logits, labels=validation.labels)
+        objective = NllSlope(validation.logits, Truth(validation.labels, validation.soft))
+        temperature = fit(objective, small=True)
     except ValueError as error:
         raise ValueError(f"in the validation rows, {error}") from None
-    fitted = evaluate.temperature_jackknife(
-        logits=validation.logits, labels=validation.labels, temperature=temperature.value
-    )
-    rows, scaled = (
-        evaluate.per_row(logits=test.logits, labels=test.labels, temperature=divisor)
-        for divisor in (1.0, temperature.value)
-    )
+    fitted = jackknife(objective, temperature.value)
+    rows, scaled = (rows_of(test, divisor) for divisor in (1.0, temperature.value))
     if not np.isfinite(rows.nll).all():
         raise _infinite(rows)
     return rows, scaled, temperature, fitted
+
+
+def rows_of(part: SavedPart, temperature: float = 1.0) -> evaluate.Rows:
+    """The columns of the rows of a part, against their soft labels where they have any."""
+    source = ScoreMatrix(logits=part.logits)
+    labels = check_labels(part.labels, source.rows, source.classes)
+    return scan(source, labels, check_temperature(temperature), soft=part.soft)
 
 
 def _infinite(rows: evaluate.Rows) -> ValueError:
@@ -336,16 +352,16 @@ def on_validation(parts: Iterable[SavedPart]) -> tuple[Metric, Metric]:
     groups: RowGroups | None = None
     for part in parts:
         groups = groups or RowGroups.of(part.group)
-        plain = evaluate.per_row(logits=part.logits, labels=part.labels).nll
+        plain = rows_of(part).nll
         fitted = np.empty(len(plain))
         fold = np.random.default_rng(0).permutation(len(groups.sizes))[groups.number] % FOLDS
         for number in np.unique(fold):
             here, there = fold == number, fold != number
             if not there.any():
                 there = here  # one distinct row: nothing to cross-fit with
-            temperature = evaluate.fit_temperature_small(logits=part.logits[there], labels=part.labels[there]).value
-            rows = evaluate.per_row(logits=part.logits[here], labels=part.labels[here], temperature=temperature)
-            fitted[here] = rows.nll
+            others, own = part.taken(there), part.taken(here)
+            temperature = fit(NllSlope(others.logits, Truth(others.labels, others.soft)), small=True).value
+            fitted[here] = rows_of(own, temperature).nll
         for values, to in ((plain, raw), (fitted, scaled)):
             to.append((values, float(values.mean())))
     assert groups is not None, "an arm has models"
@@ -358,6 +374,12 @@ class SavedPart(NamedTuple):
     logits: Any
     labels: npt.NDArray[Any]
     group: npt.NDArray[Any]  # of a comparison: equal for rows of equal features, and for those of one group
+    soft: SoftLabels | None = None  # (n, K), whose modes the labels are
+
+    def taken(self, keep: npt.NDArray[np.bool_]) -> SavedPart:
+        """Some of the rows."""
+        labels, soft = Truth(self.labels, self.soft).part(keep)
+        return SavedPart(self.logits[keep], labels, self.group[keep], soft)
 
 
 class ModelScores(NamedTuple):
@@ -369,9 +391,10 @@ class ModelScores(NamedTuple):
 
 
 def load_part(folder: Path, arm: str, seed: int, part: str) -> SavedPart:
-    """What a run saved of one part."""
+    """What a run saved of one part; where that has soft labels, the labels are their modes."""
     with np.load(folder / "logits" / f"{arm}-seed{seed}-{part}.npz", allow_pickle=False) as file:
-        return SavedPart(file["logits"], file["labels"], file["group"])
+        soft = SoftLabels(file[SOFT[0]], SOFT[0]) if SOFT[0] in file else None
+        return SavedPart(file["logits"], file["labels"] if soft is None else soft.mode, file["group"], soft)
 
 
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:
@@ -381,11 +404,13 @@ def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:
 
 def _scores(rows: evaluate.Rows, suffix: str) -> dict[str, tuple[Matrix, float]]:
     """What a temperature can change: proper scores, calibration, and the ranking by confidence."""
-    ece, eaurc = evaluate.ece(rows.confidence, rows.correct), evaluate.eaurc(rows.score, rows.correct)
+    right, ranked = rows.right, RankedGroups(rows.score, rows.right)
+    ece, _ = binned(rows.confidence, right, None, BINS)
     return {
         f"nll{suffix}": _of_rows(rows.nll),
+        **({f"kl{suffix}": _of_rows(rows.kl)} if isinstance(rows, SoftRows) else {}),
         f"brier{suffix}": _of_rows(rows.brier),
-        f"ece{suffix}": (evaluate.pseudo_values(ece, evaluate.ece_jackknife(rows.confidence, rows.correct)), ece),
-        f"signed_gap{suffix}": _of_rows(rows.confidence - rows.correct),
-        f"eaurc{suffix}": (evaluate.pseudo_values(eaurc, evaluate.eaurc_jackknife(rows.score, rows.correct)), eaurc),
+        f"ece{suffix}": (evaluate.pseudo_values(ece, ece_without_each(rows.confidence, right, BINS)), ece),
+        f"signed_gap{suffix}": _of_rows(rows.confidence - right),
+        f"eaurc{suffix}": (evaluate.pseudo_values(ranked.eaurc(), eaurc_without_each(ranked)), ranked.eaurc()),
     }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows
+from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
 from sfumato.text import joined, plural, short
@@ -132,7 +133,9 @@ def judge(
         arms: a folder with a folder of files for each arm; the folder of a comparison; a mapping from the name of an
             arm to its models, each a file or a mapping with ``logits`` (N, K) or ``probs``, ``labels`` (N,) and, where
             there are any, ``val_logits`` (M, K), ``val_labels`` (M,), ``group`` (N,) and ``id`` (N,); or
-            ``"NAME=PATTERN"`` words. Logits (B, T, V) with labels (B, T) are rows, and labels of −100 do not count.
+            ``"NAME=PATTERN"`` words. In the place of labels may stand soft ones, ``label_probs`` or ``label_counts``
+            (N, K), and ``val_label_probs`` or ``val_label_counts`` (M, K). Logits (B, T, V) with labels (B, T) are
+            rows, and labels of −100 and counts of 0 throughout do not count.
         against: the arm that the others are compared with; by default the one called one-hot, hard or baseline.
         paired: whether models of one name, or place, started from the same weights and batches in all arms.
         group: the array or column whose equal values say that rows vary together; by default ``"group"``, where every
@@ -216,7 +219,7 @@ def _scores(model: ModelFile) -> ModelScores:
 
 def _part(rows: ScoredRows) -> SavedPart:
     group = np.arange(len(rows.labels)) if rows.group is None else rows.group
-    return SavedPart(rows.logits, rows.labels, group)
+    return SavedPart(rows.logits, rows.labels, group, rows.soft)
 
 
 def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:
@@ -234,6 +237,8 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
     by = "by their ids" if first.id is not None else "by their order, in which all labels agree"
     notes.append(f"Rows were matched {by}.")
     notes += first.notes
+    if first.test.soft is not None:
+        notes.append(SOFT_TRUTH)
     if max(counts) > 1:
         notes.append(
             "Models of one name were taken as a pair that started from the same weights and batches."
@@ -246,12 +251,19 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
             "the rows of four other fifths of the test rows."
         )
     else:
-        notes.append(f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}.")
+        fitted = f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}"
+        soft, other = first.validation.soft is not None, first.test.soft is not None
+        unlike = f", whose labels are {_kind(soft)} where those of the test rows are {_kind(other)}"
+        notes.append(f"{fitted}{unlike if soft != other else ''}.")
     if len(first.test.labels) < 50:
         notes.append("There are few test rows: intervals are wide, and other rows may say otherwise.")
     if groups is not None:
         notes.append(f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
     return notes
+
+
+def _kind(soft: bool) -> str:
+    return "soft" if soft else "hard"
 
 
 def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:

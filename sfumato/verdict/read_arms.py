@@ -342,6 +342,10 @@ def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
         "validation rows (val_logits)": [each.validation is not None for each in models],
         f'an array "{group or "group"}"': [each.test.group is not None for each in models],
         'an array "id"': [each.id is not None for each in models],
+        "soft labels": [each.test.soft is not None for each in models],
+        "soft labels of validation rows": [
+            each.validation is not None and each.validation.soft is not None for each in models
+        ],
     }
     for what, has in having_of.items():
         if any(has) and not all(has):
@@ -384,6 +388,14 @@ def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -
             f"{model.name} has {rows:,} rows and {first.name} has {wanted:,}; all models must be judged on the same "
             f"rows, in the same order or with an array id{_ignoring(model) or _ignoring(first)}"
         )
+    if test.soft is not None and first.test.soft is not None:
+        unlike = test.soft.first_unlike(first.test.soft)
+        if unlike is not None:
+            at = f"row {unlike}" if ids is None or first.id is None else f"id {first.id[unlike]}"
+            raise FileError(
+                f"{model.name} is not on the same rows as {first.name}: the soft labels of {at} are "
+                f"{test.soft.told(unlike)} in the one and {first.test.soft.told(unlike)} in the other"
+            )
     for what, mine, theirs in (("label", test.labels, first.test.labels), ("group", test.group, first.test.group)):
         if mine is None or theirs is None:
             continue
@@ -404,7 +416,8 @@ def _ignoring(model: ModelFile) -> str:
     return (
         ""
         if model.ignored is None
-        else f" (of {model.name}, row {model.ignored} has the label −100 and does not count)"
+        else f" (of {model.name}, row {model.ignored} has "
+        f"{'the label −100' if model.test.soft is None else 'no annotators'} and does not count)"
     )
 
 
@@ -413,6 +426,14 @@ def _refuse_other_validation(model: ModelFile, first: ModelFile) -> None:
     if model.validation is None or first.validation is None:
         return
     mine, theirs = model.validation.labels, first.validation.labels
+    mine_soft, theirs_soft = model.validation.soft, first.validation.soft
+    if mine_soft is not None and theirs_soft is not None and len(mine) == len(theirs):
+        unlike = mine_soft.first_unlike(theirs_soft) if first.id is None else None
+        if unlike is not None:
+            raise FileError(
+                f"{model.name} has other validation rows than {first.name}: the soft labels of row {unlike} are "
+                f"{mine_soft.told(unlike)} in the one and {theirs_soft.told(unlike)} in the other"
+            )
     if first.id is not None:
         mine, theirs = np.sort(mine), np.sort(theirs)
     if len(mine) != len(theirs) or (mine != theirs).any():

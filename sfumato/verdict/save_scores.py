@@ -25,9 +25,13 @@ def save_scores(
     arm: str,
     seed: int | str,
     logits: torch.Tensor | npt.ArrayLike,
-    labels: torch.Tensor | npt.ArrayLike,
+    labels: torch.Tensor | npt.ArrayLike | None = None,
+    label_probs: torch.Tensor | npt.ArrayLike | None = None,
+    label_counts: torch.Tensor | npt.ArrayLike | None = None,
     val_logits: torch.Tensor | npt.ArrayLike | None = None,
     val_labels: torch.Tensor | npt.ArrayLike | None = None,
+    val_label_probs: torch.Tensor | npt.ArrayLike | None = None,
+    val_label_counts: torch.Tensor | npt.ArrayLike | None = None,
     group: npt.ArrayLike | None = None,
     id: npt.ArrayLike | None = None,
 ) -> Path:
@@ -42,8 +46,12 @@ def save_scores(
         seed: which model of the arm.
         logits: of the test rows, (N, K) or (B, T, K), torch or numpy; half precision is kept, bfloat16 as float32.
         labels: of the test rows, (N,) or (B, T); −100 marks rows that do not count.
+        label_probs: soft labels instead, (N, K) or (B, T, K), rows that sum to 1.
+        label_counts: how many annotators gave each row each class, instead; a row without any does not count.
         val_logits: of validation rows, (M, K), on which the temperature is fitted.
         val_labels: of validation rows, (M,).
+        val_label_probs: soft labels of validation rows instead, (M, K).
+        val_label_counts: counts of annotators of validation rows instead, (M, K).
         group: (N,) numbers or words, equal for rows that vary together: of a patient, a document, a speaker.
         id: (N,) numbers or words, one of its own for each row, by which rows are matched.
 
@@ -51,6 +59,7 @@ def save_scores(
         The path of the file.
 
     Raises:
+        TypeError: none or several of ``labels``, ``label_probs`` and ``label_counts``, or several of validation rows.
         ValueError: arrays that do not fit together, logits that are not finite, or a name that no file can have;
             nothing is written.
         WriteError: a full disk; nothing is left behind.
@@ -65,10 +74,12 @@ def save_scores(
         raise ValueError(f"seed must be a number or a name, got {seed}")
     for what, name in (("an arm", arm), ("a seed", seed)):
         check_name(what, str(name))
-    given = {
-        **{"logits": logits, "labels": labels, "val_logits": val_logits, "val_labels": val_labels},
-        **{"group": group, "id": id},
-    }
+    own = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
+    val = {"val_labels": val_labels, "val_label_probs": val_label_probs, "val_label_counts": val_label_counts}
+    for least, truth in ((1, own), (0, val)):
+        if not least <= sum(each is not None for each in truth.values()) <= 1:
+            raise TypeError(f"give {'exactly' if least else 'at most'} one of {', '.join(truth)}")
+    given = {"logits": logits, **own, "val_logits": val_logits, **val, "group": group, "id": id}
     arrays = {name: _array(values) for name, values in given.items() if values is not None}
     model = model_of(arrays, f"{arm}/{seed}")
     for part in (model.test, model.validation):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import number
 from sfumato.verdict.analyse import ArmResult
@@ -153,9 +153,13 @@ def temperature(result: ArmResult, *, advised: bool = False) -> list[str]:
 def _confidence(result: ArmResult) -> str:
     """Whether the model as trained is as often right as it says."""
     off = result.metrics["signed_gap"].estimate()
-    told = f"(confidence − accuracy {number(off.mean, sign=True)})"
+    soft = "agreement" in result.metrics
+    name = SOFT_WORDS["signed_gap"] if soft else METRICS["signed_gap"].words
+    told = f"({name} {number(off.mean, sign=True)})"
     if off.low > 0:
-        return f"As trained, that model is over-confident: it is right less often than it says {told}."
+        says = "fewer annotators agree with it than it says" if soft else "it is right less often than it says"
+        return f"As trained, that model is over-confident: {says} {told}."
     if off.high < 0:
-        return f"As trained, that model is under-confident: it is right more often than it says {told}."
+        says = "more annotators agree with it than it says" if soft else "it is right more often than it says"
+        return f"As trained, that model is under-confident: {says} {told}."
     return f"As trained, that model is neither over- nor under-confident as far as these rows can tell {told}."

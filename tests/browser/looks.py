@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VIEWS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
+VIEWS = [*((width, scheme) for width in (1280, 360) for scheme in ("light", "dark")), (800, "light"), (500, "light")]
 NAMES = [f"{width}-{scheme}" for width, scheme in VIEWS]
 
 

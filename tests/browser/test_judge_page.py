@@ -10,14 +10,16 @@ from tests.conftest import run_sfumato
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, 4, "soft labels"])
 def page_file(request, tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("judge"), np.random.default_rng(0)
     labels = rng.integers(0, 5, 400)
-    for number, arm in enumerate(["one-hot", "smoothed", "smoothed-over-the-others", "mixup"][: request.param]):
+    soft, arms = request.param == "soft labels", ["one-hot", "smoothed", "smoothed-over-the-others", "mixup"]
+    truth = {"label_counts": np.eye(5)[labels] * 3 + rng.integers(0, 2, (400, 5))} if soft else {"labels": labels}
+    for number, arm in enumerate(arms[: 3 if soft else request.param]):
         for seed in range(3):
             logits = (1.5 + number / 4) * np.eye(5)[labels] + rng.normal(size=(400, 5))
-            sf.save_scores(folder / "scores", arm=arm, seed=seed, logits=logits, labels=labels)
+            sf.save_scores(folder / "scores", arm=arm, seed=seed, logits=logits, **truth)
     ran = run_sfumato("judge", "scores", folder=folder)
     assert ran.code == 0, ran.err
     return folder / "scores-judged" / "report.html"

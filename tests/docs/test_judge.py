@@ -26,6 +26,15 @@ def test_an_example_ends_in_a_judgement(number, arms, tmp_path, monkeypatch, cap
         assert words(" ".join(found.verdict["sentences"])).startswith(words(quoted))
 
 
+def test_the_example_with_annotators_shows_the_divergence_of_each_arm(capsys):
+    space = {}
+    exec(EXAMPLES[2], space)
+    divergence = {result.arm.name: result.metrics["kl"].by_seed.mean() for result in space["found"].arms}
+    assert set(divergence) == {"one-hot", "soft"}
+    assert divergence["one-hot"] > 4 * divergence["soft"]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("{'one-hot': ")
+
+
 def words(text):
     """The text as one line without its numbers, whose last digits depend on the machine."""
     return re.sub(r"[−+]?\d*\.?\d+", "#", " ".join(text.split()))

@@ -92,3 +92,16 @@ def test_no_anchor_is_one_that_another_element_has():
 def test_names_in_headings_are_listed_as_text():
     page = with_contents(f'{CONTENTS_HERE}<h2>&lt;b&gt; <span class="quiet">two</span></h2>')
     assert '<li><a href="#b-two">&lt;b&gt; two</a></li>' in page
+
+
+def test_terms_are_explained_for_soft_labels_on_a_page_that_speaks_of_agreement():
+    page = finished(section("<p>confidence − agreement, ECE, agreement with the annotators</p>") + GLOSSARY_HERE)
+    assert '<dt id="term-signed_gap">confidence − agreement</dt><dd>Mean confidence minus agreement;' in page
+    assert "<dd>Mean distance between confidence and agreement over 15 bins" in page
+    assert "accuracy" not in page
+
+
+def test_terms_are_explained_for_hard_labels_elsewhere():
+    page = finished(section("<p>confidence − accuracy, ECE</p>") + GLOSSARY_HERE)
+    assert '<dt id="term-signed_gap">confidence − accuracy</dt><dd>Mean confidence minus accuracy;' in page
+    assert "agreement" not in page

@@ -1,6 +1,9 @@
-"""What every rank does in the tests of split losses; torchrun starts it, and each rank writes what it found.
+"""What every rank does in the tests of split losses; each writes what it found to FOLDER/ranks-WORLD/RANK.json.
 
     python -m torch.distributed.run --nproc-per-node 3 -m tests.parallel.ranks FOLDER
+    python -m tests.parallel.ranks FOLDER 2 4
+
+The second line makes the ranks itself, two and then four, from one process that has everything loaded.
 
 A case is a function of this rank's place that gives plain values. ``test_parallel.py`` says what they must be. Cases of
 what is refused, and of ranks with rows of their own, are in files beside this one.
@@ -10,7 +13,9 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +26,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.multiprocessing.spawn import start_processes
 
 import sfumato as sf
 from sfumato.parallel import functional
@@ -272,15 +278,29 @@ def compiled(rank: int, world: int) -> dict[str, float]:
     return {"loss": abs(loss.item() - 2 * sf.cross_entropy(logits(), labels(), label_smoothing=0.1).item())}
 
 
-def main() -> None:
+def run_cases(rank: int, folder: Path, world: int, **store: Any) -> None:
     faulthandler.dump_traceback_later(240, exit=True)  # a rank that waits for ever says where
-    distributed.init_process_group("gloo")
-    rank, world = distributed.get_rank(), distributed.get_world_size()
+    distributed.init_process_group("gloo", rank=rank, world_size=world, **store)
     torch.set_num_threads(1)
     found = {name: function(rank, world) for name, function in CASES.items()}
-    (Path(sys.argv[1]) / f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    (folder / f"ranks-{world}" / f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def run_made_rank(rank: int, folder: Path, world: int) -> None:
+    run_cases(rank, folder, world, init_method=(folder / f"ranks-{world}" / "store").as_uri())
+
+
+def main() -> None:
+    folder, worlds = Path(sys.argv[1]), [int(word) for word in sys.argv[2:]]
+    if not worlds:
+        run_cases(int(os.environ["RANK"]), folder, int(os.environ["WORLD_SIZE"]))
+        return
+    importlib.import_module("torch._dynamo")  # of the case of compiled code, once for all ranks
+    method = "fork" if sys.platform == "linux" else "spawn"
+    for world in worlds:
+        start_processes(run_made_rank, (folder, world), nprocs=world, start_method=method)
 
 
 if __name__ == "__main__":

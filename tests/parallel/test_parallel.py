@@ -1,6 +1,7 @@
-"""Split losses on real ranks, which torchrun starts: the loss and the gradients of one process, and what is sent.
+"""Split losses on real ranks: the loss and the gradients of one process, and what is sent.
 
-One torchrun for each number of ranks runs every case of ``ranks.py``; the tests say what must have been found.
+Every case of ``ranks.py`` is run on two and on four ranks, which one process makes, so that torch is loaded once; at
+night also on one and on three, which torchrun starts. The tests say what must have been found.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tests.warm import environment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-SEVERAL = [2, pytest.param(3, marks=pytest.mark.nightly), 4]
+MADE = [2, 4]
+ALONE, SEVERAL = pytest.param(1, marks=pytest.mark.nightly), [2, pytest.param(3, marks=pytest.mark.nightly), 4]
 
 Found = list[dict[str, Any]]
 
@@ -36,12 +38,14 @@ def found_by(tmp_path_factory) -> Callable[[int], Found]:
         shared = shared.parent
 
     def run(world: int) -> Found:
-        folder = shared / f"ranks-{world}"
-        with FileLock(shared / f"ranks-{world}.lock", timeout=SECONDS):
+        folder, together = shared / f"ranks-{world}", MADE if world in MADE else [world]
+        with FileLock(shared / f"ranks-{together[0]}.lock", timeout=SECONDS):
             if not folder.exists():
-                folder.mkdir()
-                torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(world)]
-                command = [*torchrun, "-m", "tests.parallel.ranks", str(folder)]
+                for each in together:
+                    (shared / f"ranks-{each}").mkdir()
+                torchrun = ["torch.distributed.run", "--nproc-per-node", str(world), "-m"]
+                words = [*([] if world in MADE else torchrun), "tests.parallel.ranks", str(shared)]
+                command = [sys.executable, "-m", *words, *(map(str, MADE) if world in MADE else ())]
                 env = {**environment(), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
                 done = subprocess.run(
                     command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
@@ -52,7 +56,7 @@ def found_by(tmp_path_factory) -> Callable[[int], Found]:
     return run
 
 
-@pytest.fixture(params=[1, *SEVERAL], ids=lambda world: f"{world} ranks")
+@pytest.fixture(params=[ALONE, *SEVERAL], ids=lambda world: f"{world} ranks")
 def found(request, found_by) -> Found:
     return found_by(request.param)
 

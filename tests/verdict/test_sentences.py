@@ -253,6 +253,18 @@ def test_how_sure_the_chosen_arm_is_without_a_temperature(gap, words):
     assert f"As trained, that model {words}" in said["sentences"]
 
 
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (0.1, "is over-confident: fewer annotators agree with it than it says (confidence − agreement +.100)."),
+        (-0.1, "is under-confident: more annotators agree with it than it says (confidence − agreement −.100)."),
+    ],
+)
+def test_with_soft_labels_it_is_annotators_who_agree(gap, words):
+    said, _ = judged(base={"signed_gap": gap, "agreement": 0.6})
+    assert f"As trained, that model {words}" in said["sentences"]
+
+
 def test_a_temperature_that_changes_nothing_is_not_recommended():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     for each in results:

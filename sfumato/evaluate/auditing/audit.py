@@ -11,13 +11,14 @@ import numpy.typing as npt
 from sfumato.evaluate.auditing.against import PairedDifference, judge_differences, paired_differences
 from sfumato.evaluate.auditing.findings import Finding, findings, notes
 from sfumato.evaluate.auditing.summary import summary
-from sfumato.evaluate.inferred_smoothing import Evidence, RowKind, judge
+from sfumato.evaluate.inferred_smoothing import SOFT_LABELS, Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
 from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics, over_groups
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
-from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.scores.rows import Rows, SoftRows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities
+from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
 
@@ -99,7 +100,9 @@ def audit(
     *,
     logits: Scores | None = None,
     probs: Scores | None = None,
-    labels: Labels,
+    labels: Labels | None = None,
+    label_probs: Any = None,
+    label_counts: Any = None,
     rows: RowKind = "heldout",
     features: Any = None,
     against: Scores | None = None,
@@ -117,6 +120,8 @@ def audit(
         logits: as for :func:`sfumato.evaluate.evaluate`.
         probs: as for :func:`sfumato.evaluate.evaluate`.
         labels: as for :func:`sfumato.evaluate.evaluate`.
+        label_probs: soft labels instead, (N, K), as for :func:`sfumato.evaluate.evaluate`.
+        label_counts: counts of annotators instead, (N, K), as for :func:`sfumato.evaluate.evaluate`.
         rows: ``"train"`` if the model was trained on these rows, ``"heldout"`` if not.
         features: inputs of the last layer, (N, D), for how classes cluster.
         against: scores of another model on the same rows, (N, K).
@@ -125,7 +130,7 @@ def audit(
         group: (N,) values that rows share which vary together (a patient, a document): intervals count the groups.
 
     Raises:
-        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.per_row`; ValueError also for probabilities given
+        TypeError, ValueError, IndexError: as :func:`sfumato.evaluate.evaluate`; ValueError also for probabilities given
             as logits (every row lies in [0, 1] and sums to 1) and for models on different rows.
 
     >>> rng = np.random.default_rng(0)
@@ -141,15 +146,18 @@ def audit(
     Source: the metrics of this package; the paired difference is Quenouille's and Tukey's jackknife.
     """
     refuse_probabilities(logits)
-    found = measure(logits=logits, probs=probs, labels=labels)
-    found.together = None if group is None else _groups(group, found.source.rows)
+    truth = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
+    found = measure(logits=logits, probs=probs, **truth)
+    found.together = None if group is None else _groups(group, found)
     by_name = compute_metrics(found, parts=against is not None or found.together is not None)
     if found.together is not None:
         by_name = over_groups(by_name, found.together)
+    if features is not None and found.counted is not None:
+        features = taken(features, found.counted)
     if features is not None and len(np.unique(found.rows.label)) > 1:
         for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
             by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)
-    evidence = judge(found.rows, found.classes, rows)
+    evidence = SOFT_LABELS if isinstance(found.rows, SoftRows) else judge(found.rows, found.classes, rows)
     result = Audit(
         rows=found.source.rows,
         classes=found.classes,
@@ -165,7 +173,7 @@ def audit(
     if against is not None:
         if against_kind == "logits":
             refuse_probabilities(against)
-        other = measure(**{against_kind: against}, labels=labels)  # type: ignore[arg-type]
+        other = measure(**{against_kind: against}, **truth)  # type: ignore[arg-type]
         if other.classes != found.classes:
             raise ValueError(f"the models have {found.classes} and {other.classes} classes: they cannot be compared")
         theirs = compute_metrics(other, parts=True)
@@ -177,9 +185,11 @@ def audit(
     return result
 
 
-def _groups(group: npt.ArrayLike, rows: int) -> RowGroups | None:
-    """The groups of the rows; None where each row is one."""
-    values = np.asarray(group)
+def _groups(group: npt.ArrayLike, found: Measured) -> RowGroups | None:
+    """The groups of the rows that count; None where each row is one."""
+    values, rows = np.asarray(group), found.source.rows
+    if found.counted is not None and values.ndim == 1 and len(values) > found.counted[-1]:
+        values = values[found.counted]
     if values.shape != (rows,):
         raise ValueError(f"group must have one value a row, ({rows},), got shape {values.shape}")
     made = RowGroups.of(values)
@@ -197,6 +207,10 @@ def _figures(found: Measured) -> dict[str, Any]:
     ends, errors = groups.start + groups.size, groups.errors_before + groups.wrong
     places = np.unique(np.linspace(0, len(ends) - 1, min(len(ends), 200)).astype(np.int64))
     drawn["risk"] = {"coverage": (ends[places] / groups.total).tolist(), "risk": (errors / ends)[places].tolist()}
+    if isinstance(found.rows, SoftRows):  # the best order of risks that are 0 or 1 follows from their mean
+        area = np.append(0.0, np.cumsum(np.sort(groups.risk)))
+        at = np.arange(1, 101) / 100 * len(found.rows)
+        drawn["risk"]["best"] = (np.interp(at, np.arange(len(area)), area) / at).tolist()
     gap = found.rows.gap[np.isfinite(found.rows.gap)]
     if found.source.name == "logits" and len(gap):
         low, high = (float(q) for q in np.quantile(gap, [0.001, 0.999]))
@@ -206,7 +220,7 @@ def _figures(found: Measured) -> dict[str, Any]:
 
 
 def _bins(rows: Rows) -> dict[str, list[float | None]]:
-    table = vars(calibration.reliability(rows.confidence, rows.correct, bins=BINS))
+    table = vars(calibration.in_bins(rows.confidence, rows.right, BINS))
     names = ("count", "confidence", "accuracy", "low", "high")
     return {name: [_finite(float(v)) for v in table[name]] for name in names}
 

@@ -9,9 +9,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sfumato.evaluate.inferred_smoothing import Evidence, RowKind
-from sfumato.evaluate.metrics.calibration import noise_floor
+from sfumato.evaluate.metrics.calibration import by_chance
 from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
+from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.scores.measure import BINS, Measured
+from sfumato.evaluate.scores.rows import SoftRows
+from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.text import between, decimal, factor, plural, share
 
 TemperatureEffect: TypeAlias = Literal["helps", "raises the ECE", "does not help", "unknown"]
@@ -50,6 +53,10 @@ def findings(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evid
 def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidence, kind: RowKind) -> Iterator[str]:
     """What is worth knowing without being acted on."""
     rows = found.rows
+    if isinstance(rows, SoftRows):
+        yield SOFT_TRUTH
+        if found.counted is not None:
+            yield f"Rows without annotators do not count; {plural(len(rows), 'row')} are left."
     if evidence.answer == "no sign":
         yield f"There is no sign of label smoothing. {evidence.sentence}"
     elif evidence.answer == "cannot tell":
@@ -115,14 +122,25 @@ def _is_off(gap: MetricValue) -> bool:
 
 def _confidence(found: Measured, by_name: Mapping[str, MetricValue], *, over: bool) -> Finding:
     gap, ece, floor = by_name["signed_gap"], by_name["ece"], by_name["ece_noise_floor"]
-    mean = gap.value + by_name["accuracy"].value
+    mean = gap.value + right_part(by_name)
     says = (
-        f"The model is {'OVER' if over else 'UNDER'}-confident: it claims {share(mean)} and is right "
-        f"{share(by_name['accuracy'].value)} of the time, a difference of {decimal(gap.value, sign=True)} "
+        f"The model is {'OVER' if over else 'UNDER'}-confident: it claims {share(mean)} and {is_right(by_name)}, a "
+        f"difference of {decimal(gap.value, sign=True)} "
         f"({between(gap.low, gap.high, sign=True)}). Its calibration error (ECE) is {decimal(ece.value)}, and chance "
         f"alone would show {decimal(floor.value)} (up to {decimal(floor.high)})."
     )
     return Finding("confidence", says, _what_a_temperature_does(found, by_name))
+
+
+def right_part(by_name: Mapping[str, MetricValue]) -> float:
+    """How far the rows are right, which confidence should equal: the accuracy, or the agreement with soft labels."""
+    return by_name["agreement" if "agreement" in by_name else "accuracy"].value
+
+
+def is_right(by_name: Mapping[str, MetricValue]) -> str:
+    """:func:`right_part` in words that follow "it"."""
+    told = share(right_part(by_name))
+    return f"agrees with {told} of the annotators" if "agreement" in by_name else f"is right {told} of the time"
 
 
 def _what_a_temperature_does(found: Measured, by_name: Mapping[str, MetricValue]) -> str:
@@ -168,7 +186,7 @@ def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> I
     after, ece = by_name.get("ece_after_temperature"), by_name["ece"]
     if after is None or found.after is None or not _is_off(by_name["signed_gap"]):
         return
-    bound = noise_floor(found.after.confidence, bins=BINS, weights=found.weights).high
+    bound = by_chance(found.after.confidence, found.after.right, found.weights, BINS).high
     if after.low > bound and _WORTH <= after.value <= ece.value:
         yield Finding(
             "temperature",
@@ -195,9 +213,16 @@ def _no_optimum(found: Measured) -> Iterator[Finding]:
         )
 
 
-def right_above_wrong(by_name: Mapping[str, MetricValue]) -> tuple[float, float, float]:
-    """How often a right row is ranked above a wrong one (AUROC), with its interval; needs right and wrong rows."""
+def right_above_wrong(found: Measured, by_name: Mapping[str, MetricValue]) -> tuple[float, float, float]:
+    """How often a right row is ranked above a wrong one (AUROC), with its interval; needs right and wrong rows.
+
+    With soft labels, rows are right whose prediction is the mode: annotators who disagree would hide a good ranking.
+    """
     risk, augrc = 1 - by_name["accuracy"].value, by_name["augrc"]
+    if "agreement" in by_name:
+        ranked = RankedGroups(found.rows.score, found.rows.correct, found.weights)
+        value, half = ranked.augrc(), group_half_width(ranked.augrc_part(), found.together)
+        augrc = MetricValue(value, value - half, value + half)
     auroc, low, high = (
         1 - (value - risk**2 / 2) / (risk * (1 - risk)) for value in (augrc.value, augrc.high, augrc.low)
     )
@@ -207,7 +232,7 @@ def right_above_wrong(by_name: Mapping[str, MetricValue]) -> tuple[float, float,
 def _ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
     if not 0 < by_name["accuracy"].value < 1:
         return
-    auroc, low, high = right_above_wrong(by_name)
+    auroc, low, high = right_above_wrong(found, by_name)
     if high < _POOR_AUROC and np.count_nonzero(~found.rows.correct) >= 10:
         eaurc = by_name["eaurc"]
         yield Finding(

@@ -107,9 +107,9 @@ def over_seeds(name: str, audits: Mapping[int, Audit]) -> ArmOverSeeds:
 
 def _audit_file(path: Path) -> Audit:
     file = read_scores(str(path))
-    if file.labels is None:
+    if file.soft is None and file.labels is None:
         raise FileError(f"{path} has no labels")
-    return audit(logits=file.scores, labels=file.labels)
+    return audit(logits=file.scores, **file.truth)
 
 
 def _over(values: list[float]) -> OverSeeds:

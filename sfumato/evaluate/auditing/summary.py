@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sfumato.evaluate.auditing.findings import FEW_ROWS, Finding, commonest_label, right_above_wrong, temperature_effect
+from sfumato.evaluate.auditing.findings import (
+    FEW_ROWS,
+    Finding,
+    commonest_label,
+    is_right,
+    right_above_wrong,
+    right_part,
+    temperature_effect,
+)
 from sfumato.evaluate.inferred_smoothing import RowKind
 from sfumato.evaluate.metrics.compute import MetricValue
 from sfumato.evaluate.scores.measure import Measured
@@ -30,7 +38,7 @@ def summary(
     by_kind = {finding.name: finding for finding in findings}
     if "accuracy" in by_kind:
         sentences = _no_better_than_the_commonest(found, by_name)
-    elif by_name["accuracy"].value == 1:
+    elif right_part(by_name) == 1:
         sentences = _all_right(found, kind)
     elif "confidence" in by_kind:
         sentences = [
@@ -40,7 +48,7 @@ def summary(
     elif "calibration" in by_kind:
         sentences = _uneven(by_name)
     elif "ranking" in by_kind:
-        sentences = _no_ranking(by_name)
+        sentences = _no_ranking(found, by_name)
     else:
         sentences = _no_finding_about_probabilities(found, by_name, by_kind)
     if "accuracy" not in by_kind:
@@ -107,8 +115,8 @@ def _all_right(found: Measured, kind: RowKind) -> list[str]:
 
 
 def _says_and_is(by_name: Mapping[str, MetricValue]) -> str:
-    accuracy, gap = by_name["accuracy"].value, by_name["signed_gap"].value
-    return f"on average it is {share(gap + accuracy)} sure, and it is right {share(accuracy)} of the time"
+    sure = by_name["signed_gap"].value + right_part(by_name)
+    return f"on average it is {share(sure)} sure, and it {is_right(by_name)}"
 
 
 def _confidence(by_name: Mapping[str, MetricValue], *, smoothed: bool) -> str:
@@ -154,8 +162,8 @@ def _uneven(by_name: Mapping[str, MetricValue]) -> list[str]:
     ]
 
 
-def _no_ranking(by_name: Mapping[str, MetricValue]) -> list[str]:
-    auroc, _, _ = right_above_wrong(by_name)
+def _no_ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> list[str]:
+    auroc, _, _ = right_above_wrong(found, by_name)
     return [
         "How sure the model is hardly shows where it is wrong: it is surer of a right answer than of a wrong one "
         f"{share(auroc)} of the time, and tossing a coin would give 50 %.",

@@ -6,6 +6,7 @@ Every binned error is a sum of |D_b| over bins b, with D_b = Σ_{i in b} (confid
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,7 @@ def ece(
     """
     if equal_mass:
         return ece_equal_mass(confidence, correct, bins=bins, weights=weights)
-    return binned(confidence, correct, bins, weights)[0]
+    return binned(*check_rows(confidence, correct, weights), check_bins(bins))[0]
 
 
 def ece_equal_mass(
@@ -94,14 +95,14 @@ def ece_equal_mass(
 
     Source: Nguyen and O'Connor 2015; lower bias than equal widths in Roelofs et al. 2022, arXiv 2012.08668.
     """
-    return equal_mass(confidence, correct, check_bins(bins), weights)[0]
+    return equal_mass(*check_rows(confidence, correct, weights), check_bins(bins))[0]
 
 
-def equal_mass(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
-) -> tuple[float, Column]:
-    """:func:`ece_equal_mass`, and what each row adds to it, (N,), if the cuts stay where they are."""
-    values, right, w = check_rows(confidence, correct, weights)
+def equal_mass(values: Column, right: npt.NDArray[Any], w: Column | None, bins: int) -> tuple[float, Column]:
+    """:func:`ece_equal_mass`, and what each row adds to it, (N,), if the cuts stay where they are.
+
+    Confidences and whether each row is right are checked. ``right`` is from 0 to 1 where labels are soft.
+    """
     one = np.ones(len(right)) if w is None else w
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -141,9 +142,14 @@ def ece_jackknife(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: in
     Source: the jackknife is Quenouille's and Tukey's.
     """
     values, right, _ = check_rows(confidence, correct)
+    return ece_without_each(values, right, check_bins(bins))
+
+
+def ece_without_each(values: Column, right: npt.NDArray[Any], bins: int = 15) -> Column:
+    """:func:`ece_jackknife` of checked columns, where ``right`` is from 0 to 1 if labels are soft."""
     if len(right) < 2:
         raise ValueError("leaving one row out needs at least 2 rows, got 1")
-    bin_, sums = _bin_sums(values, right, check_bins(bins))
+    bin_, sums = _bin_sums(values, right, bins)
     without = np.abs(sums[bin_] - (values - right))
     return (np.abs(sums).sum() - np.abs(sums)[bin_] + without) / (len(right) - 1)
 
@@ -160,7 +166,15 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
     Source: DeGroot and Fienberg 1983.
     """
     values, right, _ = check_rows(confidence, correct)
-    edges = np.linspace(0.0, 1.0, check_bins(bins) + 1)
+    return in_bins(values, right, check_bins(bins))
+
+
+def in_bins(values: Column, right: npt.NDArray[Any], bins: int = 15) -> Reliability:
+    """:func:`reliability` of checked columns, where ``right`` is from 0 to 1 if labels are soft.
+
+    Wilson's interval takes each row as one draw, so where rows are right in part it is too wide.
+    """
+    edges = np.linspace(0.0, 1.0, bins + 1)
     bin_ = _bin_of(values, bins)
     count = np.bincount(bin_, minlength=bins)
     n = np.where(count > 0, count, np.nan)
@@ -196,13 +210,28 @@ def noise_floor(
     w = check_weights(weights, len(values))
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
+    return by_chance(values, None, w, check_bins(bins), resamples, seed)
+
+
+def by_chance(
+    values: Column, right: npt.NDArray[Any] | None, w: Column | None, bins: int, resamples: int = 200, seed: int = 0
+) -> NoiseFloor:
+    """:func:`noise_floor` of checked columns; ``right`` is only asked how far rows are right where labels are soft.
+
+    Soft labels vary less about the confidence than labels that are redrawn. The variance conf·(1 − conf) of each row is
+    then multiplied by what the rows vary within their bins, as a part of what redrawn labels would, and the sum of each
+    bin is drawn from a normal distribution.
+    """
     rng = np.random.default_rng(seed)
-    bin_ = _bin_of(values, check_bins(bins))
+    bin_ = _bin_of(values, bins)
     error = np.zeros(resamples)
     count = np.bincount(bin_, minlength=bins)
     spread = np.bincount(bin_, weights=values * (1 - values) * (1.0 if w is None else w * w), minlength=bins)
+    soft = right is not None and bool(((right != 0) & (right != 1)).any())
+    if right is not None and soft:
+        spread *= _part_of_redrawn(values, right, bin_)
     for b in range(bins):
-        if w is not None or count[b] > _MANY:
+        if soft or w is not None or count[b] > _MANY:
             error += np.abs(rng.normal(0.0, np.sqrt(spread[b]), resamples))
             continue
         inside = np.sort(values[bin_ == b])
@@ -216,6 +245,20 @@ def noise_floor(
     error /= len(values) if w is None else w.sum()
     low, high = np.quantile(error, [0.025, 0.975])
     return NoiseFloor(mean=float(error.mean()), low=float(low), high=float(high))
+
+
+def _part_of_redrawn(values: Column, right: npt.NDArray[Any], bin_: npt.NDArray[np.intp]) -> float:
+    """The variance of right − confidence about the mean of its bin, as a part of that of redrawn labels, 0 to 1."""
+    off = right - values
+    count = np.bincount(bin_)
+    middle = np.bincount(bin_, weights=off) / np.maximum(count, 1)
+    shared = count > 1  # a row that is alone in its bin says nothing about how far rows differ
+    degrees = int((count[shared] - 1).sum())
+    among = shared[bin_]
+    drawn = float((values * (1 - values))[among].mean()) if degrees else 0.0
+    if drawn == 0:
+        return 1.0
+    return min(float(np.square(off - middle[bin_])[among].sum()) / degrees / drawn, 1.0)
 
 
 def wilson(rate: Column | float, n: Column | float) -> tuple[Column, Column]:
@@ -260,7 +303,7 @@ def _bin_of(confidence: Column, bins: int) -> npt.NDArray[np.intp]:
 
 
 def _bin_sums(
-    confidence: Column, right: npt.NDArray[np.bool_], bins: int, weights: Column | None = None
+    confidence: Column, right: npt.NDArray[Any], bins: int, weights: Column | None = None
 ) -> tuple[npt.NDArray[np.intp], Column]:
     bin_ = _bin_of(confidence, bins)
     gap = confidence - right
@@ -268,11 +311,11 @@ def _bin_sums(
     return bin_, np.asarray(sums, dtype=np.float64)
 
 
-def binned(
-    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int, weights: npt.ArrayLike | None = None
-) -> tuple[float, Column]:
-    """:func:`ece`, and what each row adds to it, sign(D_b)·(confidence − correct), whose weighted mean is the ECE."""
-    values, right, w = check_rows(confidence, correct, weights)
-    bin_, sums = _bin_sums(values, right, check_bins(bins), w)
+def binned(values: Column, right: npt.NDArray[Any], w: Column | None, bins: int) -> tuple[float, Column]:
+    """:func:`ece`, and what each row adds to it, sign(D_b)·(confidence − correct), whose weighted mean is the ECE.
+
+    The columns are checked, and ``right`` is from 0 to 1 where labels are soft.
+    """
+    bin_, sums = _bin_sums(values, right, bins, w)
     total = len(right) if w is None else float(w.sum())
     return float(np.abs(sums).sum() / total), np.sign(sums)[bin_] * (values - right)

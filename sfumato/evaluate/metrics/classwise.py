@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -70,25 +70,41 @@ class ClasswiseSums:
         *,
         weights: Column | None = None,
         group: npt.NDArray[np.int64] | None = None,
+        soft: Column | None = None,
     ) -> None:
-        """Add rows: probabilities (n, K) and labels (n,), with weights and groups. No array is changed or kept."""
+        """Add rows: probabilities (n, K) and labels (n,), with weights and groups. No array is changed or kept.
+
+        Soft labels q, (n, K), stand in the place of 1[y = k].
+        """
         held = np.zeros(len(label), dtype=np.int64) if group is None else group % self.groups
-        self.add_labels(held, np.ones(len(label)) if weights is None else weights, label)
-        self.add_parts(*self.parts(p, label, weights, held))
+        mass = np.ones(len(label)) if weights is None else weights
+        if soft is None:
+            self.add_labels(held, mass, label)
+            self.add_parts(*self.parts(p, label, weights, held))
+            return
+        self._mass += np.bincount(held, weights=mass, minlength=self.groups)
+        self._total -= self._by_group(soft, mass, held)
+        sums, own, col, value, _, one = self.parts(p, label, weights, held)
+        self.add_parts(sums, own, col, value, soft[p > self.edges[1]], one)
 
     def parts(
         self, p: Column, label: npt.NDArray[np.int64], weights: Column | None, group: npt.NDArray[np.int64]
     ) -> SumsOfBlock:
         """What these rows add: the arguments of :meth:`add_parts`."""
         one = np.ones(len(label)) if weights is None else weights
-        p_sums = np.zeros((self.groups, self._classes))
-        for g in np.unique(group):
-            held = group == g
-            np.einsum("i,ij->j", one[held], p[held], out=p_sums[g])
+        p_sums = self._by_group(p, one, group)
         # At most bins − 1 entries of a row can be above the first edge. Only these are sorted into bins: the sum of
         # the first bin is the total less the sums of the others.
         row, col = np.nonzero(p > self.edges[1])
         return p_sums, group[row], col, p[row, col], label[row] == col, one[row]
+
+    def _by_group(self, values: Column, mass: Column, group: npt.NDArray[np.int64]) -> Column:
+        """Weighted sums over the rows of each group, (G, K)."""
+        sums = np.zeros((self.groups, self._classes))
+        for g in np.unique(group):
+            held = group == g
+            np.einsum("i,ij->j", mass[held], values[held], out=sums[g])
+        return sums
 
     def add_labels(self, group: npt.NDArray[np.int64], mass: Column, label: npt.NDArray[np.int64]) -> None:
         """Add rows' weights and labels."""
@@ -102,10 +118,13 @@ class ClasswiseSums:
         group: npt.NDArray[np.int64],
         col: npt.NDArray[np.int64],
         p: Column,
-        is_label: npt.NDArray[np.bool_],
+        is_label: npt.NDArray[Any],
         mass: Column,
     ) -> None:
-        """Add the weighted sums of probabilities of each group, (G, K), and the entries above the first edge."""
+        """Add the weighted sums of probabilities of each group, (G, K), and the entries above the first edge.
+
+        ``is_label`` says of each entry whether it is that of the label, or how much of a soft label it has.
+        """
         self._total += p_sums
         bin_ = np.minimum(np.searchsorted(self.edges, p, side="left") - 1, self._bins - 1)
         place = (group * self._classes + col) * self._bins + bin_

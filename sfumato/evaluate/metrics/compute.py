@@ -20,7 +20,7 @@ from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, Temperature
 from sfumato.evaluate.scores.column_checks import Column, mean
 from sfumato.evaluate.scores.measure import BINS, Measured
-from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.scores.rows import Rows, SoftRows
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.extras import lab_imports
 
@@ -142,10 +142,13 @@ def _scores(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     yield from _by_class(rows, w)
     if classes > 5:
         yield "top5", _proportion((rows.rank < 5).astype(np.float64), w)
+    if isinstance(rows, SoftRows):
+        yield "agreement", _mean("agreement", rows.agreed, w)
+        yield "kl", _mean("kl", rows.kl, w)
     yield "nll", _mean("nll", rows.nll, w)
     yield "brier", _mean("brier", rows.brier, w)
     yield from _calibration(rows, w, "")
-    floor = calibration.noise_floor(rows.confidence, bins=BINS, weights=w)
+    floor = calibration.by_chance(rows.confidence, rows.right, w, BINS)
     yield "ece_noise_floor", MetricValue(floor.mean, floor.low, floor.high)
     yield "ece_classwise", _classwise(found)
     if found.source.name == "logits":
@@ -157,9 +160,9 @@ def _scores(found: Measured) -> Iterator[tuple[str, MetricValue]]:
 
 def _sorted(found: Measured) -> Iterator[tuple[str, MetricValue]]:
     rows, w = found.rows, found.weights
-    value, part = calibration.equal_mass(rows.confidence, rows.correct, BINS, w)
+    value, part = calibration.equal_mass(rows.confidence, rows.right, w, BINS)
     yield "ece_equal_mass", from_part("ece_equal_mass", value, part, w)
-    smoothed = smooth_calibration.smooth_ece(rows.confidence, rows.correct, weights=w)
+    smoothed = smooth_calibration.smoothed(rows.confidence, rows.right, w)
     yield "smooth_ece", from_part("smooth_ece", smoothed.value, smoothed.part, w)
 
 
@@ -169,9 +172,11 @@ def _scaled(found: Measured) -> Iterator[tuple[str, MetricValue]]:
         yield "temperature", _temperature(found.fitted, found.temperature_part, w)
     if (after := found.after) is not None:
         yield "nll_after_temperature", _mean("nll", after.nll, w)
+        if isinstance(after, SoftRows):
+            yield "kl_after_temperature", _mean("kl", after.kl, w)
         yield "brier_after_temperature", _mean("brier", after.brier, w)
         yield from _calibration(after, w, "_after_temperature", _shift(found))
-        groups = RankedGroups(after.score, after.correct, w)
+        groups = RankedGroups(after.score, after.right, w)
         yield "eaurc_after_temperature", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
 
 
@@ -235,8 +240,8 @@ def _calibration(
     rows: Rows, w: Column | None, suffix: str, shift: Column | None = None
 ) -> Iterator[tuple[str, MetricValue]]:
     """ECE and signed gap; ``shift`` is what :func:`_shift` gives where a temperature was fitted."""
-    value, part = calibration.binned(rows.confidence, rows.correct, BINS, w)
-    off: Column = np.subtract(rows.confidence, rows.correct, dtype=np.float64)
+    value, part = calibration.binned(rows.confidence, rows.right, w, BINS)
+    off: Column = np.subtract(rows.confidence, rows.right, dtype=np.float64)
     signed = off
     if shift is not None:
         slope: Column = rows.confidence * shift[1]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.metrics.best_order import best_area, best_area_of, best_area_part
 from sfumato.evaluate.metrics.calibration import wilson
-from sfumato.evaluate.scores.column_checks import Column, check_correct, check_score, check_weights
+from sfumato.evaluate.scores.column_checks import Column, check_score, check_weights
 from sfumato.extras import lab_imports
 
 
@@ -21,17 +22,26 @@ class RankedGroups:
     """Rows by descending score, in groups of equal score. Without weights, every row has weight 1.
 
     Attributes:
-        right: whether each row is right, as given.
+        right: whether each row is right, or how far, as given.
+        risk: whether, or how far, each row is wrong.
         group: the group of each row; −1 for a row of weight 0.
         start: weight of all rows before each group, a.
         size: weight of each group, n.
-        wrong: weight of its wrong rows, e.
-        errors_before: weight of all wrong rows before it, E.
+        wrong: weight of its wrong rows, or of the wrong parts of its rows, e.
+        errors_before: that of all rows before it, E.
         total: weight of all rows.
     """
 
-    def __init__(self, score: npt.ArrayLike, correct: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> None:
-        self.right = check_correct(correct)
+    def __init__(self, score: npt.ArrayLike, right: npt.NDArray[Any], weights: npt.ArrayLike | None = None) -> None:
+        """Rank the rows.
+
+        Args:
+            score: what rows are ranked by, most confident highest, (N,).
+            right: checked, (N,): bool, or from 0 to 1 where labels are soft.
+            weights: as for :func:`~sfumato.evaluate.aurc`.
+        """
+        self.right = right
+        self.risk: npt.NDArray[Any] = ~right if right.dtype == np.bool_ else 1 - right
         values = check_score(score, len(self.right))
         self._weights = w = check_weights(weights, len(self.right))
         order = np.argsort(-values, kind="stable")
@@ -43,10 +53,12 @@ class RankedGroups:
         self._rows = np.diff(np.append(first, len(order)))  # rows of each group
         self.group = np.full(len(values), -1, dtype=np.int64)
         self.group[order] = np.repeat(np.arange(len(first)), self._rows)
-        error = ~self.right[order]
+        error = self.risk[order]
         if w is None:
             self.size: npt.NDArray[Any] = self._rows
-            self.wrong: npt.NDArray[Any] = np.add.reduceat(error.astype(np.int64), first)
+            self.wrong: npt.NDArray[Any] = np.add.reduceat(
+                error.astype(np.int64) if error.dtype == np.bool_ else error, first
+            )
         else:
             self.size = np.add.reduceat(w[order], first)
             self.wrong = np.add.reduceat(w[order] * error, first)
@@ -78,7 +90,13 @@ class RankedGroups:
 
     def eaurc(self) -> float:
         """AURC less that of the best order."""
-        return self.aurc() - float(best_area(np.asarray(self.wrong.sum() / self.total)))
+        return self.aurc() - self.best()
+
+    def best(self) -> float:
+        """AURC of the best order of these rows."""
+        if self.risk.dtype == np.bool_:
+            return float(best_area(np.asarray(self.wrong.sum() / self.total)))
+        return best_area_of(self.risk, self._weights)
 
     def augrc(self) -> float:
         """Area under the generalised risk–coverage curve."""
@@ -118,9 +136,11 @@ class RankedGroups:
 
     def eaurc_part(self) -> Column:
         """What each row adds to the E-AURC."""
+        if self.risk.dtype != np.bool_:
+            return self.aurc_part() - best_area_part(self.risk, self._weights)
         r = float(self.wrong.sum() / self.total)
         slope = -np.log1p(-r) if r < 1 else 0.0
-        return self.aurc_part() - best_area(np.asarray(r)) - slope * (~self.right - r)
+        return self.aurc_part() - best_area(np.asarray(r)) - slope * (self.risk - r)
 
     def augrc_part(self) -> Column:
         """What each row adds to the AUGRC."""
@@ -136,7 +156,7 @@ class RankedGroups:
         share = np.where(np.arange(len(self.size)) < at, 1.0, 0.0)
         share[at] = (m - self.start[at]) / self.size[at]
         own = np.where(self.group >= 0, share[self.group], 0.0)
-        return own * (~self.right - rate) / coverage + rate
+        return own * (self.risk - rate) / coverage + rate
 
     @cached_property
     def _harmonic(self) -> tuple[Column, Column, Column]:
@@ -157,14 +177,8 @@ class RankedGroups:
 
     def _per_row(self, by_size: Column, by_wrong: Column) -> Column:
         held = np.maximum(self.group, 0)
-        part = by_size[held] + ~self.right * by_wrong[held]
+        part = by_size[held] + self.risk * by_wrong[held]
         return np.where(self.group >= 0, part, 0.0)
-
-
-def best_area(error_rate: Column) -> Column:
-    """AURC of the best order at an error rate r: r + (1 − r)·ln(1 − r)."""
-    kept = 1 - error_rate
-    return error_rate + kept * np.log(np.where(kept > 0, kept, 1.0))
 
 
 def _after(values: Column) -> Column:

@@ -2,6 +2,10 @@
 
 The computation takes the range from here, the tables take the label and the digits, and the comparisons take which
 metrics are paired and which of them decide. The entries stand in the order in which metrics are shown.
+
+The texts are of hard labels y. With soft labels q, −log p_y is −Σ_k q_k·log p_k, 1[y=k] is q_k, and a row is right as
+far as q of its predicted class says. What asks for a class (accuracy, its balanced form, F1, top 5, the logit gap)
+takes the mode of q, the lowest class of equal ones.
 """
 
 from __future__ import annotations
@@ -70,6 +74,10 @@ _NLL = Definition(
     "Σ w·(−log p_y)/W, against labels whatever the training target was, in nats",
     "lower", 0.0, _INF, _MEAN, "log loss", "NLL", Shown("nats"), paired=True,
 )
+_KL = Definition(
+    "with soft labels q: Σ w·Σ_k q_k·log(q_k/p_k)/W, which is nll less the entropy of q, in nats",
+    "lower", 0.0, _INF, _MEAN, "divergence from the soft labels", "KL", Shown("nats"), paired=True,
+)
 _BRIER = Definition(
     "Σ w·Σ_k (p_k − 1[k=y])²/W, from 0 to 2",
     "lower", 0.0, 2.0, _MEAN, "Brier score", "", Shown("0 to 2"), paired=True,
@@ -116,7 +124,12 @@ METRICS: dict[str, Definition] = {
         "part of the rows whose label is among the 5 largest logits (K > 5)",
         "higher", 0.0, 1.0, _WILSON, "label among the best 5", "top 5", _SHARE,
     ),
+    "agreement": Definition(
+        "with soft labels q: mean of q of the predicted class, the part of the annotators that name it",
+        "higher", 0.0, 1.0, _MEAN, "agreement with the annotators", "", _SHARE, paired=True,
+    ),
     "nll": _NLL,
+    "kl": _KL,
     "brier": _BRIER,
     "ece": _ECE,
     "ece_noise_floor": Definition(
@@ -145,6 +158,7 @@ METRICS: dict[str, Definition] = {
         _NLL,
         "nll of softmax(z/T_f), T_f fitted to the rows of the other four folds", headline=True,
     ),
+    "kl_after_temperature": _after(_KL, "kl likewise"),
     "brier_after_temperature": _after(_BRIER, "brier likewise", paired=False),
     "ece_after_temperature": _after(_ECE, "ece likewise", spread=True),
     "signed_gap_after_temperature": _after(_SIGNED_GAP, "signed_gap likewise", paired=False, spread=True),
@@ -184,6 +198,9 @@ METRICS: dict[str, Definition] = {
 }
 # fmt: on
 """Every metric by name."""
+
+SOFT_WORDS = {"signed_gap": "confidence − agreement"}
+"""What metrics are called where labels are soft, if that is something else."""
 
 HEADLINE = tuple(name for name, defined in METRICS.items() if defined.headline)
 """The metrics that decide between two models, and that are tested."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.ranking import RankedGroups, best_area
-from sfumato.evaluate.scores.column_checks import Column
+from sfumato.evaluate.metrics.best_order import best_area, best_area_without_each
+from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.scores.column_checks import Column, check_correct
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def aurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike
 
     Source: Geifman et al. 2019, arXiv 1805.08206. Some code uses the trapezoid from (0, 0), which is smaller.
     """
-    return RankedGroups(score, correct, weights).aurc()
+    return RankedGroups(score, check_correct(correct), weights).aurc()
 
 
 def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
@@ -62,7 +63,7 @@ def eaurc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 
     Source: Geifman et al. 2019, arXiv 1805.08206.
     """
-    return RankedGroups(score, correct, weights).eaurc()
+    return RankedGroups(score, check_correct(correct), weights).eaurc()
 
 
 def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
@@ -83,7 +84,11 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     Source: the definition of :func:`aurc` with one row left out; the jackknife is Quenouille's and Tukey's.
     """
-    g = RankedGroups(score, correct)
+    return aurc_without_each(RankedGroups(score, check_correct(correct)))
+
+
+def aurc_without_each(g: RankedGroups) -> Column:
+    """:func:`aurc_jackknife` of rows without weights, which may be right in part."""
     total = len(g.place)
     if total < 2:
         raise ValueError("leaving one row out needs at least 2 rows, got 1")
@@ -98,7 +103,10 @@ def aurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
     for x in (0, 1):
         inside = g.errors_before * h + (e - x) / np.maximum(n - 1, 1) * (n - 1 - a * h)
         by_wrong[x] = before[a] + np.where(n > 1, inside, 0.0) + after[end] - x * after_inverse[end]
-    return by_wrong[(~g.right).astype(np.intp), g.group] / (total - 1)
+    if g.risk.dtype == np.bool_:
+        return by_wrong[g.risk.astype(np.intp), g.group] / (total - 1)
+    right, wrong = by_wrong[:, g.group]
+    return (right + g.risk * (wrong - right)) / (total - 1)
 
 
 def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
@@ -112,8 +120,15 @@ def eaurc_jackknife(score: npt.ArrayLike, correct: npt.ArrayLike) -> Column:
 
     Source: as :func:`aurc_jackknife`.
     """
-    g = RankedGroups(score, correct)
-    return aurc_jackknife(score, g.right) - best_area((np.count_nonzero(~g.right) - ~g.right) / (len(g.right) - 1))
+    return eaurc_without_each(RankedGroups(score, check_correct(correct)))
+
+
+def eaurc_without_each(g: RankedGroups) -> Column:
+    """:func:`eaurc_jackknife` of rows without weights, which may be right in part."""
+    without = aurc_without_each(g)
+    if g.risk.dtype == np.bool_:
+        return without - best_area((np.count_nonzero(g.risk) - g.risk) / (len(g.risk) - 1))
+    return without - best_area_without_each(g.risk)
 
 
 def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> float:
@@ -130,7 +145,7 @@ def augrc(score: npt.ArrayLike, correct: npt.ArrayLike, *, weights: npt.ArrayLik
 
     Source: Traub et al. 2024, arXiv 2407.01032.
     """
-    return RankedGroups(score, correct, weights).augrc()
+    return RankedGroups(score, check_correct(correct), weights).augrc()
 
 
 def risk_coverage_curve(
@@ -146,7 +161,7 @@ def risk_coverage_curve(
 
     Source: El-Yaniv and Wiener 2010.
     """
-    g = RankedGroups(score, correct, weights)
+    g = RankedGroups(score, check_correct(correct), weights)
     return RiskCoverage(coverage=g.place / g.total, risk=g.errors / g.place)
 
 
@@ -167,7 +182,7 @@ def risk_at_coverage(
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage}")
-    return RankedGroups(score, correct, weights).risk_at(coverage)
+    return RankedGroups(score, check_correct(correct), weights).risk_at(coverage)
 
 
 def coverage_at_risk(
@@ -186,7 +201,7 @@ def coverage_at_risk(
     """
     if not 0 <= risk <= 1:
         raise ValueError(f"risk must be in [0, 1], got {risk}")
-    return RankedGroups(score, correct, weights).coverage_at(risk)
+    return RankedGroups(score, check_correct(correct), weights).coverage_at(risk)
 
 
 def _suffix_sums(values: Column) -> Column:

@@ -7,6 +7,7 @@ and 1. The error at σ is :math:`\int |r_\sigma|`. It falls as σ grows, so it e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,11 @@ def smooth_ece(
 
     Source: Błasiok and Nakkiran 2023, arXiv 2309.12236, definitions 7 to 9 and lemma 8.
     """
-    values, right, w = check_rows(confidence, correct, weights)
+    return smoothed(*check_rows(confidence, correct, weights), bandwidth)
+
+
+def smoothed(values: Column, right: npt.NDArray[Any], w: Column | None, bandwidth: float | None = None) -> SmoothError:
+    """:func:`smooth_ece` of checked columns, where ``right`` is from 0 to 1 if labels are soft."""
     if bandwidth is not None and not 0 < bandwidth < np.inf:
         raise ValueError(f"bandwidth must be positive, got {bandwidth}")
     residual = values - right

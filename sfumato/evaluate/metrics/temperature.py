@@ -3,6 +3,7 @@ r"""The temperature that fits the labels best. The log loss is convex in β = 1/
 .. math:: g(\beta) = \frac{1}{N} \sum_i \psi_i, \quad \psi_i = E_{p}[z_i] - z_{iy}, \qquad
           g'(\beta) = \frac{1}{N} \sum_i \mathrm{Var}_{p}(z_i) \ge 0, \qquad p = \mathrm{softmax}(\beta z_i)
 
+Soft labels q put ⟨q, z⟩ in the place of z_y.
 Rows are shifted by their largest logit, so ψ of a confident right row is a sum of small terms and loses no digits.
 """
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import check_weights, mean
 from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Scores, check_labels, check_temperature
+from sfumato.evaluate.scores.soft_labels import Truth
 
 LOWEST, HIGHEST = METRICS["temperature"].lowest, METRICS["temperature"].highest  # the temperatures searched
 
@@ -114,8 +116,13 @@ def temperature_jackknife(*, logits: Scores, labels: Labels, temperature: float)
 
     Source: Jaeckel 1972; Efron 1982, section 6.
     """
+    return jackknife(NllSlope(logits, labels), temperature)
+
+
+def jackknife(objective: NllSlope, temperature: float) -> Column:
+    """:func:`temperature_jackknife` of the rows of an objective."""
     beta = 1 / check_temperature(temperature)
-    psi, variance = NllSlope(logits, labels).at(beta)
+    psi, variance = objective.at(beta)
     bend = float(variance.mean())
     return temperature + (psi / bend if bend > 0 else np.zeros_like(psi)) / beta**2
 
@@ -124,21 +131,24 @@ class NllSlope:
     """ψ and its derivatives for every row at any β, in one pass over the logits.
 
     Attributes:
-        behind: z_top − z_y of every row: 0 where the label has the largest logit.
+        truth: the labels, hard or soft.
+        behind: z_top − z_y of every row, or z_top − ⟨q, z⟩: 0 where the label has the largest logit.
         centre: mean of the shifted logits of every row, without the classes at −inf.
         weights: weights of the rows, or None.
     """
 
-    def __init__(self, logits: Scores, labels: Labels, weights: npt.ArrayLike | None = None) -> None:
+    def __init__(self, logits: Scores, labels: Labels | Truth, weights: npt.ArrayLike | None = None) -> None:
         self.source = ScoreMatrix(logits=logits)
-        self.labels = check_labels(labels, self.source.rows, self.source.classes)
+        self.truth = (
+            labels if isinstance(labels, Truth) else Truth(check_labels(labels, self.source.rows, self.source.classes))
+        )
         self.weights = check_weights(weights, self.source.rows)
         self.behind, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
         self._kept: list[tuple[slice, Column]] = []
         kept: list[tuple[slice, Column]] = []
         small = self.source.rows * self.source.classes <= _KEEP_ELEMENTS
         for rows, z in self._chunks():
-            self.behind[rows] = -z[np.arange(len(z)), self.labels[rows]]
+            self.behind[rows] = self._behind(rows, z)
             self.centre[rows] = mean_of_possible(z)
             if small:
                 kept.append((rows, z))
@@ -146,6 +156,13 @@ class NllSlope:
         lost = np.flatnonzero(self.behind >= -SMALLEST)
         if len(lost):
             raise ValueError(f"the label's logit is −inf in row {lost[0]}: no temperature makes its NLL finite")
+
+    def _behind(self, rows: slice, z: Column) -> Column:
+        if self.truth.soft is None:
+            return -z[np.arange(len(z)), self.truth.labels[rows]]
+        q = self.truth.soft.block(rows)
+        lost = ((z <= SMALLEST) & (q > 0)).any(axis=1)  # however little of q is there
+        return np.where(lost, -SMALLEST, -np.einsum("ij,ij->i", q, z))
 
     def at(self, beta: float) -> tuple[Column, Column]:
         """ψ and Var_p(z) of every row, each (N,)."""
@@ -172,7 +189,7 @@ class NllSlope:
     def part(self, step: int) -> NllSlope:
         """The slope of every ``step``-th row alone."""
         weights = None if self.weights is None else self.weights[::step]
-        return NllSlope(self.source.part(step), self.labels[::step], weights)
+        return NllSlope(self.source.part(step), self.truth.part(slice(None, None, step)), weights)
 
     def _chunks(self) -> Iterator[tuple[slice, Column]]:
         if self._kept:

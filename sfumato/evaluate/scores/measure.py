@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ from sfumato.evaluate.scores.column_checks import Column, check_weights, mean
 from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
 from sfumato.evaluate.scores.rows import Rows, scan
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
+from sfumato.evaluate.scores.soft_labels import Truth, truth_of
+from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.evaluate.statistics.groups import RowGroups
 
 BINS = 15
@@ -52,6 +55,7 @@ class Measured:
         sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
         after: the columns at the temperature of the other folds; None if all rows are in one fold.
         together: which rows vary together, where some do.
+        counted: the rows of the scores as given that these are, where counts of annotators leave some out.
     """
 
     source: ScoreMatrix
@@ -64,11 +68,12 @@ class Measured:
     sharpening: Column | None = None
     after: Rows | None = None
     together: RowGroups | None = None
+    counted: npt.NDArray[np.int64] | None = None
 
     @cached_property
     def groups(self) -> RankedGroups:
         """The rows by confidence."""
-        return RankedGroups(self.rows.score, self.rows.correct, self.weights)
+        return RankedGroups(self.rows.score, self.rows.right, self.weights)
 
     @property
     def classes(self) -> int:
@@ -80,37 +85,54 @@ def measure(
     *,
     logits: Scores | None = None,
     probs: Scores | None = None,
-    labels: Labels,
+    labels: Labels | None = None,
+    label_probs: Any = None,
+    label_counts: Any = None,
     weights: npt.ArrayLike | None = None,
 ) -> Measured:
-    """Read the scores, as often as needed, and fill the columns."""
+    """Read the scores, as often as needed, and fill the columns.
+
+    Exactly one of ``labels``, ``label_probs`` and ``label_counts`` is given. Rows whose counts are all 0 are left out.
+    """
     source = ScoreMatrix(logits=logits, probs=probs)
-    label = check_labels(labels, source.rows, source.classes, source.name)
+    truth = truth_of(
+        source.rows, source.classes, source.name, labels=labels, label_probs=label_probs, label_counts=label_counts
+    )
     w = check_weights(weights, source.rows)
+    if truth.soft is not None and not truth.soft.all_count:
+        counted = truth.soft.counted
+        source = ScoreMatrix(**{source.name: taken(source.values, counted)})
+        found = _measured(source, truth.part(counted), None if w is None else check_weights(w[counted], len(counted)))
+        found.counted = counted
+        return found
+    return _measured(source, truth, w)
+
+
+def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
     by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
-    if block_scan.suits(source):
-        found = _fast_measured(source, label, w, by_class)
+    if truth.soft is None and block_scan.suits(source):
+        found = _fast_measured(source, truth.labels, w, by_class)
         if found is not None:
             return found
         by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     hashes = np.concatenate([row_hash(source.raw(start, stop)) for start, stop in source.steps()])
     group = group_of(hashes)
 
-    def visit(at: slice, p: Column, y: npt.NDArray[np.int64]) -> None:
-        by_class.add(p, y, weights=None if w is None else w[at], group=group[at])
+    def visit(at: slice, p: Column, q: Column | None) -> None:
+        by_class.add(p, truth.labels[at], weights=None if w is None else w[at], group=group[at], soft=q)
 
-    rows = scan(source, label, visit=visit)
+    rows = scan(source, truth.labels, visit=visit, soft=truth.soft)
     result = Measured(source, rows, w, hashes, by_class)
-    if logits is None or not np.isfinite(rows.nll).all():
+    if source.name != "logits" or not np.isfinite(rows.nll).all():
         return result
-    objective = NllSlope(logits, label, w)
+    objective = NllSlope(source.values, truth, w)
     result.fitted = fit(objective)
     _describe(result, objective.cumulants(1 / result.fitted.value), objective.behind)
     fold = group % FOLDS
     if not (fold == fold[0]).all():
         fitted = fit_without_each(objective, fold, result.fitted)
         temperatures = np.array([fitted[f].value if f in fitted else 1.0 for f in range(FOLDS)])
-        result.after = scan(source, label, temperatures[fold])
+        result.after = scan(source, truth.labels, temperatures[fold], soft=truth.soft)
     return result
 
 

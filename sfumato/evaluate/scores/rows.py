@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.score_matrix import Chunk, Labels, ScoreMatrix, Scores, check_labels, check_temperature
+from sfumato.evaluate.scores.soft_labels import SoftLabels
 
-Visit: TypeAlias = Callable[[slice, Column, npt.NDArray[np.int64]], None]
-"""A function that sees the rows of each chunk, their probabilities (n, K) and labels (n,), and keeps none of them."""
+Visit: TypeAlias = Callable[[slice, Column, Column | None], None]
+"""A function that sees the rows of each chunk, their probabilities and soft labels (n, K), and keeps none of them."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,40 @@ class Rows:
         """The column that orders rows by confidence without saturating: ``log_confidence``."""
         return self.log_confidence
 
+    @property
+    def right(self) -> npt.NDArray[Any]:
+        """How far each row is right, which calibration and ranking count: ``correct``, 0 or 1."""
+        return self.correct
+
     def __len__(self) -> int:
         return len(self.label)
+
+
+@dataclass(frozen=True)
+class SoftRows(Rows):
+    r"""What a model said about rows whose labels are soft, :math:`q`.
+
+    The label is the mode of q. ``nll`` is the cross entropy :math:`-\sum_k q_k \log p_k`, ``brier`` is
+    :math:`\sum_k (p_k - q_k)^2`, and ``slope`` is :math:`(E_p[z] - \langle q, z \rangle)/T`. All else is as in
+    :class:`Rows`, whose numbers these are where q is one-hot.
+
+    Attributes:
+        agreed: q of the predicted class, which is 0 or 1 where q is one-hot.
+        entropy: :math:`-\sum_k q_k \log q_k`, in nats: the least that ``nll`` can be.
+    """
+
+    agreed: Column
+    entropy: Column
+
+    @property
+    def right(self) -> npt.NDArray[Any]:
+        """How far each row is right: the part of its label that the predicted class has."""
+        return self.agreed
+
+    @property
+    def kl(self) -> Column:
+        """The divergence of the probabilities from the soft label, in nats."""
+        return np.maximum(self.nll - self.entropy, 0.0)  # below 0 by rounding alone
 
 
 def per_row(
@@ -98,31 +131,45 @@ def per_row(
     Source: Brier 1950 for his score; Blanchard, Higham and Higham 2021 for log1p without the maximum.
     """
     source = ScoreMatrix(logits=logits, probs=probs)
-    return scan(source, check_labels(labels, source.rows, source.classes, source.name), check_temperature(temperature))
+    label = check_labels(labels, source.rows, source.classes, source.name)
+    return scan(source, label, check_temperature(temperature))
 
 
-def empty_rows(label: npt.NDArray[np.int64]) -> Rows:
-    """Columns to be filled, for these labels."""
+def empty_rows(label: npt.NDArray[np.int64], *, soft: bool = False) -> Rows:
+    """Columns to be filled, for these labels, which are modes where labels are ``soft``."""
+    kind = SoftRows if soft else Rows
     types: dict[str, type[Any]] = {"predicted": np.int64, "rank": np.int64, "correct": np.bool_, "tied": np.bool_}
-    others = (field.name for field in fields(Rows) if field.name != "label")
-    return Rows(label, **{name: np.empty(len(label), dtype=types.get(name, np.float64)) for name in others})
+    others = (field.name for field in fields(kind) if field.name != "label")
+    return kind(label, **{name: np.empty(len(label), dtype=types.get(name, np.float64)) for name in others})
 
 
 def scan(
-    source: ScoreMatrix, labels: npt.NDArray[np.int64], temperature: float | Column = 1.0, visit: Visit | None = None
+    source: ScoreMatrix,
+    labels: npt.NDArray[np.int64],
+    temperature: float | Column = 1.0,
+    visit: Visit | None = None,
+    soft: SoftLabels | None = None,
 ) -> Rows:
-    """:func:`per_row` on checked input; ``temperature`` may be a column, and ``visit`` sees the probabilities."""
+    """:func:`per_row` on checked input.
+
+    ``temperature`` may be a column, ``visit`` sees the probabilities, and ``labels`` are the modes of the ``soft``
+    labels where there are any, which makes the columns :class:`SoftRows`.
+    """
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
-    rows = empty_rows(labels)
+    rows = empty_rows(labels, soft=soft is not None)
     for chunk in source:
-        p = fill(rows, chunk.rows, chunk, heat[chunk.rows])
+        q = None if soft is None else soft.block(chunk.rows)
+        p = fill(rows, chunk.rows, chunk, heat[chunk.rows], q)
         if visit is not None:
-            visit(chunk.rows, p, labels[chunk.rows])
+            visit(chunk.rows, p, q)
     return rows
 
 
-def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column) -> Column:
-    """Fill the rows ``at`` of the columns from a chunk, and return the probabilities (n, K) of the chunk."""
+def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column, q: Column | None = None) -> Column:
+    """Fill the rows ``at`` of the columns from a chunk, and return the probabilities (n, K) of the chunk.
+
+    ``q`` are the soft labels of the chunk, (n, K), for columns that are :class:`SoftRows`.
+    """
     y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
     z = chunk.shifted / heat[:, None]
     k = z.shape[1]
@@ -146,6 +193,8 @@ def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column) -> Column:
     p[each, y] = 0.0
     rows.brier[at] = np.square(p.sum(axis=1)) + np.einsum("ij,ij->i", p, p)
     p[each, y] = p_y
+    if q is not None and isinstance(rows, SoftRows):
+        _fill_soft(rows, at, z, s, p, q)
     with np.errstate(invalid="ignore"):
         mean = z.sum(axis=1) / k
         off = z - mean[:, None]
@@ -153,6 +202,21 @@ def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column) -> Column:
         z[each, y] = 0.0
         rows.gap[at] = z_y - z.sum(axis=1) / (k - 1)
     return p
+
+
+def _fill_soft(rows: SoftRows, at: slice, z: Column, s: Column, p: Column, q: Column) -> None:
+    """Fill what of the columns depends on soft labels, from logits, Σ_{k≠top} e^z and probabilities."""
+    n = np.arange(len(z))
+    # a class at −inf costs nothing without mass, and 0·(−inf) would be NaN
+    held = np.einsum("ij,ij->i", q, np.where(q > 0, z, 0.0))
+    rows.nll[at] = np.log1p(s) - held
+    rows.slope[at] = np.einsum("ij,ij->i", p, np.maximum(z, -1e300)) - held
+    rows.agreed[at] = q[n, rows.predicted[at]]
+    rows.entropy[at] = 0.0 - np.einsum("ij,ij->i", q, np.log(np.where(q > 0, q, 1.0)))
+    # as for hard labels, the difference of the label is summed from those of the other classes
+    off = p - q
+    off[n, rows.label[at]] = 0.0
+    rows.brier[at] = np.square(off.sum(axis=1)) + np.einsum("ij,ij->i", off, off)
 
 
 def _rank(z: Column, z_y: Column, y: npt.NDArray[np.int64], top: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -45,7 +45,7 @@ Labels: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
 CHUNK_ELEMENTS = 1 << 17  # 1 MB of float64: a pass and its temporaries then mostly stay in the cache
 SHORT_ROW = 64  # shorter rows are kept class by class, so that sums over classes run along the rows
 SUM_TOLERANCE = 1e-4
-_RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 _LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 _NAMED = 8  # the number of bad rows that an error names
 
@@ -176,7 +176,7 @@ class ScoreMatrix:
             )
         total = block.sum(axis=1)
         # rounding to half precision alone moves the sum of a row so far
-        tolerance = max(SUM_TOLERANCE, 4 * _RESOLUTION.get(self.type_name, 0.0))
+        tolerance = max(SUM_TOLERANCE, 4 * RESOLUTION.get(self.type_name, 0.0))
         off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
         if len(off):
             row = int(off[0])

@@ -1,11 +1,14 @@
 """NumPy archives: ``X`` (N, …) numbers and ``y`` (N,) labels or (N, K) soft ones, never a pickle.
 
+Soft labels may also be an array ``label_probs`` or ``label_counts`` (N, K), alone or beside the class indices ``y``.
+
 The archive comes from anywhere, so its declared sizes are looked at before anything is unpacked.
 """
 
 import numpy as np
 
 from sfumato.arrays.npz import Archive, ArchiveError
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.table import DataError, Table
@@ -27,11 +30,32 @@ def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
             roles.refuse(file, "names a column, but {file} has arrays: save texts as X (N,)", "--text")
             roles.refuse(file, "names columns, but {file} has arrays; leave it out", "--drop", "--keep")
             x = _member(archive, file, "X")
-            y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
+            soft = _soft(archive, file)
+            if soft is not None and roles.label is None and not {"y", "Y"} & archive.sizes.keys():
+                y = soft
+            else:
+                y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
             extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}
     except ArchiveError as error:
         raise DataError(_refusal(file, error)) from error
-    return from_arrays(x, y, extra, file=file, name=name, kind="npz", tokenizer=roles.tokenizer)
+    return from_arrays(x, y, extra, file=file, name=name, kind="npz", tokenizer=roles.tokenizer, soft=soft)
+
+
+def _soft(archive: Archive, file: str) -> np.ndarray | None:
+    """The soft labels that an archive calls so, each row with a sum of 1."""
+    there = [name for name in SOFT if name in archive.sizes]
+    if len(there) > 1:
+        raise DataError(f"{file} has {there[0]} and {there[1]}; keep one of them")
+    if not there:
+        return None
+    try:
+        soft = SoftLabels(archive.read(there[0], most_bytes=MOST_BYTES), there[0])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file}: {error}") from None
+    if not soft.all_count:
+        row = int(soft.has_any.argmin())
+        raise DataError(f"{file}: label_counts in row {row} are all 0; leave out rows that no annotator has seen")
+    return soft.block(slice(None))
 
 
 def _named(archive: Archive, file: str, key: str) -> np.ndarray:

@@ -32,10 +32,12 @@ def from_arrays(
     tokenizer: str | None = None,
     found: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
+    soft: np.ndarray | None = None,
 ) -> Table:
     """A table from (N, …) numbers or (N,) texts, and (N,) labels of any kind or (N, K) soft ones.
 
-    ``extra`` may hold ``"weight"``, ``"group"`` and ``"split"``, (N,) each.
+    ``soft`` are soft labels that come by themselves, (N, K); y is then these, or the class indices that one-hot trains
+    on. ``extra`` may hold ``"weight"``, ``"group"`` and ``"split"``, (N,) each.
 
     Raises:
         DataError: anything that keeps the arrays from being a table.
@@ -51,8 +53,11 @@ def from_arrays(
     def where(row: int) -> str:
         return f"{file}: row {row} of y"
 
-    soft = None
-    if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf":
+    if soft is not None and len(soft) != len(x):
+        raise DataError(f"{file}: X has {len(x)} rows but the soft labels have {len(soft)}; they must be as many")
+    if soft is not None and y is not soft:
+        labels, class_names = _beside(file, y, soft), tuple(str(k) for k in range(soft.shape[1]))
+    elif y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf":
         soft = check_soft(y, where, [f"y[:,{k}]" for k in range(y.shape[1])])
         labels, class_names = soft.argmax(axis=1), tuple(str(k) for k in range(y.shape[1]))
     else:
@@ -71,6 +76,19 @@ def from_arrays(
     return Table(
         name, kind, features, labels, class_names, soft, weight, group, part, notes, found or {}, warnings=many
     )
+
+
+def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
+    """Class indices that are given beside soft labels."""
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise DataError(
+            f"{file}: y has shape {y.shape} and type {y.dtype}; beside soft labels it must be class indices"
+        )
+    odd = np.flatnonzero((y < 0) | (y >= soft.shape[1]))
+    if len(odd):
+        row = int(odd[0])
+        raise DataError(f"{file}: y[{row}] is {y[row]}, and the soft labels have the classes 0 to {soft.shape[1] - 1}")
+    return y.astype(np.int64)
 
 
 def _features(file: str, x: np.ndarray, tokenizer: str | None) -> Features:

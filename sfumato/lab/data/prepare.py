@@ -131,9 +131,15 @@ class Data:
             top = table.soft.max(axis=1, keepdims=True)
             ties = int(((table.soft == top).sum(axis=1) > 1).sum())
             tied = f" (of {plural(ties, 'tie')}, the first class)" if ties else ""
+            own = (table.labels == table.soft.argmax(axis=1)).all()
+            takes = (
+                f"the likeliest class{tied} is the label that one-hot trains on and accuracy takes"
+                if own
+                else f"one-hot trains on the labels beside them, and accuracy takes the likeliest class{tied}"
+            )
             found.append(
-                f"Labels are soft: the likeliest class{tied} is the label that one-hot trains on and metrics count; "
-                "--arm soft trains on the probabilities themselves."
+                f"Labels are soft: {takes}; --arm soft trains on the probabilities themselves, and all other numbers "
+                "are against these."
             )
         if table.weight is not None:
             low, high = float(table.weight.min()), float(table.weight.max())

@@ -139,6 +139,8 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
         )
     group = part.index if part.group is None else part.group
     arrays = {"index": part.index, "logits": logits.numpy(), "labels": part.labels, "group": group}
+    if part.soft is not None:
+        arrays["label_probs"] = part.soft
     # Features are for looking at: one seed of them, in half precision, is enough.
     if task.seed == 0 and penultimate.shape[1] <= _WIDEST:
         arrays["features"] = penultimate.half().numpy()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
+from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 from sfumato.report.compare.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
 from sfumato.report.template import rendered, with_units_held, write
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
@@ -54,6 +54,7 @@ def numbers_table(told: Mapping[str, Any]) -> ResultsTable:
     for name, label, show in _SHOWN:
         raw, scaled = metrics.get(name), metrics.get(f"{name}_after_temperature")
         if raw or scaled:
+            label = SOFT_WORDS.get(name, label) if "agreement" in metrics else label
             rows.append(Row(label, (*_cells(raw, show), *_cells(scaled, show))[:columns]))
     return ResultsTable(("as it is", "95 % interval", "with T", "95 % interval")[:columns], tuple(rows))
 
@@ -66,6 +67,7 @@ def differences_table(told: Mapping[str, Any]) -> ResultsTable:
     for name, entry in differences.items():
         plain = name.removesuffix("_after_temperature")
         label, show = shows[plain]
+        label = SOFT_WORDS.get(plain, label) if "agreement" in differences else label
         label += (" with T" if plain != name else "") + (", points" if show is percent else "")
         finding = Cell(str(entry.get("finding") or NOT_APPLICABLE))
         rows.append(Row(label, (*_cells(entry, _signed(show)), finding)))
@@ -77,7 +79,8 @@ OVER_SEEDS = (
     "which is how far another training of the same arm moves a number. What stands above is of one seed."
 )
 _OVER_SEEDS = (
-    *("accuracy", "balanced_accuracy", "nll", "nll_after_temperature", "brier", "ece", "ece_after_temperature"),
+    *("accuracy", "balanced_accuracy", "agreement", "nll", "nll_after_temperature", "kl", "kl_after_temperature"),
+    *("brier", "ece", "ece_after_temperature"),
     *("signed_gap", "eaurc", "temperature", "logit_gap"),
 )
 
@@ -91,7 +94,8 @@ def seeds_table(told: Mapping[str, Any]) -> ResultsTable:
         if any(numbers):
             show = shown(name)
             cells = (cell for number in numbers for cell in _mean_and_sd(number, show))
-            rows.append(Row(_label(name), tuple(cells)))
+            label = SOFT_WORDS.get(name, _label(name)) if "agreement" in told["metrics"] else _label(name)
+            rows.append(Row(label, tuple(cells)))
     heads = [head for arm in arms for head in (arm["name"], "±")]
     return ResultsTable(tuple(heads), tuple(rows))
 
@@ -125,9 +129,11 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
         how_over_seeds=OVER_SEEDS,
         seeds_say=what_seeds_say(told) if told.get("arms") else [],
-        reliability=_reliability(figures),
+        reliability=_reliability(figures, "agreed" if "agreement" in told["metrics"] else "right"),
         risk=_risk(figures, told),
         gap=_gap(figures, told),
+        right="agreement" if "agreement" in told["metrics"] else "accuracy",
+        soft="agreement" in told["metrics"],
         width=_WIDTH,
         height=_HEIGHT,
         told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
@@ -179,14 +185,14 @@ def _signed(show: Show) -> Show:
     return signed
 
 
-def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
+def _reliability(figures: Mapping[str, Any], right: str) -> dict[str, Any]:
     table, scaled = figures["reliability"], figures.get("reliability_after")
     most, bar = max(table["count"]), _WIDTH / 15
     points = [
         {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
         for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
     ]
-    told = ", ".join(f"{x:.2f} claimed {y:.2f} right" for x, y in _filled(table, "confidence", "accuracy"))
+    told = ", ".join(f"{x:.2f} claimed {y:.2f} {right}" for x, y in _filled(table, "confidence", "accuracy"))
     return {
         "points": points,
         "line": _line((p["x"], p["y"]) for p in points),
@@ -200,13 +206,14 @@ def _reliability(figures: Mapping[str, Any]) -> dict[str, Any]:
 def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
     coverage, risk = figures["risk"]["coverage"], figures["risk"]["risk"]
     top, whole = max([*risk, 1e-9]) * 1.08, risk[-1]
+    places = [i / 100 for i in range(1, 101)]
+    wrong = "the annotators disagree with all answers" if "agreement" in told["metrics"] else "all rows are wrong"
+    best = figures["risk"].get("best") or [max(0.0, (c - 1 + whole) / c) for c in places]
     return {
         "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(coverage, risk, strict=True)),
-        "best": _line(
-            (c * _WIDTH, (1 - max(0.0, (c - 1 + whole) / c) / top) * _HEIGHT) for c in (i / 100 for i in range(1, 101))
-        ),
+        "best": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(places, best, strict=True)),
         "ticks": [{"y": (1 - v / top) * _HEIGHT, "text": percent(v)} for v in (0.0, top / 2.16, top / 1.08)],
-        "alt": f"Risk against coverage: {percent(whole)} of all rows are wrong; the area under the curve is "
+        "alt": f"Risk against coverage: {percent(whole)} of {wrong}; the area under the curve is "
         f"{number(told['metrics']['aurc']['value'], 4)}.",
     }
 
@@ -247,7 +254,7 @@ def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
     if evidence["answer"] == "no sign":
         return "The gaps show no sign of smoothing."
     if evidence["eps_of_gap"] is None:
-        return "Too few rows can be used to tell whether the model was smoothed."
+        return f"These rows cannot tell whether the model was smoothed. {evidence['reason']}"
     return (
         "These rows cannot tell whether the model was smoothed; if every row had reached its optimum, ε would be about "
         f"{evidence['eps_of_gap']:.2g} over all."

@@ -58,11 +58,14 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
+        "own_targets": [arm_title(arm) for arm in run.arms if _each_its_own(arm)],
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [
             {"title": arm_title(arm), "floor": in_nats(float(run.curve(arm["name"], "train_floor")[1][0, -1]))}
             for arm in run.arms
         ],
+        "right": "agreement" if "agreement" in run.arms[0]["metrics"] else "accuracy",
+        "soft": "agreement" in run.arms[0]["metrics"],
         "calibration": [_calibration(arm) for arm in run.arms],
         "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
         "projection": data.get("projection"),
@@ -167,7 +170,9 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
 
 
 def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
-    true, other = run.env["probe"].get(arm["name"], {}).get("target", (None, None))
+    true, other = (
+        (None, None) if _each_its_own(arm) else run.env["probe"].get(arm["name"], {}).get("target", (None, None))
+    )
     strength = torch_strength(arm, run.num_classes)
     return {
         "arm": arm["name"],
@@ -176,6 +181,11 @@ def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
         "true": number(true, 4, zero=True),
         "other": "0" if other == 0 else "–" if other is None else f"{other:.4g}",
     }
+
+
+def _each_its_own(arm: ArmSummary) -> bool:
+    """Whether the target differs from row to row by more than the label: of mixed rows, and of soft labels."""
+    return arm["over"] in MIXING or bool(arm["eps"] and arm["over"] is None)
 
 
 def _strength(arm: ArmSummary) -> str:

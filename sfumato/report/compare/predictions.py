@@ -3,6 +3,8 @@
 import numpy as np
 
 from sfumato import evaluate
+from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.runs.read import Floats, Run
 
 
@@ -10,7 +12,9 @@ def rows_of(run: Run, arm: str, seed: int, *, scaled: bool = False, temperature:
     """Confidence, log loss and the like of each test row; ``scaled`` divides the logits by this model's temperature."""
     saved = run.test[arm, seed]
     divisor = run.temperature(arm, seed) if scaled else temperature
-    return evaluate.per_row(logits=saved.logits, labels=saved.labels, temperature=divisor)
+    if saved.soft is None:
+        return evaluate.per_row(logits=saved.logits, labels=saved.labels, temperature=divisor)
+    return scan(ScoreMatrix(logits=saved.logits), saved.labels, divisor, soft=saved.soft)
 
 
 def probabilities(run: Run, arm: str, seed: int) -> Floats:

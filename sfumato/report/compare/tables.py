@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
+from sfumato.evaluate.metrics.registry import HEADLINE, METRICS, SOFT_WORDS
 from sfumato.runs.read import Run
 from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
 from sfumato.text import NOT_APPLICABLE, number, percent, temperature
@@ -105,7 +105,8 @@ def four_columns(summary: Summary) -> ResultsTable:
 
     def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
         cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
-        return Row(METRICS[name].heading + more, tuple(cells), METRICS[name].shown.unit)
+        heading = SOFT_WORDS.get(name, METRICS[name].heading) if soft else METRICS[name].heading
+        return Row(heading + more, tuple(cells), METRICS[name].shown.unit)
 
     def plain(label: str, unit: str, values: Iterable[float | None], show: Show) -> Row:
         cells = (cell for value in values for cell in (Cell(show(value), value=value), Cell(NOT_APPLICABLE)))
@@ -114,6 +115,7 @@ def four_columns(summary: Summary) -> ResultsTable:
     closed = (math.inf if arm["closed_form_gap"] is None else arm["closed_form_gap"] for arm in arms)
     strengths = (torch_strength(arm, classes) for arm in arms)
     ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
+    soft = any("agreement" in arm["metrics"] for arm in arms)
     balanced = any("balanced_accuracy" in arm["metrics"] for arm in arms)  # runs of before have none
     trained = (
         plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
@@ -125,7 +127,11 @@ def four_columns(summary: Summary) -> ResultsTable:
         (
             row("accuracy", "accuracy", "accuracy"),
             *([row("balanced_accuracy", "balanced_accuracy", "balanced_accuracy")] if balanced else []),
-            *(row(name, name, f"{name}_after_temperature") for name in ("nll", "brier", "ece")),
+            *([row("agreement", "agreement", "agreement")] if soft else []),
+            *(
+                row(name, name, f"{name}_after_temperature")
+                for name in ("nll", *(["kl"] if soft else []), "brier", "ece")
+            ),
             row("ece_noise_floor", "ece_noise_floor", None),
             row("signed_gap", "signed_gap", "signed_gap_after_temperature"),
             row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),

@@ -84,6 +84,7 @@ def page_of(found: Judgement) -> str:
         "judge/judge.html.jinja",
         found=found,
         use=_use(found),
+        right="agreement" if "agreement" in found.arms[0].metrics else "accuracy",
         told=json.dumps(found.to_dict(), ensure_ascii=False).replace("</", "<\\/"),
         tables=in_columns(four_columns(summary)),
         differences=differences_table(summary),

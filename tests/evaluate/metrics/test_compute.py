@@ -18,12 +18,13 @@ def test_intervals_end_where_a_metric_ends():
     ends = {name: (number.low, number.high) for name in METRICS for number in [from_part(name, 0.4, everywhere, None)]}
     unit = (
         *("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_after_temperature", "ece_equal_mass"),
-        *("ece_classwise", "smooth_ece", "aurc", "coverage_at_1_risk", "coverage_at_5_risk", "risk_at_80_coverage"),
+        *("agreement", "ece_classwise", "smooth_ece"),
+        *("aurc", "coverage_at_1_risk", "coverage_at_5_risk", "risk_at_80_coverage"),
     )
     low, high = pytest.approx(-1e7, rel=1), pytest.approx(1e7, rel=1)
     assert ends == {
         **dict.fromkeys(unit, (0.0, 1.0)),
-        **dict.fromkeys(("nll", "nll_after_temperature", "logit_norm"), (0.0, high)),
+        **dict.fromkeys(("nll", "nll_after_temperature", "kl", "kl_after_temperature", "logit_norm"), (0.0, high)),
         **dict.fromkeys(("brier", "brier_after_temperature", "gamma"), (0.0, 2.0)),
         **dict.fromkeys(("signed_gap", "signed_gap_after_temperature"), (-1.0, 1.0)),
         **dict.fromkeys(("eaurc", "eaurc_after_temperature"), (low, 1.0)),

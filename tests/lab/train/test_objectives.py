@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -143,6 +145,20 @@ def test_votes_are_compared_with_the_likeliest_class_in_one_verdict(tmp_path):
     assert ran.code == 0, ran.err
     arms = ran.json()["arms"]
     assert [(arm["name"], arm["over"]) for arm in arms] == [("one-hot", "others"), ("soft", None)]
+    for arm in arms:
+        rows = []
+        for seed in range(3):
+            with np.load(tmp_path / ran.json()["run"] / "logits" / f"{arm['name']}-seed{seed}-test.npz") as file:
+                q, z = (file[name].astype(np.float64) for name in ("label_probs", "logits"))
+                assert q == pytest.approx(votes[file["index"]], abs=1e-6)
+            q /= q.sum(axis=1, keepdims=True)  # stored in float32
+            log_p = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+            rows.append((-(q * log_p).sum(axis=1).mean(), q[np.arange(len(q)), z.argmax(axis=1)].mean()))
+        nll, agreement = np.mean(rows, axis=0)
+        assert arm["metrics"]["nll"]["mean"] == pytest.approx(nll, abs=1e-9)
+        assert arm["metrics"]["agreement"]["mean"] == pytest.approx(agreement, abs=1e-9)
+    page = (tmp_path / ran.json()["run"] / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"less (<a [^>]*>)?agreement", page)
     assert arms[1]["closed_form_gap"] is None
     assert (tmp_path / ran.json()["run"] / "report.html").stat().st_size > 10_000
 

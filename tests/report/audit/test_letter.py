@@ -240,7 +240,7 @@ def test_ticks_stand_at_one_two_or_five_times_a_power_of_ten(low, high, ticks, d
         ("strength", 0.1, "The line is the gap at the optimum of the smoothing inferred."),
         ("no sign", 0.0001, "The gaps show no sign of smoothing."),
         ("cannot tell", 0.21, "if every row had reached its optimum, ε would be about 0.21 over all."),
-        ("cannot tell", None, "Too few rows can be used to tell whether the model was smoothed."),
+        ("cannot tell", None, "These rows cannot tell whether the model was smoothed. So it is."),
     ],
 )
 def test_below_the_gaps_the_page_says_what_they_tell_of_smoothing(answer, eps_of_gap, sentence, tmp_path):

@@ -217,3 +217,40 @@ def test_a_run_without_a_mean_temperature_is_divided_by_the_mean_of_those_fitted
     for arm in run.arms:
         arm["metrics"].pop("temperature")
     assert f"probabilities = (logits / {np.mean(fitted):.2f}).softmax(dim=1)" in compose(run, {}, {})
+
+
+def soften(folder):
+    """Give the test rows of a run soft labels, four fifths of whose mass is on the label."""
+    for file in (folder / "logits").glob("*-test.npz"):
+        arrays = dict(np.load(file))
+        classes = arrays["logits"].shape[1]
+        np.savez(file, **arrays, label_probs=0.8 * np.eye(classes)[arrays["labels"]] + 0.2 / classes)
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    for arm in summary["arms"]:
+        metrics = arm["metrics"]
+        metrics |= {"agreement": metrics["accuracy"], "kl": metrics["nll"], "kl_after_temperature": metrics["nll"]}
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+def test_with_soft_labels_the_page_asks_whether_confidence_matches_agreement(tmp_path):
+    write_run(tmp_path / "run")
+    soften(tmp_path / "run")
+    page = without_terms(render(tmp_path / "run").read_text("utf-8"))
+    assert "Does confidence match agreement?" in page
+    assert "match accuracy" not in page
+    assert "confidence − accuracy" not in page
+    assert "On the diagonal as many of the annotators agree with a model as its confidence says." in page
+    assert re.search(r"so many of the annotators disagree with the answers: one-hot \d", page)
+    assert "wrong among them" not in page
+
+
+def test_no_share_is_shown_of_targets_that_differ_from_row_to_row(tmp_path):
+    write_run(tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))
+    summary["arms"][1] |= {"eps": 0.3, "over": None, "closed_form_gap": None}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    page = without_terms(render(tmp_path / "run").read_text("utf-8"))
+    row = '<tr><th scope="row">smoothed</th><td>its own</td><td>none</td><td>–</td><td>–</td></tr>'
+    assert row in page
+    assert "The targets of smoothed differ from row to row, so no share stands there" in page
+    assert "some classes have no mass in a soft label" in page

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -25,20 +25,25 @@ from sfumato.evaluate.scores.files.run_folder import first_of_run
 from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Contents, read_csv, read_json, read_parquet
 from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 HEAD = ("features", "head_weight", "head_bias")
 SCORES = (*_LOGIT_KEYS, *PROBS)
 """Names of scores, the first that is there counts."""
 
-_BESIDE = (*BESIDE, "val_logits", "val_probs", "val_labels", "val_group", "val_features")
+_BESIDE = (
+    *(*BESIDE, "val_logits", "val_probs", "val_labels", "val_group", "val_features"),
+    *(f"val_{each}" for each in SOFT),
+)
 
 
 @dataclass
 class ScoreFile:
     """What a file of that name holds: scores (N, K) of its kind, and labels (N,) and features (N, D) or None.
 
-    ``rows`` is None if the file does not say which rows these are. The notes are sentences on what was taken for what.
+    ``soft`` are soft labels (N, K); labels beside them are not read. ``rows`` is None if the file does not say which
+    rows these are. The notes are sentences on what was taken for what.
     """
 
     name: str
@@ -49,6 +54,12 @@ class ScoreFile:
     rows: Literal["train", "heldout"] | None = None
     notes: list[str] = field(default_factory=list)
     group: npt.NDArray[Any] | None = None
+    soft: SoftLabels | None = None
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        """The labels by the name of the argument that takes them."""
+        return {"labels": self.labels} if self.soft is None else {self.soft.name: self.soft}
 
 
 def read_scores(path: str, *, kind: str | None = None, group: str | None = None) -> ScoreFile:
@@ -75,7 +86,10 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     together = arrays.get(group or "group")
     key, found = choose(arrays, name)
     kind = kind or said or ("probs" if key in PROBS else "logits")
-    labels = next((as_labels(arrays[k]) for k in LABELS if k in arrays), None)
+    soft = soft_of(arrays, name)
+    labels = None if soft is not None else next((as_labels(arrays[k]) for k in LABELS if k in arrays), None)
+    if soft is not None:
+        more = [*more, *beside_soft(arrays, soft)]
     if kind != "logits":
         found, mended = as_probabilities(found, kind, name)
         kind, more = "probs", [*more, *mended]
@@ -88,13 +102,16 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
         rows,
         [*notes, *more],
         None if together is None else as_numpy(together),
+        soft,
     )
 
 
-def read_labels(path: str) -> npt.NDArray[Any]:
-    """Labels from a file of any of the kinds of :func:`read_scores`."""
+def read_labels(path: str) -> npt.NDArray[Any] | SoftLabels:
+    """Labels, hard or soft, from a file of any of the kinds of :func:`read_scores`."""
     name = os.path.basename(path)
     arrays, _, _ = contents(path, name)
+    if (soft := soft_of(arrays, name)) is not None:
+        return soft
     for key in LABELS:
         if key in arrays:
             return as_labels(arrays[key])
@@ -102,8 +119,37 @@ def read_labels(path: str) -> npt.NDArray[Any]:
         only = as_labels(next(iter(arrays.values())))
         if only.ndim == 1:
             return only
-        raise FileError(f"{name}: labels must be one class index a row, got shape {only.shape}")
+        raise FileError(
+            f"{name}: labels must be one class index a row, got shape {only.shape}; save soft labels in an npz, as "
+            "label_probs or label_counts"
+        )
     raise FileError(f"{name} has no labels; arrays: {', '.join(sorted(arrays)) or 'none'}")
+
+
+def soft_of(arrays: Mapping[str, Any], name: str, prefix: str = "") -> SoftLabels | None:
+    """The soft labels among the arrays of a file of that name, or None where there are none.
+
+    Sequences (B, T, K) become rows. ``prefix`` stands before the names of the arrays.
+
+    Raises:
+        FileError: both kinds are there, or one that cannot be used; the message names the first row.
+    """
+    there = [each for each in SOFT if arrays.get(prefix + each) is not None]
+    if len(there) > 1:
+        raise FileError(f"{name} has {prefix}{there[0]} and {prefix}{there[1]}; keep one of them")
+    if not there:
+        return None
+    values = arrays[prefix + there[0]]
+    try:
+        return SoftLabels(values.reshape(-1, values.shape[-1]) if len(values.shape) > 2 else values, there[0])
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{name}: {prefix}{error}") from None
+
+
+def beside_soft(arrays: Mapping[str, Any], soft: SoftLabels) -> list[str]:
+    """A note where a file has hard labels beside soft ones."""
+    hard = next((key for key in LABELS if arrays.get(key) is not None), None)
+    return [] if hard is None else [f'the labels are those of "{soft.name}", and "{hard}" beside them is not read']
 
 
 def contents(path: str, name: str, beside: Sequence[str] = ()) -> Contents:
@@ -134,7 +180,7 @@ def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Co
     if head.startswith(b"PK\x03\x04"):
         if _is_torch(file):
             return read_torch(path if path != "-" else file, name), None, []
-        return read_npz(file, name, (*SCORES, *LABELS, *HEAD, *_BESIDE, *beside)), None, []
+        return read_npz(file, name, (*SCORES, *LABELS, *SOFT, *HEAD, *_BESIDE, *beside)), None, []
     if head.startswith(b"PAR1"):
         return read_parquet(file, name, beside)
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):

@@ -15,16 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.files import HEAD, PROBS, SCORES, choose, contents
+from sfumato.evaluate.scores.files import HEAD, PROBS, SCORES, beside_soft, choose, contents, soft_of
 from sfumato.evaluate.scores.files.arrays import as_labels
 from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.files.tables import LABELS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix, Stored, check_labels, refuse_probabilities
-from sfumato.text import listing
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
+from sfumato.evaluate.scores.taken_rows import taken
+from sfumato.text import listing, plural
 
-PARTS = ("logits", "probs", "labels", "group", "features")
+PARTS = ("logits", "probs", "labels", *SOFT, "group", "features")
 """What validation rows have, with ``val_`` before each name."""
 
 IGNORED = -100
@@ -33,18 +35,23 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Rows of one part: ``logits`` (N, K), ``labels`` (N,), and ``group`` (N,) or None where each row is its own."""
+    """Rows of one part: ``logits`` (N, K), ``labels`` (N,), and ``group`` (N,) or None where each row is its own.
+
+    ``soft`` are soft labels (N, K), whose modes the labels are, or None.
+    """
 
     logits: Any
     labels: npt.NDArray[np.int64]
     group: npt.NDArray[Any] | None = None
+    soft: SoftLabels | None = None
 
     def taken(self, rows: npt.NDArray[Any]) -> ScoredRows:
         """Some of the rows, or all in another order."""
         if len(rows) == len(self.labels) and (rows == np.arange(len(rows))).all():
             return self
         group = None if self.group is None else self.group[rows]
-        return ScoredRows(_taken(self.logits, rows), self.labels[rows], group)
+        labels, soft = Truth(self.labels, self.soft).part(rows)
+        return ScoredRows(taken(self.logits, rows), labels, group, soft)
 
 
 @dataclass(frozen=True)
@@ -102,18 +109,22 @@ def model_of(
     Raises:
         FileError: something is missing or does not fit.
     """
-    known = {*SCORES, *LABELS, *HEAD, *(f"val_{each}" for each in PARTS), group, "id", "classes", ""}
+    known = {*SCORES, *LABELS, *SOFT, *HEAD, *(f"val_{each}" for each in PARTS), group, "id", "classes", ""}
     unused = sorted(str(key) for key in arrays if str(key) not in known)
     held = {str(key): _array(value, f"{name}: {key}") for key, value in arrays.items() if value is not None}
     key, scores = choose(held, name, sequences=True)
     own = kind or said or ("probs" if key in PROBS else "logits")
-    labels = next((as_labels(held[each]) for each in LABELS if each in held), None)
-    if labels is None:
+    soft = soft_of(held, name)
+    labels = None if soft is not None else next((as_labels(held[each]) for each in LABELS if each in held), None)
+    truth = labels if soft is None else soft
+    if truth is None:
         raise FileError(f"{name} has no labels; save them beside the logits: sf.save_scores(…, labels=labels)")
-    test, keep, dropped = _part(scores, labels, held.get(group), own, name, "")
+    test, keep, dropped = _part(scores, truth, held.get(group), own, name, "")
     ids = held.get("id")
     if ids is not None:
-        ids = _one_a_row(as_numpy(ids), labels.shape, "id", name)[keep]
+        ids = _one_a_row(as_numpy(ids), (len(truth),) if isinstance(truth, SoftLabels) else truth.shape, "id", name)[
+            keep
+        ]
     validation = _validation(held, own, key in PROBS, name)
     if validation is not None and validation.logits.shape[1] != test.logits.shape[1]:
         raise FileError(
@@ -121,6 +132,7 @@ def model_of(
             f"{test.logits.shape[1]}"
         )
     notes = () if not unused else (f"Of {name}, these were not used: {listing(unused, 8)}.",)
+    notes += () if soft is None else tuple(f"In {name}, {note}." for note in beside_soft(held, soft))
     named = () if "classes" not in held else tuple(as_numpy(held["classes"]).astype(str).tolist())
     return ModelFile(name, test, validation, ids, dropped, notes, named)
 
@@ -145,27 +157,38 @@ def _validation(held: Mapping[str, Any], own: str, from_probs: bool, name: str) 
             HeadScores.of(held["val_features"], held["head_weight"], held.get("head_bias"), name),
         )
     if scores is None:
-        if "val_labels" in held:
-            raise FileError(f"{name} has val_labels but no val_logits")
+        lonely = next((each for each in ("labels", *SOFT) if f"val_{each}" in held), None)
+        if lonely is not None:
+            raise FileError(f"{name} has val_{lonely} but no val_logits")
         return None
-    if "val_labels" not in held:
+    soft = soft_of(held, name, "val_")
+    if soft is None and "val_labels" not in held:
         raise FileError(f"{name} has {key} but no val_labels")
     kind = own
     if key == "val_probs":
         kind = "percent" if own == "percent" else "probs"
     elif key == "val_features" or from_probs:
         kind = "logits"
-    return _part(scores, as_labels(held["val_labels"]), held.get("val_group"), kind, name, "val_")[0]
+    return _part(
+        scores, soft if soft is not None else as_labels(held["val_labels"]), held.get("val_group"), kind, name, "val_"
+    )[0]
 
 
 def _part(
-    scores: Any, labels: npt.NDArray[Any], group: Any, kind: str, name: str, prefix: str
+    scores: Any, truth: npt.NDArray[Any] | SoftLabels, group: Any, kind: str, name: str, prefix: str
 ) -> tuple[ScoredRows, npt.NDArray[np.int64], int | None]:
     """The rows of one part that count, as logits; which rows of the file these are; and the first that is left out."""
     shape = tuple(int(n) for n in scores.shape)
     if not np.prod(shape):
         raise FileError(f"{name}: the scores of {prefix}logits are empty, {shape}")
     rows = int(np.prod(shape[:-1]))
+    soft = truth if isinstance(truth, SoftLabels) else None
+    if soft is not None and (len(soft), soft.classes) != (rows, shape[-1]):
+        raise FileError(
+            f"{name}: {prefix}{soft.name} must have the shape of the scores, {shape}, and have {len(soft):,} rows of "
+            f"{plural(soft.classes, 'class', 'classes')}"
+        )
+    labels = truth if not isinstance(truth, SoftLabels) else np.where(truth.has_any, truth.mode, IGNORED)
     if labels.shape not in (shape[:-1], (rows,)):
         asked = " or ".join(str(each) for each in dict.fromkeys([shape[:-1], (rows,)]))
         hot = "; give labels.argmax(axis=-1)" if labels.shape == shape else ""
@@ -186,8 +209,9 @@ def _part(
         raise FileError(f"{name}: every label is {IGNORED}, which marks rows that do not count")
     dropped = None if len(keep) == rows else int((labels == IGNORED).argmax())
     if dropped is not None:
-        scores, labels = _taken(scores, keep), labels[keep]
+        scores, labels = taken(scores, keep), labels[keep]
         group = None if group is None else group[keep]
+        soft = None if soft is None else soft.taken(keep)
     try:
         if kind == "logits":
             refuse_probabilities(scores)
@@ -200,7 +224,7 @@ def _part(
         raise
     except (TypeError, ValueError, IndexError) as error:
         raise FileError(f"{name}: {'in the validation rows, ' if prefix else ''}{error}") from None
-    return ScoredRows(scores, found, group), keep, dropped
+    return ScoredRows(scores, found, group, soft), keep, dropped
 
 
 def _one_a_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name: str) -> npt.NDArray[Any]:
@@ -212,33 +236,6 @@ def _one_a_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name
     if any(missing):
         raise FileError(f"{name}: row {missing.index(True)} has no {what}")
     return flat.astype(str) if flat.dtype == object else flat
-
-
-def _taken(scores: Any, rows: npt.NDArray[Any]) -> Any:
-    """Rows of scores; a matrix in a file stays in one."""
-    if isinstance(scores, Stored):
-        return _spooled(ScoreMatrix(logits=scores), rows)
-    if is_tensor(scores):
-        import torch
-
-        return scores[torch.from_numpy(rows)]
-    return scores[rows]
-
-
-def _spooled(source: ScoreMatrix, rows: npt.NDArray[Any]) -> Any:
-    """Rows of a matrix in a file, in a temporary file; in the order of the source they are read in blocks."""
-
-    def blocks() -> Iterator[npt.NDArray[Any]]:
-        if (np.diff(rows) > 0).all():
-            for start, stop in source.steps():
-                first, last = np.searchsorted(rows, (start, stop))
-                if first < last:
-                    yield source.raw(start, stop)[rows[first:last] - start]
-        else:
-            for start in range(0, len(rows), 1024):
-                yield np.concatenate([source.raw(int(row), int(row) + 1) for row in rows[start : start + 1024]])
-
-    return spool(blocks(), source.type_name)
 
 
 def _logarithms(source: ScoreMatrix) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.files.matrix import FileError, spool
+from sfumato.evaluate.scores.soft_labels import SOFT
 
 LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
 PROBS = ("prob", "probs", "probability", "probabilities", "proba", "y_prob", "y_proba")
@@ -108,6 +109,7 @@ def _table(
     blocks = chain([first], blocks)
     roles = _Roles(names, name, header is not None, first, {*BESIDE, *(each.lower() for each in asked)})
     labels: list[npt.NDArray[Any]] = []
+    soft: list[npt.NDArray[Any]] = []
     beside: dict[str, list[Any]] = {key: [] for key in roles.beside}
 
     def scores() -> Iterator[npt.NDArray[Any]]:
@@ -118,12 +120,14 @@ def _table(
                 yield matrix.astype(np.float64, copy=False)
             if roles.label is not None:
                 labels.append(roles.labels(block, start))
+            if roles.soft is not None:
+                soft.append(roles.soft_labels(block, start))
             for key, place in roles.beside.items():
                 beside[key].extend(block[place])
             start += len(block[0])
 
     stored = spool(scores(), "float64")
-    if not stored.shape[0] and not labels:
+    if not stored.shape[0] and not labels and not soft:
         raise FileError(f"{name} has no rows")
     if roles.sorted_rows and stored.shape[1] > 2 and not roles.index:
         raise FileError(
@@ -133,7 +137,11 @@ def _table(
     arrays: dict[str, Any] = {"probs" if roles.kind == "probs" else "logits": stored} if roles.has_scores else {}
     arrays |= {key: np.asarray(cells) for key, cells in beside.items()}
     arrays |= {"classes": np.asarray(roles.classes)} if roles.classes else {}
-    return arrays | ({"labels": np.concatenate(labels)} if labels else {}), roles.kind, roles.notes
+    if labels:
+        arrays["labels"] = np.concatenate(labels)
+    if roles.soft is not None:
+        arrays[roles.soft[0]] = np.concatenate(soft)
+    return arrays, roles.kind, roles.notes
 
 
 class _Roles:
@@ -151,6 +159,8 @@ class _Roles:
             )
         self.label = next((lower.index(key) for key in LABELS if key in lower), None) if header else None
         self.beside = {names[lower.index(key)]: lower.index(key) for key in sorted(beside) if header and key in lower}
+        self.soft = self._soft_columns(lower) if header else None
+        lower = [each if not self.soft or place not in self.soft[1] else "" for place, each in enumerate(lower)]
         numbered: dict[str, list[tuple[int, int]]] = {}  # number and place of each column, by what is before the number
         for place, each in enumerate(lower):
             if found := re.fullmatch(r"(.*?)_?(\d+)", each):
@@ -169,15 +179,29 @@ class _Roles:
             self.notes.append(f'the column "{names[self.label]}" holds names, as of predictions, and is not read')
             self.label = None
         self.has_scores = bool(lists) or len(self._columns) > 1
-        self._two = self.label is not None and len(self._columns) == 1 and _is_numbers(first[self._columns[0]])
+        known = self.label is not None or self.soft is not None
+        self._two = known and len(self._columns) == 1 and _is_numbers(first[self._columns[0]])
         if self._two:
             self._take_one_column(first[self._columns[0]])
         elif header and not lists and self.kind is None and len(self._columns) > 1:
             self._refuse_what_is_no_class(first)
-        if not self.has_scores and self.label is None:
+        if not self.has_scores and self.label is None and self.soft is None:
             if len(self._columns) != 1:
                 raise FileError(f"{name} has no column of scores; columns: {', '.join(names)}")
             self.label = self._columns[0]
+
+    def _soft_columns(self, lower: list[str]) -> tuple[str, list[int]] | None:
+        """What the soft labels are called and their columns: one of lists, or one a class, numbered from 0 on."""
+        for name in SOFT:
+            if name in lower:
+                return name, [lower.index(name)]
+            found = {int(m[1]): i for i, each in enumerate(lower) if (m := re.fullmatch(rf"{name}?_(\d+)", each))}
+            if found:
+                missing = next((k for k in range(len(found)) if k not in found), None)
+                if missing is not None or len(found) < 2:
+                    raise FileError(f"{self._name}: the columns of {name} leave out class {missing or 1}")
+                return name, [found[k] for k in range(len(found))]
+        return None
 
     def _take_one_column(self, cells: Any) -> None:
         """One score a row is that of class 1, the other class has the rest."""
@@ -216,7 +240,7 @@ class _Roles:
         classes = sorted(numbered.get("", []) or max(numbered.values(), key=len, default=[]))
         if not header or len(classes) < 2:
             other = {"filename", "id", "index", "image", "path", "name"}
-            places = {self.label, *self.beside.values()}
+            places = {self.label, *self.beside.values(), *(self.soft[1] if self.soft else ())}
             self._columns = [i for i, each in enumerate(lower) if i not in places and each not in other]
             return
         missing = next((i for i, (number, _) in enumerate(classes) if number != i), None)
@@ -242,12 +266,16 @@ class _Roles:
 
     def _matrix(self, block: list[Any], columns: list[int], start: int) -> npt.NDArray[Any]:
         """One column of lists, or several columns of numbers, as (n, K)."""
-        if self._two:
+        if self._two and columns == self._columns:
             one = _floats(block[columns[0]], self._names[columns[0]], self._name, start)
             return np.stack([1 - one if self.kind == "probs" else 0 * one, one], axis=1)
         if len(columns) == 1:
             return _stacked(block[columns[0]], self._name, start)
         return np.stack([_floats(block[i], self._names[i], self._name, start) for i in columns], axis=1)
+
+    def soft_labels(self, block: list[Any], start: int) -> npt.NDArray[Any]:
+        assert self.soft is not None
+        return self._matrix(block, self.soft[1], start)
 
     def labels(self, block: list[Any], start: int) -> npt.NDArray[Any]:
         assert self.label is not None

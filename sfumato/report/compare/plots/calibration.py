@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.evaluate.metrics.calibration import binned, in_bins
+from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
@@ -48,12 +49,14 @@ class ReliabilityData:
     curves: tuple[ReliabilityCurve, ...]
     rows: int
     seeds: int
+    soft: bool = False
 
     @property
     def alt(self) -> str:
         """The figure in words."""
+        gap = SOFT_WORDS["signed_gap"] if self.soft else METRICS["signed_gap"].label
         parts = [
-            f"{c.arm}: {METRICS['ece'].label} {number(c.ece)}, {METRICS['signed_gap'].label} "
+            f"{c.arm}: {METRICS['ece'].label} {number(c.ece)}, {gap} "
             f"{number(c.signed_gap, sign=True)}, "
             f"{100 * c.count[-1] / c.count.sum():.0f} % of rows in the top bin"
             for c in self.curves
@@ -88,21 +91,23 @@ def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) 
             ax.vlines(curve.confidence[which], curve.low[which], curve.high[which], color=colour, lw=0.9, alpha=alpha)
         below.stairs(100 * curve.count / curve.count.sum(), edges, color=colour, lw=1.2, ls=dash)
     ax.plot([0, 1], [0, 1], color=INK, lw=0.7, zorder=0.5)
-    ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy (share of rows)")
+    ax.set(
+        xlim=(0, 1), ylim=(0, 1), ylabel="agreement (share of annotators)" if run.soft else "accuracy (share of rows)"
+    )
     ax.tick_params(labelbottom=False)
     below.set(xlabel="confidence (largest probability)", ylabel="rows (%)", ylim=(0, None))
     style_with_legend(ax)
     style(below)
-    return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds))
+    return ax, ReliabilityData(edges, tuple(curves), len(run.labels), len(run.seeds), run.soft)
 
 
 def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:
     seen = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
-    confidence, right = (np.concatenate([getattr(rows, each) for rows in seen]) for each in ("confidence", "correct"))
-    bins = evaluate.reliability(confidence, right, bins=BINS)
+    confidence, right = (np.concatenate([getattr(rows, each) for rows in seen]) for each in ("confidence", "right"))
+    bins = in_bins(confidence, right, BINS)
     index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
     low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan))
-    errors = evaluate.ece(confidence, right, bins=BINS), evaluate.signed_gap(confidence, right)
+    errors = binned(confidence, right, None, BINS)[0], float(np.mean(confidence - right))
     columns = (bins.count, distinct, bins.confidence, bins.accuracy, low, high)
     return ReliabilityCurve(arm_title(arm), scaled, *columns, *errors)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato import evaluate
+from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.report.compare.plots.arm_labels import colours
 from sfumato.report.compare.predictions import rows_of
 from sfumato.report.compare.tables import arm_title
@@ -32,6 +32,7 @@ class RiskCoverageData:
     curves: tuple[RiskCurve, ...]
     rows: int
     seeds: int
+    soft: bool = False
 
     @property
     def alt(self) -> str:
@@ -42,8 +43,9 @@ class RiskCoverageData:
             f"and {percent(float(c.risk[-1]))}"
             for c in self.curves
         ]
+        risky = "annotators who disagree" if self.soft else "wrong answers"
         return (
-            f"Share of wrong answers among the most confident test rows, {self.rows} rows and "
+            f"Share of {risky} among the most confident test rows, {self.rows} rows and "
             f"{plural(self.seeds, 'seed')}; at 50 %, 80 % and 100 % of rows answered. {'; '.join(parts)}."
         )
 
@@ -61,13 +63,15 @@ def plot_risk_coverage(run: Run, ax: Axes | None = None) -> tuple[Axes, RiskCove
     for arm, colour in zip(run.arms, colours(run), strict=True):
         for scaled in (False, True):
             seen = [rows_of(run, arm["name"], seed, scaled=scaled) for seed in run.seeds]
-            risks = [evaluate.risk_coverage_curve(rows.score, rows.correct).risk[place - 1] for rows in seen]
+            ranked = [RankedGroups(rows.score, rows.right) for rows in seen]
+            risks = [(each.errors / each.place)[place - 1] for each in ranked]
             risk = np.mean(risks, axis=0)
             curves.append(RiskCurve(arm_title(arm), scaled, risk))
             dash, width, label = ("--", 1.2, None) if scaled else ("-", 1.6, arm_title(arm))
             ax.plot(100 * place / n, 100 * risk, dash, color=colour, lw=width, label=label)
-    ax.set(xlabel="rows answered, most confident first (%)", ylabel="wrong among them (%)", xlim=(0, 100))
+    risky = "disagreement" if run.soft else "wrong"
+    ax.set(xlabel="rows answered, most confident first (%)", ylabel=f"{risky} among them (%)", xlim=(0, 100))
     ax.set_ylim(0, max(1.08 * max(100 * float(curve.risk.max()) for curve in curves), 1e-3))
     ax.plot([], [], "--", color=INK, lw=1.2, label="with temperature")
     style_with_legend(ax)
-    return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds))
+    return ax, RiskCoverageData(place / n, tuple(curves), n, len(run.seeds), run.soft)

@@ -1,0 +1,203 @@
+"""Soft labels: for each row a distribution q over the classes, from probabilities or from counts of annotators.
+
+Everything that a metric needs of a hard label, it needs of q: ⟨q, z⟩ for the log loss and the temperature, q of the
+predicted class for calibration and ranking, and the entropy of q for the divergence. The mode of q stands where only a
+class will do. A q that is one-hot gives the numbers of the hard label.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.evaluate.scores.column_checks import Column, as_numpy, is_tensor
+from sfumato.evaluate.scores.score_matrix import (
+    CHUNK_ELEMENTS,
+    RESOLUTION,
+    SHORT_ROW,
+    Labels,
+    Stored,
+    check_labels,
+    plain,
+    widen,
+)
+
+SOFT = ("label_probs", "label_counts")
+"""What soft labels are called, in files and as arguments."""
+
+SOFT_TRUTH = (
+    "The labels are soft: the log loss (NLL) is the cross entropy to them, calibration and ranking count a row as "
+    "right as far as the annotators agree with the prediction, and accuracy takes the likeliest class."
+)
+"""What a reader of the numbers has to know where labels are soft."""
+
+_TOLERANCE = 1e-3  # how far probabilities may be from a sum of 1; nearer ones are divided by their sum
+_TOLD = 8  # classes of which a message tells
+_MOST = 2.0**53  # every whole number below has a float of its own
+
+
+class SoftLabels:
+    """Checked soft labels (N, K), which stay in memory in the type in which they were given.
+
+    Attributes:
+        name: ``"label_probs"`` or ``"label_counts"``.
+        mode: the class of the largest q of each row, (N,) int64; of equal ones the lowest class.
+        counted: the rows that count, (M,) int64 in rising order. A row whose counts are all 0 does not.
+    """
+
+    def __init__(self, values: Any, name: str) -> None:
+        """Check the values.
+
+        Args:
+            values: (N, K), numpy, torch, stored in a file, or a list.
+            name: one of :data:`SOFT`.
+
+        Raises:
+            TypeError: values that are no numbers.
+            ValueError: another shape, a value that is no probability or no count, probabilities that do not sum to 1,
+                or no row that counts. Names the first row.
+        """
+        self.name = name
+        self._values = _in_memory(values)
+        if self._values.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must be numbers, got {self._values.dtype}")
+        if self._values.ndim != 2:
+            raise ValueError(f"{name} must be (N, K), one number a row and class, got shape {self._values.shape}")
+        rows = len(self._values)
+        self._totals, self.mode = np.empty(rows), np.empty(rows, dtype=np.int64)
+        step = max(1, CHUNK_ELEMENTS // max(self._values.shape[1], 1))
+        for start in range(0, rows, step):
+            block = self._values[start : start + step].astype(np.float64)
+            _check(block, start, name, self._values.dtype.name)
+            self._totals[start : start + step] = block.sum(axis=1)
+            self.mode[start : start + step] = block.argmax(axis=1)
+        self.counted = np.flatnonzero(self.has_any)
+        if not len(self.counted):
+            raise ValueError(f"{name} are 0 in every row, so no row counts")
+
+    def __len__(self) -> int:
+        return len(self.mode)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self._values.shape[1]
+
+    @property
+    def has_any(self) -> npt.NDArray[np.bool_]:
+        """Whether each row counts, (N,)."""
+        return self._totals > 0
+
+    @property
+    def all_count(self) -> bool:
+        """Whether every row counts."""
+        return len(self.counted) == len(self)
+
+    def block(self, at: slice) -> Column:
+        """Distributions q of some rows, (n, K), each row with a sum of 1; laid out as the scores of these rows are."""
+        order = "F" if self.classes < SHORT_ROW else "C"
+        return np.divide(self._values[at], self._totals[at, None], order=order, dtype=np.float64)
+
+    def taken(self, rows: npt.NDArray[Any] | slice) -> SoftLabels:
+        """Some of the rows that count, or all in another order."""
+        made = object.__new__(SoftLabels)
+        made.name = self.name
+        made._values, made._totals, made.mode = self._values[rows], self._totals[rows], self.mode[rows]
+        made.counted = np.flatnonzero(made.has_any)
+        return made
+
+    def told(self, row: int) -> str:
+        """The soft label of a row as a message has it."""
+        values = self.block(slice(row, row + 1))[0][:_TOLD]
+        return f"({', '.join(f'{value:.3g}' for value in values)}{', …' if self.classes > _TOLD else ''})"
+
+    def first_unlike(self, other: SoftLabels) -> int | None:
+        """The first row in which two soft labels of as many rows differ by more than rounding; None where none does."""
+        if self.classes != other.classes:
+            return 0
+        step = max(1, CHUNK_ELEMENTS // self.classes)
+        for start in range(0, len(self), step):
+            at = slice(start, start + step)
+            with np.errstate(invalid="ignore"):  # a row without counts is not a number in either
+                unlike = (np.abs(self.block(at) - other.block(at)) > _TOLERANCE).any(axis=1)
+            unlike |= self.has_any[at] != other.has_any[at]
+            if unlike.any():
+                return start + int(unlike.argmax())
+        return None
+
+
+class Truth(NamedTuple):
+    """What rows are judged against: hard labels (N,), and soft labels (N, K), of which these are the modes, or None."""
+
+    labels: npt.NDArray[np.int64]
+    soft: SoftLabels | None = None
+
+    def part(self, rows: npt.NDArray[Any] | slice) -> Truth:
+        """The truth of some of the rows."""
+        return Truth(self.labels[rows], None if self.soft is None else self.soft.taken(rows))
+
+
+def truth_of(
+    rows: int,
+    classes: int,
+    name: str,
+    *,
+    labels: Labels | None = None,
+    label_probs: Any = None,
+    label_counts: Any = None,
+) -> Truth:
+    """The truth of so many rows of scores called ``name``, from the one argument that is given.
+
+    Raises:
+        TypeError: not exactly one of ``labels``, ``label_probs`` and ``label_counts``.
+        ValueError, IndexError: as :func:`~sfumato.evaluate.scores.score_matrix.check_labels` and :class:`SoftLabels`.
+    """
+    given = [each for each in (labels, label_probs, label_counts) if each is not None]
+    if len(given) != 1:
+        raise TypeError("give exactly one of labels=, label_probs= and label_counts=: each of them is the whole truth")
+    if labels is not None:
+        return Truth(check_labels(labels, rows, classes, name))
+    which = SOFT[0] if label_counts is None else SOFT[1]
+    soft = given[0] if isinstance(given[0], SoftLabels) else SoftLabels(given[0], which)
+    if (len(soft), soft.classes) != (rows, classes):
+        raise ValueError(
+            f"{soft.name} must be ({rows}, {classes}), one number a row and class of {name}, got shape "
+            f"({len(soft)}, {soft.classes})"
+        )
+    return Truth(soft.mode, soft)
+
+
+def _in_memory(values: Any) -> npt.NDArray[Any]:
+    if isinstance(values, Stored):
+        return widen(values.read(0, values.shape[0]))
+    return widen(plain(values)) if is_tensor(values) and values.is_floating_point() else as_numpy(values)
+
+
+def _check(block: Column, start: int, name: str, type_name: str) -> None:
+    """Refuse what is no count, or no probability."""
+    counts = name == "label_counts"
+    odd = ~(np.isfinite(block) & (block >= 0))
+    if counts:
+        odd |= (block != np.rint(block)) | (block >= _MOST)
+    if odd.any():
+        row, col = (int(i) for i in np.argwhere(odd)[0])
+        what = (
+            "counts are whole numbers from 0 on; for probabilities use label_probs"
+            if counts
+            else "probabilities are from 0 to 1"
+        )
+        raise ValueError(f"{name} in row {start + row} have {block[row, col]:.6g} for class {col}: {what}")
+    if counts:
+        return
+    total = block.sum(axis=1)
+    off = np.flatnonzero(np.abs(total - 1) > max(_TOLERANCE, 4 * RESOLUTION.get(type_name, 0.0)))
+    if len(off):
+        row = int(off[0])
+        way_out = "divide each row by its sum"
+        if not total[row]:
+            way_out = "leave the row out, or use label_counts, of which a row of zeros does not count"
+        elif (block[row] == np.rint(block[row])).all():
+            way_out = "for counts of annotators use label_counts"
+        raise ValueError(f"{name} in row {start + row} sum to {total[row]:.6g}, not to 1; {way_out}")
