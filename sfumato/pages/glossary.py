@@ -25,9 +25,10 @@ class Entry(NamedTuple):
 
 def _metric(name: str, text: str, *also: str, soft: str | None = None) -> Entry:
     """An entry for a metric, found by its name in words and by its term; ``also`` are other words for it."""
-    defined, title = METRICS[name], SOFT_WORDS.get(name, METRICS[name].heading)
-    words = tuple(dict.fromkeys((defined.label, defined.words, *([title] if name in SOFT_WORDS else []), *also)))
-    return Entry(defined.heading, text, words, None if soft is None else (title, soft))
+    defined, title = METRICS[name], SOFT_WORDS.get(name)
+    words: list[str] = [defined.label, defined.words, *filter(None, [title]), *also]
+    told = None if soft is None else (title or defined.heading, soft)
+    return Entry(defined.heading, text, tuple(dict.fromkeys(words)), told)
 
 
 # fmt: off
