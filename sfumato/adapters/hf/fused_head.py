@@ -288,7 +288,7 @@ def _checked_head(model: Any) -> torch.nn.Linear:
     if hasattr(head, "base_layer"):
         raise ArgumentError(
             f"the output layer of {name} has an adapter of PEFT ({type(head).__name__}), which the fused loss would "
-            "not train. Leave it out of target_modules, or name it in modules_to_save"
+            "not train. Leave the output layer out of target_modules"
         )
     if type(head) is not torch.nn.Linear:
         raise ArgumentError(f"the output layer of {name} must be a torch.nn.Linear, got {type(head).__name__}")

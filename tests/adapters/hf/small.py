@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
+from huggingface_hub import constants
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArguments
 
 V = 50_000
 SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -70,3 +73,37 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
     loss.backward()
     return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+
+
+def sft(folder: Any, model: Any, accumulate: int = 1, rows: list[dict[str, Any]] | None = None, **more: Any) -> Any:
+    """TRL's trainer on rows that are tokens already; it asks nobody on the network."""
+    trl = pytest.importorskip("trl")
+    peft = {name: more.pop(name) for name in ("peft_config",) if name in more}
+    args, rows, tokenizer = sft_parts(folder, accumulate, rows, **more)
+    make = quietly(trl.SFTTrainer)
+    return make(model, args, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer, **peft)
+
+
+def sft_parts(folder: Any, accumulate: int, rows: list[dict[str, Any]] | None, **more: Any) -> tuple[Any, Any, Any]:
+    """Arguments, data and a tokenizer for TRL's trainer."""
+    trl = pytest.importorskip("trl")
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models
+
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>")
+    listed = [{name: values.tolist() for name, values in row.items()} for row in rows or data()]
+    args = quietly(arguments)(folder, accumulate, cls=trl.SFTConfig, bf16=False, **more)
+    return args, Dataset.from_list(listed), tokenizer
+
+
+def quietly(make: Any) -> Any:
+    """The same, without telemetry, and without warnings of names that TRL itself gives."""
+
+    def made(*args: Any, **more: Any) -> Any:
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+            warnings.simplefilter("ignore", FutureWarning)
+            patch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+            return make(*args, **more)
+
+    return made

@@ -324,6 +324,15 @@ def test_a_model_that_cannot_be_fused_is_refused_by_name(name):
         fuse_head(made())
 
 
+def test_an_adapter_of_peft_on_the_output_layer_is_refused():
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(llama(500), peft.LoraConfig(target_modules=["lm_head"], r=2))
+    with pytest.raises(
+        ValueError, match=r"^the output layer of LlamaForCausalLM has an adapter of PEFT \(Linear\), which"
+    ):
+        fuse_head(model)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import pytest
-import transformers
 from transformers import Trainer
 
 from sfumato.adapters.hf import fuse_head
-from tests.adapters.hf.small import arguments, assert_equal, batch, data, llama, logged, torch_loss, weights
+from tests.adapters.hf.small import arguments, assert_equal, batch, data, llama, logged, sft, torch_loss, weights
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])
@@ -42,21 +40,6 @@ def test_predict_has_logits_where_that_is_asked_for(tmp_path):
     found = Trainer(model, arguments(tmp_path)).predict(rows)
     assert (found.predictions == plain.predictions).all()
     assert found.metrics["test_loss"] == pytest.approx(plain.metrics["test_loss"], rel=1e-6)
-
-
-def sft(folder: Any, model: Any, accumulate: int, **more: Any) -> Any:
-    """TRL's trainer on rows that are tokens already."""
-    trl = pytest.importorskip("trl")
-    from datasets import Dataset
-    from tokenizers import Tokenizer, models
-
-    words = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1}, unk_token="<pad>"))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>")
-    rows = Dataset.from_list([{name: values.tolist() for name, values in row.items()} for row in data()])
-    with warnings.catch_warnings():  # TRL gives an old name of its own accord, and its smoothing is to go
-        warnings.simplefilter("ignore", FutureWarning)
-        args = arguments(folder, accumulate, cls=trl.SFTConfig, bf16=False, **more)
-        return trl.SFTTrainer(model, args, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +77,23 @@ def test_evaluation_of_sft_is_hard(tmp_path):
     told = trainer.evaluate()
     for name in ("eval_loss", "eval_entropy", "eval_mean_token_accuracy"):
         assert told[name] == pytest.approx(hard[name], rel=1e-6)
+
+
+# Where SFTTrainer wraps the model in PEFT, both orders lead to the model inside.
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_sft_of_an_adapter_ends_in_the_weights_of_its_own_smoothing(tmp_path, when):
+    peft = pytest.importorskip("peft")
+    lora = {"peft_config": peft.LoraConfig(target_modules=["q_proj", "v_proj"], r=2)}
+    own = sft(tmp_path, llama(), label_smoothing_factor=0.1, **lora)
+    own.train()
+    model = llama()
+    if when == "before":
+        fuse_head(model, label_smoothing=0.1)
+    trainer = sft(tmp_path, model, **lora)
+    if when == "after":
+        fuse_head(trainer.model, label_smoothing=0.1)
+    trainer.train()
+    trained, wanted = ({n: w for n, w in weights(each.model).items() if "lora" in n} for each in (trainer, own))
+    assert len(trained) == 4
+    assert_equal(trained, wanted, 1e-5)
+    assert logged(trainer, "loss") == pytest.approx(logged(own, "loss"), rel=1e-6)
