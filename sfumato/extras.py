@@ -2,6 +2,7 @@
 
 The loss, the targets and the closed forms need torch and numpy alone. Commands that train, read saved scores or draw
 pages need more; :func:`require_lab` asks before such a command begins, :func:`lab_imports` where one function does.
+:func:`framework_imports` does the same for the frameworks that the adapters serve.
 """
 
 import contextlib
@@ -69,6 +70,28 @@ def lab_imports(asker: str) -> Generator[None]:
         if package not in LAB:
             raise
         raise MissingExtraError(_sentence(asker, [package])) from error
+
+
+@contextlib.contextmanager
+def framework_imports(asker: str, package: str) -> Generator[None]:
+    """Around imports of a framework that a user has or has not: where it is missing, a sentence says what to type.
+
+    Args:
+        asker: what needs the framework, for the message.
+        package: the framework, as it is imported and as it is installed.
+
+    Raises:
+        MissingExtraError: the framework is not installed; it has the line to type.
+
+    >>> with framework_imports("this example", "torch"):
+    ...     import torch
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise MissingExtraError(f"{asker} needs {package}; to install it, type: pip install {package}") from error
 
 
 def _sentence(asker: str, packages: list[str]) -> str:

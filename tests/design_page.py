@@ -21,10 +21,10 @@ def block_after(words: str, text: str = TEXT) -> str:
     return found.group(1)
 
 
-def signatures() -> dict[str, str]:
-    """Each name of the block of the library with its signature as it stands there; "" for a name without brackets."""
+def signatures(title: str) -> dict[str, str]:
+    """Each name of the block below a heading, with its signature as it stands there; "" for a name without brackets."""
     found: dict[str, str] = {}
-    for line in re.sub(r"\n +", " ", block_after("\n## Library\n")).splitlines():
+    for line in re.sub(r"\n +", " ", block_after(f"\n## {title}\n")).splitlines():
         call = re.fullmatch(r"([\w.]+)(\(.*)", line)
         found |= {call[1]: call[2]} if call else dict.fromkeys(re.split(r",? +", line), "") if line else {}
     return found

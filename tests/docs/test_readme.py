@@ -6,6 +6,7 @@ loss. ``python -m tests.docs.test_readme FRAMEWORK`` checks one by hand.
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
@@ -77,22 +78,23 @@ def hugging_face_trainer(piece: str) -> None:
     model = BertForSequenceClassification(BertConfig(vocab_size=20, num_labels=K, **sizes, **quiet))
     _, labels = rows()
     words = torch.stack([torch.arange(24) % 7, torch.arange(24) % 5, labels], dim=1)
-    trained, told, logits = _by_trainer(piece, model, words, labels)
-    truth = expected(logits, labels)
-    assert (trained, told) == (pytest.approx(truth, rel=1e-5), pytest.approx(truth, rel=1e-5))
+    first, of_classes, of_words = piece.strip("\n").split("\n\n")
+    trained, told, logits = _by_trainer(f"{first}\n{of_classes}", words, labels, model=model)
+    truth, hard = expected(logits, labels), expected(logits, labels, 0.0)
+    assert (trained, told) == (pytest.approx(truth, rel=1e-5), pytest.approx(hard, rel=1e-5))
 
-    first, then = re.findall(r"`(labels = .*?|outputs.logits.*?)`", section("Use it from"))
-    piece = piece.replace("outputs.logits", then).replace("    total = ", f"    {first}\n    total = ")
     model = LlamaForCausalLM(LlamaConfig(vocab_size=10, **sizes))
     labels = words.clone()
     labels[torch.arange(24), 1 + torch.arange(24) % 2] = -100  # one a row, so that no step has more labels
-    trained, told, logits = _by_trainer(piece, model, words, labels)
-    truth = expected(logits[:, :-1].reshape(-1, 10), labels[:, 1:].flatten())
-    assert (trained, told) == (pytest.approx(truth, rel=1e-5), pytest.approx(truth, rel=1e-5))
+    own = copy.deepcopy(model)
+    trained, told, _ = _by_trainer(f"{first}\n{of_words}", words, labels, language_model=model)
+    logits, labels = own(words).logits[:, :-1].reshape(-1, 10).detach(), labels[:, 1:].flatten()
+    truth, hard = expected(logits, labels), expected(logits, labels, 0.0)
+    assert (trained, told) == (pytest.approx(truth, rel=1e-5), pytest.approx(hard, rel=1e-5))
 
 
-def _by_trainer(piece: str, model: Any, words: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, np.ndarray]:
-    """Mean training loss, test loss and logits where nothing moves, since the rate is 0: 3 steps of twice 4 rows."""
+def _by_trainer(piece: str, words: torch.Tensor, labels: torch.Tensor, **model: Any) -> tuple[float, float, Any]:
+    """Mean training loss, test loss and logits, where nothing moves since the rate is 0: 3 steps of twice 4 rows."""
     import tempfile
 
     from transformers import Trainer, TrainingArguments
@@ -103,7 +105,7 @@ def _by_trainer(piece: str, model: Any, words: torch.Tensor, labels: torch.Tenso
             folder, learning_rate=0.0, per_device_train_batch_size=4, per_device_eval_batch_size=24, report_to=[],
             gradient_accumulation_steps=2, num_train_epochs=1, use_cpu=True, disable_tqdm=True,
         )  # fmt: skip
-        trainer = executed(piece, Trainer=Trainer, model=model, args=args, data=data)["trainer"]
+        trainer = executed(piece, Trainer=Trainer, args=args, data=data, **model)["trainer"]
         trained, predicted = trainer.train(), trainer.predict(data)
     return trained.metrics["train_loss"], predicted.metrics["test_loss"], predicted.predictions
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import math
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -18,17 +19,22 @@ import torch
 from cyclopts import App
 
 import sfumato
+import sfumato.adapters
 from sfumato.cli import FAILURE, FINDING, INTERRUPTED, OK, USAGE, app, main
 from sfumato.evaluate import METRICS, Evaluation
 from tests.conftest import Ran, run_sfumato
 from tests.design_page import TEXT, block_after, fields_unlike, section, signatures, usages
 
 MODULES = ("theory", "reference", "conventions", "evaluate", "probe", "parallel")
-SIGNATURES = signatures()
+ADAPTERS = ("hf",)
+SIGNATURES = signatures("Library") | signatures("Adapters")
 
 
 def of_code(name: str) -> Any:
-    """What a name of the page is in the code: ``sf.…``, or a member of ``target``."""
+    """What a name of the page is in the code: ``sf.…``, a member of ``target``, or a name of an adapter."""
+    if name.startswith("sfumato."):
+        module, _, own = name.rpartition(".")
+        return getattr(importlib.import_module(module), own)
     value: Any = sfumato.one_hot(torch.tensor([0, 1]), 3) if name.startswith("target") else sfumato
     for part in name.partition("[")[0].split(".")[1:]:
         value = getattr(value, part)
@@ -40,7 +46,7 @@ def exported(module: str) -> set[str]:
     found = importlib.import_module(f"sfumato.{module}")
     package = hasattr(found, "__path__")
     return {
-        f"sf.{module}.{name}"
+        f"{'sfumato' if module.startswith('adapters.') else 'sf'}.{module}.{name}"
         for name, value in vars(found).items()
         if not name.startswith("_") and not inspect.ismodule(value)
         if package or (inspect.isfunction(value) and value.__module__ == found.__name__)
@@ -83,7 +89,12 @@ def test_a_name_of_the_page_exists(name: str):
 
 def test_the_page_has_every_public_name():
     names = {f"sf.{name}" for name in dir(sfumato) if not name.startswith("_") and name not in MODULES}
-    assert (names | set().union(*map(exported, MODULES))) - set(SIGNATURES) == set()
+    adapters = [f"adapters.{name}" for name in ADAPTERS]
+    assert (names | set().union(*map(exported, [*MODULES, *adapters]))) - set(SIGNATURES) == set()
+
+
+def test_every_adapter_is_looked_at():
+    assert {each.name for each in pkgutil.iter_modules(sfumato.adapters.__path__)} == set(ADAPTERS)
 
 
 def test_the_commands_of_the_page_are_those_of_the_code():

@@ -1,0 +1,95 @@
+"""What a model trained by Trainer says of held-out rows, saved for ``sfumato judge`` when training ends."""
+
+import inspect
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback
+
+from sfumato.targets.checks import ArgumentError
+from sfumato.verdict.save_scores import save_scores
+
+
+class SaveScores(TrainerCallback):
+    """Write ``FOLDER/ARM/SEED.npz`` when training ends: logits and labels of test rows, and of validation rows.
+
+    ``sfumato judge FOLDER`` then compares the arms. With ``load_best_model_at_end`` the best model is saved. Rows are
+    read in the order of the data set, in batches of ``per_device_eval_batch_size``, by the collator of training, and by
+    the first process alone.
+
+    Args:
+        folder: of all arms; made where it is missing.
+        arm: what is trained, such as ``"one-hot"``.
+        seed: which model of the arm; None for ``args.seed``.
+        test: data set of the test rows, with labels, as Trainer takes one.
+        validation: data set of the validation rows, on which the temperature is fitted; None for none.
+
+    >>> SaveScores("scores", arm="smoothed", test=[{"x": [0.0], "labels": 0}])
+    SaveScores(scores/smoothed, test rows: 1)
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        arm: str,
+        seed: int | str | None = None,
+        test: Any,
+        validation: Any = None,
+    ) -> None:
+        for name, data in (("test", test), ("validation", validation)):
+            if data is not None and not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+                raise TypeError(f"{name} must be a data set with rows by number, got {type(data).__name__}")
+        self.folder, self.arm, self.seed, self.test, self.validation = folder, arm, seed, test, validation
+
+    def __repr__(self) -> str:
+        parts = (("test", self.test), ("validation", self.validation))
+        rows = ", ".join(f"{name} rows: {len(data):,}" for name, data in parts if data is not None)
+        return f"SaveScores({os.fspath(self.folder)}/{self.arm}, {rows})"
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Save the scores; Trainer calls this."""
+        if not state.is_world_process_zero:
+            return
+        how = (kwargs["model"], kwargs["train_dataloader"].collate_fn, args.per_device_eval_batch_size)
+        logits, labels = _scores(self.test, *how)
+        val_logits, val_labels = (None, None) if self.validation is None else _scores(self.validation, *how)
+        save_scores(
+            self.folder,
+            arm=self.arm,
+            seed=args.seed if self.seed is None else self.seed,
+            logits=logits,
+            labels=labels,
+            val_logits=val_logits,
+            val_labels=val_labels,
+        )
+
+
+def _scores(data: Any, model: Any, collate: Any, size: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Logits (N, K) in float32 and labels (N,) of all rows; the model's mode is put back."""
+    taken = inspect.signature(model.forward).parameters
+    training, logits, labels = model.training, list[torch.Tensor](), list[torch.Tensor]()
+    model.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(data), size):
+                batch = collate([data[at] for at in range(start, min(start + size, len(data)))])
+                if "labels" not in batch:
+                    raise ArgumentError(f"the rows have no labels, only {', '.join(batch)}")
+                labels.append(batch["labels"].cpu())
+                given = {
+                    name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+                    for name, value in batch.items()
+                    if name in taken and name != "labels"
+                }
+                logits.append(model(**given).logits.float().cpu())
+    finally:
+        model.train(training)
+    if logits and logits[0].dim() != 2:
+        raise ArgumentError(
+            f"SaveScores keeps logits (N, K) of classification models, got {tuple(logits[0].shape)}: for tokens, whose "
+            "logits are too many to keep, save the last hidden states and the head (sf.save_scores, docs/judge.md)"
+        )
+    return torch.cat(logits).numpy(), torch.cat(labels).numpy()

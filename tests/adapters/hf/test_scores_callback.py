@@ -1,0 +1,72 @@
+"""Scores that ``SaveScores`` writes when Trainer ends, and ``sfumato judge`` reads."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import Trainer
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+import sfumato as sf
+from sfumato.adapters.hf import SaveScores, compute_loss
+from tests.adapters.hf.small import arguments, data, llama
+
+
+class Classifier(torch.nn.Module):
+    """A linear model with transformers' way of giving outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = torch.nn.Linear(4, 3)
+        self.device = torch.device("cpu")
+
+    def forward(self, x, labels=None):
+        return SequenceClassifierOutput(logits=self.linear(x))
+
+
+def points(rows: int, seed: int) -> list[dict[str, Any]]:
+    x = torch.randn(rows, 4, generator=torch.Generator().manual_seed(seed))
+    return [{"x": row, "labels": int(row[:3].argmax())} for row in x]
+
+
+def test_judge_reads_the_scores_of_trained_models(tmp_path):
+    for arm, eps in (("one-hot", 0.0), ("smoothed", 0.1)):
+        for seed in (0, 1):
+            save = SaveScores(tmp_path / "scores", arm=arm, seed=seed, test=points(90, 1), validation=points(60, 2))
+            trainer = Trainer(
+                Classifier(), arguments(tmp_path / "run", seed=seed, max_steps=12), train_dataset=points(64, seed),
+                compute_loss_func=compute_loss(eps), callbacks=[save],
+            )  # fmt: skip
+            trainer.train()
+            assert trainer.model.training
+    found = sf.judge(tmp_path / "scores").to_dict()
+    assert [(arm["name"], arm["seeds"]) for arm in found["arms"]] == [("one-hot", 2), ("smoothed", 2)]
+    assert (found["rows"]["test"], found["rows"]["validation"]) == (90, 60)
+
+
+def test_saved_scores_are_the_logits_of_the_trained_model(tmp_path):
+    model, rows = Classifier(), points(30, 1)
+    save = SaveScores(tmp_path / "scores", arm="a", test=rows)
+    args = arguments(tmp_path / "run", seed=7)
+    Trainer(model, args, train_dataset=rows, compute_loss_func=compute_loss(), callbacks=[save]).train()
+    with np.load(tmp_path / "scores" / "a" / "7.npz") as file:
+        logits = model.linear(torch.stack([row["x"] for row in rows])).detach().numpy()
+        np.testing.assert_allclose(file["logits"], logits, atol=1e-6)  # the trainer's batches are others
+        assert file["labels"].tolist() == [row["labels"] for row in rows]
+
+
+def test_scores_of_tokens_are_refused_with_the_way_out(tmp_path):
+    save = SaveScores(tmp_path, arm="a", test=data(2, vocabulary=500))
+    loader = SimpleNamespace(collate_fn=transformers.default_data_collator)
+    state, args = SimpleNamespace(is_world_process_zero=True), SimpleNamespace(per_device_eval_batch_size=2, seed=0)
+    with pytest.raises(
+        ValueError, match=r"^SaveScores keeps logits \(N, K\) of classification models, got \(2, 9, 500\)"
+    ):
+        save.on_train_end(args, state, None, model=llama(500), train_dataloader=loader)
+    assert list(tmp_path.iterdir()) == []
