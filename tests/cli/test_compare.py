@@ -116,7 +116,7 @@ def test_the_run_folder_is_complete(digits):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.toml", "env.json", "metrics.jsonl", "logits", "weights", "summary.json", "examples.json", "report.html",
-        "figures",
+        "figures", "encoding.json",
     }  # fmt: skip
     runs = {f"{arm}-seed{seed}" for arm in ("one-hot", "smoothed") for seed in range(5)}
     assert {path.stem for path in (folder / "weights").iterdir()} == runs
