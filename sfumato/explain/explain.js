@@ -144,7 +144,7 @@ const linear = (low, high, name, ticks) => ({ low, high, name, ticks, map: v => 
 
 function drawTarget() {
   const { k, eps, over } = state, [q, r] = theory.target(k, eps, over);
-  const wide = el("target").clientWidth > 460, shown = Math.min(k, wide ? 12 : 6), cut = shown < k;
+  const wide = el("target").clientWidth > 560, shown = Math.min(k, wide ? 12 : 6), cut = shown < k;
   const f = frame("target", 230, { ...linear(0, shown, "class", []), show: () => "" },
     linear(0, 1, "mass q", [0, 0.5, 1]), "target");
   const room = f.px(1) - f.px(0), bar = Math.min(room * 0.62, 54);

@@ -20,7 +20,8 @@ def _folder(tmp_path, monkeypatch):
     np.savez("votes.npz", label_counts=VOTES)
 
 
-def test_the_letter_shows_divergence_and_agreement_and_says_what_soft_labels_do(capsys):
+def test_the_letter_shows_divergence_and_agreement_and_says_what_soft_labels_do(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # so that no name of the table is wrapped
     assert main(["audit", "soft.npz"]) == OK
     said = " ".join(capsys.readouterr().out.split())
     assert "and it agrees with" in said
