@@ -49,14 +49,19 @@ def shift(z: Tensor, call: Call) -> ShiftedRows:
     if valid is not None:
         # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
         z = torch.where(valid.unsqueeze(1), z, 0.0)
+    wide = torch.float64 if call.dtype == torch.float32 and z.device.type == "cpu" else call.dtype
+    return shifted(z, wide)[0]
+
+
+def shifted(z: Tensor, wide: torch.dtype) -> tuple[ShiftedRows, Tensor, Tensor]:
+    """Rows in the dtype of the arithmetic, shifted; their largest logits, (N, 1, …), and the classes of these."""
     top, index = z.max(1, keepdim=True)
     zero = (top - top).detach()  # NaN where the maximum is infinite
     # At the maximum d is 0 and stays 0: its gradient is then −Σ of the others', not −q + (q − Σ), which would lose
     # all digits of a confident row. Its term of the sum is the 1 of log1p, for the same reason.
     d = put(z - top, index, zero)
-    wide = torch.float64 if call.dtype == torch.float32 and z.device.type == "cpu" else call.dtype
     lse = put(d.exp(), index, 0.0).sum(1, dtype=wide).log1p() + zero.squeeze(1)
-    return ShiftedRows(d, lse, wide)
+    return ShiftedRows(d, lse, wide), top, index
 
 
 def class_weight(call: Call, dtype: torch.dtype) -> Tensor | None:

@@ -61,6 +61,16 @@ def reduce(call: Call, each: Tensor, weights: RowWeights, reduction: Reduction |
     return each.sum() / torch.where(total == 0, torch.nan, total)  # over nothing the mean is NaN, never inf
 
 
+def reduced(call: Call, each: Tensor, num_items: float | Tensor | None = None) -> Tensor:
+    """The losses of rows, (N, …), weighed and reduced in their own dtype, then in the dtype of the arithmetic.
+
+    Where ``num_items`` is given, it is what their sum is divided by.
+    """
+    weights = weigh(call, each.dtype)
+    loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
+    return loss.to(call.dtype)
+
+
 def weighed(call: Call, each: Tensor, weights: RowWeights) -> Tensor:
     """Each row's loss times its weight, 0 where the row does not count."""
     if weights.factor is not None:

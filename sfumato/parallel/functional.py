@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 from torch.autograd import Function
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
-from sfumato.loss.reduce import reduce, weigh
+from sfumato.loss.reduce import reduced
 from sfumato.parallel.layout import Asked, RankGroup
 from sfumato.parallel.place import Place, is_told, local_part, place_of
 from sfumato.parallel.request import Request
@@ -89,9 +89,7 @@ def cross_entropy(
     call = found.call
     logits = request.logits.unsqueeze(0) if call.unbatched else request.logits
     each: Tensor = _RowLoss.apply(logits, found, rows)  # pyright: ignore[reportAssignmentType]
-    weights = weigh(call, each.dtype)
-    loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
-    return loss.to(call.dtype).to(call.result_dtype)
+    return reduced(call, each, num_items).to(call.result_dtype)
 
 
 class Found(NamedTuple):

@@ -12,12 +12,12 @@ from torch import Tensor, distributed
 from torch.autograd import Function
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
-from sfumato.kernel.job import FlatTarget, WholeRows
+from sfumato.kernel.job import WholeRows
 from sfumato.loss.flatten import take_rows
 from sfumato.loss.linear import engine, pieces
-from sfumato.loss.linear.autograd import check_tensors, flat_rows
+from sfumato.loss.linear.autograd import HeadPlan, check_tensors, flat_rows
 from sfumato.loss.linear.functional import as_autocast, checked_numbers
-from sfumato.loss.reduce import reduce, weigh
+from sfumato.loss.reduce import reduced
 from sfumato.loss.target_slice import TargetSlice
 from sfumato.parallel.functional import agreed
 from sfumato.parallel.layout import RankGroup
@@ -91,7 +91,7 @@ def linear_cross_entropy(
     ranks = RankGroup(place.group)
     x, local, bias = as_autocast(input, local_part(local_weight), local_part(local_bias))
     request = Request(x, local_part(target), local_part(weight), num_items, options, sparse=True)
-    rows = _Rows(x, local, bias, 0.0, 0.0)
+    layer = _Layer(x, local, bias, 0.0, 0.0)
     try:
         check_tensors(x, local, bias)
         cap, strength = checked_numbers(softcap, z_loss, num_items, options.get("reduction", "mean"))
@@ -101,18 +101,16 @@ def linear_cross_entropy(
         shape = (*x.shape[:1], len(local), *x.shape[1:-1]) if x.dim() > 1 else (len(local),)
         stand_in = x.detach().new_empty(()).expand(shape)  # logits are asked for shape, dtype and device alone
         request = request._replace(logits=stand_in, more=(("softcap", cap), ("z_loss", strength)))
-        rows = _Rows(x.reshape(-1, x.shape[-1]), local, bias, cap, strength)
-    found = agreed(ranks, request, place, rows.numbers)
+        layer = _Layer(x.reshape(-1, x.shape[-1]), local, bias, cap, strength)
+    found = agreed(ranks, request, place, layer.numbers)
     call = found.call
-    split = _Split(rows, call, found.classes, found.mine, exchanged(found.mine, ranks.largest, ranks.added), ranks)
-    each: Tensor = _RowLoss.apply(rows.x, local, bias, split)  # pyright: ignore[reportAssignmentType]
-    each = each.reshape(call.target().shape)
-    weights = weigh(call, each.dtype)
-    loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
-    return loss.to(call.dtype).to(call.result_dtype)
+    split = _Split(layer.plan(call), found.classes, ranks)
+    rows = exchanged(found.mine, ranks.largest, ranks.added)
+    each: Tensor = _RowLoss.apply(layer.x, local, bias, split, found.mine, rows)  # pyright: ignore[reportAssignmentType]
+    return reduced(call, each.reshape(call.target().shape), num_items).to(call.result_dtype)
 
 
-class _Rows(NamedTuple):
+class _Layer(NamedTuple):
     """The layer of this rank: (N, D) rows, (n, D) weight with padding, and what is done to its logits."""
 
     x: Tensor
@@ -121,23 +119,15 @@ class _Rows(NamedTuple):
     softcap: float
     z_loss: float
 
-    def head(self, call: Call, classes: ClassRange, kept: Tensor | None) -> pieces.Head:
-        """The layer on the rows that count and the classes that are no padding."""
-        own = slice(classes.stop - classes.start)
-        x = self.x.detach()
-        return pieces.Head(
-            x if kept is None else x.index_select(0, kept),
-            self.weight.detach()[own],
-            None if self.bias is None else self.bias.detach()[own],
-            call,
-            self.softcap,
-            self.z_loss,
-        )
+    def plan(self, call: Call) -> HeadPlan:
+        """The call on the rows that count."""
+        flat, kept = flat_rows(self.x, call)
+        return HeadPlan(call, flat, kept, None, None, self.softcap, self.z_loss, parts=False)
 
     def numbers(self, call: Call, classes: ClassRange) -> SliceNumbers:
         """Each row's numbers from this rank's own classes, piece by piece; of the rows that count."""
-        flat, kept = flat_rows(self.x, call)
-        head = self.head(call, classes, kept)
+        plan = self.plan(call)
+        head = _own_head(plan, classes, self.x, self.weight, self.bias)
         wide = wide_dtype(call, self.x.device)
         n, own = len(head.x), len(head.weight)
         if n == 0 or own == 0:
@@ -150,7 +140,7 @@ class _Rows(NamedTuple):
         for at in range(0, n, step):
             z = head.logits(slice(at, at + step), slice(None), memory)
             for block in range(0, len(z), few):
-                part = take_rows(flat, slice(at + block, min(at + block + few, at + len(z))))
+                part = take_rows(plan.target, slice(at + block, min(at + block + few, at + len(z))))
                 target = TargetSlice.cut(part.terms, classes.start, classes.stop, part.weight, wide)
                 found.append(block_numbers(z[block : block + few], target, call, wide))
         return SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
@@ -159,82 +149,76 @@ class _Rows(NamedTuple):
 _BLOCK = 1 << 18  # logits of which a few copies are made at a time
 
 
-class _Split(NamedTuple):
-    """A call that all ranks agree on, with the numbers of this rank and of all."""
+def _own_head(plan: HeadPlan, classes: ClassRange, x: Tensor, weight: Tensor, bias: Tensor | None) -> pieces.Head:
+    """The layer on the rows that count and the classes that are no padding."""
+    own = slice(classes.stop - classes.start)
+    return plan.head(x.detach(), weight.detach()[own], None if bias is None else bias.detach()[own])
 
-    rows: _Rows
-    call: Call
+
+class _Split(NamedTuple):
+    """A call that all ranks agree on, the classes of this rank, and the ranks."""
+
+    plan: HeadPlan
     classes: ClassRange
-    mine: SliceNumbers
-    all: RowNumbers
     ranks: RankGroup
 
-    def loss(self) -> Tensor:
-        """Each row's, (N,), 0 where it does not count."""
-        loss = self.all.loss
-        if self.rows.z_loss:
-            loss = loss + self.rows.z_loss * self.log_partition() ** 2
-        _, kept = flat_rows(self.rows.x, self.call)
-        return loss.clone() if kept is None else loss.new_zeros(len(self.rows.x)).index_copy_(0, kept, loss)
-
-    def log_partition(self) -> Tensor:
-        return self.all.top.to(self.all.rest.dtype) + self.all.rest.log1p()
-
-    def whole(self, target: FlatTarget) -> WholeRows:
+    def whole(self, mine: SliceNumbers, rows: RowNumbers) -> WholeRows:
         """What the gradient at this rank's classes needs to know of whole rows; no class where another rank leads."""
-        wide, rest = self.all.rest.dtype, self.all.rest
-        leads = self.mine.top == self.all.top
-        mass = self.all.mass
-        own = torch.zeros_like(mass)
-        if len(mass) and self.classes.stop > self.classes.start:
+        rest, wide = rows.rest, rows.rest.dtype
+        own, target = torch.zeros_like(rows.mass), self.plan.target
+        if len(own) and self.classes.stop > self.classes.start:
             part = TargetSlice.cut(target.terms, self.classes.start, self.classes.stop, target.weight, wide)
-            own = part.mass_at(self.mine.at.unsqueeze(1), wide).squeeze(1)
+            own = part.mass_at(mine.at.unsqueeze(1), wide).squeeze(1)
         # At the largest logit S·p − w·q is (S − w·q − w·q·rest)/(1 + rest), which keeps the digits of a confident row.
-        at_top = ((mass - own) - own * rest) / (1 + rest)
-        if self.rows.z_loss:
-            more = 2 * self.rows.z_loss * self.log_partition()
-            mass, at_top = mass + more, at_top + more / (1 + rest)
-        top_class = torch.where(leads, self.mine.at + self.classes.start, -1)
-        spoilt = self.all.top - self.all.top  # NaN where the largest logit is infinite
-        numbers = (self.all.top, rest.log1p() + spoilt, mass, at_top)
-        return WholeRows(top_class, *(each.double().contiguous() for each in numbers))
+        at_top = ((rows.mass - own) - own * rest) / (1 + rest)
+        top_class = torch.where(mine.top == rows.top, mine.at + self.classes.start, -1)
+        spoilt = rows.top - rows.top  # NaN where the largest logit is infinite
+        numbers = (rows.top, rest.log1p() + spoilt, rows.mass, at_top)
+        return WholeRows(top_class, *(each.to(torch.float64, copy=True) for each in numbers))
 
 
 class _RowLoss(Function):
     """The loss of each row as a function of the input, and of a rank's own weight and bias."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, split: _Split) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        split: _Split,
+        mine: SliceNumbers,
+        rows: RowNumbers,
+    ) -> Tensor:
+        loss, whole = rows.loss.clone(), split.whole(mine, rows)
+        if split.plan.z_loss:
+            pieces.add_z_loss(loss, whole, split.plan.z_loss)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, weight, bias)
-            ctx.split = split._replace(rows=split.rows._replace(x=x.detach()[:0]))
-        return split.loss()
+            ctx.split, ctx.whole = split, whole
+        return split.plan.spread(loss, len(x))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("a split loss is differentiable once: leave out create_graph=True")
         x, weight, bias = ctx.saved_tensors
-        split: _Split = ctx.split
-        split = split._replace(rows=split.rows._replace(x=x, weight=weight, bias=bias))
-        flat, kept = flat_rows(x, split.call)
-        head = split.rows.head(split.call, split.classes, kept)
-        upstream = grads[0].double() if kept is None else grads[0].double().index_select(0, kept)
-        of_x = head.x.new_zeros(head.x.shape, dtype=split.call.dtype) if ctx.needs_input_grad[0] else None
+        plan, classes, ranks = ctx.split
+        head = _own_head(plan, classes, x, weight, bias)
+        of_x = head.x.new_zeros(head.x.shape, dtype=plan.call.dtype) if ctx.needs_input_grad[0] else None
         of_weight, of_bias = pieces.weight_gradient(
             head,
-            flat,
-            split.whole(flat),
-            upstream.contiguous(),
+            plan.target,
+            ctx.whole,
+            plan.of_kept(grads[0]),
             weight=ctx.needs_input_grad[1],
             bias=ctx.needs_input_grad[2],
-            start=split.classes.start,
+            start=classes.start,
             add_input_gradient=of_x,
         )
         if of_x is not None:
-            of_x = split.ranks.added(of_x).to(x.dtype)
-            of_x = of_x if kept is None else torch.zeros_like(x).index_copy_(0, kept, of_x)
-        return of_x, _padded(of_weight, weight), _padded(of_bias, bias), None
+            of_x = plan.spread(ranks.added(of_x).to(x.dtype), len(x))
+        return of_x, _padded(of_weight, weight), _padded(of_bias, bias), None, None, None
 
 
 def _padded(gradient: Tensor | None, like: Tensor | None) -> Tensor | None:

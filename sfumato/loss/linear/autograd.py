@@ -42,6 +42,11 @@ class HeadPlan(NamedTuple):
         x = x if self.kept is None else x.index_select(0, self.kept)
         return pieces.Head(x, weight, bias, self.call, self.softcap, self.z_loss)
 
+    def of_kept(self, upstream: Tensor) -> Tensor:
+        """The gradient of each row's loss, (N,), at the rows that count, as the kernel reads it."""
+        upstream = upstream.double()
+        return (upstream if self.kept is None else upstream.index_select(0, self.kept)).contiguous()
+
     def spread(self, of_kept: Tensor, count: int) -> Tensor:
         """Numbers of the rows that count among all rows, 0 for the others."""
         if self.kept is None:
@@ -95,17 +100,16 @@ class _Head(torch.autograd.Function):
             )
         x, weight, bias = ctx.saved_tensors  # raises if they were changed since
         plan: HeadPlan = ctx.plan
-        upstream = grads[0].double()
-        upstream = upstream if plan.kept is None else upstream.index_select(0, plan.kept)
+        upstream = plan.of_kept(grads[0])
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = plan.spread(_of_input(ctx, upstream.contiguous()), len(x))
+            of_x = plan.spread(_of_input(ctx, upstream), len(x))
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             of_weight, of_bias = pieces.weight_gradient(
                 plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach()),
                 plan.target,
                 ctx.whole,
-                upstream.contiguous(),
+                upstream,
                 weight=ctx.needs_input_grad[1],
                 bias=ctx.needs_input_grad[2],
             )

@@ -42,15 +42,11 @@ def measure(z: Tensor, target: FlatTarget, call: Call, loss: Tensor, whole: Whol
         job.run(z, target, loss, None, whole=whole)
         return
     wide = torch.float64
-    z = z.to(call.dtype)
-    top, index = z.max(1, keepdim=True)
-    zero = top - top  # NaN where the maximum is infinite
-    d = eager.put(z - top, index, zero)
-    rest = eager.put(d.exp(), index, 0.0).sum(1, dtype=wide)
-    lse = rest.log1p() + zero.squeeze(1)
+    rows, top, index = eager.shifted(z.to(call.dtype), wide)
+    lse = rows.lse
     part = TargetSlice.cut(target.terms, 0, z.shape[1], target.weight, wide)
-    loss.copy_(eager.towards(eager.ShiftedRows(d, lse, wide), target.terms, target.weight))
-    mass = part.sums(torch.zeros_like(d), wide)[1]
+    loss.copy_(eager.towards(rows, target.terms, target.weight))
+    mass = part.sums(torch.zeros_like(rows.d), wide)[1]
     own = part.mass_at(index, wide).squeeze(1)
     at_top = (mass - own) - mass * -torch.expm1(-lse)
     for to, value in zip(whole, (index.squeeze(1), top.squeeze(1), lse, mass, at_top), strict=True):

@@ -8,7 +8,7 @@ from torch import Tensor
 from sfumato.arguments import Call, resolve
 from sfumato.loss.linear.autograd import HeadPlan, check_sparse, check_tensors, flat_rows, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
-from sfumato.loss.reduce import reduce, weigh
+from sfumato.loss.reduce import reduced
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
 from sfumato.theory import Over
@@ -152,12 +152,9 @@ def linear_cross_entropy(
         over=over,
         out_dtype=out_dtype,
     )
-    if num_items is not None:
-        call = call._replace(reduction="sum")
-    plan = _plan(input, call, softcap=softcap, z_loss=z_loss, parts=return_parts)
+    plan = _plan(input, call, num_items, softcap=softcap, z_loss=z_loss, parts=return_parts)
     each, parts = loss_of_rows(input.reshape(-1, input.shape[-1]), linear_weight, linear_bias, plan)
-    loss = _reduced(call, each)
-    loss = (loss if num_items is None else loss / num_items).to(call.dtype).to(call.result_dtype)
+    loss = reduced(call, each.reshape(call.target().shape), num_items).to(call.result_dtype)
     if parts is None:
         return loss
     positions = input.shape[:-1]
@@ -222,31 +219,28 @@ def _resolve(
     return call
 
 
-def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> HeadPlan:
+def _plan(
+    x: Tensor, call: Call, num_items: float | Tensor | None, *, softcap: float, z_loss: float, parts: bool
+) -> HeadPlan:
     check_sparse(call.target())
     flat, kept = flat_rows(x, call)
     labels = call.target().labels if parts else None
     labels = None if labels is None else labels.reshape(-1)
-    expected = _expected(call)
+    expected = _expected(call, x.dtype, num_items)
     if kept is not None:
         labels = None if labels is None else labels[kept]
         expected = None if expected is None else expected[kept]
     return HeadPlan(call, flat, kept, labels, expected, softcap, z_loss, parts)
 
 
-def _expected(call: Call) -> Tensor | None:
+def _expected(call: Call, dtype: torch.dtype, num_items: float | Tensor | None) -> Tensor | None:
     """(N,) float64: what each row's gradient is multiplied by if that of the reduced loss is 1; None for 1.
 
-    A loss scaler's factor comes on top in float16: there a gradient that is divided by the rows already would be 0.
+    In float16 a loss scaler's factor comes on top: there a gradient that is divided by the rows already would be 0.
     """
     if (call.reduction == "none" and call.weight is None) or call.result_dtype == torch.float16:
         return None
     probe = torch.zeros(call.target().shape, dtype=torch.float64, device=call.target().device, requires_grad=True)
     with torch.enable_grad():
-        (found,) = torch.autograd.grad(_reduced(call, probe.reshape(-1)).sum(), probe)
+        (found,) = torch.autograd.grad(reduced(call, probe, num_items).sum(), probe)
     return found.reshape(-1).contiguous()
-
-
-def _reduced(call: Call, each: Tensor) -> Tensor:
-    """The losses of rows, (N,) float64, reduced as the call asks."""
-    return reduce(call, each.reshape(call.target().shape), weigh(call, torch.float64))

@@ -100,7 +100,7 @@ def measure(
         if parts:
             found.append(_parts(z, numbers, None if labels is None else labels[rows]))
         if head.z_loss:
-            _add_z_loss(loss[rows], numbers, head.z_loss)
+            add_z_loss(loss[rows], numbers, head.z_loss)
         if grad is not None:
             engine.to_gradient(
                 z,
@@ -159,7 +159,7 @@ def weight_gradient(
     return of_weight, of_bias
 
 
-def _add_z_loss(loss: Tensor, whole: WholeRows, strength: float) -> None:
+def add_z_loss(loss: Tensor, whole: WholeRows, strength: float) -> None:
     """λ·lse² on top: its gradient is 2λ·lse·p, so that it moves what the exponentials are multiplied by."""
     lse = whole.top + whole.lse
     loss += strength * lse**2
