@@ -238,7 +238,7 @@ def _expected(call: Call, dtype: torch.dtype, num_items: float | Tensor | None) 
 
     In float16 a loss scaler's factor comes on top: there a gradient that is divided by the rows already would be 0.
     """
-    if (call.reduction == "none" and call.weight is None) or call.result_dtype == torch.float16:
+    if (call.reduction == "none" and call.weight is None) or dtype == torch.float16:
         return None
     probe = torch.zeros(call.target().shape, dtype=torch.float64, device=call.target().device, requires_grad=True)
     with torch.enable_grad():

@@ -311,6 +311,16 @@ def test_a_loss_scaler_is_in_a_float16_gradient_before_it_is_rounded():
         assert relative(found / 64, exact) <= NEAR[torch.float16]
 
 
+def test_a_float16_gradient_is_not_divided_by_the_rows_before_the_scaler_is_in_it():
+    """Also where the loss is float32, as under autocast: 1e-4 of a row, divided by 8,192 rows, is 0 in float16."""
+    x = torch.ones(8192, 1, dtype=torch.float16, requires_grad=True)
+    weight = torch.tensor([[9.0], [0.0]], dtype=torch.float16, requires_grad=True)
+    loss = sf.linear_cross_entropy(x, weight, torch.zeros(8192, dtype=torch.int64), out_dtype=torch.float32)
+    of_x, _ = torch.autograd.grad(loss, (x, weight), torch.tensor(65536.0))
+    exact = -9 * 65536 / 8192 / (1 + np.exp(9.0))
+    assert of_x.double() == pytest.approx(exact, rel=NEAR[torch.float16])
+
+
 def test_gradients_add_up_in_the_leaves_and_inputs_stay_as_they_were():
     layer = Layer(70, torch.float32)
     before = [each.detach().clone() for each in layer.leaves()]
