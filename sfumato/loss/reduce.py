@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, Reduction
+from sfumato.targets.checks import ArgumentError, readable
 from sfumato.targets.terms import along_classes
 
 
@@ -69,6 +70,21 @@ def reduced(call: Call, each: Tensor, num_items: float | Tensor | None = None) -
     weights = weigh(call, each.dtype)
     loss = reduce(call, each, weights) if num_items is None else reduce(call, each, weights, "sum") / num_items
     return loss.to(call.dtype)
+
+
+def check_num_items(num_items: float | Tensor | None, reduction: str) -> None:
+    """Refuse a number of items that is none, or beside a reduction that divides by nothing."""
+    if num_items is None:
+        return
+    if reduction != "mean":
+        raise ArgumentError(f'num_items is what a mean divides by, and reduction is "{reduction}"')
+    if isinstance(num_items, Tensor):
+        if num_items.dim():
+            raise ArgumentError(f"num_items must be one number, got a tensor of shape {tuple(num_items.shape)}")
+        if not readable(num_items):
+            return
+    if not float(num_items) >= 0:
+        raise ArgumentError(f"num_items must be at least 0, got {float(num_items):g}")
 
 
 def weighed(call: Call, each: Tensor, weights: RowWeights) -> Tensor:

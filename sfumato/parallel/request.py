@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sfumato.arguments import Call, LossOptions, check_plain_probabilities, plain_probabilities, resolve
 from sfumato.loss.linear.autograd import check_sparse
+from sfumato.loss.reduce import check_num_items
 from sfumato.parallel.row_numbers import ClassRange
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, readable
@@ -112,17 +113,7 @@ class Request(NamedTuple):
             raise ArgumentError("with split logits, targets and weights get no gradient: pass them detached")
         if call.weight is not None and call.weight_on == "sample" and isinstance(call.given, Dense):
             raise ArgumentError('weight_on="sample" needs labels, which probabilities do not have: use sample_weight')
-        items = self.num_items
-        if items is None:
-            return
-        if call.reduction != "mean":
-            raise ArgumentError(f'num_items is what a mean divides by, and reduction is "{call.reduction}"')
-        if isinstance(items, Tensor) and (items.dim() or not readable(items)):
-            if items.dim():
-                raise ArgumentError(f"num_items must be one number, got a tensor of shape {tuple(items.shape)}")
-            return
-        if not float(items) >= 0:
-            raise ArgumentError(f"num_items must be at least 0, got {float(items):g}")
+        check_num_items(self.num_items, call.reduction)
 
     def _probabilities(self, probs: Tensor, classes: ClassRange) -> Target:
         """Plain probabilities of this rank's classes, smoothed over all classes if asked."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from sfumato.arguments import Call, resolve
 from sfumato.loss.linear.autograd import HeadPlan, check_sparse, check_tensors, flat_rows, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
-from sfumato.loss.reduce import reduced
+from sfumato.loss.reduce import check_num_items, reduced
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
 from sfumato.theory import Over
@@ -138,7 +138,8 @@ def linear_cross_entropy(
         check_tensor(tensor, name)
     input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
     check_tensors(input, linear_weight, linear_bias)
-    softcap, z_loss = checked_numbers(softcap, z_loss, num_items, reduction)
+    softcap, z_loss = checked_numbers(softcap, z_loss)
+    check_num_items(num_items, reduction)
     if shift:
         input, target = _shifted(input, target)
     call = _resolve(
@@ -176,16 +177,12 @@ def as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor,
     return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def checked_numbers(
-    softcap: float | None, z_loss: float, num_items: float | Tensor | None, reduction: str
-) -> tuple[float, float]:
-    """C and λ, 0 where there is none; refused if they are out of range or what they stand beside does not fit."""
+def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:
+    """The cap and the strength of the z-loss, 0 where there is none; refused if they are out of range."""
     if softcap is not None and not 0 < softcap < float("inf"):
         raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
     if not 0 <= z_loss < float("inf"):
         raise ArgumentError(f"z_loss must be at least 0 and finite, got {z_loss:g}")
-    if num_items is not None and reduction != "mean":
-        raise ArgumentError(f'num_items is what a mean is divided by, and reduction is "{reduction}"')
     return softcap or 0.0, float(z_loss)
 
 

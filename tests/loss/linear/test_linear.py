@@ -404,6 +404,7 @@ REFUSED = {
     "softcap": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, softcap=0.0), "softcap must be above 0"),
     "z_loss": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, z_loss=-1.0), "z_loss must be at least 0"),
     "items": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, num_items=3, reduction="sum"), "num_items"),
+    "items below 0": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, num_items=-3), "num_items must be at least 0"),
     "shift": (lambda x, w, y: sf.linear_cross_entropy(x[None], w, y, shift=True), r"needs a target of \(1, 41\)"),
     "eps": (lambda x, w, y: sf.linear_cross_entropy(x, w, y, label_smoothing=1.5), "1.5"),
 }
