@@ -62,30 +62,33 @@ bool listed(const sfumato_job &job) {
          !back[0].index && !(back[1].used && (back[0].u || back[1].u));
 }
 
-// Whether what a slice needs to know of whole rows is there.
-bool knows_rows(const sfumato_job &job) { return job.top_class && job.top && job.lse && job.mass && job.at_top; }
+// Of whole rows the loss, and the gradient if it is asked for; of some of their classes either what is summed over them or
+// the gradient.
+enum Kind { whole, measurement, slice };
 
-bool slice_fits(const sfumato_job &job, int64_t rows) {
-  const auto by_rows = [](const int64_t s[3]) { return s[1] == 1; };
-  return knows_rows(job) && job.grad && job.inner == 1 && job.start >= 0 && !job.dense && !job.support && !job.valid &&
-         !job.has_ignore && (job.classes == 1 || (by_rows(job.logit_strides) && by_rows(job.grad_strides))) &&
+bool some_classes_fit(const sfumato_job &job, Kind kind, int64_t rows) {
+  const bool told = job.top_class && job.top && job.sum && job.mass && job.at_top;
+  if (!told || job.inner != 1 || job.start < 0 || job.dense || job.support || job.valid || job.has_ignore) return false;
+  if (job.classes > 1 && job.logit_strides[1] != 1) return false;
+  if (kind == measurement) return job.loss && !job.grad && job.softcap == 0;
+  return job.grad && (job.classes == 1 || job.grad_strides[1] == 1) &&
          (rows < 2 || job.grad_strides[0] >= job.classes);
 }
 
-bool fits(const sfumato_job &job, bool slice) {
+bool fits(const sfumato_job &job, Kind kind) {
   if (job.abi != SFUMATO_ABI || job.type < SFUMATO_F32 || job.type > SFUMATO_F16) return false;
   if (job.outer < 0 || job.classes < 0 || job.inner < 0) return false;
   int64_t rows, all;
   if (__builtin_mul_overflow(job.outer, job.inner, &rows) || __builtin_mul_overflow(rows, job.classes, &all)) return false;
   if (rows == 0) return true;
-  if (job.classes == 0 || !job.logits || (!job.loss && !slice)) return false;
-  if (slice ? !slice_fits(job, rows) : job.start != 0 || job.softcap != 0 || (job.top_class && !knows_rows(job))) return false;
+  if (job.classes == 0 || !job.logits || (!job.loss && kind == whole)) return false;
+  if (kind == whole ? job.start != 0 || job.softcap != 0 || job.top_class : !some_classes_fit(job, kind, rows)) return false;
   if (!job.labels && !composed(job)) return false;
   if (job.dense && (job.back[0].used || job.back[1].used)) return false;
   if (job.dense && job.dense_type != job.type && job.dense_type != (job.type == SFUMATO_F64 ? SFUMATO_F64 : SFUMATO_F32)) return false;
   if (job.entries < 0 || (job.entries && (!composed(job) || !job.entry_classes || !job.entry_masses))) return false;
   for (int64_t e = 0; e < rows * job.entries; ++e) {
-    if (!slice && job.entry_classes[e] >= job.classes) return false;
+    if (kind == whole && job.entry_classes[e] >= job.classes) return false;
   }
   if (!job.grad) return true;
   const int64_t sizes[3] = {job.outer, job.classes, job.inner};
@@ -210,10 +213,10 @@ void share(Work work, const Plan &plan, const Scratch *scratch, int64_t parts) {
 
 constexpr int64_t worth_a_thread = 1 << 14;  // classes × rows: about 10 µs of work
 
-int32_t run(sfumato_job &job, bool slice) {
+int32_t run(sfumato_job &job, Kind kind) {
   const std::size_t stored = job.type == SFUMATO_F64 ? 8 : job.type == SFUMATO_F32 ? 4 : 2;
   const std::size_t real = job.type == SFUMATO_F64 ? 8 : 4;
-  const bool is_long = job.classes > short_classes || job.top_class;
+  const bool is_long = job.classes > short_classes || kind != whole, of_slice = kind == slice;
   const auto strided = [&](const void *p, const int64_t s[3]) { return is_long && p && s[1] != 1; };
   const bool tile_z = strided(job.logits, job.logit_strides), tile_q = strided(job.dense, job.dense_strides);
   const bool written = is_long && composed(job);
@@ -224,7 +227,7 @@ int32_t run(sfumato_job &job, bool slice) {
   plan.job = &job;
   plan.composed = composed(job);
   plan.is_long = is_long;
-  plan.listed = is_long && !slice && listed(job);
+  plan.listed = is_long && !of_slice && listed(job);
   plan.rows = job.outer * job.inner;
   plan.unit = lanes;
   if (is_long) {
@@ -238,10 +241,10 @@ int32_t run(sfumato_job &job, bool slice) {
   parts = parts < 1 ? 1 : parts;
 
   const std::size_t tile = padded(std::size_t(plan.unit) * K * stored);
-  const bool exps = slice || (is_long && job.grad && stored != real);  // else they are kept in the gradient
+  const bool exps = of_slice || (is_long && job.grad && stored != real);  // else they are kept in the gradient
   // A slice has whole groups of them, and beside them the factors of a soft cap.
   const std::size_t groups = (K + std::size_t(lanes) - 1) / std::size_t(lanes) * std::size_t(lanes);
-  const std::size_t exps_size = padded((slice ? groups * (job.softcap == 0 ? 1 : 2) : K) * real);
+  const std::size_t exps_size = padded((of_slice ? groups * (job.softcap == 0 ? 1 : 2) : K) * real);
   const std::size_t target = padded(std::size_t(plan.unit) * K * real);
   const std::size_t each = (exps ? exps_size : 0) + (std::size_t(tile_z) + tile_g) * tile + (written ? target : 0);
   std::vector<double> shared_u;
@@ -267,9 +270,18 @@ int32_t run(sfumato_job &job, bool slice) {
     if (written) s.target = arena.take(target);
     if (tile_g) s.grad = arena.take(tile);
   }
-  share(slice ? isa.slice : isa.work, plan, scratch.data(), parts);
+  share(of_slice ? isa.slice : isa.work, plan, scratch.data(), parts);
   arena.release();
   return SFUMATO_OK;
+}
+
+int32_t guarded(sfumato_job &job, Kind kind) {
+  if (job.outer * job.inner == 0) return SFUMATO_OK;
+  try {
+    return run(job, kind);
+  } catch (const std::bad_alloc &) {
+    return SFUMATO_NO_MEMORY;
+  }
 }
 
 }  // namespace
@@ -282,7 +294,7 @@ int32_t sfumato_abi(void) { return SFUMATO_ABI; }
 const char *sfumato_isa(void) { return sfumato::isa.name; }
 
 int32_t sfumato_run(sfumato_job *job) {
-  if (!job || !sfumato::fits(*job, false)) return SFUMATO_BAD_ARGUMENT;
+  if (!job || !sfumato::fits(*job, sfumato::whole)) return SFUMATO_BAD_ARGUMENT;
   const int64_t rows = job->outer * job->inner;
   if (job->labels) {
     for (int64_t r = 0; r < rows; ++r) {
@@ -292,22 +304,15 @@ int32_t sfumato_run(sfumato_job *job) {
       return SFUMATO_BAD_LABEL;
     }
   }
-  if (rows == 0) return SFUMATO_OK;
-  try {
-    return sfumato::run(*job, false);
-  } catch (const std::bad_alloc &) {
-    return SFUMATO_NO_MEMORY;
-  }
+  return sfumato::guarded(*job, sfumato::whole);
+}
+
+int32_t sfumato_measure(sfumato_job *job) {
+  return job && sfumato::fits(*job, sfumato::measurement) ? sfumato::guarded(*job, sfumato::measurement) : SFUMATO_BAD_ARGUMENT;
 }
 
 int32_t sfumato_slice(sfumato_job *job) {
-  if (!job || !sfumato::fits(*job, true)) return SFUMATO_BAD_ARGUMENT;
-  if (job->outer == 0) return SFUMATO_OK;
-  try {
-    return sfumato::run(*job, true);
-  } catch (const std::bad_alloc &) {
-    return SFUMATO_NO_MEMORY;
-  }
+  return job && sfumato::fits(*job, sfumato::slice) ? sfumato::guarded(*job, sfumato::slice) : SFUMATO_BAD_ARGUMENT;
 }
 
 int32_t sfumato_scan(sfumato_scan_job *job) {

@@ -320,7 +320,13 @@ static double long_row(const Long<T> &row) {
   const int64_t of_end = K / G * G;
   if (of_end < K) pad(end, row.z + of_end, K - of_end, row.z[0]);
   const int64_t j = find_top<T>(row.z, end, K);
-  const real top = T::load(row.z[j]);
+  const sfumato_job &job = *row.plan->job;
+  const bool measures = !Gradient && job.top_class;
+  real top = T::load(row.z[j]);
+  if (measures) {
+    job.top_class[row.r] = job.start + j, job.top[row.r] = double(top);
+    top = top == -real(__builtin_inff()) ? real(0) : top;  // other classes may have a maximum yet
+  }
   const real d_y = y < 0 ? real(0) : T::load(row.z[y]) - top;
   Entries<real> x;
   if (M != dense) read_entries<T, M>(row, j, top, x);
@@ -352,13 +358,14 @@ static double long_row(const Long<T> &row) {
     S_without_top = (j == y ? 0.0 : row.true_mass) + row.rest * prior_without(*row.plan, y, j);
   }
   const double zero = double(top - top), q_y = y < 0 ? 0.0 : row.true_mass;
+  if (measures) {
+    job.sum[row.r] = s + zero, job.mass[row.r] = S, job.at_top[row.r] = S_without_top;
+    const double rest = M == dense ? 1.0 : row.rest;
+    return -(q_y == 0.0 ? 0.0 : q_y * double(d_y)) - (rest == 0.0 ? 0.0 : rest * d) - (M != dense && row.entries ? x.of_d : 0.0);
+  }
   const double e_y = M == dense ? 0.0 : double(exp(d_y));
   Finish f = finish<exact>(s, zero, S, S_without_top, q_y, double(d_y), e_y, M == dense ? 1.0 : row.rest, d, row.factor);
   if (M != dense && row.entries) f.loss -= x.of_d;
-  if (const sfumato_job &job = *row.plan->job; job.top_class) {
-    job.top_class[row.r] = j, job.top[row.r] = double(top), job.lse[row.r] = f.lse;
-    job.mass[row.r] = S, job.at_top[row.r] = f.top;
-  }
   if (Gradient) {
     gradient<T, M>(row, real(f.slope), real(f.rest));
     for (int64_t i = 0; M != dense && i < row.entries; ++i) {

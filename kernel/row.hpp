@@ -283,7 +283,6 @@ struct Finish {
   double loss;
   double at_top, at_label;  // gradient at j and at y
   double slope, rest;       // gradient elsewhere: slope·exp(d_k) − rest·u_k
-  double lse, top;          // log Σ exp(d_k), and the gradient at j before any factor
 };
 
 // s, and S and S − q_j; for labelled rows q_y, d_y, exp(d_y), rest and Σ_{k≠y} u_k d_k, for dense ones 0, 0, 0, 1 and
@@ -300,9 +299,7 @@ SFUMATO_INLINE Finish finish(double s, double zero, double S, double S_without_t
   f.slope = S * inverse * factor;
   f.rest = rest * factor;
   f.at_label = (S * e_y * inverse - q_y) * factor;
-  f.lse = lse;
-  f.top = S_without_top - S * (sum * inverse);
-  f.at_top = f.top * factor;
+  f.at_top = (S_without_top - S * (sum * inverse)) * factor;
   return f;
 }
 

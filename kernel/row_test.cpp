@@ -419,76 +419,107 @@ void expanded(const Type &t, Worst &worst, std::mt19937_64 &random) {
   }
 }
 
-// A run says of its rows what the definition says, and slices that cover the classes add up to the gradient of the run.
+// What the definition says of a row's classes from `start` to `stop`, in the words of a measurement.
+struct Measured {
+  int64_t top_class;
+  Wide top, s = 0, mass = 0, others = 0, behind = 0, gap = 0;
+};
+
+Measured measured(const Case &c, int64_t r, int64_t start, int64_t stop) {
+  Measured m{start, 0};
+  for (int64_t k = start; k < stop; ++k) m.top_class = c.logit(r, k) > c.logit(r, m.top_class) ? k : m.top_class;
+  m.top = c.logit(r, m.top_class);
+  const Wide base = m.top == -inf ? 0 : m.top;
+  for (int64_t k = start; k < stop; ++k) {
+    const Wide d = c.logit(r, k) - base, q = c.mass(r, k);
+    m.s += k == m.top_class ? base - base : std::exp(d), m.mass += q, m.others += k == m.top_class ? 0 : q;
+    m.behind += q == 0 ? 0 : -q * d, m.gap = -d > m.gap ? -d : m.gap;
+  }
+  return m;
+}
+
+// The job of some classes of a case, with copies of what runs over the classes.
+struct Part {
+  std::vector<unsigned char> u;
+  std::vector<double> prior;
+  sfumato_job job;
+
+  Part(Case &c, int64_t start, int64_t stop, std::vector<int64_t> &top_class, std::vector<double> (&numbers)[4]) {
+    const size_t real = c.type.bytes == 8 ? 8 : 4;
+    for (int64_t row = 0; row < 5; ++row) {
+      const auto *from = c.tables_typed.data() + size_t(row * c.K + start) * real;
+      u.insert(u.end(), from, from + size_t(stop - start) * real);
+    }
+    if (!c.prior.empty()) prior.assign(c.prior.begin() + start, c.prior.begin() + stop);
+    job = c.job();
+    job.classes = stop - start, job.start = start, job.has_ignore = 0, job.loss = nullptr, job.grad = nullptr;
+    job.logits = c.z.bytes.data() + size_t(start) * c.type.bytes;
+    for (sfumato_back &b : job.back) b.u = b.u ? u.data() : nullptr;
+    if (job.prior) job.prior = prior.data();
+    job.top_class = top_class.data(), job.top = numbers[0].data(), job.sum = numbers[1].data();
+    job.mass = numbers[2].data(), job.at_top = numbers[3].data();
+  }
+};
+
+// Some classes say of their rows what the definition says, and the gradients of slices are together that of a run.
 void slices(const Type &t, Worst &worst, std::mt19937_64 &random) {
   for (const int64_t K : {int64_t(1), int64_t(2), int64_t(10), int64_t(64), int64_t(65), int64_t(1000)}) {
     for (const Form form : {Form::even, Form::prior, Form::one_hot, Form::by_row, Form::table, Form::entries, Form::mixed, Form::listed}) {
       for (const double softcap : {0.0, 5.0}) {
         Case c = random_case(t, 9, K, 1, Layout::rows, form, 3, random);
-        if (softcap != 0) {
-          for (int64_t r = 0; r < c.rows(); ++r) {
-            for (int64_t k = 0; k < K; ++k) c.set(c.z, r, k, softcap * std::tanh(c.logit(r, k) / softcap));
-          }
+        for (int64_t r = 0; softcap != 0 && r < c.rows(); ++r) {
+          for (int64_t k = 0; k < K; ++k) c.set(c.z, r, k, softcap * std::tanh(c.logit(r, k) / softcap));
         }
+        for (int64_t k = K / 3; softcap == 0 && k < K / 2; ++k) c.set(c.z, 4, k, -inf);  // a slice of nothing else
+        c.run();
+        compare(c, worst);
+        const std::vector<unsigned char> logits = c.z.bytes;
         const size_t rows = size_t(c.rows());
-        std::vector<int64_t> top_class(rows, -7);
-        std::vector<double> top(rows), lse(rows), mass(rows), at_top(rows);
-        const auto tell = [&](sfumato_job &j) {
-          j.top_class = top_class.data(), j.top = top.data(), j.lse = lse.data(), j.mass = mass.data(), j.at_top = at_top.data();
-        };
-        sfumato_job j = c.job();
-        tell(j);
-        check(sfumato_run(&j) == SFUMATO_OK, "a run that tells", c.where());
-        compare(c, worst);  // rows of few classes as well, which are worked on like long ones here
-        for (size_t r = 0; r < rows; ++r) {
-          Wide S = 0, s = 0, gap = 0;
-          int64_t first = 0;
-          for (int64_t k = 0; k < K; ++k) first = c.logit(int64_t(r), k) > c.logit(int64_t(r), first) ? k : first;
-          for (int64_t k = 0; k < K; ++k) {
-            S += c.mass(int64_t(r), k);
-            const Wide d = Wide(c.logit(int64_t(r), k)) - c.logit(int64_t(r), first);
-            s += k == first ? Wide(0) : std::exp(d), gap = -d > gap ? -d : gap;
-          }
-          check(top_class[r] == first && top[r] == c.logit(int64_t(r), first), "the top", c.where());
-          check(std::fabs(lse[r] - std::log1p(s)) <= (t.loss + t.unit * gap) * std::log1p(s), "lse", c.where());
-          check(std::fabs(mass[r] - S) <= 1e-6L * S, "mass", c.where());
-        }
-        const std::vector<unsigned char> whole = c.g.bytes;
-        const std::vector<double> loss = c.loss;
         const int64_t cuts[] = {0, K / 3, K / 2, K};
         for (int i = 0; i < 3; ++i) {
-          const int64_t start = cuts[i], n = cuts[i + 1] - start;
-          if (n == 0) continue;
-          std::vector<unsigned char> u;
-          std::vector<double> prior;
-          const size_t real = t.bytes == 8 ? 8 : 4;
-          for (int64_t row = 0; row < 5; ++row) {
-            const auto *from = c.tables_typed.data() + size_t(row * K + start) * real;
-            u.insert(u.end(), from, from + size_t(n) * real);
+          const int64_t start = cuts[i], stop = cuts[i + 1];
+          if (start == stop) continue;
+          std::vector<int64_t> top_class(rows, -7);
+          std::vector<double> numbers[4], behind(rows);
+          for (auto &each : numbers) each.resize(rows);
+          Part part(c, start, stop, top_class, numbers);
+          part.job.loss = behind.data(), part.job.threads = 1 + i;
+          check(sfumato_measure(&part.job) == SFUMATO_OK, "a measurement returns OK", c.where());
+          const auto near = [&](double got, Wide want, Wide gap, const char *what) {
+            const Wide allowed = (t.loss + t.unit * gap) * std::fabs(want) + (t.bytes == 8 ? 1e-15L : 1e-7L);
+            check(want == got || std::fabs(got - want) <= allowed, what, c.where());
+          };
+          for (size_t r = 0; r < rows; ++r) {
+            const Measured m = measured(c, int64_t(r), start, stop);
+            check(top_class[r] == m.top_class && numbers[0][r] == m.top, "the top", c.where());
+            const Wide gap = std::isfinite(m.gap) ? m.gap : 0;
+            near(numbers[1][r], m.s, gap, "s"), near(numbers[2][r], m.mass, 0, "mass");
+            near(numbers[3][r], m.others, 0, "the mass of the others"), near(behind[r], m.behind, gap, "the loss without lse");
           }
-          if (!c.prior.empty()) prior.assign(c.prior.begin() + start, c.prior.begin() + start + n);
           Array g = c.z;  // in place of the logits
-          sfumato_job s = c.job();
-          tell(s);
-          s.classes = n, s.start = start, s.softcap = softcap, s.has_ignore = 0, s.loss = nullptr, s.threads = 1 + i;
-          s.logits = s.grad = g.bytes.data() + size_t(start) * t.bytes;
-          for (sfumato_back &b : s.back) b.u = b.u ? u.data() : nullptr;
-          if (s.prior) s.prior = prior.data();
-          check(sfumato_slice(&s) == SFUMATO_OK, "slice returns OK", c.where());
+          for (size_t r = 0; r < rows; ++r) {
+            const Measured m = measured(c, int64_t(r), 0, K);
+            top_class[r] = m.top_class, numbers[0][r] = double(m.top), numbers[1][r] = double(m.s);
+            numbers[2][r] = double(m.mass), numbers[3][r] = double(m.others - m.mass * m.s / (1 + m.s));
+          }
+          part.job.loss = nullptr, part.job.softcap = softcap;
+          part.job.logits = part.job.grad = g.bytes.data() + size_t(start) * t.bytes;
+          check(sfumato_slice(&part.job) == SFUMATO_OK, "slice returns OK", c.where());
           for (int64_t r = 0; r < c.rows(); ++r) {
-            for (int64_t k = start; k < start + n; ++k) {
-              const Wide z = c.logit(r, k) * (softcap == 0 ? 0 : 1 / softcap), cap = 1 - z * z;
+            for (int64_t k = 0; k < K; ++k) {
+              if (k < start || k >= stop) {
+                check(c.value(g, r, k) == c.logit(r, k), "writes only its own classes", c.where());
+                continue;
+              }
+              const Wide z = c.logit(r, k) * (softcap == 0 ? 0 : 1 / softcap), cap = 1 - (softcap == 0 ? 0 : z * z);
               // As compare() knows the gradient to be right, but for its storing.
               const double want = c.value(c.g, r, k) * double(cap), got = c.value(g, r, k);
               const double allowed = 2 * (t.gradient * 3 * c.row_scale[size_t(r)] + t.rounding * std::fabs(want) + t.least);
               check(std::fabs(got - want) <= allowed, "gradient of a slice", c.where() + " row " + std::to_string(r) + " class " + std::to_string(k));
             }
-            for (int64_t k = 0; k < K; ++k) {
-              if (k < start || k >= start + n) check(c.value(g, r, k) == c.logit(r, k), "writes only its own classes", c.where());
-            }
           }
         }
-        check(c.g.bytes == whole && c.loss == loss, "touches nothing else", c.where());
+        check(c.z.bytes == logits, "touches nothing else", c.where());
       }
     }
   }
@@ -524,12 +555,26 @@ void refusals(const Type &t, std::mt19937_64 &random) {
     refused([](sfumato_job &b) { b.start = 1; });
     refused([](sfumato_job &b) { b.softcap = 30; });
     std::vector<int64_t> top_class(70);
-    std::vector<double> top(70), lse(70), mass(70), at_top(70);
+    std::vector<double> numbers[4];
+    for (auto &each : numbers) each.resize(70);
     refused([&](sfumato_job &b) { b.top_class = top_class.data(); });
-    sfumato_job whole = c.job();
-    whole.has_ignore = 0, whole.top_class = top_class.data(), whole.top = top.data(), whole.lse = lse.data();
-    whole.mass = mass.data(), whole.at_top = at_top.data();
-    check(sfumato_run(&whole) == SFUMATO_OK && sfumato_slice(&whole) == SFUMATO_OK, "the slice of all classes", c.where());
+    const Part all(c, 0, K, top_class, numbers);
+    sfumato_job measure = all.job;
+    measure.loss = c.loss.data();
+    check(sfumato_measure(&measure) == SFUMATO_OK, "a measurement of all classes", c.where());
+    const auto no_measurement = [&](auto change) {
+      sfumato_job bad = measure;
+      change(bad);
+      check(sfumato_measure(&bad) == SFUMATO_BAD_ARGUMENT, "bad measurement", c.where());
+    };
+    no_measurement([](sfumato_job &b) { b.loss = nullptr; });
+    no_measurement([](sfumato_job &b) { b.sum = nullptr; });
+    no_measurement([&](sfumato_job &b) { b.grad = c.g.bytes.data(); });
+    no_measurement([](sfumato_job &b) { b.softcap = 30; });
+    no_measurement([](sfumato_job &b) { b.start = -1; });
+    sfumato_job whole = measure;
+    whole.grad = c.g.bytes.data(), whole.loss = nullptr;
+    check(sfumato_slice(&whole) == SFUMATO_OK, "the slice of all classes", c.where());
     const auto no_slice = [&](auto change) {
       sfumato_job bad = whole;
       change(bad);
@@ -540,7 +585,7 @@ void refusals(const Type &t, std::mt19937_64 &random) {
     no_slice([](sfumato_job &b) { b.start = -1; });
     no_slice([](sfumato_job &b) { b.has_ignore = 1; });
     no_slice([](sfumato_job &b) { b.inner = 2, b.outer = 35; });
-    no_slice([](sfumato_job &b) { b.abi = 3; });
+    no_slice([](sfumato_job &b) { b.abi = 4; });
     if (K > 1) no_slice([&](sfumato_job &b) { b.grad_strides[0] = 1, b.grad_strides[1] = 70; });
   }
   check(sfumato_run(nullptr) == SFUMATO_BAD_ARGUMENT, "no job", t.name);

@@ -120,12 +120,13 @@ struct List {
 
 template <class real>
 SFUMATO_INLINE void list(const sfumato_job &job, const Labelled &t, int64_t r, double rest, const real *u, List &to) {
-  bool label = job.labels != nullptr;
+  const int64_t y = t.y - job.start;
+  bool label = job.labels && y >= 0 && y < job.classes;
   to.adds = rest >= 0;
   for (int64_t i = r * job.entries; i < (r + 1) * job.entries; ++i) {
-    const int64_t k = job.entry_classes[i];
-    if (k < 0) continue;
-    const bool here = label && k == t.y;
+    const int64_t k = job.entry_classes[i] - job.start;
+    if (k < 0 || k >= job.classes) continue;
+    const bool here = label && k == y;
     label = label && !here;
     for (int64_t before = 0; before < to.n; ++before) to.adds &= to.k[before] != k;
     to.k[to.n] = k;
@@ -134,8 +135,8 @@ SFUMATO_INLINE void list(const sfumato_job &job, const Labelled &t, int64_t r, d
     ++to.n;
   }
   if (!label) return;
-  to.k[to.n] = t.y;
-  to.mass[to.n] = (u ? rest * double(u[t.y]) : rest) + t.true_mass;
+  to.k[to.n] = y;
+  to.mass[to.n] = (u ? rest * double(u[y]) : rest) + t.true_mass;
   to.adds &= t.true_mass >= 0;
   ++to.n;
 }
@@ -252,7 +253,7 @@ void work_long(const Plan &plan, const Scratch &scratch, int64_t first, int64_t 
       if (M == dense) row.u = as_it_lies ? lying<real>(job, r + p) : q_tile + p * K;
       row.K = K;
       row.r = r + p;
-      row.y = M == dense ? -1 : t.y;
+      row.y = M == dense || t.y < job.start || t.y >= job.start + K ? -1 : t.y - job.start;
       row.true_mass = t.true_mass;
       row.rest = t.rest;
       row.factor = t.factor;
@@ -435,7 +436,7 @@ SFUMATO_INLINE void slice_row(const sfumato_job &job, int64_t r, Long<T> &row, t
   const int64_t K = row.K;
   const Labelled t = labelled(job, r);
   const real top = real(job.top[r]), c = job.softcap == 0 ? real(0) : real(1 / job.softcap);
-  const double slope = job.mass[r] * exp(-job.lse[r]) * t.factor;
+  const double slope = job.mass[r] / (1 + job.sum[r]) * t.factor;
   for (int64_t k = 0; k < K; k += G) {
     alignas(64) real space[G];
     alignas(64) typename T::stored end[G];

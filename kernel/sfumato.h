@@ -17,7 +17,7 @@
 
 #include <stdint.h>
 
-#define SFUMATO_ABI 4
+#define SFUMATO_ABI 5
 
 #if defined(_WIN32)
 #define SFUMATO_API __declspec(dllexport)
@@ -77,17 +77,18 @@ typedef struct sfumato_job {
   const uint8_t *valid;                 /* rows: which count; or NULL: all */
   double scale;
   const double *row_scale;              /* per row, or NULL: 1 */
-  double *loss;                         /* rows, out */
+  double *loss;                         /* rows, out; of a measurement Σ q_k (z_j − z_k), which has no lse */
   int32_t threads;                      /* at most this many; small jobs take fewer */
   int64_t bad_row, bad_label;           /* out, with SFUMATO_BAD_LABEL: the first such row */
 
-  /* What the gradient of some of a row's classes needs to know of all of them, for rows whose logits are never in memory
-     at once. Out of a run, per row: j, the class of the first maximum; z_j; log Σ exp(z − z_j); S; (S − q_j) − S(1 − p_j).
-     All of them or none; they are what a slice takes in. Of rows that do not count they hold nothing. */
+  /* Of rows whose logits are never in memory at once, per row: j, the class of the first maximum; z_j; s = Σ exp(z_k − z_j)
+     over the other classes; S; and S − q_j, summed as such. A measurement fills them from some of the classes. A gradient of
+     some of the classes takes those of all classes, but for the last: there it is the gradient at j, (S − q_j) − S s/(1 + s). */
   int64_t *top_class;
-  double *top, *lse, *mass, *at_top;
-  int64_t start;                        /* of a slice: labels, entries and top_class less this are its own classes */
-  double softcap;                       /* of a slice: c where the logits are c·tanh(x/c), whose gradient is x's; or 0 */
+  double *top, *sum, *mass, *at_top;
+  int64_t start;                        /* of some classes: labels, entries and top_class less this are their own */
+  double softcap;                       /* of a gradient of some classes: c where the logits are c·tanh(x/c), whose
+                                           gradient is x's; or 0 */
 } sfumato_job;
 
 typedef struct sfumato_scan_job {       /* what an audit asks of rows; scan.hpp has the formulas, evaluate/rows.py the words */
@@ -118,9 +119,12 @@ typedef struct sfumato_scan_job {       /* what an audit asks of rows; scan.hpp 
 SFUMATO_API int32_t sfumato_abi(void);      /* SFUMATO_ABI of the library */
 SFUMATO_API const char *sfumato_isa(void);  /* "avx512", "avx2", "baseline"; the environment's SFUMATO_ISA can lower it */
 SFUMATO_API int32_t sfumato_run(sfumato_job *job);  /* SFUMATO_OK, or an error before anything is written */
-/* The gradient of `classes` consecutive classes from `start` on: (mass·exp(z − top − lse) − q)·scale·row_scale, at j
-   at_top·scale·row_scale. Its arrays over the classes, u included, are those of the slice alone, each row's classes side by
-   side. Every row counts; loss is not touched, support and dense are not taken. */
+/* Two calls for `classes` consecutive classes from `start` on. Arrays over the classes, u included, are those of these
+   classes alone, each row's side by side. Every row counts; support and dense are not taken, and labels are not checked.
+   sfumato_measure fills top_class, top, sum, mass, at_top and loss. Where all logits are −inf, sum is 0 and the loss is taken
+   against 0 in place of z_j. sfumato_slice fills grad with (mass·exp(z − top)/(1 + sum) − q)·scale·row_scale, at j with
+   at_top·scale·row_scale. */
+SFUMATO_API int32_t sfumato_measure(sfumato_job *job);
 SFUMATO_API int32_t sfumato_slice(sfumato_job *job);
 SFUMATO_API int32_t sfumato_scan(sfumato_scan_job *job);  /* on the calling thread alone */
 

@@ -72,7 +72,7 @@ class _Job(ctypes.Structure):
         ("bad_label", ctypes.c_int64),
         ("top_class", ctypes.c_void_p),
         ("top", ctypes.c_void_p),
-        ("lse", ctypes.c_void_p),
+        ("sum", ctypes.c_void_p),
         ("mass", ctypes.c_void_p),
         ("at_top", ctypes.c_void_p),
         ("start", ctypes.c_int64),
@@ -107,26 +107,20 @@ class WholeRows(NamedTuple):
     Attributes:
         top_class: j, the class of the first maximum, int64.
         top: z_j, like all that follow float64.
-        lse: log Σ exp(z − z_j).
-        mass: what exp(z_k − z_j − lse) is multiplied by in the gradient: S = Σ q.
+        rest: s = Σ exp(z_k − z_j) over the other classes.
+        mass: what p_k = exp(z_k − z_j)/(1 + s) is multiplied by in the gradient: S = Σ q.
         at_top: the gradient at j, (S − q_j) − S·(1 − p_j), which S·p_j − q_j has no digits of in a confident row.
     """
 
     top_class: Tensor
     top: Tensor
-    lse: Tensor
+    rest: Tensor
     mass: Tensor
     at_top: Tensor
 
     def of(self, rows: slice) -> "WholeRows":
         """The same of some of the rows."""
         return WholeRows(*(each[rows] for each in self))
-
-
-def no_rows_yet(count: int, device: torch.device) -> WholeRows:
-    """Uninitialised numbers of so many rows."""
-    numbers = (torch.empty(count, dtype=torch.float64, device=device) for _ in range(4))
-    return WholeRows(torch.empty(count, dtype=torch.int64, device=device), *numbers)
 
 
 def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
@@ -154,7 +148,6 @@ def run(
     *,
     scale: float = 1.0,
     row_scale: Tensor | None = None,
-    whole: WholeRows | None = None,
 ) -> None:
     """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale.
 
@@ -165,7 +158,6 @@ def run(
         grad: like the logits, of their type, to fill; None for the loss alone. May be the logits themselves.
         scale: factor of every gradient.
         row_scale: (N·…) float64 factors, or None.
-        whole: what :func:`slice_gradient` needs to know of the rows, to fill, or None.
 
     Raises:
         IndexError: a label that is no class; nothing was written.
@@ -176,8 +168,30 @@ def run(
         loss = torch.empty(logits.shape.numel() // logits.shape[1], dtype=torch.float64)
     job = _filled(logits, target, grad, scale, row_scale)
     job.loss = _doubles(loss)
-    _tell(job, whole)
     _call("sfumato_run", job)
+
+
+def measure(logits: Tensor, target: FlatTarget, *, start: int) -> tuple[Tensor, ...]:
+    """What rows have at consecutive classes: j, z_j, Σ_{k≠j} exp(z_k − z_j), Σ q_k (z_j − z_k), Σ q_k and Σ_{k≠j} q_k.
+
+    Args:
+        logits: (N, C), some of the classes, side by side.
+        target: of these classes as far as arrays run over them; its labels and entries count all classes and were
+            checked. Every row counts.
+        start: the first of the classes, from which j counts as well.
+
+    Returns:
+        (N,) each; j is int64 and counted over all classes, the others are float64. Where all logits are −∞, the first
+        sum is 0 and the second is taken against 0 in place of z_j.
+    """
+    top_class = torch.empty(len(logits), dtype=torch.int64)
+    top, rest, behind, mass, others = torch.empty(5, len(logits), dtype=torch.float64).unbind()
+    if len(logits):
+        job = _filled(logits, target, None, 1.0, None)
+        job.start, job.loss, job.top_class = start, _doubles(behind), top_class.data_ptr()
+        job.top, job.sum, job.mass, job.at_top = (_doubles(each) for each in (top, rest, mass, others))
+        _call("sfumato_measure", job)
+    return top_class, top, rest, behind, mass, others
 
 
 def slice_gradient(
@@ -191,13 +205,13 @@ def slice_gradient(
     scale: float = 1.0,
     row_scale: Tensor | None = None,
 ) -> None:
-    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top − lse) − q)·scale·row_scale.
+    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top)/(1 + rest) − q)·scale·row_scale.
 
     Args:
         logits: (N, C), some of the classes, side by side.
         target: of these classes as far as arrays run over them; its labels and entries count all classes. Every row
             counts.
-        whole: as :func:`run` filled it from all classes.
+        whole: what all the classes of the rows say.
         grad: (N, C), to fill; may be the logits themselves.
         start: the first of the classes.
         softcap: c where the logits are c·tanh(x/c), whose gradient is x's; or 0.
@@ -207,8 +221,8 @@ def slice_gradient(
     if len(logits) == 0:
         return
     job = _filled(logits, target, grad, scale, row_scale)
-    job.start, job.softcap = start, softcap
-    _tell(job, whole)
+    job.start, job.softcap, job.top_class = start, softcap, whole.top_class.data_ptr()
+    job.top, job.sum, job.mass, job.at_top = (_doubles(each) for each in whole[1:])
     _call("sfumato_slice", job)
 
 
@@ -245,13 +259,6 @@ def _filled(logits: Tensor, target: FlatTarget, grad: Tensor | None, scale: floa
         _compose(job, terms)
         job.weight = _pointer(weight)
     return job
-
-
-def _tell(job: Any, whole: WholeRows | None) -> None:
-    """Where the numbers of whole rows lie."""
-    if whole is not None:
-        job.top_class = whole.top_class.data_ptr()
-        job.top, job.lse, job.mass, job.at_top = (_doubles(each) for each in whole[1:])
 
 
 def _call(function: str, job: Any) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-ABI = 4
+ABI = 5
 NO_MEMORY = 3
 
 
@@ -49,7 +49,7 @@ def status() -> Status:
     if version != ABI:
         return _without(f"{found.name} has ABI version {version}, this sfumato needs {ABI}; install sfumato again")
     library.sfumato_isa.restype = ctypes.c_char_p
-    for function in (library.sfumato_run, library.sfumato_slice, library.sfumato_scan):
+    for function in (library.sfumato_run, library.sfumato_measure, library.sfumato_slice, library.sfumato_scan):
         function.argtypes = [ctypes.c_void_p]
         function.restype = ctypes.c_int32
     isa: bytes = library.sfumato_isa()

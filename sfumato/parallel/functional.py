@@ -13,10 +13,11 @@ from torch.autograd import Function
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
 from sfumato.loss.reduce import reduced
+from sfumato.loss.row_numbers import RowNumbers, SliceNumbers, together
 from sfumato.parallel.layout import Asked, RankGroup
 from sfumato.parallel.place import Place, is_told, local_part, place_of
 from sfumato.parallel.request import Request
-from sfumato.parallel.row_numbers import ClassRange, RowNumbers, SliceNumbers, exchanged, slice_gradient, slice_numbers
+from sfumato.parallel.row_slices import ClassRange, slice_gradient, slice_numbers
 from sfumato.targets import Target
 
 
@@ -85,7 +86,7 @@ def cross_entropy(
     request = Request(local_part(local_logits), local_part(target), local_part(weight), num_items, options)
     ranks = RankGroup(place.group)
     found = agreed(ranks, request, place, _numbers_of(request))
-    rows = exchanged(found.mine, ranks.largest, ranks.added)
+    rows = together(found.mine, ranks.largest, ranks.added)
     call = found.call
     logits = request.logits.unsqueeze(0) if call.unbatched else request.logits
     each: Tensor = _RowLoss.apply(logits, found, rows)  # pyright: ignore[reportAssignmentType]

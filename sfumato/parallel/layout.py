@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 from sfumato.arguments import Call
 from sfumato.parallel.place import Place
 from sfumato.parallel.request import Request
-from sfumato.parallel.row_numbers import ClassRange
+from sfumato.parallel.row_slices import ClassRange
 from sfumato.targets.checks import ArgumentError
 
 _ERRORS: dict[str, type[Exception]] = {

@@ -12,18 +12,16 @@ from torch import Tensor, distributed
 from torch.autograd import Function
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
-from sfumato.kernel.job import WholeRows
-from sfumato.loss.flatten import take_rows
-from sfumato.loss.linear import engine, pieces
+from sfumato.loss.linear import pieces
 from sfumato.loss.linear.autograd import HeadPlan, check_tensors, flat_rows
 from sfumato.loss.linear.functional import as_autocast, checked_numbers
 from sfumato.loss.reduce import reduced
-from sfumato.loss.target_slice import TargetSlice
+from sfumato.loss.row_numbers import RowNumbers, SliceNumbers, together
 from sfumato.parallel.functional import agreed
 from sfumato.parallel.layout import RankGroup
 from sfumato.parallel.place import Place, local_part, place_of
 from sfumato.parallel.request import Request
-from sfumato.parallel.row_numbers import ClassRange, RowNumbers, SliceNumbers, block_numbers, exchanged, wide_dtype
+from sfumato.parallel.row_slices import ClassRange
 from sfumato.targets import Target
 
 
@@ -105,7 +103,7 @@ def linear_cross_entropy(
     found = agreed(ranks, request, place, layer.numbers)
     call = found.call
     split = _Split(layer.plan(call), found.classes, ranks)
-    rows = exchanged(found.mine, ranks.largest, ranks.added)
+    rows = together(found.mine, ranks.largest, ranks.added)
     each: Tensor = _RowLoss.apply(layer.x, local, bias, split, found.mine, rows)  # pyright: ignore[reportAssignmentType]
     return reduced(call, each.reshape(call.target().shape), num_items).to(call.result_dtype)
 
@@ -122,31 +120,14 @@ class _Layer(NamedTuple):
     def plan(self, call: Call) -> HeadPlan:
         """The call on the rows that count."""
         flat, kept = flat_rows(self.x, call)
-        return HeadPlan(call, flat, kept, None, None, self.softcap, self.z_loss, parts=False)
+        return HeadPlan(call, flat, kept, None, self.softcap, self.z_loss, parts=False)
 
     def numbers(self, call: Call, classes: ClassRange) -> SliceNumbers:
         """Each row's numbers from this rank's own classes, piece by piece; of the rows that count."""
         plan = self.plan(call)
         head = _own_head(plan, classes, self.x, self.weight, self.bias)
-        wide = wide_dtype(call, self.x.device)
-        n, own = len(head.x), len(head.weight)
-        if n == 0 or own == 0:
-            none = self.x.new_zeros(n, dtype=wide)
-            return SliceNumbers(none.to(call.dtype) - torch.inf, none.long(), none, none, none)
-        step = max(1, min(n, engine.piece_bytes(head.x, call) // (own * head.x.element_size())))
-        memory = head.x.new_empty(step * own)
-        found: list[SliceNumbers] = []
-        few = max(1, _BLOCK // own)
-        for at in range(0, n, step):
-            z = head.logits(slice(at, at + step), slice(None), memory)
-            for block in range(0, len(z), few):
-                part = take_rows(plan.target, slice(at + block, min(at + block + few, at + len(z))))
-                target = TargetSlice.cut(part.terms, classes.start, classes.stop, part.weight, wide)
-                found.append(block_numbers(z[block : block + few], target, call, wide))
-        return SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
-
-
-_BLOCK = 1 << 18  # logits of which a few copies are made at a time
+        numbers = pieces.measure(head, plan.target, start=classes.start).numbers
+        return numbers._replace(top=numbers.top.to(call.dtype))  # as it is sent
 
 
 def _own_head(plan: HeadPlan, classes: ClassRange, x: Tensor, weight: Tensor, bias: Tensor | None) -> pieces.Head:
@@ -162,20 +143,6 @@ class _Split(NamedTuple):
     classes: ClassRange
     ranks: RankGroup
 
-    def whole(self, mine: SliceNumbers, rows: RowNumbers) -> WholeRows:
-        """What the gradient at this rank's classes needs to know of whole rows; no class where another rank leads."""
-        rest, wide = rows.rest, rows.rest.dtype
-        own, target = torch.zeros_like(rows.mass), self.plan.target
-        if len(own) and self.classes.stop > self.classes.start:
-            part = TargetSlice.cut(target.terms, self.classes.start, self.classes.stop, target.weight, wide)
-            own = part.mass_at(mine.at.unsqueeze(1), wide).squeeze(1)
-        # At the largest logit S·p − w·q is (S − w·q − w·q·rest)/(1 + rest), which keeps the digits of a confident row.
-        at_top = ((rows.mass - own) - own * rest) / (1 + rest)
-        top_class = torch.where(mine.top == rows.top, mine.at + self.classes.start, -1)
-        spoilt = rows.top - rows.top  # NaN where the largest logit is infinite
-        numbers = (rows.top, rest.log1p() + spoilt, rows.mass, at_top)
-        return WholeRows(top_class, *(each.to(torch.float64, copy=True) for each in numbers))
-
 
 class _RowLoss(Function):
     """The loss of each row as a function of the input, and of a rank's own weight and bias."""
@@ -190,9 +157,9 @@ class _RowLoss(Function):
         mine: SliceNumbers,
         rows: RowNumbers,
     ) -> Tensor:
-        loss, whole = rows.loss.clone(), split.whole(mine, rows)
+        loss, whole = rows.loss.clone(), rows.whole(mine)
         if split.plan.z_loss:
-            pieces.add_z_loss(loss, whole, split.plan.z_loss)
+            loss = pieces.add_z_loss(rows, whole, split.plan.z_loss)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, weight, bias)
             ctx.split, ctx.whole = split, whole
@@ -205,16 +172,14 @@ class _RowLoss(Function):
         x, weight, bias = ctx.saved_tensors
         plan, classes, ranks = ctx.split
         head = _own_head(plan, classes, x, weight, bias)
-        of_x = head.x.new_zeros(head.x.shape, dtype=plan.call.dtype) if ctx.needs_input_grad[0] else None
-        of_weight, of_bias = pieces.weight_gradient(
+        of_x, of_weight, of_bias = pieces.gradients(
             head,
             plan.target,
             ctx.whole,
             plan.of_kept(grads[0]),
-            weight=ctx.needs_input_grad[1],
-            bias=ctx.needs_input_grad[2],
+            ctx.needs_input_grad[:3],
             start=classes.start,
-            add_input_gradient=of_x,
+            more_to_add=True,
         )
         if of_x is not None:
             of_x = plan.spread(ranks.added(of_x).to(x.dtype), len(x))

@@ -9,7 +9,7 @@ from torch import Tensor
 from sfumato.arguments import Call, LossOptions, check_plain_probabilities, plain_probabilities, resolve
 from sfumato.loss.linear.autograd import check_sparse
 from sfumato.loss.reduce import check_num_items
-from sfumato.parallel.row_numbers import ClassRange
+from sfumato.parallel.row_slices import ClassRange
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, readable
 from sfumato.targets.dense import Dense

@@ -11,8 +11,9 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato.loss.reduce import reduce, weigh
+from sfumato.loss.row_numbers import together
 from sfumato.parallel.request import Request
-from sfumato.parallel.row_numbers import ClassRange, exchanged, slice_gradient, slice_numbers
+from sfumato.parallel.row_slices import ClassRange, slice_gradient, slice_numbers
 from sfumato.targets.dense import Dense
 
 Cuts = Sequence[int]  # where slices begin and end: 0, …, K
@@ -41,7 +42,7 @@ def split_loss(
     mine = [slice_numbers(own, call, each) for own, call, each in zip(slices, calls, ranges, strict=True)]
     top = torch.stack([each.top for each in mine]).amax(0)
     total = torch.stack([each.against(top) for each in mine]).sum(0)
-    rows = exchanged(mine[0], lambda _: top, lambda _: total)
+    rows = together(mine[0], lambda _: top, lambda _: total)
     each = rows.loss.detach().requires_grad_()
     loss = reduce(calls[0], each, weigh(calls[0], each.dtype))
     upstream = torch.linspace(0.25, 3, loss.numel(), dtype=loss.dtype).reshape(loss.shape)

@@ -9,6 +9,8 @@ from sfumato.arguments import Call
 from sfumato.kernel.job import FlatTarget
 from sfumato.loss.flatten import flatten, take_rows
 from sfumato.loss.linear import pieces
+from sfumato.loss.linear.parts import RowParts
+from sfumato.loss.row_numbers import together
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError
 
@@ -21,8 +23,6 @@ class HeadPlan(NamedTuple):
         target: of the rows that count.
         kept: (n,) which rows these are; None for all.
         labels: (n,) labels of the rows that count, for the parts; or None.
-        expected: (n,) what each row's gradient will be multiplied by where the gradient of the reduced loss is 1; None
-            for 1.
         softcap: c of c·tanh(z/c), or 0.
         z_loss: λ of λ·lse², or 0.
         parts: whether the parts of each row are wanted.
@@ -32,7 +32,6 @@ class HeadPlan(NamedTuple):
     target: FlatTarget
     kept: Tensor | None
     labels: Tensor | None
-    expected: Tensor | None
     softcap: float
     z_loss: float
     parts: bool
@@ -54,9 +53,7 @@ class HeadPlan(NamedTuple):
         return of_kept.new_zeros((count, *of_kept.shape[1:])).index_copy_(0, self.kept, of_kept)
 
 
-def loss_of_rows(
-    x: Tensor, weight: Tensor, bias: Tensor | None, plan: HeadPlan
-) -> tuple[Tensor, pieces.RowParts | None]:
+def loss_of_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: HeadPlan) -> tuple[Tensor, RowParts | None]:
     """Each row's loss, (N,) float64 and 0 where it does not count, and its parts if they are wanted.
 
     Args:
@@ -66,30 +63,27 @@ def loss_of_rows(
         plan: the rest.
     """
     loss, *parts = _Head.apply(x, weight, bias, plan)  # pyright: ignore[reportGeneralTypeIssues]
-    return loss, pieces.RowParts(*parts) if plan.parts else None
+    return loss, RowParts(*parts) if plan.parts else None
 
 
 class _Head(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: HeadPlan) -> tuple[Any, ...]:
         head = plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach())
-        found = pieces.measure(
-            head,
-            plan.target,
-            plan.expected,
-            input_gradient=ctx.needs_input_grad[0],
-            labels=plan.labels,
-            parts=plan.parts,
-        )
+        found = pieces.measure(head, plan.target, labels=plan.labels, parts=plan.parts)
+        rows = together(found.numbers, _alone, _alone)
+        whole, loss = rows.whole(found.numbers), rows.loss
+        if plan.z_loss:
+            loss = pieces.add_z_loss(rows, whole, plan.z_loss)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, weight, bias)
-            ctx.plan, ctx.whole, ctx.input_gradient = plan, found.whole, found.input_gradient
-        if not plan.parts:
-            return (plan.spread(found.loss, len(x)),)
-        parts = found.parts or pieces.RowParts(None, found.loss, None, found.loss)  # no row counts
+            ctx.plan, ctx.whole = plan, whole
+        if found.parts is None:
+            return (plan.spread(loss, len(x)),)
+        parts = found.parts.of_rows(found.numbers.at, rows, plan.labels)
         told = [None if each is None else plan.spread(each, len(x)) for each in parts]
         ctx.mark_non_differentiable(*(each for each in told if each is not None))
-        return plan.spread(found.loss, len(x)), *told
+        return plan.spread(loss, len(x)), *told
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -100,37 +94,15 @@ class _Head(torch.autograd.Function):
             )
         x, weight, bias = ctx.saved_tensors  # raises if they were changed since
         plan: HeadPlan = ctx.plan
-        upstream = plan.of_kept(grads[0])
-        of_x = of_weight = of_bias = None
-        if ctx.needs_input_grad[0]:
-            of_x = plan.spread(_of_input(ctx, upstream), len(x))
-        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            of_weight, of_bias = pieces.weight_gradient(
-                plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach()),
-                plan.target,
-                ctx.whole,
-                upstream,
-                weight=ctx.needs_input_grad[1],
-                bias=ctx.needs_input_grad[2],
-            )
-        return of_x, of_weight, of_bias, None
-
-
-def _of_input(ctx: Any, upstream: Tensor) -> Tensor:
-    """The input's gradient: as it was made in forward, if upstream is what was expected there."""
-    plan: HeadPlan = ctx.plan
-    ready, ctx.input_gradient = ctx.input_gradient, None
-    if ready is None:  # given away by an earlier backward
-        x, weight, bias = ctx.saved_tensors
         head = plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach())
-        again = pieces.measure(head, plan.target, plan.expected, input_gradient=True, labels=None, parts=False)
-        assert again.input_gradient is not None, "it was asked for"
-        ready = again.input_gradient
-    expected = torch.ones_like(upstream) if plan.expected is None else plan.expected
-    if torch.equal(upstream, expected):
-        return ready
-    ratio = torch.where(expected == 0, 0.0, upstream / expected)
-    return ready.mul_(ratio.to(plan.call.dtype).unsqueeze(1))
+        wanted = ctx.needs_input_grad[:3]
+        of_x, of_weight, of_bias = pieces.gradients(head, plan.target, ctx.whole, plan.of_kept(grads[0]), wanted)
+        return None if of_x is None else plan.spread(of_x, len(x)), of_weight, of_bias, None
+
+
+def _alone(numbers: Tensor) -> Tensor:
+    """The numbers of all slices, where there is one."""
+    return numbers
 
 
 def flat_rows(x: Tensor, call: Call) -> tuple[FlatTarget, Tensor | None]:

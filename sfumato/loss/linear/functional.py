@@ -94,8 +94,8 @@ def linear_cross_entropy(
     .. math:: L = \sum_k w_k q_k\,(\mathrm{lse}(z) - z_k) + \lambda\,\mathrm{lse}(z)^2, \qquad z = W x + b
 
     The same numbers as :func:`sfumato.cross_entropy` of :func:`torch.nn.functional.linear`, with torch's names of
-    arguments. Logits are made in pieces of some 36 MB, twice where the weight wants a gradient. Rows that are ignored
-    cost nothing. No row of V numbers is kept from forward to backward.
+    arguments. Logits are made in pieces of some 24 MB, once forward and once backward. Rows that are ignored cost
+    nothing. No row of V numbers is kept from forward to backward.
 
     Args:
         input: x, (…, D), the layer's input.
@@ -153,7 +153,7 @@ def linear_cross_entropy(
         over=over,
         out_dtype=out_dtype,
     )
-    plan = _plan(input, call, num_items, softcap=softcap, z_loss=z_loss, parts=return_parts)
+    plan = _plan(input, call, softcap=softcap, z_loss=z_loss, parts=return_parts)
     each, parts = loss_of_rows(input.reshape(-1, input.shape[-1]), linear_weight, linear_bias, plan)
     loss = reduced(call, each.reshape(call.target().shape), num_items).to(call.result_dtype)
     if parts is None:
@@ -216,28 +216,10 @@ def _resolve(
     return call
 
 
-def _plan(
-    x: Tensor, call: Call, num_items: float | Tensor | None, *, softcap: float, z_loss: float, parts: bool
-) -> HeadPlan:
+def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> HeadPlan:
     check_sparse(call.target())
     flat, kept = flat_rows(x, call)
     labels = call.target().labels if parts else None
-    labels = None if labels is None else labels.reshape(-1)
-    expected = _expected(call, x.dtype, num_items)
-    if kept is not None:
-        labels = None if labels is None else labels[kept]
-        expected = None if expected is None else expected[kept]
-    return HeadPlan(call, flat, kept, labels, expected, softcap, z_loss, parts)
-
-
-def _expected(call: Call, dtype: torch.dtype, num_items: float | Tensor | None) -> Tensor | None:
-    """(N,) float64: what each row's gradient is multiplied by if that of the reduced loss is 1; None for 1.
-
-    In float16 a loss scaler's factor comes on top: there a gradient that is divided by the rows already would be 0.
-    """
-    if (call.reduction == "none" and call.weight is None) or dtype == torch.float16:
-        return None
-    probe = torch.zeros(call.target().shape, dtype=torch.float64, device=call.target().device, requires_grad=True)
-    with torch.enable_grad():
-        (found,) = torch.autograd.grad(reduced(call, probe, num_items).sum(), probe)
-    return found.reshape(-1).contiguous()
+    if labels is not None:
+        labels = labels.reshape(-1) if kept is None else labels.reshape(-1)[kept]
+    return HeadPlan(call, flat, kept, labels, softcap, z_loss, parts)

@@ -1,23 +1,27 @@
-"""A linear layer and its loss, piece by piece.
+"""A linear layer and its loss, piece by piece: some rows at some classes at a time.
 
-The first pass takes some rows at a time with all their classes. It finds each row's loss, the few numbers that the
-gradient needs, and the gradient of the layer's input. The second pass takes some classes at a time with all rows, and
-finds the gradient of the weight. So each gradient is summed inside one matrix product, in float32 for half precision,
-and rounded once. The logits are made twice: that is a fourth product where an unfused layer has three. In return no
-array of the weight's size is added up piece by piece.
+The first pass makes the logits of each piece and keeps a few numbers a row. The second pass makes them again, turns
+them into their gradient, and gives each piece's part to the gradients of the input and of the weight. That is four
+matrix products where an unfused layer has three, and none of them is small. A product is rounded to the type of the
+layer; parts are added up in the type of the arithmetic, which is float32 for half precision, and rounded once.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sfumato.arguments import Call
-from sfumato.kernel.job import FlatTarget, WholeRows, no_rows_yet
+from sfumato.kernel.job import FlatTarget, WholeRows
 from sfumato.loss.flatten import take_rows
 from sfumato.loss.linear import engine
+from sfumato.loss.linear.parts import PartSums
+from sfumato.loss.row_numbers import RowNumbers, SliceNumbers
 
-_SMALLEST_ROWS, _SMALLEST_CLASSES = 16, 64
+# A piece is so many rows, or all of them, and as many classes as its memory has room for. With fewer of either, the
+# products would wait for memory.
+_ROWS, _FEWEST_CLASSES = 4096, 64
+_ROWS_AT_ONCE = 1024  # of a product in half precision, which is added to float32
 
 
 class Head(NamedTuple):
@@ -51,143 +55,156 @@ class Head(NamedTuple):
             z.div_(self.softcap).tanh_().mul_(self.softcap)
         return z
 
-
-class RowParts(NamedTuple):
-    """Numbers of rows that trainers log, (n,) each: −log p_y, H(p), whether p_y is largest, and log Σ e^z."""
-
-    nll: Tensor | None
-    entropy: Tensor
-    correct: Tensor | None
-    lse: Tensor
+    def memory(self, classes: list[slice], rows: list[slice]) -> Tensor:
+        """Room for the logits of one piece."""
+        return self.x.new_empty(max((_length(a) * _length(b) for a in classes[:1] for b in rows), default=0))
 
 
-class FirstPass(NamedTuple):
-    """What the first pass finds: (n,) losses in float64, the numbers of the rows, and the gradient of the input."""
+class Pass(NamedTuple):
+    """What the first pass finds of each row: the numbers of all classes, and the parts if they are wanted."""
 
-    loss: Tensor
-    whole: WholeRows
-    input_gradient: Tensor | None
-    parts: RowParts | None
+    numbers: SliceNumbers
+    parts: PartSums | None
+
+
+def pieces(head: Head) -> tuple[list[slice], list[slice]]:
+    """The classes and the rows of the pieces: every range of classes is worked on with every range of rows."""
+    n, classes = len(head.x), len(head.weight)
+    rows = _even(n, _ROWS)
+    fit = engine.piece_bytes(head.x, head.call) // (max(map(_length, rows), default=1) * head.x.element_size())
+    step = max(_FEWEST_CLASSES, fit // 64 * 64)
+    return [slice(at, min(at + step, classes)) for at in range(0, classes, step)], rows
+
+
+def _length(part: slice) -> int:
+    return part.stop - part.start
+
+
+def _even(count: int, most: int) -> list[slice]:
+    """Ranges of nearly the same length, none of more than ``most``."""
+    parts = -(-count // most)
+    return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
 
 def measure(
-    head: Head, target: FlatTarget, factor: Tensor | None, *, input_gradient: bool, labels: Tensor | None, parts: bool
-) -> FirstPass:
+    head: Head, target: FlatTarget, *, start: int = 0, labels: Tensor | None = None, parts: bool = False
+) -> Pass:
     """The first pass.
 
     Args:
         head: the layer.
         target: of the rows that count.
-        factor: (n,) float64, what each row's gradient is multiplied by; None for 1.
-        input_gradient: whether to make it.
+        start: the class of the weight's first row, where the layer has some of the target's classes.
         labels: (n,) for the parts, or None.
-        parts: whether to make them.
+        parts: whether to find them.
     """
-    n, classes = len(head.x), len(head.weight)
-    step = min(
-        max(n, 1), max(_SMALLEST_ROWS, engine.piece_bytes(head.x, head.call) // (classes * head.x.element_size()))
-    )
-    memory = head.x.new_empty(step * classes)
-    loss = torch.zeros(n, dtype=torch.float64, device=head.x.device)
-    whole = no_rows_yet(n, head.x.device)
-    grad = torch.empty_like(head.x) if input_gradient else None
-    found: list[RowParts] = []
-    for at in range(0, n, step):
-        rows = slice(at, min(at + step, n))
-        of_rows, numbers = take_rows(target, rows), whole.of(rows)
-        z = head.logits(rows, slice(None), memory)
-        engine.measure(z, of_rows, head.call, loss[rows], numbers)
-        if parts:
-            found.append(_parts(z, numbers, None if labels is None else labels[rows]))
-        if head.z_loss:
-            add_z_loss(loss[rows], numbers, head.z_loss)
-        if grad is not None:
-            engine.to_gradient(
-                z,
-                of_rows,
-                head.call,
-                numbers,
-                start=0,
-                softcap=head.softcap,
-                factor=None if factor is None else factor[rows],
-            )
-            torch.mm(z, head.weight, out=grad[rows])
-    return FirstPass(loss, whole, grad, _joined(found) if parts else None)
+    numbers = SliceNumbers.of_no_classes((len(head.x),), head.call, head.x.device)
+    numbers = numbers._replace(top=numbers.top.to(numbers.rest.dtype))
+    sums = PartSums(numbers.top, numbers.rest, numbers.top) if parts else None
+    ranges, blocks = pieces(head)
+    memory = head.memory(ranges, blocks)
+    for classes in ranges if blocks else []:
+        first = start + classes.start
+        found: list[SliceNumbers] = []
+        told: list[PartSums] = []
+        for rows in blocks:
+            z = head.logits(rows, classes, memory)
+            found.append(engine.measure(z, take_rows(target, rows), head.call, start=first))
+            if parts:
+                told.append(PartSums.of_piece(z, found[-1], None if labels is None else labels[rows], start=first))
+        more = SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
+        if sums is not None:
+            sums = sums.joined(PartSums(*(torch.cat(each) for each in zip(*told, strict=True))), numbers, more)
+        numbers = numbers.joined(more)
+    return Pass(numbers, sums)
 
 
-def weight_gradient(
+class Gradients(NamedTuple):
+    """Those that were asked for."""
+
+    input: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+
+def gradients(
     head: Head,
     target: FlatTarget,
     whole: WholeRows,
     factor: Tensor,
+    wanted: tuple[bool, bool, bool],
     *,
-    bias: bool,
-    weight: bool,
     start: int = 0,
-    add_input_gradient: Tensor | None = None,
-) -> tuple[Tensor | None, Tensor | None]:
-    """The second pass: the gradients of the weight and of the bias.
+    more_to_add: bool = False,
+) -> Gradients:
+    """The second pass: the gradients of the input, the weight and the bias.
 
     Args:
         head: the layer.
         target: of the rows that count.
         whole: what the first pass found.
         factor: (n,) float64, what each row's gradient is multiplied by.
-        bias: whether to make the bias' gradient.
-        weight: whether to make the weight's.
+        wanted: which of the three to make.
         start: the class of the weight's first row, where the layer has some of the target's classes.
-        add_input_gradient: (n, D) in the dtype of the arithmetic, to add the input's gradient to, where no first pass
-            made it; or None.
+        more_to_add: whether other layers have a part in the input's gradient, so that it is wanted in the dtype of the
+            arithmetic.
     """
-    n, classes = len(head.x), len(head.weight)
-    of_weight = torch.empty_like(head.weight, memory_format=torch.contiguous_format) if weight else None
-    of_bias = torch.empty_like(head.bias) if bias and head.bias is not None else None
-    step = max(
-        _SMALLEST_CLASSES, engine.piece_bytes(head.x, head.call) // (max(n, 1) * head.x.element_size()) // 64 * 64
-    )
-    memory = head.x.new_empty(n * min(step, classes))
-    for at in range(0, classes, step):
-        some = slice(at, min(at + step, classes))
-        z = head.logits(slice(None), some, memory)
-        engine.to_gradient(z, target, head.call, whole, start=start + at, softcap=head.softcap, factor=factor)
-        if of_weight is not None:
-            torch.mm(z.t(), head.x, out=of_weight[some])
+    ranges, blocks = pieces(head)
+    wide = head.call.dtype
+    of_x = of_weight = of_bias = None
+    if wanted[0]:
+        of_x = _Sum(torch.zeros_like(head.x, dtype=wide if more_to_add else None), wide, len(ranges))
+    if wanted[1]:
+        of_weight = torch.zeros_like(head.weight, memory_format=torch.contiguous_format)
+    if wanted[2] and head.bias is not None:
+        of_bias = torch.zeros_like(head.bias)
+    memory = head.memory(ranges, blocks)
+    for classes in ranges if blocks else []:
+        mine = None if of_weight is None else _Sum(of_weight[classes], wide, len(blocks))
+        beside = head.x.new_zeros(classes.stop - classes.start, dtype=wide)
+        for rows in blocks:
+            z = head.logits(rows, classes, memory)
+            of_rows, numbers = take_rows(target, rows), whole.of(rows)
+            at = start + classes.start
+            engine.to_gradient(z, of_rows, head.call, numbers, start=at, softcap=head.softcap, factor=factor[rows])
+            if of_x is not None:
+                of_x.add(z, head.weight[classes], rows)
+            if mine is not None:
+                mine.add(z.t(), head.x[rows])
+            if of_bias is not None:
+                beside += z.sum(0, dtype=wide)
+        if mine is not None:
+            mine.finished()
         if of_bias is not None:
-            of_bias[some] = z.sum(0, dtype=head.call.dtype)
-        if add_input_gradient is not None:
-            add_input_gradient += z @ head.weight[some]
-    return of_weight, of_bias
+            of_bias[classes] = beside
+    return Gradients(None if of_x is None else of_x.finished(), of_weight, of_bias)
 
 
-def add_z_loss(loss: Tensor, whole: WholeRows, strength: float) -> None:
-    """λ·lse² on top: its gradient is 2λ·lse·p, so that it moves what the exponentials are multiplied by."""
-    lse = whole.top + whole.lse
-    loss += strength * lse**2
+class _Sum:
+    """Matrix products that are added up, in the dtype of the arithmetic, and rounded once."""
+
+    def __init__(self, to: Tensor, wide: torch.dtype, products: int):
+        self.to = to
+        self.total = to if products == 1 or to.dtype == wide else torch.zeros_like(to, dtype=wide)
+
+    def add(self, a: Tensor, b: Tensor, rows: slice = slice(None)) -> None:
+        """Add a·b to some rows."""
+        total = self.total[rows]
+        if total.dtype == a.dtype:
+            total.addmm_(a, b)
+            return
+        for at in range(0, len(a), _ROWS_AT_ONCE):
+            total[at : at + _ROWS_AT_ONCE] += a[at : at + _ROWS_AT_ONCE] @ b
+
+    def finished(self) -> Tensor:
+        """The sum, where it is wanted and in its type."""
+        return self.to if self.total is self.to else self.to.copy_(self.total)
+
+
+def add_z_loss(rows: RowNumbers, whole: WholeRows, strength: float) -> Tensor:
+    """The losses with λ·lse² on top: its gradient is 2λ·lse·p, which moves what the exponentials are multiplied by."""
+    lse = rows.top + rows.rest.log1p()
     more = 2 * strength * lse
     whole.mass.add_(more)
-    whole.at_top.add_(more * (-whole.lse).exp())
-
-
-def _parts(z: Tensor, whole: WholeRows, labels: Tensor | None) -> RowParts:
-    """From a piece of whole rows, a few rows at a time so that copies stay small."""
-    nll = correct = None
-    if labels is not None:
-        label = z.gather(1, labels.unsqueeze(1)).squeeze(1).double()
-        nll, correct = (whole.top - label) + whole.lse, whole.top_class == labels
-    entropy = torch.empty_like(whole.lse)
-    few = max(1, (1 << 20) // z.shape[1])
-    for at in range(0, len(z), few):
-        rows = slice(at, at + few)
-        d = z[rows].to(torch.promote_types(z.dtype, torch.float32)) - whole.top[rows].to(z.dtype).unsqueeze(1)
-        p = (d - whole.lse[rows].to(d.dtype).unsqueeze(1)).exp()
-        entropy[rows] = whole.lse[rows] - (p * d.masked_fill(p == 0, 0.0)).sum(1, dtype=torch.float64)
-    return RowParts(nll, entropy, correct, whole.top + whole.lse)
-
-
-def _joined(found: list[RowParts]) -> RowParts | None:
-    if not found:
-        return None
-    if found[0].nll is None:
-        return RowParts(None, torch.cat([each.entropy for each in found]), None, torch.cat([e.lse for e in found]))
-    joined: list[Any] = [torch.cat(list(each)) for each in zip(*found, strict=True)]
-    return RowParts(*joined)
+    whole.at_top.add_(more / (1 + rows.rest))
+    return rows.loss + strength * lse**2

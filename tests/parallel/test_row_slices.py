@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import sfumato as sf
 from sfumato import reference
-from sfumato.parallel import row_numbers
+from sfumato.parallel import row_slices
 from sfumato.targets.dense import Dense
 from tests.golden.make_mpmath_rows import FILE, logits_of
 from tests.loss.properties import PROMISED, REDUCTIONS, WEIGHT_ON, some
@@ -101,7 +101,7 @@ def test_blocks_of_rows_give_the_numbers_of_all_rows(name, monkeypatch):
     labels[4, 1] = -1
     target = example(name, labels, 6).build()
     whole = split_loss(z, target, [0, 2, 6], reduction="none")
-    monkeypatch.setitem(row_numbers._BLOCK, "cpu", 20)  # two rows of one slice, one of the other
+    monkeypatch.setitem(row_slices._BLOCK, "cpu", 20)  # two rows of one slice, one of the other
     blocks = split_loss(z, target, [0, 2, 6], reduction="none")
     assert all(torch.equal(a, b) for a, b in zip(whole, blocks, strict=True))
 
