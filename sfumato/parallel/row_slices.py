@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call
+from sfumato.kernel.job import FlatTarget
 from sfumato.loss import row_numbers
 from sfumato.loss.eager import class_weight
+from sfumato.loss.flatten import flatten
+from sfumato.loss.linear import engine
 from sfumato.loss.row_numbers import RowNumbers, SliceNumbers, wide_dtype
 from sfumato.loss.target_slice import TargetSlice
 from sfumato.targets import Target
@@ -43,6 +46,10 @@ def slice_numbers(z: Tensor, call: Call, classes: ClassRange) -> SliceNumbers:
     """
     if z.shape[1] == 0 or z.numel() == 0:
         return SliceNumbers.of_no_classes((z.shape[0], *z.shape[2:]), call, z.device)
+    flat = _for_kernel(z, call)
+    if flat is not None:
+        numbers = engine.measure(z, flat, call, start=classes.start)
+        return numbers._replace(top=numbers.top.to(call.dtype))  # as it is sent
     blocks = _blocks(z, call, classes, wide_dtype(call, z.device))
     found = [row_numbers.slice_numbers(rows, part, call, start=classes.start) for rows, part in blocks]
     return found[0] if len(found) == 1 else SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
@@ -62,8 +69,14 @@ def slice_gradient(
         classes: those of the rank.
     """
     wide = rows.rest.dtype
-    grad = torch.empty_like(z)
+    grad = torch.empty_like(z, memory_format=torch.contiguous_format)
     upstream = upstream.to(wide)
+    flat = _for_kernel(z, call)
+    if flat is not None:
+        factor = upstream.double().contiguous()
+        engine.to_gradient(z, flat, call, rows.whole(mine), grad, start=classes.start, factor=factor)
+        inert = (upstream == 0).nonzero().squeeze(1)
+        return grad if len(inert) == 0 else grad.index_fill_(0, inert, 0.0)  # NaN times 0 is NaN
     scale = upstream * rows.mass / (1 + rows.rest)
     lead = (upstream * rows.at_top(mine)).to(call.dtype)
     at = 0
@@ -83,6 +96,19 @@ def slice_gradient(
         if into.dtype != grad.dtype:
             grad[own] = into
     return grad
+
+
+def _for_kernel(z: Tensor, call: Call) -> FlatTarget | None:
+    """The target over all classes for the kernel; None where it does not serve such logits.
+
+    All rows count there: one that is ignored gets no upstream gradient, and its loss is left out later.
+    """
+    if z.dim() != 2 or z.numel() == 0 or (z.shape[1] > 1 and z.stride(1) != 1) or not engine.on_kernel(z, call):
+        return None
+    flat = flatten(z, call._replace(given=call.target()))
+    if flat is None or flat.terms.dense is not None or any(each.support is not None for each in flat.terms.backs):
+        return None
+    return flat._replace(valid=None, ignore_index=None)
 
 
 def _blocks(z: Tensor, call: Call, classes: ClassRange, wide: torch.dtype) -> Iterator[tuple[Tensor, TargetSlice]]:

@@ -14,6 +14,7 @@ import sfumato as sf
 from sfumato import reference
 from sfumato.parallel import row_slices
 from sfumato.targets.dense import Dense
+from tests import needs
 from tests.golden.make_mpmath_rows import FILE, logits_of
 from tests.loss.properties import PROMISED, REDUCTIONS, WEIGHT_ON, some
 from tests.parallel.simulated import split_loss
@@ -104,6 +105,28 @@ def test_blocks_of_rows_give_the_numbers_of_all_rows(name, monkeypatch):
     monkeypatch.setitem(row_slices._BLOCK, "cpu", 20)  # two rows of one slice, one of the other
     blocks = split_loss(z, target, [0, 2, 6], reduction="none")
     assert all(torch.equal(a, b) for a, b in zip(whole, blocks, strict=True))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_kernel_and_torch_operations_give_the_same(name, monkeypatch):
+    needs.kernel()
+    generator = torch.Generator().manual_seed(4)
+    z = torch.randn(9, 130, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 130, (9,), generator=generator)
+    labels[4], z[4] = -1, torch.nan
+    target = example(name, labels, 130).build()
+    if target.valid is None:  # the row counts
+        z[4] = 0.0
+    served, for_kernel = [], row_slices._for_kernel
+    monkeypatch.setattr(row_slices, "_for_kernel", lambda *a: served.append(for_kernel(*a)) or served[-1])
+    on_kernel = split_loss(z, target, [0, 2, 67, 130], reduction="none")
+    terms = target.terms(torch.float64)
+    dense = terms.dense is not None or any(each.support is not None for each in terms.backs)
+    assert [each is None for each in served] == [dense] * 6
+    monkeypatch.setattr(row_slices, "_for_kernel", lambda *a: None)
+    in_torch = split_loss(z, target, [0, 2, 67, 130], reduction="none")
+    for a, b in zip(on_kernel, in_torch, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("cut", [[0, 1, 3], [0, 2, 3], [0, 0, 3], [0, 1, 2, 3]])

@@ -59,26 +59,28 @@ def to_gradient(
     target: FlatTarget,
     call: Call,
     whole: WholeRows,
+    to: Tensor,
     *,
     start: int,
-    softcap: float,
     factor: Tensor,
+    softcap: float = 0.0,
 ) -> None:
-    """Put the gradient in the place of the logits of some classes.
+    """Find the gradient of the logits of some classes.
 
     Args:
-        z: (n, C), the logits, overwritten.
+        z: (n, C), the logits.
         target: of these rows, over all classes.
         call: says the dtype of the arithmetic.
         whole: of these rows.
+        to: (n, C), where the gradient goes; may be the logits themselves.
         start: the first of the classes.
-        softcap: c where the logits are c·tanh(x/c), whose gradient is that of x; or 0.
         factor: (n,) float64, what each row is multiplied by.
+        softcap: c where the logits are c·tanh(x/c), whose gradient is that of x; or 0.
     """
     stop = start + z.shape[1]
     if on_kernel(z, call):
         part = flatten.take_classes(target, start, stop)
-        job.slice_gradient(z, part, whole, z, start=start, softcap=softcap, row_scale=factor)
+        job.slice_gradient(z, part, whole, to, start=start, softcap=softcap, row_scale=factor)
         return
     wide, x = torch.float64, z.to(call.dtype)
     slope = (whole.mass / (1 + whole.rest)).to(x.dtype)
@@ -89,4 +91,4 @@ def to_gradient(
     grad[here, whole.top_class[here] - start] = whole.at_top[here].to(x.dtype)
     if softcap:
         grad *= 1 - (x / softcap) ** 2
-    z.copy_(grad * factor.to(x.dtype).unsqueeze(1))
+    to.copy_(grad * factor.to(x.dtype).unsqueeze(1))

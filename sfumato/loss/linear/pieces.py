@@ -166,7 +166,7 @@ def gradients(
             z = head.logits(rows, classes, memory)
             of_rows, numbers = take_rows(target, rows), whole.of(rows)
             at = start + classes.start
-            engine.to_gradient(z, of_rows, head.call, numbers, start=at, softcap=head.softcap, factor=factor[rows])
+            engine.to_gradient(z, of_rows, head.call, numbers, z, start=at, factor=factor[rows], softcap=head.softcap)
             if of_x is not None:
                 of_x.add(z, head.weight[classes], rows)
             if mine is not None:
