@@ -49,7 +49,7 @@ class StoredColumn(TypedDict):
 class StoredEncoding(TypedDict):
     """The object in ``encoding.json``; keys that the kind of features does not need are missing.
 
-    ``side`` is that of the squares that pictures of a folder were brought to, and is missing where they kept their size.
+    ``side`` is that of the squares that pictures of a folder were brought to; it is missing where they kept theirs.
     """
 
     schema: Text

@@ -137,7 +137,8 @@ def test_nothing_is_allocated_for_a_size_that_only_a_hostile_file_claims(photos)
     stored, _ = stored_of(photos)
     stored["inputs"]["shape"], stored["side"] = [10**6, 10**6, 3], 10**6
     assert refusal(stored, photos / "cat" / "0.png") == (
-        "X: 3000.0 GB are needed for 1 picture of 1000000 × 1000000; at most 8 GB are read at a time. Give fewer of them"
+        "X: 3000.0 GB are needed for 1 picture of 1000000 × 1000000; at most 8 GB are read at a time. Give fewer of "
+        "them"
     )
 
 
