@@ -168,7 +168,7 @@ GLOSSARY: dict[str, Entry] = {
     ),
     "aurc": _metric(
         "aurc", "The mean risk over all coverages; from 0, less is better. Shown × 1000.", "AURC",
-        soft="The mean risk over all coverages, where the risk is the share of the annotators who disagree; from 0, less "
+        soft="The mean risk over all coverages, where risk is the share of annotators who disagree; from 0, less "
         "is better. Shown × 1000.",
     ),
     "eaurc": _metric(
