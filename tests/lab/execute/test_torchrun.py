@@ -63,7 +63,7 @@ def arrays(run):
 @pytest.mark.parametrize(
     ("ranks", "more"),
     [
-        (2, ()),
+        pytest.param(2, (), marks=pytest.mark.nightly),  # the others by day are this and more
         (3, ("--batch-size", "359")),  # 1,078 rows: a last batch of one row, which leaves two ranks with none
         (2, ("--batch-size", "97", "--accumulate", "3", "--weight-decay", "0.01", "--early-stop", "1")),
         # Draws hang on seed, epoch and row, as the unit tests of augment show each day.
