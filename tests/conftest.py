@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -28,14 +30,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests time nothing, so examples have no deadline. Every change sees the same examples, `make quick` half as many, and
-# `make nightly` draws new ones.
-settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True)
+# `make nightly` draws new ones, forty times as many.
+settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True, max_examples=50)
 settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
-settings.register_profile("quick", settings.get_profile("every change"), max_examples=50)
+settings.register_profile("quick", settings.get_profile("every change"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
 if os.environ.get("SFUMATO_SHRINK") == "0":  # a mutant is dead at its first failure: nobody reads the smallest one
     settings.register_profile("first failure", settings(), phases=[Phase.explicit, Phase.reuse, Phase.generate])
     settings.load_profile("first failure")
+
+# Workers of a comparison that a test makes in its own process are forks of one that has loaded what they need: a worker
+# that starts from nothing takes seconds for its imports. They are given as much as that one: arguments and the path of
+# imports, and no other state of this process. Commands of a process of their own, and `digits`, start workers anew.
+if sys.platform == "linux":
+    multiprocessing.set_forkserver_preload(["torch", "sfumato.lab.execute.training_run", "sfumato.lab.models.outside"])
+    _context_of = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: _context_of("forkserver" if method == "spawn" else method)
 
 
 _own_temporary: list[str] = []  # the folder for temporary files, of this process and all that it starts
@@ -49,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "numprocesses", None):  # only its workers run tests
         return
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    multiprocessing.util.get_temp_dir()  # it goes by itself, later than the folder made here
     _own_temporary.append(tempfile.mkdtemp(prefix="sf-"))  # short: Ray makes sockets in it
     os.environ["TMPDIR"] = tempfile.tempdir = _own_temporary[0]
 

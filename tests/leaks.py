@@ -21,14 +21,17 @@ OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
 FILES_OF_LIBRARIES = re.compile(
     r"torchinductor_|ray$|tmp\w+wandb-|torch_|pymp-|pyright|node-|playwright|\.org\.chromium"
 )
+# To import them sets variables, filters of warnings and a random state.
 LOUD = (
+    "accelerate.scheduler",
     "scipy.sparse",
     "scipy.special",
     "scipy.stats",
     "sklearn",
     "sympy",
     "torch._dynamo",
-)  # to import them sets variables, filters and a random state
+    "tqdm.auto",
+)
 
 
 def snapshot() -> dict[str, Any]:

@@ -70,10 +70,7 @@ def compare(
         notes: list[str] = []
         if ranks is not None:
             refuse(options, ready.plan, ranks.world)
-            notes.append(
-                f"Trained by {ranks.world} processes under torchrun that share every batch: last digits differ from "
-                "those of one process."
-            )
+            notes.append(ranks.note(full.model.batch_norm))
         elif (ready := in_time(full)) is not full:
             notes.append(note_on_cut(full.plan, ready.plan))
             sources["epochs"] = "time budget"

@@ -166,7 +166,11 @@ GLOSSARY: dict[str, Entry] = {
             "most confident first, and the share of rows that are answered; both 0 to 100 %.",
         ),
     ),
-    "aurc": _metric("aurc", "The mean risk over all coverages; from 0, less is better. Shown × 1000.", "AURC"),
+    "aurc": _metric(
+        "aurc", "The mean risk over all coverages; from 0, less is better. Shown × 1000.", "AURC",
+        soft="The mean risk over all coverages, where risk is the share of annotators who disagree; from 0, less "
+        "is better. Shown × 1000.",
+    ),
     "eaurc": _metric(
         "eaurc",
         "How far the order by confidence is from the best order at the same accuracy, which puts all mistakes last: "
@@ -181,6 +185,8 @@ GLOSSARY: dict[str, Entry] = {
         "The part of all rows that is answered and wrong, averaged over coverages; from 0, less is better. "
         "Shown × 1000.",
         "AUGRC",
+        soft="The part of all rows that is answered, times the share of the annotators who disagree with it, averaged "
+        "over coverages; from 0, less is better. Shown × 1000.",
     ),
     "logit_gap": _metric(
         "logit_gap",

@@ -32,8 +32,10 @@ def to_svg(ax: Axes) -> str:
         raise ValueError("the axis belongs to no figure any more")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}):
         canvas = FigureCanvasSVG(figure)
-        for _ in range(2 if ax.child_axes else 1):  # the layout sees axes beside axes from its second pass on
-            figure.draw_without_rendering()
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            for _ in range(2 if ax.child_axes else 1):  # the layout sees axes beside axes from its second pass on
+                layout.execute(figure)
         canvas.print_svg(buffer, metadata=nothing)
     text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", buffer.getvalue())
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: system-ui, sans-serif", text)

@@ -47,7 +47,10 @@ class StoredColumn(TypedDict):
 
 
 class StoredEncoding(TypedDict):
-    """The object in ``encoding.json``; keys that the kind of features does not need are missing."""
+    """The object in ``encoding.json``; keys that the kind of features does not need are missing.
+
+    ``side`` is that of the squares that pictures of a folder were brought to; it is missing where they kept theirs.
+    """
 
     schema: Text
     features: Literal["numbers", "columns", "pictures", "texts", "tokens"]
@@ -60,6 +63,7 @@ class StoredEncoding(TypedDict):
     terms: NotRequired[list[Text]]
     weights: NotRequired[list[float]]
     tokenizer: NotRequired[str]
+    side: NotRequired[Whole]
 
 
 _NEEDED = {
@@ -117,5 +121,9 @@ def _refuse_contradictions(path: Path, found: StoredEncoding) -> None:
         sizes = {len(found.get(key, ())) for key in ("mean", "scale")}
         if math.prod(found.get("shape", ())) != inputs["width"] or not sizes <= {1, inputs["width"]} or len(sizes) > 1:
             raise ReportError(f"{path}: shape, mean and scale do not fit {inputs['width']} features")
+    if found["features"] == "pictures" and (len(inputs["shape"]) != 3 or inputs["kind"] != "image"):
+        raise ReportError(f"{path}: pictures have height, width and channels, not {inputs['shape']}")
+    if "side" in found and inputs["shape"][:2] != [found["side"]] * 2:
+        raise ReportError(f"{path}: pictures of {inputs['shape']} are no squares of side {found['side']}")
     if found["features"] == "texts" and {len(found.get(key, ())) for key in ("terms", "weights")} != {inputs["width"]}:
         raise ReportError(f"{path}: terms and weights do not fit {inputs['width']} terms")

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.browser.looks import NAMES, VIEWS, opened
+from tests.browser.looks import VIEWS, opened
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -32,7 +32,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module", params=VIEWS, ids=NAMES)
+@pytest.fixture(scope="module", params=VIEWS)
 def view(request, browser, page_file):
     """The ``page_file`` of a file of tests, opened at one size and scheme; tests only look at it."""
     page = opened(browser, page_file, *request.param)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-VIEWS = [*((width, scheme) for width in (1280, 360) for scheme in ("light", "dark")), (800, "light"), (500, "light")]
-NAMES = [f"{width}-{scheme}" for width, scheme in VIEWS]
+import pytest
+
+# By day each width at which a page is laid out otherwise, and each scheme, once; all their pairs each night.
+DAILY = [(1280, "light"), (360, "dark"), (800, "light")]
+NIGHTLY = [(1280, "dark"), (360, "light"), (500, "light")]
+VIEWS = [
+    pytest.param(view, id=f"{view[0]}-{view[1]}", marks=[pytest.mark.nightly] if view in NIGHTLY else [])
+    for view in (*DAILY, *NIGHTLY)
+]
 
 
 def opened(browser, page_file, width=1280, scheme="light"):

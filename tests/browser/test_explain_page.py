@@ -9,7 +9,6 @@ from tests.browser.looks import (
     FITS,
     LABELS_ON_CURVES,
     LABELS_ON_POINTS,
-    NAMES,
     SCROLLING,
     TEXTS_OF_FIGURES,
     VIEWS,
@@ -29,7 +28,7 @@ def page_file(tmp_path_factory):
     return folder / "page.html"
 
 
-@pytest.fixture(params=VIEWS, ids=NAMES)
+@pytest.fixture(params=VIEWS)
 def view(request, browser, page_file):
     page = opened(browser, page_file, *request.param)
     yield page

@@ -12,13 +12,14 @@ from scipy.special import log_softmax, softmax, xlogy
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.best_order import best_area, best_area_of, best_area_part
-from sfumato.evaluate.metrics.calibration import by_chance, ece_without_each
+from sfumato.evaluate.metrics.calibration import by_chance, draws_of_a_row, ece_without_each, in_bins
 from sfumato.evaluate.metrics.compute import compute_metric, compute_metrics
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
 from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
+from sfumato.report.audit.letter import numbers_table
 
 SOFT_ONLY = {"agreement", "kl", "kl_after_temperature"}
 
@@ -291,6 +292,38 @@ def test_the_noise_floor_is_the_error_of_calibrated_models_at_the_spread_that_th
         floors.append(by_chance(conf, agreed, None, 15).mean)
     assert np.mean(floors) == pytest.approx(np.mean(errors), rel=0.05)
     assert ev.noise_floor(conf).mean > 1.8 * np.mean(floors)  # that of hard labels, which vary more
+
+
+@pytest.mark.parametrize(("annotators", "spread"), [(2, 10), (5, 3), (50, 1), (50, 10)])
+def test_intervals_of_bins_hold_the_truth_as_often_as_they_say(annotators, spread):
+    """Annotators draw from a probability that itself varies about the confidence by a Beta distribution."""
+    rng, held, narrower = np.random.default_rng(6), [], []
+    for _ in range(60):
+        conf = rng.beta(4, 1.6, 1000)
+        q = rng.binomial(annotators, rng.beta(spread * conf, spread * (1 - conf))) / annotators
+        table, full = in_bins(conf, q), np.bincount(np.ceil(conf * 15).astype(int) - 1, minlength=15) >= 10
+        held += ((table.low <= table.confidence) & (table.confidence <= table.high))[full].tolist()
+        low, high = ev.wilson(table.accuracy[full], table.count[full])
+        narrower.append(np.mean((table.high - table.low)[full] / (high - low)))
+    assert 0.93 < np.mean(held) < 0.975
+    assert np.mean(narrower) < 0.8
+
+
+def test_hard_labels_are_worth_one_draw_each():
+    rng = np.random.default_rng(7)
+    bin_ = rng.integers(0, 15, 500)
+    assert draws_of_a_row(rng.random(500) < 0.7, bin_) == 1
+    assert draws_of_a_row(np.full(20, 0.6), bin_[:20]) == 1  # nothing shows how rows vary
+    assert draws_of_a_row(np.array([0.2, 0.9]), np.array([3, 4])) == 1
+
+
+def test_metrics_of_what_is_wrong_are_named_by_disagreement():
+    z, counts = sample()
+    told = ev.audit(logits=z, label_counts=counts).to_dict()
+    labels = [row.label for row in numbers_table(told).rows]
+    assert "rows answered at 1 % disagreement (coverage)" in labels
+    assert "answered and disagreed with (AUGRC × 1000)" in labels
+    assert not any("wrong" in label for label in labels)
 
 
 def test_an_audit_of_soft_labels_does_not_tell_smoothing():

@@ -46,7 +46,7 @@ def fuzzed(reader: str, run: Path, seed: int, count: int) -> None:
 
 @pytest.mark.parametrize("reader", fuzz.READERS)
 def test_a_reader_stands_mutated_files(reader, runs):
-    fuzzed(reader, runs, 0, 400)
+    fuzzed(reader, runs, 0, 150)
 
 
 @pytest.mark.nightly

@@ -14,7 +14,8 @@ from tests.faults.conftest import WORDS, bits
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]
 
 
-@pytest.mark.parametrize("workers", ["1", "2", "6"])
+# The whole run is that of two processes; two again, and as many as there are runs, are tried each night.
+@pytest.mark.parametrize("workers", ["1", *(pytest.param(count, marks=pytest.mark.nightly) for count in ("2", "6"))])
 def test_every_file_of_a_run_has_the_same_bits_for_any_number_of_processes(workers, start, whole, tmp_path):
     words = [*WORDS, "--out", "run"]
     words[words.index("--workers") + 1] = workers

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import json
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas
@@ -14,6 +18,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import sfumato as sf
+from sfumato.from_python.compare import Comparison
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError
 from sfumato.lab.errors import OptionError, WorkerError
@@ -70,10 +75,24 @@ def test_a_path_is_read_as_the_command_reads_it(found, tmp_path):
     assert same_numbers(found, compared(tmp_path, tmp_path / "data.parquet", "kind").to_dict())
 
 
-def test_without_out_the_run_is_where_the_command_would_put_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = sf.compare(table(), "kind", **QUICK)
-    assert re.fullmatch(r"runs/data-\d{4}-\d\d-\d\d-1", str(found.folder))
+class Told(NamedTuple):
+    """A run with options of its own, without a name, that is not quiet."""
+
+    found: Comparison
+    err: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    folder, err = tmp_path_factory.mktemp("told"), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stderr(err):
+        found = sf.compare(table(), "kind", eps=0.2, drop=["seen"], **{**QUICK, "quiet": False})
+    return Told(found, err.getvalue(), folder)
+
+
+def test_without_out_the_run_is_where_the_command_would_put_it(told):
+    assert re.fullmatch(r"runs/data-\d{4}-\d\d-\d\d-1", str(told.found.folder))
 
 
 def test_it_prints_its_warnings_and_sentences(found):
@@ -96,14 +115,14 @@ def test_the_frame_has_a_row_for_each_difference(found):
     assert len(found.to_frame()) == len(found.differences)
 
 
-def test_options_and_the_call_are_recorded(tmp_path):
-    found = compared(tmp_path, table(), "kind", eps=0.2, drop=["seen"])
-    config = (found.folder / "config.toml").read_text()
+def test_options_and_the_call_are_recorded(told):
+    run = told.folder / told.found.folder
+    config = (run / "config.toml").read_text()
     assert 'data = "(in memory)"  # Python' in config
     assert "eps = 0.2  # Python" in config
     assert 'drop = "seen"  # Python' in config
-    command = json.loads((found.folder / "env.json").read_text())["command"]
-    assert command == ("sf.compare(X, 'kind', model='linear', seeds=3, epochs=2, workers=1, eps=0.2, drop=['seen'])")
+    command = json.loads((run / "env.json").read_text())["command"]
+    assert command == ("sf.compare(X, 'kind', eps=0.2, drop=['seen'], model='linear', seeds=3, epochs=2, workers=1)")
 
 
 def test_a_script_without_a_guard_trains_once(tmp_path):
@@ -118,9 +137,8 @@ def test_a_script_without_a_guard_trains_once(tmp_path):
     assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
 
 
-def test_progress_is_told_unless_it_is_to_be_quiet(tmp_path, capsys):
-    compared(tmp_path, table(), "kind", quiet=False)
-    assert "seed 2  epoch   2/2" in capsys.readouterr().err
+def test_progress_is_told_unless_it_is_to_be_quiet(told):
+    assert "seed 2  epoch   2/2" in told.err
 
 
 def stop(monkeypatch):

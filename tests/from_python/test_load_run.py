@@ -11,6 +11,7 @@ import pandas
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 
@@ -44,7 +45,7 @@ def table(rows=240):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs on a mixed table, on texts and on pictures, and the rows that they read."""
+    """Runs on a mixed table, on texts, on pictures and on a folder of photos, and the rows that they read."""
     folder = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
     table().to_csv(folder / "mixed.csv", sep=";", index=False)
@@ -58,6 +59,12 @@ def runs(tmp_path_factory):
     )
     np.savez(folder / "pictures.npz", X=pictures, y=np.arange(90) % 3 > 1)
     sf.compare(folder / "pictures.npz", out=folder / "pictures", **QUICK)
+    for i in range(60):  # of many sizes, grey and in colours, as JPEG and PNG
+        photo = folder / "photos-of" / ["cat", "dog"][i % 2] / f"{i}.{'png' if i % 3 else 'jpg'}"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 200, (40 + i, 70, 3), np.uint8) + np.uint8(50 * (i % 2))
+        Image.fromarray(pixels[..., 0] if i % 5 == 0 else pixels).save(photo)
+    sf.compare(folder / "photos-of", image_size=24, out=folder / "photos", **QUICK)
     numbers = pandas.DataFrame(rng.normal(size=(90, 3)), columns=["a", "b", "c"]).assign(y=np.arange(90) % 3)
     sf.compare(numbers, out=folder / "numbers", **{**QUICK, "model": "linear"})
     numbers.to_csv(folder / "numbers.csv", index=False)
@@ -149,6 +156,16 @@ def test_models_of_pictures_say_what_the_run_saved(form, runs, tmp_path):
     model = assert_as_saved(runs / "pictures", lambda rows: form(x[rows]), arm="smoothed")
     np.savez(tmp_path / "new.npz", X=x)
     assert np.array_equal(model.predict_proba(tmp_path / "new.npz"), model.predict_proba(x))
+
+
+def test_models_of_a_folder_of_photos_say_what_the_run_saved(runs):
+    photos = runs / "photos-of"
+    paths = sorted(photos.rglob("*.*"))  # the order in which compare reads them
+    model = assert_as_saved(runs / "photos", lambda rows: [paths[row] for row in rows], arm="smoothed", seed=1)
+    assert np.array_equal(model.predict_proba(photos), model.predict_proba(paths))
+    one = model.predict_proba(paths[7])
+    assert np.abs(one - model.predict_proba(paths)[7]).max() < 1e-6
+    assert set(model.predict(photos)) <= {"cat", "dog"}
 
 
 def test_a_word_that_training_did_not_know_counts_as_a_rare_one(runs):
@@ -325,6 +342,8 @@ def test_a_run_of_an_earlier_sfumato_is_refused_with_the_way_out(copy):
         ("encoding.json", lambda e: e["inputs"].update(width=0), "hold nothing"),
         ("encoding.json", lambda e: e["inputs"].update(width=10**12), "the columns make 3 features, not 1000000000000"),
         ("encoding.json", lambda e: e["columns"].pop(), "the columns make 2 features, not 3"),
+        ("encoding.json", lambda e: e.update(side=8), "pictures of [3] are no squares of side 8"),
+        ("encoding.json", lambda e: e.update(features="pictures"), "pictures have height, width and channels, not [3]"),
         ("env.json", lambda e: e["model"].update(name="mlp"), "but the model of the run has"),
         ("env.json", lambda e: e["data"].update(class_names=["0"]), "names 1 classes, and there are 3"),
         ("env.json", lambda e: e["temperatures"]["smoothed"][0].update(value=-1.0), "is -1, not above 0"),

@@ -172,7 +172,7 @@ def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike, *, bins: int 
 def in_bins(values: Column, right: npt.NDArray[Any], bins: int = 15) -> Reliability:
     """:func:`reliability` of checked columns, where ``right`` is from 0 to 1 if labels are soft.
 
-    Wilson's interval takes each row as one draw, so where rows are right in part it is too wide.
+    A row that is right in part is worth more than one draw of right or wrong: see :func:`draws_of_a_row`.
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
     bin_ = _bin_of(values, bins)
@@ -180,7 +180,30 @@ def in_bins(values: Column, right: npt.NDArray[Any], bins: int = 15) -> Reliabil
     n = np.where(count > 0, count, np.nan)
     accuracy = np.bincount(bin_, weights=right, minlength=bins) / n
     mean_confidence = np.bincount(bin_, weights=values, minlength=bins) / n
-    return Reliability(edges[:-1], edges[1:], count, mean_confidence, accuracy, *wilson(accuracy, n))
+    ends = wilson(accuracy, n * draws_of_a_row(right, bin_))
+    return Reliability(edges[:-1], edges[1:], count, mean_confidence, accuracy, *ends)
+
+
+def draws_of_a_row(right: npt.NDArray[Any], bin_: npt.NDArray[np.intp]) -> float:
+    r"""How many draws of right or wrong a row is worth: 1 where rows are right or wrong, more where labels are soft.
+
+    .. math:: \max\Bigl(1, \; \frac{(N-B) \sum_b n_b a_b (1-a_b)}{N \sum_i (\text{right}_i - a_{b(i)})^2}\Bigr)
+
+    Here :math:`a_b` is the mean of the :math:`n_b` rows of bin b; N rows lie in the B bins of more than one row. Draws
+    with the mean :math:`a_b` vary by :math:`a_b (1-a_b)`, and shares of annotators vary less. All bins have one number,
+    since few rows of one bin may agree by chance.
+
+    Source: the effective number of rows that surveys put into Wilson's interval (Kish 1965; Franco et al. 2019).
+    """
+    count = np.bincount(bin_)
+    middle = np.bincount(bin_, weights=right) / np.maximum(count, 1)
+    several = count > 1
+    rows, bins = int(count[several].sum()), int(several.sum())
+    spread = float(np.square(right - middle[bin_])[several[bin_]].sum())
+    drawn = float((count * middle * (1 - middle))[several].sum())
+    if spread == 0:  # nothing shows how rows vary
+        return 1.0
+    return max(1.0, (rows - bins) * drawn / (rows * spread))
 
 
 def noise_floor(

@@ -199,7 +199,14 @@ METRICS: dict[str, Definition] = {
 # fmt: on
 """Every metric by name."""
 
-SOFT_WORDS = {"signed_gap": "confidence − agreement"}
+SOFT_WORDS = {
+    "signed_gap": "confidence − agreement",
+    "aurc": "disagreement by coverage (AURC × 1000)",
+    "augrc": "answered and disagreed with (AUGRC × 1000)",
+    "coverage_at_1_risk": "rows answered at 1 % disagreement (coverage)",
+    "coverage_at_5_risk": "rows answered at 5 % disagreement (coverage)",
+    "risk_at_80_coverage": "disagreement among the surest 80 % (risk)",
+}
 """What metrics are called where labels are soft, if that is something else."""
 
 HEADLINE = tuple(name for name, defined in METRICS.items() if defined.headline)

@@ -1,31 +1,27 @@
 """A folder of class folders of images, with or without folders train, val and test above them.
 
-Pillow opens every file twice: once for its size, from the header, and once for its pixels. Pictures of one small size
-stay as they are. All others are brought to squares of one size: the shorter side is scaled, the longer one is cut to
-the middle.
+Every file is opened twice: once for its size, from the header, and once for its pixels. Pictures of one small size stay
+as they are. All others are brought to squares of one size.
 """
 
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.labels import check_classes, order_classes, part_number
+from sfumato.lab.data.picture_file import ENDINGS, header, pictures_below, pixels_of, read_picture
 from sfumato.lab.data.table import DataError, Table
 from sfumato.text import listing, plural, short
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 LARGEST_SIDE = 64
 """A picture of one common size keeps it up to this side; default side of others, half of it for smaller pictures."""
 
 MOST_DAMAGED = 0.01
 MOST_BYTES = 8 * 10**9
-_GREY = ("1", "L", "I", "I;16", "I;16L", "I;16B", "I;16N", "F", "LA")
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
     """
     roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *TABLE_OPTIONS)
     pictures, ignored = _listed(path, file)
-    headed = [(picture, _read(os.path.join(path, picture.path), _header)) for picture in pictures]
+    headed = [(picture, read_picture(os.path.join(path, picture.path), header)) for picture in pictures]
     opened = [replace(picture, size=head[0], grey=head[1]) for picture, head in headed if head is not None]
     side, rule = _side(opened, roles.image_size)
     pixels, kept = _decoded(path, opened, side, file)
@@ -74,7 +70,7 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
     least = 3 if part is None else 1
     check_classes(file, labels, class_names, where="the class folders", way_out=way_out, least=least)
     found = {"damaged_images": damaged, "files_passed_over": len(ignored)}
-    return Table(name, "folder", Images(pixels), labels, class_names, part=part, notes=tuple(notes), found=found)
+    return Table(name, "folder", Images(pixels, side), labels, class_names, part=part, notes=tuple(notes), found=found)
 
 
 def _folders(path: str) -> list[str]:
@@ -114,45 +110,15 @@ def _listed(path: str, file: str) -> tuple[list[_Picture], list[str]]:
     pictures: list[_Picture] = []
     ignored: list[str] = []
     for root, label, part in _roots(path, file):
-        before = len(pictures)
-        for folder, subfolders, files in os.walk(os.path.join(path, root)):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for each in sorted(name for name in files if not name.startswith(".")):
-                own = os.path.relpath(os.path.join(folder, each), path)
-                if each.lower().endswith(ENDINGS):
-                    pictures.append(_Picture(own, label, part))
-                else:
-                    ignored.append(own)
-        if len(pictures) == before:
+        found, others = pictures_below(os.path.join(path, root))
+        pictures += [_Picture(os.path.relpath(each, path), label, part) for each in found]
+        ignored += [os.path.relpath(each, path) for each in others]
+        if not found:
             raise DataError(
                 f'{file}: folder "{short(root)}" holds no images ({", ".join(ENDINGS[:3])} and others); '
                 "add some, or delete it"
             )
     return pictures, ignored
-
-
-def _read(path: str, look: Callable[[Any], Any]) -> Any:
-    """What ``look`` finds in a picture, or None where the file is damaged."""
-    import struct
-    import zlib
-
-    from PIL import Image
-
-    # Pillow's own errors, and what its decoders let through.
-    faults = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, KeyError)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return look(image)
-    except (*faults, struct.error, zlib.error, Image.DecompressionBombError):
-        return None
-
-
-def _header(image: Any) -> tuple[tuple[int, int], bool]:
-    """The size of a picture that stands upright, and whether it is grey."""
-    lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return image.size[::-1] if lying else image.size, image.mode in _GREY
 
 
 def _side(pictures: Sequence[_Picture], asked: int | None) -> tuple[int | None, str]:
@@ -185,39 +151,11 @@ def _decoded(path: str, pictures: Sequence[_Picture], side: int | None, file: st
     pixels = np.empty((len(pictures), height, width, channels), np.uint8)
     kept: list[_Picture] = []
     for picture in pictures:
-        found = _read(
+        found = read_picture(
             os.path.join(path, picture.path),
-            lambda image: _array(image, side, grey=channels == 1).reshape(height, width, channels),
+            lambda image: pixels_of(image, side, grey=channels == 1).reshape(height, width, channels),
         )
         if found is not None:
             pixels[len(kept)] = found
             kept.append(picture)
     return pixels[: len(kept)], kept
-
-
-def _array(image: Any, side: int | None, *, grey: bool) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    if side is not None:
-        image.draft(None, (2 * side, 2 * side))  # a JPEG is decoded at an eighth, a quarter or half of its size
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_bytes(image)
-    if image.mode in ("P", "LA", "PA") and "transparency" in image.info:
-        image = image.convert("RGBA")
-    image = image.convert("L" if grey else "RGB")
-    if side is not None:
-        image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def _to_bytes(image: Any) -> Any:
-    """Grey values beyond a byte, scaled: whole numbers of 16 bits by 1/257, all others by their own range."""
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I") and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))

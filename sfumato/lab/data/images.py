@@ -16,6 +16,7 @@ class Images:
 
     Attributes:
         pixels: (N, H, W, C) uint8.
+        side: of the squares that the pictures were brought to; None where they kept their size.
 
     >>> encoder = Images(np.zeros((6, 8, 8, 3), np.uint8)).fit(np.arange(4), "made")
     >>> encoder.inputs.told(), encoder.inputs.scale
@@ -23,6 +24,7 @@ class Images:
     """
 
     pixels: np.ndarray
+    side: int | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -48,4 +50,5 @@ class Images:
         variance = squares / count - mean**2  # of bytes: sums are exact, and nothing is lost
         scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
         form = Inputs("image", shape, int(np.prod(shape)), mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
-        return Encoder(form, lambda rows: self.pixels[rows], (), {"features": "pictures"})
+        brought = {} if self.side is None else {"side": self.side}
+        return Encoder(form, lambda rows: self.pixels[rows], (), {"features": "pictures", **brought})

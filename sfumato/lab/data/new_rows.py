@@ -15,6 +15,7 @@ from sfumato.lab.data.arrow_table import as_arrow, from_arrow
 from sfumato.lab.data.assemble import Frame
 from sfumato.lab.data.columns import encode_again
 from sfumato.lab.data.function import as_array
+from sfumato.lab.data.new_pictures import paths_of, pictures_again
 from sfumato.lab.data.numbers import standard
 from sfumato.lab.data.reread import read_again
 from sfumato.lab.data.sources import read_frame
@@ -35,17 +36,21 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
     Args:
         stored: how the training rows were encoded.
         x: a data frame, a list of dicts, the path of a table or an ``.npz`` with ``X``, or arrays; the label is not
-            needed, and other columns are let be.
+            needed, and other columns are let be. Pictures may be files: the paths of them, or of a folder.
 
     Raises:
-        DataError: a column is missing, or a cell is of another kind than in training; names the column, and the row.
+        DataError: a column is missing, a cell is of another kind than in training, or a picture file is damaged or of
+            another form; names the column and the row, or the file.
     """
     if isinstance(x, os.PathLike):
         x = os.fspath(x)
     if isinstance(x, str) and x.lower().endswith(".npz"):
         x = _from_archive(x)
-    frame = _frame(x)
     features = stored["features"]
+    if features == "pictures":
+        paths = paths_of(x)
+        return _pictures(stored, x) if paths is None else pictures_again(stored, paths)
+    frame = _frame(x)
     if features == "columns":
         made = _columns(stored, frame, x)
     elif features in ("texts", "tokens"):
@@ -53,8 +58,6 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
         if features == "tokens":
             return tokens_again(texts, stored.get("tokenizer", ""))
         made = terms_again(texts, stored.get("terms", []), stored.get("weights", []))
-    elif features == "pictures":
-        return _pictures(stored, x)
     else:
         made = _numbers(stored, frame, x)
     finite = np.isfinite(made).all(axis=1)

@@ -57,6 +57,16 @@ class Ranks:
         """Whether this process speaks for all: it alone looks at validation rows, saves and tells."""
         return self.rank == 0
 
+    def note(self, batch_norm: bool) -> str:
+        """How far the numbers of a run of these processes are from those of one process, for its reader."""
+        told = f"Trained by {self.world} processes under torchrun that share every batch: "
+        if batch_norm:
+            return told + (
+                "the model normalises over the rows that each of them has of a batch, so its numbers differ from those "
+                "of one process."
+            )
+        return told + "last digits differ from those of one process."
+
     def rows(self, batch: Tensor) -> Tensor:
         """This rank's share of a batch: shares differ by one row at most, and may be empty."""
         return batch[self.rank :: self.world]

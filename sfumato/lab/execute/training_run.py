@@ -53,6 +53,7 @@ class TrainingRun:
 
         self._rows = {name: (there(part.features), there(part.labels)) for name, part in parts.items()}
         self._weight, self._soft = there(parts["train"].weight), there(parts["train"].soft)
+        self._validation_soft = there(parts["validation"].soft)
         inputs = task.inputs or self._rows["train"][0].shape[1]
         self.model = build(task.model, inputs, task.classes, seed=task.seed, pretrained=task.pretrained).to(task.device)
         torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
@@ -81,6 +82,7 @@ class TrainingRun:
             on_epoch=keep,
             weight=self._weight,
             soft=self._soft,
+            validation_soft=self._validation_soft,
             ranks=ranks,
             augment=augment,
         )

@@ -11,6 +11,10 @@ import math
 from torch import Tensor, nn
 
 from sfumato import evaluate
+from sfumato.evaluate.metrics.temperature import NllSlope, fit
+from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
 
 
 class BestEpoch:
@@ -38,7 +42,7 @@ class BestEpoch:
         self._model.load_state_dict(self._weights)
 
 
-def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
+def nll_after_temperature(logits: Tensor, labels: Tensor, soft: Tensor | None = None) -> float:
     r"""Log loss at the temperature that fits these rows best, in nats.
 
     .. math:: \min_T \frac{1}{N} \sum_i -\log \mathrm{softmax}(z_i / T)_{y_i}
@@ -46,6 +50,7 @@ def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
     Args:
         logits: z, (N, K).
         labels: y, (N,).
+        soft: q, (N, K), in the place of the labels: the log loss is then the cross entropy to them.
 
     Returns:
         The mean over rows; ``inf`` if a logit is not finite.
@@ -58,5 +63,9 @@ def nll_after_temperature(logits: Tensor, labels: Tensor) -> float:
     if not bool(logits.isfinite().all()):
         return math.inf
     logits, labels = logits.cpu(), labels.cpu()
+    if soft is not None:
+        q = SoftLabels(soft.cpu().numpy(), "label_probs")
+        divisor = fit(NllSlope(logits, Truth(q.mode, q)), small=True).value
+        return float(scan(ScoreMatrix(logits=logits), q.mode, divisor, soft=q).nll.mean())
     temperature = evaluate.fit_temperature_small(logits=logits, labels=labels)
     return float(evaluate.per_row(logits=logits, labels=labels, temperature=temperature.value).nll.mean())

@@ -35,7 +35,7 @@ class Epoch:
     train_floor: float  # the smallest value that the loss could take
     train_excess: float  # train_loss less the floor
     train_gap: float  # mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes
-    validation_nll: float  # against the labels, whatever the target was
+    validation_nll: float  # against the labels, or the soft labels of the data, whatever the target was
     validation_accuracy: float
     validation_nll_after_temperature: float | None = None  # what an early stop goes by
 
@@ -71,6 +71,7 @@ def train(
     on_epoch: Callable[[Epoch], None],
     weight: Tensor | None = None,
     soft: Tensor | None = None,
+    validation_soft: Tensor | None = None,
     ranks: Ranks | None = None,
     augment: Augmentation | None = None,
 ) -> Trained:
@@ -88,6 +89,7 @@ def train(
         on_epoch: called after every epoch.
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
+        validation_soft: (m, K) soft labels of the validation rows, in the place of their labels.
         augment: changes the rows of each epoch; None to train on them as they are.
         ranks: processes that share every batch, each of which calls this with the same arguments; None for one alone.
 
@@ -123,8 +125,8 @@ def train(
         hashes.append(batches.hexdigest())
         train_loss, train_gap = step.means(seen)
         logits, labels = logits_of(model, validation[0]), validation[1]
-        nll, accuracy = hard_scores(logits, labels)
-        scaled = None if best is None else nll_after_temperature(logits, labels)
+        nll, accuracy = _scores(logits, labels, validation_soft)
+        scaled = None if best is None else nll_after_temperature(logits, labels, validation_soft)
         if ranks is not None:  # a rank's own statistics of its batches may differ in the last digits
             nll, accuracy, scaled = ranks.agree((nll, accuracy, scaled))
         on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy, scaled))
@@ -217,6 +219,13 @@ def parts_of(batch: Tensor, parts: int) -> tuple[Tensor, ...]:
     [[0, 1, 2], [3, 4]]
     """
     return (batch,) if parts == 1 else batch.tensor_split(max(1, min(parts, len(batch) // 2)))
+
+
+def _scores(logits: Tensor, labels: Tensor, soft: Tensor | None) -> tuple[float, float]:
+    """Log loss in nats and accuracy; against soft labels, of which the likeliest class counts as right, if given."""
+    if soft is None:
+        return hard_scores(logits, labels)
+    return F.cross_entropy(logits, soft.to(logits.dtype)).item(), hard_scores(logits, soft.argmax(1))[1]
 
 
 def hard_scores(logits: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -9,6 +9,8 @@ import subprocess
 
 import pytest
 
+from tests.warm import environment
+
 
 def children_of(pid: int) -> list[str]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
@@ -54,10 +56,13 @@ def test_workers_end_with_a_parent_that_is_killed(begin, tmp_path):
 @pytest.mark.slow
 def test_an_interrupt_from_the_terminal_reaches_only_the_parent(begin):
     import pty
+    import termios
 
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 120))  # whose width is not that of whoever runs the tests: readline tells it
     words = ("-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run")
-    parent = begin(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    started = {"env": environment() | {"TERM": "xterm"}, "start_new_session": True}
+    parent = begin(*words, stdin=theirs, stdout=theirs, stderr=theirs, **started)
     os.close(theirs)
     shown = b""
     while b"seed, epoch" not in shown or shown.count(b"log loss") < 5:

@@ -71,6 +71,7 @@ def test_a_comparison_on_ray_has_the_bits_of_one_here_though_a_worker_is_killed_
     assert "run/report.html" in out
 
 
+@pytest.mark.nightly  # that a run goes on, and that Ray has the bits of a run here, are asked by day one by one
 def test_a_run_that_was_stopped_here_goes_on_on_ray_to_the_same_bits(here, begin, tmp_path):
     process = begin("-m", "sfumato", *WORDS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial = tmp_path / "run.partial"
@@ -83,6 +84,17 @@ def test_a_run_that_was_stopped_here_goes_on_on_ray_to_the_same_bits(here, begin
     assert bits(tmp_path / "run") == here
 
 
+@pytest.mark.nightly  # the draws hang on seed, epoch and row alone, as tests/lab/train/test_augment.py shows each day
+def test_an_augmented_comparison_on_ray_has_the_bits_of_one_here(tmp_path):
+    words = (*WORDS, "--model", "cnn", "--augment", "flip,crop")
+    for place, more in (("here", ()), ("there", ("--on", "ray", "--workers", "2"))):
+        (tmp_path / place).mkdir()
+        ran = run_sfumato(*words, *more, folder=tmp_path / place)
+        assert ran.code == 0, ran.err
+    assert bits(tmp_path / "there" / "run") == bits(tmp_path / "here" / "run")
+
+
+@pytest.mark.nightly  # it starts a cluster of its own for one sentence
 def test_a_run_that_fails_on_ray_says_what_it_says_here(tmp_path):
     words = ("compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q")
     on_ray, locally = (run_sfumato(*words, *more, folder=tmp_path) for more in (("--on", "ray"), ()))

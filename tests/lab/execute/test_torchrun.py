@@ -63,9 +63,11 @@ def arrays(run):
 @pytest.mark.parametrize(
     ("ranks", "more"),
     [
-        (2, ()),
+        pytest.param(2, (), marks=pytest.mark.nightly),  # the others by day are this and more
         (3, ("--batch-size", "359")),  # 1,078 rows: a last batch of one row, which leaves two ranks with none
         (2, ("--batch-size", "97", "--accumulate", "3", "--weight-decay", "0.01", "--early-stop", "1")),
+        # Draws hang on seed, epoch and row, as the unit tests of augment show each day.
+        pytest.param(2, ("--augment", "flip,crop"), marks=pytest.mark.nightly),
     ],
 )
 def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
@@ -109,6 +111,15 @@ def test_a_name_that_is_taken_stops_every_rank(as_ranks, tmp_path):
     (tmp_path / "taken").mkdir()
     ranks = as_ranks(2, "compare", "digits", "--epochs", "1", "--out", "taken", "-q", code=2)
     assert any("taken" in rank.err for rank in ranks)
+
+
+def test_a_model_with_batch_norm_is_noted_to_differ_by_more_than_last_digits():
+    shared = "Trained by 2 processes under torchrun that share every batch: "
+    assert Ranks(0, 2).note(batch_norm=False) == f"{shared}last digits differ from those of one process."
+    assert Ranks(0, 2).note(batch_norm=True) == (
+        f"{shared}the model normalises over the rows that each of them has of a batch, so its numbers differ from "
+        "those of one process."
+    )
 
 
 def test_shares_of_a_batch_are_every_row_once():

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from sfumato.lab.compare import compare
 from sfumato.lab.errors import ArmError
@@ -40,6 +42,37 @@ def test_the_best_epoch_is_kept_and_patience_counts_from_it(patience, nlls, kept
             break
     best.restore()
     assert (best.epoch, epoch, model.weight.item()) == (kept, seen, kept)
+
+
+def test_the_log_loss_after_temperature_is_that_of_soft_labels_where_there_are_any():
+    rng = np.random.default_rng(0)
+    z, q = rng.normal(size=(50, 4)), rng.dirichlet(np.ones(4), 50)
+    best = minimize_scalar(lambda t: -(q * log_softmax(z / np.exp(t), axis=1)).sum() / 50, bounds=(-3, 3)).fun
+    found = nll_after_temperature(torch.tensor(z), torch.zeros(50, dtype=torch.int64), torch.tensor(q))
+    assert found == pytest.approx(best, rel=1e-6)
+    hot = np.eye(4)[y := rng.integers(0, 4, 50)]
+    assert nll_after_temperature(torch.tensor(z), torch.tensor(y), torch.tensor(hot)) == pytest.approx(
+        nll_after_temperature(torch.tensor(z), torch.tensor(y)), rel=1e-12
+    )
+
+
+def test_curves_and_early_stop_are_against_the_soft_labels_of_the_validation_rows():
+    rows, (x, y) = toy(), toy(60, seed=1)
+    q = 0.6 * torch.eye(3)[y.roll(1)] + 0.3 * torch.eye(3)[y] + 0.1 / 3
+    model, seen = build("mlp", 6, 3, seed=5), []
+
+    def check(epoch):
+        log_p = model(x).detach().log_softmax(1)
+        assert epoch.validation_nll == pytest.approx(-(q * log_p).sum(1).mean().item(), rel=1e-5)
+        assert epoch.validation_accuracy == pytest.approx((log_p.argmax(1) == y.roll(1)).float().mean().item())
+        assert epoch.validation_nll_after_temperature == pytest.approx(nll_after_temperature(model(x).detach(), y, q))
+        seen.append(epoch.validation_nll_after_temperature)
+
+    kept = train(
+        model, SMOOTHED.loss(), rows, (x, y), Plan(30, 10, 3e-2, early_stop=3), seed=5, floor=0.0, on_epoch=check,
+        validation_soft=q,
+    )  # fmt: skip
+    assert kept.kept_epoch == 1 + int(np.argmin(seen))
 
 
 def test_an_early_stop_keeps_the_weights_that_the_full_training_has_at_the_best_epoch():

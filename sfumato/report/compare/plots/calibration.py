@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.evaluate.metrics.calibration import binned, in_bins
+from sfumato.evaluate.metrics.calibration import binned, draws_of_a_row, in_bins
 from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.report.compare.plots.arm_labels import colours, marks
 from sfumato.report.compare.predictions import rows_of
@@ -72,8 +72,8 @@ def plot_reliability(run: Run, ax: Axes | None = None, *, scaled: bool = False) 
     """Accuracy against confidence in 15 bins, arms overlaid, with the histogram of confidence below.
 
     Bins are (lower, upper] and the first is closed. Rows are pooled over seeds; the intervals are Wilson's for the
-    distinct rows of a bin. Bins of fewer than ten distinct rows are faint. ``scaled`` divides the logits by the
-    temperature of each seed.
+    distinct rows of a bin, and for the draws that they are worth where labels are soft. Bins of fewer than ten distinct
+    rows are faint. ``scaled`` divides the logits by the temperature of each seed.
     """
     ax = axes(ax, height=4.4)
     edges = np.linspace(0, 1, BINS + 1)
@@ -107,7 +107,8 @@ def _reliability(run: Run, arm: ArmSummary, scaled: bool) -> ReliabilityCurve:
     bins = in_bins(confidence, right, BINS)
     index, which = np.tile(run.index, len(run.seeds)), np.searchsorted(bins.upper[:-1], confidence)
     distinct = np.array([len(np.unique(index[which == b])) for b in range(BINS)], dtype=np.int64)
-    low, high = evaluate.wilson(bins.accuracy, np.where(distinct > 0, distinct, np.nan))
+    draws = np.where(distinct > 0, distinct, np.nan) * draws_of_a_row(right, which)
+    low, high = evaluate.wilson(bins.accuracy, draws)
     errors = binned(confidence, right, None, BINS)[0], float(np.mean(confidence - right))
     columns = (bins.count, distinct, bins.confidence, bins.accuracy, low, high)
     return ReliabilityCurve(arm_title(arm), scaled, *columns, *errors)
