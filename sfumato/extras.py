@@ -73,12 +73,13 @@ def lab_imports(asker: str) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def framework_imports(asker: str, package: str) -> Generator[None]:
+def framework_imports(asker: str, package: str, installed: str | None = None) -> Generator[None]:
     """Around imports of a framework that a user has or has not: where it is missing, a sentence says what to type.
 
     Args:
         asker: what needs the framework, for the message.
-        package: the framework, as it is imported and as it is installed.
+        package: the framework, as it is imported.
+        installed: as it is installed; None where that is the same name.
 
     Raises:
         MissingExtraError: the framework is not installed; it has the line to type.
@@ -91,7 +92,8 @@ def framework_imports(asker: str, package: str) -> Generator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != package:
             raise
-        raise MissingExtraError(f"{asker} needs {package}; to install it, type: pip install {package}") from error
+        name = installed or package
+        raise MissingExtraError(f"{asker} needs {name}; to install it, type: pip install {name}") from error
 
 
 def _sentence(asker: str, packages: list[str]) -> str:

@@ -1,0 +1,72 @@
+"""Each adapter with its own framework alone, and without it.
+
+One process forks a child for each adapter, which can import no framework but the adapter's own and what that itself
+needs. The children share what they may: those of torch fork from a process that has it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+FRAMEWORKS = (
+    "transformers trl peft accelerate lightning torchmetrics timm torchvision keras jax optax tensorflow sklearn skorch "
+    "xgboost lightgbm sentence_transformers"
+).split()
+ALONE = {
+    "sklearn": (["sklearn"], "SmoothedClassifier().fit([[0.0], [1.0]] * 9, [0, 1] * 9)"),
+    "hf": (["torch", "transformers"], "compute_loss(0.1)"),
+}
+"""For each adapter the frameworks that it may load, and a first use of it; torch is named where it may load that."""
+
+FORKS = """
+import importlib, json, os, sys, traceback
+
+class Hidden:
+    def __init__(self, names):
+        self.names = names
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+frameworks, alone = json.loads(sys.argv[1])
+os.environ["KERAS_BACKEND"] = "numpy"
+for name, (needed, use) in sorted(alone.items(), key=lambda each: "torch" in each[1][0]):
+    if "torch" in needed:
+        import torch
+    child = os.fork()
+    if child == 0:
+        sys.meta_path.insert(0, Hidden({*frameworks, "torch"} - {*needed}))
+        try:
+            exec(use, vars(importlib.import_module(f"sfumato.adapters.{name}")))
+        except BaseException:
+            print(name, traceback.format_exc(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_each_adapter_works_where_no_other_framework_is_installed():
+    here = {name: alone for name, alone in ALONE.items() if all(find_spec(each) for each in alone[0])}
+    command = [sys.executable, "-c", FORKS, json.dumps([FRAMEWORKS, here])]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("adapter", "framework", "installed"),
+    [("sklearn", "sklearn", "scikit-learn"), ("hf", "transformers", "transformers")],
+)
+def test_without_its_framework_the_import_says_what_to_type(monkeypatch, adapter, framework, installed):
+    for name in [name for name in sys.modules if name.startswith(f"sfumato.adapters.{adapter}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, framework, None)
+    told = f"^sfumato.adapters.{adapter} needs {installed}; to install it, type: pip install {installed}$"
+    with pytest.raises(ImportError, match=told):
+        importlib.import_module(f"sfumato.adapters.{adapter}")
