@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = _own_temporary[0]
     os.environ.setdefault("KERAS_BACKEND", "torch")  # of itself it asks for TensorFlow
     os.environ["KERAS_HOME"] = f"{_own_temporary[0]}/keras"  # it writes its settings where it finds none
+    os.mkdir(os.environ["KERAS_HOME"])
 
 
 def _limited(item: pytest.Item) -> Generator[None, object, object]:

@@ -14,26 +14,27 @@ from importlib.util import find_spec
 
 import pytest
 
-FRAMEWORKS = (
-    "transformers trl peft accelerate lightning torchmetrics timm torchvision keras jax optax tensorflow sklearn skorch "
-    "xgboost lightgbm sentence_transformers"
-).split()
+FRAMEWORKS = ["accelerate", "jax", "keras", "lightgbm", "lightning", "optax", "peft", "sentence_transformers",
+              "sklearn", "skorch", "tensorflow", "timm", "torchmetrics", "torchvision", "transformers", "trl",
+              "xgboost"]  # fmt: skip
 ALONE = {
     "sklearn": (["sklearn"], "SmoothedClassifier().fit([[0.0], [1.0]] * 9, [0, 1] * 9)"),
+    "boosting": (["lightgbm"], "lightgbm(2, 0.1)([0, 1], [[0.0, 1.0], [0.0, 1.0]])"),
     "hf": (["torch", "transformers"], "compute_loss(0.1)"),
 }
 """For each adapter the frameworks that it may load, and a first use of it; torch is named where it may load that."""
 
 FORKS = """
 import importlib, json, os, sys, traceback
+from importlib.machinery import PathFinder
 
-class Hidden:
-    def __init__(self, names):
-        self.names = names
+finds = PathFinder.find_spec
 
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+def hide(names):
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in names else finds(name, path, target)
+
+    PathFinder.find_spec = classmethod(find_spec)
 
 frameworks, alone = json.loads(sys.argv[1])
 os.environ["KERAS_BACKEND"] = "numpy"
@@ -42,7 +43,7 @@ for name, (needed, use) in sorted(alone.items(), key=lambda each: "torch" in eac
         import torch
     child = os.fork()
     if child == 0:
-        sys.meta_path.insert(0, Hidden({*frameworks, "torch"} - {*needed}))
+        hide({*frameworks, "torch"} - {*needed})
         try:
             exec(use, vars(importlib.import_module(f"sfumato.adapters.{name}")))
         except BaseException:
@@ -66,7 +67,8 @@ def test_each_adapter_works_where_no_other_framework_is_installed():
 def test_without_its_framework_the_import_says_what_to_type(monkeypatch, adapter, framework, installed):
     for name in [name for name in sys.modules if name.startswith(f"sfumato.adapters.{adapter}")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, framework, None)
+    for name in [framework, *(name for name in sys.modules if name.startswith(f"{framework}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     told = f"^sfumato.adapters.{adapter} needs {installed}; to install it, type: pip install {installed}$"
     with pytest.raises(ImportError, match=told):
         importlib.import_module(f"sfumato.adapters.{adapter}")
