@@ -20,6 +20,7 @@ FRAMEWORKS = ["accelerate", "jax", "keras", "lightgbm", "lightning", "optax", "p
 ALONE = {
     "sklearn": (["sklearn"], "SmoothedClassifier().fit([[0.0], [1.0]] * 9, [0, 1] * 9)"),
     "boosting": (["lightgbm"], "lightgbm(2, 0.1)([0, 1], [[0.0, 1.0], [0.0, 1.0]])"),
+    "lightning": (["torch", "lightning", "torchmetrics", "torchvision"], "Watch()"),
     "hf": (["torch", "transformers"], "compute_loss(0.1)"),
 }
 """For each adapter the frameworks that it may load, and a first use of it; torch is named where it may load that."""
@@ -62,7 +63,11 @@ def test_each_adapter_works_where_no_other_framework_is_installed():
 
 @pytest.mark.parametrize(
     ("adapter", "framework", "installed"),
-    [("sklearn", "sklearn", "scikit-learn"), ("hf", "transformers", "transformers")],
+    [
+        ("sklearn", "sklearn", "scikit-learn"),
+        ("lightning", "lightning", "lightning"),
+        ("hf", "transformers", "transformers"),
+    ],
 )
 def test_without_its_framework_the_import_says_what_to_type(monkeypatch, adapter, framework, installed):
     for name in [name for name in sys.modules if name.startswith(f"sfumato.adapters.{adapter}")]:
