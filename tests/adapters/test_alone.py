@@ -20,22 +20,28 @@ FRAMEWORKS = ["accelerate", "jax", "keras", "lightgbm", "lightning", "optax", "p
 ALONE = {
     "sklearn": (["sklearn"], "SmoothedClassifier().fit([[0.0], [1.0]] * 9, [0, 1] * 9)"),
     "boosting": (["lightgbm"], "lightgbm(2, 0.1)([0, 1], [[0.0, 1.0], [0.0, 1.0]])"),
-    "lightning": (["torch", "lightning", "torchmetrics", "torchvision"], "Watch()"),
+    "lightning": (["torch", "lightning", "torchmetrics"], "Watch()"),
+    "timm": (["torch", "timm", "torchvision"], "CrossEntropy(0.1)"),
     "hf": (["torch", "transformers"], "compute_loss(0.1)"),
 }
 """For each adapter the frameworks that it may load, and a first use of it; torch is named where it may load that."""
 
 FORKS = """
-import importlib, json, os, sys, traceback
+import importlib, importlib.metadata, json, os, sys, traceback
 from importlib.machinery import PathFinder
 
-finds = PathFinder.find_spec
+finds, distribution = PathFinder.find_spec, importlib.metadata.distribution
 
 def hide(names):
     def find_spec(cls, name, path=None, target=None):
         return None if name.partition(".")[0] in names else finds(name, path, target)
 
-    PathFinder.find_spec = classmethod(find_spec)
+    def installed(name):  # some ask this, and then import without a doubt
+        if name.replace("-", "_").lower() in names:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return distribution(name)
+
+    PathFinder.find_spec, importlib.metadata.distribution = classmethod(find_spec), installed
 
 frameworks, alone = json.loads(sys.argv[1])
 os.environ["KERAS_BACKEND"] = "numpy"
@@ -66,6 +72,7 @@ def test_each_adapter_works_where_no_other_framework_is_installed():
     [
         ("sklearn", "sklearn", "scikit-learn"),
         ("lightning", "lightning", "lightning"),
+        ("timm", "timm", "timm"),
         ("hf", "transformers", "transformers"),
     ],
 )

@@ -142,16 +142,15 @@ def lightning(piece: str) -> None:
 
 
 def timm(piece: str) -> None:
-    from timm.data import Mixup
     from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
     x, labels = rows()
-    plain, mixed = piece.splitlines()
-    loss = executed(plain, args=SimpleNamespace(smoothing=0.1))["train_loss_fn"](x[:, :K], labels)
+    made = executed(piece, args=SimpleNamespace(smoothing=0.1))
+    loss = made["train_loss_fn"](x[:, :K], labels)
     torch.testing.assert_close(loss, LabelSmoothingCrossEntropy(0.1)(x[:, :K], labels))
     np.random.seed(0)
-    _, targets = Mixup(mixup_alpha=0.5, label_smoothing=0.1, num_classes=K)(torch.zeros(24, 3, 4, 4), labels)
-    loss = executed(mixed)["train_loss_fn"](x[:, :K], targets)
+    _, targets = made["mixup_fn"](torch.zeros(24, 3, 4, 4), labels)
+    loss = made["train_loss_fn"](x[:, :K], targets)
     torch.testing.assert_close(loss, SoftTargetCrossEntropy()(x[:, :K], targets))
 
 
