@@ -21,6 +21,7 @@ ALONE = {
     "sklearn": (["sklearn"], "SmoothedClassifier().fit([[0.0], [1.0]] * 9, [0, 1] * 9)"),
     "boosting": (["lightgbm"], "lightgbm(2, 0.1)([0, 1], [[0.0, 1.0], [0.0, 1.0]])"),
     "lightning": (["torch", "lightning", "torchmetrics"], "Watch()"),
+    "jax": (["jax"], "cross_entropy(jnp.zeros((2, 3)), jnp.array([0, 1]), label_smoothing=0.1)"),
     "timm": (["torch", "timm", "torchvision"], "CrossEntropy(0.1)"),
     "hf": (["torch", "transformers"], "compute_loss(0.1)"),
 }
@@ -72,6 +73,7 @@ def test_each_adapter_works_where_no_other_framework_is_installed():
     [
         ("sklearn", "sklearn", "scikit-learn"),
         ("lightning", "lightning", "lightning"),
+        ("jax", "jax", "jax"),
         ("timm", "timm", "timm"),
         ("hf", "transformers", "transformers"),
     ],
