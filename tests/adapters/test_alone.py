@@ -22,6 +22,7 @@ ALONE = {
     "boosting": (["lightgbm"], "lightgbm(2, 0.1)([0, 1], [[0.0, 1.0], [0.0, 1.0]])"),
     "lightning": (["torch", "lightning", "torchmetrics"], "Watch()"),
     "jax": (["jax"], "cross_entropy(jnp.zeros((2, 3)), jnp.array([0, 1]), label_smoothing=0.1)"),
+    "keras": (["keras"], "CrossEntropy(0.1)(np.array([0]), np.zeros((1, 3)))"),
     "timm": (["torch", "timm", "torchvision"], "CrossEntropy(0.1)"),
     "hf": (["torch", "transformers"], "compute_loss(0.1)"),
 }
@@ -74,6 +75,7 @@ def test_each_adapter_works_where_no_other_framework_is_installed():
         ("sklearn", "sklearn", "scikit-learn"),
         ("lightning", "lightning", "lightning"),
         ("jax", "jax", "jax"),
+        ("keras", "keras", "keras"),
         ("timm", "timm", "timm"),
         ("hf", "transformers", "transformers"),
     ],
