@@ -24,6 +24,7 @@ keras = pytest.importorskip("keras")
 from sfumato.adapters.keras import CrossEntropy, SaveScores  # noqa: E402  after Keras is known to be there
 
 TITLE = "Keras"
+DAILY = "inert or mask or (reference and 0.1) or closed_form"
 K = 5
 BACKEND = keras.backend.backend()
 # Keras 3.15 gives numpy 2.4 its tensors of torch by an older rule.
@@ -247,9 +248,10 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="this is that run")
-def test_all_of_this_holds_on_jax():
+@pytest.mark.parametrize("which", [DAILY, pytest.param("", marks=pytest.mark.nightly)])
+def test_this_holds_on_jax(which):
     pytest.importorskip("jax")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", which]
     where = {"cwd": Path(__file__).parents[2], "env": os.environ | {"KERAS_BACKEND": "jax"}}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, **where)
     assert ran.returncode == 0, ran.stdout + ran.stderr
