@@ -22,7 +22,7 @@ ALONE = {
     "boosting": (["lightgbm"], "lightgbm(2, 0.1)([0, 1], [[0.0, 1.0], [0.0, 1.0]])"),
     "lightning": (["torch", "lightning", "torchmetrics"], "Watch()"),
     "jax": (["jax"], "cross_entropy(jnp.zeros((2, 3)), jnp.array([0, 1]), label_smoothing=0.1)"),
-    "keras": (["keras"], "CrossEntropy(0.1)(np.array([0]), np.zeros((1, 3)))"),
+    "keras": (["torch", "keras"], "CrossEntropy(0.1)(np.array([0]), np.zeros((1, 3)))"),
     "timm": (["torch", "timm", "torchvision"], "CrossEntropy(0.1)"),
     "hf": (["torch", "transformers"], "compute_loss(0.1)"),
 }
@@ -46,7 +46,7 @@ def hide(names):
     PathFinder.find_spec, importlib.metadata.distribution = classmethod(find_spec), installed
 
 frameworks, alone = json.loads(sys.argv[1])
-os.environ["KERAS_BACKEND"] = "numpy"
+os.environ["KERAS_BACKEND"] = "torch"
 for name, (needed, use) in sorted(alone.items(), key=lambda each: "torch" in each[1][0]):
     if "torch" in needed:
         import torch
