@@ -73,25 +73,35 @@ def lab_imports(asker: str) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def framework_imports(asker: str, package: str) -> Generator[None]:
+def framework_imports(asker: str, package: str, installed: str | None = None) -> Generator[None]:
     """Around imports of a framework that a user has or has not: where it is missing, a sentence says what to type.
 
     Args:
         asker: what needs the framework, for the message.
-        package: the framework, as it is imported and as it is installed.
+        package: the framework, as it is imported.
+        installed: as it is installed; None where that is the same name.
 
     Raises:
-        MissingExtraError: the framework is not installed; it has the line to type.
+        MissingExtraError: the framework is not installed, or something is not where its known versions have it; the
+            message has the line to type.
 
     >>> with framework_imports("this example", "torch"):
     ...     import torch
     """
+    from importlib.util import find_spec
+
+    name = installed or package
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").partition(".")[0] != package:
             raise
-        raise MissingExtraError(f"{asker} needs {package}; to install it, type: pip install {package}") from error
+        if find_spec(package) is None:
+            raise MissingExtraError(f"{asker} needs {name}; to install it, type: pip install {name}") from error
+        raise MissingExtraError(
+            f"{asker} does not find all that it needs in the {name} that is installed ({error}); for the newest, type: "
+            f"pip install -U {name}"
+        ) from error
 
 
 def _sentence(asker: str, packages: list[str]) -> str:

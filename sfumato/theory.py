@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Over: TypeAlias = Literal["others", "all"]
 """Where the strength ε is spread: over the K−1 ``"others"`` or over ``"all"`` K classes."""
 
+PairKind: TypeAlias = Literal["conservative", "robust"]
+"""How a loss of pairs allows for wrong labels: ``"conservative"`` smooths, ``"robust"`` corrects on average."""
+
 ArrayT = TypeVar("ArrayT", float, NDArray[np.floating[Any]], "Tensor")
 _Array: TypeAlias = NDArray[np.float64]
 
@@ -269,6 +272,68 @@ def gap_after_time(time: ArrayT, num_classes: int | ArrayT, *, eps: float, over:
         too_far = _time(sign * middle, k, e, over, lr) > finite
         low, high = np.where(too_far, low, middle), np.where(too_far, middle, high)
     return back(np.where(forever, optimum, sign * low + 0.0))
+
+
+def optimal_margin(eps: ArrayT, *, kind: PairKind = "conservative") -> ArrayT:
+    r"""Margin at which the loss of preference pairs is smallest.
+
+    .. math:: m^* = \log\frac{1-\varepsilon}{\varepsilon} \quad\text{(conservative)}, \qquad
+              m^* = \infty \quad\text{(robust)}
+
+    Args:
+        eps: share ε of pairs that are labelled the wrong way round; any shape. In [0, 1], or in [0, ½) if robust.
+        kind: ``"conservative"`` or ``"robust"``.
+
+    Returns:
+        The margin in nats, shaped like ``eps``; ``inf`` at ε = 0.
+
+    Raises:
+        ValueError: ε outside its range or NaN (the message names the first), or an unknown ``kind``.
+
+    >>> round(optimal_margin(0.1), 4), optimal_margin(0.1, kind="robust")
+    (2.1972, inf)
+
+    Source: :func:`optimal_gap` at K = 2 over the others; the slope of the robust loss is below 0 everywhere.
+    """
+    back, e, _ = _arrays(eps, 2)
+    _check_pairs(e, kind)
+    return back(_gap(e, np.full_like(e, 2.0), "others") if kind == "conservative" else np.full_like(e, np.inf))
+
+
+def pair_floor(eps: ArrayT, *, kind: PairKind = "conservative") -> ArrayT:
+    r"""The smallest value that the loss of preference pairs can take.
+
+    .. math:: h(\varepsilon) = -(1-\varepsilon)\log(1-\varepsilon) - \varepsilon\log\varepsilon
+              \quad\text{(conservative)}, \qquad -\infty \quad\text{(robust)}
+
+    Args:
+        eps: share ε, as of :func:`optimal_margin`.
+        kind: ``"conservative"`` or ``"robust"``.
+
+    Returns:
+        The floor in nats, shaped like ``eps``; 0 at ε = 0 for both kinds.
+
+    Raises:
+        ValueError: as :func:`optimal_margin`.
+
+    >>> round(pair_floor(0.1), 4), pair_floor(0.1, kind="robust"), pair_floor(0.0, kind="robust")
+    (0.3251, -inf, 0.0)
+
+    Source: :func:`loss_floor` at K = 2 over the others; the robust loss falls like −εm/(1−2ε).
+    """
+    back, e, _ = _arrays(eps, 2)
+    _check_pairs(e, kind)
+    if kind == "robust":
+        return back(np.where(e > 0, -np.inf, 0.0))
+    return back(np.asarray(loss_floor(e, 2, over="others")))
+
+
+def _check_pairs(e: _Array, kind: str) -> None:
+    if kind not in ("conservative", "robust"):
+        raise ValueError(f'kind must be "conservative" or "robust", got {kind!r}')
+    _checked_eps(e)
+    if kind == "robust":
+        _refuse(e >= 0.5, e, 'eps must be below 0.5 with kind="robust", got {}: half of all labels wrong tell nothing')
 
 
 def _gap(e: _Array, k: _Array, over: Over) -> _Array:

@@ -117,6 +117,22 @@ def test_another_missing_module_is_not_taken_for_the_lab():
         import sfumato_has_none  # type: ignore[import-not-found]  # noqa: F401
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from numpy import no_such_name", "cannot import name 'no_such_name' from 'numpy'"),
+        ("import numpy.no_such_module", "No module named 'numpy.no_such_module'"),
+    ],
+)
+def test_a_framework_of_another_version_is_told_with_what_it_lacks(line: str, found: str):
+    from sfumato.extras import MissingExtraError, framework_imports
+
+    told = "^this test does not find all that it needs in the numpy that is installed [(]" + re.escape(found)
+    with pytest.raises(MissingExtraError, match=told) as caught, framework_imports("this test", "numpy"):
+        exec(line)
+    assert str(caught.value).endswith("; for the newest, type: pip install -U numpy")
+
+
 def test_the_extra_installs_what_the_message_names():
     assert {name_of(line) for line in PROJECT["optional-dependencies"]["lab"]} == {canonical(n) for n in LAB.values()}
 

@@ -1,4 +1,7 @@
-"""Each block of docs/adapters.md runs in its framework, and what it trains is smoothed."""
+"""docs/adapters.md: each block for Hugging Face runs there, and what it trains is smoothed.
+
+Blocks for other frameworks are run by that framework's tests in tests/adapters, and no block is left out.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ import torch
 import transformers
 from transformers import Trainer
 
+from tests.adapters.common import sections
 from tests.adapters.hf.small import arguments, batch, llama, quietly, sft_parts, torch_loss
 
-TEXT = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+HF = "Hugging Face: Trainer and SFTTrainer"
+BLOCKS = sections()[HF]
 TRAINER, SFT, WITH, COMPUTE, SAVE = range(5)
 WORDS = 300
 
@@ -42,7 +46,12 @@ def told(trainer: Any) -> tuple[float, float]:
 
 
 def test_no_block_is_left_out():
-    assert len(BLOCKS) == 5
+    run = {HF: {TRAINER, SFT, WITH, COMPUTE, SAVE}}
+    for path in (Path(__file__).parents[1] / "adapters").glob("test_*.py"):
+        text = path.read_text(encoding="utf-8")
+        if title := re.search(r'^TITLE = "(.*)"$', text, flags=re.MULTILINE):
+            run[title[1]] = {int(number) for number in re.findall(r"run_block\(TITLE, (\d+)", text)}
+    assert run == {title: set(range(len(blocks))) for title, blocks in sections().items()}
 
 
 def test_trainer_trains_smoothed_and_evaluates_hard(names):

@@ -1,0 +1,99 @@
+"""Smoothed targets without torch, for the frameworks whose arrays are no tensors.
+
+A smoothed label is two numbers, the mass of the label and that of every other class; a smoothed distribution is
+a·q + b. The checks are those of the loss, with its names of arguments.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.theory import Over
+
+Column = npt.NDArray[np.float64]
+_TOLERANCE = 1e-3  # how far soft labels may be from a sum of 1; nearer ones are divided by their sum
+
+
+def check_smoothing(label_smoothing: float, over: str) -> None:
+    """Refuse a strength outside [0, 1] or NaN, and an unknown convention."""
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing:g}")
+    if over not in ("others", "all"):
+        raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
+
+
+def check_classes(num_classes: int) -> None:
+    """Refuse fewer classes than two."""
+    if num_classes < 2 or num_classes != int(num_classes):
+        raise ValueError(f"num_classes must be a whole number from 2, got {num_classes:g}")
+
+
+def masses(label_smoothing: Any, num_classes: int, over: Over) -> tuple[Any, Any]:
+    """The mass of the label and that of each other class, of numbers or of a framework's arrays.
+
+    >>> masses(0.5, 2, "all"), masses(0.25, 3, "others")
+    ((0.75, 0.25), (0.75, 0.125))
+    """
+    if over == "others":
+        return 1 - label_smoothing, label_smoothing / (num_classes - 1)
+    return 1 - label_smoothing + label_smoothing / num_classes, label_smoothing / num_classes
+
+
+def scale_and_floor(label_smoothing: Any, num_classes: int, over: Over) -> tuple[Any, Any]:
+    """The numbers a and b by which a distribution q becomes a·q + b; for a one-hot q that is :func:`masses`.
+
+    Over the others each class gives its share ε to the rest: (1−ε)q + ε(1−q)/(K−1).
+    """
+    _, other = masses(label_smoothing, num_classes, over)
+    return 1 - label_smoothing - (other if over == "others" else 0), other
+
+
+def checked_labels(labels: Any, num_classes: int) -> npt.NDArray[np.int64]:
+    """Class indices (N,) as int64, floats with whole values included, which is what boosting libraries keep.
+
+    Raises:
+        TypeError: labels that are no numbers.
+        ValueError: a label that is no whole number; names the first row.
+        IndexError: a label that is no class; names the first row.
+    """
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iufb":
+        raise TypeError(f"labels must be numbers of classes, got {given.dtype}")
+    whole = np.rint(np.nan_to_num(given, nan=-0.5)) if given.dtype.kind == "f" else given
+    for bad, error, what in (
+        (whole != given, ValueError, "is no whole number"),
+        ((given < 0) | (given >= num_classes), IndexError, "is not a class"),
+    ):
+        if bad.any():
+            row = int(bad.argmax())
+            there_are = f"there are {num_classes} classes (0 to {num_classes - 1})"
+            raise error(f"label {given[row]:g} in row {row} {what}: {there_are}")
+    return whole.astype(np.int64)
+
+
+def checked_soft_labels(soft_labels: Any, num_classes: int | None = None, *, name: str = "soft_labels") -> Column:
+    """Distributions over the classes, (N, K) in float64, each with a sum of 1.
+
+    Raises:
+        TypeError: values that are no numbers.
+        ValueError: another shape, a value that is negative or not finite, or a row whose sum is not 1; names the first.
+    """
+    q = np.asarray(soft_labels)
+    if q.dtype.kind not in "iufb":
+        raise TypeError(f"{name} must be numbers, got {q.dtype}")
+    if q.ndim != 2 or q.shape[1] < 2 or (num_classes is not None and q.shape[1] != num_classes):
+        raise ValueError(f"{name} must be (N, {num_classes or 'K'}), one number a row and class, got {q.shape}")
+    q = q.astype(np.float64)
+    odd = ~(np.isfinite(q) & (q >= 0))
+    if odd.any():
+        row, column = (int(at) for at in np.argwhere(odd)[0])
+        raise ValueError(
+            f"{name} must be finite and at least 0, got {q[row, column]:g} for class {column} in row {row}"
+        )
+    total = q.sum(axis=1)
+    off = np.abs(total - 1) > _TOLERANCE
+    if off.any():
+        row = int(off.argmax())
+        raise ValueError(f"{name} must sum to 1, got {total[row]:.6g} in row {row}; divide each row by its sum")
+    return q / total[:, None]

@@ -1,0 +1,194 @@
+"""XGBoost and LightGBM: multiclass objectives towards smoothed labels, or towards any target.
+
+Neither library smooths labels, and both take an objective of their user's: the gradient p − q of each row's scores, and
+a second derivative. What scales the second derivative is each library's own factor, so that without smoothing the trees
+are those of the library's own objective.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.adapters._numpy_targets import (
+    check_classes,
+    check_smoothing,
+    checked_labels,
+    checked_soft_labels,
+    masses,
+    scale_and_floor,
+)
+from sfumato.extras import framework_imports
+from sfumato.text import plural
+from sfumato.theory import Over
+
+
+class BoostingObjective:
+    r"""An objective of K classes for one of the libraries, as :func:`xgboost` and :func:`lightgbm` make it.
+
+    .. math:: \frac{\partial L}{\partial z_k} = w\,(p_k - q_k), \qquad h_k = c\,w\,p_k (1 - p_k)
+
+    It is called by the library: by ``train`` with scores and the data set, by the classes of scikit-learn's style with
+    labels, scores and weights.
+
+    Attributes:
+        num_classes: K.
+        label_smoothing: strength ε.
+        over: where ε goes.
+        factor: c.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        label_smoothing: float,
+        over: Over,
+        soft_labels: Any,
+        *,
+        factor: float,
+        read: Callable[[Any, str], Any],
+        library: str,
+    ) -> None:
+        check_classes(num_classes)
+        check_smoothing(label_smoothing, over)
+        self.num_classes, self.label_smoothing = int(num_classes), float(label_smoothing)
+        self.over: Over = over
+        self.factor, self._read, self._library = factor, read, library
+        self._soft = None if soft_labels is None else checked_soft_labels(soft_labels, self.num_classes)
+        if self._soft is not None:
+            scale, floor = scale_and_floor(self.label_smoothing, self.num_classes, over)
+            self._soft = scale * self._soft + floor
+
+    def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Gradient and second derivative of each score, both (N, K).
+
+        Args:
+            first: scores (N, K), where ``second`` is a data set; else labels (N,).
+            second: the library's data set, or scores (N, K).
+            sample_weight: one number a row, or None. A data set brings its own.
+
+        Raises:
+            ValueError: scores or soft labels of another shape, or a label that is no whole number.
+            IndexError: a label that is no class; names the first row.
+        """
+        if hasattr(second, "get_label"):
+            scores, labels, sample_weight = first, self._read(second, "label"), self._read(second, "weight")
+        else:
+            scores, labels = second, first
+        scores = np.asarray(scores)
+        if scores.ndim != 2 or scores.shape[1] != self.num_classes:
+            raise ValueError(
+                f"{self._library} gave scores {scores.shape}, and not (N, {self.num_classes}): is num_class "
+                f"{self.num_classes}, and is its version one whose objectives are given a row of scores for each row?"
+            )
+        gradient, hessian = self._derivatives(scores, labels)
+        if sample_weight is not None and np.size(sample_weight):
+            weight = np.asarray(sample_weight, dtype=gradient.dtype)[:, None]
+            gradient, hessian = gradient * weight, hessian * weight
+        return gradient, hessian
+
+    def _derivatives(self, scores: npt.NDArray[Any], labels: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        p = np.exp(scores - scores.max(axis=1, keepdims=True), dtype=np.result_type(scores.dtype, np.float32))
+        p /= p.sum(axis=1, keepdims=True)
+        hessian = np.maximum(self.factor * p * (1 - p), 1e-16)
+        if self._soft is None:
+            true, other = masses(self.label_smoothing, self.num_classes, self.over)
+            rows, labels = np.arange(len(p)), checked_labels(labels, self.num_classes)
+            self._check_rows(len(p), len(labels), "labels")
+            at_label = p[rows, labels] - true
+            p -= other
+            p[rows, labels] = at_label
+        else:
+            self._check_rows(len(p), len(self._soft), "soft labels")
+            p -= self._soft
+        return p, hessian
+
+    def _check_rows(self, rows: int, given: int, what: str) -> None:
+        if rows != given:
+            raise ValueError(
+                f"{self._library} gave scores of {plural(rows, 'row')}, and there are {given:,} {what}: one for each "
+                "row of the data set is needed, in its order"
+            )
+
+    def __repr__(self) -> str:
+        soft = ", soft labels" if self._soft is not None else ""
+        how = f'{self.num_classes:,} classes, label_smoothing={self.label_smoothing:g} over="{self.over}"{soft}'
+        return f"{type(self).__name__}({self._library}, {how})"
+
+
+def xgboost(
+    num_classes: int, label_smoothing: float = 0.0, over: Over = "all", soft_labels: Any = None
+) -> BoostingObjective:
+    r"""An objective for XGBoost, as ``xgb.train(params, data, obj=…)`` or as ``XGBClassifier(objective=…)``.
+
+    .. math:: \frac{\partial L}{\partial z_k} = w\,(p_k - q_k), \qquad h_k = 2\,w\,p_k (1 - p_k)
+
+    The factor 2 is that of XGBoost's own ``multi:softprob``. Give ``train`` that objective among its parameters too,
+    with ``num_class``: predictions are then probabilities, and the log loss of rows for evaluation is the hard one.
+    Without it XGBoost predicts classes.
+
+    Args:
+        num_classes: K, at least 2.
+        label_smoothing: strength ε in [0, 1].
+        over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``.
+        soft_labels: probabilities (N, K) in place of the labels of the data set, in its order; smoothed as well.
+
+    Returns:
+        A :class:`BoostingObjective`.
+
+    Raises:
+        ValueError: a strength outside [0, 1], fewer than two classes, or soft labels that are none (names the row).
+        MissingExtraError: XGBoost is not installed.
+
+    >>> xgboost(3, 0.1)
+    BoostingObjective(XGBoost, 3 classes, label_smoothing=0.1 over="all")
+    """
+    with framework_imports("sfumato.adapters.boosting.xgboost", "xgboost"):
+        import_module("xgboost")
+
+    def read(data: Any, what: str) -> Any:
+        return data.get_label() if what == "label" else data.get_weight()
+
+    return BoostingObjective(num_classes, label_smoothing, over, soft_labels, factor=2.0, read=read, library="XGBoost")
+
+
+def lightgbm(
+    num_classes: int, label_smoothing: float = 0.0, over: Over = "all", soft_labels: Any = None
+) -> BoostingObjective:
+    r"""An objective for LightGBM 4, as ``params["objective"]`` or as ``LGBMClassifier(objective=…)``.
+
+    .. math:: \frac{\partial L}{\partial z_k} = w\,(p_k - q_k), \qquad h_k = \frac{K}{K-1}\,w\,p_k (1 - p_k)
+
+    The factor is that of LightGBM's own ``multiclass``. ``train`` wants ``num_class`` among its parameters. Trees then
+    begin at scores of 0, where LightGBM's own objective begins at the shares of the classes (``boost_from_average``).
+    Predictions are scores and no probabilities: softmax makes these. LightGBM's metric ``multi_logloss`` would take the
+    scores for probabilities, so give the log loss as ``feval``.
+
+    Args:
+        num_classes: K, at least 2.
+        label_smoothing: strength ε in [0, 1].
+        over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``.
+        soft_labels: probabilities (N, K) in place of the labels of the data set, in its order; smoothed as well.
+
+    Returns:
+        A :class:`BoostingObjective`.
+
+    Raises:
+        ValueError: a strength outside [0, 1], fewer than two classes, or soft labels that are none (names the row).
+        MissingExtraError: LightGBM is not installed.
+
+    >>> lightgbm(3, 0.1, over="others")
+    BoostingObjective(LightGBM, 3 classes, label_smoothing=0.1 over="others")
+    """
+    with framework_imports("sfumato.adapters.boosting.lightgbm", "lightgbm"):
+        import_module("lightgbm")
+
+    def read(data: Any, what: str) -> Any:
+        return data.get_field(what)
+
+    factor = num_classes / (num_classes - 1) if num_classes > 1 else 1.0
+    return BoostingObjective(
+        num_classes, label_smoothing, over, soft_labels, factor=factor, read=read, library="LightGBM"
+    )

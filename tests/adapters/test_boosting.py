@@ -1,0 +1,279 @@
+"""Objectives for XGBoost and LightGBM: right derivatives, the libraries' own trees, and the closed form."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sfumato as sf
+from sfumato.adapters import boosting
+from tests.adapters.common import assert_at_closed_form, digits, run_block
+
+xgb = pytest.importorskip("xgboost")
+lgb = pytest.importorskip("lightgbm")
+
+TITLE = "XGBoost and LightGBM"
+K = 10
+OBJECTIVES = {"xgboost": (boosting.xgboost, 2.0), "lightgbm": (boosting.lightgbm, K / (K - 1))}
+XGB = {"objective": "multi:softprob", "num_class": K, "nthread": 1, "max_depth": 4, "base_score": 0.5}
+LGB = {"num_class": K, "num_threads": 1, "verbose": -1, "num_leaves": 15, "boost_from_average": False}
+# A leaf for each row, so that scores can be what they want.
+XGB_FREE = {"eta": 0.5, "lambda": 0.01, "min_child_weight": 0}
+LGB_FREE = {"learning_rate": 0.3, "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0}
+
+
+def few() -> tuple[np.ndarray, np.ndarray]:
+    X, y = digits()
+    return X[:200], y[:200]
+
+
+def scores(rows: int = 7) -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=2.0, size=(rows, K))
+
+
+def soft(rows: int = 7) -> np.ndarray:
+    return np.random.default_rng(1).dirichlet(np.ones(K), rows)
+
+
+def by_definition(z: np.ndarray, target: Any) -> np.ndarray:
+    """The loss of each row, (N,), by the reference."""
+    return np.asarray(sf.reference.cross_entropy(torch.tensor(z), target, reduction="none"))
+
+
+def differences(z: np.ndarray, target: Any, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and second derivatives of each row's loss by central differences, both (N, K)."""
+    first, second = np.empty_like(z), np.empty_like(z)
+    middle = by_definition(z, target)
+    for k in range(K):
+        e = step * np.eye(K)[k]
+        above, below = by_definition(z + e, target), by_definition(z - e, target)
+        first[:, k], second[:, k] = (above - below) / (2 * step), (above - 2 * middle + below) / step**2
+    return first, second
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+@pytest.mark.parametrize("over", ["all", "others"])
+@pytest.mark.parametrize("softened", [False, True])
+def test_both_derivatives_are_those_of_finite_differences(library, over, softened):
+    make, factor = OBJECTIVES[library]
+    z, labels = scores(), np.arange(7)
+    if softened:
+        q = 0.8 * soft() + (0.2 / K if over == "all" else 0.2 * (1 - soft()) / (K - 1))
+        target = sf.from_probs(torch.tensor(q))
+    else:
+        target = sf.smooth(torch.tensor(labels), K, 0.2, over=over)
+    gradient, hessian = make(K, 0.2, over, soft() if softened else None)(labels.astype(float), z)
+    first, second = differences(z, target, 1e-4)
+    np.testing.assert_allclose(gradient, first, atol=1e-7)
+    np.testing.assert_allclose(hessian / factor, second, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+def test_a_weight_multiplies_both_derivatives(library):
+    objective, weights = OBJECTIVES[library][0](K, 0.1), np.arange(1.0, 8.0)
+    bare, weighted = objective(np.arange(7), scores()), objective(np.arange(7), scores(), weights)
+    for own, times in zip(bare, weighted, strict=True):
+        np.testing.assert_allclose(times, own * weights[:, None])
+
+
+def test_without_smoothing_xgboost_grows_its_own_trees():
+    data = xgb.DMatrix(*few())
+    own = xgb.train(XGB, data, 5).predict(data)
+    ours = xgb.train(XGB, data, 5, obj=boosting.xgboost(K)).predict(data)
+    np.testing.assert_allclose(ours, own, atol=1e-6)
+
+
+def test_without_smoothing_lightgbm_grows_its_own_trees():
+    X, y = few()
+    own, ours = (
+        lgb.train(LGB | {"objective": objective}, lgb.Dataset(X, y), 5).predict(X, raw_score=True)
+        for objective in ("multiclass", boosting.lightgbm(K))
+    )
+    np.testing.assert_allclose(ours, own, atol=1e-6)
+
+
+@pytest.mark.parametrize("over", ["all", "others"])
+def test_trees_of_xgboost_reach_the_closed_form(over):
+    X, y = few()
+    data = xgb.DMatrix(X, y)
+    found = xgb.train(XGB | XGB_FREE, data, 20, obj=boosting.xgboost(K, 0.1, over)).predict(data, output_margin=True)
+    assert_at_closed_form(found, y, over, rel=0.05)
+
+
+@pytest.mark.parametrize("over", ["all", "others"])
+def test_trees_of_lightgbm_reach_the_closed_form(over):
+    X, y = few()
+    params = LGB | LGB_FREE | {"objective": boosting.lightgbm(K, 0.1, over)}
+    assert_at_closed_form(lgb.train(params, lgb.Dataset(X, y), 40).predict(X), y, over, rel=0.05)
+
+
+def test_trees_of_xgboost_reach_soft_labels():
+    X, y = few()
+    q = 0.7 * np.eye(K)[y] + 0.3 * np.eye(K)[(y + 1) % K] * 0.9 + 0.003
+    data = xgb.DMatrix(X, y)
+    booster = xgb.train(XGB | XGB_FREE, data, 60, obj=boosting.xgboost(K, soft_labels=q))
+    np.testing.assert_allclose(booster.predict(data), q / q.sum(1, keepdims=True), atol=0.03)
+
+
+def test_trees_of_lightgbm_reach_soft_labels():
+    X, y = few()
+    q = 0.7 * np.eye(K)[y] + 0.3 * np.eye(K)[(y + 1) % K] * 0.9 + 0.003
+    params = LGB | LGB_FREE | {"objective": boosting.lightgbm(K, soft_labels=q)}
+    p = torch.tensor(lgb.train(params, lgb.Dataset(X, y), 60).predict(X)).softmax(1)
+    np.testing.assert_allclose(p, q / q.sum(1, keepdims=True), atol=0.03)
+
+
+def test_xgboost_gives_an_objective_scores_of_rows_and_classes_and_the_data_set():
+    X, y = few()
+    seen, objective = [], boosting.xgboost(K)
+
+    def hook(*given: Any) -> Any:
+        seen.append((given[0].shape, len(given), hasattr(given[1], "get_label"), hasattr(given[1], "get_weight")))
+        return objective(*given)
+
+    xgb.train(XGB, xgb.DMatrix(X, y), 1, obj=hook)
+    assert seen == [((200, K), 2, True, True)]
+
+
+def test_lightgbm_gives_an_objective_scores_of_rows_and_classes_and_the_data_set():
+    X, y = few()
+    seen, objective = [], boosting.lightgbm(K)
+
+    def hook(*given: Any) -> Any:
+        seen.append((given[0].shape, len(given), hasattr(given[1], "get_label"), hasattr(given[1], "get_field")))
+        return objective(*given)
+
+    lgb.train(LGB | {"objective": hook}, lgb.Dataset(X, y), 1)
+    assert seen == [((200, K), 2, True, True)]
+
+
+def test_lightgbm_takes_scores_for_probabilities_in_its_own_metric():
+    X, y = few()
+    params = LGB | {"objective": boosting.lightgbm(K), "metric": "multi_logloss"}
+    booster = lgb.train(params, lgb.Dataset(X, y), 3, valid_sets=[lgb.Dataset(X, y)])
+    hard = sf.evaluate.evaluate(logits=booster.predict(X), labels=y).nll
+    assert booster.best_score["valid_0"]["multi_logloss"] < 0.5 * hard
+
+
+def test_the_classifier_of_xgboost_takes_the_objective_and_weights():
+    X, y = few()
+    weights = 1.0 + y % 2
+    how = {"n_estimators": 3, "n_jobs": 1, "max_depth": 4, "base_score": 0.5}
+    own = xgb.XGBClassifier(**how).fit(X, y, sample_weight=weights)
+    ours = xgb.XGBClassifier(objective=boosting.xgboost(K), **how).fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(ours.predict_proba(X), own.predict_proba(X), atol=1e-6)
+
+
+def test_the_classifier_of_lightgbm_takes_the_objective_and_weights():
+    X, y = few()
+    weights = 1.0 + y % 2
+    how = {"n_estimators": 3, "n_jobs": 1, "verbose": -1, "boost_from_average": False}
+    own = lgb.LGBMClassifier(**how).fit(X, y, sample_weight=weights).predict(X, raw_score=True)
+    ours = lgb.LGBMClassifier(objective=boosting.lightgbm(K), **how).fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(ours.predict(X, raw_score=True), own, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((K, 1.5), r"label_smoothing must be in \[0, 1\], got 1.5"),
+        ((K, float("nan")), r"label_smoothing must be in \[0, 1\], got nan"),
+        ((K, 0.1, "rest"), r'over must be "others" \(the K-1 wrong classes\) or "all" \(all K\), got \'rest\''),
+        ((1,), "num_classes must be a whole number from 2, got 1"),
+        ((K, 0.1, "all", soft()[:, :9]), r"soft_labels must be \(N, 10\), one number a row and class, got \(7, 9\)"),
+        ((K, 0.1, "all", 2 * soft()), "soft_labels must sum to 1, got 2 in row 0; divide each row by its sum"),
+        ((K, 0.1, "all", -soft()), "soft_labels must be finite and at least 0, got -0.0[0-9]+ for class 0 in row 0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_training(library, arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        OBJECTIVES[library][0](*arguments)
+
+
+def test_soft_labels_that_are_no_numbers_are_refused():
+    with pytest.raises(TypeError, match=r"^soft_labels must be numbers, got <U1$"):
+        boosting.xgboost(2, soft_labels=[["a", "b"]])
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (10.0, IndexError, r"label 10 in row 3 is not a class: there are 10 classes \(0 to 9\)"),
+        (-1.0, IndexError, r"label -1 in row 3 is not a class: there are 10 classes \(0 to 9\)"),
+        (2.5, ValueError, r"label 2.5 in row 3 is no whole number: there are 10 classes \(0 to 9\)"),
+        (float("nan"), ValueError, r"label nan in row 3 is no whole number: there are 10 classes \(0 to 9\)"),
+    ],
+)
+def test_a_label_that_is_no_class_is_named(library, label, error, message):
+    labels = np.arange(7.0)
+    labels[3] = label
+    with pytest.raises(error, match=f"^{message}$"):
+        OBJECTIVES[library][0](K)(labels, scores())
+
+
+def test_labels_that_are_no_numbers_are_refused():
+    with pytest.raises(TypeError, match=r"^labels must be numbers of classes, got <U1$"):
+        boosting.xgboost(2)(np.array(["a", "b"]), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(("library", "name"), [("xgboost", "XGBoost"), ("lightgbm", "LightGBM")])
+def test_scores_of_another_layout_are_refused(library, name):
+    told = rf"^{name} gave scores \(70,\), and not \(N, 10\): is num_class 10, and is its version one"
+    with pytest.raises(ValueError, match=told):
+        OBJECTIVES[library][0](K)(np.arange(7), scores().ravel())
+
+
+def test_soft_labels_of_other_rows_are_refused():
+    told = "^XGBoost gave scores of 7 rows, and there are 5 soft labels: one for each row of the data set is needed"
+    with pytest.raises(ValueError, match=told):
+        boosting.xgboost(K, soft_labels=soft(5))(np.arange(7), scores())
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+def test_without_the_library_the_call_says_what_to_type(monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    told = f"^sfumato.adapters.boosting.{library} needs {library}; to install it, type: pip install {library}$"
+    with pytest.raises(ImportError, match=told):
+        OBJECTIVES[library][0](K)
+
+
+def test_the_lines_for_xgboost_smooth_and_evaluate_hard():
+    X, y = few()
+    names = {"xgb": xgb, "K": K, "train": xgb.DMatrix(X, y), "test": xgb.DMatrix(*(part[200:400] for part in digits()))}
+    made = run_block(TITLE, 0, names)
+    logits = made["booster"].predict(names["train"], output_margin=True)
+    assert_at_closed_form(logits, y, "all")
+    held = made["booster"].predict(names["test"], output_margin=True)
+    told = sf.evaluate.evaluate(logits=held, labels=digits()[1][200:400]).nll
+    assert float(made["booster"].eval(names["test"]).rpartition(":")[2]) == pytest.approx(told, rel=1e-5)
+
+
+def test_the_lines_for_lightgbm_smooth_and_evaluate_hard():
+    X, y = few()
+    test = [part[200:400] for part in digits()]
+    names = {"lgb": lgb, "K": K, "torch": torch, "train": lgb.Dataset(X, y), "test": lgb.Dataset(*test)}
+    made = run_block(TITLE, 1, names)
+    booster, objective = made["booster"], made["params"]["objective"]
+    assert (objective.label_smoothing, objective.over) == (0.1, "all")
+    told = sf.evaluate.evaluate(logits=booster.predict(test[0]), labels=test[1]).nll
+    assert booster.best_score["valid_0"]["log loss"] == pytest.approx(told, rel=1e-6)
+
+
+def test_the_lines_for_soft_labels_run():
+    X, y = few()
+    names = {"xgb": xgb, "K": K, "train": xgb.DMatrix(X, y), "probabilities": soft(200)}
+    assert run_block(TITLE, 2, names)["booster"].num_boosted_rounds() == 100
+
+
+def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y = few()
+    names = {"xgb": xgb, "K": K, "train": xgb.DMatrix(X, y), "test": xgb.DMatrix(*few()), "y_test": y}
+    run_block(TITLE, 3, names)
+    assert [arm["name"] for arm in sf.judge(tmp_path / "scores").to_dict()["arms"]] == ["one-hot", "smoothed"]
