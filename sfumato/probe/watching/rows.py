@@ -1,0 +1,275 @@
+r"""Read every row of a pass: its label, its strength, and the factor that its gradient was multiplied by.
+
+For a row of a cross entropy ∂L/∂z_k = c·(p_k − q_k). All classes but the label have the same mass q_k = b, so their
+gradients lie on the line c·p_k − c·b: its slope is the row's factor and its zero is b. The label is the class that is
+off that line. A few hundred classes are enough for the line, so that a large vocabulary costs one log-sum-exp.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MANY = 512
+"""Numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row."""
+
+AT_ONCE = 1 << 22
+"""Logits that are read at once, so that no second array of their size is made."""
+
+MOST = 1 << 23
+"""Logits of one pass that are read. Of the rows beyond that only the label is read, by the smallest gradient."""
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """What one pass says of its R rows; each field is (R,) in float64 unless it says otherwise.
+
+    Attributes:
+        classes: K.
+        live: bool, whether the row has a gradient.
+        label: int64, the class off the line; −1 where the row has no gradient.
+        others: how many classes besides the label are off the line; int64.
+        factor: c, the slope of the line; NaN where all classes have the same probability.
+        eps: K·b, the strength over all classes.
+        doubt: the standard error of ``eps``.
+        mass: Σq.
+        misfit: what the line leaves, in parts of the gradients.
+        unbalanced: Σ_k ∂L/∂z_k in parts of Σ_k |∂L/∂z_k|.
+        sums: (R, 6), from which the factor follows once b is known: ⟨g, p⟩, Σ g and Σ p of the classes on the line,
+            their number, p and g of the label. ``squares`` is Σ p² of the classes on the line.
+        coarse: whether the gradients have the digits of half precision.
+        finite: whether every gradient is finite.
+        form: what the model's outputs are: ``"logits"``, ``"log-probabilities"``, ``"probabilities"``, or
+            ``"probabilities as logits"`` where a second softmax was taken.
+    """
+
+    classes: int
+    live: Array
+    label: Array
+    others: Array
+    factor: Array
+    eps: Array
+    doubt: Array
+    mass: Array
+    misfit: Array
+    unbalanced: Array
+    sums: Array
+    squares: Array
+    coarse: bool
+    finite: bool
+    form: str
+
+    def factors(self, eps: float) -> Array:
+        """c of each row, once the strength of all rows is known: ⟨g, p − q⟩ / ‖p − q‖² over the classes that were read.
+
+        Rows with more than one class off the line keep the slope of their own line.
+        """
+        b = eps / self.classes
+        a = 1 - (self.classes - 1) * b
+        gp, g, p, n, p_label, g_label = self.sums.T
+        over = gp - b * g + g_label * (p_label - a)
+        under = self.squares - 2 * b * p + n * b * b + (p_label - a) ** 2
+        with np.errstate(all="ignore"):
+            known = over / under
+        return np.where((self.others > 0) | ~np.isfinite(known), self.factor, known)
+
+
+def form_of(z: Tensor, g: Tensor) -> str:
+    """What outputs (R, K) are, told by themselves and by their gradients.
+
+    Probabilities whose gradients sum to 0 went through one more softmax; the gradients of log p do not.
+
+    >>> form_of(torch.tensor([[0.25, 0.75]]), torch.tensor([[-4.0, 0.0]]))
+    'probabilities'
+    """
+    some, its = z[:64].double(), g[:64].double()
+    if not bool(torch.isfinite(some).all()) or some.shape[1] < 2:
+        return "logits"
+    if float(some.min()) >= 0 and float((some.sum(1) - 1).abs().max()) < 1e-3:
+        balanced = its.sum(1).abs().sum() <= 1e-2 * its.abs().sum()
+        return "probabilities as logits" if bool(balanced) else "probabilities"
+    if float(some.max()) <= 1e-6 and float(some.logsumexp(1).abs().max()) < 1e-3:
+        return "log-probabilities"
+    return "logits"
+
+
+def read_rows(z: Tensor, g: Tensor) -> ReadRows:
+    """Read logits and their gradients, both (R, K).
+
+    >>> z = torch.tensor([[1.0, 0.0, 0.5, -1.0, 0.2]], dtype=torch.float64)
+    >>> q = torch.tensor([[0.02, 0.92, 0.02, 0.02, 0.02]], dtype=torch.float64)
+    >>> found = read_rows(z, 0.5 * (z.softmax(1) - q))
+    >>> int(found.label[0]), round(float(found.eps[0]), 6), round(float(found.factor[0]), 6)
+    (1, 0.1, 0.5)
+    """
+    form, (rows, k) = form_of(z, g), z.shape
+    coarse = g.dtype in (torch.float16, torch.bfloat16) or z.dtype in (torch.float16, torch.bfloat16)
+    lowest = _argmin(g) if k > MANY else None
+    if lowest is None:
+        chosen = torch.arange(rows, device=z.device)
+        live = (g != 0).any(1)
+    else:
+        live = g.gather(1, lowest[:, None])[:, 0] != 0
+        chosen = live.nonzero()[:, 0]
+        chosen = chosen[:: max(1, -(-len(chosen) // max(64, MOST // k)))]
+    size, of = max(1, AT_ONCE // k), z.device
+    parts = [_part(z, g, form, chosen[at : at + size]) for at in range(0, len(chosen), size)]
+    label = torch.full((rows,), -1, device=of) if lowest is None else torch.where(live, lowest, -1)
+    found: list[Array] = []
+    for i, empty in enumerate((label, torch.zeros(rows, dtype=torch.int64, device=of), *[None] * 8)):
+        shape = (rows, 6) if i == SUMS else (rows,)
+        whole = torch.full(shape, torch.nan, dtype=torch.float64, device=of) if empty is None else empty
+        if parts:
+            whole[chosen] = torch.cat([part[i] for part in parts])
+        found.append(whole.cpu().numpy())
+    alive = live.cpu().numpy()
+    found[0] = np.where(alive, found[0], -1)
+    finite = bool(torch.isfinite(g[chosen].sum()))
+    return ReadRows(k, alive, *found, coarse, finite, form)
+
+
+SUMS = 8
+"""Where the sums stand among the fields that :func:`_part` gives."""
+
+
+def _argmin(values: Tensor) -> Tensor:
+    """The class of the smallest value of each row; numpy is four times as fast as torch on the CPU."""
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        return torch.from_numpy(values.numpy().argmin(1))
+    return values.argmin(1)
+
+
+def _argmax(values: Tensor) -> Tensor:
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        return torch.from_numpy(values.numpy().argmax(1))
+    return values.argmax(1)
+
+
+def _part(z: Tensor, g: Tensor, form: str, rows: Tensor) -> tuple[Tensor, ...]:
+    """The fields of :class:`ReadRows` for a few rows, from the label on."""
+    precision = max(torch.finfo(g.dtype).eps, torch.finfo(z.dtype).eps, 1e-7)
+    whole = len(rows) == len(z)
+    z, g = (z, g) if whole else (z[rows], g[rows])
+    p, slopes = _probabilities_and_gradients(z, g, form)
+    index, weight = _columns(z, slopes)
+    x, y = (p, slopes) if len(index) == 0 else (p.gather(1, index), slopes.gather(1, index))
+    if len(index) == 0:
+        index, weight = torch.arange(z.shape[1], device=z.device).expand(z.shape), torch.ones_like(x)
+    x, y = x.double(), y.double()
+    total = slopes.sum(1, dtype=torch.float64 if z.shape[1] <= MANY else torch.float32).double()
+    unbalanced = total.abs() / (2 * y.abs().amax(1)).clamp(min=1e-300)
+    label, *found, squares = _lines(x, y, weight, index, z.shape[1], precision)
+    return (label, *found[:6], unbalanced, found[6], squares)
+
+
+def _probabilities_and_gradients(z: Tensor, g: Tensor, form: str) -> tuple[Tensor, Tensor]:
+    """p and ∂L/∂z of the softmax: in float64 for few classes, else in float32."""
+    kind = torch.float64 if z.shape[1] <= MANY or z.dtype == torch.float64 else torch.float32
+    z, g = z.to(kind), g.to(kind)
+    if form == "probabilities":
+        return z, z * (g - (z * g).sum(1, keepdim=True))
+    if form == "log-probabilities":
+        p = z.exp()
+        return p, g - p * g.sum(1, keepdim=True)
+    return z.softmax(1), g
+
+
+def _columns(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """The classes that are read of each row, and 0 for each that stands there twice; nothing where all are read."""
+    rows, k = z.shape
+    if k <= MANY:
+        return torch.empty(0), torch.empty(0)
+    every = torch.linspace(0, k - 1, MANY // 2, device=z.device).long().expand(rows, -1)
+    own = [_argmin(g)[:, None], _argmax(g)[:, None], _argmax(z)[:, None]]
+    index = torch.cat([every, *own], 1).sort(1).values
+    weight = torch.ones(index.shape, dtype=torch.float64, device=z.device)
+    weight[:, 1:] = (index[:, 1:] != index[:, :-1]).double()
+    return index, weight
+
+
+def _lines(x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precision: float) -> tuple[Tensor, ...]:
+    """The label, and the line through the other classes, of each row; up to two more classes may be off the line."""
+    rows = torch.arange(len(x), device=x.device)
+    at = _labels_of_few(x, y) if k <= 3 else _furthest(x, y, weight)[0]
+    line = weight.clone()
+    line[rows, at] = 0
+    a_x, a_y = x[rows, at], y[rows, at]
+    others = torch.zeros_like(at)
+    extra_p, extra_g = torch.zeros_like(a_x), torch.zeros_like(a_x)
+    for _ in range(2 if k > 6 else 0):
+        next_at, left, _ = _furthest(x, y, line)
+        off = left > (1e-3 if precision < 1e-4 else 3e-2)
+        line[rows[off], next_at[off]] = 0
+        others += off
+        extra_p += torch.where(off, x[rows, next_at], 0.0)
+        extra_g += torch.where(off, y[rows, next_at], 0.0)
+    n, (mx, my), (sxx, sxy) = _moments(x, y, line)
+    slope = _slope(sxx, sxy, n, x, line, precision)
+    if k == 2:
+        slope = _slope_of_two(a_x, a_y, x, y, line)
+    left = (line * (y - my[:, None] - torch.nan_to_num(slope)[:, None] * (x - mx[:, None])) ** 2).sum(1)
+    size = (line * y.square()).sum(1)
+    misfit = (left / size.clamp(min=1e-300)).sqrt()
+    b = mx - my / slope
+    noise = torch.maximum((left / (n - 2).clamp(min=1)).sqrt(), precision * (size / n.clamp(min=1)).sqrt())
+    spread = (1 / n + (mx - b) ** 2 / sxx.clamp(min=1e-300)).sqrt() if k > 2 else 1 / n.sqrt()
+    doubt = k * noise / slope.abs() * spread
+    mass = (a_x - a_y / slope) + (extra_p - extra_g / slope) + (k - 1 - others) * b
+    sums = torch.stack([(line * x * y).sum(1), (line * y).sum(1), (line * x).sum(1), n, a_x, a_y], 1)
+    label = index[rows, at]
+    return label, others, slope, k * b, doubt, mass, misfit, sums, (line * x * x).sum(1)
+
+
+def _moments(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    n = w.sum(1)
+    mx, my = (w * x).sum(1) / n, (w * y).sum(1) / n
+    dx, dy = x - mx[:, None], y - my[:, None]
+    return n, (mx, my), ((w * dx * dx).sum(1), (w * dx * dy).sum(1))
+
+
+def _slope(sxx: Tensor, sxy: Tensor, n: Tensor, x: Tensor, line: Tensor, precision: float) -> Tensor:
+    """The slope; NaN where the probabilities differ by no more than rounding."""
+    flat = sxx <= (8 * precision) ** 2 * (line * x * x).sum(1)
+    return torch.where(flat | (n < 2), torch.nan, sxy / sxx.clamp(min=1e-300))
+
+
+def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The class without which a line fits best, and what the line leaves before, in parts of the gradients."""
+    n, (mx, my), (sxx, sxy) = _moments(x, y, w)
+    sxx = sxx.clamp(min=1e-300)
+    dx = x - mx[:, None]
+    error = y - my[:, None] - (sxy / sxx)[:, None] * dx
+    leverage = 1 / n[:, None] + dx * dx / sxx[:, None]
+    gain = w * error.square() / (1 - leverage).clamp(min=1e-12)
+    left = ((w * error.square()).sum(1) / (w * y.square()).sum(1).clamp(min=1e-300)).sqrt()
+    return gain.argmax(1), left, gain
+
+
+def _labels_of_few(x: Tensor, y: Tensor) -> Tensor:
+    """The labels of rows with two or three classes, of which one row says too little: one line is fitted for all rows."""
+    at = y.argmin(1)
+    rows = torch.arange(len(x), device=x.device)
+    for _ in range(4):
+        w = torch.ones_like(x)
+        w[rows, at] = 0
+        _, (mx, my), (sxx, sxy) = _moments(x.reshape(1, -1), y.reshape(1, -1), w.reshape(1, -1))
+        if float(sxx) <= 0:
+            return at
+        at = (y - my - (sxy / sxx) * (x - mx)).abs().argmax(1)
+    return at
+
+
+def _slope_of_two(a_x: Tensor, a_y: Tensor, x: Tensor, y: Tensor, line: Tensor) -> Tensor:
+    """The one slope of all rows with two classes."""
+    live = a_y != 0
+    ox, oy = (line * x).sum(1), (line * y).sum(1)
+    if int(live.sum()) < 2:
+        return torch.full_like(a_x, torch.nan)
+    dx, dy = ox[live] - ox[live].mean(), oy[live] - oy[live].mean()
+    sxx = (dx * dx).sum()
+    slope = (dx * dy).sum() / sxx if float(sxx) > 1e-12 else torch.tensor(torch.nan, dtype=x.dtype, device=x.device)
+    return slope.expand(len(a_x))
