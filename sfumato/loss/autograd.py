@@ -5,6 +5,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from sfumato.arguments import Call, GivenLabels
 from sfumato.kernel import buffers, job
@@ -14,6 +15,8 @@ from sfumato.loss.reduce import RowWeights, weigh, weighed
 
 def loss(z: Tensor, call: Call, target: job.FlatTarget, *, overwrite: bool) -> Tensor:
     """The reduced loss in the dtype of the arithmetic, of a call that the kernel serves. See :func:`paths.loss`."""
+    if has_torch_function_unary(z):  # a function mode is told of the kernel as it is of torch's own functions
+        return handle_torch_function(loss, (z,), z, call, target, overwrite=overwrite)
     value: Tensor = _Loss.apply(z, call, target, overwrite)  # pyright: ignore[reportAssignmentType]
     return value.squeeze(0) if call.unbatched and call.reduction == "none" else value
 

@@ -11,6 +11,8 @@ from sfumato.probe.probing import probe as probe
 from sfumato.probe.recipe import Recipe as Recipe
 from sfumato.probe.result import Probe as Probe
 from sfumato.probe.text import as_text as as_text
+from sfumato.probe.watching.watch import watch as watch
+from sfumato.probe.watching.watched import Watched as Watched
 
 Finding = ProbeFinding
 """The former name of :class:`ProbeFinding`."""

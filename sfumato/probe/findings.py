@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 Level: TypeAlias = Literal["defect", "warning", "note"]
+WORST_FIRST: tuple[Level, ...] = ("defect", "warning", "note")
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ from sfumato.probe.checks.reduction import RowReduction, reduction_of
 from sfumato.probe.checks.target import of_target
 from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise, takes_probabilities
 from sfumato.probe.find_recipe import recipe_of
-from sfumato.probe.findings import ProbeFinding, defect, note
+from sfumato.probe.findings import WORST_FIRST, ProbeFinding, defect, note
 from sfumato.probe.identify import strength_over
 from sfumato.probe.read.target import TargetRead, read_target
 from sfumato.probe.result import Probe
-
-WORST_FIRST = ("defect", "warning", "note")
 
 
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:

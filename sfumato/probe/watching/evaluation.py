@@ -1,0 +1,175 @@
+"""Read the loss of evaluation, which nobody differentiates.
+
+While a model is evaluated, every call of torch that uses its logits is run a second time on a copy that has a graph.
+What these calls return to the trainer is left as it was. The gradient of a loss that came of the copy is read as usual.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from sfumato.probe.watching.outputs import as_rows, class_axis
+from sfumato.probe.watching.rows import ReadRows, read_rows
+
+aside = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
+"""A context in which no function mode is told of calls, and so none runs them twice."""
+
+LARGEST = 1 << 25
+"""Logits of one batch of evaluation that are copied at most."""
+
+DRAWN = ("dropout", "bernoulli", "multinomial", "rand", "gumbel")
+"""Words in the names of calls that are not run twice, because they draw numbers."""
+
+ENDS = ("backward", "numpy", "item", "tolist", "requires_grad_", "set_", "register_hook")
+"""Names of calls that give no new tensor."""
+
+
+class Twice(TorchFunctionMode):
+    """Runs each call on logits twice while a tape is there, and else changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tape: Tape | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the call, and then its double."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        tape = self.tape
+        if tape is not None and tape.knows(args, kwargs):
+            with aside():
+                tape.double(func, args, kwargs, result)
+        return result
+
+
+class Tape:
+    """The doubles of everything that was computed from the logits of one batch.
+
+    >>> z = torch.tensor([[0.0, 1.0, 2.0, 0.5]])
+    >>> tape, mode = Tape(z), Twice()
+    >>> mode.tape = tape
+    >>> with mode, torch.no_grad():
+    ...     loss = torch.nn.functional.cross_entropy(z, torch.tensor([1]), label_smoothing=0.1)
+    >>> [round(float(found.eps[0]), 4) for found in tape.read()]
+    [0.1]
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        with aside(), torch.inference_mode(False), torch.enable_grad():
+            self._leaf = logits.detach().clone().requires_grad_()
+            self._doubles: dict[int, tuple[Tensor, Tensor]] = {id(logits): (logits, self._leaf.clone())}
+        self._used: set[int] = set()
+        self._rows = logits.numel()
+
+    def knows(self, args: Any, kwargs: Any) -> bool:
+        """Whether any argument has a double."""
+        return any(id(each) in self._doubles for each in _tensors((args, kwargs)))
+
+    def double(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Run a call on the doubles of its arguments, and keep what comes of it."""
+        name = getattr(func, "__name__", "")
+        if "out" in kwargs or name in ENDS or any(word in name for word in DRAWN):
+            return
+        in_place = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__" or name.startswith("__i")
+        if in_place and not (args and isinstance(args[0], Tensor) and id(args[0]) in self._doubles):
+            return  # the tensor that is changed has no double, and must not be changed twice
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                again = func(*_swapped(args, self._doubles), **_swapped(kwargs, self._doubles))
+        except Exception:
+            return  # a call that has no derivative, or that cannot be repeated, ends the trace here
+        kept = 0
+        for real, other in zip(_tensors(result), _tensors(again), strict=False):
+            if other.is_floating_point() and other.requires_grad:
+                self._doubles[id(real)] = (real, other)
+                kept += 1
+        if kept:
+            self._used |= {id(each) for each in _tensors((args, kwargs))} - {id(each) for each in _tensors(result)}
+
+    def read(self) -> list[ReadRows]:
+        """What each loss trains towards that came of the logits, and from which nothing else was computed."""
+        found: list[ReadRows] = []
+        with aside(), torch.inference_mode(False), torch.enable_grad():
+            for key, (_, value) in list(self._doubles.items())[1:]:
+                if key in self._used or value.numel() * 2 > self._rows:
+                    continue
+                (g,) = torch.autograd.grad(value.sum(), self._leaf, retain_graph=True, allow_unused=True)
+                if not isinstance(g, Tensor) or not bool(g.any()):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    continue
+                with torch.no_grad():
+                    axis = class_axis(self._leaf, g)
+                    found.append(read_rows(as_rows(self._leaf.detach(), axis), as_rows(g.detach(), axis)))
+        return found
+
+
+def strength_of_value(logits: Tensor, labels: Tensor, loss: float) -> float | None:
+    r"""The strength over all classes whose mean loss has this value; None where none in [0, 1) has.
+
+    .. math:: L = \text{mean}(\mathrm{lse} - z_y) + \varepsilon\,\text{mean}(z_y - \bar z)
+
+    Labels of −100 do not count; labels (B, T) may be those of the same position or of the next.
+
+    >>> z, y = torch.tensor([[0.0, 1.0, 2.0, 0.5]]), torch.tensor([1])
+    >>> round(strength_of_value(z, y, torch.nn.functional.cross_entropy(z, y, label_smoothing=0.2).item()), 4)
+    0.2
+    """
+    told: list[float] = []
+    for shift in (0, 1) if labels.dim() == 2 else (0,):
+        z = logits[:, : logits.shape[1] - shift] if shift else logits
+        y = labels[:, shift:] if shift else labels
+        if z.shape[:-1] != y.shape or z.dim() < 2:
+            continue
+        counts = (y >= 0) & (y < z.shape[-1])
+        z, y = z[counts].double(), y[counts].long()
+        if len(y) == 0:
+            continue
+        own = z.gather(1, y[:, None])[:, 0]
+        hard = float((z.logsumexp(1) - own).mean())
+        lift = float((own - z.mean(1)).mean())
+        close = (1e-4 if logits.dtype in (torch.float32, torch.float64) else 2e-2) * max(abs(hard), 1e-3)
+        if abs(loss - hard) <= close:
+            return 0.0
+        if abs(lift) > 1e-2 and 0 < (loss - hard) / lift < 1:
+            told.append((loss - hard) / lift)
+    return told[0] if len(told) == 1 else None
+
+
+def eps_of_evaluation(found: list[ReadRows]) -> float | None:
+    """The largest strength among the losses that were computed of one batch; None where none is a cross entropy."""
+    told: list[float] = []
+    for rows in found:
+        good = rows.live & np.isfinite(rows.eps) & (rows.misfit < 0.03) & (rows.doubt < 0.02)
+        balanced = rows.live & (rows.unbalanced < 0.02)
+        if good.any() and good.sum() * 2 >= balanced.sum() > 0:
+            told.append(float(np.median(rows.eps[good])))
+    plain = [each for each in told if each < 0.98]
+    return max(plain or told, default=None)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors(each)
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _tensors(each)
+
+
+def _swapped(value: Any, doubles: Mapping[int, tuple[Tensor, Tensor]]) -> Any:
+    """Arguments with doubles in place of tensors; tensors of inference mode are copied: no graph holds them."""
+    if isinstance(value, Tensor):
+        if id(value) in doubles:
+            return doubles[id(value)][1]
+        return value.clone() if value.is_inference() else value
+    if isinstance(value, Mapping):
+        return {name: _swapped(each, doubles) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        changed = [_swapped(each, doubles) for each in value]
+        return type(value)(*changed) if hasattr(value, "_fields") else type(value)(changed)
+    return value

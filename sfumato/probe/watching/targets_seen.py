@@ -1,0 +1,187 @@
+"""What the rows of all passes are trained towards: one strength, and the rows that have another target."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sfumato.conventions import SPREADS
+from sfumato.probe.read.levels import as_typed
+from sfumato.probe.watching.normaliser import PassCount
+from sfumato.probe.watching.record import ReadPass
+from sfumato.probe.watching.rows import LEVELS, ReadRows
+
+Array = np.ndarray[Any, Any]
+
+UNIFORM = 0.98
+"""The strength over all classes from which a row has no label of its own."""
+
+
+@dataclass(frozen=True)
+class TargetsSeen:
+    """The target that most rows have.
+
+    Attributes:
+        classes: K.
+        eps: the strength over all classes; None where it cannot be told.
+        eps_others: the same target as a strength over the other classes.
+        mass: Σq of the rows, which is 1 for a proper target.
+        rows: rows with a gradient.
+        ignored: rows without one.
+        uniform: rows with a gradient that are trained towards all classes alike, beside rows with a label.
+        soft: the share of rows whose target has more than two levels.
+        pairs: the share of rows with more than one label.
+        prior: whether the strength goes to the classes by a prior, and not to all alike.
+        beside: whether a term in proportion to p stands beside the cross entropy.
+        misfit: what the line of a row leaves of its gradients beyond rounding, as a part of them.
+        spread: (smallest, largest) strength of the rows, where these differ by more than they are in doubt.
+        balanced: whether the gradients of a row sum to 0, as those of a softmax do.
+        form: what the model's outputs are, as in :class:`ReadRows`.
+        flat: whether no row has logits that differ, so that nothing but a product of strength and factor is known.
+        coarse: whether the gradients have the digits of half precision.
+    """
+
+    classes: int
+    eps: float | None
+    eps_others: float | None
+    mass: float | None
+    rows: int
+    ignored: int
+    uniform: int
+    soft: float
+    pairs: float
+    prior: bool
+    beside: bool
+    misfit: float
+    spread: tuple[float, float] | None
+    balanced: bool
+    form: str
+    flat: bool
+    coarse: bool
+
+
+def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
+    """The target of the rows of some passes; None where no row has a gradient."""
+    live = [each for each in passes if each.rows.live.any()]
+    if not live:
+        return None
+    k, coarse = live[0].rows.classes, any(each.rows.coarse for each in live)
+    alive = np.concatenate([each.rows.live for each in live])
+    eps, doubt, misfit, others, mass, unbalanced = (
+        np.concatenate([getattr(each.rows, name) for each in live])[alive]
+        for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced")
+    )
+    read = ~np.isnan(unbalanced)
+    beside = others == LEVELS["beside"]
+    balanced = not read.any() or float(np.median(unbalanced[read])) < (3e-2 if coarse else 3e-3)
+    told = np.isfinite(eps) & np.isfinite(doubt)
+    plain = told & (misfit < (3e-2 if coarse else 1e-3))
+    good = _surest(plain, doubt)
+    sure = np.concatenate([each.rows.is_sure for each in live])[alive]
+    uniform = good & (eps > UNIFORM) if (good & (eps <= UNIFORM)).any() else np.zeros_like(good)
+    good &= ~(uniform & sure)
+    uniform &= ~sure
+    good &= ~uniform
+    strength = _clean(float(np.median(eps[good])), coarse=coarse) if good.any() and balanced else None
+    if strength is not None and 2 * plain.sum() < told.sum():
+        strength = None
+    return TargetsSeen(
+        classes=k,
+        eps=strength,
+        eps_others=None if strength is None else _others(strength, k),
+        mass=None if not good.any() or not balanced else float(np.median(mass[good])),
+        rows=int(alive.sum()),
+        ignored=sum(int((~each.rows.live).sum()) for each in passes),
+        uniform=int(uniform.sum()),
+        soft=float((told & ~plain).sum() / max(told.sum(), 1)),
+        pairs=float((others[plain] > 0).mean()) if plain.any() else 0.0,
+        prior=bool(plain.any()) and float((others[plain] == LEVELS["prior"]).mean()) > 0.5,
+        beside=bool(beside.any()) and float(beside[told].mean()) > 0.5,
+        misfit=_beyond_rounding(live, misfit, plain, alive, strength or 0.0),
+        spread=_spread(eps[good], doubt[good], coarse),
+        balanced=balanced,
+        form=live[0].rows.form,
+        flat=not told.any(),
+        coarse=coarse,
+    )
+
+
+def count_of(one: ReadPass, eps: float) -> PassCount | None:
+    """The rows of a pass and their factor, once the strength is known; None where no row has one."""
+    counted, factors = own_factors(one.rows, eps)
+    if len(factors) == 0:
+        return None
+    return PassCount(counted, len(one.rows.live), one.sequences, _middle(factors))
+
+
+def own_factors(rows: ReadRows, eps: float) -> tuple[int, Array]:
+    """How many rows of a pass count, and the factors of those whose gradient is large enough to tell."""
+    leaked = rows.live & (rows.eps > UNIFORM) & (rows.doubt < 0.02) & (eps < UNIFORM) & ~rows.is_sure
+    counts = rows.live & ~leaked
+    loud = np.abs(rows.sums[:, 5])
+    usable = counts & np.isfinite(loud) & (rows.misfit < (3e-2 if rows.coarse else 1e-3))
+    if not usable.any():
+        return int(counts.sum()), np.empty(0)
+    usable &= ~((rows.eps > UNIFORM) & rows.is_sure & (eps < UNIFORM))
+    if not usable.any():
+        return int(counts.sum()), np.empty(0)
+    usable &= loud >= 0.05 * loud[usable].max()
+    factors = rows.factors(eps)[usable]
+    return int(counts.sum()), factors[np.isfinite(factors)]
+
+
+def varies(factors: Array, *, coarse: bool) -> bool:
+    """Whether rows of one pass are multiplied by different factors, beyond rounding."""
+    if len(factors) < 2:
+        return False
+    middle = np.median(factors)
+    return bool(np.mean(np.abs(factors / middle - 1) > (0.1 if coarse else 0.01)) > 0.05)
+
+
+def _middle(factors: Array) -> float:
+    return float(np.mean(factors) if varies(factors, coarse=False) else np.median(factors))
+
+
+def _beyond_rounding(live: list[ReadPass], misfit: Array, plain: Array, alive: Array, eps: float) -> float:
+    """The median misfit of rows, less what rounding leaves of them: near the optimum p − q has few digits."""
+    if not plain.any():
+        return 0.0
+    rounding = np.concatenate([each.rows.rounding(eps) for each in live])[alive]
+    with np.errstate(invalid="ignore"):
+        left = np.nan_to_num(misfit - 10 * rounding)[plain]
+    return max(float(np.median(left)), 0.0)
+
+
+def _surest(plain: Array, doubt: Array) -> Array:
+    """The rows whose strength is known best, by as small a doubt as any rows have."""
+    for most in (3e-5, 3e-4, 3e-3, 2e-2):
+        good = plain & (doubt < most)
+        if good.sum() >= max(1, plain.sum() // 20):
+            return good
+    return plain & (doubt < 2e-2)
+
+
+def _spread(eps: Array, doubt: Array, coarse: bool) -> tuple[float, float] | None:
+    if len(eps) < 2:
+        return None
+    low, high = np.percentile(eps, [2, 98])
+    told = float(high - low) > max(2e-3, 20 * float(np.median(doubt)), 0.05 if coarse else 0.0)
+    return (float(low), float(high)) if told else None
+
+
+def _clean(eps: float, *, coarse: bool) -> float:
+    """A strength without rounding: 0 where it is next to 0, and the short number that a person typed."""
+    if abs(eps) < (5e-3 if coarse else 2e-5):
+        return 0.0
+    short = float(f"{eps:.2g}")
+    return short if coarse and abs(short - eps) < 1e-3 * eps else as_typed(eps, coarse=True)
+
+
+def _others(eps: float, k: int) -> float:
+    return as_typed(float(SPREADS["others"].inverse(eps / k, k)), coarse=True)
+
+
+def rows_of(passes: Iterable[ReadPass]) -> int:
+    """All rows of some passes, with or without a gradient."""
+    return sum(len(each.rows.live) for each in passes)

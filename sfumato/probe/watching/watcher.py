@@ -1,0 +1,287 @@
+"""Hook a model and its optimiser, and read what passes by. The run is not changed, and nothing is left behind."""
+
+import contextlib
+import sys
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from sfumato.probe.call.find import ProbeError, in_words
+from sfumato.probe.watching.evaluation import LARGEST, Tape, Twice, aside, eps_of_evaluation, strength_of_value
+from sfumato.probe.watching.given import given_strengths
+from sfumato.probe.watching.inputs import ModelInputs, inputs_of
+from sfumato.probe.watching.keras_call import wrap_call
+from sfumato.probe.watching.outputs import Choice, as_rows, class_axis, logits_of, loss_in, source_of
+from sfumato.probe.watching.parameters import SmallParameters
+from sfumato.probe.watching.record import MOST_STEPS, ReadPass, ReadStep, Record
+from sfumato.probe.watching.rows import MANY, read_rows
+
+EVALUATIONS = 4
+"""Batches of evaluation that are read, after each step at most."""
+
+IN_PLACE = (
+    "the logits were changed in place after the model had returned them, so their probabilities are not known: "
+    "let the loss work on a copy (logits.clone())"
+)
+
+
+class RunWatcher:
+    """The hooks on one model, and the record that they fill."""
+
+    def __init__(self, model: nn.Module, choice: Choice) -> None:
+        self.model, self.choice, self.record = model, choice, Record()
+        self._handles: list[Any] = []
+        self._passing: list[Any] = []
+        self._stack = contextlib.ExitStack()
+        self._twice: Twice | None = None
+        self._small: SmallParameters | None = None
+        self._known: set[int] = set()
+        self._step = ReadStep()
+        self._forwards_before = 0
+        self._by_torch = False
+        self._cleared = False
+        self._evaluations_here = 0
+
+    def start(self) -> None:
+        """Put the hooks on."""
+        of_keras = wrap_call(self.model, self._called)
+        if of_keras is not None:
+            self._stack.callback(of_keras)
+        else:
+            self._handles.append(self.model.register_forward_hook(_undisturbed(self._called), with_kwargs=True))
+        self._handles.append(register_optimizer_step_pre_hook(self._before_step))
+        self._handles.append(register_optimizer_step_post_hook(self._after_step))
+        self._twice = self._stack.enter_context(Twice())
+
+    def stop(self) -> None:
+        """Take every hook off, and close what is open."""
+        for handle in (*self._handles, *self._passing):
+            handle.remove()
+        self._handles, self._passing = [], []
+        self._stack.close()
+        with torch.no_grad():
+            self._close_evaluation()
+            self._close(stepped=self._moved_by_itself())
+        if self._small is not None:
+            self._small.remove()
+        self._twice, self._small = None, None
+
+    # What a call of the model gave
+
+    def _called(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+        """After a call of the model: hook its logits if they can be trained on, else follow what evaluation does."""
+        if module is not self.model:  # a copy that was made while the model was watched
+            return
+        record = self.record
+        with aside():
+            self._close_evaluation()
+            record.forwards += 1
+            trains = torch.is_grad_enabled()
+            if trains and self._small is None:
+                self._begin()
+            if trains and self._moved_by_itself():
+                self._close(stepped=True)
+            logits = logits_of(output, self.choice)
+            if trains:
+                record.training_forwards += self.model.training
+            if trains and len(record.given) == 0 and record.training_forwards <= 2:
+                record.given = given_strengths(module, kwargs)
+            if logits is None:
+                record.without_logits += 1
+                return
+            if trains and logits.requires_grad and len(record.steps) < MOST_STEPS:
+                self._hook(logits, inputs_of(args, kwargs))
+            if not trains or not self.model.training:
+                self._evaluated(logits, output, args, kwargs)
+
+    def _begin(self) -> None:
+        self._small = SmallParameters(self.model.parameters())
+        self._known = {id(p) for p in self.model.parameters()}
+        self.record.parameters = sum(p.numel() for p in self.model.parameters())
+        self._step.began_with_gradients = self._small.has_gradients()
+        self._small.remember()
+
+    def _hook(self, logits: Tensor, inputs: ModelInputs) -> None:
+        held, version, training = logits.detach(), logits._version, self.model.training
+        copy = held.clone() if held.numel() <= MANY * MANY else None
+        source = source_of(logits)
+
+        def arrived(gradients: Any) -> None:
+            g = gradients if isinstance(gradients, Tensor) else gradients[0 if source is None else source[1]]
+            if g is None:
+                return
+            try:
+                with aside(), torch.no_grad():
+                    z = held if held._version == version else copy
+                    self._arrived(z, g.detach(), inputs, training)
+            except Exception as error:  # the run must not fail because it is watched
+                self.record.problems[f"a pass could not be read ({in_words(error)})"] += 1
+
+        if source is None:
+            self._passing.append(logits.register_hook(arrived))
+        else:
+            self._passing.append(source[0].register_prehook(arrived))
+        if len(self._passing) > 64:
+            self._passing = self._passing[-64:]
+
+    # What a backward pass gave
+
+    def _arrived(self, z: Tensor | None, g: Tensor, inputs: ModelInputs, training: bool) -> None:
+        small, step = self._small, self._step
+        if self._twice is not None:
+            self._twice.tape = None  # what was followed as evaluation is a training pass after all
+        if small is not None:
+            if step.passes and small.cleared():
+                self._cleared = True
+                if self._by_torch:
+                    self._close(stepped=False)
+                    step = self._step
+            if not step.passes:
+                step.began_with_gradients = small.has_gradients()
+        if z is None:
+            self.record.problems[IN_PLACE] += 1
+            return
+        axis = class_axis(z, g)
+        if z.dim() and z.shape[axis] < 2:
+            self.record.problems["the output has one number a row, which is no softmax: nothing is told of it"] += 1
+            return
+        rows = read_rows(as_rows(z, axis), as_rows(g, axis))
+        shape = tuple(n for i, n in enumerate(z.shape) if i != axis % z.dim())
+        compared = inputs.compare(rows.label, rows.live, shape, _pad_of(self.model))
+        sequences = shape[0] if len(shape) > 1 else len(rows.live)
+        if not rows.finite:
+            self.record.problems["some gradients were infinite or no numbers; such a pass is left out"] += 1
+            return
+        step.passes.append(ReadPass(rows, sequences, compared, training))
+
+    # What the optimiser did
+
+    def _before_step(self, optimiser: Any, *_: Any) -> None:
+        if self._is_ours(optimiser):
+            with aside():
+                self._by_torch = True
+                if self._step.passes:
+                    self._read_gradients(optimiser)
+
+    def _after_step(self, optimiser: Any, *_: Any) -> None:
+        if not self._is_ours(optimiser):
+            self.record.steps_of_others += 1
+        else:
+            with aside(), torch.no_grad():
+                self._close_evaluation()
+                if self._step.passes and not self._step.arrived:
+                    self._read_gradients(optimiser)
+                self._close(stepped=True)
+                # The second of two optimisers, each of which has some of the parameters, takes no step of its own.
+                self.record.optimiser_steps += self.record.forwards > self._forwards_before
+                self._forwards_before = self.record.forwards
+
+    def _is_ours(self, optimiser: Any) -> bool:
+        if not self._known:
+            self._known = {id(p) for p in self.model.parameters()}
+        return any(id(p) in self._known for group in optimiser.param_groups for p in group["params"])
+
+    def _read_gradients(self, optimiser: Any = None) -> None:
+        if self._small is None:
+            return
+        arrived, there = self._small.told()
+        scale = getattr(optimiser, "grad_scale", None)  # a fused optimiser divides by it in its own kernel
+        if scale is not None:
+            there = [each / float(scale) for each in there]
+        self._step.arrived, self._step.at_the_optimiser = arrived, there
+
+    def _moved_by_itself(self) -> bool:
+        """Whether the parameters changed though no optimiser of torch took a step, as those of Keras do."""
+        return not self._by_torch and bool(self._step.passes) and self._small is not None and self._small.moved()
+
+    def _close(self, *, stepped: bool) -> None:
+        """End the passes whose gradients add up."""
+        step, small = self._step, self._small
+        if stepped and not self._by_torch:
+            self.record.optimiser_steps += 1
+            if self._cleared:  # an optimiser that keeps its own sum of gradients gives their mean
+                step.divided_by = len(step.passes)
+            else:
+                self._read_gradients()
+        if step.passes:
+            step.stepped = stepped
+            self.record.steps.append(step)
+        self._step, self._cleared, self._evaluations_here = ReadStep(), False, 0
+        if small is not None:
+            small.forget()
+            if not self._by_torch:
+                small.remember()
+
+    # What evaluation did
+
+    def _evaluated(self, logits: Tensor, output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.record.evaluations += 1
+        self._evaluations_here += 1
+        if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > LARGEST:
+            return
+        loss, labels = loss_in(output), inputs_of(args, kwargs).labels
+        if loss is not None and labels is not None:
+            told = strength_of_value(logits.detach(), labels, float(loss))
+            self.record.evaluation_eps += [] if told is None else [told]
+        elif self._twice is not None:
+            self._twice.tape = Tape(logits)
+
+    def _close_evaluation(self) -> None:
+        tape = None if self._twice is None else self._twice.tape
+        if tape is not None and self._twice is not None:
+            self._twice.tape = None
+            with contextlib.suppress(Exception):
+                told = eps_of_evaluation(tape.read())
+                self.record.evaluation_eps += [] if told is None else [told]
+
+
+def check_model(model: Any) -> nn.Module:
+    """The model that can be watched.
+
+    Raises:
+        ProbeError: it is no module of torch.
+
+    >>> check_model(nn.Linear(2, 3)).out_features
+    3
+    """
+    if isinstance(model, nn.Module):
+        return model
+    inside = getattr(model, "model", None)
+    hint = (
+        f"; its own .model is one: watch({type(model).__name__.lower()}.model)" if isinstance(inside, nn.Module) else ""
+    )
+    raise ProbeError(f"watch needs the torch.nn.Module that is trained, got a {type(model).__name__}{hint}")
+
+
+def _undisturbed(method: Any) -> Any:
+    """A hook that no compiler looks into, and that holds its watcher weakly: copies of a model keep none.
+
+    The compiler is loaded by nobody but the run itself, since that takes a second.
+    """
+    ref = weakref.WeakMethod(method)
+
+    def tell(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        found = ref()
+        if found is not None:
+            found(module, args, kwargs, output)
+
+    disabled: list[Any] = []
+
+    def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if "torch._dynamo.eval_frame" in sys.modules:
+            if not disabled:
+                disabled.append(torch.compiler.disable(tell))
+            disabled[0](module, args, kwargs, output)
+        else:
+            tell(module, args, kwargs, output)
+
+    return torch.compiler.disable(tell) if "torch._dynamo.eval_frame" in sys.modules else hook
+
+
+def _pad_of(model: nn.Module) -> int | None:
+    pad = getattr(getattr(model, "config", None), "pad_token_id", None)
+    return pad if isinstance(pad, int) else None
