@@ -1,4 +1,6 @@
 // Types × targets × layouts. Built once per instruction set, each time in the namespace that SFUMATO_ISA names.
+#include <type_traits>
+
 #include "short_rows.hpp"
 
 namespace sfumato {
@@ -323,12 +325,30 @@ SFUMATO_INLINE void by_row(const sfumato_job &job, typename T::stored *memory, c
   for (int64_t l = 0; l < n; ++l) convert<T, Load>(memory + offset(job, strides, r + l), rows + l * K, K);
 }
 
+// Whether a block's rows can be read where they lie: a vector's width behind them there are other rows, which no thread
+// writes to.
+template <class T>
+SFUMATO_INLINE bool straight(const sfumato_job &job, int64_t r) {
+  return job.grad != job.logits && (job.outer - r - G) * job.classes >= Tile<typename T::real>::W;
+}
+
 // A block to and from lanes. Where rows lie side by side a class is read as a vector; where classes do, the block is
 // transposed; else number by number.
 template <class T, bool Load>
 SFUMATO_INLINE void move(const sfumato_job &job, typename T::stored *memory, const int64_t strides[3], int64_t r,
                          int64_t n, typename T::real (*block)[G], typename T::real *rows) {
   const int64_t K = job.classes, along = strides[1], inner = strides[2];
+  if constexpr (std::is_same<typename T::stored, typename T::real>::value) {
+    if (along == 1 && n == G && job.inner == 1 && strides[0] == K && straight<T>(job, r)) {
+      auto *there = memory + r * K;
+      if (Load) return to_lanes(there, int(K), block);
+      constexpr int whole = G - Tile<typename T::real>::W;  // the last rows would spill into those of the next block
+      from_lanes(block, int(K), there, 0, whole);
+      from_lanes(block, int(K), rows, whole, G);
+      std::memcpy(there + whole * K, rows + whole * K, sizeof(typename T::real) * size_t((G - whole) * K));
+      return;
+    }
+  }
   if (along == 1) {
     if (!Load) from_lanes(block, int(K), rows);
     by_row<T, Load>(job, memory, strides, r, n, rows);
@@ -382,9 +402,12 @@ void compose_block(const sfumato_job &job, int64_t r, int64_t n, Block<T> &b) {
 template <class T>
 void targets(const sfumato_job &job, bool composed, int64_t r, int64_t n, Block<T> &b) {
   using real = typename T::real;
+  const int64_t *labels = job.labels ? job.labels + r : nullptr;
+  const uint8_t *valid = job.valid ? job.valid + r : nullptr;
+  const bool ignores = labels && job.has_ignore;
+#pragma omp simd
   for (int l = 0; l < G; ++l) {
     b.y[l] = real(-1);
-    b.counts[l] = real(1);
     b.true_mass[l] = job.true_mass;
     b.rest[l] = job.rest_mass;
     b.factor[l] = job.scale;
@@ -392,19 +415,25 @@ void targets(const sfumato_job &job, bool composed, int64_t r, int64_t n, Block<
   if (job.true_rows) std::memcpy(b.true_mass, job.true_rows + r, sizeof(double) * size_t(n));
   if (job.rest_rows) std::memcpy(b.rest, job.rest_rows + r, sizeof(double) * size_t(n));
   for (int64_t l = 0; job.row_scale && l < n; ++l) b.factor[l] = job.scale * job.row_scale[r + l];
-  b.all_count = true;
-  if (job.valid || job.has_ignore) {
-    int all = 1;
-    for (int64_t l = 0; l < n; ++l) {
-      const bool counts = !(job.valid && !job.valid[r + l]) &&
-                          !(job.labels && job.has_ignore && job.labels[r + l] == job.ignore_index);
-      b.counts[l] = real(counts);
-      all &= int(counts);
-    }
-    b.all_count = all != 0;
+  if (labels && !composed) {
+#pragma omp simd
+    for (int64_t l = 0; l < n; ++l) b.y[l] = real(labels[l]);
   }
-  for (int64_t l = 0; !composed && job.labels && l < n; ++l) b.y[l] = real(job.labels[r + l]);
-  for (int l = 0; !b.all_count && l < G; ++l) b.y[l] = b.counts[l] == 0 ? real(-1) : b.y[l];
+  int64_t left_out = 0;  // mostly none, which a loop without a condition finds out
+  if (valid) {
+#pragma omp simd reduction(+ : left_out)
+    for (int64_t l = 0; l < n; ++l) left_out += valid[l] == 0;
+  }
+  if (ignores) {
+#pragma omp simd reduction(+ : left_out)
+    for (int64_t l = 0; l < n; ++l) left_out += labels[l] == job.ignore_index;
+  }
+  b.all_count = left_out == 0;
+  for (int l = 0; !b.all_count && l < G; ++l) {
+    const bool counts = l >= n || (!(valid && !valid[l]) && !(ignores && labels[l] == job.ignore_index));
+    b.counts[l] = real(counts);
+    if (!counts) b.y[l] = real(-1);
+  }
 }
 
 template <class T, Target M, bool Gradient>

@@ -80,11 +80,11 @@ SFUMATO_INLINE void to_lanes(const real *rows, int K, real (*block)[lanes]) {
 }
 
 // A tile that is wider than what is left of its rows spills into the next row's first places. Those are written later:
-// within a row the last tile goes first, and rows go upwards.
+// within a row the last tile goes first, and rows go upwards. From row `first` to `last`, multiples of the width.
 template <class real>
-SFUMATO_INLINE void from_lanes(real (*block)[lanes], int K, real *rows) {
+SFUMATO_INLINE void from_lanes(real (*block)[lanes], int K, real *rows, int first = 0, int last = int(lanes)) {
   constexpr int W = Tile<real>::W;
-  for (int l = 0; l < int(lanes); l += W) {
+  for (int l = first; l < last; l += W) {
     for (int k = (K - 1) / W * W; k >= 0; k -= W) {
       Tile<real> t;
       const int n = K - k < W ? K - k : W;
