@@ -58,7 +58,7 @@ lint: $(VENV)/.test
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Seconds of fuzzing under the sanitizers, and from which seed.
-FUZZ   ?= 60
+FUZZ   ?= 20
 SEED   ?= 1
 
 # The kernel's own test on every instruction set, plain and under sanitizers. TSan knows std::thread, not OpenMP.

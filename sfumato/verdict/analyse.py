@@ -21,7 +21,7 @@ from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
-from sfumato.evaluate.scores.measure import BINS, measure
+from sfumato.evaluate.scores.measure import BINS, columns_at, measure
 from sfumato.evaluate.scores.rows import SoftRows, scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
@@ -245,7 +245,9 @@ def _fitted(
     except ValueError as error:
         raise ValueError(f"in the validation rows, {error}") from None
     fitted = jackknife(objective, temperature.value)
-    rows, scaled = (rows_of(test, divisor) for divisor in (1.0, temperature.value))
+    source = ScoreMatrix(logits=test.logits)
+    labels = check_labels(test.labels, source.rows, source.classes)
+    rows, scaled = columns_at(source, labels, temperature, soft=test.soft)
     if not np.isfinite(rows.nll).all():
         raise _infinite(rows)
     return rows, scaled, temperature, fitted

@@ -24,7 +24,14 @@ CASES = {"labels": LABELS, "plain probabilities": torch.rand(5, 6).softmax(1), *
 
 
 @pytest.mark.parametrize("kind", CASES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+# What opcheck asks (schema, fake tensors, autograd's place) hangs on the type only in the type that comes out.
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(dtype, id=str(dtype), marks=[pytest.mark.nightly] if dtype is not torch.float32 else [])
+        for dtype in (torch.float32, torch.float64, torch.bfloat16)
+    ],
+)
 def test_the_operators_pass_torchs_opcheck(kind, dtype, monkeypatch):
     taken = []
     real = operators.loss_rows
@@ -44,7 +51,8 @@ def test_the_operators_pass_torchs_opcheck(kind, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", CASES)
-@pytest.mark.parametrize("reduction", ["mean", "none"])
+# The operators give rows, and are reduced in torch: "none" is less than "mean".
+@pytest.mark.parametrize("reduction", ["mean", pytest.param("none", marks=pytest.mark.nightly)])
 def test_compiled_code_calls_the_kernel_in_one_graph_and_gives_its_numbers(kind, reduction):
     torch._dynamo.reset()
     target = CASES[kind]

@@ -30,7 +30,7 @@ from sfumato.evaluate.scores.column_checks import Column, check_weights, mean
 from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
 from sfumato.evaluate.scores.rows import Rows, scan
 from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
-from sfumato.evaluate.scores.soft_labels import Truth, truth_of
+from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth, truth_of
 from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.evaluate.statistics.groups import RowGroups
 
@@ -142,6 +142,21 @@ def scan_columns(*, logits: Scores, labels: Labels) -> tuple[Rows, int]:
     label = check_labels(labels, source.rows, source.classes)
     rows = block_scan.scan(source, label).rows if block_scan.suits(source) else scan(source, label)
     return rows, source.classes
+
+
+def columns_at(
+    source: ScoreMatrix, labels: npt.NDArray[np.int64], temperature: Temperature, *, soft: SoftLabels | None = None
+) -> tuple[Rows, Rows]:
+    """The columns as the scores are, and of scores divided by a temperature, on checked input.
+
+    Many long rows of hard labels are visited once, in blocks, and the columns are then moved to the temperature.
+    """
+    if soft is None and block_scan.suits(source) and not temperature.at_bound:
+        beta = 1 / temperature.value
+        found = block_scan.scan(source, labels, beta=beta)
+        assert found.expansion is not None
+        return found.rows, found.expansion.move(found.rows, found.behind, np.full(source.rows, beta))
+    return scan(source, labels, soft=soft), scan(source, labels, temperature.value, soft=soft)
 
 
 def _fast_measured(

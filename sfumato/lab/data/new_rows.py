@@ -165,7 +165,10 @@ def _pictures(stored: StoredEncoding, x: Any) -> np.ndarray:
     shape = tuple(stored["inputs"]["shape"])
     array = as_array("X", x, "X")
     if array.dtype != np.uint8:
-        raise DataError(f"X has type {array.dtype}; the model reads pictures as bytes (uint8, 0 to 255)")
+        raise DataError(
+            f"X has type {array.dtype}; the model reads pictures as bytes (uint8, 0 to 255), or picture files by their "
+            "paths"
+        )
     pixels = as_pixels(array) if array.ndim in (3, 4) else None
     if pixels is None or pixels.shape[1:] != shape:
         raise DataError(f"X has shape {array.shape}; the model reads pictures of (n, {', '.join(map(str, shape))})")

@@ -12,10 +12,12 @@ import torch
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.compute import compute_metrics
+from sfumato.evaluate.metrics.temperature import Temperature
 from sfumato.evaluate.scores import block_scan, kernel_block, measure, numpy_block
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.evaluate.scores.soft_labels import SoftLabels
 from sfumato.kernel import library
 from tests import needs
 
@@ -244,3 +246,30 @@ def test_an_audit_without_the_kernel_loads_no_torch():
     env = {**os.environ, "SFUMATO_NATIVE": "0"}
     ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.7, 1.0, 30.0])
+@pytest.mark.usefixtures("small_blocks")
+def test_columns_at_a_temperature_of_other_rows_are_those_of_the_rows_one_by_one(temperature, monkeypatch):
+    z, y = sample()
+    z[:20, 5:40], y[:20] = -np.inf, 50
+    z[20:30, 7] += 90
+    source, fitted = ScoreMatrix(logits=z), Temperature(temperature, at_bound=False)
+    truth = scan(source, y), scan(source, y, temperature)
+    monkeypatch.setattr(measure, "scan", None)
+    for found, wanted in zip(measure.columns_at(source, y, fitted), truth, strict=True):
+        for each in fields(wanted):
+            a, b = (np.asarray(getattr(rows, each.name), np.float64) for rows in (found, wanted))
+            np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6, err_msg=each.name)
+
+
+@pytest.mark.parametrize("why", ["soft labels", "a temperature at its bound", "few rows"])
+def test_columns_at_a_temperature_are_scanned_one_by_one_where_blocks_do_not_serve(why, monkeypatch):
+    z, y = sample()
+    monkeypatch.setattr(block_scan, "LEAST", 1 << 60 if why == "few rows" else 1)
+    monkeypatch.setattr(block_scan, "scan", None)
+    soft = SoftLabels(np.eye(K)[y], "label_probs") if why == "soft labels" else None
+    fitted = Temperature(0.5, at_bound=why == "a temperature at its bound")
+    plain, scaled = measure.columns_at(ScoreMatrix(logits=z), y, fitted, soft=soft)
+    assert np.array_equal(plain.nll, ev.per_row(logits=z, labels=y).nll)
+    assert np.array_equal(scaled.nll, ev.per_row(logits=z, labels=y, temperature=0.5).nll)
