@@ -62,8 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     multiprocessing.util.get_temp_dir()  # it goes by itself, later than the folder made here
     _own_temporary.append(tempfile.mkdtemp(prefix="sf-"))  # short: Ray makes sockets in it
     os.environ["TMPDIR"] = tempfile.tempdir = _own_temporary[0]
-    os.environ.setdefault("KERAS_BACKEND", "torch")  # of itself it asks for TensorFlow
-    os.environ["KERAS_HOME"] = f"{_own_temporary[0]}/keras"  # it writes its settings where it finds none
+    os.environ["KERAS_HOME"] = f"{_own_temporary[0]}/keras"  # Keras writes its settings where it finds none
     os.mkdir(os.environ["KERAS_HOME"])
 
 

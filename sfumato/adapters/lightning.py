@@ -90,7 +90,7 @@ class Watch(Callback):
             "temperature": fit_temperature_small(logits=logits, labels=labels).value,
         }
         self.history.append({"epoch": trainer.current_epoch, **found})
-        pl_module.log_dict(found)
+        pl_module.log_dict(found, sync_dist=trainer.world_size > 1)  # a mean of equal numbers, or Lightning warns
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -63,7 +63,7 @@ class CrossEntropy(torch.nn.Module):
                     "only: give Mixup its label_smoothing=, or take the Mixup that this criterion's mixup(…) makes"
                 )
             self._looked = True
-        return cross_entropy(input, target.to(input.dtype) if input.dtype == torch.float64 else target)
+        return cross_entropy(input, target)
 
     def mixup(self, num_classes: int, **options: object) -> Mixup:
         """A Mixup of timm that smooths by the same ε. Its own argument is over all classes; this one is converted.
