@@ -19,10 +19,11 @@ def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFin
     if record.forwards == 0:
         yield defect("model", "it was never called: the trainer trains another object. Give watch the model that it calls")
     elif record.without_logits and targets is None:
+        asked = "".join(f" Whether {each.where} = {each.value:g} has an effect is not known." for each in record.given)
         yield note(
             "logits",
             "the model returned none: a fused head computes its loss without them, so there is nothing to read. "
-            "Watch a few steps with the head that is not fused",
+            f"Watch a few steps with the head that is not fused.{asked}",
         )
     elif record.training_forwards and targets is None and not record.problems:
         yield defect(
@@ -220,10 +221,12 @@ def of_normaliser(found: NormaliserRead, steps: list[StepCount], coarse: bool) -
             "loss is multiplied",
         )
     measured = [step.after for step in steps if step.after is not None]
-    if measured and abs(np.median(measured) / found.after - 1) > 1e-3:
-        yield note(
-            "gradients", f"they were multiplied by {np.median(measured):.3g} after the backward passes, as clipping does"
-        )
+    left = float(np.median(measured)) / found.after if measured else 1.0
+    scale = 1 / (found.after * steps[0].ranks)
+    if scale >= 16 and abs(np.log2(scale) - round(np.log2(scale))) < 1e-3:
+        yield note("gradients", f"the loss was scaled by {scale:.0f}, and that was taken back before the step")
+    if abs(left - 1) > 1e-3:
+        yield note("gradients", f"they were multiplied by {left:.3g} after the backward passes, as clipping does")
 
 
 def _once_too_often(found: NormaliserRead, step: StepCount) -> str:

@@ -14,6 +14,12 @@ CASTS = ("ToCopyBackward0", "CloneBackward0", "AliasBackward0")
 """Nodes of a graph that return the same numbers in another type or place."""
 
 
+OF_TOKENS = ("log_probs", "logprobs", "logps", "per_token_logps", "entropy", "entropies", "token_accuracy")
+"""Names of what a fused head returns in place of logits: one number a token."""
+
+MISSING = object()
+
+
 def logits_of(output: Any, choice: Choice) -> Tensor | None:
     """The logits in an output; None where a model left them out on purpose, as a fused head does.
 
@@ -30,13 +36,12 @@ def logits_of(output: Any, choice: Choice) -> Tensor | None:
             raise ProbeError(f"the model returned {_shown(output)}, which cannot be logits: {NAME_THEM}")
         return output
     named = _named(output)
-    if "logits" in named:
-        logits = named["logits"]
-        if logits is None or isinstance(logits, Tensor):
-            return logits
+    logits = named["logits"] if "logits" in named else getattr(output, "logits", MISSING)
+    if logits is None or isinstance(logits, Tensor):
+        return logits
     found = {
         name: value for name, value in named.items() if isinstance(value, Tensor) and value.is_floating_point()
-        if value.dim() >= 2 and value.shape[-1] >= 2
+        if value.dim() >= 2 and value.shape[-1] >= 2 and name not in OF_TOKENS
     }  # fmt: skip
     if len(found) == 1:
         return next(iter(found.values()))
@@ -47,7 +52,7 @@ def logits_of(output: Any, choice: Choice) -> Tensor | None:
         raise ProbeError(
             f"the model returned several tensors that could be logits ({told}): name one, as in watch(model, {way})"
         )
-    if isinstance(named.get("loss"), Tensor):
+    if isinstance(named.get("loss"), Tensor) or not set(OF_TOKENS).isdisjoint(named):
         return None
     raise ProbeError(f"the model returned {_shown(output)}, in which no logits were found: {NAME_THEM}")
 

@@ -148,7 +148,8 @@ def _clean(eps: float, *, coarse: bool) -> float:
     """A strength without rounding: 0 where it is next to 0, and the short number that a person typed."""
     if abs(eps) < (5e-3 if coarse else 2e-5):
         return 0.0
-    return as_typed(eps, coarse=True)
+    short = float(f"{eps:.2g}")
+    return short if coarse and abs(short - eps) < 1e-3 * eps else as_typed(eps, coarse=True)
 
 
 def _others(eps: float, k: int) -> float:

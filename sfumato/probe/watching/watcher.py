@@ -1,6 +1,7 @@
 """Hook a model and its optimiser, and read what passes by. Nothing of the run is changed, and nothing is left behind."""
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -54,8 +55,7 @@ class RunWatcher:
             self._handles.append(self.model.register_forward_hook(_undisturbed(self._called), with_kwargs=True))
         self._handles.append(optimisers.register_optimizer_step_pre_hook(self._before_step))
         self._handles.append(optimisers.register_optimizer_step_post_hook(self._after_step))
-        if not _is_compiled(self.model):
-            self._twice = self._stack.enter_context(Twice())
+        self._twice = self._stack.enter_context(Twice())
 
     def stop(self) -> None:
         """Take every hook off, and close what is open."""
@@ -86,11 +86,11 @@ class RunWatcher:
             logits = logits_of(output, self.choice)
             if trains:
                 record.training_forwards += self.model.training
+            if trains and len(record.given) == 0 and record.training_forwards <= 2:
+                record.given = given_strengths(module, kwargs)
             if logits is None:
                 record.without_logits += 1
                 return
-            if trains and len(record.given) == 0 and record.training_forwards <= 2:
-                record.given = given_strengths(module, kwargs)
             if trains and logits.requires_grad and len(record.steps) < MOST_STEPS:
                 self._hook(logits, inputs_of(args, kwargs))
             if not trains or not self.model.training:
@@ -251,20 +251,28 @@ def check_model(model: Any) -> nn.Module:
 
 
 def _undisturbed(method: Any) -> Any:
-    """A hook that holds its watcher weakly, so that a model which is copied or saved does not keep the watcher."""
+    """A hook that no compiler looks into, and that holds its watcher weakly: a model that is copied or saved keeps none.
+
+    The compiler is loaded by nobody but the run itself, since that takes a second.
+    """
     ref = weakref.WeakMethod(method)
 
-    def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def tell(module: Any, args: Any, kwargs: Any, output: Any) -> None:
         found = ref()
         if found is not None:
             found(module, args, kwargs, output)
 
-    hook._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess]  # a compiler leaves it as it is
-    return hook
+    aside: list[Any] = []
 
+    def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if "torch._dynamo.eval_frame" in sys.modules:
+            if not aside:
+                aside.append(torch._dynamo.disable(tell))
+            aside[0](module, args, kwargs, output)
+        else:
+            tell(module, args, kwargs, output)
 
-def _is_compiled(model: nn.Module) -> bool:
-    return hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
+    return torch._dynamo.disable(tell) if "torch._dynamo.eval_frame" in sys.modules else hook
 
 
 def _pad_of(model: nn.Module) -> int | None:
