@@ -1,14 +1,18 @@
-"""``sfumato probe``: the target that a loss really trains towards."""
+"""``sfumato probe``: the target that a loss really trains towards, and what a trainer really does."""
 
 import contextlib
 import json as jsonlib
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app, width
 
 
 @app.command
-def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = False) -> int:
+def probe(
+    loss: str | None = None, *, trainer: str | None = None, classes: Whole = 10, strict: Flag = False, json: Flag = False
+) -> int:
     """Read the target that a loss trains towards off its gradient, and look for what will surprise.
 
     The loss is called as loss(logits[N, K], labels[N]) at several K: convention and strength, total mass, ignored
@@ -16,24 +20,55 @@ def probe(loss: str, *, classes: Whole = 10, strict: Flag = False, json: Flag = 
     mode. A loss that takes a teacher's logits too is told as a distillation, with its weights and temperature. The
     output ends with the line of code that gives the same loss in sfumato, run on what the loss itself is called with.
 
+    With --trainer no loss is called. A few steps of real training are watched instead, and the gradients at the model's
+    output tell what the trainer did: the strength that arrived, what it divides by, ignored rows, padding, evaluation.
+    Write a function that makes the trainer and returns the model and what starts it:
+
+        def watched():
+            trainer = Trainer(model, args, train_dataset=data, eval_dataset=data)
+            return model, trainer.train
+
+    Then type: sfumato probe --trainer my_training:watched
+
     Args:
         loss: MODULE:CALLABLE, where the current folder is importable: a loss, a class, or a function that makes one;
             with literal arguments if it needs any, as in "torch.nn:CrossEntropyLoss(label_smoothing=0.1)".
-        classes: Number of classes K to report.
+        trainer: MODULE:FUNCTION in place of a loss: a function that returns (model, run), or (model, run, logits)
+            where logits says where they are in the model's output. One to ten steps are enough.
+        classes: Number of classes K to report for a loss.
         strict: Exit with 3 if there is a defect.
         json: Print one JSON object instead of a table.
     """
-    from sfumato.probe import ProbeError, as_text
-    from sfumato.probe import probe as run
+    from sfumato.probe import ProbeError
 
+    if (loss is None) == (trainer is None):
+        raise UsageError(
+            "probe takes MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed, "
+            "or --trainer MODULE:FUNCTION, and not both"
+        )
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the loss itself prints is not a result
-            found = run(loss, classes=classes)
+        with contextlib.redirect_stdout(sys.stderr):  # what the loss or the trainer itself prints is not a result
+            found, levels, text = _of_loss(loss, classes) if loss is not None else _of_trainer(str(trainer))
     except ProbeError as error:
         raise UsageError(str(error)) from None
     if json:
-        finite = jsonlib.loads(jsonlib.dumps(found.to_dict()), parse_constant=lambda name: None)  # no NaN, no infinity
+        finite = jsonlib.loads(jsonlib.dumps(found), parse_constant=lambda name: None)  # no NaN, no infinity
         print(jsonlib.dumps(finite, ensure_ascii=False))
     else:
-        print(as_text(found, max(width(120), 60)))
-    return FINDING if strict and any(finding.level == "defect" for finding in found.findings) else OK
+        print(text)
+    return FINDING if strict and "defect" in levels else OK
+
+
+def _of_loss(loss: str, classes: int) -> tuple[Mapping[str, Any], Sequence[str], str]:
+    from sfumato.probe import as_text
+    from sfumato.probe import probe as run
+
+    found = run(loss, classes=classes)
+    return found.to_dict(), [each.level for each in found.findings], as_text(found, max(width(120), 60))
+
+
+def _of_trainer(name: str) -> tuple[Mapping[str, Any], Sequence[str], str]:
+    from sfumato.probe.watching.run_by_name import watch_named
+
+    seen = watch_named(name)
+    return seen.to_dict(), [each.level for each in seen.findings], seen.as_text(max(width(120), 60))

@@ -60,7 +60,10 @@ def given_strengths(model: Any, kwargs: Mapping[str, Any]) -> list[GivenStrength
                 found.setdefault(where, (value, over))
         frame = frame.f_back
     told = [GivenStrength(where, float(value), over) for where, (value, over) in found.items() if _is_strength(value)]
-    return list({(each.value, each.where.rpartition(".")[2], each.over): each for each in reversed(told)}.values())[::-1]
+    first: dict[tuple[float, str], GivenStrength] = {}
+    for each in told:  # one object may stand under several names
+        first.setdefault((each.value, each.over), each)
+    return list(first.values())
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -159,7 +159,7 @@ def _of_weights(passes: list[ReadPass], targets: TargetsSeen) -> Iterator[ProbeF
     if targets.eps is None or targets.soft > 0.5:
         return
     for each in passes:
-        if not varies(own_factors(each.rows, targets.eps)[1], coarse=targets.coarse):
+        if not is_weighted(each, targets):
             continue
         if is_mean_of_sequences(each, targets.eps):
             yield warning(
@@ -170,6 +170,11 @@ def _of_weights(passes: list[ReadPass], targets: TargetsSeen) -> Iterator[ProbeF
         else:
             yield note("weights", "rows of one pass weigh differently")
         return
+
+
+def is_weighted(one: ReadPass, targets: TargetsSeen) -> bool:
+    """Whether the rows of a pass weigh differently."""
+    return targets.eps is not None and varies(own_factors(one.rows, targets.eps)[1], coarse=targets.coarse)
 
 
 def is_mean_of_sequences(one: ReadPass, eps: float) -> bool:
@@ -193,8 +198,10 @@ def _by_label(one: ReadPass, eps: float) -> bool:
     return not any(varies(factors[known & (rows.label == label)], coarse=rows.coarse) for label in set(labels.tolist()))
 
 
-def of_normaliser(found: NormaliserRead, steps: list[StepCount], coarse: bool) -> Iterator[ProbeFinding]:
-    """What gradients are divided by, in words."""
+def of_normaliser(
+    found: NormaliserRead, steps: list[StepCount], *, coarse: bool, weighted: bool
+) -> Iterator[ProbeFinding]:
+    """What gradients are divided by, in words; where rows are ``weighted``, their mean factor need not be one over a count."""
     first = max(steps, key=lambda step: sum(each.counted for each in step.passes))
     n, t = (sum(getattr(each, name) for each in first.passes) for name in ("counted", "rows"))
     if found.times:
@@ -214,7 +221,7 @@ def of_normaliser(found: NormaliserRead, steps: list[StepCount], coarse: bool) -
         yield warning(
             "normaliser", f"in {found.of - found.steps} of {found.of} steps the divisor was another{_incomplete(steps)}"
         )
-    if abs(found.mass - 1) > (3e-2 if coarse else 1e-3):
+    if abs(found.mass - 1) > (3e-2 if coarse else 1e-3) and not weighted:
         yield defect(
             "total mass",
             f"a row's gradient is {found.mass:.4g} times that of a mean: its target sums to {found.mass:.4g} and not to 1, or the "
@@ -236,6 +243,8 @@ def _once_too_often(found: NormaliserRead, step: StepCount) -> str:
         "A·R": f"the {a} micro-batches and the {step.ranks} ranks", "N": "the rows", "n": "the rows", "rows": "the rows",
     }  # fmt: skip
     power = found.times.removeprefix("1/").strip("()")
+    if power in ("A", "R") and a == step.ranks:
+        what[power] = f"{a}, the number of micro-batches and of ranks,"
     if found.times.startswith("1/"):
         return f"gradients are not divided by {what[power]}: they are too large by that number"
     return f"gradients are divided by {what[power]} once too often: they are too small by that number"
@@ -243,7 +252,12 @@ def _once_too_often(found: NormaliserRead, step: StepCount) -> str:
 
 def _mean_of_means(found: NormaliserRead, step: StepCount) -> str:
     sizes = [each.counted for each in step.passes]
-    whose = "ranks" if "rank" in found.size else "micro-batches"
+    whose = "batches" if len(sizes) == 1 else "micro-batches"
+    if "of each rank" in found.size:
+        of_rank = Counter[int]()
+        for each in step.passes:
+            of_rank[each.rank] += each.counted
+        sizes, whose = list(of_rank.values()), "ranks"
     return (
         f"it is a mean of means: {whose} of {min(sizes)} to {max(sizes)} rows count alike, so a row of the smallest weighs "
         f"{max(sizes) / max(min(sizes), 1):.3g} times as much as one of the largest"
@@ -253,4 +267,5 @@ def _mean_of_means(found: NormaliserRead, step: StepCount) -> str:
 def _incomplete(steps: list[StepCount]) -> str:
     last = len(steps[-1].passes)
     usual = Counter(len(step.passes) for step in steps).most_common(1)[0][0]
-    return f": the last step has {last} passes, and is divided as if it had {usual}" if last < usual else ""
+    passes = plural(last, "pass")
+    return f": the last step has {passes}, and is divided as if it had {usual}" if last < usual else ""

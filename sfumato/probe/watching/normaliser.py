@@ -85,6 +85,8 @@ def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> Normalise
     >>> normaliser([StepCount(tuple(PassCount(each.counted, 4, 4, 1 / 4) for each in uneven))]).name
     'rows'
     """
+    if not steps:
+        return None
     usual = Counter(_passes_a_rank(step) for step in steps).most_common(1)
     close = CLOSE_HALF if coarse else CLOSE
     best: NormaliserRead | None = None

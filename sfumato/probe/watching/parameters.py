@@ -62,6 +62,11 @@ class SmallParameters:
         """Whether any of the parameters has a gradient that is not 0."""
         return any(p.grad is not None and bool(p.grad.any()) for p in self._parameters)
 
+    def cleared(self) -> bool:
+        """Whether the gradients of parameters at which some arrived are gone; False where none arrived."""
+        known = [p for p, each in zip(self._parameters, self._sums, strict=True) if each is not None]
+        return bool(known) and not any(p.grad is not None and bool(p.grad.any()) for p in known)
+
     def told(self) -> tuple[list[float], list[float]]:
         """A few entries of what arrived at one parameter, and of what stands there, for other ranks to read."""
         pairs = [

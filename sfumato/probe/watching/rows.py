@@ -209,11 +209,11 @@ def _lines(x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precisio
         extra_g += torch.where(off, y[rows, next_at], 0.0)
     n, (mx, my), (sxx, sxy) = _moments(x, y, line)
     slope = _slope(sxx, sxy, n, x, line, precision)
-    if k == 2:
-        slope = _slope_of_two(a_x, a_y, x, y, line)
+    of_two = _lines_of_two(at, a_y != 0, (line * x).sum(1), (line * y).sum(1)) if k == 2 else None
+    slope = slope if of_two is None else of_two[0]
     left = (line * (y - my[:, None] - torch.nan_to_num(slope)[:, None] * (x - mx[:, None])) ** 2).sum(1)
     size = (line * y.square()).sum(1)
-    misfit = (left / size.clamp(min=1e-300)).sqrt()
+    misfit = (left / size.clamp(min=1e-300)).sqrt() if of_two is None else of_two[1]
     b = mx - my / slope
     noise = torch.maximum((left / (n - 2).clamp(min=1)).sqrt(), precision * (size / n.clamp(min=1)).sqrt())
     spread = (1 / n + (mx - b) ** 2 / sxx.clamp(min=1e-300)).sqrt() if k > 2 else 1 / n.sqrt()
@@ -263,13 +263,20 @@ def _labels_of_few(x: Tensor, y: Tensor) -> Tensor:
     return at
 
 
-def _slope_of_two(a_x: Tensor, a_y: Tensor, x: Tensor, y: Tensor, line: Tensor) -> Tensor:
-    """The one slope of all rows with two classes."""
-    live = a_y != 0
-    ox, oy = (line * x).sum(1), (line * y).sum(1)
-    if int(live.sum()) < 2:
-        return torch.full_like(a_x, torch.nan)
-    dx, dy = ox[live] - ox[live].mean(), oy[live] - oy[live].mean()
-    sxx = (dx * dx).sum()
-    slope = (dx * dy).sum() / sxx if float(sxx) > 1e-12 else torch.tensor(torch.nan, dtype=x.dtype, device=x.device)
-    return slope.expand(len(a_x))
+def _lines_of_two(at: Tensor, live: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and misfit of the line that all rows of two classes share; of one line for each label where one fits badly."""
+    slope, misfit = torch.full_like(x, torch.nan), torch.zeros_like(x)
+    for groups in ((live,), (live & (at == 0), live & (at == 1))):
+        for rows in groups:
+            if int(rows.sum()) < 2:
+                continue
+            dx, dy = x[rows] - x[rows].mean(), y[rows] - y[rows].mean()
+            sxx = (dx * dx).sum()
+            if float(sxx) <= 1e-12:
+                continue
+            of_rows = (dx * dy).sum() / sxx
+            left = (dy - of_rows * dx).square().mean().sqrt() / y[rows].square().mean().sqrt().clamp(min=1e-300)
+            slope[rows], misfit[rows] = of_rows, left
+        if float(misfit.max()) < 3e-3:
+            break
+    return slope, misfit

@@ -80,7 +80,7 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         classes=k,
         eps=strength,
         eps_others=None if strength is None else _others(strength, k),
-        mass=None if not good.any() else float(np.median(mass[good])),
+        mass=None if not good.any() or not balanced else float(np.median(mass[good])),
         rows=int(alive.sum()),
         ignored=sum(int((~each.rows.live).sum()) for each in passes),
         uniform=int(uniform.sum()),

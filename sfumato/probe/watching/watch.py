@@ -83,7 +83,8 @@ def fill(seen: Watched, record: Record) -> None:
             if any(judging.is_mean_of_sequences(each, targets.eps or 0.0) and _uneven(each) for each in passes):
                 seen.normaliser = "micro-batches"
             else:
-                found += judging.of_normaliser(known, counts, targets.coarse)
+                weighted = any(judging.is_weighted(each, targets) for each in passes)
+                found += judging.of_normaliser(known, counts, coarse=targets.coarse, weighted=weighted)
     found += judging.of_evaluation(record, seen.evaluation_eps, seen.eps)
     seen.findings = _sorted(found)
 

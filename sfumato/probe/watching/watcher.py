@@ -74,6 +74,8 @@ class RunWatcher:
 
     def _called(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         """After a call of the model: hook its logits if they can be trained on, else follow what evaluation does."""
+        if module is not self.model:  # a copy that was made while the model was watched
+            return
         record = self.record
         with torch._C.DisableTorchFunction():
             self._close_evaluation()
@@ -133,14 +135,13 @@ class RunWatcher:
         if self._twice is not None:
             self._twice.tape = None  # what was followed as evaluation is a training pass after all
         if small is not None:
-            cleared = not small.has_gradients()
-            if step.passes and cleared and self._by_torch:
-                self._close(stepped=False)
-                step = self._step
-            elif step.passes and cleared:
+            if step.passes and small.cleared():
                 self._cleared = True
+                if self._by_torch:
+                    self._close(stepped=False)
+                    step = self._step
             if not step.passes:
-                step.began_with_gradients = not cleared
+                step.began_with_gradients = small.has_gradients()
         if z is None:
             self.record.problems[IN_PLACE] += 1
             return

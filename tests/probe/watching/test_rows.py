@@ -1,0 +1,112 @@
+"""Labels, strengths and factors of rows, read off gradients of torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sfumato.probe.watching.rows import form_of, read_rows
+
+
+def rows(classes: int, eps: float, *, scale: float = 1.0, dtype: torch.dtype = torch.float32, count: int = 24):
+    """Logits, labels (every sixth row ignored), and the gradient of torch's mean."""
+    draw = torch.Generator().manual_seed(classes)
+    z = (scale * torch.randn(count, classes, generator=draw)).to(dtype).requires_grad_()
+    y = torch.randint(0, classes, (count,), generator=draw)
+    y[::6] = -100
+    F.cross_entropy(z.float() if dtype.itemsize == 2 else z, y, label_smoothing=eps).backward()
+    return z.detach(), y.numpy(), z.grad
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 10, 600, 5000])
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_each_row_of_a_smoothed_mean_has_its_label_the_strength_and_one_over_the_rows(classes, eps, scale):
+    z, y, g = rows(classes, eps, scale=scale)
+    found = read_rows(z, g)
+    live = y != -100
+    assert found.live.tolist() == live.tolist()
+    assert found.label[live].tolist() == y[live].tolist()
+    assert np.median(found.eps[live]) == pytest.approx(eps, abs=1e-3)
+    assert np.median(found.factors(eps)[live]) == pytest.approx(1 / live.sum(), rel=1e-3)
+    assert np.abs(found.mass[live] - 1).max() < 1e-3
+
+
+def test_a_row_that_is_surer_than_its_target_has_its_label_too():
+    z = torch.zeros(3, 6)
+    z[:, 4] = torch.tensor([4.0, 6.0, 9.0])  # p up to .999, where the target is .9
+    z.requires_grad_()
+    F.cross_entropy(z + torch.linspace(0, 0.3, 6), torch.tensor([4, 4, 4]), label_smoothing=0.12).backward()
+    found = read_rows((z + torch.linspace(0, 0.3, 6)).detach(), z.grad)
+    assert found.label.tolist() == [4, 4, 4]
+    assert found.eps == pytest.approx([0.12] * 3, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("classes", [10, 2000])
+def test_a_strength_of_half_precision_is_known_to_three_thousandths(dtype, classes):
+    z, y, g = rows(classes, 0.1, dtype=dtype, count=48)
+    assert np.median(read_rows(z, g).eps[y != -100]) == pytest.approx(0.1, abs=3e-3)
+
+
+def test_two_labels_of_a_row_are_both_off_the_line():
+    z, y, _ = rows(12, 0.1)
+    y = np.maximum(y, 0)
+    z.requires_grad_()
+    other = torch.from_numpy((y + 5) % 12)
+    mixed = 0.7 * F.cross_entropy(z, torch.from_numpy(y), label_smoothing=0.1)
+    (mixed + 0.3 * F.cross_entropy(z, other, label_smoothing=0.1)).backward()
+    found = read_rows(z.detach(), z.grad)
+    assert (found.others == 1).mean() > 0.9
+    assert np.median(found.eps) == pytest.approx(0.1, abs=1e-4)
+
+
+def test_a_target_of_many_levels_leaves_a_misfit():
+    z, _, _ = rows(12, 0.0)
+    z.requires_grad_()
+    F.cross_entropy(z, torch.rand(24, 12, generator=torch.Generator().manual_seed(1)).softmax(1)).backward()
+    assert np.median(read_rows(z.detach(), z.grad).misfit) > 3e-3
+
+
+def test_rows_whose_logits_are_all_equal_have_no_slope():
+    z = torch.zeros(4, 8, requires_grad=True)
+    F.cross_entropy(z, torch.arange(4)).backward()
+    assert np.isnan(read_rows(z.detach(), z.grad).factor).all()
+
+
+@pytest.mark.parametrize("form", ["probabilities", "log-probabilities", "probabilities as logits"])
+def test_outputs_after_a_softmax_are_known_and_read(form):
+    z, y, _ = rows(9, 0.1)
+    y = torch.from_numpy(y)
+    out = (z.log_softmax(1) if form == "log-probabilities" else z.softmax(1)).requires_grad_()
+    if form == "probabilities as logits":
+        F.cross_entropy(out, y, label_smoothing=0.1).backward()
+    else:
+        log = out if form == "log-probabilities" else out.log()
+        (0.9 * F.nll_loss(log, y) - 0.1 * log[y != -100].mean()).backward()
+    assert form_of(out.detach(), out.grad) == form
+    found = read_rows(out.detach(), out.grad)
+    assert np.median(found.eps[found.live]) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_of_many_rows_with_many_classes_a_part_is_read_and_every_label_is_told(monkeypatch):
+    monkeypatch.setattr("sfumato.probe.watching.rows.MOST", 1)
+    draw = torch.Generator().manual_seed(0)
+    z = torch.randn(200, 600, generator=draw).requires_grad_()
+    y = torch.randint(0, 600, (200,), generator=draw)
+    F.cross_entropy(z, y, label_smoothing=0.1).backward()
+    found = read_rows(z.detach(), z.grad)
+    assert found.label.tolist() == y.tolist()
+    assert np.isfinite(found.eps).sum() == 50
+    assert np.nanmedian(found.eps) == pytest.approx(0.1, abs=1e-4)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_two_classes_need_all_rows_of_a_pass(weighted):
+    z, y, _ = rows(2, 0.0, count=40)
+    z.requires_grad_()
+    F.cross_entropy(z, torch.from_numpy(y), weight=torch.tensor([1.0, 3.0]) if weighted else None).backward()
+    found = read_rows(z.detach(), z.grad)
+    assert found.eps[found.live] == pytest.approx(np.zeros(found.live.sum()), abs=1e-4)

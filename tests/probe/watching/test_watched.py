@@ -1,0 +1,35 @@
+"""The result as a sentence, as text, and as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sfumato.probe import Watched
+from sfumato.probe.findings import warning
+from tests.design_page import fields_unlike
+
+SEEN = Watched(
+    eps=0.1, eps_others=0.09, mass=0.99, normaliser="micro-batches", steps=3, evaluation_eps=0.1, model="Tiny", classes=10,
+    findings=(warning("evaluation", "its loss is smoothed " * 12),), rows=40, ignored=2, micro_batches=4, ranks=2,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_text_fits_its_width(width):
+    assert max(map(len, SEEN.as_text(width).splitlines())) <= width
+
+
+def test_the_facts_stand_under_the_sentence():
+    lines = str(SEEN).splitlines()
+    assert lines[0] == "Tiny was trained with label smoothing of ε = 0.1 over all classes (0.09 over the others)."
+    assert lines[3] == "steps       3, each of 4 backward passes on each of 2 ranks"
+    assert lines[4] == "rows        40 with a gradient, and 2 rows without"
+    assert lines[6] == "mass        0.99"
+
+
+def test_the_json_has_the_fields_of_the_page():
+    told = json.loads(json.dumps(SEEN.to_dict()))
+    assert fields_unlike("`probe --trainer --json`;", told) == []
+    assert told["findings"] == [str(SEEN.findings[0])]

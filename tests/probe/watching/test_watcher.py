@@ -1,0 +1,300 @@
+"""What the hooks take, what they leave behind, and what they say where there is nothing to read."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import optimizer as optimisers
+
+import sfumato as sf
+from sfumato.probe import ProbeError, watch
+from sfumato.probe.watching.record import MOST_STEPS
+from sfumato.probe.watching.rows import ReadRows
+from sfumato.probe.watching.watcher import RunWatcher
+from tests.probe.watching.loops import alarms, classifier, loop, smoothed, table
+
+
+class Wrapped(nn.Module):
+    """A model whose output is made of the logits by a function."""
+
+    def __init__(self, output) -> None:
+        super().__init__()
+        self.net, self.output = classifier(), output
+
+    def forward(self, x):
+        return self.output(self.net(x))
+
+
+def one_pass(output, loss, **how):
+    model = Wrapped(output)
+    x, y = table()[0][0]
+    with watch(model, **how) as seen:
+        loss(model(x), y)
+    return seen
+
+
+def hooks(model: nn.Module) -> tuple[int, ...]:
+    return (
+        len(model._forward_hooks),
+        len(optimisers._global_optimizer_pre_hooks),
+        len(optimisers._global_optimizer_post_hooks),
+        torch.overrides._len_torch_function_stack(),
+        sum(len(p._backward_hooks or ()) for p in model.parameters()),
+    )
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_behind_even_by_a_run_that_fails(fails):
+    model, before = classifier(), hooks(classifier())
+    x, y = table()[0][0]
+    with pytest.raises(KeyError) if fails else torch.enable_grad(), watch(model):
+        logits = model(x)
+        held = weakref.ref(logits)
+        smoothed(logits, y).backward()
+        del logits
+        if fails:
+            raise KeyError("own")
+    gc.collect()
+    assert hooks(model) == before
+    assert held() is None
+    assert [each for each in gc.get_objects() if type(each) in (RunWatcher, ReadRows)] == []
+
+
+def test_logits_are_let_go_while_the_run_goes_on():
+    model = classifier()
+    x, y = table()[0][0]
+    with watch(model):
+        logits = model(x)
+        held = weakref.ref(logits)
+        smoothed(logits, y).backward()
+        del logits
+        assert held() is None
+
+
+def test_the_run_ends_in_the_same_weights():
+    def train(watched: bool) -> torch.Tensor:
+        model = classifier()
+        if watched:
+            loop(table(3, 2), lambda z, y, step: smoothed(z, y), model=model, evaluate=smoothed)
+        else:
+            optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+            for step in table(3, 2):
+                for x, y in step:
+                    smoothed(model(x), y).backward()
+                optimiser.step()
+                optimiser.zero_grad()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(train(True), train(False))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("model", "watch needs the torch.nn.Module that is trained, got a str"),
+        (type("Trainer", (), {"model": nn.Linear(1, 1)})(), r"its own .model is one: watch\(trainer.model\)"),
+    ],
+)
+def test_what_is_no_model_is_refused(model, message):
+    with pytest.raises(ProbeError, match=message), watch(model):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("output", "how", "message"),
+    [
+        (lambda z: "text", {}, "the model returned a str, in which no logits were found: say where they are"),
+        (lambda z: z.argmax(1), {}, r"the model returned a tensor int64 \(12,\), which cannot be logits"),
+        (lambda z: {"a": z, "b": z}, {}, r'several tensors .*\(a \(12, 7\), b \(12, 7\)\): name one.*logits="a"'),
+        (lambda z: (z, z), {}, r"name one, as in watch\(model, logits=lambda output: output\[0\]\)"),
+        (lambda z: {"a": z}, {"logits": "c"}, "logits= found nothing in a dict with a: .* It has a."),
+        (lambda z: z, {"logits": lambda z: 3}, "logits= gave a int, where logits are a floating tensor"),
+    ],
+)
+def test_an_output_without_logits_is_refused_with_the_way_to_name_them(output, how, message):
+    with pytest.raises(ProbeError, match=message):
+        one_pass(output, lambda out, y: None, **how)
+
+
+@pytest.mark.parametrize("logits", ["b", lambda output: output["b"]])
+def test_one_of_several_heads_is_named(logits):
+    def loss(out, y):
+        (F.cross_entropy(out["a"], y) + smoothed(out["b"], y)).backward()
+
+    seen = one_pass(lambda z: {"a": z * 1, "b": z + 0}, loss, logits=logits)
+    assert (seen.eps, seen.normaliser) == (0.1, "rows")
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "words"),
+    [
+        (lambda z: z, lambda z, y: smoothed(z, y), "gradient: none reached the model's output in 1 call"),
+        (lambda z: {"loss": z.sum(), "logits": None}, lambda out, y: out["loss"].backward(), "a fused head computes"),
+        (lambda z: z * 0, lambda z, y: smoothed(z, y).backward(), "all logits of a row were equal"),
+        (
+            lambda z: z[:, :1],
+            lambda z, y: F.binary_cross_entropy_with_logits(z[:, 0], (y > 2).float()).backward(),
+            "the output has one number a row",
+        ),
+        (
+            lambda z: z,
+            lambda z, y: F.binary_cross_entropy_with_logits(z, z.detach().sigmoid().round()).backward(),
+            "this is no cross entropy of one softmax",
+        ),
+        (lambda z: z, lambda z, y: (smoothed(z, y) * torch.inf).backward(), "some gradients were infinite"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(output, loss, words):
+    seen = one_pass(output, loss)
+    assert (seen.eps, seen.normaliser) == (None, None)
+    assert words in str(seen).replace("\n" + " " * 19, " ") or any(words in str(each) for each in seen.findings)
+
+
+def test_a_model_that_nobody_calls_is_said():
+    with watch(classifier()) as seen:
+        pass
+    assert str(seen.findings[0]).startswith("defect: model: it was never called")
+
+
+def test_few_logits_that_change_after_the_loss_are_read_as_they_were():
+    def loss(z, y):
+        value = smoothed(z, y)
+        z.detach().mul_(3)
+        value.backward()
+
+    seen = one_pass(lambda z: z + 0, loss)
+    assert (seen.eps, seen.normaliser) == (0.1, "rows")
+
+
+def test_many_logits_that_change_after_the_loss_are_not_read():
+    model = nn.Linear(5, 600)
+    x, y = torch.randn(600, 5), torch.arange(600)
+    with watch(model) as seen:
+        sf.cross_entropy(model(x), y, label_smoothing=0.1, overwrite_logits=True).backward()
+    assert seen.eps is None
+    assert "the logits were changed in place after the model had returned them" in str(seen.findings)
+
+
+def test_a_copy_of_the_logits_in_another_type_beside_the_loss_is_seen_through():
+    def outputs(z):
+        return {"loss": smoothed(z, table()[0][0][1]), "logits": z.double()}
+
+    seen = one_pass(outputs, lambda out, y: out["loss"].backward())
+    assert (seen.eps, seen.normaliser) == (0.1, "rows")
+
+
+@pytest.mark.parametrize("unscaled", [False, True])
+def test_under_a_scaler_in_half_precision_the_scale_is_divided_out(unscaled):
+    model = classifier()
+    optimiser, scaler = torch.optim.SGD(model.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with watch(model) as seen:
+        for x, y in (batch for step in table(3) for batch in step):
+            with torch.autocast("cpu", dtype=torch.float16):
+                loss = smoothed(model(x), y)
+            scaler.scale(loss).backward()
+            if unscaled:
+                scaler.unscale_(optimiser)
+                nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+            scaler.step(optimiser)
+            scaler.update()
+            optimiser.zero_grad()
+    assert alarms(seen) == []
+    assert (seen.eps, seen.normaliser, seen.steps) == (pytest.approx(0.1, abs=1e-3), "rows", 3)
+    assert "the loss was scaled by 1024" in str(seen.findings)
+
+
+def test_a_step_that_a_scaler_skips_is_left_out():
+    model = classifier()
+    optimiser, scaler = torch.optim.SGD(model.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=256.0)
+    with watch(model) as seen:
+        for i, (x, y) in enumerate(batch for step in table(3) for batch in step):
+            loss = smoothed(model(x), y) * (torch.inf if i == 1 else 1.0)
+            scaler.scale(loss).backward()
+            scaler.step(optimiser)
+            scaler.update()
+            optimiser.zero_grad()
+    assert (seen.eps, seen.normaliser, seen.steps) == (0.1, "rows", 2)
+
+
+@pytest.mark.parametrize("how", ["in place", "around, inside", "around, before"])
+def test_compiled_models_are_read(how):
+    model = called = classifier()
+    if how == "in place":
+        model.compile(backend="eager")
+    if how == "around, before":
+        called = torch.compile(model, backend="eager")
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model) as seen:
+        if how == "around, inside":
+            called = torch.compile(model, backend="eager")
+        for x, y in (batch for step in table() for batch in step):
+            smoothed(called(x), y).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+    assert (seen.eps, seen.normaliser, seen.steps) == (0.1, "rows", 2)
+
+
+def test_steps_of_an_optimiser_that_is_none_of_torchs_are_counted():
+    model = classifier()
+    with watch(model) as seen:
+        for x, y in (batch for step in table(3) for batch in step):
+            smoothed(model(x), y).backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+                    parameter.grad = None
+    assert (seen.eps, seen.normaliser, seen.steps) == (0.1, "rows", 3)
+
+
+def test_a_closure_of_the_optimiser_is_one_pass_of_each_call():
+    model = classifier()
+    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=3)
+    x, y = table()[0][0]
+
+    def closure():
+        optimiser.zero_grad()
+        loss = smoothed(model(x), y)
+        loss.backward()
+        return loss
+
+    with watch(model) as seen:
+        optimiser.step(closure)
+        optimiser.step(closure)
+    assert (seen.eps, seen.normaliser, seen.steps) == (0.1, "rows", 2)
+    assert alarms(seen) == []
+
+
+def test_watching_that_begins_amid_a_step_leaves_that_step_out():
+    model = classifier()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    steps = table(3, 2)
+    smoothed(model(steps[0][0][0]), steps[0][0][1], reduction="sum").div(17).backward()
+    with watch(model) as seen:
+        for i, step in enumerate(steps):
+            for x, y in step[1:] if i == 0 else step:
+                smoothed(model(x), y, reduction="sum").div(17).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+    assert (seen.normaliser, seen.steps) == ("rows", 3)
+    assert alarms(seen) == []
+
+
+def test_after_many_steps_passes_are_counted_and_not_read(monkeypatch):
+    seen = loop(table(MOST_STEPS + 5, rows=4), lambda z, y, step: smoothed(z, y))
+    assert seen.steps == MOST_STEPS + 5
+    assert seen.rows <= 4 * MOST_STEPS
+
+
+def test_two_may_watch_one_model_and_a_copy_of_it_is_not_watched():
+    model = classifier()
+    x, y = table()[0][0]
+    with watch(model) as first, watch(model) as second:
+        smoothed(model(x), y).backward()
+        smoothed(copy.deepcopy(model)(x), y, 0.5).backward()
+    assert (first.eps, second.eps) == (0.1, 0.1)
