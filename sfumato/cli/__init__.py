@@ -91,7 +91,6 @@ def _unknown(words: Sequence[str], error: UnknownOptionError) -> str:
 
 _LACKING = {
     "logits": "audit needs LOGITS: an .npz, .npy, .safetensors, .pt, .csv, .parquet or .json file, a run folder, or -",
-    "loss": "probe needs MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed",
 }
 
 

@@ -41,11 +41,13 @@ def probe(
     """
     from sfumato.probe import ProbeError
 
-    if (loss is None) == (trainer is None):
+    if loss is None and trainer is None:
         raise UsageError(
-            "probe takes MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed, "
-            "or --trainer MODULE:FUNCTION, and not both"
+            "probe needs MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed, or "
+            "--trainer MODULE:FUNCTION"
         )
+    if loss is not None and trainer is not None:
+        raise UsageError(f'probe takes a loss or --trainer, and not both: leave out "{loss}" or --trainer')
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the loss or the trainer itself prints is not a result
             found, levels, text = _of_loss(loss, classes) if loss is not None else _of_trainer(str(trainer))

@@ -20,7 +20,48 @@ FIELDS = [
 @pytest.fixture
 def folder(tmp_path):
     shutil.copy(Path(__file__).parents[1] / "probe" / "peer_losses.py", tmp_path / "my_losses.py")
+    (tmp_path / "mine.py").write_text(TRAINERS)
     return tmp_path
+
+
+TRAINERS = """
+import torch
+
+def watched(label_smoothing=0.1, used=True):
+    model = torch.nn.Linear(4, 5)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def run():
+        print("training")
+        loss = torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing if used else 0.0)
+        for _ in range(2):
+            loss(model(torch.randn(8, 4)), torch.arange(8) % 5).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+
+    return model, run
+
+def wrong():
+    return 3
+
+def fails():
+    return torch.nn.Linear(2, 2), lambda: 1 / 0
+"""
+
+
+def test_a_trainer_is_watched_and_what_it_prints_is_no_result(folder):
+    ran = run_sfumato("probe", "--trainer", "mine:watched", "--json", "--strict", folder=folder)
+    told = ran.json()
+    assert fields_unlike("`probe --trainer --json`;", told) == []
+    assert (told["schema"], told["eps"], told["normaliser"], told["steps"]) == ("sfumato.watch/1", 0.1, "rows", 2)
+    assert "training" in ran.err
+
+
+def test_a_trainer_whose_argument_has_no_effect_is_a_defect(folder):
+    (folder / "idle.py").write_text(TRAINERS.replace("label_smoothing if used else 0.0", "0.0 * label_smoothing"))
+    ran = run_sfumato("probe", "--trainer", "idle:watched", "--strict", folder=folder)
+    assert ran.code == 3
+    assert "defect   argument  label_smoothing is 0.1, and has no effect" in ran.out
 
 
 def test_the_json_has_the_promised_fields_and_a_defect_under_strict_is_exit_code_3(folder):
@@ -59,6 +100,9 @@ def test_without_a_defect_strict_is_0(folder):
     ("words", "message"),
     [
         ((), "probe needs MODULE:CALLABLE"),
+        (("my_losses:fairseq", "--trainer", "mine:watched"), "a loss or --trainer, and not both"),
+        (("--trainer", "mine:wrong"), "mine:wrong returned a int; it must return (model, run)"),
+        (("--trainer", "mine:fails"), "the training of mine:fails failed: ZeroDivisionError: division by zero"),
         (("my_losses:fairsek",), 'my_losses has no "fairsek". Did you mean "fairseq"?'),
     ],
 )

@@ -13,7 +13,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ModelInputs:
     """The integer tensors of one call of a model, (B, T), and its labels, where they were among the arguments."""
 
     ids: Tensor | None = None
@@ -35,7 +35,7 @@ class Inputs:
             −100, at the same place and at the next; ``"given"``, which have a label that was given.
 
         >>> ids = torch.tensor([[5, 7, 9, 0]])
-        >>> found = Inputs(ids, torch.tensor([[1, 1, 1, 0]]))
+        >>> found = ModelInputs(ids, torch.tensor([[1, 1, 1, 0]]))
         >>> sorted(found.compare(np.array([7, 9, 0, -1]), np.array([1, 1, 1, 0], bool), (1, 4), None).items())
         [('live', 3), ('next', 3), ('next of', 3), ('padding', 1), ('same of', 3), ('second of', 2)]
         """
@@ -59,7 +59,7 @@ class Inputs:
         return +found
 
 
-def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
+def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelInputs:
     """The tokens, the mask and the labels among the arguments of a model; tokens by position are the first integers."""
     named = dict(kwargs)
     for each in args:
@@ -70,7 +70,7 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
         ids = next((each for each in _flat(args) if _whole(each) and each.dim() == 2), None)
     mask = next((named[name] for name in ("attention_mask", "mask", "padding_mask") if _flags(named.get(name))), None)
     labels = next((named[name] for name in ("labels", "targets", "target", "y") if _whole(named.get(name))), None)
-    return Inputs(ids, mask, labels)
+    return ModelInputs(ids, mask, labels)
 
 
 def _flat(values: Any) -> Iterator[Any]:

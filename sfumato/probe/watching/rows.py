@@ -18,8 +18,9 @@ MANY = 512
 AT_ONCE = 1 << 22
 """Logits that are read at once, so that no second array of their size is made."""
 
-MOST = 1 << 23
-"""Logits of one pass that are read. Of the rows beyond that only the label is read, by the smallest gradient."""
+MOST_ROWS, MOST_ROWS_OF_MANY = 4096, 128
+"""Rows of one pass that are read, of up to :data:`MANY` classes and of more. Of every other row only the label is read,
+by the smallest gradient."""
 
 Array = np.ndarray[Any, Any]
 
@@ -108,14 +109,14 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
     """
     form, (rows, k) = form_of(z, g), z.shape
     coarse = g.dtype in (torch.float16, torch.bfloat16) or z.dtype in (torch.float16, torch.bfloat16)
-    lowest = _argmin(g) if k > MANY else None
+    most = MOST_ROWS if k <= MANY else MOST_ROWS_OF_MANY
+    lowest = _argmin(g) if rows > most or k > MANY else None
     if lowest is None:
-        chosen = torch.arange(rows, device=z.device)
         live = (g != 0).any(1)
+        chosen = torch.arange(rows, device=z.device)
     else:
         live = g.gather(1, lowest[:, None])[:, 0] != 0
-        chosen = live.nonzero()[:, 0]
-        chosen = chosen[:: max(1, -(-len(chosen) // max(64, MOST // k)))]
+        chosen = _spread_out(live.nonzero()[:, 0], most)
     size, of = max(1, AT_ONCE // k), z.device
     parts = [_part(z, g, form, chosen[at : at + size]) for at in range(0, len(chosen), size)]
     label = torch.full((rows,), -1, device=of) if lowest is None else torch.where(live, lowest, -1)
@@ -134,6 +135,14 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
 
 SUMS = 8
 """Where the sums stand among the fields that :func:`_part` gives."""
+
+
+def _spread_out(rows: Tensor, most: int) -> Tensor:
+    """As many of some rows, by steps of the golden ratio, which no period of the rows can follow."""
+    if len(rows) <= most:
+        return rows
+    at = torch.arange(most, dtype=torch.float64) * (5**0.5 - 1) / 2 % 1
+    return rows[(at * len(rows)).long().unique().to(rows.device)]
 
 
 def _argmin(values: Tensor) -> Tensor:

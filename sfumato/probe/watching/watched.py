@@ -75,7 +75,7 @@ class Watched:
                 lines += _wrapped(f"{name:<{left}}  ", text, width)
         if self.findings:
             left = max(len(each.about) for each in self.findings)
-            lines += ["", f"{'':7}  {'findings':<{left}}"]
+            lines += ["", f"{'':7}  findings"]
             for each in self.findings:
                 lines += _wrapped(f"{each.level:<7}  {each.about:<{left}}  ", each.text, width)
         return "\n".join(lines).rstrip()

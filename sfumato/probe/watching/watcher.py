@@ -13,7 +13,7 @@ from torch.optim import optimizer as optimisers
 from sfumato.probe.call.find import ProbeError, in_words
 from sfumato.probe.watching.evaluation import LARGEST, Tape, Twice, eps_of_evaluation, strength_of_value
 from sfumato.probe.watching.given import given_strengths
-from sfumato.probe.watching.inputs import Inputs, inputs_of
+from sfumato.probe.watching.inputs import ModelInputs, inputs_of
 from sfumato.probe.watching.keras_call import wrap_call
 from sfumato.probe.watching.outputs import Choice, as_rows, class_axis, logits_of, loss_in, source_of
 from sfumato.probe.watching.parameters import SmallParameters
@@ -105,7 +105,7 @@ class RunWatcher:
         self._step.began_with_gradients = self._small.has_gradients()
         self._small.remember()
 
-    def _hook(self, logits: Tensor, inputs: Inputs) -> None:
+    def _hook(self, logits: Tensor, inputs: ModelInputs) -> None:
         held, version, training = logits.detach(), logits._version, self.model.training
         copy = held.clone() if held.numel() <= MANY * MANY else None
         source = source_of(logits)
@@ -130,7 +130,7 @@ class RunWatcher:
 
     # What a backward pass gave
 
-    def _arrived(self, z: Tensor | None, g: Tensor, inputs: Inputs, training: bool) -> None:
+    def _arrived(self, z: Tensor | None, g: Tensor, inputs: ModelInputs, training: bool) -> None:
         small, step = self._small, self._step
         if self._twice is not None:
             self._twice.tape = None  # what was followed as evaluation is a training pass after all

@@ -1,0 +1,121 @@
+"""What ``sf.probe.watch`` adds to a step of training: time, and memory at its peak.
+
+    python benchmarks/watch.py --out benchmarks/watch.jsonl
+    python benchmarks/watch.py --device cuda --out rows.jsonl
+
+A causal model of about 100 million parameters takes steps with and without being watched, by turns, so that what else the
+machine does falls on both. Each row has the medians of both and of their ratio, and the peak memory of either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from hardware import environment
+from torch import nn
+
+from sfumato.probe import watch
+
+SHAPES = {"gpt2": (50257, 768, 12, 12), "small": (8000, 256, 4, 4)}
+"""Vocabulary, width, layers and heads."""
+
+
+class Causal(nn.Module):
+    """A decoder with a tied head, as GPT-2 has it."""
+
+    def __init__(self, vocabulary: int, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
+        self.body = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(input_ids.shape[1], device=input_ids.device)
+        return self.norm(self.body(self.embedding(input_ids) * 0.02, mask=mask, is_causal=True)) @ self.embedding.weight.T
+
+
+def one_step(model: nn.Module, optimiser: torch.optim.Optimizer, ids: torch.Tensor, watched: bool) -> tuple[float, Any]:
+    """Seconds of one step; where it is watched, with the hooks already on."""
+    with watch(model) if watched else nullcontext() as seen:
+        wait(ids)
+        start = time.perf_counter()
+        logits = model(ids)
+        F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), label_smoothing=0.1).backward()
+        del logits
+        optimiser.step()
+        optimiser.zero_grad()
+        wait(ids)
+        took = time.perf_counter() - start
+        end = time.perf_counter()
+    return took, (seen, time.perf_counter() - end)
+
+
+def wait(ids: torch.Tensor) -> None:
+    if ids.is_cuda:
+        torch.cuda.synchronize()
+
+
+def peak(ids: torch.Tensor) -> float:
+    """The most memory so far, in MB."""
+    if ids.is_cuda:
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def measure(shape: str, sequences: int, length: int, rounds: int, device: str) -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = Causal(*SHAPES[shape]).to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    ids = torch.randint(0, SHAPES[shape][0], (sequences, length), device=device)
+    for _ in range(2):
+        one_step(model, optimiser, ids, watched=False)
+    before = peak(ids)
+    plain: list[float] = []
+    under: list[float] = []
+    judged: list[float] = []
+    seen: Any = None
+    for _ in range(rounds):
+        plain.append(one_step(model, optimiser, ids, watched=False)[0])
+        took, (seen, end) = one_step(model, optimiser, ids, watched=True)
+        under.append(took)
+        judged.append(end)
+    return {
+        "what": "watch", "shape": shape, "parameters": sum(p.numel() for p in model.parameters()), "device": device,
+        "tokens": sequences * length, "classes": SHAPES[shape][0], "rounds": rounds,
+        "plain_s": statistics.median(plain), "watched_s": statistics.median(under),
+        "ratio": statistics.median(w / p for w, p in zip(under, plain, strict=True)), "end_s": statistics.median(judged),
+        "peak_plain_mb": round(before), "peak_watched_mb": round(peak(ids)), "eps": seen.eps, "normaliser": seen.normaliser,
+        **environment(("torch", "sfumato")),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", nargs="+", default=["gpt2"], choices=SHAPES)
+    parser.add_argument("--sequences", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    for shape in options.shapes:
+        for sequences in options.sequences:
+            row = measure(shape, sequences, options.length, options.rounds, options.device)
+            print(json.dumps(row))
+            if options.out:
+                with options.out.open("a") as out:
+                    out.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
