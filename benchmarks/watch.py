@@ -3,8 +3,8 @@
     python benchmarks/watch.py --out benchmarks/watch.jsonl
     python benchmarks/watch.py --device cuda --out rows.jsonl
 
-A causal model of about 100 million parameters takes steps with and without being watched, by turns, so that what else the
-machine does falls on both. Each row has the medians of both and of their ratio, and the peak memory of either.
+A causal model of about 100 million parameters takes steps with and without being watched, by turns, so that what else
+the machine does falls on both. Each row has the medians of both and of their ratio, and the peak memory of either.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ class Causal(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The logits (B, T, V) of tokens (B, T)."""
         mask = nn.Transformer.generate_square_subsequent_mask(input_ids.shape[1], device=input_ids.device)
-        return self.norm(self.body(self.embedding(input_ids) * 0.02, mask=mask, is_causal=True)) @ self.embedding.weight.T
+        return (
+            self.norm(self.body(self.embedding(input_ids) * 0.02, mask=mask, is_causal=True)) @ self.embedding.weight.T
+        )
 
 
 def one_step(model: nn.Module, optimiser: torch.optim.Optimizer, ids: torch.Tensor, watched: bool) -> tuple[float, Any]:
@@ -93,8 +96,9 @@ def measure(shape: str, sequences: int, length: int, rounds: int, device: str) -
         "what": "watch", "shape": shape, "parameters": sum(p.numel() for p in model.parameters()), "device": device,
         "tokens": sequences * length, "classes": SHAPES[shape][0], "rounds": rounds,
         "plain_s": statistics.median(plain), "watched_s": statistics.median(under),
-        "ratio": statistics.median(w / p for w, p in zip(under, plain, strict=True)), "end_s": statistics.median(judged),
-        "peak_plain_mb": round(before), "peak_watched_mb": round(peak(ids)), "eps": seen.eps, "normaliser": seen.normaliser,
+        "ratio": statistics.median(w / p for w, p in zip(under, plain, strict=True)),
+        "end_s": statistics.median(judged), "peak_plain_mb": round(before), "peak_watched_mb": round(peak(ids)),
+        "eps": seen.eps, "normaliser": seen.normaliser,
         **environment(("torch", "sfumato")),
     }  # fmt: skip
 

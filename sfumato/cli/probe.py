@@ -11,7 +11,12 @@ from sfumato.cli.common import FINDING, OK, Flag, UsageError, Whole, app, width
 
 @app.command
 def probe(
-    loss: str | None = None, *, trainer: str | None = None, classes: Whole = 10, strict: Flag = False, json: Flag = False
+    loss: str | None = None,
+    *,
+    trainer: str | None = None,
+    classes: Whole = 10,
+    strict: Flag = False,
+    json: Flag = False,
 ) -> int:
     """Read the target that a loss trains towards off its gradient, and look for what will surprise.
 

@@ -20,6 +20,7 @@ from sfumato.probe.identify import strength_over
 from sfumato.probe.read.target import TargetRead, read_target
 from sfumato.probe.result import Probe
 
+
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     r"""Read what a loss trains towards off its gradient, and look for what will surprise.
 

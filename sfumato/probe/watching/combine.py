@@ -39,7 +39,8 @@ def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
     if record.ranks_silent:
         return [], False
     joined = [
-        _joined({each: told[each][i] for each in told}, rank, ranks) for i in range(min(len(told[each]) for each in told))
+        _joined({each: told[each][i] for each in told}, rank, ranks)
+        for i in range(min(len(told[each]) for each in told))
     ]
     apart = bool(joined) and all(alone for _, alone in joined)
     return [step for step, _ in joined if step.passes], apart

@@ -1,7 +1,7 @@
 """Read the loss of evaluation, which nobody differentiates.
 
-While a model is evaluated, every call of torch that uses its logits is run a second time on a copy that has a graph. What
-these calls return to the trainer is left as it was. The gradient of a loss that came of the copy is read like any other.
+While a model is evaluated, every call of torch that uses its logits is run a second time on a copy that has a graph.
+What these calls return to the trainer is left as it was. The gradient of a loss that came of the copy is read as usual.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from sfumato.probe.watching.outputs import as_rows, class_axis
 from sfumato.probe.watching.rows import ReadRows, read_rows
+
+aside = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
+"""A context in which no function mode is told of calls, and so none runs them twice."""
 
 LARGEST = 1 << 25
 """Logits of one batch of evaluation that are copied at most."""
@@ -38,7 +41,7 @@ class Twice(TorchFunctionMode):
         result = func(*args, **kwargs)
         tape = self.tape
         if tape is not None and tape.knows(args, kwargs):
-            with torch._C.DisableTorchFunction():
+            with aside():
                 tape.double(func, args, kwargs, result)
         return result
 
@@ -56,7 +59,7 @@ class Tape:
     """
 
     def __init__(self, logits: Tensor) -> None:
-        with torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.enable_grad():
+        with aside(), torch.inference_mode(False), torch.enable_grad():
             self._leaf = logits.detach().clone().requires_grad_()
             self._doubles: dict[int, tuple[Tensor, Tensor]] = {id(logits): (logits, self._leaf.clone())}
         self._used: set[int] = set()
@@ -90,12 +93,12 @@ class Tape:
     def read(self) -> list[ReadRows]:
         """What each loss trains towards that came of the logits, and from which nothing else was computed."""
         found: list[ReadRows] = []
-        with torch._C.DisableTorchFunction(), torch.inference_mode(False), torch.enable_grad():
+        with aside(), torch.inference_mode(False), torch.enable_grad():
             for key, (_, value) in list(self._doubles.items())[1:]:
                 if key in self._used or value.numel() * 2 > self._rows:
                     continue
                 (g,) = torch.autograd.grad(value.sum(), self._leaf, retain_graph=True, allow_unused=True)
-                if g is None or not bool(g.any()):
+                if not isinstance(g, Tensor) or not bool(g.any()):  # pyright: ignore[reportUnnecessaryIsInstance]
                     continue
                 with torch.no_grad():
                     axis = class_axis(self._leaf, g)
@@ -159,7 +162,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _swapped(value: Any, doubles: Mapping[int, tuple[Tensor, Tensor]]) -> Any:
-    """Arguments with doubles in place of tensors; tensors of inference mode are copied, since no graph may hold them."""
+    """Arguments with doubles in place of tensors; tensors of inference mode are copied: no graph holds them."""
     if isinstance(value, Tensor):
         if id(value) in doubles:
             return doubles[id(value)][1]

@@ -1,4 +1,4 @@
-"""Which strengths a trainer was given: arguments of that name in the functions that are running, and in their objects."""
+"""Which strengths a trainer was given: by name in the functions that are running, and in the objects that they hold."""
 
 import functools
 import sys
@@ -15,9 +15,9 @@ NAMES = (
 """Names that mean the strength wherever they stand."""
 
 HOLDERS = (
-    "args", "config", "cfg", "hparams", "opt", "options", "criterion", "loss", "loss_fn", "loss_func", "compute_loss_func",
-    "train_loss_fn", "label_smoother", "task", "trainer", "lightning_module", "pl_module", "_compile_loss", "_loss",
-    "self",
+    "args", "config", "cfg", "hparams", "opt", "options", "criterion", "loss", "loss_fn", "loss_func",
+    "compute_loss_func", "train_loss_fn", "label_smoother", "task", "trainer", "lightning_module", "pl_module",
+    "_compile_loss", "_loss", "self",
 )  # fmt: skip
 """Names of variables and attributes whose object is searched too."""
 
@@ -51,7 +51,7 @@ def given_strengths(model: Any, kwargs: Mapping[str, Any]) -> list[GivenStrength
     [GivenStrength(where='label_smoothing', value=0.1, over='')]
     """
     found = {f"{type(model).__name__}(…, {name}=…)": (kwargs[name], "") for name in NAMES if name in kwargs}
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     for _ in range(DEEP):
         if frame is None:
             break
@@ -78,7 +78,7 @@ def _is_strength(value: Any) -> bool:
 def _in_variables(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     for name, value in list(variables.items()):
         if name in NAMES:
-            yield name, value, ""
+            yield name, value, str(variables.get("over", ""))
         elif name in HOLDERS or _is_loss(name, value):
             yield from _in_object(name, value, deeper=True)
 

@@ -1,4 +1,4 @@
-"""What the inputs of a model say about the labels that it was trained on: padding, ignored labels, and the shift by one."""
+"""What the inputs of a model say about the labels that it was trained on: padding, ignored labels, the shift by one."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ class ModelInputs:
             pad: the token that is padding, where the model's configuration says so.
 
         Returns:
-            Counts of live rows: ``"live"``; ``"same"``, ``"next"`` and ``"second"``, whose label is the token at the same
-            place, one and two places on; ``"padding"``, whose token to predict is masked; ``"ignored"``, whose label was
-            −100, at the same place and at the next; ``"given"``, which have a label that was given.
+            Counts of live rows: ``"live"``; ``"same"``, ``"next"`` and ``"second"``, whose label is the token at the
+            same place, one and two places on; ``"padding"``, whose token to predict is masked; ``"ignored"``, whose
+            label was −100; ``"given"``, which have a label that was given.
 
         >>> ids = torch.tensor([[5, 7, 9, 0]])
         >>> found = ModelInputs(ids, torch.tensor([[1, 1, 1, 0]]))

@@ -17,7 +17,9 @@ from sfumato.text import plural
 def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFinding]:
     """What kept the run from being read, in part or whole."""
     if record.forwards == 0:
-        yield defect("model", "it was never called: the trainer trains another object. Give watch the model that it calls")
+        yield defect(
+            "model", "it was never called: the trainer trains another object. Give watch the model that it calls"
+        )
     elif record.without_logits and targets is None:
         asked = "".join(f" Whether {each.where} = {each.value:g} has an effect is not known." for each in record.given)
         yield note(
@@ -28,20 +30,24 @@ def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFin
     elif record.training_forwards and targets is None and not record.problems:
         yield defect(
             "gradient",
-            f"none reached the model's output in {plural(record.training_forwards, 'call')}: no backward pass was run, or "
-            "the loss is computed from something else than this output",
+            f"none reached the model's output in {plural(record.training_forwards, 'call')}: no backward pass was run, "
+            "or the loss is computed from something else than this output",
         )
     for told, times in record.problems.items():
         yield warning("reading", told + (f" ({times} times)" if times > 1 else ""))
     if record.ranks_silent:
         silent = ", ".join(map(str, record.ranks_silent))
-        yield note("ranks", f"no word came from rank {silent}: watch on every rank, for what is divided by depends on all")
+        yield note(
+            "ranks", f"no word came from rank {silent}: watch on every rank, for what is divided by depends on all"
+        )
     if targets is None:
         return
     if targets.flat:
         yield note("strength", "all logits of a row were equal, so that nothing can be read: watch one step more")
     if targets.form == "probabilities as logits":
-        yield defect("softmax", "it is taken twice: the model returns probabilities, and the loss takes them for logits")
+        yield defect(
+            "softmax", "it is taken twice: the model returns probabilities, and the loss takes them for logits"
+        )
     elif targets.form != "logits":
         yield note("output", f"the model returns {targets.form}, and the loss takes them as such")
     if not targets.balanced:
@@ -61,18 +67,19 @@ def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
     if targets.uniform:
         yield defect(
             "ignored rows",
-            f"{plural(targets.uniform, 'row')} without a label of their own still get the smoothing's part: they are trained "
-            "towards all classes alike. Leave ignored rows out of that term too",
+            f"{plural(targets.uniform, 'row')} without a label of their own still get the smoothing's part: they are "
+            "trained towards all classes alike. Leave ignored rows out of that term too",
         )
     elif counts["ignored"]:
         yield defect(
-            "ignored rows", f"{counts['ignored']} of {counts['given']} rows with a gradient have the label -100, as ignored ones do"
+            "ignored rows",
+            f"{counts['ignored']} of {counts['given']} rows with a gradient have the label -100, as ignored ones do",
         )
     if counts["padding"]:
         yield defect(
             "padding",
-            f"{counts['padding']} of {counts['live']} rows with a gradient are trained to predict padding: set their labels "
-            "to -100",
+            f"{counts['padding']} of {counts['live']} rows with a gradient are trained to predict padding: set their "
+            "labels to -100",
         )
     yield from _of_shift(counts)
 
@@ -129,8 +136,8 @@ def of_evaluation(record: Record, evaluation_eps: float | None, eps: float | Non
     if evaluation_eps is not None and evaluation_eps > 1e-3:
         yield warning(
             "evaluation",
-            f"its loss is smoothed too (ε = {evaluation_eps:.4g} over all classes): it is no log loss, and a model that is "
-            "chosen by it is chosen by the smoothing",
+            f"its loss is smoothed too (ε = {evaluation_eps:.4g} over all classes): it is no log loss, and a model "
+            "that is chosen by it is chosen by the smoothing",
         )
     elif record.evaluations and evaluation_eps is None and eps:
         yield note("evaluation", "the model was evaluated, and no loss of its logits could be read there")
@@ -142,15 +149,21 @@ def of_steps(record: Record, targets: TargetsSeen, *, apart: bool) -> Iterator[P
     stale = [i for i, step in enumerate(steps) if step.began_with_gradients and i]
     if stale:
         yield defect(
-            "steps", f"gradients of the step before were still there in {len(stale)} of {len(steps)} steps: clear them after each"
+            "steps",
+            f"gradients of the step before were still there in {len(stale)} of {len(steps)} steps: clear them after "
+            "each step",
         )
-    if record.optimiser_steps == 0:
+    if record.optimiser_steps == 0 and record.steps_of_others:
+        yield defect("steps", "the optimiser holds none of this model's parameters, so that the model is not trained")
+    elif record.optimiser_steps == 0:
         yield note("steps", "the optimiser took none while the model was watched")
     passes = [each for step in steps for each in step.passes]
     if passes and not any(each.training for each in passes):
         yield note("mode", "the model was trained in evaluation mode, so dropout was off")
     if apart:
-        yield defect("ranks", f"each of the {record.ranks} ranks uses its own gradients alone: they train different models")
+        yield defect(
+            "ranks", f"each of the {record.ranks} ranks uses its own gradients alone: they train different models"
+        )
     yield from _of_weights(passes, targets)
 
 
@@ -163,7 +176,8 @@ def _of_weights(passes: list[ReadPass], targets: TargetsSeen) -> Iterator[ProbeF
             continue
         if is_mean_of_sequences(each, targets.eps):
             yield warning(
-                "normaliser", "each sequence is divided by its own rows: a row of a short sequence weighs more than others"
+                "normaliser",
+                "each sequence is divided by its own rows: a row of a short sequence weighs more than others",
             )
         elif _by_label(each, targets.eps):
             yield note("weights", "rows weigh by their label, as class weights have it")
@@ -201,7 +215,7 @@ def _by_label(one: ReadPass, eps: float) -> bool:
 def of_normaliser(
     found: NormaliserRead, steps: list[StepCount], *, coarse: bool, weighted: bool
 ) -> Iterator[ProbeFinding]:
-    """What gradients are divided by, in words; where rows are ``weighted``, their mean factor need not be one over a count."""
+    """What gradients are divided by, in words; the mean factor of ``weighted`` rows need not be one over a count."""
     first = max(steps, key=lambda step: sum(each.counted for each in step.passes))
     n, t = (sum(getattr(each, name) for each in first.passes) for name in ("counted", "rows"))
     if found.times:
@@ -210,13 +224,16 @@ def of_normaliser(
         yield warning("normaliser", "an incomplete step is divided by the passes of a complete one")
     elif "rows" in found.size:
         yield defect(
-            "ignored rows", f"the mean counts them: it divides by {'all ' if t != n else ''}{t} rows, and only {n} have a gradient"
+            "ignored rows",
+            f"the mean counts them: it divides by {'all ' if t != n else ''}{t} rows, and only {n} have a gradient",
         )
     elif found.name == "micro-batches":
         yield warning("normaliser", _mean_of_means(found, first))
     elif found.name == "sum":
         of = "sequences" if found.size == "sequences" else "nothing"
-        yield note("normaliser", f"gradients are summed over rows and divided by {of}, so a larger batch takes a larger step")
+        yield note(
+            "normaliser", f"gradients are summed over rows and divided by {of}, so a larger batch takes a larger step"
+        )
     if found.steps < found.of:
         yield warning(
             "normaliser", f"in {found.of - found.steps} of {found.of} steps the divisor was another{_incomplete(steps)}"
@@ -224,8 +241,8 @@ def of_normaliser(
     if abs(found.mass - 1) > (3e-2 if coarse else 1e-3) and not weighted:
         yield defect(
             "total mass",
-            f"a row's gradient is {found.mass:.4g} times that of a mean: its target sums to {found.mass:.4g} and not to 1, or the "
-            "loss is multiplied",
+            f"a row's gradient is {found.mass:.4g} times that of a mean: its target sums to {found.mass:.4g} and not "
+            "to 1, or the loss is multiplied",
         )
     measured = [step.after for step in steps if step.after is not None]
     left = float(np.median(measured)) / found.after if measured else 1.0
@@ -240,7 +257,8 @@ def _once_too_often(found: NormaliserRead, step: StepCount) -> str:
     a = len(step.passes) // max(step.ranks, 1)
     what = {
         "A": f"the {a} micro-batches of a step", "R": f"the {step.ranks} ranks",
-        "A·R": f"the {a} micro-batches and the {step.ranks} ranks", "N": "the rows", "n": "the rows", "rows": "the rows",
+        "A·R": f"the {a} micro-batches and the {step.ranks} ranks",
+        "N": "the rows", "n": "the rows", "rows": "the rows",
     }  # fmt: skip
     power = found.times.removeprefix("1/").strip("()")
     if power in ("A", "R") and a == step.ranks:
@@ -259,8 +277,8 @@ def _mean_of_means(found: NormaliserRead, step: StepCount) -> str:
             of_rank[each.rank] += each.counted
         sizes, whose = list(of_rank.values()), "ranks"
     return (
-        f"it is a mean of means: {whose} of {min(sizes)} to {max(sizes)} rows count alike, so a row of the smallest weighs "
-        f"{max(sizes) / max(min(sizes), 1):.3g} times as much as one of the largest"
+        f"it is a mean of means: {whose} of {min(sizes)} to {max(sizes)} rows count alike, so a row of the smallest "
+        f"weighs {max(sizes) / max(min(sizes), 1):.3g} times as much as one of the largest"
     )
 
 

@@ -171,7 +171,7 @@ def _values(step: StepCount, usual: int, after: float) -> Iterator[tuple[tuple[s
 
 
 def _after(step: StepCount, way: str) -> float:
-    """What came after the backward passes: as measured, as ranks alone would have it, or one over a scaler's power of 2."""
+    """What came after the backward passes: as measured, as ranks alone have it, or one over a scaler's power of 2."""
     if way == "measured" and step.after is not None:
         return step.after
     if way == "scaled" and (step.after is None or step.after < 0.25):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from sfumato.probe.call.find import ProbeError, in_words
@@ -76,8 +75,11 @@ def source_of(logits: Tensor) -> tuple[Any, int] | None:
     node, number = logits.grad_fn, logits.output_nr
     if node is None:
         return None
-    while node.name() in CASTS and node.next_functions and node.next_functions[0][0] is not None:
-        node, number = node.next_functions[0]
+    while node.name() in CASTS and node.next_functions:
+        before, of_it = node.next_functions[0]
+        if before is None:
+            break
+        node, number = before, of_it
     return node, number
 
 
@@ -102,7 +104,9 @@ def _chosen(output: Any, choice: Callable[[Any], Any] | str) -> Tensor:
         has = f" It has {', '.join(_named(output))}." if _named(output) else ""
         raise ProbeError(f"logits= found nothing in {_shown(output)}: {in_words(error)}.{has}") from error
     if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
-        raise ProbeError(f"logits= gave {_shown(found)}, where logits are a floating tensor with the classes on an axis")
+        raise ProbeError(
+            f"logits= gave {_shown(found)}, where logits are a floating tensor with the classes on an axis"
+        )
     return found
 
 

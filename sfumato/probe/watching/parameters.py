@@ -29,8 +29,10 @@ class SmallParameters:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        able = [p for p in parameters if p.requires_grad and p.is_leaf and 0 < p.numel() and type(p) is nn.Parameter]
-        able = sorted(reversed(able), key=lambda p: p.numel())[:FEW]
+        parameters = list(parameters)
+        order = {id(p): i for i, p in enumerate(parameters)}  # of two as small the one nearer to the head
+        able = [p for p in parameters if p.requires_grad and p.is_leaf and p.numel() > 0 and type(p) is nn.Parameter]
+        able = sorted(able, key=lambda p: (p.numel(), -order[id(p)]))[:FEW]
         self._parameters = [p for p in able if p.numel() <= SMALL] or able[:1]
         self._sums: list[Tensor | None] = [None] * len(self._parameters)
         self._handles = [p.register_hook(self._adding(i)) for i, p in enumerate(self._parameters)]

@@ -1,4 +1,4 @@
-"""What the other ranks of a distributed run saw. Ranks leave notes in the store of the process group, and wait for none.
+"""What the other ranks of a distributed run saw. Ranks leave notes in the store of the process group.
 
 A collective call would hang where one rank alone is watched, so nothing collective is called.
 """
@@ -21,7 +21,7 @@ def store_of_ranks() -> tuple[Any, int, int] | None:
     ranks = torch.distributed.get_world_size()
     if ranks < 2:
         return None
-    store = torch.distributed.distributed_c10d._get_default_store()
+    store = torch.distributed.distributed_c10d._get_default_store()  # pyright: ignore[reportPrivateUsage]
     return store, torch.distributed.get_rank(), ranks
 
 

@@ -47,6 +47,7 @@ class Record:
 
     steps: list[ReadStep] = field(default_factory=list[ReadStep])
     optimiser_steps: int = 0
+    steps_of_others: int = 0
     forwards: int = 0
     training_forwards: int = 0
     without_logits: int = 0

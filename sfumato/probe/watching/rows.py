@@ -65,7 +65,7 @@ class ReadRows:
     form: str
 
     def factors(self, eps: float) -> Array:
-        """c of each row, once the strength of all rows is known: ⟨g, p − q⟩ / ‖p − q‖² over the classes that were read.
+        """The factor c of each row once the strength of all is known: ⟨g, p − q⟩ / ‖p − q‖² over the classes read.
 
         Rows with more than one class off the line keep the slope of their own line.
         """
@@ -130,7 +130,7 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
     alive = live.cpu().numpy()
     found[0] = np.where(alive, found[0], -1)
     finite = bool(torch.isfinite(g[chosen].sum()))
-    return ReadRows(k, alive, *found, coarse, finite, form)
+    return ReadRows(k, alive, *found, coarse=coarse, finite=finite, form=form)
 
 
 SUMS = 8
@@ -176,7 +176,7 @@ def _part(z: Tensor, g: Tensor, form: str, rows: Tensor) -> tuple[Tensor, ...]:
 
 
 def _probabilities_and_gradients(z: Tensor, g: Tensor, form: str) -> tuple[Tensor, Tensor]:
-    """p and ∂L/∂z of the softmax: in float64 for few classes, else in float32."""
+    """P and ∂L/∂z of the softmax: in float64 for few classes, else in float32."""
     kind = torch.float64 if z.shape[1] <= MANY or z.dtype == torch.float64 else torch.float32
     z, g = z.to(kind), g.to(kind)
     if form == "probabilities":
@@ -259,7 +259,7 @@ def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _labels_of_few(x: Tensor, y: Tensor) -> Tensor:
-    """The labels of rows with two or three classes, of which one row says too little: one line is fitted for all rows."""
+    """The labels of rows with two or three classes, of which one row says too little: one line is fitted for all."""
     at = y.argmin(1)
     rows = torch.arange(len(x), device=x.device)
     for _ in range(4):
@@ -273,7 +273,7 @@ def _labels_of_few(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _lines_of_two(at: Tensor, live: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and misfit of the line that all rows of two classes share; of one line for each label where one fits badly."""
+    """Slope and misfit of the line that all rows of two classes share; of one for each label where it fits badly."""
     slope, misfit = torch.full_like(x, torch.nan), torch.zeros_like(x)
     for groups in ((live,), (live & (at == 0), live & (at == 1))):
         for rows in groups:

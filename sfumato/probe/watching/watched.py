@@ -19,8 +19,9 @@ class Watched:
         eps: the strength over all classes, as torch's argument, that reached the logits; None where it cannot be told.
         eps_others: the same target as a strength over the other classes. At one K nobody can tell the two apart.
         mass: what a row's gradient is multiplied by beside its normaliser: 1, or Σq of a target that does not sum to 1.
-        normaliser: ``"rows"``: one mean over all rows that count between two steps of the optimiser; ``"micro-batches"``:
-            a mean of means; ``"sum"``; ``"twice"``: divided once too often or too rarely; None where it cannot be told.
+        normaliser: ``"rows"``: one mean over all rows that count between two steps of the optimiser;
+            ``"micro-batches"``: a mean of means; ``"sum"``; ``"twice"``: divided once too often or too rarely; None
+            where it cannot be told.
         steps: steps that the optimiser took.
         evaluation_eps: the strength over all classes of the loss in evaluation; None without one that could be read.
         findings: what was found, the worst first.
@@ -100,7 +101,9 @@ class Watched:
         if self.mass is not None and abs(self.mass - 1) > 1e-3:
             rows.append(("mass", f"{self.mass:.4g}"))
         if self.evaluation_eps is not None:
-            hard = "the log loss of hard labels" if self.evaluation_eps == 0 else f"ε = {self.evaluation_eps:.4g} over all"
+            hard = (
+                "the log loss of hard labels" if self.evaluation_eps == 0 else f"ε = {self.evaluation_eps:.4g} over all"
+            )
             rows.append(("evaluation", hard))
         return rows
 

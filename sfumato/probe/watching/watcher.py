@@ -1,4 +1,4 @@
-"""Hook a model and its optimiser, and read what passes by. Nothing of the run is changed, and nothing is left behind."""
+"""Hook a model and its optimiser, and read what passes by. The run is not changed, and nothing is left behind."""
 
 import contextlib
 import sys
@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import optimizer as optimisers
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sfumato.probe.call.find import ProbeError, in_words
-from sfumato.probe.watching.evaluation import LARGEST, Tape, Twice, eps_of_evaluation, strength_of_value
+from sfumato.probe.watching.evaluation import LARGEST, Tape, Twice, aside, eps_of_evaluation, strength_of_value
 from sfumato.probe.watching.given import given_strengths
 from sfumato.probe.watching.inputs import ModelInputs, inputs_of
 from sfumato.probe.watching.keras_call import wrap_call
@@ -53,8 +53,8 @@ class RunWatcher:
             self._stack.callback(of_keras)
         else:
             self._handles.append(self.model.register_forward_hook(_undisturbed(self._called), with_kwargs=True))
-        self._handles.append(optimisers.register_optimizer_step_pre_hook(self._before_step))
-        self._handles.append(optimisers.register_optimizer_step_post_hook(self._after_step))
+        self._handles.append(register_optimizer_step_pre_hook(self._before_step))
+        self._handles.append(register_optimizer_step_post_hook(self._after_step))
         self._twice = self._stack.enter_context(Twice())
 
     def stop(self) -> None:
@@ -77,7 +77,7 @@ class RunWatcher:
         if module is not self.model:  # a copy that was made while the model was watched
             return
         record = self.record
-        with torch._C.DisableTorchFunction():
+        with aside():
             self._close_evaluation()
             record.forwards += 1
             trains = torch.is_grad_enabled()
@@ -115,7 +115,7 @@ class RunWatcher:
             if g is None:
                 return
             try:
-                with torch._C.DisableTorchFunction(), torch.no_grad():
+                with aside(), torch.no_grad():
                     z = held if held._version == version else copy
                     self._arrived(z, g.detach(), inputs, training)
             except Exception as error:  # the run must not fail because it is watched
@@ -162,14 +162,16 @@ class RunWatcher:
 
     def _before_step(self, optimiser: Any, *_: Any) -> None:
         if self._is_ours(optimiser):
-            with torch._C.DisableTorchFunction():
+            with aside():
                 self._by_torch = True
                 if self._step.passes:
                     self._read_gradients(optimiser)
 
     def _after_step(self, optimiser: Any, *_: Any) -> None:
-        if self._is_ours(optimiser):
-            with torch._C.DisableTorchFunction(), torch.no_grad():
+        if not self._is_ours(optimiser):
+            self.record.steps_of_others += 1
+        else:
+            with aside(), torch.no_grad():
                 self._close_evaluation()
                 if self._step.passes and not self._step.arrived:
                     self._read_gradients(optimiser)
@@ -247,12 +249,14 @@ def check_model(model: Any) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     inside = getattr(model, "model", None)
-    hint = f"; its own .model is one: watch({type(model).__name__.lower()}.model)" if isinstance(inside, nn.Module) else ""
+    hint = (
+        f"; its own .model is one: watch({type(model).__name__.lower()}.model)" if isinstance(inside, nn.Module) else ""
+    )
     raise ProbeError(f"watch needs the torch.nn.Module that is trained, got a {type(model).__name__}{hint}")
 
 
 def _undisturbed(method: Any) -> Any:
-    """A hook that no compiler looks into, and that holds its watcher weakly: a model that is copied or saved keeps none.
+    """A hook that no compiler looks into, and that holds its watcher weakly: copies of a model keep none.
 
     The compiler is loaded by nobody but the run itself, since that takes a second.
     """
@@ -263,17 +267,17 @@ def _undisturbed(method: Any) -> Any:
         if found is not None:
             found(module, args, kwargs, output)
 
-    aside: list[Any] = []
+    disabled: list[Any] = []
 
     def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
         if "torch._dynamo.eval_frame" in sys.modules:
-            if not aside:
-                aside.append(torch._dynamo.disable(tell))
-            aside[0](module, args, kwargs, output)
+            if not disabled:
+                disabled.append(torch.compiler.disable(tell))
+            disabled[0](module, args, kwargs, output)
         else:
             tell(module, args, kwargs, output)
 
-    return torch._dynamo.disable(tell) if "torch._dynamo.eval_frame" in sys.modules else hook
+    return torch.compiler.disable(tell) if "torch._dynamo.eval_frame" in sys.modules else hook
 
 
 def _pad_of(model: nn.Module) -> int | None:

@@ -38,7 +38,11 @@ def test_an_attribute_of_a_trainers_arguments():
 
 @pytest.mark.parametrize(
     "criterion",
-    [nn.CrossEntropyLoss(label_smoothing=0.1), functools.partial(F.cross_entropy, label_smoothing=0.1), compute_loss(0.1)],
+    [
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        functools.partial(F.cross_entropy, label_smoothing=0.1),
+        compute_loss(0.1),
+    ],
 )
 def test_a_loss_of_a_name_or_of_a_class_that_says_so(criterion):
     assert [value for _, value in found()] == [0.1]
@@ -63,6 +67,13 @@ def test_an_argument_of_the_model_itself():
 def test_what_a_loss_spreads_over_is_told():
     loss = compute_loss(0.1, over="others")
     assert [each.over for each in given_strengths(None, {}) if isinstance(each, GivenStrength)] == [loss.over]
+
+
+def test_what_a_function_was_told_to_spread_over_goes_with_its_strength():
+    def train(label_smoothing, over):
+        return [(each.value, each.over) for each in given_strengths(None, {})]
+
+    assert train(0.1, "others") == [(0.1, "others")]
 
 
 def test_other_numbers_of_such_names_are_left_alone():

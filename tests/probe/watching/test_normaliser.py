@@ -12,9 +12,7 @@ UNEVEN = ((3, 5, 2), (4, 1, 6))  # rows that count, of each pass of each rank, i
 def step(factor, counts=((3, 5),), after=None, rows=6, sequences=6):
     """A step in which pass m of rank r has the factor(n, N, A, R)."""
     ranks, whole, a = len(counts), sum(map(sum, counts)), len(counts[0])
-    passes = [
-        PassCount(n, rows, sequences, factor(n, whole, a, ranks), r) for r, own in enumerate(counts) for n in own
-    ]
+    passes = [PassCount(n, rows, sequences, factor(n, whole, a, ranks), r) for r, own in enumerate(counts) for n in own]
     return StepCount(tuple(passes), after, ranks)
 
 
@@ -74,7 +72,10 @@ def test_clipping_does_not_count_as_dividing():
 def test_a_division_after_the_backward_passes_counts():
     steps = [step(lambda n, whole, a, r: 1.0, counts, 1 / sum(counts[0])) for counts in (((3, 5),), ((2, 4),))]
     assert normaliser(steps).name == "rows"
-    again = [step(lambda n, whole, a, r: 1 / whole, ((3, 5),), 0.5), step(lambda n, whole, a, r: 1 / whole, ((2, 5),), 0.5)]
+    again = [
+        step(lambda n, whole, a, r: 1 / whole, ((3, 5),), 0.5),
+        step(lambda n, whole, a, r: 1 / whole, ((2, 5),), 0.5),
+    ]
     assert (normaliser(again).name, normaliser(again).times) == ("twice", "A")
 
 
@@ -89,12 +90,16 @@ def test_a_mean_that_counts_ignored_rows_is_known_by_its_size(counts):
 
 
 def test_a_mass_beside_one_is_left_where_nothing_else_explains_the_factor():
-    found = normaliser([step(lambda n, whole, a, r: 0.99 / whole), step(lambda n, whole, a, r: 0.99 / whole, ((2, 5),))])
+    found = normaliser(
+        [step(lambda n, whole, a, r: 0.99 / whole), step(lambda n, whole, a, r: 0.99 / whole, ((2, 5),))]
+    )
     assert (found.name, found.mass) == ("rows", pytest.approx(0.99))
 
 
 def test_an_incomplete_last_step_is_told_from_the_others():
-    found = normaliser([*[step(lambda n, whole, a, r: 1 / (2 * n), ((3, 3),))] * 3, step(lambda n, whole, a, r: 1 / 6, ((3,),))])
+    found = normaliser(
+        [*[step(lambda n, whole, a, r: 1 / (2 * n), ((3, 3),))] * 3, step(lambda n, whole, a, r: 1 / 6, ((3,),))]
+    )
     assert (found.name, found.steps, found.of) == ("rows", 3, 4)
 
 

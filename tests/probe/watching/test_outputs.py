@@ -16,7 +16,14 @@ Pair = namedtuple("Pair", "logits aux_logits")
 
 @pytest.mark.parametrize(
     "output",
-    [Z, {"logits": Z, "hidden": Z + 1}, (torch.tensor(1.0), Z), [Z], Pair(Z, Z + 1), {"loss": torch.tensor(1.0), "scores": Z}],
+    [
+        Z,
+        {"logits": Z, "hidden": Z + 1},
+        (torch.tensor(1.0), Z),
+        [Z],
+        Pair(Z, Z + 1),
+        {"loss": torch.tensor(1.0), "scores": Z},
+    ],
 )
 def test_the_logits_of_an_output_are_found(output):
     assert logits_of(output, None) is Z

@@ -17,7 +17,6 @@ from sfumato.probe.watching import ranks
 from sfumato.probe.watching.ranks import exchange, store_of_ranks
 from tests.conftest import environment
 
-
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 
 

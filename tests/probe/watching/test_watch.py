@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 import sfumato as sf
 from tests.probe.watching.loops import (
-    K, V, alarms, classifier, counted, language, loop, next_token, smoothed, table, text,
+    K,
+    V,
+    alarms,
+    classifier,
+    counted,
+    language,
+    loop,
+    next_token,
+    smoothed,
+    table,
+    text,
 )  # fmt: skip
 
 
@@ -66,90 +76,144 @@ def with_head(last: nn.Module) -> nn.Module:
 
 
 EPS = pytest.approx(0.1, abs=1e-3)
+others = sf.CrossEntropyLoss(label_smoothing=0.1, over="others")
 THREE = table(2, 3)
 FAULTS: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
     "the strength has no effect": (
-        lambda: handed(lambda z, y, eps: F.cross_entropy(z, y)), "defect", "argument: label_smoothing is 0.1, and has no effect",
+        lambda: handed(lambda z, y, eps: F.cross_entropy(z, y)),
+        "defect",
+        "argument: label_smoothing is 0.1, and has no effect",
         {"eps": 0.0},
     ),
     "labels are smoothed twice": (
-        lambda: handed(smoothed_twice), "defect", "labels are smoothed twice", {"eps": pytest.approx(0.19, abs=1e-3)},
+        lambda: handed(smoothed_twice),
+        "defect",
+        "labels are smoothed twice",
+        {"eps": pytest.approx(0.19, abs=1e-3)},
     ),
     "another strength arrives": (
-        lambda: handed(lambda z, y, eps: smoothed(z, y, 0.3)), "warning", "label_smoothing is 0.1, and ε = 0.3",
+        lambda: handed(lambda z, y, eps: smoothed(z, y, 0.3)),
+        "warning",
+        "label_smoothing is 0.1, and ε = 0.3",
         {"eps": pytest.approx(0.3, abs=1e-3)},
     ),
     "the other convention": (
-        lambda: handed(lambda z, y, eps: sf.cross_entropy(z, y, label_smoothing=eps, over="others")), "warning",
-        "is spread over the other classes", {"eps_others": EPS, "eps": pytest.approx(0.1 * K / (K - 1), abs=1e-3)},
+        lambda: handed(lambda z, y, eps: sf.cross_entropy(z, y, label_smoothing=eps, over="others")),
+        "warning",
+        "is spread over the other classes",
+        {"eps_others": EPS, "eps": pytest.approx(0.1 * K / (K - 1), abs=1e-3)},
     ),
     "a mean of means": (
-        lambda: loop(THREE, lambda z, y, step: smoothed(z, y) / 3), "warning", "it is a mean of means",
+        lambda: loop(THREE, lambda z, y, step: smoothed(z, y) / 3),
+        "warning",
+        "it is a mean of means",
         {"eps": EPS, "normaliser": "micro-batches"},
     ),
     "divided twice": (
-        lambda: loop(THREE, lambda z, y, step: of_rows(z, y, step) / 3), "defect", "once too often",
+        lambda: loop(THREE, lambda z, y, step: of_rows(z, y, step) / 3),
+        "defect",
+        "once too often",
         {"eps": EPS, "normaliser": "twice"},
     ),
     "never divided by the accumulation": (
-        lambda: loop(THREE, lambda z, y, step: smoothed(z, y)), "defect", "they are too large",
+        lambda: loop(THREE, lambda z, y, step: smoothed(z, y)),
+        "defect",
+        "they are too large",
         {"eps": EPS, "normaliser": "twice"},
     ),
     "a mean divided by the rows again": (
-        lambda: loop(table(), lambda z, y, step: smoothed(z, y) / (y != -100).sum()), "defect", "the rows once too often",
+        lambda: loop(table(), lambda z, y, step: smoothed(z, y) / (y != -100).sum()),
+        "defect",
+        "the rows once too often",
         {"normaliser": "twice"},
     ),
     "divided again after the backward passes": (
-        lambda: loop(THREE, of_rows, after=scaled_by(1 / 3, 1 / 3)), "defect", "once too often", {"normaliser": "twice"},
+        lambda: loop(THREE, of_rows, after=scaled_by(1 / 3, 1 / 3)),
+        "defect",
+        "once too often",
+        {"normaliser": "twice"},
     ),
     "ignored rows count in the mean": (
-        lambda: loop(table(), lambda z, y, step: smoothed(z, y, reduction="none").mean()), "defect",
-        "ignored rows: the mean counts them: it divides by all 12 rows, and only 10", {"eps": EPS},
+        lambda: loop(table(), lambda z, y, step: smoothed(z, y, reduction="none").mean()),
+        "defect",
+        "ignored rows: the mean counts them: it divides by all 12 rows, and only 10",
+        {"eps": EPS},
     ),
     "ignored rows get the smoothing": (
-        lambda: loop(table(), leaking), "defect", "4 rows without a label of their own still get the smoothing's part",
+        lambda: loop(table(), leaking),
+        "defect",
+        "4 rows without a label of their own still get the smoothing's part",
         {"eps": EPS},
     ),
     "evaluation is smoothed": (
-        lambda: loop(table(), of_rows, evaluate=smoothed), "warning", "evaluation: its loss is smoothed too (ε = 0.1",
+        lambda: loop(table(), of_rows, evaluate=smoothed),
+        "warning",
+        "evaluation: its loss is smoothed too (ε = 0.1",
         {"evaluation_eps": EPS},
     ),
     "padding is trained on": (
-        lambda: language(padded_ids), "defect", "padding: 12 of 64 rows", {"eps": EPS, "normaliser": "rows"},
+        lambda: language(padded_ids),
+        "defect",
+        "padding: 12 of 64 rows",
+        {"eps": EPS, "normaliser": "rows"},
     ),
     "labels are not shifted": (
-        lambda: language(lambda z, b: F.cross_entropy(z.flatten(0, 1), b["labels"].flatten())), "warning",
-        "repeat its own token", {"eps": 0.0},
+        lambda: language(lambda z, b: F.cross_entropy(z.flatten(0, 1), b["labels"].flatten())),
+        "warning",
+        "repeat its own token",
+        {"eps": 0.0},
     ),
     "labels are shifted twice": (
-        lambda: language(lambda z, b: next_token(z[:, :-1], b["labels"][:, 1:])), "defect", "shifted twice", {"eps": 0.0},
+        lambda: language(lambda z, b: next_token(z[:, :-1], b["labels"][:, 1:])),
+        "defect",
+        "shifted twice",
+        {"eps": 0.0},
     ),
     "a mean of each sequence": (
-        lambda: language(each_sequence), "warning", "each sequence is divided by its own rows",
+        lambda: language(each_sequence),
+        "warning",
+        "each sequence is divided by its own rows",
         {"normaliser": "micro-batches"},
     ),
     "the mean counts ignored tokens": (
-        lambda: language(lambda z, b: next_token(z, b["labels"], reduction="none").mean()), "defect",
-        "the mean counts them", {"eps": 0.0},
+        lambda: language(lambda z, b: next_token(z, b["labels"], reduction="none").mean()),
+        "defect",
+        "the mean counts them",
+        {"eps": 0.0},
     ),
     "gradients are never cleared": (
-        lambda: loop(table(3), of_rows, clear=False), "defect", "gradients of the step before", {"eps": EPS},
+        lambda: loop(table(3), of_rows, clear=False),
+        "defect",
+        "gradients of the step before",
+        {"eps": EPS},
     ),
     "a softmax too many": (
-        lambda: loop(table(), of_rows, model=with_head(nn.Softmax(1))), "defect", "softmax: it is taken twice", {"eps": EPS},
+        lambda: loop(table(), of_rows, model=with_head(nn.Softmax(1))),
+        "defect",
+        "softmax: it is taken twice",
+        {"eps": EPS},
     ),
     "the target loses mass": (
-        lambda: loop(table(), lambda z, y, step: 0.99 * of_rows(z, y, step)), "defect", "total mass", {"mass": pytest.approx(0.99, abs=1e-3)},
+        lambda: loop(table(), lambda z, y, step: 0.99 * of_rows(z, y, step)),
+        "defect",
+        "total mass",
+        {"mass": pytest.approx(0.99, abs=1e-3)},
     ),
     "the loss is cut from the model": (
-        lambda: loop(table(), lambda z, y, step: of_rows(z.detach().requires_grad_(), y, step)), "defect",
-        "gradient: none reached the model's output", {"eps": None},
+        lambda: loop(table(), lambda z, y, step: of_rows(z.detach().requires_grad_(), y, step)),
+        "defect",
+        "gradient: none reached the model's output",
+        {"eps": None},
     ),
     "the last step is incomplete": (
-        lambda: loop([*table(3, 2, ignored=False), table(1, 1, ignored=False)[0]], lambda z, y, step: smoothed(z, y) / 2),
-        "warning", "the last step has 1 pass, and is divided as if it had 2", {"eps": EPS, "normaliser": "rows"},
+        lambda: loop(
+            [*table(3, 2, ignored=False), table(1, 1, ignored=False)[0]], lambda z, y, step: smoothed(z, y) / 2
+        ),
+        "warning",
+        "the last step has 1 pass, and is divided as if it had 2",
+        {"eps": EPS, "normaliser": "rows"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -177,16 +241,20 @@ def of_probabilities(z: Tensor, y: Tensor, step: Any) -> Tensor:
 
 RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
     "a plain mean": (lambda: loop(table(), lambda z, y, step: smoothed(z, y)), {"eps": EPS, "normaliser": "rows"}),
-    "hard labels": (lambda: loop(table(), lambda z, y, step: F.cross_entropy(z, y)), {"eps": 0.0, "normaliser": "rows"}),
+    "hard labels": (
+        lambda: loop(table(), lambda z, y, step: F.cross_entropy(z, y)),
+        {"eps": 0.0, "normaliser": "rows"},
+    ),
     "the strength that was given": (lambda: handed(smoothed), {"eps": EPS}),
     "over the others, and it says so": (
-        lambda: loop(table(), lambda z, y, step, loss=sf.CrossEntropyLoss(label_smoothing=0.1, over="others"): loss(z, y)),
+        lambda: loop(table(), lambda z, y, step: others(z, y)),
         {"eps_others": EPS},
     ),
     "accumulation over all rows": (lambda: loop(THREE, of_rows), {"normaliser": "rows", "mass": 1.0}),
     "accumulation over eight": (lambda: loop(table(2, 8, rows=40), of_rows), {"normaliser": "rows"}),
     "means of equal micro-batches": (
-        lambda: loop(table(2, 3, ignored=False), lambda z, y, step: smoothed(z, y) / 3), {"normaliser": "rows"},
+        lambda: loop(table(2, 3, ignored=False), lambda z, y, step: smoothed(z, y) / 3),
+        {"normaliser": "rows"},
     ),
     "a sum that is divided before the step": (
         lambda: loop(table(2, 2), lambda z, y, step: smoothed(z, y, reduction="sum"), after=scaled_by(1 / 17, 1 / 17)),
@@ -195,13 +263,19 @@ RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
     "a sum": (lambda: loop(THREE, lambda z, y, step: smoothed(z, y, reduction="sum")), {"normaliser": "sum"}),
     "clipping": (lambda: loop(THREE, of_rows, after=clipped), {"normaliser": "rows", "mass": 1.0}),
     "evaluation by the log loss": (lambda: loop(table(), of_rows, evaluate=F.cross_entropy), {"evaluation_eps": 0.0}),
-    "evaluation without a loss": (lambda: loop(table(), of_rows, evaluate=lambda z, y: z.argmax(1)), {"evaluation_eps": None}),
+    "evaluation without a loss": (
+        lambda: loop(table(), of_rows, evaluate=lambda z, y: z.argmax(1)),
+        {"evaluation_eps": None},
+    ),
     "a loss by hand": (lambda: loop(table(), lambda z, y, step: spelled(z, y), evaluate=F.cross_entropy), {"eps": EPS}),
     "a language model": (
-        lambda: language(lambda z, b: next_token(z, b["labels"], label_smoothing=0.1)), {"eps": EPS, "normaliser": "rows"},
+        lambda: language(lambda z, b: next_token(z, b["labels"], label_smoothing=0.1)),
+        {"eps": EPS, "normaliser": "rows"},
     ),
     "classes on the second axis": (
-        lambda: language(lambda z, b: F.cross_entropy(z[:, :-1].transpose(1, 2), b["labels"][:, 1:], label_smoothing=0.1)),
+        lambda: language(
+            lambda z, b: F.cross_entropy(z[:, :-1].transpose(1, 2), b["labels"][:, 1:], label_smoothing=0.1)
+        ),
         {"eps": EPS, "normaliser": "rows", "classes": V},
     ),
     "class weights": (
@@ -210,19 +284,27 @@ RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "mixup": (lambda: loop(table(ignored=False), mixed), {"eps": EPS, "normaliser": "rows"}),
     "probabilities whose logarithm is taken": (
-        lambda: loop(table(), of_probabilities, model=with_head(nn.Softmax(1))), {"eps": 0.0, "normaliser": "rows"},
+        lambda: loop(table(), of_probabilities, model=with_head(nn.Softmax(1))),
+        {"eps": 0.0, "normaliser": "rows"},
     ),
     "log-probabilities": (
-        lambda: loop(table(), lambda z, y, step: F.nll_loss(z, y), model=with_head(nn.LogSoftmax(1))), {"eps": 0.0},
+        lambda: loop(table(), lambda z, y, step: F.nll_loss(z, y), model=with_head(nn.LogSoftmax(1))),
+        {"eps": 0.0},
     ),
     "soft labels": (
-        lambda: loop(table(), lambda z, y, step: F.cross_entropy(z, z.detach().flip(1).softmax(1))), {"eps": None},
+        lambda: loop(table(), lambda z, y, step: F.cross_entropy(z, z.detach().flip(1).softmax(1))),
+        {"eps": None},
     ),
     "focal loss": (
-        lambda: loop(table(), lambda z, y, step: (lambda nll: ((1 - (-nll).exp()) ** 2 * nll).mean())(
-            F.cross_entropy(z, y, reduction="none"))), {},
+        lambda: loop(
+            table(),
+            lambda z, y, step: (lambda nll: ((1 - (-nll).exp()) ** 2 * nll).mean())(
+                F.cross_entropy(z, y, reduction="none")
+            ),
+        ),
+        {},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -11,8 +11,9 @@ from sfumato.probe.findings import warning
 from tests.design_page import fields_unlike
 
 SEEN = Watched(
-    eps=0.1, eps_others=0.09, mass=0.99, normaliser="micro-batches", steps=3, evaluation_eps=0.1, model="Tiny", classes=10,
-    findings=(warning("evaluation", "its loss is smoothed " * 12),), rows=40, ignored=2, micro_batches=4, ranks=2,
+    eps=0.1, eps_others=0.09, mass=0.99, normaliser="micro-batches", steps=3, evaluation_eps=0.1, model="Tiny",
+    classes=10, findings=(warning("evaluation", "its loss is smoothed " * 12),), rows=40, ignored=2,
+    micro_batches=4, ranks=2,
 )  # fmt: skip
 
 

@@ -252,6 +252,18 @@ def test_steps_of_an_optimiser_that_is_none_of_torchs_are_counted():
     assert (seen.eps, seen.normaliser, seen.steps) == (0.1, "rows", 3)
 
 
+def test_an_optimiser_of_another_models_parameters_is_named():
+    model, other = classifier(), classifier()
+    optimiser = torch.optim.SGD(other.parameters(), lr=0.1)
+    with watch(model) as seen:
+        for x, y in (batch for step in table() for batch in step):
+            smoothed(model(x), y).backward()
+            optimiser.step()
+            model.zero_grad()
+    assert seen.steps == 0
+    assert "the optimiser holds none of this model's parameters" in alarms(seen)[0]
+
+
 def test_a_closure_of_the_optimiser_is_one_pass_of_each_call():
     model = classifier()
     optimiser = torch.optim.LBFGS(model.parameters(), max_iter=3)

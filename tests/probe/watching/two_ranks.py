@@ -23,7 +23,9 @@ from sfumato.probe import watch
 from tests.probe.watching.loops import classifier, counted, smoothed, table
 
 
-def run(loss: Any, *, accumulate: int = 1, parallel: bool = True, after: Any = None, outer: bool = False) -> dict[str, Any]:
+def run(
+    loss: Any, *, accumulate: int = 1, parallel: bool = True, after: Any = None, outer: bool = False
+) -> dict[str, Any]:
     """Train on uneven batches, every second of which is this rank's own."""
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
     model = classifier()
@@ -85,7 +87,11 @@ def trainers(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, how, loss in (
         ("its own", {"label_smoothing_factor": 0.1}, None),
-        ("its own, each rank its tokens", {"label_smoothing_factor": 0.1, "average_tokens_across_devices": False}, None),
+        (
+            "its own, each rank its tokens",
+            {"label_smoothing_factor": 0.1, "average_tokens_across_devices": False},
+            None,
+        ),
         ("ours", {"accumulate": 2}, compute_loss(0.1)),
     ):
         model = llama(500)
