@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Trainer
 
+from sfumato.adapters.hf import compute_loss
 from sfumato.probe.watching import ranks
 from sfumato.probe.watching.ranks import exchange, store_of_ranks
+from tests.adapters.hf.small import arguments, data, llama, logged
 from tests.conftest import environment
 
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
@@ -63,14 +66,24 @@ def test_a_fault_between_ranks_is_named(loops, name, normaliser, words):
 
 
 @pytest.mark.nightly  # two processes that load transformers: half a minute
-def test_trainer_on_two_ranks_divides_by_the_rows_of_both(tmp_path):
+def test_trainer_on_two_ranks_divides_by_the_rows_of_both_and_has_the_gradient_norms_of_one(tmp_path):
     found = seen_by_two_ranks(tmp_path, "hf", launcher=TORCHRUN)
     assert {name: told["normaliser"] for name, told in found.items()} == {
         "its own": "rows",
         "its own, each rank its tokens": "micro-batches",
         "ours": "rows",
+        "ours, accumulated": "rows",
     }
-    assert [told["eps"] for told in found.values()] == [pytest.approx(0.1, abs=1e-3)] * 3
+    assert [told["eps"] for told in found.values()] == [pytest.approx(0.1, abs=1e-3)] * 4
+    alone = Trainer(
+        llama(500),
+        arguments(tmp_path / "alone"),
+        train_dataset=data(vocabulary=500),
+        compute_loss_func=compute_loss(0.1),
+    )
+    alone.train()
+    for name in ("ours", "ours, accumulated"):
+        assert found[name]["grad_norm"] == pytest.approx(logged(alone, "grad_norm"), rel=1e-5)
 
 
 def test_notes_are_exchanged_through_the_store_and_a_silent_rank_is_absent(monkeypatch):

@@ -92,7 +92,8 @@ def trainers(folder: Path) -> dict[str, Any]:
             {"label_smoothing_factor": 0.1, "average_tokens_across_devices": False},
             None,
         ),
-        ("ours", {"accumulate": 2}, compute_loss(0.1)),
+        ("ours", {"accumulate": 1, "rows": 4}, compute_loss(0.1)),  # 4 rows a rank and step, so 8 together
+        ("ours, accumulated", {"accumulate": 2, "rows": 4}, compute_loss(0.1)),
     ):
         model = llama(500)
         args = arguments(folder / name.replace(" ", "-"), **({"accumulate": 1} | how), ddp_backend="gloo")
