@@ -60,6 +60,8 @@ def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
         yield note("targets", "most rows have a target of many levels (soft labels, or a teacher): no ε is told")
     elif targets.pairs > 0.3:
         yield note("targets", "most rows have more than one label, as mixup and CutMix give them")
+    elif targets.prior:
+        yield note("targets", "the strength goes to the classes by a prior, and not to all alike")
     if targets.spread is not None:
         low, high = targets.spread
         yield note("strength", f"it differs between rows, from {max(low, 0):.3g} to {high:.3g} over all classes")

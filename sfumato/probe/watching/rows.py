@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.probe.watching.class_levels import MOST_CLASSES, class_levels
+
 MANY = 512
 """Numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row."""
 
@@ -33,7 +35,8 @@ class ReadRows:
         classes: K.
         live: bool, whether the row has a gradient.
         label: int64, the class off the line; −1 where the row has no gradient.
-        others: how many classes besides the label are off the line; int64.
+        others: how many classes besides the label are off the line, int64; one of :data:`LEVELS` where each class has a
+            level of its own.
         factor: c, the slope of the line; NaN where all classes have the same probability.
         eps: K·b, the strength over all classes.
         doubt: the standard error of ``eps``.
@@ -76,7 +79,7 @@ class ReadRows:
         under = self.squares - 2 * b * p + n * b * b + (p_label - a) ** 2
         with np.errstate(all="ignore"):
             known = over / under
-        return np.where((self.others > 0) | ~np.isfinite(known), self.factor, known)
+        return np.where((self.others != 0) | ~np.isfinite(known), self.factor, known)
 
 
 def form_of(z: Tensor, g: Tensor) -> str:
@@ -127,11 +130,33 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
         if parts:
             whole[chosen] = torch.cat([part[i] for part in parts])
         found.append(whole.cpu().numpy())
+    if form == "logits" and k <= MOST_CLASSES:
+        _read_levels(z, g, live, found)
     alive = live.cpu().numpy()
     found[0] = np.where(alive, found[0], -1)
     finite = bool(torch.isfinite(g[chosen].sum()))
     return ReadRows(k, alive, *found, coarse=coarse, finite=finite, form=form)
 
+
+def _read_levels(z: Tensor, g: Tensor, live: Tensor, found: list[Array]) -> None:
+    """Where most rows lie on no line: the levels of the classes, if these explain the rows, in place of the fields."""
+    misfit = found[6][live.cpu().numpy()]
+    misfit = misfit[np.isfinite(misfit)]
+    if len(misfit) == 0 or np.median(misfit) < 3e-3:
+        return
+    label = g[live].argmin(1)
+    levels = class_levels(z[live].double().softmax(1), g[live], label)
+    if levels is None:
+        return
+    at = live.cpu().numpy()
+    told = levels.factor[label].cpu().numpy()
+    values = (label.cpu().numpy(), LEVELS[levels.kind], told, levels.eps, 1e-5, 1.0, levels.misfit)
+    for field, value in zip(found, values, strict=False):
+        field[at] = value
+
+
+LEVELS = {"weights": -1, "prior": -2}
+"""What stands in place of the number of other labels where each class has a level of its own."""
 
 SUMS = 8
 """Where the sums stand among the fields that :func:`_part` gives."""

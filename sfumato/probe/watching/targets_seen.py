@@ -10,7 +10,7 @@ from sfumato.conventions import SPREADS
 from sfumato.probe.read.levels import as_typed
 from sfumato.probe.watching.normaliser import PassCount
 from sfumato.probe.watching.record import ReadPass
-from sfumato.probe.watching.rows import ReadRows
+from sfumato.probe.watching.rows import LEVELS, ReadRows
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +32,7 @@ class TargetsSeen:
         uniform: rows with a gradient that are trained towards all classes alike, beside rows with a label.
         soft: the share of rows whose target has more than two levels.
         pairs: the share of rows with more than one label.
+        prior: whether the strength goes to the classes by a prior, and not to all alike.
         spread: (smallest, largest) strength of the rows, where these differ by more than they are in doubt.
         balanced: whether the gradients of a row sum to 0, as those of a softmax do.
         form: what the model's outputs are, as in :class:`ReadRows`.
@@ -48,6 +49,7 @@ class TargetsSeen:
     uniform: int
     soft: float
     pairs: float
+    prior: bool
     spread: tuple[float, float] | None
     balanced: bool
     form: str
@@ -86,6 +88,7 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         uniform=int(uniform.sum()),
         soft=float((told & ~plain).sum() / max(told.sum(), 1)),
         pairs=float((others[plain] > 0).mean()) if plain.any() else 0.0,
+        prior=bool(plain.any()) and float((others[plain] == LEVELS["prior"]).mean()) > 0.5,
         spread=_spread(eps[good], doubt[good], coarse),
         balanced=balanced,
         form=live[0].rows.form,

@@ -75,6 +75,7 @@ def with_head(last: nn.Module) -> nn.Module:
     return nn.Sequential(classifier(), last)
 
 
+PRIOR = torch.arange(1.0, K + 1) / sum(range(1, K + 1))
 EPS = pytest.approx(0.1, abs=1e-3)
 others = sf.CrossEntropyLoss(label_smoothing=0.1, over="others")
 THREE = table(2, 3)
@@ -281,6 +282,20 @@ RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
     "class weights": (
         lambda: loop(table(), lambda z, y, step: F.cross_entropy(z, y, weight=torch.linspace(0.5, 2, K))),
         {"eps": 0.0, "normaliser": "rows"},
+    ),
+    "class weights beside a strength": (
+        lambda: loop(
+            table(rows=40),
+            lambda z, y, step: F.cross_entropy(z, y, weight=torch.linspace(0.5, 2, K), label_smoothing=0.1),
+        ),
+        {"eps": EPS, "normaliser": "rows"},
+    ),
+    "a strength towards a prior": (
+        lambda: loop(
+            table(rows=40, ignored=False),
+            lambda z, y, step: sf.cross_entropy(z, sf.smooth_prior(y, PRIOR, 0.1)),
+        ),
+        {"eps": EPS, "normaliser": "rows"},
     ),
     "mixup": (lambda: loop(table(ignored=False), mixed), {"eps": EPS, "normaliser": "rows"}),
     "probabilities whose logarithm is taken": (
