@@ -48,10 +48,16 @@ def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFin
         yield defect(
             "softmax", "it is taken twice: the model returns probabilities, and the loss takes them for logits"
         )
+    elif targets.form.startswith("logits that"):
+        yield note("temperature", f"the model returns {targets.form}")
     elif targets.form != "logits":
         yield note("output", f"the model returns {targets.form}, and the loss takes them as such")
     if not targets.balanced:
         yield note("loss", "the gradients of a row do not sum to 0, so this is no cross entropy of one softmax")
+    elif targets.beside:
+        yield note("loss", "a term in proportion to p stands beside the cross entropy, as a z-loss does")
+    elif targets.misfit > 1e-5 and not targets.coarse and targets.eps is not None:
+        yield note("loss", "the gradients are not quite those of a cross entropy: a small term stands beside it")
 
 
 def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
@@ -215,9 +221,9 @@ def _by_label(one: ReadPass, eps: float) -> bool:
 
 
 def of_normaliser(
-    found: NormaliserRead, steps: list[StepCount], *, coarse: bool, weighted: bool
+    found: NormaliserRead, steps: list[StepCount], *, coarse: bool, exact: bool
 ) -> Iterator[ProbeFinding]:
-    """What gradients are divided by, in words; the mean factor of ``weighted`` rows need not be one over a count."""
+    """What gradients are divided by, in words; only where the factors are ``exact``, a mass beside 1 means something."""
     first = max(steps, key=lambda step: sum(each.counted for each in step.passes))
     n, t = (sum(getattr(each, name) for each in first.passes) for name in ("counted", "rows"))
     if found.times:
@@ -240,11 +246,11 @@ def of_normaliser(
         yield warning(
             "normaliser", f"in {found.of - found.steps} of {found.of} steps the divisor was another{_incomplete(steps)}"
         )
-    if abs(found.mass - 1) > (3e-2 if coarse else 1e-3) and not weighted:
+    if abs(found.mass - 1) > (3e-2 if coarse else 1e-3) and exact:
         yield defect(
             "total mass",
-            f"a row's gradient is {found.mass:.4g} times that of a mean: its target sums to {found.mass:.4g} and not "
-            "to 1, or the loss is multiplied",
+            f"a row's gradient is {found.mass:.4g} times that of a mean: its target sums to {found.mass:.4g}, or the "
+            "loss is multiplied",
         )
     measured = [step.after for step in steps if step.after is not None]
     left = float(np.median(measured)) / found.after if measured else 1.0

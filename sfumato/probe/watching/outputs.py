@@ -25,6 +25,7 @@ def logits_of(output: Any, choice: Choice) -> Tensor | None:
     Raises:
         ProbeError: the output holds no tensor, or several that could be logits, or ``choice`` finds none.
 
+    >>> import torch
     >>> logits_of({"loss": torch.tensor(1.0), "logits": torch.zeros(2, 3)}, None).shape
     torch.Size([2, 3])
     """
@@ -121,6 +122,7 @@ def _shown(value: Any) -> str:
 def class_axis(z: Tensor, g: Tensor) -> int:
     """The axis of the classes, along which the gradients of a softmax sum to 0; the last one where none does.
 
+    >>> import torch
     >>> z = torch.randn(2, 5, 7, requires_grad=True)
     >>> torch.nn.functional.cross_entropy(z, torch.zeros(2, 7, dtype=torch.long)).backward()
     >>> class_axis(z, z.grad)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sfumato.probe.watching.class_levels import MOST_CLASSES, class_levels
+from sfumato.probe.watching.temperature import temperature_of
 
 MANY = 512
 """Numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row."""
@@ -47,8 +48,9 @@ class ReadRows:
             their number, p and g of the label. ``squares`` is Σ p² of the classes on the line.
         coarse: whether the gradients have the digits of half precision.
         finite: whether every gradient is finite.
-        form: what the model's outputs are: ``"logits"``, ``"log-probabilities"``, ``"probabilities"``, or
-            ``"probabilities as logits"`` where a second softmax was taken.
+        form: what the model's outputs are: ``"logits"``, ``"logits that the loss divides by 2"``,
+            ``"log-probabilities"``, ``"probabilities"``, or ``"probabilities as logits"`` where a second softmax was
+            taken.
     """
 
     classes: int
@@ -68,18 +70,32 @@ class ReadRows:
     form: str
 
     def factors(self, eps: float) -> Array:
-        """The factor c of each row once the strength of all is known: ⟨g, p − q⟩ / ‖p − q‖² over the classes read.
+        """The factor c of each row, once the strength of all is known.
 
+        It is g/(p − q) of the label, or that of the other classes together, whichever loses less to rounding.
         Rows with more than one class off the line keep the slope of their own line.
         """
         b = eps / self.classes
         a = 1 - (self.classes - 1) * b
         gp, g, p, n, p_label, g_label = self.sums.T
-        over = gp - b * g + g_label * (p_label - a)
-        under = self.squares - 2 * b * p + n * b * b + (p_label - a) ** 2
+        under = np.maximum(self.squares - 2 * b * p + n * b * b, 0)
         with np.errstate(all="ignore"):
-            known = over / under
+            of_label, of_others = g_label / (p_label - a), (gp - b * g) / under
+            lost_by_label = (p_label + a) / np.abs(p_label - a)
+            lost_by_others = (np.sqrt(self.squares) + b * np.sqrt(n)) / np.sqrt(under)
+            known = np.where(lost_by_label <= lost_by_others, of_label, of_others)
         return np.where((self.others != 0) | ~np.isfinite(known), self.factor, known)
+
+    def rounding(self, eps: float) -> Array:
+        """What float32 loses of p − q on the line, as a part of it."""
+        b = eps / self.classes
+        under = np.maximum(self.squares - 2 * b * self.sums[:, 2] + self.sums[:, 3] * b * b, 1e-300)
+        return 1e-7 * (np.sqrt(self.squares) + b * np.sqrt(self.sums[:, 3])) / np.sqrt(under)
+
+    @property
+    def is_sure(self) -> Array:
+        """Rows that are sure of a class. With the label there, p − q is ε(e_y − 1/K), as if q were 1/K."""
+        return self.squares + self.sums[:, 4] ** 2 > 0.5
 
 
 def form_of(z: Tensor, g: Tensor) -> str:
@@ -110,7 +126,31 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
     >>> int(found.label[0]), round(float(found.eps[0]), 6), round(float(found.factor[0]), 6)
     (1, 0.1, 0.5)
     """
-    form, (rows, k) = form_of(z, g), z.shape
+    found = _read(z, g, form_of(z, g))
+    bad = found.misfit[np.isfinite(found.misfit)]
+    if (
+        found.form != "logits"
+        or found.coarse
+        or not 3 < found.classes <= MANY
+        or len(bad) == 0
+        or np.median(bad) < 1e-4
+    ):
+        return found
+    some = _spread_out(torch.from_numpy(np.flatnonzero(np.isfinite(found.misfit))).to(z.device), 48)
+    divisor = temperature_of(lambda t: _misfit(z[some].double() / t, g[some].double()))
+    return found if divisor is None else _read(z.double() / divisor, g.double(), "logits", divisor)
+
+
+def _misfit(z: Tensor, g: Tensor) -> float:
+    """What lines leave of some rows, the median."""
+    p = z.softmax(1)
+    index = torch.arange(z.shape[1], device=z.device).expand(z.shape)
+    return float(_lines(p, g, torch.ones_like(p), index, z.shape[1], 1e-7)[6].median())
+
+
+def _read(z: Tensor, g: Tensor, form: str, divisor: float = 1.0) -> ReadRows:
+    """Read logits as the loss has them, which divided those of the model."""
+    rows, k = z.shape
     coarse = g.dtype in (torch.float16, torch.bfloat16) or z.dtype in (torch.float16, torch.bfloat16)
     most = MOST_ROWS if k <= MANY else MOST_ROWS_OF_MANY
     lowest = _argmin(g) if rows > most or k > MANY else None
@@ -134,6 +174,10 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
         _read_levels(z, g, live, found)
     alive = live.cpu().numpy()
     found[0] = np.where(alive, found[0], -1)
+    _without_a_term_of_p(found, alive, coarse=coarse)
+    found[2], found[SUMS][:, 1], found[SUMS][:, 5] = (each * divisor for each in (found[2], *found[SUMS][:, [1, 5]].T))
+    found[SUMS][:, 0] *= divisor
+    form = form if divisor == 1 else f"logits that the loss divides by {divisor:.4g}"
     finite = bool(torch.isfinite(g[chosen].sum()))
     return ReadRows(k, alive, *found, coarse=coarse, finite=finite, form=form)
 
@@ -155,8 +199,24 @@ def _read_levels(z: Tensor, g: Tensor, live: Tensor, found: list[Array]) -> None
         field[at] = value
 
 
-LEVELS = {"weights": -1, "prior": -2}
-"""What stands in place of the number of other labels where each class has a level of its own."""
+def _without_a_term_of_p(found: list[Array], live: Array, *, coarse: bool) -> None:
+    """Take off what is in proportion to p beside a cross entropy, as a z-loss is: the slope is then c + t."""
+    close = 3e-2 if coarse else 3e-3
+    others, factor, eps, mass, misfit, unbalanced = (found[i] for i in (1, 2, 3, 5, 6, 7))
+    with np.errstate(invalid="ignore"):
+        beside = (unbalanced > close) & (misfit < close / 10) & (mass > 0.05) & (others == 0)
+    factor[beside] *= mass[beside]
+    eps[beside] /= mass[beside]
+    found[4][beside] /= mass[beside]
+    mass[beside], others[beside], unbalanced[beside] = 1.0, LEVELS["beside"], 0.0
+    with np.errstate(invalid="ignore"):
+        nothing = (unbalanced > close) & (misfit < close / 10) & (np.abs(mass) <= 0.05)
+    live[nothing], found[0][nothing] = False, -1
+
+
+LEVELS = {"weights": -1, "prior": -2, "beside": -3}
+"""What stands in place of the number of other labels where each class has a level of its own, or where a term in
+proportion to p stands beside the cross entropy."""
 
 SUMS = 8
 """Where the sums stand among the fields that :func:`_part` gives."""
@@ -234,9 +294,9 @@ def _lines(x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precisio
     a_x, a_y = x[rows, at], y[rows, at]
     others = torch.zeros_like(at)
     extra_p, extra_g = torch.zeros_like(a_x), torch.zeros_like(a_x)
-    for _ in range(2 if k > 6 else 0):
+    for _ in range(2 if k > 8 else 1 if k > 6 else 0):
         next_at, left, _ = _furthest(x, y, line)
-        off = left > (1e-3 if precision < 1e-4 else 3e-2)
+        off = left > (3e-3 if precision < 1e-4 else 3e-2)
         line[rows[off], next_at[off]] = 0
         others += off
         extra_p += torch.where(off, x[rows, next_at], 0.0)
@@ -248,6 +308,8 @@ def _lines(x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precisio
     left = (line * (y - my[:, None] - torch.nan_to_num(slope)[:, None] * (x - mx[:, None])) ** 2).sum(1)
     size = (line * y.square()).sum(1)
     misfit = (left / size.clamp(min=1e-300)).sqrt() if of_two is None else of_two[1]
+    by_chance = (others > 0) & (misfit > (3e-4 if precision < 1e-4 else 3e-2))
+    misfit = torch.where(by_chance, 1.0, misfit)  # so few classes are left that they need better to lie on a line
     b = mx - my / slope
     noise = torch.maximum((left / (n - 2).clamp(min=1)).sqrt(), precision * (size / n.clamp(min=1)).sqrt())
     spread = (1 / n + (mx - b) ** 2 / sxx.clamp(min=1e-300)).sqrt() if k > 2 else 1 / n.sqrt()
@@ -279,6 +341,8 @@ def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     error = y - my[:, None] - (sxy / sxx)[:, None] * dx
     leverage = 1 / n[:, None] + dx * dx / sxx[:, None]
     gain = w * error.square() / (1 - leverage).clamp(min=1e-12)
+    rises = sxy[:, None] - (n / (n - 1).clamp(min=1))[:, None] * dx * (y - my[:, None]) > 0
+    gain = torch.where(rises | ~rises.any(1, keepdim=True), gain, -1.0)  # a sure row looks like another one upside down
     left = ((w * error.square()).sum(1) / (w * y.square()).sum(1).clamp(min=1e-300)).sqrt()
     return gain.argmax(1), left, gain
 

@@ -33,6 +33,8 @@ class TargetsSeen:
         soft: the share of rows whose target has more than two levels.
         pairs: the share of rows with more than one label.
         prior: whether the strength goes to the classes by a prior, and not to all alike.
+        beside: whether a term in proportion to p stands beside the cross entropy.
+        misfit: what the line of a row leaves of its gradients beyond rounding, as a part of them.
         spread: (smallest, largest) strength of the rows, where these differ by more than they are in doubt.
         balanced: whether the gradients of a row sum to 0, as those of a softmax do.
         form: what the model's outputs are, as in :class:`ReadRows`.
@@ -50,6 +52,8 @@ class TargetsSeen:
     soft: float
     pairs: float
     prior: bool
+    beside: bool
+    misfit: float
     spread: tuple[float, float] | None
     balanced: bool
     form: str
@@ -69,11 +73,15 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced")
     )
     read = ~np.isnan(unbalanced)
+    beside = others == LEVELS["beside"]
     balanced = not read.any() or float(np.median(unbalanced[read])) < (3e-2 if coarse else 3e-3)
     told = np.isfinite(eps) & np.isfinite(doubt)
-    plain = told & (misfit < (3e-2 if coarse else 3e-3))
+    plain = told & (misfit < (3e-2 if coarse else 1e-3))
     good = _surest(plain, doubt)
+    sure = np.concatenate([each.rows.is_sure for each in live])[alive]
     uniform = good & (eps > UNIFORM) if (good & (eps <= UNIFORM)).any() else np.zeros_like(good)
+    good &= ~(uniform & sure)
+    uniform &= ~sure
     good &= ~uniform
     strength = _clean(float(np.median(eps[good])), coarse=coarse) if good.any() and balanced else None
     if strength is not None and 2 * plain.sum() < told.sum():
@@ -89,6 +97,8 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         soft=float((told & ~plain).sum() / max(told.sum(), 1)),
         pairs=float((others[plain] > 0).mean()) if plain.any() else 0.0,
         prior=bool(plain.any()) and float((others[plain] == LEVELS["prior"]).mean()) > 0.5,
+        beside=bool(beside.any()) and float(beside[told].mean()) > 0.5,
+        misfit=_beyond_rounding(live, misfit, plain, alive, strength or 0.0),
         spread=_spread(eps[good], doubt[good], coarse),
         balanced=balanced,
         form=live[0].rows.form,
@@ -107,10 +117,13 @@ def count_of(one: ReadPass, eps: float) -> PassCount | None:
 
 def own_factors(rows: ReadRows, eps: float) -> tuple[int, Array]:
     """How many rows of a pass count, and the factors of those whose gradient is large enough to tell."""
-    leaked = rows.live & (rows.eps > UNIFORM) & (rows.doubt < 0.02) & (eps < UNIFORM)
+    leaked = rows.live & (rows.eps > UNIFORM) & (rows.doubt < 0.02) & (eps < UNIFORM) & ~rows.is_sure
     counts = rows.live & ~leaked
     loud = np.abs(rows.sums[:, 5])
-    usable = counts & np.isfinite(loud) & (rows.misfit < (3e-2 if rows.coarse else 3e-3))
+    usable = counts & np.isfinite(loud) & (rows.misfit < (3e-2 if rows.coarse else 1e-3))
+    if not usable.any():
+        return int(counts.sum()), np.empty(0)
+    usable &= ~((rows.eps > UNIFORM) & rows.is_sure & (eps < UNIFORM))
     if not usable.any():
         return int(counts.sum()), np.empty(0)
     usable &= loud >= 0.05 * loud[usable].max()
@@ -128,6 +141,16 @@ def varies(factors: Array, *, coarse: bool) -> bool:
 
 def _middle(factors: Array) -> float:
     return float(np.mean(factors) if varies(factors, coarse=False) else np.median(factors))
+
+
+def _beyond_rounding(live: list[ReadPass], misfit: Array, plain: Array, alive: Array, eps: float) -> float:
+    """The median misfit of rows, less what rounding leaves of them: near the optimum p − q has few digits."""
+    if not plain.any():
+        return 0.0
+    rounding = np.concatenate([each.rows.rounding(eps) for each in live])[alive]
+    with np.errstate(invalid="ignore"):
+        left = np.nan_to_num(misfit - 10 * rounding)[plain]
+    return max(float(np.median(left)), 0.0)
 
 
 def _surest(plain: Array, doubt: Array) -> Array:

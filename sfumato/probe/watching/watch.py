@@ -84,7 +84,9 @@ def fill(seen: Watched, record: Record) -> None:
                 seen.normaliser = "micro-batches"
             else:
                 weighted = any(judging.is_weighted(each, targets) for each in passes)
-                found += judging.of_normaliser(known, counts, coarse=targets.coarse, weighted=weighted)
+                exact = not weighted and (targets.coarse or targets.misfit < 1e-5)
+                seen.mass = known.mass if exact else targets.mass
+                found += judging.of_normaliser(known, counts, coarse=targets.coarse, exact=exact)
     found += judging.of_evaluation(record, seen.evaluation_eps, seen.eps)
     seen.findings = _sorted(found)
 

@@ -41,7 +41,7 @@ class RunWatcher:
         self._small: SmallParameters | None = None
         self._known: set[int] = set()
         self._step = ReadStep()
-        self._stepped_before = False
+        self._forwards_before = 0
         self._by_torch = False
         self._cleared = False
         self._evaluations_here = 0
@@ -176,7 +176,9 @@ class RunWatcher:
                 if self._step.passes and not self._step.arrived:
                     self._read_gradients(optimiser)
                 self._close(stepped=True)
-                self.record.optimiser_steps += 1
+                # The second of two optimisers, each of which has some of the parameters, takes no step of its own.
+                self.record.optimiser_steps += self.record.forwards > self._forwards_before
+                self._forwards_before = self.record.forwards
 
     def _is_ours(self, optimiser: Any) -> bool:
         if not self._known:

@@ -240,6 +240,17 @@ def of_probabilities(z: Tensor, y: Tensor, step: Any) -> Tensor:
     return F.nll_loss(z.log(), y)
 
 
+def sure(eps: float, before: float = 0.0) -> Any:
+    """Two steps of a model that has learned its rows already, with another strength."""
+    model, ((x, y),) = classifier(), table(1)[0]
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(600):
+        optimiser.zero_grad()
+        smoothed(model(x), y, before).backward()
+        optimiser.step()
+    return loop([[(x, y)]] * 2, lambda z, y, step: smoothed(z, y, eps), model=model)
+
+
 RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
     "a plain mean": (lambda: loop(table(), lambda z, y, step: smoothed(z, y)), {"eps": EPS, "normaliser": "rows"}),
     "hard labels": (
@@ -306,6 +317,21 @@ RIGHT: dict[str, tuple[Any, dict[str, Any]]] = {
         lambda: loop(table(), lambda z, y, step: F.nll_loss(z, y), model=with_head(nn.LogSoftmax(1))),
         {"eps": 0.0},
     ),
+    "a temperature": (
+        lambda: loop(table(), lambda z, y, step: smoothed(z / 3, y)),
+        {"eps": EPS, "normaliser": "rows", "mass": pytest.approx(1.0, abs=1e-3)},
+    ),
+    "a z-loss": (
+        lambda: loop(table(), lambda z, y, step: smoothed(z, y) + 0.01 * z.logsumexp(1).square().mean()),
+        {"eps": EPS, "normaliser": "rows"},
+    ),
+    "a small penalty on the logits": (
+        lambda: loop(table(ignored=False), lambda z, y, step: smoothed(z, y) + 1e-4 * z.square().mean()),
+        {"eps": EPS, "normaliser": "rows"},
+    ),
+    "a model that is sure, and hard labels": (lambda: sure(0.0), {"eps": 0.0, "normaliser": "rows"}),
+    "a model that is sure, and a strength": (lambda: sure(0.1), {"eps": EPS, "normaliser": "rows"}),
+    "a model at its optimum": (lambda: sure(0.1, 0.1), {"eps": EPS, "normaliser": "rows"}),
     "soft labels": (
         lambda: loop(table(), lambda z, y, step: F.cross_entropy(z, z.detach().flip(1).softmax(1))),
         {"eps": None},
