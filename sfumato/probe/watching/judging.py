@@ -223,7 +223,7 @@ def _by_label(one: ReadPass, eps: float) -> bool:
 def of_normaliser(
     found: NormaliserRead, steps: list[StepCount], *, coarse: bool, exact: bool
 ) -> Iterator[ProbeFinding]:
-    """What gradients are divided by, in words; only where the factors are ``exact``, a mass beside 1 means something."""
+    """What gradients are divided by, in words; a mass beside 1 means something where factors are ``exact``."""
     first = max(steps, key=lambda step: sum(each.counted for each in step.passes))
     n, t = (sum(getattr(each, name) for each in first.passes) for name in ("counted", "rows"))
     if found.times:

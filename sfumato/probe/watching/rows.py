@@ -145,7 +145,7 @@ def _misfit(z: Tensor, g: Tensor) -> float:
     """What lines leave of some rows, the median."""
     p = z.softmax(1)
     index = torch.arange(z.shape[1], device=z.device).expand(z.shape)
-    return float(_lines(p, g, torch.ones_like(p), index, z.shape[1], 1e-7)[6].median())
+    return float(_lines(p, g, torch.ones_like(p), index, z.shape[1], 1e-7, most_others=0)[6].median())
 
 
 def _read(z: Tensor, g: Tensor, form: str, divisor: float = 1.0) -> ReadRows:
@@ -285,7 +285,9 @@ def _columns(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     return index, weight
 
 
-def _lines(x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precision: float) -> tuple[Tensor, ...]:
+def _lines(
+    x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precision: float, *, most_others: int = 2
+) -> tuple[Tensor, ...]:
     """The label, and the line through the other classes, of each row; up to two more classes may be off the line."""
     rows = torch.arange(len(x), device=x.device)
     at = _labels_of_few(x, y) if k <= 3 else _furthest(x, y, weight)[0]
@@ -294,7 +296,7 @@ def _lines(x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precisio
     a_x, a_y = x[rows, at], y[rows, at]
     others = torch.zeros_like(at)
     extra_p, extra_g = torch.zeros_like(a_x), torch.zeros_like(a_x)
-    for _ in range(2 if k > 8 else 1 if k > 6 else 0):
+    for _ in range(min(most_others, 2 if k > 8 else 1 if k > 6 else 0)):
         next_at, left, _ = _furthest(x, y, line)
         off = left > (3e-3 if precision < 1e-4 else 3e-2)
         line[rows[off], next_at[off]] = 0
