@@ -68,10 +68,11 @@ class Watched:
 
     def as_text(self, width: int = 100) -> str:
         """The result for a person, in lines of ``width`` columns."""
-        lines = [*_wrapped("", self.sentence, width), ""]
+        lines = _wrapped("", self.sentence, width)
         if self.classes is not None:
             facts = self._facts()
             left = max(len(name) for name, _ in facts)
+            lines.append("")
             for name, text in facts:
                 lines += _wrapped(f"{name:<{left}}  ", text, width)
         if self.findings:

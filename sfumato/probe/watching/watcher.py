@@ -76,27 +76,33 @@ class RunWatcher:
         """After a call of the model: hook its logits if they can be trained on, else follow what evaluation does."""
         if module is not self.model:  # a copy that was made while the model was watched
             return
-        record = self.record
         with aside():
             self._close_evaluation()
-            record.forwards += 1
-            trains = torch.is_grad_enabled()
-            if trains and self._small is None:
-                self._begin()
-            if trains and self._moved_by_itself():
-                self._close(stepped=True)
+            self.record.forwards += 1
             logits = logits_of(output, self.choice)
-            if trains:
-                record.training_forwards += self.model.training
-            if trains and len(record.given) == 0 and record.training_forwards <= 2:
-                record.given = given_strengths(module, kwargs)
-            if logits is None:
-                record.without_logits += 1
-                return
-            if trains and logits.requires_grad and len(record.steps) < MOST_STEPS:
-                self._hook(logits, inputs_of(args, kwargs))
-            if not trains or not self.model.training:
-                self._evaluated(logits, output, args, kwargs)
+            try:
+                self._take(logits, args, kwargs, output)
+            except Exception as error:  # the run must not fail because it is watched
+                self.record.problems[f"a call of the model could not be watched ({in_words(error)})"] += 1
+
+    def _take(self, logits: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+        record, trains = self.record, torch.is_grad_enabled()
+        if trains and self._small is None:
+            self._begin()
+        if trains and self._moved_by_itself():
+            self._close(stepped=True)
+        if trains:
+            record.training_forwards += self.model.training
+        if trains and len(record.given) == 0 and record.training_forwards <= 2:
+            with contextlib.suppress(Exception):  # of an object that will not be looked at
+                record.given = given_strengths(self.model, kwargs)
+        if logits is None:
+            record.without_logits += 1
+            return
+        if trains and logits.requires_grad and len(record.steps) < MOST_STEPS:
+            self._hook(logits, inputs_of(args, kwargs))
+        if not trains or not self.model.training:
+            self._evaluated(logits, output, args, kwargs)
 
     def _begin(self) -> None:
         self._small = SmallParameters(self.model.parameters())

@@ -156,6 +156,22 @@ def test_what_cannot_be_read_is_said_in_a_sentence(output, loss, words):
     assert words in str(seen).replace("\n" + " " * 19, " ") or any(words in str(each) for each in seen.findings)
 
 
+def test_an_object_that_cannot_be_looked_at_ends_neither_the_run_nor_the_reading():
+    class Criterion:
+        @property
+        def __dict__(self):
+            raise RuntimeError("not to be looked at")
+
+        def __call__(self, z, y):
+            return smoothed(z, y)
+
+    criterion, model = Criterion(), classifier()
+    x, y = table()[0][0]
+    with watch(model) as seen:
+        criterion(model(x), y).backward()
+    assert (seen.eps, alarms(seen)) == (0.1, [])
+
+
 def test_a_model_that_nobody_calls_is_said():
     with watch(classifier()) as seen:
         pass
