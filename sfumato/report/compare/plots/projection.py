@@ -157,5 +157,5 @@ def _evenly(labels: Ints, classes: tuple[int, ...]) -> Ints:
 
 def _spread(points: Floats, labels: Ints, means: Floats, classes: tuple[int, ...]) -> float:
     within = [np.linalg.norm(points[labels == k] - mean, axis=1) for k, mean in zip(classes, means, strict=True)]
-    between = [np.linalg.norm(a - b) for i, a in enumerate(means) for b in means[:i]]
+    between = [float(np.linalg.norm(a - b)) for i, a in enumerate(means) for b in means[:i]]
     return float(np.concatenate(within).mean() / np.nanmean(between))
