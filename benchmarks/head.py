@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--ways", default=None, help="some of the ways, by a part of their names, separated by commas")
+    parser.add_argument("--ways", default=None, help="some of the ways, by their names, separated by semicolons")
     parser.add_argument("--peak", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=None, help="append one JSON object a row to this file")
     options = parser.parse_args()
@@ -140,8 +140,7 @@ def main() -> None:
         for name in options.dtypes.split(","):
             ways = contestants(*tensors(shape, getattr(torch, name)))
             if options.ways is not None:
-                wanted = options.ways.split(",")
-                ways = {way: step for way, step in ways.items() if any(part in way for part in wanted)}
+                ways = {way: ways[way] for way in options.ways.split(";")}
             times = measure(ways, options.rounds)
             seconds = {way: statistics.median(each) for way, each in times.items()}
             memory = {way: peak_elsewhere(shape, name, way, options.threads) for way in ways}
