@@ -1,4 +1,4 @@
-"""docs/scale.md: its loop runs under torchrun and prints what the page says, and its table is that of the benchmark."""
+"""docs/scale.md: its loop runs under torchrun and prints what the page says, and its tables are those of benchmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ PAGE = ROOT / "docs" / "scale.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 LOOP = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL) if "torchrun" in block)
 PRINTED = TEXT.split("It prints\n\n```\n")[1].split("```")[0]
-BEGIN, END = "<!-- errors: begin -->\n", "<!-- errors: end -->"
 
 
 def losses(printed: str) -> list[tuple[float, int]]:
@@ -62,22 +61,55 @@ def test_the_losses_of_the_page_are_those_of_one_process():
     assert [loss for loss, _ in found] == pytest.approx([loss for loss, _ in told], abs=2e-4)
 
 
-def table() -> str:
-    """The errors of the benchmark's rows: a line for each contestant, a column for each question."""
-    cells: dict[str, dict[str, str]] = {}
-    for row in map(json.loads, (ROOT / "benchmarks" / "parallel.jsonl").read_text(encoding="utf-8").splitlines()):
-        errors = "refused" if "refuses" in row else f"{float(row['loss']):.0e}, {float(row['gradient']):.0e}"
-        cells.setdefault(row["who"], {})[f"{row['classes']} classes, {row['words']}"] = errors
-    questions = list(cells["sfumato"])
-    lines = [["loss, gradient", *questions], ["---"] * (1 + len(questions))]
-    lines += [[who, *(own[question] for question in questions)] for who, own in cells.items()]
+def lines_of(name: str) -> list[dict]:
+    return list(map(json.loads, (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines()))
+
+
+def as_table(lines: list[list[str]]) -> str:
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def test_the_errors_of_the_page_are_those_of_the_benchmark():
-    assert TEXT.split(BEGIN)[1].split(END)[0] == table()
+def errors() -> str:
+    """The errors of the benchmark's rows: a line for each contestant, a column for each question."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in lines_of("parallel.jsonl"):
+        told = "refused" if "refuses" in row else f"{float(row['loss']):.0e}, {float(row['gradient']):.0e}"
+        cells.setdefault(row["who"], {})[f"{row['classes']} classes, {row['words']}"] = told
+    questions = list(cells["sfumato"])
+    return as_table(
+        [["loss, gradient", *questions]]
+        + [[who, *(own[question] for question in questions)] for who, own in cells.items()]
+    )
+
+
+def costs() -> str:
+    """Time and memory of the last layer's loss, of the rows with a smoothed target: a line for each shape and type."""
+    fused, unfused = "fused, smoothed", "layer and sf.cross_entropy"
+    lines = [["rows", "features", "classes", "dtype", "times as long", "MB", "MB with all logits"]]
+    for row in lines_of("head.jsonl"):
+        if fused in row["seconds"]:
+            memory = (f"{row['peak_mb'][way]:,.0f}" for way in (fused, unfused))
+            lines.append([*row["shape"].split("x"), row["dtype"], f"{row['against_unfused'][fused]:.2f}", *memory])
+    return as_table(lines)
+
+
+TABLES = {"errors": errors, "costs": costs}
+
+
+def parts(name: str) -> list[str]:
+    """The page before, in and behind a table."""
+    before, rest = TEXT.split(f"<!-- {name}: begin -->\n")
+    return [before, *rest.split(f"<!-- {name}: end -->")]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_the_page_is_that_of_the_benchmark(name):
+    assert parts(name)[1] == TABLES[name]()
 
 
 if __name__ == "__main__":
-    before, after = TEXT.split(BEGIN)[0], TEXT.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}", encoding="utf-8")
+    for name, table in TABLES.items():
+        before, _, after = parts(name)
+        TEXT = f"{before}<!-- {name}: begin -->\n{table()}<!-- {name}: end -->{after}"
+    PAGE.write_text(TEXT, encoding="utf-8")
