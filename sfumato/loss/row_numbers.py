@@ -5,7 +5,7 @@ all when that is known, which takes a few operations a row. So rows need not be 
 Terms of a sum have one sign, so nothing cancels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ class SliceNumbers(NamedTuple):
     """What some classes say of each row, (N, …).
 
     Attributes:
-        top: m, the largest logit; −inf where there are no classes.
+        top: m, the largest logit, in the dtype of the arithmetic; −inf where there are no classes.
         at: its class, counted over all classes.
         rest: Σ e^(z−m) over the other classes of the slice.
         behind: Σ w·q·(m − z).
@@ -40,6 +40,11 @@ class SliceNumbers(NamedTuple):
         """The numbers of so many rows without a class."""
         none = torch.zeros(shape, dtype=wide_dtype(call, device), device=device)
         return cls(none.to(call.dtype) - torch.inf, none.long(), none, none, none, none)
+
+    @classmethod
+    def of_blocks(cls, found: "Sequence[SliceNumbers]") -> "SliceNumbers":
+        """The numbers of all rows, from those of some rows after others; there is at least one block."""
+        return found[0] if len(found) == 1 else cls(*(torch.cat(each) for each in zip(*found, strict=True)))
 
     def of(self, rows: slice) -> "SliceNumbers":
         """The same of some of the rows."""

@@ -126,8 +126,7 @@ class _Layer(NamedTuple):
         """Each row's numbers from this rank's own classes, piece by piece; of the rows that count."""
         plan = self.plan(call)
         head = _own_head(plan, classes, self.x, self.weight, self.bias)
-        numbers = pieces.measure(head, plan.target, start=classes.start).numbers
-        return numbers._replace(top=numbers.top.to(call.dtype))  # as it is sent
+        return pieces.measure(head, plan.target, start=classes.start).numbers
 
 
 def _own_head(plan: HeadPlan, classes: ClassRange, x: Tensor, weight: Tensor, bias: Tensor | None) -> pieces.Head:

@@ -48,11 +48,11 @@ def slice_numbers(z: Tensor, call: Call, classes: ClassRange) -> SliceNumbers:
         return SliceNumbers.of_no_classes((z.shape[0], *z.shape[2:]), call, z.device)
     flat = _for_kernel(z, call)
     if flat is not None:
-        numbers = engine.measure(z, flat, call, start=classes.start)
-        return numbers._replace(top=numbers.top.to(call.dtype))  # as it is sent
+        return engine.measure(z, flat, call, start=classes.start)
     blocks = _blocks(z, call, classes, wide_dtype(call, z.device))
-    found = [row_numbers.slice_numbers(rows, part, call, start=classes.start) for rows, part in blocks]
-    return found[0] if len(found) == 1 else SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
+    return SliceNumbers.of_blocks(
+        [row_numbers.slice_numbers(rows, part, call, start=classes.start) for rows, part in blocks]
+    )
 
 
 def slice_gradient(

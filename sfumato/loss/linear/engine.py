@@ -43,7 +43,7 @@ def measure(z: Tensor, target: FlatTarget, call: Call, *, start: int) -> SliceNu
     stop = start + z.shape[1]
     if on_kernel(z, call):
         at, top, *sums = job.measure(z, flatten.take_classes(target, start, stop), start=start)
-        return SliceNumbers(top, at, *sums)
+        return SliceNumbers(top.to(call.dtype), at, *sums)
     few = len(z) if z.device.type != "cpu" else max(1, _FEW // z.shape[1])
     found: list[SliceNumbers] = []
     for first in range(0, len(z), few):
@@ -51,7 +51,7 @@ def measure(z: Tensor, target: FlatTarget, call: Call, *, start: int) -> SliceNu
         of_rows = flatten.take_rows(target, rows)
         part = TargetSlice.cut(of_rows.terms, start, stop, target.weight, wide_dtype(call, z.device))
         found.append(slice_numbers(z[rows], part, call, start=start))
-    return found[0] if len(found) == 1 else SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
+    return SliceNumbers.of_blocks(found)
 
 
 def to_gradient(

@@ -99,7 +99,6 @@ def measure(
         parts: whether to find them.
     """
     numbers = SliceNumbers.of_no_classes((len(head.x),), head.call, head.x.device)
-    numbers = numbers._replace(top=numbers.top.to(numbers.rest.dtype))
     sums = PartSums(numbers.top, numbers.rest, numbers.top) if parts else None
     ranges, blocks = pieces(head)
     memory = head.memory(ranges, blocks)
@@ -112,7 +111,7 @@ def measure(
             found.append(engine.measure(z, take_rows(target, rows), head.call, start=first))
             if parts:
                 told.append(PartSums.of_piece(z, found[-1], None if labels is None else labels[rows], start=first))
-        more = SliceNumbers(*(torch.cat(each) for each in zip(*found, strict=True)))
+        more = SliceNumbers.of_blocks(found)
         if sums is not None:
             sums = sums.joined(PartSums(*(torch.cat(each) for each in zip(*told, strict=True))), numbers, more)
         numbers = numbers.joined(more)
