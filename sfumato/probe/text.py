@@ -1,9 +1,11 @@
 """A probe as text for a terminal: what the loss is, the table of findings, the line of code."""
 
 import textwrap
+from collections.abc import Sequence
 
 from sfumato.conventions import SPREADS
 from sfumato.probe.distillation.recognise import Distillation
+from sfumato.probe.findings import ProbeFinding
 from sfumato.probe.result import Probe
 
 
@@ -15,19 +17,14 @@ def as_text(found: Probe, width: int = 100) -> str:
     >>> print(as_text(probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))).splitlines()[0])
     CrossEntropyLoss is label smoothing with ε = 0.1 over all classes
     """
-    rows = _facts(found)
-    left = max(len(name) for name, _ in rows)
-    lines = [*_wrapped("", _headline(found), width), *_wrapped("", _in_plain_words(found), width), ""]
-    for name, text in rows:
-        lines += _wrapped(f"{name:<{left}}  ", text, width)
+    lines = [*wrapped("", _headline(found), width), *wrapped("", _in_plain_words(found), width), ""]
+    lines += lines_of_facts(_facts(found), width)
     if found.findings:
         left = max(len(f.about) for f in found.findings)
-        lines += ["", f"{'':7}  {'findings':<{left}}"]
-        for finding in found.findings:
-            lines += _wrapped(f"{finding.level:<7}  {finding.about:<{left}}  ", finding.text, width)
+        lines += ["", f"{'':7}  {'findings':<{left}}", *lines_of_findings(found.findings, width)]
     if found.line is None:
-        return "\n".join([*lines, "", "In sfumato", *_wrapped("  ", str(found.recipe), width)])
-    where = [] if found.where is None else _wrapped("  ", f"Here {found.where}.", width)
+        return "\n".join([*lines, "", "In sfumato", *wrapped("  ", str(found.recipe), width)])
+    where = [] if found.where is None else wrapped("  ", f"Here {found.where}.", width)
     return "\n".join([*lines, "", "The same loss in sfumato (import sfumato as sf):", *where, f"  {found.line}"])
 
 
@@ -124,7 +121,20 @@ _DIVERGENCES = {
 }
 
 
-def _wrapped(lead: str, text: str, width: int) -> list[str]:
+def lines_of_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Names and what they say, the names side by side."""
+    left = max(len(name) for name, _ in facts)
+    return [line for name, text in facts for line in wrapped(f"{name:<{left}}  ", text, width)]
+
+
+def lines_of_findings(findings: Sequence[ProbeFinding], width: int) -> list[str]:
+    """Findings with their level and what they are about."""
+    left = max(len(each.about) for each in findings)
+    return [line for each in findings for line in wrapped(f"{each.level:<7}  {each.about:<{left}}  ", each.text, width)]
+
+
+def wrapped(lead: str, text: str, width: int) -> list[str]:
+    """A text in lines of ``width`` columns, the first behind ``lead`` and the others below its end."""
     room, beside = max(width, len(lead) + 30), " " * len(lead)
     return textwrap.wrap(
         text, room, initial_indent=lead, subsequent_indent=beside, break_long_words=False, break_on_hyphens=False

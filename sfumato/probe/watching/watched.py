@@ -1,10 +1,10 @@
 """The result of watching a run."""
 
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from sfumato.probe.findings import ProbeFinding
+from sfumato.probe.text import lines_of_facts, lines_of_findings, wrapped
 from sfumato.probe.watching.normaliser import NormaliserName
 from sfumato.text import plural
 
@@ -68,18 +68,11 @@ class Watched:
 
     def as_text(self, width: int = 100) -> str:
         """The result for a person, in lines of ``width`` columns."""
-        lines = _wrapped("", self.sentence, width)
+        lines = wrapped("", self.sentence, width)
         if self.classes is not None:
-            facts = self._facts()
-            left = max(len(name) for name, _ in facts)
-            lines.append("")
-            for name, text in facts:
-                lines += _wrapped(f"{name:<{left}}  ", text, width)
+            lines += ["", *lines_of_facts(self._facts(), width)]
         if self.findings:
-            left = max(len(each.about) for each in self.findings)
-            lines += ["", f"{'':7}  findings"]
-            for each in self.findings:
-                lines += _wrapped(f"{each.level:<7}  {each.about:<{left}}  ", each.text, width)
+            lines += ["", f"{'':7}  findings", *lines_of_findings(self.findings, width)]
         return "\n".join(lines).rstrip()
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -116,10 +109,3 @@ class Watched:
         )  # fmt: skip
         fields = {name: getattr(self, name) for name in names}
         return {"schema": SCHEMA, **fields, "findings": [str(each) for each in self.findings]}
-
-
-def _wrapped(lead: str, text: str, width: int) -> list[str]:
-    room, beside = max(width, len(lead) + 30), " " * len(lead)
-    return textwrap.wrap(
-        text, room, initial_indent=lead, subsequent_indent=beside, break_long_words=False, break_on_hyphens=False
-    )
