@@ -61,11 +61,18 @@ lint: $(VENV)/.test
 FUZZ   ?= 20
 SEED   ?= 1
 
-# The kernel's own test on every instruction set, plain and under sanitizers. TSan knows std::thread, not OpenMP.
+# What the sanitizers' rows are compiled with: at -O3, as in the kernel itself, that takes minutes.
+OPTIMISE ?= -O1
+
+# The kernel's own tests on every instruction set: of the kernel that is installed, and built anew under two sanitizers,
+# where the one of threads knows std::thread and not OpenMP.
 kernel-test: $(VENV)/.test
-	@for sanitizer in none address thread; do \
+	@kernel=$$($(BIN)/python -c "import sys; from sfumato.kernel.library import status; library, _, reason = status(); \
+		print(library._name) if library else sys.exit('no kernel to test: ' + reason)") && \
+	for sanitizer in none address thread; do \
+		case $$sanitizer in none) of=-DSFUMATO_KERNEL=$$kernel;; *) of=-DSFUMATO_SANITIZE=$$sanitizer;; esac; \
 		$(BIN)/cmake -S . -B build/kernel-$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON \
-			-DSFUMATO_SANITIZE=$$(echo $$sanitizer | sed s/none//) >/dev/null && \
+			-DSFUMATO_OPTIMISE=$(OPTIMISE) $$of >/dev/null && \
 		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test scan_test row_fuzz -j $(JOBS) >/dev/null && \
 		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
 	done
@@ -73,7 +80,8 @@ kernel-test: $(VENV)/.test
 
 check: lint test kernel-test
 
-# The loss under the oldest torch and numpy that are promised and the newest that install, each in a place of its own.
+# The loss under the oldest torch and numpy that are promised and the newest that install, and the tests of each
+# framework and extra where it is installed alone; each in a place of its own.
 floor:
 	$(PYTHON) tests/meta/floor.py
 
@@ -83,7 +91,7 @@ nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 \
 		$(PYTEST) -o faulthandler_timeout=22000 tests sfumato --doctest-modules
 	$(MAKE) floor
-	$(MAKE) kernel-test FUZZ=300 SEED=$$(date +%s)
+	$(MAKE) kernel-test OPTIMISE=-O3 FUZZ=300 SEED=$$(date +%s)
 	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 
 figures: $(VENV)/.test

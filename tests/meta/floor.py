@@ -1,9 +1,10 @@
-"""The loss under the oldest torch and numpy that pyproject.toml promises, and under the newest that install.
+"""What pyproject.toml promises, each part in a place of its own: versions of torch, and each framework alone.
 
-    python tests/meta/floor.py [oldest newest]
+    python tests/meta/floor.py [oldest newest timm …]
 
-Each has a virtual environment of its own under build/floor, made with plain pip, and runs the tests of the targets, the
-loss, the kernel and torch's own conformance there.
+``oldest`` has the least versions of torch and numpy that are promised, ``newest`` the last ones that install; both run
+the tests of the targets, the loss, the kernel and torch's own conformance. Every other place has sfumato, what its lab
+needs, and one framework or extra, and runs the tests of that. The places are made with plain pip under build/floor.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "mpmath")
-TESTS = (
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TOOLS = ("pytest", "pytest-xdist", "filelock", "hypothesis", "mpmath")
+PROMISED = ("torch", "numpy")
+NUMERICS = (
     "tests/targets",
     "tests/loss",
     "tests/kernel",
@@ -25,34 +29,95 @@ TESTS = (
     "tests/test_reference.py",
     "tests/test_arguments.py",
 )
-PROMISED = ("torch", "numpy")
 
 
-def requirements(which: str) -> list[str]:
+@dataclass(frozen=True)
+class Alone:
+    """A framework, or an extra of the project, that is installed without the others.
+
+    Attributes:
+        packages: what pip is asked for beside sfumato's lab, in the ranges of the extra ``test``; or ``[extra]``.
+        tests: the tests of it.
+    """
+
+    packages: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+ALONE = {
+    "lab": Alone((), ("tests/evaluate", "tests/verdict", "tests/runs", "tests/lab/data")),
+    "ray": Alone(("[ray]",), ("tests/lab/execute/test_ray.py",)),
+    "track": Alone(("[track]",), ("tests/lab/test_trackers.py",)),
+    "transformers": Alone(("transformers", "accelerate"), ("tests/adapters/hf",)),
+    "trl": Alone(("trl", "peft"), ("tests/adapters/hf", "tests/adapters/test_dpo.py")),
+    "skorch": Alone(("skorch",), ("tests/adapters/test_sklearn.py",)),
+    "boosting": Alone(("lightgbm", "xgboost-cpu"), ("tests/adapters/test_boosting.py",)),
+    "lightning": Alone(("lightning",), ("tests/adapters/test_lightning.py",)),
+    "timm": Alone(("timm",), ("tests/adapters/test_timm.py",)),
+    "jax": Alone(("jax", "optax"), ("tests/adapters/test_jax.py",)),
+    "keras": Alone(("keras",), ("tests/adapters/test_keras.py",)),
+    "sentence-transformers": Alone(("sentence-transformers", "accelerate"), ("tests/adapters/test_other_loops.py",)),
+}
+
+
+def requirement(name: str) -> str:
+    """A package with the range of the extra ``test``; what starts with a bracket is an extra of the project."""
+    if name.startswith("["):
+        return f"{ROOT}{name}"
+    tested = PROJECT["optional-dependencies"]["test"]
+    return next(each for each in tested if re.match(rf"{re.escape(name)}\b(?!-)", each))
+
+
+def promised(which: str) -> list[str]:
     """What pip is asked for: the least versions of pyproject.toml, or whatever is newest."""
     if which == "newest":
         return list(PROMISED)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    least = dict(re.findall(r"^(\w+)>=([\d.]+)", "\n".join(project["dependencies"]), flags=re.M))
+    least = dict(re.findall(r"^(\w+)>=([\d.]+)", "\n".join(PROJECT["dependencies"]), flags=re.M))
     return [f"{name}=={least[name]}" for name in PROMISED]
 
 
-def run(which: str) -> int:
-    """Make the environment if it is not there, and run the tests in it."""
-    folder = ROOT / "build" / "floor" / which
-    python = folder / "bin" / "python"
+def place(name: str) -> Path:
+    """The Python of a virtual environment of that name, which is made if it is not there."""
+    python = ROOT / "build" / "floor" / name / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--upgrade", *requirements(which), *TOOLS], check=True)
-    subprocess.run([*pip, "--no-deps", "--editable", str(ROOT)], check=True)
-    versions = "import torch, numpy; print('torch', torch.__version__, 'numpy', numpy.__version__)"
-    subprocess.run([str(python), "-c", versions], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+    return python
+
+
+def install(python: Path, *words: str) -> None:
+    """pip's install of what is named, in that place."""
+    subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *words], check=True)
+
+
+def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
+    """The Python of one place with everything in it, the tests that it runs, and packages whose versions are shown."""
+    if which not in ALONE:
+        python = place(which)
+        install(python, "--upgrade", *promised(which), *TOOLS)
+        install(python, "--no-deps", "--editable", str(ROOT))
+        return python, NUMERICS, PROMISED
+    base, python, alone = place("base"), place(which), ALONE[which]
+    install(base, *TOOLS, "--editable", f"{ROOT}[lab]")
+    # A framework's place sees the base's packages, which are the bulk of it, and has its own beside them.
+    packages = [next((each / "lib").glob("python*/site-packages")) for each in (base.parents[1], python.parents[1])]
+    (packages[1] / "base.pth").write_text(f"import site; site.addsitedir({str(packages[0])!r})\n", encoding="utf-8")
+    if alone.packages:
+        install(python, *map(requirement, alone.packages))
+    return python, alone.tests, tuple(name for name in alone.packages if not name.startswith("["))
+
+
+def run(which: str) -> int:
+    """Make the environment, say what is in it, and run its tests there."""
+    python, tests, shown = made(which)
+    versions = "import sys, importlib.metadata as m; print(*[f'{name} {m.version(name)}' for name in sys.argv[1:]])"
+    subprocess.run([str(python), "-c", versions, "torch", *shown], check=True)
     # Another torch leaves other settings behind; that its tests clean up is asked of the torch that is developed with.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "SFUMATO_LEAKS": "0", "SFUMATO_REQUIRE_KERNEL": "1"}
-    words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *TESTS]
+    words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *tests]
     return subprocess.run([str(python), "-m", "pytest", *words], cwd=ROOT, env=env, check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(max([run(which) for which in sys.argv[1:] or ("oldest", "newest")]))
+    failed = [which for which in sys.argv[1:] or ("oldest", "newest", *ALONE) if run(which)]
+    print("failed in: " + ", ".join(failed) if failed else "all passed")
+    sys.exit(bool(failed))
