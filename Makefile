@@ -9,12 +9,12 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test quick lint kernel-test check floor nightly figures clean
+.PHONY: help setup compare test quick lint kernel-test check floor nightly docs figures clean
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
 	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), floor, nightly,"
-	@echo "      figures, clean"
+	@echo "      docs (into site/), figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -94,8 +94,13 @@ nightly: $(VENV)/.test
 	$(MAKE) kernel-test OPTIMISE=-O3 FUZZ=300 SEED=$$(date +%s)
 	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 
+# The pages of docs/ as a site that needs no network: site/index.html. Each warning is an error.
+docs: $(VENV)/.test
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs site
+	@echo "open site/index.html"
+
 figures: $(VENV)/.test
 	$(BIN)/python benchmarks/note_figures.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis

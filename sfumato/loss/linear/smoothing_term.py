@@ -42,7 +42,7 @@ def smoothing_term(
     needs neither the logits nor their exponentials: ``kernel(x, W, y) + sf.smoothing_term(x, W, y, 0.1, over="all")``
     is the smoothed loss.
 
-    The two parts cancel where the loss is small: the sum is right to about 1e-7·max |z| in float32, as an absolute
+    The two parts cancel where the loss is small: the sum is right to about 1e-7·max|z| in float32, as an absolute
     error. :func:`sfumato.linear_cross_entropy` has no such error.
 
     A kernel that leaves out small gradients gives a wrong gradient with this term, beside a right value. Cut Cross

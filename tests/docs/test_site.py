@@ -1,0 +1,89 @@
+"""The site: its first steps run, every page is in its list, and at night it is built strictly and read in a browser."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+from tests.browser.conftest import browser  # noqa: F401  a fixture
+from tests.conftest import run_sfumato
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), flags=re.M | re.S)
+    return [text for each, text in fenced if each == language]
+
+
+def test_every_page_stands_in_the_list_of_the_front_page():
+    listed = set(re.findall(r"^(\w+)$", (DOCS / "index.md").read_text(encoding="utf-8"), flags=re.M))
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} == listed
+
+
+def test_the_first_steps_run_as_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in blocks("start.md", "python"):
+        exec(block, {})
+    commands = [shlex.split(block) for block in blocks("start.md", "") if "flowers.csv" in block]
+    assert [words[1] for words in commands] == ["doctor", "compare"]
+    for words in commands:
+        shorter = ["--epochs", "2"] if words[1] == "compare" else []
+        ran = run_sfumato(*words[1:], *shorter, folder=tmp_path)
+        assert ran.code == 0, ran.out + ran.err
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    built = tmp_path_factory.mktemp("site")
+    words = ["--quiet", "--fail-on-warning", "--keep-going", "--builder", "html", "-d", str(built / "doctrees")]
+    command = [sys.executable, "-m", "sphinx", *words, str(DOCS), str(built / "html")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return built / "html"
+
+
+@pytest.mark.nightly
+def test_no_link_of_the_site_is_dead_and_nothing_is_loaded_from_elsewhere(site):
+    for page in site.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r'(?:<script[^>]* src|<img[^>]* src|<link[^>]* href)="https?:[^"]*"', text), page.name
+        for link in re.findall(r'<a [^>]*href="([^"]+)"', text):
+            file, anchor = urldefrag(link)
+            if re.match(r"\w+:", file):
+                continue
+            there = site / unquote(file) if file else page
+            assert there.is_file(), (page.name, link)
+            if anchor and there.suffix == ".html":
+                assert f'id="{unquote(anchor)}"' in there.read_text(encoding="utf-8"), (page.name, link)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_page_of_the_site_opens_offline_and_fits(site, browser, width):  # noqa: F811
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
+    for path in sorted(site.glob("*.html")):
+        page, said = context.new_page(), []
+        page.on("console", lambda message, said=said: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.goto(path.as_uri())
+        assert said == [], path.name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        page.close()
+    context.close()
+
+
+@pytest.mark.nightly
+def test_the_search_of_the_site_works_offline(site, browser):  # noqa: F811
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto((site / "search.html").as_uri() + "?q=temperature")
+    page.wait_for_selector("#search-results li a")
+    assert page.locator("#search-results li a[href*='audit.html']").count()
+    context.close()
