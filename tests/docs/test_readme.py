@@ -57,6 +57,20 @@ def expected(logits: Any, labels: Any, eps: float = 0.1) -> float:
     return functional.cross_entropy(logits, torch.as_tensor(np.asarray(labels)), label_smoothing=eps).item()
 
 
+def code_of(text: str) -> list[list[str]]:
+    """The lines of each block, without their comments."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [[line.partition(" #")[0].rstrip() for line in block.splitlines()] for block in blocks]
+
+
+def test_the_chinese_page_has_the_code_of_this_one():
+    blocks = code_of((ROOT / "README.zh.md").read_text(encoding="utf-8"))
+    lines = {line for block in code_of(TEXT) for line in block}
+    assert [line for block in blocks for line in block if line not in lines] == []
+    python = re.findall(r"^```python$", TEXT, re.MULTILINE)
+    assert len(blocks) >= len(python) + 2  # and what make shows, and the commands
+
+
 def executed(piece: str, **names: Any) -> dict[str, Any]:
     """What the README's code defines, given the names that it uses."""
     space = {"sf": sf, "np": np, "torch": torch, "K": K, **names}
