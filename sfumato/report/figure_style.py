@@ -34,7 +34,26 @@ def axes(ax: Axes | None, height: float = HEIGHT) -> Axes:
         return ax
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER, label=OWN).add_subplot()
+    # 72 dots an inch, as SVG has them
+    return Figure((WIDTH, height), dpi=72, layout="constrained", facecolor=PAPER, label=OWN).add_subplot()
+
+
+def settle(figure: Any) -> Any:
+    """Put the axes of a figure in their places for good; the layout that did it, for whoever changes it after all.
+
+    Drawing lays out a figure again, and that is most of its work; a figure that was settled is drawn as it is. Another
+    figure than those of :func:`axes` keeps its layout.
+    """
+    layout = figure.get_layout_engine()
+    inside = [child for ax in figure.axes for child in ax.child_axes]
+    if layout is not None:
+        for _ in range(2 if inside else 1):  # the layout sees axes in axes from its second pass on
+            layout.execute(figure)
+    for child in inside:  # as drawing does it
+        child.apply_aspect(child.get_axes_locator()(child, None))
+    if layout is not None and figure.get_label() == OWN:
+        figure.set_layout_engine("none")
+    return layout
 
 
 def style(ax: Axes) -> None:

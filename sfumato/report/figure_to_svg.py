@@ -9,7 +9,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from sfumato.report.figure_style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes
+from sfumato.report.figure_style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes, settle
 
 VARIABLES = {
     **{PAPER: "var(--paper)", INK: "var(--ink)", FAINT: "var(--faint)", RULE: "var(--rule)"},
@@ -31,12 +31,8 @@ def to_svg(ax: Axes) -> str:
     if figure is None:
         raise ValueError("the axis belongs to no figure any more")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}):
-        canvas = FigureCanvasSVG(figure)
-        layout = figure.get_layout_engine()
-        if layout is not None:
-            for _ in range(2 if ax.child_axes else 1):  # the layout sees axes beside axes from its second pass on
-                layout.execute(figure)
-        canvas.print_svg(buffer, metadata=nothing)
+        settle(figure)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", buffer.getvalue())
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: system-ui, sans-serif", text)
     return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + HALO % PAPER, text, count=1)

@@ -208,7 +208,12 @@ OF_THE_KERNEL = {
         "kernel",
     ),
     "the gradient of the largest logit is a difference of near equals": Fault(
-        (Change("f.top = S_without_top - S * (sum * inverse)", "f.top = S * inverse - (S - S_without_top)"),),
+        (
+            Change(
+                "f.at_top = (S_without_top - S * (sum * inverse)) * factor",
+                "f.at_top = (S * inverse - (S - S_without_top)) * factor",
+            ),
+        ),
         "tests/loss/test_loss.py::test_the_gradient_of_a_confident_row_keeps_its_digits",
         "kernel",
         "kernel",

@@ -54,6 +54,11 @@ def test_the_fault_is_caught(name: str, forks: Forks, unchanged, tmp_path):
     assert ran.code == 1, f"not seen by {fault.test}:\n{ran.out}"
 
 
+def test_each_fault_of_the_kernel_changes_a_text_that_is_there(tmp_path):
+    for number, fault in enumerate(fault for fault in FAULTS.values() if fault.package == "kernel"):
+        change(copy(tmp_path / str(number)), fault.made, fault.package, ".hpp")
+
+
 @pytest.mark.parametrize("fault", [pytest.param(f, id=name) for name, f in FAULTS.items()])
 def test_the_named_test_is_there(fault: Fault):
     file, *names = fault.test.split("::")

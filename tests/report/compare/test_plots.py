@@ -142,8 +142,8 @@ def test_every_axis_has_a_label(run, plot):
     ax, _ = plot(run)
     shown = [one for one in (ax, *ax.child_axes) if one.axison]
     for one in shown:
-        beside = [other for other in shown if other.get_position().y0 == one.get_position().y0]
-        below = [other for other in shown if other.get_position().x0 == one.get_position().x0]
+        beside = [other for other in shown if np.isclose(other.get_position().y0, one.get_position().y0)]
+        below = [other for other in shown if np.isclose(other.get_position().x0, one.get_position().x0)]
         assert any(other.get_xlabel() for other in below)
         assert any(other.get_ylabel() for other in beside) or len(one.get_yticklabels()) <= 2
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sfumato.report.compare.last_layer import PART_NAMES, load_last_layer, plane, three_classes
 from sfumato.report.compare.tables import arm_title
-from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, legend_above, style
+from sfumato.report.figure_style import CLASS_COLOURS, INK, MARKS, Axes, axes, legend_above, settle, style
 from sfumato.report.label_places import Text, name_clouds
 from sfumato.runs.read import Floats, Ints, Run
 from sfumato.text import short
@@ -114,8 +114,7 @@ def _name_classes(
     """
     figure = ax.get_figure(root=True)
     assert figure is not None
-    for _ in range(2):  # the layout sees axes beside axes from its second pass on
-        figure.draw_without_rendering()
+    layout = settle(figure)
     written: list[Text] = []
     for panel, cloud in zip(panels, clouds, strict=True):
         points = [cloud.points[cloud.labels == label] for label in classes]
@@ -123,6 +122,7 @@ def _name_classes(
         if texts is None:
             for text in written:
                 text.remove()
+            figure.set_layout_engine(layout)
             legend_above(ax, panels[0].lines, names, markerscale=2, handletextpad=0.2)
             return
         written += texts
