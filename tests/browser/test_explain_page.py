@@ -16,7 +16,6 @@ from tests.browser.looks import (
     LABELS_ON_POINTS,
     SCROLLING,
     TEXTS_OF_FIGURES,
-    VIEWS,
     opened,
     too_faint,
 )

@@ -31,7 +31,10 @@ function makePicture() {
   }
   picture.svg = svg;
   picture.columns = state.count.map((n, i) => makeColumn(svg, i, EDGE + wide * i, wide, height - 5, n));
-  Object.assign(picture, { made, width, wide });
+  const z = picture.lanes.z, hint = node(svg, "text", { class: "hint", "text-anchor": "middle", "aria-hidden": true });
+  change(hint, { x: EDGE + (width - EDGE + wide) / 2, y: z.top + 30 });
+  hint.textContent = say("hint");
+  Object.assign(picture, { made, width, wide, hint });
 }
 function makeColumn(svg, i, left, wide, foot, n) {
   const bar = Math.min(wide * 0.3, 22), middle = left + wide / 2, z = picture.lanes.z;
@@ -79,6 +82,7 @@ function drawPicture() {
       if (shown) change(tick, { y: lane.y(marks[i]) + 4 });
     });
   }
+  change(picture.hint, { visibility: state.mode === "fresh" ? "visible" : "hidden" });
   const mean = state.z.smoothed.reduce((sum, z, i) => sum + groups[i] * z, 0) / state.k;
   picture.columns.forEach((column, i) => drawColumn(column, i, values, mean));
   const [a, b, c, d] = ["z", "p", "q", "g"].map(name => show(values[name][0][0], 3));
