@@ -276,6 +276,17 @@ def test_where_motion_is_unwelcome_training_is_done_at_once(browser, page_file):
     context.close()
 
 
+def test_a_temperature_after_training_moves_p_and_leaves_z(wide):
+    put(wide, "")
+    wide.evaluate("() => { state.mode = 'trained'; state.steps = 10000; follow(); }")
+    before = wide.evaluate("[...sfumato.state.z.smoothed]")
+    assert before[0] - before[1] == pytest.approx(theory.optimal_gap(0.1, 10, over="others"), rel=1e-9)
+    wide.evaluate("putValue('temperature', 2); draw()")
+    assert wide.evaluate("[...sfumato.state.z.smoothed]") == before
+    p = 1 / (1 + 9 * math.exp((before[1] - before[0]) / 2))
+    assert float(wide.inner_text("#n-p-0-1")) == pytest.approx(p, abs=6e-5)
+
+
 def test_training_runs_and_can_be_stopped(fresh):
     fresh.click("#train")
     fresh.wait_for_function("sfumato.state.steps >= 5")

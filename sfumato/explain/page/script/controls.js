@@ -23,7 +23,7 @@ function slide() {
   }
 }
 function read() {
-  const wrong = [];
+  const wrong = [], before = targetNow();
   for (const name in RANGES) {
     const box = el(name), value = Number(box.value), [low, high] = RANGES[name];
     const fine = box.value !== "" && value >= low && value <= high && (name !== "k" || Number.isInteger(value));
@@ -34,7 +34,7 @@ function read() {
   state.over = document.querySelector("input[name=over]:checked").value;
   regroup(groupsThatFit());
   settle();
-  follow();
+  follow(before);
   slide();
   redraw();
 }

@@ -15,7 +15,6 @@ function draw() {
     tables();
     after();
     drawEps();
-    document.title = say("title", { eps: show(state.eps) });
   }
   write(el("status"), sayTraining());
   clearTimeout(resting);
@@ -27,6 +26,7 @@ function redraw() {
   requestAnimationFrame(() => { waiting = false; draw(); });
 }
 function announce() {
+  document.title = say("title", { eps: show(state.eps) });
   const words = state.steps > 0 && state.mode !== "trained" ? sayTraining() : sentence();
   if (!training.running && announce.last !== words) el("heard").textContent = words;
   announce.last = words;

@@ -136,6 +136,6 @@ function drawReadout() {
     [0, chosen].forEach((i, place) => ARMS.forEach((arm, a) => {
       write(el(`n-${name}-${place}-${a}`), still(values[name][a][i], name === "z" ? 3 : 4));
     }));
-  write(el("n-g"), say(plain ? "lane_g" : "lane_g_full").replace(/^\S+\s/, ""));
+  write(el("n-g"), plain ? "p − q" : say("gradient"));
   ARMS.forEach((arm, a) => { write(el(`n-loss-${a}`), still(lossNow(arm), 4)); });
 }

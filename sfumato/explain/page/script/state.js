@@ -31,9 +31,13 @@ function exactGap(arm, steps) {
 function optimum(arm) {
   return state.temperature * state.best[arm].gap;
 }
-// After training, what is pulled moves the logits to where the same number of steps would have led.
-function follow() {
-  if (state.mode !== "trained") return;
+// After training, a pull at the target moves the logits to where the same number of steps would have led. A pull at T
+// leaves them, as dividing the logits of a trained model does.
+function targetNow() {
+  return [state.k, state.eps, state.over, state.noise, state.weight].join();
+}
+function follow(before) {
+  if (state.mode !== "trained" || before === targetNow()) return;
   for (const arm of ARMS) {
     state.z[arm] = row.ofGap(state.count, state.k, exactGap(arm, state.steps));
     state.path[arm] = [];

@@ -20,8 +20,9 @@ function still(x, decimals = 3) {
   const text = Math.abs(x) >= 1000 ? x.toExponential(1) : x.toFixed(decimals);
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
 }
+const grouped = new Intl.NumberFormat("en");  // made once: making one takes longer than drawing a chart
 function count(n) {
-  return n.toLocaleString("en");
+  return grouped.format(n);
 }
 function spread(over, k) {
   return say(over, { n: count(k - 1), k: count(k) });
@@ -31,6 +32,7 @@ function spread(over, k) {
 function speak(which) {
   language = which;
   document.documentElement.lang = which === "zh" ? "zh-Hans" : "en";
+  document.documentElement.dataset.language = which;
   el(`lang-${which}`).checked = true;
   for (const each of document.querySelectorAll("[data-label]")) each.setAttribute("aria-label", say(each.dataset.label));
   for (const each of document.querySelectorAll("[data-say]")) each.textContent = say(each.dataset.say);
