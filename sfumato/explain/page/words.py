@@ -16,4 +16,4 @@ def table(name: str) -> Table:
     >>> table("live")["pause"]
     {'en': 'Pause', 'zh': '暂停'}
     """
-    return tomllib.loads((Path(__file__).parent / "words" / f"{name}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((Path(__file__).parent / "sentences" / f"{name}.toml").read_text(encoding="utf-8"))
