@@ -9,8 +9,9 @@ HEAD = """\
 
 <!-- Written by docs/make_glossary.py from sfumato.pages.glossary: change those. -->
 
-The terms of every page, table and message. The pages that `sfumato compare`, `audit`, `report` and `explain` write link
-each term to these words at their own end. Where labels are soft, they say what stands here under “With soft labels”.
+The terms of every page, table and message. The pages that `sfumato compare`, `audit` and `report` write link each term
+to these words at their own end. Where labels are soft, they say what stands here under “With soft labels”. The page of
+`sfumato explain` explains its own words, in two languages.
 """
 
 

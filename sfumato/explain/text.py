@@ -45,7 +45,7 @@ def as_text(classes: int, eps: float, width: int = 200) -> str:
         "q of each other class",
         "gap at the optimum, nats",
         "floor of the loss, nats",
-        "the same target",
+        "target also said as",
         "steps to 90 % of that gap",
         "steps to 99 % of that gap",
     ]
@@ -100,9 +100,9 @@ def _column(classes: int, eps: float, over: Over) -> list[str]:
     gap = theory.optimal_gap(eps, classes, over=over)
     floor = theory.loss_floor(eps, classes, over=over)
     if over == "others":
-        same = _over_all(classes, eps, "{:.6g} over all", "none over all")
+        same = _over_all(classes, eps, "ε = {:.6g} over all", "none over all")
     else:
-        same = f"{theory.convert_eps(eps, classes, frm='all', to='others'):.6g} over the others"
+        same = f"ε = {theory.convert_eps(eps, classes, frm='all', to='others'):.6g} over the others"
     return [
         f"over {'the others' if over == 'others' else 'all'}",
         ", ".join(convention.used_by[:4]),

@@ -41,7 +41,7 @@ def test_the_table_has_the_pair_the_gap_and_the_floor():
     assert rows["q of each other class"] == ["ε/(K−1) = 0.0666667", "ε/K = 0.05"]
     gaps = [f"{math.log(3 * 0.8 / 0.2):.6f}", f"{math.log(1 + 4 * 0.8 / 0.2):.6f}"]
     assert [cell.rpartition(" = ")[2] for cell in rows["gap at the optimum, nats"]] == gaps
-    assert rows["the same target"] == ["0.266667 over all", "0.15 over the others"]
+    assert rows["target also said as"] == ["ε = 0.266667 over all", "ε = 0.15 over the others"]
     assert rows["used by"] == ["fairseq, Tensor2Tensor, T5X, Megatron-Core", "torch, timm, Keras, optax"]
 
 
@@ -67,13 +67,13 @@ def test_the_ends_of_the_range(eps, gaps, steps):
 @pytest.mark.parametrize(
     ("k", "eps", "same", "in_torch"),
     [
-        (10, 0.1, ["0.111111 over all", "0.09 over the others"], "0.111111"),
-        (10, 0.9, ["1 over all", "0.81 over the others"], "1"),
-        (10, 0.95, ["none over all", "0.855 over the others"], "(no value up to 1)"),
+        (10, 0.1, ["ε = 0.111111 over all", "ε = 0.09 over the others"], "0.111111"),
+        (10, 0.9, ["ε = 1 over all", "ε = 0.81 over the others"], "1"),
+        (10, 0.95, ["none over all", "ε = 0.855 over the others"], "(no value up to 1)"),
     ],
 )
 def test_the_same_target_in_the_other_convention_where_there_is_one(k, eps, same, in_torch):
-    assert table(k, eps)["the same target"] == same
+    assert table(k, eps)["target also said as"] == same
     assert f"In torch: label_smoothing={in_torch} for {eps:g} over the others." in as_text(k, eps)
 
 

@@ -1,0 +1,106 @@
+"""What a student who knows softmax wants to know, and where on the page it is answered, in both languages.
+
+Each question names a place (a heading of the page, or "picture" above all headings) and the words that answer it there.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import pytest
+
+from sfumato.explain.page import page
+from sfumato.explain.page.words import LANGUAGES, table
+
+QUESTIONS = {
+    "What is the gap at K = 10 and ε = 0.1 in both conventions?": (
+        "stop",
+        ["log 81 = 4.39445", "log 91 = 4.51086"],
+        ["log 81 = 4.39445", "log 91 = 4.51086"],
+    ),
+    "Why does one-hot never stop?": (
+        "never",
+        ["No finite logits do that", "some force p − q is always left"],
+        ["有限的 logit 做不到", "总会剩下一点"],
+    ),
+    "What does torch's label_smoothing=0.1 do?": (
+        "picture",
+        ["torch’s label_smoothing spreads over all", "the label keeps 0.91"],
+        ["label_smoothing 属于后一种", "标签保留 0.91"],
+    ),
+    "What do class weights do?": (
+        "weights",
+        ["move the optimum", "d* + log w", "the weight only scales the force"],
+        ["移动最优点", "d* + log w", "只是放大或缩小推力"],
+    ),
+    "When should one not smooth?": (
+        "when",
+        ["rank or reject by confidence", "teacher at a raised temperature", "features will be used again"],
+        ["按置信度排序或拒答", "当教师，而且蒸馏温度较高", "特征还要用到别处"],
+    ),
+    "Does smoothing calibrate?": (
+        "calibration",
+        ["Smoothing does not improve calibration in general"],
+        ["平滑并不改善校准"],
+    ),
+    "What is the gradient?": (
+        "gradient",
+        ["∂L/∂zi = pi − qi", "what the model says less what the target wants"],
+        ["∂L/∂zi = pi − qi", "“模型给的”减去“目标要的”"],
+    ),
+    "What do wrong labels do?": (
+        "noise",
+        ["a smoothed target with ε = ρ over the others"],
+        ["正好就是 ε = ρ、分给其余各类的平滑目标"],
+    ),
+    "Why is a smoothed loss not zero at its best?": (
+        "floor",
+        ["not 0 but the entropy of its target"],
+        ["并不是 0，而是目标分布的熵"],
+    ),
+    "What are η, gradient flow and free logits?": (
+        "never",
+        ["what descent becomes when its steps are very small", "they are trained themselves"],
+        ["步子非常小时梯度下降的极限", "被训练的就是 logit 本身"],
+    ),
+    "What must another framework be told for the same target?": (
+        "tell",
+        ["εothers = εall · (K − 1)/K", "The table says what to pass"],
+        ["εothers = εall · (K − 1)/K", "各个框架该填的数如下"],
+    ),
+    "What does a temperature change?": (
+        "heat",
+        ["It never changes which class is the largest", "T · d*"],
+        ["最大的类别始终不变", "T · d*"],
+    ),
+    "What is a nat, and what is the gap?": (
+        "words",
+        ["1 nat is 1.44 bits", "The label’s logit less the mean of the others"],
+        ["1 nat 约合 1.44 比特", "标签的 logit 减去其余 logit 的平均值"],
+    ),
+}
+
+
+@cache
+def places():
+    """The text of the page by the heading it stands under, without its marks."""
+    body = page(10, 0.1).partition("<body>")[2].partition("<script")[0]
+    parts = re.split(r'<h2 id="on-(\w+)">', body)
+    names = ["picture", *parts[1::2]]
+    return {name: re.sub("<.*?>", "", part) for name, part in zip(names, parts[::2], strict=True)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_answer_stands_in_its_place(question, language):
+    place, *answers = QUESTIONS[question]
+    found = places()[place]
+    assert [words for words in answers[LANGUAGES.index(language)] if words not in found] == []
+
+
+def test_every_word_of_the_controls_is_explained_in_both_languages():
+    for language, words in (("en", ["strength ε", "step size η", "wrong labels ρ", "class weight w", "temperature T"],),
+                            ("zh", ["平滑强度 ε", "步长 η", "错标比例 ρ", "类别权重 w", "温度 T"])):  # fmt: skip
+        listed = re.findall(r"<dt>(.*?)</dt>", table("text")["words"][language])
+        assert set(words) <= set(listed)

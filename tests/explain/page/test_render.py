@@ -1,0 +1,96 @@
+"""The interactive page as it is before any script has run: its tables, its sentences, and what it opens at."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from sfumato import conventions, theory
+from sfumato.explain.page import page, write
+
+
+def text_of(part):
+    return re.sub(r"<.*?>", "", part).strip()
+
+
+def cells(text):
+    """The numbers of both conventions: over the others, over all."""
+    text = text.partition('<table id="numbers">')[2].partition("</table>")[0]
+    rows = re.findall(r'<tr[^>]*>\s*<th scope="row"[^>]*>(.*?)</th>(.*?)</tr>', text, re.DOTALL)
+    return {name: [text_of(cell) for cell in re.findall(r"<td.*?</td>", rest)] for name, rest in rows}
+
+
+def by_id(text, name):
+    return text_of(re.search(rf'id="{name}"[^>]*>(.*?)</(?:p|td)>', text, re.DOTALL)[1])
+
+
+def frameworks(text):
+    return dict(re.findall(r'data-to="\w+" data-key="([^"]*)">([^<]*)<', text))
+
+
+def test_the_table_has_the_closed_forms_of_both_conventions():
+    found = cells(page(4, 0.2))
+    assert found["target of the label"] == ["0.8", "0.85"]
+    assert found["target of each other class"] == ["0.0666667", "0.05"]
+    assert found["gap at the optimum, nats"] == [f"{math.log(12):.6g}", f"{math.log(17):.6g}"]
+    floors = [-0.8 * math.log(0.8) - 0.2 * math.log(0.2 / 3), -0.85 * math.log(0.85) - 0.15 * math.log(0.05)]
+    assert found["floor of the loss, nats"] == [f"{floor:.6g}" for floor in floors]
+
+
+def test_what_is_infinite_and_what_is_negative_have_their_signs():
+    assert cells(page(4, 0.0))["gap at the optimum, nats"] == ["∞", "∞"]
+    assert cells(page(4, 0.9))["gap at the optimum, nats"][0] == f"−{-math.log(3 * 0.1 / 0.9):.6g}"
+    assert cells(page(4, 1.0))["gap at the optimum, nats"] == ["−∞", "0"]
+
+
+@pytest.mark.parametrize("eps", [0.1, 1e-8, 0.123456789])
+def test_the_page_opens_at_the_strength_that_was_asked_for(eps):
+    values = dict(re.findall(r'<input type="number" id="(\w+)"[^>]*\bvalue="([^"]*)"', page(7, eps)))
+    opened = {"k": 7, "eps": eps, "temperature": 1, "noise": 0, "weight": 1, "rate": 1}
+    assert {name: float(value) for name, value in values.items()} == opened
+
+
+def test_a_page_has_up_to_a_million_classes(tmp_path):
+    with pytest.raises(ValueError, match="the page shows up to 1000000 classes, got 1000001"):
+        write(tmp_path / "page.html", 1_000_001, 0.1)
+    assert list(tmp_path.iterdir()) == []
+    path = write(str(tmp_path / "page.html"), 1_000_000, 0.1)
+    assert path.read_text("utf-8") == page(1_000_000, 0.1)
+
+
+@pytest.mark.parametrize("k", [2, 10, 1000])
+def test_the_gaps_after_steps_stand_there_without_script(k):
+    gaps = [theory.gap_after_time(t, k, eps=e, over="others") for e in (0.0, 0.1) for t in (1e3, 1e4)]
+    found = re.findall(r"[\d.]+(?= nats| after 10,000|\.$| and)", by_id(page(k, 0.1), "after"))
+    assert [each for each in found if "." in each][:4] == [f"{gap:.4g}" for gap in gaps]
+
+
+@pytest.mark.parametrize(
+    ("k", "eps", "said"),
+    [
+        (10, 0.1, "stands 4.394 nats above each other one; the loss is then 0.5448."),
+        (10, 0.95, "stands 0.7472 nats below each other one"),
+        (2, 0.5, "The target is uniform"),
+        (10, 0.0, "ε = 0 is one-hot: all of the target is on the label. There is no finite optimum"),
+        (10, 1.0, "Nothing of the target is left on the label"),
+    ],
+)
+def test_the_sentence_stands_there_without_script(k, eps, said):
+    assert said in by_id(page(k, eps), "said")
+
+
+def test_the_formulas_have_the_numbers_in_them():
+    text = page(10, 0.1)
+    assert "log((K − 1)(1 − ε)/ε) = log(9 × 0.9/0.1) = log 81 = 4.39445" in by_id(text, "f-others-row")
+    assert "log(1 + K(1 − ε)/ε) = log(1 + 10 × 0.9/0.1) = log 91 = 4.51086" in by_id(text, "f-all-row")
+
+
+def test_each_framework_is_told_what_conventions_converts_to():
+    told = frameworks(page(10, 0.1))
+    assert next(iter(told)) == "torch.index"
+    wanted = {key: f"{conventions.convert_eps(0.1, 10, frm='sfumato.others', to=key):.6g}" for key in told}
+    assert told == wanted
+    assert told["torch.index"] == "0.111111"
+    assert frameworks(page(10, 0.95))["torch.index"] == "no value up to 1"
