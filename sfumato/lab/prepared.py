@@ -84,7 +84,7 @@ def _refuse_no_label(arms: Sequence[Arm], classes: int) -> None:
     """Refuse a strength that gives the label no more than each other class: nothing could be learnt from it."""
     for arm in arms:
         most = {"others": (classes - 1) / classes, "all": 1.0}.get(arm.over or "")
-        if most is not None and arm.eps >= most:
+        if most is not None and arm.eps is not None and arm.eps >= most:
             raise OptionError(
                 f"ε = {arm.eps:g} over {'the others' if arm.over == 'others' else 'all'} gives the label of {classes} "
                 f"classes no more than every other class, so that nothing can be learnt; choose less than {most:.3g}"

@@ -28,7 +28,7 @@ class Parameter:
         called: as an error calls it: ``"its strength"``.
         range: what it must be, in words: ``"above 0 and at most 1"``. A text may be anything.
         holds: whether a number is in that range; None for a parameter that is a text.
-        default: its value where it is left out; None where it must be given.
+        default: its value where it is left out; None where it must be given, and NaN where it then has none.
     """
 
     name: str
@@ -43,7 +43,8 @@ class Parameter:
         >>> str(Parameter("alpha", "its weight α", "above 0", default=0.1))
         'alpha above 0 (0.1)'
         """
-        default = "" if self.default is None else f"({self.default})"
+        left_out = self.default is None or self.default != self.default
+        default = "" if left_out else f"({self.default})"
         return " ".join(filter(None, (self.name, self.range, default)))
 
 

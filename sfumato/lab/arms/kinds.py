@@ -20,9 +20,20 @@ if TYPE_CHECKING:
 
     from sfumato.lab.arms.arm import Arm
 
+
+def _positive(name: str, called: str, default: float | None = None) -> Parameter:
+    return Parameter(name, called, "above 0 and at most 100", lambda value: 0 < value <= 100, default)
+
+
 _STRENGTH = Parameter("eps", "its strength", "above 0 and at most 1", lambda eps: 0 < eps <= 1)
 _BETA = Parameter("alpha", "α of its Beta distribution", "above 0 and at most 100", lambda alpha: 0 < alpha <= 100)
-_ARM, _MEASURED = "sfumato.lab.arms.arm", "sfumato.lab.arms.measured"
+_MARGIN = Parameter("margin", "its margin m", "at least 0 and at most 1000", lambda m: 0 <= m <= 1000)
+_WEIGHT = Parameter("alpha", "its strength α", "above 0 and below 1", lambda alpha: 0 < alpha < 1)
+_RATE = Parameter("rate", "its rate r", "at least -10 and below 0", lambda rate: -10 <= rate < 0)
+_HINGE = Parameter(
+    "threshold", "its threshold Γ", "above 0 and at most 100, or left out", lambda t: 0 < t <= 100, math.nan
+)
+_ARM, _MEASURED, _PENALTY = (f"sfumato.lab.arms.{name}" for name in ("arm", "measured", "penalties:penalty_arm"))
 
 KINDS: dict[str, ArmKind] = {
     kind.name: kind
@@ -68,6 +79,55 @@ KINDS: dict[str, ArmKind] = {
             f"{_MEASURED}:soft_arm",
             note="the data's soft labels",
             needs="soft labels",
+        ),
+        ArmKind(
+            "confidence",
+            "confidence:0.1",
+            "CE − β·H(p); with Γ, CE + β·max(0, Γ − H(p))",
+            _PENALTY,
+            (_positive("beta", "its strength β"), _HINGE),
+            note="β, then Γ if there is a hinge",
+        ),
+        ArmKind(
+            "margin",
+            "margin:10:0.1",
+            "CE + (α/K)·Σ max(0, max z − z_k − m)",
+            _PENALTY,
+            (_MARGIN, _positive("alpha", "its strength α", 0.1)),
+            note="m in nats, then α",
+        ),
+        ArmKind("maxsup", "maxsup:0.1", "CE + α·(max z − z̄)", _PENALTY, (_WEIGHT,), note="α"),
+        ArmKind(
+            "relax",
+            "relax:0.1",
+            "0 from p_y = 1−α on, else KL((1−α, α) ‖ (p_y, 1−p_y))",
+            _PENALTY,
+            (_WEIGHT,),
+            note="label relaxation by α",
+        ),
+        ArmKind(
+            "focal",
+            "focal:3",
+            "−(1−p_y)^γ·log p_y",
+            _PENALTY,
+            (_positive("gamma", "its exponent γ"),),
+            note="γ",
+        ),
+        ArmKind(
+            "l2",
+            "l2:0.002",
+            "CE + (β/2)·Σ z_k²",
+            _PENALTY,
+            (_positive("beta", "its strength β"),),
+            note="β on squared logits",
+        ),
+        ArmKind(
+            "negative",
+            "negative:-0.2",
+            "CE towards (1−r)·e_y + r/K, r < 0",
+            _PENALTY,
+            (_RATE,),
+            note="smoothing by r < 0, whose loss has no floor",
         ),
     )
 }

@@ -80,10 +80,10 @@ class _PriorArm(MeasuredArm):
     def loss(self) -> torch.nn.Module:
         from sfumato.lab.train.objectives import PriorLoss
 
-        return PriorLoss(self.prior, self.eps)
+        return PriorLoss(self.prior, self.strength)
 
     def target(self, label: int, num_classes: int) -> list[float]:
-        return [(1 - self.eps) * (k == label) + self.eps * share for k, share in enumerate(self.prior)]
+        return [(1 - self.strength) * (k == label) + self.strength * share for k, share in enumerate(self.prior)]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class _MixArm(MeasuredArm):
     def loss(self) -> torch.nn.Module:
         from sfumato.lab.train.objectives import MixLoss
 
-        return MixLoss(self.eps, cut=self.over == "cutmix")
+        return MixLoss(self.strength, cut=self.over == "cutmix")
 
     def target(self, label: int, num_classes: int) -> list[float]:
         """The target of a row that is mixed 7 to 3 with a row of the next class."""

@@ -371,3 +371,13 @@ def test_a_label_that_is_no_class_is_named(name):
 def test_relaxation_refuses_a_target_that_is_softened_already():
     with pytest.raises(ValueError, match="^relaxation takes one-hot labels, got smoothed, ε = 0.1 .*alpha softens"):
         sf.penalty.relaxation(torch.zeros(2, 3), torch.tensor([0, 1]), alpha=0.1, label_smoothing=0.1)
+
+
+def test_the_focal_loss_is_no_proper_score():
+    """Over two classes of which the first has a share of 80 %, its best prediction is another one."""
+    shares, p = np.array([0.8, 0.2]), np.linspace(0.01, 0.99, 9801)
+    rows = torch.from_numpy(np.log(np.stack([p, 1 - p], 1)))
+    both = [sf.penalty.focal(rows, torch.full((len(p),), k), gamma=3, reduction="none").numpy() for k in (0, 1)]
+    assert p[np.argmin(shares @ np.stack(both))] < 0.7
+    hard = [sf.cross_entropy(rows, torch.full((len(p),), k), reduction="none").numpy() for k in (0, 1)]
+    assert p[np.argmin(shares @ np.stack(hard))] == pytest.approx(0.8, abs=1e-3)
