@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sfumato.loss import linear_cross_entropy as linear_cross_entropy
     from sfumato.loss import loss_parts as loss_parts
     from sfumato.loss import pair_cross_entropy as pair_cross_entropy
+    from sfumato.loss import penalty as penalty
     from sfumato.loss import smoothing_term as smoothing_term
     from sfumato.targets import Target as Target
     from sfumato.targets import distil as distil
@@ -62,6 +63,7 @@ _HOMES = {
         "linear_cross_entropy",
         "loss_parts",
         "pair_cross_entropy",
+        "penalty",
         "smoothing_term",
     ),
     "targets": (

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sfumato.arrays.atomic import write_bytes
-from sfumato.lab.arms import Arm
+from sfumato.lab.arms.arm import Arm
 from sfumato.lab.device import one_thread
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
 from sfumato.verdict.analyse import Metric, load_part, on_validation
@@ -46,7 +46,7 @@ class LadderChoice:
         """The rungs as ``env.json`` holds them; ``compared`` is the name of the compared arm from here on."""
         return [
             {
-                "eps": rung.arm.eps,
+                "eps": rung.arm.strength,
                 "arm": compared if rung.arm == self.compared else rung.arm.name,
                 "nll": _mean(rung.nll),
                 "nll_after_temperature": _mean(rung.scaled),
@@ -57,20 +57,20 @@ class LadderChoice:
 
     def told(self) -> str:
         """The choice in a sentence or two."""
-        tried = ", ".join(f"{rung.arm.eps:g}" for rung in self.rungs)
+        tried = ", ".join(f"{rung.arm.strength:g}" for rung in self.rungs)
         where = "the other classes" if self.compared.over == "others" else "all classes"
         why = "which is best there"
         if self.chosen != self.best:
-            why = f"the smallest that cannot be told from the best there ({self.best.eps:g}) by one standard error"
+            why = f"the smallest that cannot be told from the best there ({self.best.strength:g}) by one standard error"
         text = (
-            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.eps:g}, {why}, by log loss after a "
-            "cross-fitted temperature; the test rows were read after that."
+            f"Of ε = {tried} over {where}, the validation rows choose {self.chosen.strength:g}, {why}, by log loss "
+            "after a cross-fitted temperature; the test rows were read after that."
         )
         if self.chosen == self.rungs[-1].arm:
             text += " It is the strongest that was tried: a longer ladder may find a better one."
         if self.chosen != self.compared:
             text += " So they would keep one-hot; the smoothed arm here is the best of the others, "
-            text += f"{self.compared.eps:g}."
+            text += f"{self.compared.strength:g}."
         return text
 
 
@@ -140,17 +140,17 @@ def choose(rungs: Sequence[MeasuredRung]) -> LadderChoice:
     ...     return MeasuredRung(Arm(str(eps), eps, "all"), *2 * [Metric(np.array(nll), np.array(nll).mean(1))])
     >>> rungs = [one(0.0, [[3.0, 5], [3, 5]]), one(0.1, [[1.0, 2], [1, 2]]), one(0.2, [[1.1, 1.8], [1.0, 1.9]])]
     >>> made = choose(rungs)
-    >>> made.best.eps, made.chosen.eps, made.compared.eps
+    >>> made.best.strength, made.chosen.strength, made.compared.strength
     (0.2, 0.1, 0.1)
     """
     best, chosen = _best(rungs)
-    compared = chosen if chosen.eps > 0 else _best([rung for rung in rungs if rung.arm.eps > 0])[1]
+    compared = chosen if chosen.strength > 0 else _best([rung for rung in rungs if rung.arm.strength > 0])[1]
     return LadderChoice(tuple(rungs), chosen, compared, best)
 
 
 def _best(rungs: Sequence[MeasuredRung]) -> tuple[Arm, Arm]:
     """The arm with the smallest mean, and the one with the smallest ε within a standard error of it."""
-    rising = sorted(rungs, key=lambda rung: rung.arm.eps)
+    rising = sorted(rungs, key=lambda rung: rung.arm.strength)
     best = min(rising, key=lambda rung: float(rung.scaled.by_seed.mean()))
     excess = ((rung, rung.scaled.minus(best.scaled).estimate()) for rung in rising)
     return best.arm, next(rung.arm for rung, over in excess if rung is best or over.mean <= over.se)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
+from sfumato.lab.arms.arm import Arm, arms_of, rungs_of
+from sfumato.lab.arms.kinds import arm_of
 from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
 from sfumato.lab.errors import OptionError
@@ -83,7 +84,7 @@ def _refuse_no_label(arms: Sequence[Arm], classes: int) -> None:
     """Refuse a strength that gives the label no more than each other class: nothing could be learnt from it."""
     for arm in arms:
         most = {"others": (classes - 1) / classes, "all": 1.0}.get(arm.over or "")
-        if most is not None and arm.eps >= most:
+        if most is not None and arm.eps is not None and arm.eps >= most:
             raise OptionError(
                 f"ε = {arm.eps:g} over {'the others' if arm.over == 'others' else 'all'} gives the label of {classes} "
                 f"classes no more than every other class, so that nothing can be learnt; choose less than {most:.3g}"
@@ -109,5 +110,6 @@ def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
     if options.arm:
         table, rows = data.table, data.split.train
         soft = None if table.soft is None else table.soft[rows]
-        return tuple(arm_of(spec, table.labels[rows], len(table.class_names), soft) for spec in options.arms())
+        names = tuple(table.class_names)
+        return tuple(arm_of(spec, table.labels[rows], len(names), soft, names) for spec in options.arms())
     return arms_of(options.eps, options.over)

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.lab import ladder
-from sfumato.lab.arms import Arm
+from sfumato.lab.arms.arm import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
 from sfumato.runs.schema import (
     SUMMARY_SCHEMA,
+    ArmSummary,
     ColumnSummary,
     PairedHashes,
+    RangeOfMetric,
     RunRecord,
     RunWarning,
     Summary,
@@ -68,14 +70,7 @@ def summary_of(
         },
         "paired": paired,
         "arms": [
-            {
-                "name": arm.name,
-                "eps": arm.eps,
-                "over": arm.over,
-                "closed_form_gap": gap if math.isfinite(gap := arm.gap(classes)) else None,
-                "train_gap": sum(gaps[arm.name]) / seeds,
-                "metrics": summarise(result),
-            }
+            _arm_summary(arm, classes, sum(gaps[arm.name]) / seeds, summarise(result))
             for arm, result in zip(arms, results, strict=True)
         ],
         "differences": found,
@@ -102,6 +97,21 @@ def summary_of(
         "notes": notes(distinct, table.counters()),
     }
     return summary, extra
+
+
+def _arm_summary(arm: Arm, classes: int, train_gap: float, metrics: dict[str, RangeOfMetric]) -> ArmSummary:
+    gap = arm.gap(classes)
+    told: ArmSummary = {
+        "name": arm.name,
+        "eps": arm.eps,
+        "over": arm.over,
+        "closed_form_gap": gap if math.isfinite(gap) else None,
+        "train_gap": train_gap,
+        "metrics": metrics,
+    }
+    if arm.penalty is not None:
+        told["penalty"] = {"kind": arm.penalty.kind, "strengths": dict(arm.penalty.strengths)}
+    return told
 
 
 def columns_of(data: Data) -> list[ColumnSummary]:

@@ -1,5 +1,6 @@
 """Cross entropy towards any target: arguments in one record, then the compiled kernel or torch, then one reduction."""
 
+from sfumato.loss import penalty as penalty
 from sfumato.loss.distillation import distillation_loss as distillation_loss
 from sfumato.loss.functional import cross_entropy as cross_entropy
 from sfumato.loss.linear import HeadParts as HeadParts

@@ -44,13 +44,19 @@ class ShiftedRows(NamedTuple):
 
 def shift(z: Tensor, call: Call) -> ShiftedRows:
     """The rows of a call, those that do not count at 0."""
-    z = z.to(call.dtype)
-    valid = call.target().valid
-    if valid is not None:
-        # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
-        z = torch.where(valid.unsqueeze(1), z, 0.0)
-    wide = torch.float64 if call.dtype == torch.float32 and z.device.type == "cpu" else call.dtype
-    return shifted(z, wide)[0]
+    return shifted(counted(z, call), wide_type(z, call))[0]
+
+
+def counted(z: Tensor, call: Call) -> Tensor:
+    """The logits in the dtype of the arithmetic, 0 in rows that do not count."""
+    z, valid = z.to(call.dtype), call.target().valid
+    # Before any arithmetic: an ignored row may hold NaN, and where() is what sends it a gradient of exactly 0.
+    return z if valid is None else torch.where(valid.unsqueeze(1), z, 0.0)
+
+
+def wide_type(z: Tensor, call: Call) -> torch.dtype:
+    """The dtype for sums over classes: float64 where that is cheap."""
+    return torch.float64 if call.dtype == torch.float32 and z.device.type == "cpu" else call.dtype
 
 
 def shifted(z: Tensor, wide: torch.dtype) -> tuple[ShiftedRows, Tensor, Tensor]:

@@ -212,7 +212,10 @@ def _summary(path: Path) -> Summary:
         if not re.fullmatch(r"[\w.,+ -]+", arm["name"]):  # it becomes part of a file name
             raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
         mixes = arm["over"] in MIXING
-        if not 0 <= arm["eps"] <= (np.inf if mixes else 1):
+        if arm["eps"] is None:
+            if "penalty" not in arm:
+                raise ReportError(f"{path} 'arms'[{i}] 'eps' should be a number, not None, for it has no penalty")
+        elif not 0 <= arm["eps"] <= (np.inf if mixes else 1):
             asked = "at least 0" if mixes else "in [0, 1]"
             raise ReportError(f"{path} arms[{i}] has the strength {arm['eps']}; it should be {asked}")
     return summary

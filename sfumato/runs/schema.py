@@ -33,12 +33,20 @@ class RangeOfMetric(TypedDict):
     high: Number | None
 
 
+class PenaltySummary(TypedDict):
+    """The penalty of an arm: its kind, as ``--arm`` calls it, and its strengths by the names of the arguments."""
+
+    kind: Text
+    strengths: dict[Text, Number]
+
+
 class ArmSummary(TypedDict):
-    """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite."""
+    """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite, or not a single gap."""
 
     name: Text
-    eps: Number
+    eps: Number | None  # None for a penalty
     over: Text | None
+    penalty: NotRequired[PenaltySummary]
     closed_form_gap: Number | None
     train_gap: Number | None
     metrics: dict[Text, RangeOfMetric]

@@ -28,6 +28,7 @@ from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
+from sfumato.verdict.penalty_words import PenaltyOfArm
 
 Matrix = npt.NDArray[np.float64]
 
@@ -42,7 +43,8 @@ class ComparedArm(Protocol):
 
     Attributes:
         name: as in the names of the files with its logits.
-        eps: strength ε; 0 is one-hot.
+        eps: strength ε; 0 is one-hot, and None is a penalty.
+        penalty: the penalty, or None for a target.
         over: what ε is spread over, or ``"mixup"`` and ``"cutmix"``; None where no strength says it.
     """
 
@@ -52,8 +54,13 @@ class ComparedArm(Protocol):
         ...
 
     @property
-    def eps(self) -> float:
+    def eps(self) -> float | None:
         """The strength ε."""
+        ...
+
+    @property
+    def penalty(self) -> PenaltyOfArm | None:
+        """The penalty."""
         ...
 
     @property

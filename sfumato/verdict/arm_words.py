@@ -7,19 +7,23 @@ from typing import cast
 
 from sfumato import theory
 from sfumato.theory import Over
+from sfumato.verdict.penalty_words import PenaltyOfArm
 
 
 @dataclass(frozen=True)
 class TrainedArm:
-    """A target whose strength is known, as that of a comparison: its name, ε, and what ε is spread over."""
+    """An arm whose strength is known, as that of a comparison: ε and what it is spread over, or a penalty."""
 
     name: str
-    eps: float
+    eps: float | None
     over: str | None
+    penalty: PenaltyOfArm | None = None
 
     def told(self, num_classes: int) -> str:
         """The strength in words."""
-        return strength_in_words(self.eps, self.over, num_classes)
+        if self.penalty is not None:
+            return self.penalty.told()
+        return strength_in_words(self.eps or 0.0, self.over, num_classes)
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,9 @@ class JudgedArm:
     """Models that were trained anywhere; only their name is known."""
 
     name: str
-    eps: float = 0.0
+    eps: float | None = 0.0
     over: str | None = None
+    penalty: PenaltyOfArm | None = None
 
     def told(self, num_classes: int) -> str:
         """The name: there is no strength to tell."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import joined, plural
-from sfumato.verdict.analyse import HEADLINE, ArmResult, belong_together, difference
+from sfumato.verdict.analyse import HEADLINE, ArmResult, ComparedArm, belong_together, difference
 from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.wording import SHOWN, change, divisor, small_or_open, temperature
@@ -155,7 +155,7 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
     if isinstance(found.other.arm, JudgedArm):
         return _of_judged(found, base)
     strength = found.other.arm.told(classes)
-    training = {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(found.other.arm.over, "smoothing")
+    training = _training(found.other.arm)
     doing = f"{training}{' with' if training == 'smoothing' else ''} {strength}"
     stay = "Keep one-hot labels" if base.arm.eps == 0 else f"Keep {base.arm.name}"
     if found.rank == 0:
@@ -173,6 +173,13 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
     if found.called("not settled"):
         return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
     return f"{stay}: {doing} makes no difference that matters."
+
+
+def _training(arm: ComparedArm) -> str:
+    """What training an arm is called."""
+    if arm.penalty is not None:
+        return arm.penalty.words.name
+    return {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(arm.over, "smoothing")
 
 
 def _of_judged(found: _Found, base: ArmResult) -> str:

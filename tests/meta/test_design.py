@@ -25,7 +25,7 @@ from sfumato.evaluate import METRICS, Evaluation
 from tests.conftest import Ran, run_sfumato
 from tests.design_page import TEXT, block_after, fields_unlike, section, signatures, usages
 
-MODULES = ("theory", "reference", "conventions", "evaluate", "probe", "parallel")
+MODULES = ("theory", "reference", "conventions", "evaluate", "probe", "parallel", "penalty")
 ADAPTERS = ("boosting", "hf", "jax", "keras", "lightning", "sklearn", "timm")
 SIGNATURES = signatures("Library") | signatures("Adapters")
 for _name in ADAPTERS:  # before any test looks at what it leaves behind: frameworks set filters
@@ -45,7 +45,8 @@ def of_code(name: str) -> Any:
 
 def exported(module: str) -> set[str]:
     """The public names of one of the package's modules, without what it imports for its own use."""
-    found, adapter = importlib.import_module(f"sfumato.{module}"), module.startswith("adapters.")
+    adapter = module.startswith("adapters.")
+    found = importlib.import_module(f"sfumato.{module}") if adapter else getattr(sfumato, module)
     package = hasattr(found, "__path__")
     return {
         f"{'sfumato' if adapter else 'sf'}.{module}.{name}"

@@ -15,7 +15,7 @@ import sfumato
 
 ROOT = Path(sfumato.__file__).parent
 
-MATHEMATICS = ("targets", "loss", "theory", "conventions", "reference", "probe", "evaluate", "parallel")
+MATHEMATICS = ("targets", "loss", "theory", "conventions", "reference", "probe", "evaluate", "parallel", "loss.penalty")
 """Modules whose public functions have an example, and a source for each formula."""
 
 DERIVED_HERE = ("aurc_jackknife", "eaurc_jackknife", "ece_jackknife", "fit_temperature_small", "signed_gap")
@@ -102,7 +102,7 @@ def bare_annotations(value: Any) -> list[str]:
 
 
 def test_the_collection_is_not_empty():
-    assert {"sfumato.theory.optimal_gap", "sfumato.targets.base.Target.probs"} <= set(PUBLIC)
+    assert {"sfumato.theory.smoothing.optimal_gap", "sfumato.targets.base.Target.probs"} <= set(PUBLIC)
     assert {"sfumato.evaluate.scores.rows.Rows", "sfumato.targets.mixture.mix"} <= set(PUBLIC)
     assert {
         "sfumato.lab.data.split.split",

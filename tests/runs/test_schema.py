@@ -15,7 +15,7 @@ from tests.design_page import block_after
     [
         ([], "f should be an object, not []"),
         ({"arms": {}}, "f 'arms' should be a list, not {}"),
-        ({"arms": [{"eps": "x"}]}, "f 'arms'[0] 'eps' should be a number, not 'x'"),
+        ({"arms": [{"eps": "x"}]}, "f 'arms'[0] 'eps' should be a number or null, not 'x'"),
         ({"arms": [{"train_gap": "x"}]}, "f 'arms'[0] 'train_gap' should be a number or null, not 'x'"),
         ({"arms": [{"metrics": {"nll": {"mean": 1.0, "low": None}}}]}, "f 'arms'[0] 'metrics' 'nll' lacks 'high'"),
         ({"data": {"classes": 2.5}}, "f 'data' 'classes' should be a whole number, not 2.5"),

@@ -18,6 +18,7 @@ class MadeUpArm:
     name: str
     eps: float
     over: str | None = "others"
+    penalty: None = None
 
     def told(self, num_classes: int) -> str:
         return f"ε = {self.eps:g} over {self.over} of {num_classes}"

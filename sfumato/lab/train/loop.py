@@ -32,8 +32,8 @@ class Epoch:
 
     epoch: int  # from 1
     train_loss: float  # mean over the epoch's rows, each at the step that used it
-    train_floor: float  # the smallest value that the loss could take
-    train_excess: float  # train_loss less the floor
+    train_floor: float | None  # the smallest value that the loss could take; None for a loss without a floor
+    train_excess: float | None  # train_loss less the floor
     train_gap: float  # mean logit gap over the epoch's rows, each at the step that used it, mixed where the arm mixes
     validation_nll: float  # against the labels, or the soft labels of the data, whatever the target was
     validation_accuracy: float
@@ -85,7 +85,7 @@ def train(
         validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
         seed: of the order of rows.
-        floor: of the loss, in nats.
+        floor: of the loss, in nats; ``-inf`` for a loss that has none.
         on_epoch: called after every epoch.
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
@@ -129,7 +129,8 @@ def train(
         scaled = None if best is None else nll_after_temperature(logits, labels, validation_soft)
         if ranks is not None:  # a rank's own statistics of its batches may differ in the last digits
             nll, accuracy, scaled = ranks.agree((nll, accuracy, scaled))
-        on_epoch(Epoch(epoch, train_loss, floor, train_loss - floor, train_gap, nll, accuracy, scaled))
+        lowest, excess = (floor, train_loss - floor) if math.isfinite(floor) else (None, None)
+        on_epoch(Epoch(epoch, train_loss, lowest, excess, train_gap, nll, accuracy, scaled))
         if best is not None and scaled is not None and best.enough(epoch, scaled):
             break
 

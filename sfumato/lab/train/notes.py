@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.text import plural
 
 if TYPE_CHECKING:
-    from sfumato.lab.arms import Arm
+    from sfumato.lab.arms.arm import Arm
     from sfumato.lab.train.plan import Plan
     from sfumato.runs.schema import RunRecord, RunWarning
 
@@ -55,6 +55,8 @@ def not_trained_to_the_end(
         goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
         falls = sorted(_fall(record) for record in runs)
         fall = falls[len(falls) // 2]
+        if arm.penalty is not None and arm.penalty.below(goal):
+            goal = float("inf")  # more training would not bring the gap there
         if 0 < goal < float("inf") and reached < ENOUGH * goal:
             found.append(
                 f"the logit gap of the {arm.name} model on its training rows is {reached:.2f}, which is "

@@ -1,4 +1,4 @@
-"""Losses that torch does not have: towards a prior, towards soft labels, and of rows that are mixed.
+"""Losses that torch does not have: towards a prior, towards soft labels, of rows that are mixed, and with a penalty.
 
 The training loop calls a :class:`TrainingObjective` with the model and a batch, and every other loss with logits and
 labels.
@@ -6,14 +6,14 @@ labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sfumato.lab.models import Classifier
-from sfumato.loss import cross_entropy
+from sfumato.loss import cross_entropy, penalty
 from sfumato.targets import from_probs, mix, one_hot, smooth_prior
 
 
@@ -95,6 +95,19 @@ class PriorLoss(nn.Module):
         """The mean loss of logits (n, K) and labels (n,)."""
         softened = smooth_prior(target, self.prior.to(input.device), self.eps)
         return cross_entropy(input, softened, sample_weight=sample_weight)
+
+
+class PenaltyLoss(nn.Module):
+    """A function of ``sf.penalty`` with its strengths, on one-hot labels."""
+
+    def __init__(self, function: str, strengths: Mapping[str, float]) -> None:
+        super().__init__()
+        self.function, self.strengths = function, dict(strengths)
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The mean loss of logits (n, K) and labels (n,)."""
+        loss: Tensor = getattr(penalty, self.function)(input, target, sample_weight=sample_weight, **self.strengths)
+        return loss
 
 
 class SoftLoss(TrainingObjective):

@@ -9,6 +9,7 @@ from sfumato.conventions import CONVENTIONS
 from sfumato.report.compare.tables import torch_strength
 from sfumato.runs.schema import ArmSummary
 from sfumato.theory import convert_eps
+from sfumato.verdict.penalty_words import penalty_of
 
 LONGEST = 48  # characters of a line
 _SOFTMAX = "(logits / {}).softmax(dim=1)"
@@ -37,6 +38,9 @@ def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) 
     >>> [(each.framework, each.strength) for each in snippets(arm, 10)][:2]
     [('PyTorch', '0.111111 over all'), ('timm', '0.111111 over all')]
     """
+    if (penalty := penalty_of(arm)) is not None:
+        call = _call(f"loss = sf.penalty.{penalty.words.function}", "logits", "labels", *penalty.arguments())
+        return [Snippet("sfumato", _code("import sfumato as sf\n", call, _divided(temperature, _SOFTMAX)))]
     if arm["eps"] and arm["over"] not in CONVENTIONS:
         return _own(arm, temperature)
     over_all = torch_strength(arm, num_classes)
@@ -97,15 +101,16 @@ def _fairseq(eps: str) -> Snippet:
 
 
 def _sfumato(arm: ArmSummary, temperature: str | None) -> Snippet:
-    smoothing = (f"label_smoothing={arm['eps']:g}", f'over="{arm["over"]}"') if arm["eps"] else ()
+    eps = arm["eps"] or 0.0
+    smoothing = (f"label_smoothing={eps:g}", f'over="{arm["over"]}"') if eps else ()
     call = _call("loss = sf.cross_entropy", "logits", "labels", *smoothing)
-    strength = f"{arm['eps']:g} over {'all' if arm['over'] == 'all' else 'the others'}" if arm["eps"] else ""
+    strength = f"{eps:g} over {'all' if arm['over'] == 'all' else 'the others'}" if eps else ""
     return Snippet("sfumato", _code("import sfumato as sf\n", call, _divided(temperature, _SOFTMAX)), strength)
 
 
 def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
     """Targets that no framework's argument expresses, with sfumato's constructors."""
-    eps, over, told = f"{arm['eps']:g}", str(arm["over"]), ""
+    eps, over, told = f"{arm['eps'] or 0:g}", str(arm["over"]), ""
     if over == "prior":
         made = f"target = sf.smooth_prior(labels, shares, {eps})  # shares of the classes among the training rows"
         told = f"{eps} over the classes' shares"

@@ -17,6 +17,7 @@ from sfumato.report.compare.tables import arm_title, differences_table, four_col
 from sfumato.runs.read import MIXING, Run
 from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
+from sfumato.verdict.penalty_words import penalty_of
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -58,6 +59,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
+        "penalties": [f"{arm_title(arm)} {p.told()}" for arm in run.arms if (p := penalty_of(arm)) is not None],
         "own_targets": [arm_title(arm) for arm in run.arms if _each_its_own(arm)],
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [
@@ -77,6 +79,7 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "ladder": data.get("ladder"),
         "changed": _changed(run),
         "chosen": chosen and arm_title(chosen),
+        "penalty_chosen": chosen is not None and penalty_of(chosen) is not None,
         "keep": chosen is not None and chosen["eps"] == 0,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
         "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
@@ -171,7 +174,7 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
 
 def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
     true, other = (
-        (None, None) if _each_its_own(arm) else run.env["probe"].get(arm["name"], {}).get("target", (None, None))
+        (None, None) if _each_its_own(arm) else run.env["probe"].get(arm["name"], {}).get("target") or (None, None)
     )
     strength = torch_strength(arm, run.num_classes)
     return {
@@ -193,6 +196,8 @@ def _strength(arm: ArmSummary) -> str:
     over = arm["over"]
     if over in MIXING:
         return f"Beta({arm['eps']:g}, {arm['eps']:g})"
+    if arm["eps"] is None:
+        return "none"
     if arm["eps"] and over is None:
         return "its own"
     return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
@@ -202,12 +207,15 @@ def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     from sfumato import theory
 
     gap, over = arm["closed_form_gap"], arm["over"]
-    found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps']:g}", "over": over, "gap": None}
+    penalty = penalty_of(arm)
+    found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps'] or 0:g}", "over": over, "gap": None}
+    found |= {"penalty": penalty is not None, "no_gap": "" if penalty is None else penalty.words.no_gap}
+    found["below"] = "" if penalty is None else penalty.below(gap)
     found["trained"] = number(arm["train_gap"], 2, zero=True)
     if gap is None:
         return found
     found |= {"gap": number(gap, 2, zero=True), "other_over": None}
-    if over in ("others", "all"):
+    if over in ("others", "all") and arm["eps"] is not None:
         other: theory.Over = "all" if over == "others" else "others"
         found["other_over"] = other
         found["other_gap"] = number(float(theory.optimal_gap(arm["eps"], run.num_classes, over=other)), 2, zero=True)
@@ -328,7 +336,7 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
     divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
     return {
         "title": arm_title(arm),
-        "smoothed": arm["eps"] > 0,
+        "smoothed": arm["eps"] != 0,
         "beyond": arm["over"] in ("others", "all") and torch_strength(arm, run.num_classes) is None,
         "temperature": divisor,
         "snippets": snippets(arm, run.num_classes, divisor),

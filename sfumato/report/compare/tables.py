@@ -13,6 +13,7 @@ from sfumato.evaluate.metrics.registry import HEADLINE, METRICS, SOFT_WORDS
 from sfumato.runs.read import Run
 from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
 from sfumato.text import NOT_APPLICABLE, number, percent, temperature
+from sfumato.verdict.penalty_words import penalty_of
 
 Show: TypeAlias = Callable[[float | None], str]
 
@@ -56,8 +57,11 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
 
     An ε is told with what it is spread over, and always if it is part of the name.
     """
-    name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
-    if arm["eps"] == 0 or over is None or (eps in name and over in name):
+    name, over = arm["name"], arm["over"]
+    if not arm["eps"] or over is None:
+        return name
+    eps = f"{arm['eps']:g}"
+    if eps in name and over in name:
         return name
     if eps in name:
         return f"{name} ({over})"
@@ -80,14 +84,22 @@ def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
     """The arm's ε as torch's ``label_smoothing``, over all classes; None where there is none, or above 1."""
     from sfumato import theory
 
-    over = arm["over"]
-    if arm["eps"] == 0:
+    eps, over = arm["eps"], arm["over"]
+    if eps == 0:
         return 0.0
-    if over == "all":
-        return arm["eps"]
-    if over != "others" or arm["eps"] * num_classes > num_classes - 1:
+    if eps is None or over == "all":
+        return eps
+    if over != "others" or eps * num_classes > num_classes - 1:
         return None
-    return float(theory.convert_eps(arm["eps"], num_classes, frm="others", to="all"))
+    return float(theory.convert_eps(eps, num_classes, frm="others", to="all"))
+
+
+def closed_form(arm: ArmSummary) -> float:
+    """The gap at the optimum of an arm: infinite for one-hot, and NaN for a penalty that no single gap is best for."""
+    penalty = penalty_of(arm)
+    if arm["closed_form_gap"] is not None:
+        return float(arm["closed_form_gap"])
+    return math.nan if penalty is not None and penalty.words.no_gap else math.inf
 
 
 def four_columns(summary: Summary) -> ResultsTable:
@@ -112,7 +124,7 @@ def four_columns(summary: Summary) -> ResultsTable:
         cells = (cell for value in values for cell in (Cell(show(value), value=value), Cell(NOT_APPLICABLE)))
         return Row(label, tuple(cells), unit)
 
-    closed = (math.inf if arm["closed_form_gap"] is None else arm["closed_form_gap"] for arm in arms)
+    closed = (closed_form(arm) for arm in arms)
     strengths = (torch_strength(arm, classes) for arm in arms)
     ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     soft = any("agreement" in arm["metrics"] for arm in arms)

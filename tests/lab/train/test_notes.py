@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from sfumato.lab.arms import arms_of
+from sfumato.lab.arms import arm_of, arms_of
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training, training_of
 from sfumato.lab.train.plan import Plan
 
@@ -48,6 +49,15 @@ def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, lo
         assert said in found[0]["text"]
         assert ("leave out --early-stop" in found[0]["text"]) == (plan.early_stop is not None)
         assert "give more --epochs" in found[0]["text"]
+
+
+@pytest.mark.parametrize(("spec", "warned"), [("margin:10", False), ("margin:3", True), ("l2:0.002", True)])
+def test_a_gap_below_the_margin_of_a_hinge_is_no_sign_of_too_little_training(spec, warned):
+    """The hinge holds the lowest wrong classes alone, so that no training brings the mean gap to the margin."""
+    arm = arm_of(spec, np.arange(10), 10)
+    made = [{"arm": arm.name, "train_gap": 0.8 * arm.gap(10), "epochs": [], "kept_epoch": 0}] * 3
+    found = not_trained_to_the_end(Plan(3, 64, 1e-3), [arm], 10, made)
+    assert [each["kind"] for each in found] == ["not trained to the end"] * warned
 
 
 def test_parts_and_precision_are_said_in_the_record():

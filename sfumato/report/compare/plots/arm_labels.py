@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sfumato.report.compare.tables import arm_title
+from sfumato.report.compare.tables import arm_title, closed_form
 from sfumato.report.figure_style import ARM_COLOURS, MARKS
 from sfumato.runs.read import Run
 from sfumato.text import number
@@ -24,9 +24,8 @@ def titles(run: Run) -> tuple[str, ...]:
 
 
 def closed_forms(run: Run) -> tuple[float, ...]:
-    """The gap at the optimum of each arm, infinite for one-hot."""
-    gaps = [arm["closed_form_gap"] for arm in run.arms]
-    return tuple(np.inf if gap is None else float(gap) for gap in gaps)
+    """The gap at the optimum of each arm, infinite for one-hot, and NaN where no single gap is best."""
+    return tuple(closed_form(arm) for arm in run.arms)
 
 
 def closed_labels(run: Run) -> list[tuple[float, str]]:
@@ -36,15 +35,18 @@ def closed_labels(run: Run) -> list[tuple[float, str]]:
     said = "" if np.isfinite(gaps).sum() > 1 else "closed form "
     for arm, closed in zip(run.arms, gaps, strict=True):
         if np.isfinite(closed):
-            found.setdefault(closed, f"{said}{closed:.2f}, ε {arm['eps']:g} ({arm['over']})")
+            told = arm["name"] if arm["eps"] is None else f"ε {arm['eps']:g} ({arm['over']})"
+            found.setdefault(closed, f"{said}{closed:.2f}, {told}")
     return list(found.items())
 
 
 def finite(value: float) -> str:
     """A closed form in words."""
-    return f"{value:.2f}" if np.isfinite(value) else "infinite"
+    return "none" if np.isnan(value) else f"{value:.2f}" if np.isfinite(value) else "infinite"
 
 
 def in_nats(value: float) -> str:
-    """A floor of a loss: 0 where it is exactly that."""
-    return "0" if value == 0 else number(value)
+    """A floor of a loss: 0 where it is exactly that, and none where the loss has no floor."""
+    if np.isnan(value):
+        return "none"
+    return "0" if value == 0 else number(value) if abs(value) >= 0.0005 else f"{value:.1g}"

@@ -75,7 +75,9 @@ class ExcessData:
     def alt(self) -> str:
         """The figure in words."""
         parts = [
-            f"{arm}: floor {in_nats(floor)}, {mean_over_seeds(excess)[-1]:.2g} above it after the last epoch"
+            f"{arm}: no floor"
+            if np.isnan(floor)
+            else f"{arm}: floor {in_nats(floor)}, {mean_over_seeds(excess)[-1]:.2g} above it after the last epoch"
             for arm, excess, floor in zip(self.arms, self.excess, self.floors, strict=True)
         ]
         return f"Training loss minus its floor over {len(self.epochs)} epochs, log scale. {'; '.join(parts)}."
@@ -147,6 +149,8 @@ def plot_excess(run: Run, ax: Axes | None = None) -> tuple[Axes, ExcessData]:
     floors = [float(mean_over_seeds(run.curve(arm["name"], "train_floor")[1])[-1]) for arm in run.arms]
     ax.set_yscale("log")
     for title, colour, (epochs, excess), floor in zip(titles(run), colours(run), curves, floors, strict=True):
+        if np.isnan(floor):
+            continue  # what is above nothing cannot be drawn
         seed_lines(ax, epochs, np.where(excess > 0, excess, np.nan), colour, f"{title}, floor {in_nats(floor)}")
     ax.set(xlabel="epoch", ylabel="loss − floor (nats)")
     whole_decades(ax)
