@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sfumato import parallel as parallel
     from sfumato import probe as probe
     from sfumato import reference as reference
+    from sfumato import rows as rows
+    from sfumato import schedules as schedules
     from sfumato import theory as theory
     from sfumato.from_python.compare import Comparison as Comparison
     from sfumato.from_python.compare import compare as compare
@@ -36,17 +38,21 @@ if TYPE_CHECKING:
     from sfumato.targets import distil as distil
     from sfumato.targets import distil_sampled as distil_sampled
     from sfumato.targets import distil_top as distil_top
+    from sfumato.targets import fit_concentration as fit_concentration
+    from sfumato.targets import from_counts as from_counts
     from sfumato.targets import from_probs as from_probs
     from sfumato.targets import mix as mix
     from sfumato.targets import one_hot as one_hot
     from sfumato.targets import smooth as smooth
     from sfumato.targets import smooth_by_class as smooth_by_class
+    from sfumato.targets import smooth_multilabel as smooth_multilabel
     from sfumato.targets import smooth_prior as smooth_prior
     from sfumato.targets import smooth_rows as smooth_rows
+    from sfumato.targets import unigram_prior as unigram_prior
     from sfumato.verdict.judge import Judgement as Judgement
     from sfumato.verdict.save_scores import save_scores as save_scores
 
-_MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "theory")
+_MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "rows", "schedules", "theory")
 _HOMES = {
     "from_python.compare": ("Comparison", "compare"),
     "from_python.judge": ("judge",),
@@ -69,13 +75,17 @@ _HOMES = {
         "distil",
         "distil_sampled",
         "distil_top",
+        "fit_concentration",
+        "from_counts",
         "from_probs",
         "mix",
         "one_hot",
         "smooth",
         "smooth_by_class",
+        "smooth_multilabel",
         "smooth_prior",
         "smooth_rows",
+        "unigram_prior",
     ),
     "verdict.judge": ("Judgement",),
     "verdict.save_scores": ("save_scores",),

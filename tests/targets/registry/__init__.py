@@ -51,10 +51,16 @@ def _rounded(case: Case, kind: str) -> Case:
     return replace(case, parts={name: rounded(part) for name, part in case.parts.items()})
 
 
+# Functions of sf.rows that make no whole targets.
+NO_ROWS = ("cosine_similarities", "tree_distances")
+
 # Those of the package, found by what they return: one without a row fails a test of its own.
 PUBLIC = sorted(
-    name
-    for name in dir(sf)
-    if inspect.isfunction(made := getattr(sf, name))
-    and inspect.signature(made).return_annotation in ("Target", sf.Target)
+    [
+        name
+        for name in dir(sf)
+        if inspect.isfunction(made := getattr(sf, name))
+        and inspect.signature(made).return_annotation in ("Target", sf.Target)
+    ]
+    + [f"rows.{name}" for name, made in vars(sf.rows).items() if inspect.isfunction(made) and name not in NO_ROWS]
 )

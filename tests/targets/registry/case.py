@@ -27,7 +27,7 @@ SHARES = st.one_of(st.sampled_from([0.0, 1.0, 1e-8, 0.1, 0.5, 1 - 2**-53]), st.f
 
 
 # Constructors whose positions have no label; those of mix have two.
-WITHOUT_LABEL = ("from_probs", "distil_sampled")
+WITHOUT_LABEL = ("from_probs", "from_counts", "smooth_multilabel", "distil_sampled")
 
 
 class Part(NamedTuple):
