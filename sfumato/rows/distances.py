@@ -24,8 +24,8 @@ def ordinal(values: Tensor, tau: float, *, power: float = 1.0) -> Tensor:
         power: a above 0: 1 for absolute differences, 2 for squared ones.
 
     Returns:
-        R, (K, K), in the floating dtype of ``values``, else in the default dtype. Far classes may have a mass of 0,
-        which the optimum pushes to minus infinity.
+        R, (K, K), in the floating dtype of ``values``, else in the default dtype. Masses below 10⁻³⁰ are 0,
+        and the optimum pushes such classes to minus infinity.
 
     Raises:
         TypeError: values that are no tensor.
@@ -47,7 +47,7 @@ def ordinal(values: Tensor, tau: float, *, power: float = 1.0) -> Tensor:
     check_above_zero(power, "power")
     _check_finite(values.unsqueeze(0), "values")
     r = values.double()
-    return like(((r - r.unsqueeze(1)).abs() ** power / -tau).softmax(1), values)
+    return like(falling((r - r.unsqueeze(1)).abs() ** power / tau), values)
 
 
 def similarity(similarities: Tensor, tau: float) -> Tensor:
@@ -88,7 +88,7 @@ def similarity(similarities: Tensor, tau: float) -> Tensor:
             f"class {y} resembles class {k} more than itself: {float(s[y, k]):g} against {float(own[y]):g}; its target "
             "would be a target of another class. Distances must be negated first"
         )
-    return like((s / tau).softmax(1), similarities)
+    return like(falling(s / -tau), similarities)
 
 
 def cosine_similarities(embeddings: Tensor) -> Tensor:
@@ -144,6 +144,16 @@ def check_above_zero(value: float, name: str) -> None:
     """Refuse a scale that is 0, negative, infinite or NaN."""
     if not (value > 0 and math.isfinite(value)):
         raise ArgumentError(f"{name} must be above 0 and finite, got {value:g}")
+
+
+def falling(distances: Tensor) -> Tensor:
+    """exp(−d) of each row, divided by its sum; 0 below 10⁻³⁰.
+
+    Products of smaller masses with 1/N fall below the smallest normal float32, where common processors are many times
+    slower.
+    """
+    rows = (-distances).softmax(1)
+    return torch.where(rows < 1e-30, 0.0, rows)
 
 
 def like(rows: Tensor, given: Tensor) -> Tensor:

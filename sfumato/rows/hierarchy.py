@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.rows.distances import check_above_zero
+from sfumato.rows.distances import check_above_zero, falling
 from sfumato.rows.tree import read_tree
 
 
@@ -40,7 +40,7 @@ def hierarchy(
     """
     check_above_zero(beta, "beta")
     distances = tree_distances(tree, classes=classes).double()
-    return (distances / distances.max() * -beta).softmax(1).to(dtype or torch.get_default_dtype())
+    return falling(distances / distances.max() * beta).to(dtype or torch.get_default_dtype())
 
 
 def tree_distances(tree: str | Path | Any, *, classes: Sequence[str] | None = None) -> Tensor:
