@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sfumato.lab.arms.kinds import asked_arm
 from sfumato.lab.device import check_device
 from sfumato.lab.errors import OptionError
 from sfumato.lab.model_names import OWN, default_model
@@ -85,14 +86,14 @@ def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
     """
     pictures = model not in ("mlp", "linear") and bool(data.inputs.kind == "image" or data.inputs.picture)
     for arm in arms:
-        kind = arm.partition(":")[0]
-        if kind == "soft" and data.table.soft is None:
+        needs = asked_arm(arm).kind.needs
+        if needs == "soft labels" and data.table.soft is None:
             raise OptionError(
-                "--arm soft needs soft labels: --label-probs names columns of probabilities, and an npz has y (N, K)"
+                f"--arm {arm} needs soft labels: --label-probs names columns of probabilities, and an npz has y (N, K)"
             )
-        if kind in ("mixup", "cutmix") and data.inputs.kind in ("sparse", "tokens"):
+        if needs in ("rows that can be mixed", "pictures") and data.inputs.kind in ("sparse", "tokens"):
             raise OptionError(f"--arm {arm} mixes rows of numbers or pictures; texts cannot be mixed")
-        if kind == "cutmix" and not pictures:
+        if needs == "pictures" and not pictures:
             raise OptionError(
                 f"--arm {arm} pastes pieces of pictures: it needs pictures, and a model of them such as cnn"
             )

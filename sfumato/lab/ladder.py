@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sfumato.arrays.atomic import write_bytes
-from sfumato.lab.arms import Arm
+from sfumato.lab.arms.arm import Arm
 from sfumato.lab.device import one_thread
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
 from sfumato.verdict.analyse import Metric, load_part, on_validation

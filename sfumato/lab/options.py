@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+from sfumato.lab.arms.kinds import asked_arm, in_words
 from sfumato.lab.errors import OptionError
 
 if TYPE_CHECKING:
@@ -204,9 +205,8 @@ class Options:
         example='"0,0.02,0.05,0.1,0.2"',
     )
     arm: str | None = _option(
-        "A target to compare, instead of --eps and --over; give it twice or more: onehot, others:0.1, all:0.1, "
-        "prior:0.1 (spread by the classes' shares), mixup:0.2, cutmix:1 (α of their Beta distribution), or soft "
-        "(the data's soft labels). The first is what the others are compared with.",
+        f"A target to compare, instead of --eps and --over; give it twice or more: {in_words()}. "
+        "The first is what the others are compared with.",
         example='"onehot,others:0.1"',
         repeated=True,
     )
@@ -335,10 +335,8 @@ class Options:
                     f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
                 )
         if self.arm is not None:
-            from sfumato.lab.arms import kind_and_strength
-
             specs = self.arms()
-            targets = {kind_and_strength(spec) for spec in specs}
+            targets = {(asked.kind.name, asked.values) for asked in map(asked_arm, specs)}
             if len(specs) < 2:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
             if len(targets) < len(specs):

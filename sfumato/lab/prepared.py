@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
+from sfumato.lab.arms.arm import Arm, arms_of, rungs_of
+from sfumato.lab.arms.kinds import arm_of
 from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
 from sfumato.lab.errors import OptionError
@@ -109,5 +110,6 @@ def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
     if options.arm:
         table, rows = data.table, data.split.train
         soft = None if table.soft is None else table.soft[rows]
-        return tuple(arm_of(spec, table.labels[rows], len(table.class_names), soft) for spec in options.arms())
+        names = tuple(table.class_names)
+        return tuple(arm_of(spec, table.labels[rows], len(names), soft, names) for spec in options.arms())
     return arms_of(options.eps, options.over)

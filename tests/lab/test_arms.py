@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
 
-from sfumato.lab.arms import Arm, arm_of, kind_and_strength
+from sfumato.lab.arms import KINDS, Arm, ArmKind, arm_of, asked_arm
+from sfumato.lab.arms.kind import Parameter
 from sfumato.lab.errors import ArmError, OptionError
+from sfumato.lab.options import schema
 from tests.conftest import run_sfumato
+from tests.design_page import section
 
 LABELS = np.repeat([0, 1, 2], [5, 3, 2])
 
@@ -70,7 +75,63 @@ def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
 @pytest.mark.parametrize("spec", ["", "smooth:0.1", "all", "all:", "all:nan", "all:0", "prior:1.01", "onehot:0.1"])
 def test_an_arm_that_is_none_is_refused(spec):
     with pytest.raises(OptionError, match="^--arm "):
-        kind_and_strength(spec)
+        asked_arm(spec)
+
+
+def test_an_unknown_arm_is_told_which_there_are():
+    with pytest.raises(OptionError) as error:
+        asked_arm("other:0.1")
+    assert str(error.value) == (
+        '--arm "other:0.1" is not a target that compare knows. Did you mean "others"? Use one of: '
+        + ", ".join(kind.example for kind in KINDS.values())
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("onehot:0.1", "--arm onehot takes no strength, got 0.1"),
+        ("all", "--arm all needs a strength: all:0.1"),
+        ("all:", "--arm all needs a strength: all:0.1"),
+        ("all:0.1:2", '--arm all:0.1:2 has a word too many, "2": all:0.1'),
+        ("all:x", "--arm all:x: its strength must be above 0 and at most 1"),
+        ("mixup:101", "--arm mixup:101: α of its Beta distribution must be above 0 and at most 100"),
+    ],
+)
+def test_what_is_wrong_with_an_arm_is_said_with_the_way_out(spec, said):
+    with pytest.raises(OptionError) as error:
+        asked_arm(spec)
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind):
+    asked = asked_arm(kind.example)
+    assert asked.kind is kind
+    assert asked.kind.name == kind.example.partition(":")[0]
+    arm = arm_of(kind.example, LABELS, 3, np.eye(3)[LABELS])
+    assert isinstance(arm, Arm)
+    assert pickle.loads(pickle.dumps(arm)) == arm  # it is sent to the processes that train
+
+
+def test_texts_and_defaults_of_a_kind_are_read_in_their_places(monkeypatch):
+    file, weight = Parameter("file", "its file"), Parameter("beta", "its weight", "above 0", lambda b: b > 0, 5.0)
+    made = ArmKind("hierarchy", "hierarchy:tree.json:5", "R_y", "builtins:isinstance", (file, weight))
+    monkeypatch.setitem(KINDS, "hierarchy", made)
+    assert asked_arm("hierarchy:a/tree.json:2").named == {"file": "a/tree.json", "beta": 2.0}
+    assert asked_arm("hierarchy:tree.json").values == asked_arm("hierarchy:tree.json:5").values
+    with pytest.raises(OptionError, match="^--arm hierarchy needs a file: hierarchy:tree.json:5$"):
+        asked_arm("hierarchy")
+
+
+def test_help_and_the_file_of_options_name_every_kind():
+    words = schema()["arm"].words
+    assert [kind.example for kind in KINDS.values() if kind.example not in words] == []
+
+
+def test_the_kinds_are_those_of_the_design_page():
+    told = [line for line in section("A comparison").splitlines() if line.startswith("| `") and "`--arm`" not in line]
+    assert told == [kind.row() for kind in KINDS.values()]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.text import plural
 
 if TYPE_CHECKING:
-    from sfumato.lab.arms import Arm
+    from sfumato.lab.arms.arm import Arm
     from sfumato.lab.train.plan import Plan
     from sfumato.runs.schema import RunRecord, RunWarning
 

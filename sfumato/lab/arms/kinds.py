@@ -1,0 +1,152 @@
+"""The table of the kinds of arms, and how an ``--arm`` is read by it.
+
+A new kind is one record of :data:`KINDS` and the function that makes its arm. The errors, ``--help``, ``sfumato init``
+and the table of docs/design.md follow from the record.
+"""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from typing import TYPE_CHECKING
+
+from sfumato.lab.arms.kind import ArmKind, AskedArm, Parameter, TrainingLabels, Value
+from sfumato.lab.errors import OptionError
+from sfumato.text import did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from sfumato.lab.arms.arm import Arm
+
+_STRENGTH = Parameter("eps", "its strength", "above 0 and at most 1", lambda eps: 0 < eps <= 1)
+_BETA = Parameter("alpha", "α of its Beta distribution", "above 0 and at most 100", lambda alpha: 0 < alpha <= 100)
+_ARM, _MEASURED = "sfumato.lab.arms.arm", "sfumato.lab.arms.measured"
+
+KINDS: dict[str, ArmKind] = {
+    kind.name: kind
+    for kind in (
+        ArmKind("onehot", "onehot", "e_y", f"{_ARM}:one_hot_arm"),
+        ArmKind(
+            "others",
+            "others:0.1",
+            "(1−ε)·e_y + ε·u, u even over the others",
+            f"{_ARM}:smoothed_arm",
+            (_STRENGTH,),
+        ),
+        ArmKind("all", "all:0.1", "(1−ε)·e_y + ε·u, u even over all", f"{_ARM}:smoothed_arm", (_STRENGTH,)),
+        ArmKind(
+            "prior",
+            "prior:0.1",
+            "(1−ε)·e_y + ε·π, π the classes' shares",
+            f"{_MEASURED}:prior_arm",
+            (_STRENGTH,),
+            note="spread by the classes' shares",
+        ),
+        ArmKind(
+            "mixup",
+            "mixup:0.2",
+            "λ·e_y + (1−λ)·e_y', λ from Beta(α, α), rows mixed as their targets",
+            f"{_MEASURED}:mix_arm",
+            (_BETA,),
+            needs="rows that can be mixed",
+        ),
+        ArmKind(
+            "cutmix",
+            "cutmix:1",
+            "λ·e_y + (1−λ)·e_y', λ the share of a picture that is left",
+            f"{_MEASURED}:mix_arm",
+            (_BETA,),
+            note="α of their Beta distribution",
+            needs="pictures",
+        ),
+        ArmKind(
+            "soft",
+            "soft",
+            "the row's soft label",
+            f"{_MEASURED}:soft_arm",
+            note="the data's soft labels",
+            needs="soft labels",
+        ),
+    )
+}
+"""Every kind of arm by its name, in the order in which they are shown."""
+
+
+def in_words() -> str:
+    """All examples with their notes, for ``--help``.
+
+    >>> in_words()[:32]
+    'onehot, others:0.1, all:0.1, pri'
+    """
+    told = [kind.example + (f" ({kind.note})" if kind.note else "") for kind in KINDS.values()]
+    return f"{', '.join(told[:-1])}, or {told[-1]}"
+
+
+def asked_arm(spec: str) -> AskedArm:
+    """What an ``--arm`` asks for: a kind, and its parameters with colons between.
+
+    Raises:
+        OptionError: there is no such kind, or a parameter is missing, out of range or too much.
+
+    >>> asked_arm("others:0.1").values, asked_arm("onehot").values
+    ((0.1,), ())
+    """
+    name, *given = spec.split(":")
+    if name not in KINDS:
+        examples = ", ".join(kind.example for kind in KINDS.values())
+        raise OptionError(
+            f'--arm "{spec}" is not a target that compare knows.{did_you_mean(name, KINDS)} Use one of: {examples}'
+        )
+    kind = KINDS[name]
+    if not kind.parameters and given:
+        raise OptionError(f"--arm {name} takes no strength, got {':'.join(given)}")
+    if len(given) > len(kind.parameters):
+        raise OptionError(f'--arm {spec} has a word too many, "{given[len(kind.parameters)]}": {kind.example}')
+    given += [""] * (len(kind.parameters) - len(given))
+    values = [_value(spec, kind, *each) for each in zip(kind.parameters, given, strict=True)]
+    return AskedArm(kind, tuple(values))
+
+
+def arm_of(
+    spec: str,
+    labels: npt.NDArray[np.int64],
+    num_classes: int,
+    soft: npt.NDArray[np.float64] | None = None,
+    class_names: tuple[str, ...] = (),
+) -> Arm:
+    """The arm that an ``--arm`` asks for.
+
+    Args:
+        spec: a kind, and its parameters; see :func:`asked_arm`.
+        labels: of the training rows, (n,).
+        num_classes: K.
+        soft: their soft labels, (n, K), or None.
+        class_names: of the classes, for kinds that read a file about them.
+
+    >>> import numpy as np
+    >>> arm_of("others:0.1", np.array([0, 1]), 2)
+    Arm(name='others-0.1', eps=0.1, over='others')
+    """
+    asked = asked_arm(spec)
+    made: Arm = pkgutil.resolve_name(asked.kind.made_by)(asked, TrainingLabels(labels, num_classes, soft, class_names))
+    return made
+
+
+def _value(spec: str, kind: ArmKind, parameter: Parameter, word: str) -> Value:
+    """The value of one parameter, checked; that of a word that is not there is its default."""
+    if not word:
+        if parameter.default is None:
+            wanted = parameter.called.removeprefix("its ")
+            raise OptionError(f"--arm {spec.rstrip(':')} needs a {wanted}: {kind.example}")
+        return parameter.default
+    if parameter.holds is None:
+        return word
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not parameter.holds(value):
+        raise OptionError(f"--arm {spec}: {parameter.called} must be {parameter.range}")
+    return value
