@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sfumato.loss import HeadParts as HeadParts
     from sfumato.loss import LinearCrossEntropyLoss as LinearCrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
+    from sfumato.loss import OnlineSmoothing as OnlineSmoothing
     from sfumato.loss import cross_entropy as cross_entropy
     from sfumato.loss import distillation_loss as distillation_loss
     from sfumato.loss import linear_cross_entropy as linear_cross_entropy
@@ -63,6 +64,7 @@ _HOMES = {
         "HeadParts",
         "LinearCrossEntropyLoss",
         "LossParts",
+        "OnlineSmoothing",
         "cross_entropy",
         "distillation_loss",
         "linear_cross_entropy",
