@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sfumato.loss import distillation_loss as distillation_loss
     from sfumato.loss import linear_cross_entropy as linear_cross_entropy
     from sfumato.loss import loss_parts as loss_parts
+    from sfumato.loss import noisy_cross_entropy as noisy_cross_entropy
     from sfumato.loss import pair_cross_entropy as pair_cross_entropy
     from sfumato.loss import smoothing_term as smoothing_term
     from sfumato.targets import Target as Target
@@ -69,6 +70,7 @@ _HOMES = {
         "distillation_loss",
         "linear_cross_entropy",
         "loss_parts",
+        "noisy_cross_entropy",
         "pair_cross_entropy",
         "smoothing_term",
     ),

@@ -60,7 +60,7 @@ ONE_RUN = _tests("cli/test_compare.py", words=("-k", "text_begins or same_bits o
 
 # What is changed, and the tests that should see it, the fastest first.
 MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
-    "theory": (_of("theory.py"), (["tests/test_theory.py"],)),
+    "theory": (_of("theory"), (_tests("theory"),)),
     "targets": (
         _of("targets"),
         (

@@ -1,0 +1,18 @@
+"""The closed forms, in numpy alone: of a smoothed cross entropy, and of labels that are wrong by chance."""
+
+from sfumato.theory.noise import backward_rows as backward_rows
+from sfumato.theory.noise import correction_eps as correction_eps
+from sfumato.theory.noise import noise_transition as noise_transition
+from sfumato.theory.noise import noisy_posterior as noisy_posterior
+from sfumato.theory.noise import total_eps as total_eps
+from sfumato.theory.smoothing import Over as Over
+from sfumato.theory.smoothing import PairKind as PairKind
+from sfumato.theory.smoothing import convert_eps as convert_eps
+from sfumato.theory.smoothing import eps_for_gap as eps_for_gap
+from sfumato.theory.smoothing import gap_after_time as gap_after_time
+from sfumato.theory.smoothing import loss_floor as loss_floor
+from sfumato.theory.smoothing import optimal_gap as optimal_gap
+from sfumato.theory.smoothing import optimal_logits as optimal_logits
+from sfumato.theory.smoothing import optimal_margin as optimal_margin
+from sfumato.theory.smoothing import pair_floor as pair_floor
+from sfumato.theory.smoothing import time_to_gap as time_to_gap
