@@ -92,6 +92,8 @@ def summary_of(
         ),
         "columns": columns_of(ready.data),
     }
+    if ready.data.noisy is not None:
+        summary["verdict"]["sentences"].append(ready.data.noisy.noise.told())
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {
