@@ -50,6 +50,11 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
             f"ε = {eps:g} over the classes by their share of the training rows (sf.smooth_prior; torch's "
             "label_smoothing cannot express it)"
         )
+    if over in ("order", "tree"):
+        by = "by the order of the classes" if over == "order" else "by the tree of the classes"
+        return f"({by}, {eps:.2g} of the mass off the label on average; sf.rows makes the table)"
+    if over == "own predictions":
+        return f"ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)"
     try:
         in_torch = (
             f"label_smoothing={theory.convert_eps(eps, num_classes, frm=cast('Over', over), to='all'):.4g} in torch"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+NUMBERS = "numbers"
+"""In the place of a file of values: the classes are called by their numbers."""
+
 Value: TypeAlias = "float | str"
 """Of a parameter: a number, or a text such as the path of a file."""
 
