@@ -51,8 +51,11 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
             "label_smoothing cannot express it)"
         )
     if over in ("order", "tree"):
-        by = "by the order of the classes" if over == "order" else "by the tree of the classes"
-        return f"({by}, {eps:.2g} of the mass off the label on average; sf.rows makes the table)"
+        along, maker = ("in the order", "ordinal") if over == "order" else ("in the tree", "hierarchy")
+        return (
+            f"targets that fall with distance {along} of the classes (sf.rows.{maker}; {eps:.2g} of the mass is off "
+            "the label on average)"
+        )
     if over == "own predictions":
         return f"ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)"
     try:

@@ -103,7 +103,7 @@ class AskedArm:
         >>> AskedArm(ArmKind("hierarchy", "", "", ""), ("trees/my tree.json", 5.0)).arm_name
         'hierarchy-my-tree-5'
         """
-        return "-".join([self.kind.name, *map(_in_a_name, self.values)])
+        return "-".join([self.kind.name, *(_in_a_name(value) for value in self.values if value != NUMBERS)])
 
 
 @dataclass(frozen=True)

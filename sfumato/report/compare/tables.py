@@ -54,14 +54,14 @@ def shown(name: str) -> Show:
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
 
-    An ε is told with what it is spread over, and always if it is part of the name.
+    An ε is told with what it is spread over, and always if it is part of the name; that of a fixed table is not told.
     """
     name, eps, over = arm["name"], f"{arm['eps']:g}", arm["over"]
     if arm["eps"] == 0 or over is None or (eps in name and over in name):
         return name
     if eps in name:
         return f"{name} ({over})"
-    return f"{name} {eps} ({over})" if strength else name
+    return f"{name} {eps} ({over})" if strength and over not in ("order", "tree") else name
 
 
 def spread(run: Run) -> str:

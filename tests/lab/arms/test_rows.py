@@ -28,7 +28,7 @@ def test_the_order_is_that_of_the_numbers_that_classes_are_called():
     arm = order("10", "2", "3")
     rows = sf.rows.ordinal(torch.tensor([10.0, 2.0, 3.0], dtype=torch.float64), 0.5)
     assert np.array(arm.rows) == pytest.approx(rows.numpy())
-    assert (arm.name, arm.over) == ("ordinal-0.5-numbers", "order")
+    assert (arm.name, arm.over) == ("ordinal-0.5", "order")
     assert arm.eps == pytest.approx(float(np.array([0.5, 0.3, 0.2]) @ (1 - np.diag(arm.rows))))
 
 
@@ -173,12 +173,12 @@ def test_arms_of_rows_on_real_data_end_in_a_verdict_and_a_page(tmp_path: Path):
     summary = ran.json()
     assert [arm["over"] for arm in summary["arms"]] == ["others", "order", "tree", "own predictions"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    floors = {arm: {line["train_floor"] for line in lines if line["arm"] == arm} for arm in ("ordinal-0.3-numbers",)}
-    assert len(floors["ordinal-0.3-numbers"]) == 1
+    floors = {arm: {line["train_floor"] for line in lines if line["arm"] == arm} for arm in ("ordinal-0.3",)}
+    assert len(floors["ordinal-0.3"]) == 1
     online = [line["train_floor"] for line in lines if (line["arm"], line["seed"]) == ("online-0.3", 0)]
     assert online[0] == pytest.approx(sf.theory.loss_floor(0.3, 10, over="all"), rel=1e-6)
     assert len(set(online)) == 4
     assert all(line["train_excess"] > 0 for line in lines)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    for name in ("ordinal-0.3-numbers", "hierarchy-tree-6", "online-0.3"):
+    for name in ("ordinal-0.3", "hierarchy-tree-6", "online-0.3"):
         assert name in page
