@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 NOISY_PARTS = ("train", "validation")
 """Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
 
+CAUTION = (
+    "Temperatures were fitted on validation rows with such labels, which leaves every model less sure than is right on "
+    "the test rows. Numbers after temperature say which model fits wrong labels; for right ones look at the accuracy, the "
+    "ranking, and the log loss as trained."
+)
+"""What a reader of the verdict has to know, since its log loss is the one after temperature."""
+
 _SEED = 2026
 _NEAR_1 = 1e-6
 
@@ -77,8 +84,8 @@ class NoisyLabels:
         train, validation = (self.replaced[part] for part in NOISY_PARTS)
         return (
             f"By --noise {self.noise.given}, {train:,} of the training rows and {validation:,} of the validation rows "
-            "have another label, the same in every arm and seed. Temperatures, the early stop and the ladder go by "
-            "these validation rows, as they would where labels are wrong."
+            "have another label, the same in every arm and seed. An early stop and a ladder go by these validation "
+            "rows, too, as they would where labels are wrong."
         )
 
 

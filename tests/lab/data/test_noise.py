@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from sfumato import theory
+from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError, prepare
-from sfumato.lab.data.noise import NOISY_PARTS, complaint, noise_of, read_table, with_noise
+from sfumato.lab.data.noise import CAUTION, NOISY_PARTS, complaint, noise_of, read_table, with_noise
+from sfumato.lab.options import Options
 
 DIGITS = prepare("digits")
 CLASSES = ("cat", "dog", "car")
@@ -74,6 +77,21 @@ def test_the_draws_do_not_depend_on_the_order_of_the_file():
     one, other = with_noise(DIGITS, noise), with_noise(prepare_table(shuffled), noise)
     for part in NOISY_PARTS:
         assert np.array_equal(one.part(part).labels, other.part(part).labels)
+
+
+def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_about(tmp_path):
+    short = Options("digits", model="linear", seeds=3, epochs=1, workers=1, noise="0.4", out=str(tmp_path / "run"))
+    said = lab.compare(short)["verdict"]["sentences"]
+    assert said[-2] == (
+        "Labels of training and validation rows were made wrong on purpose: each was replaced with probability 0.4 by "
+        "another class, each other class as likely. Test labels are as they were."
+    )
+    assert said[-1] == CAUTION
+    env = json.loads((tmp_path / "run" / "env.json").read_text(encoding="utf-8"))
+    replaced = env["data"]["noise"]["replaced"]
+    assert any(f"{replaced['train']:,} of the training rows" in note for note in env["notes"])
+    with np.load(tmp_path / "run" / "logits" / "smoothed-seed2-train.npz") as file:
+        assert int((file["labels"] != DIGITS.part("train").labels).sum()) == replaced["train"]
 
 
 def test_a_table_is_read_by_the_names_of_its_classes(table):
