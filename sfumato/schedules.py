@@ -92,7 +92,7 @@ def drop_late(step: float, steps: float, eps: float, *, after: float = 0.8) -> f
     >>> [drop_late(step, 5, 0.1) for step in range(5)]
     [0.1, 0.1, 0.1, 0.1, 0.0]
 
-    Source: Xu et al. 2020, "Towards Understanding Label Smoothing" (TSLA), algorithm 1.
+    Source: Xu et al. 2020, "Towards Understanding Label Smoothing" (TSLA, in two stages).
     """
     _progress(step, steps, eps, 0.0)
     check_strength(after, "after")

@@ -53,7 +53,7 @@ class OnlineSmoothing(nn.Module):
     >>> loss.target(torch.tensor([0])).probs()
     tensor([[0.8996, 0.0734, 0.0270]])
 
-    Source: Zhang et al. 2021, "Delving Deep Into Label Smoothing", eq. 4 to 6.
+    Source: Zhang et al. 2021, "Delving Deep Into Label Smoothing" (OLS), and the code of its authors.
     """
 
     rows: Tensor

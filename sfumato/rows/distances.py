@@ -36,7 +36,7 @@ def ordinal(values: Tensor, tau: float, *, power: float = 1.0) -> Tensor:
             [0.2500, 0.5000, 0.2500],
             [0.1429, 0.2857, 0.5714]])
 
-    Source: Díaz and Marathe 2019 (SORD, "Soft Labels for Ordinal Regression"), eq. 1.
+    Source: Díaz and Marathe 2019, "Soft Labels for Ordinal Regression" (SORD).
     """
     check_tensor(values, "values")
     if values.dim() != 1 or len(values) < 2 or values.is_complex() or values.dtype == torch.bool:
@@ -75,7 +75,7 @@ def similarity(similarities: Tensor, tau: float) -> Tensor:
             [0.1173, 0.8668, 0.0159],
             [0.0177, 0.0177, 0.9647]])
 
-    Source: Bertinetto et al. 2020, eq. 4, with −s for the distance.
+    Source: Bertinetto et al. 2020, section 3.2, with −s for the distance.
     """
     s = checked_square(similarities, "similarities").double()
     check_above_zero(tau, "tau")

@@ -71,7 +71,7 @@ def tree_distances(tree: str | Path | Any, *, classes: Sequence[str] | None = No
             [1., 0., 2.],
             [2., 2., 0.]])
 
-    Source: Bertinetto et al. 2020, section 3.1.
+    Source: Bertinetto et al. 2020, section 3.2.
     """
     inner, count = read_tree(tree, classes)
     distances = torch.zeros(count, count)

@@ -148,7 +148,7 @@ def unigram_prior(counts: Tensor, pseudo_count: float = 1.0, *, power: float = 1
     >>> unigram_prior(torch.tensor([6, 1, 0]))
     tensor([0.7000, 0.2000, 0.1000])
 
-    Source: Pereyra et al. 2017, section 3.2; Chorowski and Jaitly 2017, section 3; the pseudo-count is Laplace's.
+    Source: Pereyra et al. 2017, section 3.2; Chorowski and Jaitly 2017; the pseudo-count is Laplace's.
     """
     check_tensor(counts, "counts")
     if counts.dim() != 1 or len(counts) < 2 or counts.is_complex() or counts.dtype == torch.bool:

@@ -70,7 +70,7 @@ def noisy_posterior(posterior: ArrayLike, transition: ArrayLike) -> _Array:
     >>> noisy_posterior([0.9, 0.1], [[0.8, 0.2], [0.2, 0.8]]).round(3).tolist()
     [0.74, 0.26]
 
-    Source: the law of total probability; Patrini et al. 2017, eq. 4.
+    Source: the law of total probability; Patrini et al. 2017.
     """
     table = _checked_table(transition)
     p = np.asarray(posterior, dtype=np.float64)
@@ -139,7 +139,7 @@ def correction_eps(noise: float, num_classes: int, *, over: Over) -> float:
     >>> round(correction_eps(0.4, 10, over="others"), 6)
     -0.72
 
-    Source: invert the table of :func:`noise_transition`; Wei et al. 2022, theorem 4 (generalised smoothing).
+    Source: invert the table of :func:`noise_transition`; Wei et al. 2022 (generalised smoothing).
     """
     _check_noise(noise, num_classes, over)
     limit = 1.0 if over == "all" else (num_classes - 1) / num_classes

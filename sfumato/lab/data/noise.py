@@ -28,8 +28,8 @@ NOISY_PARTS = ("train", "validation")
 
 CAUTION = (
     "Temperatures were fitted on validation rows with such labels, which leaves every model less sure than is right on "
-    "the test rows. Numbers after temperature say which model fits wrong labels; for right ones look at the accuracy, the "
-    "ranking, and the log loss as trained."
+    "the test rows. Numbers after temperature say which model fits wrong labels; for right ones look at the accuracy, "
+    "the ranking, and the log loss as trained."
 )
 """What a reader of the verdict has to know, since its log loss is the one after temperature."""
 
