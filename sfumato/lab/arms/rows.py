@@ -92,7 +92,10 @@ class RowsArm(MeasuredArm):
 
 @dataclass(frozen=True)
 class _OnlineArm(MeasuredArm):
-    """(1−ε)·e_y + ε·S_y, where S is learned; the floor moves with it, and the loop asks the loss for it."""
+    """(1−ε)·e_y + ε·S_y, where S is learned; the floor moves with it, and the loop asks the loss for it.
+
+    The gap is infinite: S rests only where it is what the model says, p = (1−ε)·e_y + ε·p, and then p = e_y.
+    """
 
     def loss(self) -> torch.nn.Module:
         from sfumato.lab.train.objectives import OnlineLoss
