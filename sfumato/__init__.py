@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sfumato import parallel as parallel
     from sfumato import probe as probe
     from sfumato import reference as reference
+    from sfumato import rows as rows
+    from sfumato import schedules as schedules
     from sfumato import theory as theory
     from sfumato.from_python.compare import Comparison as Comparison
     from sfumato.from_python.compare import compare as compare
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from sfumato.loss import HeadParts as HeadParts
     from sfumato.loss import LinearCrossEntropyLoss as LinearCrossEntropyLoss
     from sfumato.loss import LossParts as LossParts
+    from sfumato.loss import OnlineSmoothing as OnlineSmoothing
     from sfumato.loss import cross_entropy as cross_entropy
     from sfumato.loss import distillation_loss as distillation_loss
     from sfumato.loss import linear_cross_entropy as linear_cross_entropy
     from sfumato.loss import loss_parts as loss_parts
+    from sfumato.loss import noisy_cross_entropy as noisy_cross_entropy
     from sfumato.loss import pair_cross_entropy as pair_cross_entropy
     from sfumato.loss import penalty as penalty
     from sfumato.loss import smoothing_term as smoothing_term
@@ -37,17 +41,21 @@ if TYPE_CHECKING:
     from sfumato.targets import distil as distil
     from sfumato.targets import distil_sampled as distil_sampled
     from sfumato.targets import distil_top as distil_top
+    from sfumato.targets import fit_concentration as fit_concentration
+    from sfumato.targets import from_counts as from_counts
     from sfumato.targets import from_probs as from_probs
     from sfumato.targets import mix as mix
     from sfumato.targets import one_hot as one_hot
     from sfumato.targets import smooth as smooth
     from sfumato.targets import smooth_by_class as smooth_by_class
+    from sfumato.targets import smooth_multilabel as smooth_multilabel
     from sfumato.targets import smooth_prior as smooth_prior
     from sfumato.targets import smooth_rows as smooth_rows
+    from sfumato.targets import unigram_prior as unigram_prior
     from sfumato.verdict.judge import Judgement as Judgement
     from sfumato.verdict.save_scores import save_scores as save_scores
 
-_MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "theory")
+_MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "rows", "schedules", "theory")
 _HOMES = {
     "from_python.compare": ("Comparison", "compare"),
     "from_python.judge": ("judge",),
@@ -58,10 +66,12 @@ _HOMES = {
         "HeadParts",
         "LinearCrossEntropyLoss",
         "LossParts",
+        "OnlineSmoothing",
         "cross_entropy",
         "distillation_loss",
         "linear_cross_entropy",
         "loss_parts",
+        "noisy_cross_entropy",
         "pair_cross_entropy",
         "penalty",
         "smoothing_term",
@@ -71,13 +81,17 @@ _HOMES = {
         "distil",
         "distil_sampled",
         "distil_top",
+        "fit_concentration",
+        "from_counts",
         "from_probs",
         "mix",
         "one_hot",
         "smooth",
         "smooth_by_class",
+        "smooth_multilabel",
         "smooth_prior",
         "smooth_rows",
+        "unigram_prior",
     ),
     "verdict.judge": ("Judgement",),
     "verdict.save_scores": ("save_scores",),

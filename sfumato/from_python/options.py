@@ -42,6 +42,8 @@ def _value(option: Option, value: Any) -> Any:
         value = ",".join(str(each) for each in value)
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
+    if option.name == "noise" and type(value) in (int, float):
+        value = repr(float(value))  # a rate; a file is text
     if float in kinds and type(value) is int:
         value = float(value)
     if value in kinds or type(value) in kinds:

@@ -131,6 +131,7 @@ def _begun(
             "machine": arithmetic(),
             "notes": notes,
             "ranks": None if ranks is None else ranks.world,
+            "noise": None if ready.data.noisy is None else ready.data.noisy.fingerprint(),
         },
     )
 

@@ -110,6 +110,12 @@ def _no_data(flag: str, data: str) -> str | None:
     return "compare needs DATA: digits, a .csv, .tsv, .parquet or .npz file, a folder of images, or module:function"
 
 
+def _no_noise(flag: str, given: str) -> str | None:
+    from sfumato.lab.data.noise import complaint
+
+    return complaint(given)
+
+
 def _no_model(flag: str, name: str) -> str | None:
     from sfumato.lab.model_names import complaint
 
@@ -192,6 +198,12 @@ class Options:
         "Side in pixels to which a folder's images are brought.",
         _in("from 8 to 512 pixels", lambda side: 8 <= side <= 512),
         example="32",
+    )
+    noise: str | None = _option(
+        "Make labels of training and validation rows wrong on purpose: with this probability each is replaced by "
+        "another class, each other class as likely; or a .csv file with a transition table. Test labels stay.",
+        _no_noise,
+        example='"0.4"',
     )
     eps: float = _option(
         "Strength of the smoothing.", _in("above 0 and at most 1", lambda eps: 0 < eps <= 1), default=0.1

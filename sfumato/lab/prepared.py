@@ -10,6 +10,7 @@ from sfumato.lab.arms.arm import Arm, arms_of, rungs_of
 from sfumato.lab.arms.kinds import arm_of
 from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
+from sfumato.lab.data.noise import noise_of, with_noise
 from sfumato.lab.errors import OptionError
 from sfumato.lab.execute.task import PARTS, RunTask
 from sfumato.lab.options import Options
@@ -74,6 +75,8 @@ def prepared(options: Options, data: Data | None = None) -> Prepared:
         OptionError, DataError: what was asked for cannot be had.
     """
     data = prepare(options.data, options.roles()) if data is None else data
+    if options.noise is not None:
+        data = with_noise(data, noise_of(options.noise, data.table.class_names))
     model = choose_model(options, data)
     arms = _arms(options, data)
     _refuse_no_label(arms, len(data.table.class_names))
@@ -111,5 +114,5 @@ def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
         table, rows = data.table, data.split.train
         soft = None if table.soft is None else table.soft[rows]
         names = tuple(table.class_names)
-        return tuple(arm_of(spec, table.labels[rows], len(names), soft, names) for spec in options.arms())
+        return tuple(arm_of(spec, data.labels("train"), len(names), soft, names) for spec in options.arms())
     return arms_of(options.eps, options.over)

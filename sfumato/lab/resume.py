@@ -47,7 +47,13 @@ def reopened(
             )
         notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
         options = replace(_options(folder), workers=workers, on=on, track=track)
-        return folder, prepared(options, _data(options, folder, read)), notes
+        ready = prepared(_with_noise_found(options, folder), _data(options, folder, read))
+        if ready.data.noisy is not None and ready.data.noisy.fingerprint() != folder.start.get("noise"):
+            raise RunError(
+                f"{options.noise} has changed since {folder.path} was begun: its labels are no longer those that the "
+                "finished runs saw; put the old table back, or start the run again"
+            )
+        return folder, ready, notes
     except BaseException:
         folder.close()
         raise
@@ -60,6 +66,12 @@ def _options(folder: RunFolder) -> Options:
         return from_toml(config.read_text(encoding="utf-8"))
     except (OptionError, UnicodeDecodeError) as error:
         raise RunError(f"{config}: {error}; start the run again") from None
+
+
+def _with_noise_found(options: Options, folder: RunFolder) -> Options:
+    """The options with the file of their noise where it is now: a path was given as seen from where the run began."""
+    there = Path(folder.start["folder"]) / (options.noise or "")
+    return options if options.noise is None or not there.is_file() else replace(options, noise=str(there))
 
 
 def _data(options: Options, folder: RunFolder, read: Callable[[Options], Data] | None) -> Data:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sfumato.lab import ladder
 from sfumato.lab.arms.arm import Arm
+from sfumato.lab.data.noise import CAUTION
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
@@ -87,6 +88,8 @@ def summary_of(
         ),
         "columns": columns_of(ready.data),
     }
+    if ready.data.noisy is not None:
+        summary["verdict"]["sentences"] += [ready.data.noisy.noise.told(), CAUTION]
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {

@@ -156,6 +156,15 @@ class JudgeSummary(TypedDict):
     notes: list[Text]
 
 
+class NoiseDescription(TypedDict):
+    """Labels made wrong on purpose: a rate or a transition table, and how many rows of each part have another label."""
+
+    given: Text
+    rate: Number | None
+    transition: list[list[Number]] | None
+    replaced: dict[Text, Whole]
+
+
 class DataDescription(TypedDict, total=False):
     """What was found in the data; a reader of tables adds keys of its own."""
 
@@ -166,6 +175,7 @@ class DataDescription(TypedDict, total=False):
     features: Whole
     shape: list[Whole]
     duplicates: Whole
+    noise: NoiseDescription
 
 
 class ModelDescription(TypedDict):
@@ -381,5 +391,6 @@ class WorkStart(TypedDict):
     machine: dict[Text, Text]
     notes: NotRequired[list[Text]]
     ranks: NotRequired[Whole | None]
+    noise: NotRequired[Text | None]
     config: Text
     sittings: list[Sitting]

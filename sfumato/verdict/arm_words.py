@@ -55,6 +55,14 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
             f"ε = {eps:g} over the classes by their share of the training rows (sf.smooth_prior; torch's "
             "label_smoothing cannot express it)"
         )
+    if over in ("order", "tree"):
+        along, maker = ("in the order", "ordinal") if over == "order" else ("in the tree", "hierarchy")
+        return (
+            f"targets that fall with distance {along} of the classes (sf.rows.{maker}; {eps:.2g} of the mass is off "
+            "the label on average)"
+        )
+    if over == "own predictions":
+        return f"ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)"
     try:
         in_torch = (
             f"label_smoothing={theory.convert_eps(eps, num_classes, frm=cast('Over', over), to='all'):.4g} in torch"

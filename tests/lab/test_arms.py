@@ -105,11 +105,13 @@ def test_what_is_wrong_with_an_arm_is_said_with_the_way_out(spec, said):
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind):
+def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree.json").write_text('{"few": ["0"], "many": ["1", "2"]}')
     asked = asked_arm(kind.example)
     assert asked.kind is kind
     assert asked.kind.name == kind.example.partition(":")[0]
-    arm = arm_of(kind.example, LABELS, 3, np.eye(3)[LABELS])
+    arm = arm_of(kind.example, LABELS, 3, np.eye(3)[LABELS], ("0", "1", "2"))
     assert isinstance(arm, Arm)
     assert pickle.loads(pickle.dumps(arm)) == arm  # it is sent to the processes that train
 

@@ -11,6 +11,7 @@ import pytest
 from sfumato.lab import compare as lab
 from sfumato.lab.options import Options
 from sfumato.lab.watcher import NOBODY
+from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
 
 SHORT = {"model": "linear", "seeds": 3, "epochs": 1, "workers": 1}
@@ -64,3 +65,42 @@ def test_of_a_whole_run_the_result_is_printed_again_and_nothing_is_touched(tmp_p
     assert files == {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()
     }
+
+
+def _moved_to_the_next(share: float) -> str:
+    """A transition table of the digits in which this share of each class gets the label of the next."""
+    lines = [",".join(["", *map(str, range(10))])]
+    for k in range(10):
+        cells = {k: 1 - share, (k + 1) % 10: share}
+        lines.append(",".join([str(k), *(f"{cells.get(j, 0):g}" for j in range(10))]))
+    return "\n".join(lines)
+
+
+def test_noise_by_a_table_is_gone_on_with_to_the_same_bits_and_another_table_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "table.csv"
+    table.write_text(_moved_to_the_next(0.3), encoding="utf-8")
+    noisy = Options("digits", **SHORT, noise="table.csv")
+    lab.compare(replace(noisy, out=str(tmp_path / "whole")))
+    with pytest.raises(lab.Stopped):
+        lab.compare(replace(noisy, out=str(tmp_path / "run")), watcher=replace(NOBODY, progress=_stop_at_seed_1))
+    table.write_text(_moved_to_the_next(0.4), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # the path of the table is as seen from where the run was begun
+    with pytest.raises(RunError, match="table.csv has changed since .* put the old table back"):
+        lab.resume(tmp_path / "run", workers=1)
+    table.write_text(_moved_to_the_next(0.3), encoding="utf-8")
+    lab.resume(tmp_path / "run", workers=1)
+    whole, again = bits(tmp_path / "whole"), bits(tmp_path / "run")
+    same = [name for name in whole if name.startswith(("logits", "weights", "metrics"))]
+    assert len(same) > 6
+    assert {name: again[name] for name in same} == {name: whole[name] for name in same}
+    for folder in ("whole", "run"):
+        env = json.loads((tmp_path / folder / "env.json").read_text(encoding="utf-8"))
+        assert env["data"]["noise"]["given"] == "table.csv"
+        assert env["data"]["noise"]["transition"][3][4] == pytest.approx(0.3)
+
+
+def _stop_at_seed_1(arm: str, seed: int, epoch: dict) -> None:
+    if seed == 1:
+        raise KeyboardInterrupt

@@ -1,6 +1,6 @@
 """What holds of the loss for every target, whatever the numbers: properties instead of examples.
 
-Each is asked of every constructor in ``tests/targets/registry.py`` and of both paths. Truth is mpmath, or the loss
+Each is asked of every constructor in ``tests/targets/registry/`` and of both paths. Truth is mpmath, or the loss
 itself on numbers that the property relates. `make nightly` draws twenty times as many cases, and new ones each time.
 """
 

@@ -25,7 +25,7 @@ from sfumato.evaluate import METRICS, Evaluation
 from tests.conftest import Ran, run_sfumato
 from tests.design_page import TEXT, block_after, fields_unlike, section, signatures, usages
 
-MODULES = ("theory", "reference", "conventions", "evaluate", "probe", "parallel", "penalty")
+MODULES = ("theory", "reference", "conventions", "evaluate", "probe", "parallel", "penalty", "rows", "schedules")
 ADAPTERS = ("boosting", "hf", "jax", "keras", "lightning", "sklearn", "timm")
 SIGNATURES = signatures("Library") | signatures("Adapters")
 for _name in ADAPTERS:  # before any test looks at what it leaves behind: frameworks set filters

@@ -15,7 +15,19 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
 LAYERS = (
-    ("theory", "reference", "text", "arrays", "conventions", "targets", "arguments", "extras", "version"),
+    (
+        "theory",
+        "reference",
+        "text",
+        "arrays",
+        "conventions",
+        "targets",
+        "rows",
+        "schedules",
+        "arguments",
+        "extras",
+        "version",
+    ),
     ("kernel",),
     ("loss",),
     ("parallel",),

@@ -15,7 +15,19 @@ import sfumato
 
 ROOT = Path(sfumato.__file__).parent
 
-MATHEMATICS = ("targets", "loss", "theory", "conventions", "reference", "probe", "evaluate", "parallel", "loss.penalty")
+MATHEMATICS = (
+    "targets",
+    "rows",
+    "schedules",
+    "loss",
+    "theory",
+    "conventions",
+    "reference",
+    "probe",
+    "evaluate",
+    "parallel",
+    "loss.penalty",
+)
 """Modules whose public functions have an example, and a source for each formula."""
 
 DERIVED_HERE = ("aurc_jackknife", "eaurc_jackknife", "ece_jackknife", "fit_temperature_small", "signed_gap")

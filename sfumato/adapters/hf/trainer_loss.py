@@ -46,12 +46,12 @@ def compute_loss(label_smoothing: float = 0.1, over: Over = "all", shift: bool |
     return TrainerLoss(float(label_smoothing), over, shift)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class TrainerLoss:
     """What :func:`compute_loss` gives; it is called as Trainer calls a ``compute_loss_func``.
 
     Attributes:
-        label_smoothing: strength ε.
+        label_smoothing: strength ε; :class:`ScheduleSmoothing` changes it while Trainer trains.
         over: where ε goes.
         shift: whether position t predicts label t+1; None where the class of the outputs says so.
     """

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+NUMBERS = "numbers"
+"""In the place of a file of values: the classes are called by their numbers."""
+
 Value: TypeAlias = "float | str"
 """Of a parameter: a number, or a text such as the path of a file."""
 
@@ -101,7 +104,7 @@ class AskedArm:
         >>> AskedArm(ArmKind("hierarchy", "", "", ""), ("trees/my tree.json", 5.0)).arm_name
         'hierarchy-my-tree-5'
         """
-        return "-".join([self.kind.name, *map(_in_a_name, self.values)])
+        return "-".join([self.kind.name, *(_in_a_name(value) for value in self.values if value != NUMBERS)])
 
 
 @dataclass(frozen=True)

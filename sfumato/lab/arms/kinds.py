@@ -10,7 +10,7 @@ import math
 import pkgutil
 from typing import TYPE_CHECKING
 
-from sfumato.lab.arms.kind import ArmKind, AskedArm, Parameter, TrainingLabels, Value
+from sfumato.lab.arms.kind import NUMBERS, ArmKind, AskedArm, Parameter, TrainingLabels, Value
 from sfumato.lab.errors import OptionError
 from sfumato.text import did_you_mean
 
@@ -34,6 +34,9 @@ _HINGE = Parameter(
     "threshold", "its threshold Γ", "above 0 and at most 100, or left out", lambda t: 0 < t <= 100, math.nan
 )
 _ARM, _MEASURED, _PENALTY = (f"sfumato.lab.arms.{name}" for name in ("arm", "measured", "penalties:penalty_arm"))
+_TAU = Parameter("tau", "its scale τ", "above 0 and at most 1000", lambda tau: 0 < tau <= 1000)
+_TREE_BETA = Parameter("beta", "its sharpness β", "above 0 and at most 1000", lambda beta: 0 < beta <= 1000)
+_ROWS = "sfumato.lab.arms.rows"
 
 KINDS: dict[str, ArmKind] = {
     kind.name: kind
@@ -54,6 +57,30 @@ KINDS: dict[str, ArmKind] = {
             f"{_MEASURED}:prior_arm",
             (_STRENGTH,),
             note="spread by the classes' shares",
+        ),
+        ArmKind(
+            "ordinal",
+            "ordinal:0.5",
+            "the row R_y, R_yk ∝ exp(−abs(r_k − r_y)/τ), r the classes' numbers, or their values in a file",
+            f"{_ROWS}:ordinal_arm",
+            (_TAU, Parameter("file", "its file of classes and values", "a CSV file", default=NUMBERS)),
+            note="τ, for classes that are numbers; else add a file of their values: ordinal:0.5:order.csv",
+        ),
+        ArmKind(
+            "hierarchy",
+            "hierarchy:tree.json:5",
+            "the row R_y, R_yk ∝ exp(−β·d(k, y)/d_max), d the height of the lowest node above both in a tree",
+            f"{_ROWS}:hierarchy_arm",
+            (Parameter("file", "its tree", "a JSON file"), _TREE_BETA),
+            note="a tree of the classes, and β",
+        ),
+        ArmKind(
+            "online",
+            "online:0.5",
+            "(1−ε)·e_y + ε·S_y, S the mean of the model's own right predictions in the last epoch",
+            f"{_ROWS}:online_arm",
+            (_STRENGTH,),
+            note="online smoothing",
         ),
         ArmKind(
             "mixup",

@@ -27,7 +27,7 @@ def prior_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """Smoothing towards the share of each class among the training rows."""
     (eps,) = asked.numbers
     classes, shares = rows.num_classes, rows.shares
-    entropies, gaps = _entropies_and_gaps((1 - eps) * np.eye(classes) + eps * shares, np.arange(classes))
+    entropies, gaps = entropies_and_gaps((1 - eps) * np.eye(classes) + eps * shares, np.arange(classes))
     counted = shares > 0  # a class without rows may have an infinite gap
     floor, gap = float(entropies @ shares), float(gaps[counted] @ shares[counted])
     return _PriorArm(asked.arm_name, eps, "prior", floor, gap, tuple(shares.tolist()))
@@ -50,7 +50,7 @@ def soft_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """The soft labels of the data themselves."""
     assert rows.soft is not None, "refused before"
     labels = rows.labels
-    entropies, gaps = _entropies_and_gaps(rows.soft, labels)
+    entropies, gaps = entropies_and_gaps(rows.soft, labels)
     off, gap = float(1 - rows.soft[np.arange(len(labels)), labels].mean()), float(gaps.mean())
     return _SoftArm("soft", off, None, float(entropies.mean()), gap if math.isfinite(gap) else math.inf)
 
@@ -128,7 +128,7 @@ class _SoftArm(MeasuredArm):
         return lambda logits, labels: loss.of(logits, rows[labels])
 
 
-def _entropies_and_gaps(targets: Column, labels: npt.NDArray[np.int64]) -> tuple[Column, Column]:
+def entropies_and_gaps(targets: Column, labels: npt.NDArray[np.int64]) -> tuple[Column, Column]:
     """Of each target (n, K) its entropy, and log q_y less the mean of the other log q_k; in nats, (n,) each."""
     rows = np.arange(len(labels))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,6 +13,7 @@ from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.inputs import Encoder, Inputs
 from sfumato.lab.data.leaks import leaks
+from sfumato.lab.data.noise import NOISY_PARTS, NoisyLabels
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
@@ -51,13 +52,15 @@ class Data:
         table: what was read.
         split: which rows are for what.
         encoder: fitted to the training rows.
-        fingerprint: SHA-256, in hex, of the features, labels and class names, rows in content order.
+        fingerprint: SHA-256, in hex, of the features, labels and class names, rows in content order; before any noise.
+        noisy: labels made wrong on purpose; None where they are as they were.
     """
 
     table: Table
     split: Split
     encoder: Encoder
     fingerprint: str
+    noisy: NoisyLabels | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -85,7 +88,12 @@ class Data:
             close = nearest(part, PARTS) or PARTS[0]
             raise ValueError(f'no part "{part}"; did you mean "{close}"? Parts: {", ".join(PARTS)}')
         rows: np.ndarray = getattr(self.split, part)
-        return self.encoder.encode(rows), self.table.labels[rows]
+        return self.encoder.encode(rows), self.labels(part)
+
+    def labels(self, part: str) -> np.ndarray:
+        """The labels of one part, (n,) int64, as they are trained on: after the noise, if there is any."""
+        labels = self.table.labels if self.noisy is None or part not in NOISY_PARTS else self.noisy.labels
+        return labels[getattr(self.split, part)]
 
     def part(self, part: str) -> Part:
         """All that is known of the rows of one part.
@@ -147,6 +155,8 @@ class Data:
         if table.group is not None:
             groups = len(np.unique(table.group))
             found.append(f"{plural(groups, 'group')} stay whole, and count as one piece of evidence each in intervals.")
+        if self.noisy is not None:
+            found.append(self.noisy.note())
         return tuple(found)
 
     def describe(self) -> dict[str, Any]:
@@ -156,7 +166,7 @@ class Data:
         {'train': 107, 'validation': 36, 'test': 35}
         """
         table, split = self.table, self.split
-        counts = {p: np.bincount(table.labels[getattr(split, p)], minlength=len(table.class_names)) for p in PARTS}
+        counts = {p: np.bincount(self.labels(p), minlength=len(table.class_names)) for p in PARTS}
         features = table.features
         shape = features.shape if isinstance(features, Numbers) else self.inputs.shape
         return {
@@ -175,6 +185,7 @@ class Data:
             "soft_labels": table.soft is not None,
             "weights": table.weight is not None,
             "groups": None if table.group is None else len(np.unique(table.group)),
+            **({} if self.noisy is None else {"noise": self.noisy.describe()}),
             **table.found,
         }
 

@@ -22,7 +22,7 @@ from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, logits_of
 from sfumato.lab.train.augment import Augmentation
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
-from sfumato.lab.train.objectives import TrainingObjective
+from sfumato.lab.train.objectives import OnlineLoss, TrainingObjective
 from sfumato.lab.train.plan import Plan
 
 
@@ -124,6 +124,8 @@ def train(
         batches.update(shuffled.numpy().tobytes() + drawn)
         hashes.append(batches.hexdigest())
         train_loss, train_gap = step.means(seen)
+        if isinstance(loss, OnlineLoss):  # whose targets, and so its floor, change with each epoch
+            floor = loss.end_epoch(y)
         logits, labels = logits_of(model, validation[0]), validation[1]
         nll, accuracy = _scores(logits, labels, validation_soft)
         scaled = None if best is None else nll_after_temperature(logits, labels, validation_soft)

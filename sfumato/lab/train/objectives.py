@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.lab.models import Classifier
-from sfumato.loss import cross_entropy, penalty
-from sfumato.targets import from_probs, mix, one_hot, smooth_prior
+from sfumato.loss import OnlineSmoothing, cross_entropy, penalty
+from sfumato.targets import from_probs, mix, one_hot, smooth_prior, smooth_rows
 
 
 class TrainingObjective(nn.Module):
@@ -108,6 +108,49 @@ class PenaltyLoss(nn.Module):
         """The mean loss of logits (n, K) and labels (n,)."""
         loss: Tensor = getattr(penalty, self.function)(input, target, sample_weight=sample_weight, **self.strengths)
         return loss
+
+
+class RowsLoss(nn.Module):
+    """Cross entropy towards the row of each label in a table, (K, K)."""
+
+    def __init__(self, rows: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        self.rows = torch.tensor(rows, dtype=torch.float64)
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The mean loss of logits (n, K) and labels (n,)."""
+        rows = self.rows.to(input.device, torch.promote_types(input.dtype, torch.float32))
+        return cross_entropy(input, smooth_rows(target, rows), sample_weight=sample_weight)
+
+
+class OnlineLoss(nn.Module):
+    """Online smoothing, which learns its table from the batches; the loop ends each epoch."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.online: OnlineSmoothing | None = None  # until the logits tell how many classes there are
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The mean loss of logits (n, K) and labels (n,), which are learned from in training."""
+        loss: Tensor = self._of(input.shape[1], input.device)(input, target, sample_weight)
+        return loss
+
+    def table(self, num_classes: int) -> np.ndarray:
+        """S, (K, K)."""
+        return self._of(num_classes, torch.device("cpu")).rows.cpu().numpy()
+
+    def end_epoch(self, labels: Tensor) -> float:
+        """Learn from the epoch that ends; its floor on these labels, in nats, the mean entropy of their targets."""
+        assert self.online is not None, "an epoch has batches"
+        floor = float(self.online.target(labels, torch.float64).entropy().mean())
+        self.online.end_epoch()
+        return floor
+
+    def _of(self, num_classes: int, device: torch.device) -> OnlineSmoothing:
+        if self.online is None:
+            self.online = OnlineSmoothing(num_classes, self.eps).to(device).train(self.training)
+        return self.online
 
 
 class SoftLoss(TrainingObjective):

@@ -128,6 +128,20 @@ def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
             "logits = model(inputs)\n"
             "target = sf.from_probs(probabilities)"
         )
+    elif over in ("order", "tree"):
+        maker, given = (
+            ("ordinal", "values, tau") if over == "order" else ("hierarchy", '"tree.json", beta, classes=names')
+        )
+        made = f"rows = sf.rows.{maker}({given})  # once, as this arm was told\ntarget = sf.smooth_rows(labels, rows)"
+        told = f"{eps} of the mass off the label on average"
+    elif over == "own predictions":
+        code = _code(
+            "import sfumato as sf\n",
+            f"criterion = sf.OnlineSmoothing(K, {eps})  # criterion.end_epoch() after each epoch",
+            "loss = criterion(logits, labels)",
+            _divided(temperature, _SOFTMAX),
+        )
+        return [Snippet("sfumato", code, f"{eps} to its own right predictions")]
     elif arm["name"] == "soft":
         made = "target = sf.from_probs(probabilities)  # the rows' soft labels, (N, K)"
     else:

@@ -166,6 +166,14 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
     if kinds := training.get("augment"):
         told = joined([AUGMENTED.get(kind, kind) for kind in kinds])
         rows.insert(2, ("Augmentation", f"training pictures {told}; the same draws in every arm"))
+    if noise := data.get("noise"):
+        rate = noise["rate"]
+        how = f"with probability {rate:g} by another class" if rate is not None else f"by {noise['given']}"
+        names = {"train": "training"}
+        counts = joined([f"{count:,} of the {names.get(p, p)} rows" for p, count in noise["replaced"].items()])
+        rows.append(
+            ("Labels", f"replaced on purpose, {how}: {counts} have another label; test labels are as they were")
+        )
     if copies := data.get("duplicates"):
         verb = "repeats" if copies == 1 else "repeat"
         rows.append(("Copies", f"{plural(copies, 'row')} {verb} an earlier one, and count with it as one"))

@@ -55,7 +55,7 @@ def shown(name: str) -> Show:
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
 
-    An ε is told with what it is spread over, and always if it is part of the name.
+    An ε is told with what it is spread over, and always if it is part of the name; that of a fixed table is not told.
     """
     name, over = arm["name"], arm["over"]
     if not arm["eps"] or over is None:
@@ -65,7 +65,7 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
         return name
     if eps in name:
         return f"{name} ({over})"
-    return f"{name} {eps} ({over})" if strength else name
+    return f"{name} {eps} ({over})" if strength and over not in ("order", "tree") else name
 
 
 def spread(run: Run) -> str:

@@ -65,7 +65,21 @@ def arrays(run):
     [
         pytest.param(2, (), marks=pytest.mark.nightly),  # the others by day are this and more
         (3, ("--batch-size", "359")),  # 1,078 rows: a last batch of one row, which leaves two ranks with none
-        (2, ("--batch-size", "97", "--accumulate", "3", "--weight-decay", "0.01", "--early-stop", "1")),
+        (
+            2,
+            (
+                "--batch-size",
+                "97",
+                "--accumulate",
+                "3",
+                "--weight-decay",
+                "0.01",
+                "--early-stop",
+                "1",
+                "--noise",
+                "0.4",
+            ),
+        ),
         # Draws hang on seed, epoch and row, as the unit tests of augment show each day.
         pytest.param(2, ("--augment", "flip,crop"), marks=pytest.mark.nightly),
     ],
@@ -78,6 +92,7 @@ def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
     assert many.keys() == one.keys()
     for name in one:
         assert np.array_equal(many[name][0], one[name][0])  # each row once, in the same order
+        assert np.array_equal(many[name][2], one[name][2])  # wrong labels are the same everywhere
         assert np.abs(many[name][1] - one[name][1]).max() < 1e-4
     assert together["paired"] == alone["paired"]
     for ours, theirs in zip(together["arms"], alone["arms"], strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import sfumato as sf
 from sfumato import conventions
 from sfumato.report.compare.code_to_copy import LONGEST, snippets
 
@@ -104,3 +105,24 @@ def test_a_target_of_no_convention_has_no_code():
 def test_no_line_is_longer_than_half_a_page(classes):
     for snippet in snippets(arm(1 / 3, "others" if classes == 1000 else "all"), classes, "12.34"):
         assert max(map(len, snippet.code.splitlines())) <= LONGEST + 1, snippet.code
+
+
+@pytest.mark.parametrize("over", ["order", "tree", "own predictions"])
+def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree.json").write_text('{"a": ["x", "y"], "b": ["z"]}', encoding="utf-8")
+    (snippet,) = snippets(arm(0.3, over), 3, "1.5")
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    values = torch.tensor([3.0, 1.0, 2.0])
+    given = {"torch": torch, "logits": logits, "labels": labels, "values": values, "tau": 0.5, "beta": 4.0}
+    found = given | {"names": ["x", "y", "z"], "K": 3}
+    exec(snippet.code, found)
+    rows = {
+        "order": lambda: sf.rows.ordinal(values, 0.5),
+        "tree": lambda: sf.rows.hierarchy("tree.json", 4.0, classes=["x", "y", "z"]),
+        "own predictions": lambda: 0.7 * torch.eye(3) + 0.1,
+    }[over]()
+    expected = -(rows[labels] * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(found["loss"], expected)
+    torch.testing.assert_close(found["probabilities"], (logits / 1.5).softmax(1))

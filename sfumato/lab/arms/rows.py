@@ -1,0 +1,171 @@
+"""Arms whose target is a row of a table: along an order of the classes, from a tree of them, or learned while training.
+
+A table says nothing of ε, so the ``eps`` of an arm with a fixed table is the mass that leaves the label on average over
+the training rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from sfumato import theory
+from sfumato.lab.arms.arm import Arm
+from sfumato.lab.arms.kind import NUMBERS, AskedArm, TrainingLabels
+from sfumato.lab.arms.measured import Column, MeasuredArm, entropies_and_gaps
+from sfumato.lab.errors import ArmError, OptionError
+from sfumato.text import did_you_mean, short
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.lab.train.objectives import OnlineLoss
+
+
+def ordinal_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+    """Mass that falls with the distance along an order: that of class names that are numbers, or of a file."""
+    import torch
+
+    from sfumato.rows import ordinal
+
+    tau, file = asked.named["tau"], asked.named["file"]
+    values = _values_of(rows.class_names) if file == NUMBERS else _values_in(Path(file), rows.class_names)
+    table = ordinal(torch.tensor(values, dtype=torch.float64), tau).numpy()
+    return _rows_arm(asked.arm_name, "order", table, rows.shares)
+
+
+def hierarchy_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+    """Mass that falls with the height of the branch that two classes share in a tree."""
+    import torch
+
+    from sfumato.rows import hierarchy
+
+    file, beta = asked.named["file"], asked.named["beta"]
+    try:
+        table = hierarchy(file, beta, classes=rows.class_names, dtype=torch.float64)
+    except OSError as error:
+        raise OptionError(f"--arm hierarchy:{file}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise OptionError(f"--arm hierarchy: {error}") from None
+    return _rows_arm(asked.arm_name, "tree", table.numpy(), rows.shares)
+
+
+def online_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+    """Online smoothing: a share ε to what the model itself says of rows of the class that it gets right."""
+    (eps,) = asked.numbers
+    even = theory.loss_floor(eps, rows.num_classes, over="all")  # of the first epoch
+    return _OnlineArm(asked.arm_name, eps, cast("Any", "own predictions"), even, math.inf)
+
+
+def _rows_arm(name: str, over: str, table: Column, shares: Column) -> RowsArm:
+    entropies, gaps = entropies_and_gaps(table, np.arange(len(table)))
+    counted = shares > 0
+    gap = float(gaps[counted] @ shares[counted])
+    off = float((1 - table.diagonal()) @ shares)
+    floor = float(entropies @ shares)
+    kept = tuple(tuple(row) for row in table.tolist())
+    return RowsArm(name, off, cast("Any", over), floor, gap if math.isfinite(gap) else math.inf, kept)
+
+
+@dataclass(frozen=True)
+class RowsArm(MeasuredArm):
+    """The whole target of each class is a row of a table."""
+
+    rows: tuple[tuple[float, ...], ...]
+
+    def loss(self) -> torch.nn.Module:
+        """A loss towards the rows."""
+        from sfumato.lab.train.objectives import RowsLoss
+
+        return RowsLoss(self.rows)
+
+    def target(self, label: int, num_classes: int) -> list[float]:
+        """The row of the label."""
+        return list(self.rows[label])
+
+
+@dataclass(frozen=True)
+class _OnlineArm(MeasuredArm):
+    """(1−ε)·e_y + ε·S_y, where S is learned; the floor moves with it, and the loop asks the loss for it.
+
+    The gap is infinite: S rests only where it is what the model says, p = (1−ε)·e_y + ε·p, and then p = e_y.
+    """
+
+    def loss(self) -> torch.nn.Module:
+        from sfumato.lab.train.objectives import OnlineLoss
+
+        return OnlineLoss(self.eps)
+
+    def target(self, label: int, num_classes: int) -> list[float]:
+        """That of the first epoch, in which S is even."""
+        return Arm(self.name, self.eps, "all").target(label, num_classes)
+
+    def verify(self, loss: Any, num_classes: int) -> list[float]:
+        """Probe the loss against the S that it learned, mixed with this arm's strength.
+
+        Raises:
+            ArmError: another strength, or a loss that has learned no table of distributions.
+        """
+        from sfumato.lab.train.objectives import OnlineLoss
+
+        table = loss.table(num_classes) if isinstance(loss, OnlineLoss) else None
+        if table is None or not (table >= 0).all() or np.abs(table.sum(1) - 1).max() > 1e-9:
+            raise ArmError(f'arm "{self.name}" should have learned a table of targets, and its loss has none')
+        mixed = (1 - self.eps) * np.eye(num_classes) + self.eps * table
+        own = RowsArm(self.name, self.eps, self.over, 0.0, 0.0, tuple(tuple(row) for row in mixed.tolist()))
+        online: OnlineLoss = loss
+        online.eval()  # a probe must not teach it anything
+        return own.verify(online, num_classes)
+
+
+def _values_of(names: Sequence[str]) -> list[float]:
+    """The numbers that the classes are called, as their order."""
+    values: list[float] = []
+    for name in names:
+        try:
+            values.append(float(name))
+        except ValueError:
+            raise OptionError(
+                f'--arm ordinal needs an order of the classes, and "{short(name)}" is no number. Give a CSV file with '
+                "a line for each class, its name and its value: ordinal:0.5:order.csv"
+            ) from None
+    return values
+
+
+def _values_in(path: Path, names: Sequence[str]) -> list[float]:
+    """The value of each class in a CSV file of names and values, one class a line.
+
+    Raises:
+        OptionError: the file cannot be read, or is no such list; it names the line and what stands there.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OptionError(f"--arm ordinal: {path} cannot be read as CSV: {error}") from None
+    found: dict[str, float] = {}
+    for number, row in lines:
+        where = f"--arm ordinal: {path}, line {number}"
+        if len(row) != 2:
+            raise OptionError(f"{where} must have the name of a class and its value, got {len(row)} cells")
+        name = row[0].strip()
+        if name not in names:
+            raise OptionError(f'{where}: "{short(name)}" is not a class.{did_you_mean(name, names)}')
+        if name in found:
+            raise OptionError(f'{where}: the class "{short(name)}" has a value already')
+        try:
+            found[name] = float(row[1])
+        except ValueError:
+            found[name] = math.nan
+        if not math.isfinite(found[name]):
+            raise OptionError(f'{where}: "{short(row[1].strip())}" is not a number')
+    missing = next((name for name in names if name not in found), None)
+    if missing is not None:
+        raise OptionError(f'--arm ordinal: {path} has no value for the class "{short(missing)}"')
+    return [found[name] for name in names]

@@ -1,0 +1,213 @@
+"""Labels made wrong on purpose: how often, by which table, and which rows got another label.
+
+The labels of training and validation rows are drawn once, from a fixed seed and in the order of the rows' content, so
+that every arm, seed, worker and machine sees the same ones. Test rows keep their labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfumato import theory
+from sfumato.lab.data.table import DataError
+from sfumato.text import did_you_mean, short
+
+if TYPE_CHECKING:
+    from sfumato.lab.data.prepare import Data
+
+NOISY_PARTS = ("train", "validation")
+"""Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
+
+CAUTION = (
+    "Temperatures were fitted on validation rows with such labels, which leaves every model less sure than is right on "
+    "the test rows. Numbers after temperature say which model fits wrong labels; for right ones look at the accuracy, "
+    "the ranking, and the log loss as trained."
+)
+"""What a reader of the verdict has to know, since its log loss is the one after temperature."""
+
+_SEED = 2026
+_NEAR_1 = 1e-6
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """A transition table, and what it was made from.
+
+    Attributes:
+        given: as ``--noise`` has it: a rate, or the name of a file.
+        rate: η of symmetric noise; None for a table.
+        transition: T, (K, K): row y says how often class y gets each label.
+    """
+
+    given: str
+    rate: float | None
+    transition: np.ndarray
+
+    def told(self) -> str:
+        """What was done to the labels, as a sentence for the verdict."""
+        if self.rate is not None:
+            how = f"each was replaced with probability {self.rate:g} by another class, each other class as likely"
+        else:
+            how = f"each was drawn from the row of its class in {self.given}"
+        return (
+            f"Labels of training and validation rows were made wrong on purpose: {how}. Test labels are as they were."
+        )
+
+
+@dataclass(frozen=True)
+class NoisyLabels:
+    """The labels of all rows after the noise, and the noise."""
+
+    noise: LabelNoise
+    labels: np.ndarray
+    replaced: dict[str, int]
+
+    def describe(self) -> dict[str, Any]:
+        """For ``env.json``."""
+        table = None if self.noise.rate is not None else self.noise.transition.tolist()
+        return {"given": self.noise.given, "rate": self.noise.rate, "transition": table, "replaced": self.replaced}
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the labels: going on with a run must find the same."""
+        return hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
+
+    def note(self) -> str:
+        """How many labels are others now, and what that does to the numbers."""
+        train, validation = (self.replaced[part] for part in NOISY_PARTS)
+        return (
+            f"By --noise {self.noise.given}, {train:,} of the training rows and {validation:,} of the validation rows "
+            "have another label, the same in every arm and seed. An early stop and a ladder go by these validation "
+            "rows, too, as they would where labels are wrong."
+        )
+
+
+def rate_of(given: str) -> float | None:
+    """The rate that ``--noise`` gives; None where it is no number, and so a file.
+
+    >>> rate_of("0.4"), rate_of("table.csv")
+    (0.4, None)
+    """
+    try:
+        return float(given)
+    except ValueError:
+        return None
+
+
+def complaint(given: str) -> str | None:
+    """What is wrong with a rate, whatever the data are; None if nothing is, and for a file."""
+    rate = rate_of(given)
+    return None if rate is None or 0 < rate < 1 else f"--noise must be a rate above 0 and below 1, got {given}"
+
+
+def noise_of(given: str, classes: Sequence[str]) -> LabelNoise:
+    """The noise that ``--noise`` asks for, of these classes.
+
+    Raises:
+        DataError: a rate at which labels say nothing, or a table that is none; it names the file, line and value.
+    """
+    rate = rate_of(given)
+    if rate is None:
+        if not Path(given).is_file():
+            raise DataError(
+                "--noise takes a rate above 0 and below 1, or a CSV file with a transition table; there is no file "
+                f'"{given}"'
+            )
+        return LabelNoise(Path(given).name, None, read_table(Path(given), classes))
+    most = (len(classes) - 1) / len(classes)
+    if rate >= most:
+        raise DataError(
+            f"--noise {given} makes the right label no likelier than any other of {len(classes)} classes, so "
+            f"that labels say nothing; choose less than {most:.3g}"
+        )
+    return LabelNoise(given, rate, theory.noise_transition(rate, len(classes), over="others"))
+
+
+def with_noise(data: Data, noise: LabelNoise) -> Data:
+    """The data with the labels of training and validation rows drawn from the noise.
+
+    Raises:
+        DataError: soft labels, which are no classes that could be replaced.
+    """
+    if data.table.soft is not None:
+        raise DataError("--noise replaces classes by others, and these data have soft labels; leave one of them out")
+    draws = np.random.default_rng(_SEED)
+    ends = noise.transition.cumsum(1)
+    ends /= ends[:, -1:]
+    labels, replaced = data.table.labels.copy(), dict[str, int]()
+    for part in NOISY_PARTS:
+        rows = getattr(data.split, part)
+        old, at = labels[rows], draws.random(len(rows))
+        new = (ends[old] <= at[:, None]).sum(1)
+        labels[rows] = new
+        replaced[part] = int((new != old).sum())
+    return replace(data, noisy=NoisyLabels(noise, labels, replaced))
+
+
+def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:
+    """A transition table from a CSV file: names of labels in the first line, then a line for each class.
+
+    Both may be in any order. A line has the name of the class, then how often it gets each label.
+
+    Raises:
+        DataError: the file cannot be read, or is no such table; the message names the line, the class and the value.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from None
+    if len(lines) < 2:
+        raise DataError(f"{path} must have a line with the names of the classes, and one for each class")
+    places = _places([name.strip() for name in lines[0][1][1:]], classes, f"{path}, line {lines[0][0]}")
+    table = np.full((len(classes), len(classes)), np.nan)
+    for number, (name, *cells) in lines[1:]:
+        where = f"{path}, line {number}"
+        y = _place(name.strip(), classes, where)
+        if not np.isnan(table[y, 0]):
+            raise DataError(f'{where}: the class "{short(classes[y])}" has a line already')
+        if len(cells) != len(classes):
+            raise DataError(f"{where} has {len(cells)} numbers; there are {len(classes)} classes")
+        values = [_share(cell, where) for cell in cells]
+        if abs(sum(values) - 1) > _NEAR_1:
+            raise DataError(f'{where}: the row of "{short(classes[y])}" must sum to 1, got {sum(values):.9g}')
+        table[y, places] = np.array(values) / sum(values)
+    missing = np.flatnonzero(np.isnan(table[:, 0]))
+    if len(missing):
+        raise DataError(f'{path} has no line for the class "{short(classes[int(missing[0])])}"')
+    if (table.diagonal() == 1).all():
+        raise DataError(f"{path} leaves every label as it is; leave out --noise")
+    return table
+
+
+def _places(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
+    """The class numbers of the names in the first line, each once."""
+    places = [_place(name, classes, where) for name in names]
+    for k, each in enumerate(classes):
+        if places.count(k) != 1:
+            times = "more than once" if k in places else "not at all"
+            raise DataError(f'{where} names the class "{short(each)}" {times}; it must name each class once')
+    return places
+
+
+def _place(name: str, classes: Sequence[str], where: str) -> int:
+    if name not in classes:
+        raise DataError(f'{where}: "{short(name)}" is not a class.{did_you_mean(name, classes)}')
+    return list(classes).index(name)
+
+
+def _share(cell: str, where: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise DataError(f'{where}: "{short(cell.strip())}" is not a probability from 0 to 1')
+    return value

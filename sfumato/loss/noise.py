@@ -1,0 +1,107 @@
+"""The loss of labels that are wrong by chance, corrected for how they are wrong."""
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from sfumato.loss.functional import cross_entropy
+from sfumato.targets.checks import ArgumentError, check_distribution, check_tensor, checked_labels
+from sfumato.targets.table import TableRows
+from sfumato.theory import backward_rows
+
+Correction: TypeAlias = Literal["forward", "backward"]
+"""How a loss allows for wrong labels: the probabilities are made noisy, or the loss is made right on average."""
+
+
+def noisy_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    transition: Tensor,
+    *,
+    correction: Correction = "forward",
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Cross entropy of labels that are wrong by chance, corrected by a transition table.
+
+    .. math:: L_{forward} = -\log\sum_y p_y\,T_{y\tilde y}, \qquad
+              L_{backward} = \sum_k (T^{-1})_{\tilde y k}\,(-\log p_k)
+
+    *Forward*: the model's p is that of the true class, and the loss compares what the noise makes of it with the label.
+    It is at least 0. Its optimum over noisy labels is the true posterior. It is no cross entropy towards a fixed
+    target: its gradient is p − r, r the posterior of the true class given p and the label.
+
+    *Backward*: the cross entropy towards the row of :func:`sfumato.theory.backward_rows`. On average over the noise it
+    is the loss of the true labels. For symmetric noise it is smoothing by the negative strength
+    :func:`sfumato.theory.correction_eps`. **It has no lower bound**: its masses below 0 pay for logits that grow, so a
+    model that can fit every label drives it to −∞. Stop early by a validation loss, or prefer the forward correction.
+
+    Args:
+        input: logits, (N, K, …) with the classes on axis 1, or (K,).
+        target: the noisy labels, (N, …) or ().
+        transition: T, (K, K) floating; T_yk is how often class y gets the label k, so rows sum to 1.
+            :func:`sfumato.theory.noise_transition` makes that of symmetric noise.
+        correction: ``"forward"`` or ``"backward"``.
+        ignore_index: the label of positions that do not count.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Returns:
+        A scalar, or the shape of ``target`` with ``reduction="none"``; in the dtype of ``input``. Half precision is
+        computed in float32.
+
+    Raises:
+        TypeError: a transition that is no floating tensor.
+        IndexError: a label that is no class (names the first position).
+        ValueError: a table that is not (K, K), a row that is no distribution, a table that cannot be inverted
+            (backward), an unknown ``correction`` or ``reduction``.
+
+    >>> z, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    >>> transition = torch.tensor([[0.8, 0.2], [0.2, 0.8]])
+    >>> noisy_cross_entropy(z, labels, transition, reduction="none")
+    tensor([0.3168, 1.0179])
+    >>> noisy_cross_entropy(z, labels, transition, correction="backward", reduction="none")
+    tensor([-0.5397,  1.6466])
+
+    Source: Patrini et al. 2017, theorems 1 (backward) and 2 (forward).
+    """
+    check_tensor(transition, "transition")
+    classes = input.shape[1] if input.dim() > 1 else input.shape[0]
+    if not transition.is_floating_point():
+        raise TypeError(f"transition must be floating, got {transition.dtype}")
+    if transition.shape != (classes, classes):
+        raise ArgumentError(f"transition must be ({classes}, {classes}) as the logits, got {tuple(transition.shape)}")
+    check_distribution(transition, None, "transition")
+    if correction not in get_args(Correction):
+        raise ArgumentError(f'correction must be "forward" or "backward", got {correction!r}')
+    if reduction not in ("mean", "sum", "none"):
+        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+    labels, valid = checked_labels(target, classes, ignore_index, "logits have")
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    if correction == "backward":
+        rows = torch.from_numpy(backward_rows(_rows_of_sum_1(transition))).to(input.device, dtype)
+        return cross_entropy(input, TableRows(classes, labels, valid, rows), reduction=reduction)
+    z = input.to(dtype)
+    if valid is not None:  # before the logarithm: the gradient of a row that is NaN and ignored is 0
+        z = torch.where(valid.unsqueeze(1) if valid.dim() else valid, z, 0.0)
+    noisy = _forward(z, labels, transition.to(input.device, dtype))
+    counted = noisy if valid is None else torch.where(valid, noisy, 0.0)
+    if reduction == "none":
+        return counted.to(input.dtype)
+    total = counted.sum()
+    if reduction == "mean":
+        total = total / (labels.numel() if valid is None else valid.sum())
+    return total.to(input.dtype)
+
+
+def _forward(z: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
+    """−log Σ_y p_y T_yỹ of each position: two sums of exponentials, none of which leaves the logarithm."""
+    axis = 1 if z.dim() > 1 else 0
+    column = transition.log().T[labels.reshape(-1)].reshape(*labels.shape, -1).movedim(-1, axis)
+    return -(z.log_softmax(axis) + column).logsumexp(axis)
+
+
+def _rows_of_sum_1(transition: Tensor) -> Any:
+    """As a numpy array in float64, without what rounding did to the sums."""
+    wide = transition.detach().cpu().double()
+    return (wide / wide.sum(1, keepdim=True)).numpy()

@@ -1,0 +1,161 @@
+"""Labels made wrong on purpose: rates, tables, and what stays as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sfumato import theory
+from sfumato.lab import compare as lab
+from sfumato.lab.data import DataError, prepare
+from sfumato.lab.data.noise import CAUTION, NOISY_PARTS, complaint, noise_of, read_table, with_noise
+from sfumato.lab.options import Options
+
+DIGITS = prepare("digits")
+CLASSES = ("cat", "dog", "car")
+TABLE = """,dog,cat,car
+car,0.1,0.1,0.8
+dog,0.7,0.2,0.1
+
+cat,0.25,0.75,0
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path):
+    def written(text: str) -> Path:
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_test_labels_are_never_touched():
+    noisy = with_noise(DIGITS, noise_of("0.4", DIGITS.table.class_names))
+    assert np.array_equal(noisy.part("test").labels, DIGITS.part("test").labels)
+    assert np.array_equal(noisy.table.labels, DIGITS.table.labels)
+
+
+def test_the_rows_themselves_and_the_fingerprint_are_as_they_were():
+    noisy = with_noise(DIGITS, noise_of("0.4", DIGITS.table.class_names))
+    assert noisy.fingerprint == DIGITS.fingerprint
+    assert noisy.warnings == DIGITS.warnings
+    for part in NOISY_PARTS:
+        assert np.array_equal(noisy.part(part).features, DIGITS.part(part).features)
+
+
+@pytest.mark.parametrize("part", NOISY_PARTS)
+def test_as_many_labels_are_replaced_as_the_rate_says(part):
+    noisy = with_noise(DIGITS, noise_of("0.4", DIGITS.table.class_names))
+    other = noisy.part(part).labels != DIGITS.part(part).labels
+    assert noisy.describe()["noise"]["replaced"][part] == other.sum()
+    assert abs(other.mean() - 0.4) < 4 * np.sqrt(0.24 / len(other))
+
+
+def test_each_other_class_is_as_likely():
+    """A χ² of 90 cells, which must lie within its mean of 80 and four standard deviations."""
+    noisy = with_noise(DIGITS, noise_of("0.4", DIGITS.table.class_names))
+    old, new = (np.concatenate([each.part(part).labels for part in NOISY_PARTS]) for each in (DIGITS, noisy))
+    counts = np.zeros((10, 10))
+    np.add.at(counts, (old, new), 1)
+    expected = counts.sum(1, keepdims=True) * theory.noise_transition(0.4, 10, over="others")
+    assert ((counts - expected) ** 2 / expected).sum() < 90 + 4 * np.sqrt(180)
+
+
+def test_the_draws_do_not_depend_on_the_order_of_the_file():
+    from sfumato.lab.data.prepare import prepare_table
+
+    order = np.random.default_rng(1).permutation(len(DIGITS.table.labels))
+    table, features = DIGITS.table, DIGITS.table.features
+    shuffled = replace(table, labels=table.labels[order], features=replace(features, values=features.values[order]))
+    noise = noise_of("0.4", table.class_names)
+    one, other = with_noise(DIGITS, noise), with_noise(prepare_table(shuffled), noise)
+    for part in NOISY_PARTS:
+        assert np.array_equal(one.part(part).labels, other.part(part).labels)
+
+
+def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_about(tmp_path):
+    short = Options("digits", model="linear", seeds=3, epochs=1, workers=1, noise="0.4", out=str(tmp_path / "run"))
+    said = lab.compare(short)["verdict"]["sentences"]
+    assert said[-2] == (
+        "Labels of training and validation rows were made wrong on purpose: each was replaced with probability 0.4 by "
+        "another class, each other class as likely. Test labels are as they were."
+    )
+    assert said[-1] == CAUTION
+    env = json.loads((tmp_path / "run" / "env.json").read_text(encoding="utf-8"))
+    replaced = env["data"]["noise"]["replaced"]
+    assert any(f"{replaced['train']:,} of the training rows" in note for note in env["notes"])
+    with np.load(tmp_path / "run" / "logits" / "smoothed-seed2-train.npz") as file:
+        assert int((file["labels"] != DIGITS.part("train").labels).sum()) == replaced["train"]
+
+
+def test_a_table_is_read_by_the_names_of_its_classes(table):
+    expected = [[0.75, 0.25, 0], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]
+    np.testing.assert_allclose(read_table(table(TABLE), CLASSES), expected)
+
+
+def test_a_class_gets_only_labels_that_its_line_allows(table):
+    names = DIGITS.table.class_names
+    lines = [",".join(["", *names])]
+    for k in range(10):
+        shares = ["0"] * 10
+        shares[k], shares[(k + 1) % 10] = "0.6", "0.4"
+        lines.append(",".join([names[k], *shares]))
+    noisy = with_noise(DIGITS, noise_of(str(table("\n".join(lines))), names))
+    old, new = DIGITS.part("train").labels, noisy.part("train").labels
+    assert set((new - old) % 10) == {0, 1}
+    assert noisy.describe()["noise"]["given"] == "table.csv"
+    assert noisy.describe()["noise"]["rate"] is None
+
+
+REFUSED = {
+    "a class that is none": (TABLE.replace("\ncat", "\ncta"), 'line 5: "cta" is not a class. Did you mean "cat"?'),
+    "a class without a line": (TABLE.replace("dog,0.7,0.2,0.1\n", ""), 'has no line for the class "dog"'),
+    "a class twice": (TABLE + "cat,0,1,0\n", 'line 6: the class "cat" has a line already'),
+    "a class not in the first line": (
+        TABLE.replace(",dog,cat", ",dog,dog"),
+        'line 1 names the class "cat" not at all; it must name each class once',
+    ),
+    "a sum": (TABLE.replace("0.8", "0.9"), 'line 2: the row of "car" must sum to 1, got 1.1'),
+    "a word": (TABLE.replace("0.8", "most"), 'line 2: "most" is not a probability from 0 to 1'),
+    "below 0": (TABLE.replace("0.8", "-0.8"), 'line 2: "-0.8" is not a probability from 0 to 1'),
+    "a cell too few": (TABLE.replace("0.1,0.1,0.8", "0.1,0.9"), "line 2 has 2 numbers; there are 3 classes"),
+    "nothing": ("\n", "must have a line with the names of the classes"),
+    "no noise": (",cat,dog,car\ncat,1,0,0\ndog,0,1,0\ncar,0,0,1\n", "leaves every label as it is; leave out --noise"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_table_that_is_none_is_refused_with_its_line(what, table):
+    text, message = REFUSED[what]
+    path = table(text)
+    with pytest.raises(DataError) as error:
+        read_table(path, CLASSES)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan", "40"])
+def test_a_rate_out_of_range_is_refused(rate):
+    assert complaint(rate) == f"--noise must be a rate above 0 and below 1, got {rate}"
+
+
+def test_a_rate_at_which_labels_say_nothing_is_refused():
+    with pytest.raises(DataError, match="so that labels say nothing; choose less than 0.667"):
+        noise_of("0.7", CLASSES)
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(DataError, match='there is no file "nowhere.csv"'):
+        noise_of("nowhere.csv", CLASSES)
+
+
+def test_soft_labels_are_refused():
+    soft = replace(DIGITS, table=replace(DIGITS.table, soft=np.full((len(DIGITS.table.labels), 10), 0.1)))
+    with pytest.raises(DataError, match="these data have soft labels"):
+        with_noise(soft, noise_of("0.4", DIGITS.table.class_names))
