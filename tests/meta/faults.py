@@ -67,8 +67,8 @@ OF_THE_FIELD = {
     "ignored rows are multiplied by 0, so that NaN gets through": Fault(
         (
             Change(
-                "torch.where(valid.unsqueeze(1), z, 0.0)\n    wide =",
-                "z * valid.unsqueeze(1)\n    wide =",
+                "return z if valid is None else torch.where(valid.unsqueeze(1), z, 0.0)",
+                "return z if valid is None else z * valid.unsqueeze(1)",
             ),
             Change("else torch.where(valid, each, 0.0)", "else each * valid"),
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ def test_penalties_are_compared_in_one_run_whose_page_and_judgement_follow(tmp_p
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {"train_floor" in line for line in lines if line["arm"] == "negative--0.2"} == {False}
     assert {line["train_floor"] for line in lines if line["arm"] == "relax-0.1"} == {0.0}
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = re.sub(r"<[^>]*>", "", (tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     assert "For negative--0.2 no single gap is best: the loss has no floor" in page
     assert "was compared with its formula at drawn logits" in page
     judged = run_sfumato("judge", "run", "--json", folder=tmp_path)
