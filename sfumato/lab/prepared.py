@@ -10,7 +10,8 @@ from sfumato.lab.arms.arm import Arm, arms_of, rungs_of
 from sfumato.lab.arms.kinds import arm_of
 from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
-from sfumato.lab.data.noise import noise_of, with_noise
+from sfumato.lab.data.noise import noise_of
+from sfumato.lab.data.prepare import with_noise
 from sfumato.lab.errors import OptionError
 from sfumato.lab.execute.task import PARTS, RunTask
 from sfumato.lab.options import Options

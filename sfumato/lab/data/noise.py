@@ -9,19 +9,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sfumato import theory
 from sfumato.lab.data.table import DataError
 from sfumato.text import did_you_mean, short
-
-if TYPE_CHECKING:
-    from sfumato.lab.data.prepare import Data
 
 NOISY_PARTS = ("train", "validation")
 """Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
@@ -130,25 +127,24 @@ def noise_of(given: str, classes: Sequence[str]) -> LabelNoise:
     return LabelNoise(given, rate, theory.noise_transition(rate, len(classes), over="others"))
 
 
-def with_noise(data: Data, noise: LabelNoise) -> Data:
-    """The data with the labels of training and validation rows drawn from the noise.
+def noisy_labels(noise: LabelNoise, labels: np.ndarray, rows: Mapping[str, np.ndarray]) -> NoisyLabels:
+    """Labels drawn from a noise.
 
-    Raises:
-        DataError: soft labels, which are no classes that could be replaced.
+    Args:
+        noise: the transition table.
+        labels: of all rows, (N,), as they are.
+        rows: of each part whose labels are drawn, in the order of their content.
     """
-    if data.table.soft is not None:
-        raise DataError("--noise replaces classes by others, and these data have soft labels; leave one of them out")
     draws = np.random.default_rng(_SEED)
     ends = noise.transition.cumsum(1)
     ends /= ends[:, -1:]
-    labels, replaced = data.table.labels.copy(), dict[str, int]()
-    for part in NOISY_PARTS:
-        rows = getattr(data.split, part)
-        old, at = labels[rows], draws.random(len(rows))
-        new = (ends[old] <= at[:, None]).sum(1)
-        labels[rows] = new
+    drawn, replaced = labels.copy(), dict[str, int]()
+    for part, here in rows.items():
+        old = labels[here]
+        new = (ends[old] <= draws.random(len(here))[:, None]).sum(1)
+        drawn[here] = new
         replaced[part] = int((new != old).sum())
-    return replace(data, noisy=NoisyLabels(noise, labels, replaced))
+    return NoisyLabels(noise, drawn, replaced)
 
 
 def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +13,11 @@ from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.inputs import Encoder, Inputs
 from sfumato.lab.data.leaks import leaks
-from sfumato.lab.data.noise import NOISY_PARTS, NoisyLabels
+from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noisy_labels
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
-from sfumato.lab.data.table import PARTS, Table
+from sfumato.lab.data.table import PARTS, DataError, Table
 from sfumato.text import nearest, plural
 
 _CHUNK = 2**16  # rows copied at a time
@@ -220,6 +220,18 @@ def prepare_table(table: Table) -> Data:
     parts = split_by_content(table, hashes, *SHARES[1:])
     encoder = table.features.fit(parts.train, table.name)
     return Data(table, parts, encoder, _fingerprint(table, hashes, order_by_content(hashes, table.labels)))
+
+
+def with_noise(data: Data, noise: LabelNoise) -> Data:
+    """The data with the labels of training and validation rows drawn from a noise.
+
+    Raises:
+        DataError: soft labels, which are no classes that could be replaced.
+    """
+    if data.table.soft is not None:
+        raise DataError("--noise replaces classes by others, and these data have soft labels; leave one of them out")
+    rows = {part: getattr(data.split, part) for part in NOISY_PARTS}
+    return replace(data, noisy=noisy_labels(noise, data.table.labels, rows))
 
 
 def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:

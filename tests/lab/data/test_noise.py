@@ -12,7 +12,8 @@ import pytest
 from sfumato import theory
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError, prepare
-from sfumato.lab.data.noise import CAUTION, NOISY_PARTS, complaint, noise_of, read_table, with_noise
+from sfumato.lab.data.noise import CAUTION, NOISY_PARTS, complaint, noise_of, read_table
+from sfumato.lab.data.prepare import prepare_table, with_noise
 from sfumato.lab.options import Options
 
 DIGITS = prepare("digits")
@@ -68,8 +69,6 @@ def test_each_other_class_is_as_likely():
 
 
 def test_the_draws_do_not_depend_on_the_order_of_the_file():
-    from sfumato.lab.data.prepare import prepare_table
-
     order = np.random.default_rng(1).permutation(len(DIGITS.table.labels))
     table, features = DIGITS.table, DIGITS.table.features
     shuffled = replace(table, labels=table.labels[order], features=replace(features, values=features.values[order]))
