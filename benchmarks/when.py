@@ -190,7 +190,7 @@ def climbed(ready: Prepared, folder: Path) -> tuple[Any, list[dict[str, Any]]]:
     return choice.chosen, said
 
 
-def rows_of_set(each: DataSet, stage: str, places: Places, cache: Path, until: float) -> list[dict[str, Any]]:
+def rows_of_set(name: str, stage: str, places: Places, cache: Path, until: float) -> list[dict[str, Any]]:
     """Run one stage of one set, and give its rows: one for each arm against one-hot.
 
     Raises:
@@ -199,6 +199,7 @@ def rows_of_set(each: DataSet, stage: str, places: Places, cache: Path, until: f
         OptionError: an arm that this sfumato does not have.
     """
     started = time.time()
+    each = next(known for known in SETS if known.name == name)  # a set cannot be sent to another process, its name can
     loaded = each.load(places)
     ready = prepared_for(loaded, STAGES[stage])
     folder = cache / each.name
@@ -254,7 +255,7 @@ def go_on(asked: argparse.Namespace, sets: Sequence[str], stages: Sequence[str])
     refused: set[str] = set()
     with ProcessPoolExecutor(asked.workers, mp_context=spawn) as pool:
         futures = {
-            pool.submit(rows_of_set, each, stage, places, asked.cache, until): (each, stage)
+            pool.submit(rows_of_set, each.name, stage, places, asked.cache, until): (each, stage)
             for each, stage in left(rows, stages, sets)
         }
         for future in as_completed(futures):
