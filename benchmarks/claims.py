@@ -88,7 +88,7 @@ CLAIMS = (
     ),
     Claim(
         "runaway",
-        "One-hot labels let the gap grow like the logarithm of time, and smoothed labels let it converge geometrically.",
+        "One-hot labels let the gap grow like the logarithm of time. Smoothed labels let it converge geometrically.",
         "the note, eq. 3; derived in docs/note.md",
         "free logits by gradient descent of step 1, K = 3, 5, 10, 20 and 100",
         "Counted steps are within 10 % of `sf.theory.time_to_gap`: to gaps of 6 and 8 (one-hot), and to 90 and 99 % of "

@@ -59,6 +59,18 @@ def _opened(path: Path) -> io.TextIOBase:
     return opener(path, "rt", encoding="utf-8", newline="")
 
 
+def _lines(path: Path, delimiter: str = ",") -> list[list[str]]:
+    """The cells of every line that is not empty."""
+    with _opened(path) as file:
+        return [row for row in csv.reader(file, delimiter=delimiter) if row]
+
+
+def _records(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
+    """The rows of a file with a head, by the names of their columns."""
+    with _opened(path) as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> pa.Table:
     """Columns by name; one whose every cell is a number is of numbers."""
     columns: dict[str, pa.Array] = {}
@@ -80,7 +92,7 @@ def comma_rows(path: Path) -> Raw:
     Raises:
         ValueError: a row of another length; names it.
     """
-    rows = [[cell.strip() for cell in row] for row in csv.reader(_opened(path)) if row and not row[0].startswith("@")]
+    rows = [[cell.strip() for cell in row] for row in _lines(path) if not row[0].startswith("@")]
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
             raise ValueError(f"{path.name}: row {number} has {len(row)} cells, and the first has {len(rows[0])}")
@@ -94,7 +106,7 @@ def named_table(path: Path, *, label: str, delimiter: str = ",", of: Callable[[s
     Raises:
         ValueError: no such column; names those that there are.
     """
-    rows = [[cell.strip().strip("'") for cell in row] for row in csv.reader(_opened(path), delimiter=delimiter) if row]
+    rows = [[cell.strip().strip("'") for cell in row] for row in _lines(path, delimiter)]
     names = rows.pop(0)
     if label not in names:
         raise ValueError(f'{path.name} has no column "{label}". Columns: {", ".join(names)}')
@@ -105,7 +117,7 @@ def named_table(path: Path, *, label: str, delimiter: str = ",", of: Callable[[s
 
 def named_texts(path: Path, *, text: str, label: str) -> Raw:
     """Texts and labels out of two columns of a file with a head; rows without a text are left out."""
-    rows = [row for row in csv.DictReader(_opened(path)) if row[text].strip()]
+    rows = [row for row in _records(path) if row[text].strip()]
     return [_cut(row[text]) for row in rows], [row[label] for row in rows]
 
 
@@ -113,8 +125,7 @@ def orange_texts(*paths: Path, text: str, label: str, at_most: int | None = None
     """Texts of Orange's own tables, whose second and third lines are no rows; the commonest classes, if so asked."""
     rows: list[dict[str, str]] = []
     for path in paths:
-        read = list(csv.DictReader(_opened(path), delimiter="\t"))[2:]
-        rows += [row for row in read if (row[text] or "").strip() and row[label]]
+        rows += [row for row in _records(path, "\t")[2:] if (row[text] or "").strip() and row[label]]
     common = {name for name, _ in Counter(row[label] for row in rows).most_common(at_most)}
     rows = [row for row in rows if row[label] in common]
     return [_cut(row[text]) for row in rows], [row[label] for row in rows]
@@ -134,7 +145,7 @@ def halved(pictures: np.ndarray) -> np.ndarray:
 def square_pictures(path: Path, *, side: int, scale: int = 1) -> Raw:
     """Grey pictures, a row a line, pixels between commas and the label last; those of 16 pixels or more are halved."""
     with _opened(path) as file:
-        rows = np.loadtxt(file, delimiter=",", dtype=np.int64)
+        rows = np.loadtxt(file, delimiter=",", dtype=np.int64, ndmin=2)
     pictures = (rows[:, :-1] * scale).astype(np.uint8).reshape(-1, side, side)
     return (halved(pictures) if side >= 16 else pictures), [str(label) for label in rows[:, -1]]
 
