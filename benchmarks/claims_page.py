@@ -84,8 +84,8 @@ def _paths(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
 def number(value: float) -> str:
     """Four digits, without zeros that say nothing; minus signs as elsewhere.
 
-    >>> number(-0.012345), number(4.0), number(98.76543)
-    ('−0.01234', '4', '98.77')
+    >>> number(-0.0123456), number(4.0), number(98.76543)
+    ('−0.01235', '4', '98.77')
     """
     return f"{value:.4g}".replace("-", "−")
 

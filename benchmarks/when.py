@@ -249,19 +249,19 @@ def left(rows: Sequence[dict[str, Any]], stages: Sequence[str], sets: Sequence[s
 
 def go_on(asked: argparse.Namespace, sets: Sequence[str], stages: Sequence[str]) -> None:
     """Run what is left until the time is up, and write each finished stage of a set at once."""
-    rows, until = read_rows(), time.time() + 60 * asked.minutes
+    until = time.time() + 60 * asked.minutes
     places = Places(asked.packages, asked.debian, asked.data_folder)
     spawn = multiprocessing.get_context("spawn")
     refused: set[str] = set()
     with ProcessPoolExecutor(asked.workers, mp_context=spawn) as pool:
         futures = {
             pool.submit(rows_of_set, each.name, stage, places, asked.cache, until): (each, stage)
-            for each, stage in left(rows, stages, sets)
+            for each, stage in left(read_rows(), stages, sets)
         }
         for future in as_completed(futures):
             each, stage = futures[future]
             try:
-                rows += future.result()
+                keep(future.result())
             except LateError:
                 continue
             except OptionError as error:  # an arm that is not there is not there for any set
@@ -272,12 +272,16 @@ def go_on(asked: argparse.Namespace, sets: Sequence[str], stages: Sequence[str])
             except (MissingError, ValueError) as error:
                 print(f"{each.name}: {error}", file=sys.stderr)
                 continue
-            write_lines(ROWS, rows)
-            last = rows[-1]
-            words = {
-                name: last.get("differences", {}).get(name, {}).get("finding", "one-hot kept") for name in HEADLINE
-            }
-            print(f"{each.name}, {stage}: {words}, {last['seconds']} s", flush=True)
+
+
+def keep(rows: Sequence[dict[str, Any]], path: Path | None = None) -> None:
+    """Add rows to the file, which is written whole or not at all, and tell what they say."""
+    path = path or ROWS
+    write_lines(path, [*read_rows(path), *rows])
+    for row in rows:
+        found = row.get("differences", {})
+        words = [f"{name} {found[name]['finding']}" for name in HEADLINE] if found else ["one-hot is kept"]
+        print(f"{row['set']}, {row['arm']}: {'; '.join(words)} ({row['seconds']} s)", flush=True)
 
 
 def main() -> None:
