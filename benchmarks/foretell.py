@@ -47,12 +47,14 @@ def outcome(row: Mapping[str, Any], metric: str) -> float:
     """What smoothing costs in a metric, more is worse: relative log loss, points of accuracy, AURC of the base.
 
     Log loss: log(smoothed / one-hot). Accuracy: one-hot less smoothed, in points. Ranking: smoothed less one-hot, as a
-    part of the AURC of one-hot.
+    part of the AURC of one-hot; 0 where one-hot made no mistake, since there is then no ranking to judge.
     """
     one_hot, smoothed = (each[metric]["mean"] for each in row["metrics"])
     if metric == "nll_after_temperature":
         return math.log(smoothed / one_hot)
-    return 100 * (one_hot - smoothed) if metric == "accuracy" else (smoothed - one_hot) / row["aurc"][0]
+    if metric == "accuracy":
+        return 100 * (one_hot - smoothed)
+    return (smoothed - one_hot) / row["aurc"][0] if row["aurc"][0] > 0 else 0.0
 
 
 def ridge(x: np.ndarray, y: Vector, new: np.ndarray) -> Vector:

@@ -76,7 +76,21 @@ def what_was_run(by_arm: Mapping[str, Sequence[Row]], cards: Sequence[Row]) -> s
     told = [f"{ARMS[arm]} on {len(those)}" for arm, those in by_arm.items() if those]
     absent = [ARMS[arm] for arm, those in by_arm.items() if not those]
     text = f"Of {len(cards)} data sets there are results of " + ", ".join(told) + "."
-    return text + (f" Not yet run: {', '.join(absent)}." if absent else "")
+    text += f" Not yet run: {', '.join(absent)}." if absent else ""
+    return text + f"\n\n{in_short(by_arm['all:0.1'])}"
+
+
+def in_short(rows: Sequence[Row]) -> str:
+    """What ε = 0.1 does, in a sentence."""
+    counted = {metric: Counter(finding(row, metric) for row in rows) for metric in METRICS}
+    parts = [
+        f"in {METRICS[metric]} better on {each['better']} and worse on {each['worse']}"
+        for metric, each in counted.items()
+    ]
+    return (
+        f"On {len(rows)} data sets, ε = 0.1 is {', '.join(parts[:-1])}, and {parts[-1]}. On the others it is the same, or "
+        "not settled."
+    )
 
 
 def finding(row: Row, metric: str) -> str:
@@ -154,7 +168,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         for ax, (metric, arms), unit in zip(axes, profiles.items(), units, strict=True):
             limit = max(1e-9, float(np.quantile(np.concatenate(list(arms.values())), 0.95)))
             for arm, behind in arms.items():
-                x = np.concatenate([[0], np.sort(behind), [limit]])
+                x = np.concatenate([[0], np.sort(behind[behind <= limit]), [limit]])
                 share = [float((behind <= at).mean()) for at in x]
                 label = arm if arm == "one-hot" else ARMS[arm].strip("`")
                 ax.step(x, share, where="post", color=COLOURS[arm], label=label, linewidth=1.6)

@@ -73,3 +73,8 @@ def test_fewer_than_24_sets_ship_nothing(load):
     found = load("foretell").foretell(rows)
     assert found.high < 0
     assert not found.ships
+
+
+def test_a_set_without_a_mistake_has_no_ranking_to_judge(load):
+    numbers = row("s", "s", 0.0, {}) | {"aurc": [0.0, 0.1]}
+    assert load("foretell").outcome(numbers, "eaurc") == 0.0
