@@ -54,7 +54,7 @@ class Mixture:
         return self.means[labels] + rng.normal(size=(rows, self.means.shape[1])), labels
 
 
-@dataclass
+@dataclass(eq=False)
 class Trained:
     """Models as `compare` trains them, on the four kinds of data; what is in the cache is not trained again."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -64,6 +65,7 @@ def maxsup(trained: Trained) -> dict[str, Any]:
     return {"smoothed": _means(rows, smoothed(0.1)), "maxsup": _means(rows, penalised)}
 
 
+@cache  # two claims look at the same students
 def students(trained: Trained) -> dict[str, Any]:
     """Mean accuracy of students by the teacher's strength and the temperature of distillation."""
     rows = trained.rows("mixture")
