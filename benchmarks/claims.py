@@ -67,11 +67,52 @@ class Claim:
     condition: str  # what holds, in words
     holds: Callable[[Numbers], bool]  # and in numbers
     measure: Callable[[Trained], dict[str, Any]]
+    by_kind: Callable[[Numbers], bool] | None = None  # whether it is so on one kind of data, where that can be said
 
 
 def on(numbers: Numbers, what: Callable[[Numbers], bool]) -> int:
     """On how many of the four kinds of data something is so."""
     return sum(bool(what(numbers[kind])) for kind in KINDS)
+
+
+def tighter(kind: Numbers) -> bool:
+    """NC1 is below 0.8 of that of one-hot in every seed."""
+    return all(mine < 0.8 * theirs for theirs, mine in zip(kind["one_hot"], kind["smoothed"], strict=True))
+
+
+def in_the_middle(kind: Numbers) -> bool:
+    """The smallest error is at neither end of the strengths."""
+    return min(kind, key=lambda eps: kind[eps]) not in ("0", "0.4")
+
+
+def on_two_sides(kind: Numbers) -> bool:
+    """All temperatures of one-hot are above 1, and all others below."""
+    return min(kind["one_hot"]) > 1 > max(kind["smoothed"])
+
+
+def helped(kind: Numbers) -> bool:
+    """The second ranking is better than the first for smoothed models and worse for one-hot ones."""
+    return kind["smoothed"][1] < kind["smoothed"][0] and kind["one_hot"][1] > kind["one_hot"][0]
+
+
+def above(kind: Numbers) -> bool:
+    """The mean difference is above 0."""
+    return kind["mean"] > 0
+
+
+def not_below(kind: Numbers) -> bool:
+    """The mean difference is not below 0."""
+    return kind["mean"] >= 0
+
+
+def surely_below(kind: Numbers) -> bool:
+    """The interval of the difference lies below 0."""
+    return kind["high"] < 0
+
+
+def surely_above(kind: Numbers) -> bool:
+    """The interval of the difference lies above 0."""
+    return kind["low"] > 0
 
 
 FOUR = "digits, mixture, pictures, texts"
@@ -102,8 +143,9 @@ CLAIMS = (
         "Müller et al. 2019; Guo et al. 2024 (NC1)",
         FOUR,
         "NC1 of the training features at ε = 0.1 is below 0.8 of that of one-hot in every seed, on all four.",
-        lambda n: on(n, lambda k: all(s < 0.8 * o for o, s in zip(k["one_hot"], k["smoothed"], strict=True))) == 4,
+        lambda n: on(n, tighter) == 4,
         clusters,
+        tighter,
     ),
     Claim(
         "accuracy",
@@ -111,8 +153,9 @@ CLAIMS = (
         "Szegedy et al. 2016 (0.2 points on ImageNet); Müller et al. 2019",
         FOUR,
         "The mean difference at ε = 0.1 is above 0 on all four.",
-        lambda n: on(n, lambda k: k["mean"] > 0) == 4,
+        lambda n: on(n, above) == 4,
         accuracy,
+        above,
     ),
     Claim(
         "calibration",
@@ -120,8 +163,9 @@ CLAIMS = (
         "Müller et al. 2019, table 3 (CIFAR-100, ImageNet, translation)",
         FOUR,
         "The interval of the difference in calibration error (ECE) at ε = 0.1 lies below 0 on at least three of four.",
-        lambda n: on(n, lambda k: k["high"] < 0) >= 3,
+        lambda n: on(n, surely_below) >= 3,
         calibration,
+        surely_below,
     ),
     Claim(
         "valley",
@@ -130,8 +174,9 @@ CLAIMS = (
         FOUR,
         "Of ε = 0, 0.05, 0.1, 0.2 and 0.4, the mean ECE is smallest at one that is neither the first nor the last, on "
         "at least three of four.",
-        lambda n: on(n, lambda k: min(k, key=lambda eps: k[eps]) not in ("0", "0.4")) >= 3,
+        lambda n: on(n, in_the_middle) >= 3,
         calibration_by_strength,
+        in_the_middle,
     ),
     Claim(
         "temperature",
@@ -139,8 +184,9 @@ CLAIMS = (
         "Guo et al. 2017; Mukhoti et al. 2020, tables of temperatures",
         FOUR,
         "The fitted temperature is above 1 for one-hot and below 1 at ε = 0.1 in every seed, on all four.",
-        lambda n: on(n, lambda k: min(k["one_hot"]) > 1 > max(k["smoothed"])) == 4,
+        lambda n: on(n, on_two_sides) == 4,
         temperatures,
+        on_two_sides,
     ),
     Claim(
         "calibratable",
@@ -149,8 +195,9 @@ CLAIMS = (
         FOUR,
         "On at least three of four the mean ECE after temperature at ε = 0.1 is at least that of one-hot, and on none "
         "does the interval of the difference lie below 0.",
-        lambda n: on(n, lambda k: k["mean"] >= 0) >= 3 and on(n, lambda k: k["high"] < 0) == 0,
+        lambda n: on(n, not_below) >= 3 and on(n, surely_below) == 0,
         calibration_after_temperature,
+        not_below,
     ),
     Claim(
         "ranking",
@@ -158,8 +205,9 @@ CLAIMS = (
         "Xia et al. 2025 (ICLR)",
         FOUR,
         "The interval of the difference in E-AURC at ε = 0.1 lies above 0 on at least three of four.",
-        lambda n: on(n, lambda k: k["low"] > 0) >= 3,
+        lambda n: on(n, surely_above) >= 3,
         ranking,
+        surely_above,
     ),
     Claim(
         "logit norm",
@@ -167,8 +215,9 @@ CLAIMS = (
         "Xia et al. 2025; Cattelan and Silva 2024 (p = 2)",
         FOUR,
         "The mean E-AURC falls at ε = 0.1 and rises for one-hot, on at least three of four.",
-        lambda n: on(n, lambda k: k["smoothed"][1] < k["smoothed"][0] and k["one_hot"][1] > k["one_hot"][0]) >= 3,
+        lambda n: on(n, helped) >= 3,
         logit_norm,
+        helped,
     ),
     Claim(
         "maxsup",

@@ -26,9 +26,12 @@ def results(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> str:
     by_claim = {row["claim"]: row for row in rows}
     held = [claim for claim in claims if by_claim.get(claim.name, {}).get("holds")]
     missed = [claim for claim in claims if claim.name in by_claim and claim not in held]
-    parts = [f"Of {len(claims)} claims, {len(held)} hold here and {len(missed)} do not. "]
-    if len(held) + len(missed) < len(claims):
-        parts[0] += f"{len(claims) - len(held) - len(missed)} were not yet run. "
+    left = len(claims) - len(held) - len(missed)
+    parts = [
+        f"Of {len(claims)} claims, {_many(len(held), 'holds', 'hold')} here and {_many(len(missed), 'does', 'do')} not. "
+    ]
+    if left:
+        parts[0] += f"{_many(left, 'was', 'were')} not yet run. "
     parts += ["\n\n| claim | holds here |\n| --- | --- |\n"]
     parts += [f"| [{claim.says}](#{anchor(claim.name)}) | {_word(by_claim.get(claim.name))} |\n" for claim in claims]
     for claim in claims:
@@ -38,15 +41,28 @@ def results(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> str:
         if row is None:
             parts.append("- Result: not yet run.\n")
             continue
-        parts.append(f"- Result: {'it holds' if row['holds'] else '**it does not hold**'} ({row['date'][:10]}).\n")
+        parts.append(f"- Result: {'it holds' if row['holds'] else '**it does not hold**'}{where(claim, row)}.\n")
         parts.append(f"\n{table(row['measured'])}\n")
     parts.append(f"\n{versions(rows)}\n" if rows else "")
     return "".join(parts).replace(". \n", ".\n")
 
 
+def where(claim: Any, row: Mapping[str, Any]) -> str:
+    """On which kinds of data it is so, and the date."""
+    if claim.by_kind is None:
+        return f" ({row['date'][:10]})"
+    kinds = [NAMES.get(kind, kind) for kind, numbers in row["measured"].items() if claim.by_kind(numbers)]
+    return f"; it is so on {', '.join(kinds) or 'none of the four'} ({row['date'][:10]})"
+
+
 def anchor(heading: str) -> str:
     """The end of a link to a heading."""
     return heading.lower().replace(" ", "-")
+
+
+def _many(count: int, one: str, more: str) -> str:
+    """A number with its verb."""
+    return f"{count} {one if count == 1 else more}"
 
 
 def _word(row: Mapping[str, Any] | None) -> str:

@@ -65,7 +65,7 @@ def results(rows: Sequence[Row], cards: Sequence[Row]) -> str:
             parts.append(f"### Against one-hot: {ARMS[arm]}\n\n{table(those, cards)}")
     if profiled(rows):
         parts.append(f"### Performance profile\n\n{alt(rows)}")
-    parts.append(f"### Can one know?\n\n{said_of(by_arm['all:0.1'])}")
+    parts.append(f"### Can one know?\n\n{said_of(by_arm['all:0.1'], len(cards))}")
     parts.append(f"### Every data set\n\n{every_set(by_arm, cards)}")
     parts.append(versions(rows))
     return "\n\n".join(parts) + "\n"
@@ -204,13 +204,16 @@ def alt(rows: Sequence[Row]) -> str:
     )
 
 
-def said_of(rows: Sequence[Row]) -> str:
-    """What came of the experiment that was written down."""
-    rows = [row for row in rows if "beforehand" in row]
+def said_of(rows: Sequence[Row], listed: int) -> str:
+    """What came of the experiment that was written down; a decision only when every set of the list was run."""
     if len(rows) < LEAST_SETS:
         return f"There are {len(rows)} data sets so far. Nothing is concluded from fewer than {LEAST_SETS}."
     found = foretell(rows)
-    return f"{regrets(found)}\n\n{decision(found)}"
+    if len(rows) < listed:
+        head = f"This is a look at {len(rows)} of {listed} data sets, and no decision."
+        tail = "The sets that are missing were not left out by chance: they take longest to train."
+        return f"{regrets(found)}\n\n{head} {by_how_much(found)} {tail}"
+    return f"{regrets(found)}\n\n{by_how_much(found)} {decision(found)}"
 
 
 def regrets(found: Foretold) -> str:
@@ -228,19 +231,23 @@ def regrets(found: Foretold) -> str:
     return "\n".join(lines)
 
 
-def decision(found: Foretold) -> str:
-    """Whether anything ships, and why."""
-    smooth, sets = sum(found.smooth), len(found.sets)
+def by_how_much(found: Foretold) -> str:
+    """The difference that decides, with its interval."""
     first = found.regrets[OUTCOMES[0]]
     rival = min(("always", "never"), key=lambda rule: first[rule])
-    text = (
-        f'The rule says "smooth" for {smooth} of {sets} data sets. In log loss its regret less that of "{rival}", the '
-        f"better of the two, is {100 * (first['foretold'] - first[rival]):+.2f} % (95 % interval "
-        f"{100 * found.low:+.2f} to {100 * found.high:+.2f} %). "
-    ).replace("-", "−")
+    numbers = (100 * each for each in (first["foretold"] - first[rival], found.low, found.high))
+    mean, low, high = (f"{each:+.2f}".replace("-", "−") for each in numbers)
+    return (
+        f'The rule says "smooth" for {sum(found.smooth)} of {len(found.sets)} data sets. In log loss its regret less '
+        f'that of "{rival}", the better of the two, is {mean} % (95 % interval {low} to {high} %).'
+    )
+
+
+def decision(found: Foretold) -> str:
+    """Whether anything ships."""
     if found.ships:
-        return text + "By the rule above it beats both, and in accuracy and ranking it is no worse: it ships."
-    return text + "By what was written down beforehand, nothing ships: from the one-hot run alone one cannot tell."
+        return "By the rule above it beats both, and in accuracy and ranking it is no worse: it ships."
+    return "By what was written down beforehand, nothing ships: from the one-hot run alone one cannot tell."
 
 
 def every_set(by_arm: Mapping[str, Sequence[Row]], cards: Sequence[Row]) -> str:
