@@ -27,9 +27,8 @@ def results(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> str:
     held = [claim for claim in claims if by_claim.get(claim.name, {}).get("holds")]
     missed = [claim for claim in claims if claim.name in by_claim and claim not in held]
     left = len(claims) - len(held) - len(missed)
-    parts = [
-        f"Of {len(claims)} claims, {_many(len(held), 'holds', 'hold')} here and {_many(len(missed), 'does', 'do')} not. "
-    ]
+    yes, no = _many(len(held), "holds", "hold"), _many(len(missed), "does", "do")
+    parts = [f"Of {len(claims)} claims, {yes} here and {no} not. "]
     if left:
         parts[0] += f"{_many(left, 'was', 'were')} not yet run. "
     parts += ["\n\n| claim | holds here |\n| --- | --- |\n"]

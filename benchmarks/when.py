@@ -275,9 +275,9 @@ def go_on(asked: argparse.Namespace, sets: Sequence[str], stages: Sequence[str])
 
 
 def keep(rows: Sequence[dict[str, Any]], path: Path | None = None) -> None:
-    """Add rows to the file, which is written whole or not at all, and tell what they say."""
-    path = path or ROWS
-    write_lines(path, [*read_rows(path), *rows])
+    """Add rows to the file, in the place of those of the same set and arm, and tell what they say."""
+    path, new = path or ROWS, {(row["set"], row["arm"]) for row in rows}
+    write_lines(path, [*(row for row in read_rows(path) if (row["set"], row["arm"]) not in new), *rows])
     for row in rows:
         found = row.get("differences", {})
         words = [f"{name} {found[name]['finding']}" for name in HEADLINE] if found else ["one-hot is kept"]

@@ -79,9 +79,9 @@ def test_what_is_in_the_rows_is_not_run_again(when, tmp_path):
     assert [stage for _, stage in when.left(rows, list(when.STAGES), ["x"])] == ["ladder", "rivals"]
 
 
-def test_rows_are_added_to_those_that_are_there(when, tmp_path, capsys):
+def test_rows_are_added_in_the_place_of_those_of_the_same_set_and_arm(when, tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
-    for arm in ("all:0.1", "ladder"):
+    for arm in ("ladder", "all:0.1", "ladder"):
         when.keep([{"set": "x", "arm": arm, "seconds": 1.0}], path)
     assert [row["arm"] for row in when.read_rows(path)] == ["all:0.1", "ladder"]
     assert capsys.readouterr().out.splitlines()[-1] == "x, ladder: one-hot is kept (1.0 s)"
