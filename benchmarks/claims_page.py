@@ -12,6 +12,27 @@ from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "claims.md"
 MARKED = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
+_INTERVAL = "Means of one-hot and of ε = 0.1, and their difference with its 95 % interval, {}."
+SHOWN = {  # what the table of a claim has
+    "gap": "Mean training gap in nats, by strength.",
+    "runaway": "Steps that were counted and steps of the formula, by the number of classes.",
+    "clusters": "NC1 of the training features, smallest to largest of five seeds.",
+    "accuracy": _INTERVAL.format("as shares of 1"),
+    "calibration": _INTERVAL.format("ECE as trained"),
+    "valley": "Mean ECE as trained, by strength.",
+    "temperature": "Temperatures, smallest to largest of five seeds.",
+    "calibratable": _INTERVAL.format("ECE after temperature"),
+    "ranking": _INTERVAL.format("E-AURC"),
+    "logit norm": "Mean E-AURC by the largest probability → by the largest logit over the norm.",
+    "maxsup": "Means over seeds: accuracy in points, log loss after temperature, ECE and E-AURC as trained.",
+    "teacher": "Accuracy in points: of the teacher, and of its students by temperature. A row is a strength of the teacher.",
+    "hot teacher": "The same students as for the claim above.",
+    "noise": "Accuracy in points, by strength. A row is a share of wrong labels.",
+    "negative": "Accuracy in points, by strength.",
+    "confidence penalty": "Mean training gap and its fixed point, and temperatures from smallest to largest of five seeds.",
+    "online": "Means over seeds: accuracy in points, log loss after temperature, ECE and E-AURC as trained.",
+    "relaxation": "Mean ECE as trained.",
+}
 NAMES = {"mnist-5k": "pictures", "wordnet": "texts"}
 
 
@@ -41,7 +62,7 @@ def results(claims: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> str:
             parts.append("- Result: not yet run.\n")
             continue
         parts.append(f"- Result: {'it holds' if row['holds'] else '**it does not hold**'}{where(claim, row)}.\n")
-        parts.append(f"\n{table(row['measured'])}\n")
+        parts.append(f"\n{SHOWN[claim.name]}\n\n{table(row['measured'])}\n")
     parts.append(f"\n{versions(rows)}\n" if rows else "")
     return "".join(parts).replace(". \n", ".\n")
 
@@ -90,7 +111,10 @@ def _paths(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
         if isinstance(each, Mapping):
             found += _paths(each, f"{path}, ")
         elif isinstance(each, list):
-            found.append((path, " to ".join(number(end) for end in (min(each), max(each)))))
+            pair = len(each) == 2  # two ways to do it, in their order; else a number for each seed
+            found.append(
+                (path, " → ".join(map(number, each)) if pair else f"{number(min(each))} to {number(max(each))}")
+            )
         else:
             found.append((path, number(each)))
     return found
