@@ -1,0 +1,302 @@
+"""The tables and the figure of docs/when.md out of benchmarks/when.jsonl; `when.py --write` calls it.
+
+What stands between the markers of the page is replaced. Everything else on the page is written by hand, and most of
+it was committed before the first row.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from foretell import LEAST_SETS, OUTCOMES, Foretold, foretell
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+CARDS = HERE / "data_sets.jsonl"
+MARKED = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.DOTALL)
+
+KINDS = {"table": "tables", "image": "images", "text": "texts", "many": "many classes"}
+METRICS = {
+    "accuracy": "accuracy",
+    "nll_after_temperature": "log loss after temperature",
+    "eaurc": "ranking of mistakes",
+}
+ARMS = {"all:0.1": "ε = 0.1", "ladder": "the ladder", "margin:10": "`margin:10`", "online:0.5": "`online:0.5`"}
+COUNTED = ("better", "worse", "the same", "not settled", "one-hot")
+WORDS = {"better by little": "the same", "worse by little": "the same"}  # within the margin, as the page says
+COLOURS = {
+    "one-hot": "#33566b",
+    "all:0.1": "#c07a1c",
+    "ladder": "#7a4a86",
+    "margin:10": "#5b8a5a",
+    "online:0.5": "#a33b3b",
+}
+
+Row = Mapping[str, Any]
+
+
+def write(rows: Sequence[Row], docs: Path = DOCS) -> None:
+    """Put what the rows say between the markers, and draw the profile."""
+    page, cards = docs / "when.md", [json.loads(line) for line in CARDS.read_text(encoding="utf-8").splitlines()]
+    told = results(rows, cards)
+    page.write_text(MARKED.sub(lambda found: found[1] + told + found[2], page.read_text(encoding="utf-8")), "utf-8")
+    if profiled(rows):
+        draw(rows, docs / "when.svg")
+
+
+def results(rows: Sequence[Row], cards: Sequence[Row]) -> str:
+    """Everything between the markers."""
+    if not rows:
+        return "There are none yet.\n"
+    by_arm = {arm: [row for row in rows if row["arm"] == arm] for arm in ARMS}
+    parts = [what_was_run(by_arm, cards)]
+    for arm, those in by_arm.items():
+        if those:
+            parts.append(f"### Against one-hot: {ARMS[arm]}\n\n{table(those, cards)}")
+    if profiled(rows):
+        parts.append(f"### Performance profile\n\n{alt(rows)}")
+    parts.append(f"### Can one know?\n\n{said_of(by_arm['all:0.1'], len(cards))}")
+    parts.append(f"### Every data set\n\n{every_set(by_arm, cards)}")
+    parts.append(versions(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def what_was_run(by_arm: Mapping[str, Sequence[Row]], cards: Sequence[Row]) -> str:
+    """How many sets each arm has so far."""
+    told = [f"{ARMS[arm]} on {len(those)}" for arm, those in by_arm.items() if those]
+    absent = [ARMS[arm] for arm, those in by_arm.items() if not those]
+    text = f"Of {len(cards)} data sets there are results of " + ", ".join(told) + "."
+    text += f" Not yet run: {', '.join(absent)}." if absent else ""
+    return text + f"\n\n{in_short(by_arm['all:0.1'])}"
+
+
+def in_short(rows: Sequence[Row]) -> str:
+    """What ε = 0.1 does, in a sentence."""
+    counted = {metric: Counter(finding(row, metric) for row in rows) for metric in METRICS}
+    parts = [
+        f"in {METRICS[metric]} better on {each['better']} and worse on {each['worse']}"
+        for metric, each in counted.items()
+    ]
+    told = f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f"On {len(rows)} data sets, ε = 0.1 is {told}. On the others it is the same, or not settled."
+
+
+def finding(row: Row, metric: str) -> str:
+    """The word of the page for what the verdict found; "one-hot" where the ladder chose ε = 0."""
+    if "differences" not in row:
+        return "one-hot"
+    word = row["differences"][metric]["finding"]
+    return str(WORDS.get(word, word))
+
+
+def table(rows: Sequence[Row], cards: Sequence[Row]) -> str:
+    """On how many sets an arm is better, worse, the same, not settled, by kind and metric."""
+    kinds = {card["set"]: card["kind"] for card in cards}
+    words = COUNTED if any("differences" not in row for row in rows) else COUNTED[:-1]
+    heads = {"one-hot": "ε = 0 chosen"}
+    lines = [
+        "| data | measure | sets | " + " | ".join(heads.get(word, word) for word in words) + " |",
+        "| --- | --- | ---: |" + " ---: |" * len(words),
+    ]
+    for kind, name in {**KINDS, "all": "**all**"}.items():
+        those = [row for row in rows if kind in (kinds[row["set"]], "all")]
+        if not those:
+            continue
+        for metric, label in METRICS.items():
+            counted = Counter(finding(row, metric) for row in those)
+            lines.append(
+                f"| {name} | {label} | {len(those)} | " + " | ".join(str(counted[word]) for word in words) + " |"
+            )
+    return "\n".join(lines)
+
+
+def complete(rows: Sequence[Row]) -> list[str]:
+    """The arms that every set of the first arm has."""
+    sets = {arm: {row["set"] for row in rows if row["arm"] == arm} for arm in ARMS}
+    return [arm for arm, those in sets.items() if those and those >= sets["all:0.1"]]
+
+
+def profiled(rows: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
+    """How far behind the best arm each arm is on each set: metric → arm → (sets,); nothing without an arm.
+
+    Accuracy in points, log loss in per cent of the best arm's, E-AURC in per cent of the AURC of one-hot.
+    """
+    arms = complete(rows)
+    if not arms:
+        return {}
+    by_set = {row["set"]: row for row in rows if row["arm"] == "all:0.1"}
+    values: dict[str, dict[str, list[float]]] = {metric: {arm: [] for arm in ("one-hot", *arms)} for metric in METRICS}
+    for name, first in by_set.items():
+        for metric in METRICS:
+            values[metric]["one-hot"].append(first["metrics"][0][metric]["mean"])
+            for arm in arms:
+                row = next(row for row in rows if row["set"] == name and row["arm"] == arm)
+                chosen = row["metrics"][1] if "metrics" in row else first["metrics"][0]
+                values[metric][arm].append(chosen[metric]["mean"])
+    aurc = np.array([first["aurc"][0] for first in by_set.values()])
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for metric, each in values.items():
+        stacked = np.array(list(each.values()))
+        if metric == "accuracy":
+            behind = 100 * (stacked.max(axis=0) - stacked)
+        elif metric == "eaurc":
+            behind = 100 * (stacked - stacked.min(axis=0)) / np.maximum(aurc, 1e-12)
+        else:
+            behind = 100 * (stacked / stacked.min(axis=0) - 1)
+        found[metric] = dict(zip(each, behind, strict=True))
+    return found
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """The share of sets on which an arm is at most so far behind the best, for the three measures."""
+    profiles = profiled(rows)
+    units = ("points behind the best", "per cent above the best", "per cent of the AURC above the best")
+    with plt.rc_context({"svg.hashsalt": "sfumato", "font.size": 9, "svg.fonttype": "none"}):
+        figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.1), sharey=True, layout="constrained")
+        for ax, (metric, arms), unit in zip(axes, profiles.items(), units, strict=True):
+            limit = max(1e-9, float(np.quantile(np.concatenate(list(arms.values())), 0.95)))
+            for arm, behind in arms.items():
+                x = np.concatenate([[0], np.sort(behind[behind <= limit]), [limit]])
+                share = [float((behind <= at).mean()) for at in x]
+                label = arm if arm == "one-hot" else ARMS[arm].strip("`")
+                ax.step(x, share, where="post", color=COLOURS[arm], label=label, linewidth=1.6)
+            ax.set(title=METRICS[metric], xlabel=unit, xlim=(0, limit), ylim=(0, 1.02))
+            ax.spines[["top", "right"]].set_visible(False)
+        axes[0].set_ylabel("share of data sets")
+        axes[0].legend(frameon=False, loc="lower right")
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+
+
+def alt(rows: Sequence[Row]) -> str:
+    """The figure with its words: for each arm the share of sets on which it is best, and its mean distance."""
+    profiles, arms = profiled(rows), ["one-hot", *complete(rows)]
+    sets = len(next(iter(profiles["accuracy"].values())))
+    lines = [
+        "| arm | " + " | ".join(f"{label}: best, mean behind" for label in METRICS.values()) + " |",
+        "| --- |" + " ---: |" * len(METRICS),
+    ]
+    unit = {"accuracy": " points", "nll_after_temperature": " %", "eaurc": " %"}
+    for arm in arms:
+        cells = [
+            f"{np.mean(each[arm] <= 0):.0%}, {each[arm].mean():.2f}{unit[metric]}".replace("%,", " %,")
+            for metric, each in profiles.items()
+        ]
+        lines.append(f"| {ARMS.get(arm, arm)} | " + " | ".join(cells) + " |")
+    told = "; ".join(
+        f"{label}: " + ", ".join(f"{ARMS.get(arm, arm).strip('`')} {each[arm].mean():.2f}" for arm in arms)
+        for label, each in zip(METRICS.values(), profiles.values(), strict=True)
+    )
+    return (
+        f"The share of {sets} data sets on which an arm is at most so far behind the best arm of the set, for each "
+        "measure. A higher line is better; at 0 it shows how often the arm is the best one.\n\n"
+        f"![Performance profile. Mean distance from the best arm, {told}](when.svg)\n\n" + "\n".join(lines)
+    )
+
+
+def said_of(rows: Sequence[Row], listed: int) -> str:
+    """What came of the experiment that was written down; a decision only when every set of the list was run."""
+    if len(rows) < LEAST_SETS:
+        return f"There are {len(rows)} data sets so far. Nothing is concluded from fewer than {LEAST_SETS}."
+    found = foretell(rows)
+    if len(rows) < listed:
+        head = f"This is a look at {len(rows)} of {listed} data sets, and no decision."
+        tail = "The sets that are missing were not left out by chance: they take longest to train."
+        return f"{regrets(found)}\n\n{head} {by_how_much(found)} {tail}"
+    return f"{regrets(found)}\n\n{by_how_much(found)} {decision(found)}"
+
+
+def regrets(found: Foretold) -> str:
+    """Mean regrets by rule and metric."""
+    units = {
+        "nll_after_temperature": ("log loss after temperature", 100, " %"),
+        "accuracy": ("accuracy", 1, " points"),
+        "eaurc": ("ranking of mistakes", 100, " % of the AURC"),
+    }
+    lines = ["| mean regret | the rule | always smooth | never smooth |", "| --- | ---: | ---: | ---: |"]
+    for metric in OUTCOMES:
+        label, times, unit = units[metric]
+        cells = (f"{times * found.regrets[metric][rule]:.2f}{unit}" for rule in ("foretold", "always", "never"))
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def by_how_much(found: Foretold) -> str:
+    """The difference that decides, with its interval."""
+    first = found.regrets[OUTCOMES[0]]
+    rival = min(("always", "never"), key=lambda rule: first[rule])
+    numbers = (100 * each for each in (first["foretold"] - first[rival], found.low, found.high))
+    mean, low, high = (f"{each:+.2f}".replace("-", "−") for each in numbers)
+    return (
+        f'The rule says "smooth" for {sum(found.smooth)} of {len(found.sets)} data sets. In log loss its regret less '
+        f'that of "{rival}", the better of the two, is {mean} % (95 % interval {low} to {high} %).'
+    )
+
+
+def decision(found: Foretold) -> str:
+    """Whether anything ships."""
+    if found.ships:
+        return "By the rule above it beats both, and in accuracy and ranking it is no worse: it ships."
+    return "By what was written down beforehand, nothing ships: from the one-hot run alone one cannot tell."
+
+
+def every_set(by_arm: Mapping[str, Sequence[Row]], cards: Sequence[Row]) -> str:
+    """The list of the sets, with what 0.1 did and which strength the ladder chose."""
+    smoothed = {row["set"]: row for row in by_arm["all:0.1"]}
+    ladder = {row["set"]: row for row in by_arm["ladder"]}
+    lines = [
+        "| data | kind | source | rows | K | what | accuracy of one-hot | accuracy | log loss | ranking | ladder |",
+        "| --- | --- | --- | ---: | ---: | --- | ---: | --- | --- | --- | ---: |",
+    ]
+    for card in cards:
+        name, row = card["set"], smoothed.get(card["set"])
+        seen = f" (seen before: {card['seen']})" if card["seen"] else ""
+        cells = [
+            name,
+            KINDS[card["kind"]],
+            card["source"],
+            f"{card['rows_used']:,}",
+            str(card["classes"]),
+            card["target"] + seen,
+        ]
+        if row is None:
+            cells += ["", "not yet run", "", "", ""]
+        else:
+            cells.append(f"{100 * row['metrics'][0]['accuracy']['mean']:.1f} %")
+            cells += [shown(row, metric) for metric in METRICS]
+            cells.append(f"{ladder[name]['chosen_eps']:g}" if name in ladder else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    head = (
+        "Differences are those of ε = 0.1 less one-hot: accuracy in points; log loss after temperature in per cent of "
+        "that of one-hot; ranking of mistakes in per cent of its AURC. Less is better for the last two. A finding "
+        'other than "not settled" stands beside its number. The last column has the ε that the ladder chose.'
+    )
+    return head + "\n\n" + "\n".join(lines)
+
+
+def shown(row: Row, metric: str) -> str:
+    """A difference in its unit, and the verdict's own word for it."""
+    each = row["differences"][metric]
+    base = {"accuracy": 1.0, "eaurc": row["aurc"][0]}.get(metric, row["metrics"][0][metric]["mean"])
+    value = f"{100 * each['mean'] / base:+.1f}" if base else "0"
+    word = "" if each["finding"] == "not settled" else f" {each['finding']}"
+    return value.replace("-", "−") + word
+
+
+def versions(rows: Sequence[Row]) -> str:
+    """When, where and with what the rows were measured."""
+    first, last = min(row["date"] for row in rows)[:10], max(row["date"] for row in rows)[:10]
+    when = first if first == last else f"{first} to {last}"
+    cpus = " and ".join(sorted({row["cpu"] for row in rows}))
+    torch = " and ".join(sorted({row["torch"] for row in rows}))
+    return f"Measured {when} on {cpus}, one thread a model; torch {torch}, Python {rows[-1]['python']}."
