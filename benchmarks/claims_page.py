@@ -25,11 +25,11 @@ SHOWN = {  # what the table of a claim has
     "ranking": _INTERVAL.format("E-AURC"),
     "logit norm": "Mean E-AURC by the largest probability → by the largest logit over the norm.",
     "maxsup": "Means over seeds: accuracy in points, log loss after temperature, ECE and E-AURC as trained.",
-    "teacher": "Accuracy in points: of the teacher, and of its students by temperature. A row is a strength of the teacher.",
+    "teacher": "Accuracy in points: of the teacher, then of its students by temperature. A row is a teacher's ε.",
     "hot teacher": "The same students as for the claim above.",
     "noise": "Accuracy in points, by strength. A row is a share of wrong labels.",
     "negative": "Accuracy in points, by strength.",
-    "confidence penalty": "Mean training gap and its fixed point, and temperatures from smallest to largest of five seeds.",
+    "confidence penalty": "Mean training gap and its fixed point; temperatures, smallest to largest of five seeds.",
     "online": "Means over seeds: accuracy in points, log loss after temperature, ECE and E-AURC as trained.",
     "relaxation": "Mean ECE as trained.",
 }
@@ -71,7 +71,8 @@ def where(claim: Any, row: Mapping[str, Any]) -> str:
     """On which kinds of data it is so, and the date."""
     if claim.by_kind is None:
         return f" ({row['date'][:10]})"
-    kinds = [NAMES.get(kind, kind) for kind, numbers in row["measured"].items() if claim.by_kind(numbers)]
+    measured: Mapping[str, Mapping[str, Any]] = row["measured"]
+    kinds = [NAMES.get(kind, kind) for kind, numbers in measured.items() if claim.by_kind(numbers)]
     return f"; it is so on {', '.join(kinds) or 'none of the four'} ({row['date'][:10]})"
 
 
@@ -99,7 +100,9 @@ def table(measured: Mapping[str, Any]) -> str:
     columns = list(dict.fromkeys(path for each in flat.values() for path in each))
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     for name, each in flat.items():
-        lines.append(f"| {NAMES.get(name, name)} | " + " | ".join(each.get(path, "–") for path in columns) + " |")
+        lines.append(
+            f"| {NAMES.get(name, _plain(name))} | " + " | ".join(each.get(path, "–") for path in columns) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -107,7 +110,7 @@ def _paths(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
     """Every number with the path that leads to it; the numbers of several seeds as their range."""
     found: list[tuple[str, str]] = []
     for key, each in value.items():
-        path = f"{head}{key}".replace("_", " ")
+        path = f"{head}{_plain(key)}"
         if isinstance(each, Mapping):
             found += _paths(each, f"{path}, ")
         elif isinstance(each, list):
@@ -118,6 +121,10 @@ def _paths(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
         else:
             found.append((path, number(each)))
     return found
+
+
+def _plain(key: str) -> str:
+    return key.replace("_", " ").replace("-", "−" if key[:1] == "-" else "-")
 
 
 def number(value: float) -> str:
