@@ -311,14 +311,14 @@ def test_steps_that_leave_the_exact_curve_say_so(wide):
     [
         ("", "ε = 0.1 over the 9 other classes leaves 0.9 on the label and gives 0.01111 to each other class."),
         ("", "stands 4.394 nats above each other one; the loss is then 0.5448. One-hot never stops."),
-        ("", "In torch this target is label_smoothing=0.1111; over the others it is ε = 0.1."),
+        ("", "To get this target, tell torch 0.1111, and tell a library that spreads over the others 0.1."),
         ("over=all", "ε = 0.1 over all 10 classes leaves 0.91 on the label and gives 0.01 to each other class."),
-        ("over=all", "In torch this target is label_smoothing=0.1; over the others it is ε = 0.09."),
+        ("over=all", "To get this target, tell torch 0.1, and tell a library that spreads over the others 0.09."),
         ("k=2 over=all", "stands 2.944 nats above"),
         ("eps=0", "There is no finite optimum"),
         (
             "eps=0 noise=0.1",
-            "With 0.1 wrong labels the mean target is 0.9 on the label and 0.01111 on each other class.",
+            "With a share 0.1 of wrong labels, the mean target is 0.9 on the label and 0.01111 on each other class.",
         ),
         ("eps=0.95", "below each other one, since the target favours the wrong classes"),
         ("eps=0.95", "No label_smoothing of torch gives this target"),

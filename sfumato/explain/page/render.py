@@ -128,10 +128,10 @@ def _after(classes: int, eps: float) -> str:
         return _number(theory.gap_after_time(steps, classes, eps=strength, over="others"), 4)
 
     spread = table("live")["others"]["en"].format(n=f"{classes - 1:,}")
-    return table("live")["after"]["en"].format(
-        k=f"{classes:,}", eps=_number(eps, 4), over=spread,
-        a=gap(0.0, 1e3), b=gap(0.0, 1e4), c=gap(eps, 1e3), d=gap(eps, 1e4),
-    )  # fmt: skip
+    early, late = gap(eps, 1e3), gap(eps, 1e4)
+    return table("live")["after_same" if early == late else "after"]["en"].format(
+        k=f"{classes:,}", eps=_number(eps, 4), over=spread, a=gap(0.0, 1e3), b=gap(0.0, 1e4), c=early, d=late
+    )
 
 
 def _formulas(told: dict[str, Any]) -> dict[str, str]:

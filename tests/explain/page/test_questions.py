@@ -21,23 +21,23 @@ QUESTIONS = {
     ),
     "Why does one-hot never stop?": (
         "never",
-        ["No finite logits do that", "some force p − q is always left"],
+        ["No finite logits do that", "some push q − p is always left"],
         ["有限的 logit 做不到", "总会剩下一点"],
     ),
     "What does torch's label_smoothing=0.1 do?": (
         "picture",
         ["torch’s label_smoothing spreads over all", "the label keeps 0.91"],
-        ["label_smoothing 属于后一种", "标签保留 0.91"],
+        ["label_smoothing 属于后一种", "标签类保留 0.91"],
     ),
     "What do class weights do?": (
         "weights",
-        ["move the optimum", "d* + log w", "the weight only scales the force"],
+        ["move the optimum", "d* + log w", "the weight only scales the push"],
         ["移动最优点", "d* + log w", "只是放大或缩小推力"],
     ),
     "When should one not smooth?": (
         "when",
         ["rank or reject by confidence", "teacher at a raised temperature", "features will be used again"],
-        ["按置信度排序或拒答", "当教师，而且蒸馏温度较高", "特征还要用到别处"],
+        ["按置信度排序或拒识", "当教师，而且蒸馏温度较高", "特征还要用到别处"],
     ),
     "Does smoothing calibrate?": (
         "calibration",
@@ -46,8 +46,8 @@ QUESTIONS = {
     ),
     "What is the gradient?": (
         "gradient",
-        ["∂L/∂zi = pi − qi", "what the model says less what the target wants"],
-        ["∂L/∂zi = pi − qi", "“模型给的”减去“目标要的”"],
+        ["∂L/∂zi = pi − qi", "what the model says less what the target wants", "the push on each logit is qi − pi"],
+        ["∂L/∂zi = pi − qi", "“模型给的”减去“目标要的”", "每个 logit 受到的推力是 qi − pi"],
     ),
     "What do wrong labels do?": (
         "noise",
@@ -61,23 +61,23 @@ QUESTIONS = {
     ),
     "What are η, gradient flow and free logits?": (
         "never",
-        ["what descent becomes when its steps are very small", "they are trained themselves"],
-        ["步子非常小时梯度下降的极限", "被训练的就是 logit 本身"],
+        ["what descent becomes when the size of its steps goes to 0", "they are trained themselves"],
+        ["步长趋于 0 时梯度下降的极限", "被训练的就是 logit 本身"],
     ),
     "What must another framework be told for the same target?": (
         "tell",
-        ["εothers = εall · (K − 1)/K", "The table says what to pass"],
-        ["εothers = εall · (K − 1)/K", "各个框架该填的数如下"],
+        ["εothers = εall · (K − 1)/K", "The table says what to pass", "1/9 = 0.1111 in torch’s words"],
+        ["εothers = εall · (K − 1)/K", "各个框架该填的数如下", "在 torch 里要写 1/9 = 0.1111"],
     ),
     "What does a temperature change?": (
         "heat",
         ["It never changes which class is the largest", "T · d*"],
-        ["最大的类别始终不变", "T · d*"],
+        ["概率最大的类别始终不变", "T · d*"],
     ),
     "What is a nat, and what is the gap?": (
         "words",
         ["1 nat is 1.44 bits", "The label’s logit less the mean of the others"],
-        ["1 nat 约合 1.44 比特", "标签的 logit 减去其余 logit 的平均值"],
+        ["1 nat 约合 1.44 比特", "标签类的 logit 减去其余 logit 的平均值"],
     ),
 }
 

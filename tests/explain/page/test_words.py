@@ -15,7 +15,9 @@ SCRIPT = "".join((FOLDER / "script" / f"{name}.js").read_text(encoding="utf-8") 
 PYTHON = (FOLDER / "render.py").read_text(encoding="utf-8")
 ENTRIES = {f"{name}.{key}": entry for name in ("text", "live") for key, entry in table(name).items()}
 CHINESE = re.compile("[\u4e00-\u9fff]")
-SYMBOLS_ALONE = ("one-hot", "ε = 0", "T = 2", "p = softmax(z)", "p = softmax(z/T)", "logit z")
+SYMBOLS_ALONE = (
+    "one-hot", "ε = 0", "T = 2", "p = softmax(z)", "p = softmax(z/T)", "logit z", "K = {k}，ε = {eps}",
+)  # fmt: skip
 
 
 def unlike(found):
