@@ -100,11 +100,11 @@ class _OnlineArm(MeasuredArm):
     def loss(self) -> torch.nn.Module:
         from sfumato.lab.train.objectives import OnlineLoss
 
-        return OnlineLoss(self.eps)
+        return OnlineLoss(self.strength)
 
     def target(self, label: int, num_classes: int) -> list[float]:
         """That of the first epoch, in which S is even."""
-        return Arm(self.name, self.eps, "all").target(label, num_classes)
+        return Arm(self.name, self.strength, "all").target(label, num_classes)
 
     def verify(self, loss: Any, num_classes: int) -> list[float]:
         """Probe the loss against the S that it learned, mixed with this arm's strength.
@@ -117,8 +117,8 @@ class _OnlineArm(MeasuredArm):
         table = loss.table(num_classes) if isinstance(loss, OnlineLoss) else None
         if table is None or not (table >= 0).all() or np.abs(table.sum(1) - 1).max() > 1e-9:
             raise ArmError(f'arm "{self.name}" should have learned a table of targets, and its loss has none')
-        mixed = (1 - self.eps) * np.eye(num_classes) + self.eps * table
-        own = RowsArm(self.name, self.eps, self.over, 0.0, 0.0, tuple(tuple(row) for row in mixed.tolist()))
+        mixed = (1 - self.strength) * np.eye(num_classes) + self.strength * table
+        own = RowsArm(self.name, self.strength, self.over, 0.0, 0.0, tuple(tuple(row) for row in mixed.tolist()))
         online: OnlineLoss = loss
         online.eval()  # a probe must not teach it anything
         return own.verify(online, num_classes)
