@@ -9,12 +9,12 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test quick lint kernel-test check floor nightly docs figures clean
+.PHONY: help setup compare test quick lint kernel-test check floor nightly docs wheel figures clean
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
 	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), floor, nightly,"
-	@echo "      docs (into site/), figures, clean"
+	@echo "      docs (into site/), wheel (into dist/), figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -81,7 +81,7 @@ kernel-test: $(VENV)/.test
 check: lint test kernel-test
 
 # The loss under the oldest torch and numpy that are promised and the newest that install, and the tests of each
-# framework and extra where it is installed alone; each in a place of its own.
+# framework and extra where it is installed alone, and those of the wheel; each in a place of its own.
 floor:
 	$(PYTHON) tests/meta/floor.py
 
@@ -98,6 +98,11 @@ nightly: $(VENV)/.test
 docs: $(VENV)/.test
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs site
 	@echo "open site/index.html"
+
+# This machine's wheel, with the kernel in it: who installs it needs no compiler.
+wheel: $(BIN)/python
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 figures: $(VENV)/.test
 	$(BIN)/python benchmarks/note_figures.py

@@ -1,16 +1,18 @@
-"""What pyproject.toml promises, each part in a place of its own: versions of torch, and each framework alone.
+"""What pyproject.toml promises, each part in a place of its own: versions of torch, each framework alone, the wheel.
 
-    python tests/meta/floor.py [oldest newest timm …]
+    python tests/meta/floor.py [oldest newest wheel timm …]
 
 ``oldest`` has the least versions of torch and numpy that are promised, ``newest`` the last ones that install; both run
-the tests of the targets, the loss, the kernel and torch's own conformance. Every other place has sfumato, what its lab
-needs, and one framework or extra, and runs the tests of that. The places are made with plain pip under build/floor.
+the tests of the targets, the loss, the kernel and torch's conformance. ``wheel`` has the wheel of this machine, away
+from the sources. Every other place has sfumato, what its lab needs, and one framework or extra, and runs the tests of
+that. The places are made with plain pip under build/floor.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -44,6 +46,7 @@ class Alone:
     tests: tuple[str, ...]
 
 
+OF_THE_WHEEL = Alone((), ("tests/kernel", "tests/test_arguments.py", "tests/explain", "tests/report"))
 ALONE = {
     "lab": Alone((), ("tests/evaluate", "tests/verdict", "tests/runs", "tests/lab/data")),
     "ray": Alone(("[ray]",), ("tests/lab/execute/test_ray.py",)),
@@ -91,19 +94,35 @@ def install(python: Path, *words: str) -> None:
 
 def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
     """The Python of one place with everything in it, the tests that it runs, and packages whose versions are shown."""
-    if which not in ALONE:
+    if which in ("oldest", "newest"):
         python = place(which)
         install(python, "--upgrade", *promised(which), *TOOLS)
         install(python, "--no-deps", "--editable", str(ROOT))
         return python, NUMERICS, PROMISED
-    base, python, alone = place("base"), place(which), ALONE[which]
+    base, python, alone = place("base"), place(which), ALONE.get(which, OF_THE_WHEEL)
     install(base, *TOOLS, "--editable", f"{ROOT}[lab]")
     # A framework's place sees the base's packages, which are the bulk of it, and has its own beside them.
     packages = [next((each / "lib").glob("python*/site-packages")) for each in (base.parents[1], python.parents[1])]
-    (packages[1] / "base.pth").write_text(f"import site; site.addsitedir({str(packages[0])!r})\n", encoding="utf-8")
+    # A path alone leaves out the base's sfumato, which is the editable one: the wheel's is to be found.
+    seen = str(packages[0]) if which == "wheel" else f"import site; site.addsitedir({str(packages[0])!r})"
+    (packages[1] / "base.pth").write_text(f"{seen}\n", encoding="utf-8")
+    if which == "wheel":
+        away(python)
     if alone.packages:
         install(python, *map(requirement, alone.packages))
     return python, alone.tests, tuple(name for name in alone.packages if not name.startswith("["))
+
+
+def away(python: Path) -> None:
+    """Install the wheel of this machine, and lay the tests beside it, where no source of the package is."""
+    folder = python.parents[1] / "away"
+    shutil.rmtree(folder, ignore_errors=True)
+    for each in ("tests", "docs", "benchmarks"):
+        shutil.copytree(ROOT / each, folder / each, ignore=shutil.ignore_patterns("__pycache__"))
+    for each in ("conftest.py", "pyproject.toml", "README.md"):
+        shutil.copy2(ROOT / each, folder)
+    subprocess.run([str(python), "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    install(python, "--no-deps", "--force-reinstall", *map(str, folder.glob("*.whl")))
 
 
 def run(which: str) -> int:
@@ -114,10 +133,11 @@ def run(which: str) -> int:
     # Another torch leaves other settings behind; that its tests clean up is asked of the torch that is developed with.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "SFUMATO_LEAKS": "0", "SFUMATO_REQUIRE_KERNEL": "1"}
     words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *tests]
-    return subprocess.run([str(python), "-m", "pytest", *words], cwd=ROOT, env=env, check=False).returncode
+    where = python.parents[1] / "away" if which == "wheel" else ROOT
+    return subprocess.run([str(python), "-m", "pytest", *words], cwd=where, env=env, check=False).returncode
 
 
 if __name__ == "__main__":
-    failed = [which for which in sys.argv[1:] or ("oldest", "newest", *ALONE) if run(which)]
+    failed = [which for which in sys.argv[1:] or ("oldest", "newest", "wheel", *ALONE) if run(which)]
     print("failed in: " + ", ".join(failed) if failed else "all passed")
     sys.exit(bool(failed))
