@@ -27,7 +27,7 @@ def ready():
     names = {"name": "made up", "class_names": ("a", "b", "c"), "counters": lambda: ["row number"]}
     table = SimpleNamespace(**names, labels=LABELS, columns=(ColumnLine("size", "number", 9, 0),))
     known = DataWarning("leak", "size", "It tells.")
-    made = SimpleNamespace(table=table, split=parts, warnings=(known,))
+    made = SimpleNamespace(table=table, split=parts, warnings=(known,), noisy=None)
     return SimpleNamespace(data=made, classes=K, options=Options("digits", seeds=3))
 
 

@@ -38,7 +38,7 @@ def test_probs_are_the_formula_with_classes_on_axis_1(name, labels):
 
 def test_the_design_page_has_every_target_with_its_formula():
     page = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="utf-8")
-    told = re.findall(r"^\| `sf\.([\w.]+)` \| (.+) \|$", page, flags=re.M)
+    told = re.findall(r"^\| `sf\.(?!penalty\.)([\w.]+)` \| (.+) \|$", page, flags=re.M)
     assert told == [(name, row.printed) for name, row in TARGETS.items()]
 
 

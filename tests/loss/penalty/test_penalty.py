@@ -311,7 +311,7 @@ def test_the_floor_is_the_loss_at_the_closed_form_and_no_logits_are_below_it(nam
 def test_gradient_descent_on_free_logits_reaches_the_closed_form(name, strengths, k):
     optimum = PENALTIES[name].optimum(k, **strengths)
     # On a kink the slope does not fade, so the steps must; past the end of relaxation nothing would bring logits back.
-    rates = [4.0] * 300 + [4 * 0.7**i for i in range(60) for _ in range(10)]
+    rates = [4.0] * 600 + [4 * 0.7**i for i in range(60) for _ in range(10)]
     z, label = torch.zeros(1, k, dtype=torch.float64), torch.tensor([0])
     for rate in [0.5] * 700 if name == "relaxation" else rates:
         z = z - rate * gradient_of(name, strengths, z, label)
