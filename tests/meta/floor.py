@@ -53,7 +53,7 @@ ALONE = {
     "track": Alone(("[track]",), ("tests/lab/test_trackers.py",)),
     "transformers": Alone(("transformers", "accelerate"), ("tests/adapters/hf",)),
     "trl": Alone(("trl", "peft"), ("tests/adapters/hf", "tests/adapters/test_dpo.py")),
-    "skorch": Alone(("skorch",), ("tests/adapters/test_sklearn.py",)),
+    "skorch": Alone(("skorch", "pandas"), ("tests/adapters/test_sklearn.py",)),
     "boosting": Alone(("lightgbm", "xgboost-cpu"), ("tests/adapters/test_boosting.py",)),
     "lightning": Alone(("lightning",), ("tests/adapters/test_lightning.py",)),
     "timm": Alone(("timm",), ("tests/adapters/test_timm.py",)),
