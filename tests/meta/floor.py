@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +100,7 @@ def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
         install(python, "--upgrade", *promised(which), *TOOLS)
         install(python, "--no-deps", "--editable", str(ROOT))
         return python, NUMERICS, PROMISED
-    base, python, alone = place("base"), place(which), ALONE.get(which, OF_THE_WHEEL)
-    install(base, *TOOLS, "--editable", f"{ROOT}[lab]")
+    base, python, alone = base_of_all(), place(which), ALONE.get(which, OF_THE_WHEEL)
     # A framework's place sees the base's packages, which are the bulk of it, and has its own beside them.
     packages = [next((each / "lib").glob("python*/site-packages")) for each in (base.parents[1], python.parents[1])]
     # A path alone leaves out the base's sfumato, which is the editable one: the wheel's is to be found.
@@ -111,6 +111,14 @@ def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
     if alone.packages:
         install(python, *map(requirement, alone.packages))
     return python, alone.tests, tuple(name for name in alone.packages if not name.startswith("["))
+
+
+@cache
+def base_of_all() -> Path:
+    """The Python of the place that all frameworks' places see: sfumato as it stands here, its lab, and the tools."""
+    python = place("base")
+    install(python, *TOOLS, "--editable", f"{ROOT}[lab]")
+    return python
 
 
 def away(python: Path) -> None:
