@@ -160,10 +160,12 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     import torch
 
     import sfumato
+    from sfumato.extras import MissingExtraError
 
     modules = {each.name for each in pkgutil.walk_packages(sfumato.__path__, "sfumato.")}
     for name in (*LIBRARIES, *sorted(modules - {"sfumato.__main__", "sfumato._kernel"})):
-        importlib.import_module(name)
+        with contextlib.suppress(MissingExtraError):  # an adapter whose framework is not here
+            importlib.import_module(name)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     torch.set_num_threads(1)
     whole = multiprocessing.get_context

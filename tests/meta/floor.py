@@ -51,7 +51,7 @@ OF_THE_WHEEL = Alone((), ("tests/kernel", "tests/test_arguments.py", "tests/expl
 ALONE = {
     "lab": Alone((), ("tests/evaluate", "tests/verdict", "tests/runs", "tests/lab/data")),
     "ray": Alone(("[ray]",), ("tests/lab/execute/test_ray.py",)),
-    "track": Alone(("[track]",), ("tests/lab/test_trackers.py",)),
+    "track": Alone(("[track]", "wandb", "tensorboard"), ("tests/lab/test_trackers.py",)),
     "transformers": Alone(("transformers", "accelerate"), ("tests/adapters/hf",)),
     "trl": Alone(("trl", "peft"), ("tests/adapters/hf", "tests/adapters/test_dpo.py")),
     "skorch": Alone(("skorch", "pandas"), ("tests/adapters/test_sklearn.py",)),
@@ -60,7 +60,9 @@ ALONE = {
     "timm": Alone(("timm",), ("tests/adapters/test_timm.py",)),
     "jax": Alone(("jax", "optax"), ("tests/adapters/test_jax.py",)),
     "keras": Alone(("keras",), ("tests/adapters/test_keras.py",)),
-    "sentence-transformers": Alone(("sentence-transformers", "accelerate"), ("tests/adapters/test_other_loops.py",)),
+    "other-loops": Alone(
+        ("sentence-transformers", "accelerate", "torchmetrics"), ("tests/adapters/test_other_loops.py",)
+    ),
 }
 
 
