@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import pkgutil
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from docutils import nodes
@@ -17,6 +19,7 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 import sfumato
+from sfumato import adapters
 from sfumato.explain import page
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # keras looks for tensorflow otherwise
@@ -35,23 +38,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signatures of docs/design.md are read; those with every type in them are not
 napoleon_use_ivar = True
 
-MODULES = (
-    "theory",
-    "reference",
-    "conventions",
-    "evaluate",
-    "probe",
-    "parallel",
-    "adapters.hf",
-    "adapters.sklearn",
-    "adapters.boosting",
-    "adapters.lightning",
-    "adapters.timm",
-    "adapters.keras",
-    "adapters.jax",
-)
-"""What has a list of its own in the interface, after the names of ``sf``."""
-
 
 def setup(app: Sphinx) -> None:
     """What Sphinx calls: formulas as MathML, the interface's lists, and links out of the site."""
@@ -67,16 +53,9 @@ def _inline(translator: Any, node: nodes.math) -> None:
 
 
 def _block(translator: Any, node: nodes.math_block) -> None:
-    formula = convert(_aligned(node.astext()), display="block")
+    formula = convert(node.astext(), display="block")
     translator.body.append(f'<div style="overflow-x: auto; padding: 0.4em 0">{formula}</div>')
     raise nodes.SkipNode
-
-
-def _aligned(formula: str) -> str:
-    """A formula whose lines are told apart as Sphinx tells them, as one array."""
-    if r"\\" in formula and r"\begin" not in formula:
-        return rf"\begin{{aligned}}{formula}\end{{aligned}}"
-    return formula
 
 
 html_math_renderer = "mathml"
@@ -96,37 +75,35 @@ def _included(app: Sphinx, path: Path, docname: str, source: list[str]) -> None:
 
 
 def _interface() -> list[str]:
-    lines: list[str] = []
-    for name in ("", *MODULES):
-        module = importlib.import_module(f"sfumato.{name}".rstrip("."))
-        lines += ["", f"## {'sf' if not name else module.__name__}", "", "```{eval-rst}"]
-        if name:
-            lines += [f".. module:: {module.__name__}", "", *(inspect.getdoc(module) or "").splitlines(), ""]
-        for each in _public(module):
-            value = getattr(module, each)
-            kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
-            lines += [f".. auto{kind}:: {module.__name__}.{each}", *(_MEMBERS if kind == "class" else []), ""]
-        lines += ["```"]
+    """A list of each public module, the names of ``sf`` itself first and the adapters last."""
+    public = {name: getattr(sfumato, name) for name in dir(sfumato) if not name.startswith("_")}
+    modules = {name: value for name, value in public.items() if inspect.ismodule(value)}
+    lines = _listed("sf", sfumato, [name for name in public if name not in modules])
+    for each in pkgutil.iter_modules(adapters.__path__):
+        if not each.name.startswith("_"):
+            modules[f"adapters.{each.name}"] = importlib.import_module(f"sfumato.adapters.{each.name}")
+    for name, module in modules.items():
+        own = [each for each, value in vars(module).items() if not each.startswith("_") and _own(module, value)]
+        lines += _listed(f"sfumato.{name}", module, own)
     return lines
+
+
+def _listed(title: str, module: ModuleType, names: list[str]) -> list[str]:
+    lines = ["", f"## {title}", "", "```{eval-rst}"]
+    if module is not sfumato:
+        lines += [f".. module:: {module.__name__}", "", *(inspect.getdoc(module) or "").splitlines(), ""]
+    for each in names:
+        kind = "class" if inspect.isclass(getattr(module, each)) else "function"
+        lines += [f".. auto{kind}:: {module.__name__}.{each}", *(_MEMBERS if kind == "class" else []), ""]
+    return [*lines, "```"]
 
 
 _MEMBERS = ("   :members:", "   :exclude-members: set_fit_request, set_score_request")  # the latter are scikit-learn's
 
 
-def _public(module: Any) -> list[str]:
-    """The public functions, classes and tables of a module, in the order of its list or of the file."""
-    if module is sfumato:
-        return [name for name in dir(sfumato) if not inspect.ismodule(getattr(sfumato, name)) and name[0] != "_"]
-    names = getattr(module, "__all__", None)
-    if names is None:
-        names = [name for name, value in vars(module).items() if _own(module, value)]
-    return [name for name in names if not name.startswith("_")]
-
-
-def _own(module: Any, value: Any) -> bool:
-    if not (inspect.isclass(value) or inspect.isfunction(value)):
-        return False
-    return value.__module__.startswith(module.__name__)
+def _own(module: ModuleType, value: Any) -> bool:
+    """Whether a function or class is of that module or of a file in it, and not imported from elsewhere."""
+    return (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith(module.__name__)
 
 
 def _explain(app: Sphinx, error: Exception | None) -> None:

@@ -84,6 +84,5 @@ def test_the_search_of_the_site_works_offline(site, browser):  # noqa: F811
     context = browser.new_context(offline=True)
     page = context.new_page()
     page.goto((site / "search.html").as_uri() + "?q=temperature")
-    page.wait_for_selector("#search-results li a")
-    assert page.locator("#search-results li a[href*='audit.html']").count()
+    page.wait_for_selector("#search-results li a[href*='audit.html']")  # results come one after the other
     context.close()

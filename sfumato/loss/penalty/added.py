@@ -222,7 +222,7 @@ def negative_smoothing(
 
     The weights q′ sum to 1, but those of the wrong classes are negative.
 
-    .. warning:: Below r = 0 the loss has no lower bound: it falls for ever as the gap grows, by |r|(K−1)/K a nat, and
+    .. warning:: Below r = 0 the loss has no lower bound: it falls for ever as the gap grows, by −r·(K−1)/K a nat, and
        its gradient never fades. Training does not converge; stop it early, or begin with r = 0. It is meant for labels
        of which many are wrong: symmetric flips by a rate ρ smooth by ρK/(K−1) over all, which r = −ρK/(K−1−ρK) takes
        off again on average.
