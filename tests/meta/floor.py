@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TOOLS = ("pytest", "pytest-xdist", "filelock", "hypothesis", "mpmath")
+TOOLS = ("pytest", "pytest-xdist", "filelock", "hypothesis", "mpmath", "expecttest")
 PROMISED = ("torch", "numpy")
 NUMERICS = (
     "tests/targets",
@@ -49,7 +49,7 @@ class Alone:
 
 OF_THE_WHEEL = Alone((), ("tests/kernel", "tests/test_arguments.py", "tests/explain", "tests/report"))
 ALONE = {
-    "lab": Alone((), ("tests/evaluate", "tests/verdict", "tests/runs", "tests/lab/data")),
+    "lab": Alone(("torchmetrics", "pandas"), ("tests/evaluate", "tests/verdict", "tests/runs", "tests/lab/data")),
     "ray": Alone(("[ray]",), ("tests/lab/execute/test_ray.py",)),
     "track": Alone(("[track]", "wandb", "tensorboard"), ("tests/lab/test_trackers.py",)),
     "transformers": Alone(("transformers", "accelerate"), ("tests/adapters/hf",)),
