@@ -38,7 +38,7 @@ compare: $(VENV)/.run
 	$(BIN)/sfumato compare digits
 
 # worksteal keeps the tests of a file together, so that what they share is set up once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 
 test: $(VENV)/.test
 	$(PYTEST) -m "not nightly" tests sfumato --doctest-modules
