@@ -18,7 +18,9 @@ def report(*runs: Path, out: Path | None = None) -> int:
         out: Another file for the page.
     """
     require_lab("report")
-    from sfumato.report import ReportError, render, render_merged
+    from sfumato.report.compare.page import render
+    from sfumato.report.merged_page import render_merged
+    from sfumato.runs.read import ReportError
 
     if not runs:
         raise UsageError("report needs RUN: the folder of a finished comparison, or several")

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.report import render, render_merged, rows_to_show
+from sfumato.report.compare.changed_rows import rows_to_show
+from sfumato.report.compare.page import render
+from sfumato.report.merged_page import render_merged
 from tests.browser.looks import (
     BLOCKS,
     CUT,

@@ -9,8 +9,8 @@ from sfumato.cli import main
 from sfumato.cli.common import UsageError
 from sfumato.lab.data import DataError
 from sfumato.lab.errors import ArmError, OptionError, Stopped, TrackingError, TrainingError, WorkerError
-from sfumato.report import ReportError
 from sfumato.runs.folder import RunError, TakenError
+from sfumato.runs.read import ReportError
 
 USAGE = (UsageError, DataError, OptionError, RunError, TakenError)
 FAILURE = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, ReportError, OSError)

@@ -211,8 +211,7 @@ def toml(folder: Path, run: Path, rng: random.Random) -> Case:
 def run_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """A whole run, one of whose files was changed, as `--resume` prints it."""
     from sfumato.cli.compare import _told
-    from sfumato.report import ReportError
-    from sfumato.runs.read import load_run
+    from sfumato.runs.read import ReportError, load_run
 
     copy = folder / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures", "weights", "*-train.npz", "*-validation.npz"))

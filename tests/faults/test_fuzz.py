@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from sfumato.lab.data import DataError, load
-from sfumato.report import ReportError
-from sfumato.runs.read import load_run
+from sfumato.runs.read import ReportError, load_run
 from tests.faults import fuzz
 from tests.faults.conftest import WORDS
 from tests.warm import ROOT

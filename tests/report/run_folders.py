@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from sfumato.report import load_run
 from sfumato.report.compare.page import compose
+from sfumato.runs.read import load_run
 
 METRICS = [
     *("accuracy", "nll", "brier", "ece", "signed_gap", "temperature", "ece_noise_floor", "eaurc", "logit_gap"),

@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
-from sfumato.report import ReportError, load_run, render_merged
-from sfumato.report.merged_page import distinct_names
+from sfumato.report.merged_page import distinct_names, render_merged
+from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import without_terms, write_run
 
 

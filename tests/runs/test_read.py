@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from sfumato.report import ReportError, load_run
 from sfumato.report.compare.page import compose
+from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import write_run
 
 

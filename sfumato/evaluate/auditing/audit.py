@@ -154,7 +154,7 @@ def audit(
         by_name = over_groups(by_name, found.together)
     if features is not None and found.counted is not None:
         features = taken(features, found.counted)
-    if features is not None and len(np.unique(found.rows.label)) > 1:
+    if features is not None and found.labels_present > 1:
         for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
             by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)
     evidence = SOFT_LABELS if isinstance(found.rows, SoftRows) else judge(found.rows, found.classes, rows)

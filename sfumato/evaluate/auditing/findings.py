@@ -61,12 +61,12 @@ def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidenc
         yield f"There is no sign of label smoothing. {evidence.sentence}"
     elif evidence.answer == "cannot tell":
         yield f"These rows cannot tell whether the model was trained with label smoothing. {evidence.sentence}"
-    present = len(np.unique(rows.label))
+    present = found.labels_present
     if present == 1:
         yield f"All labels are class {int(rows.label[0])}: numbers over classes rest on it alone."
     elif present < found.classes:
         yield f"{present:,} of the {found.classes:,} classes occur among the labels."
-    copies = len(rows) - len(np.unique(found.hashes))
+    copies = found.copies()
     if copies:
         yield (
             f"{plural(copies, 'row')} repeat{'s' if copies == 1 else ''} another exactly; intervals take them for rows "
@@ -96,7 +96,7 @@ def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[F
 
 def commonest_label(found: Measured) -> tuple[int, float]:
     """The label that most rows have, and its share of them."""
-    counts = np.bincount(found.rows.label)
+    counts = found.label_counts
     return int(counts.argmax()), int(counts.max()) / len(found.rows)
 
 

@@ -70,7 +70,7 @@ def _no_better_than_the_commonest(found: Measured, by_name: Mapping[str, MetricV
         f"it is right in {share(accuracy)} of the rows, and always answering class {label} would be right in "
         f"{share(largest)}"
     )
-    present, rows = len(np.unique(found.rows.label)), plural(len(found.rows), "row")
+    present, rows = found.labels_present, plural(len(found.rows), "row")
     if len(found.rows) < FEW_ROWS and (accuracy > largest or present == 1):
         return [
             f"{rows} cannot show that the model is better than always giving the commonest answer: {compared}.",

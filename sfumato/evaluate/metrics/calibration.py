@@ -14,7 +14,10 @@ import numpy.typing as npt
 from sfumato.evaluate.scores.column_checks import Column, check_bins, check_confidence, check_rows, check_weights, mean
 
 _DRAWS = 1 << 20  # uniforms that are drawn at a time for the noise floor: 8 MB
-_MANY = 1 << 16  # for a bin of more rows, the sum of redrawn labels is drawn as a normal
+# The sum of a bin's redrawn labels is drawn as a normal where its variance is so large that the skewness is below 0.03,
+# which |sum| feels by its square, or where there are so many rows.
+_WIDE = 1000
+_MANY = 1 << 16
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal
 
 
@@ -217,8 +220,9 @@ def noise_floor(
     r"""The ECE that a perfectly calibrated model with these confidences would show at this N.
 
     Labels are redrawn, :math:`\text{correct}_i \sim \mathrm{Bernoulli}(\text{confidence}_i)`, and the ECE is computed
-    each time. An ECE inside the interval is no sign of miscalibration. For a bin of more than 65 536 rows, or of
-    weighted rows, the sum is drawn from a normal distribution of its mean and variance.
+    each time. An ECE inside the interval is no sign of miscalibration. The sum of a bin is drawn from a normal
+    distribution of its mean and variance where the variance is above 1000, or there are more than 65 536 rows, or
+    rows have weights.
 
     ``resamples`` says how often labels are redrawn, at least once. The result depends on ``seed`` and on the
     confidences, but not on their order. The other arguments and errors are those of :func:`ece`.
@@ -254,7 +258,7 @@ def by_chance(
     if right is not None and soft:
         spread *= _part_of_redrawn(values, right, bin_)
     for b in range(bins):
-        if soft or w is not None or count[b] > _MANY:
+        if soft or w is not None or spread[b] > _WIDE or count[b] > _MANY:
             error += np.abs(rng.normal(0.0, np.sqrt(spread[b]), resamples))
             continue
         inside = np.sort(values[bin_ == b])

@@ -78,8 +78,8 @@ def half_width(part: Column, weights: Column | None) -> float:
         return 0.0
     with np.errstate(invalid="ignore", over="ignore"):
         off = part - mean(part, weights)
-        if weights is None:
-            variance = float(np.dot(off, off)) / (n * n)
+        if weights is None:  # no dot: its sum hangs on how many cores BLAS takes, and it keeps them busy afterwards
+            variance = float(np.square(off).sum()) / (n * n)
         else:
             variance = float(np.square(off * weights).sum()) / float(weights.sum()) ** 2
     return t95(n - 1) * float(np.sqrt(variance * n / (n - 1)))

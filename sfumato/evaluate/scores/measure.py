@@ -80,6 +80,21 @@ class Measured:
         """K."""
         return self.source.classes
 
+    @cached_property
+    def label_counts(self) -> npt.NDArray[np.int64]:
+        """How many rows have each label, (K,)."""
+        return np.bincount(self.rows.label, minlength=self.classes)
+
+    @property
+    def labels_present(self) -> int:
+        """How many classes occur among the labels."""
+        return int(np.count_nonzero(self.label_counts))
+
+    def copies(self) -> int:
+        """How many rows have the content of an earlier one."""
+        ordered = np.sort(self.hashes)  # np.unique, which makes a table of them, takes ten times as long
+        return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+
 
 def measure(
     *,

@@ -120,6 +120,13 @@ def test_the_upper_end_of_a_noise_floor_leaves_out_one_redraw_in_forty():
     assert floor.high == pytest.approx(spread * norm.ppf(0.5 + 0.975 / 2), rel=0.05)
 
 
+@pytest.mark.parametrize("rows", [5000, 20_000])  # of the first, labels are redrawn; of the second, their sum
+def test_noise_floor_of_many_rows_is_the_mean_of_a_folded_normal(rows):
+    p = 0.94
+    floor = ev.noise_floor(np.full(rows, p), resamples=4000)
+    assert floor.mean == pytest.approx(np.sqrt(2 / np.pi * p * (1 - p) / rows), rel=0.04)
+
+
 def test_noise_floor_of_a_sure_model_is_0():
     floor = ev.noise_floor([1.0] * 10)
     assert (floor.mean, floor.low, floor.high) == (0.0, 0.0, 0.0)

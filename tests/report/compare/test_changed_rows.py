@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sfumato.report import load_run, rows_to_show
-from sfumato.report.compare.changed_rows import changes, compared
+from sfumato.report.compare.changed_rows import changes, compared, rows_to_show
+from sfumato.runs.read import load_run
 from tests.report.run_folders import log_softmax, write_run
 
 

@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from sfumato import evaluate
-from sfumato.report import ReportError, load_run
 from sfumato.report.compare import plots
+from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import write_run
 
 

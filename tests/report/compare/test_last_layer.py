@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sfumato.report import ReportError, load_run
 from sfumato.report.compare import plots
 from sfumato.report.compare.last_layer import NoFeaturesError, load_last_layer, plane, three_classes
+from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import log_softmax, weights_of, write_run
 
 

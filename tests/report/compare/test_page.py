@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from sfumato.report import ReportError, load_run, render, rows_to_show
 from sfumato.report.compare import page as page_module
-from sfumato.report.compare.page import compose
+from sfumato.report.compare.changed_rows import rows_to_show
+from sfumato.report.compare.page import compose, render
+from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import thumbnail, without_terms, words, write_examples, write_run
 
 

@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sfumato.report import load_run, render, rows_to_show
 from sfumato.report.compare import plots
-from sfumato.report.compare.page import compose
+from sfumato.report.compare.changed_rows import rows_to_show
+from sfumato.report.compare.page import compose, render
+from sfumato.runs.read import load_run
 from tests.report.run_folders import log_softmax, nll, without_terms, words, write_examples, write_run
 
 

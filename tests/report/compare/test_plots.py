@@ -8,9 +8,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sfumato.report import figure_to_svg, load_run
+from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.plots import calibration
+from sfumato.runs.read import load_run
 from tests.report.run_folders import ece, log_softmax, write_run
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.report import load_run
 from sfumato.report.compare.predictions import probabilities, rows_of
+from sfumato.runs.read import load_run
 from tests.report.run_folders import write_run
 
 

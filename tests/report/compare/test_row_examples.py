@@ -8,8 +8,8 @@ from PIL import Image
 
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.examples import examples, show
-from sfumato.report import ReportError
 from sfumato.report.compare.row_examples import load_examples
+from sfumato.runs.read import ReportError
 from tests.report.run_folders import thumbnail
 
 
