@@ -44,6 +44,7 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _read)
     app.connect("include-read", _included)
+    app.connect("html-page-context", _language)
     app.connect("build-finished", _explain)
 
 
@@ -53,8 +54,13 @@ def _inline(translator: Any, node: nodes.math) -> None:
 
 
 def _block(translator: Any, node: nodes.math_block) -> None:
-    formula = convert(node.astext(), display="block")
-    translator.body.append(f'<div style="overflow-x: auto; padding: 0.4em 0">{formula}</div>')
+    text, _, number = node.astext().partition(r"\tag")
+    formula = convert(text, display="block")
+    beside = f"<span>({number.strip(' {}')})</span>" if number else ""
+    translator.body.append(
+        '<div style="display: flex; align-items: center; overflow-x: auto; padding: 0.4em 0">'
+        f'<div style="margin: auto">{formula}</div>{beside}</div>'
+    )
     raise nodes.SkipNode
 
 
@@ -66,12 +72,19 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == "api":
         source[0] = re.sub(r"^INTERFACE$", lambda _: "\n".join(_interface()), source[0], flags=re.M)
     source[0] = re.sub(r"\]\(\.\./([A-Z]+)\.md", lambda name: f"]({name[1].lower()}.md", source[0])
+    source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)  # the empty line that ends an example of doctest
 
 
 def _included(app: Sphinx, path: Path, docname: str, source: list[str]) -> None:
     """Links of the root's pages, as they are seen from docs/."""
     source[0] = re.sub(r"\]\(docs/", "](", source[0])
     source[0] = re.sub(r"\]\(([A-Z]+)\.md", lambda name: f"]({name[1].lower()}.md", source[0])
+
+
+def _language(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Say which language a page is in: a browser chooses the shapes of characters by it, a screen reader its voice."""
+    if pagename.endswith(".zh"):
+        context["language"] = "zh-Hans"
 
 
 def _interface() -> list[str]:
