@@ -29,6 +29,7 @@ version = release = sfumato.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["**/*.py"]
 html_theme = "furo"
+html_static_path, html_css_files = ["site.css"], ["site.css"]
 html_title = f"sfumato {version}"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 DOCUMENTS = sorted(
     [ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
-    + [*ROOT.glob("docs/*.md")]
+    + [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/gallery/*.md")]
 )
 
 LEFT_OVER = re.compile(r"\b(?:TO[D]O|FIXM[E])\b")
