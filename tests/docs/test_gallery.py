@@ -9,6 +9,7 @@ import ast
 import json
 import math
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -96,14 +97,14 @@ def test_a_script_prints_what_its_page_shows(gallery, name, tmp_path):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_prints_what_it_keeps(gallery, name):
-    import subprocess
-
+def test_a_notebook_prints_what_it_keeps(gallery, name, tmp_path):
     pytest.importorskip("nbclient")
-    again = "import json, make_gallery as m, pathlib, tempfile; " + (
-        f"print(json.dumps(m.run_notebook({name!r}, pathlib.Path(tempfile.mkdtemp()))))"
+    again = (
+        "import json, make_gallery, pathlib, sys; "
+        "print(json.dumps(make_gallery.run_notebook(sys.argv[1], pathlib.Path(sys.argv[2]))))"
     )
-    ran = subprocess.run([sys.executable, "-c", again], cwd=DOCS, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", again, name, str(tmp_path)]
+    ran = subprocess.run(command, cwd=DOCS, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     fresh, kept = json.loads(ran.stdout), notebook(name)
     assert len(gallery.images(fresh)) == len(gallery.images(kept)) > 0
