@@ -46,6 +46,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", _read)
     app.connect("include-read", _included)
     app.connect("html-page-context", _language)
+    app.connect("autodoc-skip-member", _unsaid)
     app.connect("build-finished", _explain)
 
 
@@ -86,6 +87,11 @@ def _language(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
     """Say which language a page is in: a browser chooses the shapes of characters by it, a screen reader its voice."""
     if pagename.endswith(".zh"):
         context["language"] = "zh-Hans"
+
+
+def _unsaid(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple, which its class tells and Python calls "Alias for field number 0"."""
+    return True if str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def _interface() -> list[str]:
