@@ -137,11 +137,22 @@ def printed_on(page: str) -> str:
 
 
 def front() -> str:
-    """The first page of the gallery: the question of each page, as that page asks it."""
-    titles = {name: (PAGES / f"{name}.md").read_text(encoding="utf-8").split("\n")[0][2:] for name in ORDER}
-    listed = "".join(f"- [{title}](gallery/{name}.md)\n" for name, title in titles.items())
+    """The first page of the gallery: the question of each page, as that page asks it, and what it is answered with."""
+    pages = {name: (PAGES / f"{name}.md").read_text(encoding="utf-8") for name in ORDER}
+    titles = {name: text.split("\n")[0][2:] for name, text in pages.items()}
+    rows = "".join(f"| [{titles[name]}](gallery/{name}.md) | {_uses(text)} |\n" for name, text in pages.items())
     tree = "".join(f"gallery/{name}\n" for name in ORDER)
-    return f"{HEAD}\n{listed}\n```{{toctree}}\n:hidden:\n{tree}```\n"
+    return f"{HEAD}\n| question | uses |\n| --- | --- |\n{rows}\n```{{toctree}}\n:hidden:\n{tree}```\n"
+
+
+def _uses(text: str) -> str:
+    """The names of sfumato in the code of a page, without those that most pages have."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    imported = [
+        name for names in re.findall(r"^from sfumato\S* import (.*)$", code, re.MULTILINE) for name in names.split(", ")
+    ]
+    found = dict.fromkeys([*imported, *re.findall(r"\bsf\.[\w.]+", code)])
+    return ", ".join(f"`{name}`" for name in found if name not in ("sf.cross_entropy", "sf.one_hot"))
 
 
 def make(name: str) -> None:
