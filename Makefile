@@ -9,12 +9,12 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test quick lint kernel-test check floor nightly docs wheel figures clean
+.PHONY: help setup compare test quick lint kernel-test check floor nightly docs gallery wheel figures clean
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
 	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), floor, nightly,"
-	@echo "      docs (into site/), wheel (into dist/), figures, clean"
+	@echo "      docs (into site/), gallery (runs examples/), wheel (into dist/), figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -98,6 +98,10 @@ nightly: $(VENV)/.test
 docs: $(VENV)/.test
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs site
 	@echo "open site/index.html"
+
+# Runs examples/ and writes their pages in docs/gallery/: two minutes or so.
+gallery: $(VENV)/.test
+	$(BIN)/python docs/make_gallery.py
 
 # This machine's wheel, with the kernel in it: who installs it needs no compiler.
 wheel: $(BIN)/python

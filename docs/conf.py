@@ -29,6 +29,7 @@ version = release = sfumato.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["**/*.py"]
 html_theme = "furo"
+html_static_path, html_css_files = ["site.css"], ["site.css"]
 html_title = f"sfumato {version}"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
@@ -44,6 +45,8 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _read)
     app.connect("include-read", _included)
+    app.connect("html-page-context", _language)
+    app.connect("autodoc-skip-member", _unsaid)
     app.connect("build-finished", _explain)
 
 
@@ -53,8 +56,13 @@ def _inline(translator: Any, node: nodes.math) -> None:
 
 
 def _block(translator: Any, node: nodes.math_block) -> None:
-    formula = convert(node.astext(), display="block")
-    translator.body.append(f'<div style="overflow-x: auto; padding: 0.4em 0">{formula}</div>')
+    text, _, number = node.astext().partition(r"\tag")
+    formula = convert(text, display="block")
+    beside = f"<span>({number.strip(' {}')})</span>" if number else ""
+    translator.body.append(
+        '<div style="display: flex; align-items: center; overflow-x: auto; padding: 0.4em 0">'
+        f'<div style="margin: auto">{formula}</div>{beside}</div>'
+    )
     raise nodes.SkipNode
 
 
@@ -66,12 +74,24 @@ def _read(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == "api":
         source[0] = re.sub(r"^INTERFACE$", lambda _: "\n".join(_interface()), source[0], flags=re.M)
     source[0] = re.sub(r"\]\(\.\./([A-Z]+)\.md", lambda name: f"]({name[1].lower()}.md", source[0])
+    source[0] = re.sub(r"\n\n```$", "\n```", source[0], flags=re.M)  # the empty line that ends an example of doctest
 
 
 def _included(app: Sphinx, path: Path, docname: str, source: list[str]) -> None:
     """Links of the root's pages, as they are seen from docs/."""
     source[0] = re.sub(r"\]\(docs/", "](", source[0])
     source[0] = re.sub(r"\]\(([A-Z]+)\.md", lambda name: f"]({name[1].lower()}.md", source[0])
+
+
+def _language(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Say which language a page is in: a browser chooses the shapes of characters by it, a screen reader its voice."""
+    if pagename.endswith(".zh"):
+        context["language"] = "zh-Hans"
+
+
+def _unsaid(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple, which its class tells and Python calls "Alias for field number 0"."""
+    return True if str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def _interface() -> list[str]:

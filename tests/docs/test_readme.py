@@ -71,6 +71,15 @@ def test_the_chinese_page_has_the_code_of_this_one():
     assert len(blocks) >= len(python) + 2  # and what make shows, and the commands
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_the_picture_is_small_and_its_alt_text_tells_the_gaps_that_it_shows(name: str):
+    found = re.search(r"!\[([^\]]*)\]\((docs/explain\.png)\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert found is not None
+    assert (ROOT / found[2]).stat().st_size <= 150_000
+    hard, smoothed = (sf.theory.gap_after_time(10_000, 10, eps=eps, over="others") for eps in (0.0, 0.1))
+    assert [text for text in ("10,000", f"{hard:.1f} nat", f"{smoothed:.3f}") if text not in found[1]] == []
+
+
 def executed(piece: str, **names: Any) -> dict[str, Any]:
     """What the README's code defines, given the names that it uses."""
     space = {"sf": sf, "np": np, "torch": torch, "K": K, **names}

@@ -191,7 +191,8 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
             f"labels must be class indices, ({rows},), got shape {values.shape}; give labels.argmax(axis=1)"
         )
     if not np.issubdtype(values.dtype, np.integer):
-        raise TypeError(f"labels must be integers, got {values.dtype}")
+        words = "" if np.issubdtype(values.dtype, np.number) else "; of words: np.searchsorted(classes, labels)"
+        raise TypeError(f"labels must be integers, got {values.dtype}{words}")
     if values.shape != (rows,):
         raise ValueError(f"labels must be ({rows},), one a row of {name}, got shape {values.shape}")
     wrong = np.flatnonzero((values < 0) | (values >= classes))

@@ -162,7 +162,12 @@ Y2 = np.array([0, 1])
             ValueError,
             r"labels must be \(2,\), one a row of logits, got shape \(1,\)",
         ),
-        ({"logits": TWO, "labels": Y2 * 1.0}, TypeError, "labels must be integers, got float64"),
+        ({"logits": TWO, "labels": Y2 * 1.0}, TypeError, "labels must be integers, got float64$"),
+        (
+            {"logits": TWO, "labels": np.array(["no", "yes"])},
+            TypeError,
+            r"labels must be integers, got <U3; of words: np.searchsorted\(classes, labels\)$",
+        ),
         (
             {"logits": TWO, "labels": np.array([0, 2])},
             IndexError,
