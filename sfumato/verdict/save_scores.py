@@ -24,11 +24,13 @@ def save_scores(
     *,
     arm: str,
     seed: int | str,
-    logits: torch.Tensor | npt.ArrayLike,
+    logits: torch.Tensor | npt.ArrayLike | None = None,
+    probs: torch.Tensor | npt.ArrayLike | None = None,
     labels: torch.Tensor | npt.ArrayLike | None = None,
     label_probs: torch.Tensor | npt.ArrayLike | None = None,
     label_counts: torch.Tensor | npt.ArrayLike | None = None,
     val_logits: torch.Tensor | npt.ArrayLike | None = None,
+    val_probs: torch.Tensor | npt.ArrayLike | None = None,
     val_labels: torch.Tensor | npt.ArrayLike | None = None,
     val_label_probs: torch.Tensor | npt.ArrayLike | None = None,
     val_label_counts: torch.Tensor | npt.ArrayLike | None = None,
@@ -45,10 +47,12 @@ def save_scores(
         arm: what was trained, such as ``"one-hot"``; it names a folder.
         seed: which model of the arm.
         logits: of the test rows, (N, K) or (B, T, K), torch or numpy; half precision is kept, bfloat16 as float32.
+        probs: their probabilities instead, of models that have no logits; rows that sum to 1.
         labels: of the test rows, (N,) or (B, T); −100 marks rows that do not count.
         label_probs: soft labels instead, (N, K) or (B, T, K), rows that sum to 1.
         label_counts: how many annotators gave each row each class, instead; a row without any does not count.
         val_logits: of validation rows, (M, K), on which the temperature is fitted.
+        val_probs: probabilities of validation rows instead, (M, K).
         val_labels: of validation rows, (M,).
         val_label_probs: soft labels of validation rows instead, (M, K).
         val_label_counts: counts of annotators of validation rows instead, (M, K).
@@ -59,7 +63,8 @@ def save_scores(
         The path of the file.
 
     Raises:
-        TypeError: none or several of ``labels``, ``label_probs`` and ``label_counts``, or several of validation rows.
+        TypeError: none or both of ``logits`` and ``probs``; none or several of ``labels``, ``label_probs`` and
+            ``label_counts``; or several of validation rows.
         ValueError: arrays that do not fit together, logits that are not finite, or a name that no file can have;
             nothing is written.
         WriteError: a full disk; nothing is left behind.
@@ -74,12 +79,13 @@ def save_scores(
         raise ValueError(f"seed must be a number or a name, got {seed}")
     for what, name in (("an arm", arm), ("a seed", seed)):
         check_name(what, str(name))
+    scores, val_scores = {"logits": logits, "probs": probs}, {"val_logits": val_logits, "val_probs": val_probs}
     own = {"labels": labels, "label_probs": label_probs, "label_counts": label_counts}
     val = {"val_labels": val_labels, "val_label_probs": val_label_probs, "val_label_counts": val_label_counts}
-    for least, truth in ((1, own), (0, val)):
-        if not least <= sum(each is not None for each in truth.values()) <= 1:
-            raise TypeError(f"give {'exactly' if least else 'at most'} one of {', '.join(truth)}")
-    given = {"logits": logits, **own, "val_logits": val_logits, **val, "group": group, "id": id}
+    for least, one in ((1, scores), (1, own), (0, val_scores), (0, val)):
+        if not least <= sum(each is not None for each in one.values()) <= 1:
+            raise TypeError(f"give {'exactly' if least else 'at most'} one of {', '.join(one)}")
+    given = {**scores, **own, **val_scores, **val, "group": group, "id": id}
     arrays = {name: _array(values) for name, values in given.items() if values is not None}
     model = model_of(arrays, f"{arm}/{seed}")
     for part in (model.test, model.validation):

@@ -339,6 +339,36 @@ def test_scores_that_do_not_fit_are_not_saved(tmp_path, spoiled, said):
     assert not (tmp_path / "scores").exists()
 
 
+def test_saved_probabilities_are_judged_as_those_that_are_given(tmp_path):
+    def models(of_arm):
+        for m in of_arm:
+            p = np.exp(m["logits"] - m["logits"].max(axis=1, keepdims=True))
+            yield {"probs": p / p.sum(axis=1, keepdims=True), "labels": m["labels"]}
+
+    given = {arm: list(models(each)) for arm, each in arms().items()}
+    for arm, each in given.items():
+        for seed, m in enumerate(each):
+            sf.save_scores(tmp_path / "scores", arm=arm, seed=seed, **m)
+    assert words(sf.judge(tmp_path / "scores")) == words(sf.judge(given))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "exactly one of logits, probs"),
+        ({"logits": [[1.0, 0.0]], "probs": [[1.0, 0.0]]}, "exactly one of logits, probs"),
+        (
+            {"logits": [[2.0, 0.0]], "val_logits": [[2.0, 0.0]], "val_probs": [[1.0, 0.0]]},
+            "at most one of val_logits, val_probs",
+        ),
+    ],
+)
+def test_scores_of_two_kinds_or_none_are_not_saved(tmp_path, more, said):
+    with pytest.raises(TypeError, match=said):
+        sf.save_scores(tmp_path / "scores", arm="hard", seed=0, labels=[0], **more)
+    assert not (tmp_path / "scores").exists()
+
+
 def test_bfloat16_tensors_are_saved(tmp_path):
     import torch
 

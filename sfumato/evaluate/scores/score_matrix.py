@@ -223,7 +223,7 @@ def refuse_probabilities(logits: Scores | None) -> None:
     if alike:
         raise ValueError(
             f"these look like probabilities, not logits: in {plural(len(block), 'row')} every number lies in [0, 1] "
-            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probabilities (--kind probs)"
+            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probs=, or with --kind probs"
         )
 
 
