@@ -74,7 +74,7 @@ kernel-test: $(VENV)/.test
 		case $$sanitizer in none) of=-DSFUMATO_KERNEL=$$kernel;; *) of=-DSFUMATO_SANITIZE=$$sanitizer;; esac; \
 		$(BIN)/cmake -S . -B build/kernel-$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON \
 			-DSFUMATO_OPTIMISE=$(OPTIMISE) $$of >/dev/null && \
-		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test scan_test row_fuzz -j $(JOBS) >/dev/null && \
+		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test scan_test bits_test row_fuzz -j $(JOBS) >/dev/null && \
 		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
 	done
 	build/kernel-address/row_fuzz $(FUZZ) kernel/corpus $(SEED)
