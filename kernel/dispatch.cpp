@@ -10,9 +10,8 @@
 #include "rows.hpp"
 
 #if defined(SFUMATO_STD_THREADS)
+#include <system_error>
 #include <thread>
-#elif defined(_OPENMP)
-#include <omp.h>
 #endif
 
 namespace sfumato {
@@ -37,6 +36,9 @@ Isa choose() {
                   __builtin_cpu_supports("avx512vl");
   if (v4 && most >= 2) return {"avx512", avx512::work, avx512::slice, avx512::scan};
   if (v3 && most >= 1) return {"avx2", avx2::work, avx2::slice, avx2::scan};
+#endif
+#if defined(__ARM_FEATURE_FMA)
+  return {"neon", baseline::work, baseline::slice, baseline::scan};  // every 64-bit ARM has it, so it needs no level of its own
 #endif
   return {"baseline", baseline::work, baseline::slice, baseline::scan};
 }
@@ -200,18 +202,26 @@ void share(Work work, const Plan &plan, const Scratch *scratch, int64_t parts) {
   if (parts == 1) return part(0);
 #if defined(SFUMATO_STD_THREADS)
   std::vector<std::thread> threads;
-  for (int64_t i = 1; i < parts; ++i) threads.emplace_back(part, i);
+  threads.reserve(std::size_t(parts));
+  for (int64_t i = 1; i < parts; ++i) {
+    try {
+      threads.emplace_back(part, i);
+    } catch (const std::system_error &) {  // the system has no thread to give
+      part(i);
+    }
+  }
   part(0);
   for (auto &t : threads) t.join();
-#elif defined(_OPENMP)
-#pragma omp parallel for num_threads(int(parts)) schedule(static, 1)
-  for (int64_t i = 0; i < parts; ++i) part(i);
 #else
+#pragma omp parallel for num_threads(int(parts)) schedule(static, 1)
   for (int64_t i = 0; i < parts; ++i) part(i);
 #endif
 }
 
-constexpr int64_t worth_a_thread = 1 << 14;  // classes × rows: about 10 µs of work
+#if !defined(SFUMATO_WORTH_A_THREAD)
+#define SFUMATO_WORTH_A_THREAD 14  // OpenMP's threads wait for work
+#endif
+constexpr int64_t worth_a_thread = int64_t(1) << SFUMATO_WORTH_A_THREAD;  // classes × rows; 2^14 are about 10 µs of work
 
 int32_t run(sfumato_job &job, Kind kind) {
   const std::size_t stored = job.type == SFUMATO_F64 ? 8 : job.type == SFUMATO_F32 ? 4 : 2;

@@ -625,7 +625,7 @@ void approximations() {
   }
   check(quick <= 1e-11 && reciprocal <= 0x1p-52, "log1p", "1e-11, and the inverse");
   std::printf("exp float %.3f ULP, double %.3f ULP (bound 1.25 without fma, 1 with); log1p %.2f units (bound 2)\n", single, wide, log);
-  #if defined(__FMA__)
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   const double bound = 1;
 #else
   const double bound = 1.25;

@@ -13,6 +13,14 @@
 
 #include "row.hpp"
 
+// glibc's exp of 2.29 differs from the one before only in what it does for errno. The older name lets a wheel run on
+// systems as old as torch's own do.
+#if defined(__GLIBC__) && defined(__x86_64__)
+__asm__(".symver exp, exp@GLIBC_2.2.5");
+#elif defined(__GLIBC__) && defined(__aarch64__)
+__asm__(".symver exp, exp@GLIBC_2.17");
+#endif
+
 namespace sfumato {
 namespace SFUMATO_ISA {
 

@@ -117,7 +117,7 @@ typedef struct sfumato_scan_job {       /* what an audit asks of rows; scan.hpp 
 } sfumato_scan_job;
 
 SFUMATO_API int32_t sfumato_abi(void);      /* SFUMATO_ABI of the library */
-SFUMATO_API const char *sfumato_isa(void);  /* "avx512", "avx2", "baseline"; the environment's SFUMATO_ISA can lower it */
+SFUMATO_API const char *sfumato_isa(void);  /* "avx512", "avx2", "baseline" (no FMA), on ARM "neon"; SFUMATO_ISA can lower it */
 SFUMATO_API int32_t sfumato_run(sfumato_job *job);  /* SFUMATO_OK, or an error before anything is written */
 /* Two calls for `classes` consecutive classes from `start` on. Arrays over the classes, u included, are those of these
    classes alone, each row's side by side. Every row counts; support and dense are not taken, and labels are not checked.

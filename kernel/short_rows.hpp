@@ -78,8 +78,8 @@ static void short_rows(Block<T> &b, int K, const typename T::real *prior_u) {
         d_y[l] = at_label ? dl : d_y[l];
         e_y[l] = at_label ? e : e_y[l];
         if (M == prior) {
-          mk[l] += at_top | at_label ? real(0) : uk;
-          mass_top[l] = at_top & !at_label ? uk : mass_top[l];
+          mk[l] += (at_top | at_label) ? real(0) : uk;
+          mass_top[l] = (at_top & !at_label) ? uk : mass_top[l];
         }
       }
     }

@@ -4,6 +4,7 @@ Numbers have few digits and real minus signs, and a share has no zero before its
 """
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 
 NOT_APPLICABLE = "–"
@@ -89,6 +90,21 @@ def joined(names: Sequence[str], word: str = "and") -> str:
     """
     *most, last = names
     return f"{', '.join(most)} {word} {last}" if most else last
+
+
+def typed_line(*words: str) -> str:
+    """A command as a person types it in this system's shell; Windows quotes a word by double quotes alone.
+
+    >>> typed_line("sfumato", "report", "my runs")
+    "sfumato report 'my runs'"
+    """
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words)
+    from shlex import join
+
+    return join(words)
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

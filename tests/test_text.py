@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sfumato.text import between, decimal, factor, plural, share
+from sfumato.text import between, decimal, factor, plural, share, typed_line
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,12 @@ def test_a_factor(value, text):
 def test_a_count_of_things():
     assert [plural(n, "row") for n in (0, 1, 10_000)] == ["0 rows", "1 row", "10,000 rows"]
     assert plural(2, "class", "classes") == "2 classes"
+
+
+def test_a_command_to_type_is_quoted_as_the_system_reads_it(monkeypatch):
+    words = ("sfumato", "compare", "--resume", r"runs\my flowers")
+    assert typed_line(*words) == r"sfumato compare --resume 'runs\my flowers'"
+    monkeypatch.setattr("os.name", "nt")
+    line = typed_line(*words)
+    monkeypatch.undo()
+    assert line == r'sfumato compare --resume "runs\my flowers"'

@@ -19,7 +19,6 @@ import mmap
 import multiprocessing
 import os
 import pkgutil
-import resource
 import select
 import signal
 import struct
@@ -238,6 +237,8 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
             os.dup2(handle, stream)
             os.close(handle)
         if "largest" in order:
+            import resource  # not above: Windows has none, and imports this file
+
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], resource.RLIM_INFINITY))
         sys.addaudithook(_hook(order, counter))
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -114,8 +114,14 @@ def file_hash(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk, where the file system can."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file, or the names in a folder, to disk, where the file system can.
+
+    Windows opens no folder, and flushes a file only for who may write to it.
+    """
+    windows = os.name == "nt"
+    if windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:

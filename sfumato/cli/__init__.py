@@ -26,7 +26,17 @@ from sfumato.cli import (
     probe,
     report,
 )
-from sfumato.cli.common import FAILURE, FINDING, INTERRUPTED, OK, USAGE, UsageError, app, close_stdout
+from sfumato.cli.common import (
+    FAILURE,
+    FINDING,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    UsageError,
+    app,
+    close_stdout,
+    write_every_letter,
+)
 
 __all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "main"]
 
@@ -46,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     common.typed[:] = words
     common.sources.clear()
+    write_every_letter()
     with _terminable():
         return _run(words)
 

@@ -1,5 +1,6 @@
 """What the commands share: the application, exit codes, kinds of option, and the words that were typed."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -48,6 +49,19 @@ def width(most: int = 100) -> int:
     import shutil  # not above: it loads three packers, for which `sfumato --help` has no use
 
     return min(shutil.get_terminal_size((100, 24)).columns, most)
+
+
+def write_every_letter() -> None:
+    """Let both streams take every letter: Windows gives pipes and files an encoding that has no ε.
+
+    A file or a pipe gets UTF-8. A terminal of another encoding gets a question mark for what it cannot show.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8")
 
 
 def close_stdout() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed, width
 from sfumato.cli.options import GROUPS, with_options
 from sfumato.extras import require_lab
 from sfumato.lab.options import Options
-from sfumato.text import wrapped
+from sfumato.text import typed_line, wrapped
 
 if TYPE_CHECKING:
     from sfumato.lab.watcher import Watcher
@@ -70,7 +69,7 @@ def compare(
                     return OK
                 print(jsonlib.dumps(expected.to_json()) if json else expected.told())
                 return OK
-            command = shlex.join(["sfumato", *_repeatable(typed)])
+            command = typed_line("sfumato", *_repeatable(typed))
             result = lab.compare(options, sources=sources, command=command, watcher=watcher)
             if not is_first():
                 return OK

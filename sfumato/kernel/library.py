@@ -45,7 +45,9 @@ def status() -> Status:
         library.sfumato_abi.restype = ctypes.c_int32
         version = int(library.sfumato_abi())
     except (OSError, AttributeError) as error:
-        return _without(f"{found.name} cannot be loaded: {error}")
+        # An OpenMP that torch brings under another name does not count as this one.
+        hint = "; on Debian, apt-get install libgomp1 brings it" if "libgomp" in str(error) else ""
+        return _without(f"{found.name} cannot be loaded: {error}{hint}")
     if version != ABI:
         return _without(f"{found.name} has ABI version {version}, this sfumato needs {ABI}; install sfumato again")
     library.sfumato_isa.restype = ctypes.c_char_p

@@ -1,8 +1,8 @@
 """The run folder: complete or absent, never overwritten, and resumable until it is complete.
 
 A run is worked on in ``NAME.partial``, and one rename gives the folder its name. What :meth:`RunFolder.reopen` needs is
-in ``NAME.partial`` from the first moment: the folder is filled under a hidden name and then renamed. A lock on its
-``config.toml`` keeps a second process out.
+in ``NAME.partial`` from the first moment: the folder is filled under a hidden name and then renamed. A
+:class:`~sfumato.runs.lock.RunLock` keeps a second process out.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import contextlib
 import errno
 import glob
 import hashlib
-import io
 import os
 import re
 import secrets
-import shlex
 import shutil
-import sys
 import time
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sfumato.arrays.atomic import WriteError, read_sealed, sync, write_sealed, write_text
+from sfumato.runs.lock import RunLock
 from sfumato.runs.schema import WorkStart, check
-from sfumato.text import nearest
+from sfumato.text import nearest, typed_line
 
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
@@ -47,7 +45,7 @@ def resume_command(final: Path) -> str:
     >>> resume_command(Path("runs/my flowers"))
     "sfumato compare --resume 'runs/my flowers'"
     """
-    return f"sfumato compare --resume {shlex.quote(str(final))}"
+    return typed_line("sfumato", "compare", "--resume", str(final))
 
 
 def partial_of(final: Path) -> Path:
@@ -80,7 +78,7 @@ class RunFolder:
         start: what ``create`` was given, and ``"sittings"``: when each process began to work here, and how long it did.
     """
 
-    def __init__(self, final: Path, start: dict[str, Any], lock: IO[bytes]) -> None:
+    def __init__(self, final: Path, start: dict[str, Any], lock: RunLock) -> None:
         self.final, self.path, self.start = final, partial_of(final), start
         self._lock = lock
 
@@ -122,8 +120,9 @@ class RunFolder:
                 (scratch / part).mkdir()
             write_text(scratch / "config.toml", config)
             write_sealed(scratch / START, check(start, WorkStart, START))
-            lock = _locked(scratch / "config.toml")
-            assert lock is not None  # no other process knows the hidden name
+            lock = RunLock.take(scratch, final)
+            if lock is None:  # no other process knows the hidden name, but a lock beside it has the run's
+                raise _at_work(partial)
             os.rename(scratch, partial)  # fails where a folder with files in it has the name: one of two processes wins
             scratch = partial
             sync(final.parent)
@@ -154,11 +153,12 @@ class RunFolder:
             RunError: the run cannot be resumed.
         """
         partial = partial_of(final)
-        lock = _own_lock(partial, "cannot be read ({}), so the run cannot go on; start it again")
+        lock = _own_lock(final, "cannot be read ({}), so the run cannot go on; start it again")
         try:
-            if not _same(lock, partial / "config.toml"):  # renamed by another process before this one had the lock
+            if not lock.holds(partial):  # renamed by another process before this one had the lock
                 raise TakenError(f"{final} was finished by another process just now")
-            start = _start(partial, lock.read(_MOST))
+            with open(partial / "config.toml", "rb") as config:
+                start = _start(partial, config.read(_MOST))
             _remove_scratch(partial)
             last = start["sittings"][-1]
             if last["seconds"] is None:  # a killed process: its newest file is the last sign of it
@@ -223,7 +223,7 @@ def find(run: str) -> tuple[Path, bool]:
         raise RunError(_missing(final))
     if (partial / START).exists() or not (partial / "summary.json").is_file():
         return final, False
-    with _own_lock(partial, "cannot be read: {}") as lock:
+    with _own_lock(final, "cannot be read: {}") as lock:
         return RunFolder(final, {}, lock).finish(), True
 
 
@@ -248,7 +248,7 @@ def _start(partial: Path, config: bytes) -> dict[str, Any]:
     if hashlib.sha256(config).hexdigest() != start["config"]:
         raise RunError(
             f"{partial / 'config.toml'} was changed since the run was begun, so it cannot go on; start it again with "
-            f"`sfumato compare -c {shlex.quote(str(partial / 'config.toml'))}`"
+            f"`{typed_line('sfumato', 'compare', '-c', str(partial / 'config.toml'))}`"
         )
     return start
 
@@ -277,45 +277,20 @@ def _newest(partial: Path) -> float:
     return newest
 
 
-def _own_lock(partial: Path, unreadable: str) -> IO[bytes]:
+def _own_lock(final: Path, unreadable: str) -> RunLock:
     """The lock of a run that no other process is at work on; ``unreadable`` words the error for a file not there."""
+    partial = partial_of(final)
     try:
-        lock = _locked(partial / "config.toml")
+        lock = RunLock.take(partial, final)
     except OSError as error:
         raise RunError(f"{partial / 'config.toml'} {unreadable.format(error.strerror)}") from None
     if lock is None:
-        raise TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
+        raise _at_work(partial)
     return lock
 
 
-def _locked(path: Path) -> IO[bytes] | None:
-    """The file, open and locked against other processes; None if another process holds the lock.
-
-    The lock is released when the process ends, however it ends. On Windows no lock is taken, because an open file would
-    keep its folder from being renamed.
-    """
-    if sys.platform == "win32":
-        return io.BytesIO(path.read_bytes())
-    import fcntl
-
-    file = open(path, "r+b")  # noqa: SIM115  open for as long as the lock is wanted
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError:  # a file system without locks
-        pass
-    return file
-
-
-def _same(file: IO[bytes], path: Path) -> bool:
-    if isinstance(file, io.BytesIO):
-        return True
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except OSError:
-        return False
+def _at_work(partial: Path) -> TakenError:
+    return TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sfumato.arrays.atomic import (
     file_hash,
     read_sealed,
     replacing,
+    sync,
     write_arrays,
     write_bytes,
     write_json,
@@ -96,6 +98,26 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
     assert path.read_bytes() == b"new"
     assert file_hash(path) == hashlib.sha256(b"new").hexdigest()
+
+
+def test_where_no_folder_can_be_opened_only_files_are_flushed(tmp_path, monkeypatch):
+    """As on Windows, which flushes a file only for who may write to it."""
+    (tmp_path / "a.bin").write_bytes(b"12345")
+    flushed, really = [], os.fsync
+
+    def fsync(descriptor):
+        os.write(descriptor, b"")
+        assert stat.S_ISREG(os.fstat(descriptor).st_mode)
+        flushed.append(os.fstat(descriptor).st_size)
+        really(descriptor)
+
+    paths = tmp_path, tmp_path / "a.bin"
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "name", "nt")
+    for path in paths:
+        sync(path)
+    monkeypatch.undo()
+    assert flushed == [5]
 
 
 def test_an_error_of_another_kind_stays_what_it_was(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,7 +12,8 @@ import sys
 import pytest
 
 from sfumato import theory
-from tests.conftest import run_sfumato
+from sfumato.cli.common import write_every_letter
+from tests.conftest import run_cold, run_sfumato
 
 
 def test_help_names_the_commands_and_loads_neither_torch_nor_numpy(tmp_path):
@@ -25,6 +27,23 @@ def test_help_names_the_commands_and_loads_neither_torch_nor_numpy(tmp_path):
         "assert not {'torch', 'numpy', 'matplotlib', 'sklearn'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_output_to_a_pipe_is_utf8_where_the_system_would_lack_letters(tmp_path):
+    ran = run_cold("explain", folder=tmp_path, env={"PYTHONIOENCODING": "cp1252"})
+    assert (ran.code, ran.err) == (0, "")
+    assert "ε" in ran.out
+
+
+def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(monkeypatch):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="cp1252")
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    write_every_letter()
+    stream.write("ε = é")
+    stream.flush()
+    assert raw.getvalue() == b"? = \xe9"
 
 
 def test_no_words_at_all_are_a_call_for_help(tmp_path):

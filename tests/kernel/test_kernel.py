@@ -311,6 +311,20 @@ def test_a_library_of_another_version_is_refused_in_words(monkeypatch):
         job.status.cache_clear()
 
 
+def test_a_kernel_without_its_openmp_says_what_brings_it(monkeypatch):
+    lacking = "libgomp.so.1: cannot open shared object file: No such file or directory"
+
+    def refuse(path):
+        raise OSError(lacking)
+
+    monkeypatch.setattr(library, "_openmp_of_torch", lambda: None)
+    monkeypatch.setattr(library.ctypes, "CDLL", refuse)
+    with pytest.warns(RuntimeWarning, match="apt-get install libgomp1 brings it$"):
+        found = library.status.__wrapped__()
+    assert (found.library, found.isa) == (None, "")
+    assert lacking in found.reason
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize(("overwrite", "gradients"), [(False, 1), (True, 0)])
 def test_memory_above_the_logits_is_one_gradient(overwrite, gradients, tmp_path):

@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TOOLS = ("pytest", "pytest-xdist", "filelock", "hypothesis", "mpmath", "expecttest")
+BUILD = "build>=1.2"
 PROMISED = ("torch", "numpy")
 NUMERICS = (
     "tests/targets",
@@ -124,14 +125,15 @@ def base_of_all() -> Path:
 
 
 def away(python: Path) -> None:
-    """Install the wheel of this machine, and lay the tests beside it, where no source of the package is."""
+    """Install this machine's wheel, built from the sdist, and lay the tests beside it, away from the sources."""
     folder = python.parents[1] / "away"
     shutil.rmtree(folder, ignore_errors=True)
     for each in ("tests", "docs", "benchmarks"):
         shutil.copytree(ROOT / each, folder / each, ignore=shutil.ignore_patterns("__pycache__"))
     for each in ("conftest.py", "pyproject.toml", "README.md"):
         shutil.copy2(ROOT / each, folder)
-    subprocess.run([str(python), "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    install(python, BUILD)
+    subprocess.run([str(python), "-m", "build", "--quiet", "--outdir", str(folder), str(ROOT)], check=True)
     install(python, "--no-deps", "--force-reinstall", *map(str, folder.glob("*.whl")))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -37,7 +38,8 @@ def run_all(tasks: Sequence[RunTask], parts: dict[str, Part], *, workers: int, p
     crew: dict[Connection, tuple[BaseProcess, int]] = {}
     processes: list[BaseProcess] = []
     # It unblocks SIGINT when it starts; so it starts before the mask is set, not with the first worker.
-    resource_tracker.ensure_running()
+    if os.name == "posix":  # Windows has none
+        resource_tracker.ensure_running()
     try:
         with _interrupts_held():
             for _ in range(min(workers, len(tasks))):

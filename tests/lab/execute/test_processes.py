@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
+from sfumato.lab.execute import processes
 from tests.warm import environment
 
 
@@ -33,6 +35,13 @@ def wait_until(condition, seconds: float = 30.0) -> bool:
             return True
         event.wait(0.05)
     return False
+
+
+def test_a_system_without_a_resource_tracker_is_not_asked_for_one(monkeypatch):
+    """Windows has none, and Python's way of starting one fails there."""
+    monkeypatch.setattr(processes, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(processes, "resource_tracker", None)
+    assert processes.run_all([], {}, workers=2, progress=lambda done: None) == []
 
 
 @pytest.mark.slow
