@@ -23,7 +23,7 @@ void check(bool ok, const char *what, const std::string &where) {
   if (++failures <= 20) std::printf("FAILED %s: %s\n", what, where.c_str());
 }
 
-double get(int32_t type, const unsigned char *p) {
+[[maybe_unused]] double get(int32_t type, const unsigned char *p) {  // bits_test only puts
   double d;
   float f;
   uint16_t h;
