@@ -212,7 +212,7 @@ def test_importing_the_report_imports_neither_torch_nor_matplotlib():
 
 def test_rendering_imports_neither_torch_nor_pyplot(folder):
     code = (
-        f"import sys, sfumato.report as r; r.render({str(folder)!r}); "
+        f"import sys, sfumato.report.compare.page as page; page.render({str(folder)!r}); "
         "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
