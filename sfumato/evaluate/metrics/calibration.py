@@ -107,7 +107,8 @@ def equal_mass(values: Column, right: npt.NDArray[Any], w: Column | None, bins: 
     Confidences and whether each row is right are checked. ``right`` is from 0 to 1 where labels are soft.
     """
     one = np.ones(len(right)) if w is None else w
-    order = np.argsort(values, kind="stable")
+    # as in a ranking, sums of whole numbers are the same in any order of equal values
+    order = np.argsort(values, kind=None if w is None and right.dtype == np.bool_ else "stable")
     ordered = values[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     mass = np.add.reduceat(one[order], starts)

@@ -44,7 +44,9 @@ class RankedGroups:
         self.risk: npt.NDArray[Any] = ~right if right.dtype == np.bool_ else 1 - right
         values = check_score(score, len(self.right))
         self._weights = w = check_weights(weights, len(self.right))
-        order = np.argsort(-values, kind="stable")
+        # Sums of whole numbers are the same in any order, and an order that need not be stable is found sooner.
+        whole = w is None and self.risk.dtype == np.bool_
+        order = np.argsort(-values, kind=None if whole else "stable")
         if w is not None:
             order = order[w[order] > 0]
         ordered = values[order]
@@ -124,6 +126,10 @@ class RankedGroups:
 
     def aurc_part(self) -> Column:
         """What each row adds to the AURC."""
+        return self._aurc_part
+
+    @cached_property
+    def _aurc_part(self) -> Column:
         n, e, a, before = (np.asarray(x, np.float64) for x in (self.size, self.wrong, self.start, self.errors_before))
         rate = e / n
         harmonic, squares, last = self._harmonic
