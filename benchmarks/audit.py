@@ -161,7 +161,9 @@ def main() -> None:
                 walls[rows, classes] = min(told["wall"], walls.get((rows, classes), np.inf))
                 print(json.dumps(told), flush=True)
                 out.write(json.dumps(told | machine) + "\n")
-        if options.peer_rows:
+        if options.peer_rows and None in machine["versions"].values():
+            print("torchmetrics or netcal is not installed: left out")
+        elif options.peer_rows:
             start = time.process_time()
             seconds = peers(folder / f"{options.rows}x{options.classes}.npz", options.peer_rows)
             whole = sum(seconds.values())
