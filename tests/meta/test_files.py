@@ -57,6 +57,11 @@ def broken_links(document: Path) -> list[str]:
     return broken
 
 
+def test_no_result_of_a_command_lies_in_the_root():
+    results = {".html", ".json", ".npz", ".npy", ".csv"}  # where audit, judge and explain write if nothing else is said
+    assert [path.name for path in tracked() if path.parent == ROOT and path.suffix in results] == []
+
+
 def test_no_python_file_is_longer_than_600_lines():
     lengths = {p.relative_to(ROOT).as_posix(): len(p.read_bytes().splitlines()) for p in tracked() if p.suffix == ".py"}
     assert {name: length for name, length in lengths.items() if length > 600} == {}
