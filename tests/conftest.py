@@ -29,11 +29,10 @@ from tests.warm import Warm, environment
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Tests time nothing, so examples have no deadline. Every change sees the same examples, `make quick` half as many, and
-# `make nightly` draws new ones, forty times as many.
-settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True, max_examples=50)
+# Tests time nothing, so examples have no deadline. Every change sees the same examples, and `make nightly` draws new
+# ones, eighty times as many.
+settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True, max_examples=25)
 settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
-settings.register_profile("quick", settings.get_profile("every change"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
 if os.environ.get("SFUMATO_SHRINK") == "0":  # a mutant is dead at its first failure: nobody reads the smallest one
     settings.register_profile("first failure", settings(), phases=[Phase.explicit, Phase.reuse, Phase.generate])

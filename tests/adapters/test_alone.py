@@ -62,6 +62,7 @@ for name, (needed, use) in sorted(alone.items(), key=lambda each: "torch" in eac
 """
 
 
+@pytest.mark.nightly  # `make floor` installs each framework alone; this hides the others where all are
 def test_each_adapter_works_where_no_other_framework_is_installed():
     here = {name: alone for name, alone in ALONE.items() if all(find_spec(each) for each in alone[0])}
     command = [sys.executable, "-c", FORKS, json.dumps([FRAMEWORKS, here])]

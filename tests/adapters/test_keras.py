@@ -24,7 +24,6 @@ keras = pytest.importorskip("keras")
 from sfumato.adapters.keras import CrossEntropy, SaveScores  # noqa: E402  after Keras is known to be there
 
 TITLE = "Keras"
-DAILY = "inert or mask"
 K = 5
 BACKEND = keras.backend.backend()
 # Keras 3.15 gives numpy 2.4 its tensors of torch by an older rule.
@@ -248,10 +247,10 @@ def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="this is that run")
-@pytest.mark.parametrize("which", [DAILY, pytest.param("", marks=pytest.mark.nightly)])
-def test_this_holds_on_jax(which):
+@pytest.mark.nightly
+def test_this_holds_on_jax():
     pytest.importorskip("jax")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", which]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     where = {"cwd": Path(__file__).parents[2], "env": os.environ | {"KERAS_BACKEND": "jax"}}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, **where)
     assert ran.returncode == 0, ran.stdout + ran.stderr

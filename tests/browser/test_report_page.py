@@ -41,7 +41,10 @@ HEADINGS = [
 MERGED = ["Verdicts", "Differences on common axes", "What differs between the runs"]
 
 
-@pytest.fixture(scope="module", params=["digits", "two arms", "four arms", "three runs"])
+PAGES = ["digits", pytest.param("two arms", marks=pytest.mark.nightly), "four arms", "three runs"]
+
+
+@pytest.fixture(scope="module", params=PAGES)
 def page_file(request, tmp_path_factory):
     if request.param == "digits":
         ran = request.getfixturevalue("digits")

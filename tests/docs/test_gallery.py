@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES, DOCS = ROOT / "examples", ROOT / "docs"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 NOTEBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.ipynb"))
-DAILY = ("audit_scikit_learn", "annotators")
+DAILY = ("audit_scikit_learn",)
 RUN = [
     pytest.param(name, marks=[pytest.mark.slow if name in DAILY else pytest.mark.nightly], id=name) for name in SCRIPTS
 ]

@@ -231,7 +231,11 @@ CHECKS: dict[str, tuple[Callable[[str], None], tuple[str, ...]]] = {
 """The check of each framework, and the packages that it needs."""
 
 
-@pytest.mark.parametrize("framework", CHECKS)
+@pytest.mark.parametrize(
+    "framework",
+    # each of the others costs seconds of imports, and by day tests/adapters holds them to what these lines ask
+    [pytest.param(name, marks=[] if name == "PyTorch" else [pytest.mark.nightly]) for name in CHECKS],
+)
 def test_the_lines_for_a_framework_run_there(framework: str):
     if absent := [package for package in CHECKS[framework][1] if find_spec(package) is None]:
         pytest.skip(f"not installed: {', '.join(absent)}")

@@ -28,7 +28,7 @@ def losses(printed: str) -> list[tuple[float, int]]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # four processes; its losses are those of one process by day
 def test_the_loop_prints_what_the_page_says(tmp_path):
     (tmp_path / "train.py").write_text(LOOP, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "4", "train.py"]

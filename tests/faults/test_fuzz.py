@@ -45,7 +45,7 @@ def fuzzed(reader: str, run: Path, seed: int, count: int) -> None:
 
 @pytest.mark.parametrize("reader", fuzz.READERS)
 def test_a_reader_stands_mutated_files(reader, runs):
-    fuzzed(reader, runs, 0, 150)
+    fuzzed(reader, runs, 0, 60)
 
 
 @pytest.mark.nightly

@@ -63,6 +63,7 @@ def test_a_frame_gives_the_numbers_of_the_command_on_the_same_table(found, tmp_p
     assert same_numbers(found, ran.json())
 
 
+@pytest.mark.nightly  # by day a frame is asked this
 def test_arrays_give_the_numbers_of_the_command_on_an_archive(tmp_path):
     x, y = load_digits(return_X_y=True)
     np.savez(tmp_path / "data.npz", X=x[:400], y=y[:400])

@@ -190,7 +190,7 @@ def test_targets_that_cannot_be_trained_are_refused_by_name(given, said):
         Options("digits", **given).check()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # that a run which was stopped goes on to its bits is asked each day without a ladder
 def test_a_ladder_that_was_stopped_goes_on_to_the_same_summary(climbed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = Options("digits", seeds=3, epochs=6, ladder="0.2,0,0.05", out="run", workers=2)

@@ -131,7 +131,7 @@ def test_autocast_returns_float32_as_torchs(enabled):
 
 
 def test_float16_over_many_classes_is_finite_and_the_float32_value_rounded_once():
-    z, labels = torch.randn(4096, 10000).half(), torch.randint(0, 10000, (4096,))
+    z, labels = torch.randn(256, 10000).half(), torch.randint(0, 10000, (256,))
     loss = sf.cross_entropy(z, labels, label_smoothing=0.1)
     assert not F.cross_entropy(z, labels, label_smoothing=0.1).isfinite()
     assert loss.dtype == torch.float16

@@ -128,9 +128,12 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
         loss = _of_arrays(loss, logits, labels)
         if loss.style.library == "jax":
             return loss, loss.gradient(logits, labels)
-    values = np.concatenate([loss.values(scale * logits, labels).ravel() for scale in (1.0, 0.7, 0.4)])
+    other = (logits, 0.7 * logits, 0.4 * logits, logits[:, ::-1].copy())
+    values = np.stack([loss.values(given, labels).ravel() for given in other])
     of_float32 = bool((values == values.astype(np.float32)).all())
     loss = replace(loss, differences=True, coarse=of_float32)
+    if (values == values[0]).all():  # a constant: 120 further calls would say no more
+        return loss, np.zeros_like(logits)
     return loss, loss.gradient(logits, labels)
 
 

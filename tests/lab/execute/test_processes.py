@@ -89,7 +89,13 @@ def test_an_interrupt_from_the_terminal_reaches_only_the_parent(begin):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["plan ", "seed 0  epoch"], ids=["while workers start", "while they train"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("plan ", id="while workers start", marks=pytest.mark.nightly),
+        pytest.param("seed 0  epoch", id="while they train"),
+    ],
+)
 def test_an_interrupt_ends_the_run_with_a_sentence(moment, begin, tmp_path):
     words = ("-m", "sfumato", "compare", "digits", "--epochs", "100000", "--out", "run")
     parent = begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -55,6 +55,7 @@ def workers_of_ray(driver: int) -> list[int]:
     return [pid for pid in at_work if is_below(pid)]
 
 
+@pytest.mark.nightly  # a cluster and its workers take most of a minute
 def test_a_comparison_on_ray_has_the_bits_of_one_here_though_a_worker_is_killed_on_the_way(here, begin, tmp_path):
     command = ("-m", "sfumato", *WORDS, "--on", "ray", "--workers", "2")
     process = begin(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -163,7 +163,7 @@ def test_votes_are_compared_with_the_likeliest_class_in_one_verdict(tmp_path):
     assert (tmp_path / ran.json()["run"] / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # by day two arms are asked this
 def test_mixed_arms_have_the_same_bits_for_any_number_of_workers(tmp_path):
     words = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "2", "-q")
     words = (*words, "--arm", "onehot", "--arm", "mixup:0.2")
