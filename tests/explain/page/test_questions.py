@@ -12,6 +12,7 @@ import pytest
 
 from sfumato.explain.page import page
 from sfumato.explain.page.words import LANGUAGES, table
+from sfumato.theory import loss_floor, optimal_gap
 
 QUESTIONS = {
     "What is the gap at K = 10 and ε = 0.1 in both conventions?": (
@@ -31,8 +32,8 @@ QUESTIONS = {
     ),
     "What do class weights do?": (
         "weights",
-        ["move the optimum", "d* + log w", "the weight only scales the push"],
-        ["移动最优点", "d* + log w", "只是放大或缩小推力"],
+        ["move the optimum", "d* + log w", "the weight only scales the push", "belong on the rows"],
+        ["移动最优点", "d* + log w", "只是放大或缩小推力", "权重应当加在样本上"],
     ),
     "When should one not smooth?": (
         "when",
@@ -56,8 +57,8 @@ QUESTIONS = {
     ),
     "Why is a smoothed loss not zero at its best?": (
         "floor",
-        ["not 0 but the entropy of its target"],
-        ["并不是 0，而是目标分布的熵"],
+        ["not 0 at its optimum but the entropy of its target", "With class weights the optimum is p = w·q/S"],
+        ["并不是 0，而是目标分布的熵", "有类别权重时，最优点是 p = w·q/S"],
     ),
     "What are η, gradient flow and free logits?": (
         "never",
@@ -104,3 +105,14 @@ def test_every_word_of_the_controls_is_explained_in_both_languages():
                             ("zh", ["平滑强度 ε", "步长 η", "错标比例 ρ", "类别权重 w", "温度 T"])):  # fmt: skip
         listed = re.findall(r"<dt>(.*?)</dt>", table("text")["words"][language])
         assert set(words) <= set(listed)
+
+
+def test_the_examples_in_the_words_are_the_theorys():
+    at = {eps: round(loss_floor(eps, 10, over="others"), 4) for eps in (0.1, 0.2)}
+    gap = optimal_gap(0.2, 10, over="others")
+    examples = {
+        "noise": [f"{0.2 / 9:.4f}", f"log 36 = {gap:.3f}"],
+        "floor": [f"0.60 − {at[0.1]} = {0.6 - at[0.1]:.4f}", f"1.00 − {at[0.2]} = {1 - at[0.2]:.4f}"],
+    }
+    for place, numbers in examples.items():
+        assert [number for number in numbers if places()[place].count(number) != len(LANGUAGES)] == []
