@@ -179,8 +179,11 @@ def asked_arm(spec: str) -> AskedArm:
 
     >>> asked_arm("others:0.1").values, asked_arm("onehot").values
     ((0.1,), ())
+    >>> asked_arm("one-hot").kind.name  # as the arm is called in what is printed
+    'onehot'
     """
     name, *given = spec.split(":")
+    name = "onehot" if name == "one-hot" else name
     if name not in KINDS:
         examples = ", ".join(kind.example for kind in KINDS.values())
         raise OptionError(
