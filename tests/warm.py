@@ -162,9 +162,11 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     from sfumato.extras import MissingExtraError
 
     modules = {each.name for each in pkgutil.walk_packages(sfumato.__path__, "sfumato.")}
-    for name in (*LIBRARIES, *sorted(modules - {"sfumato.__main__", "sfumato._kernel"})):
-        with contextlib.suppress(MissingExtraError):  # an adapter whose framework is not here
-            importlib.import_module(name)
+    modules -= {"sfumato.__main__", "sfumato._kernel"}
+    for name in (*LIBRARIES, *sorted(modules)):
+        if not name.startswith("sfumato.adapters"):  # no command asks for the frameworks of all of them
+            with contextlib.suppress(MissingExtraError):  # where an extra is not installed
+                importlib.import_module(name)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     torch.set_num_threads(1)
     whole = multiprocessing.get_context
