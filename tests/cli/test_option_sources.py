@@ -184,6 +184,7 @@ def test_an_option_of_the_environment_does_not_keep_a_run_from_going_on(capsys, 
         (["digits", "--seeds", "1.5"], '"1.5" is not a whole number'),
         (["digits", "--ep", "0.2"], "Did you mean --eps?"),
         (["digits", "iris"], '"iris" is more than the command takes'),
+        (["digits", "--config"], "--config"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(words, message, capsys):

@@ -279,6 +279,9 @@ def test_ids_that_occur_twice_or_differ_are_named(tmp_path):
         sf.judge({"hard": [model(0, id=np.where(ids == 6, 5, ids))], "soft": [model(1, id=ids)]})
     with pytest.raises(FileError, match="model 0 of the arm hard has id 0, and model 0 of the arm soft has no row"):
         sf.judge({"hard": [model(0, id=ids)], "soft": [model(1, id=ids + 1)]})
+    other = np.where(ids == 6, (LABELS + 1) % 4, LABELS)
+    with pytest.raises(FileError, match=f"the label of id 6 is {other[6]} in the one and {LABELS[6]} in the other"):
+        sf.judge({"hard": [model(0, id=ids)], "soft": [model(1, id=ids) | {"labels": other}]})
 
 
 def test_a_model_twice_is_refused_by_path_and_by_bytes(tmp_path):

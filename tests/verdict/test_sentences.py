@@ -8,6 +8,7 @@ import pytest
 from sfumato.evaluate import Margins, Temperature
 from sfumato.lab.arms import Arm
 from sfumato.verdict import analyse
+from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.sentences import verdict
 from tests.verdict.results import result
@@ -285,3 +286,17 @@ def test_what_would_settle_it_counts_every_headline_test(arms, tests):
     assert f". {do} Whether " in said
     assert " ".join(sees) in said
     assert settle(results[0], results[1], tests) != settle(results[0], results[1], tests + 1)
+
+
+@pytest.mark.parametrize(
+    ("means", "first"),
+    [
+        ({"accuracy": 0.95}, "Take the new models: they are better than the old models."),
+        ({"accuracy": 0.95, "eaurc": 0.01}, "It depends on what you need: the new models are better than the old "
+         "models in one thing and worse in another."),
+        ({"accuracy": 0.85}, "Keep the old models: the new models are worse."),
+    ],
+)  # fmt: skip
+def test_of_models_that_were_trained_elsewhere_it_says_which_to_take(means, first):
+    results = [result(JudgedArm("old")), result(JudgedArm("new"), **means)]
+    assert verdict(results, analyse.differences(results), 10)["sentences"][0] == first
