@@ -32,3 +32,9 @@ def test_a_kind_of_a_later_version_is_called_by_its_name():
 
 def test_kinds_without_a_single_best_gap_say_why():
     assert {kind for kind, words in PENALTIES.items() if words.no_gap} == {"relax", "focal", "negative"}
+
+
+@pytest.mark.parametrize(("margin", "gap", "below"), [(10.0, 10.0, True), (3.0, 4.51, False), (3.0, None, False)])
+def test_why_a_gap_stays_below_is_said_where_the_best_one_is_the_margin(margin, gap, below):
+    said = PenaltyOfArm("margin", {"margin": margin, "alpha": 0.1}).below(gap)
+    assert (said != "") == below
