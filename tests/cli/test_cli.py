@@ -171,7 +171,12 @@ def test_doctor_says_which_path_is_in_force(enabled, tmp_path):
     assert told["loss_path"] in ("kernel", "torch")
     if enabled == "0":
         assert (told["loss_path"], told["kernel"]["reason"]) == ("torch", "turned off by SFUMATO_NATIVE=0")
-    assert "loss path" in run_sfumato("doctor", folder=tmp_path).out
+    words = {
+        "kernel": f"compiled kernel, instruction set {told['kernel'].get('isa')}",
+        "torch": f"torch operations; no compiled kernel: {told['kernel'].get('reason')}",
+    }
+    text = run_sfumato("doctor", folder=tmp_path, env={"SFUMATO_NATIVE": enabled}).out
+    assert words[told["loss_path"]] in " ".join(text.split())
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):

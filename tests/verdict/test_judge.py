@@ -447,10 +447,12 @@ def test_names_that_are_not_used_are_said():
 
 
 def test_ids_of_two_kinds_are_matched_as_text():
-    given = {"hard": [model(0, id=np.arange(600))], "soft": [model(1, id=np.arange(600).astype(str))]}
-    assert [d["mean"] for d in sf.judge(given).differences] == [
-        d["mean"] for d in sf.judge({"hard": [model(0)], "soft": [model(1)]}).differences
-    ]
+    order, of = np.random.default_rng(0).permutation(600), model(1)
+    text = {"logits": of["logits"][order], "labels": LABELS[order], "id": order.astype(str), "group": order.astype(str)}
+    given = {"hard": [model(0, id=np.arange(600), group=np.arange(600))], "soft": [text]}
+    assert [d["mean"] for d in sf.judge(given).differences] == pytest.approx(
+        [d["mean"] for d in sf.judge({"hard": [model(0)], "soft": [of]}).differences], rel=1e-12
+    )
 
 
 def test_pairs_are_named_by_what_stands_for_the_star(tmp_path):
