@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sfumato import theory
 from sfumato.conventions import FORMULAS, SPREADS, Convention, ConversionError, Formula, convert
+from sfumato.text import wrapped
 
 PAGE = Path(__file__).with_name("conventions.md")
 
@@ -248,7 +249,8 @@ def _named(convention: Convention | None) -> str:
 
 
 def _defects() -> str:
-    return "\n".join(f"- **{f.name}** ({f.read}): {f.defect}." for f in FORMULAS.values() if f.defect)
+    told = (f"**{f.name}** ({f.read}): {f.defect}." for f in FORMULAS.values() if f.defect)
+    return "\n".join(wrapped(line, 120, first="- ", rest="  ") for line in told)
 
 
 if __name__ == "__main__":

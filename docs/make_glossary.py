@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sfumato.pages.glossary import GLOSSARY, Entry
+from sfumato.text import wrapped
 
 HEAD = """\
 # Glossary
@@ -17,7 +18,8 @@ to these words at their own end. Where labels are soft, they say what stands her
 
 def page() -> str:
     """The glossary as a page of the docs: a heading of its own for each term, so that it can be linked."""
-    return "\n".join([HEAD, *(f"## {entry.title}\n\n{entry.text}\n{_soft(entry)}" for entry in GLOSSARY.values())])
+    entries = (f"## {entry.title}\n\n{wrapped(entry.text, 120)}\n{_soft(entry)}" for entry in GLOSSARY.values())
+    return "\n".join([HEAD, *entries])
 
 
 def _soft(entry: Entry) -> str:
@@ -26,7 +28,8 @@ def _soft(entry: Entry) -> str:
         return ""
     title, text = entry.soft
     called = f", under the name “{title}”" if title != entry.title else ""
-    return f"\nWith soft labels{called}: {text[0].lower()}{text[1:]}\n"
+    told = wrapped(f"With soft labels{called}: {text[0].lower()}{text[1:]}", 120)
+    return f"\n{told}\n"
 
 
 if __name__ == "__main__":

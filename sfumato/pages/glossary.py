@@ -104,7 +104,8 @@ GLOSSARY: dict[str, Entry] = {
     ),
     "nll": _metric(
         "nll",
-        "Mean −log p of the label, whatever target was trained on (hard NLL); in nats, from 0, less is better.", "NLL",
+        "Mean −log p of the label; in nats, from 0, less is better. It is also called hard NLL, because it is measured "
+        "against the label alone, whatever target the model was trained on.", "NLL",
         soft="Mean −Σ q·log p over the classes, where q is the soft label and p what the model says; in nats, from the "
         "entropy of the soft labels, less is better.",
     ),

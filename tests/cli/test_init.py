@@ -58,7 +58,7 @@ def test_the_file_is_written_once_and_compare_takes_it(tmp_path):
 def test_doctor_tries_both_arms_on_the_data_and_writes_nothing(tmp_path):
     ran = run_sfumato("doctor", "digits", "--model", "linear", "--json", folder=tmp_path)
     assert ran.code == 0, ran.err
-    assert fields_unlike("`doctor --json`;", ran.json()) == []
+    assert fields_unlike("`doctor --json` prints", ran.json()) == []
     found = ran.json()["trial"]
     assert [arm["name"] for arm in found["arms"]] == ["one-hot", "smoothed"]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])

@@ -165,10 +165,10 @@ def test_a_run_folder_holds_the_files_of_the_page(digits: Ran):
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("env.json", "`env.json`. ladder is there"),
-        ("metrics.jsonl", "A line of `metrics.jsonl`:"),
-        ("examples.json", "`examples.json`; a row"),
-        ("encoding.json", "`encoding.json`, of which"),
+        ("env.json", "`env.json` holds"),
+        ("metrics.jsonl", "A line of `metrics.jsonl` holds"),
+        ("examples.json", "`examples.json` holds"),
+        ("encoding.json", "`encoding.json` holds"),
     ],
 )
 def test_a_file_of_a_run_has_the_fields_of_the_page(digits: Ran, file: str, words: str):
@@ -180,25 +180,25 @@ def test_a_file_of_a_run_has_the_fields_of_the_page(digits: Ran, file: str, word
 def test_the_audit_of_a_run_has_the_fields_of_the_page(digits: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = digits.folder / digits.json()["run"]
     assert main(["audit", str(folder), "--out", str(tmp_path), "--json"]) == OK
-    assert fields_unlike("`audit --json`, the same", json.loads(capsys.readouterr().out)) == []
+    assert fields_unlike("`audit --json` prints", json.loads(capsys.readouterr().out)) == []
 
 
 def test_a_dry_run_has_the_fields_of_the_page(tmp_path: Path):
     ran = run_sfumato("compare", "digits", "--model", "linear", "--dry-run", "--json", folder=tmp_path)
-    assert fields_unlike("`compare --dry-run --json`:", ran.json()) == []
+    assert fields_unlike("`compare --dry-run --json` prints", ran.json()) == []
 
 
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        ("`audit --json`, the same", "audit one.npz --against two.npz --json"),
-        ("`audit --json`, the same", "audit smoothed.npz --rows train --json"),
-        ("`judge --json`, the same", "judge one-hot=one.npz smoothed=two.npz --json"),
-        ("`probe --json`;", "probe torch.nn:CrossEntropyLoss --json"),
-        ("`explain --json`;", "explain --json"),
-        ("`explain --json`;", "explain --in fairseq --to keras --json"),
-        ("`explain --json`;", "explain --in fairseq --json"),
-        ("`doctor --json`;", "doctor --json"),
+        ("`audit --json` prints", "audit one.npz --against two.npz --json"),
+        ("`audit --json` prints", "audit smoothed.npz --rows train --json"),
+        ("`judge --json` prints", "judge one-hot=one.npz smoothed=two.npz --json"),
+        ("`probe --json` prints", "probe torch.nn:CrossEntropyLoss --json"),
+        ("`explain --json` prints", "explain --json"),
+        ("`explain --json` prints", "explain --in fairseq --to keras --json"),
+        ("`explain --json` prints", "explain --in fairseq --json"),
+        ("`doctor --json` prints", "doctor --json"),
     ],
 )
 def test_a_command_prints_the_fields_of_the_page(
@@ -235,4 +235,4 @@ def test_a_command_prints_the_fields_of_the_page(
 def test_another_field_is_found(change: dict[str, Any], line: str):
     part = {"true": 0.9, "other": 0.1, "gap": 2.2, "floor": 0.3}
     value = {"schema": "sfumato.explain/1", "classes": 2, "eps": 0.1, "others": part, "all": part} | change
-    assert fields_unlike("`explain --json`;", value) == ([line] if line else [])
+    assert fields_unlike("`explain --json` prints", value) == ([line] if line else [])

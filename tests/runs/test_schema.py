@@ -68,5 +68,5 @@ def test_the_design_page_names_every_key_of_a_summary_and_of_a_rung():
     block = block_after("`compare --json` prints")
     values = {"smoothed", "depends", "none"}
     assert set(re.findall(r'"(\w+)"', block)) - values == keys(Summary)
-    ladder = re.search(r'"ladder"\?: \[(.*)\]', block_after("`env.json`. ladder is there"))[1]
+    ladder = re.search(r'"ladder"\?: \[(.*)\]', block_after("`env.json` holds"))[1]
     assert set(re.findall(r'"(\w+)"', ladder)) == keys(LadderRung)

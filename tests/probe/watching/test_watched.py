@@ -32,5 +32,5 @@ def test_the_facts_stand_under_the_sentence():
 
 def test_the_json_has_the_fields_of_the_page():
     told = json.loads(json.dumps(SEEN.to_dict()))
-    assert fields_unlike("`probe --trainer --json`;", told) == []
+    assert fields_unlike("`probe --trainer --json` prints", told) == []
     assert told["findings"] == [str(SEEN.findings[0])]
