@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.theory import Over
+from sfumato.theory.smoothing import check_over
 
 Column = npt.NDArray[np.float64]
 _TOLERANCE = 1e-3  # how far soft labels may be from a sum of 1; nearer ones are divided by their sum
@@ -19,8 +20,7 @@ def check_smoothing(label_smoothing: float, over: str) -> None:
     """Refuse a strength outside [0, 1] or NaN, and an unknown convention."""
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing:g}")
-    if over not in ("others", "all"):
-        raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
+    check_over(over)
 
 
 def check_classes(num_classes: int) -> None:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from sfumato.theory.smoothing import check_over as check_over
+
 
 class ArgumentError(ValueError, RuntimeError):
     """An argument outside its legal range. Also a RuntimeError, because that is what torch raises in the same place."""
@@ -44,12 +46,6 @@ def check_strength(eps: float, name: str = "label_smoothing") -> None:
         )
     if not 0.0 <= eps <= 1.0:
         raise ArgumentError(f"{name} must be in [0, 1], got {eps:g}")
-
-
-def check_over(over: str) -> None:
-    """Refuse an unknown convention."""
-    if over not in ("others", "all"):
-        raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
 
 
 def check_labels(labels: Tensor, valid: Tensor | None, num_classes: int, owner: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sfumato.theory.smoothing import Over
+from sfumato.theory.smoothing import Over, check_over
 
 _Array = NDArray[np.float64]
 
@@ -181,8 +181,7 @@ def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> floa
 
 
 def _check_noise(noise: float, num_classes: int, over: str) -> None:
-    if over not in ("others", "all"):
-        raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
+    check_over(over)
     if not 0 <= noise <= 1:
         raise ValueError(f"noise must be in [0, 1], got {noise:g}")
     if num_classes < 2:

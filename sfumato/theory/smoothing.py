@@ -143,7 +143,7 @@ def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
     """
     back, d, k = _arrays(gap, num_classes)
     k = _checked_classes(k)
-    _check_over(over)
+    check_over(over)
     _refuse(np.isnan(d), d, "gap must be a number, got {}")
     with np.errstate(over="ignore"):
         if over == "others":
@@ -177,8 +177,8 @@ def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) 
     """
     back, e, k = _arrays(eps, num_classes)
     e, k = _checked_eps(e), _checked_classes(k)
-    _check_over(frm)
-    _check_over(to)
+    check_over(frm)
+    check_over(to)
     if frm == to:
         return back(e)
     if to == "others":
@@ -337,7 +337,7 @@ def _check_pairs(e: _Array, kind: str) -> None:
 
 
 def _gap(e: _Array, k: _Array, over: Over) -> _Array:
-    _check_over(over)
+    check_over(over)
     with np.errstate(divide="ignore"):
         if over == "others":
             return np.log(k - 1) + np.log1p(-e) - np.log(e)
@@ -346,7 +346,7 @@ def _gap(e: _Array, k: _Array, over: Over) -> _Array:
 
 def _wrong_mass(e: _Array, k: _Array, over: Over) -> _Array:
     """δ = 1 − q_true: ε over the others, ε(K−1)/K over all."""
-    _check_over(over)
+    check_over(over)
     return e if over == "others" else e * (k - 1) / k
 
 
@@ -412,7 +412,8 @@ def _refuse(bad: NDArray[np.bool_], values: _Array, message: str) -> None:
         raise ValueError(message.format(f"{np.broadcast_to(values, bad.shape)[bad].flat[0]:g}"))
 
 
-def _check_over(over: str) -> None:
+def check_over(over: str) -> None:
+    """Refuse an unknown convention."""
     if over not in ("others", "all"):
         raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
 
