@@ -116,7 +116,7 @@ def divisor(result: ArmResult) -> str | None:
     return f"{float(result.metrics['temperature'].by_seed.mean()):.2f}"
 
 
-def temperature(result: ArmResult, *, advised: bool = False) -> list[str]:
+def temperature(result: ArmResult, *, advised: bool) -> list[str]:
     """What one temperature does for an arm, and how confident the arm is without it.
 
     Args:
