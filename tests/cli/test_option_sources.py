@@ -191,6 +191,13 @@ def test_words_that_mean_nothing_are_refused(words, message, capsys):
     assert message in said(capsys, *words)
 
 
+def test_what_is_no_number_is_named_with_its_file_where_it_stands_in_one(capsys, tmp_path):
+    (tmp_path / "my.toml").write_text('eps = "half"\n')
+    assert '"half" is not a number (in my.toml)' in said(capsys, "digits", "-c", "my.toml")
+    here = said(capsys, "digits", "--eps", "half")
+    assert ('"half" is not a number' in here, "(in" in here) == (True, False)
+
+
 def test_targets_that_are_named_one_by_one_are_joined(asked):
     options = asked("digits", "--arm", "one-hot", "--arm", "all:0.1", "--arm", "mixup:0.2")["options"]
     assert options.arms() == ["one-hot", "all:0.1", "mixup:0.2"]
