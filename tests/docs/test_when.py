@@ -66,3 +66,23 @@ def test_the_words_of_the_page_count_each_set_once(page):
         rows = [row for row in ROWS if row["arm"] == arm]
         for metric in page.METRICS:
             assert {page.finding(row, metric) for row in rows} <= set(page.COUNTED)
+
+
+def test_the_advice_quotes_the_rows(page):
+    def count(arm, word, metric="nll_after_temperature", kind=None):
+        kinds = {card["set"] for card in CARDS if kind in (None, card["kind"])}
+        return sum(page.finding(row, metric) == word for row in ROWS if row["arm"] == arm and row["set"] in kinds)
+
+    ladder = [row for row in ROWS if row["arm"] == "ladder"]
+    quoted = (
+        f"better on {count('all:0.1', 'better')}, worse on {count('all:0.1', 'worse')}, and on most nothing was settled",
+        f"3 gained, and of {len({r['set'] for r in ROWS if r['kind'] == 'text'})} sets of texts "
+        f"{count('all:0.1', 'worse', kind='text')} lost",
+        f"It kept one-hot on {sum(not row.get('differences') for row in ladder)}, and in log loss it was better on "
+        f"{count('ladder', 'better')}",
+        f"was better in log loss on {count('online:0.5', 'better')} and worse on {count('online:0.5', 'worse')}",
+    )
+    advice = " ".join((BENCHMARKS.parent / "docs" / "decide.md").read_text(encoding="utf-8").split())
+    assert [words for words in quoted if words not in advice] == []
+    assert count("all:0.1", "better", kind="image") == 3
+    assert [count("ladder", "worse", metric) for metric in page.METRICS] == [0] * len(page.METRICS)
