@@ -61,6 +61,11 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
             f"targets that fall with distance {along} of the classes (sf.rows.{maker}; {eps:.2g} of the mass is off "
             "the label on average)"
         )
+    if over == "confusions":
+        return (
+            f"ε = {eps:g} over the other classes by how often each class is taken for them (sf.rows.confusion; torch's "
+            "label_smoothing cannot express it)"
+        )
     if over == "own predictions":
         return f"ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)"
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sfumato.lab.arms.kind import NUMBERS, ArmKind, AskedArm, Parameter, TrainingLabels, Value
@@ -73,6 +74,14 @@ KINDS: dict[str, ArmKind] = {
             f"{_ROWS}:hierarchy_arm",
             (Parameter("file", "its tree", "a JSON file"), _TREE_BETA),
             note="a tree of the classes, and β",
+        ),
+        ArmKind(
+            "confusion",
+            "confusion:counts.csv:0.1",
+            "(1−ε)·e_y + ε·π_y, π_yk = (C_yk + 1/(K−1))/(Σ_j C_yj + 1), j and k among the others, C counts in a file",
+            f"{_ROWS}:confusion_arm",
+            (Parameter("file", "its file of counts", "a CSV file"), replace(_STRENGTH, default=0.1)),
+            note="spread by a table of confusions that you counted on other rows",
         ),
         ArmKind(
             "online",

@@ -134,6 +134,14 @@ def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
         )
         made = f"rows = sf.rows.{maker}({given})  # once, as this arm was told\ntarget = sf.smooth_rows(labels, rows)"
         told = f"{eps} of the mass off the label on average"
+    elif over == "confusions":
+        made = (
+            "rows = sf.rows.confusion(  # counts (K, K), once\n"
+            f'    counts, {eps}, over="others", shrinkage=1\n'
+            ")\n"
+            "target = sf.smooth_rows(labels, rows)"
+        )
+        told = f"{eps} over the confusions"
     elif over == "own predictions":
         code = _code(
             "import sfumato as sf\n",

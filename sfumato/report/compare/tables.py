@@ -58,14 +58,14 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     An ε is told with what it is spread over, and always if it is part of the name; that of a fixed table is not told.
     """
     name, over = arm["name"], arm["over"]
-    if not arm["eps"] or over is None:
+    if not arm["eps"] or over is None or over in ("order", "tree"):
         return name
     eps = f"{arm['eps']:g}"
-    if eps in name and over in name:
+    if eps in name and over.removesuffix("s") in name:
         return name
     if eps in name:
         return f"{name} ({over})"
-    return f"{name} {eps} ({over})" if strength and over not in ("order", "tree") else name
+    return f"{name} {eps} ({over})" if strength else name
 
 
 def spread(run: Run) -> str:
