@@ -39,7 +39,10 @@ ENOUGH = 0.95
 """The part of its closed form that a smoothed training gap has to reach in a model that is trained to the end."""
 
 STILL_FALLING = 0.05
-"""How much of its value a training loss may lose in the last epoch of a model that is trained to the end."""
+"""How much of its value a training loss may lose in the last epoch of a model that is trained to the end.
+
+What it loses because its floor falls, as that of a schedule does, is not counted.
+"""
 
 
 def not_trained_to_the_end(
@@ -77,9 +80,16 @@ def not_trained_to_the_end(
 
 
 def _fall(record: RunRecord) -> float:
-    """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch."""
-    losses = [epoch["train_loss"] for epoch in record["epochs"]][: record.get("kept_epoch")]
-    return 0.0 if len(losses) < 2 or losses[-2] <= 0 else 1 - losses[-1] / losses[-2]
+    """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch.
+
+    What the floor of the loss lost in that epoch is taken off.
+    """
+    epochs = record["epochs"][: record.get("kept_epoch")]
+    if len(epochs) < 2 or epochs[-2]["train_loss"] <= 0:
+        return 0.0
+    fallen = (epoch["train_loss"] - epoch.get("train_floor", 0.0) for epoch in epochs[-2:])
+    before, after = fallen
+    return (before - after) / epochs[-2]["train_loss"]
 
 
 def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:

@@ -51,6 +51,19 @@ def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, lo
         assert "give more --epochs" in found[0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("floors", "warned"),
+    [((0.9, 0.4, 0.0), False), ((0.0, 0.0, 0.0), True)],  # the loss falls by 0.4 of 0.5 in the last epoch
+)
+def test_a_loss_that_falls_because_its_floor_falls_is_no_sign_of_too_little_training(floors, warned):
+    made = records((4.4, 4.4, 4.4), (1.0, 0.5, 0.1))
+    for record in made:
+        epochs = zip(record["epochs"], floors, strict=True)
+        record["epochs"] = [{**epoch, "train_floor": floor} for epoch, floor in epochs]
+    found = not_trained_to_the_end(Plan(3, 64, 1e-3), arms_of(0.1, "others"), 10, made)
+    assert [each["kind"] for each in found] == ["not trained to the end"] * warned
+
+
 @pytest.mark.parametrize(("spec", "warned"), [("margin:10", False), ("margin:3", True), ("l2:0.002", True)])
 def test_a_gap_below_the_margin_of_a_hinge_is_no_sign_of_too_little_training(spec, warned):
     """The hinge holds the lowest wrong classes alone, so that no training brings the mean gap to the margin."""

@@ -1,6 +1,7 @@
 """The code to copy, run: each framework's piece gives the loss of the arm's own target."""
 
 import importlib
+import math
 
 import numpy as np
 import pytest
@@ -105,6 +106,26 @@ def test_a_target_of_no_convention_has_no_code():
 def test_no_line_is_longer_than_half_a_page(classes):
     for snippet in snippets(arm(1 / 3, "others" if classes == 1000 else "all"), classes, "12.34"):
         assert max(map(len, snippet.code.splitlines())) <= LONGEST + 1, snippet.code
+
+
+@pytest.mark.parametrize(
+    ("kind", "strengths", "eps"),
+    [
+        ("linear", {"start": 0.2, "end": 0.0}, 0.05),
+        ("cosine", {"start": 0.2, "end": 0.0}, 0.1 * (1 + math.cos(0.75 * math.pi))),
+        ("drop_late", {"eps": 0.1, "after": 0.8}, 0.1),
+    ],
+)
+def test_the_code_of_a_schedule_runs_and_gives_the_loss_of_its_step(kind, strengths, eps):
+    scheduled = arm(0.0, "all") | {"name": "any", "schedule": {"kind": kind, "strengths": strengths}}
+    (snippet,) = snippets(scheduled, 3, "1.5")
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    found = {"logits": logits, "labels": torch.arange(6) % 3, "step": 3, "steps": 5}
+    exec(snippet.code, found)
+    assert float(found["loss"]) == pytest.approx(
+        loss_of_the_target(logits.numpy(), found["labels"].numpy(), eps, "all"), rel=1e-6
+    )
+    assert max(map(len, snippet.code.splitlines())) <= LONGEST + 24  # with the words beside it
 
 
 @pytest.mark.parametrize("over", ["order", "tree", "confusions", "own predictions"])
