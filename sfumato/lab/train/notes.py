@@ -87,8 +87,7 @@ def _fall(record: RunRecord) -> float:
     epochs = record["epochs"][: record.get("kept_epoch")]
     if len(epochs) < 2 or epochs[-2]["train_loss"] <= 0:
         return 0.0
-    fallen = (epoch["train_loss"] - epoch.get("train_floor", 0.0) for epoch in epochs[-2:])
-    before, after = fallen
+    before, after = (epoch["train_loss"] - epoch.get("train_floor", 0.0) for epoch in epochs[-2:])
     return (before - after) / epochs[-2]["train_loss"]
 
 
