@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sfumato.lab.arms.schedules import ScheduledArm
 from sfumato.text import plural
 
 if TYPE_CHECKING:
@@ -112,6 +113,31 @@ def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
             f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
             "and their gaps need not reach the closed forms."
         )
+    return notes
+
+
+def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequence[RunRecord]) -> list[str]:
+    """A note on each schedule that an early stop left unfinished in the weights that were kept; by default nothing.
+
+    Args:
+        plan: the budget of every run.
+        arms: those that are compared.
+        rows: to train on.
+        records: of the runs of these arms.
+    """
+    if plan.early_stop is None:
+        return []
+    notes: list[str] = []
+    steps, kept = plan.steps(rows), _kept(records)
+    for arm in arms:
+        if isinstance(arm, ScheduledArm):
+            strengths = [arm.at(epoch * steps // plan.epochs - 1, steps) for epoch in kept[arm.name]]
+            if set(strengths) != {arm.strength}:
+                low, high = f"{min(strengths):.2g}", f"{max(strengths):.2g}"
+                notes.append(
+                    f"The early stop left the schedule of {arm.name} unfinished: the weights that were kept end at "
+                    f"ε = {low if low == high else f'{low} to {high}'} over all, and not at {arm.strength:g}."
+                )
     return notes
 
 
