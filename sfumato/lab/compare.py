@@ -27,9 +27,9 @@ from sfumato.lab.execute.task import RunTask, finished
 from sfumato.lab.execute.torchrun import Ranks, joined, refuse
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.lab.resume import reopened
+from sfumato.lab.resume import hashes_of_arm_files, reopened
 from sfumato.lab.trackers import Tracker
-from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training
+from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
 from sfumato.runs.encoding import FILE, SCHEMA, StoredEncoding
@@ -132,6 +132,7 @@ def _begun(
             "notes": notes,
             "ranks": None if ranks is None else ranks.world,
             "noise": None if ready.data.noisy is None else ready.data.noisy.fingerprint(),
+            "files": hashes_of_arm_files(ready.options),
         },
     )
 
@@ -230,6 +231,7 @@ def _judge(job: _Job, trained: _AllTrained, tracker: Tracker | None) -> tuple[Su
         *job.notes,
         *extra["notes"],
         *notes_on_training(ready.plan, shown),
+        *notes_on_schedules(ready.plan, arms, len(ready.data.split.train), shown),
         *ready.data.notes,
         *ready.model.notes,
         *(() if tracker is None else (tracker.note,)),

@@ -348,11 +348,16 @@ class Options:
                 )
         if self.arm is not None:
             specs = self.arms()
-            targets = {(asked.kind.name, asked.values) for asked in map(asked_arm, specs)}
+            asked = [asked_arm(spec) for spec in specs]
+            targets = {(each.kind.name, each.values) for each in asked}
             if len(specs) < 2:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
             if len(targets) < len(specs):
                 raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
+            names = [each.arm_name for each in asked]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise OptionError(f"--arm has two targets that would both be called {twice}: rename one of their files")
 
     def strengths(self) -> list[float]:
         """The strengths of the ladder.

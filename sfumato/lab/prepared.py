@@ -31,6 +31,10 @@ class Prepared:
     plan: Plan
     arms: tuple[Arm, ...]
 
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            arm.refuse_steps(self.plan.steps(len(self.data.split.train)))
+
     @property
     def classes(self) -> int:
         """K."""

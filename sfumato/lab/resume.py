@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from sfumato.arrays.atomic import file_hash
+from sfumato.lab.arms.kinds import asked_arm
 from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.errors import OptionError
@@ -47,7 +51,9 @@ def reopened(
             )
         notes = [*folder.start.get("notes", ()), *notes_on_change(folder.start)]
         options = replace(_options(folder), workers=workers, on=on, track=track)
-        ready = prepared(_with_noise_found(options, folder), _data(options, folder, read))
+        options = _with_files_found(options, folder)
+        _refuse_changed_files(options, folder)
+        ready = prepared(options, _data(options, folder, read))
         if ready.data.noisy is not None and ready.data.noisy.fingerprint() != folder.start.get("noise"):
             raise RunError(
                 f"{options.noise} has changed since {folder.path} was begun: its labels are no longer those that the "
@@ -68,10 +74,42 @@ def _options(folder: RunFolder) -> Options:
         raise RunError(f"{config}: {error}; start the run again") from None
 
 
-def _with_noise_found(options: Options, folder: RunFolder) -> Options:
-    """The options with the file of their noise where it is now: a path was given as seen from where the run began."""
-    there = Path(folder.start["folder"]) / (options.noise or "")
-    return options if options.noise is None or not there.is_file() else replace(options, noise=str(there))
+def hashes_of_arm_files(options: Options) -> dict[str, str]:
+    """SHA-256 of each file that an arm reads, by its name."""
+    asked = [asked_arm(spec) for spec in options.arms()] if options.arm else []
+    return {Path(path).name: file_hash(Path(path)) for each in asked for path in each.files if Path(path).is_file()}
+
+
+def _with_files_found(options: Options, folder: RunFolder) -> Options:
+    """The options with their files where they are now: paths were given as seen from where the run was begun."""
+    begun = Path(folder.start["folder"])
+    there = begun / (options.noise or "")
+    if options.noise is not None and there.is_file():
+        options = replace(options, noise=str(there))
+    if options.arm and begun != Path.cwd():
+        options = replace(options, arm=",".join(_seen_from_here(spec, begun) for spec in options.arms()))
+    return options
+
+
+def _seen_from_here(spec: str, begun: Path) -> str:
+    """An ``--arm`` with the paths of its files as seen from this folder; colons and commas would part its words."""
+    for path in asked_arm(spec).files:
+        with contextlib.suppress(ValueError):  # of another drive of Windows
+            here = os.path.relpath(begun / path)
+            if Path(here).is_file() and not set(":,") & set(here):
+                spec = spec.replace(f":{path}", f":{here}", 1)
+    return spec
+
+
+def _refuse_changed_files(options: Options, folder: RunFolder) -> None:
+    """Refuse to go on where a file that an arm reads holds something else than when the run was begun."""
+    before = folder.start.get("files", {})  # a run of before has none
+    for name, found in hashes_of_arm_files(options).items():
+        if before.get(name, found) != found:
+            raise RunError(
+                f"{name} has changed since {folder.path} was begun: its arm is no longer the one that the finished "
+                "runs trained; put the old file back, or start the run again"
+            )
 
 
 def _data(options: Options, folder: RunFolder, read: Callable[[Options], Data] | None) -> Data:

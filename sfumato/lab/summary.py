@@ -114,6 +114,8 @@ def _arm_summary(arm: Arm, classes: int, train_gap: float, metrics: dict[str, Ra
     }
     if arm.penalty is not None:
         told["penalty"] = {"kind": arm.penalty.kind, "strengths": dict(arm.penalty.strengths)}
+    if arm.schedule is not None:
+        told["schedule"] = {"kind": arm.schedule.kind, "strengths": dict(arm.schedule.strengths)}
     return told
 
 

@@ -40,13 +40,21 @@ class PenaltySummary(TypedDict):
     strengths: dict[Text, Number]
 
 
+class ScheduleSummary(TypedDict):
+    """The schedule of an arm's strength: its function in ``sf.schedules``, and its strengths by their names."""
+
+    kind: Text
+    strengths: dict[Text, Number]
+
+
 class ArmSummary(TypedDict):
     """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite, or not a single gap."""
 
     name: Text
-    eps: Number | None  # None for a penalty
+    eps: Number | None  # the last one of a schedule; None for a penalty
     over: Text | None
     penalty: NotRequired[PenaltySummary]
+    schedule: NotRequired[ScheduleSummary]
     closed_form_gap: Number | None
     train_gap: Number | None
     metrics: dict[Text, RangeOfMetric]
@@ -392,5 +400,6 @@ class WorkStart(TypedDict):
     notes: NotRequired[list[Text]]
     ranks: NotRequired[Whole | None]
     noise: NotRequired[Text | None]
+    files: NotRequired[dict[Text, Text]]  # SHA-256 of each file that an arm names
     config: Text
     sittings: list[Sitting]

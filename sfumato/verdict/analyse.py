@@ -29,6 +29,7 @@ from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
 from sfumato.verdict.penalty_words import PenaltyOfArm
+from sfumato.verdict.schedule_words import ScheduleOfArm
 
 Matrix = npt.NDArray[np.float64]
 
@@ -43,8 +44,9 @@ class ComparedArm(Protocol):
 
     Attributes:
         name: as in the names of the files with its logits.
-        eps: strength ε; 0 is one-hot, and None is a penalty.
+        eps: strength ε, the last one of a schedule; 0 without a schedule is one-hot, and None is a penalty.
         penalty: the penalty, or None for a target.
+        schedule: how the strength moves with the step, or None where it stands still.
         over: what ε is spread over, or ``"mixup"`` and ``"cutmix"``; None where no strength says it.
     """
 
@@ -61,6 +63,11 @@ class ComparedArm(Protocol):
     @property
     def penalty(self) -> PenaltyOfArm | None:
         """The penalty."""
+        ...
+
+    @property
+    def schedule(self) -> ScheduleOfArm | None:
+        """The schedule."""
         ...
 
     @property

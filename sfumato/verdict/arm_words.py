@@ -8,21 +8,25 @@ from typing import cast
 from sfumato import theory
 from sfumato.theory import Over
 from sfumato.verdict.penalty_words import PenaltyOfArm
+from sfumato.verdict.schedule_words import ScheduleOfArm
 
 
 @dataclass(frozen=True)
 class TrainedArm:
-    """An arm whose strength is known, as that of a comparison: ε and what it is spread over, or a penalty."""
+    """An arm whose strength is known: ε and what it is spread over, a schedule of it, or a penalty."""
 
     name: str
     eps: float | None
     over: str | None
     penalty: PenaltyOfArm | None = None
+    schedule: ScheduleOfArm | None = None
 
     def told(self, num_classes: int) -> str:
         """The strength in words."""
         if self.penalty is not None:
             return self.penalty.told()
+        if self.schedule is not None:
+            return self.schedule.told(num_classes)
         return strength_in_words(self.eps or 0.0, self.over, num_classes)
 
 
@@ -34,6 +38,7 @@ class JudgedArm:
     eps: float | None = 0.0
     over: str | None = None
     penalty: PenaltyOfArm | None = None
+    schedule: ScheduleOfArm | None = None
 
     def told(self, num_classes: int) -> str:
         """The name: there is no strength to tell."""
@@ -60,6 +65,11 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
         return (
             f"targets that fall with distance {along} of the classes (sf.rows.{maker}; {eps:.2g} of the mass is off "
             "the label on average)"
+        )
+    if over == "confusions":
+        return (
+            f"ε = {eps:g} over the other classes by how often each class is taken for them (sf.rows.confusion; torch's "
+            "label_smoothing cannot express it)"
         )
     if over == "own predictions":
         return f"ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)"

@@ -35,6 +35,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.verdict.penalty_words import penalty_of
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
+    from sfumato.verdict.schedule_words import schedule_of
     from sfumato.verdict.sentences import verdict
     from sfumato.verdict.warnings import warnings_of
 
@@ -271,7 +272,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
     """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept."""
     run = load_run(folder)
     summary, seeds = run.summary, run.seeds
-    arms = [TrainedArm(arm["name"], arm["eps"], arm["over"], penalty_of(arm)) for arm in run.arms]
+    arms = [TrainedArm(arm["name"], arm["eps"], arm["over"], penalty_of(arm), schedule_of(arm)) for arm in run.arms]
     base = base_of([arm.name for arm in arms], against or arms[0].name)
     arms.sort(key=lambda arm: arm.name != base)
     results = [analyse_arm(folder, arm, seeds) for arm in arms]

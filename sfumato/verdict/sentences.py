@@ -94,7 +94,7 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
     if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
         rows = results[0].metrics["accuracy"].values.shape[1]
         whose = "both arms" if len(results) == 2 else "every arm"
-        simplest = "one-hot labels, which are the simplest" if results[0].arm.eps == 0 else results[0].arm.name
+        simplest = "one-hot labels, which are the simplest" if _is_one_hot(results[0].arm) else results[0].arm.name
         return [
             f"There is nothing to decide: every model of {whose} is right on all {plural(rows, 'test row')}.",
             "Look first whether something in the data gives the label away, such as a column that is filled in after "
@@ -157,7 +157,8 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
     strength = found.other.arm.told(classes)
     training = _training(found.other.arm)
     doing = f"{training}{' with' if training == 'smoothing' else ''} {strength}"
-    stay = "Keep one-hot labels" if base.arm.eps == 0 else f"Keep {base.arm.name}"
+    stay = "Keep one-hot labels" if _is_one_hot(base.arm) else f"Keep {base.arm.name}"
+    at_this = " at this strength" if training == "smoothing" and found.other.arm.schedule is None else ""
     if found.rank == 0:
         start = {"smoothing": "Smooth the labels with", "soft labels": "Train on the soft labels"}
         by = divisor(found.other)
@@ -169,10 +170,15 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
             "one that you need more."
         )
     if found.rank == 3:
-        return f"{stay}: {doing} makes the model worse{'' if training != 'smoothing' else ' at this strength'}."
+        return f"{stay}: {doing} makes the model worse{at_this}."
     if found.called("not settled"):
         return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
     return f"{stay}: {doing} makes no difference that matters."
+
+
+def _is_one_hot(arm: ComparedArm) -> bool:
+    """Whether an arm trains on one-hot labels from its first step to its last."""
+    return arm.eps == 0 and arm.schedule is None
 
 
 def _training(arm: ComparedArm) -> str:

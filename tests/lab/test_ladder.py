@@ -181,6 +181,7 @@ def test_the_report_shows_every_rung_and_which_was_chosen(climbed):
         ({"arm": "onehot,all"}, "needs a strength: all:0.1"),
         ({"arm": "onehot,al:0.1"}, "Use one of: onehot, others:0.1"),
         ({"arm": "onehot,all:0.1,all:0.10"}, "the same target twice"),
+        ({"arm": "confusion:a/c.csv,confusion:b/c.csv"}, "would both be called confusion-c-0.1: rename one of"),
         ({"arm": "onehot:1,all:0.1"}, "takes no strength"),
         ({"arm": "onehot,all:2"}, "above 0 and at most 1"),
     ],

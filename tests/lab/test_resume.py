@@ -76,12 +76,13 @@ def _moved_to_the_next(share: float) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.nightly  # by day a table is asked for without training
-def test_noise_by_a_table_is_gone_on_with_to_the_same_bits_and_another_table_is_refused(tmp_path, monkeypatch):
+def test_tables_of_noise_and_confusions_are_gone_on_with_to_the_same_bits_and_others_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = tmp_path / "table.csv"
     table.write_text(_moved_to_the_next(0.3), encoding="utf-8")
-    noisy = Options("digits", **SHORT, noise="table.csv")
+    counts = tmp_path / "counts.csv"
+    counts.write_text(_moved_to_the_next(0.2), encoding="utf-8")
+    noisy = Options("digits", **SHORT, noise="table.csv", arm="onehot,confusion:counts.csv")
     lab.compare(replace(noisy, out=str(tmp_path / "whole")))
     with pytest.raises(lab.Stopped):
         lab.compare(replace(noisy, out=str(tmp_path / "run")), watcher=replace(NOBODY, progress=_stop_at_seed_1))
@@ -91,6 +92,10 @@ def test_noise_by_a_table_is_gone_on_with_to_the_same_bits_and_another_table_is_
     with pytest.raises(RunError, match="table.csv has changed since .* put the old table back"):
         lab.resume(tmp_path / "run", workers=1)
     table.write_text(_moved_to_the_next(0.3), encoding="utf-8")
+    counts.write_text(_moved_to_the_next(0.1), encoding="utf-8")
+    with pytest.raises(RunError, match="counts.csv has changed since .* put the old file back"):
+        lab.resume(tmp_path / "run", workers=1)
+    counts.write_text(_moved_to_the_next(0.2), encoding="utf-8")
     lab.resume(tmp_path / "run", workers=1)
     whole, again = bits(tmp_path / "whole"), bits(tmp_path / "run")
     same = [name for name in whole if name.startswith(("logits", "weights", "metrics"))]

@@ -19,6 +19,7 @@ class MadeUpArm:
     eps: float
     over: str | None = "others"
     penalty: None = None
+    schedule: None = None
 
     def told(self, num_classes: int) -> str:
         return f"ε = {self.eps:g} over {self.over} of {num_classes}"

@@ -11,6 +11,7 @@ from sfumato.lab.arms.kind import AskedArm, TrainingLabels
 from sfumato.lab.errors import ArmError
 from sfumato.verdict.arm_words import strength_in_words
 from sfumato.verdict.penalty_words import PenaltyOfArm
+from sfumato.verdict.schedule_words import ScheduleOfArm
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,8 @@ class Arm:
 
     Attributes:
         name: ``"one-hot"``, ``"smoothed"``, or the target that ``--arm`` named.
-        eps: strength ε; for arms that mix, α of the Beta distribution. None for penalties, which have no ε.
+        eps: strength ε, the last one where it moves; for arms that mix, α of the Beta distribution. None for
+            penalties, which have no ε.
         over: what ε is spread over; at ε = 0 this makes no difference. None for soft labels.
     """
 
@@ -37,6 +39,18 @@ class Arm:
     def penalty(self) -> PenaltyOfArm | None:
         """The penalty that it trains with; None for an arm that trains towards a target."""
         return None
+
+    @property
+    def schedule(self) -> ScheduleOfArm | None:
+        """How the strength moves with the step; None for an arm whose strength stands still."""
+        return None
+
+    def refuse_steps(self, steps: int) -> None:
+        """Refuse a training of so many steps if the arm cannot be trained in it; every other arm can.
+
+        Raises:
+            OptionError: it says what to change.
+        """
 
     def loss(self) -> torch.nn.Module:
         """A new loss module for this arm."""

@@ -98,6 +98,11 @@ class AskedArm:
         return tuple(value for value in self.values if not isinstance(value, str))
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The values that are paths of files, in their order."""
+        return tuple(value for value in self.values if isinstance(value, str) and value != NUMBERS)
+
+    @property
     def arm_name(self) -> str:
         """What the arm is called in files and tables: its kind and its values, of a path the name of the file.
 

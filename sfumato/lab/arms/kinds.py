@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sfumato.lab.arms.kind import NUMBERS, ArmKind, AskedArm, Parameter, TrainingLabels, Value
@@ -36,7 +37,14 @@ _HINGE = Parameter(
 _ARM, _MEASURED, _PENALTY = (f"sfumato.lab.arms.{name}" for name in ("arm", "measured", "penalties:penalty_arm"))
 _TAU = Parameter("tau", "its scale τ", "above 0 and at most 1000", lambda tau: 0 < tau <= 1000)
 _TREE_BETA = Parameter("beta", "its sharpness β", "above 0 and at most 1000", lambda beta: 0 < beta <= 1000)
-_ROWS = "sfumato.lab.arms.rows"
+_ROWS, _SCHEDULE = "sfumato.lab.arms.rows", "sfumato.lab.arms.schedules:scheduled_arm"
+_FROM_TO = tuple(
+    Parameter(name, f"its {called} strength", "at least 0 and at most 1", lambda eps: 0 <= eps <= 1)
+    for name, called in (("start", "first"), ("end", "last"))
+)
+_AFTER = Parameter(
+    "after", "the part of the steps that is smoothed", "above 0 and below 1", lambda part: 0 < part < 1, 0.8
+)
 
 KINDS: dict[str, ArmKind] = {
     kind.name: kind
@@ -75,12 +83,44 @@ KINDS: dict[str, ArmKind] = {
             note="a tree of the classes, and β",
         ),
         ArmKind(
+            "confusion",
+            "confusion:counts.csv:0.1",
+            "(1−ε)·e_y + ε·π_y, π_yk = (C_yk + 1/(K−1))/(Σ_j C_yj + 1), j and k among the others, C counts in a file",
+            f"{_ROWS}:confusion_arm",
+            (Parameter("file", "its file of counts", "a CSV file"), replace(_STRENGTH, default=0.1)),
+            note="spread by a table of confusions that you counted on other rows",
+        ),
+        ArmKind(
             "online",
             "online:0.5",
             "(1−ε)·e_y + ε·S_y, S the mean of the model's own right predictions in the last epoch",
             f"{_ROWS}:online_arm",
             (_STRENGTH,),
             note="online smoothing",
+        ),
+        ArmKind(
+            "linear",
+            "linear:0.2:0",
+            "(1−ε)·e_y + ε·u, u even over all, ε on a line over the steps",
+            _SCHEDULE,
+            _FROM_TO,
+            note="ε over all classes, from its first value to its last on a line over the steps",
+        ),
+        ArmKind(
+            "cosine",
+            "cosine:0.2:0",
+            "(1−ε)·e_y + ε·u, u even over all, ε on half a cosine over the steps",
+            _SCHEDULE,
+            _FROM_TO,
+            note="the same on half a cosine",
+        ),
+        ArmKind(
+            "drop_late",
+            "drop_late:0.1:0.8",
+            "(1−ε)·e_y + ε·u, u even over all, then e_y after this part of the steps",
+            _SCHEDULE,
+            (_STRENGTH, _AFTER),
+            note="ε over all classes, and the part of the steps after which there is none",
         ),
         ArmKind(
             "mixup",

@@ -1,4 +1,4 @@
-"""Arms whose target is a row of a table: along an order of the classes, from a tree of them, or learned while training.
+"""Arms whose target is a row of a table: along an order, from a tree, by confusions, or learned while training.
 
 A table says nothing of ε, so the ``eps`` of an arm with a fixed table is the mass that leaves the label on average over
 the training rows.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,8 @@ from sfumato import theory
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.arms.kind import NUMBERS, AskedArm, TrainingLabels
 from sfumato.lab.arms.measured import Column, MeasuredArm, entropies_and_gaps
+from sfumato.lab.data.class_table import read_class_table
+from sfumato.lab.data.table import DataError
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.text import did_you_mean, short
 
@@ -54,6 +56,29 @@ def hierarchy_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     except ValueError as error:
         raise OptionError(f"--arm hierarchy: {error}") from None
     return _rows_arm(asked.arm_name, "tree", table.numpy(), rows.shares)
+
+
+def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+    """A share ε to the classes that each class is taken for, counted by the user on rows of neither part."""
+    import torch
+
+    from sfumato.rows import confusion
+
+    file, eps = asked.named["file"], asked.named["eps"]
+    spec = f"--arm confusion:{file}"
+    if not Path(file).is_file():
+        raise OptionError(f"{spec}: there is no such file. {_HOW_TO_COUNT}")
+    try:
+        counts = read_class_table(Path(file), rows.class_names, _count)
+    except DataError as error:
+        raise OptionError(f"--arm confusion: {error}. {_HOW_TO_COUNT}") from None
+    if counts.sum() == counts.trace():
+        raise OptionError(
+            f"{spec}: no class was ever taken for another one, so that this is plain smoothing: use others:{eps:g}"
+        )
+    table = confusion(torch.from_numpy(counts), eps, over="others", shrinkage=_SHRINKAGE).numpy()
+    _refuse_wrong_answers(f"{spec}:{eps:g}", table, eps, rows.class_names)
+    return replace(_rows_arm(asked.arm_name, "confusions", table, rows.shares), eps=eps)
 
 
 def online_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
@@ -122,6 +147,37 @@ class _OnlineArm(MeasuredArm):
         online: OnlineLoss = loss
         online.eval()  # a probe must not teach it anything
         return own.verify(online, num_classes)
+
+
+_HOW_TO_COUNT = (
+    "It must be a CSV file with the names of the classes in its first line, and a line for each class with its name "
+    "and how many of its rows were predicted as each class"
+)
+
+_SHRINKAGE = 1.0
+"""Rows that are added to the confusions of each class, evenly, so that no class has a target of 0."""
+
+
+def _count(cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError("is not a count, which is a number from 0")
+    return value
+
+
+def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[str]) -> None:
+    """Refuse a strength at which another class would get as much as the label: the model would learn wrong answers."""
+    off = table - np.diag(table.diagonal())
+    y, k = (int(place) for place in np.unravel_index(int(off.argmax()), off.shape))
+    if off[y, k] >= table[y, y]:
+        most = 1 / (1 + float(off[y, k]) / eps)
+        raise OptionError(
+            f'{spec} gives the class "{short(names[k])}" {off[y, k]:.3g} in the target of "{short(names[y])}", whose '
+            f"own share is {table[y, y]:.3g}: the model would learn a wrong answer; choose less than {most:.3g}"
+        )
 
 
 def _values_of(names: Sequence[str]) -> list[float]:

@@ -6,7 +6,6 @@ that every arm, seed, worker and machine sees the same ones. Test rows keep thei
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from sfumato import theory
+from sfumato.lab.data.class_table import read_class_table
 from sfumato.lab.data.table import DataError
-from sfumato.text import did_you_mean, short
 
 NOISY_PARTS = ("train", "validation")
 """Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
@@ -155,55 +154,25 @@ def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:
     Raises:
         DataError: the file cannot be read, or is no such table; the message names the line, the class and the value.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from None
-    if len(lines) < 2:
-        raise DataError(f"{path} must have a line with the names of the classes, and one for each class")
-    places = _places([name.strip() for name in lines[0][1][1:]], classes, f"{path}, line {lines[0][0]}")
-    table = np.full((len(classes), len(classes)), np.nan)
-    for number, (name, *cells) in lines[1:]:
-        where = f"{path}, line {number}"
-        y = _place(name.strip(), classes, where)
-        if not np.isnan(table[y, 0]):
-            raise DataError(f'{where}: the class "{short(classes[y])}" has a line already')
-        if len(cells) != len(classes):
-            raise DataError(f"{where} has {len(cells)} numbers; there are {len(classes)} classes")
-        values = [_share(cell, where) for cell in cells]
-        if abs(sum(values) - 1) > _NEAR_1:
-            raise DataError(f'{where}: the row of "{short(classes[y])}" must sum to 1, got {sum(values):.9g}')
-        table[y, places] = np.array(values) / sum(values)
-    missing = np.flatnonzero(np.isnan(table[:, 0]))
-    if len(missing):
-        raise DataError(f'{path} has no line for the class "{short(classes[int(missing[0])])}"')
+    table = read_class_table(path, classes, _share, _shares)
     if (table.diagonal() == 1).all():
         raise DataError(f"{path} leaves every label as it is; leave out --noise")
     return table
 
 
-def _places(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
-    """The class numbers of the names in the first line, each once."""
-    places = [_place(name, classes, where) for name in names]
-    for k, each in enumerate(classes):
-        if places.count(k) != 1:
-            times = "more than once" if k in places else "not at all"
-            raise DataError(f'{where} names the class "{short(each)}" {times}; it must name each class once')
-    return places
-
-
-def _place(name: str, classes: Sequence[str], where: str) -> int:
-    if name not in classes:
-        raise DataError(f'{where}: "{short(name)}" is not a class.{did_you_mean(name, classes)}')
-    return list(classes).index(name)
-
-
-def _share(cell: str, where: str) -> float:
+def _share(cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise DataError(f'{where}: "{short(cell.strip())}" is not a probability from 0 to 1')
+        raise ValueError("is not a probability from 0 to 1")
     return value
+
+
+def _shares(values: list[float], name: str) -> list[float]:
+    """The shares of a line, which sum to 1."""
+    total = sum(values)
+    if abs(total - 1) > _NEAR_1:
+        raise ValueError(f'the row of "{name}" must sum to 1, got {total:.9g}')
+    return [value / total for value in values]

@@ -22,7 +22,7 @@ from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import Classifier, logits_of
 from sfumato.lab.train.augment import Augmentation
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
-from sfumato.lab.train.objectives import OnlineLoss, TrainingObjective
+from sfumato.lab.train.objectives import MovingLoss, TrainingObjective
 from sfumato.lab.train.plan import Plan
 
 
@@ -80,12 +80,13 @@ def train(
     Args:
         model: with its initial weights.
         loss: called as ``loss(logits, labels)``; returns the mean over the batch. An
-            :class:`~sfumato.lab.train.objectives.TrainingObjective` is given the model and the batch.
+            :class:`~sfumato.lab.train.objectives.TrainingObjective` is given the model and the batch, and a
+            :class:`~sfumato.lab.train.objectives.MovingLoss` is told of each step and each end of an epoch.
         rows: features (n, D) and labels (n,) to train on.
         validation: features and labels that are looked at after every epoch, and decide nothing but an early stop.
         plan: epochs, batch size, learning rate.
         seed: of the order of rows.
-        floor: of the loss, in nats; ``-inf`` for a loss that has none.
+        floor: of the loss, in nats; ``-inf`` for a loss that has none. A loss that moves has its own in each epoch.
         on_epoch: called after every epoch.
         weight: (n,) of the rows; the loss is then called with ``sample_weight`` too.
         soft: (n, K) soft labels of the rows, for an objective that trains on them.
@@ -103,6 +104,7 @@ def train(
     batches, hashes = hashlib.sha256(), list[str]()
     best = None if plan.early_stop is None else BestEpoch(model, plan.early_stop)
     step = _Step(model, loss, x, y, weight, soft, plan, ranks, augment)
+    moving, steps = (loss if isinstance(loss, MovingLoss) else None), 0
 
     for epoch in range(1, plan.epochs + 1):
         model.train()
@@ -110,6 +112,9 @@ def train(
         shuffled = torch.randperm(len(y), generator=order)
         drawn = b"" if augment is None else augment.begin(epoch)
         for batch in shuffled.split(plan.batch_size):
+            if moving is not None:
+                moving.begin_step(steps, plan.steps(len(y)), float(step.mass(batch)))
+            steps += 1
             optimiser.zero_grad()
             lost, parts = step.backward(batch)
             if lost != 0:
@@ -124,8 +129,8 @@ def train(
         batches.update(shuffled.numpy().tobytes() + drawn)
         hashes.append(batches.hexdigest())
         train_loss, train_gap = step.means(seen)
-        if isinstance(loss, OnlineLoss):  # whose targets, and so its floor, change with each epoch
-            floor = loss.end_epoch(y)
+        if moving is not None:
+            floor = moving.end_epoch(y)
         logits, labels = logits_of(model, validation[0]), validation[1]
         nll, accuracy = _scores(logits, labels, validation_soft)
         scaled = None if best is None else nll_after_temperature(logits, labels, validation_soft)
@@ -168,8 +173,8 @@ class _Step:
         """Add the gradient of the batch's mean loss to the weights' own; 0, or a loss that was not finite."""
         share = batch if self.ranks is None else self.ranks.rows(batch)
         parts = parts_of(share, self.plan.accumulate) if len(share) else ()
-        masses = [self._mass(part) for part in parts]
-        whole = sum(masses) if self.ranks is None else self._mass(batch)
+        masses = [self.mass(part) for part in parts]
+        whole = sum(masses) if self.ranks is None else self.mass(batch)
         lost, seen = 0.0, list[_Seen]()
         for part, mass in zip(parts, masses, strict=True):
             labels = self.y[part]
@@ -184,7 +189,8 @@ class _Step:
             seen.append(_Seen(logits.detach(), labels, value.detach(), mass))
         return lost if self.ranks is None else self.ranks.add_gradients(self.model, lost), seen
 
-    def _mass(self, rows: Tensor) -> int | Tensor:
+    def mass(self, rows: Tensor) -> int | Tensor:
+        """What some rows count in the mean over the epoch."""
         return len(rows) if self.weight is None else self.weight[rows].sum()
 
     def _forward(self, part: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

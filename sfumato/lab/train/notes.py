@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sfumato.lab.arms.schedules import ScheduledArm
 from sfumato.text import plural
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ ENOUGH = 0.95
 """The part of its closed form that a smoothed training gap has to reach in a model that is trained to the end."""
 
 STILL_FALLING = 0.05
-"""How much of its value a training loss may lose in the last epoch of a model that is trained to the end."""
+"""How much of its value a training loss may lose in the last epoch of a model that is trained to the end.
+
+What it loses because its floor falls, as that of a schedule does, is not counted.
+"""
 
 
 def not_trained_to_the_end(
@@ -77,9 +81,15 @@ def not_trained_to_the_end(
 
 
 def _fall(record: RunRecord) -> float:
-    """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch."""
-    losses = [epoch["train_loss"] for epoch in record["epochs"]][: record.get("kept_epoch")]
-    return 0.0 if len(losses) < 2 or losses[-2] <= 0 else 1 - losses[-1] / losses[-2]
+    """The part of its value that the training loss lost in the last epoch that was kept; 0 with one epoch.
+
+    What the floor of the loss lost in that epoch is taken off.
+    """
+    epochs = record["epochs"][: record.get("kept_epoch")]
+    if len(epochs) < 2 or epochs[-2]["train_loss"] <= 0:
+        return 0.0
+    before, after = (epoch["train_loss"] - epoch.get("train_floor", 0.0) for epoch in epochs[-2:])
+    return (before - after) / epochs[-2]["train_loss"]
 
 
 def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
@@ -103,6 +113,31 @@ def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
             f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
             "and their gaps need not reach the closed forms."
         )
+    return notes
+
+
+def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequence[RunRecord]) -> list[str]:
+    """A note on each schedule that an early stop left unfinished in the weights that were kept; by default nothing.
+
+    Args:
+        plan: the budget of every run.
+        arms: those that are compared.
+        rows: to train on.
+        records: of the runs of these arms.
+    """
+    if plan.early_stop is None:
+        return []
+    notes: list[str] = []
+    steps, kept = plan.steps(rows), _kept(records)
+    for arm in arms:
+        if isinstance(arm, ScheduledArm):
+            strengths = [arm.at(epoch * steps // plan.epochs - 1, steps) for epoch in kept[arm.name]]
+            if set(strengths) != {arm.strength}:
+                low, high = f"{min(strengths):.2g}", f"{max(strengths):.2g}"
+                notes.append(
+                    f"The early stop left the schedule of {arm.name} unfinished: the weights that were kept end at "
+                    f"ε = {low if low == high else f'{low} to {high}'} over all, and not at {arm.strength:g}."
+                )
     return notes
 
 

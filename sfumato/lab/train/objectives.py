@@ -1,7 +1,7 @@
 """Losses that torch does not have: towards a prior, towards soft labels, of rows that are mixed, and with a penalty.
 
 The training loop calls a :class:`TrainingObjective` with the model and a batch, and every other loss with logits and
-labels.
+labels. It tells a :class:`MovingLoss` of every step and of the end of every epoch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sfumato import schedules, theory
 from sfumato.lab.models import Classifier
-from sfumato.loss import OnlineSmoothing, cross_entropy, penalty
+from sfumato.loss import CrossEntropyLoss, OnlineSmoothing, cross_entropy, penalty
 from sfumato.targets import from_probs, mix, one_hot, smooth_prior, smooth_rows
 
 
@@ -31,6 +32,30 @@ class TrainingObjective(nn.Module):
             labels: (n,) int64.
             weight: (n,) of the rows, or None.
             soft: (n, K) soft labels, or None where there are none.
+        """
+        raise NotImplementedError
+
+
+class MovingLoss(nn.Module):
+    """A loss whose target, and with it the floor, changes while it trains."""
+
+    def begin_step(self, step: int, steps: int, mass: float) -> None:
+        """Take the target of a step.
+
+        Args:
+            step: batches before this one, from 0 to ``steps`` − 1.
+            steps: batches of the whole training, if nothing ends it early.
+            mass: what the batch counts in the mean over the epoch: its rows, or the sum of their weights.
+        """
+
+    def end_epoch(self, labels: Tensor) -> float:
+        """End an epoch.
+
+        Args:
+            labels: (n,) of all training rows.
+
+        Returns:
+            The floor of the epoch, in nats: a mean over its steps, each with its mass.
         """
         raise NotImplementedError
 
@@ -123,8 +148,8 @@ class RowsLoss(nn.Module):
         return cross_entropy(input, smooth_rows(target, rows), sample_weight=sample_weight)
 
 
-class OnlineLoss(nn.Module):
-    """Online smoothing, which learns its table from the batches; the loop ends each epoch."""
+class OnlineLoss(MovingLoss):
+    """Online smoothing, which learns its table from the batches of an epoch, for the next one."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -151,6 +176,37 @@ class OnlineLoss(nn.Module):
         if self.online is None:
             self.online = OnlineSmoothing(num_classes, self.eps).to(device).train(self.training)
         return self.online
+
+
+class ScheduledLoss(MovingLoss):
+    """Cross entropy smoothed over all classes, with the strength that ``sf.schedules`` gives each step."""
+
+    def __init__(self, schedule: str, strengths: Mapping[str, float]) -> None:
+        super().__init__()
+        self.schedule, self.strengths = schedule, dict(strengths)
+        self.at = (0, 1)  # the step, and how many there are
+        self.smoothed = CrossEntropyLoss(over="all")
+        self._epoch: list[tuple[float, float]] = []  # the strength and the mass of each step
+        self._classes = 0  # until the logits tell how many there are
+
+    def begin_step(self, step: int, steps: int, mass: float) -> None:
+        """Take the strength of a step."""
+        self.at = (step, steps)
+        self.smoothed.label_smoothing = getattr(schedules, self.schedule)(step, steps, **self.strengths)
+        self._epoch.append((self.smoothed.label_smoothing, mass))
+
+    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The mean loss of logits (n, K) and labels (n,)."""
+        self._classes = input.shape[1]
+        loss: Tensor = self.smoothed(input, target, sample_weight)
+        return loss
+
+    def end_epoch(self, labels: Tensor) -> float:
+        """The mean over the epoch of the floor at each step, which no label changes."""
+        floors = [mass * theory.loss_floor(eps, self._classes, over="all") for eps, mass in self._epoch]
+        floor = sum(floors) / sum(mass for _, mass in self._epoch)
+        self._epoch = []
+        return float(floor)
 
 
 class SoftLoss(TrainingObjective):

@@ -10,6 +10,7 @@ from sfumato.report.compare.tables import torch_strength
 from sfumato.runs.schema import ArmSummary
 from sfumato.theory import convert_eps
 from sfumato.verdict.penalty_words import penalty_of
+from sfumato.verdict.schedule_words import ScheduleOfArm, schedule_of
 
 LONGEST = 48  # characters of a line
 _SOFTMAX = "(logits / {}).softmax(dim=1)"
@@ -41,6 +42,8 @@ def snippets(arm: ArmSummary, num_classes: int, temperature: str | None = None) 
     if (penalty := penalty_of(arm)) is not None:
         call = _call(f"loss = sf.penalty.{penalty.words.function}", "logits", "labels", *penalty.arguments())
         return [Snippet("sfumato", _code("import sfumato as sf\n", call, _divided(temperature, _SOFTMAX)))]
+    if (schedule := schedule_of(arm)) is not None:
+        return _scheduled(schedule, temperature)
     if arm["eps"] and arm["over"] not in CONVENTIONS:
         return _own(arm, temperature)
     over_all = torch_strength(arm, num_classes)
@@ -108,6 +111,21 @@ def _sfumato(arm: ArmSummary, temperature: str | None) -> Snippet:
     return Snippet("sfumato", _code("import sfumato as sf\n", call, _divided(temperature, _SOFTMAX)), strength)
 
 
+def _scheduled(schedule: ScheduleOfArm, temperature: str | None) -> list[Snippet]:
+    """A strength that is set before every step; torch's own loss may stand in the place of sfumato's."""
+    call = _call(f"eps = sf.schedules.{schedule.kind}", "step", "steps", *schedule.arguments())
+    code = _code(
+        "import sfumato as sf\n",
+        "criterion = sf.CrossEntropyLoss()  # once",
+        f"{call}  # before each step",
+        "criterion.label_smoothing = eps",
+        "loss = criterion(logits, labels)",
+        _divided(temperature, _SOFTMAX),
+    )
+    note = "A step is a batch, counted from 0. torch.nn.CrossEntropyLoss does as well."
+    return [Snippet("sfumato", code, f"{schedule.course()}, over all", note)]
+
+
 def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
     """Targets that no framework's argument expresses, with sfumato's constructors."""
     eps, over, told = f"{arm['eps'] or 0:g}", str(arm["over"]), ""
@@ -134,6 +152,14 @@ def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
         )
         made = f"rows = sf.rows.{maker}({given})  # once, as this arm was told\ntarget = sf.smooth_rows(labels, rows)"
         told = f"{eps} of the mass off the label on average"
+    elif over == "confusions":
+        made = (
+            "rows = sf.rows.confusion(  # counts (K, K), once\n"
+            f'    counts, {eps}, over="others", shrinkage=1\n'
+            ")\n"
+            "target = sf.smooth_rows(labels, rows)"
+        )
+        told = f"{eps} over the confusions"
     elif over == "own predictions":
         code = _code(
             "import sfumato as sf\n",

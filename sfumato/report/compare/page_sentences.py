@@ -18,6 +18,7 @@ from sfumato.runs.read import MIXING, Run
 from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
 from sfumato.verdict.penalty_words import penalty_of
+from sfumato.verdict.schedule_words import schedule_of
 
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -80,7 +81,9 @@ def words(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "changed": _changed(run),
         "chosen": chosen and arm_title(chosen),
         "penalty_chosen": chosen is not None and penalty_of(chosen) is not None,
-        "keep": chosen is not None and chosen["eps"] == 0,
+        "scheduled": [arm_title(arm) for arm in run.arms if schedule_of(arm) is not None],
+        "schedule_chosen": chosen is not None and schedule_of(chosen) is not None,
+        "keep": chosen is not None and chosen["eps"] == 0 and schedule_of(chosen) is None,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
         "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
         "columns": summary.get("columns", [])[:MOST_COLUMNS],
@@ -202,6 +205,8 @@ def _each_its_own(arm: ArmSummary) -> bool:
 def _strength(arm: ArmSummary) -> str:
     """ε with what it is spread over; for mixing arms their Beta distribution, for soft labels "its own"."""
     over = arm["over"]
+    if (schedule := schedule_of(arm)) is not None:
+        return f"{schedule.course()} over {over}"
     if over in MIXING:
         return f"Beta({arm['eps']:g}, {arm['eps']:g})"
     if arm["eps"] is None:
@@ -219,6 +224,7 @@ def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps'] or 0:g}", "over": over, "gap": None}
     found |= {"penalty": penalty is not None, "no_gap": "" if penalty is None else penalty.words.no_gap}
     found["below"] = "" if penalty is None else penalty.below(gap)
+    found["scheduled"] = schedule_of(arm) is not None
     found["trained"] = number(arm["train_gap"], 2, zero=True)
     if gap is None:
         return found
@@ -344,8 +350,10 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
     divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
     return {
         "title": arm_title(arm),
-        "smoothed": arm["eps"] != 0,
-        "beyond": arm["over"] in ("others", "all") and torch_strength(arm, run.num_classes) is None,
+        "smoothed": arm["eps"] != 0 or schedule_of(arm) is not None,
+        "beyond": schedule_of(arm) is None
+        and arm["over"] in ("others", "all")
+        and torch_strength(arm, run.num_classes) is None,
         "temperature": divisor,
         "snippets": snippets(arm, run.num_classes, divisor),
     }

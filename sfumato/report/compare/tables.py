@@ -14,6 +14,7 @@ from sfumato.runs.read import Run
 from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
 from sfumato.text import NOT_APPLICABLE, number, percent, temperature
 from sfumato.verdict.penalty_words import penalty_of
+from sfumato.verdict.schedule_words import schedule_of
 
 Show: TypeAlias = Callable[[float | None], str]
 
@@ -58,14 +59,16 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     An ε is told with what it is spread over, and always if it is part of the name; that of a fixed table is not told.
     """
     name, over = arm["name"], arm["over"]
-    if not arm["eps"] or over is None:
+    if schedule_of(arm) is not None:
+        return f"{name} ({over})"
+    if not arm["eps"] or over is None or over in ("order", "tree"):
         return name
     eps = f"{arm['eps']:g}"
-    if eps in name and over in name:
+    if eps in name and over.removesuffix("s") in name:
         return name
     if eps in name:
         return f"{name} ({over})"
-    return f"{name} {eps} ({over})" if strength and over not in ("order", "tree") else name
+    return f"{name} {eps} ({over})" if strength else name
 
 
 def spread(run: Run) -> str:
@@ -81,10 +84,12 @@ def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str
 
 
 def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
-    """The arm's ε as torch's ``label_smoothing``, over all classes; None where there is none, or above 1."""
+    """The arm's ε as torch's ``label_smoothing``, over all classes; None where no single ε up to 1 says it."""
     from sfumato import theory
 
     eps, over = arm["eps"], arm["over"]
+    if schedule_of(arm) is not None:
+        return None
     if eps == 0:
         return 0.0
     if eps is None or over == "all":

@@ -86,6 +86,66 @@ def test_a_tree_that_is_none_is_refused(tmp_path: Path):
         arm_of(f"hierarchy:{file}:4", LABELS, 3, class_names=("car", "cat", "dog"))
 
 
+COUNTS = """,cat,dog,car
+car,3,0,20
+cat,30,6,2
+dog,0,25,0
+"""
+
+
+def confused(tmp_path: Path, text: str = COUNTS, eps: str = ":0.2") -> Arm:
+    file = tmp_path / "counts.csv"
+    file.write_text(text, encoding="utf-8")
+    return arm_of(f"confusion:{file}{eps}", LABELS, 3, class_names=("car", "cat", "dog"))
+
+
+def test_a_table_of_confusions_gives_the_rows_of_sf_rows(tmp_path: Path):
+    arm = confused(tmp_path)
+    counts = torch.tensor([[20.0, 3, 0], [2, 30, 6], [0, 0, 25]], dtype=torch.float64)  # in the order of the classes
+    rows = sf.rows.confusion(counts, 0.2, over="others", shrinkage=1)
+    assert np.array(arm.rows) == pytest.approx(rows.numpy())
+    assert arm.rows[1] == pytest.approx([0.2 * 2.5 / 9, 0.8, 0.2 * 6.5 / 9])
+    assert (arm.name, arm.eps, arm.over) == ("confusion-counts-0.2", 0.2, "confusions")
+    assert arm.verify(arm.loss(), 3) == pytest.approx([0.8, 0.1])
+
+
+def test_the_strength_of_confusions_is_a_tenth_where_none_is_given(tmp_path: Path):
+    assert confused(tmp_path, eps="") == confused(tmp_path, eps=":0.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            COUNTS.replace("25", "-25"),
+            'counts.csv, line 4, column "dog": "-25" is not a count, which is a number from 0',
+        ),
+        (COUNTS.replace("25", "inf"), 'line 4, column "dog": "inf" is not a count'),
+        (COUNTS.replace("25", "some"), 'line 4, column "dog": "some" is not a count'),
+        (COUNTS.replace("\ndog", "\ndgo"), 'line 4: "dgo" is not a class. Did you mean "dog"?'),
+        (COUNTS.replace("dog,0,25,0\n", ""), 'has no line for the class "dog". It must be a CSV file with the names'),
+        (COUNTS.replace("0,25,0", "0,25"), "line 4 has 2 numbers; there are 3 classes"),
+        (",cat,dog,car\ncar,0,0,2\ncat,9,0,0\ndog,0,9,0\n", "was ever taken for another one, so that this is plain"),
+    ],
+)
+def test_a_table_of_confusions_that_is_none_is_refused(text: str, message: str, tmp_path: Path):
+    with pytest.raises(OptionError) as error:
+        confused(tmp_path, text)
+    assert str(error.value).startswith("--arm confusion:")
+    assert message in str(error.value)
+
+
+def test_confusions_that_would_teach_another_class_than_the_label_are_refused(tmp_path: Path):
+    with pytest.raises(OptionError, match=r'"car", whose own share is 0\.4: .* wrong answer; choose less than 0\.533'):
+        confused(tmp_path, COUNTS.replace("0,25,0", "0,25,3"), eps=":0.6")
+    confused(tmp_path, COUNTS.replace("0,25,0", "0,25,3"), eps=":0.53")
+
+
+def test_a_table_of_confusions_that_is_not_there_is_named_with_what_it_must_be():
+    with pytest.raises(OptionError, match="--arm confusion:nowhere.csv: there is no such file. It must be a CSV file"):
+        arm_of("confusion:nowhere.csv", LABELS, 3, class_names=("car", "cat", "dog"))
+
+
 def test_an_arm_proves_its_rows_and_refuses_others():
     arm, other = order("0", "1", "2"), order("0", "1", "2", spec="ordinal:0.51")
     assert arm.verify(arm.loss(), 3) == pytest.approx([arm.rows[2][2], arm.rows[2][0]])
@@ -164,7 +224,9 @@ def _stopping():
 def test_arms_of_rows_on_real_data_end_in_a_verdict_and_a_page(tmp_path: Path):
     tree = {"round": ["0", "6", "8", "9", "3"], "straight": ["1", "4", "7"], "both": ["2", "5"]}
     (tmp_path / "tree.json").write_text(json.dumps(tree), encoding="utf-8")
-    arms = ("onehot", "ordinal:0.3", "hierarchy:tree.json:6", "online:0.3")
+    counts = [f"{y},{','.join(str(y * k % 7) for k in range(10))}" for y in range(10)]
+    (tmp_path / "counts.csv").write_text("\n".join([",0,1,2,3,4,5,6,7,8,9", *counts]), encoding="utf-8")
+    arms = ("onehot", "ordinal:0.3", "hierarchy:tree.json:6", "confusion:counts.csv:0.3", "online:0.3")
     words = [word for arm in arms for word in ("--arm", arm)]
     ran = run_sfumato(
         "compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "4", *words, "--json", "-q",
@@ -172,7 +234,7 @@ def test_arms_of_rows_on_real_data_end_in_a_verdict_and_a_page(tmp_path: Path):
     )  # fmt: skip
     assert ran.code == 0, ran.err
     summary = ran.json()
-    assert [arm["over"] for arm in summary["arms"]] == ["others", "order", "tree", "own predictions"]
+    assert [arm["over"] for arm in summary["arms"]] == ["others", "order", "tree", "confusions", "own predictions"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     floors = {arm: {line["train_floor"] for line in lines if line["arm"] == arm} for arm in ("ordinal-0.3",)}
     assert len(floors["ordinal-0.3"]) == 1
@@ -181,5 +243,5 @@ def test_arms_of_rows_on_real_data_end_in_a_verdict_and_a_page(tmp_path: Path):
     assert len(set(online)) == 4
     assert all(line["train_excess"] > 0 for line in lines)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    for name in ("ordinal-0.3", "hierarchy-tree-6", "online-0.3"):
+    for name in ("ordinal-0.3", "hierarchy-tree-6", "confusion-counts-0.3", "online-0.3"):
         assert name in page

@@ -95,6 +95,16 @@ def test_an_augmented_comparison_on_ray_has_the_bits_of_one_here(tmp_path):
     assert bits(tmp_path / "there" / "run") == bits(tmp_path / "here" / "run")
 
 
+@pytest.mark.nightly  # labels are drawn before a run is handed on, as tests/lab/data/test_noise.py shows each day
+def test_a_comparison_with_wrong_labels_on_ray_has_the_bits_of_one_here(tmp_path):
+    words = (*WORDS, "--noise", "0.4", "--arm", "onehot", "--arm", "linear:0.4:0")
+    for place, more in (("here", ()), ("there", ("--on", "ray", "--workers", "2"))):
+        (tmp_path / place).mkdir()
+        ran = run_sfumato(*words, *more, folder=tmp_path / place)
+        assert ran.code == 0, ran.err
+    assert bits(tmp_path / "there" / "run") == bits(tmp_path / "here" / "run")
+
+
 @pytest.mark.nightly  # it starts a cluster of its own for one sentence
 def test_a_run_that_fails_on_ray_says_what_it_says_here(tmp_path):
     words = ("compare", "digits", "--seeds", "3", "--epochs", "2", "--learning-rate", "1e30", "-q")

@@ -81,6 +81,8 @@ def arrays(run):
                 "0.4",
             ),
         ),
+        # Every rank is told each step, and the mass of the whole batch, as tests/lab/train/test_loop.py shows each day.
+        pytest.param(2, ("--arm", "onehot", "--arm", "linear:0.3:0"), marks=pytest.mark.nightly),
         # Draws hang on seed, epoch and row, as the unit tests of augment show each day.
         pytest.param(2, ("--augment", "flip,crop"), marks=pytest.mark.nightly),
     ],
@@ -105,6 +107,7 @@ def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
     ]
     for ours, theirs in zip(*curves, strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+        assert ours["train_floor"] == theirs["train_floor"]  # where the strength moves, it is that of the step alone
         assert ours["train_gap"] == pytest.approx(theirs["train_gap"], rel=1e-3, abs=1e-4)
     notes = json.loads((tmp_path / "many" / "env.json").read_text(encoding="utf-8"))["notes"]
     assert any(f"Trained by {ranks} processes under torchrun" in note for note in notes)

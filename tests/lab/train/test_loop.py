@@ -11,6 +11,7 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.errors import TrainingError
 from sfumato.lab.models import build, weights_hash
 from sfumato.lab.train.loop import parts_of, train
+from sfumato.lab.train.objectives import MovingLoss
 from sfumato.lab.train.plan import Plan
 
 SMOOTHED = Arm("smoothed", 0.1, "others")
@@ -75,6 +76,43 @@ def test_a_batch_in_parts_reports_the_loss_and_gap_of_the_whole():
             trained(Plan(1, 30, 1e-3, accumulate=parts), dtype=torch.float64, weight=own) for parts in (1, 4)
         )
         assert (split.train_loss, split.train_gap) == pytest.approx((whole.train_loss, whole.train_gap), rel=1e-12)
+
+
+class Told(MovingLoss):
+    """A loss that keeps what the loop tells it; its floor is the number of epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.ends = [], []
+
+    def begin_step(self, step, steps, mass):
+        self.steps.append((step, steps, mass))
+
+    def end_epoch(self, labels):
+        self.ends.append((len(self.steps), len(labels)))
+        return float(len(self.ends))
+
+    def forward(self, input, target, sample_weight=None):
+        return torch.nn.functional.cross_entropy(input, target)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_loss_that_moves_is_told_each_step_with_its_mass_and_each_end_of_an_epoch(accumulate):
+    loss, epochs = Told(), []
+    plan = Plan(2, 30, 1e-3, accumulate=accumulate)
+    train(build("linear", 6, 3, seed=5), loss, toy(), toy(), plan, seed=5, floor=9.0, on_epoch=epochs.append)
+    assert loss.steps == [(step, 8, mass) for step, mass in enumerate([30, 30, 30, 10] * 2)]
+    assert loss.ends == [(4, 100), (8, 100)]
+    assert [epoch.train_floor for epoch in epochs] == [1.0, 2.0]
+    assert epochs[1].train_excess == epochs[1].train_loss - 2.0
+
+
+def test_the_mass_of_a_step_is_the_weight_of_its_rows():
+    loss, weight = Told(), torch.linspace(0.1, 9.0, 100)
+    plan = Plan(1, 30, 1e-3)
+    train(build("linear", 6, 3, seed=5), loss, toy(), toy(), plan, seed=5, floor=0.0, on_epoch=print, weight=weight)
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(5))
+    assert [mass for *_, mass in loss.steps] == pytest.approx([weight[rows].sum().item() for rows in order.split(30)])
 
 
 def test_every_part_of_a_batch_has_two_rows_or_more():

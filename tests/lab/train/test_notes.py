@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sfumato.lab.arms import arm_of, arms_of
-from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_training, training_of
+from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training, training_of
 from sfumato.lab.train.plan import Plan
 
 
@@ -51,6 +51,19 @@ def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, lo
         assert "give more --epochs" in found[0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("floors", "warned"),
+    [((0.9, 0.4, 0.0), False), ((0.0, 0.0, 0.0), True)],  # the loss falls by 0.4 of 0.5 in the last epoch
+)
+def test_a_loss_that_falls_because_its_floor_falls_is_no_sign_of_too_little_training(floors, warned):
+    made = records((4.4, 4.4, 4.4), (1.0, 0.5, 0.1))
+    for record in made:
+        epochs = zip(record["epochs"], floors, strict=True)
+        record["epochs"] = [{**epoch, "train_floor": floor} for epoch, floor in epochs]
+    found = not_trained_to_the_end(Plan(3, 64, 1e-3), arms_of(0.1, "others"), 10, made)
+    assert [each["kind"] for each in found] == ["not trained to the end"] * warned
+
+
 @pytest.mark.parametrize(("spec", "warned"), [("margin:10", False), ("margin:3", True), ("l2:0.002", True)])
 def test_a_gap_below_the_margin_of_a_hinge_is_no_sign_of_too_little_training(spec, warned):
     """The hinge holds the lowest wrong classes alone, so that no training brings the mean gap to the margin."""
@@ -79,3 +92,23 @@ def test_an_early_stop_is_said_in_the_record_and_noted():
         "6; of at most 59) and stopped when 3 epochs had brought nothing better: arms stop at different epochs, and "
         "their gaps need not reach the closed forms."
     )
+
+
+@pytest.mark.parametrize(
+    ("stop", "kept", "said"),
+    [
+        (2, (2, 3), "end at ε = 0.1 to 0.15 over all, and not at 0."),
+        (2, (3, 3), "end at ε = 0.1 over all, and not at 0."),
+        (2, (5, 5), None),
+        (None, (3, 3), None),
+    ],
+)
+def test_a_schedule_that_an_early_stop_left_unfinished_is_noted_with_the_strengths_that_were_kept(stop, kept, said):
+    """Five epochs of two steps: after epochs 2 and 3 the strength is that of steps 3 and 5 of 0 to 9."""
+    arms = [arm_of(spec, np.arange(10), 10) for spec in ("onehot", "linear:0.225:0")]
+    made = [{"arm": arm.name, "seed": n, "kept_epoch": epoch} for arm in arms for n, epoch in enumerate(kept)]
+    found = notes_on_schedules(Plan(5, 64, 1e-3, early_stop=stop), arms, 100, made)
+    assert len(found) == (said is not None)
+    if said is not None:
+        assert found[0].startswith("The early stop left the schedule of linear-0.225-0 unfinished: ")
+        assert found[0].endswith(said)

@@ -1,6 +1,7 @@
 """The code to copy, run: each framework's piece gives the loss of the arm's own target."""
 
 import importlib
+import math
 
 import numpy as np
 import pytest
@@ -107,7 +108,27 @@ def test_no_line_is_longer_than_half_a_page(classes):
         assert max(map(len, snippet.code.splitlines())) <= LONGEST + 1, snippet.code
 
 
-@pytest.mark.parametrize("over", ["order", "tree", "own predictions"])
+@pytest.mark.parametrize(
+    ("kind", "strengths", "eps"),
+    [
+        ("linear", {"start": 0.2, "end": 0.0}, 0.05),
+        ("cosine", {"start": 0.2, "end": 0.0}, 0.1 * (1 + math.cos(0.75 * math.pi))),
+        ("drop_late", {"eps": 0.1, "after": 0.8}, 0.1),
+    ],
+)
+def test_the_code_of_a_schedule_runs_and_gives_the_loss_of_its_step(kind, strengths, eps):
+    scheduled = arm(0.0, "all") | {"name": "any", "schedule": {"kind": kind, "strengths": strengths}}
+    (snippet,) = snippets(scheduled, 3, "1.5")
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    found = {"logits": logits, "labels": torch.arange(6) % 3, "step": 3, "steps": 5}
+    exec(snippet.code, found)
+    assert float(found["loss"]) == pytest.approx(
+        loss_of_the_target(logits.numpy(), found["labels"].numpy(), eps, "all"), rel=1e-6
+    )
+    assert max(map(len, snippet.code.splitlines())) <= LONGEST + 24  # with the words beside it
+
+
+@pytest.mark.parametrize("over", ["order", "tree", "confusions", "own predictions"])
 def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree.json").write_text('{"a": ["x", "y"], "b": ["z"]}', encoding="utf-8")
@@ -116,11 +137,13 @@ def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, t
     labels = torch.tensor([0, 1, 2, 2, 1, 0])
     values = torch.tensor([3.0, 1.0, 2.0])
     given = {"torch": torch, "logits": logits, "labels": labels, "values": values, "tau": 0.5, "beta": 4.0}
+    given["counts"] = torch.tensor([[8, 2, 0], [1, 9, 0], [0, 0, 9]])
     found = given | {"names": ["x", "y", "z"], "K": 3}
     exec(snippet.code, found)
     rows = {
         "order": lambda: sf.rows.ordinal(values, 0.5),
         "tree": lambda: sf.rows.hierarchy("tree.json", 4.0, classes=["x", "y", "z"]),
+        "confusions": lambda: torch.tensor([[0.7, 0.25, 0.05], [0.225, 0.7, 0.075], [0.15, 0.15, 0.7]]),
         "own predictions": lambda: 0.7 * torch.eye(3) + 0.1,
     }[over]()
     expected = -(rows[labels] * logits.log_softmax(1)).sum(1).mean()

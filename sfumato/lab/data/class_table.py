@@ -1,0 +1,87 @@
+"""A table of numbers for each two classes, from a CSV file: names in the first line, then a line for each class.
+
+How often each label was made another one (``--noise``) and how often each class was taken for another one (``--arm
+confusion``) are written in this one form. Lines and columns may be in any order, because both are known by their names.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sfumato.lab.data.table import DataError
+from sfumato.text import did_you_mean, short
+
+
+def read_class_table(
+    path: Path,
+    classes: Sequence[str],
+    value: Callable[[str], float],
+    row: Callable[[list[float], str], list[float]] | None = None,
+) -> npt.NDArray[np.float64]:
+    """The table (K, K) in a CSV file, in the order of ``classes``.
+
+    Args:
+        path: of the file. A line has the name of a class, then its number for each class of the first line.
+        classes: the names, in the order of their numbers.
+        value: the number in a cell; it raises ValueError with what is wrong, as in ``is not a count``.
+        row: what to make of the numbers of a line, called with the name of its class too; it may raise ValueError.
+
+    Raises:
+        DataError: the file cannot be read, or is no such table; the message names the line, the column and the value.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from None
+    if len(lines) < 2:
+        raise DataError(f"{path} must have a line with the names of the classes, and one for each class")
+    places = _places([name.strip() for name in lines[0][1][1:]], classes, f"{path}, line {lines[0][0]}")
+    table = np.full((len(classes), len(classes)), np.nan)
+    for number, (name, *cells) in lines[1:]:
+        where = f"{path}, line {number}"
+        y = _place(name.strip(), classes, where)
+        if not np.isnan(table[y, 0]):
+            raise DataError(f'{where}: the class "{short(classes[y])}" has a line already')
+        if len(cells) != len(classes):
+            raise DataError(f"{where} has {len(cells)} numbers; there are {len(classes)} classes")
+        values = [
+            _number(cell, value, f'{where}, column "{short(classes[k])}"')
+            for cell, k in zip(cells, places, strict=True)
+        ]
+        try:
+            table[y, places] = values if row is None else row(values, short(classes[y]))
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+    missing = np.flatnonzero(np.isnan(table[:, 0]))
+    if len(missing):
+        raise DataError(f'{path} has no line for the class "{short(classes[int(missing[0])])}"')
+    return table
+
+
+def _places(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
+    """The class numbers of the names in the first line, each once."""
+    places = [_place(name, classes, where) for name in names]
+    for k, each in enumerate(classes):
+        if places.count(k) != 1:
+            times = "more than once" if k in places else "not at all"
+            raise DataError(f'{where} names the class "{short(each)}" {times}; it must name each class once')
+    return places
+
+
+def _place(name: str, classes: Sequence[str], where: str) -> int:
+    if name not in classes:
+        raise DataError(f'{where}: "{short(name)}" is not a class.{did_you_mean(name, classes)}')
+    return list(classes).index(name)
+
+
+def _number(cell: str, value: Callable[[str], float], where: str) -> float:
+    try:
+        return value(cell)
+    except ValueError as error:
+        raise DataError(f'{where}: "{short(cell.strip())}" {error}') from None

@@ -1,0 +1,78 @@
+"""A table for each two classes in a CSV file: known by its names, and refused with its line and column."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sfumato.lab.data import DataError
+from sfumato.lab.data.class_table import read_class_table
+
+CLASSES = ("cat", "dog", "car")
+TABLE = """,dog,cat,car
+car,1,2,30
+
+dog,40,5,6
+cat,7,80,9
+"""
+
+
+def whole(cell: str) -> float:
+    if not cell.strip().isdigit():
+        raise ValueError("is not whole")
+    return float(cell)
+
+
+def test_lines_and_columns_are_known_by_their_names(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("\ufeff" + TABLE, encoding="utf-8")
+    expected = [[80, 7, 9], [5, 40, 6], [2, 1, 30]]
+    np.testing.assert_array_equal(read_class_table(tmp_path / "t.csv", CLASSES, whole), expected)
+
+
+def test_a_line_may_be_made_into_other_numbers(tmp_path: Path):
+    (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
+    table = read_class_table(tmp_path / "t.csv", CLASSES, whole, lambda values, name: [v / sum(values) for v in values])
+    np.testing.assert_allclose(table[0], [80 / 96, 7 / 96, 9 / 96])
+
+
+def fails(values: list[float], name: str) -> list[float]:
+    raise ValueError(f"{name} has {math.fsum(values):g}")
+
+
+REFUSED = {
+    "a class that is none": (TABLE.replace("\ncat", "\ncta"), 'line 5: "cta" is not a class. Did you mean "cat"?'),
+    "a class without a line": (TABLE.replace("dog,40,5,6\n", ""), 'has no line for the class "dog"'),
+    "a class twice": (TABLE + "cat,0,1,0\n", 'line 6: the class "cat" has a line already'),
+    "a class not in the first line": (
+        TABLE.replace(",dog,cat", ",dog,dog"),
+        'line 1 names the class "cat" not at all; it must name each class once',
+    ),
+    "a class twice in the first line": (
+        TABLE.replace(",car", ",car,car"),
+        'line 1 names the class "car" more than once; it must name each class once',
+    ),
+    "a cell": (TABLE.replace("40", "many"), 'line 4, column "dog": "many" is not whole'),
+    "a cell too few": (TABLE.replace("1,2,30", "1,2"), "line 2 has 2 numbers; there are 3 classes"),
+    "nothing": ("\n", "must have a line with the names of the classes"),
+    "no text": ("\0\xff", "cannot be read as CSV"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_table_that_is_none_is_refused_with_its_line(what, tmp_path: Path):
+    text, message = REFUSED[what]
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(DataError) as error:
+        read_class_table(path, CLASSES, whole)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+
+
+def test_what_is_wrong_with_a_whole_line_is_told_with_its_number(tmp_path: Path):
+    (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: car has 33"):
+        read_class_table(tmp_path / "t.csv", CLASSES, whole, fails)
