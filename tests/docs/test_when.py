@@ -75,7 +75,8 @@ def test_the_advice_quotes_the_rows(page):
 
     ladder = [row for row in ROWS if row["arm"] == "ladder"]
     quoted = (
-        f"better on {count('all:0.1', 'better')}, worse on {count('all:0.1', 'worse')}, and on most nothing was settled",
+        f"better on {count('all:0.1', 'better')}, worse on {count('all:0.1', 'worse')}, and on most nothing was "
+        "settled",
         f"3 gained, and of {len({r['set'] for r in ROWS if r['kind'] == 'text'})} sets of texts "
         f"{count('all:0.1', 'worse', kind='text')} lost",
         f"It kept one-hot on {sum(not row.get('differences') for row in ladder)}, and in log loss it was better on "
