@@ -115,3 +115,10 @@ def test_a_narrow_terminal_is_shown_the_same_words_within_its_width(width):
     narrow, wide = (as_text(10, 0.1, columns) for columns in (width, 200))
     assert max(map(len, wide.splitlines())) > width >= max(map(len, narrow.splitlines()))
     assert set(narrow.split()) == set(wide.split())
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_columns_stand_side_by_side_as_long_as_they_fit(wide):
+    least = max(map(len, as_text(10, 0.1, width=200).splitlines()))
+    fits = as_text(10, 0.1, width=least if wide else least - 1) == as_text(10, 0.1, width=200)
+    assert fits == wide

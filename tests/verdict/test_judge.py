@@ -500,3 +500,15 @@ def test_tables_whose_classes_stand_in_another_order_are_refused(tmp_path, colum
         np.savetxt(tmp_path / arm / "0.csv", rows, delimiter=",", header=head, comments="", fmt=[*["%.6f"] * 4, "%d"])
     with pytest.raises(FileError, match=f"has the classes {', '.join(columns)} and .* has cat, dog, emu, fox"):
         sf.judge(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["scores_*.npz", "=a_*.npz", "smoothed=", "="])
+def test_a_word_that_is_no_name_and_pattern_is_refused(word):
+    with pytest.raises(FileError, match="is neither one folder nor NAME=PATTERN"):
+        sf.judge([word, "smoothed=b_*.npz"])
+
+
+def test_two_rows_of_one_group_say_nothing_of_groups():
+    given = {"logits": 3 * np.eye(2), "labels": [0, 1], "group": [7, 7]}
+    with pytest.raises(FileError, match="all rows are of one group"):
+        sf.judge({"hard": [given], "soft": [given]})

@@ -10,7 +10,8 @@ from sfumato.lab.arms import Arm
 from sfumato.verdict import analyse
 from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
-from sfumato.verdict.sentences import verdict
+from sfumato.verdict.sentences import notes, nothing_to_decide, verdict
+from sfumato.verdict.wording import temperature
 from tests.verdict.results import result
 
 
@@ -300,3 +301,25 @@ def test_what_would_settle_it_counts_every_headline_test(arms, tests):
 def test_of_models_that_were_trained_elsewhere_it_says_which_to_take(means, first):
     results = [result(JudgedArm("old")), result(JudgedArm("new"), **means)]
     assert verdict(results, analyse.differences(results), 10)["sentences"][0] == first
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_options_are_named_where_the_arms_were_trained_here(elsewhere):
+    arms = [JudgedArm("old"), JudgedArm("new")] if elsewhere else [Arm("one-hot", 0.0, "others"), Arm("s", 0.1, "all")]
+    results = [result(arm, accuracy=0.5) for arm in arms]
+    first, then = nothing_to_decide(results, 0.9)
+    assert first.startswith("No verdict: neither model is reliably better")
+    assert ("(--epochs, --learning-rate)" in then) != elsewhere
+
+
+@pytest.mark.parametrize("cross_fitted", [False, True])
+def test_a_temperature_at_the_end_of_its_range_names_the_rows_it_was_fitted_to(cross_fitted):
+    found = result(Arm("one-hot", 0.0, "others"))
+    found.temperatures, found.cross_fitted = [Temperature(100.0, True)] * 5, cross_fitted
+    (said,) = temperature(found, advised=False)
+    assert f"on the {'test' if cross_fitted else 'validation'} rows of at least one seed" in said
+
+
+@pytest.mark.parametrize(("distinct", "told"), [(49, 1), (50, 0)])
+def test_few_test_rows_are_noted_below_fifty(distinct, told):
+    assert len(notes(distinct, [])) == told

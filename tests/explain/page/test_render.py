@@ -96,3 +96,11 @@ def test_each_framework_is_told_what_conventions_converts_to():
     assert told == wanted
     assert told["torch.index"] == "0.111111"
     assert frameworks(page(10, 0.95))["torch.index"] == "no value up to 1"
+
+
+def test_what_is_told_of_the_steps_names_its_strength_in_four_digits():
+    assert "ε = 0.1235 over the 9 other classes" in by_id(page(10, 0.12346), "after")
+
+
+def test_both_rows_of_sfumato_have_its_name():
+    assert page(10, 0.1).count('<th scope="row">sfumato</th>') == 2

@@ -194,7 +194,7 @@ def test_penalties_are_compared_in_one_run_whose_page_and_judgement_follow(tmp_p
     assert judged.code == 0, judged.err
     assert judged.json()["verdict"] == ran.json()["verdict"]
     other = run_sfumato("judge", "run", "--against", "relax-0.1", "--json", folder=tmp_path)
-    assert [arm["name"] for arm in other.json()["arms"]][0] == "relax-0.1"
+    assert next(arm["name"] for arm in other.json()["arms"]) == "relax-0.1"
 
 
 @pytest.mark.nightly
