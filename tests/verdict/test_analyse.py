@@ -256,3 +256,9 @@ def test_a_finding_has_an_adjusted_p_value_below_one_in_twenty(low, high, findin
             break
     assert low < row["p_adjusted"] < high
     assert row["finding"] == finding
+
+
+def test_the_logarithm_of_a_metric_is_that_of_its_mean_with_deviations_by_the_delta_method():
+    found = analyse.Metric(np.array([[1.0, 3.0]]), np.array([2.0])).log()
+    np.testing.assert_allclose(found.values, np.log(2.0) + np.array([[-0.5, 0.5]]), rtol=1e-15)
+    np.testing.assert_allclose(found.by_seed, [np.log(2.0)], rtol=1e-15)

@@ -512,3 +512,18 @@ def test_two_rows_of_one_group_say_nothing_of_groups():
     given = {"logits": 3 * np.eye(2), "labels": [0, 1], "group": [7, 7]}
     with pytest.raises(FileError, match="all rows are of one group"):
         sf.judge({"hard": [given], "soft": [given]})
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\n", ".a", "a/b", "a\\b"])
+def test_a_name_that_no_file_can_have_is_refused(name):
+    with pytest.raises(FileError, match="is no name for"):
+        sf.judge({name: [model(0)], "soft": [model(1)]})
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused():
+    with pytest.raises(FileError, match="is too long a name for .*; at most 200 bytes"):
+        sf.judge({101 * "ö": [model(0)], "soft": [model(1)]})
+
+
+def test_models_are_not_paired_unless_it_is_said():
+    assert not sf.judge({"hard": [model(0)], "soft": [model(1), model(2)]}).to_dict()["paired"]
