@@ -71,6 +71,7 @@ def test_arrays_give_the_numbers_of_the_command_on_an_archive(tmp_path):
     assert same_numbers(compared(tmp_path, x[:400], y[:400]), ran.json())
 
 
+@pytest.mark.nightly  # by day a frame is asked this
 def test_a_path_is_read_as_the_command_reads_it(found, tmp_path):
     table().to_parquet(tmp_path / "data.parquet")
     assert same_numbers(found, compared(tmp_path, tmp_path / "data.parquet", "kind").to_dict())

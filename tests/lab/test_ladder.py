@@ -145,6 +145,7 @@ def test_no_process_that_trains_a_rung_is_given_a_test_row(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # by day the summary is held to what validation rows chose
 def test_the_chosen_arm_has_the_bits_of_a_run_with_that_strength_alone(climbed, tmp_path):
     run = load_run(climbed)
     smoothed = run.arms[1]

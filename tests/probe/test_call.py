@@ -84,6 +84,7 @@ def test_a_loss_for_two_classes_says_with_how_many_it_can_be_called():
     assert probe(loss, classes=2).target == pytest.approx((0.95, 0.05))
 
 
+@pytest.mark.nightly  # a process of its own, in which jax is loaded
 def test_a_loss_in_jax_that_takes_arrays_is_differentiated_by_jax():
     optax = pytest.importorskip("optax")
 
