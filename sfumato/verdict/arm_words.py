@@ -60,6 +60,11 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
             f"ε = {eps:g} over the classes by their share of the training rows (sf.smooth_prior; torch's "
             "label_smoothing cannot express it)"
         )
+    if over == "likeness":
+        return (
+            f"targets that rise with the likeness of the classes (sf.rows.similarity; {eps:.2g} of the mass is off the "
+            "label on average)"
+        )
     if over in ("order", "tree"):
         along, maker = ("in the order", "ordinal") if over == "order" else ("in the tree", "hierarchy")
         return (

@@ -109,6 +109,7 @@ def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree.json").write_text('{"few": ["0"], "many": ["1", "2"]}')
     (tmp_path / "counts.csv").write_text(",0,1,2\n0,8,2,0\n1,1,9,0\n2,0,0,9\n")
+    (tmp_path / "likeness.csv").write_text(",0,1,2\n0,1,0.5,0\n1,0.5,1,0\n2,0,0,1\n")
     asked = asked_arm(kind.example)
     assert asked.kind is kind
     assert asked.kind.name == kind.example.partition(":")[0]

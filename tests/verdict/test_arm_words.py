@@ -14,6 +14,7 @@ from sfumato.verdict.arm_words import strength_in_words
         ("mixup", "(λ from Beta(0.12, 0.12), one a batch)"),
         ("prior", "ε = 0.12 over the classes by their share of the training rows (sf.smooth_prior; torch's "),
         ("order", "targets that fall with distance in the order of the classes (sf.rows.ordinal; 0.12 of the mass"),
+        ("likeness", "targets that rise with the likeness of the classes (sf.rows.similarity; 0.12 of the mass"),
         ("tree", "targets that fall with distance in the tree of the classes (sf.rows.hierarchy; 0.12 of the mass"),
         ("own predictions", "ε = 0.12 to the model's own right predictions of the class (sf.OnlineSmoothing)"),
         ("others", "ε = 0.12 over the other classes (label_smoothing=0.16 in torch)"),

@@ -75,6 +75,14 @@ KINDS: dict[str, ArmKind] = {
             note="τ, for classes that are numbers; else add a file of their values: ordinal:0.5:order.csv",
         ),
         ArmKind(
+            "similarity",
+            "similarity:likeness.csv:0.25",
+            "the row R_y, R_yk ∝ exp(s_yk/τ), s the likeness of two classes in a file",
+            f"{_ROWS}:similarity_arm",
+            (Parameter("file", "its file of likenesses", "a CSV file"), _TAU),
+            note="a table of how much the classes resemble each other, and τ",
+        ),
+        ArmKind(
             "hierarchy",
             "hierarchy:tree.json:5",
             "the row R_y, R_yk ∝ exp(−β·d(k, y)/d_max), d the height of the lowest node above both in a tree",

@@ -1,4 +1,4 @@
-"""Arms whose target is a row of a table: along an order, from a tree, by confusions, or learned while training.
+"""Arms whose target is a row of a table: of an order, a likeness, a tree or confusions, or learned while training.
 
 A table says nothing of ε, so the ``eps`` of an arm with a fixed table is the mass that leaves the label on average over
 the training rows.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -58,6 +58,26 @@ def hierarchy_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     return _rows_arm(asked.arm_name, "tree", table.numpy(), rows.shares)
 
 
+def similarity_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+    """Mass that grows with the likeness of two classes, which the user gives for each two."""
+    import torch
+
+    from sfumato.rows import similarity
+
+    file, tau = asked.named["file"], asked.named["tau"]
+    likeness = _class_table("similarity", file, rows.class_names, _likeness, _HOW_TO_COMPARE)
+    nearest = likeness.argmax(axis=1)
+    for y, k in enumerate(nearest):
+        if likeness[y, k] > likeness[y, y]:
+            one, other = (short(rows.class_names[each]) for each in (y, k))
+            raise OptionError(
+                f'--arm similarity:{file}: "{one}" resembles "{other}" more than itself, {likeness[y, k]:g} against '
+                f"{likeness[y, y]:g}. Give distances as negative numbers"
+            )
+    table = similarity(torch.from_numpy(likeness), tau).numpy()
+    return _rows_arm(asked.arm_name, "likeness", table, rows.shares)
+
+
 def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """A share ε to the classes that each class is taken for, counted by the user on rows of neither part."""
     import torch
@@ -66,12 +86,7 @@ def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
 
     file, eps = asked.named["file"], asked.named["eps"]
     spec = f"--arm confusion:{file}"
-    if not Path(file).is_file():
-        raise OptionError(f"{spec}: there is no such file. {_HOW_TO_COUNT}")
-    try:
-        counts = read_class_table(Path(file), rows.class_names, _count)
-    except DataError as error:
-        raise OptionError(f"--arm confusion: {error}. {_HOW_TO_COUNT}") from None
+    counts = _class_table("confusion", file, rows.class_names, _count, _HOW_TO_COUNT)
     if counts.sum() == counts.trace():
         raise OptionError(
             f"{spec}: no class was ever taken for another one, so that this is plain smoothing: use others:{eps:g}"
@@ -154,18 +169,44 @@ _HOW_TO_COUNT = (
     "and how many of its rows were predicted as each class"
 )
 
+_HOW_TO_COMPARE = (
+    "It must be a CSV file with the names of the classes in its first line, and a line for each class with its name "
+    "and how much it resembles each class, itself most"
+)
+
 _SHRINKAGE = 1.0
 """Rows that are added to the confusions of each class, evenly, so that no class has a target of 0."""
 
 
-def _count(cell: str) -> float:
+def _class_table(kind: str, file: str, names: Sequence[str], value: Callable[[str], float], what: str) -> Column:
+    """The user's table of numbers for each two classes, refused with what it must be."""
+    if not Path(file).is_file():
+        raise OptionError(f"--arm {kind}:{file}: there is no such file. {what}")
     try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
+        return read_class_table(Path(file), names, value)
+    except DataError as error:
+        raise OptionError(f"--arm {kind}: {error}. {what}") from None
+
+
+def _count(cell: str) -> float:
+    value = _number(cell)
     if not 0 <= value < math.inf:
         raise ValueError("is not a count, which is a number from 0")
     return value
+
+
+def _likeness(cell: str) -> float:
+    value = _number(cell)
+    if not math.isfinite(value):
+        raise ValueError("is not a number")
+    return value
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[str]) -> None:

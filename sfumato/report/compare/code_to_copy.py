@@ -146,10 +146,12 @@ def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
             "logits = model(inputs)\n"
             "target = sf.from_probs(probabilities)"
         )
-    elif over in ("order", "tree"):
-        maker, given = (
-            ("ordinal", "values, tau") if over == "order" else ("hierarchy", '"tree.json", beta, classes=names')
-        )
+    elif over in ("order", "likeness", "tree"):
+        maker, given = {
+            "order": ("ordinal", "values, tau"),
+            "likeness": ("similarity", "likeness, tau"),
+            "tree": ("hierarchy", '"tree.json", beta, classes=names'),
+        }[over]
         made = f"rows = sf.rows.{maker}({given})  # once, as this arm was told\ntarget = sf.smooth_rows(labels, rows)"
         told = f"{eps} of the mass off the label on average"
     elif over == "confusions":

@@ -61,7 +61,7 @@ def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     name, over = arm["name"], arm["over"]
     if schedule_of(arm) is not None:
         return f"{name} ({over})"
-    if not arm["eps"] or over is None or over in ("order", "tree"):
+    if not arm["eps"] or over is None or over in ("order", "likeness", "tree"):
         return name
     eps = f"{arm['eps']:g}"
     if eps in name and over.removesuffix("s") in name:

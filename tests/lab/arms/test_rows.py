@@ -86,6 +86,43 @@ def test_a_tree_that_is_none_is_refused(tmp_path: Path):
         arm_of(f"hierarchy:{file}:4", LABELS, 3, class_names=("car", "cat", "dog"))
 
 
+LIKENESS = """,cat,dog,car
+car,0.1,0,1
+cat,1,0.5,0.1
+dog,0.5,1,0
+"""
+
+
+def alike(tmp_path: Path, text: str = LIKENESS) -> Arm:
+    file = tmp_path / "likeness.csv"
+    file.write_text(text, encoding="utf-8")
+    return arm_of(f"similarity:{file}:0.25", LABELS, 3, class_names=("car", "cat", "dog"))
+
+
+def test_a_table_of_likenesses_gives_the_rows_of_sf_rows(tmp_path: Path):
+    arm = alike(tmp_path)
+    table = torch.tensor([[1, 0.1, 0], [0.1, 1, 0.5], [0, 0.5, 1]], dtype=torch.float64)  # in the order of the classes
+    assert np.array(arm.rows) == pytest.approx(sf.rows.similarity(table, 0.25).numpy())
+    assert (arm.name, arm.over) == ("similarity-likeness-0.25", "likeness")
+    assert arm.verify(arm.loss(), 3) == pytest.approx([arm.rows[2][2], arm.rows[2][0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LIKENESS.replace("0.5,1,0", "0.5,most,0"), 'likeness.csv, line 4, column "dog": "most" is not a number'),
+        (LIKENESS.replace("0.5,1,0", "0.5,inf,0"), 'line 4, column "dog": "inf" is not a number'),
+        (LIKENESS.replace("dog,0.5,1,0\n", ""), 'has no line for the class "dog". It must be a CSV file'),
+        (LIKENESS.replace("0.5,1,0", "0.5,0.4,0"), '"dog" resembles "cat" more than itself, 0.5 against 0.4. Give'),
+    ],
+)
+def test_a_table_of_likenesses_that_is_none_is_refused(text: str, message: str, tmp_path: Path):
+    with pytest.raises(OptionError) as error:
+        alike(tmp_path, text)
+    assert str(error.value).startswith("--arm similarity:")
+    assert message in str(error.value)
+
+
 COUNTS = """,cat,dog,car
 car,3,0,20
 cat,30,6,2
@@ -226,7 +263,10 @@ def test_arms_of_rows_on_real_data_end_in_a_verdict_and_a_page(tmp_path: Path):
     (tmp_path / "tree.json").write_text(json.dumps(tree), encoding="utf-8")
     counts = [f"{y},{','.join(str(y * k % 7) for k in range(10))}" for y in range(10)]
     (tmp_path / "counts.csv").write_text("\n".join([",0,1,2,3,4,5,6,7,8,9", *counts]), encoding="utf-8")
-    arms = ("onehot", "ordinal:0.3", "hierarchy:tree.json:6", "confusion:counts.csv:0.3", "online:0.3")
+    near = [f"{y},{','.join(str(-abs(y - k)) for k in range(10))}" for y in range(10)]
+    (tmp_path / "near.csv").write_text("\n".join([",0,1,2,3,4,5,6,7,8,9", *near]), encoding="utf-8")
+    tables = ("similarity:near.csv:0.3", "hierarchy:tree.json:6", "confusion:counts.csv:0.3")
+    arms = ("onehot", "ordinal:0.3", *tables, "online:0.3")
     words = [word for arm in arms for word in ("--arm", arm)]
     ran = run_sfumato(
         "compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "4", *words, "--json", "-q",
@@ -234,7 +274,14 @@ def test_arms_of_rows_on_real_data_end_in_a_verdict_and_a_page(tmp_path: Path):
     )  # fmt: skip
     assert ran.code == 0, ran.err
     summary = ran.json()
-    assert [arm["over"] for arm in summary["arms"]] == ["others", "order", "tree", "confusions", "own predictions"]
+    assert [arm["over"] for arm in summary["arms"]] == [
+        "others",
+        "order",
+        "likeness",
+        "tree",
+        "confusions",
+        "own predictions",
+    ]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     floors = {arm: {line["train_floor"] for line in lines if line["arm"] == arm} for arm in ("ordinal-0.3",)}
     assert len(floors["ordinal-0.3"]) == 1

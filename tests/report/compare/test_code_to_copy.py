@@ -128,7 +128,7 @@ def test_the_code_of_a_schedule_runs_and_gives_the_loss_of_its_step(kind, streng
     assert max(map(len, snippet.code.splitlines())) <= LONGEST + 24  # with the words beside it
 
 
-@pytest.mark.parametrize("over", ["order", "tree", "confusions", "own predictions"])
+@pytest.mark.parametrize("over", ["order", "likeness", "tree", "confusions", "own predictions"])
 def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree.json").write_text('{"a": ["x", "y"], "b": ["z"]}', encoding="utf-8")
@@ -137,11 +137,13 @@ def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, t
     labels = torch.tensor([0, 1, 2, 2, 1, 0])
     values = torch.tensor([3.0, 1.0, 2.0])
     given = {"torch": torch, "logits": logits, "labels": labels, "values": values, "tau": 0.5, "beta": 4.0}
+    given["likeness"] = likeness = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]])
     given["counts"] = torch.tensor([[8, 2, 0], [1, 9, 0], [0, 0, 9]])
     found = given | {"names": ["x", "y", "z"], "K": 3}
     exec(snippet.code, found)
     rows = {
         "order": lambda: sf.rows.ordinal(values, 0.5),
+        "likeness": lambda: sf.rows.similarity(likeness, 0.5),
         "tree": lambda: sf.rows.hierarchy("tree.json", 4.0, classes=["x", "y", "z"]),
         "confusions": lambda: torch.tensor([[0.7, 0.25, 0.05], [0.225, 0.7, 0.075], [0.15, 0.15, 0.7]]),
         "own predictions": lambda: 0.7 * torch.eye(3) + 0.1,
