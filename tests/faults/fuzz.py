@@ -372,7 +372,7 @@ def failures(name: str, run: Path, seed: int, count: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    reader, folder, first, many = sys.argv[1:]
-    found = list(failures(reader, Path(folder), int(first), int(many)))
+    readers, folder, first, many = sys.argv[1:]
+    found = [line for each in readers.split(",") for line in failures(each, Path(folder), int(first), int(many))]
     print("\n".join(found))
     sys.exit(bool(found))
