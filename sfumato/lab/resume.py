@@ -75,9 +75,14 @@ def _options(folder: RunFolder) -> Options:
 
 
 def hashes_of_arm_files(options: Options) -> dict[str, str]:
-    """SHA-256 of each file that an arm reads, by its name."""
+    """SHA-256 of the file that an arm reads, by what the arm is called and the name of the file."""
     asked = [asked_arm(spec) for spec in options.arms()] if options.arm else []
-    return {Path(path).name: file_hash(Path(path)) for each in asked for path in each.files if Path(path).is_file()}
+    return {
+        f"{each.arm_name}/{Path(path).name}": file_hash(Path(path))
+        for each in asked
+        for path in each.files
+        if Path(path).is_file()
+    }
 
 
 def _with_files_found(options: Options, folder: RunFolder) -> Options:
@@ -107,7 +112,7 @@ def _refuse_changed_files(options: Options, folder: RunFolder) -> None:
     for name, found in hashes_of_arm_files(options).items():
         if before.get(name, found) != found:
             raise RunError(
-                f"{name} has changed since {folder.path} was begun: its arm is no longer the one that the finished "
+                f"{name.rpartition('/')[2]} has changed since {folder.path} was begun: its arm is no longer the one that the finished "
                 "runs trained; put the old file back, or start the run again"
             )
 

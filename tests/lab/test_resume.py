@@ -10,6 +10,7 @@ import pytest
 
 from sfumato.lab import compare as lab
 from sfumato.lab.options import Options
+from sfumato.lab.resume import hashes_of_arm_files
 from sfumato.lab.watcher import NOBODY
 from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
@@ -110,3 +111,12 @@ def test_tables_of_noise_and_confusions_are_gone_on_with_to_the_same_bits_and_ot
 def _stop_at_seed_1(arm: str, seed: int, epoch: dict) -> None:
     if seed == 1:
         raise KeyboardInterrupt
+
+
+def test_two_files_of_one_name_have_each_their_hash(tmp_path):
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "t.csv").write_text(folder)
+    arms = f"ordinal:0.5:{tmp_path}/first/t.csv,confusion:{tmp_path}/second/t.csv"
+    found = hashes_of_arm_files(Options("digits", arm=arms))
+    assert len(set(found.values())) == len(found) == 2
