@@ -112,8 +112,8 @@ def _refuse_changed_files(options: Options, folder: RunFolder) -> None:
     for name, found in hashes_of_arm_files(options).items():
         if before.get(name, found) != found:
             raise RunError(
-                f"{name.rpartition('/')[2]} has changed since {folder.path} was begun: its arm is no longer the one that the finished "
-                "runs trained; put the old file back, or start the run again"
+                f"{name.rpartition('/')[2]} has changed since {folder.path} was begun: its arm is no longer the one "
+                "that the finished runs trained; put the old file back, or start the run again"
             )
 
 

@@ -79,16 +79,23 @@ def similarity(similarities: Tensor, tau: float) -> Tensor:
     """
     s = checked_square(similarities, "similarities").double()
     check_above_zero(tau, "tau")
-    own, most = s.diagonal(), s.max(1)
-    above = most.values > own
-    if bool(above.any()):
-        y = int(above.nonzero()[0, 0])
-        k = int(most.indices[y])
+    if (found := more_like_another(s)) is not None:
+        y, k = found
         raise ArgumentError(
-            f"class {y} resembles class {k} more than itself: {float(s[y, k]):g} against {float(own[y]):g}; its target "
-            "would be a target of another class. Distances must be negated first"
+            f"class {y} resembles class {k} more than itself: {float(s[y, k]):g} against {float(s[y, y]):g}; its "
+            "target would be a target of another class. Distances must be negated first"
         )
     return like(falling(s / -tau), similarities)
+
+
+def more_like_another(similarities: Tensor) -> tuple[int, int] | None:
+    """The first class that resembles another more than itself, and the one it resembles most; None if none does."""
+    most = similarities.max(1)
+    above = most.values > similarities.diagonal()
+    if not bool(above.any()):
+        return None
+    y = int(above.nonzero()[0, 0])
+    return y, int(most.indices[y])
 
 
 def cosine_similarities(embeddings: Tensor) -> Tensor:

@@ -63,17 +63,19 @@ def similarity_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     import torch
 
     from sfumato.rows import similarity
+    from sfumato.rows.distances import more_like_another
 
     file, tau = asked.named["file"], asked.named["tau"]
-    likeness = _class_table("similarity", file, rows.class_names, _likeness, _HOW_TO_COMPARE)
-    nearest = likeness.argmax(axis=1)
-    for y, k in enumerate(nearest):
-        if likeness[y, k] > likeness[y, y]:
-            one, other = (short(rows.class_names[each]) for each in (y, k))
-            raise OptionError(
-                f'--arm similarity:{file}: "{one}" resembles "{other}" more than itself, {likeness[y, k]:g} against '
-                f"{likeness[y, y]:g}. Give distances as negative numbers"
-            )
+    likeness = _class_table(
+        asked, rows.class_names, "how much it resembles each class, itself most", math.isfinite, "is not a number"
+    )
+    if (found := more_like_another(torch.from_numpy(likeness))) is not None:
+        y, k = found
+        one, other = (short(rows.class_names[each]) for each in found)
+        raise OptionError(
+            f'--arm similarity:{file}: "{one}" resembles "{other}" more than itself, {likeness[y, k]:g} against '
+            f"{likeness[y, y]:g}. Give distances as negative numbers"
+        )
     table = similarity(torch.from_numpy(likeness), tau).numpy()
     return _rows_arm(asked.arm_name, "likeness", table, rows.shares)
 
@@ -86,7 +88,13 @@ def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
 
     file, eps = asked.named["file"], asked.named["eps"]
     spec = f"--arm confusion:{file}"
-    counts = _class_table("confusion", file, rows.class_names, _count, _HOW_TO_COUNT)
+    counts = _class_table(
+        asked,
+        rows.class_names,
+        "how many of its rows were predicted as each class",
+        lambda count: 0 <= count < math.inf,
+        "is not a count, which is a number from 0",
+    )
     if counts.sum() == counts.trace():
         raise OptionError(
             f"{spec}: no class was ever taken for another one, so that this is plain smoothing: use others:{eps:g}"
@@ -164,49 +172,25 @@ class _OnlineArm(MeasuredArm):
         return own.verify(online, num_classes)
 
 
-_HOW_TO_COUNT = (
-    "It must be a CSV file with the names of the classes in its first line, and a line for each class with its name "
-    "and how many of its rows were predicted as each class"
-)
-
-_HOW_TO_COMPARE = (
-    "It must be a CSV file with the names of the classes in its first line, and a line for each class with its name "
-    "and how much it resembles each class, itself most"
-)
-
 _SHRINKAGE = 1.0
 """Rows that are added to the confusions of each class, evenly, so that no class has a target of 0."""
 
 
-def _class_table(kind: str, file: str, names: Sequence[str], value: Callable[[str], float], what: str) -> Column:
-    """The user's table of numbers for each two classes, refused with what it must be."""
+def _class_table(
+    asked: AskedArm, names: Sequence[str], cells: str, allowed: Callable[[float], bool], wrong: str
+) -> Column:
+    """The user's table of numbers for each two classes, refused with what it must be; ``cells`` says what it holds."""
+    (file,), kind = asked.files, asked.kind.name
+    must = (
+        "It must be a CSV file with the names of the classes in its first line, and a line for each class with its "
+        f"name and {cells}"
+    )
     if not Path(file).is_file():
-        raise OptionError(f"--arm {kind}:{file}: there is no such file. {what}")
+        raise OptionError(f"--arm {kind}:{file}: there is no such file. {must}")
     try:
-        return read_class_table(Path(file), names, value)
+        return read_class_table(Path(file), names, allowed, wrong)
     except DataError as error:
-        raise OptionError(f"--arm {kind}: {error}. {what}") from None
-
-
-def _count(cell: str) -> float:
-    value = _number(cell)
-    if not 0 <= value < math.inf:
-        raise ValueError("is not a count, which is a number from 0")
-    return value
-
-
-def _likeness(cell: str) -> float:
-    value = _number(cell)
-    if not math.isfinite(value):
-        raise ValueError("is not a number")
-    return value
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
+        raise OptionError(f"--arm {kind}: {error}. {must}") from None
 
 
 def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[str]) -> None:

@@ -1,12 +1,14 @@
 """A table of numbers for each two classes, from a CSV file: names in the first line, then a line for each class.
 
-How often each label was made another one (``--noise``) and how often each class was taken for another one (``--arm
-confusion``) are written in this one form. Lines and columns may be in any order, because both are known by their names.
+How often each label was made another one (``--noise``), how often each class was taken for another one (``--arm
+confusion``) and how much classes resemble each other (``--arm similarity``) are written in this one form. Lines and
+columns may be in any order, because both are known by their names.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from sfumato.text import did_you_mean, short
 def read_class_table(
     path: Path,
     classes: Sequence[str],
-    value: Callable[[str], float],
+    allowed: Callable[[float], bool],
+    wrong: str,
     row: Callable[[list[float], str], list[float]] | None = None,
 ) -> npt.NDArray[np.float64]:
     """The table (K, K) in a CSV file, in the order of ``classes``.
@@ -28,7 +31,8 @@ def read_class_table(
     Args:
         path: of the file. A line has the name of a class, then its number for each class of the first line.
         classes: the names, in the order of their numbers.
-        value: the number in a cell; it raises ValueError with what is wrong, as in ``is not a count``.
+        allowed: whether a number may stand in a cell; it is asked of NaN where a cell is no number.
+        wrong: what is said of a cell whose number is not allowed, as in ``is not a count``.
         row: what to make of the numbers of a line, called with the name of its class too; it may raise ValueError.
 
     Raises:
@@ -51,7 +55,7 @@ def read_class_table(
         if len(cells) != len(classes):
             raise DataError(f"{where} has {len(cells)} numbers; there are {len(classes)} classes")
         values = [
-            _number(cell, value, f'{where}, column "{short(classes[k])}"')
+            _number(cell, allowed, f'{where}, column "{short(classes[k])}": "{short(cell.strip())}" {wrong}')
             for cell, k in zip(cells, places, strict=True)
         ]
         try:
@@ -80,8 +84,11 @@ def _place(name: str, classes: Sequence[str], where: str) -> int:
     return list(classes).index(name)
 
 
-def _number(cell: str, value: Callable[[str], float], where: str) -> float:
+def _number(cell: str, allowed: Callable[[float], bool], otherwise: str) -> float:
     try:
-        return value(cell)
-    except ValueError as error:
-        raise DataError(f'{where}: "{short(cell.strip())}" {error}') from None
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not allowed(value):
+        raise DataError(otherwise)
+    return value

@@ -7,7 +7,6 @@ that every arm, seed, worker and machine sees the same ones. Test rows keep thei
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,20 +153,10 @@ def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:
     Raises:
         DataError: the file cannot be read, or is no such table; the message names the line, the class and the value.
     """
-    table = read_class_table(path, classes, _share, _shares)
+    table = read_class_table(path, classes, lambda share: 0 <= share <= 1, "is not a probability from 0 to 1", _shares)
     if (table.diagonal() == 1).all():
         raise DataError(f"{path} leaves every label as it is; leave out --noise")
     return table
-
-
-def _share(cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise ValueError("is not a probability from 0 to 1")
-    return value
 
 
 def _shares(values: list[float], name: str) -> list[float]:

@@ -20,21 +20,24 @@ cat,7,80,9
 """
 
 
-def whole(cell: str) -> float:
-    if not cell.strip().isdigit():
-        raise ValueError("is not whole")
-    return float(cell)
+def is_whole(number: float) -> bool:
+    return number % 1 == 0
+
+
+WHOLE = (is_whole, "is not whole")
 
 
 def test_lines_and_columns_are_known_by_their_names(tmp_path: Path):
     (tmp_path / "t.csv").write_text("\ufeff" + TABLE, encoding="utf-8")
     expected = [[80, 7, 9], [5, 40, 6], [2, 1, 30]]
-    np.testing.assert_array_equal(read_class_table(tmp_path / "t.csv", CLASSES, whole), expected)
+    np.testing.assert_array_equal(read_class_table(tmp_path / "t.csv", CLASSES, *WHOLE), expected)
 
 
 def test_a_line_may_be_made_into_other_numbers(tmp_path: Path):
     (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
-    table = read_class_table(tmp_path / "t.csv", CLASSES, whole, lambda values, name: [v / sum(values) for v in values])
+    table = read_class_table(
+        tmp_path / "t.csv", CLASSES, *WHOLE, lambda values, name: [v / sum(values) for v in values]
+    )
     np.testing.assert_allclose(table[0], [80 / 96, 7 / 96, 9 / 96])
 
 
@@ -67,7 +70,7 @@ def test_a_table_that_is_none_is_refused_with_its_line(what, tmp_path: Path):
     path = tmp_path / "t.csv"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(DataError) as error:
-        read_class_table(path, CLASSES, whole)
+        read_class_table(path, CLASSES, *WHOLE)
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
 
@@ -75,4 +78,4 @@ def test_a_table_that_is_none_is_refused_with_its_line(what, tmp_path: Path):
 def test_what_is_wrong_with_a_whole_line_is_told_with_its_number(tmp_path: Path):
     (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
     with pytest.raises(DataError, match="line 2: car has 33"):
-        read_class_table(tmp_path / "t.csv", CLASSES, whole, fails)
+        read_class_table(tmp_path / "t.csv", CLASSES, *WHOLE, fails)
