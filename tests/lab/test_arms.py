@@ -118,6 +118,18 @@ def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind, tmp_path, monkeypatc
     assert pickle.loads(pickle.dumps(arm)) == arm  # it is sent to the processes that train
 
 
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [
+        ("similarity:C:\\likeness.csv:0.25", ("C:\\likeness.csv", 0.25)),
+        ("ordinal:0.5:C:\\order.csv", (0.5, "C:\\order.csv")),
+        ("hierarchy:a:b:c.json:5", ("a:b:c.json", 5.0)),
+    ],
+)
+def test_a_path_may_have_colons(spec, values):
+    assert asked_arm(spec).values == values
+
+
 def test_texts_and_defaults_of_a_kind_are_read_in_their_places(monkeypatch):
     file, weight = Parameter("file", "its file"), Parameter("beta", "its weight", "above 0", lambda b: b > 0, 5.0)
     made = ArmKind("hierarchy", "hierarchy:tree.json:5", "R_y", "builtins:isinstance", (file, weight))

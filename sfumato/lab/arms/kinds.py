@@ -240,6 +240,10 @@ def asked_arm(spec: str) -> AskedArm:
     kind = KINDS[name]
     if not kind.parameters and given:
         raise OptionError(f"--arm {name} takes no strength, got {':'.join(given)}")
+    surplus = len(given) - len(kind.parameters)
+    for at, parameter in enumerate(kind.parameters):
+        if surplus > 0 and parameter.holds is None:  # a path may have colons of its own
+            given[at : at + surplus + 1] = [":".join(given[at : at + surplus + 1])]
     if len(given) > len(kind.parameters):
         raise OptionError(f'--arm {spec} has a word too many, "{given[len(kind.parameters)]}": {kind.example}')
     given += [""] * (len(kind.parameters) - len(given))

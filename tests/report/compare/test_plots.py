@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 import re
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
-from sfumato.report.compare.plots import calibration
+from sfumato.report.compare.plots import arm_labels, calibration
 from sfumato.runs.read import load_run
 from tests.report.run_folders import ece, log_softmax, write_run
 
@@ -20,6 +21,11 @@ def run(tmp_path_factory):
     return load_run(
         write_run(tmp_path_factory.mktemp("runs") / "digits", seeds=3, epochs=5, test=200, ladder=(0.0, 0.1))
     )
+
+
+def test_no_two_of_many_arms_look_alike(run):
+    many = dataclasses.replace(run, summary={**run.summary, "arms": run.arms[:1] * 25})
+    assert len(set(zip(arm_labels.colours(many), arm_labels.marks(many), strict=True))) == 25
 
 
 def pooled(run, arm, scaled):

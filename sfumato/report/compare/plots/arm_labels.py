@@ -14,8 +14,8 @@ def colours(run: Run) -> list[str]:
 
 
 def marks(run: Run) -> list[str]:
-    """One marker an arm, so that arms stay apart without colour."""
-    return [MARKS[i % len(MARKS)] for i in range(len(run.arms))]
+    """One marker an arm: arms stay apart without colour. The sixth has the first's colour and another marker."""
+    return [MARKS[(i + i // len(ARM_COLOURS)) % len(MARKS)] for i in range(len(run.arms))]
 
 
 def titles(run: Run) -> tuple[str, ...]:
