@@ -52,7 +52,7 @@ QUICK := $(wildcard tests/test_*.py tests/meta/test_layers.py) \
 quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -m "not nightly and not slow" -k "not compile and not many_classes" $(QUICK)
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not nightly and not slow" -k "not compile and not many_classes" $(QUICK)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -29,8 +29,9 @@ from tests.warm import Warm, environment
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Tests time nothing, so examples have no deadline. Every change sees the same examples, and `make nightly` draws new
-# ones, eighty times as many.
+# Tests time nothing, so examples have no deadline. Every change sees the same examples, `make quick` the first of them,
+# and `make nightly` draws new ones, eighty times as many.
+settings.register_profile("quick", deadline=None, derandomize=True, print_blob=True, max_examples=8)
 settings.register_profile("every change", deadline=None, derandomize=True, print_blob=True, max_examples=25)
 settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))

@@ -85,6 +85,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SERVED)
 def test_a_command_of_the_core_needs_no_extra(core: dict, command: str):
     assert core["told"][command] == [0, ""]

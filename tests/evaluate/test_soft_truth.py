@@ -360,6 +360,7 @@ def test_a_metric_of_soft_labels_is_missing_for_hard_ones_and_says_what_it_needs
         ev.metric("kl", logits=z, labels=counts.argmax(axis=1))
 
 
+@pytest.mark.slow
 def test_many_long_rows_are_read_in_float64_with_soft_labels():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(1 << 14, 512)).astype(np.float32)

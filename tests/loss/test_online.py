@@ -170,6 +170,7 @@ def on_a_rank(rank: int, world: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_have_one_table_and_it_is_that_of_one_process(tmp_path: Path):
     start_processes(on_a_rank, (3, str(tmp_path)), nprocs=3, start_method="spawn")
     tables = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(3)]

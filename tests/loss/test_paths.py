@@ -13,6 +13,7 @@ from sfumato.loss import paths
 from tests import needs
 
 
+@pytest.mark.slow
 def test_the_first_loss_loads_neither_dynamo_nor_sympy():
     code = (
         "import sys, torch, sfumato as sf\n"

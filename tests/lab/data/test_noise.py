@@ -78,6 +78,7 @@ def test_the_draws_do_not_depend_on_the_order_of_the_file():
         assert np.array_equal(one.part(part).labels, other.part(part).labels)
 
 
+@pytest.mark.slow
 def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_about(tmp_path):
     short = Options("digits", model="linear", seeds=3, epochs=1, workers=1, noise="0.4", out=str(tmp_path / "run"))
     said = lab.compare(short)["verdict"]["sentences"]

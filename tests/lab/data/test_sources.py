@@ -80,6 +80,7 @@ def test_a_file_that_the_system_refuses_to_open_is_named(tmp_path, monkeypatch):
     assert message == "flowers.csv cannot be read: Permission denied"
 
 
+@pytest.mark.slow
 def test_preparing_data_imports_no_torch():
     code = "import sys; from sfumato.lab.data import prepare; prepare('digits'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

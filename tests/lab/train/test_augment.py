@@ -135,6 +135,7 @@ def run(tmp_path_factory):
     return sf.compare(folder / "data.npz", out=folder / "run", **options)
 
 
+@pytest.mark.slow
 def test_the_run_records_the_augmentation_and_its_page_tells_it(run):
     assert 'augment = "flip,crop"  # Python' in (run.folder / "config.toml").read_text()
     assert json.loads((run.folder / "env.json").read_text())["training"]["augment"] == ["flip", "crop"]
@@ -145,6 +146,7 @@ def test_the_run_records_the_augmentation_and_its_page_tells_it(run):
     assert not any("no crops, flips" in note for note in run.notes)
 
 
+@pytest.mark.slow
 def test_the_draws_are_in_the_hash_that_all_arms_share(run):
     plain = sf.compare(run.folder.parent / "data.npz", out=run.folder.parent / "plain", **QUICK)
     assert run.summary["paired"]["equal"]
@@ -175,6 +177,7 @@ def first_weights(folder, monkeypatch):
     return save({name: tensor.contiguous() for name, tensor in made.model.state_dict().items()})
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_the_augmentation_in(run):
     words = ("compare", "data.npz", "--augment", "flip", "--dry-run", "--json")
     assert run_sfumato(*words, folder=run.folder.parent).json()["seconds_per_step"] > 0

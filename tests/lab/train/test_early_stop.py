@@ -75,6 +75,7 @@ def test_curves_and_early_stop_are_against_the_soft_labels_of_the_validation_row
     assert kept.kept_epoch == 1 + int(np.argmin(seen))
 
 
+@pytest.mark.slow
 def test_an_early_stop_keeps_the_weights_that_the_full_training_has_at_the_best_epoch():
     loss, plan = SMOOTHED.loss(), Plan(60, 10, 3e-2)
     rows, validation = toy(), toy(60, seed=1)
@@ -109,6 +110,7 @@ def in_this_process(tasks, parts, *, workers, progress):
     return [run(task, parts, lambda epoch: None) for task in tasks]
 
 
+@pytest.mark.slow
 def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_both_saw(tmp_path, monkeypatch):
     records = []
 
