@@ -116,3 +116,8 @@ def test_a_narrow_terminal_is_shown_the_same_words_within_its_width(told):
     narrow, wide = (told(10, 0.1, *frameworks, width=columns) for columns in (60, 200))
     assert max(map(len, wide.splitlines())) > 60 >= max(map(len, narrow.splitlines()))
     assert narrow.split() == wide.split()
+
+
+def test_a_line_goes_on_below_its_words():
+    text = conversion_text(10, 0.1, "fairseq", "keras", width=60)
+    assert f"ε/(K−1) = 0.0111111 on\n{12 * ' '}each other class\n" in text

@@ -119,7 +119,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         _of("pages"),
         (_tests("pages"), ["--doctest-modules", "sfumato/pages"], _tests("report/compare/test_page.py")),
     ),
-    "report": (_of("report"), (_tests("report"),)),
+    "report": (_of("report"), (_tests("report"), _tests("cli/test_judge.py", words=QUICK))),
     "explain": (_of("explain"), (_tests("explain", "cli/test_cli.py", "conventions"),)),
     "cli": (_of("cli"), (_tests("cli", "report", words=QUICK), _tests("cli", "explain"))),
     "scan.hpp": (("kernel/scan.hpp",), ([*_tests("evaluate/scores", words=()), "-k", "kernel"],)),
@@ -206,7 +206,7 @@ class Module:
             line = mutant.lines(self.sources[file])[0]
             nearest = list(self._nearest(file, line))
             killed = any(self._failure(forks, *each) for each in nearest)
-            if not (killed or (self.near and nearest)):
+            if not (killed or (self.near and nearest and in_function(self.sources[file], line))):
                 killed = any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
             killed = killed or (self.is_kernel and not kernel_passes(self.folder))
             return self._result(file, mutant, killed)
@@ -253,6 +253,14 @@ def statement(source: str, line: int) -> range:
             if node.lineno <= line <= last:
                 found = range(node.lineno, last + 1)
     return found
+
+
+def in_function(source: str, line: int) -> bool:
+    """Whether a line is in the body of a function; the others run at an import, in whichever test comes first."""
+    functions = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return any(node.body[0].lineno <= line <= (node.end_lineno or line) for node in functions)
 
 
 def reason(file: str, before: str, after: str) -> str:

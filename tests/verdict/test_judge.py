@@ -252,7 +252,10 @@ FLAWS = {
     "other labels": (lambda m: changed(m, labels=(LABELS + (np.arange(600) == 17)) % 4), "the label of row 17 is"),
     "other rows": (lambda m: changed(m, logits=m["logits"][:500], labels=LABELS[:500]), "has 500 rows and"),
     "other classes": (lambda m: changed(m, logits=np.c_[m["logits"], m["logits"][:, 0]]), "has 5 classes and"),
-    "validation in one": (lambda m: model(1, validation=True), "has validation rows"),
+    "validation in one": (
+        lambda m: model(1, validation=True),
+        r"smoothed/0.npz has validation rows \(val_logits\) and \S*one-hot/0.npz has none",
+    ),
     "nan": (lambda m: changed(m, logits=np.where(np.arange(600)[:, None] == 3, np.nan, m["logits"])), "in row 3"),
     "sequences": (
         lambda m: changed(m, logits=m["logits"].reshape(300, 2, 4), labels=LABELS[:300]),
@@ -306,6 +309,9 @@ def test_one_arm_and_no_base_and_unpaired_names_are_refused(tmp_path):
         sf.judge(tmp_path, against="c")
     with pytest.raises(FileError, match="a has 1 but b has not"):
         sf.judge(tmp_path, against="a", paired=True)
+    words = [f"a={tmp_path}/a/?*.npz", f"b={tmp_path}/b/*.npz"]  # of two wild cards, neither is the name
+    with pytest.raises(FileError, match="a has 1 but b has not"):
+        sf.judge(words, against="a", paired=True)
 
 
 def test_a_group_of_one_value_and_a_group_that_is_not_there_are_refused():
@@ -483,7 +489,7 @@ def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch
         ({"hard": [model(0)], "soft": [model(1)]}, {"kind": "foo"}, "kind must be"),
         ({"hard": [model(0)], "soft": [model(1)]}, {"margins": {"f1": 2}}, '"f1" has no margin'),
         ({"hard": [{"logits": [[1.0, 3.0]], "labels": [0]}], "soft": [{"logits": [[1.0, 2.5]], "labels": [0]}]}, {},
-         "a judgement needs more"),
+         "^model 0 of the arm hard has 1 row that counts; a judgement needs more"),
     ],
 )  # fmt: skip
 def test_what_is_no_arm_is_said(arms, more, said):

@@ -60,7 +60,7 @@ def test_a_page_has_up_to_a_million_classes(tmp_path):
     assert path.read_text("utf-8") == page(1_000_000, 0.1)
 
 
-@pytest.mark.parametrize("k", [2, 10, 1000])
+@pytest.mark.parametrize("k", [2, 10, 1000, 100_000])
 def test_the_gaps_after_steps_stand_there_without_script(k):
     gaps = [theory.gap_after_time(t, k, eps=e, over="others") for e in (0.0, 0.1) for t in (1e3, 1e4)]
     said = [f"{gap:.4g}" for gap in gaps]
@@ -75,6 +75,7 @@ def test_the_gaps_after_steps_stand_there_without_script(k):
         (10, 0.12346, "ε = 0.1235 over the 9 other classes leaves 0.8765 on the label and gives 0.01372 to each"),
         (10, 0.95, "stands 0.7472 nats below each other one"),
         (2, 0.5, "The target is uniform"),
+        (2, 0.4, "stands 0.4055 nats above each other one"),
         (10, 0.0, "ε = 0 is one-hot: all of the target is on the label. There is no finite optimum"),
         (10, 1.0, "Nothing of the target is left on the label"),
     ],

@@ -69,6 +69,17 @@ def test_a_gradient_that_turns_with_the_size_of_the_batch_is_told_and_does_not_l
     assert "warning: rows: the gradient of a row in a batch is no multiple of its gradient alone" in told(loss)[1]
 
 
+@pytest.mark.parametrize(("share", "defects"), [(0.0015, 1), (0.0005, 0)])
+def test_a_value_that_depends_on_the_other_rows_is_told_from_a_thousandth_on(share, defects):
+    def loss(z, y):
+        values = rows_of(z, y)
+        return values + share * (len(y) > 1) * values.max().detach()
+
+    findings = told(loss)[1]
+    assert len(findings) == defects
+    assert all("rows: the value of a row depends on the other rows" in each for each in findings)
+
+
 def test_the_argument_that_says_another_reduction_is_told():
     def loss(logits, labels, reduction="mean"):
         return rows_of(logits, labels).sum()

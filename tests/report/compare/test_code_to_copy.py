@@ -12,6 +12,10 @@ from sfumato import conventions
 from sfumato.report.compare.code_to_copy import LONGEST, snippets
 
 
+def test_lines_are_at_most_this_long():
+    assert LONGEST == 48  # they stand in half of the page's width without a bar to scroll
+
+
 def arm(eps, over="others"):
     name = "one-hot" if eps == 0 else "smoothed"
     return {"name": name, "eps": eps, "over": over, "closed_form_gap": None, "train_gap": None, "metrics": {}}
