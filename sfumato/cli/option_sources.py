@@ -23,12 +23,18 @@ def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
     steps: list[Callable[..., Any]] = [Env("SFUMATO_", command=False, show=False)]
     if words[:1] == ["compare"]:
         _refuse_removed(words)
-        path = _config_path(words)
-        if path is not None:
+        steps.append(_read_file)
+    return [*steps, _note_sources]
+
+
+def _read_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """The options in the file that ``--config`` names, in whichever form the command line or the environment has it."""
+    for argument in arguments:
+        if argument.field_info.name == "config" and argument.tokens:
+            path = argument.tokens[0].value
             _check_keys(path)
             # Unknown keys were refused just now; what is left of them are those that older versions wrote.
-            steps.append(Toml(path, use_commands_as_keys=False, must_exist=True, allow_unknown=True))
-    return [*steps, _note_sources]
+            Toml(path, use_commands_as_keys=False, must_exist=True, allow_unknown=True)(app, commands, arguments)
 
 
 def _refuse_removed(words: Sequence[str]) -> None:
@@ -40,17 +46,6 @@ def _refuse_removed(words: Sequence[str]) -> None:
             raise UsageError(said)
         if os.environ.get(variable, "").lower() not in ("", "0", "false", "no"):
             raise UsageError(f"{variable} is set, but {said}; unset the variable")
-
-
-def _config_path(words: Sequence[str]) -> str | None:
-    for number, word in enumerate(words):
-        if word == "--":
-            break
-        if word in ("-c", "--config"):
-            return words[number + 1] if number + 1 < len(words) else None
-        if word.startswith("--config="):
-            return word.removeprefix("--config=")
-    return os.environ.get("SFUMATO_CONFIG")
 
 
 def _check_keys(path: str) -> None:

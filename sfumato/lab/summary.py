@@ -15,7 +15,6 @@ import numpy as np
 
 from sfumato.lab import ladder
 from sfumato.lab.arms.arm import Arm
-from sfumato.lab.data.noise import CAUTION
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
@@ -31,6 +30,7 @@ from sfumato.runs.schema import (
     TemperatureGain,
 )
 from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
+from sfumato.verdict.noise_words import noise_sentences
 from sfumato.verdict.sentences import notes, verdict
 from sfumato.verdict.warnings import warnings_of
 
@@ -88,8 +88,8 @@ def summary_of(
         ),
         "columns": columns_of(ready.data),
     }
-    if ready.data.noisy is not None:
-        summary["verdict"]["sentences"] += [ready.data.noisy.noise.told(), CAUTION]
+    noise = None if ready.data.noisy is None else ready.data.noisy.describe()
+    summary["verdict"]["sentences"] += noise_sentences(noise)
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {

@@ -10,11 +10,8 @@ from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.page_sentences import date
 from sfumato.report.compare.tables import arm_title, differences_table, four_columns, in_columns
-from sfumato.report.template import rendered, write
+from sfumato.report.template import refuse_other_file, rendered, write
 from sfumato.runs.read import ReportError, Run, load_run
-
-MARK = '<meta name="generator" content="sfumato report">'
-"""A line of every merged page. A file with this line may be written over, any other file may not."""
 
 
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
@@ -33,10 +30,7 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     for i, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:i]]:
             raise ReportError(f"{path} is named twice; name each run once")
-    if out.is_dir():
-        raise ReportError(f"{out} is a folder; name a file for the page")
-    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
-        raise ReportError(f"{out} exists and is not a page of several runs; name another file with --out")
+    refuse_other_file(out, "several runs")
     if not out.parent.is_dir():
         raise ReportError(f"there is no folder {out.parent} for {out.name}")
     runs = [load_run(path) for path in paths]

@@ -9,9 +9,12 @@ from markupsafe import Markup, escape
 from sfumato.arrays.atomic import write_text
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.pages.links import finished
+from sfumato.runs.read import ReportError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_GENERATORS = {"one run": "sfumato compare", "several runs": "sfumato report"}
 
 
 def environment(folder: Path) -> "Environment":
@@ -43,6 +46,19 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     return path
+
+
+def refuse_other_file(out: Path, of: str) -> None:
+    """Refuse to write a page over anything but such a page, which its line about its generator tells.
+
+    Raises:
+        ReportError: ``out`` is a folder or another file.
+    """
+    if out.is_dir():
+        raise ReportError(f"{out} is a folder; name a file for the page")
+    made_by = f'<meta name="generator" content="{_GENERATORS[of]}">'
+    if out.exists() and made_by not in out.read_text(encoding="utf-8", errors="replace"):
+        raise ReportError(f"{out} exists and is not a page of {of}; name another file with --out")
 
 
 def held(text: str) -> Markup:

@@ -32,6 +32,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
         summarise,
     )
     from sfumato.verdict.arm_words import JudgedArm, TrainedArm
+    from sfumato.verdict.noise_words import noise_sentences
     from sfumato.verdict.penalty_words import penalty_of
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
@@ -286,6 +287,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
     said = verdict(
         results, found, classes, majority=float(np.bincount(test.labels).max()) / len(test.labels), order=order
     )
+    said["sentences"] += noise_sentences(run.env["data"].get("noise"))
     groups = len(np.unique(test.group))
     return Judgement(
         summary["data"]["name"],

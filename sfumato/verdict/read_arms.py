@@ -83,7 +83,7 @@ def find_arms(arms: Any) -> list[ArmFiles]:
             "NAME=PATTERN as in one-hot='a_*.npz' smoothed='b_*.npz'"
         )
     for arm in found:
-        check_name("arm", arm.name)
+        check_name("an arm", arm.name)
         if arm.name in ("none", "depends"):
             raise FileError(f'an arm cannot be called "{arm.name}", which is what a verdict says that names no arm')
     _refuse_copies(found)
@@ -154,17 +154,18 @@ def _of_words(words: Sequence[str]) -> list[ArmFiles]:
 
 def _of_pattern(name: str, pattern: str) -> ArmFiles:
     """The files that a pattern matches; each is called by what stands for the pattern's star."""
-    found = [Path(each) for each in sorted(glob.glob(pattern, recursive=True), key=_natural)]
+    found = sorted(glob.glob(pattern, recursive=True), key=_natural)
     if Path(pattern).exists():
-        found = [Path(pattern)]
+        found = [pattern]
     before, star, after = pattern.partition("*")
     single = bool(star) and not set(after) & set("*?[") and not set(before) & set("?[")
     paths, called = list[Path](), list[str]()
-    for path in found:
+    for match in found:
+        path = Path(match)
         files = _scores_in(path) if path.is_dir() else [path]
         paths += files
         called += [
-            _without_ending(str(path)[len(before) : len(str(path)) - len(after)])
+            _without_ending(match[len(before) : len(match) - len(after)])  # a path has no ./ of its pattern
             if single and file == path
             else file.stem
             for file in files

@@ -469,6 +469,14 @@ def test_pairs_are_named_by_what_stands_for_the_star(tmp_path):
     assert [[name.rpartition("_")[2] for name in files] for files in found.files.values()] == [["0.5.npz", "1.npz"]] * 2
 
 
+def test_pairs_have_the_same_names_below_the_folder_in_which_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, m in (("a_0", model(1)), ("a_1", model(2)), ("b_0", model(3, 2.4)), ("b_1", model(4, 2.4))):
+        np.savez(f"{name}.npz", **m)
+    found = sf.judge(["one-hot=./a_*.npz", "smoothed=./b_*.npz"], paired=True)
+    assert list(map(len, found.files.values())) == [2, 2]
+
+
 def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch, capsys):
     from sfumato.cli import main
 

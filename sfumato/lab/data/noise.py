@@ -10,23 +10,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sfumato import theory
 from sfumato.lab.data.class_table import read_class_table
 from sfumato.lab.data.table import DataError
+from sfumato.runs.schema import NoiseDescription
 
 NOISY_PARTS = ("train", "validation")
 """Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
-
-CAUTION = (
-    "Temperatures were fitted on validation rows with such labels, which leaves every model less sure than is right on "
-    "the test rows. Numbers after temperature say which model fits wrong labels; for right ones look at the accuracy, "
-    "the ranking, and the log loss as trained."
-)
-"""What a reader of the verdict has to know, since its log loss is the one after temperature."""
 
 _SEED = 2026
 _NEAR_1 = 1e-6
@@ -46,16 +39,6 @@ class LabelNoise:
     rate: float | None
     transition: np.ndarray
 
-    def told(self) -> str:
-        """What was done to the labels, as a sentence for the verdict."""
-        if self.rate is not None:
-            how = f"each was replaced with probability {self.rate:g} by another class, each other class as likely"
-        else:
-            how = f"each was drawn from the row of its class in {self.given}"
-        return (
-            f"Labels of training and validation rows were made wrong on purpose: {how}. Test labels are as they were."
-        )
-
 
 @dataclass(frozen=True)
 class NoisyLabels:
@@ -65,7 +48,7 @@ class NoisyLabels:
     labels: np.ndarray
     replaced: dict[str, int]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> NoiseDescription:
         """For ``env.json``."""
         table = None if self.noise.rate is not None else self.noise.transition.tolist()
         return {"given": self.noise.given, "rate": self.noise.rate, "transition": table, "replaced": self.replaced}

@@ -16,7 +16,7 @@ from sfumato.report import figure_to_svg
 from sfumato.report.compare import plots
 from sfumato.report.compare.last_layer import NoFeaturesError
 from sfumato.report.compare.page_sentences import words
-from sfumato.report.template import rendered, write
+from sfumato.report.template import refuse_other_file, rendered, write
 from sfumato.runs.read import Run, load_run
 
 FIGURES: dict[str, Callable[[Run], Any]] = {
@@ -48,8 +48,10 @@ def render(folder: str | Path, out: str | Path | None = None) -> Path:
     ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes.
 
     Raises:
-        ReportError: a file of the run is missing or broken.
+        ReportError: a file of the run is missing or broken, or ``out`` is there and no such page.
     """
+    if out is not None:
+        refuse_other_file(Path(out), "one run")
     run = load_run(folder)
     drawn, absent = draw(run)
     page = compose(run, drawn, absent)

@@ -24,7 +24,7 @@ from sfumato.runs.schema import ArmDifference
 from sfumato.text import short
 from sfumato.verdict.judge import Judgement
 from sfumato.verdict.read_arms import RESULT
-from sfumato.verdict.wording import SHOWN
+from sfumato.verdict.wording import SHOWN, divisor
 
 PAGE = "report.html"
 _WIDTH, _FEW = 300.0, 10
@@ -99,11 +99,10 @@ def page_of(found: Judgement) -> str:
 
 
 def _use(found: Judgement) -> dict[str, str] | None:
-    """The arm to take, and its mean temperature; None where the verdict takes none or no temperature helps it."""
+    """The arm to take, and its mean temperature; None where the verdict takes none or no division helps it."""
     chosen = next((result for result in found.arms if result.arm.name == found.verdict["choice"]), None)
-    if chosen is None or any(fitted.at_bound for fitted in chosen.temperatures):
-        return None
-    return {"name": chosen.arm.name, "temperature": f"{chosen.metrics['temperature'].by_seed.mean():.3g}"}
+    by = None if chosen is None else divisor(chosen)
+    return None if chosen is None or by is None else {"name": chosen.arm.name, "temperature": by}
 
 
 def _panel(name: str, rows: Sequence[ArmDifference]) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sfumato as sf
 from sfumato import theory
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError, prepare
-from sfumato.lab.data.noise import CAUTION, NOISY_PARTS, complaint, noise_of, read_table
+from sfumato.lab.data.noise import NOISY_PARTS, complaint, noise_of, read_table
 from sfumato.lab.data.prepare import prepare_table, with_noise
 from sfumato.lab.options import Options
+from sfumato.verdict.noise_words import CAUTION
 
 DIGITS = prepare("digits")
 CLASSES = ("cat", "dog", "car")
@@ -87,6 +89,7 @@ def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_a
         "another class, each other class as likely. Test labels are as they were."
     )
     assert said[-1] == CAUTION
+    assert sf.judge(tmp_path / "run").verdict["sentences"][-2:] == said[-2:]
     env = json.loads((tmp_path / "run" / "env.json").read_text(encoding="utf-8"))
     replaced = env["data"]["noise"]["replaced"]
     assert any(f"{replaced['train']:,} of the training rows" in note for note in env["notes"])

@@ -272,6 +272,18 @@ def test_texts_and_values_are_shown_as_text(tmp_path):
 
 
 @pytest.mark.usefixtures("one_figure")
+def test_only_a_page_of_a_run_is_written_over(folder, tmp_path):
+    out, notes = tmp_path / "page.html", tmp_path / "notes.txt"
+    first = render(folder, out).read_bytes()
+    assert render(folder, out).read_bytes() == first
+    notes.write_text("precious")
+    with pytest.raises(ReportError, match=r"notes.txt exists and is not a page of one run; name another file"):
+        render(folder, notes)
+    assert notes.read_text() == "precious"
+    with pytest.raises(ReportError, match="is a folder; name a file for the page"):
+        render(folder, tmp_path)
+
+
 def test_the_page_can_be_written_elsewhere_and_leaves_the_run_as_it_was(folder, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     out = render(folder, tmp_path / "page.html")

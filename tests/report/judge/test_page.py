@@ -1,0 +1,36 @@
+"""The page of a judgement says what its verdict says."""
+
+import re
+
+import numpy as np
+import pytest
+
+import sfumato as sf
+from sfumato.report.judge.page import page_of
+
+ROWS, K = 1500, 4
+RNG = np.random.default_rng(3)
+TRUE = RNG.normal(size=(ROWS, K)) * 2
+LABELS = (TRUE + RNG.gumbel(size=(ROWS, K))).argmax(axis=1)  # drawn with the probabilities softmax(TRUE)
+
+
+def judged(factor):
+    """A model that knows the probabilities, its logits times a factor, against one that hardly does."""
+    models, rng = {"one-hot": 3.0, "smoothed": 0.05}, np.random.default_rng(4)
+    return sf.judge(
+        {
+            name: [{"logits": factor * (TRUE + rng.normal(size=TRUE.shape) * off), "labels": LABELS} for _ in range(3)]
+            for name, off in models.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(("factor", "helps"), [(1.0, False), (3.0, True)])
+def test_a_temperature_is_advised_where_the_verdict_advises_it(factor, helps):
+    found = judged(factor)
+    said, page = " ".join(found.verdict["sentences"]), page_of(found)
+    assert found.verdict["choice"] == "smoothed"
+    assert ("of the smoothed model by 3.0" in said and "lowers its log loss" in said) == helps
+    by = re.findall(r"torch\.softmax\(logits / ([\d.]+), dim=-1\)", page)
+    assert len(by) == helps
+    assert all(f"{float(each):.2f}" in said for each in by)
