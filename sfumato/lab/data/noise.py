@@ -10,13 +10,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sfumato import theory
 from sfumato.lab.data.class_table import read_class_table
 from sfumato.lab.data.table import DataError
-from sfumato.runs.schema import NoiseDescription
+
+if TYPE_CHECKING:  # the records of a run need the extra lab, and errors of data are told without it
+    from sfumato.runs.schema import NoiseDescription
 
 NOISY_PARTS = ("train", "validation")
 """Parts whose labels are drawn anew: those that a person would only have with wrong labels."""
