@@ -37,6 +37,8 @@ def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> s
 
     >>> in_figures([0.7, 0.3, -1e-17])
     '(0.7, 0.3, 0)'
+    >>> in_figures(range(7))
+    '(0, 1, 2, 3, 4, 5, …)'
     """
     figures = [f"{round(float(each), 9) + 0.0:.{digits}g}" for each in numbers]
     return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"

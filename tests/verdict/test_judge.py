@@ -322,11 +322,12 @@ def test_a_group_of_one_value_and_a_group_that_is_not_there_are_refused():
         sf.judge({"hard": [model(0)], "soft": [model(1)]}, group="patient")
 
 
-def test_a_label_of_probability_zero_is_named():
-    z = model(1)["logits"]
-    z[9, LABELS[9]] = -np.inf
+@pytest.mark.parametrize("validation", [False, True])
+def test_a_label_of_probability_zero_is_named(validation):
+    spoiled = model(1, validation=validation)
+    spoiled["logits"][9, LABELS[9]] = -np.inf
     with pytest.raises(ValueError, match="the label of row 9 has probability 0"):
-        sf.judge({"hard": [model(0)], "soft": [{"logits": z, "labels": LABELS}]})
+        sf.judge({"hard": [model(0, validation=validation)], "soft": [spoiled]})
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from sfumato.probe.read.gradients import read
 K = 5
 
 
-def told(function):
-    loss = understand(function, K)
-    return [str(each) for each in odd_labels(loss, read(loss, K), np.full(4, 0.25))]
+def told(function, classes=K):
+    loss = understand(function, classes)
+    return [str(each) for each in odd_labels(loss, read(loss, classes), np.full(4, 0.25))]
 
 
 def dense(z, q):
@@ -52,3 +52,11 @@ OUTSIDE = "defect: labels: label 5 of 5 classes is not refused"
 )
 def test_what_becomes_of_odd_labels(loss, said):
     assert told(loss) == said
+
+
+@pytest.mark.parametrize("classes", [2, K])
+def test_labels_that_are_not_looked_at_are_told_from_those_that_are(classes):
+    assert told(lambda z, y: z.square().sum(), classes) == [
+        "defect: labels: they are not looked at: the gradient is the same whatever they are"
+    ]
+    assert told(F.multi_margin_loss, classes) == []

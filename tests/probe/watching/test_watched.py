@@ -22,6 +22,19 @@ def test_text_fits_its_width(width):
     assert max(map(len, SEEN.as_text(width).splitlines())) <= width
 
 
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        ({}, "Nothing was read of Tiny."),
+        ({"classes": 10}, "No one strength could be read off the gradients of Tiny."),
+        ({"classes": 10, "eps": 0.0}, "Tiny was trained on hard labels: no smoothing reached its logits."),
+        ({"classes": 10, "eps": 1.0}, "Tiny was trained with label smoothing of ε = 1 over all classes."),
+    ],
+)
+def test_the_sentence_says_what_could_be_read(known, sentence):
+    assert Watched(model="Tiny", **known).sentence == sentence
+
+
 def test_the_facts_stand_under_the_sentence():
     lines = str(SEEN).splitlines()
     assert lines[0] == "Tiny was trained with label smoothing of ε = 0.1 over all classes (0.09 over the others)."

@@ -182,6 +182,32 @@ def test_the_section_on_fairness_shows_hashes_budget_and_probed_targets(spoken):
     assert probes == [["0", "0", "1.0000", "0"], ["0.1 over others", "0.1111", "0.9000", "0.01111"]]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"noise": {"rate": 0.4}}}, "replaced on purpose, with probability 0.4 by another class: 2,010 of the "
+         "training rows and 9 of the validation rows have another label; test labels are as they were"),
+        ({"data": {"noise": {"rate": None}}}, "replaced on purpose, by table.csv: 2,010 of the training rows"),
+        ({"data": {"duplicates": 1}}, "1 row repeats an earlier one, and count with it as one"),
+        ({"data": {"duplicates": 1200}}, "1,200 rows repeat an earlier one, and count with it as one"),
+        ({"training": {"early_stop": 5, "steps": 0}}, "at most 2 epochs of batches of 64 rows; a run stops when "
+         "5 epochs brought nothing better on validation rows"),
+        ({"training": {"schedule": ""}}, "SGD, momentum 0.9, learning rate 0.05</dd>"),
+        ({"training": {"augment": ["flip"]}}, "training pictures flipped left to right every other time; "
+         "the same draws in every arm"),
+        ({"model": {"parameters": 0, "description": ""}}, "<dt>Model</dt><dd>mlp</dd>"),
+    ],
+)  # fmt: skip
+def test_the_budget_says_what_was_done_to_rows_and_steps(tmp_path, changes, said):
+    folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=40)
+    env = json.loads((folder / "env.json").read_text())
+    noise = {"given": "table.csv", "transition": None, "replaced": {"train": 2010, "validation": 9}}
+    for name, own in changes.items():
+        own = own if "noise" not in own else {"noise": {**noise, **own["noise"]}}
+        changes[name] = {**env[name], **own}
+    assert said in words(edited(folder, **changes))
+
+
 def test_a_temperature_that_was_odd_is_noted_with_its_arm_and_seeds(tmp_path):
     folder = write_run(tmp_path / "run", seeds=3, epochs=1, test=40)
     temperatures = json.loads((folder / "env.json").read_text())["temperatures"]
