@@ -410,7 +410,9 @@ def load_part(folder: Path, arm: str, seed: int, part: str) -> SavedPart:
     """What a run saved of one part; where that has soft labels, the labels are their modes."""
     with np.load(folder / "logits" / f"{arm}-seed{seed}-{part}.npz", allow_pickle=False) as file:
         soft = SoftLabels(file[SOFT[0]], SOFT[0]) if SOFT[0] in file else None
-        return SavedPart(file["logits"], file["labels"] if soft is None else soft.mode, file["group"], soft)
+        labels = file["labels"] if soft is None else soft.mode
+        group = file["group"] if "group" in file else np.arange(len(labels))  # the first runs kept none
+        return SavedPart(file["logits"], labels, group, soft)
 
 
 def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:

@@ -94,11 +94,14 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
     if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
         rows = results[0].metrics["accuracy"].values.shape[1]
         whose = "both arms" if len(results) == 2 else "every arm"
-        simplest = "one-hot labels, which are the simplest" if _is_one_hot(results[0].arm) else results[0].arm.name
+        base = results[0].arm
+        kept = "one-hot labels, which are the simplest" if _is_one_hot(base) else base.name
+        if isinstance(base, JudgedArm):
+            kept = f"the {base.name} models"
         return [
             f"There is nothing to decide: every model of {whose} is right on all {plural(rows, 'test row')}.",
             "Look first whether something in the data gives the label away, such as a column that is filled in after "
-            f"the outcome. If nothing does, keep {simplest}; a harder test set, on which models err, could tell more.",
+            f"the outcome. If nothing does, keep {kept}; a harder test set, on which models err, could tell more.",
         ]
     return []
 

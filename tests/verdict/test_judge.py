@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.special import log_softmax, softmax
 
 import sfumato as sf
 from sfumato.evaluate.scores.files import FileError
+from tests.report.run_folders import write_run
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, 600)
@@ -542,3 +544,55 @@ def test_a_name_that_is_too_long_for_a_file_is_refused():
 
 def test_models_are_not_paired_unless_it_is_said():
     assert not sf.judge({"hard": [model(0)], "soft": [model(1), model(2)]}).to_dict()["paired"]
+
+
+def test_a_run_of_a_comparison_is_judged_from_its_folder(tmp_path):
+    run = write_run(tmp_path / "digits", seeds=3, epochs=2, test=300)
+    found = sf.judge(run)
+    assert (found.paired, found.test, [each.arm.name for each in found.arms]) == (True, 300, ["one-hot", "smoothed"])
+    for more in ({"group": "patient"}, {"kind": "probs"}):
+        with pytest.raises(ValueError, match="is the folder of a comparison, .* leave --group and --kind out"):
+            sf.judge(run, **more)
+
+
+@pytest.mark.parametrize("base", ["one-hot", "plain"])
+def test_where_every_model_is_always_right_the_base_is_kept(base):
+    found = sf.judge({base: [model(0, 50.0)], "smoothed": [model(1, 50.0)]}, against=base)
+    assert f"If nothing does, keep the {base} models; a harder test set" in found.verdict["sentences"][1]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a", "b"), "^no arm is called one-hot, hard or baseline, so none is the one to compare with; say --against"),
+        (("hard", "baseline"), "^2 arms could be the one to compare with; say --against ARM. Arms: hard, baseline$"),
+    ],
+)
+def test_why_no_arm_is_the_base_is_said(names, said):
+    with pytest.raises(FileError, match=said):
+        sf.judge({name: [model(seed)] for seed, name in enumerate(names)})
+
+
+def test_large_files_that_differ_in_the_middle_alone_are_two_models(tmp_path):
+    (tmp_path / "hard").mkdir()
+    rows = ["logit_0,logit_1,label", *["1.00000,2.00000,1", "2.50000,1.50000,0"] * 6000]
+    for name in ("0", "1"):
+        rows[6001] = f"1.0000{name},2.00000,1"
+        (tmp_path / "hard" / f"{name}.csv").write_text("\n".join(rows) + "\n")
+        os.utime(tmp_path / "hard" / f"{name}.csv", (1e9, 1e9))
+    (tmp_path / "soft.csv").write_text("\n".join([*rows[:6001], "1.50000,2.00000,1", *rows[6002:]]) + "\n")
+    found = sf.judge([f"hard={tmp_path}/hard/*.csv", f"soft={tmp_path}/soft.csv"])
+    assert [len(files) for files in found.files.values()] == [2, 1]
+
+
+def test_ids_are_saved_and_match_rows_and_an_id_twice_is_refused(tmp_path):
+    ids = np.arange(600)
+    for seed, order in enumerate((ids, ids[::-1])):
+        own = model(seed)
+        sf.save_scores(
+            tmp_path, arm=f"arm{seed}", seed=0, logits=own["logits"][order], labels=LABELS[order], id=ids[order]
+        )
+    found, direct = sf.judge(tmp_path, against="arm0"), sf.judge({"a": [model(0)], "b": [model(1)]}, against="a")
+    assert [d["mean"] for d in found.differences] == pytest.approx([d["mean"] for d in direct.differences])
+    with pytest.raises(ValueError, match="id must have a value of its own for each row"):
+        sf.save_scores(tmp_path, arm="c", seed=0, logits=own["logits"], labels=LABELS, id=ids // 2)

@@ -135,6 +135,22 @@ def test_there_is_nothing_to_decide_where_every_model_is_always_right(missed, ch
     assert said["sentences"][0].startswith("There is nothing to decide: every model of both arms") == (not missed)
 
 
+@pytest.mark.parametrize(
+    ("base", "kept"),
+    [
+        (Arm("one-hot", 0.0, "others"), "one-hot labels, which are the simplest"),
+        (Arm("all-0.1", 0.1, "all"), "all-0.1"),
+        (JudgedArm("plain"), "the plain models"),
+    ],
+)
+def test_what_is_kept_where_there_is_nothing_to_decide(base, kept):
+    results = [result(base), result(Arm("smoothed", 0.1, "others"))]
+    for arm in results:
+        arm.metrics["accuracy"] = analyse.Metric(np.ones((5, 400)), np.ones(5))
+    _, then = nothing_to_decide(results, 0.9)
+    assert f"If nothing does, keep {kept}; a harder test set" in then
+
+
 def test_a_headline_finding_needs_its_adjusted_p_value():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     rng = np.random.default_rng(1)
