@@ -61,7 +61,7 @@ SHOWN = {
 """The headline metrics as sentences show them."""
 
 
-def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool = False) -> str:
+def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool) -> str:
     """What is better or worse, from which number to which, as the end of a sentence about a model.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -98,6 +100,16 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
     assert path.read_bytes() == b"new"
     assert file_hash(path) == hashlib.sha256(b"new").hexdigest()
+
+
+@pytest.mark.parametrize(("number", "raised"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_flush_is_taken_and_a_disk_that_fails_is_not(tmp_path, monkeypatch, number, raised):
+    def fsync(descriptor):
+        raise OSError(number, "not flushed")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="not flushed") if raised else contextlib.nullcontext():
+        sync(tmp_path)
 
 
 def test_where_no_folder_can_be_opened_only_files_are_flushed(tmp_path, monkeypatch):

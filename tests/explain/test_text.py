@@ -122,3 +122,11 @@ def test_columns_stand_side_by_side_as_long_as_they_fit(wide):
     least = max(map(len, as_text(10, 0.1, width=200).splitlines()))
     fits = as_text(10, 0.1, width=least if wide else least - 1) == as_text(10, 0.1, width=200)
     assert fits == wide
+
+
+def test_in_a_narrow_terminal_the_columns_stand_below_each_other_and_lines_go_on_under_their_words():
+    lines = as_text(10, 0.1, width=50).splitlines()
+    at = lines.index("used by                    fairseq, Tensor2Tensor,")
+    assert lines[at + 1] == 27 * " " + "T5X, Megatron-Core"
+    assert [line.strip() for line in lines if line.strip().startswith("over ")] == ["over the others", "over all"]
+    assert max(map(len, lines)) <= 50

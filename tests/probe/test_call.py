@@ -97,6 +97,7 @@ def test_a_loss_in_jax_that_takes_arrays_is_differentiated_by_jax():
     found = probe(loss, classes=4)
     assert (found.convention, found.eps) == ("all", EPS)
     assert "finite differences" not in said(found)
+    assert found.target == pytest.approx((1 - EPS + EPS / 4, EPS / 4), rel=1e-9)  # JAX counts in float64 there
 
 
 @pytest.mark.parametrize(

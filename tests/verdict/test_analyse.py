@@ -262,3 +262,15 @@ def test_the_logarithm_of_a_metric_is_that_of_its_mean_with_deviations_by_the_de
     found = analyse.Metric(np.array([[1.0, 3.0]]), np.array([2.0])).log()
     np.testing.assert_allclose(found.values, np.log(2.0) + np.array([[-0.5, 0.5]]), rtol=1e-15)
     np.testing.assert_allclose(found.by_seed, [np.log(2.0)], rtol=1e-15)
+
+
+def test_soft_labels_are_read_with_their_modes_and_rows_without_groups_are_groups_of_one(tmp_path):
+    (tmp_path / "logits").mkdir()
+    soft = np.array([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]])
+    for part, more in (("test", {"label_probs": soft, "group": [7, 7]}), ("validation", {"labels": [2, 0]})):
+        np.savez(tmp_path / "logits" / f"one-hot-seed3-{part}.npz", logits=np.eye(3)[:2], **more)
+    test, validation = (analyse.load_part(tmp_path, "one-hot", 3, part) for part in ("test", "validation"))
+    assert test.soft is not None
+    assert (test.soft.name, len(test.soft)) == ("label_probs", 2)
+    assert (test.labels.tolist(), test.group.tolist()) == ([1, 0], [7, 7])
+    assert (validation.soft, validation.labels.tolist(), validation.group.tolist()) == (None, [2, 0], [0, 1])

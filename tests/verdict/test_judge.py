@@ -594,5 +594,8 @@ def test_ids_are_saved_and_match_rows_and_an_id_twice_is_refused(tmp_path):
         )
     found, direct = sf.judge(tmp_path, against="arm0"), sf.judge({"a": [model(0)], "b": [model(1)]}, against="a")
     assert [d["mean"] for d in found.differences] == pytest.approx([d["mean"] for d in direct.differences])
+    assert (found.notes[1], direct.notes[1]) == (
+        "Rows were matched by their ids.", "Rows were matched by their order, in which all labels agree."
+    )  # fmt: skip
     with pytest.raises(ValueError, match="id must have a value of its own for each row"):
         sf.save_scores(tmp_path, arm="c", seed=0, logits=own["logits"], labels=LABELS, id=ids // 2)

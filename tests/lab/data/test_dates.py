@@ -33,6 +33,11 @@ def test_a_date_of_every_style_counts_the_days_of_pythons_calendar(style, form, 
     assert found.days.tolist() == exact
 
 
+def test_the_calendar_begins_with_the_year_1():
+    assert read_dates(pa.array(["0001-01-01", "0001-01-02"])).days.tolist() == [-719162, -719161]
+    assert np.isnan(read_dates(pa.array(["0000-12-31"])).days).all()
+
+
 @pytest.mark.parametrize(
     "text",
     [

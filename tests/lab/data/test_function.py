@@ -150,6 +150,10 @@ WRONG = {
     "X and y of other lengths": ("X, y[:5]", ": X has 60 rows but y has 5; they must be as many"),
     "an empty data set": ("Pictures(0)", ": the data set is empty"),
     "a data set for y": ("X, Pictures(60)", ": y holds a Pictures; expected numbers or texts"),
+    "one number for X": (
+        "3.5, [1, 2]",
+        f" returned X of shape () and y of shape (2,); {EXPECTED}",
+    ),
     "None among rows": ("[None] * 60, y", ": X holds None; expected numbers or texts"),
     "a loader of x alone": (
         "DataLoader(torch.zeros(9, 2), batch_size=3)",
