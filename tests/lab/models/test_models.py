@@ -85,12 +85,11 @@ def test_a_cnn_is_what_its_description_says():
     assert [type(layer) for layer in layers] == [nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d, nn.ReLU] * 3
     x = model.prepare(rows(GREY))
     for convolution, pool, norm, _ in (layers[i : i + 4] for i in (0, 4, 8)):
-        assert convolution.kernel_size == (3, 3)
+        assert (convolution.kernel_size, pool.kernel_size) == ((3, 3), 2)
         x = norm(convolution(x)).relu()
         x = nn.functional.max_pool2d(x, 2, ceil_mode=True)  # the same as the maximum first, as the scale is above 0
     expected = model.head(x.mean((2, 3)))
     torch.testing.assert_close(model(rows(GREY)), expected)
-    assert pool.kernel_size == 2
 
 
 def test_a_cnn_for_rows_that_are_no_pictures_is_refused():
