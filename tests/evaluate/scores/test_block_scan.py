@@ -103,6 +103,15 @@ def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypa
     assert slow.after is None
 
 
+def test_weight_in_one_fold_alone_is_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    alone = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS == 1
+    fast, slow = both(z, y, monkeypatch, alone.astype(float))
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    assert fast.after is None
+    assert slow.after is None
+
+
 def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
     z, y = sample(np.float32, seed=3)
     z[:, 3] = -np.inf
