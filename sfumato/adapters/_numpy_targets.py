@@ -23,12 +23,6 @@ def check_smoothing(label_smoothing: float, over: str) -> None:
     check_over(over)
 
 
-def check_classes(num_classes: int) -> None:
-    """Refuse fewer classes than two."""
-    if num_classes < 2 or num_classes != int(num_classes):
-        raise ValueError(f"num_classes must be a whole number from 2, got {num_classes:g}")
-
-
 def masses(label_smoothing: Any, num_classes: int, over: Over) -> tuple[Any, Any]:
     """The mass of the label and that of each other class, of numbers or of a framework's arrays.
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.adapters._numpy_targets import (
-    check_classes,
     check_smoothing,
     checked_labels,
     checked_soft_labels,
@@ -23,6 +22,7 @@ from sfumato.adapters._numpy_targets import (
 from sfumato.extras import framework_imports
 from sfumato.text import plural
 from sfumato.theory import Over
+from sfumato.theory.smoothing import class_count
 
 
 class BoostingObjective:
@@ -51,9 +51,9 @@ class BoostingObjective:
         read: Callable[[Any, str], Any],
         library: str,
     ) -> None:
-        check_classes(num_classes)
+        self.num_classes = class_count(num_classes)
         check_smoothing(label_smoothing, over)
-        self.num_classes, self.label_smoothing = int(num_classes), float(label_smoothing)
+        self.label_smoothing = float(label_smoothing)
         self.over: Over = over
         self.factor, self._read, self._library = factor, read, library
         self._soft = None if soft_labels is None else checked_soft_labels(soft_labels, self.num_classes)

@@ -123,7 +123,9 @@ def _of_labels(
     if _is_number(eps) and eps == 0:
         return nll  # a class at −∞ costs nothing where it has no mass
     true, other = masses(eps, classes, over)
-    return (true - other) * nll + other * (classes * log_total + behind)
+    spread = classes * log_total + behind
+    spread = jnp.where((other == 0) & jnp.isinf(spread), 0.0, spread)  # nor where an array of strengths is 0
+    return (true - other) * nll + other * spread
 
 
 def _of_probabilities(below: jax.Array, log_total: jax.Array, q: jax.Array, eps: Any, over: Over) -> jax.Array:

@@ -99,7 +99,10 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         rows, classes = q.nonzero()
         empty = np.setdiff1d(np.arange(len(self.classes_)), classes)
         if len(empty):
-            raise ValueError(f"class {self.classes_[empty[0]]} has no mass in any row: leave its column out of y")
+            raise ValueError(
+                f"class {self.classes_[empty[0]]} has no mass in any row: leave it out of y, or give some row of it a "
+                "weight above 0"
+            )
         given = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "iloc") else np.asarray(X)
         repeated = given if np.array_equal(rows, np.arange(len(q))) else taken(given, rows)
         self.estimator_ = inner.fit(repeated, self.classes_[classes], sample_weight=q[rows, classes])

@@ -145,7 +145,7 @@ def convert_eps(eps: float, num_classes: int, *, frm: str | Formula, to: str | F
 
 
 def convert_loss(
-    value: float, num_classes: int, *, eps: float, frm: str | Formula, to: str | Formula, to_base: float = math.e
+    value: float, num_classes: int, *, eps: float, frm: str | Formula, to: str | Formula, to_base: float | None = None
 ) -> float:
     """The value that another framework would show for the same rows, model and training target.
 
@@ -155,7 +155,8 @@ def convert_loss(
         eps: strength ε in ``frm``.
         frm: the framework of ``value`` and ``eps``.
         to: the framework whose value is wanted.
-        to_base: base of the logarithm of the result: e for the framework's own unit, 2 for bits.
+        to_base: base of the logarithm of the result: e for nats, 2 for bits. None leaves the unit of ``to``, which is
+            nats for all but fairseq's log.
 
     Errors: as :func:`convert`; a base that is not above 1 is a ValueError.
 
@@ -164,10 +165,11 @@ def convert_loss(
 
     Source: as :func:`convert`.
     """
-    if not to_base > 1:
+    if to_base is not None and not to_base > 1:
         raise ValueError(f"to_base must be above 1, got {to_base:g}")
     c = convert(eps, num_classes, frm=frm, to=to)
-    return (c.scale * value + c.offset) / math.log(to_base)
+    shown = c.scale * value + c.offset
+    return shown if to_base is None else shown * math.log(c.to.base) / math.log(to_base)
 
 
 _SPACES = {

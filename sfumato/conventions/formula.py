@@ -5,6 +5,7 @@ writes down: an ignored row, a strength out of range, a class weight. ``rows`` a
 as its framework would without rounding.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,10 +35,12 @@ class Formula:
         ignore: what happens to ignored rows; "none" where no row can be ignored.
         outside: what happens to ε below 0 or above 1.
         evidence: ``"run"``: executed and compared with :meth:`loss`; ``"read"``: read only.
-        compute: the loss of each row; by default what the convention, ``minus_entropy`` and class weights make of it.
+        compute: the loss of each row in nats; by default what the convention, ``minus_entropy`` and class weights make
+            of it.
         reduce: how rows become one number; by default the mean over all of them.
         minus_entropy: whether the target's entropy is subtracted, so that the smallest value is 0.
-        scale: what a row's plain cross entropy is multiplied by (1, 1/ln 2, or a function of K).
+        scale: what a row's plain cross entropy is multiplied by (1, or a function of K).
+        base: base of the logarithm of its values: e for nats, 2 for bits.
         defect: what is wrong with it, if anything was found.
         options: the options beside logits, labels and ε.
         ignore_index: the label of ignored rows by default; None where no row is ignored.
@@ -65,6 +68,7 @@ class Formula:
     reduce: Reduction = field(default=mean_all, repr=False)
     minus_entropy: bool = False
     scale: float | Callable[[int], float] = 1.0
+    base: float = math.e
     defect: str = ""
     options: tuple[str, ...] = ()
     ignore_index: int | None = None
@@ -76,7 +80,7 @@ class Formula:
         return self.names[0]
 
     def rows(self, logits: ArrayLike, labels: ArrayLike, eps: float, **options: Any) -> Array:
-        """The loss of each row, (N,), in nats unless ``row`` says otherwise.
+        """The loss of each row, (N,), in the unit of ``base``.
 
         Args:
             logits: z, (N, K).
@@ -100,10 +104,14 @@ class Formula:
         return float(self.reduce(batch, self._rows(batch)))
 
     def factor(self, num_classes: int) -> float:
-        """``scale`` as a number."""
-        return float(self.scale(num_classes)) if callable(self.scale) else float(self.scale)
+        """What a row's plain cross entropy in nats is multiplied by: ``scale`` as a number, in the unit of ``base``."""
+        scale = self.scale(num_classes) if callable(self.scale) else self.scale
+        return float(scale) / math.log(self.base)
 
     def _rows(self, batch: Batch) -> Array:
+        return self._nats(batch) / math.log(self.base)
+
+    def _nats(self, batch: Batch) -> Array:
         if self.compute is not None:
             return self.compute(batch)
         assert self.convention is not None, f"{self.key} has neither a convention nor a loss of its own"

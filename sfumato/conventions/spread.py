@@ -59,11 +59,6 @@ class Convention:
     pair: Callable[[float, int], tuple[float, float]] = field(repr=False)
     inverse: Callable[[float, int], float] = field(repr=False)
 
-    @property
-    def at_zero(self) -> str:
-        """What ε = 0 means: a one-hot target, or for sigmoids a hard one."""
-        return "hard" if self.space == "sigmoid" else "one-hot"
-
     def target(self, eps: float, num_classes: int) -> tuple[float, float]:
         """The target as numbers, ``(q_true, q_other)``.
 

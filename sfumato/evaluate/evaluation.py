@@ -181,8 +181,7 @@ def metric(
 
     Raises:
         ValueError: a name that is no metric, or one that these scores do not have: no temperature and no logit gap for
-            probabilities, no top5 for 5 classes or fewer, no
-            divergence and no agreement for hard labels.
+            probabilities, no top5 for 5 classes or fewer, no divergence and no agreement for hard labels.
 
     >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [0.0, 4.0]])
     >>> found = metric("accuracy", logits=logits, labels=np.array([0, 1, 0, 1]), weights=[1, 1, 2, 1])

@@ -3,15 +3,11 @@
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 
 from sfumato.loss import cross_entropy, loss_parts
-from sfumato.probe.call.caller import Loss
 from sfumato.probe.call.style import Style
 from sfumato.probe.read.extra_terms import ExtraTerm
-from sfumato.probe.read.gradients import Reading
-from sfumato.probe.same_numbers import batches
 from sfumato.targets import smooth, smooth_prior
 from sfumato.theory import Over
 
@@ -121,13 +117,6 @@ class Recipe:
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Run the line as it stands."""
         return eval(self.code, {"sf": _SF, "torch": torch, "logits": logits, "labels": labels})
-
-    def difference(self, loss: Loss, reading: Reading, ignored: int | None = None) -> float:
-        """The largest difference to the values of a loss on a few batches, relative to them; NaN if shapes do not fit.
-
-        Every fourth row has the label ``ignored``, where one is given.
-        """
-        return float(np.max([batch.apart(self)[0] for batch in batches(loss, reading, ignored)]))
 
 
 def as_written(style: Style) -> tuple[str, str]:

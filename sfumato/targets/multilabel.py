@@ -33,8 +33,7 @@ def smooth_multilabel(present: Tensor, eps: float, *, spread: Spread, mask: Tens
     ``"count"`` keeps the mass, Σq = Σy, so that a class is not made likelier than classes are on average.
     ``"half"`` is what ``keras.losses.BinaryCrossentropy(label_smoothing=ε)`` means, and the usual form in detection:
     each class is a question of its own with two answers. Where K is large and labels are few it adds Kε/2 labels to
-    each
-    position: at K = 80 and ε = 0.1 those are four.
+    each position: at K = 80 and ε = 0.1 those are four.
 
     What a loss does with the target. *Binary* cross entropy, ``F.binary_cross_entropy_with_logits(z, target.probs())``,
     has its optimum at sigmoid(z_k) = q_k: an absent class goes to logit(εΣy/K), or to logit(ε/2). *Softmax* cross

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sfumato.theory.smoothing import Over, check_over
+from sfumato.theory.smoothing import Over, check_over, class_count
 
 _Array = NDArray[np.float64]
 
@@ -43,10 +43,10 @@ def noise_transition(noise: float, num_classes: int, *, over: Over) -> _Array:
 
     Source: Natarajan et al. 2013, section 2, for K = 2; Patrini et al. 2017, section 2.
     """
-    _check_noise(noise, num_classes, over)
-    other = noise / (num_classes - 1 if over == "others" else num_classes)
+    k = _checked_classes(noise, num_classes, over)
+    other = noise / (k - 1 if over == "others" else k)
     own = 1 - noise + (other if over == "all" else 0.0)
-    table = np.full((num_classes, num_classes), other)
+    table = np.full((k, k), other)
     np.fill_diagonal(table, own)
     return table
 
@@ -141,13 +141,13 @@ def correction_eps(noise: float, num_classes: int, *, over: Over) -> float:
 
     Source: invert the table of :func:`noise_transition`; Wei et al. 2022 (generalised smoothing).
     """
-    _check_noise(noise, num_classes, over)
-    limit = 1.0 if over == "all" else (num_classes - 1) / num_classes
+    k = _checked_classes(noise, num_classes, over)
+    limit = 1.0 if over == "all" else (k - 1) / k
     if noise >= limit:
         raise ValueError(f'noise must be below {limit:g} over "{over}", got {noise:g}: such labels say nothing')
     if over == "all":
         return -noise / (1 - noise) + 0.0
-    return -(num_classes - 1) * noise / (num_classes - 1 - num_classes * noise) + 0.0
+    return -(k - 1) * noise / (k - 1 - k * noise) + 0.0
 
 
 def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> float:
@@ -173,19 +173,19 @@ def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> floa
 
     Source: the product of the two tables of :func:`noise_transition`.
     """
-    _check_noise(noise, num_classes, over)
+    k = _checked_classes(noise, num_classes, over)
     if not eps <= 1:
         raise ValueError(f"eps must be at most 1, got {eps:g}")
-    both = eps * noise * (1.0 if over == "all" else num_classes / (num_classes - 1))
+    both = eps * noise * (1.0 if over == "all" else k / (k - 1))
     return eps + noise - both
 
 
-def _check_noise(noise: float, num_classes: int, over: str) -> None:
+def _checked_classes(noise: float, num_classes: int, over: str) -> int:
+    """K, where the noise and its convention may be asked for."""
     check_over(over)
     if not 0 <= noise <= 1:
         raise ValueError(f"noise must be in [0, 1], got {noise:g}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be a whole number from 2, got {num_classes:g}")
+    return class_count(num_classes)
 
 
 def _checked_table(transition: Any) -> _Array:

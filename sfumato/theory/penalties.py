@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sfumato.theory.smoothing import optimal_gap
+from sfumato.theory.smoothing import class_count, optimal_gap
 
 
 class Optimum(NamedTuple):
@@ -51,7 +51,7 @@ def confidence_optimum(beta: float, num_classes: int, *, threshold: float | None
     Source: set the gradient p − y + β p (log p + H) to 0; the other classes then have one probability.
     """
     _check(beta, "beta")
-    k = _classes(num_classes)
+    k = class_count(num_classes)
     gap = math.inf
     if beta > 0:
         # p is between 1/K and 1, and so 1/(βp) between these ends.
@@ -88,7 +88,7 @@ def margin_optimum(alpha: float, num_classes: int, *, margin: float) -> Optimum:
     """
     _check(alpha, "alpha")
     _check(margin, "margin")
-    k = _classes(num_classes)
+    k = class_count(num_classes)
     gap = max(float(margin), optimal_gap(alpha, k, over="all") if alpha < 1 else 0.0)
     if math.isinf(gap):
         return Optimum(gap, 1.0, 0.0)
@@ -135,7 +135,7 @@ def relaxation_optimum(alpha: float, num_classes: int) -> Optimum:
     """
     if not 0 <= alpha < 1:
         raise ValueError(f"alpha must be at least 0 and below 1, got {alpha:g}")
-    return Optimum(optimal_gap(alpha, _classes(num_classes), over="others"), 1.0 - alpha, 0.0)
+    return Optimum(optimal_gap(alpha, class_count(num_classes), over="others"), 1.0 - alpha, 0.0)
 
 
 def focal_optimum(gamma: float, num_classes: int) -> Optimum:
@@ -157,7 +157,7 @@ def focal_optimum(gamma: float, num_classes: int) -> Optimum:
     Source: both factors fall as p_y rises.
     """
     _check(gamma, "gamma")
-    _classes(num_classes)
+    class_count(num_classes)
     return Optimum(math.inf, 1.0, 0.0)
 
 
@@ -180,7 +180,7 @@ def l2_optimum(beta: float, num_classes: int) -> Optimum:
     Source: set the gradient p − y + βz to 0; its sum over the classes says that the logits sum to 0.
     """
     _check(beta, "beta")
-    k = _classes(num_classes)
+    k = class_count(num_classes)
     if beta == 0:
         return Optimum(math.inf, 1.0, 0.0)
 
@@ -211,7 +211,7 @@ def negative_optimum(rate: float, num_classes: int) -> Optimum:
     """
     if not (rate <= 0 and math.isfinite(rate)):
         raise ValueError(f"rate must be a finite number, at most 0, got {rate:g}")
-    _classes(num_classes)
+    class_count(num_classes)
     return Optimum(math.inf, 1.0, -math.inf if rate < 0 else 0.0)
 
 
@@ -250,9 +250,3 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
 def _check(value: float, name: str) -> None:
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be a finite number, at least 0, got {value:g}")
-
-
-def _classes(num_classes: int) -> int:
-    if num_classes < 2 or num_classes != int(num_classes):
-        raise ValueError(f"num_classes must be a whole number from 2, got {num_classes:g}")
-    return int(num_classes)

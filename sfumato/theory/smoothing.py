@@ -418,6 +418,11 @@ def check_over(over: str) -> None:
         raise ValueError(f'over must be "others" (the K-1 wrong classes) or "all" (all K), got {over!r}')
 
 
+def class_count(num_classes: float) -> int:
+    """K as an int; all but a whole number from 2 is refused."""
+    return int(_checked_classes(np.asarray(num_classes, dtype=np.float64)))
+
+
 def _checked_eps(e: _Array) -> _Array:
     _refuse(~((e >= 0) & (e <= 1)), e, "eps must be in [0, 1], got {}")
     return e

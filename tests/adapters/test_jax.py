@@ -92,6 +92,28 @@ def test_an_impossible_class_costs_nothing_without_mass_and_everything_with_it()
     assert np.isfinite(gradient).all()
 
 
+def test_an_impossible_class_costs_nothing_where_an_array_of_strengths_is_0():
+    z, y = jnp.array([[1.0, 0.0, -jnp.inf]] * 2), jnp.array([0, 0])
+    eps = jnp.array([0.0, 0.1])
+
+    def total(z: Any) -> Any:
+        return jnp.where(eps == 0, cross_entropy(z, y, label_smoothing=eps), 0.0).sum()
+
+    loss, gradient = jax.jit(jax.value_and_grad(total))(z)
+    assert float(loss) == pytest.approx(np.log1p(np.exp(-1.0)), rel=1e-6)
+    p = np.exp(-1.0) / (1 + np.exp(-1.0))
+    np.testing.assert_allclose(gradient[0], [-p, p, 0.0], rtol=1e-6)
+    assert np.isinf(cross_entropy(z, y, label_smoothing=eps)[1])
+
+
+def test_the_derivative_in_a_strength_is_there_at_0():
+    z, y = batch()
+    slope = jax.jit(jax.grad(lambda eps: adapter.cross_entropy(z, y, label_smoothing=eps).sum()))(0.0)
+    z = torch.tensor(z)
+    wanted = (torch.logsumexp(z, 1) - z.mean(1)) - (torch.logsumexp(z, 1) - z[torch.arange(len(z)), torch.tensor(y)])
+    assert float(slope) == pytest.approx(wanted.sum().item(), rel=1e-5)
+
+
 def test_ignored_rows_are_inert_whatever_they_hold():
     z = jnp.array([[1.0, 0.0], [jnp.nan, jnp.inf], [0.0, 2.0]])
     y = jnp.array([0, -100, 1])

@@ -142,8 +142,17 @@ def test_what_cannot_be_smoothed_is_refused(estimator, y, error, message):
 
 
 def test_a_class_without_mass_is_named():
-    with pytest.raises(ValueError, match="^class 2 has no mass in any row: leave its column out of y$"):
+    way_out = "leave it out of y, or give some row of it a weight above 0"
+    with pytest.raises(ValueError, match=f"^class 2 has no mass in any row: {way_out}$"):
         SmoothedClassifier(label_smoothing=0).fit(table()[0], np.tile([0.5, 0.5, 0.0], (60, 1)))
+
+
+def test_a_class_whose_rows_have_no_weight_is_named_with_the_way_out():
+    x, y = table()
+    with pytest.raises(
+        ValueError, match=f"^class {y[0]} has no mass in any row: .*give some row of it a weight above 0$"
+    ):
+        SmoothedClassifier(label_smoothing=0).fit(x, y, sample_weight=(y != y[0]).astype(float))
 
 
 def test_a_strength_out_of_range_is_refused():

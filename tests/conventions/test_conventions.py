@@ -169,6 +169,16 @@ def test_bits_become_nats():
     assert convert_loss(1.0, 5, eps=0.1, frm="fairseq", to="fairseq", to_base=2) == pytest.approx(1 / math.log(2))
 
 
+@pytest.mark.parametrize(
+    ("base", "unit"), [(None, 1 / math.log(2)), (2, 1 / math.log(2)), (math.e, 1.0), (10, 1 / math.log(10))]
+)
+def test_a_loss_for_a_framework_that_shows_bits_is_converted_to_a_base_once(base, unit):
+    z, eps = np.array([2.0, 0.0, 0.0]), 0.1
+    nats = float(np.array([1 - eps, eps / 2, eps / 2]) @ (np.log(np.exp(z).sum()) - z))
+    found = convert_loss(nats, 3, eps=eps, frm="fairseq", to="fairseq.logged", to_base=base)
+    assert found == pytest.approx(nats * unit, rel=1e-12)
+
+
 def test_timms_binary_loss_is_keras_only_at_two_classes():
     assert convert_eps(0.2, 2, frm="timm.bce", to="keras.bin") == pytest.approx(0.2)
     with pytest.raises(ConversionError, match='no strength of "sigmoid-half" has 0.82 on the label and 0.02 on each'):

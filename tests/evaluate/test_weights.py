@@ -8,7 +8,7 @@ from scipy.special import softmax
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.compute import compute_metrics, t95
 from sfumato.evaluate.scores.measure import measure
-from sfumato.evaluate.scores.row_hash import group_of, row_hash
+from sfumato.evaluate.scores.row_hash import FOLDS, group_of, row_hash
 
 
 def sample(n=300, k=7, seed=0, rng=None):
@@ -48,6 +48,15 @@ def test_rows_of_weight_0_are_not_there():
     for name in ("accuracy", "nll", "ece", "aurc", "temperature"):
         assert some[name].value == pytest.approx(few[name].value, abs=1e-10)
         assert (some[name].low, some[name].high) == pytest.approx((few[name].low, few[name].high), rel=0.02), name
+
+
+def test_weight_in_one_fold_alone_is_fitted_and_not_cross_fitted():
+    z, y = sample()
+    one = group_of(row_hash(z)) % FOLDS == 2
+    weighted = compute_metrics(measure(logits=z, labels=y, weights=one.astype(float)))
+    alone = compute_metrics(measure(logits=z[one], labels=y[one]))
+    assert weighted.keys() == alone.keys()
+    assert "nll_after_temperature" not in weighted
 
 
 def test_a_common_factor_of_the_weights_changes_no_mean():

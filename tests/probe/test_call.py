@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sfumato.probe import Probe, ProbeError, probe
+from sfumato.probe.call.find import load
 from sfumato.probe.call.style import Style
 from tests.conftest import run_sfumato
 
@@ -31,6 +32,24 @@ def test_a_list_of_numbers_is_one_a_row():
     found = probe(loss)
     assert (found.convention, found.reduction) == ("all", "none")
     assert "hides rows" not in said(found)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="C: is no name of a folder there")
+@pytest.mark.parametrize("file", ["losses.py", "C:/losses.py", "losses (old)/losses.py", "C:/(old)/losses.py"])
+@pytest.mark.parametrize("call", ["", "(note='a:b(c)')"])
+def test_a_file_may_have_colons_and_parentheses_in_its_path(file, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setitem(sys.modules, "losses", None)  # put back afterwards; a file that is read keeps what is there
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("def made(note=''):\n    return len\n")
+    found = load(f"{file}:made{call}")
+    assert (found.target.__name__, found.arguments) == ("made", {"note": "a:b(c)"} if call else {})
+
+
+def test_a_file_of_a_drive_that_is_not_there_is_named():
+    with pytest.raises(ProbeError, match=r'^no file "C:\\x\\losses.py"$'):
+        load(r"C:\x\losses.py:smoothed(eps=0.1)")
 
 
 class Annealed(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -73,11 +75,20 @@ def test_the_noisy_posterior_is_that_of_counting_all_cases():
     np.testing.assert_allclose(theory.noisy_posterior(p, table), counted, rtol=1e-14)
 
 
+def test_a_number_of_classes_may_be_a_float_that_is_whole():
+    np.testing.assert_array_equal(
+        theory.noise_transition(0.1, 3.0, over="all"), theory.noise_transition(0.1, 3, over="all")
+    )
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [
         (lambda: theory.noise_transition(1.2, 3, over="all"), r"noise must be in \[0, 1\], got 1.2"),
         (lambda: theory.noise_transition(0.2, 1, over="all"), "num_classes must be a whole number from 2, got 1"),
+        (lambda: theory.noise_transition(0.1, 2.5, over="others"), "num_classes must be a whole .* got 2.5"),
+        (lambda: theory.correction_eps(0.1, 2.5, over="others"), "num_classes must be a whole .* got 2.5"),
+        (lambda: theory.total_eps(0.1, 0.1, math.nan, over="all"), "num_classes must be a whole .* got nan"),
         (lambda: theory.noise_transition(0.2, 3, over="rest"), "over must be .* got 'rest'"),
         (lambda: theory.correction_eps(0.5, 2, over="others"), 'noise must be below 0.5 over "others", got 0.5'),
         (lambda: theory.correction_eps(1.0, 4, over="all"), 'noise must be below 1 over "all", got 1'),

@@ -122,6 +122,8 @@ def test_negative_smoothing_has_no_floor():
         (lambda: theory.relaxation_optimum(1.0, 10), "alpha must be at least 0 and below 1, got 1"),
         (lambda: theory.focal_optimum(-1, 10), "gamma must be a finite number, at least 0, got -1"),
         (lambda: theory.l2_optimum(0.1, 1), "num_classes must be a whole number from 2, got 1"),
+        (lambda: theory.focal_optimum(1, 2.5), "num_classes must be a whole number from 2, got 2.5"),
+        (lambda: theory.l2_optimum(0.1, math.inf), "num_classes must be a whole number from 2, got inf"),
         (lambda: theory.negative_optimum(0.1, 10), "rate must be a finite number, at most 0, got 0.1"),
     ],
 )

@@ -40,8 +40,12 @@ class SaveScores(TrainerCallback):
         validation: Any = None,
     ) -> None:
         for name, data in (("test", test), ("validation", validation)):
-            if data is not None and not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+            if data is None:
+                continue
+            if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
                 raise TypeError(f"{name} must be a data set with rows by number, got {type(data).__name__}")
+            if len(data) == 0:
+                raise ArgumentError(f"{name} has no rows: SaveScores needs at least one")
         self.folder, self.arm, self.seed, self.test, self.validation = folder, arm, seed, test, validation
 
     def __repr__(self) -> str:
@@ -87,7 +91,7 @@ def _scores(data: Any, model: Any, collate: Any, size: int) -> tuple[np.ndarray[
                 logits.append(model(**given).logits.float().cpu())
     finally:
         model.train(training)
-    if logits and logits[0].dim() != 2:
+    if logits[0].dim() != 2:
         raise ArgumentError(
             f"SaveScores keeps logits (N, K) of classification models, got {tuple(logits[0].shape)}: for tokens, whose "
             "logits are too many to keep, save the last hidden states and the head (sf.save_scores, docs/judge.md)"

@@ -8,7 +8,7 @@ import numpy as np
 
 from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
-from sfumato.conventions.building_blocks import mean_valid, total, two_level
+from sfumato.conventions.building_blocks import mean_valid, total
 from sfumato.conventions.formula import Formula
 
 
@@ -88,9 +88,8 @@ FORMULAS = (
         mean="rows that count",
         read="3d262bb2, 2025-09-30",
         evidence="read",
-        compute=lambda b: two_level(spread.others)(b) / math.log(2),
         reduce=mean_valid,
-        scale=1 / math.log(2),
+        base=2.0,
     ),
     _fairseq(
         key="fairseq.old",

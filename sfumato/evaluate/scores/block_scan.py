@@ -41,7 +41,6 @@ def scan(
     labels: npt.NDArray[np.int64],
     *,
     beta: float | None = None,
-    hashes: bool = False,
     by_class: ClasswiseSums | None = None,
     weights: Column | None = None,
 ) -> Scan:
@@ -49,7 +48,7 @@ def scan(
     if beta is not None:
         beta = float(np.float32(beta))  # any β near the optimum serves, and the kernel need not round this one
     expansion = None if beta is None else Expansion(beta, source.rows)
-    found = np.empty(source.rows, dtype=np.uint64) if hashes or by_class is not None else None
+    found = np.empty(source.rows, dtype=np.uint64) if by_class is not None else None
     behind, centre = np.empty((2, source.rows))
     result = Scan(source, empty_rows(labels), behind, centre, expansion, found, by_class, weights)
     compiled = library.status().library is not None

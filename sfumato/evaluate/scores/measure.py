@@ -53,7 +53,7 @@ class Measured:
         fitted: the temperature of least NLL; None for probabilities, or if the NLL is infinite at every T.
         temperature_part: what each row adds to it, (N,).
         sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
-        after: the columns at the temperature of the other folds; None if all rows are in one fold.
+        after: the columns at the temperature of the other folds; None if all rows that count are in one fold.
         together: which rows vary together, where some do.
         counted: the rows of the scores as given that these are, where counts of annotators leave some out.
     """
@@ -144,7 +144,7 @@ def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
     result.fitted = fit(objective)
     _describe(result, objective.cumulants(1 / result.fitted.value), objective.behind)
     fold = group % FOLDS
-    if not (fold == fold[0]).all():
+    if _several_folds(fold, w):
         fitted = fit_without_each(objective, fold, result.fitted)
         temperatures = np.array([fitted[f].value if f in fitted else 1.0 for f in range(FOLDS)])
         result.after = scan(source, truth.labels, temperatures[fold], soft=truth.soft)
@@ -188,9 +188,10 @@ def _fast_measured(
     if not np.isfinite(found.rows.nll).all():
         return result
     fold = group_of(found.hashes) % FOLDS
-    everyone, folds = np.ones(source.rows, dtype=np.bool_), np.unique(fold).tolist()
+    everyone = np.ones(source.rows, dtype=np.bool_)
+    folds = np.unique(fold).tolist() if _several_folds(fold, weights) else []
     # the whole is number −1; without its only fold, no row would be left to fit on
-    parts = {-1: everyone} | {f: fold != f for f in folds if len(folds) > 1}
+    parts = {-1: everyone} | {f: fold != f for f in folds}
     near = found.expansion
     for _ in range(_PASSES):
         assert near is not None
@@ -218,6 +219,12 @@ def _fast_measured(
         beta_of = np.array([betas.get(f, 1.0) for f in range(FOLDS)])
         result.after = near.move(found.rows, found.behind, beta_of[fold])
     return result
+
+
+def _several_folds(fold: npt.NDArray[np.int64], weights: Column | None) -> bool:
+    """Whether rows of more than one fold count, so that the temperature of each comes from the others."""
+    counting = fold if weights is None else fold[weights > 0]
+    return bool((counting != counting[0]).any())
 
 
 def _bracketed(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Column | None) -> float:

@@ -80,7 +80,7 @@ class Scan:
         rows: the columns.
         behind, centre: as in :class:`~sfumato.evaluate.metrics.temperature.NllSlope`.
         expansion: the expansion of every row about one β, if asked for.
-        hashes: the hashes of the content of the rows, if asked for.
+        hashes: the hashes of the content of the rows, where ``by_class`` is filled.
         by_class: sums that each block adds to, if asked for.
         weights: weights of the rows, or None.
     """

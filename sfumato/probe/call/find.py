@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,9 @@ WEIGHT_NAMES = ("weight", "weights", "class_weight", "class_weights", "cls_weigh
 PAD_NAMES = (
     "ignore_index", "padding_idx", "pad_idx", "pad_index", "pad_id", "pad", "ignore_label", "lb_ignore", "ignore_class",
 )  # fmt: skip
+
+_WRITTEN = re.compile(r"(.+?):\s*(\w+(?:\.\w+)*)\s*(\(.*)?", re.DOTALL)
+r"""A module or file, a dotted name in it, and perhaps a call. Behind the colon of a drive, C:\losses.py, is no name."""
 
 
 in_words = partial(one_line, most=300)
@@ -140,20 +144,20 @@ def load(text: str) -> Spec:
     >>> load("torch.nn:CrossEntropyLoss(label_smoothing=0.1)").arguments
     {'label_smoothing': 0.1}
     """
-    module_name, colon, rest = text.partition(":")
-    if text.endswith(".py") or not colon or not module_name or not rest:
+    written = _WRITTEN.fullmatch(text)
+    if text.endswith(".py") or written is None:
         raise ProbeError(f'"{text}" is not MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or my_losses.py:smoothed')
-    path, parenthesis, _ = rest.partition("(")
-    positional, arguments = _literals(text, rest[len(path) :]) if parenthesis else ((), {})
+    module_name, path, call = written.groups()
+    positional, arguments = _literals(text, call) if call else ((), {})
     notes: list[str] = []
     target: Any = _module(module_name, notes)
-    for part in path.strip().split("."):
+    for part in path.split("."):
         if not hasattr(target, part):
             hint = did_you_mean(part, [name for name in dir(target) if not name.startswith("_")])
             raise ProbeError(f'{module_name} has no "{part}".{hint}')
         target = getattr(target, part)
     return replace(
-        of(target, name=text, arguments=arguments, positional=positional, called=bool(parenthesis)), notes=tuple(notes)
+        of(target, name=text, arguments=arguments, positional=positional, called=bool(call)), notes=tuple(notes)
     )
 
 

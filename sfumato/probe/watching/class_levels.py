@@ -1,9 +1,8 @@
 r"""Read targets whose classes have levels of their own: class weights beside a strength, and strengths towards a prior.
 
 For a row with label y, ∂L/∂z_k = S_y·p_k − β_k for every other class k. All rows together give S and β by least
-squares.
-With class weights w, as torch multiplies them in, β_k = c·w_k·ε/K and S_y = c·w_y·(1 − ε) + Σβ. Towards a prior π,
-β_k = c·ε·π_k and all S_y are c.
+squares. With class weights w, as torch multiplies them in, β_k = c·w_k·ε/K and S_y = c·w_y·(1 − ε) + Σβ. Towards a
+prior π, β_k = c·ε·π_k and all S_y are c.
 """
 
 from typing import NamedTuple

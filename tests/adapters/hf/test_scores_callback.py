@@ -61,6 +61,12 @@ def test_saved_scores_are_the_logits_of_the_trained_model(tmp_path):
         assert file["labels"].tolist() == [row["labels"] for row in rows]
 
 
+@pytest.mark.parametrize("name", ["test", "validation"])
+def test_a_data_set_without_rows_is_refused_before_training(tmp_path, name):
+    with pytest.raises(ValueError, match=f"^{name} has no rows: SaveScores needs at least one$"):
+        SaveScores(tmp_path, arm="a", **{"test": points(2, 0), name: []})
+
+
 def test_scores_of_tokens_are_refused_with_the_way_out(tmp_path):
     save = SaveScores(tmp_path, arm="a", test=data(2, vocabulary=500))
     loader = SimpleNamespace(collate_fn=transformers.default_data_collator)

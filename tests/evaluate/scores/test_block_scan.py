@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import sfumato.evaluate as ev
+from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.compute import compute_metrics
 from sfumato.evaluate.metrics.temperature import Temperature
 from sfumato.evaluate.scores import block_scan, kernel_block, measure, numpy_block
@@ -103,6 +104,15 @@ def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypa
     assert slow.after is None
 
 
+def test_weight_in_one_fold_alone_is_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
+    z, y = sample(np.float32)
+    alone = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS == 1
+    fast, slow = both(z, y, monkeypatch, alone.astype(float))
+    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
+    assert fast.after is None
+    assert slow.after is None
+
+
 def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
     z, y = sample(np.float32, seed=3)
     z[:, 3] = -np.inf
@@ -168,7 +178,10 @@ def test_rows_that_float32_would_saturate_add_to_the_temperature_as_in_float64(s
 def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
     z, y = sample()
     order = np.random.default_rng(1).permutation(N)
-    a, b = (block_scan.scan(ScoreMatrix(logits=z[o]), y[o], beta=0.8, hashes=True) for o in (np.arange(N), order))
+    a, b = (
+        block_scan.scan(ScoreMatrix(logits=z[o]), y[o], beta=0.8, by_class=ClasswiseSums(K, 15))
+        for o in (np.arange(N), order)
+    )
     for each in fields(ev.Rows):
         np.testing.assert_array_equal(getattr(a.rows, each.name)[order], getattr(b.rows, each.name), err_msg=each.name)
     np.testing.assert_array_equal(a.hashes[order], b.hashes)
