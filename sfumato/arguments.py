@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from sfumato.targets import Target
-from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, checked_labels
+from sfumato.targets.checks import (
+    ArgumentError,
+    check_over,
+    check_reduction,
+    check_strength,
+    check_tensor,
+    checked_labels,
+)
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
 from sfumato.theory import Over
@@ -200,8 +207,7 @@ def check_weight_on(weight_on: str) -> None:
 
 
 def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f'{reduction} is not a valid value for reduction: "none", "mean" or "sum"')
+    check_reduction(reduction)
     check_strength(label_smoothing)
     check_over(over)
     check_weight_on(weight_on)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sfumato.loss.functional import cross_entropy
-from sfumato.targets.checks import ArgumentError, check_distribution, check_tensor, checked_labels
+from sfumato.targets.checks import ArgumentError, check_distribution, check_reduction, check_tensor, checked_labels
 from sfumato.targets.table import TableRows
 from sfumato.theory import backward_rows
 
@@ -74,8 +74,7 @@ def noisy_cross_entropy(
     check_distribution(transition, None, "transition")
     if correction not in get_args(Correction):
         raise ArgumentError(f'correction must be "forward" or "backward", got {correction!r}')
-    if reduction not in ("mean", "sum", "none"):
-        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+    check_reduction(reduction)
     labels, valid = checked_labels(target, classes, ignore_index, "logits have")
     dtype = torch.promote_types(input.dtype, torch.float32)
     if correction == "backward":

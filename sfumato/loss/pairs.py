@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sfumato.targets.checks import ArgumentError, check_strength, check_tensor
+from sfumato.targets.checks import check_reduction, check_strength, check_tensor
 from sfumato.theory import PairKind, optimal_margin
 
 
@@ -49,8 +49,7 @@ def pair_cross_entropy(
         raise TypeError(f"margin must be floating, got {margin.dtype}")
     check_strength(eps, "eps")
     optimal_margin(eps, kind=kind)  # refuses an unknown kind, and a robust strength from ½
-    if reduction not in ("mean", "sum", "none"):
-        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+    check_reduction(reduction)
     m = margin.to(torch.promote_types(margin.dtype, torch.float32))
     against = functional.logsigmoid(m).neg()  # −log σ(m), at least 0
     if kind == "conservative":

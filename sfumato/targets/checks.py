@@ -48,6 +48,12 @@ def check_strength(eps: float, name: str = "label_smoothing") -> None:
         raise ArgumentError(f"{name} must be in [0, 1], got {eps:g}")
 
 
+def check_reduction(reduction: str) -> None:
+    """Refuse an unknown reduction."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+
+
 def check_labels(labels: Tensor, valid: Tensor | None, num_classes: int, owner: str) -> None:
     """Refuse the first label outside 0..K−1 among the rows that count (IndexError, as torch's)."""
     if labels.numel() == 0 or not readable(labels):

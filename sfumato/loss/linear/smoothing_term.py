@@ -11,6 +11,7 @@ from sfumato.targets.checks import (
     ArgumentError,
     check_distribution,
     check_over,
+    check_reduction,
     check_strength,
     check_tensor,
     checked_labels,
@@ -84,8 +85,7 @@ def smoothing_term(
     _check_where_to(over, prior, classes)
     if target.shape != input.shape[:-1]:
         raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(input.shape[:-1])}")
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f'{reduction} is not a valid value for reduction: "none", "mean" or "sum"')
+    check_reduction(reduction)
     labels, valid = checked_labels(target, classes, ignore_index, "linear_weight has")
     share = eps * classes / (classes - 1) if over == "others" else eps
     of_rows = _Rows(labels.reshape(-1), None if valid is None else valid.reshape(-1), share, prior)
