@@ -16,6 +16,7 @@ from sfumato.targets.checks import (
     check_reduction,
     check_strength,
     check_tensor,
+    checked_ignore_index,
     checked_labels,
 )
 from sfumato.targets.dense import Dense
@@ -138,6 +139,7 @@ def resolve(
         The logits with a batch axis, and everything else.
     """
     _check_words(reduction, label_smoothing, over, weight_on)
+    ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)
     promoted = input.dtype
     plain_probs = False

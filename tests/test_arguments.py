@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,11 @@ class TestBadArguments:
         with pytest.raises(IndexError, match=r"^label 9 in position \(1, 0, 2\) is not a class"):
             function(torch.randn(2, 4, 3, 3), labels)
 
+    @pytest.mark.parametrize("index", [None, True, 1.5, "0"])
+    def test_an_ignore_index_that_is_no_whole_number(self, function, index):
+        with pytest.raises(TypeError, match=rf"^ignore_index must be an int, got {index!r}$"):
+            function(self.z, self.y, ignore_index=index)
+
     def test_shapes_that_do_not_fit(self, function):
         with pytest.raises(ValueError, match=r"Expected input batch_size \(3\) to match target batch_size \(4\)\."):
             function(self.z, torch.tensor([0, 1, 2, 3]))
@@ -92,6 +98,12 @@ class TestBadArguments:
             function(self.z, torch.ones(3, 4, dtype=torch.long))
         with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point target"):
             function(self.z, torch.rand(3, 4), ignore_index=1)
+
+
+def test_numpys_whole_numbers_are_an_ignore_index():
+    z, y = torch.randn(3, 4), torch.tensor([0, 1, 3])
+    found = sf.cross_entropy(z, y, ignore_index=np.int64(1))  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(found, F.cross_entropy(z, y, ignore_index=1))
 
 
 Z, Y, WEIGHT = torch.randn(3, 4), torch.tensor([0, 1, 3]), torch.randn(4, 4)

@@ -280,6 +280,11 @@ BAD = {
         TypeError,
         "labels must be a torch.Tensor, got list; torch.as_tensor",
     ),
+    "ignore index": (
+        lambda: sf.one_hot(Y, 3, ignore_index=None),
+        TypeError,
+        "ignore_index must be an int, got None",
+    ),
     "a list as prior": (
         lambda: sf.smooth_prior(Y, [0.5, 0.5], 0.1),
         TypeError,
