@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.loss.linear.autograd import check_tensors
+from sfumato.loss.linear.autograd import check_constant, check_tensors
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.targets.checks import (
     ArgumentError,
@@ -57,7 +57,7 @@ def smoothing_term(
         target: class indices (…).
         eps: strength ε in [0, 1].
         over: ``"all"`` or ``"others"``; to be given unless there is a prior.
-        prior: π, (V,), which sums to 1, in place of ``over``.
+        prior: π, (V,), which sums to 1, in place of ``over``. It gets no gradient.
         linear_bias: b, (V,).
         ignore_index: index of rows that do not count.
         reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
@@ -67,7 +67,8 @@ def smoothing_term(
         below 0.
 
     Raises:
-        ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit.
+        ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit, a
+            prior that would get a gradient.
         IndexError: a label that is no class.
 
     >>> x, w, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([0])
@@ -110,6 +111,7 @@ def _check_where_to(over: Over | None, prior: Tensor | None, classes: int) -> No
                 f"prior must be floating and ({classes},), one share a class, got {prior.dtype} {tuple(prior.shape)}"
             )
         check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)
+        check_constant([prior], "the prior gets no gradient: pass it detached")
 
 
 class _Rows(NamedTuple):

@@ -94,6 +94,10 @@ REFUSED = {
     "over": ({"over": "some"}, "some"),
     "prior's size": ({"prior": PRIOR[1:]}, r"\(5000,\).*got torch.float64 \(4999,\)"),
     "prior's sum": ({"prior": PRIOR / 2}, "prior must sum to 1"),
+    "prior's gradient": (
+        {"prior": PRIOR.clone().requires_grad_()},
+        "^the prior gets no gradient: pass it detached",
+    ),
     "bias": ({"over": "all", "linear_bias": B[1:]}, "linear_bias must be"),
     "reduction": ({"over": "all", "reduction": "median"}, "median"),
 }
