@@ -7,7 +7,6 @@ from torch.autograd import forward_ad
 from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss import autograd, eager, flatten
-from sfumato.targets.checks import readable
 
 
 def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
@@ -40,7 +39,7 @@ def kernel_serves(z: Tensor, call: Call) -> bool:
         from sfumato.loss import operators
 
         return z.device.type == "cpu" and operators.ready()
-    if not readable(z, *tensors) or job.status().library is None or job.collapse(z) is None:
+    if not job.takes(z, *tensors) or job.collapse(z) is None:
         return False
     return not has_tangent(z, *tensors)
 

@@ -65,3 +65,25 @@ def test_forward_mode_follows_whatever_it_is_asked_to(what):
     expected = (loss(at + step * along) - loss(at - step * along)) / (2 * step)
     assert found is not None
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def negative_bit(x: torch.Tensor) -> torch.Tensor:
+    """The same values as the imaginary part of conjugates: torch notes that their signs are to be turned, and waits."""
+    noted = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert noted.is_neg()
+    return noted
+
+
+@pytest.mark.parametrize("what", FOLLOWED)
+def test_signs_that_torch_has_yet_to_turn_are_turned(what):
+    at, loss = FOLLOWED[what]
+    at = at.double()
+    assert loss(negative_bit(at)).item() == pytest.approx(loss(at).item(), rel=1e-14)
+
+
+def test_signs_of_an_upstream_gradient_are_turned():
+    z, upstream = Z[:1].clone().requires_grad_(), torch.tensor([3.0], dtype=torch.float64)
+    loss = sf.cross_entropy(z, Y[:1], reduction="none")
+    (found,) = torch.autograd.grad(loss, z, negative_bit(upstream), retain_graph=True)
+    (wanted,) = torch.autograd.grad(loss, z, upstream)
+    torch.testing.assert_close(found, wanted)

@@ -44,7 +44,7 @@ class HeadPlan(NamedTuple):
 
     def of_kept(self, upstream: Tensor) -> Tensor:
         """The gradient of each row's loss, (N,), at the rows that count, as the kernel reads it."""
-        upstream = upstream.double()
+        upstream = upstream.double().resolve_neg()
         return (upstream if self.kept is None else upstream.index_select(0, self.kept)).contiguous()
 
     def spread(self, of_kept: Tensor, count: int) -> Tensor:
