@@ -187,8 +187,6 @@ def resolve(
         sample_weight = sample_weight.unsqueeze(0) if unbatched else sample_weight
 
     low = promoted in (torch.float16, torch.bfloat16)
-    kind = input.device.type
-    autocast = low and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     call = Call(
         given=given,
         weight=weight,
@@ -196,10 +194,19 @@ def resolve(
         sample_weight=sample_weight,
         reduction="none" if reduction == "none" else "mean" if reduction == "mean" else "sum",
         dtype=torch.float32 if low else promoted,
-        result_dtype=out_dtype if out_dtype is not None else torch.float32 if autocast else promoted,
+        result_dtype=out_dtype if out_dtype is not None else result_type(promoted, input.device),
         unbatched=unbatched,
     )
     return logits, call
+
+
+def result_type(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of a loss of numbers in ``dtype``: float32 for half precision under autocast, as torch has it."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return dtype
+    kind = device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.float32 if autocast else dtype
 
 
 def check_weight_on(weight_on: str) -> None:

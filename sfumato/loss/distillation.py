@@ -41,7 +41,7 @@ def distillation_loss(
         reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
 
     Returns:
-        A scalar, or (N, …) with ``reduction="none"``, in the dtype of ``input``.
+        A scalar, or (N, …) with ``reduction="none"``, in the dtype of ``input`` (float32 under autocast).
 
     Raises:
         ValueError: α outside [0, 1], T not above 0 or not finite, shapes that do not fit.
@@ -88,4 +88,4 @@ def distillation_loss(
         reduction=reduction,
     )
     soft = soft - entropy.to(soft.dtype)
-    return ((1 - alpha) * hard + alpha * temperature**2 * soft).to(input.dtype)
+    return ((1 - alpha) * hard + alpha * temperature**2 * soft).to(call.result_dtype)

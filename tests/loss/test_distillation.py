@@ -94,3 +94,12 @@ def test_what_does_not_fit_is_refused_whatever_its_share(what, alpha):
     given, error, message = REFUSED[what]
     with pytest.raises(error, match=f"^{message}"):
         sf.distillation_loss(*given, alpha, 2.0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_under_autocast_a_distillation_in_half_precision_is_float32_whatever_the_share(alpha):
+    z = torch.linspace(-1, 1, 12).reshape(4, 3).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sf.distillation_loss(z, Y, z.flip(1), alpha, 2.0)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, sf.distillation_loss(z.float(), Y, z.flip(1).float(), alpha, 2.0))
