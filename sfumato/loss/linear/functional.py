@@ -115,7 +115,7 @@ def linear_cross_entropy(
             the last input and the first target are left out.
         num_items: what a sum is divided by in place of the rows that count, where these are counted over micro-batches
             or ranks; with ``reduction="mean"`` only.
-        out_dtype: dtype of the result, by default that of the input.
+        out_dtype: dtype of the result, by default that of the input (float32 under autocast).
         return_parts: whether to give :class:`HeadParts`.
 
     Returns:
@@ -169,12 +169,16 @@ def linear_cross_entropy(
 
 
 def as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors in the dtype that autocast gives linear layers."""
+    """The tensors in the dtype that autocast gives linear layers; it leaves float64 and integers as they are."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(kind)
-    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+
+    return cast(x), cast(weight), None if bias is None else cast(bias)
 
 
 def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sfumato.arguments import result_type
 from sfumato.loss.linear.autograd import check_constant, check_tensors
+from sfumato.loss.linear.functional import as_autocast
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.targets.checks import (
     ArgumentError,
@@ -63,8 +65,8 @@ def smoothing_term(
         reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
 
     Returns:
-        A scalar, or one number a position; in the dtype of the input, computed in float32 for half precision. It can be
-        below 0.
+        A scalar, or one number a position; in the dtype of the input (float32 under autocast), computed in float32 for
+        half precision. It can be below 0.
 
     Raises:
         ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit, a
@@ -81,6 +83,7 @@ def smoothing_term(
     check_strength(eps)
     for name, tensor in (("input", input), ("linear_weight", linear_weight), ("target", target)):
         check_tensor(tensor, name)
+    input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
     check_tensors(input, linear_weight, linear_bias)
     classes = len(linear_weight)
     _check_where_to(over, prior, classes)
@@ -92,10 +95,11 @@ def smoothing_term(
     of_rows = _Rows(labels.reshape(-1), None if valid is None else valid.reshape(-1), share, prior)
     flat = input.reshape(-1, input.shape[-1])
     each: Tensor = _Term.apply(flat, linear_weight, linear_bias, of_rows)  # pyright: ignore[reportAssignmentType]
+    dtype = result_type(input.dtype, input.device)
     if reduction == "none":
-        return each.reshape(target.shape).to(input.dtype)
+        return each.reshape(target.shape).to(dtype)
     total = each.sum()
-    return (total / (len(each) if valid is None else valid.sum()) if reduction == "mean" else total).to(input.dtype)
+    return (total / (len(each) if valid is None else valid.sum()) if reduction == "mean" else total).to(dtype)
 
 
 def _check_where_to(over: Over | None, prior: Tensor | None, classes: int) -> None:

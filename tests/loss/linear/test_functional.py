@@ -44,3 +44,18 @@ def test_where_no_gradient_is_asked_for_a_parameter_is_a_number(what):
     values, loss = CONSTANT[what]
     with torch.no_grad():
         assert loss(values.clone().requires_grad_()) == loss(values)
+
+
+def test_autocast_leaves_float64_as_it_is():
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sf.linear_cross_entropy(X, WEIGHT, LABELS)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, sf.linear_cross_entropy(X, WEIGHT, LABELS))
+
+
+def test_under_autocast_float64_beside_float32_is_refused_as_torch_refuses_it():
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(RuntimeError):
+            torch.nn.functional.linear(X.float(), WEIGHT)
+        with pytest.raises(ValueError, match="input is torch.bfloat16 on cpu and linear_weight torch.float64"):
+            sf.linear_cross_entropy(X.float(), WEIGHT, LABELS)
