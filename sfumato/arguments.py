@@ -209,6 +209,15 @@ def result_type(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return torch.float32 if autocast else dtype
 
 
+def check_logits(logits: Tensor) -> None:
+    """Refuse what is no floating tensor with classes on axis 1, or on its only axis."""
+    check_tensor(logits, "logits")
+    if not logits.is_floating_point():
+        raise ArgumentError(f"logits must be floating, got {logits.dtype}")
+    if logits.dim() == 0 or logits.shape[0 if logits.dim() == 1 else 1] == 0:
+        raise ArgumentError(f"logits must have a class axis with a class on it, (K,) or (N, K, …), got {logits.shape}")
+
+
 def check_weight_on(weight_on: str) -> None:
     """Refuse an unknown place for weights."""
     if weight_on not in ("class", "sample"):
@@ -229,16 +238,12 @@ def _check_tensors(
     sample_weight: Tensor | None,
     out_dtype: torch.dtype | None,
 ) -> None:
-    check_tensor(input, "logits")
+    check_logits(input)
     if not isinstance(target, Target):
         check_tensor(target, "target")
     for name, value in (("weight", weight), ("sample_weight", sample_weight)):
         if value is not None:
             check_tensor(value, name)
-    if not input.is_floating_point():
-        raise ArgumentError(f"logits must be floating, got {input.dtype}")
-    if input.dim() == 0 or input.shape[0 if input.dim() == 1 else 1] == 0:
-        raise ArgumentError(f"logits must have a class axis with a class on it, (K,) or (N, K, …), got {input.shape}")
     if out_dtype is not None and not out_dtype.is_floating_point:
         raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
 
