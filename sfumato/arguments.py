@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from sfumato.targets import Target
-from sfumato.targets.checks import ArgumentError, check_over, check_strength, check_tensor, checked_labels
+from sfumato.targets.checks import (
+    ArgumentError,
+    check_over,
+    check_reduction,
+    check_strength,
+    check_tensor,
+    checked_ignore_index,
+    checked_labels,
+)
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
 from sfumato.theory import Over
@@ -131,6 +139,7 @@ def resolve(
         The logits with a batch axis, and everything else.
     """
     _check_words(reduction, label_smoothing, over, weight_on)
+    ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)
     promoted = input.dtype
     plain_probs = False
@@ -178,8 +187,6 @@ def resolve(
         sample_weight = sample_weight.unsqueeze(0) if unbatched else sample_weight
 
     low = promoted in (torch.float16, torch.bfloat16)
-    kind = input.device.type
-    autocast = low and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     call = Call(
         given=given,
         weight=weight,
@@ -187,10 +194,28 @@ def resolve(
         sample_weight=sample_weight,
         reduction="none" if reduction == "none" else "mean" if reduction == "mean" else "sum",
         dtype=torch.float32 if low else promoted,
-        result_dtype=out_dtype if out_dtype is not None else torch.float32 if autocast else promoted,
+        result_dtype=out_dtype if out_dtype is not None else result_type(promoted, input.device),
         unbatched=unbatched,
     )
     return logits, call
+
+
+def result_type(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of a loss of numbers in ``dtype``: float32 for half precision under autocast, as torch has it."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return dtype
+    kind = device.type
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.float32 if autocast else dtype
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse what is no floating tensor with classes on axis 1, or on its only axis."""
+    check_tensor(logits, "logits")
+    if not logits.is_floating_point():
+        raise ArgumentError(f"logits must be floating, got {logits.dtype}")
+    if logits.dim() == 0 or logits.shape[0 if logits.dim() == 1 else 1] == 0:
+        raise ArgumentError(f"logits must have a class axis with a class on it, (K,) or (N, K, …), got {logits.shape}")
 
 
 def check_weight_on(weight_on: str) -> None:
@@ -200,8 +225,7 @@ def check_weight_on(weight_on: str) -> None:
 
 
 def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f'{reduction} is not a valid value for reduction: "none", "mean" or "sum"')
+    check_reduction(reduction)
     check_strength(label_smoothing)
     check_over(over)
     check_weight_on(weight_on)
@@ -214,16 +238,12 @@ def _check_tensors(
     sample_weight: Tensor | None,
     out_dtype: torch.dtype | None,
 ) -> None:
-    check_tensor(input, "logits")
+    check_logits(input)
     if not isinstance(target, Target):
         check_tensor(target, "target")
     for name, value in (("weight", weight), ("sample_weight", sample_weight)):
         if value is not None:
             check_tensor(value, name)
-    if not input.is_floating_point():
-        raise ArgumentError(f"logits must be floating, got {input.dtype}")
-    if input.dim() == 0 or input.shape[0 if input.dim() == 1 else 1] == 0:
-        raise ArgumentError(f"logits must have a class axis with a class on it, (K,) or (N, K, …), got {input.shape}")
     if out_dtype is not None and not out_dtype.is_floating_point:
         raise ArgumentError(f"out_dtype must be floating, got {out_dtype}")
 

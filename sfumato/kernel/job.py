@@ -9,7 +9,7 @@ from torch import Tensor
 from sfumato.kernel.library import ABI, NO_MEMORY
 from sfumato.kernel.library import Status as Status
 from sfumato.kernel.library import status as status
-from sfumato.targets.checks import ArgumentError
+from sfumato.targets.checks import ArgumentError, readable
 from sfumato.targets.terms import Terms
 
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -121,6 +121,11 @@ class WholeRows(NamedTuple):
     def of(self, rows: slice) -> "WholeRows":
         """The same of some of the rows."""
         return WholeRows(*(each[rows] for each in self))
+
+
+def takes(*tensors: Tensor) -> bool:
+    """Whether the kernel is there and finds the values of some tensors in memory: no sign is still to be turned."""
+    return status().library is not None and readable(*tensors) and not any(map(Tensor.is_neg, tensors))
 
 
 def collapse(tensor: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:

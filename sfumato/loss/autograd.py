@@ -62,7 +62,7 @@ class _Loss(torch.autograd.Function):
         scale: float = ctx.scale
         factor = cast("Tensor | None", ctx.factor)
         if ctx.call.reduction == "none":
-            scale, up = 1.0, upstream.detach().double().reshape(-1).contiguous()
+            scale, up = 1.0, upstream.detach().double().reshape(-1).resolve_neg().contiguous()
             factor = up if factor is None else factor * up
         else:
             upstream_factor = float(upstream)

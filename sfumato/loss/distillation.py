@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfumato.arguments import resolve
 from sfumato.loss.functional import cross_entropy
 from sfumato.targets import from_probs
-from sfumato.targets.checks import ArgumentError, check_strength, readable
+from sfumato.targets.checks import ArgumentError, check_strength, check_tensor, positions_of, readable
 
 
 def distillation_loss(
@@ -39,9 +40,13 @@ def distillation_loss(
         ignore_index: label of rows that do not count.
         reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
 
+    Returns:
+        A scalar, or (N, …) with ``reduction="none"``, in the dtype of ``input`` (float32 under autocast).
+
     Raises:
         ValueError: α outside [0, 1], T not above 0 or not finite, shapes that do not fit.
-        IndexError: a label that is no class.
+        TypeError: what is no tensor.
+        IndexError: a label that is no class (names the first position).
 
     >>> z, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, -1.0]])
     >>> round(distillation_loss(z, torch.tensor([0]), t, alpha=0.5, temperature=2.0).item(), 4)
@@ -52,10 +57,16 @@ def distillation_loss(
     check_strength(alpha, "alpha")
     if not temperature > 0 or math.isinf(temperature):
         raise ArgumentError(f"temperature must be above 0 and finite, got {temperature:g}")
+    for name, tensor in (("logits", input), ("labels", labels), ("teacher_logits", teacher_logits)):
+        check_tensor(tensor, name)
     if teacher_logits.shape != input.shape:
         raise ArgumentError(
             f"teacher_logits {tuple(teacher_logits.shape)} must be shaped as the logits {tuple(input.shape)}"
         )
+    if labels.shape != positions_of(input):
+        raise ArgumentError(f"labels must be {tuple(positions_of(input))}, one a row, got {tuple(labels.shape)}")
+    _, call = resolve(input, labels, None, ignore_index=ignore_index, reduction=reduction)
+    _ = call.target()  # where labels are checked
     options: dict[str, Any] = {"ignore_index": ignore_index, "reduction": reduction}
     # A term without a share is left out: 0 times it would be NaN where it is infinite.
     if alpha == 0:
@@ -77,4 +88,4 @@ def distillation_loss(
         reduction=reduction,
     )
     soft = soft - entropy.to(soft.dtype)
-    return ((1 - alpha) * hard + alpha * temperature**2 * soft).to(input.dtype)
+    return ((1 - alpha) * hard + alpha * temperature**2 * soft).to(call.result_dtype)

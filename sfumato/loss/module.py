@@ -6,7 +6,7 @@ from torch import Tensor
 from sfumato.arguments import check_weight_on
 from sfumato.loss.functional import cross_entropy
 from sfumato.targets import Target
-from sfumato.targets.checks import check_over, check_strength
+from sfumato.targets.checks import check_over, check_reduction, check_strength
 from sfumato.theory import Over
 
 
@@ -17,7 +17,8 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     model's output. As torch's, it smooths in evaluation too: report the log loss there, with ``label_smoothing=0``.
 
     Raises:
-        ValueError: a strength outside [0, 1] or NaN, an unknown ``over`` or ``weight_on``; at construction.
+        ValueError: a strength outside [0, 1] or NaN, an unknown ``reduction``, ``over`` or ``weight_on``; at
+            construction.
 
     >>> loss = CrossEntropyLoss(label_smoothing=0.1, over="others")
     >>> round(loss(torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])).item(), 4)
@@ -42,6 +43,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         check_over(over)
         check_weight_on(weight_on)
         super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        check_reduction(self.reduction)  # which the two old arguments may have set
         self.over: Over = over
         self.weight_on = weight_on
         self.out_dtype = out_dtype

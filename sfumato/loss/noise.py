@@ -5,8 +5,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from sfumato.arguments import Call, check_logits, resolve
+from sfumato.loss import eager
 from sfumato.loss.functional import cross_entropy
+from sfumato.loss.reduce import RowWeights, reduce
 from sfumato.targets.checks import ArgumentError, check_distribution, check_tensor, checked_labels
+from sfumato.targets.labelled import Labelled
 from sfumato.targets.table import TableRows
 from sfumato.theory import backward_rows
 
@@ -47,14 +51,14 @@ def noisy_cross_entropy(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
-        A scalar, or the shape of ``target`` with ``reduction="none"``; in the dtype of ``input``. Half precision is
-        computed in float32.
+        A scalar, or the shape of ``target`` with ``reduction="none"``; in the dtype of ``input`` (float32 under
+        autocast). Half precision is computed in float32.
 
     Raises:
-        TypeError: a transition that is no floating tensor.
+        TypeError: what is no tensor, or a transition that is not floating.
         IndexError: a label that is no class (names the first position).
         ValueError: a table that is not (K, K), a row that is no distribution, a table that cannot be inverted
-            (backward), an unknown ``correction`` or ``reduction``.
+            (backward), labels of another shape than the logits' positions, an unknown ``correction`` or ``reduction``.
 
     >>> z, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     >>> transition = torch.tensor([[0.8, 0.2], [0.2, 0.8]])
@@ -65,6 +69,7 @@ def noisy_cross_entropy(
 
     Source: Patrini et al. 2017, theorems 1 (backward) and 2 (forward).
     """
+    check_logits(input)
     check_tensor(transition, "transition")
     classes = input.shape[1] if input.dim() > 1 else input.shape[0]
     if not transition.is_floating_point():
@@ -74,31 +79,22 @@ def noisy_cross_entropy(
     check_distribution(transition, None, "transition")
     if correction not in get_args(Correction):
         raise ArgumentError(f'correction must be "forward" or "backward", got {correction!r}')
-    if reduction not in ("mean", "sum", "none"):
-        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
     labels, valid = checked_labels(target, classes, ignore_index, "logits have")
-    dtype = torch.promote_types(input.dtype, torch.float32)
     if correction == "backward":
+        dtype = torch.promote_types(input.dtype, torch.float32)
         rows = torch.from_numpy(backward_rows(_rows_of_sum_1(transition))).to(input.device, dtype)
         return cross_entropy(input, TableRows(classes, labels, valid, rows), reduction=reduction)
-    z = input.to(dtype)
-    if valid is not None:  # before the logarithm: the gradient of a row that is NaN and ignored is 0
-        z = torch.where(valid.unsqueeze(1) if valid.dim() else valid, z, 0.0)
-    noisy = _forward(z, labels, transition.to(input.device, dtype))
-    counted = noisy if valid is None else torch.where(valid, noisy, 0.0)
-    if reduction == "none":
-        return counted.to(input.dtype)
-    total = counted.sum()
-    if reduction == "mean":
-        total = total / (labels.numel() if valid is None else valid.sum())
-    return total.to(input.dtype)
+    z, call = resolve(input, Labelled(classes, labels, valid), None, reduction=reduction)
+    return reduce(call, _forward(z, call, transition), RowWeights()).to(call.result_dtype)
 
 
-def _forward(z: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
+def _forward(z: Tensor, call: Call, transition: Tensor) -> Tensor:
     """−log Σ_y p_y T_yỹ of each position: two sums of exponentials, none of which leaves the logarithm."""
-    axis = 1 if z.dim() > 1 else 0
-    column = transition.log().T[labels.reshape(-1)].reshape(*labels.shape, -1).movedim(-1, axis)
-    return -(z.log_softmax(axis) + column).logsumexp(axis)
+    labels = call.target().labels
+    assert labels is not None, "the target is made of them"
+    table = transition.to(z.device, call.dtype).log()
+    column = table.T[labels.reshape(-1)].reshape(*labels.shape, len(table)).movedim(-1, 1)
+    return -(eager.counted(z, call).log_softmax(1) + column).logsumexp(1)
 
 
 def _rows_of_sum_1(transition: Tensor) -> Any:

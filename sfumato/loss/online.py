@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 
 from sfumato.loss.functional import cross_entropy
 from sfumato.targets import Target
-from sfumato.targets.checks import ArgumentError, check_strength, checked_labels
+from sfumato.targets.checks import ArgumentError, check_reduction, check_strength, checked_labels
 from sfumato.targets.table import TableRows
 
 
@@ -67,8 +67,7 @@ class OnlineSmoothing(nn.Module):
         if num_classes < 2:
             raise ArgumentError(f"num_classes must be at least 2, got {num_classes}")
         check_strength(eps, "eps")
-        if reduction not in ("mean", "sum", "none"):
-            raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+        check_reduction(reduction)
         self.num_classes, self.eps = num_classes, float(eps)
         self.ignore_index, self.reduction = ignore_index, reduction
         shape = (num_classes, num_classes)

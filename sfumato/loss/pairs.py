@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sfumato.targets.checks import ArgumentError, check_strength, check_tensor
+from sfumato.arguments import result_type
+from sfumato.targets.checks import check_reduction, check_strength, check_tensor
 from sfumato.theory import PairKind, optimal_margin
 
 
@@ -29,7 +30,8 @@ def pair_cross_entropy(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Returns:
-        A scalar, or the shape of ``margin`` with ``reduction="none"``; in the dtype of ``margin``.
+        A scalar, or the shape of ``margin`` with ``reduction="none"``; in the dtype of ``margin`` (float32 under
+        autocast).
 
     Raises:
         TypeError: a margin that is no floating tensor.
@@ -49,8 +51,7 @@ def pair_cross_entropy(
         raise TypeError(f"margin must be floating, got {margin.dtype}")
     check_strength(eps, "eps")
     optimal_margin(eps, kind=kind)  # refuses an unknown kind, and a robust strength from ½
-    if reduction not in ("mean", "sum", "none"):
-        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+    check_reduction(reduction)
     m = margin.to(torch.promote_types(margin.dtype, torch.float32))
     against = functional.logsigmoid(m).neg()  # −log σ(m), at least 0
     if kind == "conservative":
@@ -58,4 +59,4 @@ def pair_cross_entropy(
     else:
         rows = against - eps / (1 - 2 * eps) * m
     reduced = rows if reduction == "none" else rows.sum() if reduction == "sum" else rows.mean()
-    return reduced.to(margin.dtype)
+    return reduced.to(result_type(margin.dtype, margin.device))

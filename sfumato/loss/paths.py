@@ -7,7 +7,6 @@ from torch.autograd import forward_ad
 from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss import autograd, eager, flatten
-from sfumato.targets.checks import readable
 
 
 def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
@@ -40,6 +39,13 @@ def kernel_serves(z: Tensor, call: Call) -> bool:
         from sfumato.loss import operators
 
         return z.device.type == "cpu" and operators.ready()
-    if not readable(z, *tensors) or job.status().library is None or job.collapse(z) is None:
+    if not job.takes(z, *tensors) or job.collapse(z) is None:
         return False
-    return forward_ad._current_level < 0 or forward_ad.unpack_dual(z).tangent is None  # pyright: ignore[reportPrivateUsage]
+    return not has_tangent(z, *tensors)
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether forward-mode differentiation follows one of some tensors."""
+    if forward_ad._current_level < 0:  # pyright: ignore[reportPrivateUsage]
+        return False
+    return any(forward_ad.unpack_dual(each).tangent is not None for each in tensors)

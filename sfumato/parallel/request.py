@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, LossOptions, check_plain_probabilities, plain_probabilities, resolve
-from sfumato.loss.linear.autograd import check_sparse
+from sfumato.loss.linear.autograd import check_constant, check_sparse
 from sfumato.loss.reduce import check_num_items
 from sfumato.parallel.row_slices import ClassRange
 from sfumato.targets import Target
@@ -109,8 +109,7 @@ class Request(NamedTuple):
 
     def _check_beyond(self, call: Call) -> None:
         """Refuse what one process takes and split logits do not, and a number of items that is none."""
-        if any(each.requires_grad for each in call.tensors()):
-            raise ArgumentError("with split logits, targets and weights get no gradient: pass them detached")
+        check_constant(call.tensors(), "with split logits, targets and weights get no gradient: pass them detached")
         if call.weight is not None and call.weight_on == "sample" and isinstance(call.given, Dense):
             raise ArgumentError('weight_on="sample" needs labels, which probabilities do not have: use sample_weight')
         check_num_items(self.num_items, call.reduction)

@@ -125,17 +125,25 @@ class Target:
         return q if self.valid is None else torch.where(self.valid.unsqueeze(1), q, 0.0)
 
     def entropy(self) -> Tensor:
-        """H(q) of every position in nats: the floor of its cross entropy; 0 where ignored.
+        """−Σ q log q of every position in nats; 0 where ignored.
+
+        Where q sums to 1, this is the floor of its cross entropy. Where it does not, the floor is S·log S more, with
+        S = Σq: see :func:`sfumato.loss_parts`.
 
         >>> import sfumato as sf
         >>> [round(h, 4) for h in sf.smooth(torch.tensor([3, -100]), 10, 0.1, over="others").entropy().tolist()]
         [0.5448, 0.0]
+        >>> of_two = sf.smooth_multilabel(torch.tensor([[1.0, 1.0, 0.0]]), 0.0, spread="count")  # S = 2
+        >>> [round(x.item(), 4) for x in (of_two.entropy(), sf.loss_parts(torch.zeros(1, 3), of_two).floor)]
+        [0.0, 1.3863]
         """
         q = self.to_dense(torch.float64)
         return -torch.special.xlogy(q, q).sum(class_axis(len(self.shape))) + 0.0
 
     def total(self) -> Tensor:
-        """Σq of every position: 1 up to rounding (less where a list drops its rest), 0 where ignored.
+        """Σq of every position: 1 up to rounding, and 0 where ignored.
+
+        It is less than 1 where a list drops its rest, and another number where a position has several labels.
 
         >>> import sfumato as sf
         >>> sf.one_hot(torch.tensor([2, -100]), 3).total()

@@ -1,5 +1,8 @@
 """What is refused, and in which words: each check names the first offender, its value and the way out."""
 
+import operator
+from typing import SupportsIndex, cast
+
 import torch
 from torch import Tensor
 
@@ -46,6 +49,29 @@ def check_strength(eps: float, name: str = "label_smoothing") -> None:
         )
     if not 0.0 <= eps <= 1.0:
         raise ArgumentError(f"{name} must be in [0, 1], got {eps:g}")
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse an unknown reduction."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ArgumentError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+
+
+def checked_ignore_index(ignore_index: object) -> int:
+    """The label of what does not count, as torch takes it: any whole number, numpy's too, but no bool.
+
+    >>> checked_ignore_index(None)
+    Traceback (most recent call last):
+    ...
+    TypeError: ignore_index must be an int, got None
+    """
+    if type(ignore_index) is int:
+        return ignore_index
+    if isinstance(ignore_index, torch.SymInt):  # of compiled code
+        return cast("int", ignore_index)
+    if not isinstance(ignore_index, SupportsIndex) or isinstance(ignore_index, bool):
+        raise TypeError(f"ignore_index must be an int, got {ignore_index!r}")
+    return operator.index(ignore_index)
 
 
 def check_labels(labels: Tensor, valid: Tensor | None, num_classes: int, owner: str) -> None:
@@ -96,6 +122,7 @@ def checked_labels(
     (tensor([2, 0]), tensor([ True, False]))
     """
     check_tensor(labels, "labels")
+    ignore_index = checked_ignore_index(ignore_index)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(
             f"labels must be integers (torch.int64), got {labels.dtype}; for probabilities use sf.from_probs"

@@ -173,6 +173,8 @@ def smooth_prior(
             axis = 0 if support.dim() == 1 else 1
             along = prior if support.dim() == 1 else prior.reshape((1, -1) + (1,) * (support.dim() - 2))
             empty = (along * support).sum(axis) <= 0
+            if valid is not None and support.dim() > 1:
+                empty = empty & valid
             if bool(empty.any()):
                 where = "support" if support.dim() == 1 else f"support of {position(empty)[1]}"
                 raise ValueError(f"the prior has no mass within the {where}")

@@ -69,3 +69,37 @@ def test_a_distillation_in_half_precision_is_the_float32_value_rounded_once(dtyp
     given, wide = (sf.distillation_loss(x, y, t, 0.3, 2.0, reduction="none") for x in (z, z.float()))
     assert given.dtype == dtype
     assert torch.equal(given, wide.to(dtype))
+
+
+Z, T, Y = torch.zeros(4, 3), torch.ones(4, 3), torch.tensor([0, 1, 2, -100])
+REFUSED = {
+    "a label": (
+        (Z, torch.tensor([0, 7, -3, 99]), T),
+        IndexError,
+        "label 7 in row 1 is not a class: logits have 3",
+    ),
+    "too few labels": ((Z, Y[:2], T), ValueError, r"labels must be \(4,\), one a row, got \(2,\)"),
+    "probabilities": ((Z, Z.softmax(1), T), ValueError, r"labels must be \(4,\), one a row, got \(4, 3\)"),
+    "labels for one row": ((Z[0], Y[:3], T[0]), ValueError, r"labels must be \(\), one a row, got \(3,\)"),
+    "a Target": ((Z, sf.one_hot(Y, 3), T), TypeError, "labels must be a torch.Tensor, got Labelled"),
+    "a list": ((Z, Y, [[1.0, 2.0, 3.0]] * 4), TypeError, "teacher_logits must be a torch.Tensor, got list"),
+    "another teacher": ((Z, Y, T[:, :2]), ValueError, r"teacher_logits \(4, 2\) must be shaped as the logits \(4, 3\)"),
+    "integers": ((Z.long(), Y, T), ValueError, "logits must be floating, got torch.int64"),
+}
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_fit_is_refused_whatever_its_share(what, alpha):
+    given, error, message = REFUSED[what]
+    with pytest.raises(error, match=f"^{message}"):
+        sf.distillation_loss(*given, alpha, 2.0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_under_autocast_a_distillation_in_half_precision_is_float32_whatever_the_share(alpha):
+    z = torch.linspace(-1, 1, 12).reshape(4, 3).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sf.distillation_loss(z, Y, z.flip(1), alpha, 2.0)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, sf.distillation_loss(z.float(), Y, z.flip(1).float(), alpha, 2.0))

@@ -46,6 +46,20 @@ def test_an_attribute_that_is_set_later_counts_as_the_argument_does(name):
         torch.testing.assert_close(found, theirs(LOGITS, LABELS))
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\], got -0.1"),
+        ({"over": "some"}, "over must be .* got 'some'"),
+        ({"weight_on": "row"}, "weight_on must be .* got 'row'"),
+        ({"reduction": "avg"}, 'reduction must be "mean", "sum" or "none", got \'avg\''),
+    ],
+)
+def test_a_bad_argument_is_refused_at_construction(bad, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        sf.CrossEntropyLoss(**bad)
+
+
 def test_permission_to_overwrite_that_is_given_later_counts():
     loss = sf.CrossEntropyLoss()
     loss.overwrite_logits = True

@@ -144,6 +144,33 @@ def test_half_precision_is_the_float32_value_rounded_once(correction, dtype):
     assert torch.equal(found, wide.to(dtype))
 
 
+@pytest.mark.parametrize("correction", ["forward", "backward"])
+def test_one_row_without_a_batch_axis_is_its_row(correction, path):
+    z, transition = logits(3), table()
+    rows = sf.noisy_cross_entropy(z, torch.tensor([2, 0, 1]), transition, correction=correction, reduction="none")
+    for reduction in ("none", "mean", "sum"):
+        alone = sf.noisy_cross_entropy(z[0], torch.tensor(2), transition, correction=correction, reduction=reduction)
+        torch.testing.assert_close(alone, rows[0])
+
+
+@pytest.mark.parametrize("correction", ["forward", "backward"])
+def test_an_empty_batch_has_no_rows_the_sum_0_and_no_mean(correction, path):
+    given = (torch.zeros(0, K), torch.zeros(0, dtype=torch.int64), torch.eye(K))
+    none, total, mean = (
+        sf.noisy_cross_entropy(*given, correction=correction, reduction=reduction)
+        for reduction in ("none", "sum", "mean")
+    )
+    assert (none.shape, total.item()) == ((0,), 0.0)
+    assert mean.isnan()
+
+
+@pytest.mark.parametrize("correction", ["forward", "backward"])
+def test_under_autocast_half_precision_is_float32(correction, path):
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sf.noisy_cross_entropy(logits().bfloat16(), torch.arange(40) % K, table(), correction=correction)
+    assert found.dtype == torch.float32
+
+
 Z, Y = torch.zeros(2, 2), torch.tensor([0, 1])
 REFUSED = {
     "shape": (
@@ -172,6 +199,36 @@ REFUSED = {
         "correction must be .* got 'both'",
     ),
     "reduction": (lambda: sf.noisy_cross_entropy(Z, Y, torch.eye(2), reduction="max"), ValueError, "got 'max'"),
+    "one row of logits": (
+        lambda: sf.noisy_cross_entropy(Z[:1], torch.tensor([0, 1, 0]), torch.eye(2)),
+        ValueError,
+        r"the target has positions \(3,\), the logits \(1,\)",
+    ),
+    "no batch axis": (
+        lambda: sf.noisy_cross_entropy(Z[0], Y, torch.eye(2)),
+        ValueError,
+        r"the target has positions \(2,\), the logits \(\)",
+    ),
+    "more labels": (
+        lambda: sf.noisy_cross_entropy(Z, torch.tensor([0, 1, 0]), torch.eye(2)),
+        ValueError,
+        r"the target has positions \(3,\), the logits \(2,\)",
+    ),
+    "integer logits": (
+        lambda: sf.noisy_cross_entropy(Z.long(), Y, torch.eye(2)),
+        ValueError,
+        "logits must be floating, got torch.int64",
+    ),
+    "a list": (
+        lambda: sf.noisy_cross_entropy([[0.0, 1.0]], Y[:1], torch.eye(2)),
+        TypeError,
+        "logits must be a torch.Tensor, got list",
+    ),
+    "a number": (
+        lambda: sf.noisy_cross_entropy(torch.tensor(0.0), Y[0], torch.eye(2)),
+        ValueError,
+        "logits must have a class axis",
+    ),
     "label": (lambda: sf.noisy_cross_entropy(Z, Y + 1, torch.eye(2)), IndexError, "label 2 in row 1 is not a class"),
 }
 

@@ -86,6 +86,12 @@ def test_half_precision_is_rounded_once(dtype):
     assert torch.equal(found, sf.pair_cross_entropy(margin.float(), 0.2, reduction="sum").to(dtype))
 
 
+@pytest.mark.parametrize(("dtype", "wanted"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_under_autocast_half_precision_is_float32(dtype, wanted):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert sf.pair_cross_entropy(torch.tensor([0.5], dtype=dtype), 0.1).dtype == wanted
+
+
 def test_reductions_are_mean_sum_and_none():
     margin = torch.tensor([[-2.0, 0.3], [4.0, 1.0]])
     rows = sf.pair_cross_entropy(margin, 0.2, reduction="none")

@@ -207,10 +207,7 @@ REFUSED_ALIKE = {
     ),
     "items of a sum": ("ArgumentError", 'rank 0: num_items is what a mean divides by, and reduction is "sum"'),
     "negative items": ("ArgumentError", "rank 0: num_items must be at least 0, got -1"),
-    "no reduction": (
-        "ValueError",
-        'rank 0: average is not a valid value for reduction: "none", "mean" or "sum"',
-    ),
+    "no reduction": ("ArgumentError", 'rank 0: reduction must be "mean", "sum" or "none", got \'average\''),
 }
 REFUSED_TOGETHER = {  # what only several ranks can get wrong
     "a label outside on one rank": (

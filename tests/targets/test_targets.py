@@ -147,6 +147,18 @@ def test_an_ignored_row_is_inert_in_its_strength_and_its_support():
     assert eps.grad.isfinite()
 
 
+def test_an_ignored_row_needs_no_mass_of_a_prior_within_its_support():
+    support = torch.tensor([[True, True, False], [False] * 3])
+    target = sf.smooth_prior(torch.tensor([0, -100]), torch.tensor([0.5, 0.25, 0.25]), 0.3, support=support)
+    torch.testing.assert_close(target.probs(), torch.tensor([[0.9, 0.1, 0.0], [0.0] * 3]))
+
+
+def test_a_row_that_counts_needs_mass_of_a_prior_within_its_support():
+    support = torch.tensor([[False] * 3, [True, False, False]])
+    with pytest.raises(ValueError, match="^the prior has no mass within the support of row 1$"):
+        sf.smooth_prior(torch.tensor([-100, 0]), torch.tensor([0.0, 0.5, 0.5]), 0.3, support=support)
+
+
 def test_half_precision_rows_of_many_classes_sum_to_one():
     sf.from_probs(torch.full((1, 256_000), 1 / 256_000).half())
     sf.from_probs(torch.randn(3, 50_000).softmax(1).bfloat16())
@@ -279,6 +291,11 @@ BAD = {
         lambda: sf.smooth([0, 1], 3, 0.1, over="all"),
         TypeError,
         "labels must be a torch.Tensor, got list; torch.as_tensor",
+    ),
+    "ignore index": (
+        lambda: sf.one_hot(Y, 3, ignore_index=None),
+        TypeError,
+        "ignore_index must be an int, got None",
     ),
     "a list as prior": (
         lambda: sf.smooth_prior(Y, [0.5, 0.5], 0.1),

@@ -10,6 +10,7 @@ from sfumato.kernel.job import FlatTarget
 from sfumato.loss.flatten import flatten, take_rows
 from sfumato.loss.linear import pieces
 from sfumato.loss.linear.parts import RowParts
+from sfumato.loss.paths import has_tangent
 from sfumato.loss.row_numbers import together
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError
@@ -43,7 +44,7 @@ class HeadPlan(NamedTuple):
 
     def of_kept(self, upstream: Tensor) -> Tensor:
         """The gradient of each row's loss, (N,), at the rows that count, as the kernel reads it."""
-        upstream = upstream.double()
+        upstream = upstream.double().resolve_neg()
         return (upstream if self.kept is None else upstream.index_select(0, self.kept)).contiguous()
 
     def spread(self, of_kept: Tensor, count: int) -> Tensor:
@@ -123,6 +124,12 @@ def check_sparse(target: Target) -> None:
             f"the target holds a number for every row and class ({target.describe()}), which linear_cross_entropy is "
             "there to avoid. Use sf.distil_top for the largest of a teacher's, or sf.cross_entropy of the logits"
         )
+
+
+def check_constant(tensors: list[Tensor], message: str) -> None:
+    """Refuse tensors that a derivative is asked for, where the layer's input, weight and bias alone get one."""
+    if has_tangent(*tensors) or (torch.is_grad_enabled() and any(each.requires_grad for each in tensors)):
+        raise ArgumentError(message)
 
 
 def check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:

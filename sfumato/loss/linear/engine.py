@@ -13,7 +13,6 @@ from sfumato.kernel.job import FlatTarget, WholeRows
 from sfumato.loss import flatten
 from sfumato.loss.row_numbers import SliceNumbers, slice_numbers, wide_dtype
 from sfumato.loss.target_slice import TargetSlice
-from sfumato.targets.checks import readable
 
 _FEW = 1 << 18  # logits of which torch operations make copies at a time: in the cache on a CPU
 
@@ -21,7 +20,7 @@ _FEW = 1 << 18  # logits of which torch operations make copies at a time: in the
 def on_kernel(z: Tensor, call: Call) -> bool:
     """Whether the kernel takes pieces like ``z``."""
     dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
-    return call.dtype == dtype and readable(z, *call.tensors()) and job.status().library is not None
+    return call.dtype == dtype and job.takes(z, *call.tensors())
 
 
 def piece_bytes(x: Tensor, call: Call) -> int:

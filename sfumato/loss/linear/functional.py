@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, resolve
-from sfumato.loss.linear.autograd import HeadPlan, check_sparse, check_tensors, flat_rows, loss_of_rows
+from sfumato.loss.linear.autograd import HeadPlan, check_constant, check_sparse, check_tensors, flat_rows, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.loss.reduce import check_num_items, reduced
 from sfumato.targets import Target
@@ -101,9 +101,9 @@ def linear_cross_entropy(
         input: x, (…, D), the layer's input.
         linear_weight: W, (V, D).
         target: class indices (…), or a :class:`Target` with those positions whose rows are not dense: smoothed,
-            towards a prior, rows of a table, a teacher's stored largest, mixed.
+            towards a prior, rows of a table, a teacher's stored largest, mixed. It gets no gradient.
         linear_bias: b, (V,).
-        weight: w, one number a class, (V,), on each class's term as torch has it.
+        weight: w, one number a class, (V,), on each class's term as torch has it. It gets no gradient.
         ignore_index: index of rows that do not count, whatever they hold; their gradient is exactly 0.
         reduction: ``"mean"`` over the rows that count (over the sum of their labels' weights, where there are some),
             ``"sum"`` or ``"none"``.
@@ -115,7 +115,7 @@ def linear_cross_entropy(
             the last input and the first target are left out.
         num_items: what a sum is divided by in place of the rows that count, where these are counted over micro-batches
             or ranks; with ``reduction="mean"`` only.
-        out_dtype: dtype of the result, by default that of the input.
+        out_dtype: dtype of the result, by default that of the input (float32 under autocast).
         return_parts: whether to give :class:`HeadParts`.
 
     Returns:
@@ -123,7 +123,7 @@ def linear_cross_entropy(
 
     Raises:
         ValueError: shapes or dtypes that do not fit; a target that is itself an array of N×V; a strength outside
-            [0, 1].
+            [0, 1]; a target or class weights that would get a gradient.
         IndexError: a label that is no class (names the first row and the label; on the CPU).
         RuntimeError: a second derivative, which would need all logits.
 
@@ -169,12 +169,16 @@ def linear_cross_entropy(
 
 
 def as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors in the dtype that autocast gives linear layers."""
+    """The tensors in the dtype that autocast gives linear layers; it leaves float64 and integers as they are."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(kind)
-    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+
+    return cast(x), cast(weight), None if bias is None else cast(bias)
 
 
 def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:
@@ -218,6 +222,11 @@ def _resolve(
 
 def _plan(x: Tensor, call: Call, *, softcap: float, z_loss: float, parts: bool) -> HeadPlan:
     check_sparse(call.target())
+    check_constant(
+        call.tensors(),
+        "targets and class weights get no gradient: pass them detached, or use "
+        "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)",
+    )
     flat, kept = flat_rows(x, call)
     labels = call.target().labels if parts else None
     if labels is not None:

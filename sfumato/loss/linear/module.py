@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from sfumato.loss.linear.functional import HeadParts, linear_cross_entropy
+from sfumato.loss.linear.functional import HeadParts, checked_numbers, linear_cross_entropy
 from sfumato.targets import Target
-from sfumato.targets.checks import check_over, check_strength
+from sfumato.targets.checks import check_over, check_reduction, check_strength
 from sfumato.theory import Over
 
 
@@ -24,7 +24,8 @@ class LinearCrossEntropyLoss(torch.nn.Module):
         weight, ignore_index, reduction, label_smoothing, over, softcap, z_loss, shift: as of the function.
 
     Raises:
-        ValueError: a strength outside [0, 1] or NaN, an unknown ``over``; at construction.
+        ValueError: a strength outside [0, 1] or NaN, an unknown ``over`` or ``reduction``, a ``softcap`` that is not
+            above 0 or a ``z_loss`` below 0; at construction.
 
     >>> head = LinearCrossEntropyLoss(8, 100, label_smoothing=0.1)
     >>> head(torch.zeros(4, 8), torch.tensor([0, 1, 2, 3])).item()  # log 100, for all logits are equal
@@ -50,6 +51,8 @@ class LinearCrossEntropyLoss(torch.nn.Module):
     ) -> None:
         check_strength(label_smoothing)
         check_over(over)
+        check_reduction(reduction)
+        checked_numbers(softcap, z_loss)
         super().__init__()
         self.linear = torch.nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
         self.register_buffer("weight", weight)

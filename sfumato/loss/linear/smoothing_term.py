@@ -5,12 +5,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.loss.linear.autograd import check_tensors
+from sfumato.arguments import result_type
+from sfumato.loss.linear.autograd import check_constant, check_tensors
+from sfumato.loss.linear.functional import as_autocast
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.targets.checks import (
     ArgumentError,
     check_distribution,
     check_over,
+    check_reduction,
     check_strength,
     check_tensor,
     checked_labels,
@@ -56,17 +59,18 @@ def smoothing_term(
         target: class indices (…).
         eps: strength ε in [0, 1].
         over: ``"all"`` or ``"others"``; to be given unless there is a prior.
-        prior: π, (V,), which sums to 1, in place of ``over``.
+        prior: π, (V,), which sums to 1, in place of ``over``. It gets no gradient.
         linear_bias: b, (V,).
         ignore_index: index of rows that do not count.
         reduction: ``"mean"`` over the rows that count, ``"sum"`` or ``"none"``.
 
     Returns:
-        A scalar, or one number a position; in the dtype of the input, computed in float32 for half precision. It can be
-        below 0.
+        A scalar, or one number a position; in the dtype of the input (float32 under autocast), computed in float32 for
+        half precision. It can be below 0.
 
     Raises:
-        ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit.
+        ValueError: a strength outside [0, 1], neither or both of ``over`` and ``prior``, shapes that do not fit, a
+            prior that would get a gradient.
         IndexError: a label that is no class.
 
     >>> x, w, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([0])
@@ -79,22 +83,23 @@ def smoothing_term(
     check_strength(eps)
     for name, tensor in (("input", input), ("linear_weight", linear_weight), ("target", target)):
         check_tensor(tensor, name)
+    input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
     check_tensors(input, linear_weight, linear_bias)
     classes = len(linear_weight)
     _check_where_to(over, prior, classes)
     if target.shape != input.shape[:-1]:
         raise ArgumentError(f"the target has positions {tuple(target.shape)}, the input {tuple(input.shape[:-1])}")
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f'{reduction} is not a valid value for reduction: "none", "mean" or "sum"')
+    check_reduction(reduction)
     labels, valid = checked_labels(target, classes, ignore_index, "linear_weight has")
     share = eps * classes / (classes - 1) if over == "others" else eps
     of_rows = _Rows(labels.reshape(-1), None if valid is None else valid.reshape(-1), share, prior)
     flat = input.reshape(-1, input.shape[-1])
     each: Tensor = _Term.apply(flat, linear_weight, linear_bias, of_rows)  # pyright: ignore[reportAssignmentType]
+    dtype = result_type(input.dtype, input.device)
     if reduction == "none":
-        return each.reshape(target.shape).to(input.dtype)
+        return each.reshape(target.shape).to(dtype)
     total = each.sum()
-    return (total / (len(each) if valid is None else valid.sum()) if reduction == "mean" else total).to(input.dtype)
+    return (total / (len(each) if valid is None else valid.sum()) if reduction == "mean" else total).to(dtype)
 
 
 def _check_where_to(over: Over | None, prior: Tensor | None, classes: int) -> None:
@@ -110,6 +115,7 @@ def _check_where_to(over: Over | None, prior: Tensor | None, classes: int) -> No
                 f"prior must be floating and ({classes},), one share a class, got {prior.dtype} {tuple(prior.shape)}"
             )
         check_distribution(prior.unsqueeze(0), None, "prior", of_class=True)
+        check_constant([prior], "the prior gets no gradient: pass it detached")
 
 
 class _Rows(NamedTuple):

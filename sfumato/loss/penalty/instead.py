@@ -64,7 +64,7 @@ def relaxation(
         return paths.loss(z, call).to(call.result_dtype)
     wide, label = eager.wide_type(z, call), labels.unsqueeze(1)
     x = eager.counted(z, call).to(wide)
-    logit = x.gather(1, label).squeeze(1) - eager.put(x, label, -torch.inf).logsumexp(1)  # of p_y against all others
+    logit = x.gather(1, label).squeeze(1) - _lse_of_others(x, label).squeeze(1)  # of p_y against all others
     true, others = -logsigmoid(logit), -logsigmoid(-logit)  # −log p_y and −log(1 − p_y)
     far = (1 - alpha) * (math.log1p(-alpha) + true) + alpha * (math.log(alpha) + others)
     each = torch.where(true <= -math.log1p(-alpha), 0.0, far)
@@ -117,9 +117,16 @@ def focal(
     surprisal = rows.surprisal()
     impossible = surprisal.isinf()
     # log(1 − p) of the largest class is taken from the others: 1 − p itself has no digits where the row is confident.
-    others = eager.put(rows.d, top, -torch.inf).logsumexp(1, keepdim=True) - rows.lse.unsqueeze(1)
+    others = _lse_of_others(rows.d, top) - rows.lse.unsqueeze(1)
     log_rest = eager.put(torch.log1p(-eager.put((-surprisal).exp(), top, 0.0)), top, others)
     each = (gamma * log_rest).exp() * torch.where(impossible, 0.0, surprisal)
     each = torch.where(impossible, torch.inf, each)  # a class without mass counts nothing, even here
     each = over_target(call, each, eager.class_weight(call, wide))
     return reduce(call, each, weigh(call, wide)).to(call.dtype).to(call.result_dtype)
+
+
+def _lse_of_others(x: Tensor, index: Tensor) -> Tensor:
+    """The logarithm of Σ e^x over all classes but one, (N, 1, …); −∞ with gradient 0 where no other has any mass."""
+    others = eager.put(x, index, -torch.inf)
+    none = others.amax(1, keepdim=True) == -torch.inf  # where logsumexp has the gradient NaN
+    return torch.where(none, -torch.inf, torch.where(none, 0.0, others).logsumexp(1, keepdim=True))

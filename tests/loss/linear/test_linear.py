@@ -447,14 +447,3 @@ def test_a_label_that_is_no_class_is_named_with_its_row():
 def test_a_second_derivative_is_refused_with_the_way_out():
     with pytest.raises(RuntimeError, match="no second derivatives.*sf.cross_entropy"):
         torch.autograd.grad(LAYER.fused(LAYER.labels), LAYER.x, create_graph=True)
-
-
-def test_the_module_is_the_function_with_a_weight_of_its_own():
-    layer = Layer(70, torch.float32)
-    module = sf.LinearCrossEntropyLoss(FEATURES, 70, bias=True, label_smoothing=0.1, over="others", softcap=9.0)
-    module.load_state_dict({"linear.weight": layer.weight, "linear.bias": layer.bias})
-    wanted = layer.fused(layer.labels, label_smoothing=0.1, over="others", softcap=9.0)
-    assert module(layer.x, layer.labels).item() == wanted.item()
-    assert 'over="others"' in repr(module)
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        sf.LinearCrossEntropyLoss(2, 3, label_smoothing=2.0)

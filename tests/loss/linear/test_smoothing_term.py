@@ -94,6 +94,10 @@ REFUSED = {
     "over": ({"over": "some"}, "some"),
     "prior's size": ({"prior": PRIOR[1:]}, r"\(5000,\).*got torch.float64 \(4999,\)"),
     "prior's sum": ({"prior": PRIOR / 2}, "prior must sum to 1"),
+    "prior's gradient": (
+        {"prior": PRIOR.clone().requires_grad_()},
+        "^the prior gets no gradient: pass it detached",
+    ),
     "bias": ({"over": "all", "linear_bias": B[1:]}, "linear_bias must be"),
     "reduction": ({"over": "all", "reduction": "median"}, "median"),
 }
@@ -104,6 +108,20 @@ def test_what_does_not_fit_is_refused_by_name(name):
     options, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         sf.smoothing_term(X, W, Y, 0.1, **options)
+
+
+def test_under_autocast_it_is_that_of_the_rounded_layer_in_float32():
+    x, weight = X.detach().bfloat16().requires_grad_(), W.detach().clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        term = sf.smoothing_term(x, weight, Y, 0.1, over="all", linear_bias=B)
+    rounded = [each.detach().bfloat16().float().requires_grad_() for each in (x, weight, B)]
+    wanted = sf.smoothing_term(rounded[0], rounded[1], Y, 0.1, over="all", linear_bias=rounded[2])
+    assert term.dtype == torch.float32
+    torch.testing.assert_close(term, wanted, rtol=1e-6, atol=0)
+    found = torch.autograd.grad(term, (x, weight))
+    assert [each.dtype for each in found] == [torch.bfloat16, torch.float32]
+    for mine, theirs in zip(found, torch.autograd.grad(wanted, rounded[:2]), strict=True):
+        assert (mine.float() - theirs).abs().max() <= 2**-8 * theirs.abs().max()
 
 
 def test_strengths_positions_and_labels_are_checked():

@@ -247,6 +247,18 @@ def test_a_class_without_mass_may_be_impossible(name, strengths):
     assert np.isfinite(grad).all()
 
 
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize(("name", "strengths"), [case for case in CASES if case[0] in OF_PROBABILITIES])
+def test_a_label_that_is_the_only_possible_class_gets_derivatives_of_0(name, strengths, k):
+    z = torch.full((1, k), -torch.inf, dtype=torch.float64)
+    z[0, 1] = 1.0
+    z.requires_grad_()
+    loss = loss_of(name, strengths, z, torch.tensor([1]))
+    (grad,) = torch.autograd.grad(loss, z, create_graph=True)
+    (second,) = torch.autograd.grad(grad.sum(), z)
+    assert (grad.tolist(), second.tolist()) == ([[0.0] * k], [[0.0] * k])
+
+
 @each_case
 def test_vmap_over_the_batch_gives_the_rows(name, strengths):
     z, labels, _ = drawn()
