@@ -89,6 +89,12 @@ def squared_partition(logits, labels):
     return smoothed(logits, labels, reduction="none") + 1e-3 * logits.logsumexp(1) ** 2
 
 
+def divergence_and_squared_partition(logits, labels):
+    k = logits.size(1)
+    q = torch.full_like(logits, EPS / k).scatter_(1, labels[:, None], 1 - EPS + EPS / k)
+    return F.kl_div(logits.log_softmax(1), q, reduction="batchmean") + 1e-3 * logits.logsumexp(1).square().mean()
+
+
 def confident(logits, labels):
     logp = logits.log_softmax(1)
     return F.cross_entropy(logits, labels) + 0.2 * (logp.exp() * logp).sum(1).mean()
@@ -112,6 +118,7 @@ def suppressed(logits, labels):
         (cooled, 'sf.cross_entropy(logits / 2, labels, label_smoothing=0.1, over="all")', -100),
         (scaled, 'sf.cross_entropy(30 * logits, labels, label_smoothing=0.1, over="all")', -100),
         (squared_partition, " + 0.001 * logits.logsumexp(1).square()", None),
+        (divergence_and_squared_partition, ".loss - parts.floor + 0.001 * logits.logsumexp(1).square().mean()", None),
         (confident, " - 0.2 * torch.distributions.Categorical(logits=logits).entropy().mean()", None),
         (suppressed, 'reduction="sum") + 0.1 * (logits.amax(1) - logits.mean(1)).sum()', None),
     ],

@@ -23,6 +23,12 @@ def run(tmp_path_factory):
     )
 
 
+def test_a_risk_coverage_curve_has_room_for_all_rows_and_no_more(run):
+    ax, data = plots.plot_risk_coverage(run)
+    assert ax.get_xlim() == (0, 100)
+    assert ax.get_ylim() == (0, pytest.approx(108 * max(float(curve.risk.max()) for curve in data.curves)))
+
+
 def test_no_two_of_many_arms_look_alike(run):
     many = dataclasses.replace(run, summary={**run.summary, "arms": run.arms[:1] * 25})
     assert len(set(zip(arm_labels.colours(many), arm_labels.marks(many), strict=True))) == 25
