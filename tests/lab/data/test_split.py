@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sfumato.lab.data import DataError, Numbers, Table, load, prepare, split
+from sfumato.lab.data import DataError, Numbers, Roles, Table, load, prepare, split
 from sfumato.lab.data.split import hash_rows
 
 PARTS = ("train", "validation", "test")
@@ -173,6 +173,40 @@ def test_a_changed_feature_label_or_class_name_changes_the_fingerprint(tmp_path,
     else:
         labels[labels == 1] = 5
     assert prepare(write_csv(tmp_path / "made.csv", features, labels)).fingerprint != before
+
+
+def _grouped_and_parted(path, group, part):
+    """Thirty rows of three classes, with a group and a part each."""
+    lines = [f"{i % 28},{i % 3},g{group[i]},{part[i]}" for i in range(30)]
+    path.write_text("\n".join(["x,label,group,split", *lines]) + "\n")
+    return str(path)
+
+
+GROUPS, GIVEN = [i % 10 for i in range(30)], ["train"] * 12 + ["validation"] * 9 + ["test"] * 9
+
+
+@pytest.mark.parametrize(
+    ("roles", "group", "part"),
+    [
+        (Roles(group="group", drop=("split",)), [i // 3 for i in range(30)], GIVEN),
+        (Roles(split="split", drop=("group",)), GROUPS, ["train"] * 12 + ["test"] * 9 + ["validation"] * 9),
+    ],
+    ids=["groups", "parts"],
+)
+def test_other_groups_or_parts_change_the_fingerprint(tmp_path, roles, group, part):
+    one = prepare(_grouped_and_parted(tmp_path / "one.csv", GROUPS, GIVEN), roles)
+    other = prepare(_grouped_and_parted(tmp_path / "other.csv", group, part), roles)
+    assert one.fingerprint != other.fingerprint
+
+
+def test_other_names_of_groups_and_another_order_of_rows_leave_the_fingerprint(tmp_path):
+    roles = Roles(group="group", split="split")
+    one = prepare(_grouped_and_parted(tmp_path / "one.csv", GROUPS, GIVEN), roles)
+    renamed = _grouped_and_parted(tmp_path / "renamed.csv", [9 - group for group in GROUPS], GIVEN)
+    assert prepare(renamed, roles).fingerprint == one.fingerprint
+    header, *lines = (tmp_path / "one.csv").read_text().splitlines()
+    (tmp_path / "turned.csv").write_text("\n".join([header, *reversed(lines)]) + "\n")
+    assert prepare(str(tmp_path / "turned.csv"), roles).fingerprint == one.fingerprint
 
 
 def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
