@@ -27,7 +27,7 @@ from sfumato.lab.execute.task import RunTask, finished
 from sfumato.lab.execute.torchrun import Ranks, joined, refuse
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.lab.resume import hashes_of_arm_files, reopened
+from sfumato.lab.resume import hashes_of_files, reopened
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
@@ -132,7 +132,7 @@ def _begun(
             "notes": notes,
             "ranks": None if ranks is None else ranks.world,
             "noise": None if ready.data.noisy is None else ready.data.noisy.fingerprint(),
-            "files": hashes_of_arm_files(ready.options),
+            "files": hashes_of_files(ready.options),
         },
     )
 
