@@ -74,17 +74,19 @@ def refuse_small_parts(plan: Plan) -> None:
 
 
 def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
-    """The plan, with a batch size that leaves no last batch of one row, on which batch norm cannot be trained.
+    """The plan, with a batch size that leaves no batch of one row, on which batch norm cannot be trained.
 
     Raises:
         OptionError: the batch size leaves one row, and may not be changed, because it was asked for.
     """
-    if rows % plan.batch_size != 1:
+    if plan.batch_size > 1 and rows % plan.batch_size != 1:
         return plan
-    size = plan.batch_size - 1
+    # The next smaller size that leaves no batch of one row, or else the next larger; all rows in one batch always do.
+    sizes = (*range(plan.batch_size - 1, 1, -1), *range(plan.batch_size + 1, rows + 1))
+    size = next(size for size in sizes if rows % size != 1)
     if asked:
         raise OptionError(
             f"--batch-size {plan.batch_size} leaves a last batch of one of the {rows:,} training rows, and "
-            f"{model} normalises over the batch; {max(2, size)} leaves none"
+            f"{model} normalises over the batch; {size} leaves none"
         )
     return replace(plan, batch_size=size)
