@@ -69,8 +69,9 @@ def compare(
         full = ready = prepared(options, data)
         notes: list[str] = []
         if ranks is not None:
-            refuse(options, ready.plan, ranks.world)
-            notes.append(ranks.note(full.model.batch_norm))
+            rows, batch_norm = len(full.data.split.train), full.model.batch_norm
+            refuse(options, full.plan, ranks.world, rows=rows, batch_norm=batch_norm)
+            notes.append(ranks.note(batch_norm))
         elif (ready := in_time(full)) is not full:
             notes.append(note_on_cut(full.plan, ready.plan))
             sources["epochs"] = "time budget"

@@ -73,18 +73,26 @@ def refuse_small_parts(plan: Plan) -> None:
         )
 
 
+def batch_for_norm(size: int, rows: int, ranks: int = 1) -> int:
+    """The batch size of whose every batch each rank has two rows or more, or none: the next below, or else above.
+
+    It is 0 where the rows are fewer than two a rank.
+
+    >>> batch_for_norm(64, 130), batch_for_norm(64, 129), batch_for_norm(64, 130, ranks=2)
+    (64, 63, 63)
+    """
+    sizes = (*range(size, 0, -1), *range(size + 1, rows + 1))
+    return next((n for n in sizes if not any(0 < batch < 2 * ranks for batch in (n, rows % n))), 0)
+
+
 def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
     """The plan, with a batch size that leaves no batch of one row, on which batch norm cannot be trained.
 
     Raises:
         OptionError: the batch size leaves one row, and may not be changed, because it was asked for.
     """
-    if plan.batch_size > 1 and rows % plan.batch_size != 1:
-        return plan
-    # The next smaller size that leaves no batch of one row, or else the next larger; all rows in one batch always do.
-    sizes = (*range(plan.batch_size - 1, 1, -1), *range(plan.batch_size + 1, rows + 1))
-    size = next(size for size in sizes if rows % size != 1)
-    if asked:
+    size = batch_for_norm(plan.batch_size, rows)
+    if asked and size != plan.batch_size:
         raise OptionError(
             f"--batch-size {plan.batch_size} leaves a last batch of one of the {rows:,} training rows, and "
             f"{model} normalises over the batch; {size} leaves none"
