@@ -123,7 +123,14 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
     if len({x.dtype == np.uint8 for x, _, _ in made.values()}) > 1:
         raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
     xs, ys, extras = zip(*made.values(), strict=True)
-    extra = {key: np.concatenate([each[key] for each in extras]) for key in _EXTRA if all(key in e for e in extras)}
+    extra = dict[str, np.ndarray]()
+    for key in _EXTRA:
+        having = {name: each[key] for name, each in zip(made, extras, strict=True) if key in each}
+        if 0 < len(having) < len(made):
+            has, lacks = next(iter(having)), next(name for name in made if name not in having)
+            raise DataError(f"{source}: {has} has a {key} and {lacks} has none; give it to every part or to none")
+        if having:
+            extra[key] = np.concatenate(list(having.values()))
     if len(made) > 1:
         extra["split"] = np.repeat(list(made), [len(y) for y in ys])
     return np.concatenate(xs), np.concatenate(ys), extra, notes

@@ -120,6 +120,23 @@ def test_soft_labels_weights_and_groups_go_with_the_rows(module):
     assert len(np.unique(data.split.cluster)) == 30
 
 
+def test_weights_and_groups_of_parts_go_with_their_rows(module):
+    parts = [
+        f'"{name}": {{"X": X[{rows}], "y": y[{rows}], "weight": y[{rows}] + 1.0, "group": np.arange(60)[{rows}]}}'
+        for name, rows in (("train", ":40"), ("test", "40:"))
+    ]
+    data = prepare(module(returning("{" + ", ".join(parts) + "}")))
+    assert np.array_equal(data.table.weight, data.table.labels + 1)
+    assert data.table.group is not None
+
+
+@pytest.mark.parametrize("key", ["weight", "group"])
+def test_weights_or_groups_that_some_parts_lack_are_refused(module, key):
+    what = f'{{"train": {{"X": X[:40], "y": y[:40], "{key}": np.arange(1, 41)}}, "test": {{"X": X[40:], "y": y[40:]}}}}'
+    source = module(returning(what))
+    assert refusal(source) == f"{source}: train has a {key} and test has none; give it to every part or to none"
+
+
 def test_pictures_from_a_data_set_keep_their_shape(module):
     data = prepare(module(returning("Pictures()")))
     assert data.inputs.picture == (3, 8, 8)
