@@ -67,11 +67,13 @@ def find_callable(source: str) -> Any:
     """The object that ``module:name``, or ``path/to/module.py:name``, stands for.
 
     Raises:
-        DataError: no such module, no such name in it, or it cannot be called.
+        DataError: no such module, no such name in it, or it cannot be called; Python has another module of the file's
+            name.
     """
     module_name, _, path = source.rpartition(":")
-    folder = os.getcwd()
+    folder, file = os.getcwd(), None
     if module_name.endswith(".py") and os.path.isfile(module_name):
+        file = os.path.realpath(module_name)
         folder, module_name = os.path.split(os.path.abspath(module_name.removesuffix(".py")))
     if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
         sys.path.insert(0, folder)
@@ -85,6 +87,9 @@ def find_callable(source: str) -> Any:
         raise DataError(f'no module "{module_name}" here or among the installed packages.{hint}') from error
     except Exception as error:
         raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
+    other = getattr(found, "__file__", None) or "a part of Python"
+    if file is not None and os.path.realpath(other) != file:
+        raise DataError(f'{source}: another module is called "{module_name}" already, {other}; rename the file')
     for part in path.split("."):
         if not hasattr(found, part):
             names = [name for name in dir(found) if not name.startswith("_")]

@@ -1,6 +1,7 @@
 """Data from a user's function: everything that it may return, and the words for everything else."""
 
 import itertools
+import random
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,21 @@ def test_a_module_can_be_given_by_its_file(module):
     table = load(f"{elsewhere}:{function}")
     assert table.name == function
     assert refusal(f"elsewhere/{name}.py:load").startswith(f'no module "elsewhere/{name}.py" here')
+
+
+def test_a_file_whose_name_another_module_has_is_refused(module, tmp_path):
+    name, _, function = module(returning("X, y")).partition(":")
+    load(f"{name}.py:{function}")
+    Path("elsewhere").mkdir()
+    for other, taken_by in (
+        (name, str(tmp_path / f"{name}.py")),
+        ("sys", "a part of Python"),
+        ("random", random.__file__),
+    ):
+        Path(f"elsewhere/{other}.py").write_text(HEAD + returning("X, y"))
+        assert refusal(f"elsewhere/{other}.py:load") == (
+            f'elsewhere/{other}.py:load: another module is called "{other}" already, {taken_by}; rename the file'
+        )
 
 
 def test_a_module_that_fails_is_said_to_with_its_error(module):
