@@ -142,6 +142,8 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
         y = y[:, 0]
     if y.ndim != 1:
         raise DataError(f"{file}: {name} has shape {y.shape}; it needs one label a row, or K probabilities a row")
+    if y.dtype.kind == "T":  # NumPy's texts of any length, among which may be gaps
+        y = np.array([each if isinstance(each, str) else "" for each in y.tolist()], str)
     if y.dtype.kind == "f":
         odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
         if len(odd):
