@@ -236,8 +236,8 @@ class Options:
     )
     model: str | None = _option(
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
-        "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
-        "mlp for all else.",
+        "or module:callable, called with the shape of a row and the number of classes. By default cnn for images "
+        "of 16 pixels and more, and mlp for all else.",
         _no_model,
         example='"mlp"',
     )

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from sfumato.lab.compare import compare
-from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, duration, estimate, within
+from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, estimate, within
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
 from sfumato.lab.train.plan import Plan
+from sfumato.text import duration
 from tests.conftest import run_sfumato
 
 COST = Cost(("one-hot", "smoothed"), 6, 2, 40, 680, 1000, 0.001, 100.0, 10**6, 10**6)

@@ -20,10 +20,9 @@ from sfumato.lab.data.arrow_table import as_arrow, from_arrow
 from sfumato.lab.data.assemble import assemble
 from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.lab.data.table import MOST_BYTES, PARTS, DataError, Table
 from sfumato.text import did_you_mean, listing, short
 
-MOST_BYTES = 8 * 10**9
 EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'

@@ -10,10 +10,9 @@ from typing import Any
 from sfumato.arrays.atomic import file_hash, read_sealed
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.data import Inputs
+from sfumato.lab.data.table import PARTS
 from sfumato.lab.train.plan import Plan
 from sfumato.runs.schema import RunRecord, check
-
-PARTS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, dict[str, Any]], None]
 """Called with the arm's name, the seed, and the fields of an epoch."""
