@@ -5,7 +5,6 @@ and numbers with three axes or more are scaled as a picture is, as a whole.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,6 @@ def from_arrays(
     name: str,
     kind: str,
     tokenizer: str | None = None,
-    found: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
     soft: np.ndarray | None = None,
 ) -> Table:
@@ -73,9 +71,7 @@ def from_arrays(
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
     features = _features(file, x, tokenizer)
     many = () if soft is not None else warn_of_many(labels, class_names, "y")
-    return Table(
-        name, kind, features, labels, class_names, soft, weight, group, part, notes, found or {}, warnings=many
-    )
+    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many)
 
 
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ class RunTask:
     classes: int
     plan: Plan
     folder: Path  # of the comparison, for logits and weights
-    inputs: Inputs | None = None  # what a row looks like; None for dense features
+    inputs: Inputs  # what a row looks like
     pretrained: str | None = None  # a file of weights to start from
     device: str = "cpu"
     parts: tuple[str, ...] = PARTS  # whose logits are saved; a run that may not be chosen is given no test rows

@@ -34,11 +34,11 @@ class Plan:
 
 
 def default_plan(
-    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
+    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int
 ) -> Plan:
     """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
 
-    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
+    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3, least_epochs=40) == Plan(59, 64, 1e-3)
     True
     """
     if batch_size is None:

@@ -62,5 +62,5 @@ def test_batches_of_one_row_are_refused_where_a_model_normalises_over_the_batch(
     ("rows", "epochs", "batch"), [(20, 300, 8), (1078, 59, 64), (4199, 40, 64), (100_000, 40, 256), (10**6, 5, 256)]
 )
 def test_the_default_budget_is_full_for_small_data_and_bounded_for_large(rows, epochs, batch):
-    plan = default_plan(rows, epochs=None, batch_size=None, learning_rate=1e-3)
+    plan = default_plan(rows, epochs=None, batch_size=None, learning_rate=1e-3, least_epochs=40)
     assert (plan.epochs, plan.batch_size) == (epochs, batch)
