@@ -27,7 +27,7 @@ from sfumato.lab.execute.task import RunTask, finished
 from sfumato.lab.execute.torchrun import Ranks, joined, refuse
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.lab.resume import hashes_of_arm_files, reopened
+from sfumato.lab.resume import hashes_of_files, reopened
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
@@ -69,8 +69,9 @@ def compare(
         full = ready = prepared(options, data)
         notes: list[str] = []
         if ranks is not None:
-            refuse(options, ready.plan, ranks.world)
-            notes.append(ranks.note(full.model.batch_norm))
+            rows, batch_norm = len(full.data.split.train), full.model.batch_norm
+            refuse(options, full.plan, ranks.world, rows=rows, batch_norm=batch_norm)
+            notes.append(ranks.note(batch_norm))
         elif (ready := in_time(full)) is not full:
             notes.append(note_on_cut(full.plan, ready.plan))
             sources["epochs"] = "time budget"
@@ -132,7 +133,7 @@ def _begun(
             "notes": notes,
             "ranks": None if ranks is None else ranks.world,
             "noise": None if ready.data.noisy is None else ready.data.noisy.fingerprint(),
-            "files": hashes_of_arm_files(ready.options),
+            "files": hashes_of_files(ready.options),
         },
     )
 

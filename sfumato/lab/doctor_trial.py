@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.lab.cost_estimate import duration, estimate
+from sfumato.lab.cost_estimate import estimate
+from sfumato.lab.data.table import PARTS
 from sfumato.lab.device import one_thread
-from sfumato.lab.execute.task import PARTS
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.text import wrapped
+from sfumato.text import duration, wrapped
 
 SECONDS = 20.0
 """How long both arms together may train."""

@@ -110,7 +110,7 @@ def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:
     """Make a trained run whole, as one of the arm: link its files, and let its model read the test rows."""
     import torch
 
-    from sfumato.lab.execute.task import PARTS
+    from sfumato.lab.data.table import PARTS
     from sfumato.lab.execute.training_run import save_logits, trained_model
 
     whole = replace(task, arm=arm, parts=PARTS)

@@ -236,8 +236,8 @@ class Options:
     )
     model: str | None = _option(
         "mlp (two hidden layers of 256), linear, cnn (three convolutions), torchvision:NAME, timm:NAME, hf:FOLDER, "
-        "or module:callable, called with the shape of a row and the number of classes. By default cnn for images and "
-        "mlp for all else.",
+        "or module:callable, called with the shape of a row and the number of classes. By default cnn for images "
+        "of 16 pixels and more, and mlp for all else.",
         _no_model,
         example='"mlp"',
     )
@@ -342,9 +342,14 @@ class Options:
             wrong = [eps for eps in strengths if not 0 <= eps <= 1]
             if wrong:
                 raise OptionError(f"--ladder takes strengths from 0 to 1, got {wrong[0]:g}")
-            if len({eps for eps in strengths if eps > 0}) < 2:
+            rungs = {eps for eps in strengths if eps > 0}
+            if len(rungs) < 2:
                 raise OptionError(
                     f'--ladder needs at least two strengths above 0, got "{self.ladder}"; for one use --eps'
+                )
+            if (twice := _first_twice([f"{eps:g}" for eps in rungs])) is not None:
+                raise OptionError(
+                    f'--ladder has two strengths that would both be called {twice}, got "{self.ladder}"; leave one out'
                 )
         if self.arm is not None:
             specs = self.arms()
@@ -354,10 +359,10 @@ class Options:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')
             if len(targets) < len(specs):
                 raise OptionError(f"--arm names the same target twice: {', '.join(specs)}")
-            names = [each.arm_name for each in asked]
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise OptionError(f"--arm has two targets that would both be called {twice}: rename one of their files")
+            if (twice := _first_twice([each.arm_name for each in asked])) is not None:
+                alike = [each for each in asked if each.arm_name == twice]
+                way_out = "rename one of their files" if any(each.files for each in alike) else "leave one out"
+                raise OptionError(f"--arm has two targets that would both be called {twice}: {way_out}")
 
     def strengths(self) -> list[float]:
         """The strengths of the ladder.
@@ -415,6 +420,11 @@ def schema() -> dict[str, Option]:
 def _names(words: str | None) -> tuple[str, ...] | None:
     """Names with commas between."""
     return None if words is None else tuple(name.strip() for name in words.split(","))
+
+
+def _first_twice(names: list[str]) -> str | None:
+    """The first name that stands there more than once: runs and files are kept by it."""
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 def _shown(value: float) -> str:

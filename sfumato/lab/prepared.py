@@ -12,8 +12,9 @@ from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
 from sfumato.lab.data.noise import noise_of
 from sfumato.lab.data.prepare import with_noise
+from sfumato.lab.data.table import PARTS
 from sfumato.lab.errors import OptionError
-from sfumato.lab.execute.task import PARTS, RunTask
+from sfumato.lab.execute.task import RunTask
 from sfumato.lab.options import Options
 from sfumato.lab.train.plan import Plan, default_plan, refuse_small_parts, without_a_batch_of_one
 

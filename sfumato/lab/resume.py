@@ -74,23 +74,21 @@ def _options(folder: RunFolder) -> Options:
         raise RunError(f"{config}: {error}; start the run again") from None
 
 
-def hashes_of_arm_files(options: Options) -> dict[str, str]:
-    """SHA-256 of the file that an arm reads, by what the arm is called and the name of the file."""
+def hashes_of_files(options: Options) -> dict[str, str]:
+    """SHA-256 of each file that a run reads, by what reads it, an arm or an option, and the name of the file."""
     asked = [asked_arm(spec) for spec in options.arms()] if options.arm else []
-    return {
-        f"{each.arm_name}/{Path(path).name}": file_hash(Path(path))
-        for each in asked
-        for path in each.files
-        if Path(path).is_file()
-    }
+    read = [(each.arm_name, Path(path)) for each in asked for path in each.files]
+    if options.pretrained is not None:
+        read.append(("--pretrained", Path(options.pretrained)))
+    return {f"{reader}/{path.name}": file_hash(path) for reader, path in read if path.is_file()}
 
 
 def _with_files_found(options: Options, folder: RunFolder) -> Options:
     """The options with their files where they are now: paths were given as seen from where the run was begun."""
     begun = Path(folder.start["folder"])
-    there = begun / (options.noise or "")
-    if options.noise is not None and there.is_file():
-        options = replace(options, noise=str(there))
+    given = {"noise": options.noise, "pretrained": options.pretrained}
+    there = {name: begun / path for name, path in given.items() if path is not None}
+    options = replace(options, **{name: str(path) for name, path in there.items() if path.is_file()})
     if options.arm and begun != Path.cwd():
         options = replace(options, arm=",".join(_seen_from_here(spec, begun) for spec in options.arms()))
     return options
@@ -107,13 +105,13 @@ def _seen_from_here(spec: str, begun: Path) -> str:
 
 
 def _refuse_changed_files(options: Options, folder: RunFolder) -> None:
-    """Refuse to go on where a file that an arm reads holds something else than when the run was begun."""
+    """Refuse to go on where a file that the runs read holds something else than when the first was begun."""
     before = folder.start.get("files", {})  # a run of before has none
-    for name, found in hashes_of_arm_files(options).items():
+    for name, found in hashes_of_files(options).items():
         if before.get(name, found) != found:
             raise RunError(
-                f"{name.rpartition('/')[2]} has changed since {folder.path} was begun: its arm is no longer the one "
-                "that the finished runs trained; put the old file back, or start the run again"
+                f"{name.rpartition('/')[2]} has changed since {folder.path} was begun: it is no longer the file that "
+                "the finished runs read; put the old file back, or start the run again"
             )
 
 

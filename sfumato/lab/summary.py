@@ -55,7 +55,7 @@ def summary_of(
         ArmError: the arms of one seed are not paired.
     """
     table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
-    paired = _paired(records, arms, seeds)
+    paired, grouped = _paired(records, arms, seeds), table.group is not None
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
     found = differences(results, ready.options.margins())
     gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
@@ -85,6 +85,7 @@ def summary_of(
             classes,
             majority=float(np.bincount(table.labels[split.test]).max()) / len(split.test),
             order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
+            grouped=grouped,
         ),
         "columns": columns_of(ready.data),
     }
@@ -97,7 +98,7 @@ def summary_of(
             for result in results
         },
         "temperature_gain": {result.arm.name: _gain(result) for result in results},
-        "notes": notes(distinct, table.counters()),
+        "notes": notes(distinct, table.counters(), grouped=grouped),
     }
     return summary, extra
 

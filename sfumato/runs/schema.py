@@ -183,6 +183,7 @@ class DataDescription(TypedDict, total=False):
     features: Whole
     shape: list[Whole]
     duplicates: Whole
+    groups: Whole | None
     noise: NoiseDescription
 
 

@@ -198,6 +198,7 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
         paired=paired,
         majority=float(np.bincount(labels).max()) / len(labels),
         order=order,
+        grouped=first.test.group is not None,
     )
     groups = None if first.test.group is None else len(np.unique(first.test.group))
     return Judgement(
@@ -285,7 +286,12 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
         order = sorted(nll, key=lambda name: float(nll[name].by_seed.mean()))
     classes = summary["data"]["classes"]
     said = verdict(
-        results, found, classes, majority=float(np.bincount(test.labels).max()) / len(test.labels), order=order
+        results,
+        found,
+        classes,
+        majority=float(np.bincount(test.labels).max()) / len(test.labels),
+        order=order,
+        grouped=run.env["data"].get("groups") is not None,
     )
     said["sentences"] += noise_sentences(run.env["data"].get("noise"))
     groups = len(np.unique(test.group))

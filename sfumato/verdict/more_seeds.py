@@ -20,7 +20,13 @@ LIMIT = 100
 
 
 def settle(
-    base: ArmResult, other: ArmResult, tests: int, names: Sequence[str] = HEADLINE, *, paired: bool = True
+    base: ArmResult,
+    other: ArmResult,
+    tests: int,
+    names: Sequence[str] = HEADLINE,
+    *,
+    paired: bool = True,
+    grouped: bool = False,
 ) -> list[str]:
     """What to do to settle it, and then what this comparison can see; nothing where nothing varies.
 
@@ -32,7 +38,9 @@ def settle(
         tests: p-values adjusted together.
         names: the headline metrics that are not settled.
         paired: whether the seeds of the arms belong together.
+        grouped: whether what counts once is a group of test rows that was given, and not a row.
     """
+    rows, each_row = ("groups of test rows",) * 2 if grouped else ("test rows", "distinct test rows")
     estimates = {name: difference(other.metrics[name], base.metrics[name], paired=paired) for name in names}
     estimates = {name: estimate for name, estimate in estimates.items() if estimate.se > 0 and estimate.seeds > 1}
     if not estimates:
@@ -43,7 +51,7 @@ def settle(
     metric = SHOWN[shown]
     whole = METRICS[shown].highest - METRICS[shown].lowest
     sees = [
-        f"With {estimate.seeds} seeds and {estimate.rows} distinct test rows, a difference in the {metric.name} of "
+        f"With {estimate.seeds} seeds and {estimate.rows} {each_row}, a difference in the {metric.name} of "
         f"{metric.amount(now)} would be found four times in five."
     ] if now < whole else []  # fmt: skip
     needed = {name: evaluate.seeds_to_settle(each, level=level, limit=LIMIT) for name, each in estimates.items()}
@@ -58,7 +66,7 @@ def settle(
         )
     elif ever > 0:
         do = (
-            f"To settle whether it helps, use more test rows: with these {estimate.rows:,}, not even {LIMIT} seeds "
+            f"To settle whether it helps, use more {rows}: with these {estimate.rows:,}, not even {LIMIT} seeds "
             "would settle differences as small as these look."
         )
     else:
@@ -66,6 +74,6 @@ def settle(
     if ever > 0:
         sees.append(
             f"Differences in the {metric.name} below {metric.amount(ever)} cannot be seen however many seeds are run: "
-            "that takes more test rows."
+            f"that takes more {rows}."
         )
     return [do, *sees]

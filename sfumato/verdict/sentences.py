@@ -26,6 +26,7 @@ def verdict(
     majority: float = 0.0,
     order: Sequence[str] = (),
     paired: bool = True,
+    grouped: bool = False,
 ) -> VerdictSummary:
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
@@ -38,6 +39,7 @@ def verdict(
         majority: share of test rows in their largest class: an accuracy that needs no model.
         order: names of the arms, best first on the validation rows; for more than two arms.
         paired: whether the seeds of the arms belong together.
+        grouped: whether test rows count by groups that were given.
 
     Returns:
         ``{"choice": arm, "depends" or "none", "sentences": […]}``; ``"none"`` where there is nothing to decide, because
@@ -56,7 +58,7 @@ def verdict(
     if main.rank == 2:
         tests = sum(difference["p_adjusted"] is not None for difference in differences)
         open_ = main.called("not settled")
-        do, *sees = settle(base, main.other, tests=tests, names=open_, paired=main.paired) or [
+        do, *sees = settle(base, main.other, tests, open_, paired=main.paired, grouped=grouped) or [
             "More test rows, or more models of each arm, would settle it." if open_ else _all_small(main)
         ]
         said.append(do)
@@ -243,18 +245,18 @@ def _reasons(found: _Found, base: ArmResult) -> list[str]:
     return sentences
 
 
-def notes(distinct: int, counters: Sequence[str]) -> list[str]:
+def notes(distinct: int, counters: Sequence[str], *, grouped: bool = False) -> list[str]:
     """What a reader should know of the data before trusting the verdict; usually nothing.
 
     Args:
-        distinct: test rows that differ in their features.
+        distinct: test rows that differ in their features, or their groups.
         counters: names of feature columns that count the rows of the file.
+        grouped: whether groups were given.
     """
     found: list[str] = []
     if distinct < 50:
-        found.append(
-            f"There are only {distinct} distinct test rows: intervals are wide, and another split may say otherwise."
-        )
+        rows = "groups of test rows" if grouped else "distinct test rows"
+        found.append(f"There are only {distinct} {rows}: intervals are wide, and another split may say otherwise.")
     found += [
         f'Column "{name}" counts the rows of the file, and was used as a feature: drop it if it is a row number.'
         for name in counters

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from sfumato.lab.compare import compare
-from sfumato.lab.cost_estimate import Cost, dry_run, duration, estimate, within
+from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, estimate, within
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
 from sfumato.lab.train.plan import Plan
+from sfumato.text import duration
 from tests.conftest import run_sfumato
 
 COST = Cost(("one-hot", "smoothed"), 6, 2, 40, 680, 1000, 0.001, 100.0, 10**6, 10**6)
@@ -53,6 +54,18 @@ def test_a_cut_budget_is_noted_and_goes_to_the_configuration(tmp_path, monkeypat
 def test_no_budget_of_no_time():
     with pytest.raises(OptionError, match="a number of minutes above 0, got 0"):
         Options("digits", time_budget=0.0).check()
+
+
+@pytest.mark.parametrize(
+    ("device", "waits"), [("cpu", []), ("cuda", ["cuda"]), ("cuda:1", ["cuda:1"]), ("mps", ["mps"])]
+)
+def test_steps_are_timed_until_the_device_has_done_them(device, waits, monkeypatch):
+    waited = []
+    monkeypatch.setattr("torch.cuda.synchronize", waited.append)
+    monkeypatch.setattr("torch.mps.synchronize", lambda: waited.append("mps"))
+    monkeypatch.setattr("time.perf_counter", lambda: len(waited))
+    assert clock_after(device) == len(waits)  # the clock is read after the wait
+    assert waited == waits
 
 
 def test_a_dry_run_counts_what_the_run_will_do_and_writes_nothing(tmp_path, monkeypatch):

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from sfumato.lab import compare as lab
+from sfumato.lab.data import prepare
+from sfumato.lab.models import build
 from sfumato.lab.options import Options
-from sfumato.lab.resume import hashes_of_arm_files
+from sfumato.lab.resume import hashes_of_files
 from sfumato.lab.watcher import NOBODY
 from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
@@ -108,6 +111,41 @@ def test_tables_of_noise_and_confusions_are_gone_on_with_to_the_same_bits_and_ot
         assert env["data"]["noise"]["transition"][3][4] == pytest.approx(0.3)
 
 
+@pytest.fixture
+def stopped_with_weights(tmp_path, monkeypatch):
+    """A comparison that starts from w.safetensors, stopped in its second seed."""
+    monkeypatch.chdir(tmp_path)
+    _write_weights(tmp_path / "w.safetensors", seed=7)
+    with pytest.raises(lab.Stopped):
+        lab.compare(
+            Options("digits", **SHORT, pretrained="w.safetensors", out=str(tmp_path / "run")),
+            watcher=replace(NOBODY, progress=_stop_at_seed_1),
+        )
+    return tmp_path / "run"
+
+
+def _write_weights(path: Path, *, seed: int) -> None:
+    made = build("linear", prepare("digits").inputs, 10, seed=seed)
+    save_file({name: tensor.contiguous() for name, tensor in made.state_dict().items()}, path)
+
+
+def test_weights_to_start_from_that_have_changed_are_refused(stopped_with_weights, tmp_path):
+    _write_weights(tmp_path / "w.safetensors", seed=8)
+    with pytest.raises(RunError) as caught:
+        lab.resume(stopped_with_weights, workers=1)
+    assert str(caught.value) == (
+        f"w.safetensors has changed since {stopped_with_weights}.partial was begun: it is no longer the file that the "
+        "finished runs read; put the old file back, or start the run again"
+    )
+
+
+def test_weights_to_start_from_are_found_from_any_folder(stopped_with_weights, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    summary = lab.resume(stopped_with_weights, workers=1)
+    assert len(set(summary["paired"]["weights"])) == 1  # every seed started from the file
+
+
 def _stop_at_seed_1(arm: str, seed: int, epoch: dict) -> None:
     if seed == 1:
         raise KeyboardInterrupt
@@ -118,5 +156,5 @@ def test_two_files_of_one_name_have_each_their_hash(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "t.csv").write_text(folder)
     arms = f"ordinal:0.5:{tmp_path}/first/t.csv,confusion:{tmp_path}/second/t.csv"
-    found = hashes_of_arm_files(Options("digits", arm=arms))
+    found = hashes_of_files(Options("digits", arm=arms))
     assert len(set(found.values())) == len(found) == 2

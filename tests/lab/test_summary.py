@@ -22,10 +22,10 @@ def split():
     return {part: np.arange(a, b) for part, a, b in zip(ROWS, ends[:-1], ends[1:], strict=True)}
 
 
-def ready():
+def ready(group=None):
     parts = SimpleNamespace(**split())
     names = {"name": "made up", "class_names": ("a", "b", "c"), "counters": lambda: ["row number"]}
-    table = SimpleNamespace(**names, labels=LABELS, columns=(ColumnLine("size", "number", 9, 0),))
+    table = SimpleNamespace(**names, labels=LABELS, group=group, columns=(ColumnLine("size", "number", 9, 0),))
     known = DataWarning("leak", "size", "It tells.")
     made = SimpleNamespace(table=table, split=parts, warnings=(known,), noisy=None)
     return SimpleNamespace(data=made, classes=K, options=Options("digits", seeds=3))
@@ -87,10 +87,23 @@ def test_a_summary_has_sizes_gaps_and_hashes(folder):
         )
         assert gain["low"] <= gain["mean"] <= gain["high"]
     notes = " ".join(extra["notes"])
-    assert "30" in notes  # fewer than 50 distinct test rows
+    assert "only 30 distinct test rows" in notes
     assert '"row number"' in notes
     assert summary["columns"] == [{"name": "size", "read_as": "number", "distinct": 9, "missing": 0, "note": ""}]
     assert summary["warnings"][0] == {"kind": "leak", "column": "size", "text": "It tells."}
+
+
+def test_of_data_with_groups_a_summary_counts_groups(folder):
+    arms = arms_of(0.2, "others")
+    made = ready(group=np.arange(len(LABELS)))
+    written = folder(arms, (3.0, 3.0))
+    first, last = (written / "logits" / f"smoothed-seed{seed}-test.npz" for seed in (0, 2))
+    kept = first.read_bytes()
+    first.write_bytes(last.read_bytes())
+    last.write_bytes(kept)  # of other seeds the arms differ, by nothing that can be relied on
+    summary, extra = summary_of(written, "runs/x", made, arms, records(arms))
+    assert extra["notes"][0].startswith("There are only 30 groups of test rows: ")
+    assert "With 3 seeds and 30 groups of test rows, " in " ".join(summary["verdict"]["sentences"])
 
 
 def test_the_largest_class_of_the_test_rows_is_what_an_arm_must_beat(folder):

@@ -113,6 +113,12 @@ def test_rows_are_matched_by_id():
     assert words(found) == words(plain)
 
 
+def test_what_would_settle_it_counts_groups_where_there_are_groups():
+    said = " ".join(sf.judge(arms(better=2.02, group=np.arange(600) // 4)).verdict["sentences"])
+    assert "and 150 groups of test rows, a difference in " in said
+    assert "distinct" not in said
+
+
 def test_eight_copies_of_every_row_in_one_group_give_the_interval_of_the_rows():
     given = arms(validation=True)
     copied = {

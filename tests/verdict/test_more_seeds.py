@@ -80,6 +80,14 @@ def test_it_names_the_difference_that_is_found_now_and_the_one_that_only_rows_ca
     assert said.endswith(" points cannot be seen however many seeds are run: that takes more test rows.")
 
 
+def test_groups_of_rows_are_called_groups():
+    accuracy = noise(0.001, sds=(0.2, 1.0, 1.0))
+    do, *sees = settle(arm("one-hot"), arm("smoothed", accuracy=accuracy), 3, grouped=True)
+    assert do.startswith("To settle whether it helps, use more groups of test rows: with these 300, not even 100 seeds")
+    assert sees[0].startswith("With 5 seeds and 300 groups of test rows, a difference in the accuracy of ")
+    assert sees[1].endswith(": that takes more groups of test rows.")
+
+
 def test_where_rows_do_not_matter_it_does_not_ask_for_more_of_them():
     accuracy = noise(0.02)
     accuracy -= accuracy.mean(axis=0) - accuracy.mean()

@@ -339,3 +339,8 @@ def test_a_temperature_at_the_end_of_its_range_names_the_rows_it_was_fitted_to(c
 @pytest.mark.parametrize(("distinct", "told"), [(49, 1), (50, 0)])
 def test_few_test_rows_are_noted_below_fifty(distinct, told):
     assert len(notes(distinct, [])) == told
+
+
+@pytest.mark.parametrize(("grouped", "rows"), [(False, "distinct test rows"), (True, "groups of test rows")])
+def test_few_test_rows_are_told_as_what_counts_once(grouped, rows):
+    assert notes(6, [], grouped=grouped)[0].startswith(f"There are only 6 {rows}: ")

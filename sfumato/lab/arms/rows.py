@@ -31,13 +31,23 @@ if TYPE_CHECKING:
 
 
 def ordinal_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
-    """Mass that falls with the distance along an order: that of class names that are numbers, or of a file."""
+    """Mass that falls with the distance along an order: that of class names that are numbers, or of a file.
+
+    Raises:
+        OptionError: a class has no finite value, or two classes have the same.
+    """
     import torch
 
     from sfumato.rows import ordinal
 
     tau, file = asked.named["tau"], asked.named["file"]
     values = _values_of(rows.class_names) if file == NUMBERS else _values_in(Path(file), rows.class_names)
+    if (twice := next((value for value in values if values.count(value) > 1), None)) is not None:
+        one, other, *_ = (short(name) for name, value in zip(rows.class_names, values, strict=True) if value == twice)
+        raise OptionError(
+            f'--arm ordinal: "{one}" and "{other}" both have the value {twice:g}, so that nothing tells them apart; '
+            "give each class a value of its own in a CSV file: ordinal:0.5:order.csv"
+        )
     table = ordinal(torch.tensor(values, dtype=torch.float64), tau).numpy()
     return _rows_arm(asked.arm_name, "order", table, rows.shares)
 
@@ -207,16 +217,22 @@ def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[
 
 def _values_of(names: Sequence[str]) -> list[float]:
     """The numbers that the classes are called, as their order."""
-    values: list[float] = []
-    for name in names:
-        try:
-            values.append(float(name))
-        except ValueError:
-            raise OptionError(
-                f'--arm ordinal needs an order of the classes, and "{short(name)}" is no number. Give a CSV file with '
-                "a line for each class, its name and its value: ordinal:0.5:order.csv"
-            ) from None
-    return values
+    values = [_finite(name) for name in names]
+    if None in values:
+        raise OptionError(
+            f'--arm ordinal needs an order of the classes, and "{short(names[values.index(None)])}" is no number. Give '
+            "a CSV file with a line for each class, its name and its value: ordinal:0.5:order.csv"
+        )
+    return [value for value in values if value is not None]
+
+
+def _finite(text: str) -> float | None:
+    """The number that a text is, if it is a finite one."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _values_in(path: Path, names: Sequence[str]) -> list[float]:
@@ -240,12 +256,10 @@ def _values_in(path: Path, names: Sequence[str]) -> list[float]:
             raise OptionError(f'{where}: "{short(name)}" is not a class.{did_you_mean(name, names)}')
         if name in found:
             raise OptionError(f'{where}: the class "{short(name)}" has a value already')
-        try:
-            found[name] = float(row[1])
-        except ValueError:
-            found[name] = math.nan
-        if not math.isfinite(found[name]):
+        value = _finite(row[1])
+        if value is None:
             raise OptionError(f'{where}: "{short(row[1].strip())}" is not a number')
+        found[name] = value
     missing = next((name for name in names if name not in found), None)
     if missing is not None:
         raise OptionError(f'--arm ordinal: {path} has no value for the class "{short(missing)}"')

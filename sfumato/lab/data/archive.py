@@ -11,10 +11,8 @@ from sfumato.arrays.npz import Archive, ArchiveError
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.column_roles import Roles
-from sfumato.lab.data.table import DataError, Table
+from sfumato.lab.data.table import MOST_BYTES, DataError, Table
 from sfumato.text import did_you_mean, listing
-
-MOST_BYTES = 8 * 10**9
 
 
 def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:

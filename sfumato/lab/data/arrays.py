@@ -5,7 +5,6 @@ and numbers with three axes or more are scaled as a picture is, as a whole.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,6 @@ def from_arrays(
     name: str,
     kind: str,
     tokenizer: str | None = None,
-    found: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
     soft: np.ndarray | None = None,
 ) -> Table:
@@ -73,9 +71,7 @@ def from_arrays(
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
     features = _features(file, x, tokenizer)
     many = () if soft is not None else warn_of_many(labels, class_names, "y")
-    return Table(
-        name, kind, features, labels, class_names, soft, weight, group, part, notes, found or {}, warnings=many
-    )
+    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many)
 
 
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
@@ -142,6 +138,8 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
         y = y[:, 0]
     if y.ndim != 1:
         raise DataError(f"{file}: {name} has shape {y.shape}; it needs one label a row, or K probabilities a row")
+    if y.dtype.kind == "T":  # NumPy's texts of any length, among which may be gaps
+        y = np.array([each if isinstance(each, str) else "" for each in y.tolist()], str)
     if y.dtype.kind == "f":
         odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
         if len(odd):

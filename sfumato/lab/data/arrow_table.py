@@ -3,10 +3,8 @@
 from typing import Any
 
 from sfumato.lab.data.assemble import Frame
-from sfumato.lab.data.table import DataError
+from sfumato.lab.data.table import MOST_BYTES, DataError
 from sfumato.text import short
-
-MOST_BYTES = 8 * 10**9
 
 
 def read_parquet(path: str, *, file: str, name: str) -> Frame:

@@ -128,12 +128,13 @@ def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
         column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
     elif pa.types.is_floating(column.type):
         values = column.fill_null(0).to_numpy()
-        odd = np.flatnonzero(~(np.isfinite(values) & (values == np.rint(values))))
+        odd = np.flatnonzero(~((np.abs(values) < 2**63) & (values == np.rint(values))))  # NaN is below nothing
         if len(odd):
             if noun == "label":
                 given.refuse_numbers(frame.file, frame.header[j], *_numbered(values), 3)
             place = frame.where(int(odd[0]))
-            raise DataError(f'{place}: column "{name}" is {values[odd[0]]:g}; it must hold whole numbers or text')
+            whole = "whole numbers of up to 18 digits" if abs(values[odd[0]]) >= 2**63 else "whole numbers"
+            raise DataError(f'{place}: column "{name}" is {values[odd[0]]:g}; it must hold {whole} or text')
         column = pc.cast(column, pa.int64())
     try:
         column = pc.cast(column, pa.string())

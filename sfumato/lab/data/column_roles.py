@@ -58,6 +58,10 @@ class Roles:
             if name in names:
                 raise DataError(f'{name} "{value}" {why.format(file=file)}')
 
+    def refuse_image_size(self, file: str) -> None:
+        """Raise a DataError if a size of images was given, for ``file`` is no folder of images."""
+        self.refuse(file, "is for folders of images, and {file} is none; leave it out", "--image-size")
+
 
 @dataclass(frozen=True)
 class Assigned:
@@ -95,7 +99,9 @@ def assign(file: str, header: Sequence[str], roles: Roles) -> Assigned:
             "with commas between: p_0,p_1,p_2"
         )
     target = None if probs and roles.label is None else _label(file, header, roles.label)
-    text = () if roles.text is None else (roles.text,) if roles.text in header else roles.text.split(",")
+    text = [] if roles.text is None else [roles.text]
+    if roles.text is not None and roles.text not in header:
+        text = [name.strip() for name in roles.text.split(",")]
     texts = [_find(file, header, name) for name in text]
     single = {"split": roles.split, "weight": roles.weight, "group": roles.group}
     others = {role: _find(file, header, name) for role, name in single.items() if name is not None}

@@ -18,10 +18,9 @@ from typing import Any
 from sfumato.lab.data.assemble import Frame
 from sfumato.lab.data.column import name_by_place
 from sfumato.lab.data.dates import is_date
-from sfumato.lab.data.table import DataError
+from sfumato.lab.data.table import MOST_BYTES, DataError
 from sfumato.text import listing, short
 
-MOST_BYTES = 8 * 10**9
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 _SAID = re.compile(rb'"?sep=([,;\t|])"?(?=\r|\n)', re.IGNORECASE)  # how Excel is told the separator, on the first line
 _BLOCK, _LARGE_BLOCK = 4 * 2**20, 64 * 2**20  # Arrow wants every row in one block, and is quicker with small ones

@@ -14,14 +14,13 @@ from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.labels import check_classes, order_classes, part_number
 from sfumato.lab.data.picture_file import ENDINGS, header, pictures_below, pixels_of, read_picture
-from sfumato.lab.data.table import DataError, Table
+from sfumato.lab.data.table import MOST_BYTES, DataError, Table
 from sfumato.text import listing, plural, short
 
 LARGEST_SIDE = 64
 """A picture of one common size keeps it up to this side; default side of others, half of it for smaller pictures."""
 
 MOST_DAMAGED = 0.01
-MOST_BYTES = 8 * 10**9
 
 
 @dataclass(frozen=True)

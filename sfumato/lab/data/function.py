@@ -20,10 +20,9 @@ from sfumato.lab.data.arrow_table import as_arrow, from_arrow
 from sfumato.lab.data.assemble import assemble
 from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.lab.data.table import MOST_BYTES, PARTS, DataError, Table
 from sfumato.text import did_you_mean, listing, short
 
-MOST_BYTES = 8 * 10**9
 EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'
@@ -67,11 +66,13 @@ def find_callable(source: str) -> Any:
     """The object that ``module:name``, or ``path/to/module.py:name``, stands for.
 
     Raises:
-        DataError: no such module, no such name in it, or it cannot be called.
+        DataError: no such module, no such name in it, or it cannot be called; Python has another module of the file's
+            name.
     """
     module_name, _, path = source.rpartition(":")
-    folder = os.getcwd()
+    folder, file = os.getcwd(), None
     if module_name.endswith(".py") and os.path.isfile(module_name):
+        file = os.path.realpath(module_name)
         folder, module_name = os.path.split(os.path.abspath(module_name.removesuffix(".py")))
     if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
         sys.path.insert(0, folder)
@@ -85,6 +86,9 @@ def find_callable(source: str) -> Any:
         raise DataError(f'no module "{module_name}" here or among the installed packages.{hint}') from error
     except Exception as error:
         raise DataError(f"{module_name} cannot be imported: {said(error)}") from error
+    other = getattr(found, "__file__", None) or "a part of Python"
+    if file is not None and os.path.realpath(other) != file:
+        raise DataError(f'{source}: another module is called "{module_name}" already, {other}; rename the file')
     for part in path.split("."):
         if not hasattr(found, part):
             names = [name for name in dir(found) if not name.startswith("_")]
@@ -123,7 +127,14 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
     if len({x.dtype == np.uint8 for x, _, _ in made.values()}) > 1:
         raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
     xs, ys, extras = zip(*made.values(), strict=True)
-    extra = {key: np.concatenate([each[key] for each in extras]) for key in _EXTRA if all(key in e for e in extras)}
+    extra = dict[str, np.ndarray]()
+    for key in _EXTRA:
+        having = {name: each[key] for name, each in zip(made, extras, strict=True) if key in each}
+        if 0 < len(having) < len(made):
+            has, lacks = next(iter(having)), next(name for name in made if name not in having)
+            raise DataError(f"{source}: {has} has a {key} and {lacks} has none; give it to every part or to none")
+        if having:
+            extra[key] = np.concatenate(list(having.values()))
     if len(made) > 1:
         extra["split"] = np.repeat(list(made), [len(y) for y in ys])
     return np.concatenate(xs), np.concatenate(ys), extra, notes

@@ -40,6 +40,7 @@ def table_in_memory(x: Any, y: Any, roles: Roles, beside: Mapping[str, Any]) -> 
     >>> table_in_memory(np.eye(6), ["a", "b"] * 3, Roles(), {}).class_names
     ('a', 'b')
     """
+    roles.refuse_image_size("X")
     frame = as_arrow(x)
     if frame is not None:
         frame, roles = _with_columns(frame, y, roles, beside)

@@ -59,9 +59,10 @@ def check_classes(
     counts = np.bincount(labels, minlength=len(class_names))
     small = int(np.argmin(counts >= least))  # the first class that is too small, or 0 where none is
     if counts[small] < least:
+        parts = ", one each for training, validation and test" if least == 3 else ""
         raise DataError(
             f'{file}: class "{short(class_names[small])}" of {where} has {plural(int(counts[small]), "row")}; '
-            f"each class needs at least 3, one each for training, validation and test. {way_out}"
+            f"each class needs at least {least}{parts}. {way_out}"
         )
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sfumato.lab.data.folder import MOST_BYTES
 from sfumato.lab.data.picture_file import ENDINGS, header, pictures_below, pixels_of, read_picture
-from sfumato.lab.data.table import DataError
+from sfumato.lab.data.table import MOST_BYTES, DataError
 from sfumato.text import plural
 
 if TYPE_CHECKING:

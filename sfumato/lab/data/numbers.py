@@ -1,6 +1,6 @@
 """Dense numbers: a table in which every cell is finite, standardised by its training rows."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class Numbers:
             return ()
         return tuple(Column(name, "number", self.values[:, j]) for j, name in enumerate(self.names))
 
-    def fit(self, rows: np.ndarray, name: str) -> "StandardNumbers":
+    def fit(self, rows: np.ndarray, name: str) -> Encoder:
         """Mean and scale of the training rows.
 
         Raises:
@@ -63,7 +63,7 @@ class Numbers:
             return features
 
         form = Inputs.dense(self.values.shape[1], self.shape if self.image else ())
-        return StandardNumbers(form, encode, (), self._kept(mean, scale), mean, scale)
+        return Encoder(form, encode, (), self._kept(mean, scale))
 
     def _kept(self, mean: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
         """What encodes new rows: of a table, column by column."""
@@ -99,23 +99,13 @@ def standard(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndar
     return (values - mean) / scale
 
 
-@dataclass(frozen=True)
-class StandardNumbers(Encoder):
-    """(x − mean)/scale, computed in float64 and rounded to float32.
-
-    Attributes:
-        mean: (D,) mean of the training rows; (1,) for images, over all pixels.
-        scale: standard deviation of the training rows (divided by n), shaped like ``mean``; 1 where they are constant.
-    """
-
-    mean: np.ndarray = field(default_factory=lambda: np.zeros(1))
-    scale: np.ndarray = field(default_factory=lambda: np.ones(1))
-
-
 def standardise(
     name: str, values: np.ndarray, rows: np.ndarray, columns: tuple[str, ...], *, image: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale by the training rows, such that every row fits float32.
+
+    Both are (D,), or (1,) for images, over all pixels. The scale is the standard deviation (divided by n), and 1 where
+    the training rows are constant.
 
     Raises:
         DataError: names the column whose spread overflows.

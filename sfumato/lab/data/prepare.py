@@ -52,7 +52,9 @@ class Data:
         table: what was read.
         split: which rows are for what.
         encoder: fitted to the training rows.
-        fingerprint: SHA-256, in hex, of the features, labels and class names, rows in content order; before any noise.
+        fingerprint: SHA-256, in hex, of all that training sees of the table: features, labels before any noise, class
+            names, and where there are any, soft labels, weights, groups and given parts. The order of rows in the file
+            does not change it.
         noisy: labels made wrong on purpose; None where they are as they were.
     """
 
@@ -219,7 +221,7 @@ def prepare_table(table: Table) -> Data:
     hashes = table.features.hashes()
     parts = split_by_content(table, hashes, *SHARES[1:])
     encoder = table.features.fit(parts.train, table.name)
-    return Data(table, parts, encoder, _fingerprint(table, hashes, order_by_content(hashes, table.labels)))
+    return Data(table, parts, encoder, _fingerprint(table, hashes, parts.cluster))
 
 
 def with_noise(data: Data, noise: LabelNoise) -> Data:
@@ -234,8 +236,8 @@ def with_noise(data: Data, noise: LabelNoise) -> Data:
     return replace(data, noisy=noisy_labels(noise, data.table.labels, rows))
 
 
-def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:
-    features = table.features
+def _fingerprint(table: Table, hashes: np.ndarray, cluster: np.ndarray) -> str:
+    features, order = table.features, order_by_content(hashes, table.labels)
     shape = features.shape if isinstance(features, Numbers) else type(features).__name__
     digest = hashlib.sha256(json.dumps([shape, table.class_names]).encode())
     if isinstance(features, Numbers):
@@ -247,4 +249,9 @@ def _fingerprint(table: Table, hashes: np.ndarray, order: np.ndarray) -> str:
     for extra in (table.soft, table.weight):
         if extra is not None:
             digest.update(extra[order].astype("<f8").tobytes())
+    if table.group is not None:  # clusters are numbered by content, and groups as they come in the file
+        digest.update(cluster[order].astype("<i8").tobytes())
+    if table.part is not None:  # copies of a row may be in several parts
+        by_part = np.lexsort((table.part, table.labels, hashes[:, 1], hashes[:, 0]))
+        digest.update(table.part[by_part].astype("<i8").tobytes())
     return digest.hexdigest()

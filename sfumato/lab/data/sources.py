@@ -48,12 +48,14 @@ def load(source: str, roles: Roles | None = None) -> Table:
     roles = roles or Roles()
     if source == "digits":
         roles.refuse("digits", "names a column of a table, but {file} has no columns; leave it out", *TABLE_OPTIONS)
+        roles.refuse_image_size("digits")
         return _digits()
     file = os.path.basename(os.path.normpath(source)) if source else source
     if not os.path.exists(source):
         if source == IN_MEMORY:
             raise DataError("these data were given from Python and are in no file; give them to sf.compare again")
         if is_function(source):
+            roles.refuse_image_size(source)
             return read_function(source, roles=roles)
         raise DataError(_missing(source))
     if os.path.isdir(source):
@@ -63,6 +65,7 @@ def load(source: str, roles: Roles | None = None) -> Table:
     if ending is None:
         way_out = " Unpack it first." if file.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz")) else ""
         raise DataError(f"{file}: files of this kind are not read.{way_out} What can be read: {READABLE}")
+    roles.refuse_image_size(file)
     name = file[: -len(ending)] or file
     if ending == ".npz":
         return _readable(file, lambda: read_npz(source, file=file, name=name, roles=roles))

@@ -10,6 +10,8 @@ from sfumato.lab.data.column import Column, ColumnLine, DataWarning
 from sfumato.lab.data.inputs import Features
 
 PARTS = ("train", "validation", "test")
+MOST_BYTES = 8 * 10**9
+"""Of data that are read at once, unpacked."""
 
 
 class DataError(ValueError):

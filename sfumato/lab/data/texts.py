@@ -15,6 +15,7 @@ import numpy as np
 from sfumato.lab.data.column import Column
 from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
 from sfumato.lab.data.table import DataError
+from sfumato.lab.errors import first_line
 from sfumato.text import plural
 
 VOCABULARY = 10_000
@@ -151,7 +152,7 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises a dozen kinds
         raise DataError(
-            f'"{folder}" holds no tokenizer that can be read ({_first_line(error)}); '
+            f'"{folder}" holds no tokenizer that can be read ({first_line(error)}); '
             "save one there with tokenizer.save_pretrained"
         ) from error
     rows: list[list[int]] = []
@@ -170,7 +171,3 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
         notes.append(f"{plural(cut, 'text')} hold more than {most} tokens, and are cut there.")
     kept = {"features": "tokens", "text_columns": list(texts.columns), "tokenizer": folder}
     return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes), kept)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Generator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
@@ -111,9 +113,21 @@ def _serve(connection: Connection, parts: dict[str, Part]) -> None:
                 return
             except Exception as error:
                 error.add_note(traceback.format_exc())  # where it was, which pickling would lose
-                connection.send(("error", error))
+                connection.send(("error", _sendable(error)))
                 return
             connection.send(("done", record))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or its words where another process could not rebuild it: its class is given the text alone there."""
+    try:
+        ForkingPickler.dumps(error)  # as the connection sends it
+        copy.copy(error)  # as it is rebuilt
+    except Exception:
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        told.__notes__ = list(error.__notes__)
+        return told
+    return error
 
 
 @contextlib.contextmanager

@@ -10,10 +10,9 @@ from typing import Any
 from sfumato.arrays.atomic import file_hash, read_sealed
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.data import Inputs
+from sfumato.lab.data.table import PARTS
 from sfumato.lab.train.plan import Plan
 from sfumato.runs.schema import RunRecord, check
-
-PARTS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, dict[str, Any]], None]
 """Called with the arm's name, the seed, and the fields of an epoch."""
@@ -29,7 +28,7 @@ class RunTask:
     classes: int
     plan: Plan
     folder: Path  # of the comparison, for logits and weights
-    inputs: Inputs | None = None  # what a row looks like; None for dense features
+    inputs: Inputs  # what a row looks like
     pretrained: str | None = None  # a file of weights to start from
     device: str = "cpu"
     parts: tuple[str, ...] = PARTS  # whose logits are saved; a run that may not be chosen is given no test rows

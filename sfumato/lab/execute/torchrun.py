@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
-from sfumato.lab.train.plan import Plan
+from sfumato.lab.train.plan import Plan, batch_for_norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,16 +33,24 @@ def is_first() -> bool:
     return not started_by_torchrun() or os.environ["RANK"] == "0"
 
 
-def refuse(options: Options, plan: Plan, world: int) -> None:
+def refuse(options: Options, plan: Plan, world: int, *, rows: int, batch_norm: bool) -> None:
     """Refuse options that have no meaning under torchrun, and batches with fewer rows than there are ranks.
 
+    A model with batch norm cannot be trained on one row, so then each rank needs two rows of a batch, or none.
+
     Raises:
-        OptionError: it says which option to leave out, or how large the batch is.
+        OptionError: it says which option to leave out, how large the batch is, or which size would do.
     """
     if options.on is not None or options.time_budget is not None:
         raise OptionError("under torchrun leave out --on and --time-budget: its ranks share out each run in turn")
     if plan.batch_size < world:
         raise OptionError(f"--batch-size {plan.batch_size} cannot be shared out between {world} ranks")
+    if batch_norm and (size := batch_for_norm(plan.batch_size, rows, world)) != plan.batch_size:
+        raise OptionError(
+            f"--batch-size {plan.batch_size} leaves one of {world} ranks one row of a batch of the {rows:,} training "
+            "rows, and the model normalises over the rows of a rank; "
+            f"{f'--batch-size {size} leaves none' if size else 'use fewer ranks'}"
+        )
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class TrainingRun:
         self._rows = {name: (there(part.features), there(part.labels)) for name, part in parts.items()}
         self._weight, self._soft = there(parts["train"].weight), there(parts["train"].soft)
         self._validation_soft = there(parts["validation"].soft)
-        inputs = task.inputs or self._rows["train"][0].shape[1]
-        self.model = build(task.model, inputs, task.classes, seed=task.seed, pretrained=task.pretrained).to(task.device)
+        model = build(task.model, task.inputs, task.classes, seed=task.seed, pretrained=task.pretrained)
+        self.model = model.to(task.device)
         torch.manual_seed(task.seed)  # for layers that draw numbers, such as dropout: a run depends on its task alone
         self.loss = task.arm.loss()
         self._initial = weights_hash(self.model)
@@ -70,7 +70,7 @@ class TrainingRun:
                 on_epoch(self.epochs[-1])
 
         plan, inputs, rows = self.task.plan, self.task.inputs, len(self._rows["train"][1])
-        augment = Augmentation(plan.augment, inputs, rows, self.task.seed) if plan.augment and inputs else None
+        augment = Augmentation(plan.augment, inputs, rows, self.task.seed) if plan.augment else None
         return train(
             self.model,
             self.loss,
@@ -152,7 +152,6 @@ def save_logits(task: RunTask, name: str, model: Classifier, part: Part, feature
 
 def trained_model(task: RunTask) -> Classifier:
     """The model of a finished run, with its weights read back."""
-    assert task.inputs is not None, "a task of a comparison has them"
     model = build(task.model, task.inputs, task.classes, seed=task.seed, pretrained=task.pretrained)
     model.load_state_dict(load_file(task.files["weights"]))
     return model.to(task.device).eval()

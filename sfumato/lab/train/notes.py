@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from sfumato.runs.schema import RunRecord, RunWarning
 
 
-def training_of(plan: Plan, rows: int, records: Sequence[RunRecord] = ()) -> dict[str, Any]:
+def training_of(plan: Plan, rows: int, records: Sequence[RunRecord]) -> dict[str, Any]:
     """The budget of every run on so many rows, as ``env.json`` has it under ``"training"``.
 
     After an early stop, the epochs that the records of all runs have kept are told too, seed by seed.
 
     >>> from sfumato.lab.train.plan import Plan
-    >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100)["optimiser"]
+    >>> training_of(Plan(2, 64, 1e-3, weight_decay=0.01), 100, [])["optimiser"]
     'AdamW, weight decay 0.01'
     """
     decay = plan.weight_decay

@@ -34,11 +34,11 @@ class Plan:
 
 
 def default_plan(
-    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int = 40
+    rows: int, *, epochs: int | None, batch_size: int | None, learning_rate: float, least_epochs: int
 ) -> Plan:
     """A full budget: at least ``least_epochs`` and 1,000 steps for small data, at most 20,000 steps for large.
 
-    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3) == Plan(59, 64, 1e-3)
+    >>> default_plan(1078, epochs=None, batch_size=None, learning_rate=1e-3, least_epochs=40) == Plan(59, 64, 1e-3)
     True
     """
     if batch_size is None:
@@ -73,18 +73,28 @@ def refuse_small_parts(plan: Plan) -> None:
         )
 
 
+def batch_for_norm(size: int, rows: int, ranks: int = 1) -> int:
+    """The batch size of whose every batch each rank has two rows or more, or none: the next below, or else above.
+
+    It is 0 where the rows are fewer than two a rank.
+
+    >>> batch_for_norm(64, 130), batch_for_norm(64, 129), batch_for_norm(64, 130, ranks=2)
+    (64, 63, 63)
+    """
+    sizes = (*range(size, 0, -1), *range(size + 1, rows + 1))
+    return next((n for n in sizes if not any(0 < batch < 2 * ranks for batch in (n, rows % n))), 0)
+
+
 def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) -> Plan:
-    """The plan, with a batch size that leaves no last batch of one row, on which batch norm cannot be trained.
+    """The plan, with a batch size that leaves no batch of one row, on which batch norm cannot be trained.
 
     Raises:
         OptionError: the batch size leaves one row, and may not be changed, because it was asked for.
     """
-    if rows % plan.batch_size != 1:
-        return plan
-    size = plan.batch_size - 1
-    if asked:
+    size = batch_for_norm(plan.batch_size, rows)
+    if asked and size != plan.batch_size:
         raise OptionError(
             f"--batch-size {plan.batch_size} leaves a last batch of one of the {rows:,} training rows, and "
-            f"{model} normalises over the batch; {max(2, size)} leaves none"
+            f"{model} normalises over the batch; {size} leaves none"
         )
     return replace(plan, batch_size=size)

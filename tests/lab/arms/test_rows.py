@@ -68,6 +68,32 @@ def test_classes_without_an_order_are_refused_with_the_way_out():
         order("1", "mid", "3")
 
 
+@pytest.mark.parametrize("name", ["inf", "-Infinity", "1e999"])
+def test_a_class_that_is_called_an_infinite_number_has_no_place_in_an_order(name: str):
+    with pytest.raises(OptionError, match=f'needs an order of the classes, and "{name}" is no number. Give a CSV file'):
+        order("1", name, "3")
+
+
+@pytest.mark.parametrize(
+    ("names", "file", "first", "second", "value"),
+    [
+        (("low", "mid", "high"), "low,1\nmid,1\nhigh,2\n", "low", "mid", "1"),
+        (("01", "1", "2.5"), "", "01", "1", "1"),
+        (("0", "2.5", "2.50"), "", "2.5", "2.50", "2.5"),
+    ],
+)
+def test_classes_of_one_value_are_refused(
+    names: tuple[str, ...], file: str, first: str, second: str, value: str, tmp_path: Path
+):
+    (tmp_path / "grades.csv").write_text(file, encoding="utf-8")
+    with pytest.raises(OptionError) as error:
+        order(*names, spec=f"ordinal:0.5:{tmp_path}/grades.csv" if file else "ordinal:0.5")
+    assert str(error.value) == (
+        f'--arm ordinal: "{first}" and "{second}" both have the value {value}, so that nothing tells them apart; give '
+        "each class a value of its own in a CSV file: ordinal:0.5:order.csv"
+    )
+
+
 def test_a_tree_gives_the_rows_of_sf_rows(tmp_path: Path):
     file = tmp_path / "my tree.json"
     file.write_text('{"pets": ["cat", "dog"], "rest": ["car"]}', encoding="utf-8")

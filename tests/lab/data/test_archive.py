@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from sfumato.lab.data import DataError, load
+from sfumato.lab.data import DataError, Roles, load
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 0, 0, 1, 1, 1])
@@ -188,6 +188,13 @@ BAD_ARRAYS = {
 @pytest.mark.parametrize(("arrays", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
 def test_bad_arrays_are_refused_in_one_clear_sentence(save, arrays, message):
     assert refusal(save(**arrays)) == message
+
+
+def test_where_the_parts_are_given_a_class_needs_one_row(save):
+    path = save(X=X, y=np.eye(3)[Y], part=np.array(["train"] * 4 + ["test"] * 2))
+    assert refusal(path, roles=Roles(split="part")) == (
+        'things.npz: class "2" of y has 0 rows; each class needs at least 1. Add rows, or merge or drop the class'
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"\x93NUMPY\x01\x00"], ids=["empty", "text", "npy"])

@@ -276,6 +276,20 @@ def test_a_number_to_predict_is_no_label(write):
         load(write({**columns(), "label": [1000 + i for i in range(ROWS)]}))
 
 
+@pytest.mark.parametrize(
+    ("cell", "shown", "whole"),
+    [(1e19, "1e+19", " of up to 18 digits"), (float("inf"), "inf", " of up to 18 digits"), (0.5, "0.5", "")],
+)
+def test_floats_that_are_no_classes_are_refused_with_their_row(tmp_path, cell, shown, whole):
+    path = tmp_path / "made.parquet"
+    parquet.write_table(pa.table({"size": [float(i) for i in range(9)], "label": [1.0, 2.0, cell] * 3}), path)
+    with pytest.raises(DataError) as caught:
+        load(str(path))
+    assert str(caught.value) == (
+        f'made.parquet, row 2: column "label" is {shown}; it must hold whole numbers{whole} or text'
+    )
+
+
 def test_stars_and_years_are_labels_like_any_other(write):
     assert load(write({**columns(), "label": [1 + i % 5 / 2 for i in range(ROWS)]})).class_names[:2] == ("1.0", "1.5")
 

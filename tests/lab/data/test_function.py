@@ -1,6 +1,7 @@
 """Data from a user's function: everything that it may return, and the words for everything else."""
 
 import itertools
+import random
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,23 @@ def test_soft_labels_weights_and_groups_go_with_the_rows(module):
     assert len(np.unique(data.split.cluster)) == 30
 
 
+def test_weights_and_groups_of_parts_go_with_their_rows(module):
+    parts = [
+        f'"{name}": {{"X": X[{rows}], "y": y[{rows}], "weight": y[{rows}] + 1.0, "group": np.arange(60)[{rows}]}}'
+        for name, rows in (("train", ":40"), ("test", "40:"))
+    ]
+    data = prepare(module(returning("{" + ", ".join(parts) + "}")))
+    assert np.array_equal(data.table.weight, data.table.labels + 1)
+    assert data.table.group is not None
+
+
+@pytest.mark.parametrize("key", ["weight", "group"])
+def test_weights_or_groups_that_some_parts_lack_are_refused(module, key):
+    what = f'{{"train": {{"X": X[:40], "y": y[:40], "{key}": np.arange(1, 41)}}, "test": {{"X": X[40:], "y": y[40:]}}}}'
+    source = module(returning(what))
+    assert refusal(source) == f"{source}: train has a {key} and test has none; give it to every part or to none"
+
+
 def test_pictures_from_a_data_set_keep_their_shape(module):
     data = prepare(module(returning("Pictures()")))
     assert data.inputs.picture == (3, 8, 8)
@@ -203,6 +221,21 @@ def test_a_module_can_be_given_by_its_file(module):
     table = load(f"{elsewhere}:{function}")
     assert table.name == function
     assert refusal(f"elsewhere/{name}.py:load").startswith(f'no module "elsewhere/{name}.py" here')
+
+
+def test_a_file_whose_name_another_module_has_is_refused(module, tmp_path):
+    name, _, function = module(returning("X, y")).partition(":")
+    load(f"{name}.py:{function}")
+    Path("elsewhere").mkdir()
+    for other, taken_by in (
+        (name, str(tmp_path / f"{name}.py")),
+        ("sys", "a part of Python"),
+        ("random", random.__file__),
+    ):
+        Path(f"elsewhere/{other}.py").write_text(HEAD + returning("X, y"))
+        assert refusal(f"elsewhere/{other}.py:load") == (
+            f'elsewhere/{other}.py:load: another module is called "{other}" already, {taken_by}; rename the file'
+        )
 
 
 def test_a_module_that_fails_is_said_to_with_its_error(module):

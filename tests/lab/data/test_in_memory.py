@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from sfumato.lab.data import Roles
+from sfumato.lab.data import DataError, Roles
 from sfumato.lab.data.in_memory import table_in_memory
 from sfumato.lab.data.prepare import prepare_table
 from tests.from_python.test_compare import table
@@ -88,3 +88,16 @@ def test_weights_groups_and_parts_may_stand_beside_the_rows(frame):
     assert read.part.tolist() == [0, 1, 2] * 20
     assert len(np.unique(read.group)) == 20
     assert np.array_equal(read.weight, weight)
+
+
+def test_a_size_of_images_is_refused():
+    with pytest.raises(DataError, match='^--image-size "32" is for folders of images, and X is none; leave it out$'):
+        table_in_memory(np.eye(6), ["a", "b"] * 3, Roles(image_size=32), {})
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no texts of any length")
+def test_labels_may_be_texts_of_any_length():
+    kind = np.dtypes.StringDType(na_object=None)
+    assert table_in_memory(np.eye(6), np.array(["a", "b "] * 3, kind), Roles(), {}).class_names == ("a", "b")
+    with pytest.raises(DataError, match=r"^the data given: y\[1\] is empty; give it a label or drop the row$"):
+        table_in_memory(np.eye(6), np.array(["a", None] * 3, kind), Roles(), {})

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sfumato.lab.data import DataError, Numbers, Table, load, prepare, split
+from sfumato.lab.data import DataError, Numbers, Roles, Table, load, prepare, split
 from sfumato.lab.data.split import hash_rows
 
 PARTS = ("train", "validation", "test")
@@ -175,13 +175,48 @@ def test_a_changed_feature_label_or_class_name_changes_the_fingerprint(tmp_path,
     assert prepare(write_csv(tmp_path / "made.csv", features, labels)).fingerprint != before
 
 
+def _grouped_and_parted(path, group, part):
+    """Thirty rows of three classes, with a group and a part each."""
+    lines = [f"{i % 28},{i % 3},g{group[i]},{part[i]}" for i in range(30)]
+    path.write_text("\n".join(["x,label,group,split", *lines]) + "\n")
+    return str(path)
+
+
+GROUPS, GIVEN = [i % 10 for i in range(30)], ["train"] * 12 + ["validation"] * 9 + ["test"] * 9
+
+
+@pytest.mark.parametrize(
+    ("roles", "group", "part"),
+    [
+        (Roles(group="group", drop=("split",)), [i // 3 for i in range(30)], GIVEN),
+        (Roles(split="split", drop=("group",)), GROUPS, ["train"] * 12 + ["test"] * 9 + ["validation"] * 9),
+    ],
+    ids=["groups", "parts"],
+)
+def test_other_groups_or_parts_change_the_fingerprint(tmp_path, roles, group, part):
+    one = prepare(_grouped_and_parted(tmp_path / "one.csv", GROUPS, GIVEN), roles)
+    other = prepare(_grouped_and_parted(tmp_path / "other.csv", group, part), roles)
+    assert one.fingerprint != other.fingerprint
+
+
+def test_other_names_of_groups_and_another_order_of_rows_leave_the_fingerprint(tmp_path):
+    roles = Roles(group="group", split="split")
+    one = prepare(_grouped_and_parted(tmp_path / "one.csv", GROUPS, GIVEN), roles)
+    renamed = _grouped_and_parted(tmp_path / "renamed.csv", [9 - group for group in GROUPS], GIVEN)
+    assert prepare(renamed, roles).fingerprint == one.fingerprint
+    header, *lines = (tmp_path / "one.csv").read_text().splitlines()
+    (tmp_path / "turned.csv").write_text("\n".join([header, *reversed(lines)]) + "\n")
+    assert prepare(str(tmp_path / "turned.csv"), roles).fingerprint == one.fingerprint
+
+
 def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
     rng = np.random.default_rng(4)
     features = rng.normal([0, 1e6, -3], [1, 1e-2, 50], (200, 3))
     data = prepare(write_csv(tmp_path / "made.csv", features, rng.integers(0, 2, 200)))
     train = features[data.split.train]
-    assert np.allclose(data.encoder.mean, train.mean(0), rtol=1e-15)
-    assert np.allclose(data.encoder.scale, train.std(0), rtol=1e-9)
+    columns = data.encoder.kept["columns"]
+    assert np.allclose([column["mean"] for column in columns], train.mean(0), rtol=1e-15)
+    assert np.allclose([column["scale"] for column in columns], train.std(0), rtol=1e-9)
     for part in PARTS:
         got, labels = data.arrays(part)
         assert (got.dtype, labels.dtype) == (np.float32, np.int64)
@@ -193,15 +228,14 @@ def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
 def test_images_are_standardised_as_a_whole():
     data = prepare("digits")
     pixels = data.table.features.values[data.split.train]
-    assert (data.encoder.mean.shape, data.encoder.scale.shape) == ((1,), (1,))
-    assert np.isclose(data.encoder.mean[0], pixels.mean())
-    assert np.isclose(data.encoder.scale[0], pixels.std())
+    kept = data.encoder.kept
+    assert np.allclose([kept["mean"], kept["scale"]], [[pixels.mean()], [pixels.std()]])
 
 
 def test_a_constant_column_becomes_zero(tmp_path):
     features = np.stack([np.arange(30) / 2, np.full(30, 0.1)], axis=1)
     data = prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
-    assert data.encoder.scale[1] == 1
+    assert data.encoder.kept["columns"][1]["scale"] == 1
     assert not data.arrays("test")[0][:, 1].any()
 
 

@@ -63,9 +63,10 @@ def test_other_columns_are_not_used_and_that_is_said(tmp_path):
     assert "With --text, other columns are not used: number." in prepare(source, Roles(text="words")).notes
 
 
-def test_several_text_columns_are_joined(tmp_path):
+@pytest.mark.parametrize("columns", ["words,number", "words, number"])
+def test_several_text_columns_are_joined(tmp_path, columns):
     source, _ = write(tmp_path / "made.csv")
-    data = prepare(source, Roles(text="words,number"))
+    data = prepare(source, Roles(text=columns))
     assert data.table.features.texts[0] == "only\nthese, here\n0"
 
 

@@ -44,6 +44,44 @@ def test_a_system_without_a_resource_tracker_is_not_asked_for_one(monkeypatch):
     assert processes.run_all([], {}, workers=2, progress=lambda done: None) == []
 
 
+class OddError(Exception):
+    """An error of a stranger's model that another process cannot rebuild, for its class takes more than the text."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+class HoldingError(Exception):
+    """An error that cannot be sent to another process, for it holds a function without a name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.held = lambda: text
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (ValueError("no layer"), ValueError, "no layer"),
+        (OddError("a", "b"), RuntimeError, "OddError: b in a"),
+        (HoldingError("no"), RuntimeError, "HoldingError: no"),
+    ],
+)
+def test_an_error_in_a_worker_reaches_its_parent_with_the_place_where_it_was(raised, kind, words, monkeypatch):
+    def run(task, parts, progress):
+        raise raised
+
+    monkeypatch.setattr("sfumato.lab.execute.training_run.run", run)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)  # here the worker is this process
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        ours.send("a task")
+        processes._serve(theirs, {})
+        what, error = ours.recv()
+    assert (what, type(error), str(error)) == ("error", kind, words)
+    assert "raise raised" in error.__notes__[0]
+
+
 @pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(begin, tmp_path):
     code = "from sfumato.__main__ import main; raise SystemExit(main())"

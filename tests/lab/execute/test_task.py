@@ -7,7 +7,7 @@ import pytest
 
 from sfumato.arrays.atomic import read_sealed, write_sealed
 from sfumato.lab.arms import Arm
-from sfumato.lab.data import Part
+from sfumato.lab.data import Inputs, Part
 from sfumato.lab.execute.task import RunTask, finished
 from sfumato.lab.execute.training_run import run
 from sfumato.lab.train.plan import Plan
@@ -24,7 +24,8 @@ def task(tmp_path):
     y = np.arange(30) % 3
     x = (rng.normal(size=(30, 4)) + 2 * np.eye(3, 4)[y]).astype(np.float32)
     parts = dict.fromkeys(("train", "validation", "test"), Part(np.arange(30), x, y))
-    tasks = [RunTask(Arm("one-hot", 0.0, "all"), seed, "linear", 3, Plan(1, 8, 1e-2), tmp_path) for seed in (1, 2)]
+    arm, plan, inputs = Arm("one-hot", 0.0, "all"), Plan(1, 8, 1e-2), Inputs.dense(4)
+    tasks = [RunTask(arm, seed, "linear", 3, plan, tmp_path, inputs) for seed in (1, 2)]
     for each in tasks:
         run(each, parts, lambda epoch: None)
     return tasks[0]

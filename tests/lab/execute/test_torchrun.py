@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.lab.execute.torchrun import Ranks, is_first, started_by_torchrun
+from sfumato.lab.errors import OptionError
+from sfumato.lab.execute.torchrun import Ranks, is_first, refuse, started_by_torchrun
+from sfumato.lab.options import Options
+from sfumato.lab.train.plan import Plan
 from tests.conftest import run_sfumato
 from tests.warm import environment
 
@@ -139,6 +142,35 @@ def test_a_model_with_batch_norm_is_noted_to_differ_by_more_than_last_digits():
         f"{shared}the model normalises over the rows that each of them has of a batch, so its numbers differ from "
         "those of one process."
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "world", "way_out"),
+    [
+        (2, 1078, 2, "--batch-size 6 leaves none"),
+        (64, 130, 2, "--batch-size 63 leaves none"),
+        (64, 131, 2, "--batch-size 63 leaves none"),
+        (3, 3, 2, "use fewer ranks"),
+    ],
+)
+def test_a_rank_with_one_row_of_a_batch_is_refused_where_the_model_normalises_over_it(size, rows, world, way_out):
+    with pytest.raises(OptionError) as caught:
+        refuse(Options("digits"), Plan(1, size, 1e-3), world, rows=rows, batch_norm=True)
+    assert str(caught.value) == (
+        f"--batch-size {size} leaves one of {world} ranks one row of a batch of the {rows:,} training rows, and the "
+        f"model normalises over the rows of a rank; {way_out}"
+    )
+
+
+@pytest.mark.parametrize(("size", "rows", "world"), [(64, 128, 2), (64, 132, 2), (64, 134, 3), (500, 20, 2)])
+def test_batches_that_give_each_rank_two_rows_or_none_are_taken(size, rows, world):
+    for last in {min(size, rows), rows % size} - {0}:
+        assert min(len(Ranks(rank, world).rows(torch.arange(last))) for rank in range(world)) >= 2
+    refuse(Options("digits"), Plan(1, size, 1e-3), world, rows=rows, batch_norm=True)
+
+
+def test_a_rank_may_have_one_row_of_a_batch_where_rows_do_not_mix():
+    refuse(Options("digits"), Plan(1, 2, 1e-3), 2, rows=1078, batch_norm=False)
 
 
 def test_shares_of_a_batch_are_every_row_once():

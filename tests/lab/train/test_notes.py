@@ -14,8 +14,8 @@ from sfumato.lab.train.plan import Plan
 
 def test_weight_decay_is_said_in_the_record_and_noted():
     plain, decayed = Plan(1, 64, 1e-3), Plan(1, 64, 1e-3, weight_decay=0.01)
-    assert training_of(plain, 100)["optimiser"] == "Adam, no weight decay"
-    assert training_of(decayed, 100)["optimiser"] == "AdamW, weight decay 0.01"
+    assert training_of(plain, 100, [])["optimiser"] == "Adam, no weight decay"
+    assert training_of(decayed, 100, [])["optimiser"] == "AdamW, weight decay 0.01"
     assert notes_on_training(plain, []) == []
     (note,) = notes_on_training(decayed, [])
     assert note.startswith("Trained with weight decay 0.01, which holds the logits back: gaps stay below")
@@ -74,7 +74,7 @@ def test_a_gap_below_the_margin_of_a_hinge_is_no_sign_of_too_little_training(spe
 
 
 def test_parts_and_precision_are_said_in_the_record():
-    said = training_of(Plan(1, 64, 1e-3, accumulate=4, precision="bf16"), 100)
+    said = training_of(Plan(1, 64, 1e-3, accumulate=4, precision="bf16"), 100, [])
     assert said["optimiser"] == "Adam, no weight decay, each batch in 4 parts, forward pass in bfloat16"
     assert (said["accumulate"], said["precision"]) == (4, "bf16")
 
