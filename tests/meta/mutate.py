@@ -99,7 +99,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
     "runs": (
         _of("runs", "arrays"),
         (
-            _tests("runs", "report", "lab/test_lab.py", words=QUICK),
+            _tests("arrays", "runs", "report", "lab/test_lab.py", words=QUICK),
             _tests("faults/test_resume.py", "faults/test_names.py"),
         ),
     ),

@@ -137,6 +137,17 @@ def narrow_head(folder):
     save_file({name: value[..., :4].copy() for name, value in load_file(path).items()}, path)
 
 
+def other_bias(folder):
+    path = folder / weights_of("one-hot", 0)
+    save_file({**load_file(path), "head.bias": np.linspace(-9, 9, 10, dtype="f4")}, path)
+
+
+def test_a_last_layer_without_a_bias_is_taken(folder):
+    path = folder / weights_of("one-hot", 0)
+    save_file({"head.weight": load_file(path)["head.weight"]}, path)
+    assert load_last_layer(load_run(folder), "one-hot")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -144,6 +155,7 @@ def narrow_head(folder):
         (drop_features, "The run kept no features of its last layer"),
         (rename_head, "The weights name no last layer"),
         (other_head, "The last layer and the features do not give the logits"),
+        (other_bias, "The last layer and the features do not give the logits"),
         (narrow_head, r"The last layer \(10 × 4\) does not fit the features \(12\)"),
     ],
 )
