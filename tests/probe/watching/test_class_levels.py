@@ -50,3 +50,14 @@ def test_few_rows_or_two_classes_are_left_alone():
     z = torch.zeros(8, 6, dtype=torch.float64)
     assert class_levels(z.softmax(1), z, Y[:8]) is None
     assert class_levels(z[:, :2].softmax(1), z[:, :2], Y[:8] % 2) is None
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_gradients_that_no_levels_explain_have_none_at_any_scale(scale, noise):
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(60, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    sf.cross_entropy(z, sf.smooth_prior(Y, PRIOR, 0.3)).backward()
+    off = 1 + noise * torch.randn(60, 6, generator=generator, dtype=torch.float64)
+    found = class_levels(z.detach().softmax(1), scale * off * z.grad, Y)
+    assert (found is None) == (noise > 0)

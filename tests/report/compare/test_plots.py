@@ -29,6 +29,14 @@ def test_a_risk_coverage_curve_has_room_for_all_rows_and_no_more(run):
     assert ax.get_ylim() == (0, pytest.approx(108 * max(float(curve.risk.max()) for curve in data.curves)))
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_every_panel_of_differences_has_as_much_room_for_a_row(run, count):
+    ax, _ = plots.plot_differences([run] * count)
+    figure = ax.get_figure()
+    panels = [panel.get_position().height * figure.get_figheight() for panel in ax.child_axes]
+    assert panels == pytest.approx([0.27 * count] * 3, rel=0.15)  # inches, with the margins
+
+
 def test_no_two_of_many_arms_look_alike(run):
     many = dataclasses.replace(run, summary={**run.summary, "arms": run.arms[:1] * 25})
     assert len(set(zip(arm_labels.colours(many), arm_labels.marks(many), strict=True))) == 25
