@@ -142,6 +142,17 @@ def test_a_figure_of_somebody_else_keeps_its_height():
     assert ax.figure.get_figheight() == 3
 
 
+def test_a_figure_of_somebody_else_keeps_its_layout():
+    from matplotlib.figure import Figure
+
+    own, other = figure_style.axes(None).figure, Figure(layout="constrained")
+    other.add_subplot()
+    for figure, kept in ((own, False), (other, True)):
+        layout = figure.get_layout_engine()
+        assert figure_style.settle(figure) is layout
+        assert (figure.get_layout_engine() is layout) == kept
+
+
 def test_a_mean_over_seeds_leaves_out_what_is_not_there():
     values = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
     np.testing.assert_array_equal(figure_style.mean_over_seeds(values), [2.0, 5.0, np.nan])

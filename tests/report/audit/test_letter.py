@@ -318,3 +318,17 @@ def test_a_difference_has_its_finding_beside_it_where_it_has_one():
     table = differences_table(told(differences=differences))
     assert table.heads[-1] == "finding"
     assert [row.cells[-1].text for row in table.rows] == ["better by little", "–"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "words"),
+    [
+        (False, ["how many of them are wrong?", "The part of the answered rows that is wrong; ", "its true logit less"]),
+        (True, ["how many of the annotators disagree with the answers?", "The part of the annotators who disagree with "
+                "the answers; ", "the logit of the likeliest class of its soft label less"]),
+    ],
+)  # fmt: skip
+def test_the_page_speaks_of_annotators_where_labels_are_soft(tmp_path, soft, words):
+    metrics = TOLD["metrics"] | ({"agreement": {"value": 0.6, "low": 0.5, "high": 0.7}} if soft else {})
+    page = without_terms(render_audit(told(metrics=metrics), FIGURES, [], tmp_path / "audit.html").read_text("utf-8"))
+    assert all(each in page for each in words)

@@ -63,6 +63,7 @@ def test_a_list_is_cut_but_its_rows_are_counted(run):
     short, long = changes(run, *compared(run), most=2), changes(run, *compared(run), most=300)
     assert short.swapped == long.swapped[:2]
     assert short.counts == long.counts
+    assert len(changes(run, *compared(run)).shifted) == 8 < len(long.shifted)
 
 
 def test_rows_to_show_are_those_of_the_lists(folder, run):

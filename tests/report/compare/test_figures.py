@@ -59,7 +59,8 @@ def test_the_sweep_shows_the_fitted_temperature_and_1(run):
     for fitted, arm in zip(data.fitted, run.arms, strict=True):
         values = [run.temperature(arm["name"], seed) for seed in run.seeds]
         assert fitted == pytest.approx(math.exp(np.mean(np.log(values))), rel=1e-12)
-        assert data.temperatures[0] < min(fitted, 1) < max(fitted, 1) < data.temperatures[-1]
+    ends = min(1, *data.fitted) / 2, max(1, *data.fitted) * 2
+    assert (data.temperatures[0], data.temperatures[-1]) == pytest.approx(ends, rel=1e-12)
 
 
 def test_confusions_are_those_of_sklearn(run):
@@ -82,6 +83,14 @@ def test_the_most_frequent_confusions_are_drawn_and_no_right_answer(run):
     assert (np.diff(largest) <= 0).all()
     assert all(a != b for a, b in data.pairs)
     assert len(data.pairs) == 10
+
+
+def test_a_confusion_is_a_line_from_the_least_to_the_largest_count_beside_its_name(run):
+    ax, data = plots.plot_confusions(run)
+    lines = [(left[0], right[0]) for drawn in ax.collections for left, right in drawn.get_segments()]
+    assert lines == list(zip(np.min(data.counts, axis=0), np.max(data.counts, axis=0), strict=True))
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(data.names)
+    assert (ax.get_xlim()[0], ax.get_ylim()) == (0, (9.5, -0.5))
 
 
 def test_a_run_without_an_error_has_no_confusions(tmp_path):

@@ -177,6 +177,13 @@ def test_broken_weights_are_named(folder):
         load_last_layer(load_run(folder), "one-hot")
 
 
+def test_features_that_would_run_a_program_are_not_read(folder):
+    path = folder / "logits" / "one-hot-seed0-test.npz"
+    np.savez(path, **{**np.load(path), "features": np.array([{}], object)})
+    with pytest.raises(ReportError, match=r"one-hot-seed0-test.npz.* cannot be (read|loaded)"):
+        load_last_layer(load_run(folder), "one-hot")
+
+
 def test_the_first_seed_with_features_is_taken(folder):
     for part in ("train", "test"):
         path = folder / "logits" / f"one-hot-seed0-{part}.npz"
