@@ -323,7 +323,8 @@ def test_a_difference_has_its_finding_beside_it_where_it_has_one():
 @pytest.mark.parametrize(
     ("soft", "words"),
     [
-        (False, ["how many of them are wrong?", "The part of the answered rows that is wrong; ", "its true logit less"]),
+        (False, ["how many of them are wrong?", "The part of the answered rows that is wrong; ",
+                 "its true logit less"]),
         (True, ["how many of the annotators disagree with the answers?", "The part of the annotators who disagree with "
                 "the answers; ", "the logit of the likeliest class of its soft label less"]),
     ],
