@@ -212,6 +212,24 @@ def test_a_run_of_which_nothing_could_be_begun_leaves_no_folders(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_all_of_a_run_is_on_disk_before_it_takes_its_name_and_the_name_after(tmp_path, monkeypatch):
+    folder = begin(str(tmp_path / "run"))
+    write_text(folder.path / "a.txt", "whole")
+    flushed, renamed, rename = [], [], os.rename
+
+    def noted(*paths):
+        renamed.append(len(flushed))
+        rename(*paths)
+
+    monkeypatch.setattr("sfumato.runs.folder.sync", flushed.append)
+    monkeypatch.setattr(os, "rename", noted)
+    folder.finish()
+    (before,) = renamed
+    names = {path.relative_to(tmp_path).as_posix() for path in flushed[:before]}
+    assert {"run.partial", "run.partial/a.txt", "run.partial/config.toml", "run.partial/logits"} <= names
+    assert flushed[before:] == [tmp_path]
+
+
 def test_a_folder_that_cannot_be_renamed_is_named_and_stays(tmp_path, monkeypatch):
     folder = RunFolder.create(str(tmp_path / "run"), "digits", config="", start=START)
 
