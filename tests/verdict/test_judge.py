@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -14,29 +13,7 @@ from scipy.special import log_softmax, softmax
 import sfumato as sf
 from sfumato.evaluate.scores.files import FileError
 from tests.report.run_folders import write_run
-
-RNG = np.random.default_rng(0)
-LABELS = RNG.integers(0, 4, 600)
-VALIDATION = RNG.integers(0, 4, 300)
-SHARED, SHARED_VALIDATION = RNG.normal(size=(600, 4)), RNG.normal(size=(300, 4))
-
-
-def model(seed, strength=2.0, scale=1.0, validation=False, **more):
-    """A made-up model: its logits share most of their noise with those of others."""
-    rng = np.random.default_rng([seed, 7])
-    z = scale * (strength * np.eye(4)[LABELS] + SHARED + 0.4 * rng.normal(size=(600, 4)))
-    made = {"logits": z, "labels": LABELS, **more}
-    if validation:
-        v = scale * (strength * np.eye(4)[VALIDATION] + SHARED_VALIDATION + 0.4 * rng.normal(size=(300, 4)))
-        made |= {"val_logits": v, "val_labels": VALIDATION}
-    return made
-
-
-def arms(validation=False, seeds=4, better=2.6, **more):
-    return {
-        "one-hot": [model(seed, validation=validation, **more) for seed in range(seeds)],
-        "smoothed": [model(seed + 100, better, 0.5, validation=validation, **more) for seed in range(seeds)],
-    }
+from tests.verdict.models import LABELS, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
 
 
 def words(found):
@@ -244,18 +221,6 @@ def test_a_csv_with_groups_and_ids_is_judged(tmp_path):
     assert (found.test, found.groups) == (600, 60)
 
 
-def write(folder, **models):
-    """One file an arm, named after it."""
-    for name, m in models.items():
-        (folder / name).mkdir()
-        np.savez(folder / name / "0.npz", **m)
-    return folder
-
-
-def changed(m, **more):
-    return {**m, **more}
-
-
 FLAWS = {
     "other labels": (lambda m: changed(m, labels=(LABELS + (np.arange(600) == 17)) % 4), "the label of row 17 is"),
     "other rows": (lambda m: changed(m, logits=m["logits"][:500], labels=LABELS[:500]), "has 500 rows and"),
@@ -282,52 +247,6 @@ def test_a_file_that_does_not_fit_is_named_with_its_row(tmp_path, flaw):
     with pytest.raises(ValueError, match=said) as caught:
         sf.judge(tmp_path)
     assert "0.npz" in str(caught.value)
-
-
-def test_ids_that_occur_twice_or_differ_are_named(tmp_path):
-    ids = np.arange(600)
-    with pytest.raises(FileError, match="id 5 occurs 2 times"):
-        sf.judge({"hard": [model(0, id=np.where(ids == 6, 5, ids))], "soft": [model(1, id=ids)]})
-    with pytest.raises(FileError, match="model 0 of the arm hard has id 0, and model 0 of the arm soft has no row"):
-        sf.judge({"hard": [model(0, id=ids)], "soft": [model(1, id=ids + 1)]})
-    other = np.where(ids == 6, (LABELS + 1) % 4, LABELS)
-    with pytest.raises(FileError, match=f"the label of id 6 is {other[6]} in the one and {LABELS[6]} in the other"):
-        sf.judge({"hard": [model(0, id=ids)], "soft": [model(1, id=ids) | {"labels": other}]})
-
-
-def test_a_model_twice_is_refused_by_path_and_by_bytes(tmp_path):
-    write(tmp_path, hard=model(0), soft=model(1))
-    (tmp_path / "hard" / "copy.npz").write_bytes((tmp_path / "hard" / "0.npz").read_bytes())
-    with pytest.raises(FileError, match="0.npz and copy.npz are equal to the byte|copy.npz and 0.npz are equal"):
-        sf.judge(tmp_path)
-    path = str(tmp_path / "soft" / "0.npz")
-    with pytest.raises(FileError, match="is given twice, for (soft|hard) and for soft; a model counts once"):
-        sf.judge([f"hard={path}", f"soft={path}", f"soft={path}"])
-
-
-def test_one_arm_and_no_base_and_unpaired_names_are_refused(tmp_path):
-    write(tmp_path, a=model(0))
-    with pytest.raises(FileError, match="a judgement needs two arms, and there is only a"):
-        sf.judge(tmp_path)
-    np.savez(tmp_path / "a" / "1.npz", **model(5))
-    write(tmp_path, b=model(1))
-    with pytest.raises(FileError, match=r"say --against ARM. Arms: a, b"):
-        sf.judge(tmp_path)
-    with pytest.raises(FileError, match='there is no arm "c"; arms: a, b'):
-        sf.judge(tmp_path, against="c")
-    with pytest.raises(FileError, match="a has 1 but b has not"):
-        sf.judge(tmp_path, against="a", paired=True)
-    words = [f"a={tmp_path}/a/?*.npz", f"b={tmp_path}/b/*.npz"]  # of two wild cards, neither is the name
-    with pytest.raises(FileError, match="a has 1 but b has not"):
-        sf.judge(words, against="a", paired=True)
-
-
-def test_a_group_of_one_value_and_a_group_that_is_not_there_are_refused():
-    same = {"hard": [model(0, group=np.zeros(600))], "soft": [model(1, group=np.zeros(600))]}
-    with pytest.raises(FileError, match="all rows are of one group"):
-        sf.judge(same)
-    with pytest.raises(FileError, match='has no array or column "patient"'):
-        sf.judge({"hard": [model(0)], "soft": [model(1)]}, group="patient")
 
 
 @pytest.mark.parametrize("validation", [False, True])
@@ -407,17 +326,6 @@ def test_equal_arms_whose_seeds_are_their_own_are_told_apart_at_most_as_often_as
     assert found / times <= 0.05 + 2.5 * (0.05 * 0.95 / times) ** 0.5
 
 
-def test_what_only_some_models_have_is_refused():
-    for what in ("group", "id"):
-        given = arms()
-        for models in given.values():
-            for m in models:
-                m[what] = np.arange(600) // (5 if what == "group" else 1)
-        del given["smoothed"][2][what]
-        with pytest.raises(FileError, match=f'has an array "{what}" and model 2 of the arm smoothed has none'):
-            sf.judge(given)
-
-
 def test_probabilities_are_never_taken_for_logits_nor_the_other_way_round():
     p = softmax(model(0)["logits"], axis=1)
     good = {"logits": model(1)["logits"], "labels": LABELS}
@@ -428,21 +336,6 @@ def test_probabilities_are_never_taken_for_logits_nor_the_other_way_round():
     ):
         with pytest.raises(FileError, match=f"model 0 of the arm soft: .*{said}"):
             sf.judge({"hard": [good], "soft": [{**bad, "labels": LABELS}]})
-
-
-def test_one_model_in_two_forms_counts_once(tmp_path):
-    given = arms()
-    given["hard"] = given.pop("one-hot")
-    given["hard"].append({**given["hard"][0], "logits": given["hard"][0]["logits"].astype(np.float32)})
-    with pytest.raises(ValueError, match="model 0 of the arm hard and model 4 of the arm hard are one model"):
-        sf.judge(given)
-
-
-def test_a_file_for_two_arms_is_refused(tmp_path):
-    write(tmp_path, hard=model(0))
-    path = tmp_path / "hard" / "0.npz"
-    with pytest.raises(FileError, match="is given twice, for hard and for soft"):
-        sf.judge({"hard": str(path), "soft": path})
 
 
 def test_classes_that_are_ruled_out_leave_only_the_gap_out():
@@ -456,36 +349,6 @@ def test_classes_that_are_ruled_out_leave_only_the_gap_out():
     assert "logit_gap" not in {d["metric"] for d in found.differences}
 
 
-def test_names_that_are_not_used_are_said():
-    given = {"hard": [model(0, groups=np.arange(600))], "soft": [model(1)]}
-    assert any("these were not used: groups" in note for note in sf.judge(given).notes)
-
-
-def test_ids_of_two_kinds_are_matched_as_text():
-    order, of = np.random.default_rng(0).permutation(600), model(1)
-    text = {"logits": of["logits"][order], "labels": LABELS[order], "id": order.astype(str), "group": order.astype(str)}
-    given = {"hard": [model(0, id=np.arange(600), group=np.arange(600))], "soft": [text]}
-    assert [d["mean"] for d in sf.judge(given).differences] == pytest.approx(
-        [d["mean"] for d in sf.judge({"hard": [model(0)], "soft": [of]}).differences], rel=1e-12
-    )
-
-
-def test_pairs_are_named_by_what_stands_for_the_star(tmp_path):
-    for name, m in (("a_1", model(1)), ("a_0.5", model(2)), ("b_1", model(3, 2.4)), ("b_0.5", model(4, 2.4))):
-        np.savez(tmp_path / f"{name}.npz", **m)
-    words = [f"one-hot={tmp_path}/a_*.npz", f"smoothed={tmp_path}/b_*.npz"]
-    found = sf.judge(words, paired=True)
-    assert [[name.rpartition("_")[2] for name in files] for files in found.files.values()] == [["0.5.npz", "1.npz"]] * 2
-
-
-def test_pairs_have_the_same_names_below_the_folder_in_which_one_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, m in (("a_0", model(1)), ("a_1", model(2)), ("b_0", model(3, 2.4)), ("b_1", model(4, 2.4))):
-        np.savez(f"{name}.npz", **m)
-    found = sf.judge(["one-hot=./a_*.npz", "smoothed=./b_*.npz"], paired=True)
-    assert list(map(len, found.files.values())) == [2, 2]
-
-
 def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch, capsys):
     from sfumato.cli import main
 
@@ -493,59 +356,6 @@ def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert main(["judge", "."]) == 0
     assert main(["judge", "."]) == 0
-
-
-@pytest.mark.parametrize(
-    ("arms", "more", "said"),
-    [
-        (3, {}, "arms must be a folder"),
-        ({"hard": None, "soft": []}, {}, "a model of the arm hard must be"),
-        ({"hard": [3], "soft": [3]}, {}, "a model of the arm hard must be"),
-        ({"hard": "no/such*", "soft": "x"}, {}, "no file matches no/such"),
-        ({"hard": [model(0)], "none": [model(1)]}, {}, 'an arm cannot be called "none"'),
-        ({"hard": [model(0)], "soft": [model(1)]}, {"kind": "foo"}, "kind must be"),
-        ({"hard": [model(0)], "soft": [model(1)]}, {"margins": {"f1": 2}}, '"f1" has no margin'),
-        ({"hard": [{"logits": [[1.0, 3.0]], "labels": [0]}], "soft": [{"logits": [[1.0, 2.5]], "labels": [0]}]}, {},
-         "^model 0 of the arm hard has 1 row that counts; a judgement needs more"),
-    ],
-)  # fmt: skip
-def test_what_is_no_arm_is_said(arms, more, said):
-    with pytest.raises(ValueError, match=said):
-        sf.judge(arms, **more)
-
-
-@pytest.mark.parametrize("columns", [("fox", "cat", "dog", "emu"), ("cat", "dog", "emu", "owl")])
-def test_tables_whose_classes_stand_in_another_order_are_refused(tmp_path, columns):
-    for arm, names, seed in (("hard", ("cat", "dog", "emu", "fox"), 0), ("soft", columns, 1)):
-        (tmp_path / arm).mkdir()
-        rows = np.column_stack([model(seed)["logits"], LABELS])
-        head = ",".join([*names, "label"])
-        np.savetxt(tmp_path / arm / "0.csv", rows, delimiter=",", header=head, comments="", fmt=[*["%.6f"] * 4, "%d"])
-    with pytest.raises(FileError, match=f"has the classes {', '.join(columns)} and .* has cat, dog, emu, fox"):
-        sf.judge(tmp_path)
-
-
-@pytest.mark.parametrize("word", ["scores_*.npz", "=a_*.npz", "smoothed=", "="])
-def test_a_word_that_is_no_name_and_pattern_is_refused(word):
-    with pytest.raises(FileError, match="is neither one folder nor NAME=PATTERN"):
-        sf.judge([word, "smoothed=b_*.npz"])
-
-
-def test_two_rows_of_one_group_say_nothing_of_groups():
-    given = {"logits": 3 * np.eye(2), "labels": [0, 1], "group": [7, 7]}
-    with pytest.raises(FileError, match="all rows are of one group"):
-        sf.judge({"hard": [given], "soft": [given]})
-
-
-@pytest.mark.parametrize("name", ["", " a", "a\n", ".a", "a/b", "a\\b"])
-def test_a_name_that_no_file_can_have_is_refused(name):
-    with pytest.raises(FileError, match="is no name for"):
-        sf.judge({name: [model(0)], "soft": [model(1)]})
-
-
-def test_a_name_that_is_too_long_for_a_file_is_refused():
-    with pytest.raises(FileError, match="is too long a name for .*; at most 200 bytes"):
-        sf.judge({101 * "ö": [model(0)], "soft": [model(1)]})
 
 
 def test_models_are_not_paired_unless_it_is_said():
@@ -565,43 +375,3 @@ def test_a_run_of_a_comparison_is_judged_from_its_folder(tmp_path):
 def test_where_every_model_is_always_right_the_base_is_kept(base):
     found = sf.judge({base: [model(0, 50.0)], "smoothed": [model(1, 50.0)]}, against=base)
     assert f"If nothing does, keep the {base} models; a harder test set" in found.verdict["sentences"][1]
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (("a", "b"), "^no arm is called one-hot, hard or baseline, so none is the one to compare with; say --against"),
-        (("hard", "baseline"), "^2 arms could be the one to compare with; say --against ARM. Arms: hard, baseline$"),
-    ],
-)
-def test_why_no_arm_is_the_base_is_said(names, said):
-    with pytest.raises(FileError, match=said):
-        sf.judge({name: [model(seed)] for seed, name in enumerate(names)})
-
-
-def test_large_files_that_differ_in_the_middle_alone_are_two_models(tmp_path):
-    (tmp_path / "hard").mkdir()
-    rows = ["logit_0,logit_1,label", *["1.00000,2.00000,1", "2.50000,1.50000,0"] * 6000]
-    for name in ("0", "1"):
-        rows[6001] = f"1.0000{name},2.00000,1"
-        (tmp_path / "hard" / f"{name}.csv").write_text("\n".join(rows) + "\n")
-        os.utime(tmp_path / "hard" / f"{name}.csv", (1e9, 1e9))
-    (tmp_path / "soft.csv").write_text("\n".join([*rows[:6001], "1.50000,2.00000,1", *rows[6002:]]) + "\n")
-    found = sf.judge([f"hard={tmp_path}/hard/*.csv", f"soft={tmp_path}/soft.csv"])
-    assert [len(files) for files in found.files.values()] == [2, 1]
-
-
-def test_ids_are_saved_and_match_rows_and_an_id_twice_is_refused(tmp_path):
-    ids = np.arange(600)
-    for seed, order in enumerate((ids, ids[::-1])):
-        own = model(seed)
-        sf.save_scores(
-            tmp_path, arm=f"arm{seed}", seed=0, logits=own["logits"][order], labels=LABELS[order], id=ids[order]
-        )
-    found, direct = sf.judge(tmp_path, against="arm0"), sf.judge({"a": [model(0)], "b": [model(1)]}, against="a")
-    assert [d["mean"] for d in found.differences] == pytest.approx([d["mean"] for d in direct.differences])
-    assert (found.notes[1], direct.notes[1]) == (
-        "Rows were matched by their ids.", "Rows were matched by their order, in which all labels agree."
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="id must have a value of its own for each row"):
-        sf.save_scores(tmp_path, arm="c", seed=0, logits=own["logits"], labels=LABELS, id=ids // 2)
