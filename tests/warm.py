@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import importlib
 import json
 import mmap
@@ -171,6 +172,9 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     torch.set_num_threads(1)
     whole = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: whole("fork")  # type: ignore[assignment]
+    # A Python that starts from nothing dies of SIGTERM, whatever its parent does at it. A fork that took its parent's
+    # handler along would outlive the end of its crew, and its parent would wait for it for ever.
+    os.register_at_fork(after_in_child=functools.partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     counter = mmap.mmap(-1, 8)
     for line in orders:
         order = json.loads(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -121,3 +122,14 @@ def test_a_finished_run_whose_files_are_not_what_they_were_is_trained_again(dama
     assert command.wait() == 0
     assert "kept   5 of 6 runs, finished before" in command.err
     assert bits(tmp_path / "here" / "run") == whole.bits
+
+
+def test_a_worker_dies_of_sigterm_though_the_command_handles_it(start):
+    """As one that starts from nothing does: the command ends its workers by it, and waits for them."""
+    command = start(*WORDS, "--out", "run", name="one-hot-seed0-train.npz", signal="stop")
+    command.wait_for_stop()
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    states = [Path(f"/proc/{pid}/status").read_text() for pid in (command.pid, *children)]
+    handled = [int(re.search(r"SigCgt:\s*(\w+)", state)[1], 16) >> signal.SIGTERM - 1 & 1 for state in states]
+    assert len(handled) >= 3
+    assert handled == [1] + [0] * len(children)
