@@ -194,6 +194,13 @@ def test_of_several_better_arms_the_validation_rows_favourite_speaks_and_the_oth
     ]
 
 
+def test_between_arms_of_which_none_is_better_nothing_was_chosen():
+    results = several(**{"all-0.1": {}, "all-0.2": {}})
+    said = verdict(results, analyse.differences(results), 10, order=["all-0.1", "all-0.2", "one-hot"])
+    assert said["choice"] == "one-hot"
+    assert "chose, not a test" not in " ".join(said["sentences"])
+
+
 def test_an_arm_that_is_only_better_comes_before_one_that_is_better_and_worse():
     means = {"all-0.1": {"accuracy": 0.95, "eaurc": 0.01}, "all-0.2": {"accuracy": 0.93}}
     results = several(**means)

@@ -70,6 +70,14 @@ def test_the_first_two_classes_are_those_most_easily_confused(folder):
     assert c == min((x for x in range(k) if x not in (a, b)), key=nearest)
 
 
+def test_a_class_without_test_rows_is_not_shown(tmp_path):
+    run = load_run(write_run(tmp_path / "run", classes=4, seeds=1, epochs=1, test=60))
+    for rows in run.test.values():
+        rows.labels[rows.labels == 2] = 1
+        rows.logits[:, 2] += 20  # most of the mass is given to the class that no row has
+    assert set(three_classes(run)) == {0, 1, 3}
+
+
 def test_panels_show_the_rows_of_the_three_classes_projected(folder):
     run = load_run(folder)
     ax, data = plots.plot_projection(run)

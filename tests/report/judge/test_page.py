@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import sfumato as sf
+from sfumato.evaluate.metrics.registry import HEADLINE
+from sfumato.report.compare.tables import shown
 from sfumato.report.judge.page import page_of
+from sfumato.verdict.wording import SHOWN
 
 ROWS, K = 1500, 4
 RNG = np.random.default_rng(3)
@@ -23,6 +26,18 @@ def judged(factor):
             for name, off in models.items()
         }
     )
+
+
+def test_each_panel_of_the_forest_has_the_difference_of_its_metric():
+    found = judged(1.0)
+    panels = re.findall(r'<svg role="img" aria-label="([^:"]+): smoothed: (\S+)', page_of(found))
+    wanted = [
+        (SHOWN[row["metric"]].name, shown(row["metric"])(row["mean"]).partition(" ")[0].rstrip(","))
+        for row in found.differences
+        if row["metric"] in HEADLINE
+    ]
+    assert sorted((name, value.rstrip(",")) for name, value in panels) == sorted(wanted)
+    assert len(wanted) == 3
 
 
 @pytest.mark.parametrize(("factor", "helps"), [(1.0, False), (3.0, True)])
