@@ -205,3 +205,16 @@ def test_ids_are_saved_and_match_rows_and_an_id_twice_is_refused(tmp_path):
     )  # fmt: skip
     with pytest.raises(ValueError, match="id must have a value of its own for each row"):
         sf.save_scores(tmp_path, arm="c", seed=0, logits=own["logits"], labels=LABELS, id=ids // 2)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_row_that_does_not_count_is_named_where_rows_are_missing(ignored):
+    other = model(1)
+    if ignored:
+        other["labels"] = np.where(np.arange(600) == 17, -100, LABELS)
+    else:
+        other = {name: values[:599] for name, values in other.items()}
+    with pytest.raises(FileError, match="has 599 rows and .* has 600") as caught:
+        sf.judge({"hard": [model(0)], "soft": [other]})
+    said = "(of model 0 of the arm soft, row 17 has the label −100 and does not count)"
+    assert (said in str(caught.value)) == ignored
