@@ -162,6 +162,16 @@ def test_sentences_about_figures_give_each_arm_its_own_numbers(drawn):
         assert f"{train.arm} {shown[0]} on training rows and {shown[1]} on test rows" in text
 
 
+def test_fewer_wrong_rows_than_one_a_seed_have_their_zero(tmp_path):
+    folder = write_run(tmp_path / "run", seeds=2, epochs=1, test=40)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    for arm, wrong in zip(summary["arms"], (0, 0.5), strict=True):
+        arm["metrics"]["accuracy"]["mean"] = 1 - wrong / 40
+    (folder / "summary.json").write_text(json.dumps(summary))
+    page = without_terms(render(folder).read_text(encoding="utf-8"))
+    assert "Wrong test rows a seed, of 40: one-hot 0.0, smoothed 0.1 (others) 0.5." in page
+
+
 def risk(run, arm, seed, answered, scaled):
     """Share of wrong answers among so many rows, the most confident first."""
     z = run.test[arm, seed].logits / (run.temperature(arm, seed) if scaled else 1.0)
