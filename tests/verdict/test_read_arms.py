@@ -9,7 +9,7 @@ import pytest
 
 import sfumato as sf
 from sfumato.evaluate.scores.files import FileError
-from tests.verdict.models import LABELS, arms, model, write
+from tests.verdict.models import LABELS, VALIDATION, arms, model, write
 
 
 def test_a_model_twice_is_refused_by_path_and_by_bytes(tmp_path):
@@ -218,3 +218,37 @@ def test_a_row_that_does_not_count_is_named_where_rows_are_missing(ignored):
         sf.judge({"hard": [model(0)], "soft": [other]})
     said = "(of model 0 of the arm soft, row 17 has the label −100 and does not count)"
     assert (said in str(caught.value)) == ignored
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda m: {"val_labels": np.r_[VALIDATION[:40], 3 - VALIDATION[40:]]},
+            r"hard, from row 40 on \(300 and 300\)",
+        ),
+        (lambda m: {"val_labels": VALIDATION[:9], "val_logits": m["val_logits"][:9]}, r"of the arm hard \(9 and 300\)"),
+        (lambda m: {"id": np.arange(600)}, 'has an array "id" and'),
+    ],
+)
+def test_other_validation_rows_are_named(change, said):
+    base, other = model(0, validation=True), model(1, validation=True)
+    other |= change(other)
+    with pytest.raises(FileError, match=said):
+        sf.judge({"hard": [base], "soft": [other]})
+
+
+def test_validation_rows_in_another_order_are_the_same_where_rows_have_ids():
+    base, other = model(0, validation=True, id=np.arange(600)), model(1, validation=True, id=np.arange(600))
+    other |= {"val_logits": other["val_logits"][::-1], "val_labels": VALIDATION[::-1]}
+    assert sf.judge({"hard": [base], "soft": [other]}).validation == 300
+    other["val_labels"] = np.where(VALIDATION == 0, 1, VALIDATION)
+    with pytest.raises(FileError, match=r"has other validation rows than model 0 of the arm hard \(300 and 300\)"):
+        sf.judge({"hard": [base], "soft": [other]})
+
+
+def test_soft_labels_of_validation_rows_are_there_in_all_models_or_in_none():
+    base, other = model(0, validation=True), model(1, validation=True)
+    other["val_label_probs"] = np.eye(4)[other.pop("val_labels")]
+    with pytest.raises(FileError, match="^model 0 of the arm soft has soft labels of validation rows and model 0 of"):
+        sf.judge({"hard": [base], "soft": [other]})
