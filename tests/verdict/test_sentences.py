@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -192,6 +194,20 @@ def test_of_several_better_arms_the_validation_rows_favourite_speaks_and_the_oth
         "Against one-hot, all-0.1 makes log loss better.",
         "Between all-0.2 and all-0.1 the validation rows chose, not a test.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("means", "choice", "told"),
+    [
+        ({"accuracy": 0.95, "eaurc": 0.01}, "depends", {"one-hot", "smoothed"}),
+        ({"accuracy": 0.95}, "smoothed", {"smoothed"}),
+        ({"eaurc": 0.01}, "one-hot", {"one-hot"}),
+    ],
+)
+def test_the_confidence_of_every_model_that_may_be_taken_is_told(means, choice, told):
+    said, _ = judged(nll=0.5, base={"nll": 0.5}, **means)
+    assert said["choice"] == choice
+    assert set(re.findall(r"logits of the (\S+) model", " ".join(said["sentences"][1:]))) == told
 
 
 def test_between_arms_of_which_none_is_better_nothing_was_chosen():
