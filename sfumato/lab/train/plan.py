@@ -94,7 +94,7 @@ def without_a_batch_of_one(plan: Plan, rows: int, model: str, *, asked: bool) ->
     size = batch_for_norm(plan.batch_size, rows)
     if asked and size != plan.batch_size:
         raise OptionError(
-            f"--batch-size {plan.batch_size} leaves a last batch of one of the {rows:,} training rows, and "
+            f"--batch-size {plan.batch_size} leaves a batch of one of the {rows:,} training rows, and "
             f"{model} normalises over the batch; {size} leaves none"
         )
     return replace(plan, batch_size=size)

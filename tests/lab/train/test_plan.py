@@ -37,7 +37,7 @@ def test_a_batch_of_one_row_is_avoided_where_a_model_normalises_over_the_batch()
     with pytest.raises(OptionError) as caught:
         without_a_batch_of_one(Plan(1, 64, 1e-3), 129, chosen.name, asked=True)
     assert str(caught.value) == (
-        "--batch-size 64 leaves a last batch of one of the 129 training rows, and cnn normalises over the batch; 63 "
+        "--batch-size 64 leaves a batch of one of the 129 training rows, and cnn normalises over the batch; 63 "
         "leaves none"
     )
 
@@ -53,7 +53,7 @@ def test_batches_of_one_row_are_refused_where_a_model_normalises_over_the_batch(
     with pytest.raises(OptionError) as caught:
         without_a_batch_of_one(Plan(1, 1, 1e-3), 1078, "cnn", asked=True)
     assert str(caught.value) == (
-        "--batch-size 1 leaves a last batch of one of the 1,078 training rows, and cnn normalises over the batch; 2 "
+        "--batch-size 1 leaves a batch of one of the 1,078 training rows, and cnn normalises over the batch; 2 "
         "leaves none"
     )
 
