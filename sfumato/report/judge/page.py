@@ -101,8 +101,9 @@ def page_of(found: Judgement) -> str:
 def _use(found: Judgement) -> dict[str, str] | None:
     """The arm to take, and its mean temperature; None where the verdict takes none or no division helps it."""
     chosen = next((result for result in found.arms if result.arm.name == found.verdict["choice"]), None)
-    by = None if chosen is None else divisor(chosen)
-    return None if chosen is None or by is None else {"name": chosen.arm.name, "temperature": by}
+    if chosen is None or (temperature := divisor(chosen)) is None:
+        return None
+    return {"name": chosen.arm.name, "temperature": temperature}
 
 
 def _panel(name: str, rows: Sequence[ArmDifference]) -> dict[str, Any]:
