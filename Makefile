@@ -91,7 +91,7 @@ floor:
 MUTATE ?= 120
 nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 \
-		$(PYTEST) -o faulthandler_timeout=22000 tests sfumato --doctest-modules
+		$(PYTEST) tests sfumato --doctest-modules
 	$(MAKE) floor
 	$(MAKE) kernel-test OPTIMISE=-O3 FUZZ=300 SEED=$$(date +%s)
 	$(MAKE) clang aarch64 windows dist

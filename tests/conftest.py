@@ -22,7 +22,7 @@ from filelock import FileLock
 from hypothesis import Phase, settings
 
 from tests import leaks
-from tests.limits import NIGHTLY, SECONDS, limit
+from tests.limits import NIGHTLY, SECONDS, Watch, limit
 from tests.warm import Warm, environment
 
 # A shell starts what is in its background deaf to SIGINT, and so would be every process that a test interrupts.
@@ -48,6 +48,7 @@ if sys.platform == "linux":
     multiprocessing.get_context = lambda method=None: _context_of("forkserver" if method == "spawn" else method)
 
 
+_WATCH = pytest.StashKey[Watch]()
 _own_temporary: list[str] = []  # the folder for temporary files, of this process and all that it starts
 
 
@@ -64,11 +65,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = _own_temporary[0]
     os.environ["KERAS_HOME"] = f"{_own_temporary[0]}/keras"  # Keras writes its settings where it finds none
     os.mkdir(os.environ["KERAS_HOME"])
+    config.stash[_WATCH] = Watch()
 
 
 def _limited(item: pytest.Item) -> Generator[None, object, object]:
     nightly = item.get_closest_marker("nightly") or os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-    with limit(NIGHTLY if nightly else SECONDS):
+    seconds = NIGHTLY if nightly else SECONDS
+    item.config.stash[_WATCH](3 * seconds)
+    with limit(seconds):
         return (yield)
 
 

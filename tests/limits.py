@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
+import math
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +23,7 @@ def limit(seconds: float) -> Iterator[None]:
     """Fail what runs within, wherever it waits in Python, when so many seconds have passed.
 
     What catches the failure, as Hypothesis does to look for a smaller example, meets it again ten seconds later.
-    A wait in C that signals do not interrupt is ended by ``faulthandler_timeout`` in pyproject.toml.
+    A wait in C that signals do not interrupt is ended by :class:`Watch`.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -34,3 +39,21 @@ def limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, left, again)
         signal.signal(signal.SIGALRM, before)
+
+
+class Watch:
+    """Ends this process, and says where it waits, where it is not called for long: for what no signal interrupts.
+
+    pytest's own ``faulthandler_timeout`` starts and joins a thread for each test, which takes longer than most of them.
+    This one is set anew after a minute at the earliest.
+    """
+
+    def __init__(self) -> None:
+        self._stream = os.dup(sys.__stderr__.fileno())  # made before pytest takes the stream from the tests
+        self._since = -math.inf
+
+    def __call__(self, seconds: float) -> None:
+        """Wait no longer than so many seconds from now, or from up to a minute ago."""
+        if time.monotonic() - self._since > 60:
+            self._since = time.monotonic()
+            faulthandler.dump_traceback_later(seconds, exit=True, file=self._stream)
