@@ -65,6 +65,28 @@ def _changed(sample: dict[str, Array], change: Callable[[Array], Array]) -> dict
     return {**sample, "logits": change(sample["logits"])}
 
 
+def _tied(sample: dict[str, Array]) -> dict[str, Array]:
+    """Whole logits, where rows of the same numbers have them in the same order, and so one confidence to the last bit.
+
+    Sums of the same exponentials in another order differ by a rounding, and by which one on another processor.
+    """
+    z, rows = np.round(sample["logits"]), np.arange(len(sample["labels"]))
+    order = np.argsort(z, axis=1, kind="stable")
+    _, first, which = np.unique(
+        np.sort(z - z.max(axis=1, keepdims=True)), axis=0, return_index=True, return_inverse=True
+    )
+    like = first[which.reshape(-1)]
+    place = np.argmax(order == sample["labels"][:, None], axis=1)
+    return {"logits": z[like], "labels": order[like][rows, place]}
+
+
+def _dyadic(z: Array) -> Array:
+    """The softmax in multiples of 2⁻²⁰ that add up to 1 exactly: the same bits on every processor."""
+    p = np.round(softmax(z) * 2.0**20) / 2.0**20
+    p[:, -1] = 1 - p[:, :-1].sum(axis=1)
+    return p
+
+
 def _ruled_out(z: Array) -> Array:
     z = z.copy()
     z[:, 2] = -np.inf
@@ -74,7 +96,7 @@ def _ruled_out(z: Array) -> Array:
 
 def samples() -> dict[str, dict[str, Array]]:
     plain = drawn(400, 7, 0, sharp=1.7)
-    tied = _changed(drawn(300, 4, 1, scale=1.5), lambda z: np.round(z))
+    tied = _tied(drawn(300, 4, 1, scale=1.5))
     out = _changed(drawn(200, 6, 2), _ruled_out)
     out["labels"] = np.where(np.isfinite(out["logits"][np.arange(200), out["labels"]]), out["labels"], 0)
     right = drawn(60, 3, 3)
@@ -102,7 +124,7 @@ def samples() -> dict[str, dict[str, Array]]:
         "half": {"logits": drawn(200, 5, 11)["logits"].astype(np.float16), "labels": drawn(200, 5, 11)["labels"]},
         "few": drawn(6, 3, 12),
         "one row": drawn(1, 3, 13),
-        "probabilities": {"probs": softmax(drawn(220, 5, 14)["logits"]), "labels": drawn(220, 5, 14)["labels"]},
+        "probabilities": {"probs": _dyadic(drawn(220, 5, 14)["logits"]), "labels": drawn(220, 5, 14)["labels"]},
     }
 
 

@@ -83,7 +83,7 @@ def test_beside_a_kernel_that_drops_small_gradients_the_value_is_right_and_the_g
     kept = cut(of_hard, 50, torch.finfo(torch.bfloat16).eps / 32)
     assert (kept != 0).sum() == 50, "the block of the label alone is left"
     exact, filtered = of_hard + of_term.t(), kept + of_term.t()
-    assert exact.abs().max() < 1e-14, "with the filter off the two cancel: this is the optimum"
+    assert exact.abs().max() < 5e-14, "with the filter off the two cancel: this is the optimum"
     assert filtered.abs().sum() > 0.09, "with it on, nine tenths of what ε moved pull at the tail"
 
 
