@@ -2,8 +2,9 @@
 
     python tests/meta/floor.py [oldest newest wheel timm …]
 
-``oldest`` has the least versions of torch and numpy that are promised, ``newest`` the last ones that install; both run
-the tests of the targets, the loss, the kernel and torch's conformance. ``wheel`` has the wheel of this machine, away
+``oldest`` has the least versions of everything that is promised, and runs the tests of what a user does with it.
+``newest`` has the last torch and numpy that install; both run the tests of the targets, the loss, the kernel and
+torch's conformance. ``wheel`` has the wheel of this machine, away
 from the sources. Every other place has sfumato, what its lab needs, and one framework or extra, and runs the tests of
 that. The places are made with plain pip under build/floor.
 """
@@ -25,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TOOLS = ("pytest", "pytest-xdist", "filelock", "hypothesis", "mpmath", "expecttest")
 BUILD = "build>=1.2"
 PROMISED = ("torch", "numpy")
+LAB = PROJECT["optional-dependencies"]["lab"]
 NUMERICS = (
     "tests/targets",
     "tests/loss",
@@ -33,6 +35,9 @@ NUMERICS = (
     "tests/test_reference.py",
     "tests/test_arguments.py",
 )
+
+
+OF_A_USER = ("evaluate", "verdict", "runs", "report", "lab/data", "lab/train", "lab/arms", "lab/test_lab.py", "cli")
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,10 @@ def requirement(name: str) -> str:
 
 
 def promised(which: str) -> list[str]:
-    """What pip is asked for: the least versions of pyproject.toml, or whatever is newest."""
+    """What pip is asked for: the least version of each package of pyproject.toml, or whatever is newest of two."""
     if which == "newest":
         return list(PROMISED)
-    least = dict(re.findall(r"^(\w+)>=([\d.]+)", "\n".join(PROJECT["dependencies"]), flags=re.M))
-    return [f"{name}=={least[name]}" for name in PROMISED]
+    return [re.sub(r">=([\d.]+)", r"==\1", each) for each in (*PROJECT["dependencies"], *LAB)]
 
 
 def place(name: str) -> Path:
@@ -100,9 +104,13 @@ def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
     """The Python of one place with everything in it, the tests that it runs, and packages whose versions are shown."""
     if which in ("oldest", "newest"):
         python = place(which)
-        install(python, "--upgrade", *promised(which), *TOOLS)
+        more = ALONE["lab"].packages if which == "oldest" else ()
+        install(python, "--upgrade", *promised(which), *TOOLS, *map(requirement, more))
         install(python, "--no-deps", "--editable", str(ROOT))
-        return python, NUMERICS, PROMISED
+        if which == "newest":
+            return python, NUMERICS, PROMISED
+        names = tuple(re.match(r"[\w-]+", each)[0] for each in (*PROJECT["dependencies"], *LAB))
+        return python, (*NUMERICS, *(f"tests/{each}" for each in OF_A_USER)), names
     base, python, alone = base_of_all(), place(which), ALONE.get(which, OF_THE_WHEEL)
     # A framework's place sees the base's packages, which are the bulk of it, and has its own beside them.
     packages = [next((each / "lib").glob("python*/site-packages")) for each in (base.parents[1], python.parents[1])]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 import sfumato.evaluate as ev
 
@@ -20,7 +21,7 @@ def by_integral(confidence, correct, sigma, weights=None):
     for c, right, weight in zip(confidence, correct, w, strict=True):
         kernel = sum(np.exp(-0.5 * ((t - 2 * n - s * c) / sigma) ** 2) for n in range(-2, 3) for s in (1, -1))
         density += weight * (c - right) * kernel / (sigma * np.sqrt(2 * np.pi))
-    return np.trapezoid(np.abs(density), t) / w.sum()
+    return trapezoid(np.abs(density), t) / w.sum()
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05, 0.4])

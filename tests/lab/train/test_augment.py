@@ -93,7 +93,7 @@ def test_each_kind_does_its_own_and_no_other(kind, flipped, shifted):
     [
         ({"x": np.random.default_rng(0).normal(size=(60, 4))}, "4 features"),
         ({"x": np.random.default_rng(0).normal(size=(60, 8, 8, 8))}, "512 features (8 × 8 × 8)"),
-        ({"x": np.array(["sun and rain", "wind and sun"] * 30) + np.arange(60).astype(str)}, "terms"),
+        ({"x": np.array([f"{text}{row}" for row, text in enumerate(["sun and rain", "wind and sun"] * 30)])}, "terms"),
     ],
 )
 def test_what_is_no_picture_is_refused(data, told):
