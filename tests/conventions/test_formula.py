@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sfumato.conventions import FORMULAS, convert_loss, find
+from sfumato.conventions import FORMULAS, convert, convert_loss, find
 
 K, EPS = 6, 0.2
 RNG = np.random.default_rng(12)
@@ -153,3 +153,43 @@ def test_shapes_that_do_not_fit_are_refused(logits, labels):
 
 def test_a_formula_is_shown_by_its_words_alone():
     assert " at 0x" not in repr(find("fairseq"))
+
+
+def test_the_options_of_a_self_teacher_are_1_unless_they_are_given():
+    formula = find("tfkd.reg")
+    told = formula.loss(Z, Y, EPS, alpha=0.5, temperature=1.0, multiplier=1.0)
+    assert formula.loss(Z, Y, EPS, alpha=0.5) == told
+    assert formula.loss(Z, Y, EPS, alpha=0.5, temperature=2.0) != told
+    assert formula.loss(Z, Y, EPS, alpha=0.5, multiplier=2.0) != told
+
+
+def test_probabilities_are_no_ignored_rows():
+    formula = find("torch")
+    assert formula.ignore_index == -100
+    np.testing.assert_allclose(formula.rows(Z, np.eye(K)[Y], EPS), formula.rows(Z, Y, EPS), rtol=1e-13)
+
+
+@pytest.mark.parametrize(("key", "label"), [("torch", K), ("torch", -1), ("hf", K)])
+def test_a_label_just_outside_the_classes_is_refused(key, label):
+    with pytest.raises(IndexError, match=rf"label {label} in row 3 is not a class: logits have 6 classes \(0 to 5\)"):
+        find(key).rows(Z, np.where(np.arange(5) == 3, label, Y), EPS)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_label_that_one_framework_takes_wrongly_is_taken_so(label):
+    labels = np.where(np.arange(5) == 3, -7, Y)
+    told = find("hf").rows(Z, labels, EPS)
+    np.testing.assert_array_equal(told, find("hf").rows(Z, np.where(labels == -7, 0, labels), EPS))
+    find("hf").rows(Z, np.where(labels == -7, label, labels), EPS)
+
+
+def test_a_formula_is_shown_without_its_functions():
+    assert "function" not in repr(find("torch"))
+
+
+@pytest.mark.parametrize("frm", [key for key, formula in FORMULAS.items() if formula.convention is not None])
+def test_nothing_to_add_is_a_zero_without_a_sign(frm):
+    for eps in (0.0, 0.1):
+        same = convert(eps, K, frm=frm, to=frm)
+        assert (same.to_eps, same.offset) == (eps, 0)
+        assert not np.signbit([same.to_eps, same.offset]).any()

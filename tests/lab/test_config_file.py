@@ -29,3 +29,17 @@ def test_a_configuration_of_an_earlier_version_that_asks_for_nothing_removed_is_
 @pytest.mark.parametrize("text", ['a "b" \\c', "tab\tand\nline", "\x7f", "ä → 花", "\U000e0001"])
 def test_every_text_is_read_back_as_it_was(text):
     assert from_toml(to_toml(Options("digits", label=text), {}, {})).label == text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('seeds = "five"', "\"seeds\" has the value 'five'"),
+        ("eps = true", '"eps" has the value True'),
+        ("sedes = 5", 'unknown key "sedes"'),
+    ],
+)
+def test_a_value_of_another_kind_is_named(line, said):
+    with pytest.raises(OptionError) as refused:
+        from_toml(f'data = "digits"\n{line}\n')
+    assert str(refused.value) == said

@@ -111,7 +111,8 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
         _of("lab", but=("lab/execute/ray", "lab/execute/torchrun", "lab/trackers")),
         (
             _tests("lab", "cli", "verdict", words=QUICK),
-            _tests("lab/test_ladder.py", "lab/train"),
+            ["--doctest-modules", "sfumato/lab"],
+            _tests("lab/test_ladder.py", "lab/train", "from_python"),
             ONE_RUN,
         ),
     ),

@@ -184,7 +184,13 @@ def test_a_log_axis_of_losses_has_a_decade_and_three_labels(limits, ticks, shown
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(0.5, 3, [0.5, 1, 2]), (0.1, 5, [0.1, 0.2, 0.5, 1, 2, 5]), (0.01, 20, [0.01, 0.1, 1, 10]), (0.3, 3, [0.5, 1, 2])],
+    [
+        (0.5, 3, [0.5, 1, 2]),
+        (0.1, 5, [0.1, 0.2, 0.5, 1, 2, 5]),
+        (0.1, 10, [0.1, 1, 10]),
+        (0.01, 20, [0.01, 0.1, 1, 10]),
+        (0.3, 3, [0.5, 1, 2]),
+    ],
 )
 def test_ticks_of_a_temperature_are_few_and_round(low, high, ticks):
     ax = figure_style.axes(None)

@@ -250,13 +250,14 @@ def test_a_column_whose_spread_overflows_is_refused(tmp_path, size):
     )
 
 
+@pytest.mark.parametrize(("unit", "furthest"), [(1.0, 1e100), (1e-10, 1e30)])
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_path, part):
-    features = np.stack([np.arange(30) / 2, np.arange(30) / 2], axis=1)
+def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_path, part, unit, furthest):
+    features = np.stack([np.arange(30) / 2, unit * np.arange(30) / 2], axis=1)
     labels = np.arange(30) % 2
     for row in range(30):
         changed = features.copy()
-        changed[row, 1] = 1e100
+        changed[row, 1] = furthest
         made = table(changed, labels)
         if row in getattr(split(made), part):
             with pytest.raises(DataError, match=r'^made: column "c1" cannot be standardised, with values from 0 to 1e'):

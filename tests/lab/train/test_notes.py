@@ -112,3 +112,15 @@ def test_a_schedule_that_an_early_stop_left_unfinished_is_noted_with_the_strengt
     if said is not None:
         assert found[0].startswith("The early stop left the schedule of linear-0.225-0 unfinished: ")
         assert found[0].endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("plan", "way_out"),
+    [
+        (Plan(3, 64, 1e-3), "give more --epochs."),
+        (Plan(3, 64, 1e-3, weight_decay=0.01), "give more --epochs or leave out --weight-decay."),
+    ],
+)
+def test_the_way_out_names_what_holds_the_training_back(plan, way_out):
+    (warning,) = not_trained_to_the_end(plan, arms_of(0.1, "others"), 10, records((1.0, 1.0, 1.0)))
+    assert warning["text"].endswith(f"The verdict may still change: {way_out}")

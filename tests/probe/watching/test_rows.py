@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.watching.rows import form_of, read_rows
+from sfumato.probe.watching.rows import _labels_of_few, form_of, read_rows
 
 
 def rows(classes: int, eps: float, *, scale: float = 1.0, dtype: torch.dtype = torch.float32, count: int = 24):
@@ -108,3 +108,11 @@ def test_two_classes_need_all_rows_of_a_pass(weighted):
     F.cross_entropy(z, torch.from_numpy(y), weight=torch.tensor([1.0, 3.0]) if weighted else None).backward()
     found = read_rows(z.detach(), z.grad)
     assert found.eps[found.live] == pytest.approx(np.zeros(found.live.sum()), abs=1e-4)
+
+
+def test_a_row_of_three_classes_that_is_surer_than_its_target_is_told_by_few_rows():
+    own = torch.tensor([0.2, 0.4, 0.5, 0.6, 0.7, 0.97], dtype=torch.float64)
+    p = torch.stack([own, 0.3 * (1 - own), 0.7 * (1 - own)], dim=1)
+    g = p - torch.tensor([0.95, 0.025, 0.025], dtype=torch.float64)
+    assert g.argmin(1).tolist() == [0, 0, 0, 0, 0, 1]
+    assert _labels_of_few(p, g).tolist() == [0, 0, 0, 0, 0, 0]

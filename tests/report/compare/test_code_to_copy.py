@@ -9,7 +9,7 @@ import torch
 
 import sfumato as sf
 from sfumato import conventions
-from sfumato.report.compare.code_to_copy import LONGEST, snippets
+from sfumato.report.compare.code_to_copy import LONGEST, _call, snippets
 
 
 def test_lines_are_at_most_this_long():
@@ -155,3 +155,10 @@ def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, t
     expected = -(rows[labels] * logits.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(found["loss"], expected)
     torch.testing.assert_close(found["probabilities"], (logits / 1.5).softmax(1))
+
+
+@pytest.mark.parametrize(("letters", "lines"), [(37, 1), (38, 3), (44, 3), (45, 4)])
+def test_a_call_takes_the_lines_that_it_needs(letters, lines):
+    code = _call("some.call", "a" * (letters - 7), "b = 1").splitlines()
+    assert "".join(code).replace(" ", "").replace(",)", ")") == f"some.call({'a' * (letters - 7)},b=1)"
+    assert len(code) == lines

@@ -31,11 +31,11 @@ from tests.report.run_folders import write_run
 KNOWN = Path(__file__).with_name("drawings.txt")
 RUNS = {
     "two arms": {"seeds": 3, "epochs": 5, "test": 200, "ladder": (0.0, 0.05, 0.08, 0.1)},
-    "four arms": {
+    "three arms": {
         "seeds": 1,
         "epochs": 1,
         "test": 60,
-        "smoothed": (0.05, 0.1, 0.4),
+        "smoothed": (0.05, 0.4),
         "noise": 0.5,
         "class_names": [f"class of kind {k}" for k in range(10)],
     },
@@ -108,12 +108,13 @@ def of_axes(ax: Axes, name: str) -> Iterator[str]:
         for side, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
             low, high = axis.get_view_interval()
             least, most = np.array(sorted((low, high))) + np.array([-1e-9, 1e-9]) * abs(high - low)
-            ticks = [f"{tick:.3g}" for tick in axis.get_majorticklocs() if least <= tick <= most]
+            places = [tick for tick in axis.get_majorticklocs() if least <= tick <= most]
+            ticks = axis.get_major_formatter().format_ticks(places)
             label, how = axis.label, axis.get_tick_params()
             named = how.get("labelbottom", how.get("labelleft", True))
             yield (
                 f"  {side}: {axis.get_scale()} {low:.3g} to {high:.3g}; {label.get_text()!r} {label.get_fontsize():g} "
-                f"{colour(label.get_color())} {label.get_ha()}; ticks {' '.join(ticks)}, "
+                f"{colour(label.get_color())} {label.get_ha()}; ticks {' '.join(ticks)!r}, "
                 f"{how['labelsize']:g}{'' if named else ' without labels'}"
             )
         spines = [f"{side} {spine.get_linewidth():g}" for side, spine in ax.spines.items() if spine.get_visible()]

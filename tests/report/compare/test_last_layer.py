@@ -208,3 +208,11 @@ def test_the_first_seed_with_features_is_taken(folder):
     np.savez(path, **kept)
     assert load_last_layer(load_run(folder), "one-hot")[0] == 1
     assert json.loads((folder / "summary.json").read_text())["arms"][0]["name"] == "one-hot"
+
+
+def test_two_inputs_of_the_last_layer_are_a_plane(tmp_path):
+    run = load_run(write_run(tmp_path / "run", seeds=1, epochs=1, test=60, width=2))
+    assert load_last_layer(run, "one-hot")[1].templates.shape == (10, 2)
+    one = load_run(write_run(tmp_path / "line", seeds=1, epochs=1, test=60, width=1))
+    with pytest.raises(NoFeaturesError, match="has a single input"):
+        load_last_layer(one, "one-hot")

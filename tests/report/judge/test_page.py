@@ -8,7 +8,8 @@ import pytest
 import sfumato as sf
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.report.compare.tables import shown
-from sfumato.report.judge.page import page_of
+from sfumato.report.judge.page import _panel, page_of, write
+from sfumato.runs.folder import RunError, WriteError
 from sfumato.verdict.wording import SHOWN
 
 ROWS, K = 1500, 4
@@ -49,3 +50,46 @@ def test_a_temperature_is_advised_where_the_verdict_advises_it(factor, helps):
     by = re.findall(r"torch\.softmax\(logits / ([\d.]+), dim=-1\)", page)
     assert len(by) == helps
     assert all(f"{float(each):.2f}" in said for each in by)
+
+
+@pytest.mark.parametrize("made", [lambda place: place.mkdir(), lambda place: place.write_text("mine")])
+def test_nothing_is_written_over(tmp_path, made):
+    place = tmp_path / "taken"
+    made(place)
+    with pytest.raises(RunError, match="taken exists already and is never written over; choose another --out"):
+        write(judged(1.0), place)
+    assert [each.name for each in tmp_path.iterdir()] == ["taken"]
+    assert place.is_dir() or place.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(WriteError, match="cannot write .*file/judged: Not a directory"):
+        write(judged(1.0), tmp_path / "file" / "judged")
+
+
+def differences(low, mean, high, margin):
+    row = {"metric": "accuracy", "arm": "smoothed", "against": "one-hot", "margin": margin, "finding": "not settled"}
+    return [row | {"low": low, "mean": mean, "high": high}]
+
+
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [
+        (0.01, ["−0.5", "0", "+0.5"]),  # in points: the axis ends at 1.15
+        (0.02, ["−1", "0", "+1"]),
+        (0.03, ["−2", "0", "+2"]),
+        (0.07, ["−5", "0", "+5"]),
+    ],
+)
+def test_a_panel_has_zero_in_its_middle_and_round_ticks(most, ticks):
+    panel = _panel("accuracy", differences(-most / 2, most / 4, most, 0.005))
+    unit = 150 / (1.15 * most)
+    (row,) = panel["rows"]
+    places = (*panel["margin"], row["low"], row["mean"], row["high"])
+    assert places == pytest.approx([150 + unit * each for each in (-0.005, 0.005, -most / 2, most / 4, most)], abs=0.01)
+    shown_ticks = {text: place for place, text in panel["ticks"]}
+    assert set(ticks) <= set(shown_ticks)
+    assert len(shown_ticks) <= 5
+    for text, place in shown_ticks.items():
+        assert place == pytest.approx(150 + unit * float(text.replace("−", "-")) / 100, abs=0.01)
