@@ -5,6 +5,7 @@ python -m tests.loss.test_numerics    # measures again and writes the table
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -37,27 +38,39 @@ class Worst(NamedTuple):
     gradient: float
 
 
+def arithmetic_of(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+@functools.cache
+def true_rows(dtype: torch.dtype) -> list[tuple[torch.Tensor, sf.Target, float, torch.Tensor]]:
+    """The logits of every row of the golden file in a type, the target, and the loss and gradient of the reference."""
+    found = []
+    for row in map(json.loads, FILE.read_text().splitlines()):
+        z = torch.from_numpy(logits_of(row)).unsqueeze(0).to(dtype)
+        target = sf.smooth(torch.tensor([row["label"]]), row["k"], row["eps"], over=row["over"])
+        exact = reference.cross_entropy(z, target, reduction="sum").item()
+        found.append((z, target, exact, reference.gradient(z, target, reduction="sum")))
+    return found
+
+
 def measure(dtype: torch.dtype) -> Worst:
     """Over the rows of the golden file, each rounded to the type; the truth is the reference of the rounded row.
 
     The reference itself is held to 1e-14 against mpmath on the same rows (``test_reference.py``).
     """
-    arithmetic = torch.float64 if dtype == torch.float64 else torch.float32
+    arithmetic = arithmetic_of(dtype)
     unit = torch.finfo(arithmetic).eps
     stored = torch.finfo(dtype).eps / 2 if dtype != arithmetic else 0.0
     smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps / 2 if dtype != arithmetic else 0.0
     loss_error = gradient_error = 0.0
-    for row in map(json.loads, FILE.read_text().splitlines()):
-        z = torch.from_numpy(logits_of(row)).unsqueeze(0).to(dtype)
-        target = sf.smooth(torch.tensor([row["label"]]), row["k"], row["eps"], over=row["over"])
+    for z, target, exact, true in true_rows(dtype):
         leaf = z.clone().requires_grad_()
         loss = sf.cross_entropy(leaf, target, reduction="sum", out_dtype=arithmetic)
         (grad,) = torch.autograd.grad(loss, leaf)
-        exact = reference.cross_entropy(z, target, reduction="sum").item()
         gap = (z.double().max() - z.double().min()).item()
         beyond = abs(loss.item() - exact) - unit * gap - torch.finfo(torch.float32).tiny
         loss_error = max(loss_error, beyond / max(abs(exact), 1e-300))
-        true = reference.gradient(z, target, reduction="sum")
         off = (grad.double() - true).abs() - stored * true.abs() - smallest
         gradient_error = max(gradient_error, off.max().item())
     return Worst(loss_error, gradient_error)

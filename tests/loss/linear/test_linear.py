@@ -386,7 +386,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", ["labels", *SPARSE])
 def test_nothing_of_the_size_of_all_logits_is_ever_made(name):
-    rows, classes = 96, 480
+    rows, classes = 32, 480
     layer = Layer(classes, torch.float32, rows=rows)
     target = layer.labels if name == "labels" else example(name, layer.labels, classes).build()
     with Largest() as largest:
