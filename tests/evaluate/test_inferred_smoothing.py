@@ -74,6 +74,7 @@ def models():
     return {eps: train(eps) for eps in (0.0, 0.05, 0.15, 0.4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
 def test_from_training_rows_the_strength_is_within_a_tenth(models, eps):
     logits, labels = models[eps]["train"]
@@ -82,6 +83,7 @@ def test_from_training_rows_the_strength_is_within_a_tenth(models, eps):
     assert found.low <= eps <= found.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.05, 0.15, 0.4])
 def test_from_held_out_rows_the_interval_holds_the_strength(models, eps):
     logits, labels = models[eps]["heldout"]
@@ -90,6 +92,7 @@ def test_from_held_out_rows_the_interval_holds_the_strength(models, eps):
     assert found.high - found.low < 0.6 * eps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 0.5])
 def test_one_hot_shows_no_sign_at_any_temperature(models, rows, temperature):
@@ -97,6 +100,7 @@ def test_one_hot_shows_no_sign_at_any_temperature(models, rows, temperature):
     assert ev.infer_smoothing(logits=logits / temperature, labels=labels, rows=rows) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [2, 6])
 def test_one_hot_stopped_early_shows_no_sign(epochs):
     stopped = train(0.0, epochs=epochs)
@@ -146,6 +150,7 @@ def test_label_noise_that_was_not_learnt_is_told_from_smoothing_on_training_rows
     assert any(text.startswith("label noise fits as well: 10 % of the training") for text in held_out.explanations)
 
 
+@pytest.mark.slow
 def test_the_reason_for_no_sign_names_what_fits_as_well(models):
     logits, labels = models[0.0]["train"]
     rows = ev.per_row(logits=logits / 5, labels=labels)
@@ -176,18 +181,21 @@ def noisy_models(request):
     return {eps: train(eps, noise=request.param, epochs=30) for eps in (0.0, 0.1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 def test_a_model_smoothed_on_data_whose_classes_overlap_is_never_told_no_sign(noisy_models, rows):
     logits, labels = noisy_models[0.1][rows]
     assert judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer != "no sign"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 def test_a_model_without_smoothing_on_data_whose_classes_overlap_gets_no_strength(noisy_models, rows):
     logits, labels = noisy_models[0.0][rows]
     assert judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer != "strength"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 def test_short_training_cannot_be_told_from_smoothing(rows):
     for eps in (0.0, 0.1):
@@ -195,6 +203,7 @@ def test_short_training_cannot_be_told_from_smoothing(rows):
         assert judge(ev.per_row(logits=logits, labels=labels), 10, rows).answer == "cannot tell"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["train", "heldout"])
 def test_a_model_trained_to_the_end_without_smoothing_shows_no_sign_and_a_smoothed_one_its_strength(models, rows):
     answers = {}

@@ -24,8 +24,9 @@ TINY = float(np.finfo(np.float64).smallest_normal)
 
 # Whoever only asks whether a property holds has no use for the simplest case in which it does not.
 PHASES = [p for p in Phase if p not in (Phase.shrink, Phase.explain) or os.environ.get("SFUMATO_SHRINK") != "0"]
-some = settings(max_examples=max(settings.default.max_examples // 12, 5), phases=PHASES)
-few = settings(max_examples=max(settings.default.max_examples // 40, 2), phases=PHASES)
+MANY = settings.default.max_examples
+some = settings(max_examples=max(MANY // 12, min(MANY // 4, 5)), phases=PHASES)
+few = settings(max_examples=max(MANY // 40, min(MANY // 8, 2)), phases=PHASES)
 each_target = pytest.mark.parametrize("name", TARGETS)
 
 

@@ -40,11 +40,11 @@ def small_blocks(request, monkeypatch):
     monkeypatch.setattr(block_scan, "LEAST", 1)
     if request.param == "kernel":
         needs.kernel()
-        monkeypatch.setattr(kernel_block, "ELEMENTS", 37 * K)
+        monkeypatch.setattr(kernel_block, "ELEMENTS", 401 * K)
         monkeypatch.setattr(numpy_block, "NumpyBlock", None)
     else:
         monkeypatch.setattr(library, "status", lambda: library.Status(None, "", "not asked for"))
-        monkeypatch.setattr(numpy_block, "ELEMENTS", 37 * K)
+        monkeypatch.setattr(numpy_block, "ELEMENTS", 401 * K)
         monkeypatch.setattr(kernel_block, "KernelBlock", None)
 
 

@@ -156,6 +156,7 @@ def test_the_draws_are_in_the_hash_that_all_arms_share(run):
     assert any("no crops, flips" in note for note in plain.notes)
 
 
+@pytest.mark.slow
 def test_without_torchvision_the_weights_have_the_same_bits(run, monkeypatch):
     from sfumato.lab.train import augment
 
