@@ -87,11 +87,18 @@ check: lint test kernel-test
 floor:
 	$(PYTHON) tests/meta/floor.py
 
-# Hours: every test with new and more examples, 20 seeds of the conformance suites, more fuzzing, and mutants.
+# How numpy and torch compute where the processor has no AVX-512, as most have none: with other last digits.
+WITHOUT_AVX512 = ATEN_CPU_CAPABILITY=avx2 NPY_DISABLE_CPU_FEATURES="$$($(BIN)/python -c "from numpy._core import \
+	_multiarray_umath as of; print(*(each for each in of.__cpu_dispatch__ if of.__cpu_features__[each] and \
+	('512' in each or each == 'X86_V4')))")"
+
+# Hours: every test with new and more examples, as on a processor without AVX-512 too, 20 seeds of the conformance
+# suites, more fuzzing, and mutants.
 MUTATE ?= 120
 nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 \
 		$(PYTEST) tests sfumato --doctest-modules
+	$(WITHOUT_AVX512) $(PYTEST) -m "not nightly" tests sfumato --doctest-modules
 	$(MAKE) floor
 	$(MAKE) kernel-test OPTIMISE=-O3 FUZZ=300 SEED=$$(date +%s)
 	$(MAKE) clang aarch64 windows dist
