@@ -217,3 +217,14 @@ def test_a_style_hides_the_upper_and_the_right_spine():
     ax = figure_style.axes(None)
     figure_style.style(ax)
     assert {side for side, spine in ax.spines.items() if spine.get_visible()} == {"left", "bottom"}
+
+
+def test_axes_within_axes_are_settled_where_they_are_drawn():
+    ax = figure_style.axes(None)
+    inner = ax.inset_axes((0.1, 0.2, 0.8, 0.3))
+    inner.set_box_aspect(1)
+    figure_style.settle(ax.figure)
+    settled = inner.get_position().bounds
+    assert settled[2] * ax.figure.get_figwidth() == pytest.approx(settled[3] * ax.figure.get_figheight())
+    ax.figure.draw_without_rendering()
+    assert inner.get_position().bounds == pytest.approx(settled)

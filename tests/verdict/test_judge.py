@@ -375,3 +375,31 @@ def test_a_run_of_a_comparison_is_judged_from_its_folder(tmp_path):
 def test_where_every_model_is_always_right_the_base_is_kept(base):
     found = sf.judge({base: [model(0, 50.0)], "smoothed": [model(1, 50.0)]}, against=base)
     assert f"If nothing does, keep the {base} models; a harder test set" in found.verdict["sentences"][1]
+
+
+def of_rows(rows, **more):
+    return {"one-hot": [cut(model(0, **more), rows)], "smoothed": [cut(model(100, 2.6, **more), rows)]}
+
+
+def cut(m, rows):
+    return {name: values[:rows] for name, values in m.items()}
+
+
+def test_one_row_is_no_judgement_and_few_rows_are_noted():
+    with pytest.raises(ValueError, match="has 1 row that counts; a judgement needs more"):
+        sf.judge(of_rows(1))
+    few = "There are few test rows: intervals are wide, and other rows may say otherwise."
+    assert [few in sf.judge(of_rows(rows)).notes for rows in (2, 49, 50)] == [True, True, False]
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, 0), (2, 1)])
+def test_whose_the_seeds_are_is_said_where_there_are_several(seeds, said):
+    assert sum("seeds of each arm were taken as its own" in note for note in sf.judge(arms(seeds=seeds)).notes) == said
+    paired = sf.judge(arms(seeds=seeds), paired=True).notes
+    assert sum("Models of one name were taken as a pair" in note for note in paired) == said
+
+
+def test_groups_are_noted():
+    noted = "Rows of one group vary together: intervals count 100 groups, not rows."
+    assert noted in sf.judge(of_rows(400, group=np.arange(600) // 4)).notes
+    assert not any("group" in note for note in sf.judge(of_rows(400)).notes)

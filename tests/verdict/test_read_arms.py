@@ -94,6 +94,15 @@ def test_a_name_that_no_file_can_have_is_refused(name):
 def test_a_name_that_is_too_long_for_a_file_is_refused():
     with pytest.raises(FileError, match="is too long a name for .*; at most 200 bytes"):
         sf.judge({101 * "ö": [model(0)], "soft": [model(1)]})
+    with pytest.raises(FileError, match="at most 200 bytes"):
+        sf.judge({201 * "o": [model(0)], "soft": [model(1)]})
+    assert sf.judge({200 * "o": [model(0)], "soft": [model(1)]}, against="soft").arms[1].arm.name == 200 * "o"
+
+
+def test_of_several_arms_the_first_is_the_one_that_others_are_matched_with():
+    given = {"one-hot": [model(0), model(1)], "soft": [model(2), model(3)], "late": [model(4)]}
+    with pytest.raises(FileError, match="one-hot has 1 but late has not"):
+        sf.judge(given, paired=True)
 
 
 def test_a_file_for_two_arms_is_refused(tmp_path):

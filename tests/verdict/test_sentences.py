@@ -13,7 +13,7 @@ from sfumato.verdict import analyse
 from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.sentences import notes, nothing_to_decide, verdict
-from sfumato.verdict.wording import temperature
+from sfumato.verdict.wording import small_or_open, temperature
 from tests.verdict.results import result
 
 
@@ -367,3 +367,11 @@ def test_few_test_rows_are_noted_below_fifty(distinct, told):
 @pytest.mark.parametrize(("grouped", "rows"), [(False, "distinct test rows"), (True, "groups of test rows")])
 def test_few_test_rows_are_told_as_what_counts_once(grouped, rows):
     assert notes(6, [], grouped=grouped)[0].startswith(f"There are only 6 {rows}: ")
+
+
+@pytest.mark.parametrize("finding", ["the same", "better by little"])
+def test_no_margin_is_a_margin_of_zero(finding):
+    row = {"metric": "accuracy", "arm": "smoothed", "against": "one-hot", "mean": 0.0, "low": -0.01, "high": 0.01}
+    said = [small_or_open({**row, "finding": finding, "margin": margin}, (0.0, 0.0)) for margin in (None, 0.0)]
+    assert said[0] == said[1]
+    assert re.search(r" 0(\.0)? points", said[0])

@@ -10,7 +10,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sfumato.report.audit.letter import as_letter, differences_table, numbers_table, render_audit, seeds_table
+from sfumato.report.audit.letter import (
+    _step,
+    as_letter,
+    differences_table,
+    numbers_table,
+    render_audit,
+    seeds_table,
+)
 from tests.report.run_folders import without_terms
 
 TOLD = {
@@ -333,3 +340,10 @@ def test_the_page_speaks_of_annotators_where_labels_are_soft(tmp_path, soft, wor
     metrics = TOLD["metrics"] | ({"agreement": {"value": 0.6, "low": 0.5, "high": 0.7}} if soft else {})
     page = without_terms(render_audit(told(metrics=metrics), FIGURES, [], tmp_path / "audit.html").read_text("utf-8"))
     assert all(each in page for each in words)
+
+
+@pytest.mark.parametrize(
+    ("rough", "step"), [(0.7, 1), (1, 1), (1.01, 2), (2.5, 5), (5.1, 10), (0.03, 0.05), (0.2, 0.2), (300, 500)]
+)
+def test_a_step_of_an_axis_is_the_next_round_number(rough, step):
+    assert _step(rough) == pytest.approx(step, rel=1e-12)

@@ -291,3 +291,9 @@ def test_no_share_is_shown_of_targets_that_differ_from_row_to_row(tmp_path):
     assert row in page
     assert "The targets of smoothed differ from row to row, so no share stands there" in page
     assert "some classes have no mass in a soft label" in page
+
+
+@pytest.mark.parametrize(("eps", "beyond"), [(0.1, False), (0.95, True)])
+def test_what_torch_cannot_express_is_said_of_the_arms_that_it_concerns(tmp_path, eps, beyond):
+    page = words(write_run(tmp_path / "run", seeds=1, epochs=1, test=50, smoothed=(eps,)))
+    assert ("torch's label_smoothing cannot express" in page) == beyond

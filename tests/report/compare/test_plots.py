@@ -299,6 +299,7 @@ def test_long_names_of_crowded_classes_stand_in_a_legend_and_run_into_nothing(tm
     ax, data = plots.plot_projection(run)
     assert all(len(panel.texts) == 0 for panel in ax.child_axes)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(data.names)
+    assert ax.figure.get_layout_engine() is not None, "the legend takes room, so the panels are to be placed again"
     around = [each for panel in ax.child_axes for each in (panel.xaxis.label, panel.yaxis.label, panel._left_title)]
     found = [box for box in boxes(ax, [*around, ax.get_legend()]) if box.width > 1]
     assert len(found) > 8

@@ -158,6 +158,18 @@ def test_a_line_is_at_most_as_wide_as_asked_and_has_no_trailing_space():
         assert all(line == line.rstrip() for line in lines)
 
 
+def test_an_arm_and_its_temperature_stand_side_by_side_however_narrow_the_terminal_is():
+    wide = summary(arm("smoothed-0.2", 0.2, 3.58, 3.5))
+    heads = four_columns(wide).heads
+    for width in range(50, 200, 3):
+        blocks = as_text(four_columns(wide), width).split("\n\n")
+        shown = [sum(head in block.splitlines()[0] for head in heads if ", T=" not in head) for block in blocks]
+        scaled = [block.splitlines()[0].count(", T=") for block in blocks]
+        assert sum(scaled) == len(heads) // 2
+        for arms, with_temperature in zip(shown, scaled, strict=True):
+            assert arms == with_temperature or arms + with_temperature == 1, width
+
+
 def test_every_strength_in_a_title_says_what_it_is_spread_over():
     heads = four_columns(summary(arm("smoothed-0.2", 0.2, 3.58, 3.5)))
     assert heads.heads[-2:] == ("smoothed-0.2 (others)", "smoothed-0.2 (others), T=–")

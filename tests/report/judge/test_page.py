@@ -93,3 +93,15 @@ def test_a_panel_has_zero_in_its_middle_and_round_ticks(most, ticks):
     assert len(shown_ticks) <= 5
     for text, place in shown_ticks.items():
         assert place == pytest.approx(150 + unit * float(text.replace("−", "-")) / 100, abs=0.01)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_confidence_is_held_against_what_the_labels_are(soft):
+    def models(seed):
+        z = TRUE + np.random.default_rng(seed).normal(size=TRUE.shape)
+        return {"logits": z, **({"label_probs": np.eye(K)[LABELS] * 0.8 + 0.05} if soft else {"labels": LABELS})}
+
+    page = page_of(sf.judge({"one-hot": [models(0)], "smoothed": [models(1)]}))
+    assert ("Agreement against confidence" in page) == soft
+    assert ("Accuracy against confidence" in page) != soft
+    assert ("of the annotators should agree" in page) == soft
