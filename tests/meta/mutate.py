@@ -3,10 +3,10 @@
     python tests/meta/mutate.py [--minutes 60] [--seed 0] [--out FILE.md] [--near] [MODULE…]
 
 Mutants are drawn in turn from each module until the time is over. Each meets the tests that reach its lines first, the
-quickest before the others, and where these pass all tests of its module. With ``--near`` only a mutant whose lines no
-test reaches meets all: that is much quicker, and can only find too few killed. Those that no test sees are printed,
-with the reason why that is so where ``survivors.toml`` has one. Exit code 1 where a module has fewer than 90 % killed,
-of those that can be told from the original.
+quickest before the others, and where these pass all tests of its module. With ``--near`` it then meets all tests of
+their files instead, unless no test reaches its lines: that is much quicker, and can only find too few killed. Those
+that no test sees are printed, with the reason why that is so where ``survivors.toml`` has one. Exit code 1 where a
+module has fewer than 90 % killed, of those that can be told from the original.
 """
 
 from __future__ import annotations
@@ -207,7 +207,10 @@ class Module:
             line = mutant.lines(self.sources[file])[0]
             nearest = list(self._nearest(file, line))
             killed = any(self._failure(forks, *each) for each in nearest)
-            if not (killed or (self.near and nearest and in_function(self.sources[file], line))):
+            if not killed and self.near and nearest and in_function(self.sources[file], line):
+                # what one test finds in a cache or a fixture was counted for another: so all tests of its file
+                killed = any(self._failure(forks, words, limit) for words, limit, _ in nearest)
+            elif not killed:
                 killed = any(self._failure(forks, *each) for each in zip(self.tests, self.limits, strict=True))
             killed = killed or (self.is_kernel and not kernel_passes(self.folder))
             return self._result(file, mutant, killed)

@@ -180,7 +180,12 @@ def test_a_run_that_cannot_go_on_says_why_and_is_let_go(spoil, message, tmp_path
 
 @pytest.mark.parametrize(
     ("asked", "hint"),
-    [("runz", r'; did you mean ".*/run"\?$'), ("elsewhere/run", "to go on with$"), ("xyz", "go on with$")],
+    [
+        ("runz", r'; did you mean ".*/run"\?$'),
+        ("elsewhere/run", "to go on with$"),
+        ("xyz", "go on with$"),
+        (r".partial", ""),
+    ],
 )
 def test_a_run_that_is_not_there_is_named_with_the_nearest(asked, hint, tmp_path):
     begin(str(tmp_path / "run"))

@@ -213,6 +213,7 @@ def test_other_forms():
 def test_strength_for_torch_is_converted_or_none():
     assert torch_strength(arm("s", 0.1, 1, 1), 10) == pytest.approx(0.1 * 10 / 9, rel=1e-15)
     assert torch_strength(arm("s", 0.1, 1, 1, over="all"), 10) == 0.1
+    assert torch_strength(arm("s", 0.85, 1, 1), 10) == pytest.approx(0.85 * 10 / 9, rel=1e-15)
     assert torch_strength(arm("s", 0.95, 1, 1), 10) is None
     assert torch_strength(arm("one-hot", 0.0, None, 1), 10) == 0
 
