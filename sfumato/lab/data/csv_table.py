@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sfumato.evaluate.scores.files.tables import separator_of
 from sfumato.lab.data.assemble import Frame
 from sfumato.lab.data.column import name_by_place
 from sfumato.lab.data.dates import is_date
 from sfumato.lab.data.table import MOST_BYTES, DataError
 from sfumato.text import listing, short
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
+_CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 _SAID = re.compile(rb'"?sep=([,;\t|])"?(?=\r|\n)', re.IGNORECASE)  # how Excel is told the separator, on the first line
 _BLOCK, _LARGE_BLOCK = 4 * 2**20, 64 * 2**20  # Arrow wants every row in one block, and is quicker with small ones
 _CHUNK = 16 * 2**20
@@ -47,13 +48,15 @@ def read_csv(path: str, *, file: str, name: str) -> Frame:
     separator = (
         said[1].decode()
         if said
-        else _separator(held[:_SAMPLE].decode("utf-8", "ignore"), len(held) > _SAMPLE, "\t" if tabs else ",")
+        else separator_of(
+            held[:_SAMPLE].decode("utf-8", "ignore"), cut=len(held) > _SAMPLE, usual="\t" if tabs else ","
+        )
     )
     text = _Text(_SAID.sub(b"", held), file, separator, table)
     del held
     told = [encoding] if encoding else []
     if separator != ("\t" if tabs else ","):
-        told.append(f"cells separated by {SEPARATORS[separator]}")
+        told.append(f"cells separated by {_CALLED[separator]}")
     header = text.header()
     return Frame(
         file, name, "csv", header, lambda: text.columns(len(header)), text.place, tuple(told), comma=separator == ";"
@@ -102,22 +105,6 @@ def _in_utf8(data: bytes, file: str) -> tuple[bytes, str]:
                 f"{file}, line {line}: byte 0x{data[at]:02x} is not UTF-8 text; save the file as UTF-8"
             ) from error
     return data, told
-
-
-def _separator(sample: str, cut: bool, usual: str) -> str:
-    """The separator that gives most of the first rows as many cells as the header, and more than one."""
-
-    def fit(separator: str) -> tuple[bool, float, int, bool]:
-        try:
-            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=separator) if row]
-        except csv.Error:
-            return False, 0.0, 0, False
-        rows = rows[:-1] if cut and len(rows) > 1 else rows
-        width = len(rows[0]) if rows else 0
-        same = sum(len(row) == width for row in rows) / max(len(rows), 1)
-        return width > 1, same, width if width > 1 else 0, separator == usual
-
-    return max(SEPARATORS, key=fit)
 
 
 class _Text:

@@ -263,3 +263,35 @@ def test_rows_that_numpy_abbreviated_are_refused(tmp_path):
     path.write_text('filename,prob\na.jpg,"[0.1 0.2 ... 0.3]"\n')
     with pytest.raises(FileError, match="row 0 was abbreviated with … when it was written"):
         read_scores(str(path))
+
+
+def written(path, head, row, p, y):
+    path.write_text("".join([head, *(row(a, b) for a, b in zip(p, y, strict=True))]), encoding="utf-8")
+    return read_scores(str(path))
+
+
+@pytest.mark.parametrize(
+    ("head", "cells"),
+    [
+        ("T shirt top,Trouser leg wide,dress of a kind,label\n", ","),
+        ("T shirt, top;Trouser, wide;dress;label\n", ";"),
+        ("p_0|p_1|p_2|label\n", "|"),
+        ("p_0\tp_1\tp_2\tlabel\n", "\t"),
+        ("p_0 p_1 p_2 label\n", " "),
+        ("\np_0,p_1,p_2,label\n\n", ","),
+    ],
+)
+def test_cells_are_separated_by_what_gives_each_row_as_many(head, cells, tmp_path):
+    p, y = np.random.default_rng(0).dirichlet(np.ones(3), 60).round(6), np.arange(60) % 3
+    found = written(tmp_path / "a.csv", head, lambda a, b: cells.join(map(str, [*a, b])) + "\n", p, y)
+    np.testing.assert_array_equal(values(found), p)
+    np.testing.assert_array_equal(found.labels, y)
+
+
+def test_a_list_of_numbers_between_spaces_is_one_cell(tmp_path):
+    z, y = np.random.default_rng(0).normal(size=(60, 5)).round(6), np.arange(60) % 3
+
+    def row(a, b):
+        return f'{b},"[{" ".join(map(str, a))}]"\n'
+
+    np.testing.assert_array_equal(values(written(tmp_path / "a.csv", "label,scores\n", row, z, y)), z)

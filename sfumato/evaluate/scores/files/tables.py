@@ -21,6 +21,8 @@ LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_
 PROBS = ("prob", "probs", "probability", "probabilities", "proba", "y_prob", "y_proba")
 LOGITS = ("logit", "logits", "predictions", "scores")
 BESIDE = ("id", "group")  # columns that are read beside the scores, by whoever asks for them
+SEPARATORS = (",", ";", "\t", "|")
+_SAMPLE = 1 << 16  # characters in which the separator is looked for
 _BATCH = 4096
 _MOST = 2.0**53  # every whole number below has a float of its own
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
@@ -35,12 +37,14 @@ def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        sample = text.readline()
+        sample = text.read(_SAMPLE)
         if not sample.strip():
             raise FileError(f"{name} is empty")
-        delimiter = max(",\t; ", key=sample.count) if re.search(r"[,\t; ]", sample.strip()) else ","
+        delimiter = separator_of(sample, cut=len(sample) == _SAMPLE)
+        if not set(SEPARATORS) & set(line := sample.lstrip().partition("\n")[0].strip()) and " " in line:
+            delimiter = " "
         text.seek(0)
-        lines = csv.reader(text, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        lines = filter(None, csv.reader(text, delimiter=delimiter, skipinitialspace=delimiter != "\t"))
         first = next(lines)
         header = None if all(_number(cell) is not None for cell in first) else [cell.strip() for cell in first]
         rows = lines if header else chain([first], lines)
@@ -51,6 +55,28 @@ def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents
         raise FileError(f"{name} is not text in columns ({error})") from None
     finally:
         text.detach()
+
+
+def separator_of(sample: str, *, cut: bool, usual: str = ",") -> str:
+    """The separator that gives most of the first rows as many cells as the header, and more than one.
+
+    Args:
+        sample: the first rows.
+        cut: whether the last of them may be part of a row.
+        usual: what is taken where none or several do.
+    """
+
+    def fit(separator: str) -> tuple[bool, float, int, bool]:
+        try:
+            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=separator) if row]
+        except csv.Error:
+            return False, 0.0, 0, False
+        rows = rows[:-1] if cut and len(rows) > 1 else rows
+        width = len(rows[0]) if rows else 0
+        same = sum(len(row) == width for row in rows) / max(len(rows), 1)
+        return width > 1, same, width if width > 1 else 0, separator == usual
+
+    return max(SEPARATORS, key=fit)
 
 
 def read_parquet(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents:
@@ -290,8 +316,6 @@ class _Roles:
 def _cells(rows: Iterator[list[str]], name: str, width: int) -> Iterator[list[Any]]:
     batch: list[list[str]] = []
     for number, row in enumerate(rows):  # the first line with data is row 0
-        if not row:
-            continue
         if len(row) != width:
             raise FileError(f"{name}: row {number} has {len(row)} cells and the first line {width}")
         batch.append(row)
