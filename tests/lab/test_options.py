@@ -81,3 +81,20 @@ def test_a_value_that_cannot_be_trained_with_is_refused_with_the_way_out(values,
     with pytest.raises(OptionError) as caught:
         Options("digits", **values).check()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("seeds", 1000),
+        ("epochs", 10**6),
+        ("batch_size", 2**31),
+        ("accumulate", 2**30),
+        ("early_stop", 10**6),
+        ("workers", 1024),
+    ],
+)
+def test_a_number_may_be_as_large_as_is_said(name, most):
+    Options("digits", **{name: most}).check()
+    with pytest.raises(OptionError, match=f"must be at most {most:,}, got {most + 1:,}"):
+        Options("digits", **{name: most + 1}).check()

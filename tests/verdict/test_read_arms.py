@@ -261,3 +261,12 @@ def test_soft_labels_of_validation_rows_are_there_in_all_models_or_in_none():
     other["val_label_probs"] = np.eye(4)[other.pop("val_labels")]
     with pytest.raises(FileError, match="^model 0 of the arm soft has soft labels of validation rows and model 0 of"):
         sf.judge({"hard": [base], "soft": [other]})
+
+
+def test_of_a_folder_the_files_of_scores_alone_are_models(tmp_path):
+    write(tmp_path, **{"one-hot": model(0), "soft": model(1)})
+    (tmp_path / "soft" / "notes.txt").write_text("mine")
+    (tmp_path / "soft" / "1.npz").mkdir()
+    np.savez(tmp_path / "soft" / ".2.npz", **model(2))
+    np.savez(tmp_path / "soft" / "3.NPZ.npz", **model(3))
+    assert [len(arm) for arm in sf.judge(tmp_path).files.values()] == [1, 2]

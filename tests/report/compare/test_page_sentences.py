@@ -297,3 +297,8 @@ def test_no_share_is_shown_of_targets_that_differ_from_row_to_row(tmp_path):
 def test_what_torch_cannot_express_is_said_of_the_arms_that_it_concerns(tmp_path, eps, beyond):
     page = words(write_run(tmp_path / "run", seeds=1, epochs=1, test=50, smoothed=(eps,)))
     assert ("torch's label_smoothing cannot express" in page) == beyond
+
+
+def test_the_model_is_told_with_its_size(tmp_path):
+    page = words(write_run(tmp_path / "run", seeds=1, epochs=1, test=50))
+    assert "mlp: 64-256-256-10, ReLU, 85,002 parameters" in page
