@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,9 @@ COST = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6,
 def test_both_arms_together_train_for_the_time_there_is_or_for_two_epochs(seconds, asked, epochs, monkeypatch):
     monkeypatch.setattr("sfumato.lab.doctor_trial.estimate", lambda ready: COST)
     monkeypatch.setattr("sfumato.lab.doctor_trial.SECONDS", seconds)
+    began = time.perf_counter()
     found = trial(read(Options("digits", model="linear", batch_size=64, epochs=asked)))
+    assert 0 < sum(arm["seconds"] for arm in found["arms"]) <= time.perf_counter() - began
     assert [(arm["name"], arm["epochs"]) for arm in found["arms"]] == [("one-hot", epochs), ("smoothed", epochs)]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])
     assert found["data"] == {

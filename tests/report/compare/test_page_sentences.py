@@ -8,6 +8,7 @@ import pytest
 from sfumato.report.compare import plots
 from sfumato.report.compare.changed_rows import rows_to_show
 from sfumato.report.compare.page import compose, render
+from sfumato.report.compare.page_sentences import _calibration
 from sfumato.runs.read import load_run
 from tests.report.run_folders import log_softmax, nll, without_terms, words, write_examples, write_run
 
@@ -302,3 +303,10 @@ def test_what_torch_cannot_express_is_said_of_the_arms_that_it_concerns(tmp_path
 def test_the_model_is_told_with_its_size(tmp_path):
     page = words(write_run(tmp_path / "run", seeds=1, epochs=1, test=50))
     assert "mlp: 64-256-256-10, ReLU, 85,002 parameters" in page
+
+
+def test_less_than_a_point_of_confidence_has_its_zero():
+    numbers = {"signed_gap": -0.003, "signed_gap_after_temperature": 0.0004}
+    metrics = {name: {"mean": mean, "low": mean, "high": mean} for name, mean in numbers.items()}
+    arm = {"name": "smoothed", "eps": 0.1, "over": "others", "metrics": metrics}
+    assert _calibration(arm) == "smoothed 0.1 (others) −0.3 points, with its temperature 0.0"
