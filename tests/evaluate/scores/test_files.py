@@ -270,6 +270,18 @@ def written(path, head, row, p, y):
     return read_scores(str(path))
 
 
+@pytest.mark.parametrize("head", ["p_0;p_1;p_2;label\n", ""])
+def test_between_semicolons_a_comma_in_a_number_is_a_decimal_one(head, tmp_path):
+    z, y = np.random.default_rng(0).normal(size=(60, 3)).round(6), np.arange(60) % 3
+    z[0] = 1e-7, -2.5e20, 3
+
+    def row(a, b):
+        cells = [str(float(value)).replace(".", ",") for value in a]
+        return ";".join([*cells, str(b)] if head else cells) + "\n"
+
+    np.testing.assert_array_equal(values(written(tmp_path / "a.csv", head, row, z, y)), z)
+
+
 @pytest.mark.parametrize(
     ("head", "cells"),
     [

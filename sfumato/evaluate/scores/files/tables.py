@@ -23,6 +23,7 @@ LOGITS = ("logit", "logits", "predictions", "scores")
 BESIDE = ("id", "group")  # columns that are read beside the scores, by whoever asks for them
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE = 1 << 16  # characters in which the separator is looked for
+_COMMA = re.compile(r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$")
 _BATCH = 4096
 _MOST = 2.0**53  # every whole number below has a float of its own
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
@@ -45,6 +46,8 @@ def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents
             delimiter = " "
         text.seek(0)
         lines = filter(None, csv.reader(text, delimiter=delimiter, skipinitialspace=delimiter != "\t"))
+        if delimiter == ";":  # as in tables that compare reads, the comma in a number is then a decimal one
+            lines = ([_COMMA.sub(r"\1.\2", cell) for cell in row] for row in lines)
         first = next(lines)
         header = None if all(_number(cell) is not None for cell in first) else [cell.strip() for cell in first]
         rows = lines if header else chain([first], lines)
