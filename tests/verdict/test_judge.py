@@ -403,3 +403,10 @@ def test_groups_are_noted():
     noted = "Rows of one group vary together: intervals count 100 groups, not rows."
     assert noted in sf.judge(of_rows(400, group=np.arange(600) // 4)).notes
     assert not any("group" in note for note in sf.judge(of_rows(400)).notes)
+
+
+def test_models_of_a_run_that_beat_the_commonest_answer_get_a_verdict(tmp_path):
+    said = sf.judge(write_run(tmp_path / "run", seeds=3, epochs=1, test=300, noise=0.05)).verdict["sentences"]
+    assert not said[0].startswith("No verdict")
+    chance = write_run(tmp_path / "chance", seeds=3, epochs=1, test=300, noise=50.0)
+    assert sf.judge(chance).verdict["sentences"][0].startswith("No verdict: neither model is reliably better")

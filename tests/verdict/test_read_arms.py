@@ -270,3 +270,13 @@ def test_of_a_folder_the_files_of_scores_alone_are_models(tmp_path):
     np.savez(tmp_path / "soft" / ".2.npz", **model(2))
     np.savez(tmp_path / "soft" / "3.NPZ.npz", **model(3))
     assert [len(arm) for arm in sf.judge(tmp_path).files.values()] == [1, 2]
+
+
+def test_two_files_of_one_name_cannot_be_paired(tmp_path):
+    for folder, seed in (("a", 0), ("b", 1), ("c", 2), ("d", 3)):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "0.npz", **model(seed))
+    words = [f"one-hot={tmp_path}/a/0.npz", f"one-hot={tmp_path}/b/0.npz"]
+    words += [f"soft={tmp_path}/c/0.npz", f"soft={tmp_path}/d/0.npz"]
+    with pytest.raises(FileError, match="--paired matches files by name, and the arm one-hot has two of one name"):
+        sf.judge(words, paired=True)

@@ -310,3 +310,11 @@ def test_less_than_a_point_of_confidence_has_its_zero():
     metrics = {name: {"mean": mean, "low": mean, "high": mean} for name, mean in numbers.items()}
     arm = {"name": "smoothed", "eps": 0.1, "over": "others", "metrics": metrics}
     assert _calibration(arm) == "smoothed 0.1 (others) −0.3 points, with its temperature 0.0"
+
+
+@pytest.mark.parametrize(("classes", "more"), [(20, ""), (21, " and 1 more"), (25, " and 5 more")])
+def test_at_most_twenty_classes_are_named(tmp_path, classes, more):
+    names = [f"name-{k}" for k in range(classes)]
+    page = words(write_run(tmp_path / "run", seeds=1, epochs=1, test=80, classes=classes, class_names=names))
+    assert f"{', '.join(names[:20])}{more}" in page
+    assert (" and " + str(classes - 20) + " more" in page) == bool(more)
