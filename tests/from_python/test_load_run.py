@@ -239,6 +239,7 @@ ROW = as_dicts([0])[0]
          "the cell, or leave the row out"),
         ("numbers", np.eye(4), "X has shape (4, 4); it needs the columns a, b, c, (n, 3)"),
         ("texts", np.eye(3), "X has type float64 and shape (3, 3); the model reads texts, one a row"),
+        ("texts", [{"title": ["sun", "wind"], "body": "rain"}], 'X: column "title" has type list<'),
         ("pictures", np.zeros((2, 3, 16, 16)),
          "X has type float64; the model reads pictures as bytes (uint8, 0 to 255)"),
         ("pictures", np.zeros((2, 3, 8, 8), np.uint8),
