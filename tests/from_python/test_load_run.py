@@ -258,6 +258,11 @@ def test_rows_of_another_shape_are_refused(digits):
         DataError, match=r"X has shape \(64,\); the model reads \(n, 8, 8\) or \(n, 64\), even of one row"
     ):
         model.predict(np.zeros(64))
+    rows = np.random.default_rng(0).integers(0, 16, (5, 64)).astype(float)
+    frame = pandas.DataFrame(rows, columns=[f"pixel {k}" for k in range(64)])
+    np.testing.assert_array_equal(model.predict(frame), model.predict(rows))
+    with pytest.raises(DataError, match="X has 63 columns; the model was trained on an array of 64 numbers a row"):
+        model.predict(frame.drop(columns="pixel 7"))
     with pytest.raises(DataError, match="X: number 3 of row 1 is nan; replace it, or leave the row out"):
         model.predict(np.array([[0.0] * 64, [0, 0, 0, np.nan] * 16]))
 
