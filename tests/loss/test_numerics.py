@@ -38,10 +38,6 @@ class Worst(NamedTuple):
     gradient: float
 
 
-def arithmetic_of(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 @functools.cache
 def true_rows(dtype: torch.dtype) -> list[tuple[torch.Tensor, sf.Target, float, torch.Tensor]]:
     """The logits of every row of the golden file in a type, the target, and the loss and gradient of the reference."""
@@ -59,7 +55,7 @@ def measure(dtype: torch.dtype) -> Worst:
 
     The reference itself is held to 1e-14 against mpmath on the same rows (``test_reference.py``).
     """
-    arithmetic = arithmetic_of(dtype)
+    arithmetic = torch.float64 if dtype == torch.float64 else torch.float32
     unit = torch.finfo(arithmetic).eps
     stored = torch.finfo(dtype).eps / 2 if dtype != arithmetic else 0.0
     smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps / 2 if dtype != arithmetic else 0.0

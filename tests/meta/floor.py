@@ -2,11 +2,10 @@
 
     python tests/meta/floor.py [oldest newest wheel timm …]
 
-``oldest`` has the least versions of everything that is promised, and runs the tests of what a user does with it.
-``newest`` has the last torch and numpy that install; both run the tests of the targets, the loss, the kernel and
-torch's conformance. ``wheel`` has the wheel of this machine, away
-from the sources. Every other place has sfumato, what its lab needs, and one framework or extra, and runs the tests of
-that. The places are made with plain pip under build/floor.
+``oldest`` has the least version of everything that is promised, ``newest`` the last torch and numpy that install. Both
+run the tests of the targets, the loss, the kernel and torch's conformance, and ``oldest`` those of the commands and the
+lab too. ``wheel`` has the wheel of this machine, away from the sources. Every other place has sfumato, what its lab
+needs, and one framework or extra, and runs the tests of that. The places are made with plain pip under build/floor.
 """
 
 from __future__ import annotations
@@ -35,9 +34,10 @@ NUMERICS = (
     "tests/test_reference.py",
     "tests/test_arguments.py",
 )
-
-
-OF_A_USER = ("evaluate", "verdict", "runs", "report", "lab/data", "lab/train", "lab/arms", "lab/test_lab.py", "cli")
+OF_A_USER = (
+    *("tests/evaluate", "tests/verdict", "tests/runs", "tests/report", "tests/cli"),
+    *("tests/lab/data", "tests/lab/train", "tests/lab/arms", "tests/lab/test_lab.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,14 @@ def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
     """The Python of one place with everything in it, the tests that it runs, and packages whose versions are shown."""
     if which in ("oldest", "newest"):
         python = place(which)
-        more = ALONE["lab"].packages if which == "oldest" else ()
-        install(python, "--upgrade", *promised(which), *TOOLS, *map(requirement, more))
+        asked, tests, shown = promised(which), NUMERICS, PROMISED
+        if which == "oldest":
+            shown = tuple(each.partition("==")[0] for each in asked)
+            asked += map(requirement, ALONE["lab"].packages)
+            tests += OF_A_USER
+        install(python, "--upgrade", *asked, *TOOLS)
         install(python, "--no-deps", "--editable", str(ROOT))
-        if which == "newest":
-            return python, NUMERICS, PROMISED
-        names = tuple(re.match(r"[\w-]+", each)[0] for each in (*PROJECT["dependencies"], *LAB))
-        return python, (*NUMERICS, *(f"tests/{each}" for each in OF_A_USER)), names
+        return python, tests, shown
     base, python, alone = base_of_all(), place(which), ALONE.get(which, OF_THE_WHEEL)
     # A framework's place sees the base's packages, which are the bulk of it, and has its own beside them.
     packages = [next((each / "lib").glob("python*/site-packages")) for each in (base.parents[1], python.parents[1])]

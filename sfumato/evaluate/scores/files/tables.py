@@ -41,9 +41,9 @@ def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents
         sample = text.read(_SAMPLE)
         if not sample.strip():
             raise FileError(f"{name} is empty")
-        delimiter = separator_of(sample, cut=len(sample) == _SAMPLE)
-        if not set(SEPARATORS) & set(line := sample.lstrip().partition("\n")[0].strip()) and " " in line:
-            delimiter = " "
+        line = sample.lstrip().partition("\n")[0].strip()
+        spaces = " " in line and not set(line) & set(SEPARATORS)
+        delimiter = " " if spaces else separator_of(sample, cut=len(sample) == _SAMPLE)
         text.seek(0)
         lines = filter(None, csv.reader(text, delimiter=delimiter, skipinitialspace=delimiter != "\t"))
         if delimiter == ";":  # as in tables that compare reads, the comma in a number is then a decimal one
