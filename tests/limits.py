@@ -1,4 +1,4 @@
-"""How long a test may take: a process, lock or queue that never answers fails one test and does not hang the run."""
+"""How long a test may take and how many examples it draws: what never answers fails one test and hangs no run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import settings
 
 SECONDS = 600  # of one test, or of what it sets up; the slowest takes a tenth of this on a busy machine
 NIGHTLY = 7200
+EXAMPLES = {"quick": 4, "every change": 25, "nightly": 1000}  # that a test draws which names no number
+
+
+def examples(number: int) -> settings:
+    """So many examples for every change, and under another profile as many more or fewer as it draws of others."""
+    return settings(max_examples=max(1, number * settings.default.max_examples // EXAMPLES["every change"]))
 
 
 @contextmanager

@@ -60,6 +60,8 @@ def test_sfumato_is_its_formula(eps):
         same(value, f"sfumato.{over}", Y, eps, weight=WEIGHT)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_timm_is_its_formulas():
     timm, mixup = imported("timm.loss"), imported("timm.data.mixup")
     for eps in (0.0, 0.1, 0.5):
@@ -71,6 +73,8 @@ def test_timm_is_its_formulas():
     same(timm.SoftTargetCrossEntropy()(z, dense), "timm.soft", DENSE, 0.0)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_optax_is_its_formula():
     optax, jax = imported("optax"), imported("jax")
     hot = np.eye(K)[Y]
@@ -81,6 +85,7 @@ def test_optax_is_its_formula():
                 np.testing.assert_allclose(rows, find("optax").rows(Z, labels, eps), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_keras_is_its_formulas():
     os.environ.setdefault("KERAS_BACKEND", "torch")
     losses = imported("keras").losses
@@ -95,6 +100,7 @@ def test_keras_is_its_formulas():
         same(losses.CategoricalFocalCrossentropy(**options)(hot, Z), "keras.focal", Y, eps, rel=2e-6)
 
 
+@pytest.mark.slow
 def test_transformers_label_smoother_is_its_formula():
     smoother = imported("transformers.trainer_pt_utils").LabelSmoother
     wrong = np.where(np.arange(N) == 3, -1, IGNORED)
@@ -121,6 +127,7 @@ def test_torch_uncertainty_is_its_formulas():
         same(value, "maxsup", Y, eps, alpha=0.2)
 
 
+@pytest.mark.slow
 def test_segmentation_models_is_its_formulas():
     losses = imported("segmentation_models_pytorch.losses")
     for eps in STRENGTHS:

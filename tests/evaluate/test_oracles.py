@@ -24,7 +24,6 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn import metrics
-from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 import sfumato.evaluate as ev
 
@@ -103,7 +102,10 @@ def test_equal_mass_ece_is_netcals(name):
     assert ev.ece_equal_mass(confidence, correct) == pytest.approx(FROZEN[name]["netcal"]["ece_equal_mass"], **CLOSE)
 
 
+@pytest.mark.slow  # torchmetrics takes seconds for its imports
 def test_ece_is_torchmetrics_but_for_its_bin_beyond_the_last():
+    from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
+
     p, confidence, correct = make_oracles.columns("plain")
     y = make_oracles.sample("plain")[1]
     told = multiclass_calibration_error(torch.as_tensor(p), torch.as_tensor(y), num_classes=10, n_bins=15).item()
@@ -115,7 +117,10 @@ def test_ece_is_torchmetrics_but_for_its_bin_beyond_the_last():
     assert phantom == pytest.approx(0.97 / 2)  # torchmetrics: bins {1.0} and {0.97} apart
 
 
+@pytest.mark.slow
 def test_classwise_ece_is_the_mean_of_torchmetrics_binary_errors():
+    from torchmetrics.functional.classification import binary_calibration_error
+
     p, y = make_oracles.columns("plain")[0], make_oracles.sample("plain")[1]
     told = [
         binary_calibration_error(

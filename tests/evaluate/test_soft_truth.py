@@ -5,7 +5,7 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax, xlogy
@@ -20,6 +20,7 @@ from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
 from sfumato.report.audit.letter import numbers_table
+from tests.limits import examples
 
 SOFT_ONLY = {"agreement", "kl", "kl_after_temperature"}
 
@@ -109,7 +110,7 @@ def drawn(draw):
     return rng, z
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_one_hot_soft_labels_give_every_number_of_the_hard_labels(data):
     rng, z = drawn(data.draw)
@@ -133,7 +134,7 @@ def test_one_hot_soft_labels_give_every_number_of_the_hard_labels(data):
     assert soft["agreement"].value == soft["accuracy"].value
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data())
 def test_columns_of_one_hot_soft_labels_are_those_of_hard_labels_to_the_bit(data):
     rng, z = drawn(data.draw)
@@ -145,7 +146,7 @@ def test_columns_of_one_hot_soft_labels_are_those_of_hard_labels_to_the_bit(data
     assert np.array_equal(soft.right, hard.right)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data())
 def test_the_divergence_is_never_negative_and_0_for_the_models_own_probabilities(data):
     rng, z = drawn(data.draw)
@@ -234,7 +235,7 @@ def test_what_a_row_adds_is_the_derivative_of_the_metric_in_its_weight(name, wei
         assert own.part[row] == pytest.approx(slope, abs=2e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(2, 30), st.integers(0, 10**6), st.booleans())
 def test_leaving_a_row_out_is_exact(n, seed, tied):
     rng = np.random.default_rng(seed)

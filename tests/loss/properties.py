@@ -15,6 +15,7 @@ import sfumato as sf
 from sfumato import arguments
 from sfumato.loss import paths
 from tests import needs
+from tests.limits import examples
 from tests.targets.registry import TARGETS, to_torch
 
 REDUCTIONS, WEIGHT_ON = get_args(arguments.Reduction), get_args(arguments.WeightOn)
@@ -24,9 +25,8 @@ TINY = float(np.finfo(np.float64).smallest_normal)
 
 # Whoever only asks whether a property holds has no use for the simplest case in which it does not.
 PHASES = [p for p in Phase if p not in (Phase.shrink, Phase.explain) or os.environ.get("SFUMATO_SHRINK") != "0"]
-MANY = settings.default.max_examples
-some = settings(max_examples=max(MANY // 12, min(MANY // 4, 5)), phases=PHASES)
-few = settings(max_examples=max(MANY // 40, min(MANY // 8, 2)), phases=PHASES)
+some = settings(examples(5), phases=PHASES)
+few = settings(examples(2), phases=PHASES)
 each_target = pytest.mark.parametrize("name", TARGETS)
 
 

@@ -26,6 +26,7 @@ def path(request, monkeypatch):
 
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+each_dtype = pytest.mark.parametrize("dtype", [*DTYPES[:3], pytest.param(*DTYPES[3:], marks=pytest.mark.slow)], ids=str)
 SHAPES = [(5,), (7, 5), (4, 5, 3), (2, 5, 3, 2), (6, 1), (0, 5), (3, 5, 0)]
 
 
@@ -46,10 +47,10 @@ def both(z, target, ours: dict, theirs: dict | None = None):
     return results
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("eps", [0.0, 1e-8, 0.1, 1.0])
+@pytest.mark.parametrize("eps", [0.0, pytest.param(1e-8, marks=pytest.mark.slow), 0.1, 1.0])
 def test_index_targets_give_torchs_numbers(dtype, shape, reduction, eps):
     generator = torch.Generator().manual_seed(3)
     z = (3 * torch.randn(shape, generator=generator)).to(dtype)
@@ -86,7 +87,7 @@ def no_further(ours, theirs, truth, dtype):
     assert not bool((worse > 0).any()), f"further from the truth than torch by {worse.max().item():g}"
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("eps", [0.0, 0.1, 1.0])
@@ -271,6 +272,7 @@ def test_class_weights_move_the_optimum_and_sample_weights_do_not():
     assert optima["sample"] == pytest.approx(0.95, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_first_second_and_forward_derivatives(name):
     y = torch.tensor([0, 3, 1])

@@ -81,6 +81,7 @@ def test_the_module_is_torchs_and_takes_its_arguments_in_order():
     assert torch.equal(ours.state_dict()["weight"], weight)
 
 
+@pytest.mark.slow
 def test_permission_to_overwrite_hinders_neither_evaluation_nor_compilation():
     loss = sf.CrossEntropyLoss(overwrite_logits=True)
     z, labels = torch.randn(3, 4), torch.tensor([0, 1, 3])

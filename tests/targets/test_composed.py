@@ -26,7 +26,8 @@ def path(request, monkeypatch):
     return request.param
 
 
-SHAPES = [(7, 5), (70, 64), (5, 100), (3, 7, 4), (2, 90, 3, 2)]
+LARGE = [pytest.param(shape, marks=pytest.mark.slow) for shape in [(70, 64), (2, 90, 3, 2)]]
+SHAPES = [(7, 5), (5, 100), (3, 7, 4), *LARGE]
 
 
 def made(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Case, sf.Target, torch.Tensor]:

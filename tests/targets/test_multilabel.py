@@ -40,6 +40,7 @@ def test_a_binary_loss_is_smallest_where_each_sigmoid_is_q(spread):
     assert grad.abs().max() < 1e-16
 
 
+@pytest.mark.slow
 def test_halves_are_what_keras_trains_towards():
     keras = pytest.importorskip("keras")
     z = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))

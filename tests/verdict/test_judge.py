@@ -316,6 +316,7 @@ def test_bfloat16_tensors_are_saved(tmp_path):
     np.testing.assert_allclose(saved["logits"], z.numpy(), rtol=2**-8, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, pytest.param(5, marks=pytest.mark.nightly)])
 def test_equal_arms_whose_seeds_are_their_own_are_told_apart_at_most_as_often_as_the_level_says(seeds):
     found, times = 0, 60

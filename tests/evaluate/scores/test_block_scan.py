@@ -188,6 +188,7 @@ def test_a_rows_numbers_do_not_depend_on_the_other_rows(small_blocks):
     np.testing.assert_array_equal(np.stack(a.expansion.cumulants)[:, order], np.stack(b.expansion.cumulants))
 
 
+@pytest.mark.slow
 def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_blocks, monkeypatch):
     z, _ = sample(np.float32)
     fast, slow = both(z, z.argmax(axis=1), monkeypatch, served=False)
@@ -196,6 +197,7 @@ def test_a_model_without_an_error_gets_temperatures_with_the_pseudo_row(small_bl
     assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeypatch):
     z, y = sample(np.float32)
     fast, slow = both(z, np.roll(y, 1), monkeypatch, served=False)

@@ -51,6 +51,7 @@ def test_uneven_groups_have_the_variance_of_their_raised_contributions():
     assert found.df == pytest.approx(1 / np.square(share).sum() - 1, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [10, 30, 100])
 @pytest.mark.parametrize("uneven", [False, True])
 def test_intervals_of_groups_cover_and_those_of_rows_do_not(groups, uneven):

@@ -174,6 +174,7 @@ def test_the_components_of_two_arms_are_told_apart():
     assert (found.seeds, found.rows) == (200, 3000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mine", "theirs"), [(2, 2), (3, 3), (5, 5), (1, 5), (3, 10)])
 @pytest.mark.parametrize("sds", [(0.0, 0.5), (0.05, 0.5), (0.2, 0.5)])
 def test_equal_arms_with_seeds_of_their_own_differ_at_most_as_often_as_the_level_says(mine, theirs, sds):

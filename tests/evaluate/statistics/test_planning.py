@@ -33,6 +33,7 @@ def tables(sds, seeds, rows):
         yield sum(sd * part for sd, part in zip(sds, parts, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sds", "seeds", "rows"), MODELS)
 def test_tables_without_a_difference_are_declared_as_often_as_the_level_says(sds, seeds, rows):
     wrong = [0, 0]
@@ -45,6 +46,7 @@ def test_tables_without_a_difference_are_declared_as_often_as_the_level_says(sds
     assert wrong[1] <= stats.binom.ppf(0.999, TABLES, 0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sds", "seeds", "rows"), MODELS)
 def test_intervals_cover_the_true_mean_as_often_as_they_say(sds, seeds, rows):
     covered = 0
@@ -54,6 +56,7 @@ def test_intervals_cover_the_true_mean_as_often_as_they_say(sds, seeds, rows):
     assert stats.binom.ppf(0.001, TABLES, 0.9) <= covered <= stats.binom.ppf(0.999, TABLES, 0.935)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sds", "seeds", "rows"), MODELS)
 def test_a_detectable_difference_is_found_with_the_chance_stated(sds, seeds, rows):
     difference = ev.detectable_difference(components(*(sd**2 for sd in sds), seeds, rows), chance=0.8)

@@ -6,11 +6,12 @@ import gzip
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sfumato.lab.data import DataError, Roles, load, prepare
+from tests.limits import examples
 
 ROWS = 40
 DATES = {"ISO": "%Y-%m-%d", "points": "%d.%m.%Y", "slashes": "%m/%d/%Y"}
@@ -66,7 +67,7 @@ def spelt(table, *, separator=",", decimal=".", thousands="", encoding="utf-8", 
     end=st.sampled_from(["\n", "\r\n"]),
     dates=st.sampled_from(list(DATES)),
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_every_spelling_of_a_table_gives_the_same_columns_split_and_bits(
     tmp_path_factory, table, separator, marks, encoding, end, dates
 ):

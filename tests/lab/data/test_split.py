@@ -4,12 +4,13 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sfumato.lab.data import DataError, Numbers, Roles, Table, load, prepare, split
 from sfumato.lab.data.split import hash_rows
+from tests.limits import examples
 
 PARTS = ("train", "validation", "test")
 
@@ -46,7 +47,7 @@ def write_csv(path, features, labels):
 
 
 @given(tables())
-@settings(max_examples=200)
+@examples(200)
 def test_a_split_puts_each_row_once_each_class_everywhere_and_equal_rows_on_one_side(made):
     try:
         parts = split(made)
