@@ -187,7 +187,7 @@ class ScheduledLoss(MovingLoss):
         self.at = (0, 1)  # the step, and how many there are
         self.smoothed = CrossEntropyLoss(over="all")
         self._epoch: list[tuple[float, float]] = []  # the strength and the mass of each step
-        self._classes = 0  # until the logits tell how many there are
+        self._classes: int  # the logits tell how many there are
 
     def begin_step(self, step: int, steps: int, mass: float) -> None:
         """Take the strength of a step."""

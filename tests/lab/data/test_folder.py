@@ -58,11 +58,12 @@ def test_grey_images_have_one_channel_and_a_mixture_three(tmp_path, folder):
     assert load(str(folder)).features.pixels.shape == (22, 12, 12, 3)
 
 
-def test_sixteen_bits_of_grey_keep_their_order(tmp_path):
+@pytest.mark.parametrize("darkest", [0, 1000])
+def test_sixteen_bits_of_grey_keep_their_order_and_their_range(tmp_path, darkest):
     for label in ("a", "b"):
         for i in range(3):
             paint(tmp_path / "deep" / label / f"{i}.png", mode="L")
-    ramp = np.linspace(0, 65535, 144).reshape(12, 12).astype(np.uint16)
+    ramp = np.linspace(darkest, 65535, 144).reshape(12, 12).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "deep" / "a" / "0.png")
     pixels = load(str(tmp_path / "deep")).features.pixels[0, :, :, 0]
     assert np.abs(pixels.astype(float) - ramp / 257).max() <= 0.5

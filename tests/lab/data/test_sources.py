@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from sfumato.lab.data import DataError, Roles, load
+from sfumato.lab.data.sources import read_frame
 
 READABLE = (
     "What can be read: digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, "
@@ -59,6 +60,15 @@ def test_what_cannot_be_read_is_refused_with_a_way_out(tmp_path, monkeypatch, so
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert refusal(source) == message
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "rows.npz", "folder.csv"])
+def test_what_is_no_table_is_refused_as_new_rows(tmp_path, name):
+    (tmp_path / "rows.txt").write_text("a,b\n1,2\n")
+    (tmp_path / "rows.npz").touch()
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataError, match=f"^{name} is not a table; new rows are read of .csv, .tsv, .parquet and .npz"):
+        read_frame(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("role", ["label", "text", "split", "weight", "group"])

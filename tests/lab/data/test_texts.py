@@ -63,6 +63,15 @@ def test_other_columns_are_not_used_and_that_is_said(tmp_path):
     assert "With --text, other columns are not used: number." in prepare(source, Roles(text="words")).notes
 
 
+def test_of_many_other_columns_eight_are_named(tmp_path):
+    source = tmp_path / "made.csv"
+    names = [f"n{i}" for i in range(9)]
+    rows = [f"word of row {i},{'ab'[i % 2]},{','.join(str(i * j) for j in range(9))}" for i in range(20)]
+    source.write_text("\n".join([f"words,label,{','.join(names)}", *rows]) + "\n")
+    notes = prepare(str(source), Roles(text="words", label="label")).notes
+    assert f"With --text, other columns are not used: {', '.join(names[:8])} and 1 more." in notes
+
+
 @pytest.mark.parametrize("columns", ["words,number", "words, number"])
 def test_several_text_columns_are_joined(tmp_path, columns):
     source, _ = write(tmp_path / "made.csv")

@@ -345,6 +345,22 @@ def test_a_language_model_from_a_folder_reads_texts_as_its_tokens(tmp_path):
     assert torch.allclose(model.eval()(torch.from_numpy(features))[:1], alone, atol=1e-6)
 
 
+@needs("transformers")
+@pytest.mark.slow
+def test_a_language_model_that_finds_its_last_token_by_the_padding_is_given_its_own(tmp_path):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    config = LlamaConfig(
+        vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0
+    )
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    model = build(f"hf:{tmp_path}", Inputs("tokens", (6,), 6), 3, seed=0).eval()
+    ids = torch.tensor(
+        [[3, 5, 0, 0, 0, 0], [4, 2, 7, 8, 9, 3]]
+    )  # one above the model's; 0 is none
+    assert torch.allclose(model(ids)[0], model(ids[:1, :2])[0], atol=1e-6)
+
+
 def test_a_folder_for_hf_that_is_not_there_is_refused():
     if importlib.util.find_spec("transformers") is None:
         assert refusal("hf:nowhere").startswith("--model hf: needs transformers")
