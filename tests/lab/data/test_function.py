@@ -251,3 +251,20 @@ def test_a_column_is_no_option_for_arrays(module):
     assert refusal(source, weight="w") == (
         f'--weight "w" names a column of a table, but {source} returns arrays; leave it out'
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def load(): return T\n", "the data set holds more than 8 GB; return fewer or smaller rows"),
+        (
+            "import scipy.sparse\ndef load(): return scipy.sparse.csr_matrix(X), y\n",
+            "X is sparse and takes more than 8 GB spread out; keep fewer columns",
+        ),
+        ("def load(): return DataLoader(T, 8)\n", "the DataLoader holds more than 8 GB; return fewer or smaller rows"),
+    ],
+)
+def test_more_rows_than_are_read_are_refused_while_they_come(module, monkeypatch, body, message):
+    monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 1000)
+    source = module(body)
+    assert refusal(source) == f"{source}: {message}"

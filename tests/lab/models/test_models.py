@@ -355,9 +355,7 @@ def test_a_language_model_that_finds_its_last_token_by_the_padding_is_given_its_
     )
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
     model = build(f"hf:{tmp_path}", Inputs("tokens", (6,), 6), 3, seed=0).eval()
-    ids = torch.tensor(
-        [[3, 5, 0, 0, 0, 0], [4, 2, 7, 8, 9, 3]]
-    )  # one above the model's; 0 is none
+    ids = torch.tensor([[3, 5, 0, 0, 0, 0], [4, 2, 7, 8, 9, 3]])  # one above the model's; 0 is none
     assert torch.allclose(model(ids)[0], model(ids[:1, :2])[0], atol=1e-6)
 
 
