@@ -17,7 +17,7 @@ from hypothesis import settings
 
 SECONDS = 600  # of one test, or of what it sets up; the slowest takes a tenth of this on a busy machine
 NIGHTLY = 7200
-EXAMPLES = {"quick": 4, "every change": 25, "nightly": 1000}  # that a test draws which names no number
+EXAMPLES = {"quick": 15, "every change": 25, "nightly": 1000}  # that a test draws which names no number
 
 
 def examples(number: int) -> settings:
