@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -102,6 +104,21 @@ def test_what_is_wrong_with_an_arm_is_said_with_the_way_out(spec, said):
     with pytest.raises(OptionError) as error:
         asked_arm(spec)
     assert str(error.value) == said
+
+
+RANGED = {f"{kind.name} {each.name}": each for kind in KINDS.values() for each in kind.parameters if each.holds}
+
+
+@pytest.mark.parametrize("parameter", RANGED.values(), ids=RANGED)
+def test_a_number_is_taken_where_the_words_of_its_range_say_so(parameter):
+    bounds = re.findall(r"(at least|above|at most|below) (-?[\d.]+)", parameter.range)
+    assert len(bounds) == 2
+    for word, number in bounds:
+        outwards = -math.inf if word in ("at least", "above") else math.inf
+        bound = float(number)
+        assert parameter.holds(bound) == (word in ("at least", "at most"))
+        assert parameter.holds(math.nextafter(bound, -outwards))
+        assert not parameter.holds(math.nextafter(bound, outwards))
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -207,6 +207,7 @@ def wrong(shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(768, 7))
 def text(shape, classes): return "a model"
 def fails(shape, classes): raise KeyError("weights")
 def no_fit(shape, classes): return nn.Linear(5, classes)
+def flat(shape, classes): return nn.Sequential(nn.Linear(768, 8), nn.Tanh(), nn.Linear(8, classes))
 class Net(nn.Module):
     def __init__(self, shape, classes):
         super().__init__()
@@ -224,10 +225,11 @@ def module(tmp_path, monkeypatch):
     return name
 
 
-@pytest.mark.parametrize("callable_", ["net", "by_classes", "plain", "Net"])
+@pytest.mark.parametrize("callable_", ["net", "by_classes", "plain", "flat", "Net"])
 def test_a_model_of_the_users_own_is_called_with_what_it_asks_for(module, callable_):
     model = build(f"{module}:{callable_}", IMAGE, 3, seed=0)
     assert isinstance(model.head, nn.Linear)
+    assert not any(part._forward_hooks for part in model.modules())  # what looked for the last layer is gone
     assert logits_of(model, rows(IMAGE)).shape == (5, 3)
     assert weights_hash(model) == weights_hash(build(f"{module}:{callable_}", IMAGE, 3, seed=0))
 
@@ -312,7 +314,8 @@ def test_files_that_hold_no_weights_of_the_model_are_refused(tmp_path, monkeypat
 
 @needs("transformers")
 @pytest.mark.slow
-def test_a_language_model_from_a_folder_reads_texts_as_its_tokens(tmp_path):
+@pytest.mark.parametrize(("longest", "kept"), [(16, 16), (1000, 128)])
+def test_a_language_model_from_a_folder_reads_texts_as_its_tokens(tmp_path, longest, kept):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -321,7 +324,7 @@ def test_a_language_model_from_a_folder_reads_texts_as_its_tokens(tmp_path):
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     folder = tmp_path / "bert"
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=longest
     ).save_pretrained(folder)
     config = BertConfig(
         vocab_size=6, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=7
@@ -329,12 +332,12 @@ def test_a_language_model_from_a_folder_reads_texts_as_its_tokens(tmp_path):
     given = BertForSequenceClassification(config)
     given.save_pretrained(folder)
     rng = np.random.default_rng(0)
-    lines = [f"{' '.join(rng.choice(words, 1 + i % 20))},{'ab'[i % 2]}" for i in range(40)]
+    lines = [f"{' '.join(rng.choice(words, 1 + 9 * (i % 20)))},{'ab'[i % 2]}" for i in range(40)]
     (tmp_path / "made.csv").write_text("\n".join(["text,label", *lines]) + "\n")
     options = Options(str(tmp_path / "made.csv"), text="text", model=f"hf:{folder}")
     options.check()
     data = prepare(options.data, options.roles())
-    assert data.inputs.kind == "tokens"
+    assert (data.inputs.kind, data.inputs.shape) == ("tokens", (kept,))
     model = build(options.model, data.inputs, 2, seed=0)
     assert torch.equal(
         model.body.net.bert.embeddings.word_embeddings.weight, given.bert.embeddings.word_embeddings.weight
