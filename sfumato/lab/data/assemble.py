@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data import labels as given
-from sfumato.lab.data.cells import Fault, Unused, plain_type, present, read_columns, trimmed
+from sfumato.lab.data.cells import MISSING, Fault, Unused, plain_type, present, read_columns, trimmed
 from sfumato.lab.data.column import Column, ColumnLine, line_of
 from sfumato.lab.data.column_roles import Assigned, Roles, assign
 from sfumato.lab.data.columns import Columns
@@ -78,6 +78,8 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         features = _features(frame, assigned, notes, lines)
     least = 3 if part is None else 1
     labels, names, soft = _labels(frame, assigned, least)
+    if no_values := [name for name in names if name.lower() in MISSING]:
+        notes.append(f"Taken for a class, and not for a missing label: {listing(no_values, 8)}.")
     warnings = () if assigned.target is None else given.warn_of_many(labels, names, frame.header[assigned.target])
     return Table(
         frame.name,
@@ -216,7 +218,12 @@ def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[in
     if dates := [each for each in used if each.kind == "date"]:
         named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
         notes.append(f"Dates count days, and the season where they span more than a year: {listing(named, 8)}.")
-    notes += [f'Column "{short(each.name)}" is read as words: {each.note}.' for each in used if each.note]
+    kinds = {"category": "words"}
+    notes += [
+        f'Column "{short(each.name)}" is read as {kinds.get(each.kind, "numbers")}: {each.note}.'
+        for each in used
+        if each.note
+    ]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
         written = tuple((each.written, each.sign) for each in used)
@@ -255,13 +262,14 @@ def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
         notes |= dict.fromkeys(assigned.rest, "left out: not used with --text")
     made: dict[int, ColumnLine] = {}
     for j, note in notes.items():
-        distinct, missing = _counted(frame.columns[j])
-        made[j] = ColumnLine(frame.header[j], roles.get(j, "left out"), distinct, missing, note)
+        role = roles.get(j, "left out")
+        distinct, missing = _counted(frame.columns[j], trimmed if role in ("label", "group", "split") else present)
+        made[j] = ColumnLine(frame.header[j], role, distinct, missing, note)
     return made
 
 
-def _counted(column: Any) -> tuple[int, int]:
-    """Different values of a column, and its cells without one."""
+def _counted(column: Any, read: Callable[[Any], Any]) -> tuple[int, int]:
+    """Different values of a column, and its cells without one; ``read`` is how its role reads text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -269,6 +277,6 @@ def _counted(column: Any) -> tuple[int, int]:
     if pa.types.is_nested(column.type):
         return 0, column.null_count
     counted = pc.call_function("value_counts", [column])
-    values = present(counted.field(0)) if pa.types.is_string(column.type) else counted.field(0)
+    values = read(counted.field(0)) if pa.types.is_string(column.type) else counted.field(0)
     missing = counted.field(1).filter(values.is_null()).to_numpy().sum()
     return pc.call_function("count_distinct", [values]).as_py(), int(missing)

@@ -276,7 +276,15 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
         return _infinite(int(infinite[0]), cell(int(infinite[0])))
     if len(values) and np.isnan(values).all():
         return Unused("holds no value", 0, len(values))
-    return Column(name, "number", values + 0.0, written=written)
+    return Column(name, "number", values + 0.0, written=written, note=_rounded(values[~np.isnan(values)]))
+
+
+def _rounded(values: np.ndarray) -> str:
+    """What is said of numbers of up to 64 bits that float64 does not tell apart."""
+    largest = np.abs(values).max(initial=0)
+    if not 2**53 < largest < 2**64 or (values % 1).any():
+        return ""
+    return "whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out"
 
 
 def _infinite(row: int, cell: str) -> Fault:

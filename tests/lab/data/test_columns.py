@@ -287,6 +287,45 @@ def test_groups_with_a_row_in_common_stay_together(csv):
     assert len(set(data.split.cluster[:12])) == 1
 
 
+def test_test_rows_of_one_group_are_refused_before_anything_is_trained(csv):
+    table = columns(300)
+    table["size"] = [i / 2 for i in range(300)]
+    table["patient"] = [i // 100 for i in range(300)]
+    assert refusal(csv(table), group="patient") == (
+        "made: all test rows are of one group, so nothing says how far groups differ; give rows of more groups, or "
+        "leave --group out if rows of one do not vary together"
+    )
+
+
+def test_test_rows_that_are_all_equal_are_refused(csv):
+    table = columns()
+    table["split"] = ["test" if i < 3 else "train" for i in range(60)]
+    for name in ("age", "city", "size", "label"):
+        table[name][:3] = table[name][:1] * 3
+    assert refusal(csv(table), split="split") == (
+        "made: all test rows are equal, so nothing says how far rows differ; give others"
+    )
+
+
+def test_whole_numbers_that_float64_does_not_tell_apart_are_noted(csv):
+    table = columns()
+    table["big"] = [10**17 + i for i in range(60)]
+    table["size"] = [1e20 + i for i in range(60)]
+    assert [note for note in prepare(csv(table)).notes if "big" in note or "size" in note] == [
+        'Column "big" is read as numbers: whole numbers beyond 2^53 lose their last digits; if it is an id, leave it '
+        "out."
+    ]
+
+
+def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
+    table = columns()
+    table["label"] = [("NA", "b")[i % 2] for i in range(60)]
+    read = load(csv(table))
+    (line,) = (each for each in read.columns if each.name == "label")
+    assert (line.distinct, line.missing) == (2, 0)
+    assert "Taken for a class, and not for a missing label: NA." in read.notes
+
+
 def test_a_class_in_too_few_groups_is_refused(csv):
     table = columns(60)
     table["patient"] = ["x" if label == "a" else f"p{i}" for i, label in enumerate(table["label"])]
