@@ -6,6 +6,9 @@ and nothing refers to anything outside.
 
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from markupsafe import Markup, escape
 
@@ -18,6 +21,14 @@ VARIABLES = {
 
 # Text keeps clear of the lines behind it by an outline in the colour of the paper.
 HALO = "<style>text{paint-order:stroke;stroke:%s;stroke-width:2.5px;stroke-linejoin:round}</style>"
+
+
+@contextmanager
+def in_any_script() -> Iterator[None]:
+    """Draw names in any script without a warning: the reader's fonts show the letters that matplotlib's own lacks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        yield
 
 
 def to_svg(ax: Axes) -> str:

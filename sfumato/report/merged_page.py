@@ -14,6 +14,7 @@ from sfumato.report.template import refuse_other_file, rendered, write
 from sfumato.runs.read import ReportError, Run, load_run
 
 
+@figure_to_svg.in_any_script()
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
 

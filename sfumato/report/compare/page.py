@@ -62,6 +62,7 @@ def render(folder: str | Path, out: str | Path | None = None) -> Path:
     return write(run.folder / "report.html", page)
 
 
+@figure_to_svg.in_any_script()
 def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
     """Every figure for which the run has data, by name; and by name why another is left out."""
     drawn: dict[str, Drawn] = {}

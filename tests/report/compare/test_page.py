@@ -159,6 +159,13 @@ def test_names_from_the_data_are_text(tmp_path, hostile):
     assert json.loads(text)["data"]["name"] == hostile
 
 
+def test_names_in_other_scripts_are_drawn_without_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "FIGURES", {"projection": page_module.FIGURES["projection"]})
+    names = ["日本語", "한국어", "ไทย", *map(str, range(3, 10))]
+    folder = write_run(tmp_path / "run", class_names=names, name="日本語", seeds=1, epochs=2, test=50)
+    assert "日本語" in render(folder).read_text(encoding="utf-8")
+
+
 def test_an_unfair_comparison_is_called_unfair(tmp_path):
     page = words(write_run(tmp_path / "run", equal=False, seeds=1, epochs=2, test=50))
     assert "did not start from the same weights" in page
