@@ -48,6 +48,7 @@ def settle(
     level = 1 - 0.05 / tests
     shown, estimate = next(iter(estimates.items()))
     now, ever = (evaluate.detectable_difference(estimate, seeds=seeds, level=level) for seeds in (estimate.seeds, inf))
+    rows_matter = ever > 1e-6 * now  # below that a variance of 0 was rounded
     metric = SHOWN[shown]
     whole = METRICS[shown].highest - METRICS[shown].lowest
     sees = [
@@ -64,14 +65,14 @@ def settle(
             f"{SHOWN[soonest].name}, if it differs by as much as it looks "
             f"({SHOWN[soonest].amount(abs(estimates[soonest].mean))})."
         )
-    elif ever > 0:
+    elif rows_matter:
         do = (
             f"To settle whether it helps, use more {rows}: with these {estimate.rows:,}, not even {LIMIT} seeds "
             "would settle differences as small as these look."
         )
     else:
         do = f"Not even {LIMIT} seeds would settle differences as small as these look."
-    if ever > 0:
+    if rows_matter:
         sees.append(
             f"Differences in the {metric.name} below {metric.amount(ever)} cannot be seen however many seeds are run: "
             f"that takes more {rows}."

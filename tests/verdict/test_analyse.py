@@ -82,6 +82,14 @@ def test_margins_are_parts_of_the_first_arms_numbers_or_what_is_asked_for():
     assert {d["metric"]: (d["margin"], d["finding"]) for d in asked}["accuracy"] == (0.001, "better")
 
 
+def test_what_is_equal_on_every_row_is_the_same_however_little_is_known_of_the_margin():
+    base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
+    values = 0.01 + np.random.default_rng(1).normal(size=(5, 400))  # of which a margin is a part, and it may be 0
+    base.aurc, other.metrics["eaurc"] = analyse.Metric(values, values.mean(1)), base.metrics["eaurc"]
+    found = {row["metric"]: row for row in analyse.differences([base, other])}["eaurc"]
+    assert (found["low"], found["high"], found["finding"]) == (0, 0, "the same")
+
+
 @pytest.mark.parametrize(("metric", "of"), [("nll_after_temperature", "nll_after_temperature"), ("eaurc", "aurc")])
 def test_a_margin_that_is_a_part_of_the_base_counts_the_base_as_random(metric, of):
     rng = np.random.default_rng(1)

@@ -97,6 +97,20 @@ def test_where_rows_do_not_matter_it_does_not_ask_for_more_of_them():
     assert "rows" not in do
 
 
+def test_a_variance_that_is_only_rounded_above_zero_asks_for_no_rows():
+    rng = np.random.default_rng(142)
+    accuracy = np.zeros((5, 300))
+    for row in accuracy:
+        row[rng.choice(300, rng.integers(0, 6), replace=False)] = rng.choice([-1, 1])
+    estimate = analyse.Metric(accuracy, accuracy.mean(axis=1)).estimate()
+    assert 0 < estimate.var_row < 1e-15
+    _, sees = settle(arm("one-hot"), arm("smoothed", accuracy=accuracy), 3)
+    assert sees == (
+        "With 5 seeds and 300 distinct test rows, a difference in the accuracy of 1 point would be found four times in "
+        "five."
+    )
+
+
 def test_it_says_nothing_where_nothing_varies():
     assert settle(arm("one-hot"), arm("smoothed"), 3) == []
 
