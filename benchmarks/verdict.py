@@ -173,7 +173,7 @@ def trained(each: Set, target: str, eps: float, cache: Path, say: Callable[[str]
                 for number in numbers
             ]
             rows = min(len(part["train"][1]) for part in parts)  # splits differ by a row or two
-            plan = default_plan(rows, epochs=None, batch_size=None, learning_rate=1e-3)
+            plan = default_plan(rows, epochs=None, batch_size=None, learning_rate=1e-3, least_epochs=40)
             x, y = (torch.stack([torch.from_numpy(part["train"][i][:rows]) for part in parts]) for i in (0, 1))
             runs = [(c, arm, seed) for c in range(len(parts)) for arm in ("first", "second") for seed in range(seeds)]
             # no two runs share a seed: neither weights nor batches are paired

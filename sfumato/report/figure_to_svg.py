@@ -7,7 +7,7 @@ and nothing refers to anything outside.
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from markupsafe import Markup, escape
@@ -24,7 +24,7 @@ HALO = "<style>text{paint-order:stroke;stroke:%s;stroke-width:2.5px;stroke-linej
 
 
 @contextmanager
-def in_any_script() -> Iterator[None]:
+def in_any_script() -> Generator[None]:
     """Draw names in any script without a warning: the reader's fonts show the letters that matplotlib's own lacks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
