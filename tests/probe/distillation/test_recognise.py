@@ -127,6 +127,11 @@ def test_a_teacher_in_a_loss_that_is_no_known_distillation_is_said():
         probed("two_temperatures")
 
 
+def test_a_student_and_a_teacher_with_these_names_are_not_taken_for_each_other():
+    with pytest.raises(ProbeError, match="labels_at_the_temperature takes a teacher, but its gradients are not those"):
+        probed("labels_at_the_temperature")
+
+
 def rows(name: str):
     generator = torch.Generator().manual_seed(5)
     shape = (3, 5, K) if name in ("sequences", "language_model") else (7, K)
