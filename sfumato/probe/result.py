@@ -23,7 +23,8 @@ class Probe:
         convention: its name in :data:`sfumato.conventions.SPREADS`, ``"one-hot"``, ``"prior"`` for (1−ε)·e_y + ε·π
             with another π than the uniform, or None where it cannot be told.
         eps: the strength in that convention, or None.
-        eps_all: the strength over all classes with the same optimum; None where there is none, or ``moved_by`` is given.
+        eps_all: the strength over all classes with the same optimum; None where none has it, or where ``moved_by`` says
+            why the optimum is not at ``target``.
         eps_others: the strength over the others with the same optimum, or None as ``eps_all``.
         target: (q_true, q_other) as the gradient has them, or None where there are not two levels.
         mass: Σq, or None.

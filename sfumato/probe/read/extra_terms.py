@@ -16,7 +16,7 @@ ExtraTerm: TypeAlias = tuple[str, float]
 
 
 KEEP = ("z-loss", "temperature", "focal")
-"""How the terms begin whose smallest value lies at the target: lse = 0 costs nothing, and focal is of one-hot labels."""
+"""How the names of terms begin that keep the optimum: lse = 0 costs nothing, and focal is of one-hot labels."""
 
 
 class Fit(NamedTuple):

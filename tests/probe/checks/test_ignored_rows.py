@@ -110,6 +110,16 @@ def test_a_label_below_0_that_is_not_inert(loss, said):
     assert told(loss, candidates=(-1,)) == (None, [said])
 
 
+def test_a_row_that_is_nan_alone_is_read_among_others_and_does_not_leak():
+    def loss(z, y):  # the labels' term is a mean over rows that count, and the uniform term one over all rows
+        counts = y != -100
+        return 0.9 * (rows_of(z, y) * counts).sum() / counts.sum() - 0.1 * z.log_softmax(1).mean()
+
+    assert told(loss, candidates=(-100,)) == (
+        None, ["defect: ignored rows: a row of label -100 is trained towards the uniform target, not ignored"],
+    )  # fmt: skip
+
+
 def test_a_class_without_gradient_is_told_and_is_the_ignored_label():
     ignored, found = told(lambda z, y: F.cross_entropy(z, y, ignore_index=2), candidates=())
     assert ignored == 2
