@@ -110,6 +110,16 @@ def test_a_label_below_0_that_is_not_inert(loss, said):
     assert told(loss, candidates=(-1,)) == (None, [said])
 
 
+def test_rows_that_count_by_their_place_do_not_leak():
+    def loss(z, y):
+        w = torch.linspace(1, 2, len(y), dtype=z.dtype)
+        return (w * F.cross_entropy(z, y, reduction="none")).sum() / w.sum()
+
+    assert told(loss, "other", (-100,)) == (
+        -100, ["warning: ignored rows: an ignored row (label -100) that holds NaN gets a gradient of NaN, not 0"],
+    )  # fmt: skip
+
+
 def test_a_row_that_is_nan_alone_is_read_among_others_and_does_not_leak():
     def loss(z, y):  # the labels' term is a mean over rows that count, and the uniform term one over all rows
         counts = y != -100
