@@ -63,7 +63,9 @@ def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFin
 def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
     """What is odd about what rows are trained towards."""
     if targets.soft > 0.5:
-        yield note("targets", "most rows have a target of many levels (soft labels, or a teacher): no ε is told")
+        if targets.balanced:
+            many = "most rows have a target of many levels (soft labels, or a teacher)"
+            yield note("targets", f"{many}, or another loss than a cross entropy of these logits: no ε is told")
     elif targets.pairs > 0.3:
         yield note("targets", "most rows have more than one label, as mixup and CutMix give them")
     elif targets.prior:

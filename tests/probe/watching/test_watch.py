@@ -383,3 +383,27 @@ def test_padding_is_known_by_the_token_of_the_configuration_where_there_is_no_ma
     with watch(model) as seen:
         next_token(model(batch["input_ids"]), batch["input_ids"]).backward()
     assert any(each.about == "padding" for each in seen.findings)
+
+
+def penalised(z: Tensor, y: Tensor, step: Any) -> Tensor:
+    return F.cross_entropy(z, y) + 0.5 * (z.softmax(1) * z.log_softmax(1)).sum(1).mean()
+
+
+def of_two_softmaxes(z: Tensor, y: Tensor, step: Any) -> Tensor:
+    return F.cross_entropy(z.softmax(1), y)
+
+
+@pytest.mark.parametrize("loss", [penalised, of_two_softmaxes])
+def test_hard_labels_of_another_loss_are_not_taken_for_soft_ones_alone(loss):
+    seen = loop(table(), loss)
+    told = "targets: most rows have a target of many levels (soft labels, or a teacher), or another loss than a cross"
+    assert (seen.eps, [told in str(each) for each in seen.findings]) == (None, [True])
+
+
+def of_sigmoids(z: Tensor, y: Tensor, step: Any) -> Tensor:
+    return F.binary_cross_entropy_with_logits(z, F.one_hot(y, K).float())
+
+
+def test_hard_labels_of_sigmoids_are_not_called_soft():
+    seen = loop(table(ignored=False), of_sigmoids)
+    assert [each.about for each in seen.findings] == ["loss"]
