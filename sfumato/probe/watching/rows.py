@@ -93,6 +93,13 @@ class ReadRows:
         return 1e-7 * (np.sqrt(self.squares) + b * np.sqrt(self.sums[:, 3])) / np.sqrt(under)
 
     @property
+    def mass_beside(self) -> Array:
+        """The mass of the classes off the line beside the label: a share in mixup, below 0 where a term pushes down."""
+        with np.errstate(all="ignore"):
+            own = self.sums[:, 4] - self.sums[:, 5] / self.factor
+        return self.mass - own - (self.classes - 1 - self.others) * self.eps / self.classes
+
+    @property
     def is_sure(self) -> Array:
         """Rows that are sure of a class. With the label there, p − q is ε(e_y − 1/K), as if q were 1/K."""
         return self.squares + self.sums[:, 4] ** 2 > 0.5
