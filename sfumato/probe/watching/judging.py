@@ -70,6 +70,8 @@ def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
         yield note("targets", "most rows have more than one label, as mixup and CutMix give them")
     elif targets.prior:
         yield note("targets", "the strength goes to the classes by a prior, and not to all alike")
+    if targets.eps is not None and targets.eps < -(3e-2 if targets.coarse else 1e-3):
+        yield defect("strength", f"ε = {targets.eps:.4g}: negative smoothing, which has no lower bound")
     if targets.spread is not None:
         low, high = targets.spread
         yield note("strength", f"it differs between rows, from {max(low, 0):.3g} to {high:.3g} over all classes")

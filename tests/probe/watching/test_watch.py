@@ -200,6 +200,12 @@ FAULTS: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
         "total mass",
         {"mass": pytest.approx(0.99, abs=1e-3)},
     ),
+    "negative smoothing": (
+        lambda: loop(table(ignored=False), lambda z, y, step: F.cross_entropy(z, 1.2 * F.one_hot(y, K) - 0.2 / K)),
+        "defect",
+        "strength: ε = -0.2: negative smoothing, which has no lower bound",
+        {"eps": -0.2},
+    ),
     "the loss is cut from the model": (
         lambda: loop(table(), lambda z, y, step: of_rows(z.detach().requires_grad_(), y, step)),
         "defect",
