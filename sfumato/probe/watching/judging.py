@@ -74,7 +74,7 @@ def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
     elif targets.prior:
         yield note("targets", "the strength goes to the classes by a prior, and not to all alike")
     # Small logits that the loss divides look alike, and leave a misfit; half precision hides it.
-    if targets.eps is not None and targets.eps < -1e-3 and targets.misfit < 1e-6 and not targets.coarse:
+    if targets.eps is not None and targets.eps < -1e-2 and targets.misfit < 1e-6 and not targets.coarse:
         yield defect("strength", f"ε = {targets.eps:.4g}: negative smoothing, which has no lower bound")
     if targets.spread is not None:
         low, high = targets.spread

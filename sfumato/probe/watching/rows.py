@@ -150,9 +150,8 @@ def read_rows(z: Tensor, g: Tensor) -> ReadRows:
     fits = twice.eps[np.isfinite(twice.eps) & (twice.misfit < 3e-6)]
     if 2 * len(fits) > len(some):
         low, high = np.percentile(fits, [10, 90])
-        if (
-            high - low < 1e-2 and high < 0.9
-        ):  # a squared error of nearly equal probabilities looks alike, without a label
+        # A squared error of nearly equal probabilities looks alike, but as if its rows had no label.
+        if high - low < 1e-2 and high < 0.9:
             return _read(*_after_a_softmax(z, g), TWICE)
     divisor = temperature_of(lambda t: _misfit(z[some].double() / t, g[some].double()))
     return found if divisor is None else _read(z.double() / divisor, g.double(), "logits", divisor)
