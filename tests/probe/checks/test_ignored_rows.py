@@ -100,6 +100,8 @@ def test_a_row_that_changes_the_row_after_it_alone_leaks():
          "defect: labels: label -1 is not refused: it is trained towards (0.4, 0.3, 0.2, 0.1, 0)"),
         (lambda z, y: torch.where(y < 0, z.square().sum(1) * z[:, 0], rows_of(z, y)).mean(),
          "defect: labels: label -1 is not refused, and trained towards no fixed target"),
+        (lambda z, y: (torch.where(y < 0, 0.0, rows_of(z, y)) - 0.1 * z.mean(1)).mean(),
+         "defect: labels: label -1 is not refused, and trained towards no fixed target"),
         (lambda z, y: sum(float("nan") * z[i, 0] if y[i] < 0 else rows_of(z, y)[i] for i in range(len(y))),
          "defect: ignored rows: a row of label -1 gets a gradient of NaN"),
         (lambda z, y: (torch.where(y < 0, 0.0, rows_of(z, y)) + 0.01 * z.logsumexp(1) ** 2).mean(),
