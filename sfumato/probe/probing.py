@@ -16,7 +16,6 @@ from sfumato.probe.checks.target import of_target
 from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise, takes_probabilities
 from sfumato.probe.find_recipe import recipe_of
 from sfumato.probe.findings import WORST_FIRST, ProbeFinding, defect, note
-from sfumato.probe.identify import strength_over
 from sfumato.probe.read.target import TargetRead, read_target
 from sfumato.probe.result import Probe
 
@@ -88,8 +87,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         classes=classes,
         convention=target.identity.convention,
         eps=target.identity.eps,
-        eps_all=None if level is None else strength_over("all", level),
-        eps_others=None if level is None else strength_over("others", level),
+        eps_all=target.strength_over("all"),
+        eps_others=target.strength_over("others"),
         target=None if level is None else (level.true, level.other),
         mass=None if level is None else level.mass,
         ignore_index=ignored,
@@ -97,6 +96,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         why=target.identity.why,
         findings=_worst_first(findings),
         recipe=recipe,
+        moved_by=target.moved_by,
     )
 
 

@@ -23,8 +23,9 @@ class Probe:
         convention: its name in :data:`sfumato.conventions.SPREADS`, ``"one-hot"``, ``"prior"`` for (1−ε)·e_y + ε·π
             with another π than the uniform, or None where it cannot be told.
         eps: the strength in that convention, or None.
-        eps_all: the strength over all classes with the same optimum, or None.
-        eps_others: the strength over the others with the same optimum, or None.
+        eps_all: the strength over all classes with the same optimum; None where none has it, or where ``moved_by`` says
+            why the optimum is not at ``target``.
+        eps_others: the strength over the others with the same optimum, or None as ``eps_all``.
         target: (q_true, q_other) as the gradient has them, or None where there are not two levels.
         mass: Σq, or None.
         ignore_index: the label of rows without gradient, or None.
@@ -34,6 +35,8 @@ class Probe:
         recipe: the same loss in sfumato, or why there is none.
         distillation: the terms of a distillation; None of any other loss. A distillation has another target in every
             row, so that ``convention``, ``eps``, ``target`` and ``mass`` are None.
+        moved_by: why the loss is not smallest at ``target``, as a clause; None where it is. Class weights, a penalty, a
+            turned sign and a gradient that does not sum to 0 are such reasons.
 
     >>> import torch
     >>> from sfumato.probe import probe
@@ -56,6 +59,7 @@ class Probe:
     why: str
     recipe: Recipe | DistillationLine | str
     distillation: Distillation | None = None
+    moved_by: str | None = None
 
     @property
     def line(self) -> str | None:
@@ -72,10 +76,10 @@ class Probe:
         return 'logits are outputs["logits"]' if '{"logits"' in self.called else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that ``sfumato probe --json`` prints; the recipe is only its line."""
+        """The object that ``sfumato probe --json`` prints: the recipe is only its line, and findings say what moves."""
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         named = {"schema": SCHEMA, "loss": fields.pop("name"), **fields, "line": self.line, "where": self.where}
-        del named["recipe"]
+        del named["recipe"], named["moved_by"]
         named["target"] = None if self.target is None else list(self.target)
         named["distillation"] = None if self.distillation is None else dataclasses.asdict(self.distillation)
         named["findings"] = [str(finding) for finding in self.findings]

@@ -37,6 +37,8 @@ def _in_plain_words(found: Probe) -> str:
         return "It trains a model to give a part of its probability to the right class, and the rest as π says."
     if found.target is None:
         return "It trains a model towards no fixed probabilities that could be read off its gradient."
+    if found.moved_by is not None:
+        return f"It does not train a model to give the probabilities of this target: {found.moved_by}."
     total = 1.0 if (found.convention or "").startswith("sigmoid") or not found.mass else found.mass
     true, other = (share / total for share in found.target)
     if abs(other) < 1e-6:
@@ -55,7 +57,7 @@ def _headline(found: Probe) -> str:
     if found.convention is None:
         return f"{name}: {found.why}"
     if found.convention in ("one-hot", "sigmoid-hard"):
-        return f"{name} is not smoothed: {found.why}"
+        return f"{name} {'is not smoothed' if found.moved_by is None else 'has hard labels'}: {found.why}"
     assert found.eps is not None
     proper = found.mass is None or abs(found.mass - 1) < 1e-5
     turned = "minus " if found.mass is not None and found.mass < 0 else ""
@@ -111,14 +113,6 @@ def _facts_of_distillation(found: Probe, terms: Distillation) -> list[tuple[str,
         rows.append(("temperature", f"{terms.temperature:g}, which divides the logits of both"))
     labels = f"{terms.label_weight:.6g} on the cross entropy of the labels" if terms.label_weight else "none"
     return [*rows, ("labels' term", labels), ("reduction", found.reduction)]
-
-
-_DIVERGENCES = {
-    "forward": "KL(teacher ‖ student)",
-    "reverse": "KL(student ‖ teacher)",
-    "hard": "the cross entropy of the teacher's likeliest class",
-    "squared": "half the squared distance of the logits",
-}
 
 
 def lines_of_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:

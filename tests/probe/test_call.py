@@ -163,6 +163,11 @@ def test_a_style_arranges_rows_as_it_says(style, shapes, words):
     assert style.describe() == words
 
 
+def test_class_weights_in_float32_are_called_with_whole_labels_and_not_with_one_hot_ones():
+    found = probe(nn.CrossEntropyLoss(torch.arange(1.0, 11.0), label_smoothing=EPS))
+    assert (found.called, found.ignore_index) == ("logits[N, K], labels[N]", -100)
+
+
 def test_next_tokens_pair_each_row_with_the_label_after_it():
     logits, labels = torch.arange(8.0).reshape(4, 2), torch.arange(4)
     inputs, given = Style(layout="next token", batch=2).arrange(logits, labels)

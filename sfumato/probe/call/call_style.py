@@ -101,15 +101,16 @@ def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     if base.library == "torch":
         libraries = ["torch", "jax", "numpy"] if "jax" in sys.modules else ["torch", "numpy"]
     keywords = keywords_of(function)
+    # float32 is tried before one-hot labels: class weights in float32 refuse whole labels beside logits in float64.
     choices = itertools.product(
-        (False, True),
         inputs,
         libraries,
         LAYOUTS,
         (False, True),
+        (False, True),
         (base.labels_first, not base.labels_first),
     )
-    for single, kind, library, layout, one_hot, labels_first in choices:
+    for kind, library, layout, one_hot, single, labels_first in choices:
         if (library == "torch" or not (single or layout in OF_TORCH)) and not (one_hot and layout == "column"):
             yield Style(library, kind, one_hot, labels_first, layout, single, keywords)
 

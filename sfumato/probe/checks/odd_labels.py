@@ -56,6 +56,7 @@ def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     given[1], given[0] = 0.7, 0.3
     try:
         at = read(_OfProbabilities(**vars(loss), given=given), reading.classes, (1,))
+        whole = read(loss, reading.classes, (0, 1))
     except Exception:
         return
     if at.kind == "other":
@@ -68,12 +69,11 @@ def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         return  # the targets are weighted, and the weights hide what the probabilities became
     if np.ptp(reading.targets[0]) < 1e-9:
         return  # the target is uniform whatever the label is
-    softened = (q - q[-1]) / max(float(q[1] - q[-1]), 1e-12) * 0.7
-    shown = in_figures(q.round(6), 3)
-    if reading.classes > 2 and q[1] - q[-1] > 1e-6 and np.allclose(softened, given, atol=1e-4):
-        yield note("probabilities", f"taken in place of labels, and softened: (0.3, 0.7, 0, …) becomes {shown}")
+    shown, became = in_figures(given, 3), in_figures(q.round(6), 3)
+    if np.allclose(q, 0.3 * whole.optima[0] + 0.7 * whole.optima[1], atol=1e-4):
+        yield note("probabilities", f"taken in place of labels, and softened: {shown} becomes {became}")
     else:
-        yield defect("probabilities", f"(0.3, 0.7, 0, …) is not refused in place of labels, and becomes {shown}")
+        yield defect("probabilities", f"{shown} is not refused in place of labels, and becomes {became}")
 
 
 @dataclass(frozen=True)

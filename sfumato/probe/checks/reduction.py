@@ -39,7 +39,7 @@ def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> tuple[RowReduction
             findings += [] if loss.seeded else _values_that_mix(loss, z, labels, values)
             reduction = RowReduction("none", factors)
         else:
-            reduction, more = _of_factors(loss, labels, factors)
+            reduction, more = _of_factors(loss, z, labels, factors)
             findings += more
     except Exception as error:
         raise ProbeError(f"{spec.name} cannot be called with four rows: {in_words(error)}") from error
@@ -74,7 +74,7 @@ def _values_that_mix(loss: Loss, z: Array, labels: Labels, values: Array) -> lis
     return [defect("rows", told)]
 
 
-def _of_factors(loss: Loss, labels: Labels, factors: Array) -> tuple[RowReduction, list[ProbeFinding]]:
+def _of_factors(loss: Loss, z: Array, labels: Labels, factors: Array) -> tuple[RowReduction, list[ProbeFinding]]:
     hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
     if hidden and not loss.seeded:
         told = f"hides rows: {len(hidden)} of 4 have no gradient in a batch (rows {', '.join(map(str, hidden))}), "
@@ -86,8 +86,8 @@ def _of_factors(loss: Loss, labels: Labels, factors: Array) -> tuple[RowReductio
     if loss.seeded:  # draws may differ with the size of the batch, so nothing can be said
         return RowReduction("other", factors), []
     shown = ", ".join(f"{f:.4g}" for f in factors)
-    by_label = [factors[labels == y] for y in labels]
-    if abs(float(factors.sum()) - 1) < 1e-4 and all(np.ptp(each) < 1e-4 for each in by_label):
+    _, _, twice = loss.in_a_batch(z, labels[[0, 1, 0, 1]])  # with four labels, places would look like weights of them
+    if abs(float(factors.sum()) - 1) < 1e-4 and np.abs(twice[:2] - twice[2:]).max() < 1e-4:
         told = f"a mean over the labels' weights: four rows count {shown}"
         return RowReduction("mean", factors), [note("reduction", told)]
     told = f"neither mean nor sum: a row in a batch of four counts {shown} of what it does alone"

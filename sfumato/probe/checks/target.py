@@ -39,7 +39,7 @@ def of_target(target: TargetRead) -> Iterator[ProbeFinding]:
 
 def _of_levels(level: Levels, target: TargetRead) -> Iterator[ProbeFinding]:
     identity = target.identity
-    if identity.convention is None:
+    if identity.convention is None and not level.drifts:
         yield warning("convention", identity.why)
     if identity.eps is not None and identity.eps < 0:
         yield defect("target", f"ε = {identity.eps:g}: negative smoothing, which has no lower bound")
@@ -48,7 +48,7 @@ def _of_levels(level: Levels, target: TargetRead) -> Iterator[ProbeFinding]:
     if level.kind == "sigmoid":
         if abs(level.factor - 1) > 1e-6:
             yield note("scale", _factor(level.factor, {k: each.factor for k, each in target.level_at.items()}))
-    elif not level.is_balanced:
+    elif level.drifts:
         told = f"Σq = {level.mass:.6g}, while p counts {level.factor:.6g}: the gradient does not sum to 0, and the "
         yield defect("total mass", told + "logits drift together")
     elif abs(level.mass - 1) > 1e-5:

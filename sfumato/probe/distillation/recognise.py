@@ -147,9 +147,11 @@ def _distillation(spec: Spec, loss: TeacherLoss, found: DistillationRead) -> Dis
     heated = found.divergence in ("forward", "reverse") and abs(t - 1) > 1e-6
     shares = _given_shares(spec, loss)
     squared: bool | None = None
-    if heated:
-        fits = {with_t: _fits(a, b / t**2 if with_t else b, shares) for with_t in (True, False)}
-        squared = fits[True] if fits[True] != fits[False] else None
+    for given in (shares, [1.0]) if heated else ():  # where no share that was given decides, a weight of 1 does
+        fits = {with_t: _fits(a, b / t**2 if with_t else b, given) for with_t in (True, False)}
+        if fits[True] != fits[False]:
+            squared = fits[True]
+            break
     share = b / t**2 if squared else b
     alpha = float(f"{share:.7g}") if abs(a + share - 1) < 1e-5 else None
     z, teacher, labels = _some_rows(found.classes)
@@ -199,6 +201,13 @@ def _odd(spec: Spec, loss: TeacherLoss, found: DistillationRead, terms: Distilla
     if terms.times_t_squared is False:
         told = f"T² is missing: at T = {t:g} the teacher's gradient is about {t**2:.4g} times smaller than at T = 1"
         yield warning(about, told)
+    elif terms.times_t_squared is None and found.divergence in ("forward", "reverse") and abs(t - 1) > 1e-6:
+        b = terms.teacher_weight * terms.over_classes
+        if _fits(terms.label_weight, b / t, _given_shares(spec, loss)):
+            yield warning(about, f"T stands where T² belongs: the teacher's weight is {b:.6g} = {b / t:.6g}·T")
+        else:
+            told = f"the teacher's weight is {b:.6g} = {b / t**2:.6g}·T²: whether T² is meant to be in it is not known"
+            yield note(about, told)
     if found.divergence == "reverse":
         told = (
             "the divergence is KL(student ‖ teacher), not KL(teacher ‖ student) as in Hinton et al. 2015: the student "

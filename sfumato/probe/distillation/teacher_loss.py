@@ -116,7 +116,7 @@ def teacher_losses(function: Callable[..., Any]) -> Iterator[TeacherLoss]:
         return
     known = {each.name: each for each in parameters_of(function)}
     by_name = all(known[name].kind is not known[name].POSITIONAL_ONLY for name in tensors)
-    orders = list(itertools.permutations(tensors))
+    orders = [order for order in itertools.permutations(tensors) if not _is_turned(*order[:2])]
     orders.sort(key=lambda order: -_likelihood(*order))
     for layout, (student, teacher, *labels) in itertools.product(LAYOUTS, orders):
         yield TeacherLoss(
@@ -159,6 +159,11 @@ def _likelihood(student: str, teacher: str, labels: str = "") -> int:
     """How many of the names fit the part that they are given."""
     parts = ((student, STUDENT_WORDS), (teacher, TEACHER_WORDS), (labels, LABEL_WORDS))
     return sum(_speaks_of(name, words) for name, words in parts)
+
+
+def _is_turned(student: str, teacher: str) -> bool:
+    """Whether the names say outright that the student's part is the teacher's, and the teacher's the student's."""
+    return _speaks_of(student, TEACHER_WORDS) and _speaks_of(teacher, STUDENT_WORDS)
 
 
 def _speaks_of(name: str, words: tuple[str, ...]) -> bool:

@@ -15,6 +15,10 @@ ExtraTerm: TypeAlias = tuple[str, float]
 """A term as a formula, and its coefficient, temperature or exponent."""
 
 
+KEEP = ("z-loss", "temperature", "focal")
+"""How the names of terms begin that keep the optimum: lse = 0 costs nothing, and focal is of one-hot labels."""
+
+
 class Fit(NamedTuple):
     """S and q of each label, (L,) and (L, K), and the largest residual relative to the gradient."""
 

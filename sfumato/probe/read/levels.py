@@ -51,6 +51,11 @@ class Levels:
         """Whether Σq is S, so that the gradient of a softmax sums to 0."""
         return abs(self.mass - self.factor) <= 1e-5 * abs(self.factor)
 
+    @property
+    def drifts(self) -> bool:
+        """Whether no logits make the gradient 0: that of a softmax does not sum to 0. Sigmoids need no balance."""
+        return self.kind != "sigmoid" and not self.is_balanced
+
 
 def levels(reading: Reading) -> Levels | None:
     """The two levels of a reading; None where targets have more than two, or differ between labels."""

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sfumato.probe.call.caller import Loss
 from sfumato.probe.call.find import ProbeError, Spec, in_words
 from sfumato.probe.call.make import OTHER_CLASSES, remade
-from sfumato.probe.identify import Identity, identify
+from sfumato.probe.identify import Identity, identify, strength_over
 from sfumato.probe.read.class_weights import Weighted, without_weights
+from sfumato.probe.read.extra_terms import KEEP
 from sfumato.probe.read.gradients import Reading, read
 from sfumato.probe.read.levels import Levels, levels
 from sfumato.probe.read.prior import Prior, prior_of
@@ -31,6 +34,28 @@ class TargetRead:
     prior: Prior | None
     identity: Identity
     level_at: dict[int, Levels]
+
+    @property
+    def moved_by(self) -> str | None:
+        """Why the loss is not smallest at the two levels, as a clause; None where it is, and where there are none."""
+        level, extra = self.level, self.reading.extra
+        if level is None:
+            return None
+        if self.weighted is not None and np.ptp(self.weighted.classes) > 1e-4:
+            return "class weights move the optimum"
+        if extra is not None and not extra[0].startswith(KEEP):
+            return "the term beside the cross entropy moves the optimum"
+        if extra is None and level.drifts:
+            return "its gradient is nowhere 0, and the logits drift"
+        if level.mass < 0:
+            return "the sign is turned, and the loss has no lower bound"
+        if not level.is_hard and min(level.optimum) < 0:
+            return "a share of this target is negative, and the loss has no lower bound"
+        return None
+
+    def strength_over(self, name: str) -> float | None:
+        """The strength in a convention whose optimum is that of the loss; None where no strength has that optimum."""
+        return None if self.level is None or self.moved_by else strength_over(name, self.level)
 
 
 def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
@@ -76,6 +101,8 @@ def _identity(spec: Spec, loss: Loss, level_at: dict[int, Levels], prior: Prior 
         known = Identity("prior", prior.eps, f"the target is {prior.told}")
     elif not level_at:
         known = Identity(None, None, "the target has not two levels")
+    elif any(each.drifts for each in level_at.values()):
+        known = Identity(None, None, "its gradient is that of no cross entropy")
     else:
         value = None if spec.strength is None else spec.given(spec.strength)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ from sfumato.probe.watching.combine import complete_steps
 from sfumato.probe.watching.given import GivenStrength
 from sfumato.probe.watching.normaliser import NormaliserRead, StepCount
 from sfumato.probe.watching.record import ReadPass, Record
+from sfumato.probe.watching.rows import TWICE
 from sfumato.probe.watching.targets_seen import TargetsSeen, own_factors, varies
 from sfumato.text import plural
 
@@ -48,6 +49,8 @@ def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFin
         yield defect(
             "softmax", "it is taken twice: the model returns probabilities, and the loss takes them for logits"
         )
+    elif targets.form == TWICE:
+        yield defect("softmax", "it is taken twice: the loss takes probabilities, which it makes of logits, for logits")
     elif targets.form.startswith("logits that"):
         yield note("temperature", f"the model returns {targets.form}")
     elif targets.form != "logits":
@@ -63,11 +66,16 @@ def of_reading(record: Record, targets: TargetsSeen | None) -> Iterator[ProbeFin
 def of_targets(record: Record, targets: TargetsSeen) -> Iterator[ProbeFinding]:
     """What is odd about what rows are trained towards."""
     if targets.soft > 0.5:
-        yield note("targets", "most rows have a target of many levels (soft labels, or a teacher): no ε is told")
+        if targets.balanced:
+            many = "most rows have a target of many levels (soft labels, or a teacher)"
+            yield note("targets", f"{many}, or another loss than a cross entropy of these logits: no ε is told")
     elif targets.pairs > 0.3:
         yield note("targets", "most rows have more than one label, as mixup and CutMix give them")
     elif targets.prior:
         yield note("targets", "the strength goes to the classes by a prior, and not to all alike")
+    # Small logits that the loss divides look alike, and leave a misfit; half precision hides it.
+    if targets.eps is not None and targets.eps < -1e-2 and targets.misfit < 1e-6 and not targets.coarse:
+        yield defect("strength", f"ε = {targets.eps:.4g}: negative smoothing, which has no lower bound")
     if targets.spread is not None:
         low, high = targets.spread
         yield note("strength", f"it differs between rows, from {max(low, 0):.3g} to {high:.3g} over all classes")

@@ -68,15 +68,16 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         return None
     k, coarse = live[0].rows.classes, any(each.rows.coarse for each in live)
     alive = np.concatenate([each.rows.live for each in live])
-    eps, doubt, misfit, others, mass, unbalanced = (
+    eps, doubt, misfit, others, mass, unbalanced, second = (
         np.concatenate([getattr(each.rows, name) for each in live])[alive]
-        for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced")
+        for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced", "mass_beside")
     )
     read = ~np.isnan(unbalanced)
     beside = others == LEVELS["beside"]
     balanced = not read.any() or float(np.median(unbalanced[read])) < (3e-2 if coarse else 3e-3)
     told = np.isfinite(eps) & np.isfinite(doubt)
-    plain = told & (misfit < (3e-2 if coarse else 1e-3))
+    close = 3e-2 if coarse else 1e-3
+    plain = told & (misfit < close) & ~((others > 0) & (second < -close))
     good = _surest(plain, doubt)
     sure = np.concatenate([each.rows.is_sure for each in live])[alive]
     uniform = good & (eps > UNIFORM) if (good & (eps <= UNIFORM)).any() else np.zeros_like(good)

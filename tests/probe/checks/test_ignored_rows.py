@@ -100,6 +100,8 @@ def test_a_row_that_changes_the_row_after_it_alone_leaks():
          "defect: labels: label -1 is not refused: it is trained towards (0.4, 0.3, 0.2, 0.1, 0)"),
         (lambda z, y: torch.where(y < 0, z.square().sum(1) * z[:, 0], rows_of(z, y)).mean(),
          "defect: labels: label -1 is not refused, and trained towards no fixed target"),
+        (lambda z, y: (torch.where(y < 0, 0.0, rows_of(z, y)) - 0.1 * z.mean(1)).mean(),
+         "defect: labels: label -1 is not refused, and trained towards no fixed target"),
         (lambda z, y: sum(float("nan") * z[i, 0] if y[i] < 0 else rows_of(z, y)[i] for i in range(len(y))),
          "defect: ignored rows: a row of label -1 gets a gradient of NaN"),
         (lambda z, y: (torch.where(y < 0, 0.0, rows_of(z, y)) + 0.01 * z.logsumexp(1) ** 2).mean(),
@@ -108,6 +110,26 @@ def test_a_row_that_changes_the_row_after_it_alone_leaks():
 )  # fmt: skip
 def test_a_label_below_0_that_is_not_inert(loss, said):
     assert told(loss, candidates=(-1,)) == (None, [said])
+
+
+def test_rows_that_count_by_their_place_do_not_leak():
+    def loss(z, y):
+        w = torch.linspace(1, 2, len(y), dtype=z.dtype)
+        return (w * F.cross_entropy(z, y, reduction="none")).sum() / w.sum()
+
+    assert told(loss, "other", (-100,)) == (
+        -100, ["warning: ignored rows: an ignored row (label -100) that holds NaN gets a gradient of NaN, not 0"],
+    )  # fmt: skip
+
+
+def test_a_row_that_is_nan_alone_is_read_among_others_and_does_not_leak():
+    def loss(z, y):  # the labels' term is a mean over rows that count, and the uniform term one over all rows
+        counts = y != -100
+        return 0.9 * (rows_of(z, y) * counts).sum() / counts.sum() - 0.1 * z.log_softmax(1).mean()
+
+    assert told(loss, candidates=(-100,)) == (
+        None, ["defect: ignored rows: a row of label -100 is trained towards the uniform target, not ignored"],
+    )  # fmt: skip
 
 
 def test_a_class_without_gradient_is_told_and_is_the_ignored_label():

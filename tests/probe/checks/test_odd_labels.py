@@ -54,6 +54,12 @@ def test_what_becomes_of_odd_labels(loss, said):
     assert told(loss) == said
 
 
+def test_softened_probabilities_of_two_classes_are_no_defect():
+    assert told(lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1), classes=2) == [
+        "note: probabilities: taken in place of labels, and softened: (0.3, 0.7) becomes (0.32, 0.68)"
+    ]
+
+
 @pytest.mark.parametrize("classes", [2, K])
 def test_labels_that_are_not_looked_at_are_told_from_those_that_are(classes):
     assert told(lambda z, y: z.square().sum(), classes) == [

@@ -53,6 +53,19 @@ def test_a_mean_over_weights_is_a_mean_and_its_shares_are_told():
     )  # fmt: skip
 
 
+def test_weights_of_places_are_not_taken_for_those_of_labels():
+    def loss(z, y):
+        w = torch.linspace(1, 2, len(y), dtype=z.dtype)
+        return (w * rows_of(z, y)).sum() / w.sum()
+
+    reduction, findings = told(loss)
+    assert (reduction.name, findings) == (
+        "other",
+        ["warning: reduction: neither mean nor sum: a row in a batch of four counts 0.1667, 0.2222, 0.2778, 0.3333 of "
+         "what it does alone"],
+    )  # fmt: skip
+
+
 def test_a_root_of_the_number_of_rows_is_neither_mean_nor_sum():
     reduction, findings = told(lambda z, y: rows_of(z, y).sum() / len(y) ** 0.5)
     assert (reduction.name, findings) == (

@@ -146,6 +146,27 @@ def triplet(anchor, positive, negative):
     return F.triplet_margin_loss(anchor, positive, negative)
 
 
+def with_t_for_t_squared(student_logits, teacher_logits, labels, T=4.0, alpha=0.7):
+    soft = F.kl_div((student_logits / T).log_softmax(1), (teacher_logits / T).softmax(1), reduction="batchmean")
+    return alpha * T * soft + (1 - alpha) * F.cross_entropy(student_logits, labels)
+
+
+def a_sum_without_t_squared(student_logits, teacher_logits, labels, T=4.0):
+    soft = F.kl_div((student_logits / T).log_softmax(1), (teacher_logits / T).softmax(1), reduction="batchmean")
+    return soft + F.cross_entropy(student_logits, labels)
+
+
+def of_unknown_shares(student_logits, teacher_logits, labels, T=4.0):
+    soft = F.kl_div((student_logits / T).log_softmax(1), (teacher_logits / T).softmax(1), reduction="batchmean")
+    return 3 * soft + F.cross_entropy(student_logits, labels)
+
+
+def labels_at_the_temperature(student_logits, teacher_logits, labels, T=4.0, alpha=0.7):
+    """The temperature divides the logits in the labels' term too, which is then no cross entropy of the logits."""
+    soft = F.kl_div((student_logits / T).log_softmax(1), (teacher_logits / T).softmax(1), reduction="batchmean")
+    return alpha * T**2 * soft + (1 - alpha) * F.cross_entropy(student_logits / T, labels)
+
+
 def two_temperatures(student, teacher):
     """DINO's: the temperatures differ."""
     return torch.sum(-(teacher / 0.04).softmax(1) * (student / 0.1).log_softmax(1), dim=1).mean()

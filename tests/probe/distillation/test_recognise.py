@@ -34,7 +34,7 @@ KNOWN = [
     ("squared", "squared", 1.0, 1.0, 0.5 * 2 / K, None, None, K, "mean"),
     ("language_model", "forward", 1.0, 0.0, 1.0, 1.0, None, 1, "mean"),
     ("sequences", "forward", 2.0, 0.3, 0.7 * 4, 0.7, True, 1, "mean"),
-    ("by_name_only", "forward", 3.0, 1.0, 9.0, None, None, 1, "sum"),
+    ("by_name_only", "forward", 3.0, 1.0, 9.0, None, True, 1, "sum"),
     ("a_row_each", "forward", 2.0, 0.0, 4.0, 1.0, True, 1, "none"),
 ]
 
@@ -70,6 +70,21 @@ def test_hard_labels_of_a_teacher_are_told():
             "without_t_squared",
             "warning",
             "distillation: T² is missing: at T = 2 the teacher's gradient is about 4 times",
+        ),
+        (
+            "with_t_for_t_squared",
+            "warning",
+            "distillation: T stands where T² belongs: the teacher's weight is 2.8 = 0.7·T",
+        ),
+        (
+            "a_sum_without_t_squared",
+            "warning",
+            "distillation: T² is missing: at T = 4 the teacher's gradient is about 16",
+        ),
+        (
+            "of_unknown_shares",
+            "note",
+            "distillation: the teacher's weight is 3 = 0.1875·T²: whether T² is meant to be in it is not known",
         ),
         ("reverse", "warning", "distillation: the divergence is KL(student ‖ teacher), not KL(teacher ‖ student)"),
         ("DeiT", "warning", "distillation: the teacher's term is divided by the number of classes K"),
@@ -125,6 +140,11 @@ def test_a_loss_of_three_tensors_without_a_teacher_is_refused_as_before(name):
 def test_a_teacher_in_a_loss_that_is_no_known_distillation_is_said():
     with pytest.raises(ProbeError, match="two_temperatures takes a teacher, but its gradients are not those of labels"):
         probed("two_temperatures")
+
+
+def test_a_student_and_a_teacher_with_these_names_are_not_taken_for_each_other():
+    with pytest.raises(ProbeError, match="labels_at_the_temperature takes a teacher, but its gradients are not those"):
+        probed("labels_at_the_temperature")
 
 
 def rows(name: str):

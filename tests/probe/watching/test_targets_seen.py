@@ -55,6 +55,19 @@ def test_the_factor_of_a_pass_is_that_of_its_labelled_rows():
     assert counted.factor == pytest.approx(1 / 24, rel=1e-6)
 
 
+def test_a_part_that_is_not_normalised_is_no_z_loss_and_has_no_strength():
+    def loss(z, y):  # the uniform term has a constant for its log-partition
+        return 0.9 * F.cross_entropy(z, y) - 0.1 * z.mean()
+
+    found = targets_seen([one_pass(loss)])
+    assert (found.eps, found.beside, found.balanced) == (None, False, False)
+
+
+def test_a_class_with_negative_mass_is_no_second_label():
+    found = targets_seen([one_pass(lambda z, y: F.cross_entropy(z, y) + 0.1 * (z.amax(1) - z.mean(1)).mean())])
+    assert (found.eps, found.pairs, found.soft > 0.5) == (None, 0.0, True)
+
+
 def test_no_row_with_a_gradient_has_no_target():
     assert targets_seen([one_pass(lambda z, y: 0 * z.sum())]) is None
 

@@ -194,11 +194,23 @@ FAULTS: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
         "softmax: it is taken twice",
         {"eps": EPS},
     ),
+    "a softmax too many, in the loss": (
+        lambda: loop(table(), lambda z, y, step: smoothed(z.softmax(1), y)),
+        "defect",
+        "softmax: it is taken twice",
+        {"eps": EPS, "normaliser": "rows"},
+    ),
     "the target loses mass": (
         lambda: loop(table(), lambda z, y, step: 0.99 * of_rows(z, y, step)),
         "defect",
         "total mass",
         {"mass": pytest.approx(0.99, abs=1e-3)},
+    ),
+    "negative smoothing": (
+        lambda: loop(table(ignored=False), lambda z, y, step: F.cross_entropy(z, 1.2 * F.one_hot(y, K) - 0.2 / K)),
+        "defect",
+        "strength: ε = -0.2: negative smoothing, which has no lower bound",
+        {"eps": -0.2},
     ),
     "the loss is cut from the model": (
         lambda: loop(table(), lambda z, y, step: of_rows(z.detach().requires_grad_(), y, step)),
@@ -383,3 +395,22 @@ def test_padding_is_known_by_the_token_of_the_configuration_where_there_is_no_ma
     with watch(model) as seen:
         next_token(model(batch["input_ids"]), batch["input_ids"]).backward()
     assert any(each.about == "padding" for each in seen.findings)
+
+
+def penalised(z: Tensor, y: Tensor, step: Any) -> Tensor:
+    return F.cross_entropy(z, y) + 0.5 * (z.softmax(1) * z.log_softmax(1)).sum(1).mean()
+
+
+def test_hard_labels_of_another_loss_are_not_taken_for_soft_ones_alone():
+    seen = loop(table(), penalised)
+    told = "targets: most rows have a target of many levels (soft labels, or a teacher), or another loss than a cross"
+    assert (seen.eps, [told in str(each) for each in seen.findings]) == (None, [True])
+
+
+def of_sigmoids(z: Tensor, y: Tensor, step: Any) -> Tensor:
+    return F.binary_cross_entropy_with_logits(z, F.one_hot(y, K).float())
+
+
+def test_hard_labels_of_sigmoids_are_not_called_soft():
+    seen = loop(table(ignored=False), of_sigmoids)
+    assert [each.about for each in seen.findings] == ["loss"]
