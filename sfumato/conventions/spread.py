@@ -212,7 +212,7 @@ classy = Convention(
     source="ClassyVision, losses/label_smoothing_loss.py",
     limit=math.inf,
     pair=lambda e, k: ((1 + e / k) / (1 + e), e / k / (1 + e)),
-    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 else math.inf,
+    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 - 1e-12 else math.inf,  # the q of uniform is rounded
 )
 """ε/K added to every class, then divided by the sum: over all with ε/(1+ε)."""
 

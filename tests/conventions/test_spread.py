@@ -67,6 +67,14 @@ def test_probabilities_that_no_strength_over_all_has_are_refused(true, other):
         SPREADS["all"].strength(true, other, 5)
 
 
+@pytest.mark.parametrize("name", ["all", "others", "deficit"])
+def test_no_strength_of_classy_is_uniform_however_its_share_is_rounded(name):
+    for k in range(2, 300):
+        limit = {"all": 1.0, "others": (k - 1) / k, "deficit": k / (k + 1)}[name]  # where its optimum is 1/K each
+        with pytest.raises(ConversionError, match=f'at K = {k} no strength of "classy" has '):
+            SPREADS["classy"].strength(*SPREADS[name].optimum(limit, k), k)
+
+
 @pytest.mark.parametrize("name", SPREADS)
 def test_a_convention_is_shown_by_its_words_alone(name):
     assert " at 0x" not in repr(SPREADS[name])
