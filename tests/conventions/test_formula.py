@@ -98,11 +98,25 @@ def test_class_weights_on_the_labels_term_alone(key, divisor):
     assert find(key).loss(Z, labels, EPS, **options) == pytest.approx(rows.sum() / divisor, rel=1e-8)
 
 
-@pytest.mark.parametrize("key", ["torch", "torch.prob", "flash", "megatron"])
+OFF = (  # the words of formulas that are plain below 0
+    "as torch", "below 0 and NaN mean 0", "below 0 means 0", "below 0 the loss is plain", "up to 0 plain", "the module",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [key for key, f in FORMULAS.items() if f.outside.startswith(OFF)])
 @pytest.mark.parametrize("eps", [-0.3, float("nan")])
 def test_a_strength_that_means_0_without_a_word_is_one_hot(key, eps):
     labels = np.eye(K)[Y] if key == "torch.prob" else Y
-    np.testing.assert_allclose(find(key).rows(Z, labels, eps), N, rtol=1e-12)
+    coins = (np.logaddexp(0, Z) - np.eye(K)[Y] * Z).sum(axis=1)
+    np.testing.assert_allclose(find(key).rows(Z, labels, eps), coins if key == "tf1.sigmoid" else N, rtol=1e-12)
+
+
+def test_without_smoothing_speechbrains_divergence_is_a_mean_over_every_class_of_label():
+    labels = np.where(np.arange(5) == 2, 0, Y)
+    expected = LOSSES[np.arange(5), labels]
+    for eps in (0.0, -0.3):
+        np.testing.assert_allclose(find("speechbrain.kldiv").rows(Z, labels, eps), expected, rtol=1e-12)
+        assert find("speechbrain.kldiv").loss(Z, labels, eps) == pytest.approx(expected.mean(), rel=1e-12)
 
 
 def test_fastai_divides_the_labels_term_by_weights_and_the_smoothing_term_by_rows():

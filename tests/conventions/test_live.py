@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +124,13 @@ def test_torch_uncertainty_is_its_formulas():
     for eps in (0.0, 0.1, 0.5, 1.0):
         value = losses.BCEWithLogitsLSLoss(label_smoothing=eps)(z, F.one_hot(y, K).double()).item()
         assert value == pytest.approx(find("torch-uncertainty.bce").loss(Z, Y, eps), rel=1e-6)  # float32 targets
-        value = losses.CrossEntropyMaxSupLoss(label_smoothing=eps, max_sup=0.2)(z, y)
-        same(value, "maxsup", Y, eps, alpha=0.2)
+    for eps in (0.0, 0.1, 0.5, 1.0, -0.3):
+        for alpha in (0.0, 0.2):
+            maxsup = partial(losses.CrossEntropyMaxSupLoss, label_smoothing=eps, max_sup=alpha)
+            for labels in (y, ignored, dense):
+                same(maxsup()(z, labels), "maxsup", labels.numpy(), eps, alpha=alpha)
+                rows = maxsup(reduction="none")(z, labels).ravel()
+                np.testing.assert_allclose(rows, find("maxsup").rows(Z, labels, eps, alpha=alpha), rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from sfumato.conventions.building_blocks import (
     mean_valid,
     mean_weight,
     off_below_zero,
+    sigmoid,
     two_level,
 )
 from sfumato.conventions.formula import Formula
@@ -60,7 +61,7 @@ _keras = partial(Formula, outside="applied", read="3.15.1", path="keras/src/loss
 _tensorflow = partial(
     Formula,
     ignore="by weights",
-    outside="below 0 ignored",
+    outside="below 0 means 0 without a word",
     read="version not noted",
     path="tensorflow/python/ops/losses/losses_impl.py",
     evidence="read",
@@ -198,7 +199,7 @@ FORMULAS = (
         convention=spread.all,
         row="Σ q'_k(−log p_k), q' = (1−ε)q + ε/K",
         mean="rows of weight other than 0",
-        compute=dense,
+        compute=off_below_zero(dense),
         reduce=mean_valid,
         defect="K is read from axis 1 of the labels, which is wrong beyond two axes",
     ),
@@ -209,6 +210,7 @@ FORMULAS = (
         convention=spread.sigmoid_half,
         row="BCE(z_k, y_k(1−ε) + ε/2)",
         mean="rows × classes",
+        compute=off_below_zero(sigmoid(spread.sigmoid_half)),
         reduce=mean_entries,
         scale=lambda k: 1 / k,
     ),
