@@ -125,7 +125,7 @@ def test_converted_losses_of_coins_and_without_padding_are_the_same_loss(frm, ep
 
 @given(
     names=st.tuples(*[st.sampled_from(["others", "all", "classy", "deficit"])] * 2),
-    eps=st.floats(0, 0.3),
+    eps=st.floats(0, 0.3, allow_subnormal=False),  # ε/K of the smallest floats is 0
     k=st.integers(3, 100),
 )
 def test_conversion_there_and_back_is_the_same_strength(names, eps, k):

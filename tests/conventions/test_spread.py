@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sfumato.conventions import SPREADS, ConversionError
 
@@ -56,6 +59,28 @@ def test_without_smoothing_the_label_is_pushed_up_for_ever(name):
                                            ("sigmoid-all", math.log(0.84 / 0.16))])  # fmt: skip
 def test_the_gap_is_that_of_the_formula(name, gap):
     assert SPREADS[name].gap(0.2, 5) == pytest.approx(gap, rel=1e-12)
+
+
+@given(
+    st.sampled_from([name for name, spread in SPREADS.items() if spread.over is None]),  # theory has the others
+    st.one_of(
+        st.floats(0.1, 320).map(lambda n: 10**-n), st.floats(0.1, 15.5).map(lambda n: 1 - 10**-n), st.floats(0, 1)
+    ),
+    st.sampled_from([3, 10, 1000, 10**6]),
+)
+@example("sigmoid-full", 1e-17, 10)  # whose 1 − ε is 1
+@example("deficit", 1 - 1e-10, 2)
+def test_gap_and_floor_have_all_their_digits(name, eps, k):
+    spread, n = SPREADS[name], k - (2 if name == "nopad" else 1)
+    with mpmath.workdps(700):
+        true, other = spread.pair(mpmath.mpf(eps), k)
+        coins, total = name.startswith("sigmoid"), true + n * other
+        base = 1 - true if coins else other
+        gap = mpmath.log(true / base) if true and base else mpmath.inf if true else -mpmath.inf
+        shares = [(true, 1), (other, n), *([(1 - true, 1), (1 - other, n)] if coins else [])]
+        floor = -mpmath.fsum(many * q * mpmath.log(q if coins else q / total) for q, many in shares if q)
+    assert spread.gap(eps, k) == pytest.approx(float(gap), rel=2e-15, abs=3e-16)
+    assert spread.floor(eps, k) == pytest.approx(float(floor), rel=2e-15)
 
 
 @pytest.mark.parametrize(
