@@ -66,6 +66,12 @@ def test_keras_focal_factor_is_a_quarter_of_the_square_of_what_is_missing_unless
     np.testing.assert_allclose(find("keras.focal").rows(Z, Y, EPS), expected, rtol=1e-12)
 
 
+def test_keras_focal_clips_probabilities_of_logits():
+    p, q = np.array([1 - 1e-7, 1e-7, 1e-7]), np.array([0.1, 0.8, 0.1])
+    expected = (0.25 * (1 - p) ** 2 * q * -np.log(p)).sum()
+    assert find("keras.focal").loss([[25.0, 0.0, -5.0]], [1], 0.3) == pytest.approx(expected, rel=1e-12)
+
+
 def test_tensor2tensors_gaussian_is_a_density_about_the_label_less_a_constant():
     sigma, low = 1 - EPS, EPS / (K - 1)
     q = stats.norm.pdf(np.arange(K)[None, :], Y[:, None], sigma)

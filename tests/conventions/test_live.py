@@ -99,6 +99,8 @@ def test_keras_is_its_formulas():
         focal = losses.CategoricalFocalCrossentropy(alpha=0.3, gamma=1.5, **options)(hot, Z)
         same(focal, "keras.focal", Y, eps, rel=2e-6, alpha=0.3, gamma=1.5)
         same(losses.CategoricalFocalCrossentropy(**options)(hot, Z), "keras.focal", Y, eps, rel=2e-6)
+        far = losses.CategoricalFocalCrossentropy(**options)(hot, 10 * Z).cpu().item()
+        assert far == pytest.approx(find("keras.focal").loss(10 * Z, Y, eps), rel=2e-6)
 
 
 @pytest.mark.slow

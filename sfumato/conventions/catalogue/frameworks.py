@@ -28,7 +28,8 @@ def _mixup(b: Batch) -> Array:
 
 def _keras_focal(b: Batch) -> Array:
     q = (1 - b.eps) * b.given + b.eps / b.classes
-    return (b.alpha * (1 - np.exp(-b.losses)) ** b.gamma * q * b.losses).sum(axis=1)
+    losses = np.clip(b.losses, -np.log1p(-1e-7), -np.log(1e-7))
+    return (b.alpha * (1 - np.exp(-losses)) ** b.gamma * q * losses).sum(axis=1)
 
 
 SFUMATO = Formula(
@@ -189,6 +190,7 @@ FORMULAS = (
         call="keras.losses.CategoricalFocalCrossentropy(from_logits=True, label_smoothing=ε)",
         row="Σ α(1−p_k)^γ q'_k(−log p_k), q' over all, α = 0.25 and γ = 2 by default",
         compute=_keras_focal,
+        defect="probabilities are clipped to [1e-7, 1 − 1e-7], those of logits too",
         options=("alpha", "gamma"),
         defaults=(("alpha", 0.25), ("gamma", 2.0)),
     ),
