@@ -171,6 +171,20 @@ def test_shapes_that_do_not_fit_are_refused(logits, labels):
         find("torch").loss(logits, labels, 0.1)
 
 
+@pytest.mark.parametrize("key", FORMULAS)
+def test_probabilities_are_taken_as_one_hot_labels_are_or_refused_in_words(key):
+    options = {"partner": Y} if key == "timm.mixup" else {}
+    if key == "timm.bce":
+        options["eps"] = 0.0  # it does not smooth them
+    eps = options.pop("eps", EPS)
+    try:
+        told = find(key).loss(Z, np.eye(K)[Y], eps, **options)
+    except ValueError as error:
+        assert "takes labels (N,), the number of a class a row, got (5, 6)" in str(error)  # noqa: PT017
+    else:
+        assert told == pytest.approx(find(key).loss(Z, Y, eps, **options), rel=1e-12)
+
+
 def test_a_formula_is_shown_by_its_words_alone():
     assert " at 0x" not in repr(find("fairseq"))
 

@@ -59,6 +59,8 @@ def test_sfumato_is_its_formula(eps):
         same(sf.cross_entropy(z, ignored, label_smoothing=eps, over=over), f"sfumato.{over}", IGNORED, eps)
         value = sf.cross_entropy(z, y, weight, label_smoothing=eps, over=over)
         same(value, f"sfumato.{over}", Y, eps, weight=WEIGHT)
+        value = sf.cross_entropy(z, dense, weight, label_smoothing=eps, over=over)
+        same(value, f"sfumato.{over}", DENSE, eps, weight=WEIGHT)
 
 
 @pytest.mark.slow
@@ -68,6 +70,7 @@ def test_timm_is_its_formulas():
     for eps in (0.0, 0.1, 0.5):
         same(timm.LabelSmoothingCrossEntropy(eps)(z, y), "timm.ls", Y, eps)
         same(timm.BinaryCrossEntropy(eps)(z, y), "timm.bce", Y, eps)
+        same(timm.BinaryCrossEntropy(eps)(z, dense), "timm.bce", DENSE, eps)
         target = mixup.mixup_target(y, K, lam=0.3, smoothing=eps)  # float32
         value = timm.SoftTargetCrossEntropy()(z, target.double()).item()
         assert value == pytest.approx(find("timm.mixup").loss(Z, Y, eps, lam=0.3), rel=1e-6)
@@ -126,6 +129,8 @@ def test_torch_uncertainty_is_its_formulas():
     for eps in (0.0, 0.1, 0.5, 1.0):
         value = losses.BCEWithLogitsLSLoss(label_smoothing=eps)(z, F.one_hot(y, K).double()).item()
         assert value == pytest.approx(find("torch-uncertainty.bce").loss(Z, Y, eps), rel=1e-6)  # float32 targets
+        value = losses.BCEWithLogitsLSLoss(label_smoothing=eps)(z, dense).item()
+        assert value == pytest.approx(find("torch-uncertainty.bce").loss(Z, DENSE, eps), rel=1e-6)
     for eps in (0.0, 0.1, 0.5, 1.0, -0.3):
         for alpha in (0.0, 0.2):
             maxsup = partial(losses.CrossEntropyMaxSupLoss, label_smoothing=eps, max_sup=alpha)
@@ -142,6 +147,7 @@ def test_segmentation_models_is_its_formulas():
         same(losses.SoftCrossEntropyLoss(smooth_factor=eps)(z, ignored), "smp", IGNORED, eps)
         value = losses.SoftBCEWithLogitsLoss(smooth_factor=eps)(z, F.one_hot(y, K).double())
         same(value, "smp.bce", Y, eps)
+        same(losses.SoftBCEWithLogitsLoss(smooth_factor=eps)(z, dense), "smp.bce", DENSE, eps)
 
 
 def test_scikit_learn_agrees_without_smoothing():

@@ -13,7 +13,7 @@ from sfumato.conventions.formula import Formula
 
 def _clamped(b: Batch) -> Array:
     """The Trainer's: a negative label that is not ignored becomes class 0."""
-    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.labels, 0), b.labels)))
+    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.safe, 0), b.labels)))
 
 
 def _first_shard(b: Batch) -> Array:
