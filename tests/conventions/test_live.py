@@ -53,6 +53,13 @@ def test_torch_is_its_formula(eps):
     np.testing.assert_allclose(summed.numpy(), find("torch").rows(Z, Y, eps), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "classes", "finite"), [(9, 1000, True), (10, 1000, False), (32, 512, False)])
+def test_torchs_mean_of_float16_is_infinite_where_the_sum_over_rows_and_classes_is(rows, classes, finite):
+    found = F.cross_entropy(torch.zeros(rows, classes).half(), torch.arange(rows), label_smoothing=0.1).item()
+    assert (rows * classes * np.log(classes) < 65504) == np.isfinite(found) == finite
+    assert "passes 65504, as it does with 10 rows at K = 1000 and" in find("torch").defect
+
+
 @pytest.mark.parametrize("eps", STRENGTHS)
 def test_sfumato_is_its_formula(eps):
     for over in ("all", "others"):
