@@ -81,7 +81,8 @@ def mean_weight(b: Batch, rows: Array) -> float:
     """Over the sum of the labels' weights."""
     if b.labels.ndim == 2:
         return mean_all(b, rows)
-    return float(rows.sum() / (b.weights[b.safe] * b.valid).sum())
+    weight = (b.weights[b.safe] * b.valid).sum()
+    return float(rows.sum() / weight) if weight else np.nan  # of labels that all weigh 0 it is no number in torch too
 
 
 def mean_entries(b: Batch, rows: Array) -> float:

@@ -89,8 +89,8 @@ FORMULAS = (
         mean="Σ w_y over rows that count",
         ignore="not counted; −100 by default",
         reduce=mean_weight,
-        defect="in float16 the mean is inf where −log p, summed over rows and classes, passes 65504, as it does with 10 "
-        "rows at K = 1000 and equal logits; class weights move the optimum",
+        defect="in float16 the mean is inf where −log p, summed over rows and classes, passes 65504, as it does with "
+        "10 rows at K = 1000 and equal logits; class weights move the optimum",
         options=("weight", "ignore_index"),
         ignore_index=-100,
     ),
