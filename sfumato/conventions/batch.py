@@ -69,7 +69,9 @@ class Batch:
 
     @property
     def safe(self) -> NDArray[np.int64]:
-        """The labels, with class 0 in place of the ignored one."""
+        """The labels, with class 0 in place of the ignored one; probabilities are refused."""
+        if self.labels.ndim == 2:
+            raise ValueError(f"this loss takes labels (N,), the number of a class a row, got {self.labels.shape}")
         return np.where(self.valid, self.labels, 0)
 
     @property

@@ -30,9 +30,14 @@ def excess(convention: Convention) -> RowLoss:
     return rows
 
 
+def mixed(convention: Convention) -> RowLoss:
+    """:func:`two_level`, where labels may be probabilities: a class has that share of q_true, the rest of q_other."""
+    return lambda b: (_mixture(b, convention) * b.weights * b.losses).sum(axis=1) * b.valid
+
+
 def sigmoid(convention: Convention) -> RowLoss:
-    """The sum of the binary cross entropies of K sigmoids."""
-    return lambda b: binary(b.logits, _target(b, convention)) * b.valid
+    """The sum of the binary cross entropies of K sigmoids; labels may be K targets a row."""
+    return lambda b: binary(b.logits, _mixture(b, convention)) * b.valid
 
 
 def binary(logits: Array, target: Array) -> Array:
@@ -76,7 +81,8 @@ def mean_weight(b: Batch, rows: Array) -> float:
     """Over the sum of the labels' weights."""
     if b.labels.ndim == 2:
         return mean_all(b, rows)
-    return float(rows.sum() / (b.weights[b.safe] * b.valid).sum())
+    weight = (b.weights[b.safe] * b.valid).sum()
+    return float(rows.sum() / weight) if weight else np.nan  # of labels that all weigh 0 it is no number in torch too
 
 
 def mean_entries(b: Batch, rows: Array) -> float:
@@ -87,6 +93,13 @@ def mean_entries(b: Batch, rows: Array) -> float:
 def total(b: Batch, rows: Array) -> float:
     """The sum."""
     return float(rows.sum())
+
+
+def _mixture(b: Batch, convention: Convention) -> Array:
+    if b.labels.ndim == 1:
+        return _target(b, convention)
+    true, other = convention.pair(b.eps, b.classes)
+    return other + (true - other) * b.given
 
 
 def _target(b: Batch, convention: Convention) -> Array:

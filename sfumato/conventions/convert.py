@@ -115,11 +115,9 @@ def convert(eps: float, num_classes: int, *, frm: str | Formula, to: str | Formu
         raise ConversionError(f"{a.name} cannot be converted to {b.name}: {_SPACES[p.space]}, {_SPACES[q.space]}")
     try:
         found = 0.0 if p.space != q.space else eps if p is q else q.strength(true, other, num_classes)
-    except ConversionError as error:
+        ratio = 1.0 if p.space == "sigmoid" else q.mass(found, num_classes) / p.mass(eps, num_classes)
+    except ValueError as error:  # ε and K are in the range of p, and may be out of that of q
         raise ConversionError(f"ε = {eps:g} in {a.name} cannot be {b.name}'s: {error}") from None
-    sigmoids = p.space == "sigmoid"
-    masses = (1.0, 1.0) if sigmoids else (p.mass(eps, num_classes), q.mass(found, num_classes))
-    ratio = masses[1] / masses[0]
     floor_a = p.floor(eps, num_classes) if a.minus_entropy else 0.0
     floor_b = q.floor(found, num_classes) if b.minus_entropy else 0.0
     scale_a, scale_b = a.factor(num_classes), b.factor(num_classes)

@@ -7,8 +7,9 @@ rest differ by a padding class, by a mass that is not 1, or by being targets of 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from sfumato import theory
 from sfumato.theory import Over
@@ -38,7 +39,7 @@ class Convention:
         source: where the convention was first written down.
         space: see :data:`Space`.
         limit: the largest strength with a meaning.
-        pair: q_true and q_other of ε and K, whatever the range of ε.
+        pair: q_true and q_other of ε and K, whatever the range of ε; exact where ε is a Fraction.
         inverse: ε of the probability of each other class at the optimum, and K.
 
     >>> others.used_by[0], [round(q, 4) for q in others.target(0.1, 10)]
@@ -105,11 +106,11 @@ class Convention:
         >>> round(nopad.gap(0.1, 10), 6), round(sigmoid_half.gap(0.1, 10), 6)
         (4.276666, 2.944439)
         """
-        true, other = self.target(eps, num_classes)
+        true, other = self._exact(eps, num_classes)
         if self.over is not None:
             return theory.optimal_gap(eps, num_classes, over=self.over)
         base = 1 - true if self.space == "sigmoid" else other
-        return math.inf if base == 0 else -math.inf if true == 0 else math.log(true) - math.log(base)
+        return math.inf if base == 0 else -math.inf if true == 0 else _log(true / base)
 
     def floor(self, eps: float, num_classes: int) -> float:
         """The smallest value that the plain cross entropy takes, in nats; for sigmoids summed over the K classes.
@@ -117,14 +118,14 @@ class Convention:
         >>> round(others.floor(0.1, 10), 6), round(deficit.floor(0.1, 10), 6)
         (0.544805, 0.49934)
         """
-        true, other = self.target(eps, num_classes)
+        true, other = self._exact(eps, num_classes)
         if self.over is not None:
             return theory.loss_floor(eps, num_classes, over=self.over)
         n = self._others(num_classes)
         if self.space == "sigmoid":
             return _entropy(true) + _entropy(1 - true) + n * (_entropy(other) + _entropy(1 - other))
         total = true + n * other
-        return total * (_entropy(true / total) + n * _entropy(other / total))
+        return float(total) * (_entropy(true / total) + n * _entropy(other / total))
 
     def strength(self, true: float, other: float, num_classes: int) -> float:
         """The ε whose optimum is the given probabilities: the inverse of :meth:`optimum`.
@@ -155,9 +156,21 @@ class Convention:
     def _others(self, num_classes: int) -> int:
         return num_classes - (2 if self.space == "softmax without padding" else 1)
 
+    def _exact(self, eps: float, num_classes: int) -> tuple[Fraction, Fraction]:
+        """The target without a rounding, so that 1 − q_true has the digits of a small ε."""
+        self.target(eps, num_classes)
+        pair = cast("Callable[[Fraction, int], tuple[Fraction, Fraction]]", self.pair)
+        return pair(Fraction(float(eps)), int(num_classes))
 
-def _entropy(q: float) -> float:
-    return -q * math.log(q) if q > 0 else 0.0
+
+def _entropy(q: Fraction) -> float:
+    return -float(q) * _log(q) if q > 0 else 0.0
+
+
+def _log(q: Fraction) -> float:
+    """The logarithm of q to a unit or two of float64, near 1 and where q itself is no float too."""
+    twos = 0 if 0.5 < q < 2 else q.numerator.bit_length() - q.denominator.bit_length()
+    return twos * math.log(2) + math.log1p(float(q / Fraction(2) ** twos - 1))
 
 
 others = Convention(
@@ -212,7 +225,7 @@ classy = Convention(
     source="ClassyVision, losses/label_smoothing_loss.py",
     limit=math.inf,
     pair=lambda e, k: ((1 + e / k) / (1 + e), e / k / (1 + e)),
-    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 else math.inf,
+    inverse=lambda q, k: q * k / (1 - q * k) if q * k < 1 - 1e-12 else math.inf,  # the q of uniform is rounded
 )
 """ε/K added to every class, then divided by the sum: over all with ε/(1+ε)."""
 

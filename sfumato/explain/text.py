@@ -116,8 +116,9 @@ def _column(classes: int, eps: float, over: Over) -> list[str]:
 
 
 def _steps(classes: int, eps: float, over: Over, gap: float) -> str:
-    if abs(gap) < 1e-9:
-        return "0.0"  # the optimum is where descent begins
+    # The optimum may be where descent begins: over the others at (K−1)/K, where the gap is 0 up to rounding.
+    if gap == 0 or (over == "others" and abs(gap) < 1e-9):
+        return "0.0"
     if not math.isfinite(gap):
         return "never: there is no optimum"
     return _count(theory.time_to_gap(gap, classes, eps=eps, over=over), unit="")

@@ -143,11 +143,10 @@ def correction_eps(noise: float, num_classes: int, *, over: Over) -> float:
     """
     k = _checked_classes(noise, num_classes, over)
     limit = 1.0 if over == "all" else (k - 1) / k
-    if noise >= limit:
+    left = 1 - noise if over == "all" else k - 1 - k * noise
+    if noise >= limit or left <= 0:  # just below the limit, what is left may round to 0
         raise ValueError(f'noise must be below {limit:g} over "{over}", got {noise:g}: such labels say nothing')
-    if over == "all":
-        return -noise / (1 - noise) + 0.0
-    return -(k - 1) * noise / (k - 1 - k * noise) + 0.0
+    return -noise * (1 if over == "all" else k - 1) / left + 0.0
 
 
 def total_eps(eps: float, noise: float, num_classes: int, *, over: Over) -> float:

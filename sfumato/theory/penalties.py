@@ -9,6 +9,7 @@ Where the optimum has no closed form it is the root of a rising function, found 
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -187,7 +188,7 @@ def l2_optimum(beta: float, num_classes: int) -> Optimum:
     def rising(d: float) -> float:  # the logarithm, because e^d may overflow
         return math.log(d) + d + _cross_entropy(d, k) - math.log(k) + math.log(beta)
 
-    gap = _root(rising, 0.0, 1 / beta)  # for e^d + K − 1 is at least K
+    gap = _root(rising, 0.0, min(1 / beta, sys.float_info.max))  # for e^d + K − 1 is at least K
     floor = _cross_entropy(gap, k) + beta / 2 * gap * gap * (k - 1) / k
     return Optimum(gap, _probability(gap, k), floor)
 

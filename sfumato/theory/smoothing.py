@@ -145,11 +145,13 @@ def eps_for_gap(gap: ArrayT, num_classes: int | ArrayT, *, over: Over) -> ArrayT
     k = _checked_classes(k)
     check_over(over)
     _refuse(np.isnan(d), d, "gap must be a number, got {}")
-    with np.errstate(over="ignore"):
-        if over == "others":
-            return back(1 / (1 + np.exp(d) / (k - 1)))
-        _refuse(d < 0, d, 'gap must be at least 0 with over="all", got {}; no strength in [0, 1] has a negative gap')
-        return back(k / (k - 1 + np.exp(d)))
+    # e^−d is above/below, and above is taken in two steps: it is subnormal where (K−1)e^−d is none.
+    half, below = np.exp(-np.maximum(d, 0) / 2), np.exp(np.minimum(d, 0))
+    odds = (k - 1) * half * half
+    if over == "others":
+        return back(odds / (odds + below))
+    _refuse(d < 0, d, 'gap must be at least 0 with over="all", got {}; no strength in [0, 1] has a negative gap')
+    return back(k * half * half / (odds + 1))
 
 
 def convert_eps(eps: ArrayT, num_classes: int | ArrayT, *, frm: Over, to: Over) -> ArrayT:
@@ -353,18 +355,21 @@ def _wrong_mass(e: _Array, k: _Array, over: Over) -> _Array:
 def _time(d: _Array, k: _Array, e: _Array, over: Over, lr: float) -> _Array:
     """t(d), δ = 1 − q, in two equal forms: towards a positive optimum δ may vanish, towards a negative optimum q.
 
-    Above 0 it is d − log1p(−δx)/δ over q with x = (e^d − 1)/(qK − 1); below 0 it is −d − log1p(−qw)/q over δ with
-    w = (K−1)(e^−d − 1)/(1 − qK). Each runs smoothly into its limit, x or w, as its small number goes to 0.
+    Above 0 it is d − g·log1p(−δg)/(δg) over q with g = (e^d − 1)/(qK − 1); below 0 it is −d − g·log1p(−qg)/(qg) over δ
+    with g = (K−1)(e^−d − 1)/(1 − qK). Each runs smoothly into its limit, where g stands alone, as δ or q goes to 0.
     """
     wrong = _wrong_mass(e, k, over)
-    true, optimum, up = 1 - wrong, _gap(e, k, over), d > 0
+    true = 1 - e + e / k if over == "all" else 1 - e  # not 1 − δ, whose digits are lost for "all" near ε = 1
+    optimum, up = _gap(e, k, over), d > 0
     above_uniform = (1 - e) * (k - 1) if over == "all" else (1 - e) * k - 1  # qK − 1, without q's rounding for "all"
     small, large = np.where(up, wrong, true), np.where(up, true, wrong)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        growth = np.where(up, np.expm1(d) / above_uniform, (k - 1) * np.expm1(-d) / -above_uniform)
-        x = small * growth
-        rest = np.where(small > 0, -np.log1p(-x) / small, growth)
-        t = (k - 1) / (lr * k * large) * (np.abs(d) + rest)
+        pace = (k - 1) / k / large / lr
+        # e^|d| − 1 is 2·sinh(|d|/2)·e^(|d|/2): multiplied in two steps, it overflows where the time does.
+        half = np.exp(np.abs(d) / 2)
+        growth = np.where(up, 2, 2 * (k - 1)) * np.sinh(np.abs(d) / 2) / np.abs(above_uniform)
+        x = small * growth * half
+        t = pace * np.abs(d) + pace * growth * half * np.where(x > 0, -np.log1p(-x) / x, 1.0)
     # The gap is compared with the optimum, since x is rounded and may be below 1 at a gap that is never reached.
     reachable = np.where(up, d < optimum, d > optimum) & (x < 1)
     return np.where(d == 0, 0.0, np.where(reachable, t, np.inf))

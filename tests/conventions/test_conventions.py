@@ -125,7 +125,7 @@ def test_converted_losses_of_coins_and_without_padding_are_the_same_loss(frm, ep
 
 @given(
     names=st.tuples(*[st.sampled_from(["others", "all", "classy", "deficit"])] * 2),
-    eps=st.floats(0, 0.3),
+    eps=st.floats(0, 0.3, allow_subnormal=False),  # ε/K of the smallest floats is 0
     k=st.integers(3, 100),
 )
 def test_conversion_there_and_back_is_the_same_strength(names, eps, k):
@@ -185,9 +185,11 @@ def test_timms_binary_loss_is_keras_only_at_two_classes():
         convert(0.2, 10, frm="timm.bce", to="keras.bin")
 
 
-def test_without_smoothing_padding_makes_no_difference():
+def test_without_smoothing_padding_makes_no_difference_if_there_is_a_class_beside_it():
     c = convert(0.0, 8, frm="onmt2", to="torch")
     assert (c.to_eps, c.scale, c.offset) == (0.0, 1.0, 0.0)
+    with pytest.raises(ConversionError, match="ε = 0 in torch cannot be OpenNMT-py 2's: num_classes must be at least"):
+        convert(0.0, 2, frm="torch", to="onmt2")
 
 
 @pytest.mark.parametrize(

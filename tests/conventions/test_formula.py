@@ -66,6 +66,12 @@ def test_keras_focal_factor_is_a_quarter_of_the_square_of_what_is_missing_unless
     np.testing.assert_allclose(find("keras.focal").rows(Z, Y, EPS), expected, rtol=1e-12)
 
 
+def test_keras_focal_clips_probabilities_of_logits():
+    p, q = np.array([1 - 1e-7, 1e-7, 1e-7]), np.array([0.1, 0.8, 0.1])
+    expected = (0.25 * (1 - p) ** 2 * q * -np.log(p)).sum()
+    assert find("keras.focal").loss([[25.0, 0.0, -5.0]], [1], 0.3) == pytest.approx(expected, rel=1e-12)
+
+
 def test_tensor2tensors_gaussian_is_a_density_about_the_label_less_a_constant():
     sigma, low = 1 - EPS, EPS / (K - 1)
     q = stats.norm.pdf(np.arange(K)[None, :], Y[:, None], sigma)
@@ -98,11 +104,25 @@ def test_class_weights_on_the_labels_term_alone(key, divisor):
     assert find(key).loss(Z, labels, EPS, **options) == pytest.approx(rows.sum() / divisor, rel=1e-8)
 
 
-@pytest.mark.parametrize("key", ["torch", "torch.prob", "flash", "megatron"])
+OFF = (  # the words of formulas that are plain below 0
+    "as torch", "below 0 and NaN mean 0", "below 0 means 0", "below 0 the loss is plain", "up to 0 plain", "the module",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [key for key, f in FORMULAS.items() if f.outside.startswith(OFF)])
 @pytest.mark.parametrize("eps", [-0.3, float("nan")])
 def test_a_strength_that_means_0_without_a_word_is_one_hot(key, eps):
     labels = np.eye(K)[Y] if key == "torch.prob" else Y
-    np.testing.assert_allclose(find(key).rows(Z, labels, eps), N, rtol=1e-12)
+    coins = (np.logaddexp(0, Z) - np.eye(K)[Y] * Z).sum(axis=1)
+    np.testing.assert_allclose(find(key).rows(Z, labels, eps), coins if key == "tf1.sigmoid" else N, rtol=1e-12)
+
+
+def test_without_smoothing_speechbrains_divergence_is_a_mean_over_every_class_of_label():
+    labels = np.where(np.arange(5) == 2, 0, Y)
+    expected = LOSSES[np.arange(5), labels]
+    for eps in (0.0, -0.3):
+        np.testing.assert_allclose(find("speechbrain.kldiv").rows(Z, labels, eps), expected, rtol=1e-12)
+        assert find("speechbrain.kldiv").loss(Z, labels, eps) == pytest.approx(expected.mean(), rel=1e-12)
 
 
 def test_fastai_divides_the_labels_term_by_weights_and_the_smoothing_term_by_rows():
@@ -149,6 +169,20 @@ def test_a_base_of_a_logarithm_that_is_none_is_refused(base):
 def test_shapes_that_do_not_fit_are_refused(logits, labels):
     with pytest.raises(ValueError, match=r"logits must be \(N, K\) and labels \(N,\) or \(N, K\), got \("):
         find("torch").loss(logits, labels, 0.1)
+
+
+@pytest.mark.parametrize("key", FORMULAS)
+def test_probabilities_are_taken_as_one_hot_labels_are_or_refused_in_words(key):
+    options = {"partner": Y} if key == "timm.mixup" else {}
+    if key == "timm.bce":
+        options["eps"] = 0.0  # it does not smooth them
+    eps = options.pop("eps", EPS)
+    try:
+        told = find(key).loss(Z, np.eye(K)[Y], eps, **options)
+    except ValueError as error:
+        assert "takes labels (N,), the number of a class a row, got (5, 6)" in str(error)  # noqa: PT017
+    else:
+        assert told == pytest.approx(find(key).loss(Z, Y, eps, **options), rel=1e-12)
 
 
 def test_a_formula_is_shown_by_its_words_alone():

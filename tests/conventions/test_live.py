@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,21 @@ def test_torch_is_its_formula(eps):
     same(F.cross_entropy(z, y, label_smoothing=eps), "torch.index", Y, eps)
     same(F.cross_entropy(z, y, weight, label_smoothing=eps), "torch.index", Y, eps, weight=WEIGHT)
     same(F.cross_entropy(z, ignored, weight, label_smoothing=eps), "torch.index", IGNORED, eps, weight=WEIGHT)
+    none = torch.where(torch.arange(K) == 2, 0.0, weight)
+    assert F.cross_entropy(z, torch.full((N,), 2), none, label_smoothing=eps).isnan()
+    assert np.isnan(find("torch").loss(Z, np.full(N, 2), eps, weight=none.numpy()))
     same(F.cross_entropy(z, y, label_smoothing=eps, ignore_index=2), "torch", Y, eps, ignore_index=2)
     same(F.cross_entropy(z, dense, label_smoothing=eps), "torch.prob", DENSE, eps)
     same(F.cross_entropy(z, dense, weight, label_smoothing=eps), "torch.prob", DENSE, eps, weight=WEIGHT)
     summed = F.cross_entropy(z, y, label_smoothing=eps, reduction="none")
     np.testing.assert_allclose(summed.numpy(), find("torch").rows(Z, Y, eps), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "classes", "finite"), [(9, 1000, True), (10, 1000, False), (32, 512, False)])
+def test_torchs_mean_of_float16_is_infinite_where_the_sum_over_rows_and_classes_is(rows, classes, finite):
+    found = F.cross_entropy(torch.zeros(rows, classes).half(), torch.arange(rows), label_smoothing=0.1).item()
+    assert (rows * classes * np.log(classes) < 65504) == np.isfinite(found) == finite
+    assert "passes 65504, as it does with 10 rows at K = 1000 and" in find("torch").defect
 
 
 @pytest.mark.parametrize("eps", STRENGTHS)
@@ -58,6 +69,8 @@ def test_sfumato_is_its_formula(eps):
         same(sf.cross_entropy(z, ignored, label_smoothing=eps, over=over), f"sfumato.{over}", IGNORED, eps)
         value = sf.cross_entropy(z, y, weight, label_smoothing=eps, over=over)
         same(value, f"sfumato.{over}", Y, eps, weight=WEIGHT)
+        value = sf.cross_entropy(z, dense, weight, label_smoothing=eps, over=over)
+        same(value, f"sfumato.{over}", DENSE, eps, weight=WEIGHT)
 
 
 @pytest.mark.slow
@@ -67,6 +80,7 @@ def test_timm_is_its_formulas():
     for eps in (0.0, 0.1, 0.5):
         same(timm.LabelSmoothingCrossEntropy(eps)(z, y), "timm.ls", Y, eps)
         same(timm.BinaryCrossEntropy(eps)(z, y), "timm.bce", Y, eps)
+        same(timm.BinaryCrossEntropy(eps)(z, dense), "timm.bce", DENSE, eps)
         target = mixup.mixup_target(y, K, lam=0.3, smoothing=eps)  # float32
         value = timm.SoftTargetCrossEntropy()(z, target.double()).item()
         assert value == pytest.approx(find("timm.mixup").loss(Z, Y, eps, lam=0.3), rel=1e-6)
@@ -98,6 +112,8 @@ def test_keras_is_its_formulas():
         focal = losses.CategoricalFocalCrossentropy(alpha=0.3, gamma=1.5, **options)(hot, Z)
         same(focal, "keras.focal", Y, eps, rel=2e-6, alpha=0.3, gamma=1.5)
         same(losses.CategoricalFocalCrossentropy(**options)(hot, Z), "keras.focal", Y, eps, rel=2e-6)
+        far = losses.CategoricalFocalCrossentropy(**options)(hot, 10 * Z).cpu().item()
+        assert far == pytest.approx(find("keras.focal").loss(10 * Z, Y, eps), rel=2e-6)
 
 
 @pytest.mark.slow
@@ -123,8 +139,15 @@ def test_torch_uncertainty_is_its_formulas():
     for eps in (0.0, 0.1, 0.5, 1.0):
         value = losses.BCEWithLogitsLSLoss(label_smoothing=eps)(z, F.one_hot(y, K).double()).item()
         assert value == pytest.approx(find("torch-uncertainty.bce").loss(Z, Y, eps), rel=1e-6)  # float32 targets
-        value = losses.CrossEntropyMaxSupLoss(label_smoothing=eps, max_sup=0.2)(z, y)
-        same(value, "maxsup", Y, eps, alpha=0.2)
+        value = losses.BCEWithLogitsLSLoss(label_smoothing=eps)(z, dense).item()
+        assert value == pytest.approx(find("torch-uncertainty.bce").loss(Z, DENSE, eps), rel=1e-6)
+    for eps in (0.0, 0.1, 0.5, 1.0, -0.3):
+        for alpha in (0.0, 0.2):
+            maxsup = partial(losses.CrossEntropyMaxSupLoss, label_smoothing=eps, max_sup=alpha)
+            for labels in (y, ignored, dense):
+                same(maxsup()(z, labels), "maxsup", labels.numpy(), eps, alpha=alpha)
+                rows = maxsup(reduction="none")(z, labels).ravel()
+                np.testing.assert_allclose(rows, find("maxsup").rows(Z, labels, eps, alpha=alpha), rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -134,6 +157,7 @@ def test_segmentation_models_is_its_formulas():
         same(losses.SoftCrossEntropyLoss(smooth_factor=eps)(z, ignored), "smp", IGNORED, eps)
         value = losses.SoftBCEWithLogitsLoss(smooth_factor=eps)(z, F.one_hot(y, K).double())
         same(value, "smp.bce", Y, eps)
+        same(losses.SoftBCEWithLogitsLoss(smooth_factor=eps)(z, dense), "smp.bce", DENSE, eps)
 
 
 def test_scikit_learn_agrees_without_smoothing():

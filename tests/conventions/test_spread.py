@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sfumato.conventions import SPREADS, ConversionError
 
@@ -58,6 +61,28 @@ def test_the_gap_is_that_of_the_formula(name, gap):
     assert SPREADS[name].gap(0.2, 5) == pytest.approx(gap, rel=1e-12)
 
 
+@given(
+    st.sampled_from([name for name, spread in SPREADS.items() if spread.over is None]),  # theory has the others
+    st.one_of(
+        st.floats(0.1, 320).map(lambda n: 10**-n), st.floats(0.1, 15.5).map(lambda n: 1 - 10**-n), st.floats(0, 1)
+    ),
+    st.sampled_from([3, 10, 1000, 10**6]),
+)
+@example("sigmoid-full", 1e-17, 10)  # whose 1 − ε is 1
+@example("deficit", 1 - 1e-10, 2)
+def test_gap_and_floor_have_all_their_digits(name, eps, k):
+    spread, n = SPREADS[name], k - (2 if name == "nopad" else 1)
+    with mpmath.workdps(700):
+        true, other = spread.pair(mpmath.mpf(eps), k)
+        coins, total = name.startswith("sigmoid"), true + n * other
+        base = 1 - true if coins else other
+        gap = mpmath.log(true / base) if true and base else mpmath.inf if true else -mpmath.inf
+        shares = [(true, 1), (other, n), *([(1 - true, 1), (1 - other, n)] if coins else [])]
+        floor = -mpmath.fsum(many * q * mpmath.log(q if coins else q / total) for q, many in shares if q)
+    assert spread.gap(eps, k) == pytest.approx(float(gap), rel=2e-15, abs=3e-16)
+    assert spread.floor(eps, k) == pytest.approx(float(floor), rel=2e-15)
+
+
 @pytest.mark.parametrize(
     ("true", "other"),
     [(0.5, 0.2), (0.9, 0.1), (1.2, -0.05), (0.0, 0.25), (math.nan, math.nan)],
@@ -65,6 +90,14 @@ def test_the_gap_is_that_of_the_formula(name, gap):
 def test_probabilities_that_no_strength_over_all_has_are_refused(true, other):
     with pytest.raises(ConversionError, match='at K = 5 no strength of "all" has '):
         SPREADS["all"].strength(true, other, 5)
+
+
+@pytest.mark.parametrize("name", ["all", "others", "deficit"])
+def test_no_strength_of_classy_is_uniform_however_its_share_is_rounded(name):
+    for k in range(2, 300):
+        limit = {"all": 1.0, "others": (k - 1) / k, "deficit": k / (k + 1)}[name]  # where its optimum is 1/K each
+        with pytest.raises(ConversionError, match=f'at K = {k} no strength of "classy" has '):
+            SPREADS["classy"].strength(*SPREADS[name].optimum(limit, k), k)
 
 
 @pytest.mark.parametrize("name", SPREADS)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sfumato.conventions import FORMULAS
+from sfumato.conventions import FORMULAS, SPREADS
 from sfumato.explain.conversion import conversion_dict, conversion_text, conversions_dict, conversions_text
 
 ENTROPY = -0.9 * math.log(0.9) - 0.1 * math.log(0.1 / 9)  # of the target 0.1 over the others, at K = 10
@@ -98,6 +98,13 @@ def test_every_framework_stands_once_under_its_strength():
     assert told["in"] == "fairseq"
     assert sorted(name for name, eps in told["to"].items() if eps is None) == sorted(rows["cannot be"])
     assert told["to"]["classy"] == pytest.approx(0.125, rel=1e-12)
+
+
+def test_two_classes_without_smoothing_cannot_be_said_where_one_of_them_is_padding():
+    told = conversions_dict(2, 0.0, "fairseq")["conversion"]["to"]
+    needs_three = {key for key, formula in FORMULAS.items() if formula.convention is SPREADS["nopad"]}
+    assert {key for key in needs_three if told[key] is not None} == set()
+    assert (told["torch.index"], told["classy"]) == (0, 0)
 
 
 @pytest.mark.parametrize("call", [conversions_text, conversions_dict])

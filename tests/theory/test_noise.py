@@ -91,6 +91,7 @@ def test_a_number_of_classes_may_be_a_float_that_is_whole():
         (lambda: theory.total_eps(0.1, 0.1, math.nan, over="all"), "num_classes must be a whole .* got nan"),
         (lambda: theory.noise_transition(0.2, 3, over="rest"), "over must be .* got 'rest'"),
         (lambda: theory.correction_eps(0.5, 2, over="others"), 'noise must be below 0.5 over "others", got 0.5'),
+        (lambda: theory.correction_eps(3 * 0.3, 10, over="others"), 'noise must be below 0.9 over "others", got 0.9'),
         (lambda: theory.correction_eps(1.0, 4, over="all"), 'noise must be below 1 over "all", got 1'),
         (lambda: theory.total_eps(1.5, 0.1, 4, over="all"), "eps must be at most 1, got 1.5"),
         (lambda: theory.backward_rows([[0.5, 0.5], [0.5, 0.5]]), "cannot be inverted: the labels of some classes"),

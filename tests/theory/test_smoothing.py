@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sfumato import conventions, theory
@@ -91,6 +91,54 @@ def test_a_whole_strength_has_no_rounding_to_allow_for(whole):
 @pytest.mark.parametrize("over", OVERS)
 def test_a_strength_converted_to_its_own_convention_is_itself(over):
     assert theory.convert_eps(0.3, np.array([2, 10]), frm=over, to=over).tolist() == [0.3, 0.3]
+
+
+@given(st.floats(-1600, 1600), st.sampled_from([*CLASSES, 10**15]), st.sampled_from(OVERS))
+@example(712.0, 10**6, "others")  # where e^d itself overflows, and e^−d is subnormal
+@example(712.0, 10**6, "all")
+def test_the_strength_of_a_gap_has_all_its_digits(gap, k, over):
+    gap = abs(gap) if over == "all" else gap
+    exact = (k - (over == "others")) / (k - 1 + mpmath.exp(gap))
+    assert theory.eps_for_gap(gap, k, over=over) == pytest.approx(float(exact), rel=1e-15, abs=5e-324)
+
+
+@mpmath.workdps(700)
+def mp_time(d: float, eps: float, k: int, over: str, lr: float) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """The time to a gap, and the speed there."""
+    d, lr, (true, other) = mpmath.mpf(d), mpmath.mpf(lr), mp_target(eps, k, over)
+    wrong, above = (k - 1) * other, (1 - mpmath.mpf(eps)) * (k - (over == "all")) - (over == "others")
+    x = mpmath.expm1(d) / above
+    speed = lr * k / (k - 1) * ((above - wrong * mpmath.expm1(d)) / (k - 1 + mpmath.exp(d)))
+    if true == 0:
+        return (k - 1) / (lr * k) * ((k - 1) * mpmath.expm1(-d) - d), speed
+    return (k - 1) / (lr * k * true) * (d - mpmath.log1p(-wrong * x) / wrong if wrong else d + x), speed
+
+
+@given(
+    st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1), st.floats(0.1, 300).map(lambda n: 10**-n),
+              st.floats(0.1, 15.5).map(lambda n: 1 - 10**-n)),
+    st.sampled_from([*CLASSES, 10**9]),
+    st.floats(1e-3, 0.999),
+    st.sampled_from(OVERS),
+    st.sampled_from([1.0, 1e3, 1e-3]),
+)  # fmt: skip
+@example(0.999999, 10**6, 0.3, "all", 1.0)  # where 1 − (1 − q) has no more than ten digits of q
+@example(0.0, 10**6, 711 / 1000, "all", 1e3)  # where e^d itself overflows
+@example(0.0, 10**6, 729.9 / 1000, "others", 1e3)
+def test_time_and_gap_have_all_their_digits(eps, k, share, over, lr):
+    optimum = theory.optimal_gap(eps, k, over=over)
+    gap = share * (optimum if np.isfinite(optimum) else np.copysign(1000.0, optimum))
+    time = theory.time_to_gap(gap, k, eps=eps, over=over, lr=lr)
+    if time in (0, np.inf):
+        assert gap == 0 or mp_time(gap, eps, k, over, lr)[0] > 1e308
+        return
+    exact, speed = mp_time(gap, eps, k, over, lr)
+    unit = 1e-15 * (1 + (1 - eps) * k / abs((1 - eps) * k - 1)) if over == "others" else 2e-15
+    moved = abs(gap / (speed * exact))  # by how much more the time moves than the gap that it is asked of
+    assert abs(time - exact) <= unit * max(1, moved) * exact
+    back = theory.gap_after_time(time, k, eps=eps, over=over, lr=lr)
+    exact, speed = mp_time(back, eps, k, over, lr)
+    assert abs((exact - time) * speed) <= unit * abs(gap)
 
 
 def test_the_longest_time_still_has_a_gap():

@@ -13,7 +13,7 @@ from sfumato.conventions.formula import Formula
 
 def _clamped(b: Batch) -> Array:
     """The Trainer's: a negative label that is not ignored becomes class 0."""
-    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.labels, 0), b.labels)))
+    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.safe, 0), b.labels)))
 
 
 def _first_shard(b: Batch) -> Array:
@@ -96,7 +96,7 @@ FORMULAS = (
         call="vocab_parallel_cross_entropy(logits, target, label_smoothing=ε), rank 0 of several",
         row="(1−s)·n + s·(mean of −log p over the rank's classes), s = εK'/(K'−1), K' the rank's classes",
         evidence="read",
-        compute=_first_shard,
+        compute=off_below_zero(_first_shard),
         defect="each rank has another loss, and the target sums to (1−s) + ranks·s",
         options=("shards",),
     ),
@@ -108,9 +108,10 @@ FORMULAS = (
         row="Σ q_k(−log p_k), q over all, times the token's weight",
         mean="tokens of each sequence, then sequences",
         ignore="by weights",
-        outside="below 0 ignored",
+        outside="below 0 means 0 without a word",
         read="80fb6061",
         path="allennlp/nn/util.py",
+        compute=off_below_zero(two_level(spread.all)),
         reduce=mean_valid,
         options=("ignore_index",),
     ),

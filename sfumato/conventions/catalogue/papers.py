@@ -4,7 +4,7 @@ import numpy as np
 
 from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
-from sfumato.conventions.building_blocks import two_level
+from sfumato.conventions.building_blocks import dense, mean_all, mean_valid, off_below_zero
 from sfumato.conventions.formula import Formula
 
 
@@ -26,8 +26,11 @@ def _margin(b: Batch) -> Array:
 
 
 def _max_suppression(b: Batch) -> Array:
-    smoothed = two_level(spread.all)(b).mean()  # reduced before the penalty of each row is added
-    return smoothed + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
+    smoothed = off_below_zero(dense)(b)
+    if b.alpha == 0:
+        return smoothed
+    # The cross entropy is reduced before the penalty of each row is added, of an ignored one too.
+    return mean_valid(b, smoothed) + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
 
 
 FORMULAS = (
@@ -113,12 +116,16 @@ FORMULAS = (
         names=("MaxSup", "torch_uncertainty CrossEntropyMaxSupLoss"),
         call="CrossEntropyMaxSupLoss(label_smoothing=ε, max_sup=a)",
         row="mean(smoothed over all) + a·(max z − mean z)",
+        mean="all rows; at a = 0 those that count",
+        ignore="−100; its cross entropy is not counted, its penalty is",
         outside="as torch",
         read="0.13.0",
         path="src/torch_uncertainty/losses/classification.py",
         compute=_max_suppression,
-        defect='with reduction="none" every row has the mean cross entropy of the batch; class weights multiply the '
-        "whole loss by their mean",
+        reduce=lambda b, rows: (mean_all if b.alpha else mean_valid)(b, rows),
+        defect='where a is not 0, reduction="none" gives every row the mean cross entropy of the batch, an ignored row '
+        "keeps its penalty, and class weights multiply the whole loss by their mean",
         options=("alpha",),
+        ignore_index=-100,
     ),
 )

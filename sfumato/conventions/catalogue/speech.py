@@ -1,15 +1,25 @@
 """Formulas of speech toolkits: NeMo, ESPnet, WeNet, SpeechBrain."""
 
+from dataclasses import replace
 from functools import partial
 
 from sfumato.conventions import spread
-from sfumato.conventions.building_blocks import Reduction, label_term_weighted, mean_valid, total
+from sfumato.conventions.batch import Array, Batch
+from sfumato.conventions.building_blocks import Reduction, excess, label_term_weighted, mean_all, mean_valid, total
 from sfumato.conventions.formula import Formula
 
 
 def _guarded_mean(guard: float) -> Reduction:
     """Over the rows that count, and a small number that keeps the divisor above 0."""
     return lambda b, rows: float(rows.sum() / (b.valid.sum() + guard))
+
+
+def _divergence(b: Batch) -> Array:
+    return excess(spread.others)(b if b.eps > 0 else replace(b, eps=0.0, ignore_index=-100))
+
+
+def _divergence_mean(b: Batch, rows: Array) -> float:
+    return total(b, rows) if b.eps > 0 else mean_all(b, rows)
 
 
 _of_sequences = partial(
@@ -93,10 +103,11 @@ FORMULAS = (
         row="Σ q_k(log q_k − log p_k)",
         mean='"mean" is the sum',
         ignore="pad_idx, 0 by default",
-        outside="up to 0 plain",
+        outside="up to 0 plain: its nll_loss, which ignores no class and takes the mean",
         read="9c826ef3, 2026-04-03",
         path="speechbrain/nnet/losses.py",
-        reduce=total,
+        compute=_divergence,
+        reduce=_divergence_mean,
         minus_entropy=True,
         defect='reduction="mean" returns the sum; class 0 is ignored by default',
         options=("ignore_index",),

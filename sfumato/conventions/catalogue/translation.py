@@ -8,7 +8,7 @@ import numpy as np
 
 from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
-from sfumato.conventions.building_blocks import mean_valid, total
+from sfumato.conventions.building_blocks import excess, mean_valid, off_below_zero, total, two_level
 from sfumato.conventions.formula import Formula
 
 
@@ -120,6 +120,7 @@ FORMULAS = (
         outside="up to 0 plain",
         read="cdc4d03, 2024-01-25",
         path="joeynmt/loss.py",
+        compute=off_below_zero(excess(spread.nopad)),
     ),
     _without_padding(
         key="annotated",
@@ -143,6 +144,7 @@ FORMULAS = (
         read="97111d97, 2024-06-27",
         path="onmt/utils/loss.py",
         evidence="read",
+        compute=off_below_zero(two_level(spread.all)),
         reduce=total,
         defect="the same option was another loss before version 3",
         options=("ignore_index",),
@@ -189,5 +191,6 @@ FORMULAS = (
         names=('Sockeye, label_smoothing_impl="torch"',),
         call='CrossEntropyLoss(label_smoothing=ε, label_smoothing_impl="torch")',
         outside="as torch",
+        compute=off_below_zero(two_level(spread.all)),
     ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from sfumato.conventions import spread
 from sfumato.conventions.batch import Array, Batch
-from sfumato.conventions.building_blocks import dense, label_term_weighted, mean_entries, mean_valid
+from sfumato.conventions.building_blocks import dense, label_term_weighted, mean_entries, mean_valid, mixed
 from sfumato.conventions.formula import Formula
 
 _EPS32 = float(np.finfo(np.float32).eps)
@@ -72,6 +72,7 @@ FORMULAS = (
         convention=spread.classy,
         row="Σ q_k(−log p_k), q over all with ε/(1+ε)",
         mean="all rows, or avg_factor",
+        compute=mixed(spread.classy),
     ),
     _mmpretrain(
         key="mm.multi",

@@ -48,7 +48,7 @@ const theory = {
   strength(k, [q, r], to) {
     const eps = to === "others" ? r * (k - 1) : to === "all" ? r * k : r * k / (1 - r * k);
     return q < r * (1 - 1e-9) && to !== "others" || !(eps <= 1 + 1e-12) && to !== "classy" ? NaN
-      : to === "classy" && !(r * k < 1) ? NaN : to === "classy" ? eps : Math.min(eps, 1);
+      : to === "classy" && !(r * k < 1 - 1e-12) ? NaN : to === "classy" ? eps : Math.min(eps, 1);
   },
 };
 
