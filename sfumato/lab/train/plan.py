@@ -53,8 +53,8 @@ def default_plan(
 def padding_of(sides: Sequence[int]) -> int:
     """How far a crop may shift a picture in each direction, in pixels: an eighth of the shorter side.
 
-    >>> padding_of((32, 32)), padding_of((8, 8))
-    (4, 1)
+    >>> padding_of((32, 32)), padding_of((12, 28)), padding_of((3, 3))
+    (4, 2, 1)
     """
     return max(1, round(min(sides) / 8))
 
