@@ -49,7 +49,7 @@ def bank(number: int, cache: Path, say: Callable[[str], None]) -> Bank:
     """The trained models of one training set, from the cache if they are there."""
     rng = np.random.default_rng([7, number])
     (x, y), (x_validation, y_validation) = TASK.draw(TRAIN, rng), TASK.draw(VALIDATION, rng)
-    plan = default_plan(TRAIN, epochs=None, batch_size=None, learning_rate=1e-3)
+    plan = default_plan(TRAIN, epochs=None, batch_size=None, learning_rate=1e-3, least_epochs=40)
     stacks: list[Stack] = []
     arms = Arm("one-hot", 0.0, "others"), Arm("smoothed", STRENGTHS[number], "others")
     for arm in arms:
