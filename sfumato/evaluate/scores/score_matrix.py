@@ -161,14 +161,14 @@ class ScoreMatrix:
                 none = largest[row] == -np.inf
                 says = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
                 first = f"{self.name} in row {bad[0]} are {says}"
-        return ValueError(first + _others(bad))
+        return ValueError(first + others(bad))
 
     def _check_probs(self, start: int, block: Column) -> None:
         odd = np.isnan(block)
         if odd.any():
             row, col = (int(i) for i in np.argwhere(odd)[0])
             rows = np.flatnonzero(odd.any(axis=1)) + start
-            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + _others(rows.tolist()))
+            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + others(rows.tolist()))
         if (block < 0).any():
             row, col = (int(i) for i in np.argwhere(block < 0)[0])
             raise ValueError(
@@ -201,7 +201,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
         ignored = values[row] < 0 and (values[wrong] == values[row]).all()
         raise IndexError(
             f"label {values[row]} in row {row} is not a class: {name} have {classes} classes (0 to {classes - 1})"
-            + _others(wrong.tolist())
+            + others(wrong.tolist())
             + ("; if they mark rows that the loss ignored, leave these out" if ignored else "")
         )
     return values.astype(np.int64)
@@ -239,7 +239,8 @@ def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw
 
 
-def _others(rows: list[int]) -> str:
+def others(rows: list[int]) -> str:
+    """How many rows are so, and the first of them, to stand behind a sentence on the first; nothing for one row."""
     if len(rows) < 2:
         return ""
     named = ", ".join(str(row) for row in rows[:_NAMED])
