@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -212,6 +213,17 @@ def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys,
     assert found["eps_others"] == pytest.approx(others, rel=0.1)
     one_hot = json.loads(run(capsys, str(folder / "logits" / "one-hot-seed0-train.npz"), "--json")[1])
     assert one_hot["inferred_smoothing"] is None
+
+
+def test_a_run_that_lacks_the_scores_of_a_seed_is_refused_as_report_refuses_it(digits, capsys, here):
+    copy = shutil.copytree(digits.folder / digits.json()["run"], here / "copy")
+    lost = copy / "logits" / "smoothed-seed1-test.npz"
+    lost.unlink()
+    code, out, err = run(capsys, str(copy))
+    assert (code, out, err) == (2, "", f"sfumato: {lost} is missing: the run is incomplete\n")
+    assert main(["report", str(copy)]) == 2
+    assert capsys.readouterr().err == err
+    assert [path.name for path in here.iterdir()] == ["copy"]
 
 
 def test_the_page_needs_nothing_from_outside_and_holds_the_numbers(here, capsys):
