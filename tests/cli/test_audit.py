@@ -292,6 +292,30 @@ def test_logits_given_as_probabilities_are_refused_with_what_shows_it(here, caps
     assert "these look like logits: say --kind logits" in said
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z, p: 1 / (1 + np.exp(-z)), "by its sum, probs / probs.sum(axis=1, keepdims=True), or save logits\n"),
+        (
+            lambda z, p: 2 * p,
+            "sum to 2, not 1; divide each row by its sum, probs / probs.sum(axis=1, keepdims=True), or say --kind "
+            "logits (or logits=) if these are logits\n",
+        ),
+        (
+            lambda z, p: np.where((np.arange(3000) == 1)[:, None] & (np.arange(6) == 1), -0.1, p),
+            "negative in row 1: -0.1 at class 1; a probability is in [0, 1]: mend the row or leave it out",
+        ),
+    ],
+    ids=["scores of one class against the rest", "twice the probabilities", "one negative number"],
+)
+def test_probabilities_that_are_off_are_not_said_to_look_like_logits(change, message, here, capsys):
+    z, y = sample()
+    np.savez("odd.npz", probs=change(z, softmax(z, axis=1)), labels=y)
+    said = refused(capsys, "odd.npz")
+    assert message in said
+    assert "look like logits" not in said
+
+
 def test_scores_without_labels_say_how_to_give_them(here, capsys):
     np.save("z.npy", sample()[0])
     assert "z.npy has no labels; name a file of them with --labels" in refused(capsys, "z.npy")

@@ -171,8 +171,13 @@ class ScoreMatrix:
             raise ValueError(f"probs are not a number in row {start + row}, class {col}" + others(rows.tolist()))
         if (block < 0).any():
             row, col = (int(i) for i in np.argwhere(block < 0)[0])
+            rows = np.flatnonzero((block < 0).any(axis=1)) + start
+            alike = 2 * len(rows) > len(block)  # of logits, most rows have a negative one
+            way_out = "for logits use logits=" if alike else "a probability is in [0, 1]: mend the row or leave it out"
             raise ValueError(
-                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}; for logits use logits="
+                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}"
+                + ("" if alike else others(rows.tolist()))
+                + f"; {way_out}"
             )
         total = block.sum(axis=1)
         # rounding to half precision alone moves the sum of a row so far
@@ -180,7 +185,11 @@ class ScoreMatrix:
         off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
         if len(off):
             row = int(off[0])
-            raise ValueError(f"probs in row {start + row} sum to {total[row]:.6g}, not 1; for logits use logits=")
+            other = "save logits" if (block <= 1).all() else "say --kind logits (or logits=) if these are logits"
+            raise ValueError(
+                f"probs in row {start + row} sum to {total[row]:.6g}, not 1; divide each row by its sum, "
+                f"probs / probs.sum(axis=1, keepdims=True), or {other}"
+            )
 
 
 def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") -> npt.NDArray[np.int64]:
