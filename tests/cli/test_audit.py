@@ -259,7 +259,8 @@ def refused(capsys, *words):
             "not finite: nan at class 0; 3 rows are so (7, 1007, 2007)",
         ),
         (lambda z, y: (z[:, :1], y * 0), "logits must have at least 2 classes, got 1"),
-        (lambda z, y: (z.astype(int), y), "logits must be of a float type, got int64"),
+        (lambda z, y: (z.astype(int), y), 'logits must be of a float type, got int64; give logits.astype("float32")\n'),
+        (lambda z, y: (z, y > 2), "labels must be integers, got bool; give labels.astype(int)\n"),
         (lambda z, y: (z, y + 0.5), "labels must be integers, got float64"),
     ],
 )  # fmt: skip
@@ -378,7 +379,7 @@ def test_a_file_of_another_kind_with_the_name_of_an_audit_is_left_alone(here, ca
 @pytest.mark.parametrize(
     ("probs", "said"),
     [
-        (np.array([[50, 50], [20, 80]]), "probs must be of a float type, got int64"),
+        (np.array([[50, 50], [20, 80]]), 'probs must be of a float type, got int64; give probs.astype("float32")'),
         (np.array([[0.5], [0.2]]), "probs must have at least 2 classes, got 1"),
     ],
 )

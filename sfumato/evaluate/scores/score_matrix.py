@@ -80,7 +80,10 @@ class ScoreMatrix:
         self._stored = values if isinstance(values, Stored) else None  # tested once: a protocol is slow
         self.type_name = str(values.type_name if isinstance(values, Stored) else values.dtype).removeprefix("torch.")
         if not self.type_name.lstrip("b").startswith(("float", "longdouble")):
-            raise TypeError(f"{self.name} must be of a float type, got {self.type_name}")
+            whole = self.type_name.lstrip("u").startswith("int")
+            how = "float()" if is_tensor(values) else 'astype("float32")'
+            way_out = f"; give {self.name}.{how}" if whole else ""
+            raise TypeError(f"{self.name} must be of a float type, got {self.type_name}{way_out}")
         self.rows, self.classes = shape
         if self.rows < 1:
             raise ValueError(f"{self.name} has no rows")
@@ -200,8 +203,10 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
             f"labels must be class indices, ({rows},), got shape {values.shape}; give labels.argmax(axis=1)"
         )
     if not np.issubdtype(values.dtype, np.integer):
-        words = "" if np.issubdtype(values.dtype, np.number) else "; of words: np.searchsorted(classes, labels)"
-        raise TypeError(f"labels must be integers, got {values.dtype}{words}")
+        way_out = "" if np.issubdtype(values.dtype, np.number) else "; of words: np.searchsorted(classes, labels)"
+        if values.dtype == np.bool_:
+            way_out = f"; give labels.{'long()' if is_tensor(labels) else 'astype(int)'}"
+        raise TypeError(f"labels must be integers, got {values.dtype}{way_out}")
     if values.shape != (rows,):
         raise ValueError(f"labels must be ({rows},), one a row of {name}, got shape {values.shape}")
     wrong = np.flatnonzero((values < 0) | (values >= classes))
