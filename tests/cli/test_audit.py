@@ -408,6 +408,12 @@ def test_a_folder_for_the_files_is_made(here, capsys):
     assert (here / "told" / "here" / "val-audit.json").read_text(encoding="utf-8").startswith('{"schema"')
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(here, capsys):
+    (here / "val.csv").write_text("mine")
+    assert "sfumato: val.csv is a file, not a folder\n" in refused(capsys, save(), "--out", "val.csv")
+    assert (here / "val.csv").read_text() == "mine"
+
+
 def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here):
     words = [sys.executable, "-m", "sfumato", "audit", save(), "--strict", "--out", "told"]
     audit = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=here, env=ELSEWHERE)
