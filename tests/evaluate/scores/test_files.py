@@ -199,6 +199,7 @@ REFUSED = {
     ),
     "must be (N, K), one row of scores each, got shape (3,)": lambda p: np.savez(p, logits=np.ones(3)),
     "has no rows": lambda p: np.savez(p, logits=np.ones((0, 3))),
+    "scores.npz has no rows": lambda p: p.write_text('{"columns": ["a", "b", "label"], "data": []}'),
     "holds predicted classes alone, as the Transformers examples write them": lambda p: p.write_text(
         "index\tprediction\n0\t1\n1\t2\n"
     ),
