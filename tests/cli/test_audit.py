@@ -251,6 +251,7 @@ def refused(capsys, *words):
     ("change", "message"),
     [
         (lambda z, y: (softmax(z, axis=1), y), "look like probabilities, not logits: in 3,000 rows every number lies"),
+        (lambda z, y: (100 * softmax(z, axis=1), y), "divided by 100 as probs=, or with --kind percent\n"),
         (lambda z, y: (z, y[:-1]), "has 3000 rows of scores and 2999 labels; they must be as many"),
         (lambda z, y: (z, np.where(y == 5, 6, y)), "label 6 in row"),
         (lambda z, y: (z, y - 1), "label -1 in row"),

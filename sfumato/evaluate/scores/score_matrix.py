@@ -225,7 +225,7 @@ def refuse_probabilities(logits: Scores | None) -> None:
     """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row.
 
     Raises:
-        ValueError: they look like probabilities.
+        ValueError: they look like probabilities, or like percentages, which lie in [0, 100] and sum to 100.
     """
     if logits is None:
         return
@@ -233,11 +233,15 @@ def refuse_probabilities(logits: Scores | None) -> None:
     block = source.block(0, min(_LOOKED_AT, source.rows))
     with np.errstate(invalid="ignore"):
         sums = block.sum(axis=1)
-        alike = (block >= 0).all() and (block <= 1).all() and (np.abs(sums - 1) <= 2e-2).all()
+        whole = 100 if (sums > 50).all() else 1
+        alike = (block >= 0).all() and (block <= whole).all() and (np.abs(sums - whole) <= 2e-2 * whole).all()
     if alike:
+        what, way_out = ("probabilities", "as probs=, or with --kind probs")
+        if whole == 100:
+            what, way_out = "percentages", "divided by 100 as probs=, or with --kind percent"
         raise ValueError(
-            f"these look like probabilities, not logits: in {plural(len(block), 'row')} every number lies in [0, 1] "
-            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probs=, or with --kind probs"
+            f"these look like {what}, not logits: in {plural(len(block), 'row')} every number lies in [0, {whole}] "
+            f"and every row sums to {whole} ({sums.min():.4g} to {sums.max():.4g}); give them {way_out}"
         )
 
 
