@@ -123,8 +123,8 @@ def _infinite(found: Measured) -> Iterator[Finding]:
                 "Save logits, or probabilities that are never 0: p = numpy.clip(p, 1e-6, 1), divided by "
                 "p.sum(axis=1, keepdims=True). The log loss then depends on the least probability that you choose."
                 if found.source.name == "probs"
-                else "Save finite logits: a logit of −inf says that a class cannot be the label. Where such a class is the "
-                "label, there is no log loss and no temperature."
+                else "Save finite logits: a logit of −inf says that a class cannot be the label. Where such a class is "
+                "the label, there is no log loss and no temperature."
             ),
         )
 
