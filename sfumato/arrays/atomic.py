@@ -45,6 +45,22 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
         raise
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing.
+
+    Raises:
+        NotADirectoryError: a file has the name of the folder or of one above it; the message names the file.
+        OSError: the folder cannot be made for another reason.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        file = next((each for each in (path, *path.parents) if each.is_file()), None)
+        if file is None:
+            raise
+        raise NotADirectoryError(f"{file} is a file, not a folder") from None
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 

@@ -138,7 +138,7 @@ def _exit_code(error: Exception) -> int | None:
         return FAILURE
     if folder is not None and isinstance(error, folder.RunError):
         return USAGE
-    if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError)):
+    if isinstance(error, (UsageError, DataError, MissingExtraError, OptionError, NotADirectoryError)):
         return USAGE
     failures = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, OSError)
     return FAILURE if isinstance(error, failures) else None

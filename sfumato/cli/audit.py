@@ -55,6 +55,8 @@ def audit(
     from sfumato.report.audit.letter import as_letter, render_audit, write
 
     schema()["margin"].check(margin)
+    if (Path(logits) / "summary.json").is_file():
+        _check_run(logits)
     first = _scores(logits, kind, labels, group=group)
     second = None if against is None else _scores(against, kind, beside=first)
     assumed: Literal["train", "heldout"] = rows or first.rows or "heldout"
@@ -113,6 +115,16 @@ def _free(folder: Path, given: str, name: str, text: str) -> Path:
         if (told.read_bytes() == text.encode()) if told.exists() else not page.exists():
             return page
     raise AssertionError("numbers do not end")
+
+
+def _check_run(folder: str) -> None:
+    """Refuse a run that report refuses, such as one that lacks the scores of a seed."""
+    from sfumato.runs.read import ReportError, load_run
+
+    try:
+        load_run(folder)
+    except ReportError as error:
+        raise UsageError(str(error)) from None
 
 
 def _scores(

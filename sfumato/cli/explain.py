@@ -38,6 +38,8 @@ def explain(
         if page is not None:
             from sfumato.explain.page import write
 
+            if page.is_dir():
+                raise UsageError(f"{page} is a folder; name a file for the page")
             print(write(page, classes, eps))
             return OK
         from sfumato.explain import conversion, text

@@ -212,7 +212,8 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
 
 def eps_of_gap(gap: float, classes: int) -> float:
     """The ε over all classes whose optimum has this logit gap; the inverse of the closed form."""
-    return float(classes / (classes - 1 + np.exp(gap)))
+    with np.errstate(over="ignore"):  # a gap beyond 709 nats leaves ε = 0
+        return float(classes / (classes - 1 + np.exp(gap)))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from sfumato.arrays.atomic import write_text
+from sfumato.arrays.atomic import make_folder, write_text
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.pages.links import finished
 from sfumato.runs.read import ReportError
@@ -43,7 +43,7 @@ def rendered(folder: Path, template: str, **values: Any) -> str:
 
 def write(path: Path, text: str) -> Path:
     """Write a page or a figure, whole or not at all, and its folders where they are missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_text(path, text)
     return path
 

@@ -20,7 +20,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from sfumato.arrays.atomic import WriteError, read_sealed, sync, write_sealed, write_text
+from sfumato.arrays.atomic import WriteError, make_folder, read_sealed, sync, write_sealed, write_text
 from sfumato.runs.lock import RunLock
 from sfumato.runs.schema import WorkStart, check
 from sfumato.text import nearest, typed_line
@@ -113,7 +113,7 @@ class RunFolder:
         missing = [parent for parent in final.parents if not parent.exists()]  # the deepest first
         scratch, lock = final.with_name(f".{final.name}.{secrets.token_hex(8)}"), None
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(final.parent)
             _remove_orphans(final)
             scratch.mkdir()
             for part in ("logits", "weights", "work"):

@@ -15,6 +15,7 @@ import pytest
 from sfumato.arrays.atomic import (
     WriteError,
     file_hash,
+    make_folder,
     read_sealed,
     replacing,
     sync,
@@ -33,6 +34,16 @@ def test_a_file_is_whole_or_absent(tmp_path):
         write_text(tmp_path / "a.txt", "second \ud800")
     assert (tmp_path / "a.txt").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("below", ["", "a", "a/b"])
+def test_a_file_in_the_place_of_a_folder_is_named(below, tmp_path):
+    write_text(tmp_path / "out.txt", "mine")
+    with pytest.raises(NotADirectoryError, match=r"out\.txt is a file, not a folder$"):
+        make_folder(tmp_path / "out.txt" / below)
+    make_folder(tmp_path / "there" / below)
+    assert (tmp_path / "there" / below).is_dir()
+    assert (tmp_path / "out.txt").read_text() == "mine"
 
 
 def test_arrays_are_written_as_numpy_writes_them_and_objects_are_not(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -214,6 +215,17 @@ def test_the_folder_of_a_comparison_is_audited_with_its_features(digits, capsys,
     assert one_hot["inferred_smoothing"] is None
 
 
+def test_a_run_that_lacks_the_scores_of_a_seed_is_refused_as_report_refuses_it(digits, capsys, here):
+    copy = shutil.copytree(digits.folder / digits.json()["run"], here / "copy")
+    lost = copy / "logits" / "smoothed-seed1-test.npz"
+    lost.unlink()
+    code, out, err = run(capsys, str(copy))
+    assert (code, out, err) == (2, "", f"sfumato: {lost} is missing: the run is incomplete\n")
+    assert main(["report", str(copy)]) == 2
+    assert capsys.readouterr().err == err
+    assert [path.name for path in here.iterdir()] == ["copy"]
+
+
 def test_the_page_needs_nothing_from_outside_and_holds_the_numbers(here, capsys):
     told = json.loads(run(capsys, save(), "--json")[1])
     page = (here / "val-audit.html").read_text(encoding="utf-8")
@@ -239,6 +251,7 @@ def refused(capsys, *words):
     ("change", "message"),
     [
         (lambda z, y: (softmax(z, axis=1), y), "look like probabilities, not logits: in 3,000 rows every number lies"),
+        (lambda z, y: (100 * softmax(z, axis=1), y), "divided by 100 as probs=, or with --kind percent\n"),
         (lambda z, y: (z, y[:-1]), "has 3000 rows of scores and 2999 labels; they must be as many"),
         (lambda z, y: (z, np.where(y == 5, 6, y)), "label 6 in row"),
         (lambda z, y: (z, y - 1), "label -1 in row"),
@@ -247,7 +260,8 @@ def refused(capsys, *words):
             "not finite: nan at class 0; 3 rows are so (7, 1007, 2007)",
         ),
         (lambda z, y: (z[:, :1], y * 0), "logits must have at least 2 classes, got 1"),
-        (lambda z, y: (z.astype(int), y), "logits must be of a float type, got int64"),
+        (lambda z, y: (z.astype(int), y), 'logits must be of a float type, got int64; give logits.astype("float32")\n'),
+        (lambda z, y: (z, y > 2), "labels must be integers, got bool; give labels.astype(int)\n"),
         (lambda z, y: (z, y + 0.5), "labels must be integers, got float64"),
     ],
 )  # fmt: skip
@@ -278,6 +292,30 @@ def test_logits_given_as_probabilities_are_refused_with_what_shows_it(here, caps
     said = refused(capsys, save(), "--kind", "probs")
     assert "probs are negative in row 0" in said
     assert "these look like logits: say --kind logits" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z, p: 1 / (1 + np.exp(-z)), "by its sum, probs / probs.sum(axis=1, keepdims=True), or save logits\n"),
+        (
+            lambda z, p: 2 * p,
+            "sum to 2, not 1; divide each row by its sum, probs / probs.sum(axis=1, keepdims=True), or say --kind "
+            "logits (or logits=) if these are logits\n",
+        ),
+        (
+            lambda z, p: np.where((np.arange(3000) == 1)[:, None] & (np.arange(6) == 1), -0.1, p),
+            "negative in row 1: -0.1 at class 1; a probability is in [0, 1]: mend the row or leave it out",
+        ),
+    ],
+    ids=["scores of one class against the rest", "twice the probabilities", "one negative number"],
+)
+def test_probabilities_that_are_off_are_not_said_to_look_like_logits(change, message, here, capsys):
+    z, y = sample()
+    np.savez("odd.npz", probs=change(z, softmax(z, axis=1)), labels=y)
+    said = refused(capsys, "odd.npz")
+    assert message in said
+    assert "look like logits" not in said
 
 
 def test_scores_without_labels_say_how_to_give_them(here, capsys):
@@ -342,7 +380,7 @@ def test_a_file_of_another_kind_with_the_name_of_an_audit_is_left_alone(here, ca
 @pytest.mark.parametrize(
     ("probs", "said"),
     [
-        (np.array([[50, 50], [20, 80]]), "probs must be of a float type, got int64"),
+        (np.array([[50, 50], [20, 80]]), 'probs must be of a float type, got int64; give probs.astype("float32")'),
         (np.array([[0.5], [0.2]]), "probs must have at least 2 classes, got 1"),
     ],
 )
@@ -369,6 +407,12 @@ def test_a_folder_for_the_files_is_made(here, capsys):
     run(capsys, save(), "--out", "told/here")
     assert (here / "told" / "here" / "val-audit.html").exists()
     assert (here / "told" / "here" / "val-audit.json").read_text(encoding="utf-8").startswith('{"schema"')
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(here, capsys):
+    (here / "val.csv").write_text("mine")
+    assert "sfumato: val.csv is a file, not a folder\n" in refused(capsys, save(), "--out", "val.csv")
+    assert (here / "val.csv").read_text() == "mine"
 
 
 def test_a_reader_that_leaves_early_loses_neither_the_finding_nor_the_files(here):

@@ -12,7 +12,7 @@ from sfumato.lab.errors import ArmError, OptionError, Stopped, TrackingError, Tr
 from sfumato.runs.folder import RunError, TakenError
 from sfumato.runs.read import ReportError
 
-USAGE = (UsageError, DataError, OptionError, RunError, TakenError)
+USAGE = (UsageError, DataError, OptionError, RunError, TakenError, NotADirectoryError)
 FAILURE = (ArmError, TrainingError, WorkerError, WriteError, TrackingError, ReportError, OSError)
 
 

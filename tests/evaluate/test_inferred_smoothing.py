@@ -316,3 +316,10 @@ def test_the_interval_from_training_rows_has_a_margin_that_grows_with_the_spread
     for varied in (0.02, 0.2):
         found = judge(rows_of(varied, 0.05), 10, "train").smoothing
         assert (found.low, found.high) == pytest.approx(0.1 * np.exp(np.array([-1, 1]) * (0.03 + 0.6 * varied)))
+
+
+@pytest.mark.parametrize("kind", ["train", "heldout"])
+def test_gaps_beyond_the_range_of_exp_show_no_sign_without_a_warning(kind):
+    z = np.random.default_rng(0).normal(size=(400, 4))
+    evidence = ev.audit(logits=1e30 * z, labels=z.argmax(axis=1), rows=kind).evidence
+    assert (evidence.answer, evidence.eps_of_gap) == ("no sign", 0.0)

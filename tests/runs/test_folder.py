@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
 
 def test_a_name_under_a_file_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot write to .*file: "):
+    with pytest.raises(RunError, match=r"cannot write to .*file: .*file is a file, not a folder$"):
         begin(str(tmp_path / "file" / "run"))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from sfumato.evaluate.auditing.findings import Finding
 from sfumato.evaluate.metrics.compute import Interval, MetricValue, group_half_width, t95
 from sfumato.evaluate.metrics.registry import METRICS
@@ -50,7 +52,8 @@ def paired_differences(
     for name in METRICS:
         one, other = mine.get(name), theirs.get(name)
         if one is not None and other is not None and one.part is not None and other.part is not None:
-            both[name] = one.part - other.part
+            with np.errstate(invalid="ignore"):  # a row may cost both models an infinite log loss
+                both[name] = one.part - other.part
     wider = _WIDER.get(sum(METRICS[name].headline for name in both), 1.0)
     differences: dict[str, PairedDifference] = {}
     for name, part in both.items():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.auditing.against import PairedDifference, judge_differences, paired_differences
-from sfumato.evaluate.auditing.findings import Finding, findings, notes
+from sfumato.evaluate.auditing.findings import Finding, findings, infinite_loss, notes, ruled_out
 from sfumato.evaluate.auditing.summary import summary
 from sfumato.evaluate.inferred_smoothing import SOFT_LABELS, Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
@@ -181,6 +181,10 @@ def audit(
         more_findings, more_notes = judge_differences(result.differences)
         result.findings += more_findings
         result.notes += more_notes
+        if not_compared := ruled_out(other):
+            result.notes.append(infinite_loss(other, not_compared, "the log loss (NLL) of the other model"))
+        if not_compared or ruled_out(found):
+            result.notes.append("An infinite log loss (NLL) cannot be compared, so there is no difference in it.")
     result.summary = summary(found, by_name, result.findings, rows)
     return result
 

@@ -14,6 +14,7 @@ from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import SoftRows
+from sfumato.evaluate.scores.score_matrix import others
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.text import between, decimal, factor, plural, share
 
@@ -42,6 +43,7 @@ class Finding:
 def findings(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidence) -> Iterator[Finding]:
     """What to know and act on, in the order in which it matters."""
     yield from _accuracy(found, by_name)
+    yield from _infinite(found)
     yield from _calibration(found, by_name)
     yield from _after_temperature(found, by_name)
     yield from _no_optimum(found)
@@ -98,6 +100,33 @@ def commonest_label(found: Measured) -> tuple[int, float]:
     """The label that most rows have, and its share of them."""
     counts = found.label_counts
     return int(counts.argmax()), int(counts.max()) / len(found.rows)
+
+
+def ruled_out(found: Measured) -> list[int]:
+    """The rows whose label has probability 0, as the scores number them."""
+    rows = np.flatnonzero(~np.isfinite(found.rows.nll))
+    return (rows if found.counted is None else found.counted[rows]).tolist()
+
+
+def infinite_loss(found: Measured, rows: list[int], whose: str = "the log loss (NLL)") -> str:
+    """The sentence on a log loss that is infinite because of these rows."""
+    label = "A class that annotators chose" if isinstance(found.rows, SoftRows) else "The label"
+    return f"{label} has probability 0 in row {rows[0]}, so {whose} is infinite at every temperature{others(rows)}."
+
+
+def _infinite(found: Measured) -> Iterator[Finding]:
+    if rows := ruled_out(found):
+        yield Finding(
+            "infinite",
+            infinite_loss(found, rows),
+            (
+                "Save logits, or probabilities that are never 0: p = numpy.clip(p, 1e-6, 1), divided by "
+                "p.sum(axis=1, keepdims=True). The log loss then depends on the least probability that you choose."
+                if found.source.name == "probs"
+                else "Save finite logits: a logit of −inf says that a class cannot be the label. Where such a class is "
+                "the label, there is no log loss and no temperature."
+            ),
+        )
 
 
 def _calibration(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:

@@ -18,11 +18,13 @@ from sfumato.evaluate.auditing.findings import (
     is_right,
     right_above_wrong,
     right_part,
+    ruled_out,
     temperature_effect,
 )
 from sfumato.evaluate.inferred_smoothing import RowKind
 from sfumato.evaluate.metrics.compute import MetricValue
 from sfumato.evaluate.scores.measure import Measured
+from sfumato.evaluate.scores.rows import SoftRows
 from sfumato.text import decimal, factor, plural, share
 
 _SHOWN_BY_ENOUGH_ROWS = 0.05  # a difference of confidence and accuracy that rows should be able to show
@@ -38,6 +40,8 @@ def summary(
     by_kind = {finding.name: finding for finding in findings}
     if "accuracy" in by_kind:
         sentences = _no_better_than_the_commonest(found, by_name)
+    elif "infinite" in by_kind:
+        sentences = [_calls_impossible(found), by_kind["infinite"].advice]
     elif right_part(by_name) == 1:
         sentences = _all_right(found, kind)
     elif "confidence" in by_kind:
@@ -102,6 +106,15 @@ def _no_better_than_the_commonest(found: Measured, by_name: Mapping[str, MetricV
         "Check first that every row of scores stands beside its own label, and that scores and labels number the "
         "classes alike; until that is settled, no other number below means much.",
     ]
+
+
+def _calls_impossible(found: Measured) -> str:
+    label = "a class that annotators chose" if isinstance(found.rows, SoftRows) else "the label"
+    rows = f"{len(ruled_out(found)):,} of {len(found.rows):,} rows"
+    return (
+        f"The model's probabilities cannot be used as they are: in {rows} it gives {label} probability 0, so it calls "
+        "impossible what happens, and its log loss is infinite."
+    )
 
 
 def _all_right(found: Measured, kind: RowKind) -> list[str]:

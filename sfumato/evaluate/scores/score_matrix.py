@@ -80,7 +80,10 @@ class ScoreMatrix:
         self._stored = values if isinstance(values, Stored) else None  # tested once: a protocol is slow
         self.type_name = str(values.type_name if isinstance(values, Stored) else values.dtype).removeprefix("torch.")
         if not self.type_name.lstrip("b").startswith(("float", "longdouble")):
-            raise TypeError(f"{self.name} must be of a float type, got {self.type_name}")
+            whole = self.type_name.lstrip("u").startswith("int")
+            how = "float()" if is_tensor(values) else 'astype("float32")'
+            way_out = f"; give {self.name}.{how}" if whole else ""
+            raise TypeError(f"{self.name} must be of a float type, got {self.type_name}{way_out}")
         self.rows, self.classes = shape
         if self.rows < 1:
             raise ValueError(f"{self.name} has no rows")
@@ -161,18 +164,23 @@ class ScoreMatrix:
                 none = largest[row] == -np.inf
                 says = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
                 first = f"{self.name} in row {bad[0]} are {says}"
-        return ValueError(first + _others(bad))
+        return ValueError(first + others(bad))
 
     def _check_probs(self, start: int, block: Column) -> None:
         odd = np.isnan(block)
         if odd.any():
             row, col = (int(i) for i in np.argwhere(odd)[0])
             rows = np.flatnonzero(odd.any(axis=1)) + start
-            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + _others(rows.tolist()))
+            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + others(rows.tolist()))
         if (block < 0).any():
             row, col = (int(i) for i in np.argwhere(block < 0)[0])
+            rows = np.flatnonzero((block < 0).any(axis=1)) + start
+            alike = 2 * len(rows) > len(block)  # of logits, most rows have a negative one
+            way_out = "for logits use logits=" if alike else "a probability is in [0, 1]: mend the row or leave it out"
             raise ValueError(
-                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}; for logits use logits="
+                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}"
+                + ("" if alike else others(rows.tolist()))
+                + f"; {way_out}"
             )
         total = block.sum(axis=1)
         # rounding to half precision alone moves the sum of a row so far
@@ -180,7 +188,11 @@ class ScoreMatrix:
         off = np.flatnonzero(~(np.abs(total - 1) <= tolerance))
         if len(off):
             row = int(off[0])
-            raise ValueError(f"probs in row {start + row} sum to {total[row]:.6g}, not 1; for logits use logits=")
+            other = "save logits" if (block <= 1).all() else "say --kind logits (or logits=) if these are logits"
+            raise ValueError(
+                f"probs in row {start + row} sum to {total[row]:.6g}, not 1; divide each row by its sum, "
+                f"probs / probs.sum(axis=1, keepdims=True), or {other}"
+            )
 
 
 def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") -> npt.NDArray[np.int64]:
@@ -191,8 +203,10 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
             f"labels must be class indices, ({rows},), got shape {values.shape}; give labels.argmax(axis=1)"
         )
     if not np.issubdtype(values.dtype, np.integer):
-        words = "" if np.issubdtype(values.dtype, np.number) else "; of words: np.searchsorted(classes, labels)"
-        raise TypeError(f"labels must be integers, got {values.dtype}{words}")
+        way_out = "" if np.issubdtype(values.dtype, np.number) else "; of words: np.searchsorted(classes, labels)"
+        if values.dtype == np.bool_:
+            way_out = f"; give labels.{'long()' if is_tensor(labels) else 'astype(int)'}"
+        raise TypeError(f"labels must be integers, got {values.dtype}{way_out}")
     if values.shape != (rows,):
         raise ValueError(f"labels must be ({rows},), one a row of {name}, got shape {values.shape}")
     wrong = np.flatnonzero((values < 0) | (values >= classes))
@@ -201,7 +215,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
         ignored = values[row] < 0 and (values[wrong] == values[row]).all()
         raise IndexError(
             f"label {values[row]} in row {row} is not a class: {name} have {classes} classes (0 to {classes - 1})"
-            + _others(wrong.tolist())
+            + others(wrong.tolist())
             + ("; if they mark rows that the loss ignored, leave these out" if ignored else "")
         )
     return values.astype(np.int64)
@@ -211,7 +225,7 @@ def refuse_probabilities(logits: Scores | None) -> None:
     """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row.
 
     Raises:
-        ValueError: they look like probabilities.
+        ValueError: they look like probabilities, or like percentages, which lie in [0, 100] and sum to 100.
     """
     if logits is None:
         return
@@ -219,11 +233,15 @@ def refuse_probabilities(logits: Scores | None) -> None:
     block = source.block(0, min(_LOOKED_AT, source.rows))
     with np.errstate(invalid="ignore"):
         sums = block.sum(axis=1)
-        alike = (block >= 0).all() and (block <= 1).all() and (np.abs(sums - 1) <= 2e-2).all()
+        whole = 100 if (sums > 50).all() else 1
+        alike = (block >= 0).all() and (block <= whole).all() and (np.abs(sums - whole) <= 2e-2 * whole).all()
     if alike:
+        what, way_out = ("probabilities", "as probs=, or with --kind probs")
+        if whole == 100:
+            what, way_out = "percentages", "divided by 100 as probs=, or with --kind percent"
         raise ValueError(
-            f"these look like probabilities, not logits: in {plural(len(block), 'row')} every number lies in [0, 1] "
-            f"and every row sums to 1 ({sums.min():.4g} to {sums.max():.4g}); give them as probs=, or with --kind probs"
+            f"these look like {what}, not logits: in {plural(len(block), 'row')} every number lies in [0, {whole}] "
+            f"and every row sums to {whole} ({sums.min():.4g} to {sums.max():.4g}); give them {way_out}"
         )
 
 
@@ -239,7 +257,8 @@ def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw
 
 
-def _others(rows: list[int]) -> str:
+def others(rows: list[int]) -> str:
+    """How many rows are so, and the first of them, to stand behind a sentence on the first; nothing for one row."""
     if len(rows) < 2:
         return ""
     named = ", ".join(str(row) for row in rows[:_NAMED])

@@ -66,7 +66,8 @@ class RowGroups:
         if self.single:
             return values
         mean, count, rows = values.mean(), len(self.sizes), len(self.number)
-        off = np.bincount(self.number, weights=values - mean) * (count / rows)
+        with np.errstate(invalid="ignore"):  # rows of an infinite mean have no spread: NaN
+            off = np.bincount(self.number, weights=values - mean) * (count / rows)
         share = self.sizes / rows
         if count > 1:
             off *= np.sqrt((1 - 1 / count) / (1 - share))

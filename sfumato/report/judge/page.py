@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.arrays.atomic import WriteError, write_text
+from sfumato.arrays.atomic import WriteError, make_folder, write_text
 from sfumato.evaluate import Reliability
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.report.compare.tables import differences_table, four_columns, in_columns, shown
@@ -65,7 +65,8 @@ def write(found: Judgement, out: Path | None = None) -> Path:
 def _written(found: Judgement, text: str, place: Path) -> Path:
     scratch = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
     try:
-        scratch.mkdir(parents=True)
+        make_folder(place.parent)
+        scratch.mkdir()
         write_text(scratch / RESULT, text)
         write_text(scratch / PAGE, page_of(found))
         os.rename(scratch, place)

@@ -91,3 +91,21 @@ def test_groups_that_do_not_fit_are_refused(group, said):
     labels = np.arange(300) % 4
     with pytest.raises(ValueError, match=said):
         ev.audit(logits=np.eye(4)[labels] * 2, labels=labels, group=group)
+
+
+@pytest.mark.parametrize("group", [None, np.arange(400) // 4])
+@pytest.mark.parametrize("mine", [False, True])
+def test_a_log_loss_that_is_infinite_is_said_not_to_be_compared(mine, group):
+    rng = np.random.default_rng(0)
+    p = softmax(rng.normal(size=(400, 4)), axis=1)
+    y = (p.cumsum(axis=1) < rng.random((400, 1))).sum(axis=1)
+    zero = p.copy()
+    zero[6, y[6]] = 0.0
+    zero /= zero.sum(axis=1, keepdims=True)
+    found = ev.audit(probs=zero if mine else p, labels=y, against=zero, against_kind="probs", group=group)
+    assert found.notes[-2:] == [
+        "The label has probability 0 in row 6, so the log loss (NLL) of the other model is infinite at every "
+        "temperature.",
+        "An infinite log loss (NLL) cannot be compared, so there is no difference in it.",
+    ]
+    assert found.to_dict()["differences"]["nll"]["value"] is None

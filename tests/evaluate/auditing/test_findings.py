@@ -80,3 +80,32 @@ def test_held_out_rows_that_are_nearly_all_right_are_asked_about(rows, wrong, sa
     p, y = model((rows, 0.9, 1 - wrong / rows))
     notes = ev.audit(probs=p, labels=y).notes
     assert any("if the model was trained on these rows, say so" in note for note in notes) == said
+
+
+@pytest.mark.parametrize("kind", ["probs", "logits"])
+def test_labels_of_probability_0_are_the_first_finding_with_their_number_and_the_first_row(kind):
+    p, y = model((400, 0.9, 0.8))
+    p[[7, 9], y[[7, 9]]] = 0.0
+    p /= p.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        found = ev.audit(**{kind: np.log(p) if kind == "logits" else p}, labels=y)
+    assert found.findings[0].name == "infinite"
+    assert found.findings[0].says == (
+        "The label has probability 0 in row 7, so the log loss (NLL) is infinite at every temperature; 2 rows are so "
+        "(7, 9)."
+    )
+    assert ("numpy.clip(p, 1e-6, 1)" in found.findings[0].advice) == (kind == "probs")
+    assert found.summary[0].startswith(
+        "The model's probabilities cannot be used as they are: in 2 of 400 rows it gives the label probability 0"
+    )
+    assert found.summary[1] == found.findings[0].advice
+
+
+def test_an_infinite_log_loss_of_soft_labels_names_the_row_among_all_that_were_given():
+    p, y = model((400, 0.8, 0.8))
+    counts = 3 * np.eye(K, dtype=int)[y]
+    counts[0] = 0  # nobody labelled this row, so it does not count
+    p[5] = np.eye(K)[(y[5] + 1) % K]
+    found = ev.audit(probs=p, label_counts=counts)
+    assert found.findings[0].says.startswith("A class that annotators chose has probability 0 in row 5, so")
+    assert "in 1 of 399 rows it gives a class that annotators chose probability 0" in found.summary[0]

@@ -199,6 +199,7 @@ REFUSED = {
     ),
     "must be (N, K), one row of scores each, got shape (3,)": lambda p: np.savez(p, logits=np.ones(3)),
     "has no rows": lambda p: np.savez(p, logits=np.ones((0, 3))),
+    "scores.npz has no rows": lambda p: p.write_text('{"columns": ["a", "b", "label"], "data": []}'),
     "holds predicted classes alone, as the Transformers examples write them": lambda p: p.write_text(
         "index\tprediction\n0\t1\n1\t2\n"
     ),
@@ -230,6 +231,20 @@ def test_a_torch_file_of_objects_is_refused(tmp_path):
     torch.save({"logits": np.ones((3, 2)), "model": torch.nn.Linear(1, 1)}, tmp_path / "m.pt")
     with pytest.raises(FileError, match="m.pt holds Python objects, which are not read because they can run code"):
         read_scores(str(tmp_path / "m.pt"))
+
+
+@pytest.mark.parametrize(
+    ("key", "dtype", "said", "way_out"),
+    [("logits", torch.float8_e4m3fn, "F8_E4M3", "half"), ("labels", torch.bool, "BOOL", "long")],
+)
+def test_a_safetensors_type_that_is_not_read_is_named_with_the_way_out(key, dtype, said, way_out, tmp_path):
+    tensors = {"logits": torch.zeros(4, 3), "labels": torch.zeros(4, dtype=torch.int64), "more": torch.zeros(4).bool()}
+    save_file(tensors, tmp_path / "all.safetensors")
+    assert read_scores(str(tmp_path / "all.safetensors")).scores.shape == (4, 3)
+    save_file(tensors | {key: tensors[key].to(dtype)}, tmp_path / "z.safetensors")
+    refused = rf"z.safetensors: {key} has the type {said}, which is not read; save {key}.{way_out}\(\)"
+    with pytest.raises(FileError, match=refused):
+        read_scores(str(tmp_path / "z.safetensors"))
 
 
 def test_a_safetensors_file_that_was_cut_off_is_named(tmp_path):

@@ -154,6 +154,8 @@ Y2 = np.array([0, 1])
         ({"labels": Y2}, TypeError, "exactly one of logits= and probs="),
         ({"logits": TWO, "probs": TWO, "labels": Y2}, TypeError, "exactly one of logits= and probs="),
         ({"logits": TWO.astype(int), "labels": Y2}, TypeError, "logits must be of a float type, got int64"),
+        ({"logits": torch.ones(2, 2).int(), "labels": Y2}, TypeError, r"got int32; give logits.float\(\)$"),
+        ({"logits": TWO, "labels": torch.tensor([True, False])}, TypeError, r"got bool; give labels.long\(\)$"),
         ({"logits": TWO[0], "labels": Y2}, ValueError, r"logits must be \(N, K\), got shape \(2,\)"),
         ({"logits": TWO[:, :1], "labels": Y2}, ValueError, "at least 2 classes, got 1"),
         ({"logits": TWO[:0], "labels": Y2[:0]}, ValueError, "logits has no rows"),

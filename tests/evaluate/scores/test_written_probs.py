@@ -106,6 +106,28 @@ def test_columns_that_are_plainly_no_classes_are_refused(extra, said, tmp_path):
     assert said in str(caught.value)
 
 
+def test_labels_that_are_names_of_columns_are_numbered_as_the_columns_are(tmp_path):
+    columns = [texts(np.log(PROBS[:, k]), 6) for k in range(3)]
+    path = write(tmp_path / "p.csv", [*CLASSES, "label"], *columns, np.array(CLASSES)[LABELS])
+    found = read_scores(path)
+    np.testing.assert_array_equal(found.labels, LABELS)
+    assert 'the words in the column "label" are names of these columns' in found.notes
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", "c"], '"c" in row 1, column label, is no number; labels are column numbers from 0, or all of them are'),
+        (["a", "1"], '"1" in row 1, column label, is a number, where others are words; labels are column numbers fro'),
+        (["1", "a"], '"a" in row 1, column label, is no number; labels are column numbers from 0$'),
+    ],
+)
+def test_a_label_that_is_no_name_of_a_column_is_said_with_the_way_out(labels, said, tmp_path):
+    path = write(tmp_path / "p.csv", ["a", "b", "label"], ["0.1", "0.3"], ["0.2", "0.1"], labels)
+    with pytest.raises(FileError, match=f"p.csv: {said}"):
+        read_scores(path)
+
+
 def test_labels_that_are_names_are_said_with_their_column(tmp_path):
     path = write(tmp_path / "p.csv", ["setosa", "virginica", "label"], ["0.1", "0.3"], ["0.2", "0.1"], ["a", "b"])
     with pytest.raises(FileError, match='p.csv: "a" in row 0, column label, is no number'):

@@ -64,7 +64,7 @@ def test_nothing_is_written_over(tmp_path, made):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(WriteError, match="cannot write .*file/judged: Not a directory"):
+    with pytest.raises(WriteError, match="cannot write .*file/judged: .*/file is a file, not a folder$"):
         write(judged(1.0), tmp_path / "file" / "judged")
 
 

@@ -172,6 +172,7 @@ def contents(path: str, name: str, beside: Sequence[str] = ()) -> Contents:
 
 def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Contents:
     size = os.fstat(file.fileno()).st_size
+    wanted = (*SCORES, *LABELS, *SOFT, *HEAD, *_BESIDE, *beside)
     head = file.read(8)
     if not head:
         raise FileError(f"{name} is empty")
@@ -180,11 +181,11 @@ def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Co
     if head.startswith(b"PK\x03\x04"):
         if _is_torch(file):
             return read_torch(path if path != "-" else file, name), None, []
-        return read_npz(file, name, (*SCORES, *LABELS, *SOFT, *HEAD, *_BESIDE, *beside)), None, []
+        return read_npz(file, name, wanted), None, []
     if head.startswith(b"PAR1"):
         return read_parquet(file, name, beside)
     if len(head) == 8 and file.read(1) == b"{" and not head.lstrip().startswith((b"{", b"[")):
-        return read_safetensors(file, name, size), None, []
+        return read_safetensors(file, name, size, wanted), None, []
     if head.startswith(b"\x80") or path.endswith((".pkl", ".pickle", ".joblib")):
         raise FileError(
             f"{name} is a pickle, which is not read because it can run code; save plain numbers: "

@@ -96,8 +96,8 @@ def _refusal(name: str, error: ArchiveError, saver: str) -> str:
     return f"{what} is cut off or damaged ({error}); write it again with {saver}"
 
 
-def read_safetensors(file: IO[bytes], name: str, size: int) -> dict[str, Array]:
-    """The tensors of a safetensors file; matrices of floats stay in it."""
+def read_safetensors(file: IO[bytes], name: str, size: int, wanted: Iterable[str]) -> dict[str, Array]:
+    """The tensors of a safetensors file; matrices of floats stay in it. A ``wanted`` one of an odd type is refused."""
     file.seek(0)
     head = file.read(8)
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
@@ -121,6 +121,9 @@ def read_safetensors(file: IO[bytes], name: str, size: int) -> dict[str, Array]:
         elif type_name in _SAFE_WHOLE:
             file.seek(8 + length + begin)
             found[key] = np.frombuffer(file.read(end - begin), dtype=_SAFE_WHOLE[type_name]).reshape(shape)
+        elif type_name not in _SAFE_TYPES and key in wanted:
+            way_out = "half(), which is float16" if type_name.startswith("F") else "long()"
+            raise FileError(f"{name}: {key} has the type {type_name}, which is not read; save {key}.{way_out}")
     return found
 
 

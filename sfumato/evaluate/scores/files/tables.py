@@ -26,6 +26,7 @@ _SAMPLE = 1 << 16  # characters in which the separator is looked for
 _COMMA = re.compile(r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$")
 _BATCH = 4096
 _MOST = 2.0**53  # every whole number below has a float of its own
+_LABELS_ARE = "labels are column numbers from 0"
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
 
 
@@ -204,7 +205,8 @@ class _Roles:
             self.index = [lower.index("index")] if "index" in lower else []
         else:
             self._find_columns(lower, numbered, header)
-        if self.label is not None and _number(first[self.label][0]) is None and self.kind is not None:
+        self._words = self._has_words(first)
+        if self.label is not None and self._words and self.kind is not None:
             self.notes.append(f'the column "{names[self.label]}" holds names, as of predictions, and is not read')
             self.label = None
         self.has_scores = bool(lists) or len(self._columns) > 1
@@ -218,6 +220,7 @@ class _Roles:
             if len(self._columns) != 1:
                 raise FileError(f"{name} has no column of scores; columns: {', '.join(names)}")
             self.label = self._columns[0]
+            self._words = self._has_words(first)
 
     def _soft_columns(self, lower: list[str]) -> tuple[str, list[int]] | None:
         """What the soft labels are called and their columns: one of lists, or one a class, numbered from 0 on."""
@@ -263,6 +266,8 @@ class _Roles:
         taken = ", ".join(self._names[place] for place in self._columns[:12])
         more = f" and {len(self._columns) - 12} more" if len(self._columns) > 12 else ""
         self.notes.append(f"the classes, from 0 on, are the columns {taken}{more}")
+        if self.label is not None and self._words:
+            self.notes.append(f'the words in the column "{self._names[self.label]}" are names of these columns')
 
     def _find_columns(self, lower: list[str], numbered: dict[str, list[tuple[int, int]]], header: bool) -> None:
         """One column a class: those that are numbered, or else all that are not known to be something else."""
@@ -308,12 +313,34 @@ class _Roles:
 
     def labels(self, block: list[Any], start: int) -> npt.NDArray[Any]:
         assert self.label is not None
-        column = _floats(block[self.label], self._names[self.label], self._name, start)
+        if self._words:
+            return self._named_labels(block[self.label], start)
+        try:
+            column = _floats(block[self.label], self._names[self.label], self._name, start)
+        except FileError as error:
+            raise FileError(f"{error}; {_LABELS_ARE}") from None
         odd = np.flatnonzero(~((column == np.rint(column)) & (np.abs(column) < _MOST)))
         if len(odd):
             row = int(odd[0])
             raise FileError(f"{self._name}: the label in row {start + row} is {column[row]:g}, not a class index")
         return column.astype(np.int64)
+
+    def _has_words(self, first: list[Any]) -> bool:
+        """Whether the column of the labels begins with what is no number."""
+        return self.label is not None and len(first[self.label]) > 0 and _number(first[self.label][0]) is None
+
+    def _named_labels(self, cells: Any, start: int) -> npt.NDArray[Any]:
+        """Labels that are names of columns of scores."""
+        assert self.label is not None
+        known = {self._names[place]: k for k, place in enumerate(self._columns) if place != self.label}
+        found = [known.get(str(cell).strip(), -1) for cell in cells]
+        if -1 in found:
+            row = found.index(-1)
+            what = "no number" if _number(cells[row]) is None else "a number, where others are words"
+            where = f'{self._name}: "{cells[row]}" in row {start + row}, column {self._names[self.label]}'
+            words = ", or all of them are names of columns of scores" if len(known) > 1 else ""
+            raise FileError(f"{where}, is {what}; {_LABELS_ARE}{words}")
+        return np.asarray(found, dtype=np.int64)
 
 
 def _cells(rows: Iterator[list[str]], name: str, width: int) -> Iterator[list[Any]]:
