@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is collected stays to the end: it is not searched for garbage, which takes a tenth of the tests' time."""
+    """What is collected stays to the end: it is not searched for garbage, a fifth of the time of short tests."""
     gc.disable()
     try:
         return (yield)

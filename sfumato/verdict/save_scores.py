@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.arrays.atomic import WriteError, write_arrays
+from sfumato.arrays.atomic import WriteError, make_folder, write_arrays
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
 from sfumato.evaluate.scores.files.model import model_of
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
@@ -96,7 +96,7 @@ def save_scores(
         raise ValueError("id must have a value of its own for each row")
     path = Path(folder) / str(arm) / f"{seed}.npz"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as error:
         raise WriteError(f"cannot make {path.parent}: {error.strerror or error}") from None
     write_arrays(path, arrays)

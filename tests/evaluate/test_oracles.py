@@ -118,6 +118,17 @@ def test_ece_is_torchmetrics_but_for_its_bin_beyond_the_last():
 
 
 @pytest.mark.slow
+def test_ece_is_torchmetrics_on_continuous_confidences():
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    g = torch.Generator().manual_seed(3)
+    p = torch.randn(500, 4, generator=g, dtype=torch.float64).mul(2).softmax(1)
+    y = torch.randint(4, (500,), generator=g)
+    truth = multiclass_calibration_error(p, y, num_classes=4, n_bins=15, norm="l1").item()
+    assert ev.ece(p.max(1).values.numpy(), (p.argmax(1) == y).numpy()) == pytest.approx(truth, abs=1e-6)
+
+
+@pytest.mark.slow
 def test_classwise_ece_is_the_mean_of_torchmetrics_binary_errors():
     from torchmetrics.functional.classification import binary_calibration_error
 

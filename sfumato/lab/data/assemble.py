@@ -218,12 +218,10 @@ def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[in
     if dates := [each for each in used if each.kind == "date"]:
         named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
         notes.append(f"Dates count days, and the season where they span more than a year: {listing(named, 8)}.")
-    kinds = {"category": "words"}
-    notes += [
-        f'Column "{short(each.name)}" is read as {kinds.get(each.kind, "numbers")}: {each.note}.'
-        for each in used
-        if each.note
-    ]
+    for each in used:
+        if each.note:
+            kind = "words" if each.kind == "category" else "numbers"
+            notes.append(f'Column "{short(each.name)}" is read as {kind}: {each.note}.')
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
         written = tuple((each.written, each.sign) for each in used)

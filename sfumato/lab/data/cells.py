@@ -276,13 +276,13 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
         return _infinite(int(infinite[0]), cell(int(infinite[0])))
     if len(values) and np.isnan(values).all():
         return Unused("holds no value", 0, len(values))
-    return Column(name, "number", values + 0.0, written=written, note=_rounded(values[~np.isnan(values)]))
+    return Column(name, "number", values + 0.0, written=written, note=_rounded(values))
 
 
 def _rounded(values: np.ndarray) -> str:
     """What is said of numbers of up to 64 bits that float64 does not tell apart."""
-    largest = np.abs(values).max(initial=0)
-    if not 2**53 < largest < 2**64 or (values % 1).any():
+    largest = np.fmax.reduce(np.abs(values), initial=0)  # NaN is a gap
+    if not 2**53 < largest < 2**64 or np.nanmax(values % 1) > 0:
         return ""
     return "whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out"
 
