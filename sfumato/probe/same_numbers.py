@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Labels, Loss, formed
+from sfumato.probe.call.caller import Array, Labels, Loss, formed, own_class
 from sfumato.probe.call.find import in_words
 from sfumato.probe.call.style import SEQUENCES
 from sfumato.probe.read.gradients import Reading
@@ -98,7 +98,7 @@ def one_batch(
     rows = torch.tensor(z, dtype=dtype, requires_grad=True)
     given = torch.tensor(labels)
     if loss.style.one_hot:
-        given = torch.eye(reading.classes, dtype=dtype)[given] if given.dim() == 1 else given.to(dtype)
+        given = (torch.tensor(own_class(labels, reading.classes)) if given.dim() == 1 else given).to(dtype)
     with torch.enable_grad():
         inputs, given = loss.style.arrange(formed(rows * 1.0, loss.style.inputs), given)
         inputs = inputs["logits"] if isinstance(inputs, dict) else inputs

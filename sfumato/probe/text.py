@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sfumato.conventions import SPREADS
 from sfumato.probe.distillation.recognise import Distillation
 from sfumato.probe.findings import ProbeFinding
+from sfumato.probe.read.levels import least_share
 from sfumato.probe.result import Probe
 
 
@@ -41,7 +42,7 @@ def _in_plain_words(found: Probe) -> str:
         return f"It does not train a model to give the probabilities of this target: {found.moved_by}."
     total = 1.0 if (found.convention or "").startswith("sigmoid") or not found.mass else found.mass
     true, other = (share / total for share in found.target)
-    if abs(other) < 1e-6:
+    if abs(other) <= least_share(found.classes):
         return "It trains a model to give all probability to the right class, and none to any other."
     if (found.convention or "").startswith("sigmoid"):
         shares = f"right class with chance {true:.4g}, and to each other with {other:.4g}"

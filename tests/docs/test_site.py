@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import matplotlib.font_manager  # noqa: F401  on a new machine it lists the fonts once, and says so where logs are on
 import pytest
 
 from tests.browser.conftest import browser  # noqa: F401  a fixture

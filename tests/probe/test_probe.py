@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import sfumato as sf
-from sfumato.probe import Probe, ProbeError, probe
+from sfumato.probe import Probe, ProbeError, as_text, probe
 from tests.probe import peer_losses
 
 
@@ -264,3 +264,39 @@ def test_evaluation_mode_is_left_as_it_was():
     module = nn.CrossEntropyLoss(label_smoothing=0.1).eval()
     probe(module)
     assert not module.training
+
+
+def test_a_vocabulary_is_probed_without_arrays_of_its_square_and_its_small_shares_are_shares():
+    found = probe(nn.CrossEntropyLoss(label_smoothing=0.1), classes=128_000)
+    assert (found.convention, found.eps, found.eps_all) == ("all", 0.1, pytest.approx(0.1))
+    assert found.target == pytest.approx((0.9 + 0.1 / 128_000, 0.1 / 128_000))
+    assert found.line == 'sf.cross_entropy(logits, labels, label_smoothing=0.1, over="all")'
+    assert "−∞ logits: a class at −∞ has mass" in said(found, "note")
+    assert "(0.3, 0.7, 0, …) becomes (0.27, 0.63, 7.81e-07, …)" in said(found, "note")
+    assert "to give 90 % of its probability to the right class and " in as_text(found, 200)
+
+
+def test_a_wrong_gradient_is_seen_at_the_label_and_at_the_first_of_many_classes():
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z, at):
+            ctx.at = at
+            return z.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            upstream = upstream.clone()
+            upstream[:, ctx.at] += 0.5
+            return upstream, None
+
+    for at in (0, 2000):
+        found = probe(lambda z, y, at=at: nn.functional.cross_entropy(Wrong.apply(z, at), y), classes=10_000)
+        assert f"for class {at} at label" in said(found, "defect")
+
+
+def test_a_loss_without_gradients_is_refused_where_differences_of_it_would_take_hours():
+    def detached(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(z, y).detach()
+
+    with pytest.raises(ProbeError, match="gives no gradient.* too many beyond 2000 classes; .* --classes 2$"):
+        probe(detached, classes=2001)

@@ -29,6 +29,13 @@ LAYOUTS: tuple[Layout, ...] = (
 )  # fmt: skip
 """Layouts in the order in which they are tried: the likeliest first, and of two that fit the simpler."""
 
+MOST_BY_DIFFERENCES = 2000
+"""Of so many classes a gradient takes a minute or two by finite differences, and of twenty times as many an hour."""
+
+
+class _TooManyClassesError(ValueError):
+    """A way of calling the loss fits no gradient that could be had in a while."""
+
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
     """The loss in the way in which it wants to be called with K classes; the ways are tried on three rows.
@@ -46,12 +53,15 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
     logits = rng.normal(size=(3, classes))
     labels = np.array([1, classes - 1, min(2, classes - 1)])
     best: tuple[int, Loss] | None = None
-    trouble: str | None = None
+    trouble = too_many = ""
     for style in _styles(function):
         loss = Loss(function, style)
         try:
             loss, gradient = _differentiable(loss, logits, labels)
             score = _score(loss, gradient, logits, labels)
+        except _TooManyClassesError as error:
+            too_many = str(error)
+            continue
         except Exception as error:
             trouble = trouble or in_words(error)
             continue
@@ -62,7 +72,7 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
         elif best is None or (best[0] == 0 and score > 0 and _fits(loss, classes)):
             best = (score, loss)
     if best is None:
-        raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {trouble}")
+        raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {too_many or trouble}")
     return best[1]
 
 
@@ -133,6 +143,9 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
     values = np.stack([loss.values(given, labels).ravel() for given in other])
     of_float32 = bool((values == values.astype(np.float32)).all())
     loss = replace(loss, differences=True, coarse=of_float32)
+    if logits.shape[1] > MOST_BY_DIFFERENCES:
+        told = "it gives no gradient, and finite differences take hundreds of calls a class, too many beyond"
+        raise _TooManyClassesError(f"{told} {MOST_BY_DIFFERENCES} classes")
     if (values == values[0]).all():  # a constant: 120 further calls would say no more
         return loss, np.zeros_like(logits)
     return loss, loss.gradient(logits, labels)

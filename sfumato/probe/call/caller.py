@@ -10,7 +10,7 @@ import copy
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -85,17 +85,23 @@ class Loss:
             return self.by_differences(logits, labels)
         return (self._jax_gradient if self.style.library == "jax" else self._torch_gradient)(logits, labels)
 
-    def by_differences(self, logits: Array, labels: Labels, step: float | None = None) -> Array:
-        """The same gradient by central differences: of the fourth order, or of the eighth where values are coarse."""
+    def by_differences(
+        self, logits: Array, labels: Labels, step: float | None = None, classes: Labels | None = None
+    ) -> Array:
+        """The same gradient by central differences: of the fourth order, or of the eighth where values are coarse.
+
+        Every class costs four or eight calls, so that of many classes only some may be asked for: (N, their number).
+        """
+        columns = np.arange(logits.shape[1]) if classes is None else classes
         weights = EIGHTH if self.coarse and step is None else FOURTH
         step = (0.25 if self.coarse else 2e-3) if step is None else step
-        found = np.zeros_like(logits)
-        for index in np.ndindex(*logits.shape):
+        found = np.zeros((len(logits), len(columns)))
+        for row, column in np.ndindex(*found.shape):
             for distance, weight in enumerate(weights, start=1):
                 for way in (distance, -distance):
                     moved = logits.copy()
-                    moved[index] += way * step
-                    found[index] += np.sign(way) * weight * self.value(moved, labels)
+                    moved[row, columns[column]] += way * step
+                    found[row, column] += np.sign(way) * weight * self.value(moved, labels)
         return found / step
 
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
@@ -113,7 +119,7 @@ class Loss:
         jax = sys.modules["jax"]
         with jax.enable_x64(True):
             total = _jax_total(self.function, self.style)
-            given = np.eye(logits.shape[1])[labels] if self.style.one_hot and labels.ndim == 1 else labels
+            given = 1.0 * own_class(labels, logits.shape[1]) if self.style.one_hot and labels.ndim == 1 else labels
             return np.asarray(total(jax.numpy.asarray(logits), given), dtype=np.float64)
 
     @property
@@ -124,7 +130,7 @@ class Loss:
         style = self.style
         given: Any = labels.copy()  # a loss in numpy may write over what it is given
         if style.one_hot and labels.ndim == 1:
-            given = np.eye(classes)[labels]
+            given = 1.0 * own_class(labels, classes)
         if style.library == "torch" or (style.library == "keras" and isinstance(inputs, torch.Tensor)):
             given = torch.tensor(given)
         if style.library in ("torch", "keras") and style.single and given.is_floating_point():
@@ -140,6 +146,15 @@ class Loss:
                 return first_of(style.call(function, inputs, given), len(labels))
             except SystemExit as stop:
                 raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
+
+
+def own_class(labels: Labels | Sequence[int], classes: int) -> NDArray[np.bool_]:
+    """Which class of each row is its label, (N, K); an IndexError for a label that no array of K could be asked for.
+
+    Rows of an identity are the same, and K×K numbers first.
+    """
+    every = np.arange(classes)
+    return every == every[np.asarray(labels)][:, None]
 
 
 def first_of(out: Any, rows: int = 0) -> Any:

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Loss
+from sfumato.probe.call.caller import Loss, own_class
 from sfumato.probe.findings import ProbeFinding, defect, note, warning
 from sfumato.probe.read.extra_terms import log_partition
 from sfumato.probe.read.gradients import Reading
+from sfumato.probe.read.levels import least_share
+
+MOST_CLASSES = 64
+"""How many classes finite differences are taken of, beside the labels: evenly from the first to the last."""
 
 
 def gradient_of_value(loss: Loss, reading: Reading, *, where: str = "") -> Iterator[ProbeFinding]:
@@ -17,14 +21,15 @@ def gradient_of_value(loss: Loss, reading: Reading, *, where: str = "") -> Itera
         return
     labels = np.array(reading.live_labels[:2] or [reading.labels[0]])
     z = np.random.default_rng(31).normal(size=(len(labels), reading.classes))
-    own = loss.gradient(z, labels)
-    fine, other = loss.by_differences(z, labels, 2e-3), loss.by_differences(z, labels, 2e-2)
+    some = np.unique([*labels, *np.linspace(0, reading.classes - 1, MOST_CLASSES).round().astype(int)])
+    own = loss.gradient(z, labels)[:, some]
+    fine, other = (loss.by_differences(z, labels, step, some) for step in (2e-3, 2e-2))
     worst = float(np.abs(own - other).max())
     scale = max(float(np.abs(own).max()), float(np.abs(other).max()), 1e-12)
     # Where values have few digits two steps disagree: that much is rounding, and says nothing of the gradient.
     if worst > 1e-5 * scale + 3 * float(np.abs(fine - other).max()):
         row, k = np.unravel_index(int(np.abs(own - other).argmax()), own.shape)
-        told = f"it is not that of the value{where}: {own[row, k]:.4g} for class {k} at label {labels[row]}, by "
+        told = f"it is not that of the value{where}: {own[row, k]:.4g} for class {some[k]} at label {labels[row]}, by "
         yield defect("gradient", told + f"differences of the value {other[row, k]:.4g}")
 
 
@@ -67,7 +72,7 @@ def at_infinity(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         yield defect(about, "a class at −∞ that is not the label makes the loss NaN")
     elif reading.kind != "other":  # of another kind nobody knows which mass the class has
         lost = not loss.differences and not np.isfinite(loss.gradient(z, labels)).all()
-        has_mass = abs(reading.targets[reading.labels.index(label), masked]) > 2e-6
+        has_mass = abs(reading.targets[reading.labels.index(label), masked]) > least_share(k)
         if has_mass and np.isinf(value):
             rest = "and the gradient NaN" if lost else "with a finite gradient"
             yield note(about, f"a class at −∞ has mass: the loss is {value:+g}, as the formula says, {rest}")
@@ -85,12 +90,12 @@ def far_out(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         return
     label, k = reading.live_labels[0], reading.classes
     labels = np.array([label])
-    value = loss.value(800.0 * np.eye(k)[labels], labels)
+    value = loss.value(np.where(own_class(labels, k), 800.0, 0.0), labels)
     if not np.isfinite(value):
         told = f"a logit of 800 makes the loss {value:g}: an exponential overflows, or a logarithm meets 0"
         yield defect("large logits", told)
         return
-    wrong = 60.0 * np.eye(k)[[(label + 1) % k]]
+    wrong = np.where(own_class([(label + 1) % k], k), 60.0, 0.0)
     i = reading.labels.index(label)
     plain = float(reading.masses[i] * log_partition(wrong, reading.kind)[0] - reading.targets[i] @ wrong[0])
     value, expected = loss.value(wrong, labels), plain + reading.offset

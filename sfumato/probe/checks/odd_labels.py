@@ -9,6 +9,7 @@ import torch
 from sfumato.probe.call.caller import Array, Labels, Loss
 from sfumato.probe.findings import ProbeFinding, defect, in_figures, note
 from sfumato.probe.read.gradients import Reading, read
+from sfumato.probe.read.levels import least_share
 
 
 def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFinding]:
@@ -69,7 +70,7 @@ def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         return  # the targets are weighted, and the weights hide what the probabilities became
     if np.ptp(reading.targets[0]) < 1e-9:
         return  # the target is uniform whatever the label is
-    shown, became = in_figures(given, 3), in_figures(q.round(6), 3)
+    shown, became = in_figures(given, 3), in_figures(np.where(np.abs(q) > least_share(len(q)), q, 0.0), 3)
     if np.allclose(q, 0.3 * whole.optima[0] + 0.7 * whole.optima[1], atol=1e-4):
         yield note("probabilities", f"taken in place of labels, and softened: {shown} becomes {became}")
     else:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Loss
+from sfumato.probe.call.caller import Array, Loss, own_class
 from sfumato.probe.call.find import WEIGHT_NAMES, Spec
 from sfumato.probe.call.make import remade
 from sfumato.probe.findings import ProbeFinding, defect, note, warning
@@ -39,7 +39,7 @@ def _weighted(at: Reading, base: Levels, weights: Array, uneven: bool, name: str
     if at.kind != "softmax":
         return note(about, f"{told} makes it another kind of loss")
     true, other = base.optimum
-    rows, own = list(at.labels), np.eye(at.classes, dtype=bool)[list(at.labels)]
+    rows, own = list(at.labels), own_class(at.labels, at.classes)
     plain = np.where(own, true, other)
     stays = np.allclose(at.optima, plain, atol=1e-5)
     times = float(at.masses.mean()) / base.factor

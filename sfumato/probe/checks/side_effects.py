@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Loss
+from sfumato.probe.call.caller import Loss, own_class
 from sfumato.probe.findings import ProbeFinding, defect
 from sfumato.probe.read.gradients import Reading
 
@@ -22,7 +22,7 @@ def side_effects(loss: Loss, reading: Reading, ignored: int | None = None) -> It
     odd = [np.where(np.arange(4) == 1, label, labels) for label in (-100, -1, ignored) if label is not None]
     for given in [labels] if style.one_hot else [labels, *odd]:
         inputs: Any = z.astype(np.float32)
-        target: Any = np.eye(reading.classes, dtype=np.float32)[given] if style.one_hot else given.copy()
+        target: Any = own_class(given, reading.classes).astype(np.float32) if style.one_hot else given.copy()
         if style.library == "torch":
             inputs, target = torch.tensor(inputs), torch.tensor(target)
         kept = copy.deepcopy((inputs, target))

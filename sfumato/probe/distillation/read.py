@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array
+from sfumato.probe.call.caller import Array, own_class
 from sfumato.probe.distillation.teacher_loss import TeacherLoss
 from sfumato.probe.read.extra_terms import fit, minimise, softmax
 from sfumato.probe.read.gradients import FITS
@@ -110,7 +110,7 @@ def _shape(divergence: Divergence, temperature: float, points: _Points) -> Array
     if divergence == "squared":
         return z - t
     if divergence == "hard":
-        return softmax(points.students)[:, None] - np.eye(z.shape[-1])[points.teachers.argmax(axis=1)][None]
+        return softmax(points.students)[:, None] - own_class(points.teachers.argmax(axis=1), z.shape[-1])[None]
     p, q = softmax(points.students / temperature)[:, None], softmax(points.teachers / temperature)[None]
     if divergence == "forward":
         return (p - q) / temperature
@@ -152,7 +152,7 @@ def _as_read(
     elif loss.labels is None:
         return None
     else:
-        own = np.eye(classes, dtype=bool)[list(labels)]
+        own = own_class(labels, classes)
         other = targets[~own] / a
         eps = as_typed(float(other.mean()) * classes, coarse=True) if abs(other.mean()) > 1e-7 else 0.0
         eps = eps if np.ptp(other) < 1e-5 else float("nan")

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from sfumato.probe.call.caller import Array
+from sfumato.probe.call.caller import Array, own_class
 
 ExtraTerm: TypeAlias = tuple[str, float]
 """A term as a formula, and its coefficient, temperature or exponent."""
@@ -44,7 +44,7 @@ def with_extra_term(
     lse = log_partition(z, "softmax")[:, None]
     logp = z - lse
     entropy = -(p * logp).sum(axis=1, keepdims=True)
-    top = np.eye(z.shape[1])[z.argmax(axis=1)]
+    top = own_class(z.argmax(axis=1), z.shape[1])
     penalties = {
         "z-loss, c·lse²": 2 * lse * p,
         "confidence penalty, −β·H(p)": p * (logp + entropy),
@@ -79,12 +79,16 @@ def _fit_beside(name: str, term: Array, p: Array, gradients: Array, scale: float
 
 def _focal(gamma: float, p: Array, gradients: Array, labels: tuple[int, ...], scale: float) -> Fit:
     """(1−p_y)^γ·n, n = −log p_y, times a factor: its gradient is [(1−p_y)^γ + γ·p_y·(1−p_y)^(γ−1)·n]·(p − e_y)."""
-    hot = np.eye(p.shape[1])[list(labels)]
+    hot = own_class(labels, p.shape[1])
     py = p[:, list(labels)].T  # (L, I)
     slope = (1 - py) ** gamma - gamma * py * (1 - py) ** (gamma - 1) * np.log(py)
     shape = slope[:, :, None] * (p - hot[:, None, :])
     factor = float((shape * gradients).sum() / (shape**2).sum())
-    return Fit(np.full(len(labels), factor), factor * hot, float(np.abs(gradients - factor * shape).max() / scale))
+    return Fit(
+        np.full(len(labels), factor),
+        np.where(hot, factor, 0.0),
+        float(np.abs(gradients - factor * shape).max() / scale),
+    )
 
 
 def minimise(cost: Callable[[float], float], grid: Array) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sfumato.probe.call.caller import own_class
 from sfumato.probe.read.gradients import Reading
 
 
@@ -41,10 +42,9 @@ class Levels:
     @property
     def is_hard(self) -> bool:
         """Whether all mass is on the label, up to what a guard such as log(p + 1e-7) leaves."""
-        close = 2e-5 if self.coarse else 2e-6
-        if self.kind == "sigmoid" and abs(self.true - 1) > close:
+        if self.kind == "sigmoid" and abs(self.true - 1) > (2e-5 if self.coarse else 2e-6):
             return False
-        return abs(self.other) <= close * max(abs(self.true), 1e-9)
+        return abs(self.other) <= least_share(self.classes, coarse=self.coarse) * max(abs(self.true), 1e-9)
 
     @property
     def is_balanced(self) -> bool:
@@ -55,6 +55,11 @@ class Levels:
     def drifts(self) -> bool:
         """Whether no logits make the gradient 0: that of a softmax does not sum to 0. Sigmoids need no balance."""
         return self.kind != "sigmoid" and not self.is_balanced
+
+
+def least_share(classes: int, *, coarse: bool = False) -> float:
+    """The share of another class up to which it counts as none: far less than ε/K, of however many classes."""
+    return (2e-5 if coarse else 2e-6) * min(1.0, 25 / classes)
 
 
 def levels(reading: Reading) -> Levels | None:
@@ -68,7 +73,7 @@ def levels(reading: Reading) -> Levels | None:
     factor, k = float(masses.mean()), reading.classes
     q, labels = reading.targets[alive], reading.live_labels
     own = q[np.arange(len(alive)), labels]
-    rest: Any = np.ma.masked_array(q, np.eye(k, dtype=bool)[labels])
+    rest: Any = np.ma.masked_array(q, own_class(labels, k))
     pad = None if reading.kind == "sigmoid" else _padding(rest)
     if pad is not None:
         rest = np.ma.masked_array(rest, np.broadcast_to(np.arange(k) == pad, rest.shape))
@@ -108,8 +113,8 @@ def _padding(rest: Any) -> int | None:
     size = float(np.ma.max(np.ma.abs(rest))) if rest.count() else 0.0
     if k < 4 or size < 1e-9:
         return None
-    empty = [c for c in range(k) if rest[:, c].count() and float(np.ma.max(np.ma.abs(rest[:, c]))) < 1e-7 * size]
-    return empty[0] if len(empty) == 1 else None
+    (empty,) = np.nonzero(np.ma.abs(rest).max(axis=0).filled(np.inf) < 1e-7 * size)
+    return int(empty[0]) if len(empty) == 1 else None
 
 
 def _without_rounding(value: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sfumato.probe.call.caller import own_class
 from sfumato.probe.findings import in_figures
 from sfumato.probe.read.gradients import Reading
 from sfumato.probe.read.levels import as_typed
@@ -36,7 +37,7 @@ def prior_of(reading: Reading) -> Prior | None:
     if reading.kind != "softmax" or not reading.alive.all() or len(reading.labels) < 3:
         return None
     q = reading.optima
-    own = np.eye(k, dtype=bool)[list(reading.labels)]
+    own = own_class(reading.labels, k)
     columns = np.asarray(np.ma.masked_array(q, own).mean(axis=0))
     eps = float(columns.sum())
     left = q - np.where(own, 1 - eps, 0.0) - columns
