@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import evaluate
+from sfumato.evaluate.auditing.findings import NEVER_ZERO
 from sfumato.evaluate.metrics.calibration import binned, by_chance, ece_without_each, in_bins
 from sfumato.evaluate.metrics.compute import balanced_accuracy
 from sfumato.evaluate.metrics.ranking import RankedGroups
@@ -277,8 +278,7 @@ def rows_of(part: SavedPart, temperature: float = 1.0) -> evaluate.Rows:
 def _infinite(rows: evaluate.Rows) -> ValueError:
     row = int((~np.isfinite(rows.nll)).argmax())
     return ValueError(
-        f"the label of row {row} has probability 0, so the log loss is infinite at every temperature; save logits, or "
-        "probabilities that are never 0: numpy.clip(p, 1e-6, 1)"
+        f"the label of row {row} has probability 0, so the log loss is infinite at every temperature; save {NEVER_ZERO}"
     )
 
 

@@ -102,6 +102,12 @@ def commonest_label(found: Measured) -> tuple[int, float]:
     return int(counts.argmax()), int(counts.max()) / len(found.rows)
 
 
+NEVER_ZERO = (
+    "logits, or probabilities that are never 0: p = numpy.clip(p, 1e-6, 1), divided by p.sum(axis=1, keepdims=True)"
+)
+"""What to save in place of scores that give a label the probability 0."""
+
+
 def ruled_out(found: Measured) -> list[int]:
     """The rows whose label has probability 0, as the scores number them."""
     rows = np.flatnonzero(~np.isfinite(found.rows.nll))
@@ -120,8 +126,7 @@ def _infinite(found: Measured) -> Iterator[Finding]:
             "infinite",
             infinite_loss(found, rows),
             (
-                "Save logits, or probabilities that are never 0: p = numpy.clip(p, 1e-6, 1), divided by "
-                "p.sum(axis=1, keepdims=True). The log loss then depends on the least probability that you choose."
+                f"Save {NEVER_ZERO}. The log loss then depends on the least probability that you choose."
                 if found.source.name == "probs"
                 else "Save finite logits: a logit of −inf says that a class cannot be the label. Where such a class is "
                 "the label, there is no log loss and no temperature."
