@@ -13,7 +13,7 @@ import numpy as np
 
 from sfumato.lab.data.cells import COMMA, POINT, as_numbers, matching, plain_type, present
 from sfumato.lab.data.column import Column
-from sfumato.lab.data.dates import DAY, days_as, read_dates
+from sfumato.lab.data.dates import days_as, days_of, read_dates
 from sfumato.lab.data.signs_and_dashes import dashes, without_sign
 from sfumato.lab.data.table import DataError
 from sfumato.text import short
@@ -135,14 +135,11 @@ class _Reader:
     def days(self, column: Any) -> np.ndarray:
         """(n,) days since the start of 1970, NaN for gaps."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         if pa.types.is_null(column.type):
             return np.full(len(column), np.nan)
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-            moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
-            empty = moments.is_null().to_numpy(zero_copy_only=False)
-            return np.where(empty, np.nan, moments.fill_null(0).to_numpy() / DAY)
+            return days_of(column)
         if not pa.types.is_string(column.type):
             raise self.of_type(column, "dates")
         texts = _without_dashes(column)
