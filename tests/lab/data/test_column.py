@@ -24,6 +24,7 @@ def words(*codes, levels=("Oslo", "Rome"), **how):
         (number(1, 1), 1, [False] * 2),
         (number(NAN, 2, 1, NAN), 2, [True, False, False, True]),
         (number(NAN, NAN), 0, [True] * 2),
+        (number(2, NAN), 1, [False, True]),
         (number(0, -0.0), 1, [False] * 2),
         (words(0, 1, -1, 0), 2, [False, False, True, False]),
         (Column("x", "date", np.array([1.5, NAN, 1.5])), 1, [False, True, False]),

@@ -46,6 +46,7 @@ def test_hashes_do_not_depend_on_how_many_rows_are_hashed_at_a_time(monkeypatch)
     rows[6] = 0.0
     whole = hash_rows(rows)
     assert whole.shape == (11, 2)
+    assert np.array_equal(whole, as_hashes(row.tobytes() for row in rows + 0.0))
     assert len({tuple(each) for each in whole.tolist()}) == 9
     for most in (1, 4, 11):
         monkeypatch.setattr(inputs, "_CHUNK", most)

@@ -92,6 +92,16 @@ def test_the_column_whose_spread_is_no_number_is_named(values, told):
     assert str(refused.value) == f"made: {told}; look for outliers, or rescale"
 
 
+def test_how_far_a_row_lies_is_counted_from_the_mean_in_units_of_the_scale():
+    for train, far in (([-2, 2], 2 * LARGEST), ([3e38, 3e38], 3.4e38), ([-3e38, -3e38], -3.4e38)):
+        values = np.array([*train, far], np.float64)[:, None]
+        standardise("made", values, np.arange(2), ("c0",))
+    for train, far in (([-0.5, 0.5], LARGEST), ([3e38, 3e38], -3.4e38)):
+        values = np.array([*train, far], np.float64)[:, None]
+        with pytest.raises(DataError, match='column "c0" cannot be standardised'):
+            standardise("made", values, np.arange(2), ("c0",))
+
+
 def test_pixels_too_far_apart_are_refused_as_a_whole():
     features = Numbers(np.array([[0.0, 1.0], [2.0, 1e300]]), ("a", "b"), (1, 2), image=True)
     with pytest.raises(DataError) as refused:
