@@ -114,9 +114,9 @@ class _Reader:
         rows = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
         bare = held
         if sign and len(held):
-            found, signed, bare = without_sign(held)
-            if found != sign or not signed.all():
-                first = int(np.argmin(signed)) if found == sign else 0
+            _, signed, bare = without_sign(held, sign)
+            if not signed.all():
+                first = int(np.argmin(signed))
                 raise self.fault(
                     int(rows[first]),
                     f'holds "{short(held[first].as_py())}", but in training "{sign}" stood at each number',

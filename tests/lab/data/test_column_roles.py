@@ -79,6 +79,7 @@ def test_a_pattern_is_a_name_first_and_tells_capitals_apart():
     assert refusal(drop=("q*",)) == (
         'made.csv has no column like "q*". Columns: age, city, p_a, p_b, Label, w, who, part'
     )
+    assert refusal(drop=("cty",)).startswith('made.csv has no column "cty". Did you mean "city"? Columns: ')
     assert refusal(drop=("[xyz]",)).startswith('made.csv has no column like "[xyz]". ')
 
 

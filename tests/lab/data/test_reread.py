@@ -68,6 +68,8 @@ def test_words_are_words_however_they_look(cells, words):
         (["1", "2,5"], {"written": "."}, 'row 1: column "x" holds "2,5", which is not a number with a decimal point'),
         (["", "5"], {"sign": "%"}, 'row 1: column "x" holds "5", but in training "%" stood at each number'),
         (["5 %", "6"], {"sign": "%"}, 'row 1: column "x" holds "6", but in training "%" stood at each number'),
+        (["", "5 %", "6 €", "7 €"], {"sign": "%"}, 'row 2: column "x" holds "6 €", but in training "%" stood at each'),
+        (["5", "6"], {"sign": "%"}, 'row 0: column "x" holds "5", but in training "%" stood at each number'),
         (["5 €", "5 %"], {"sign": "%"}, 'row 0: column "x" holds "5 €", but in training "%" stood at each number'),
         (["1", "inf"], {}, 'row 1: column "x" is infinite; replace the value, or leave the row out'),
         ([[1], [2]], {}, 'row 0: column "x" has type list<'),
