@@ -144,7 +144,8 @@ def test_a_class_needs_three_rows_unless_parts_are_given():
         'f.npz: class "1" of y has 2 rows; each class needs at least 3, one each for training, validation and test. '
         "Add rows, or merge or drop the class"
     )
-    assert made(y=y, split=np.array(["train", "test"] * 3)).class_names == ("0", "1")
+    for y in ([0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 1]):
+        assert made(y=y, split=np.array(["train", "test"] * 3)).class_names == ("0", "1")
 
 
 def test_many_classes_are_warned_of_unless_labels_are_soft():
