@@ -94,7 +94,7 @@ class _Words:
     def mostly(self, good: np.ndarray) -> bool:
         """Whether all cells but a few mistakes hold good words."""
         right, wrong = int(self.counts[good].sum()), int(self.counts[~good].sum())
-        return wrong < right and wrong <= max(3, (right + wrong) // 100)
+        return wrong < right and wrong <= max(3, (right + wrong) / 100)
 
     def first(self, levels: np.ndarray) -> tuple[int, str]:
         """The first row that holds one of some words, and the word."""
@@ -120,8 +120,8 @@ def read_columns(
     """
     looked = {name: _looked_at(name, column) for name, column in columns.items()}
     marks = {each.mark for each in looked.values() if isinstance(each, _Words)}
-    plain = [each.values for each in looked.values() if isinstance(each, Column) and each.written == "text"]
-    if any(not _whole(values) and not _grouped(values) for values in plain):
+    plain = {name: each for name, each in looked.items() if isinstance(each, Column) and each.written == "text"}
+    if ("," in marks or comma) and any(_has_decimals(each.values, columns[name]) for name, each in plain.items()):
         marks.add(".")
     mark = "," if "," in marks and "." not in marks else "." if "." in marks else "," if comma else "."
     made: dict[str, Column | Fault | Unused] = {}
@@ -173,17 +173,13 @@ def is_id(values: np.ndarray, name: str) -> bool:
 
 
 def _whole(values: np.ndarray) -> bool:
-    return _hold(values, lambda part: part == np.rint(part))
+    """Whether all numbers but gaps are whole; of most columns that are not, the first thousand tell it."""
+    return all(bool(((part == np.rint(part)) | np.isnan(part)).all()) for part in (values[:1000], values))
 
 
-def _grouped(values: np.ndarray) -> bool:
-    """Whether numbers might be whole thousands with a point between: three decimals, and no zero before them."""
-    return _hold(values, lambda part: ((np.abs(part) >= 1) | (part == 0)) & (part == np.round(part, 3)))
-
-
-def _hold(values: np.ndarray, claim: Callable[[np.ndarray], np.ndarray]) -> bool:
-    """Whether a claim is true of all numbers but gaps; of most columns the first thousand tell that it is not."""
-    return all(bool((claim(part) | np.isnan(part)).all()) for part in (values[:1000], values))
+def _has_decimals(values: np.ndarray, cells: Any) -> bool:
+    """Whether numbers that were read with decimal points cannot be whole thousands with points between."""
+    return not _whole(values) and not matching(present(plain_type(cells)).drop_null(), COMMA).all()
 
 
 def _looked_at(name: str, column: Any) -> Column | _Words | Fault | Unused:

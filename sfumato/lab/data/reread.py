@@ -48,7 +48,7 @@ def read_again(kept: StoredColumn, cells: Any, where: Callable[[int], str], *, c
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise read.fault(int(infinite[0]), "is infinite; replace the value, or leave the row out")
-    return Column(kept["name"], kept["kind"], values + 0.0)
+    return Column(kept["name"], kept["kind"], values)
 
 
 class _Reader:
@@ -75,15 +75,15 @@ class _Reader:
         elif pa.types.is_boolean(column.type):
             column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
         elif pa.types.is_floating(column.type):
-            values: list[float | None] = column.to_pylist()
-            told = [None if x is None or x != x else str(int(x)) if x.is_integer() else repr(x) for x in values]
+            values: list[float | None] = column.to_pylist()  # NaN is told as "nan", which is a gap
+            told = [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values]
             column = pa.array(told, pa.string())
         elif pa.types.is_integer(column.type):
             column = pc.cast(column, pa.string())
         elif not pa.types.is_string(column.type):
             raise self.of_type(column, "words")
         encoded = present(column).dictionary_encode()
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
         return Column(self.kept["name"], "category", codes, tuple(encoded.dictionary.to_pylist()))
 
     def numbers(self, column: Any) -> np.ndarray:

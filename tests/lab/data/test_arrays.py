@@ -37,6 +37,7 @@ def test_numbers_of_two_axes_are_a_table():
 def test_numbers_of_one_axis_are_one_feature_and_of_three_are_a_picture():
     one = made(np.arange(6)).features
     assert (one.values.tolist(), one.names, one.image) == ([[float(i)] for i in range(6)], ("X[0]",), False)
+    assert one.shape == (1,)
     three = made(np.arange(36).reshape(6, 2, 3)).features
     assert (three.names[4], three.shape, three.image) == ("X[1,1]", (2, 3), True)
     assert np.array_equal(three.values, np.arange(36).reshape(6, 6))

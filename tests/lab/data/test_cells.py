@@ -79,8 +79,11 @@ def read_one(cells, name="x", keep=frozenset()):
     [
         ({"b": ["2,5", "3"], "c": ["2.5", "0.25"]}, 1234.0),  # both marks occur, and none of them decides
         ({"b": ["2,5", "3"], "c": ["1.2345", "2.5"]}, 1234.0),  # no thousands have four digits behind the point
-        ({"b": ["2,5", "3"], "c": ["2.5", "1.25"]}, 1.234),  # three decimals or fewer may be anything
+        ({"b": ["2,5", "3"], "c": ["2.5", "1.25"]}, 1234.0),
+        ({"b": ["2,5", "3"], "c": ["2.500", "1.250"]}, 1.234),  # three decimals may be three digits of thousands
         ({"b": ["2,5", "3"], "c": ["0", "1.234"]}, 1.234),
+        ({"b": ["2,5", "3"], "c": ["1", "-2.500"]}, 1.234),
+        ({"b": ["2,5", "3"], "c": ["0.5", "2.5"]}, 1234.0),  # no thousands begin with a zero
         ({"b": ["2,5", "3"], "c": ["", "1.234"]}, 1.234),
         ({"b": ["2,5", "3"], "c": parquet([2.5, 0.25])}, 1.234),  # what is no text was not written with a mark
         ({"b": ["2,5", "3"], "c": parquet([0.25, None])}, 1.234),
@@ -158,6 +161,7 @@ IDS = "has another whole number in every row"
         ("price", range(0, 1000, 100), None),
         ("price", range(10), None),  # 10² is not above 10 · 10
         ("price", range(11), IDS),
+        ("price", range(1000, 1011), IDS),
         ("price", [*range(10), 11], IDS),  # 11² is above 10 · 12
         ("price", [*range(10), 12], None),  # and not above 10 · 13
     ],
@@ -169,6 +173,32 @@ def test_numbers_that_never_repeat_are_an_id_by_their_name_or_where_chance_would
     else:
         assert found == Unused(reason, len(cells), 0, "id")
         assert read_one(parquet(list(cells)), name, frozenset((name,))).kind == "number"
+
+
+@pytest.mark.parametrize(
+    ("others", "comma", "value"), [([], True, 1.234), ([], False, 1234), (["2.5"], True, 1234), (["2,5"], False, 1.234)]
+)
+def test_what_the_file_makes_likely_decides_where_no_cell_does(others, comma, value):
+    columns = {"a": parquet(["1,234"]), **({"b": parquet(others)} if others else {})}
+    assert read_columns(columns, frozenset(), comma=comma)["a"].values.tolist() == [value]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_text_is_read_however_it_is_stored(kind):
+    assert read_one(parquet(["1,5", "2,5"], pa.string()).cast(kind)).values.tolist() == [1.5, 2.5]
+    assert read_one(parquet(["red", "blue"], pa.string()).cast(kind)).levels == ("red", "blue")
+
+
+def test_numbers_are_read_however_they_are_stored():
+    for cells in (
+        parquet([2, 3, 2], pa.int8()),
+        parquet([2, 3, 2]).dictionary_encode(),
+        parquet([2.0, 3.0, 2.0], pa.float32()),
+    ):
+        found = read_one(cells)
+        assert (found.kind, found.values.dtype, found.values.tolist()) == ("number", np.float64, [2, 3, 2])
 
 
 def numbers_and(wrong, rows):
@@ -233,6 +263,7 @@ def test_words_that_name_the_rows_or_are_too_many_are_left_out_unless_they_are_k
     ]
     found = read_one(cells)
     assert found == left_out if left_out else found.levels == kept.levels
+    assert left_out is None or found.words is ("texts" in left_out.reason)
 
 
 DAYS = (datetime.date(2024, 1, 31) - datetime.date(1970, 1, 1)).days

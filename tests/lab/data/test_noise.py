@@ -14,7 +14,7 @@ import sfumato as sf
 from sfumato import theory
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError, prepare
-from sfumato.lab.data.noise import NOISY_PARTS, NoisyLabels, complaint, noise_of, noisy_labels, read_table
+from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, complaint, noise_of, noisy_labels, read_table
 from sfumato.lab.data.prepare import prepare_table, with_noise
 from sfumato.lab.options import Options
 from sfumato.verdict.noise_words import CAUTION
@@ -227,3 +227,9 @@ def test_soft_labels_are_refused():
     soft = replace(DIGITS, table=replace(DIGITS.table, soft=np.full((len(DIGITS.table.labels), 10), 0.1)))
     with pytest.raises(DataError, match="these data have soft labels"):
         with_noise(soft, noise_of("0.4", DIGITS.table.class_names))
+
+
+def test_each_label_is_a_class_though_rounding_may_leave_shares_a_little_below_1():
+    noise = LabelNoise("table.csv", None, np.full((2, 2), 0.499))
+    labels = noisy_labels(noise, np.arange(4000) % 2, {"train": np.arange(4000)}).labels
+    assert set(labels) == {0, 1}

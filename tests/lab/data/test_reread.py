@@ -30,6 +30,8 @@ def read(cells, kind="number", written="text", sign="", comma=False):
         (["1,5", "2"], {"written": "text", "comma": True}, [1.5, 2]),
         (["5 %", "–", "NA"], {"sign": "%"}, [5, np.nan, np.nan]),
         ([1, None], {}, [1, np.nan]),
+        ([2**53 + 1, None], {}, [2.0**53, np.nan]),
+        (["1.5", ""], {"written": "text", "comma": True}, [1.5, np.nan]),
         ([True, False], {}, [1, 0]),
         ([1.5, float("nan")], {"sign": "€", "written": ","}, [1.5, np.nan]),
         ([None, None], {}, [np.nan, np.nan]),
@@ -49,7 +51,7 @@ def test_numbers_and_dates_are_read_as_in_training(cells, how, values):
     [
         ([" a ", "", "n/a", "a"], ["a", None, None, "a"]),
         ([1, 2, None], ["1", "2", None]),
-        ([1.0, 2.5, float("nan")], ["1", "2.5", None]),
+        ([1.0, 2.5, float("nan"), None], ["1", "2.5", None, None]),
         ([True, False], ["True", "False"]),
         (["2024-01-31", "1"], ["2024-01-31", "1"]),
         ([None, None], [None, None]),
