@@ -275,7 +275,9 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
 
 def _rounded(name: str, values: np.ndarray) -> str:
     """What is said of numbers of up to 64 bits that float64 does not tell apart."""
-    largest = np.fmax.reduce(np.abs(values), initial=0)  # NaN is a gap; 2^53 + 1 and 2^64 − 1 are rounded themselves
+    largest = np.fmax.reduce(
+        np.abs(values), initial=np.nan
+    )  # NaN is a gap; 2^53 + 1 and 2^64 − 1 are rounded themselves
     if not 2**53 <= largest <= 2**64 or np.nanmax(values % 1) > 0:
         return ""
     return f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
@@ -317,8 +319,8 @@ def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault
             "all of them one way",
         )
     points, commas = words.counts[point].sum(), words.counts[comma].sum()
-    if points != commas:  # its own cells decide, though there may be mistakes among them
-        mark = "," if commas > points else "."
+    # Its own cells decide, though there may be mistakes among them.
+    mark = "," if commas > points else "." if points > commas else mark
     numeric = comma if mark == "," else point
     if numeric.all():
         values = np.append(as_numbers(words.levels, mark), np.nan)[words.codes]

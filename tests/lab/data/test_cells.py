@@ -296,6 +296,13 @@ def test_dates_that_are_stored_as_dates_count_days(cells, values):
             Fault(1, 'is infinite ("-inf"); replace the value or drop the row'),
         ),
         (["1", " -inf "], Fault(1, 'is infinite ("-inf"); replace the value or drop the row')),
+        (
+            ["1.5", "2,5", "3,5"],
+            Fault(
+                1,
+                'holds "2,5" beside "1.5": decimal points and decimal commas in one column; write all of them one way',
+            ),
+        ),
         (["1,000", "2.5", "1e999"], Fault(2, 'is infinite ("1e999"); replace the value or drop the row')),
     ],
 )
@@ -319,3 +326,25 @@ def test_dashes_are_gaps_wherever_they_stand_and_the_words_around_them_keep_thei
 def test_no_number_is_a_negative_zero():
     for cells in (["-0", "1"], ["-0,0", "1"], parquet([-0.0, 1.0])):
         assert not np.signbit(read_one(cells).values).any()
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (["01/02/2024", "03/04/2024"], "day and month cannot be told apart; write 2024-01-31"),
+        (["red", "2024-01-31", "green", "blue"], ""),
+        (["red", "31.01.24", "green", "blue"], ""),
+    ],
+)
+def test_words_of_which_some_look_like_dates_are_words_and_the_reason_is_noted_where_nearly_all_do(cells, note):
+    found = read_one(cells)
+    assert (found.kind, found.note, found.levels) == ("category", note, tuple(cells))
+
+
+def test_dates_in_text_count_days_and_a_mistake_among_them_is_named():
+    found = read_one(["31.01.2024", "", "01.02.2024"])
+    assert (found.kind, found.written, found.note) == ("date", "DD.MM.YYYY", "")
+    assert np.array_equal(found.values, [DAYS, np.nan, DAYS + 1], equal_nan=True)
+    told = 'holds "{}", which is not a date; correct the cell, or drop the row or the column'
+    assert read_one(["2024-01-31"] * 5 + ["soon"]) == Fault(5, told.format("soon"), "soon")
+    assert read_one(["2024-01-31", "2024-02-30", "2024-02-01"]) == Fault(1, told.format("2024-02-30"), "2024-02-30")

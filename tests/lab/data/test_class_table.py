@@ -67,6 +67,7 @@ REFUSED = {
     "a cell too few": (TABLE.replace("1,2,30", "1,2"), "line 2 has 2 numbers; there are 3 classes"),
     "a cell too many": (TABLE.replace("1,2,30", "1,2,30,4"), "line 2 has 4 numbers; there are 3 classes"),
     "only names": (",dog,cat,car\n", "must have a line with the names of the classes, and one for each class"),
+    "names and one line": (",dog,cat,car\ncar,1,2,30\n", 'has no line for the class "cat"'),
     "the last class without a line": (TABLE.replace("car,1,2,30\n", ""), 'has no line for the class "car"'),
     "a class of the first line that is none": (
         TABLE.replace(",dog,cat", ",dgo,cat"),

@@ -184,6 +184,7 @@ def test_a_class_gets_only_labels_that_its_line_allows(table):
 REFUSED = {
     "a class that is none": (TABLE.replace("\ncat", "\ncta"), 'line 5: "cta" is not a class. Did you mean "cat"?'),
     "a sum": (TABLE.replace("0.8", "0.9"), 'line 2: the row of "car" must sum to 1, got 1.1'),
+    "above 1": (TABLE.replace("0.8", "1.5"), 'line 2, column "car": "1.5" is not a probability from 0 to 1'),
     "a word": (TABLE.replace("0.8", "most"), 'line 2, column "car": "most" is not a probability from 0 to 1'),
     "below 0": (TABLE.replace("0.8", "-0.8"), 'line 2, column "car": "-0.8" is not a probability from 0 to 1'),
     "no noise": (",cat,dog,car\ncat,1,0,0\ndog,0,1,0\ncar,0,0,1\n", "leaves every label as it is; leave out --noise"),
@@ -233,3 +234,13 @@ def test_each_label_is_a_class_though_rounding_may_leave_shares_a_little_below_1
     noise = LabelNoise("table.csv", None, np.full((2, 2), 0.499))
     labels = noisy_labels(noise, np.arange(4000) % 2, {"train": np.arange(4000)}).labels
     assert set(labels) == {0, 1}
+
+
+@pytest.mark.parametrize(("draw", "label"), [(0.0, 1), (0.25, 2), (np.nextafter(0.25, 0), 1), (np.nextafter(1, 0), 2)])
+def test_a_label_without_a_share_is_never_drawn_be_it_the_lowest_or_the_highest_draw(monkeypatch, draw, label):
+    class Draws:
+        random = staticmethod(lambda count: np.full(count, draw))
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Draws)
+    noise = LabelNoise("table.csv", None, np.array([[0, 0.25, 0.75, 0]] * 4))
+    assert noisy_labels(noise, np.zeros(3, np.int64), {"train": np.arange(3)}).labels.tolist() == [label] * 3
