@@ -359,7 +359,7 @@ def _category(name: str, words: _Words, kept: bool, note: str) -> Column | Unuse
     alone = distinct == filled >= LEAST_IDS
     if not kept and alone and not matching(words.levels, r"\s").any() and not note:
         return Unused("has another code in every row", distinct, missing, "id")
-    if not kept and (alone or distinct > max(100, filled // 2)):
+    if not kept and (alone or distinct > max(100, filled / 2)):
         reason = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
         return Unused(reason + (f" ({note})" if note else ""), distinct, missing, words=not note)
     return Column(name, "category", words.codes, tuple(words.levels.to_pylist()), note=note)
