@@ -413,3 +413,9 @@ def test_lines_are_counted_from_excels_own_first_line(write):
 
 def test_a_column_called_sep_is_no_line_of_excels(write):
     assert load(write("sep=x,label\n" + "1,a\n2,b\n" * 3)).features.names == ("sep=x",)
+
+
+def test_a_cell_may_be_a_whole_article(write):
+    long = '"' + "a, b\n" * 40_000 + '"'  # longer than the 131,072 characters that Python's reader takes by itself
+    names = load(write("x,label\n" + f"1.5,{long}\n2.5,c\n" * 3)).class_names
+    assert sorted(map(len, names)) == [1, 199_999]
