@@ -45,7 +45,7 @@ def from_arrays(
     """
     if x.dtype.kind not in "biufUT":
         raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers, or texts of one type")
-    if x.ndim == 0 or len(x) == 0 or x[0].size == 0:
+    if x.ndim == 0 or x.size == 0:
         raise DataError(f"{file}: X has shape {x.shape}; it needs at least one row and one feature")
 
     def where(row: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sfumato.lab.data.column import Column
-from sfumato.lab.data.dates import DAY, read_dates
+from sfumato.lab.data.dates import days_of, read_dates
 from sfumato.lab.data.signs_and_dashes import brief, dashes, why_words, without_sign
 from sfumato.text import plural, short
 
@@ -61,8 +61,8 @@ class Unused:
     """
 
     reason: str
-    distinct: int = 0
-    missing: int = 0
+    distinct: int
+    missing: int
     read_as: str = "left out"
     words: bool = False
 
@@ -82,7 +82,7 @@ class _Words:
     @classmethod
     def of(cls, levels: Any, codes: np.ndarray, cleared: str = "", sign: str = "") -> "_Words":
         """From the words and the codes of the cells; which words are numbers is found out."""
-        counts = np.bincount(codes + 1, minlength=len(levels) + 1)[1:]
+        counts = np.bincount(codes + 1)[1:]  # each word is in a cell
         return cls(levels, codes, counts, matching(levels, POINT), matching(levels, COMMA), cleared, sign)
 
     @property
@@ -94,7 +94,7 @@ class _Words:
     def mostly(self, good: np.ndarray) -> bool:
         """Whether all cells but a few mistakes hold good words."""
         right, wrong = int(self.counts[good].sum()), int(self.counts[~good].sum())
-        return wrong < right and wrong <= max(3, (right + wrong) // 100)
+        return wrong < right and wrong <= max(3, (right + wrong) / 100)
 
     def first(self, levels: np.ndarray) -> tuple[int, str]:
         """The first row that holds one of some words, and the word."""
@@ -120,14 +120,14 @@ def read_columns(
     """
     looked = {name: _looked_at(name, column) for name, column in columns.items()}
     marks = {each.mark for each in looked.values() if isinstance(each, _Words)}
-    plain = [each.values for each in looked.values() if isinstance(each, Column) and each.written == "text"]
-    if any(not _whole(values) and not _grouped(values) for values in plain):
+    plain = {name: each for name, each in looked.items() if isinstance(each, Column) and each.written == "text"}
+    if ("," in marks or comma) and any(_has_decimals(each.values, columns[name]) for name, each in plain.items()):
         marks.add(".")
     mark = "," if "," in marks and "." not in marks else "." if "." in marks else "," if comma else "."
     made: dict[str, Column | Fault | Unused] = {}
     for name, each in looked.items():
         if isinstance(each, _Words):
-            words, each = each, _of_words(name, each, each.mark or mark, name in keep)
+            words, each = each, _of_words(name, each, mark, name in keep)
             each = replace(each, cleared=words.cleared, sign=words.sign) if isinstance(each, Column) else each
         elif isinstance(each, Column) and mark == "," and each.written == "text":
             each = _with_points(each, columns[name])
@@ -173,15 +173,13 @@ def is_id(values: np.ndarray, name: str) -> bool:
 
 
 def _whole(values: np.ndarray) -> bool:
-    return all(bool((part == np.rint(part))[~np.isnan(part)].all()) for part in (values[:1000], values))
+    """Whether all numbers but gaps are whole; of most columns that are not, the first thousand tell it."""
+    return all(bool(((part == np.rint(part)) | np.isnan(part)).all()) for part in (values[:1000], values))
 
 
-def _grouped(values: np.ndarray) -> bool:
-    """Whether numbers might be whole thousands with a point between: three decimals, and no zero before them."""
-    return all(
-        bool((np.isnan(part) | (np.abs(part) >= 1) | (part == 0)).all()) and _whole(np.round(part * 1000, 6))
-        for part in (values[:1000], values)
-    )
+def _has_decimals(values: np.ndarray, cells: Any) -> bool:
+    """Whether numbers that were read with decimal points cannot be whole thousands with points between."""
+    return not _whole(values) and not matching(present(plain_type(cells)).drop_null(), COMMA).all()
 
 
 def _looked_at(name: str, column: Any) -> Column | _Words | Fault | Unused:
@@ -196,9 +194,7 @@ def _looked_at(name: str, column: Any) -> Column | _Words | Fault | Unused:
     if column.null_count == len(column):
         return Unused("holds no value", 0, len(column))
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
-        days = np.where(moments.is_null().to_numpy(), np.nan, moments.fill_null(0).to_numpy() / DAY)
-        return Column(name, "date", days)
+        return Column(name, "date", days_of(column))
     if pa.types.is_boolean(kind):
         column = pc.cast(column, pa.uint8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
@@ -215,7 +211,7 @@ def present(column: Any) -> Any:
     # By call_function, for type checkers do not know the functions that Arrow makes at run time.
     column = trimmed(column)
     lower = pc.call_function("utf8_lower", [column])
-    gaps = pc.call_function("is_in", [lower], pc.SetLookupOptions(pa.array(MISSING), skip_nulls=False))
+    gaps = pc.call_function("is_in", [lower], pc.SetLookupOptions(pa.array(MISSING)))
     return pc.call_function("if_else", [gaps, pa.scalar(None, pa.string()), column])
 
 
@@ -240,11 +236,9 @@ def _cleared(words: _Words) -> _Words | Fault:
     dash = dashes(words.levels)
     codes, levels, cleared = words.codes, words.levels, list[str]()
     if dash.any() and not dash.all():
-        kept = np.flatnonzero(~dash)
-        place = np.full(len(dash) + 1, -1)
-        place[kept] = np.arange(len(kept))
+        place = np.append(np.where(dash, -1, np.cumsum(~dash) - 1), -1)  # the last entry is that of code −1, a gap
         cleared.append(f'"{levels[int(np.argmax(dash))].as_py()}" is a gap')
-        codes, levels = place[codes], levels.take(kept)
+        codes, levels = place[codes], levels.take(np.flatnonzero(~dash))
     sign, signed, bare = without_sign(levels)
     if sign:
         cleared.append(f'without "{sign}"')
@@ -276,28 +270,30 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
         return _infinite(int(infinite[0]), cell(int(infinite[0])))
     if len(values) and np.isnan(values).all():
         return Unused("holds no value", 0, len(values))
-    return Column(name, "number", values + 0.0, written=written, note=_rounded(values))
+    return Column(name, "number", values + 0.0, written=written, note=_rounded(name, values))
 
 
-def _rounded(values: np.ndarray) -> str:
+def _rounded(name: str, values: np.ndarray) -> str:
     """What is said of numbers of up to 64 bits that float64 does not tell apart."""
-    largest = np.fmax.reduce(np.abs(values), initial=0)  # NaN is a gap
-    if not 2**53 < largest < 2**64 or np.nanmax(values % 1) > 0:
+    largest = np.fmax.reduce(
+        np.abs(values), initial=np.nan
+    )  # NaN is a gap; 2^53 + 1 and 2^64 − 1 are rounded themselves
+    if not 2**53 <= largest <= 2**64 or np.nanmax(values % 1) > 0:
         return ""
-    return "whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out"
+    return f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
 
 
 def _infinite(row: int, cell: str) -> Fault:
     return Fault(row, f'is infinite ("{cell}"); replace the value or drop the row')
 
 
-def _with_points(column: Column, cells: Any) -> Column:
+def _with_points(column: Column, cells: Any) -> Column | Fault | Unused:
     """A column that was read as plain numbers, in a table of decimal commas: its points may be between thousands."""
     texts = present(plain_type(cells)).combine_chunks()
     held = texts.drop_null()
     if not matching(held, r"\.").any() or not matching(held, COMMA).all():
         return column
-    return Column(column.name, "number", as_numbers(texts, ","), written=",")
+    return _finite(column.name, as_numbers(texts, ","), lambda row: texts[row].as_py(), ",")
 
 
 def as_numbers(texts: Any, mark: str) -> np.ndarray:
@@ -309,7 +305,7 @@ def as_numbers(texts: Any, mark: str) -> np.ndarray:
     bare = pc.call_function("replace_substring_regex", [texts], groups)
     if mark == ",":
         bare = pc.call_function("replace_substring", [bare], pc.ReplaceSubstringOptions(",", "."))
-    return np.asarray(pc.cast(bare, pa.float64()).to_numpy(zero_copy_only=False), np.float64) + 0.0
+    return np.asarray(pc.cast(bare, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
 def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault | Unused:
@@ -322,8 +318,9 @@ def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault
             f'holds "{cell}" beside "{words.first(~comma)[1]}": decimal points and decimal commas in one column; write '
             "all of them one way",
         )
-    if not point.all() and not comma.all():  # with mistakes among them
-        mark = "," if words.counts[comma].sum() > words.counts[point].sum() else "."
+    points, commas = words.counts[point].sum(), words.counts[comma].sum()
+    # Its own cells decide, though there may be mistakes among them.
+    mark = "," if commas > points else "." if points > commas else mark
     numeric = comma if mark == "," else point
     if numeric.all():
         values = np.append(as_numbers(words.levels, mark), np.nan)[words.codes]
@@ -362,7 +359,7 @@ def _category(name: str, words: _Words, kept: bool, note: str) -> Column | Unuse
     alone = distinct == filled >= LEAST_IDS
     if not kept and alone and not matching(words.levels, r"\s").any() and not note:
         return Unused("has another code in every row", distinct, missing, "id")
-    if not kept and (alone or distinct > max(100, filled // 2)):
+    if not kept and (alone or distinct > max(100, filled / 2)):
         reason = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
         return Unused(reason + (f" ({note})" if note else ""), distinct, missing, words=not note)
     return Column(name, "category", words.codes, tuple(words.levels.to_pylist()), note=note)

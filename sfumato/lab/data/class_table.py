@@ -50,7 +50,7 @@ def read_class_table(
     for number, (name, *cells) in lines[1:]:
         where = f"{path}, line {number}"
         y = _place(name.strip(), classes, where)
-        if not np.isnan(table[y, 0]):
+        if not np.isnan(table[y]).any():
             raise DataError(f'{where}: the class "{short(classes[y])}" has a line already')
         if len(cells) != len(classes):
             raise DataError(f"{where} has {len(cells)} numbers; there are {len(classes)} classes")
@@ -62,7 +62,7 @@ def read_class_table(
             table[y, places] = values if row is None else row(values, short(classes[y]))
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None
-    missing = np.flatnonzero(np.isnan(table[:, 0]))
+    missing = np.flatnonzero(np.isnan(table).any(axis=1))
     if len(missing):
         raise DataError(f'{path} has no line for the class "{short(classes[int(missing[0])])}"')
     return table

@@ -43,19 +43,14 @@ def read_csv(path: str, *, file: str, name: str) -> Frame:
         return _SAID.sub(b"", data()[0])
 
     held, encoding = data()
-    tabs = ".tsv" in file.lower()[-7:]
+    usual = "\t" if file.lower().removesuffix(".gz").endswith(".tsv") else ","
     said = _SAID.match(held)
-    separator = (
-        said[1].decode()
-        if said
-        else separator_of(
-            held[:_SAMPLE].decode("utf-8", "ignore"), cut=len(held) > _SAMPLE, usual="\t" if tabs else ","
-        )
-    )
+    sample = held[:_SAMPLE].decode("utf-8", "ignore")
+    separator = said[1].decode() if said else separator_of(sample, cut=len(held) > _SAMPLE, usual=usual)
     text = _Text(_SAID.sub(b"", held), file, separator, table)
     del held
     told = [encoding] if encoding else []
-    if separator != ("\t" if tabs else ","):
+    if separator != usual:
         told.append(f"cells separated by {_CALLED[separator]}")
     header = text.header()
     return Frame(

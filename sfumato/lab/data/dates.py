@@ -89,6 +89,20 @@ def days_as(texts: Any, style: str) -> np.ndarray:
     return _days(parts, len(texts))
 
 
+def days_of(column: Any) -> np.ndarray:
+    """(n,) days since the start of 1970 of an Arrow array of days or moments, NaN for gaps.
+
+    >>> import pyarrow as pa
+    >>> days_of(pa.array([0, 1_500, None], pa.timestamp("s"))) * 24 * 60
+    array([ 0., 25., nan])
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
+    return pc.cast(moments, pa.float64(), safe=False).to_numpy(zero_copy_only=False) / DAY
+
+
 def _count(texts: Any, pattern: str) -> int:
     import pyarrow.compute as pc
 

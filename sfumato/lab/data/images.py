@@ -48,7 +48,7 @@ class Images:
             squares += (block**2).sum(axis=(0, 1, 2))
         mean = total / count
         variance = squares / count - mean**2  # of bytes: sums are exact, and nothing is lost
-        scale = np.where(variance > 0, np.sqrt(np.maximum(variance, 0)), 1.0)
+        scale = np.sqrt(np.where(variance > 0, variance, 1.0))
         form = Inputs("image", shape, int(np.prod(shape)), mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
         brought = {} if self.side is None else {"side": self.side}
         return Encoder(form, lambda rows: self.pixels[rows], (), {"features": "pictures", **brought})

@@ -145,18 +145,16 @@ def _texts(stored: StoredEncoding, frame: Frame | None, x: Any) -> list[str]:
         if array.dtype.kind not in "UT" or array.ndim != 1:
             raise DataError(f"X has type {array.dtype} and shape {array.shape}; the model reads texts, one a row")
         return array.tolist()
-    names = stored.get("text_columns") or frame.header[:1]
-    if not stored.get("text_columns") and len(frame.header) > 1:
-        raise DataError(f"{frame.file} has {len(frame.header)} columns, and the model reads one text a row; choose one")
+    names = stored.get("text_columns") or frame.header
+    if not stored.get("text_columns") and len(names) > 1:
+        raise DataError(f"{frame.file} has {len(names)} columns, and the model reads one text a row; choose one")
     parts: list[list[str]] = []
     for name in names:
         cells = _cells(frame, name)
-        if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type) or pa.types.is_null(cells.type)):
-            try:
-                cells = pc.cast(cells, pa.string())
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise DataError(f'{frame.file}: column "{short(name)}" has type {cells.type}, not text') from error
-        parts.append(pc.cast(cells, pa.string()).fill_null("").to_pylist())
+        try:
+            parts.append(pc.cast(cells, pa.string()).fill_null("").to_pylist())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f'{frame.file}: column "{short(name)}" has type {cells.type}, not text') from error
     return parts[0] if len(parts) == 1 else ["\n".join(cells) for cells in zip(*parts, strict=True)]
 
 

@@ -120,7 +120,7 @@ def standardise(
         scale = np.where(constant, 1.0, train.std(axis=0))
         # Rows outside training may lie much further away; they too must fit float32.
         furthest = np.maximum(every.max(axis=0) - mean, mean - every.min(axis=0)) / scale
-        good = np.isfinite(mean) & np.isfinite(scale) & (scale > 0) & (furthest < np.finfo(np.float32).max)
+        good = np.isfinite(scale) & (furthest <= np.finfo(np.float32).max)  # NaN, which is below nothing, is not good
     if not good.all():
         j = int(np.argmin(good))
         where = "the pixel values" if image else f'column "{short(columns[j])}"'

@@ -13,7 +13,7 @@ import numpy as np
 
 from sfumato.lab.data.cells import COMMA, POINT, as_numbers, matching, plain_type, present
 from sfumato.lab.data.column import Column
-from sfumato.lab.data.dates import DAY, days_as, read_dates
+from sfumato.lab.data.dates import days_as, days_of, read_dates
 from sfumato.lab.data.signs_and_dashes import dashes, without_sign
 from sfumato.lab.data.table import DataError
 from sfumato.text import short
@@ -48,7 +48,7 @@ def read_again(kept: StoredColumn, cells: Any, where: Callable[[int], str], *, c
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise read.fault(int(infinite[0]), "is infinite; replace the value, or leave the row out")
-    return Column(kept["name"], kept["kind"], values + 0.0)
+    return Column(kept["name"], kept["kind"], values)
 
 
 class _Reader:
@@ -75,15 +75,15 @@ class _Reader:
         elif pa.types.is_boolean(column.type):
             column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
         elif pa.types.is_floating(column.type):
-            values: list[float | None] = column.to_pylist()
-            told = [None if x is None or x != x else str(int(x)) if x.is_integer() else repr(x) for x in values]
+            values: list[float | None] = column.to_pylist()  # NaN is told as "nan", which is a gap
+            told = [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values]
             column = pa.array(told, pa.string())
         elif pa.types.is_integer(column.type):
             column = pc.cast(column, pa.string())
         elif not pa.types.is_string(column.type):
             raise self.of_type(column, "words")
         encoded = present(column).dictionary_encode()
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
         return Column(self.kept["name"], "category", codes, tuple(encoded.dictionary.to_pylist()))
 
     def numbers(self, column: Any) -> np.ndarray:
@@ -114,9 +114,9 @@ class _Reader:
         rows = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
         bare = held
         if sign and len(held):
-            found, signed, bare = without_sign(held)
-            if found != sign or not signed.all():
-                first = int(np.argmin(signed)) if found == sign else 0
+            _, signed, bare = without_sign(held, sign)
+            if not signed.all():
+                first = int(np.argmin(signed))
                 raise self.fault(
                     int(rows[first]),
                     f'holds "{short(held[first].as_py())}", but in training "{sign}" stood at each number',
@@ -135,14 +135,11 @@ class _Reader:
     def days(self, column: Any) -> np.ndarray:
         """(n,) days since the start of 1970, NaN for gaps."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         if pa.types.is_null(column.type):
             return np.full(len(column), np.nan)
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-            moments = pc.cast(pc.cast(column, pa.timestamp("us"), safe=False), pa.int64())
-            empty = moments.is_null().to_numpy(zero_copy_only=False)
-            return np.where(empty, np.nan, moments.fill_null(0).to_numpy() / DAY)
+            return days_of(column)
         if not pa.types.is_string(column.type):
             raise self.of_type(column, "dates")
         texts = _without_dashes(column)

@@ -42,8 +42,12 @@ def dashes(texts: Any) -> np.ndarray:
     return _matching(texts, _DASH)
 
 
-def without_sign(texts: Any) -> tuple[str, np.ndarray, Any]:
+def without_sign(texts: Any, only: str = "") -> tuple[str, np.ndarray, Any]:
     """The commonest sign, which texts have it before or after a number, and the texts without it; "" where none has.
+
+    Args:
+        texts: an Arrow array of text without gaps.
+        only: the one sign that is looked for, instead of the commonest.
 
     >>> import pyarrow as pa
     >>> sign, signed, bare = without_sign(pa.array(["-€5", "€ 1,200", "7"]))
@@ -53,8 +57,8 @@ def without_sign(texts: Any) -> tuple[str, np.ndarray, Any]:
     import pyarrow.compute as pc
 
     found = _signed(texts)
-    sign = max(found, key=lambda each: np.count_nonzero(found[each]), default="")
-    if not sign or not found[sign].any():
+    sign = only or max(found, key=lambda each: np.count_nonzero(found[each]), default="")
+    if sign not in found or not found[sign].any():
         return "", np.zeros(len(texts), bool), texts
     before, after = _around(sign)
     bare = pc.call_function("replace_substring_regex", [texts], pc.ReplaceSubstringOptions(before, r"\1\2"))

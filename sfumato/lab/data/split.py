@@ -86,7 +86,7 @@ def order_by_content(hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: float) -> Split:
     """:func:`split`, for rows already hashed."""
     shares = (1 - validation - test, validation, test)
-    if not all(0 < share < 1 for share in shares):
+    if not all(share > 0 for share in shares):
         raise ValueError(
             f"validation and test must be above 0 and leave rows to train on, got {validation} and {test}; "
             "for instance 0.2 and 0.2"
@@ -110,7 +110,7 @@ def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: 
 def changes(rows: np.ndarray) -> np.ndarray:
     """(N,) whether each row differs from the one before it; the first one does."""
     changed = np.ones(len(rows), bool)
-    changed[1:] = (rows[1:] != rows[:-1]).reshape(len(rows) - 1, -1).any(axis=1)
+    changed[1:] = (rows[1:] != rows[:-1]).any(axis=tuple(range(1, rows.ndim)))
     return changed
 
 
@@ -119,14 +119,13 @@ def _joined(content: np.ndarray, group: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    own = int(content.max()) + 1
-    size = own + int(group.max()) + 1
-    ties = coo_array((np.ones(len(content), bool), (content, own + group)), shape=(size, size))
-    found = connected_components(ties, directed=False)[1][content]
-    _, first = np.unique(found, return_inverse=True)
-    lowest = np.full(int(first.max()) + 1, own)
-    np.minimum.at(lowest, first, content)
-    return lowest[first]
+    rows = len(content)  # more than any content or code of a group
+    codes = np.unique(group, return_inverse=True)[1]
+    ties = coo_array((np.ones(rows, bool), (content, rows + codes)), shape=(rows + rows, rows + rows))
+    count, found = connected_components(ties, directed=False)
+    lowest = np.full(count, rows)
+    np.minimum.at(lowest, found[content], content)
+    return lowest[found[content]]
 
 
 def _as_given(
@@ -165,9 +164,9 @@ def _as_given(
         absent = [f'"{short(name)}"' for name, here in zip(table.class_names, present[:, k], strict=True) if not here]
         if absent:
             what = "temperatures are fitted" if k == 1 else "metrics are measured"
-            count = "Class" if len(absent) == 1 else f"{len(absent)} classes, such as"
-            verb = "is" if len(absent) == 1 else "are"
-            notes.append(f"{count} {absent[0]} {verb} missing from {PARTS[k]}: {what} without it.")
+            one = len(absent) == 1
+            named = f"Class {absent[0]} is" if one else f"{len(absent)} classes, such as {absent[0]}, are"
+            notes.append(f"{named} missing from {PARTS[k]}: {what} without {'it' if one else 'them'}.")
     shared, across = _across(part, content, "content")
     if table.group is not None:
         across += _across(part, table.group, "group")[1]
@@ -200,8 +199,7 @@ def _deal_rows(
 ) -> np.ndarray:
     """(N,) the part of each row in ``order``; with ``strict``, every class is in every part."""
     classes = len(table.class_names)
-    by_cluster = order[np.argsort(cluster[order], kind="stable")]
-    by_cluster = by_cluster[np.lexsort((table.labels[by_cluster], cluster[by_cluster]))]
+    by_cluster = order[np.lexsort((table.labels[order], cluster[order]))]
     labels, key = table.labels[by_cluster], cluster[by_cluster]
     starts = changes(key)
     group = np.cumsum(starts) - 1
@@ -212,7 +210,7 @@ def _deal_rows(
     run_group, run_label = group[runs], labels[runs]
     run_size = np.diff(np.append(runs, len(labels)))
     distinct = np.bincount(run_label, minlength=classes)
-    if strict and distinct.min(initial=3) < 3:
+    if strict and (distinct < 3).any():
         _refuse(table, distinct)
 
     side = np.zeros(len(table.labels), np.int64)
@@ -253,13 +251,13 @@ def _deal_classes(owner: np.ndarray, sizes: np.ndarray, shares: Sequence[float])
     """(G,) the part of each cluster, dealt class by class, the largest clusters first."""
     order = np.lexsort((np.arange(len(sizes)), -sizes, owner))
     side = np.empty(len(sizes), np.int64)
-    spare = [0.0] * len(shares)
+    spare = np.zeros(len(shares))
     for groups in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
         side[groups] = _deal(sizes[groups].tolist(), shares, spare)
     return side
 
 
-def _deal(sizes: list[int], shares: Sequence[float], spare: list[float]) -> list[int]:
+def _deal(sizes: list[int], shares: Sequence[float], spare: np.ndarray) -> list[int]:
     """The part of each cluster of one class: always the part that lacks most, the last ones for parts still empty.
 
     Of parts that lack as much, the one that got less than its share of the classes before; ``spare`` keeps count.
@@ -273,5 +271,5 @@ def _deal(sizes: list[int], shares: Sequence[float], spare: list[float]) -> list
         if part in empty:
             empty.remove(part)
         sides.append(part)
-    spare[:] = [a + b for a, b in zip(spare, lacking, strict=True)]
+    spare += lacking
     return sides

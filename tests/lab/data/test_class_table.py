@@ -33,6 +33,12 @@ def test_lines_and_columns_are_known_by_their_names(tmp_path: Path):
     np.testing.assert_array_equal(read_class_table(tmp_path / "t.csv", CLASSES, *WHOLE), expected)
 
 
+def test_blank_lines_and_blanks_around_names_are_passed_over(tmp_path: Path):
+    text = "\n, dog ,cat\n,,\n cat ,1, 2\n\ndog, 3 ,4\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    np.testing.assert_array_equal(read_class_table(tmp_path / "t.csv", CLASSES[:2], *WHOLE), [[2, 1], [4, 3]])
+
+
 def test_a_line_may_be_made_into_other_numbers(tmp_path: Path):
     (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
     table = read_class_table(
@@ -59,6 +65,19 @@ REFUSED = {
     ),
     "a cell": (TABLE.replace("40", "many"), 'line 4, column "dog": "many" is not whole'),
     "a cell too few": (TABLE.replace("1,2,30", "1,2"), "line 2 has 2 numbers; there are 3 classes"),
+    "a cell too many": (TABLE.replace("1,2,30", "1,2,30,4"), "line 2 has 4 numbers; there are 3 classes"),
+    "only names": (",dog,cat,car\n", "must have a line with the names of the classes, and one for each class"),
+    "names and one line": (",dog,cat,car\ncar,1,2,30\n", 'has no line for the class "cat"'),
+    "the last class without a line": (TABLE.replace("car,1,2,30\n", ""), 'has no line for the class "car"'),
+    "a class of the first line that is none": (
+        TABLE.replace(",dog,cat", ",dgo,cat"),
+        'line 1: "dgo" is not a class. Did you mean "dog"?',
+    ),
+    "an empty cell": (TABLE.replace("1,2,30", "1,,30"), 'line 2, column "cat": "" is not whole'),
+    "a cell in a line that was turned": (
+        TABLE.replace("40,5,6", "40,5.5,6"),
+        'line 4, column "cat": "5.5" is not whole',
+    ),
     "nothing": ("\n", "must have a line with the names of the classes"),
     "no text": ("\0\xff", "cannot be read as CSV"),
 }

@@ -313,7 +313,7 @@ def test_whole_numbers_that_float64_does_not_tell_apart_are_noted(csv):
     table["size"] = [1e20 + i for i in range(60)]
     assert [note for note in prepare(csv(table)).notes if "big" in note or "size" in note] == [
         'Column "big" is read as numbers: whole numbers beyond 2^53 lose their last digits; if it is an id, leave it '
-        "out."
+        'out with --drop "big".'
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from sfumato.lab.data import DataError, Roles, load
+from sfumato.lab.data.csv_table import read_csv
 
 GOOD = "petal,sepal,label\n1,10,a\n2,20,a\n3,30,a\n4,40,b\n5,50,b\n6,60,b\n"
 
@@ -282,6 +283,109 @@ def test_a_gzip_file_that_was_cut_off_is_refused(write):
     )
 
 
+@pytest.mark.parametrize("name", ["flowers.csv", "flowers.csv.gz"])
+def test_a_file_of_exactly_the_most_bytes_is_read_and_of_one_more_is_not(write, monkeypatch, name):
+    path = write(gzip.compress(GOOD.encode()) if name.endswith(".gz") else GOOD, name)
+    monkeypatch.setattr("sfumato.lab.data.csv_table.MOST_BYTES", len(GOOD))
+    assert len(load(path).labels) == 6
+    monkeypatch.setattr("sfumato.lab.data.csv_table.MOST_BYTES", len(GOOD) - 1)
+    assert refusal(path) == f"{name} holds more than 8 GB of text, too much to read; take fewer rows"
+
+
+def test_a_file_may_be_larger_than_what_is_read_of_it_at_a_time(write, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.data.csv_table._CHUNK", 10)
+    assert load(write(GOOD)).features.values.tolist() == [[k, 10 * k] for k in range(1, 7)]
+
+
+def test_a_cell_may_be_longer_than_a_block_but_not_than_the_largest(write, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.data.csv_table._BLOCK", 64)
+    monkeypatch.setattr("sfumato.lab.data.csv_table._LARGE_BLOCK", 1000)
+    cells = [*"ab" * 20, *["c" * 500] * 3]
+
+    def lines():
+        return "x,label\n" + "".join(f"{k}.5,{cell}\n" for k, cell in enumerate(cells))
+
+    assert load(write(lines())).class_names == ("a", "b", "c" * 500)
+    cells[41] = "c" * 2000
+    assert refusal(write(lines())).startswith("flowers.csv, line 43: ")
+
+
+SPLIT = "a;b,c\n" + "1;2,5\n" * 5 + "3;4"  # the last row shows that the comma is in a name and in a number
+
+
+@pytest.mark.parametrize(
+    ("most", "header"), [(len(SPLIT), ["a", "b,c"]), (len(SPLIT) - 1, ["a;b", "c"]), (len(SPLIT) + 1, ["a", "b,c"])]
+)
+def test_a_row_that_is_cut_off_by_the_sample_says_nothing_of_the_separator(write, monkeypatch, most, header):
+    monkeypatch.setattr("sfumato.lab.data.csv_table._SAMPLE", most)
+    assert read_csv(write(SPLIT), file="flowers.csv", name="flowers").header == header
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "told"),
+    [
+        ("flowers.csv", ",", ()),
+        ("flowers.tsv", "\t", ()),
+        ("FLOWERS.TSV.GZ", "\t", ()),
+        ("flowers.tsv.csv", ",", ()),
+        ("tsv.csv.gz", ",", ()),
+        ("flowers.csv", ";", ("cells separated by semicolons",)),
+        ("flowers.csv", "|", ("cells separated by |",)),
+        ("flowers.csv", "\t", ("cells separated by tabs",)),
+        ("flowers.tsv", ",", ("cells separated by commas",)),
+    ],
+)
+def test_a_separator_that_the_name_of_the_file_does_not_say_is_told(write, name, separator, told):
+    content = GOOD.replace(",", separator).encode()
+    path = write(gzip.compress(content) if name.lower().endswith(".gz") else content, name)
+    frame = read_csv(path, file=name, name="flowers")
+    assert (frame.told, frame.comma) == (told, separator == ";")
+
+
+def test_only_a_table_of_semicolons_has_decimal_commas_where_nothing_else_decides(write):
+    rows = "\n".join(f'"{k},{k}00"SEP{"ab"[k % 2]}' for k in range(1, 7))
+    content = f"xSEPlabel\n{rows}\n"
+    assert load(write(content.replace("SEP", ";"))).features.values[0, 0] == 1.1
+    assert load(write(content.replace("SEP", ","))).features.values[0, 0] == 1100
+
+
+def test_a_nul_byte_is_named_by_its_line(write):
+    assert refusal(write(GOOD.replace("30", "3\0"))).startswith("flowers.csv, line 4: a NUL byte")
+
+
+@pytest.mark.parametrize(
+    ("header", "is_header"),
+    [
+        ("2019,2020,label", True),
+        ("0,1,label", True),
+        ("1,0,label", False),
+        ("-1,+2,label", True),
+        ("2,-1,label", False),
+        ("1.5,x,label", False),
+        (".5,x,label", False),
+        ("x,2024-01-31,label", False),
+        ("x1.5,1.5x,label", True),
+        ("9999999999999999999,1,label", True),  # no whole number that anything counts to
+    ],
+)
+def test_a_first_line_of_numbers_is_a_header_where_they_rise(write, header, is_header):
+    content = GOOD.replace("petal,sepal,label", header)
+    if is_header:
+        assert load(write(content)).features.names == tuple(header.split(",")[:2])
+    else:
+        assert refusal(write(content)).startswith("flowers.csv has no header: its first line holds values (")
+
+
+def test_of_a_long_first_line_of_values_the_first_six_are_shown(write):
+    assert refusal(write("1.5,2,3,4,5,6,7,8\n" * 4)).startswith(
+        "flowers.csv has no header: its first line holds values (1.5, 2, 3, 4, 5, 6 and 2 more); write a line"
+    )
+
+
+def test_a_column_without_a_name_is_called_by_its_place(write):
+    assert load(write(GOOD.replace("sepal", " "))).features.names == ("petal", "column 2")
+
+
 def test_a_gzip_file_that_unpacks_beyond_the_limit_is_refused(write, monkeypatch):
     monkeypatch.setattr("sfumato.lab.data.csv_table.MOST_BYTES", 1000)
     assert refusal(write(gzip.compress(b"0" * 2000), "bomb.csv.gz")) == (
@@ -309,3 +413,9 @@ def test_lines_are_counted_from_excels_own_first_line(write):
 
 def test_a_column_called_sep_is_no_line_of_excels(write):
     assert load(write("sep=x,label\n" + "1,a\n2,b\n" * 3)).features.names == ("sep=x",)
+
+
+def test_a_cell_may_be_a_whole_article(write):
+    long = '"' + "a, b\n" * 40_000 + '"'  # longer than the 131,072 characters that Python's reader takes by itself
+    names = load(write("x,label\n" + f"1.5,{long}\n2.5,c\n" * 3)).class_names
+    assert sorted(map(len, names)) == [1, 199_999]

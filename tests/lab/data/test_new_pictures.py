@@ -142,6 +142,31 @@ def test_nothing_is_allocated_for_a_size_that_only_a_hostile_file_claims(photos)
     )
 
 
+def test_pictures_are_read_up_to_exactly_the_most_bytes(stamps, monkeypatch):
+    stored, trained = stored_of(stamps)
+    monkeypatch.setattr("sfumato.lab.data.new_pictures.MOST_BYTES", trained.size)
+    assert np.array_equal(encode_new(stored, stamps), trained)
+    monkeypatch.setattr("sfumato.lab.data.new_pictures.MOST_BYTES", trained.size - 1)
+    assert refusal(stored, stamps).startswith("X: 0.0 GB are needed for 8 pictures of 12 × 10; at most 8 GB are read")
+
+
+def test_where_training_pictures_had_colours_a_grey_one_is_read_in_colours(tmp_path):
+    for i in range(8):
+        paint(tmp_path / "made" / "ab"[i % 2] / f"{i}.png", (12, 10), "RGB", i)
+    stored, _ = stored_of(tmp_path / "made")
+    paint(tmp_path / "grey.png", (12, 10), "L")
+    (read,) = encode_new(stored, tmp_path / "grey.png")
+    assert read.shape == (10, 12, 3)
+    assert np.array_equal(read, np.repeat(np.asarray(Image.open(tmp_path / "grey.png"))[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    "x", [None, [], (), 3, np.eye(3), ["a", 3], [["a"]], np.array([1, 2], object), {"a": "b"}, pandas.Series([1])]
+)
+def test_what_holds_no_paths_is_none(x):
+    assert paths_of(x) is None
+
+
 def test_a_model_of_arrays_that_are_no_pictures_reads_no_files(photos):
     stored, _ = stored_of(photos)
     stored["inputs"]["shape"] = [64, 64, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import sfumato as sf
 from sfumato import theory
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError, prepare
-from sfumato.lab.data.noise import NOISY_PARTS, complaint, noise_of, read_table
+from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, complaint, noise_of, noisy_labels, read_table
 from sfumato.lab.data.prepare import prepare_table, with_noise
 from sfumato.lab.options import Options
 from sfumato.verdict.noise_words import CAUTION
@@ -97,6 +98,70 @@ def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_a
         assert int((file["labels"] != DIGITS.part("train").labels).sum()) == replaced["train"]
 
 
+def test_a_rate_is_what_was_asked_for_and_its_table_is_symmetric():
+    noise = noise_of("0.3", CLASSES)
+    assert (noise.given, noise.rate) == ("0.3", 0.3)
+    np.testing.assert_allclose(noise.transition, [[0.7, 0.15, 0.15], [0.15, 0.7, 0.15], [0.15, 0.15, 0.7]])
+    told = NoisyLabels(noise, np.array([0, 1]), {"train": 3, "validation": 1}).describe()
+    assert told == {"given": "0.3", "rate": 0.3, "transition": None, "replaced": {"train": 3, "validation": 1}}
+
+
+def test_a_table_is_kept_with_the_name_of_its_file(table):
+    noise = noise_of(str(table(TABLE)), CLASSES)
+    told = NoisyLabels(noise, np.array([0, 1]), {}).describe()
+    assert (told["given"], told["rate"]) == ("table.csv", None)
+    np.testing.assert_allclose(told["transition"], [[0.75, 0.25, 0], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]])
+
+
+def test_how_many_labels_are_others_now_is_said():
+    noisy = NoisyLabels(noise_of("0.3", CLASSES), np.array([0]), {"train": 1234, "validation": 56})
+    assert noisy.note().startswith(
+        "By --noise 0.3, 1,234 of the training rows and 56 of the validation rows have another label, "
+    )
+
+
+def test_labels_of_other_rows_stay_and_the_given_ones_are_not_changed():
+    labels = np.arange(60) % 3
+    rows = {"train": np.arange(10, 40), "validation": np.arange(50, 40, -1)}
+    noisy = noisy_labels(noise_of("0.6", CLASSES), labels, rows)
+    assert labels.tolist() == [i % 3 for i in range(60)]
+    changed = np.flatnonzero(noisy.labels != labels)
+    assert set(changed) <= {*range(10, 51)}
+    assert noisy.replaced == {"train": int((changed < 40).sum()), "validation": int((changed > 40).sum())}
+    assert min(noisy.replaced.values()) > 0
+    again = noisy_labels(noise_of("0.6", CLASSES), labels, rows)
+    assert noisy.fingerprint() == again.fingerprint() == hashlib.sha256(noisy.labels.astype("<i8")).hexdigest()
+
+
+def test_the_same_rows_get_the_same_labels_in_every_release():
+    labels = np.zeros(12, np.int64)
+    noisy = noisy_labels(noise_of("0.6", CLASSES), labels, {"train": np.arange(12)})
+    draws = np.random.default_rng(2026).random(12)  # below 0.4 the label stays, below 0.7 it is the next class
+    assert noisy.labels.tolist() == [0 if draw < 0.4 else 1 if draw < 0.7 else 2 for draw in draws]
+
+
+def test_a_label_that_a_table_makes_certain_is_never_another_one(table):
+    noise = noise_of(str(table(",cat,dog,car\ncat,0,1,0\ndog,0,0,1\ncar,0.5,0.5,0\n")), CLASSES)
+    labels = np.repeat([0, 1, 2], 200)
+    new = noisy_labels(noise, labels, {"train": np.arange(600)}).labels
+    assert set(new[:200]) == {1}
+    assert set(new[200:400]) == {2}
+    assert set(new[400:]) == {0, 1}
+
+
+def test_a_line_may_miss_1_by_what_rounding_leaves_and_is_divided_by_its_sum(table):
+    good = read_table(table(TABLE.replace("0.1,0.1,0.8", "0.1,0.1,0.8000009")), CLASSES)
+    assert good.sum(1) == pytest.approx([1, 1, 1], abs=1e-15)
+    assert good[2, 2] == pytest.approx(0.8000009 / 1.0000009, abs=1e-15)
+    for share, total in (("0.8000011", "1.0000011"), ("0.7999989", "0.9999989")):
+        with pytest.raises(DataError, match=f'line 2: the row of "car" must sum to 1, got {total}$'):
+            read_table(table(TABLE.replace("0.1,0.1,0.8", f"0.1,0.1,{share}")), CLASSES)
+
+
+def test_a_table_that_moves_one_label_of_one_class_is_noise(table):
+    assert read_table(table(",cat,dog\ncat,1,0\ndog,0.5,0.5\n"), CLASSES[:2]).tolist() == [[1, 0], [0.5, 0.5]]
+
+
 def test_a_table_is_read_by_the_names_of_its_classes(table):
     expected = [[0.75, 0.25, 0], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]
     np.testing.assert_allclose(read_table(table(TABLE), CLASSES), expected)
@@ -119,6 +184,7 @@ def test_a_class_gets_only_labels_that_its_line_allows(table):
 REFUSED = {
     "a class that is none": (TABLE.replace("\ncat", "\ncta"), 'line 5: "cta" is not a class. Did you mean "cat"?'),
     "a sum": (TABLE.replace("0.8", "0.9"), 'line 2: the row of "car" must sum to 1, got 1.1'),
+    "above 1": (TABLE.replace("0.8", "1.5"), 'line 2, column "car": "1.5" is not a probability from 0 to 1'),
     "a word": (TABLE.replace("0.8", "most"), 'line 2, column "car": "most" is not a probability from 0 to 1'),
     "below 0": (TABLE.replace("0.8", "-0.8"), 'line 2, column "car": "-0.8" is not a probability from 0 to 1'),
     "no noise": (",cat,dog,car\ncat,1,0,0\ndog,0,1,0\ncar,0,0,1\n", "leaves every label as it is; leave out --noise"),
@@ -135,6 +201,11 @@ def test_a_table_that_is_none_is_refused_with_its_line(what, table):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("given", ["0.001", "0.999", "table.csv"])
+def test_nothing_is_wrong_with_a_rate_between_0_and_1_and_with_a_file(given):
+    assert complaint(given) is None
+
+
 @pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan", "40"])
 def test_a_rate_out_of_range_is_refused(rate):
     assert complaint(rate) == f"--noise must be a rate above 0 and below 1, got {rate}"
@@ -143,6 +214,9 @@ def test_a_rate_out_of_range_is_refused(rate):
 def test_a_rate_at_which_labels_say_nothing_is_refused():
     with pytest.raises(DataError, match="so that labels say nothing; choose less than 0.667"):
         noise_of("0.7", CLASSES)
+    with pytest.raises(DataError, match=r"no likelier than any other of 2 classes, so .*; choose less than 0\.5$"):
+        noise_of("0.5", CLASSES[:2])
+    assert noise_of("0.499", CLASSES[:2]).rate == 0.499
 
 
 def test_a_file_that_is_not_there_is_named():
@@ -154,3 +228,19 @@ def test_soft_labels_are_refused():
     soft = replace(DIGITS, table=replace(DIGITS.table, soft=np.full((len(DIGITS.table.labels), 10), 0.1)))
     with pytest.raises(DataError, match="these data have soft labels"):
         with_noise(soft, noise_of("0.4", DIGITS.table.class_names))
+
+
+def test_each_label_is_a_class_though_rounding_may_leave_shares_a_little_below_1():
+    noise = LabelNoise("table.csv", None, np.full((2, 2), 0.499))
+    labels = noisy_labels(noise, np.arange(4000) % 2, {"train": np.arange(4000)}).labels
+    assert set(labels) == {0, 1}
+
+
+@pytest.mark.parametrize(("draw", "label"), [(0.0, 1), (0.25, 2), (np.nextafter(0.25, 0), 1), (np.nextafter(1, 0), 2)])
+def test_a_label_without_a_share_is_never_drawn_be_it_the_lowest_or_the_highest_draw(monkeypatch, draw, label):
+    class Draws:
+        random = staticmethod(lambda count: np.full(count, draw))
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Draws)
+    noise = LabelNoise("table.csv", None, np.array([[0, 0.25, 0.75, 0]] * 4))
+    assert noisy_labels(noise, np.zeros(3, np.int64), {"train": np.arange(3)}).labels.tolist() == [label] * 3

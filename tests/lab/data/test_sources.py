@@ -1,10 +1,14 @@
 """Where data comes from: names, endings, and files that are not there."""
 
+import gzip
 import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet
 from sklearn.datasets import load_digits
 
 from sfumato.lab.data import DataError, Roles, load
@@ -60,6 +64,85 @@ def test_what_cannot_be_read_is_refused_with_a_way_out(tmp_path, monkeypatch, so
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     assert refusal(source) == message
+
+
+@pytest.mark.parametrize(
+    "name", ["flowers.csv", "FLOWERS.CSV", "flowers.tsv", "flowers.csv.gz", "flowers.parquet", "f.PQ"]
+)
+def test_a_table_is_called_by_its_file_without_the_ending(tmp_path, name):
+    table = pa.table({"x": [0.5, 1.5, 2.5] * 2, "label": list("ab") * 3})
+    lower = name.lower()
+    if lower.endswith(("parquet", "pq")):
+        parquet.write_table(table, tmp_path / name)
+    else:
+        tabs = "\t" if "tsv" in lower else ","
+        text = table.to_pandas().to_csv(sep=tabs, index=False).encode()
+        (tmp_path / name).write_bytes(gzip.compress(text) if lower.endswith("gz") else text)
+    stem, kind = name.partition(".")[0], "parquet" if "p" in lower.partition(".")[2] else "csv"
+    loaded, frame = load(str(tmp_path / name)), read_frame(str(tmp_path / name))
+    assert (loaded.name, loaded.kind, len(loaded.labels)) == (stem, kind, 6)
+    assert (frame.name, frame.kind, frame.file, frame.header) == (stem, kind, name, ["x", "label"])
+
+
+def test_a_file_that_is_called_by_its_ending_alone_keeps_it(tmp_path):
+    (tmp_path / ".csv").write_text("x,label\n" + "0.5,a\n1.5,b\n" * 3)
+    assert load(str(tmp_path / ".csv")).name == read_frame(str(tmp_path / ".csv")).name == ".csv"
+
+
+def test_a_folder_is_called_by_its_own_name_however_it_is_given(tmp_path, monkeypatch):
+    for i in range(6):
+        path = tmp_path / "pets" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), 40 * i, np.uint8)).save(path)
+    monkeypatch.chdir(tmp_path / "pets")
+    assert load(".").name == load("../pets/").name == load(str(tmp_path / "pets")).name == "pets"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "flowers.csv does not fit in memory; take fewer rows"),
+        (OSError("a disk is gone"), "flowers.csv cannot be read: a disk is gone"),
+        (OSError(5, "Input/output error"), "flowers.csv cannot be read: Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_the_file(tmp_path, monkeypatch, error, told):
+    def fail(*args, **kwargs):
+        raise error
+
+    (tmp_path / "flowers.csv").write_text("x,label\n")
+    monkeypatch.setattr("sfumato.lab.data.sources.read_csv", fail)
+    assert refusal(str(tmp_path / "flowers.csv")) == told
+    with pytest.raises(DataError, match=f"^{told}$"):
+        read_frame(str(tmp_path / "flowers.csv"))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "A.TAR.GZ", "a.gz"])
+def test_only_an_archive_of_files_is_to_be_unpacked(tmp_path, name):
+    (tmp_path / name).touch()
+    assert ("Unpack it first." in refusal(str(tmp_path / name))) == (name != "a.gz")
+
+
+def test_data_that_were_given_from_python_are_in_no_file():
+    assert refusal("(in memory)") == (
+        "these data were given from Python and are in no file; give them to sf.compare again"
+    )
+
+
+def test_new_rows_that_are_not_there_are_refused_with_the_nearest_file(tmp_path):
+    (tmp_path / "rows.csv").write_text("x\n1\n")
+    with pytest.raises(DataError, match='did you mean ".*rows.csv"'):
+        read_frame(str(tmp_path / "row.csv"))
+    with pytest.raises(DataError, match='^no file ""'):
+        read_frame("")
+
+
+def test_what_no_reader_takes_is_not_offered_for_a_name_that_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "flowers.txt").touch()
+    (tmp_path / "petals").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert refusal("flowers.tx") == f'no file "flowers.tx". {READABLE}'
+    assert refusal("petal") == 'no file "petal"; did you mean "petals"?'
 
 
 @pytest.mark.parametrize("name", ["rows.txt", "rows.npz", "folder.csv"])

@@ -270,3 +270,130 @@ def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_pat
 def test_an_unknown_part_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match=r'^no part "valid"; did you mean "validation"\? Parts: train, validation, te'):
         prepare("digits").arrays("valid")
+
+
+def parted(features, labels, parts, **changes):
+    return table(features, labels, part=np.array([PARTS.index(part) for part in parts]), **changes)
+
+
+def test_rows_of_a_group_are_one_cluster_and_rows_of_others_are_not():
+    group = np.arange(60) // 4 * 1000 + 7  # numbers of groups may have gaps
+    parts = split(table(np.arange(60), np.arange(60) % 2, group=group))
+    clusters = [set(parts.cluster[group == each].tolist()) for each in np.unique(group)]
+    assert all(len(each) == 1 for each in clusters)
+    assert len(set().union(*clusters)) == 15
+
+
+def test_groups_with_a_row_in_common_are_one_cluster_however_long_the_chain():
+    features, group = [0, 1, 1, 2, 2, 3, *range(10, 40)], [0, 0, 1, 1, 2, 2, *range(10, 40)]
+    parts = split(table(features, np.arange(36) % 2, group=np.array(group)))
+    assert len(set(parts.cluster[:6].tolist())) == 1
+    assert len(set(parts.cluster.tolist())) == 31
+
+
+def test_a_cluster_is_numbered_by_the_first_content_in_it():
+    made = table(np.arange(30), np.arange(30) % 2, group=np.arange(30) // 2)
+    order = np.lexsort(hash_rows(made.features.values).T[::-1])
+    rank = np.empty(30, int)
+    rank[order] = np.arange(30)
+    assert split(made).cluster.tolist() == np.repeat(rank.reshape(15, 2).min(1), 2).tolist()
+
+
+def test_rows_are_counted_that_repeat_another_and_that_disagree_with_another():
+    features, labels = [1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9], [0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    parts = split(table(features, labels))
+    assert (parts.duplicates, parts.disagreeing) == (4, 5)
+    assert (parts.given, parts.notes, parts.shared, parts.across) == ((), (), 0, ())
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+def test_what_one_class_leaves_over_goes_to_the_part_that_got_least_of_the_classes_before(classes):
+    labels = np.repeat(np.arange(classes), 7)  # 7 rows are 4.2, 1.4 and 1.4: the last one goes to either
+    parts = split(table(np.arange(len(labels)), labels))
+    sizes = [len(getattr(parts, part)) for part in PARTS]
+    assert sizes == [4 * classes, classes + (classes + 1) // 2, classes + classes // 2]
+
+
+def test_parts_that_are_given_are_ordered_by_hash_and_then_by_label_too():
+    made = parted([3, 3, 1, 2, 4, 5, 6, 7], [1, 0, 0, 1, 0, 1, 0, 1], ["train"] * 6 + ["validation", "test"])
+    keys = [(hash_rows(made.features.values)[i].tolist(), made.labels[i]) for i in range(8)]
+    chosen = split(made)
+    ordered = [keys[i] for i in chosen.train]
+    assert ordered == sorted(ordered)
+    assert [sorted(getattr(chosen, part).tolist()) for part in PARTS] == [list(range(6)), [6], [7]]
+    assert (chosen.given, chosen.shared, chosen.across) == (PARTS, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "rows"),
+    [([0, 1, 2, 3], [0, 1, 0, 1], "2 training rows"), ([0, 2], [0, 0], "1 training row")],
+)
+def test_training_rows_that_cannot_be_cut_in_two_are_refused(features, labels, rows):
+    half = len(features) // 2
+    with pytest.raises(DataError) as caught:
+        split(parted(features, labels, ["train"] * half + ["test"] * half))
+    assert str(caught.value) == (
+        f"made: the {rows} cannot be cut in two for validation; give a validation part, or more rows"
+    )
+
+
+def test_what_was_cut_for_validation_is_its_share_of_each_class_and_is_said():
+    made = parted(np.arange(60), np.arange(60) % 2, ["train"] * 40 + ["test"] * 20)
+    chosen = split(made, validation=0.25)
+    assert np.bincount(made.labels[chosen.validation]).tolist() == [5, 5]
+    assert chosen.notes == ("Validation was cut from the training rows: 10 of 40, by content.",)
+    assert chosen.given == ("train", "test")
+    assert set(chosen.test) == set(range(40, 60))
+
+
+def test_classes_that_a_given_part_lacks_are_counted_and_named():
+    parts = ["train"] * 4 + ["validation"] * 3 + ["test"]
+    assert split(parted(range(8), [0, 1, 2, 3, 0, 2, 3, 1], parts)).notes == (
+        'Class "1" is missing from validation: temperatures are fitted without it.',
+        '3 classes, such as "0", are missing from test: metrics are measured without them.',
+    )
+
+
+WAY_OUT = "The parts are those given; drop the copies, or leave --split out."
+
+
+@pytest.mark.parametrize(
+    ("features", "shared", "across"),
+    [
+        ([0, 1, 2, 3, 4, 5], 0, ()),
+        (
+            [0, 1, 2, 3, 0, 1],
+            2,
+            (f"2 test rows are in training too, by content: scores on them flatter the models. {WAY_OUT}",),
+        ),
+        (
+            [0, 1, 1, 3, 4, 5],
+            1,
+            (f"1 validation row is in training too, by content: scores on them flatter the models. {WAY_OUT}",),
+        ),
+        (
+            [0, 1, 2, 3, 3, 5],
+            0,
+            (f"1 test row is in validation too, by content: temperatures were fitted on them. {WAY_OUT}",),
+        ),
+    ],
+)
+def test_rows_that_given_parts_share_are_counted_and_said(features, shared, across):
+    parts = np.repeat(PARTS, 2)
+    chosen = split(parted(features, [0, 1] * 3, parts))
+    assert (chosen.shared, chosen.across) == (shared, across)
+
+
+def test_groups_that_given_parts_share_are_said_after_the_rows():
+    made = parted(range(6), [0, 1] * 3, np.repeat(PARTS, 2), group=np.array([0, 1, 2, 0, 2, 2]))
+    chosen = split(made)
+    assert chosen.shared == 0
+    assert chosen.across == (
+        "1 validation row shares its group with training rows: the parts given split groups.",
+        "2 test rows share their group with validation rows: the parts given split groups.",
+    )
+
+
+def test_a_class_of_too_few_distinct_rows_is_counted_by_its_own_rows():
+    with pytest.raises(DataError, match=r'^made: class "2" has 1 row, 1 of them distinct; each class needs'):
+        split(table(range(7), [0, 0, 0, 1, 1, 1, 2]))
