@@ -291,6 +291,14 @@ def test_a_file_whose_name_another_module_has_is_refused(module, tmp_path):
         )
 
 
+def test_a_file_goes_before_another_module_of_its_name(module, monkeypatch, tmp_path):
+    name, _, function = module(returning("X, y")).partition(":")
+    Path("elsewhere").mkdir()
+    Path(f"elsewhere/{name}.py").write_text(HEAD + returning("X[:30], y[:30]"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert len(load(f"elsewhere/{name}.py:{function}").labels) == 30
+
+
 def test_a_module_that_fails_is_said_to_with_its_error(module):
     source = module("import no_such_package_here\n")
     name = source.partition(":")[0]
