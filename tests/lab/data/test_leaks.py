@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from sfumato.lab.data import Roles, prepare
+from sfumato.lab.data import Roles, Table, prepare
+from sfumato.lab.data.column import Column
+from sfumato.lab.data.columns import Columns
+from sfumato.lab.data.leaks import leaks
 
 N = 600
 
@@ -157,3 +160,21 @@ def test_words_with_few_rows_each_that_tell_the_label_are_found(tmp_path):
     names = np.array([f"owner {k}" for k in rng.permutation(200)])[owner]
     columns = {"size": numbers(rng.normal(size=N)), "owner": names, "label": [f"class {k}" for k in label]}
     assert found(write(tmp_path / "data.csv", columns)) == [("leak", "owner")]
+
+
+def warned(labels, *columns, **changes):
+    """The texts of the warnings of columns that were read, on all rows in their order."""
+    names = tuple(f"class {k}" for k in range(max(labels) + 1))
+    made = Table("made", "csv", Columns(columns), np.array(labels), names, **changes)
+    return [each.text for each in leaks(made, np.arange(len(labels)))]
+
+
+@pytest.mark.parametrize("rare", [4, 5])
+@pytest.mark.parametrize("way", ["empty", "filled in"])
+def test_of_gaps_something_is_said_from_five_on(rare, way):
+    labels = [1] * rare + [0] * (100 - rare)
+    cells = np.random.default_rng(0).permutation(100) / 8
+    missing = np.array(labels) == (1 if way == "empty" else 0)
+    told = warned(labels, Column("left", "number", np.where(missing, np.nan, cells)))
+    one = f'"left" is {"empty" if way == "filled in" else "filled in"} just where the label is "class 0", in 100.0 % of'
+    assert [text.startswith(one) for text in told] == ([True] if rare == 5 else [False] * len(told))

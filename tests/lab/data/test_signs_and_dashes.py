@@ -6,6 +6,7 @@ import pytest
 
 from sfumato.lab.data.cells import Fault, Unused, read_columns
 from sfumato.lab.data.column import line_of
+from sfumato.lab.data.signs_and_dashes import brief
 
 
 def read(*cells):
@@ -60,6 +61,15 @@ def test_a_dash_among_numbers_or_dates_is_a_gap_and_that_is_said(dash):
     assert line_of(found).note == f'"{dash}" is a gap'
     found = read("2024-01-31", dash, "2024-02-01")
     assert (found.kind, found.missing.tolist()) == ("date", [False, True, False])
+
+
+def test_the_longest_date_may_have_dashes_for_gaps():
+    found = read("2024-01-31 12:00:00.123456789 +00:00", "-", "2024-02-01 12:00:00.123456789 +00:00")
+    assert (found.kind, found.missing.tolist()) == ("date", [False, True, False])
+
+
+def test_texts_longer_than_any_amount_or_date_are_not_looked_at():
+    assert brief(pa.array(["x" * 36, "x" * 37, "ä" * 18, "ä" * 19])).tolist() == [True, False, True, False]
 
 
 def test_many_dashes_are_gaps_too():

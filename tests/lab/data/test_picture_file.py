@@ -1,0 +1,75 @@
+"""Single pictures: which files are taken for them, how large they are upright, and their pixels as bytes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.lab.data.picture_file import header, pictures_below, pixels_of, read_picture
+
+
+def saved(path, values, kind):
+    Image.fromarray(np.array(values, kind)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "pixels"),
+    [
+        ("float32", [[100.0, 140.0, 200.0]], [[0, 102, 255]]),  # by their own range
+        ("float32", [[-1.0, 0.0, 4.0]], [[0, 51, 255]]),
+        ("float32", [[7.0, 7.0]], [[0, 0]]),
+        ("uint16", [[0, 257, 65535]], [[0, 1, 255]]),
+        ("int32", [[0, 257, 65535]], [[0, 1, 255]]),  # within 16 bits
+        ("int32", [[514, 771]], [[2, 3]]),
+        ("int32", [[-10, 0, 41]], [[0, 50, 255]]),
+        ("int32", [[1, 32769, 65537]], [[0, 128, 255]]),
+    ],
+)
+def test_grey_values_beyond_a_byte_are_scaled(tmp_path, kind, values, pixels):
+    path = saved(tmp_path / "a.tif", values, kind)
+    assert read_picture(path, lambda image: pixels_of(image, None, grey=True)).tolist() == pixels
+
+
+@pytest.mark.parametrize(("turn", "size"), [(k, (3, 2) if k < 5 else (2, 3)) for k in range(1, 9)])
+def test_the_size_is_that_of_the_picture_when_it_stands_upright(tmp_path, turn, size):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png", exif=exif)
+    assert read_picture(str(tmp_path / "a.png"), header) == (size, False)
+    pixels = read_picture(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
+    assert pixels.shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "grey"), [("1", True), ("L", True), ("LA", True), ("I;16", True), ("RGB", False), ("P", False)]
+)
+def test_a_picture_is_grey_if_it_has_one_channel_and_no_palette(tmp_path, mode, grey):
+    Image.new(mode, (3, 2)).save(tmp_path / "a.png")
+    assert read_picture(str(tmp_path / "a.png"), header) == ((3, 2), grey)
+
+
+def test_a_file_that_is_no_picture_is_none(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    assert read_picture(str(tmp_path / "a.png"), header) is None
+    assert read_picture(str(tmp_path / "none.png"), header) is None
+
+
+def test_a_picture_is_scaled_by_its_shorter_side_and_cut_to_the_middle(tmp_path):
+    stripes = np.repeat([[10] * 4 + [200] * 4 + [10] * 4], 4, axis=0)
+    path = saved(tmp_path / "a.png", stripes, np.uint8)
+    assert read_picture(path, lambda image: pixels_of(image, 4, grey=True)).tolist() == [[200] * 4] * 4
+
+
+def test_pictures_are_in_the_order_of_their_paths_the_files_of_a_folder_first(tmp_path):
+    names = ("b.png", "a.JPG", "in/c.gif", "in/d.txt", "e.csv", ".hidden.png", ".in/f.png", "also/g.webp")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [
+        [str(tmp_path / name) for name in each]
+        for each in (
+            ("a.JPG", "b.png", "also/g.webp", "in/c.gif"),
+            ("e.csv", "in/d.txt"),
+        )
+    ]
+    assert list(pictures_below(str(tmp_path))) == found
