@@ -458,12 +458,12 @@ def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded
 
 
 @pytest.mark.parametrize(("kind", "width"), [("number", 2), ("date", 2)])
-def test_a_column_without_a_number_in_training_is_the_middle_of_nothing_and_a_flag(kind, width):
+def test_a_column_without_a_value_in_training_is_a_flag_and_the_values_of_other_rows_as_they_are(kind, width):
     values = np.where(np.arange(12) < 8, np.nan, np.arange(12.0))
     encoder = Columns((Column("seen", kind, values),)).fit(np.arange(8), "made")
     assert encoder.inputs.width == width
     assert encoder.encode(np.arange(8)).tolist() == [[0, 1]] * 8
-    assert encoder.encode(np.arange(8, 12))[:, 1].tolist() == [0] * 4
+    assert encoder.encode(np.arange(8, 12)).tolist() == [[8, 0], [9, 0], [10, 0], [11, 0]]  # as they are
 
 
 @pytest.mark.parametrize(("days", "width"), [(365, 1), (366, 3)])
