@@ -45,7 +45,7 @@ def read_picture(path: str, look: Callable[[Any], Any]) -> Any:
 
 def header(image: Any) -> tuple[tuple[int, int], bool]:
     """The size of a picture that stands upright, and whether it is grey."""
-    lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    lying = image.getexif().get(0x0112) in (5, 6, 7, 8)
     return image.size[::-1] if lying else image.size, image.mode in _GREY
 
 

@@ -1,5 +1,7 @@
 """Single pictures: which files are taken for them, how large they are upright, and their pixels as bytes."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +50,17 @@ def test_a_picture_is_grey_if_it_has_one_channel_and_no_palette(tmp_path, mode, 
     assert read_picture(str(tmp_path / "a.png"), header) == ((3, 2), grey)
 
 
+def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_none(tmp_path, monkeypatch):
+    Image.new("L", (3, 2)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # Pillow warns of more pixels, and refuses twice as many
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert read_picture(str(tmp_path / "a.png"), header) == ((3, 2), True)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+        assert read_picture(str(tmp_path / "a.png"), header) is None
+    assert told == []
+
+
 def test_a_file_that_is_no_picture_is_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert read_picture(str(tmp_path / "a.png"), header) is None
@@ -58,6 +71,29 @@ def test_a_picture_is_scaled_by_its_shorter_side_and_cut_to_the_middle(tmp_path)
     stripes = np.repeat([[10] * 4 + [200] * 4 + [10] * 4], 4, axis=0)
     path = saved(tmp_path / "a.png", stripes, np.uint8)
     assert read_picture(path, lambda image: pixels_of(image, 4, grey=True)).tolist() == [[200] * 4] * 4
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "decoded"),
+    [
+        ((64, 64), 8, (16, 16)),
+        ((64, 128), 8, (16, 32)),
+        ((128, 64), 8, (32, 16)),
+        ((64, 64), 9, (32, 32)),
+        ((64, 64), 17, (64, 64)),
+        ((64, 64), None, (64, 64)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_least_twice_as_large_as_it_is_wanted_and_no_larger(tmp_path, size, side, decoded):
+    Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "a.jpg")
+
+    def look(image):
+        return pixels_of(image, side, grey=False), image.size
+
+    pixels, found = read_picture(str(tmp_path / "a.jpg"), look)
+    assert found == decoded
+    assert pixels.shape == ((side, side, 3) if side else (64, 64, 3))
+    assert np.abs(pixels - np.array([200.0, 100, 50])).max() <= 2
 
 
 def test_pictures_are_in_the_order_of_their_paths_the_files_of_a_folder_first(tmp_path):
