@@ -65,8 +65,6 @@ def pixels_of(image: Any, side: int | None, *, grey: bool) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_bytes(image)
-    if image.mode in ("P", "LA", "PA") and "transparency" in image.info:
-        image = image.convert("RGBA")
     image = image.convert("L" if grey else "RGB")
     if side is not None:
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)

@@ -61,6 +61,18 @@ def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_none(tmp_path, 
     assert told == []
 
 
+@pytest.mark.parametrize("clear", [1, b"\xff\x00"], ids=["one colour", "a byte for each"])
+def test_what_is_clear_in_a_palette_keeps_its_colour_without_a_warning(tmp_path, clear):
+    image = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.save(tmp_path / "a.png", transparency=clear)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        pixels = read_picture(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
+    assert pixels.tolist() == [[[10, 20, 30], [200, 100, 50]]]
+    assert told == []
+
+
 def test_a_file_that_is_no_picture_is_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert read_picture(str(tmp_path / "a.png"), header) is None
