@@ -10,7 +10,7 @@ import pytest
 from sklearn import datasets
 
 from sfumato.lab.data import Roles, Table, prepare
-from sfumato.lab.data.column import Column
+from sfumato.lab.data.column import Column, line_of
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.leaks import leaks
 
@@ -178,3 +178,44 @@ def test_of_gaps_something_is_said_from_five_on(rare, way):
     told = warned(labels, Column("left", "number", np.where(missing, np.nan, cells)))
     one = f'"left" is {"empty" if way == "filled in" else "filled in"} just where the label is "class 0", in 100.0 % of'
     assert [text.startswith(one) for text in told] == ([True] if rare == 5 else [False] * len(told))
+
+
+def test_of_many_leaks_eight_have_a_warning_of_their_own_and_the_others_are_listed():
+    labels = [0, 1] * 50
+    copies = [Column(f"c{i}", "number", np.array(labels) + i / 4) for i in range(30)]
+    told = warned(labels, *copies[:8])
+    assert told == [
+        f'"c{i}" alone tells the label in 100.0 % of the rows that were tried: does it exist before the outcome?'
+        for i in range(8)
+    ]
+    assert warned(labels, *copies[:9]) == [*told, 'These columns alone tell the label too: "c8".']
+    others = ", ".join(f'"c{i}"' for i in range(8, 28))
+    assert warned(labels, *copies)[8] == f"These columns alone tell the label too: {others} and 2 more."
+
+
+def test_the_way_out_is_named_where_the_data_have_columns():
+    labels = [0, 1] * 50
+    copy = Column("copy", "number", np.array(labels) / 4)
+    (told,) = warned(labels, copy, columns=(line_of(copy),))
+    assert told.endswith("? Leave it out with --drop, or say with --keep that it is known in time.")
+
+
+@pytest.mark.parametrize(("wrong", "found"), [(1, True), (2, True), (3, False)])
+def test_a_column_is_a_leak_that_closes_all_but_a_twentieth_of_the_way_to_certainty(wrong, found):
+    labels = np.array([0, 1] * 50)  # from a share of a half, 98 % of rows close 96 % of the way, and 97 % close 94 %
+    words = labels.copy()
+    words[10 : 10 + wrong] = 1 - words[10 : 10 + wrong]
+    told = warned(labels, Column("word", "category", words, ("u", "v")))
+    assert (
+        told
+        == [
+            f'"word" alone tells the label in {100 - wrong}.0 % of the rows that were tried: does it exist before the '
+            "outcome?"
+        ]
+        * found
+    )
+
+
+def test_labels_of_one_class_cannot_be_told():
+    assert warned([0] * 40, Column("size", "number", np.arange(40) / 8)) == []
+    assert warned([1] * 40, Column("size", "number", np.where(np.arange(40) < 20, np.nan, 1.0))) == []

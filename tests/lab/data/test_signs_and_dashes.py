@@ -104,8 +104,10 @@ def test_the_century_of_a_year_of_two_digits_is_not_guessed(days):
     assert told in many.reason
 
 
-@pytest.mark.parametrize("words", [["1.2.3", "1.2.4"], ["10.0.0.1", "10.0.0.2"], ["a/b/24", "c/d/25"]])
-def test_other_words_with_points_are_no_dates(words):
+@pytest.mark.parametrize(
+    "words", [["1.2.3", "1.2.4"], ["10.0.0.1", "10.0.0.2"], ["a/b/24", "c/d/25"], ["$1.2.3", "$1.2.4"]]
+)
+def test_other_words_with_points_are_no_dates_and_no_amounts(words):
     assert read(*words * 6).note == ""
 
 
