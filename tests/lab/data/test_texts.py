@@ -90,6 +90,13 @@ def test_texts_without_a_known_term_are_counted(tmp_path):
     )
 
 
+def test_a_row_has_as_many_places_as_the_longest_text_has_terms_and_one_at_least():
+    terms = (["cat", "sun"], [1.5, 2.0])
+    assert terms_again(["cat", "sun", "dog"], *terms).tolist() == [[0, 1], [1, 1], [0, 0]]
+    assert terms_again(["dog"], *terms).tolist() == [[0, 0]]
+    assert terms_again(["sun cat", "cat"], *terms)[:, :2].tolist() == [[0, 1], [0, 0]]
+
+
 def test_one_text_and_several_are_counted_in_words(monkeypatch):
     monkeypatch.setattr(texts, "ROW_TERMS", 2)
     rows = np.arange(4)
@@ -134,8 +141,8 @@ def test_texts_in_an_archive_are_read(tmp_path):
 
 
 @pytest.fixture
-def tokenizer(tmp_path):
-    """The folder of a tokenizer of four words, whose texts have up to six tokens."""
+def tokenizer_of(tmp_path):
+    """Makes the folder of a tokenizer of two words, for a model of texts of so many tokens."""
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed")
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -144,9 +151,19 @@ def tokenizer(tmp_path):
     places = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "alpha", "beta"])}
     made = Tokenizer(models.WordLevel(places, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
-    named = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
-    PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=6, **named).save_pretrained(tmp_path / "words")
-    return str(tmp_path / "words")
+
+    def write(longest):
+        PreTrainedTokenizerFast(
+            tokenizer_object=made, model_max_length=longest, pad_token="[PAD]", unk_token="[UNK]"
+        ).save_pretrained(tmp_path / "words")
+        return str(tmp_path / "words")
+
+    return write
+
+
+@pytest.fixture
+def tokenizer(tokenizer_of):
+    return tokenizer_of(6)
 
 
 class Told(logging.Handler):
@@ -198,3 +215,8 @@ def test_texts_without_a_token_have_one_place_for_none(tokenizer):
 def test_texts_beyond_the_first_thousand_are_tokens_too(tokenizer):
     made = tokens_again(["alpha"] * 1024 + ["beta"] * 2, tokenizer)
     assert made.ravel().tolist() == [3] * 1024 + [4] * 2
+
+
+@pytest.mark.parametrize(("longest", "read"), [(127, 127), (128, 128), (129, 128)])
+def test_of_a_text_128_tokens_are_read_at_most(tokenizer_of, longest, read):
+    assert tokens_again(["alpha " * 200], tokenizer_of(longest)).tolist() == [[3] * read]
