@@ -125,7 +125,7 @@ def _packed(matrix: Any) -> tuple[np.ndarray, np.ndarray, int]:
     The terms of each row are counted too, and the rows that hold too many.
     """
     counts = np.diff(matrix.indptr)
-    longest = int(min(max(counts.max(initial=0), 1), ROW_TERMS))
+    longest = int(min(counts.max(initial=1), ROW_TERMS))
     packed = np.zeros((matrix.shape[0], 2 * longest), np.float32)
     cut = 0
     for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):

@@ -97,6 +97,17 @@ def test_a_row_has_as_many_places_as_the_longest_text_has_terms_and_one_at_least
     assert terms_again(["sun cat", "cat"], *terms)[:, :2].tolist() == [[0, 1], [0, 0]]
 
 
+def test_ten_thousand_terms_are_learnt_at_most_and_512_of_a_row():
+    text = " ".join(f"word{i}" for i in range(10_001))
+    encoder = Texts([text, text]).fit(np.arange(2), "made")
+    assert (encoder.inputs.width, encoder.inputs.shape) == (10_000, (2 * 512,))
+
+
+def test_a_term_is_learnt_from_two_training_rows_on():
+    made = Texts(["red fox", "red dog", "dog cow", "fox fox"])
+    assert made.fit(np.arange(3), "made").kept["terms"] == ["dog", "red"]
+
+
 def test_one_text_and_several_are_counted_in_words(monkeypatch):
     monkeypatch.setattr(texts, "ROW_TERMS", 2)
     rows = np.arange(4)
