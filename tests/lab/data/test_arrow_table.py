@@ -72,6 +72,15 @@ def test_what_has_no_columns_is_no_table(value):
     assert as_arrow(value) is None
 
 
+def test_a_frame_that_cannot_be_read_is_not_taken_for_something_else():
+    def stream(requested_schema=None):
+        raise pa.ArrowInvalid("the file behind the frame is gone")
+
+    broken = type("Broken", (), {"__arrow_c_stream__": staticmethod(stream)})()
+    with pytest.raises(pa.ArrowInvalid, match="^the file behind the frame is gone$"):
+        as_arrow(broken)
+
+
 def test_a_frame_keeps_its_columns_and_their_gaps():
     made = as_arrow(pandas.DataFrame({"a": [1.5, np.nan], 7: ["u", None]}, index=[3, 9]))
     assert made.to_pydict() == {"a": [1.5, None], "7": ["u", None]}
