@@ -98,6 +98,7 @@ def test_a_size_of_images_is_refused():
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no texts of any length")
 def test_labels_may_be_texts_of_any_length():
     kind = np.dtypes.StringDType(na_object=None)
+    assert table_in_memory(frame(), np.array(LABELS, kind), Roles(), {}).class_names == ("a", "b")
     assert table_in_memory(np.eye(6), np.array(["a", "b "] * 3, kind), Roles(), {}).class_names == ("a", "b")
     with pytest.raises(DataError, match=r"^the data given: y\[1\] is empty; give it a label or drop the row$"):
         table_in_memory(np.eye(6), np.array(["a", None] * 3, kind), Roles(), {})
@@ -196,6 +197,11 @@ def test_what_stands_beside_a_frame_gets_the_first_name_that_is_free():
     assert [each.name for each in table_in_memory(made, series, Roles(), {}).columns] == [
         "size (2)", "size", "city", "size (3)",
     ]  # fmt: skip
+
+
+def test_groups_may_be_the_largest_whole_numbers():
+    group = 2**64 - 1 - np.arange(30, dtype=np.uint64) // 2
+    assert len(np.unique(table_in_memory(frame(), LABELS, Roles(), {"group": group}).group)) == 15
 
 
 def test_a_gap_in_a_series_of_labels_is_a_missing_label():

@@ -232,6 +232,14 @@ def test_of_a_thousand_different_numbers_bins_are_looked_at_first(noise, found):
     assert len(warned(labels.tolist(), Column("size", "number", values))) == found
 
 
+def test_every_row_that_a_tree_tells_is_counted_once():
+    place = np.arange(100)
+    labels = place % 2
+    ends = np.where(labels == 0, -1 - place / 8, 2 + place / 8)  # half of the numbers are 0 or 1, and all others differ
+    (told,) = warned(labels.tolist(), Column("size", "number", np.where(place % 4 < 2, labels, ends)))
+    assert told.startswith('"size" alone tells the label in 100.0 % of the rows')
+
+
 def test_labels_of_one_class_cannot_be_told():
     assert warned([0] * 40, Column("size", "number", np.arange(40) / 8)) == []
     assert warned([1] * 40, Column("size", "number", np.where(np.arange(40) < 20, np.nan, 1.0))) == []
