@@ -129,15 +129,15 @@ def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
     if pa.types.is_boolean(column.type):
         column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
     elif pa.types.is_floating(column.type):
-        values = column.fill_null(0).to_numpy()
-        odd = np.flatnonzero(~((np.abs(values) < 2**63) & (values == np.rint(values))))  # NaN is below nothing
+        values = column.to_numpy(zero_copy_only=False)  # a gap is NaN
+        odd = np.flatnonzero(~(np.isnan(values) | (np.abs(values) < 2**63) & (values == np.rint(values))))
         if len(odd):
             if noun == "label":
-                given.refuse_numbers(frame.file, frame.header[j], *_numbered(values), 3)
+                given.refuse_numbers(frame.file, frame.header[j], *_numbered(values[~np.isnan(values)]), 3)
             place = frame.where(int(odd[0]))
             whole = "whole numbers of up to 18 digits" if abs(values[odd[0]]) >= 2**63 else "whole numbers"
             raise DataError(f'{place}: column "{name}" is {values[odd[0]]:g}; it must hold {whole} or text')
-        column = pc.cast(column, pa.int64())
+        column = pc.cast(pa.array(values, from_pandas=True), pa.int64())
     try:
         column = pc.cast(column, pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -156,7 +156,7 @@ def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
 
 def _numbered(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     different, codes = np.unique(values, return_inverse=True)
-    return codes, [f"{value:g}" for value in different.tolist()]
+    return codes, [str(value).removesuffix(".0") for value in different]
 
 
 def _number(frame: Frame, j: int) -> np.ndarray:

@@ -198,7 +198,7 @@ def _fit_number(column: Column, rows: np.ndarray, name: str) -> _Number:
     median = float(np.median(present)) if len(present) else 0.0
     filled = np.where(np.isnan(column.values), median, column.values)[:, None]
     mean, scale = standardise(name, filled, rows, (column.name,))
-    seasons = column.kind == "date" and len(present) > 0 and float(np.ptp(present)) > YEAR
+    seasons = column.kind == "date" and float(np.ptp(filled[rows])) > YEAR
     return _Number(median, float(mean[0]), float(scale[0]), len(present) < len(rows), seasons)
 
 

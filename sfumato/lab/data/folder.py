@@ -6,7 +6,7 @@ as they are. All others are brought to squares of one size.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,13 +25,11 @@ MOST_DAMAGED = 0.01
 
 @dataclass(frozen=True)
 class _Picture:
-    """One file: its path from the folder, its class, the part that it stands in, if any, and what its header says."""
+    """One file: its path from the folder, its class, and the part that it stands in, if any."""
 
     path: str
     label: str
     part: int | None
-    size: tuple[int, int] = (0, 0)
-    grey: bool = True
 
 
 def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
@@ -46,9 +44,12 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
     roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *TABLE_OPTIONS)
     pictures, ignored = _listed(path, file)
     headed = [(picture, read_picture(os.path.join(path, picture.path), header)) for picture in pictures]
-    opened = [replace(picture, size=head[0], grey=head[1]) for picture, head in headed if head is not None]
-    side, rule = _side(opened, roles.image_size)
-    pixels, kept = _decoded(path, opened, side, file)
+    opened = [picture for picture, head in headed if head is not None]
+    heads = [head for _, head in headed if head is not None]
+    sizes, channels = [size for size, _ in heads], 1 if all(grey for _, grey in heads) else 3
+    side, rule = _side(sizes, roles.image_size)
+    width, height = (side, side) if side is not None else next(iter(sizes), (1, 1))
+    pixels, kept = _decoded(path, opened, (height, width, channels), side, file)
     damaged = sorted({picture.path for picture in pictures} - {picture.path for picture in kept})
     told = f"{len(damaged):,} of {len(pictures):,} images {'does' if len(damaged) == 1 else 'do'} not open"
     if len(damaged) > MOST_DAMAGED * len(pictures):
@@ -120,11 +121,11 @@ def _listed(path: str, file: str) -> tuple[list[_Picture], list[str]]:
     return pictures, ignored
 
 
-def _side(pictures: Sequence[_Picture], asked: int | None) -> tuple[int | None, str]:
+def _side(sizes: Sequence[tuple[int, int]], asked: int | None) -> tuple[int | None, str]:
     """The side to which pictures are brought, or None where they stay as they are, and the rule in words."""
-    if not pictures:
+    if not sizes:
         return None, ""
-    sides = np.array([picture.size for picture in pictures])
+    sides = np.array(sizes)
     low, high = sides.min(axis=0), sides.max(axis=0)
     same = bool((low == high).all())
     if same and (high.max() <= LARGEST_SIDE if asked is None else bool((high == asked).all())):
@@ -137,22 +138,23 @@ def _side(pictures: Sequence[_Picture], asked: int | None) -> tuple[int | None, 
     )
 
 
-def _decoded(path: str, pictures: Sequence[_Picture], side: int | None, file: str) -> tuple[np.ndarray, list[_Picture]]:
+def _decoded(
+    path: str, pictures: Sequence[_Picture], shape: tuple[int, int, int], side: int | None, file: str
+) -> tuple[np.ndarray, list[_Picture]]:
     """(n, H, W, C) uint8 of the pictures that can be decoded, and those pictures."""
-    channels = 1 if all(picture.grey for picture in pictures) else 3
-    width, height = (side, side) if side is not None else (pictures[0].size if pictures else (1, 1))
+    height, width, channels = shape
     if len(pictures) * width * height * channels > MOST_BYTES:
         raise DataError(
             f"{file}: {len(pictures):,} images of {width} × {height} take "
             f"{1e-9 * len(pictures) * width * height * channels:.1f} GB; at most 8 GB are used. "
             f"Take a smaller --image-size than {width}"
         )
-    pixels = np.empty((len(pictures), height, width, channels), np.uint8)
+    pixels = np.empty((len(pictures), *shape), np.uint8)
     kept: list[_Picture] = []
     for picture in pictures:
         found = read_picture(
             os.path.join(path, picture.path),
-            lambda image: pixels_of(image, side, grey=channels == 1).reshape(height, width, channels),
+            lambda image: pixels_of(image, side, grey=channels == 1).reshape(shape),
         )
         if found is not None:
             pixels[len(kept)] = found

@@ -267,10 +267,10 @@ def as_array(source: str, value: Any, name: str) -> np.ndarray:
         raise DataError(f"{source}: {name} has rows of different lengths; bring all rows to one shape") from error
     if array.dtype != object:
         return array
-    if array.ndim == 1 and len(array) and all(isinstance(each, str) for each in array.tolist()):
+    if array.ndim == 1 and all(isinstance(each, str) for each in array):
         return array.astype(str)
-    held = _kind(array.flat[0] if array.size else array)
-    raise DataError(f"{source}: {name} holds {held}; expected numbers or texts")
+    kinds = listing(list(dict.fromkeys(_kind(each) for each in array.flat)), 3) or "none"
+    raise DataError(f"{source}: {name} holds Python objects ({kinds}); make it an array of numbers or of texts")
 
 
 def _kind(value: Any) -> str:

@@ -172,8 +172,9 @@ def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[s
     bad = np.flatnonzero(off > TOLERANCE + 1e-9)
     if len(bad):
         row = int(bad[0])
-        votes = bool((probs[row] == np.rint(probs[row])).all()) and sums[row] > 0
-        hint = "divide votes by their number" if votes else "divide each row by its sum"
+        whole = bool((probs[row] == np.rint(probs[row])).all())
+        hint = "divide votes by their number" if whole else "divide each row by its sum"
+        hint = hint if sums[row] else "drop the row"
         raise DataError(
             f"{where(row)}: soft labels {told} sum to {sums[row]:.6g}, not to 1{more(len(bad) - 1)}; {hint}"
         )

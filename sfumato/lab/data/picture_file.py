@@ -45,7 +45,7 @@ def read_picture(path: str, look: Callable[[Any], Any]) -> Any:
 
 def header(image: Any) -> tuple[tuple[int, int], bool]:
     """The size of a picture that stands upright, and whether it is grey."""
-    lying = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    lying = image.getexif().get(0x0112) in (5, 6, 7, 8)
     return image.size[::-1] if lying else image.size, image.mode in _GREY
 
 
@@ -65,8 +65,6 @@ def pixels_of(image: Any, side: int | None, *, grey: bool) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_bytes(image)
-    if image.mode in ("P", "LA", "PA") and "transparency" in image.info:
-        image = image.convert("RGBA")
     image = image.convert("L" if grey else "RGB")
     if side is not None:
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)

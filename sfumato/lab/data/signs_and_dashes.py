@@ -13,7 +13,7 @@ from sfumato.text import joined
 
 SIGNS = ("%", "€", "$", "£", "¥", "EUR", "USD", "GBP", "CHF", "JPY")
 
-_LONG = 36  # bytes, of a date with a time, its fraction and its zone, or of an amount
+_LONGEST = 36  # bytes, of a date with a time, its fraction and its zone, or of an amount
 _DASH = r"^(?:-{1,3}|–|—)$"
 _SPACE = r"[ \x{a0}\x{202f}]*"
 _BEFORE, _AFTER = r"^([+-]?)" + _SPACE + "%s" + _SPACE + r"([+-]?[0-9.,])", r"([0-9.,])" + _SPACE + "%s$"
@@ -29,7 +29,7 @@ def brief(texts: Any) -> np.ndarray:
     """
     import pyarrow.compute as pc
 
-    return pc.call_function("binary_length", [texts]).to_numpy(zero_copy_only=False) < _LONG
+    return pc.call_function("binary_length", [texts]).to_numpy() <= _LONGEST
 
 
 def dashes(texts: Any) -> np.ndarray:

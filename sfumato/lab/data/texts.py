@@ -79,11 +79,9 @@ class Texts:
         packed, counts, cut = _packed(matrix)
         notes = [f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."]
         if cut:
-            notes.append(
-                f"{plural(cut, 'text')} hold more than {ROW_TERMS} distinct terms; those of least weight are cut."
-            )
+            notes.append(f"{_texts_hold(cut)} more than {ROW_TERMS} distinct terms; those of least weight are cut.")
         if empty := int(np.count_nonzero(counts == 0)):
-            notes.append(f"{plural(empty, 'text')} hold no term of the vocabulary: the model can only guess there.")
+            notes.append(f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there.")
         form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
         kept = {
             "features": "texts",
@@ -127,7 +125,7 @@ def _packed(matrix: Any) -> tuple[np.ndarray, np.ndarray, int]:
     The terms of each row are counted too, and the rows that hold too many.
     """
     counts = np.diff(matrix.indptr)
-    longest = int(min(max(counts.max(initial=0), 1), ROW_TERMS))
+    longest = int(min(counts.max(initial=1), ROW_TERMS))
     packed = np.zeros((matrix.shape[0], 2 * longest), np.float32)
     cut = 0
     for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
@@ -168,6 +166,10 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
         ids[i, : len(row)] = np.array(row, np.int64) + 1
     notes = [f"Texts as tokens of {folder}."]
     if cut:
-        notes.append(f"{plural(cut, 'text')} hold more than {most} tokens, and are cut there.")
+        notes.append(f"{_texts_hold(cut)} more than {most} tokens, and {'is' if cut == 1 else 'are'} cut there.")
     kept = {"features": "tokens", "text_columns": list(texts.columns), "tokenizer": folder}
     return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes), kept)
+
+
+def _texts_hold(count: int) -> str:
+    return f"{plural(count, 'text')} hold{'s' if count == 1 else ''}"

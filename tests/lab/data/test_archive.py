@@ -246,3 +246,42 @@ def test_two_arrays_of_one_name_are_refused(tmp_path):
         archive.writestr("X", b"anything")
     with pytest.raises(DataError, match="t.npz holds two arrays of one name"):
         load(str(tmp_path / "t.npz"))
+
+
+NO_COLUMNS = {
+    "label_probs": (("a", "b"), '--label-probs "a,b" names columns, but {}: save soft labels as y (N, K)'),
+    "text": ("a", '--text "a" names a column, but {}: save texts as X (N,)'),
+    "drop": (("a",), '--drop "a" names columns, but {}; leave it out'),
+    "keep": (("a",), '--keep "a" names columns, but {}; leave it out'),
+}
+
+
+@pytest.mark.parametrize("option", NO_COLUMNS)
+def test_options_that_name_columns_are_refused_with_what_to_save(save, option):
+    given, told = NO_COLUMNS[option]
+    assert refusal(save(X=X, y=Y), roles=Roles(**{option: given})) == told.format("things.npz has arrays")
+
+
+def test_arrays_have_the_roles_that_name_them(save):
+    part, weight, group = np.array(["train", "test"] * 3), np.arange(1.0, 7), np.array(list("uvwxyz"))
+    source = save(X=X, y=Y, kind=1 - Y, part=part, w=weight, by=group)
+    table = load(source, roles=Roles(label="kind", split="part", weight="w", group="by"))
+    assert table.labels.tolist() == [1, 1, 1, 0, 0, 0]
+    assert table.part.tolist() == [0, 2] * 3
+    assert table.weight.tolist() == weight.tolist()
+    assert table.group.tolist() == [0, 1, 2, 3, 4, 5]
+    plain = load(source)
+    assert (plain.part, plain.weight, plain.group) == (None, None, None)
+    assert plain.labels.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize("role", ["label", "split", "weight", "group"])
+def test_an_array_that_is_not_there_is_refused_with_the_nearest_name(save, role):
+    source = save(X=X, y=Y, kinds=Y)
+    assert refusal(source, roles=Roles(**{role: "kind"})) == (
+        'things.npz has no array "kind". Did you mean "kinds"? Arrays: X, kinds, y'
+    )
+
+
+def test_an_archive_without_labels_is_refused(save):
+    assert refusal(save(X=X)) == ("things.npz has no array y; it needs X (examples) and y (labels). Arrays: X")

@@ -9,9 +9,9 @@ X = np.random.default_rng(0).normal(size=(60, 2))
 VOTES = np.random.default_rng(1).multinomial(7, [0.4, 0.35, 0.25], size=60)
 
 
-def table_of(folder, **arrays):
+def table_of(folder, label=None, **arrays):
     np.savez(folder / "things.npz", X=X, **arrays)
-    return prepare(str(folder / "things.npz"), Roles())
+    return prepare(str(folder / "things.npz"), Roles(label=label))
 
 
 @pytest.mark.parametrize(("name", "values"), [("label_counts", VOTES), ("label_probs", VOTES / 7)])
@@ -22,9 +22,10 @@ def test_soft_labels_alone_give_the_labels_too(name, values, tmp_path):
     assert "is the label that one-hot trains on and accuracy takes" in " ".join(data.notes)
 
 
-def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path):
+@pytest.mark.parametrize(("name", "label"), [("y", None), ("Y", None), ("kind", "kind")])
+def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path, name, label):
     y = np.arange(60) % 3
-    data = table_of(tmp_path, y=y, label_counts=VOTES)
+    data = table_of(tmp_path, label=label, label_counts=VOTES, **{name: y})
     assert data.table.labels.tolist() == y.tolist()
     assert data.table.soft == pytest.approx(VOTES / 7, abs=1e-15)
     assert "one-hot trains on the labels beside them, and accuracy takes the likeliest class" in " ".join(data.notes)

@@ -278,9 +278,88 @@ def test_a_number_to_predict_is_no_label(write):
         load(write({**columns(), "label": [1000 + i for i in range(ROWS)]}))
 
 
+def of_types(path, columns):
+    parquet.write_table(pa.table(columns), path / "made.parquet")
+    return str(path / "made.parquet")
+
+
+def refusal(source, **roles):
+    with pytest.raises(DataError) as caught:
+        load(source, Roles(**roles))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown"),
+    [
+        ([0.5 + i for i in range(ROWS)], "40 different values from 0.5 to 39.5"),
+        ([i / 2 for i in range(ROWS)], "40 different values from 0 to 19.5"),
+        ([123456.5 + i for i in range(ROWS)], "40 different values from 123456.5 to 123495.5"),
+        ([None] + [0.5 + i for i in range(1, ROWS)], "39 different values from 1.5 to 39.5"),
+    ],
+)
+def test_floats_to_predict_are_no_labels_however_often_each_comes(tmp_path, cells, shown):
+    source = of_types(tmp_path, {"size": [i % 7 / 4 for i in range(3 * ROWS)], "label": cells * 3})
+    assert f'column "label" looks like a number to predict, with {shown}; sfumato' in refusal(source)
+
+
+@pytest.mark.parametrize("gap", [None, float("nan")])
+def test_a_gap_among_floats_is_a_missing_label(tmp_path, gap):
+    labels = pa.array([1.0, 2.0, gap] * 3, pa.float64())
+    assert refusal(of_types(tmp_path, {"size": list(range(9)), "label": labels})) == (
+        'made.parquet, row 2: column "label" is empty (as in 2 more rows); give it a label or drop the row'
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["heavy", "light"] * (ROWS // 2), 'made.csv: column "w" must hold numbers'),
+        (["2024-01-31", "2024-02-01"] * (ROWS // 2), 'made.csv: column "w" must hold numbers'),
+        ([""] * ROWS, 'made.csv: column "w" must hold numbers'),
+        ([1.5, ""] * (ROWS // 2), 'made.csv, line 3: column "w" is missing; fill in the cell, or drop the row'),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(write, cells, says):
+    assert refusal(write(columns(w=cells)), weight="w") == says
+
+
+def test_a_class_of_one_row_will_do_where_the_parts_are_given(write):
+    parts = ["train", "train", "test", "test"] * (ROWS // 4)
+    labels = ["c", *(["a", "b"] * ROWS)[: ROWS - 1]]
+    source = write({**columns(part=parts), "label": labels})
+    assert load(source, Roles(split="part")).class_names == ("a", "b", "c")
+    assert refusal(source, drop=("part",)).startswith('made.csv: class "c" of column "label" has 1 row; each class')
+
+
+def test_a_class_without_a_row_is_none_even_where_the_parts_are_given(write):
+    table = columns(part=["train", "test"] * (ROWS // 2), p_a=[1, 0] * (ROWS // 2), p_b=[0, 1] * (ROWS // 2))
+    del table["label"]
+    assert refusal(write({**table, "p_c": [0] * ROWS}), split="part", label_probs=("p_*",)) == (
+        'made.csv: class "c" of the columns of --label-probs has 0 rows; each class needs at least 1. Add rows, or '
+        "drop the column and divide the others by their sum"
+    )
+
+
+def test_one_wrong_cell_in_the_first_row_is_no_second_header(write):
+    cells = ["heavy"] + [1.5 + i for i in range(ROWS - 1)]
+    assert refusal(write(columns(w=cells))) == (
+        'made.csv, line 2: column "w" holds "heavy", which is not a number; correct the cell, or drop the row or the '
+        "column"
+    )
+    assert refusal(write(columns(w=cells, v=cells))) == (
+        'made.csv, line 2: looks like a second header, with "heavy", "heavy" among numbers; delete the line'
+    )
+
+
 @pytest.mark.parametrize(
     ("cell", "shown", "whole"),
-    [(1e19, "1e+19", " of up to 18 digits"), (float("inf"), "inf", " of up to 18 digits"), (0.5, "0.5", "")],
+    [
+        (1e19, "1e+19", " of up to 18 digits"),
+        (float("inf"), "inf", " of up to 18 digits"),
+        (0.5, "0.5", ""),
+        (200.5, "200.5", ""),
+    ],
 )
 def test_floats_that_are_no_classes_are_refused_with_their_row(tmp_path, cell, shown, whole):
     path = tmp_path / "made.parquet"

@@ -9,6 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data.column import Column
+from sfumato.lab.data.columns import Columns, encode_again
 
 RNG = np.random.default_rng(0)
 
@@ -432,3 +434,79 @@ def test_an_unknown_column_is_refused_with_the_nearest_name(csv):
     assert refusal(csv(columns()), text="ctiy") == (
         'made.csv has no column "ctiy". Did you mean "city"? Columns: age, city, size, label'
     )
+
+
+def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded():
+    rows = np.arange(40)
+    table = Columns(
+        (
+            Column("age", "number", np.where(rows % 7 == 0, np.nan, rows * 1.5)),
+            Column("size", "number", rows % 5 / 4),
+            Column("near", "date", 19000.0 + rows),
+            Column("far", "date", np.where(rows % 9 == 0, np.nan, 19000.0 + 30 * rows)),
+            Column("city", "category", np.where(rows % 11 == 0, -1, rows % 3), ("Oslo", "Rome", "Bern")),
+            Column("rare", "category", np.where(rows < 2, 0, rows % 2 + 1), ("Kyiv", "Rome", "Bern")),
+        )
+    )
+    encoder = table.fit(rows[:30], "made")
+    assert encoder.inputs.width == (1 + 1) + 1 + 1 + (1 + 2 + 1) + (3 + 2) + (2 + 2)
+    assert encoder.notes[1] == (
+        'Rare levels (fewer than 3 training rows, or beyond the 256 commonest) count as one in column "rare".'
+    )
+    again = encode_again(table.columns, encoder.kept["columns"])
+    assert again.tobytes() == encoder.encode(rows).tobytes()
+
+
+@pytest.mark.parametrize(("kind", "width"), [("number", 2), ("date", 2)])
+def test_a_column_without_a_value_in_training_is_a_flag_and_the_values_of_other_rows_as_they_are(kind, width):
+    values = np.where(np.arange(12) < 8, np.nan, np.arange(12.0))
+    encoder = Columns((Column("seen", kind, values),)).fit(np.arange(8), "made")
+    assert encoder.inputs.width == width
+    assert encoder.encode(np.arange(8)).tolist() == [[0, 1]] * 8
+    assert encoder.encode(np.arange(8, 12)).tolist() == [[8, 0], [9, 0], [10, 0], [11, 0]]  # as they are
+
+
+@pytest.mark.parametrize(("days", "width"), [(365, 1), (366, 3)])
+def test_dates_have_a_season_where_training_spans_more_than_a_year(days, width):
+    values = 19000.0 + np.array([0, days, 1, 2, 5000])
+    encoder = Columns((Column("day", "date", values),)).fit(np.arange(4), "made")
+    assert encoder.inputs.width == width
+
+
+def test_a_season_is_an_angle_of_the_year():
+    encoder = Columns((Column("day", "date", np.array([0, 365.2425, 2 * 365.2425, 365.2425 / 4])),)).fit(
+        np.arange(4), "made"
+    )
+    assert np.allclose(encoder.encode(np.arange(4))[:, 1:], [[0, 1], [0, 1], [0, 1], [1, 0]], atol=1e-6)
+
+
+def test_as_many_levels_as_a_category_may_have_have_their_own_column(monkeypatch):
+    monkeypatch.setattr("sfumato.lab.data.columns.MOST_LEVELS", 2)
+    cells = np.array([0] * 3 + [1] * 5 + [2] * 3 + [3] * 2)
+    encoder = Columns((Column("word", "category", cells, ("b", "c", "a", "d")),)).fit(np.arange(len(cells)), "made")
+    assert encoder.kept["columns"][0]["levels"] == ["c", "a"]  # of b and a, which are as common, the first as text
+    assert encoder.encode(np.array([0, 3, 8, 11])).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+
+
+def test_as_much_memory_as_may_be_used_is_used_and_not_more(monkeypatch):
+    table = Columns((Column("word", "category", np.arange(10) % 2, ("a", "b")),))  # 10 rows of 2 levels, a gap, others
+    monkeypatch.setattr("sfumato.lab.data.columns.MOST_BYTES", 4 * 10 * 4)
+    assert table.fit(np.arange(10), "made").inputs.width == 4
+    monkeypatch.setattr("sfumato.lab.data.columns.MOST_BYTES", 4 * 10 * 4 - 1)
+    with pytest.raises(DataError) as caught:
+        table.fit(np.arange(10), "made")
+    assert str(caught.value) == (
+        "made: 10 rows of 4 columns, categories spread out, take 0.0 GB; at most 4 GB are used. Drop columns with many "
+        "levels, or rows"
+    )
+
+
+def test_four_gigabytes_of_encoded_rows_are_the_most():
+    def fit(rows):
+        cells = np.arange(rows) % 256
+        columns = tuple(Column(name, "category", cells, tuple(map(str, range(256)))) for name in "abcdefgh")
+        return Columns(columns).fit(np.arange(1000), "made")
+
+    assert fit(480_000).inputs.width == 8 * 258  # 3.96 GB, of which nothing is made here
+    with pytest.raises(DataError, match="^made: 490,000 rows of 2,064 columns, categories spread out, take 4.0 GB; at"):
+        fit(490_000)

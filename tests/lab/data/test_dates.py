@@ -64,5 +64,7 @@ def test_the_whole_column_says_which_is_the_day():
     first = ["01/02/2024", "03/04/2024"]
     assert read_dates(pa.array(first)).ambiguous
     assert read_dates(pa.array(["01/01/2024", "02/02/2024"])).ambiguous is False
+    assert read_dates(pa.array(["01/01/2024", "02/02/2024", "soon"])).ambiguous is False
+    assert read_dates(pa.array(["01/01/2024", "02/03/2024", "soon"])).ambiguous
     assert read_dates(pa.array([*first, "12/31/2024"])).days[0] == (datetime.datetime(2024, 1, 2) - EPOCH).days
     assert read_dates(pa.array([*first, "31/12/2024"])).days[0] == (datetime.datetime(2024, 2, 1) - EPOCH).days

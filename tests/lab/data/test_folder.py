@@ -217,3 +217,108 @@ def test_a_column_is_no_option_for_a_folder(folder):
     assert refusal(folder, label="kind") == (
         '--label "kind" names a column of a table, but pets is a folder of images; leave it out'
     )
+
+
+def plain(path, classes="ab", each=3, size=(4, 3), mode="L"):
+    """A folder of pictures of one colour, which are made quickly."""
+    for label in classes:
+        for i in range(each):
+            (path / label).mkdir(parents=True, exist_ok=True)
+            Image.new(mode, size, i).save(path / label / f"{i}.png")
+    return path
+
+
+def test_two_folders_for_one_part_are_refused(tmp_path):
+    for part in ("train", "val", "valid"):
+        plain(tmp_path / "d" / part)
+    assert refusal(tmp_path / "d") == "d has two folders for one part: train, val, valid; keep one of each"
+
+
+def test_a_class_may_be_called_like_a_part_where_the_others_are_not(tmp_path):
+    assert load(str(plain(tmp_path / "d", ("train", "bus")))).class_names == ("bus", "train")
+    assert load(str(plain(tmp_path / "e", ("val", "test", "bus")))).class_names == ("bus", "test", "val")
+
+
+def test_a_lone_folder_for_training_is_split(tmp_path):
+    plain(tmp_path / "d" / "train")
+    table = load(str(tmp_path / "d"))
+    assert (table.part, table.class_names, len(table.labels)) == (None, ("a", "b"), 6)
+
+
+def test_a_class_needs_three_images_or_one_where_the_parts_are_given(tmp_path):
+    assert refusal(plain(tmp_path / "few", each=2)) == (
+        'few: class "a" of the class folders has 2 rows; each class needs at least 3, one each for training, '
+        "validation and test. Add images, or merge or delete the folder"
+    )
+    plain(tmp_path / "d" / "train", each=1)
+    plain(tmp_path / "d" / "test", "a", each=1)
+    assert load(str(tmp_path / "d")).part.tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "shape"),
+    [
+        ([(64, 64)] * 3, None, (64, 64)),
+        ([(64, 10)] * 3, None, (10, 64)),
+        ([(65, 64)] * 3, None, (64, 64)),
+        ([(65, 63)] * 3, None, (32, 32)),
+        ([(10, 65)] * 3, None, (32, 32)),
+        ([(64, 64), (64, 64), (70, 70)], None, (64, 64)),
+        ([(63, 70), (63, 70), (90, 90)], None, (32, 32)),
+        ([(9, 9)] * 3, 9, (9, 9)),
+        ([(9, 8)] * 3, 9, (9, 9)),
+        ([(8, 9)] * 3, 9, (9, 9)),
+        ([(64, 64)] * 3, 9, (9, 9)),
+    ],
+)
+def test_the_side_follows_from_the_sizes_unless_it_is_asked_for(tmp_path, sizes, asked, shape):
+    for i, size in enumerate(sizes):
+        for label in "ab":
+            (tmp_path / "d" / label).mkdir(parents=True, exist_ok=True)
+            Image.new("L", size).save(tmp_path / "d" / label / f"{i}.png")
+    table = load(str(tmp_path / "d"), Roles(image_size=asked))
+    assert table.features.pixels.shape == (6, *shape, 1)
+    stays = len(set(sizes)) == 1 and sizes[0] == shape[::-1]
+    assert len(table.notes) == (0 if stays else 1)
+
+
+def test_the_sizes_that_were_scaled_are_told_as_they_were(tmp_path):
+    (note,) = load(str(plain(tmp_path / "d", size=(70, 65)))).notes
+    assert note.startswith("Images of 70 × 65 pixels were brought to 64 × 64: ")
+
+
+def test_one_image_in_a_hundred_may_be_damaged_and_no_more(tmp_path):
+    folder = plain(tmp_path / "d", each=50)
+    (folder / "a" / "0.png").write_bytes(b"")
+    table = load(str(folder))
+    assert table.notes == ("1 of 100 images does not open, left out: a/0.png.",)
+    assert len(table.features.pixels) == len(table.labels) == 99
+    (folder / "b" / "0.png").unlink()
+    assert refusal(folder) == "d: 1 of 99 images does not open, more than 1 %: a/0.png; repair or delete them"
+
+
+def test_a_class_of_which_no_image_opens_is_refused(tmp_path):
+    folder = plain(tmp_path / "d", each=50)
+    (folder / "c").mkdir()
+    (folder / "c" / "0.png").write_bytes(b"")
+    assert refusal(folder) == 'd: no image of class "c" opens; repair or delete them'
+
+
+def test_what_was_left_out_is_counted_for_the_record(tmp_path):
+    folder = plain(tmp_path / "d")
+    for i in range(4):
+        (folder / "a" / f"{i}.txt").touch()
+    table = load(str(folder))
+    assert table.found == {"damaged_images": [], "files_passed_over": 4}
+    assert table.notes == ("Not images, and passed over: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
+def test_as_many_pixels_as_may_be_held_are_held_and_not_more(tmp_path, monkeypatch, mode, channels):
+    folder = plain(tmp_path / "d", mode=mode)
+    monkeypatch.setattr("sfumato.lab.data.folder.MOST_BYTES", 6 * 4 * 3 * channels)
+    assert load(str(folder)).features.pixels.shape == (6, 3, 4, channels)
+    monkeypatch.setattr("sfumato.lab.data.folder.MOST_BYTES", 6 * 4 * 3 * channels - 1)
+    assert refusal(folder) == (
+        "d: 6 images of 4 × 3 take 0.0 GB; at most 8 GB are used. Take a smaller --image-size than 4"
+    )

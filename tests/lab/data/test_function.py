@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def refusal(source, **roles):
         "torch.tensor(X), torch.tensor(y)",
         "X.tolist(), y.tolist()",
         '{"X": X, "y": y}',
+        '{"train": (X, y)}',
         "T",
         "DataLoader(T, batch_size=7)",
         "DataLoader(T, batch_size=None)",
@@ -69,6 +71,7 @@ def test_the_same_rows_give_the_same_data_in_whatever_form_they_come(module, wha
     data = prepare(module(returning(what)))
     assert (data.table.kind, data.table.name) == ("function", "load")
     assert data.fingerprint == plain.fingerprint
+    assert data.notes == plain.notes
     assert all(np.array_equal(data.arrays(p)[0], plain.arrays(p)[0]) for p in ("train", "validation", "test"))
 
 
@@ -85,6 +88,18 @@ def test_parts_are_taken_as_they_are_given(module, what, given):
     data = prepare(module(returning(what)))
     assert len(data.split.given) == given
     assert ("Validation was cut" in " ".join(data.notes)) == (given == 2)
+
+
+def test_parts_may_have_soft_labels(module):
+    data = prepare(module(returning("(X[:45], P[:45]), (X[45:], P[45:])")))
+    assert data.part("test").soft.shape == (15, 3)
+
+
+@pytest.mark.parametrize("kind", ["object", "str"])
+def test_texts_are_the_same_as_objects_and_as_text(module, kind):
+    texts = f'np.array(["red fox", "dog", "red dog"] * 20, {kind}), np.array(["a", "b", "c"] * 20, {kind})'
+    table = load(module(returning(texts)))
+    assert (table.features.texts[:3], table.class_names) == (["red fox", "dog", "red dog"], ("a", "b", "c"))
 
 
 def test_a_data_frame_is_a_table_with_columns(module):
@@ -150,6 +165,12 @@ def test_a_data_set_that_draws_its_rows_is_said_to(module):
     )
 
 
+@pytest.mark.parametrize("method", ["__len__", "__getitem__"])
+def test_half_a_data_set_is_none(module, method):
+    source = module(f"class Half:\n    def {method}(self, *at): return 3\n" + returning("Half()"))
+    assert refusal(source) == f"{source} returned a Half; {EXPECTED}"
+
+
 EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'
@@ -173,6 +194,30 @@ WRONG = {
         f" returned X of shape () and y of shape (2,); {EXPECTED}",
     ),
     "None among rows": ("[None] * 60, y", ": X holds None; expected numbers or texts"),
+    "None after a number": (
+        "[1.5, None] * 30, y",
+        ": X holds Python objects (a float, None); make it an array of numbers or of texts",
+    ),
+    "numbers among texts": (
+        'np.array(["a", 2, 2.5, None] * 15, object), y',
+        ": X holds Python objects (a str, an int, a float and 1 more); make it an array of numbers or of texts",
+    ),
+    "no objects": (
+        "np.zeros((0, 2), object), y",
+        ": X holds Python objects (none); make it an array of numbers or of texts",
+    ),
+    "no rows": (
+        "np.array([], object), np.array([], object)",
+        ": X has shape (0,); it needs at least one row and one feature",
+    ),
+    "a part with X and y of other lengths": (
+        '{"train": (X, y[:5]), "test": (X, y)}',
+        ": X for train has 60 rows but y has 5; they must be as many",
+    ),
+    "parts of bytes and of numbers": (
+        "(np.zeros((60, 4), np.uint8), y), (X, y)",
+        ": some parts hold bytes (uint8) and others do not; return one type",
+    ),
     "a loader of x alone": (
         "DataLoader(torch.zeros(9, 2), batch_size=3)",
         ": the DataLoader gives a Tensor at 0; expected a pair (x, y)",
@@ -214,8 +259,16 @@ def test_a_module_or_function_that_is_not_there_is_refused_with_the_nearest_name
     assert refusal(f"{name}:X") == f"{name}:X is a ndarray, not a function; it is called without arguments"
 
 
-def test_a_module_can_be_given_by_its_file(module):
+def test_a_module_in_the_current_folder_is_found_though_python_does_not_look_there(module, monkeypatch, tmp_path):
+    source = module(returning("X, y"))
+    monkeypatch.setattr("sys.path", [each for each in sys.path if each not in ("", str(tmp_path))])
+    assert load(source).name == "load"
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["python looks here", "python does not look here"])
+def test_a_module_can_be_given_by_its_file(module, monkeypatch, here):
     name, _, function = module(returning("X, y")).partition(":")
+    monkeypatch.setattr("sys.path", [*[""] * here, *(each for each in sys.path if each)])
     Path("elsewhere").mkdir()
     elsewhere = Path(f"{name}.py").rename(f"elsewhere/{name}_there.py")
     table = load(f"{elsewhere}:{function}")
@@ -236,6 +289,14 @@ def test_a_file_whose_name_another_module_has_is_refused(module, tmp_path):
         assert refusal(f"elsewhere/{other}.py:load") == (
             f'elsewhere/{other}.py:load: another module is called "{other}" already, {taken_by}; rename the file'
         )
+
+
+def test_a_file_goes_before_another_module_of_its_name(module, monkeypatch, tmp_path):
+    name, _, function = module(returning("X, y")).partition(":")
+    Path("elsewhere").mkdir()
+    Path(f"elsewhere/{name}.py").write_text(HEAD + returning("X[:30], y[:30]"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert len(load(f"elsewhere/{name}.py:{function}").labels) == 30
 
 
 def test_a_module_that_fails_is_said_to_with_its_error(module):
@@ -268,3 +329,12 @@ def test_more_rows_than_are_read_are_refused_while_they_come(module, monkeypatch
     monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 1000)
     source = module(body)
     assert refusal(source) == f"{source}: {message}"
+
+
+@pytest.mark.parametrize("what", ["T", "DataLoader(T, 8)", "(scipy.sparse.csr_matrix(X), y)"])
+def test_as_many_bytes_as_may_be_read_are_read_and_not_one_more(module, monkeypatch, what):
+    source = module("import scipy.sparse\n" + returning(what))
+    monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 60 * 4 * 8)
+    assert len(load(source).labels) == 60
+    monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 60 * 4 * 8 - 1)
+    assert "more than 8 GB" in refusal(source)

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from sfumato.lab.data import Roles, prepare
+from sfumato.lab.data import Roles, Table, prepare
+from sfumato.lab.data.column import Column, line_of
+from sfumato.lab.data.columns import Columns
+from sfumato.lab.data.leaks import leaks
 
 N = 600
 
@@ -157,3 +160,86 @@ def test_words_with_few_rows_each_that_tell_the_label_are_found(tmp_path):
     names = np.array([f"owner {k}" for k in rng.permutation(200)])[owner]
     columns = {"size": numbers(rng.normal(size=N)), "owner": names, "label": [f"class {k}" for k in label]}
     assert found(write(tmp_path / "data.csv", columns)) == [("leak", "owner")]
+
+
+def warned(labels, *columns, **changes):
+    """The texts of the warnings of columns that were read, on all rows in their order."""
+    names = tuple(f"class {k}" for k in range(max(labels) + 1))
+    made = Table("made", "csv", Columns(columns), np.array(labels), names, **changes)
+    return [each.text for each in leaks(made, np.arange(len(labels)))]
+
+
+@pytest.mark.parametrize("rare", [4, 5])
+@pytest.mark.parametrize("way", ["empty", "filled in"])
+def test_of_gaps_something_is_said_from_five_on(rare, way):
+    labels = [1] * rare + [0] * (100 - rare)
+    cells = np.random.default_rng(0).permutation(100) / 8
+    missing = np.array(labels) == (1 if way == "empty" else 0)
+    told = warned(labels, Column("left", "number", np.where(missing, np.nan, cells)))
+    one = f'"left" is {"empty" if way == "filled in" else "filled in"} just where the label is "class 0", in 100.0 % of'
+    assert [text.startswith(one) for text in told] == ([True] if rare == 5 else [False] * len(told))
+
+
+def test_of_many_leaks_eight_have_a_warning_of_their_own_and_the_others_are_listed():
+    labels = [0, 1] * 50
+    copies = [Column(f"c{i}", "number", np.array(labels) + i / 4) for i in range(30)]
+    told = warned(labels, *copies[:8])
+    assert told == [
+        f'"c{i}" alone tells the label in 100.0 % of the rows that were tried: does it exist before the outcome?'
+        for i in range(8)
+    ]
+    assert warned(labels, *copies[:9]) == [*told, 'These columns alone tell the label too: "c8".']
+    others = ", ".join(f'"c{i}"' for i in range(8, 28))
+    assert warned(labels, *copies)[8] == f"These columns alone tell the label too: {others} and 2 more."
+
+
+def test_the_way_out_is_named_where_the_data_have_columns():
+    labels = [0, 1] * 50
+    copy = Column("copy", "number", np.array(labels) / 4)
+    (told,) = warned(labels, copy, columns=(line_of(copy),))
+    assert told.endswith("? Leave it out with --drop, or say with --keep that it is known in time.")
+
+
+@pytest.mark.parametrize(("rows", "wrong", "share"), [(100, 2, "98.0 %"), (40, 1, "97.5 %"), (100, 3, None)])
+def test_a_column_is_a_leak_that_closes_all_but_a_twentieth_of_the_way_to_certainty(rows, wrong, share):
+    labels = np.array([0, 1] * (rows // 2))  # from a share of a half, 97.5 % of the rows close 95 % of the way
+    words = labels.copy()
+    words[10 : 10 + wrong] = 1 - words[10 : 10 + wrong]
+    told = warned(labels, Column("word", "category", words, ("u", "v")))
+    text = f'"word" alone tells the label in {share} of the rows that were tried: does it exist before the outcome?'
+    assert told == ([] if share is None else [text])
+
+
+def test_numbers_whose_values_tell_enough_are_not_tried_by_their_order():
+    labels = np.array([0, 1] * 20)
+    values = np.where(np.arange(40) == 39, 2.0, labels)  # by its value, nobody knows the last row; by order, all do
+    (told,) = warned(labels, Column("size", "number", values))
+    assert told.startswith('"size" alone tells the label in 97.5 % of the rows')
+
+
+@pytest.mark.parametrize("classes", [2, 5, 10, 40])
+def test_a_number_that_tells_each_of_many_equal_classes_is_found(classes):
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(60 * classes) % classes)
+    told = warned(labels.tolist(), Column("copy", "number", labels + rng.uniform(-0.2, 0.2, len(labels))))
+    assert [text[:28] for text in told] == ['"copy" alone tells the label']
+
+
+@pytest.mark.parametrize(("noise", "found"), [(0.4, True), (50.0, False)])
+def test_of_a_thousand_different_numbers_bins_are_looked_at_first(noise, found):
+    labels = np.arange(1000) % 2
+    values = labels + noise * np.random.default_rng(0).random(1000)
+    assert len(warned(labels.tolist(), Column("size", "number", values))) == found
+
+
+def test_every_row_that_a_tree_tells_is_counted_once():
+    place = np.arange(100)
+    labels = place % 2
+    ends = np.where(labels == 0, -1 - place / 8, 2 + place / 8)  # half of the numbers are 0 or 1, and all others differ
+    (told,) = warned(labels.tolist(), Column("size", "number", np.where(place % 4 < 2, labels, ends)))
+    assert told.startswith('"size" alone tells the label in 100.0 % of the rows')
+
+
+def test_labels_of_one_class_cannot_be_told():
+    assert warned([0] * 40, Column("size", "number", np.arange(40) / 8)) == []
+    assert warned([1] * 40, Column("size", "number", np.where(np.arange(40) < 20, np.nan, 1.0))) == []

@@ -6,6 +6,7 @@ import pytest
 
 from sfumato.lab.data.cells import Fault, Unused, read_columns
 from sfumato.lab.data.column import line_of
+from sfumato.lab.data.signs_and_dashes import brief
 
 
 def read(*cells):
@@ -62,6 +63,15 @@ def test_a_dash_among_numbers_or_dates_is_a_gap_and_that_is_said(dash):
     assert (found.kind, found.missing.tolist()) == ("date", [False, True, False])
 
 
+def test_the_longest_date_may_have_dashes_for_gaps():
+    found = read("2024-01-31 12:00:00.123456789 +00:00", "-", "2024-02-01 12:00:00.123456789 +00:00")
+    assert (found.kind, found.missing.tolist()) == ("date", [False, True, False])
+
+
+def test_texts_longer_than_any_amount_or_date_are_not_looked_at():
+    assert brief(pa.array(["x" * 36, "x" * 37, "ä" * 18, "ä" * 19])).tolist() == [True, False, True, False]
+
+
 def test_many_dashes_are_gaps_too():
     found = read(*(["-"] * 40 + ["1", "2"] * 10))
     assert (found.kind, int(found.missing.sum())) == ("number", 40)
@@ -94,8 +104,10 @@ def test_the_century_of_a_year_of_two_digits_is_not_guessed(days):
     assert told in many.reason
 
 
-@pytest.mark.parametrize("words", [["1.2.3", "1.2.4"], ["10.0.0.1", "10.0.0.2"], ["a/b/24", "c/d/25"]])
-def test_other_words_with_points_are_no_dates(words):
+@pytest.mark.parametrize(
+    "words", [["1.2.3", "1.2.4"], ["10.0.0.1", "10.0.0.2"], ["a/b/24", "c/d/25"], ["$1.2.3", "$1.2.4"]]
+)
+def test_other_words_with_points_are_no_dates_and_no_amounts(words):
     assert read(*words * 6).note == ""
 
 

@@ -1,10 +1,14 @@
-"""Texts as TF-IDF: against scikit-learn's own numbers, from training rows alone."""
+"""Texts as TF-IDF, against scikit-learn's own numbers, from training rows alone; and as a language model's tokens."""
+
+import importlib.util
+import logging
 
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from sfumato.lab.data import DataError, Roles, prepare, texts
+from sfumato.lab.data.texts import Texts, terms_again, tokens_again
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
@@ -86,6 +90,47 @@ def test_texts_without_a_known_term_are_counted(tmp_path):
     )
 
 
+def test_a_row_has_as_many_places_as_the_longest_text_has_terms_and_one_at_least():
+    terms = (["cat", "sun"], [1.5, 2.0])
+    assert terms_again(["cat", "sun", "dog"], *terms).tolist() == [[0, 1], [1, 1], [0, 0]]
+    assert terms_again(["dog"], *terms).tolist() == [[0, 0]]
+    assert terms_again(["sun cat", "cat"], *terms)[:, :2].tolist() == [[0, 1], [0, 0]]
+
+
+def test_ten_thousand_terms_are_learnt_at_most_and_512_of_a_row():
+    text = " ".join(f"word{i}" for i in range(10_001))
+    encoder = Texts([text, text]).fit(np.arange(2), "made")
+    assert (encoder.inputs.width, encoder.inputs.shape) == (10_000, (2 * 512,))
+
+
+def test_a_term_is_learnt_from_two_training_rows_on():
+    made = Texts(["red fox", "red dog", "dog cow", "fox fox"])
+    assert made.fit(np.arange(3), "made").kept["terms"] == ["dog", "red"]
+
+
+def test_one_text_and_several_are_counted_in_words(monkeypatch):
+    monkeypatch.setattr(texts, "ROW_TERMS", 2)
+    rows = np.arange(4)
+    one = Texts(["red fox", "red fox", "red dog", "dog fox", "red fox dog", "cow"]).fit(rows, "made")
+    assert one.notes[1:] == (
+        "1 text holds more than 2 distinct terms; those of least weight are cut.",
+        "1 text holds no term of the vocabulary: the model can only guess there.",
+    )
+    two = Texts(["red fox", "red fox", "red dog", "dog fox", *["red fox dog", "cow"] * 2]).fit(rows, "made")
+    assert two.notes[1:] == (
+        "2 texts hold more than 2 distinct terms; those of least weight are cut.",
+        "2 texts hold no term of the vocabulary: the model can only guess there.",
+    )
+
+
+def test_new_texts_are_encoded_as_those_of_training(tmp_path):
+    source, rows = write(tmp_path / "made.csv")
+    data = prepare(source, Roles(text="words"))
+    kept = data.encoder.kept
+    again = terms_again(rows, kept["terms"], kept["weights"])
+    assert np.allclose(again, data.encoder.encode(np.arange(len(rows))), atol=1e-6)
+
+
 def test_a_column_without_words_is_refused_as_text(tmp_path):
     source, _ = write(tmp_path / "made.csv")
     with pytest.raises(DataError) as caught:
@@ -104,3 +149,85 @@ def test_texts_in_an_archive_are_read(tmp_path):
     _, rows = write(tmp_path / "made.csv")
     np.savez(tmp_path / "made.npz", X=np.array(rows), y=np.arange(len(rows)) % 2)
     assert prepare(str(tmp_path / "made.npz")).inputs.kind == "sparse"
+
+
+@pytest.fixture
+def tokenizer_of(tmp_path):
+    """Makes the folder of a tokenizer of two words, for a model of texts of so many tokens."""
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    places = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "alpha", "beta"])}
+    made = Tokenizer(models.WordLevel(places, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+
+    def write(longest):
+        PreTrainedTokenizerFast(
+            tokenizer_object=made, model_max_length=longest, pad_token="[PAD]", unk_token="[UNK]"
+        ).save_pretrained(tmp_path / "words")
+        return str(tmp_path / "words")
+
+    return write
+
+
+@pytest.fixture
+def tokenizer(tokenizer_of):
+    return tokenizer_of(6)
+
+
+class Told(logging.Handler):
+    """What a library says while it works."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record.getMessage())
+
+
+def test_texts_as_tokens_are_cut_where_the_model_ends_and_that_is_said_once(tokenizer):
+    told = Told()
+    logger = logging.getLogger("transformers")
+    logger.addHandler(told)
+    try:
+        encoder = Texts(["beta alpha", "gamma", "", "alpha " * 6, "beta " * 7], tokenizer, ("t",)).fit(
+            np.arange(2), "n"
+        )
+    finally:
+        logger.removeHandler(told)
+    assert encoder.encode(np.arange(5)).tolist() == [
+        [4, 3, 0, 0, 0, 0],
+        [2, 0, 0, 0, 0, 0],
+        [0] * 6,
+        [3] * 6,
+        [4] * 6,
+    ]
+    assert encoder.notes == (f"Texts as tokens of {tokenizer}.", "1 text holds more than 6 tokens, and is cut there.")
+    assert (encoder.inputs.kind, encoder.inputs.shape, encoder.inputs.width) == ("tokens", (6,), 4)
+    assert encoder.kept == {"features": "tokens", "text_columns": ["t"], "tokenizer": tokenizer}
+    assert told.records == []  # the library would say that the model cannot read the longest
+
+
+def test_more_tokens_than_are_read_of_a_text_are_cut(tokenizer, monkeypatch):
+    monkeypatch.setattr(texts, "ROW_TOKENS", 2)
+    encoder = Texts(["beta alpha", "alpha alpha beta", "beta beta alpha alpha"], tokenizer).fit(np.arange(2), "n")
+    assert encoder.encode(np.arange(3)).tolist() == [[4, 3], [3, 3], [4, 4]]
+    assert encoder.notes[1] == "2 texts hold more than 2 tokens, and are cut there."
+    assert tokens_again(["beta alpha beta", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
+
+
+def test_texts_without_a_token_have_one_place_for_none(tokenizer):
+    assert tokens_again(["", ""], tokenizer).tolist() == [[0], [0]]
+
+
+def test_texts_beyond_the_first_thousand_are_tokens_too(tokenizer):
+    made = tokens_again(["alpha"] * 1024 + ["beta"] * 2, tokenizer)
+    assert made.ravel().tolist() == [3] * 1024 + [4] * 2
+
+
+@pytest.mark.parametrize(("longest", "read"), [(127, 127), (128, 128), (129, 128)])
+def test_of_a_text_128_tokens_are_read_at_most(tokenizer_of, longest, read):
+    assert tokens_again(["alpha " * 200], tokenizer_of(longest)).tolist() == [[3] * read]

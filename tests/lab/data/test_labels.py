@@ -1,0 +1,173 @@
+"""Classes, soft labels, weights and given parts: what is taken, and where the line is drawn."""
+
+import numpy as np
+import pytest
+
+from sfumato.lab.data import DataError, labels
+from sfumato.lab.data.labels import (
+    check_classes,
+    check_soft,
+    merge_labels,
+    order_classes,
+    parts_of,
+    refuse_numbers,
+    soft_class_names,
+    warn_of_many,
+    weights_of,
+)
+
+
+def where(row):
+    return f"row {row}"
+
+
+def refusal(function, *given, **named):
+    with pytest.raises(DataError) as caught:
+        function(*given, **named)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "ordered"),
+    [
+        (["10", "9", "-1"], ("-1", "9", "10")),
+        (["2", "+1", "1"], ("+1", "1", "2")),  # of equal numbers, the first as text
+        (["10", "9", "b"], ("10", "9", "b")),
+        (["1" * 18, "9"], ("9", "1" * 18)),
+        (["1" * 19, "9"], ("1" * 19, "9")),  # longer ones are ids, and text
+    ],
+)
+def test_classes_are_sorted_as_numbers_where_all_are_whole_and_as_text_otherwise(values, ordered):
+    codes, names = order_classes(np.arange(len(values)), values)
+    assert names == ordered
+    assert [names[code] for code in codes] == values
+
+
+def test_a_class_needs_as_many_rows_as_parts_are_cut():
+    told = {"where": "y", "way_out": "Add rows"}
+    check_classes("f", np.array([0, 0, 0, 1, 1, 1]), ("a", "b"), **told)
+    assert refusal(check_classes, "f", np.array([0, 0, 0, 1, 1]), ("a", "b"), **told) == (
+        'f: class "b" of y has 2 rows; each class needs at least 3, one each for training, validation and test. '
+        "Add rows"
+    )
+    assert refusal(check_classes, "f", np.array([1, 1, 1, 2]), ("a", "b", "c"), **told).startswith(
+        'f: class "a" of y has 0 rows; each class needs at least 3, '
+    )
+    assert refusal(check_classes, "f", np.array([0, 0, 0]), ("a",), **told) == (
+        'f: y holds one class only, "a"; at least 2 are needed. Add rows'
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "rows", "refused"),
+    [
+        ([f"{i}.5" for i in range(20)], 3, False),
+        ([f"{i}.5" for i in range(21)], 3, True),
+        ([f"{i},5" for i in range(21)], 3, True),
+        ([f"{i}" for i in range(21)], 3, False),
+        ([f"{i}" for i in range(21)], 2, True),
+        ([*(f"{i}" for i in range(21)), "x"], 1, False),
+    ],
+)
+def test_more_than_twenty_numbers_are_no_classes_if_they_have_decimals_or_few_rows(values, rows, refused):
+    given = ("f", "c", np.repeat(np.arange(len(values)), rows), values, 3)
+    if not refused:
+        refuse_numbers(*given)
+        return
+    assert refusal(refuse_numbers, *given).startswith(
+        f'f: column "c" looks like a number to predict, with 21 different values from {values[0]} to {values[-1]}; '
+    )
+
+
+def test_a_thousand_classes_are_a_warning_with_the_least_the_most_and_the_median_of_their_rows():
+    def told(classes):
+        rows = np.concatenate([np.arange(classes), np.zeros(1233, int), np.arange(classes), np.arange(1, classes)])
+        return [each.text for each in warn_of_many(rows, [str(k) for k in range(classes)], "word")]
+
+    assert told(999) == []
+    assert told(1000) == [
+        "`word` has 1,000 classes with 3 to 1,235 rows each (the median is 3): is it the column of classes? If not, "
+        "name that with --label."
+    ]
+
+
+@pytest.mark.parametrize(("second", "total"), [(0.501, 1.001), (0.499, 0.999), (0.5, 1.0)])
+def test_soft_labels_a_thousandth_from_1_are_divided_by_their_sum(second, total):
+    assert np.allclose(check_soft(np.array([[0.5, second]]), where, "ab"), [[0.5 / total, second / total]], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([0.5, 0.5011], "sum to 1.0011, not to 1; divide each row by its sum"),
+        ([0.5, 0.4989], "sum to 0.9989, not to 1; divide each row by its sum"),
+        ([2, 1], "sum to 3, not to 1; divide votes by their number"),
+        ([0, 2], "sum to 2, not to 1; divide votes by their number"),
+        ([0, 0], "sum to 0, not to 1; drop the row"),
+    ],
+)
+def test_soft_labels_further_from_1_are_refused_with_the_way_out(row, says):
+    assert refusal(check_soft, np.array([[0.5, 0.5], row]), where, "ab") == f"row 1: soft labels a to b {says}"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-1e-9, "-1e-09")])
+def test_the_first_soft_label_that_is_no_probability_is_named(value, shown):
+    given = np.array([[0.0, 1.0], [0.5, value], [value, 1.0]])
+    assert refusal(check_soft, given, where, "ab") == (f"row 1: soft label b is {shown}; probabilities are from 0 to 1")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0, "0"), (-1.0, "-1"), (np.inf, "inf"), (np.nan, "nan")])
+def test_the_first_weight_that_is_not_finite_and_above_0_is_named(value, shown):
+    assert refusal(weights_of, np.array([0.5, 1.0, value, value]), where, "w") == (
+        f'row 2: weight "w" is {shown}; weights are above 0: drop a row that is to count for nothing'
+    )
+
+
+def test_parts_are_known_by_their_usual_names():
+    names = ["Train", "training", "validation", "val", "VALID", "dev", "test", "testing"]
+    assert parts_of(np.arange(8), names, where, "s").tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["train", "holdout"], 'row 1: column "s" holds "holdout"; it must say train, validation or test'),
+        (["val", "test"], 'column "s" marks no row as train; it holds "val", "test"'),
+        (
+            ["train", "training"],
+            'column "s" marks every row as train; mark some as test, or leave --split out and they are split '
+            "by content",
+        ),
+    ],
+)
+def test_parts_that_leave_nothing_to_train_or_test_on_are_refused(names, says):
+    assert refusal(parts_of, np.array([0, 1]), names, where, "s") == says
+
+
+@pytest.mark.parametrize(("count", "says"), [(0, ""), (1, " (as in 1 more row)"), (1234, " (as in 1,234 more rows)")])
+def test_other_rows_like_the_one_that_is_named_are_counted(count, says):
+    assert labels.more(count) == says
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (["p_cat", "p_dog"], ("cat", "dog")),
+        (["p_a", "p_ab"], ("a", "ab")),
+        (["p.x_1", "p.x_2"], ("1", "2")),
+        (["p-a", "p-b"], ("a", "b")),
+        (["p a", "p b"], ("a", "b")),
+        (["cat", "car"], ("cat", "car")),
+        (["p_", "p_b"], ("p_", "p_b")),  # a class needs a name
+        (["_a", "_b"], ("a", "b")),
+    ],
+)
+def test_classes_of_soft_labels_are_called_as_their_columns_without_what_all_begin_with(columns, names):
+    assert soft_class_names(columns) == names
+
+
+def test_hard_labels_beside_soft_ones_are_numbered_as_these():
+    assert merge_labels(np.array([1, 0, 1]), ["cat", "dog"], ("dog", "cow", "cat"), where, "c").tolist() == [0, 2, 0]
+    assert refusal(merge_labels, np.array([0, 1, 1]), ["cat", "cod"], ("dog", "cat"), where, "c") == (
+        'row 1: label "cod" of column "c" is none of the classes of --label-probs: dog, cat'
+    )
