@@ -1,0 +1,191 @@
+"""Models from elsewhere, without the libraries: what they are given, and how they are taken apart."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from sfumato.lab.data import Inputs
+from sfumato.lab.errors import OptionError
+from sfumato.lab.models import build, logits_of
+from sfumato.lab.models.outside import _Logits, build_outside
+
+NUMBERS = itertools.count()
+TOKENS = Inputs("tokens", (6,), 6)
+IMAGE = Inputs("image", (16, 16, 3), 768, mean=(0.0,) * 3, scale=(1.0,) * 3)
+
+MODULE = """
+from torch import nn
+def bare(shape, classes): return nn.Linear(shape[0], classes)
+def seven(shape, classes): return nn.Linear(shape[0], 7)
+def hidden(shape, classes): return nn.Sequential(nn.Linear(shape[0], classes), nn.Tanh())
+def shared(shape, classes):
+    layer = nn.Linear(shape[0], classes)
+    return nn.Sequential(layer, nn.ReLU(), nn.Linear(classes, classes))
+def three(shape, classes, third): pass
+def optional(shape, classes, third=None, *, fourth=None): return nn.Linear(shape[0], classes)
+def odd(shape, classes): return nn.Linear(shape[0], classes)
+odd.__signature__ = 3
+class Pair(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+    def forward(self, x): return x, x
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"elsewhere_{next(NUMBERS)}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    return name
+
+
+class Net(nn.Module):
+    """As a model of transformers, which keeps what it was called with; its logits are those of one class."""
+
+    def __init__(self, classes=3, side=None, **config):
+        super().__init__()
+        self.config, self.calls = SimpleNamespace(**config), []
+        self.classes, self.side = classes, side
+
+    def forward(self, **given):
+        self.calls.append(given)
+        x = next(iter(given.values()))
+        if self.side is not None and x.shape[2:] != (self.side, self.side):
+            raise ValueError(f"only {self.side}")
+        return SimpleNamespace(logits=torch.zeros(len(x), self.classes))
+
+
+@pytest.mark.parametrize(("config", "padding"), [({"pad_token_id": 7}, 7), ({"pad_token_id": None}, 0), ({}, 0)])
+def test_a_language_model_is_given_its_own_tokens_as_far_as_the_longest_row(config, padding):
+    net = Net(**config)
+    _Logits(net, text=True)(torch.tensor([[3, 5, 0, 0], [4, 0, 0, 0]]))
+    (call,) = net.calls
+    assert call["input_ids"].tolist() == [[2, 4], [3, padding]]
+    assert call["attention_mask"].tolist() == [[1, 1], [1, 0]]
+
+
+def test_rows_without_a_token_are_given_one_place():
+    net = Net(pad_token_id=7)
+    _Logits(net, text=True)(torch.zeros(2, 5, dtype=torch.int64))
+    assert [value.tolist() for value in net.calls[0].values()] == [[[7], [7]], [[0], [0]]]
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """A transformers of three functions; what it was asked for, and the model that it gives."""
+    asked, made = [], []
+
+    def automatic(name):
+        def keep(folder=None, **given):
+            asked.append((name, folder, given))
+            return made[0]
+
+        return SimpleNamespace(from_pretrained=keep, from_config=keep)
+
+    names = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
+    fake = SimpleNamespace(
+        logging=SimpleNamespace(set_verbosity_error=lambda: None),
+        AutoConfig=SimpleNamespace(from_pretrained=lambda folder, **given: made[0].config),
+        **{name: automatic(name) for name in names},
+    )
+    monkeypatch.setitem(sys.modules, "transformers", fake)
+    return asked, made
+
+
+def test_a_model_for_texts_is_tried_on_the_first_of_its_tokens(library, tmp_path):
+    asked, made = library
+    made.append(Net())
+    model = build_outside(f"hf:{tmp_path}", TOKENS, 3)
+    assert [call["input_ids"].tolist() for call in made[0].calls] == [[[0], [0]]]
+    assert [call["attention_mask"].tolist() for call in made[0].calls] == [[[1], [1]]]
+    assert asked == [("AutoModelForSequenceClassification", made[0].config, {})]
+    assert model.notes[-1] == f"hf:{tmp_path} has no weights in its folder: they are drawn from the seed."
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_a_model_whose_weights_are_in_its_folder_starts_from_them(library, ending, tmp_path):
+    asked, made = library
+    made.append(Net())
+    (tmp_path / f"w.{ending}").write_bytes(b"")
+    model = build_outside(f"hf:{tmp_path}", TOKENS, 3)
+    given = {"config": made[0].config, "local_files_only": True, "ignore_mismatched_sizes": True}
+    assert asked == [("AutoModelForSequenceClassification", str(tmp_path), given)]
+    assert "starts from the weights in its folder; a last layer for other classes is drawn anew" in model.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("config", "side", "scaled"),
+    [
+        ({}, None, None),
+        ({"image_size": 32}, 32, 32),
+        ({"image_size": [24, 40]}, 24, 24),
+        ({}, 224, 224),
+        ({"num_channels": 1}, None, None),
+    ],
+)
+def test_a_model_for_pictures_gets_them_in_its_channels_and_in_its_size_if_it_takes_no_other(
+    library, config, side, scaled, tmp_path
+):
+    asked, made = library
+    made.append(Net(side=side, **config))
+    model = build_outside(f"hf:{tmp_path}", IMAGE, 3)
+    assert asked[0][0] == "AutoModelForImageClassification"
+    shape = (2, config.get("num_channels", 3), scaled or 16, scaled or 16)
+    assert made[0].calls[-1]["pixel_values"].shape == shape
+    note = f"hf:{tmp_path} cannot take images of 16 × 16: they are scaled to {scaled} × {scaled}."
+    assert (note in model.notes) == (scaled is not None)
+
+
+@pytest.mark.parametrize(("size", "tried"), [(16, 1), (40, 2)])
+def test_a_model_that_takes_no_size_is_refused_in_the_words_of_the_first(library, size, tried, tmp_path):
+    _, made = library
+    made.append(Net(side=99, image_size=size))
+    with pytest.raises(OptionError, match="fails on these data: ValueError: only 99"):
+        build_outside(f"hf:{tmp_path}", IMAGE, 3)
+    assert len(made[0].calls) == tried
+
+
+@pytest.mark.parametrize("name", ["bare", "optional", "odd"])
+def test_a_model_that_is_one_layer_is_its_own_body(module, name):
+    model = build(f"{module}:{name}", Inputs.dense(5), 3, seed=0)
+    assert isinstance(model.head, nn.Identity)
+    assert model.notes == (f"{module}:{name} does not end in a linear layer: its logits stand for its features.",)
+    assert torch.equal(model.features(torch.ones(2, 5)), logits_of(model, torch.ones(2, 5)))
+
+
+def test_a_linear_layer_that_is_not_the_last_one_is_left_in_its_place(module):
+    model = build(f"{module}:hidden", Inputs.dense(5), 3, seed=0)
+    assert isinstance(model.head, nn.Identity)
+    assert [type(layer) for layer in model.body] == [nn.Linear, nn.Tanh]
+    assert sorted(model.names.values()) == ["0.bias", "0.weight"]
+
+
+def test_the_last_of_two_layers_for_the_classes_is_the_head(module):
+    model = build(f"{module}:shared", Inputs.dense(5), 3, seed=0)
+    assert (model.head.in_features, model.notes) == (3, ())
+    assert [type(layer) for layer in model.body] == [nn.Linear, nn.ReLU, nn.Identity]
+    assert sorted(model.names.values()) == ["0.bias", "0.weight", "2.bias", "2.weight"]
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "said"),
+    [
+        ("seven", Inputs.dense(5), "gives output of shape (2, 7) for 2 rows and 3 classes"),
+        ("seven", Inputs("sparse", (10,), 50), "gives output of shape (2, 7) for 2 rows and 3 classes"),
+        ("Pair", Inputs.dense(5), "gives output of type tuple for 2 rows and 3 classes"),
+        ("three", Inputs.dense(5), "missing 1 required positional argument: 'third'"),
+        ("bare", TOKENS, "cannot read tokens"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_what_it_gave(module, name, inputs, said):
+    with pytest.raises(OptionError) as error:
+        build(f"{module}:{name}", inputs, 3, seed=0)
+    assert said in str(error.value)
