@@ -189,3 +189,57 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_gave(module, name, in
     with pytest.raises(OptionError) as error:
         build(f"{module}:{name}", inputs, 3, seed=0)
     assert said in str(error.value)
+
+
+class Pixels(nn.Module):
+    """A model of a library, which takes pictures of one size or of any, in so many channels."""
+
+    def __init__(self, channels, side=None, input_size=None):
+        super().__init__()
+        self.channels, self.side, self.seen = channels, side, []
+        self.default_cfg = {} if input_size is None else {"input_size": input_size}
+
+    def forward(self, x):
+        self.seen.append(tuple(x.shape))
+        if x.shape[1] != self.channels or (self.side and x.shape[2:] != (self.side, self.side)):
+            raise ValueError("not these")
+        return torch.zeros(len(x), 3)
+
+
+@pytest.mark.parametrize(("side", "shapes"), [(None, [(2, 3, 16, 16)]), (224, [(2, 3, 16, 16), (2, 3, 224, 224)])])
+def test_a_model_of_torchvision_has_three_channels_and_224_pixels_if_need_be(side, shapes, monkeypatch):
+    net = Pixels(3, side)
+    fake = SimpleNamespace(list_models=lambda module: ["resnet18"], get_model=lambda name, weights, num_classes: net)
+    monkeypatch.setitem(sys.modules, "torchvision.models", fake)
+    grey = Inputs("image", (16, 16, 1), 256, mean=(0.0,), scale=(1.0,))
+    build_outside("torchvision:resnet18", grey, 3)
+    assert net.seen == shapes
+    with pytest.raises(OptionError) as error:
+        build_outside("torchvision:resnet81", grey, 3)
+    assert str(error.value) == 'torchvision has no classifier "resnet81". Did you mean "resnet18"?'
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "shapes"),
+    [
+        (None, (3, 32, 48), [(2, 1, 16, 16)]),
+        (48, (3, 32, 48), [(2, 1, 16, 16), (2, 1, 48, 48)]),
+        (224, None, [(2, 1, 16, 16), (2, 1, 224, 224)]),
+    ],
+)
+def test_a_model_of_timm_has_the_channels_of_the_data_and_its_own_size_if_need_be(side, size, shapes, monkeypatch):
+    net, asked = Pixels(1, side, size), []
+
+    def create(name, **given):
+        asked.append((name, given))
+        return net
+
+    fake = SimpleNamespace(is_model=lambda name: name == "vit", create_model=create, list_models=lambda: ["vit"])
+    monkeypatch.setitem(sys.modules, "timm", fake)
+    grey = Inputs("image", (16, 16, 1), 256, mean=(0.0,), scale=(1.0,))
+    build_outside("timm:vit", grey, 3)
+    assert asked == [("vit", {"pretrained": False, "num_classes": 3, "in_chans": 1})]
+    assert net.seen == shapes
+    with pytest.raises(OptionError) as error:
+        build_outside("timm:vitt", grey, 3)
+    assert str(error.value) == 'timm has no model "vitt". Did you mean "vit"?'

@@ -11,7 +11,7 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.errors import TrainingError
 from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import build, weights_hash
-from sfumato.lab.train.loop import parts_of, train
+from sfumato.lab.train.loop import Epoch, parts_of, train
 from sfumato.lab.train.objectives import MovingLoss
 from sfumato.lab.train.plan import Plan
 
@@ -204,3 +204,20 @@ def test_what_two_ranks_add_up_is_that_of_one_process(accumulate, weighted, monk
         torch.testing.assert_close(one + other, both, rtol=1e-12, atol=1e-15)
     loss, gaps, rows = (one + other for one, other in zip(*(each.numbers for each in ranks), strict=True))
     assert (loss, gaps / rows, rows) == pytest.approx((alone.train_loss, alone.train_gap, 51), rel=1e-12)
+
+
+def test_an_epoch_is_written_without_what_it_has_not():
+    scores = {"epoch": 1, "train_loss": 0.5, "train_gap": 2.0, "validation_nll": 0.0, "validation_accuracy": 0.9}
+    without = Epoch(**scores, train_floor=None, train_excess=None)
+    assert without.to_dict() == scores
+    whole = {**scores, "train_floor": 0.0, "train_excess": 0.5, "validation_nll_after_temperature": 0.4}
+    assert Epoch(**whole).to_dict() == whole
+
+
+def test_every_step_is_made_in_training_and_every_look_in_between_is_not():
+    model, states = build("linear", 6, 3, seed=5).eval(), []
+    model.register_forward_pre_hook(lambda module, given: states.append((len(given[0]), module.training)))
+    train(model, SMOOTHED.loss(), toy(20), toy(7, seed=1), Plan(2, 10, 1e-3), seed=5, floor=0.0,
+          on_epoch=lambda epoch: None)  # fmt: skip
+    assert {state for rows, state in states if rows == 10} == {True}
+    assert [rows for rows, state in states if state] == [10] * 4
