@@ -21,6 +21,8 @@ IMAGE = Inputs("image", (16, 16, 3), 768, mean=(0.0,) * 3, scale=(1.0,) * 3)
 
 MODULE = """
 from torch import nn
+def fails(shape, classes): raise KeyError("weights")
+def flat(shape, classes): return nn.Sequential(nn.Linear(64, 4), nn.Linear(4, classes))
 def bare(shape, classes): return nn.Linear(shape[0], classes)
 def seven(shape, classes): return nn.Linear(shape[0], 7)
 def hidden(shape, classes): return nn.Sequential(nn.Linear(shape[0], classes), nn.Tanh())
@@ -90,10 +92,14 @@ def library(monkeypatch):
 
         return SimpleNamespace(from_pretrained=keep, from_config=keep)
 
+    def configured(folder, **given):
+        assert given == {"num_labels": 3, "local_files_only": True}
+        return made[0].config
+
     names = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
     fake = SimpleNamespace(
-        logging=SimpleNamespace(set_verbosity_error=lambda: None),
-        AutoConfig=SimpleNamespace(from_pretrained=lambda folder, **given: made[0].config),
+        logging=SimpleNamespace(set_verbosity_error=lambda: asked.append("silence")),
+        AutoConfig=SimpleNamespace(from_pretrained=configured),
         **{name: automatic(name) for name in names},
     )
     monkeypatch.setitem(sys.modules, "transformers", fake)
@@ -106,7 +112,7 @@ def test_a_model_for_texts_is_tried_on_the_first_of_its_tokens(library, tmp_path
     model = build_outside(f"hf:{tmp_path}", TOKENS, 3)
     assert [call["input_ids"].tolist() for call in made[0].calls] == [[[0], [0]]]
     assert [call["attention_mask"].tolist() for call in made[0].calls] == [[[1], [1]]]
-    assert asked == [("AutoModelForSequenceClassification", made[0].config, {})]
+    assert asked == ["silence", ("AutoModelForSequenceClassification", made[0].config, {})]
     assert model.notes[-1] == f"hf:{tmp_path} has no weights in its folder: they are drawn from the seed."
 
 
@@ -117,7 +123,7 @@ def test_a_model_whose_weights_are_in_its_folder_starts_from_them(library, endin
     (tmp_path / f"w.{ending}").write_bytes(b"")
     model = build_outside(f"hf:{tmp_path}", TOKENS, 3)
     given = {"config": made[0].config, "local_files_only": True, "ignore_mismatched_sizes": True}
-    assert asked == [("AutoModelForSequenceClassification", str(tmp_path), given)]
+    assert asked == ["silence", ("AutoModelForSequenceClassification", str(tmp_path), given)]
     assert "starts from the weights in its folder; a last layer for other classes is drawn anew" in model.notes[-1]
 
 
@@ -137,11 +143,56 @@ def test_a_model_for_pictures_gets_them_in_its_channels_and_in_its_size_if_it_ta
     asked, made = library
     made.append(Net(side=side, **config))
     model = build_outside(f"hf:{tmp_path}", IMAGE, 3)
-    assert asked[0][0] == "AutoModelForImageClassification"
+    assert asked[1][0] == "AutoModelForImageClassification"
     shape = (2, config.get("num_channels", 3), scaled or 16, scaled or 16)
     assert made[0].calls[-1]["pixel_values"].shape == shape
     note = f"hf:{tmp_path} cannot take images of 16 × 16: they are scaled to {scaled} × {scaled}."
     assert (note in model.notes) == (scaled is not None)
+
+
+def test_a_model_for_pictures_gets_grey_ones_in_three_channels(library, tmp_path):
+    _, made = library
+    made.append(Net())
+    build_outside(f"hf:{tmp_path}", Inputs("image", (16, 16, 1), 256, mean=(0.0,), scale=(1.0,)), 3)
+    assert made[0].calls[0]["pixel_values"].shape == (2, 3, 16, 16)
+
+
+def test_a_model_for_pictures_is_not_loaded_for_rows_that_are_none(library, tmp_path):
+    asked, made = library
+    made.append(Net())
+    with pytest.raises(OptionError, match="takes pictures, but these data are 5 features"):
+        build_outside(f"hf:{tmp_path}", Inputs.dense(5), 3)
+    assert asked == ["silence"]
+
+
+def test_a_folder_that_cannot_be_loaded_is_refused_with_the_error_of_the_library(library, tmp_path):
+    with pytest.raises(OptionError) as error:  # the library has no model to give
+        build_outside(f"hf:{tmp_path}", TOKENS, 3)
+    said = f"--model hf:{tmp_path} cannot be loaded as AutoModelForSequenceClassification: IndexError: list index"
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "shape"),
+    [
+        (Inputs.dense(5), (5,)),
+        (Inputs.dense(48, (8, 6)), (1, 8, 6)),
+        (Inputs.dense(144, (8, 6, 3)), (3, 8, 6)),
+        (Inputs("sparse", (10,), 50), (50,)),
+        (IMAGE, (3, 16, 16)),
+    ],
+)
+def test_a_function_is_called_with_the_shape_of_a_row_and_the_number_of_classes(module, inputs, shape):
+    with pytest.raises(OptionError) as error:
+        build(f"{module}:fails", inputs, 3, seed=0)
+    assert str(error.value).endswith(f"it is called with {shape} and 3 classes")
+
+
+def test_a_model_that_takes_no_pictures_is_given_them_as_flat_rows(module):
+    model = build(f"{module}:flat", Inputs.dense(64, (8, 8)), 3, seed=0)
+    x = torch.randn(2, 64)
+    assert torch.equal(model.prepare(x), x)
+    assert logits_of(model, x).shape == (2, 3)
 
 
 @pytest.mark.parametrize(("size", "tried"), [(16, 1), (40, 2)])
