@@ -59,6 +59,7 @@ class Net(nn.Module):
 
     def forward(self, **given):
         self.calls.append(given)
+        self.in_training = self.training
         x = next(iter(given.values()))
         if self.side is not None and x.shape[2:] != (self.side, self.side):
             raise ValueError(f"only {self.side}")
@@ -108,8 +109,9 @@ def library(monkeypatch):
 
 def test_a_model_for_texts_is_tried_on_the_first_of_its_tokens(library, tmp_path):
     asked, made = library
-    made.append(Net())
+    made.append(Net().train())
     model = build_outside(f"hf:{tmp_path}", TOKENS, 3)
+    assert not made[0].in_training  # a layer such as dropout changes nothing of what is tried
     assert [call["input_ids"].tolist() for call in made[0].calls] == [[[0], [0]]]
     assert [call["attention_mask"].tolist() for call in made[0].calls] == [[[1], [1]]]
     assert asked == ["silence", ("AutoModelForSequenceClassification", made[0].config, {})]
