@@ -54,6 +54,19 @@ def test_the_prior_arms_floor_and_gap_are_those_of_the_logits_that_minimise_it()
     assert arm.gap(3) == pytest.approx((true - (z.sum(1) - true) / 2).mean().item(), abs=1e-4)
 
 
+def test_where_a_class_has_no_rows_no_gap_is_best():
+    """The targets of the others leave that class nothing. Its own target, 0 on itself at ε = 1, does not count."""
+    arm = arm_of("prior:1", np.array([0, 1]), 3)
+    assert arm.gap(3) == math.inf
+    assert arm.floor(3) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(("spec", "over", "cut"), [("mixup:0.2", "mixup", False), ("cutmix:1", "cutmix", True)])
+def test_cutmix_pastes_and_mixup_blends(spec, over, cut):
+    arm = arm_of(spec, LABELS, 3)
+    assert (arm.over, arm.loss().cut) == (over, cut)
+
+
 @pytest.mark.parametrize(
     ("over", "classes", "words"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sfumato.lab.config_file import from_toml, to_toml
+from sfumato.lab.config_file import from_toml, to_toml, toml_value
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 
@@ -43,3 +43,37 @@ def test_a_value_of_another_kind_is_named(line, said):
     with pytest.raises(OptionError) as refused:
         from_toml(f'data = "digits"\n{line}\n')
     assert str(refused.value) == said
+
+
+def test_what_was_found_stands_where_nothing_was_asked_for_and_nothing_else_changes():
+    text = to_toml(Options("digits", epochs=7), {"epochs": "command line"}, {"epochs": 59, "batch_size": 64})
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith(("data", "epochs", "batch-size", "learning-rate", "label"))] == [
+        'data = "digits"  # default',
+        "epochs = 7  # command line",
+        "batch-size = 64  # default, by the data",
+        "learning-rate = 0.001  # default",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data = \n", "not TOML: Invalid value (at line 1, column 8)"),
+        ("eps = 0.1\n", 'no key "data"'),
+        ("", 'no key "data"'),
+        ('data = "digits"\neps = 1.5\n', "--eps must be above 0 and at most 1, got 1.5"),
+        ('data = ""\n', "compare needs DATA: digits"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_with_the_reason(text, said):
+    with pytest.raises(OptionError) as refused:
+        from_toml(text)
+    assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(True, "true"), (False, "false"), (5, "5"), (0.5, "0.5"), ("a\t", '"a\\U00000009"')]
+)
+def test_a_value_is_written_as_toml_has_it(value, text):
+    assert toml_value(value) == text

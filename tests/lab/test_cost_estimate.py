@@ -16,6 +16,7 @@ from sfumato.lab.cost_estimate import Cost, clock_after, dry_run, estimate, with
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
+from sfumato.lab.train.augment import Augmentation
 from sfumato.lab.train.plan import Plan
 from sfumato.text import duration
 from tests.conftest import run_sfumato
@@ -139,6 +140,32 @@ def test_runs_take_turns_in_the_processes(workers, turns, counted):
     found = counted(seeds=3, epochs=4, workers=workers)
     assert found.seconds == pytest.approx(turns * once)
     assert found.workers == min(workers, 6)
+
+
+def test_the_time_of_a_step_is_the_median_of_five_after_two_that_warm_up(monkeypatch):
+    ticks = iter([tick for step in (100, 90, 1, 2, 3, 40, 50) for tick in (0, step)] + [0, 10])
+    monkeypatch.setattr("sfumato.lab.cost_estimate.clock_after", lambda device: float(next(ticks)))
+    norms, step = [], torch.optim.Adam.step
+
+    def spy(self, *given):
+        norms.append(sum(float(p.grad.norm()) for group in self.param_groups for p in group["params"]))
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    options = Options("digits", model="linear", seeds=3, epochs=1, learning_rate=1e-6)
+    assert estimate(prepared(options)).seconds_per_step == 3
+    assert len(norms) == 7
+    assert norms[0] > 0
+    assert norms == pytest.approx([norms[0]] * 7, rel=0.01)  # each is a whole step, whose gradient is not added up
+
+
+def test_the_steps_that_are_tried_change_the_pictures_as_training_does(counted, monkeypatch):
+    changed, call = [], Augmentation.__call__
+    monkeypatch.setattr(Augmentation, "__call__", lambda *given: changed.append(1) or call(*given))
+    counted(seeds=3, epochs=1)
+    assert changed == []
+    counted(seeds=3, epochs=1, augment="flip")
+    assert len(changed) == 7
 
 
 def test_the_threads_of_torch_are_put_back(counted):

@@ -80,6 +80,12 @@ def test_what_has_no_shape_of_a_picture_is_a_table(shape):
         (10.0, 200.0, (10, 200)),  # bytes: a dark picture stays dark
         (0.0, 128.0, (0, 255)),
         (0.0, 300.0, (0, 255)),
+        (0.0, 200.0, (0, 200)),  # bytes from 0 to 255, and no others
+        (0.5, 200.0, (0, 200)),
+        (0.0, 129.0, (0, 129)),
+        (10.0, 255.0, (10, 255)),
+        (10.0, 256.0, (0, 255)),
+        (-1.0, 200.0, (0, 255)),
         (5.0, 5.0, (0, 0)),
     ],
 )
@@ -149,3 +155,20 @@ def test_numbers_are_a_picture_where_the_data_say_so(image, kind, tmp_path, monk
     assert (path.name, told["kind"], list(told["rows"])) == ("examples.json", kind, ["2"])
     if not image:
         assert told["rows"]["2"]["values"]["n2"] == 1.0
+
+
+def test_images_are_pictures_in_their_own_shape(tmp_path, monkeypatch):
+    pictures = RNG.integers(0, 256, (3, 8, 6, 3))
+    pictures[1].flat[:2] = 0, 255
+    monkeypatch.setattr("sfumato.lab.examples.Images", SimpleNamespace)
+    show(tmp_path, [1], SimpleNamespace(pixels=pictures))
+    told = json.loads((tmp_path / "examples.json").read_text("utf-8"))
+    assert (told["kind"], list(told["rows"])) == ("image", ["1"])
+    np.testing.assert_array_equal(np.asarray(pixels(told, 1)), pictures[1])
+
+
+def test_texts_are_written_as_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.examples.Texts", SimpleNamespace)
+    show(tmp_path, [1], SimpleNamespace(texts=["", "Äpfel und 梨"]))
+    written = (tmp_path / "examples.json").read_text("utf-8")
+    assert written == '{"kind": "text", "rows": {"1": {"text": "Äpfel und 梨"}}}\n'

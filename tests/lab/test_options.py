@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options, schema
+from sfumato.runs.folder import PARTIAL
 from tests.conftest import run_sfumato
 
 
@@ -98,3 +100,145 @@ def test_a_number_may_be_as_large_as_is_said(name, most):
     Options("digits", **{name: most}).check()
     with pytest.raises(OptionError, match=f"must be at most {most:,}, got {most + 1:,}"):
         Options("digits", **{name: most + 1}).check()
+
+
+def refusal(**values):
+    """What is said of options for digits; nothing where they are taken."""
+    try:
+        Options("digits", **values).check()
+    except OptionError as error:
+        return str(error)
+    return ""
+
+
+def test_what_is_not_asked_for_has_the_default_of_the_docs_or_none():
+    given = {name: value for name, value in vars(Options("digits")).items() if value is not None}
+    assert given == {
+        "data": "digits", "eps": 0.1, "over": "others", "seeds": 5, "margin": "accuracy=0.5,nll=2%,eaurc=5%",
+        "device": "cpu", "learning_rate": 0.001, "weight_decay": 0.0, "accumulate": 1, "precision": "float32",
+    }  # fmt: skip
+
+
+def test_arms_alone_are_given_more_than_once_and_where_a_run_went_is_not_stored():
+    options = schema().values()
+    assert [each.name for each in options if each.repeated] == ["arm"]
+    assert [each.name for each in options if not each.stored] == ["workers", "on", "time_budget", "track", "out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        ("image_size", (8, 512), (7, 513)),
+        ("eps", (math.ulp(0), 1.0), (0.0, math.nextafter(1, 2), -0.1)),
+        ("seeds", (3,), (2,)),
+        ("epochs", (1,), (0,)),
+        ("batch_size", (1,), (0,)),
+        ("accumulate", (1,), (0,)),
+        ("early_stop", (1,), (0,)),
+        ("workers", (1,), (0,)),
+        ("learning_rate", (math.ulp(0), 1e300), (0.0, math.inf, -1.0)),
+        ("weight_decay", (0.0, 1000.0), (-math.ulp(0), math.inf)),
+        ("time_budget", (math.ulp(0), 1e300), (0.0, math.inf)),
+    ],
+)
+def test_a_range_has_the_ends_that_are_said(name, taken, refused):
+    assert [value for value in taken if refusal(**{name: value})] == []
+    assert [value for value in refused if not refusal(**{name: value}).startswith(f"--{name.replace('_', '-')} ")] == []
+
+
+def test_a_step_may_take_a_weight_to_0_and_not_beyond():
+    assert refusal(learning_rate=0.5, weight_decay=2.0) == ""
+    assert refusal(learning_rate=0.5, weight_decay=2.01) == (
+        "--weight-decay 2.01 at --learning-rate 0.5 would turn the sign of every weight at each step; use at most 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (10**15 - 1, "999,999,999,999,999"),
+        (10**15, "a number of more than 15 digits"),
+    ],
+)
+def test_a_number_of_up_to_15_digits_is_repeated(given, shown):
+    assert refusal(seeds=given) == f"--seeds must be at most 1,000, got {shown}"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"ladder": "0,1"}, '--ladder needs at least two strengths above 0, got "0,1"; for one use --eps'),
+        ({"ladder": "0.5,0.5"}, '--ladder needs at least two strengths above 0, got "0.5,0.5"; for one use --eps'),
+        ({"ladder": "0.5,1.01"}, "--ladder takes strengths from 0 to 1, got 1.01"),
+        ({"ladder": "0.5,-0.01,0.1"}, "--ladder takes strengths from 0 to 1, got -0.01"),
+        ({"ladder": ""}, '--ladder takes numbers with commas between, such as 0,0.05,0.1; got ""'),
+        ({"ladder": "0.5,1"}, ""),
+        ({"ladder": "0, 0.5, 1"}, ""),
+        ({"arm": "onehot"}, '--arm must be given at least twice, got only "onehot"'),
+        ({"arm": "all:0.1,all:0.1"}, "--arm names the same target twice: all:0.1, all:0.1"),
+        ({"arm": "onehot, all:0.1"}, ""),
+        ({"arm": "others:0.1,others:0.1000001"},
+         "--arm has two targets that would both be called others-0.1: leave one out"),
+        ({"arm": "hierarchy:a/t.json:5,hierarchy:b/t.json:5"},
+         "--arm has two targets that would both be called hierarchy-t-5: rename one of their files"),
+        ({"augment": "crop"}, ""),
+        ({"augment": "crop, flip"}, ""),
+        ({"augment": "flip,turn"}, '--augment takes flip and crop, with a comma between; got "turn"'),
+        ({"augment": ""}, '--augment takes flip and crop, with a comma between; got ""'),
+        ({"augment": "flip,flip"}, '--augment names one of them twice: "flip,flip"'),
+        ({"on": "slurm"}, '--on takes ray, got "slurm"; without it, processes on this machine do the work'),
+        ({"margin": "accuracy=0.5"}, ""),
+        ({"margin": "speed=1"}, "--margin: "),
+        ({"model": "mpl"}, 'no model "mpl". Did you mean "mlp"?'),
+    ],
+)  # fmt: skip
+def test_words_are_taken_or_refused_with_the_way_out(values, said):
+    found = refusal(**values)
+    assert found == "" if not said else found.startswith(said)
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "runs/..", f"mine{PARTIAL}"])
+def test_a_run_folder_has_a_name_of_its_own(out):
+    assert refusal(out=out) == f'--out must name a folder, and not end in {PARTIAL}, got "{out}"'
+
+
+def test_a_run_folder_is_new(tmp_path):
+    assert refusal(out=str(tmp_path / "mine")) == ""
+    assert refusal(out=str(tmp_path)).startswith(str(tmp_path))
+
+
+def test_ray_that_is_not_installed_is_named_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # an import of it fails
+    assert refusal(on="ray") == "--on ray needs Ray, which is not installed: pip install 'sfumato[ray]'"
+    monkeypatch.setitem(sys.modules, "ray", sys)
+    assert refusal(on="ray") == ""
+
+
+def test_augmentations_are_told_in_one_order():
+    assert Options("digits", augment="crop, flip").augmentations() == ("flip", "crop")
+    assert Options("digits", augment="crop").augmentations() == ("crop",)
+    assert Options("digits").augmentations() == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"), [("hf:my/bert", "my/bert"), ("hf:C:\\bert", "C:\\bert"), ("timm:vit", None), (None, None)]
+)
+def test_texts_are_split_by_the_tokenizer_of_a_model_of_transformers_alone(model, folder):
+    assert Options("t.csv", model=model).roles().tokenizer == folder
+
+
+def test_each_role_of_a_column_comes_from_the_option_of_its_name():
+    named = {"label": "a", "text": "b", "split": "c", "weight": "d", "group": "e"}
+    roles = Options("t.csv", **named, image_size=32, label_probs="f, g", drop="h", keep="i*,j").roles()
+    assert {name: getattr(roles, name) for name in named} == named
+    assert (roles.image_size, roles.label_probs, roles.drop, roles.keep) == (32, ("f", "g"), ("h",), ("i*", "j"))
+
+
+def test_options_stand_under_the_heading_of_the_first_before_them():
+    groups = {name: option.group for name, option in schema().items()}
+    assert {name: groups[name] for name in ("data", "noise", "eps", "margin", "model", "early_stop")} == {
+        "data": "Data", "noise": "Data", "eps": "Targets", "margin": "Targets", "model": "Training",
+        "early_stop": "Training",
+    }  # fmt: skip
+    assert [name for name, group in groups.items() if group == "Where it runs"] == ["workers", "on", "time_budget"]
+    assert [name for name, group in groups.items() if group == "Output"] == ["track", "out"]

@@ -115,13 +115,14 @@ def _scale_at_hinge(z: Rows, strengths: Mapping[str, float]) -> Rows:
     """What to multiply rows by so that they lie where the hinge of a penalty opens, (n, 1); 1 where there is none."""
     if strengths.get("margin"):
         return strengths["margin"] / np.ptp(z, axis=1, keepdims=True)
-    low, high = np.ones((len(z), 1)), np.ones((len(z), 1))
-    if "threshold" in strengths and strengths["threshold"] < math.log(z.shape[1]):
-        low, high = 0 * low, 1e4 * high
-        for _ in range(60):
-            middle = (low + high) / 2
-            closed = _entropy(middle * z) > strengths["threshold"]
-            low, high = np.where(closed, middle, low), np.where(closed, high, middle)
+    threshold = strengths.get("threshold", math.inf)
+    if threshold >= math.log(z.shape[1]):  # of every row's entropy
+        return np.ones((len(z), 1))
+    low, high = np.zeros((len(z), 1)), np.full((len(z), 1), 1e4)
+    for _ in range(60):
+        middle = (low + high) / 2
+        closed = _entropy(middle * z) > threshold
+        low, high = np.where(closed, middle, low), np.where(closed, high, middle)
     return high
 
 

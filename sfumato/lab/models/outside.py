@@ -56,7 +56,7 @@ def _timm(rest: str, channels: int, classes: int) -> tuple[nn.Module, int, int]:
     if not timm.is_model(rest):
         raise OptionError(f'timm has no model "{rest}".{did_you_mean(rest, timm.list_models())}')
     net = timm.create_model(rest, pretrained=False, num_classes=classes, in_chans=channels)
-    return net, channels, int(net.default_cfg.get("input_size", (3, _DEFAULT_SIDE))[-1])
+    return net, channels, int(net.default_cfg.get("input_size", (_DEFAULT_SIDE,))[-1])
 
 
 def _fit_size(name: str, net: nn.Module, inputs: Inputs, classes: int, channels: int, side: int) -> Classifier:

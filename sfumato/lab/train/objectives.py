@@ -79,7 +79,7 @@ class MixLoss(TrainingObjective):
     def __init__(self, alpha: float, *, cut: bool) -> None:
         super().__init__()
         self.alpha, self.cut = alpha, cut
-        self.draw = np.random.default_rng(torch.initial_seed() % 2**63)
+        self.draw = np.random.default_rng(torch.initial_seed())
 
     def step(
         self, model: Classifier, x: Tensor, labels: Tensor, weight: Tensor | None, soft: Tensor | None

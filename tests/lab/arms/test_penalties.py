@@ -13,7 +13,7 @@ import torch
 import sfumato as sf
 from sfumato.evaluate import Margins
 from sfumato.lab.arms import KINDS, Arm, arm_of, asked_arm
-from sfumato.lab.arms.penalties import GRADIENTS, PenaltyArm
+from sfumato.lab.arms.penalties import GRADIENTS, PenaltyArm, _drawn, _scale_at_hinge
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.train.objectives import PenaltyLoss
 from sfumato.report.compare.code_to_copy import snippets
@@ -77,6 +77,49 @@ def test_another_loss_in_its_place_is_refused(spec):
 def test_a_loss_that_is_not_finite_is_refused():
     with pytest.raises(ArmError, match="where its loss has nan"):
         arm("maxsup:0.1").verify(lambda z, y: (z * math.nan).sum(), 3)
+
+
+@pytest.mark.parametrize(("off", "refused"), [(0.5e-9, False), (1.5e-9, True)])
+def test_a_gradient_is_that_of_the_formula_to_9_digits(off, refused):
+    made = arm("l2:0.1")
+    right = made.loss()
+
+    def nearly(z, y):  # the mean of this loss over the rows has one gradient that is off
+        return right(z, y) + off / len(z) * z[7, 2]
+
+    if refused:
+        with pytest.raises(ArmError, match="nothing of this comparison can be trusted"):
+            made.verify(nearly, 3)
+    else:
+        assert made.verify(nearly, 3) == []
+
+
+def test_the_logits_that_are_tried_are_near_0_spread_out_and_of_every_class_answered_well_or_not():
+    z, labels = _drawn(50, {})
+    assert set(_drawn(3, {})[1]) == {0, 1, 2}
+    kinds = z[:24].reshape(3, 8, 50).std(axis=(1, 2))
+    assert kinds == pytest.approx([0.5, 3.0, 12.0], rel=0.25)
+    near, own = z[:8], z[np.arange(8), labels[:8]]
+    assert (own - near.mean(1)).mean() == pytest.approx(2, abs=0.5)
+    few, answers = _drawn(2, {})
+    right = (few.argmax(1) == answers).mean()
+    assert 0.2 < right < 0.9
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
+def test_rows_are_brought_to_where_the_hinge_opens(spread):
+    z = spread * np.random.default_rng(0).normal(size=(9, 5))
+    scaled = z * _scale_at_hinge(z, {"threshold": 0.4})
+    p = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    assert -(p * np.log(p)).sum(1) == pytest.approx(np.full(9, 0.4), rel=1e-9)
+    assert np.ptp(z * _scale_at_hinge(z, {"margin": 3.0}), axis=1) == pytest.approx(np.full(9, 3.0))
+    for none in ({}, {"margin": 0.0}, {"threshold": math.log(5)}, {"threshold": 9.0}):
+        assert (_scale_at_hinge(z, none) == 1).all()
+
+
+@each_spec
+def test_a_penalty_acts_beside_the_one_hot_target(spec):
+    assert arm(spec).target(1, 3) == [0.0, 1.0, 0.0]
 
 
 def test_weights_of_rows_reach_the_loss():

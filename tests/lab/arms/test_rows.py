@@ -250,6 +250,57 @@ def test_an_online_arm_refuses_another_strength_and_another_loss(wrong):
         arm_of("online:0.4", LABELS, 3).verify(wrong, 3)
 
 
+def taught(*rows: tuple[float, float, float]) -> OnlineLoss:
+    """The loss of an online arm of strength 0.2, which has learned this table."""
+    loss = OnlineLoss(0.2)
+    loss.table(3)
+    loss.online.rows[:] = torch.tensor(rows, dtype=torch.float64)
+    return loss
+
+
+def test_a_model_that_is_sure_of_its_right_answers_teaches_a_table_with_zeros():
+    loss = taught((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    assert arm_of("online:0.2", LABELS, 3).verify(loss, 3) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "refused"),
+    [
+        ((0.5, 0.3, 0.2), False),
+        ((0.5, 0.3, 0.2 + 0.5e-9), False),
+        ((0.5, 0.3, 0.2 + 1.5e-9), True),
+        ((0.5, 0.7, -0.2), True),
+        ((0.5, 0.3, 0.3), True),
+    ],
+)
+def test_a_table_that_is_learned_has_a_distribution_in_each_row(first: tuple[float, float, float], refused: bool):
+    arm, loss = arm_of("online:0.2", LABELS, 3), taught(first, (0, 1, 0), (0, 0, 1))
+    if refused:
+        with pytest.raises(ArmError, match="should have learned a table of targets, and its loss has none"):
+            arm.verify(loss, 3)
+    else:
+        assert arm.verify(loss, 3) == pytest.approx([1, 0.1], abs=0.1)
+
+
+def test_a_class_without_rows_does_not_count_in_the_gap(tmp_path: Path):
+    """The class that no row has is so unlike the others that its own target is one-hot."""
+    file = tmp_path / "likeness.csv"
+    file.write_text(",a,b,c\na,1,0,0\nb,0,1,0\nc,-9000,-9000,1\n", encoding="utf-8")
+    arm = arm_of(f"similarity:{file}:1", np.array([0, 1]), 3, class_names=("a", "b", "c"))
+    assert arm.gap(3) == pytest.approx(1)
+    every = arm_of(f"similarity:{file}:1", np.array([0, 1, 2]), 3, class_names=("a", "b", "c"))
+    assert every.gap(3) == float("inf")
+
+
+def test_confusions_that_give_another_class_as_much_as_the_label_are_refused(tmp_path: Path):
+    file = tmp_path / "counts.csv"
+    file.write_text(",a,b\na,5,5\nb,0,9\n", encoding="utf-8")
+    with pytest.raises(OptionError, match='gives the class "b" 0.5 in the target of "a", whose own share is 0.5'):
+        arm_of(f"confusion:{file}:0.5", np.array([0, 1]), 2, class_names=("a", "b"))
+    arm = arm_of(f"confusion:{file}:0.49", np.array([0, 1]), 2, class_names=("a", "b"))
+    assert np.array(arm.rows) == pytest.approx(np.array([[0.51, 0.49], [0.49, 0.51]]))
+
+
 def test_the_floor_of_an_online_arm_is_that_of_the_epoch_that_ends():
     loss, y = OnlineLoss(0.4), torch.from_numpy(LABELS)
     loss(4 * torch.eye(3)[y], y)

@@ -9,8 +9,9 @@ import torch
 
 from sfumato.lab.arms import Arm
 from sfumato.lab.errors import TrainingError
+from sfumato.lab.execute.torchrun import Ranks
 from sfumato.lab.models import build, weights_hash
-from sfumato.lab.train.loop import parts_of, train
+from sfumato.lab.train.loop import Epoch, parts_of, train
 from sfumato.lab.train.objectives import MovingLoss
 from sfumato.lab.train.plan import Plan
 
@@ -166,3 +167,57 @@ def test_what_is_above_the_floor_is_told_after_every_epoch():
     assert [each.train_floor for each in epochs] == [0.25] * 3
     for each in epochs:
         assert each.train_excess == pytest.approx(each.train_loss - 0.25, abs=1e-12)
+
+
+class OneOfTwo(Ranks):
+    """One of two ranks, which keeps what it would add to what the other has."""
+
+    def __init__(self, rank):
+        super().__init__(rank, 2)
+        vars(self).update(gradients=[], numbers=[])
+
+    def add_gradients(self, model, lost):
+        self.gradients.extend(p.grad.clone() for p in model.parameters())
+        return lost
+
+    def sums(self, values):
+        self.numbers.extend(values)
+        return values
+
+    def agree(self, value):
+        return value
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "row weights"])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_what_two_ranks_add_up_is_that_of_one_process(accumulate, weighted, monkeypatch):
+    batch = toy(51, dtype=torch.float64)
+    weight = torch.linspace(0.1, 9.0, 51, dtype=torch.float64) if weighted else None
+    whole = gradients(build("mlp", 6, 3, seed=5).double(), batch, accumulate, weight, monkeypatch)
+    _, [alone] = trained(Plan(1, 51, 1e-3), dtype=torch.float64, weight=weight, rows=51)
+    ranks = OneOfTwo(0), OneOfTwo(1)
+    for each in ranks:
+        model = build("mlp", 6, 3, seed=5).double()
+        train(model, SMOOTHED.loss(), batch, batch, Plan(1, 51, 1e-3, accumulate=accumulate), seed=5, floor=0.0,
+              on_epoch=lambda epoch: None, weight=weight, ranks=each)  # fmt: skip
+    for one, other, both in zip(*(each.gradients for each in ranks), whole, strict=True):
+        torch.testing.assert_close(one + other, both, rtol=1e-12, atol=1e-15)
+    loss, gaps, rows = (one + other for one, other in zip(*(each.numbers for each in ranks), strict=True))
+    assert (loss, gaps / rows, rows) == pytest.approx((alone.train_loss, alone.train_gap, 51), rel=1e-12)
+
+
+def test_an_epoch_is_written_without_what_it_has_not():
+    scores = {"epoch": 1, "train_loss": 0.5, "train_gap": 2.0, "validation_nll": 0.0, "validation_accuracy": 0.9}
+    without = Epoch(**scores, train_floor=None, train_excess=None)
+    assert without.to_dict() == scores
+    whole = {**scores, "train_floor": 0.0, "train_excess": 0.5, "validation_nll_after_temperature": 0.4}
+    assert Epoch(**whole).to_dict() == whole
+
+
+def test_every_step_is_made_in_training_and_every_look_in_between_is_not():
+    model, states = build("linear", 6, 3, seed=5).eval(), []
+    model.register_forward_pre_hook(lambda module, given: states.append((len(given[0]), module.training)))
+    train(model, SMOOTHED.loss(), toy(20), toy(7, seed=1), Plan(2, 10, 1e-3), seed=5, floor=0.0,
+          on_epoch=lambda epoch: None)  # fmt: skip
+    assert {state for rows, state in states if rows == 10} == {True}
+    assert [rows for rows, state in states if state] == [10] * 4

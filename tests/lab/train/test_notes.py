@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,3 +126,55 @@ def test_a_schedule_that_an_early_stop_left_unfinished_is_noted_with_the_strengt
 def test_the_way_out_names_what_holds_the_training_back(plan, way_out):
     (warning,) = not_trained_to_the_end(plan, arms_of(0.1, "others"), 10, records((1.0, 1.0, 1.0)))
     assert warning["text"].endswith(f"The verdict may still change: {way_out}")
+
+
+def warned(arm, gap, losses, runs=3):
+    """What is said of the training of one arm, whose runs all ended with this gap, each with these losses."""
+    falls = losses if isinstance(losses[0], tuple) else (losses,) * runs
+    made = [
+        {"arm": arm.name, "train_gap": gap, "kept_epoch": len(own), "epochs": [{"train_loss": loss} for loss in own]}
+        for own in falls
+    ]
+    return "".join(each["text"] for each in not_trained_to_the_end(Plan(3, 64, 1e-3), [arm], 2, made))
+
+
+def towards(gap):
+    return SimpleNamespace(name="own", gap=lambda classes: gap, penalty=None)
+
+
+@pytest.mark.parametrize(
+    ("goal", "reached", "losses", "said"),
+    [
+        (10.0, 9.5, (20.0, 19.0), ""),  # 95 % of the gap and a fall of 5 %, to the bit: enough
+        (10.0, 9.49, (20.0, 19.0), "which is 95 % of its optimum (10.00)"),
+        (10.0, 9.5, (20.0, 18.9), "the training loss of the own model fell by 6 % in the last epoch"),
+        (0.5, 0.1, (1.0, 1.0), "is 0.10, which is 20 % of its optimum (0.50)"),
+        (0.0, -0.1, (1.0, 1.0), ""),  # smoothed over all with ε = 1, where every class is alike
+        (-2.0, -3.0, (1.0, 1.0), ""),
+        (math.inf, 3.0, (1.0, 1.0), ""),
+        (math.inf, 3.0, (0.0, 0.0), ""),
+        (math.inf, 3.0, (0.5, 0.25), "the training loss of the own model fell by 50 % in the last epoch"),
+        (math.inf, 3.0, (-1.0, -2.0), ""),  # a loss without a floor may lie below 0, where a share of it says nothing
+    ],
+)  # fmt: skip
+def test_a_model_is_trained_to_the_end_from_95_per_cent_of_its_gap_and_with_a_fall_of_5_per_cent(
+    goal, reached, losses, said
+):
+    found = warned(towards(goal), reached, losses)
+    assert found == "" if not said else said in found
+
+
+@pytest.mark.parametrize(("falls", "shown"), [((50, 10, 40, 20, 30), 30), ((10, 50, 20), 20), ((50, 20), 50)])
+def test_the_fall_that_is_told_is_the_median_of_the_runs(falls, shown):
+    found = warned(towards(math.inf), 3.0, tuple((100.0, 100.0 - fall) for fall in falls))
+    assert f"fell by {shown} % in the last epoch" in found
+
+
+def test_parts_are_said_from_two_on():
+    told = [training_of(Plan(1, 64, 1e-3, accumulate=parts), 100, [])["optimiser"] for parts in (1, 2)]
+    assert told == ["Adam, no weight decay", "Adam, no weight decay, each batch in 2 parts"]
+
+
+def test_one_epoch_that_brought_nothing_better_is_said_in_the_singular():
+    (note,) = notes_on_training(Plan(2000, 64, 1e-3, early_stop=1), [{"arm": "a", "seed": 0, "kept_epoch": 1000}])
+    assert "(a 1,000; of at most 2,000) and stopped when 1 epoch had brought nothing better" in note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sfumato.lab.choose_model import refuse_arms
 from sfumato.lab.data import prepare
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.models import build
-from sfumato.lab.train.objectives import MixLoss, SoftLoss
+from sfumato.lab.train.objectives import MixLoss, MovingLoss, SoftLoss, TrainingObjective
 from tests.conftest import run_sfumato
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -27,7 +28,7 @@ def given(seed=0):
     model = build("linear", 5, 3, seed=1)
     x, y = torch.randn(8, 5), torch.randint(0, 3, (8,))
     weight = torch.rand(8) + 0.5
-    draw = np.random.default_rng(torch.initial_seed() % 2**63)
+    draw = np.random.default_rng(torch.initial_seed())
     return model, x, y, weight, draw
 
 
@@ -54,6 +55,33 @@ def test_cutmix_keeps_the_share_that_it_says_of_each_picture():
         kept = (mixed == x).float().mean((1, 2, 3))
         assert kept.tolist() == pytest.approx([lam] * 4)
         assert torch.equal(mixed[mixed != x], x[other][mixed != x])
+
+
+@pytest.mark.parametrize(
+    ("middle", "rows", "columns"),
+    [
+        ((5, 4), range(3, 7), range(2, 6)),  # half the side in each direction, as a quarter of the picture is pasted
+        ((0, 7), range(2), range(5, 8)),  # cut off at the edge
+        ((9, 0), range(7, 10), range(2)),
+        ((2, 2), range(4), range(4)),
+    ],
+)
+def test_cutmix_pastes_a_rectangle_around_a_place_that_is_drawn(middle, rows, columns):
+    loss, places = MixLoss(1.0, cut=True), iter(middle)
+    loss.draw = SimpleNamespace(integers=lambda size: next(places))
+    mixed, lam = loss._pasted(
+        torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 10, 8), torch.tensor([1, 0]), 0.75
+    )
+    pasted = [(y, x) for y in range(10) for x in range(8) if mixed[0, 0, y, x] == 1]
+    assert pasted == [(y, x) for y in rows for x in columns]
+    assert lam == pytest.approx(1 - len(rows) * len(columns) / 80)
+
+
+def test_a_kind_of_loss_that_does_not_say_how_it_trains_is_refused():
+    with pytest.raises(NotImplementedError):
+        TrainingObjective().step(None, None, None, None, None)
+    with pytest.raises(NotImplementedError):
+        MovingLoss().end_epoch(torch.tensor([0]))
 
 
 def test_mixing_depends_on_the_seed_of_the_run_alone():

@@ -1,0 +1,33 @@
+"""What a comparison refuses before it begins, and the time that it says it took."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from sfumato.lab.compare import _times, compare
+from sfumato.lab.errors import OptionError
+from sfumato.lab.options import Options
+
+
+def test_options_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match="--eps must be above 0 and at most 1, got 1.5"):
+        compare(Options("digits", eps=1.5))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sittings", "told"),
+    [
+        ([{"started": "noon"}], {"started": "noon", "seconds": 10.13}),
+        (
+            [{"started": "noon", "seconds": 5.0}, {"started": "one", "seconds": 7.5}, {"started": "two"}],
+            {"started": "noon", "seconds": 22.63, "resumed": ["one", "two"]},
+        ),
+    ],
+)
+def test_the_time_of_all_sittings_is_added_up(sittings, told, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.compare.time", SimpleNamespace(perf_counter=lambda: 110.128))
+    assert _times(SimpleNamespace(folder=SimpleNamespace(start={"sittings": sittings}), clock=100.0)) == told
