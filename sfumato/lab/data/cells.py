@@ -275,9 +275,8 @@ def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: 
 
 def _rounded(name: str, values: np.ndarray) -> str:
     """What is said of numbers of up to 64 bits that float64 does not tell apart."""
-    largest = np.fmax.reduce(
-        np.abs(values), initial=np.nan
-    )  # NaN is a gap; 2^53 + 1 and 2^64 − 1 are rounded themselves
+    largest = np.fmax.reduce(np.abs(values), initial=np.nan)  # NaN is a gap
+    # At the limits too, which 2^53 + 1 and 2^64 − 1 are rounded to.
     if not 2**53 <= largest <= 2**64 or np.nanmax(values % 1) > 0:
         return ""
     return f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
