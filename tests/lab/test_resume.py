@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 
 from sfumato.lab import compare as lab
 from sfumato.lab.data import prepare
+from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build
 from sfumato.lab.options import Options
-from sfumato.lab.resume import hashes_of_files
+from sfumato.lab.resume import hashes_of_files, reopened
 from sfumato.lab.watcher import NOBODY
 from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
@@ -33,6 +34,16 @@ def bits(folder: Path) -> dict[str, bytes]:
 def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
     """Every file with its bytes and the time of its last change."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"workers": -3}, "workers"), ({"on": "the moon"}, "on"), ({"track": "by hand"}, "track")],
+)
+def test_an_option_that_cannot_be_used_is_refused_before_the_folder_is_looked_at(given, told, tmp_path):
+    asked = {"workers": None, "on": None, "track": None} | given
+    with pytest.raises(OptionError, match=told):
+        reopened(tmp_path / "none", **asked)
 
 
 def stop(folder: Path) -> None:

@@ -121,7 +121,7 @@ class _Number:
     mean: float
     scale: float
     flagged: bool
-    seasons: bool = False
+    seasons: bool
     folded: bool = False
 
     @property
