@@ -37,8 +37,9 @@ def as_picture(
 
 
 class Pictures(nn.Module):
-    """Rows that are pictures, to float32 (n, C, H, W): grey to three channels, and to another size, if asked.
+    """Rows that are pictures, to float32 (n, C, H, W), with as many channels and of the size that are asked for.
 
+    Of four channels the first three are the colours. Where another number is asked for, each is the colours' mean.
     Bytes (n, H, W, C) are standardised by channel. Dense rows (n, D) get back the shape that they had.
     """
 
@@ -60,7 +61,8 @@ class Pictures(nn.Module):
             x = x.reshape(len(x), *shape)
             x = x if channel_axis(shape) == 0 else x.permute(0, 3, 1, 2)
         if channels is not None and x.shape[1] != channels:
-            x = x.mean(1, keepdim=True).expand(-1, channels, -1, -1) if x.shape[1] not in (3, 4) else x[:, :channels]
+            x = x[:, :3]  # without how opaque it is
+            x = x if x.shape[1] == channels else x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
         if size is not None and x.shape[2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         return x

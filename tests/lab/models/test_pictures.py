@@ -71,6 +71,13 @@ def test_a_grey_picture_is_repeated_and_of_colour_the_first_channels_are_taken()
         assert torch.equal(made, colour[:, :3])
 
 
+@pytest.mark.parametrize(("own", "asked"), [(3, 1), (4, 1), (3, 4), (3, 6)])
+def test_a_model_of_other_channels_sees_the_mean_of_the_colours_in_each(own, asked):
+    colour = torch.arange(float(2 * own * 30)).reshape(2, own, 5, 6)
+    made = as_picture(dense(own, 5, 6), "cnn", channels=asked)[0](colour.flatten(1))
+    assert torch.equal(made, colour[:, :3].mean(1, keepdim=True).expand(-1, asked, -1, -1))
+
+
 @pytest.mark.parametrize("size", [(4, 4), (16, 12), (3, 20)])
 def test_a_picture_of_another_size_is_scaled_as_pillow_scales_it(size):
     x = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
