@@ -15,7 +15,7 @@ from typing import Any
 
 LASTING = ("tqdm_monitor", "asyncio_")  # how threads of libraries begin that start some for all that comes
 # Variables that other libraries set for the process when they are first loaded.
-OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND"}
+OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND", "PYTORCH_NVML_BASED_CUDA_CHECK"}
 OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
 # Files that other libraries leave in the folder for temporary ones: caches, sockets of Ray, and those of wandb.
 FILES_OF_LIBRARIES = re.compile(
