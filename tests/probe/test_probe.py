@@ -300,3 +300,5 @@ def test_a_loss_without_gradients_is_refused_where_differences_of_it_would_take_
 
     with pytest.raises(ProbeError, match="gives no gradient.* too many beyond 2000 classes; .* --classes 2$"):
         probe(detached, classes=2001)
+    with pytest.raises(ProbeError, match="its value does not depend on the logits"):  # of however many classes
+        probe(peer_losses.constant, classes=2001)

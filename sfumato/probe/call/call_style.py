@@ -143,11 +143,11 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
     values = np.stack([loss.values(given, labels).ravel() for given in other])
     of_float32 = bool((values == values.astype(np.float32)).all())
     loss = replace(loss, differences=True, coarse=of_float32)
+    if (values == values[0]).all():  # a constant: 120 further calls would say no more
+        return loss, np.zeros_like(logits)
     if logits.shape[1] > MOST_BY_DIFFERENCES:
         told = "it gives no gradient, and finite differences take hundreds of calls a class, too many beyond"
         raise _TooManyClassesError(f"{told} {MOST_BY_DIFFERENCES} classes")
-    if (values == values[0]).all():  # a constant: 120 further calls would say no more
-        return loss, np.zeros_like(logits)
     return loss, loss.gradient(logits, labels)
 
 

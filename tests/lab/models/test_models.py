@@ -1,7 +1,6 @@
 """Models: built in, from libraries, of the user's own, and from files of weights."""
 
 import importlib.util
-import itertools
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from sfumato.lab.models import build, features_and_logits, logits_of, weights_ha
 from sfumato.lab.models.sparse import SparseLinear, Spread
 from sfumato.lab.options import Options
 
-NUMBERS = itertools.count()
 IMAGE = Inputs("image", (16, 16, 3), 768, mean=(120.0, 110.0, 100.0), scale=(60.0, 50.0, 40.0))
 GREY = Inputs("image", (28, 28, 1), 784, mean=(33.0,), scale=(78.0,))
 SPARSE = Inputs("sparse", (10,), 50)
@@ -214,15 +212,6 @@ class Net(nn.Module):
         self.out = nn.Linear(shape[0], classes)
     def forward(self, x): return self.out(x.mean((2, 3)))
 """
-
-
-@pytest.fixture
-def module(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    name = f"own_{next(NUMBERS)}"
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    return name
 
 
 @pytest.mark.parametrize("callable_", ["net", "by_classes", "plain", "flat", "Net"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build, logits_of
 from sfumato.lab.models.outside import _Logits, build_outside
 
-NUMBERS = itertools.count()
 TOKENS = Inputs("tokens", (6,), 6)
 IMAGE = Inputs("image", (16, 16, 3), 768, mean=(0.0,) * 3, scale=(1.0,) * 3)
 
@@ -38,15 +36,6 @@ class Pair(nn.Module):
         super().__init__()
     def forward(self, x): return x, x
 """
-
-
-@pytest.fixture
-def module(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    name = f"elsewhere_{next(NUMBERS)}"
-    (tmp_path / f"{name}.py").write_text(MODULE)
-    return name
 
 
 class Net(nn.Module):
