@@ -7,6 +7,10 @@ import os
 import pytest
 
 from sfumato.kernel import job
+from sfumato.loss import paths
+
+# The kernel in Triton is run by Triton's interpreter, in a place of `make floor`.
+PATHS = ("kernel", "torch", *(("triton",) if os.environ.get("TRITON_INTERPRET") == "1" else ()))
 
 
 def kernel() -> job.Status:
@@ -16,3 +20,14 @@ def kernel() -> job.Status:
         reason = f"no kernel: {status.reason}"
         pytest.fail(reason) if os.environ.get("SFUMATO_REQUIRE_KERNEL") == "1" else pytest.skip(reason)
     return status
+
+
+def path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the PATHS, for every loss that it can compute; without the compiled kernel its tests are skipped."""
+    if name == "kernel":
+        kernel()
+        return
+    monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
+    if name == "triton":
+        monkeypatch.setenv("SFUMATO_TRITON", "1")
+        monkeypatch.setattr(paths, "_TRITON_ON", "cpu")

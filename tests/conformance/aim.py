@@ -19,8 +19,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfumato.loss import paths
-
 OURS = "sfumato:cross_entropy"
 NAME = os.environ.get("SFUMATO_CONFORMANCE_TARGET", OURS)
 SEEDS = range(int(os.environ.get("SFUMATO_CONFORMANCE_SEEDS", "1")))
@@ -46,10 +44,7 @@ def path(name: str):
     from tests import needs
 
     with pytest.MonkeyPatch.context() as patch:
-        if name == "torch":
-            patch.setattr(paths, "kernel_serves", lambda z, call: False)
-        else:
-            needs.kernel()
+        needs.path(name, patch)
         yield
 
 

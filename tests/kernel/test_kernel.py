@@ -14,7 +14,6 @@ import torch
 import sfumato as sf
 from sfumato import reference
 from sfumato.kernel import buffers, job, library
-from sfumato.loss import paths
 from sfumato.targets.terms import AtLabel, Back, Terms
 from tests import needs
 
@@ -353,12 +352,11 @@ def test_numbers_of_another_type_are_refused_before_they_are_read():
         job.run(z, target, None, torch.empty(3, 4), row_scale=torch.zeros(3))
 
 
-@pytest.mark.parametrize("path", ["kernel", "torch"])
+@pytest.mark.parametrize("path", needs.PATHS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_an_ignored_row_is_inert_whatever_its_sample_weight(path, reduction, bad, monkeypatch):
-    if path == "torch":
-        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
+    needs.path(path, monkeypatch)
     z, labels = torch.randn(4, 3), torch.tensor([0, -100, 2, 1])
     results = []
     for ignored in (bad, 1.0):
@@ -371,12 +369,11 @@ def test_an_ignored_row_is_inert_whatever_its_sample_weight(path, reduction, bad
     assert torch.equal(results[0][1], results[1][1])
 
 
-@pytest.mark.parametrize("path", ["kernel", "torch"])
+@pytest.mark.parametrize("path", needs.PATHS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weight_on", ["class", "sample"])
 def test_class_weights_of_plain_labels_pass_over_ignored_rows(path, reduction, weight_on, monkeypatch):
-    if path == "torch":
-        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
+    needs.path(path, monkeypatch)
     z, labels = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, -100, 2, 3, -100])
     options = {"weight": torch.rand(4).double() + 0.5, "weight_on": weight_on, "reduction": reduction}
     leaf = z.clone().requires_grad_()

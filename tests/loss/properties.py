@@ -13,7 +13,6 @@ from numpy import ndarray
 
 import sfumato as sf
 from sfumato import arguments
-from sfumato.loss import paths
 from tests import needs
 from tests.limits import examples
 from tests.targets.registry import TARGETS, to_torch
@@ -30,14 +29,11 @@ few = settings(examples(2), phases=PHASES)
 each_target = pytest.mark.parametrize("name", TARGETS)
 
 
-@pytest.fixture(autouse=True, scope="module", params=["kernel", "torch"])
+@pytest.fixture(autouse=True, scope="module", params=needs.PATHS)
 def path(request):
-    """Every property is asked of the compiled kernel and of the torch path."""
+    """Every property is asked of each path."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "torch":
-            patch.setattr(paths, "kernel_serves", lambda z, call: False)
-        else:
-            needs.kernel()
+        needs.path(request.param, patch)
         yield request.param
 
 

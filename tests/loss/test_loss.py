@@ -10,18 +10,14 @@ import torch.nn.functional as F
 
 import sfumato as sf
 from sfumato import reference
-from sfumato.loss import paths
 from tests import needs
 from tests.targets.registry import EXAMPLES, example
 
 
-@pytest.fixture(autouse=True, params=["kernel", "torch"])
+@pytest.fixture(autouse=True, params=needs.PATHS)
 def path(request, monkeypatch):
     """Every claim of this file is made twice: of the compiled kernel and of the torch path."""
-    if request.param == "torch":
-        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
-    else:
-        needs.kernel()
+    needs.path(request.param, monkeypatch)
     return request.param
 
 

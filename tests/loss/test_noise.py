@@ -8,15 +8,14 @@ import torch.nn.functional as F
 
 import sfumato as sf
 from sfumato import theory
-from sfumato.loss import paths
+from tests import needs
 
 K = 5
 
 
-@pytest.fixture(params=["kernel", "torch"])
+@pytest.fixture(params=needs.PATHS)
 def path(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
+    needs.path(request.param, monkeypatch)
 
 
 def table(seed: int = 0) -> torch.Tensor:

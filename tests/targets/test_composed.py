@@ -11,18 +11,15 @@ import sfumato as sf
 from sfumato import reference
 from sfumato.arguments import resolve
 from sfumato.kernel import job
-from sfumato.loss import flatten, paths
+from sfumato.loss import flatten
 from sfumato.targets.dense import Dense
 from tests import needs
 from tests.targets.registry import EXAMPLES, Case, example, to_torch
 
 
-@pytest.fixture(autouse=True, params=["kernel", "torch"])
+@pytest.fixture(autouse=True, params=needs.PATHS)
 def path(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
-    else:
-        needs.kernel()
+    needs.path(request.param, monkeypatch)
     return request.param
 
 
