@@ -1,5 +1,6 @@
 """The input of a formula: logits, labels, a strength, and the options that some formulas take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -95,9 +96,18 @@ class Batch:
         """The target before smoothing, (N, K): one-hot, or the probabilities given."""
         if self.labels.ndim == 2:
             return self.labels.astype(np.float64)
-        return np.eye(self.classes)[self.safe]
+        return own_class(self.safe, self.classes).astype(np.float64)
 
     @property
     def weights(self) -> Array:
         """One weight a class, 1 by default."""
         return np.ones(self.classes) if self.weight is None else self.weight
+
+
+def own_class(labels: NDArray[Any] | Sequence[int], classes: int) -> NDArray[np.bool_]:
+    """Which class of each row is its label, (N, K); an IndexError for a label that no array of K could be asked for.
+
+    Rows of an identity are the same, and K×K numbers first.
+    """
+    every = np.arange(classes)
+    return every == every[np.asarray(labels)][:, None]

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sfumato.conventions.batch import Array, Batch
+from sfumato.conventions.batch import Array, Batch, own_class
 from sfumato.conventions.spread import Convention
 
 RowLoss: TypeAlias = Callable[[Batch], Array]
@@ -104,7 +104,7 @@ def _mixture(b: Batch, convention: Convention) -> Array:
 
 def _target(b: Batch, convention: Convention) -> Array:
     true, other = convention.pair(b.eps, b.classes)
-    q = np.where(np.eye(b.classes, dtype=bool)[b.safe], true, other)
+    q = np.where(own_class(b.safe, b.classes), true, other)
     if convention.space == "softmax without padding" and b.pad is not None:
         q[:, b.pad] = 0.0
     return q

@@ -10,14 +10,17 @@ maximum brings down to it what was summed before. Sums beyond 16 terms, and what
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
 from sfumato.arguments import Call
+from sfumato.extras import framework_imports
 from sfumato.kernel import job
 from sfumato.loss import eager
 from sfumato.loss.reduce import reduce, weigh
+
+with framework_imports("SFUMATO_TRITON=1", "triton"):
+    import triton
+    import triton.language as tl
 
 _LONGEST = 2048  # classes of a block
 

@@ -11,7 +11,8 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Labels, Loss, formed, own_class
+from sfumato.conventions.batch import own_class
+from sfumato.probe.call.caller import Array, Labels, Loss, formed
 from sfumato.probe.call.find import in_words
 from sfumato.probe.call.style import SEQUENCES
 from sfumato.probe.read.gradients import Reading

@@ -10,7 +10,7 @@ import copy
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sfumato.conventions.batch import own_class
 from sfumato.probe.call.style import Inputs, Style
 
 Array: TypeAlias = NDArray[np.float64]
@@ -146,15 +147,6 @@ class Loss:
                 return first_of(style.call(function, inputs, given), len(labels))
             except SystemExit as stop:
                 raise RuntimeError(f"it ends the program (exit code {stop.code})") from None
-
-
-def own_class(labels: Labels | Sequence[int], classes: int) -> NDArray[np.bool_]:
-    """Which class of each row is its label, (N, K); an IndexError for a label that no array of K could be asked for.
-
-    Rows of an identity are the same, and K×K numbers first.
-    """
-    every = np.arange(classes)
-    return every == every[np.asarray(labels)][:, None]
 
 
 def first_of(out: Any, rows: int = 0) -> Any:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Loss, own_class
+from sfumato.conventions.batch import own_class
+from sfumato.probe.call.caller import Loss
 from sfumato.probe.findings import ProbeFinding, defect, note, warning
 from sfumato.probe.read.extra_terms import log_partition
 from sfumato.probe.read.gradients import Reading

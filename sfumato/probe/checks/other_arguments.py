@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Loss, own_class
+from sfumato.conventions.batch import own_class
+from sfumato.probe.call.caller import Array, Loss
 from sfumato.probe.call.find import WEIGHT_NAMES, Spec
 from sfumato.probe.call.make import remade
 from sfumato.probe.findings import ProbeFinding, defect, note, warning

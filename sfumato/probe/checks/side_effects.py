@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Loss, own_class
+from sfumato.conventions.batch import own_class
+from sfumato.probe.call.caller import Loss
 from sfumato.probe.findings import ProbeFinding, defect
 from sfumato.probe.read.gradients import Reading
 

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, own_class
+from sfumato.conventions.batch import own_class
+from sfumato.probe.call.caller import Array
 from sfumato.probe.distillation.teacher_loss import TeacherLoss
 from sfumato.probe.read.extra_terms import fit, minimise, softmax
 from sfumato.probe.read.gradients import FITS

@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from sfumato.probe.call.caller import Array, own_class
+from sfumato.conventions.batch import own_class
+from sfumato.probe.call.caller import Array
 
 ExtraTerm: TypeAlias = tuple[str, float]
 """A term as a formula, and its coefficient, temperature or exponent."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.probe.call.caller import own_class
+from sfumato.conventions.batch import own_class
 from sfumato.probe.read.gradients import Reading
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.probe.call.caller import own_class
+from sfumato.conventions.batch import own_class
 from sfumato.probe.findings import in_figures
 from sfumato.probe.read.gradients import Reading
 from sfumato.probe.read.levels import as_typed
