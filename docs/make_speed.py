@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -30,8 +31,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def name(shape: str) -> str:
-    """With a sign of multiplication."""
-    return shape.replace("x", "×")
+    """With signs of multiplication."""
+    return re.sub(r"(?<=\d)x(?=\d)", "×", shape)
 
 
 def table_of_shapes(measured: list[dict[str, Any]]) -> str:
@@ -51,13 +52,36 @@ def table_of_shapes(measured: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def table_of_targets(row: dict[str, Any]) -> str:
+    """The time of each target that is not one strength for all, as a multiple of the plain smoothed one's."""
+    sys.path.insert(0, str(HERE.parent))
+    from tests.targets.registry import EXAMPLES
+
+    lines = ["| towards | time | the slowest |", "| --- | --- | --- |"]
+    ratios = {who: ratio for who, ratio in row["ratios"].items() if who != row["against"]}
+    of_function: dict[str, dict[str, float]] = {}
+    for who, ratio in ratios.items():
+        if who in EXAMPLES:
+            of_function.setdefault(EXAMPLES[who], {})[who] = ratio
+    for function, found in of_function.items():
+        slowest = max(found, key=found.__getitem__)
+        least, most = f"{min(found.values()):.2f}", f"{found[slowest]:.2f}"
+        lines.append(
+            f"| `sf.{function}` | {most} × | |"
+            if least == most
+            else f"| `sf.{function}` | {least} to {most} × | {slowest} |"
+        )
+    lines += [f"| {who} | {ratio:.2f} × | |" for who, ratio in ratios.items() if who not in EXAMPLES]
+    return "\n".join(lines)
+
+
 def table_of_questions(measured: list[dict[str, Any]]) -> str:
     """Each contestant's time as a multiple of the first one's."""
-    lines = ["| what | against | time |", "| --- | --- | --- |"]
+    lines = ["| what | who | against | time |", "| --- | --- | --- | --- |"]
     for row in measured:
         for who, ratio in row["ratios"].items():
             if who != row["against"]:
-                lines.append(f"| {row['question'].split(', targets')[0]}: {who} | {row['against']} | {ratio:.2f} × |")
+                lines.append(f"| {name(row['question'])} | {who} | {row['against']} | {ratio:.2f} × |")
     return "\n".join(lines)
 
 
@@ -87,12 +111,14 @@ def main() -> None:
     measured = rows(HERE.parent / "benchmarks" / "loss.jsonl")
     shapes = [row for row in measured if "shape" in row]
     two, one = ([row for row in shapes if row["threads"] == threads] for threads in (2, 1))
+    targets, *questions = (row for row in measured if "question" in row)
     page = HERE / "speed.md"
     text = page.read_text()
     made = {
         "two": table_of_shapes(two),
         "one": table_of_shapes(one),
-        "questions": table_of_questions([row for row in measured if "question" in row]),
+        "targets": table_of_targets(targets),
+        "questions": table_of_questions(questions),
     }
     for mark, table in made.items():
         pattern = rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)"
