@@ -9,7 +9,7 @@ import numpy as np
 
 from sfumato.lab.data import labels as given
 from sfumato.lab.data.cells import MISSING, Fault, Unused, plain_type, present, read_columns, trimmed
-from sfumato.lab.data.column import Column, ColumnLine, line_of
+from sfumato.lab.data.column import Column, ColumnLine, DataWarning, line_of
 from sfumato.lab.data.column_roles import Assigned, Roles, assign
 from sfumato.lab.data.columns import Columns
 from sfumato.lab.data.inputs import Features
@@ -81,6 +81,8 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     if no_values := [name for name in names if name.lower() in MISSING]:
         notes.append(f"Taken for a class, and not for a missing label: {listing(no_values, 8)}.")
     warnings = () if assigned.target is None else given.warn_of_many(labels, names, frame.header[assigned.target])
+    if part is None:
+        warnings += tuple(warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts))
     return Table(
         frame.name,
         frame.kind,
@@ -96,6 +98,23 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         columns=tuple(lines[j] for j in range(len(frame.header))),
         warnings=warnings,
     )
+
+
+def _parts_unused(frame: Frame, j: int, learnt: bool) -> tuple[DataWarning, ...]:
+    """A warning where a column that is not asked to say which rows are for what says so."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = plain_type(frame.columns[j].combine_chunks())
+    if not pa.types.is_string(column.type):
+        return ()
+
+    def words(cells: Any) -> list[str]:
+        return pc.call_function("unique", [trimmed(cells).drop_null()]).to_pylist()
+
+    if any(given.part_number(each) is None for each in words(column.slice(0, 100))):
+        return ()  # columns of other words are told by their first
+    return given.warn_of_parts(words(column), frame.header[j], learnt=learnt)
 
 
 def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None]:

@@ -406,3 +406,49 @@ def test_raw_columns_hold_what_was_read_before_anything_trains(write):
     assert day.values[:2].tolist() == [19753.0, 19782.0]
     assert np.array_equal(size.values, [i % 7 / 4 for i in range(ROWS)])
     assert len(load("digits").raw_columns()) == 0
+
+
+def parts_warned(folder, fold, roles=Roles(), **more):  # noqa: B008
+    path = folder / "made.csv"
+    numbers = range(len(fold))
+    table = {"size": [i % 7 for i in numbers], "fold": fold, "label": [("ja", "nein")[i % 2] for i in numbers], **more}
+    path.write_text(
+        "\n".join([",".join(table), *(",".join(map(str, row)) for row in zip(*table.values(), strict=True))])
+    )
+    return [(each.column, each.text) for each in load(str(path), roles).warnings if each.kind == "parts"]
+
+
+LEARNT = "`fold` says which rows are for what, and is learnt from: give --split fold to use its parts, or --drop fold."
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (True, ["train", "test"] * 20),
+        (True, ["Train ", "VAL"] * 20),
+        (True, ["train", "dev", "", "test"] * 10),
+        (False, ["train"] * 40),  # one value says nothing
+        (False, ["test", "validation"] * 20),
+        (False, ["train", "test", "bus"] * 20),
+        (False, [*["train", "test"] * 60, "bus"]),  # beyond the first hundred rows
+        (False, [0, 1] * 20),
+    ],
+)
+def test_a_column_that_says_which_rows_are_for_what_is_warned_of(tmp_path, said, words):
+    assert parts_warned(tmp_path, words) == [("fold", LEARNT)] * said
+
+
+@pytest.mark.parametrize(
+    ("says", "roles"),
+    [
+        (None, Roles(split="fold")),
+        (None, Roles(drop=("fold",))),
+        (
+            "`fold` says which rows are for what, and is not used: give --split fold to use its parts.",
+            Roles(text="words"),
+        ),
+    ],
+)
+def test_such_a_column_is_not_warned_of_where_it_has_a_role(tmp_path, says, roles):
+    found = parts_warned(tmp_path, ["train", "test"] * 20, roles, words=[f"rain {i}" for i in range(40)])
+    assert found == [("fold", says)] * (says is not None)
