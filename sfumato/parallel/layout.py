@@ -7,6 +7,7 @@ error or learn the same layout. So no rank waits for one that has gone.
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -182,7 +183,11 @@ def agreed_layout(told: Sequence[Asked]) -> Layout:
 def _check_place(place: Place) -> None:
     for name, least in (("start", 0), ("num_classes", 1)):
         value = getattr(place, name)
-        if value is not None and value < least:
+        if value is None:
+            continue
+        if not isinstance(value, Integral):
+            raise TypeError(f"{name} must be an int, got {value!r}")
+        if value < least:
             raise ArgumentError(f"{name} must be at least {least}, got {value}")
 
 

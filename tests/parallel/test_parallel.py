@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from tests.limits import SECONDS
-from tests.parallel.common import CLASSES, ROWS
+from tests.parallel.common import CLASSES, ROWS, cuts
 from tests.targets.registry import EXAMPLES
 from tests.warm import environment
 
@@ -207,6 +207,19 @@ REFUSED_ALIKE = {
     ),
     "items of a sum": ("ArgumentError", 'rank 0: num_items is what a mean divides by, and reduction is "sum"'),
     "negative items": ("ArgumentError", "rank 0: num_items must be at least 0, got -1"),
+    "items that are no number": ("TypeError", "rank 0: num_items must be a number, got '3'"),
+    "an option that there is not": (
+        "TypeError",
+        "rank {last}: smoothing is no argument of a split loss; its options are ignore_index, reduction, "
+        "label_smoothing, over, weight_on, sample_weight, out_dtype",
+    ),
+    "a start between two classes": ("TypeError", "rank 0: start must be an int, got 0.5"),
+    "a layer's weight that is none": (
+        "TypeError",
+        "rank {last}: linear_weight must be a torch.Tensor, got NoneType; torch.as_tensor makes one",
+    ),
+    "a layer's weight of three axes": ("ArgumentError", "rank {last}: linear_weight must be (V, D), got (1, {own}, 2)"),
+    "a cap in words": ("TypeError", "rank {last}: softcap must be a number, got '30'"),
     "no reduction": ("ArgumentError", 'rank 0: reduction must be "mean", "sum" or "none", got \'average\''),
 }
 REFUSED_TOGETHER = {  # what only several ranks can get wrong
@@ -220,6 +233,11 @@ REFUSED_TOGETHER = {  # what only several ranks can get wrong
     ),
     "fewer rows": ("ArgumentError", f"the shape of the rows is [7] on rank 0 and [6] on rank {{last}}: {HERE}"),
     "another strength": ("ArgumentError", f"label_smoothing is 0.1 on rank 0 and 0.2 on rank {{last}}: {HERE}"),
+    "other items": ("ArgumentError", f"num_items is 3 on rank 0 and 4 on rank {{last}}: {HERE}"),
+    "other weights": (
+        "ArgumentError",
+        "weight is a tensor (23,) with the sum 23 on rank 0 and a tensor (23,) with the sum 46 on rank {last}: " + HERE,
+    ),
     "another dtype": (
         "ArgumentError",
         f"the dtype of the logits is torch.float64 on rank 0 and torch.float32 on rank {{last}}: {HERE}",
@@ -240,7 +258,8 @@ REFUSED_TOGETHER = {  # what only several ranks can get wrong
 
 def as_told(found: Found, words: str) -> str:
     first_slice = 9 if len(found) > 1 else CLASSES
-    return words.format(last=len(found) - 1, weight=first_slice + 1)
+    last_slice = CLASSES - cuts(len(found))[-2]
+    return words.format(last=len(found) - 1, weight=first_slice + 1, own=last_slice)
 
 
 @pytest.mark.parametrize("name", REFUSED_ALIKE)

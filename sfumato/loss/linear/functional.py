@@ -134,10 +134,7 @@ def linear_cross_entropy(
     Source: the chunking of Wijmans et al. 2025 (Cut Your Losses in Large-Vocabulary Language Models), section 4, with
     every gradient kept; the z-loss of Chowdhery et al. 2022 (PaLM), section 5.
     """
-    for name, tensor in (("input", input), ("linear_weight", linear_weight)):
-        check_tensor(tensor, name)
-    input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
-    check_tensors(input, linear_weight, linear_bias)
+    input, linear_weight, linear_bias = checked_layer(input, linear_weight, linear_bias)
     softcap, z_loss = checked_numbers(softcap, z_loss)
     check_num_items(num_items, reduction)
     if shift:
@@ -168,21 +165,31 @@ def linear_cross_entropy(
     return HeadParts(loss, nll, entropy, correct, lse)
 
 
-def as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors in the dtype that autocast gives linear layers; it leaves float64 and integers as they are."""
+def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A linear layer's input, weight and bias in the dtype that autocast gives such layers; refused if they are none.
+
+    Autocast leaves float64 and integers as they are.
+    """
+    named = [("input", x), ("linear_weight", weight)] + ([] if bias is None else [("linear_bias", bias)])
+    for name, tensor in named:
+        check_tensor(tensor, name)
     kind = x.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return x, weight, bias
-    dtype = torch.get_autocast_dtype(kind)
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
 
-    def cast(tensor: Tensor) -> Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+        def cast(tensor: Tensor) -> Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
-    return cast(x), cast(weight), None if bias is None else cast(bias)
+        x, weight, bias = cast(x), cast(weight), None if bias is None else cast(bias)
+    check_tensors(x, weight, bias)
+    return x, weight, bias
 
 
 def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:
     """The cap and the strength of the z-loss, 0 where there is none; refused if they are out of range."""
+    for name, value in (("softcap", softcap), ("z_loss", z_loss)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} must be a number, got {value!r}")
     if softcap is not None and not 0 < softcap < float("inf"):
         raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
     if not 0 <= z_loss < float("inf"):
