@@ -141,7 +141,7 @@ def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float
     """A strength, or one a position, in [0, 1]; 0 where ignored. See :func:`checked_share`."""
     check_tensor(labels, "labels")
     if isinstance(eps, Tensor) and eps.is_floating_point() and eps.shape == labels.shape:
-        eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
+        eps = torch.where(labels.long() != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
     return checked_share(eps, labels.shape, "eps", beside="labels ")
 
 

@@ -68,4 +68,6 @@ def outside_the_group(rank: int, world: int) -> list[str]:
     if rank == 0:
         loss = sf.parallel.cross_entropy(logits(), labels(), group)
         return [str(abs(loss.item() - sf.cross_entropy(logits(), labels()).item()))]
-    return raised(lambda: sf.parallel.cross_entropy(logits(), labels(), group))
+    refused = raised(lambda: sf.parallel.cross_entropy(logits(), labels(), group))
+    assert raised(lambda: sf.parallel.count_items(labels(), group)) == refused
+    return refused
