@@ -227,6 +227,13 @@ def test_a_test_that_is_no_pair_is_refused():
         SaveScores("scores", arm="a", seed=0, test=(1, 2, 3))
 
 
+def test_one_hot_rows_in_place_of_labels_are_refused_before_training():
+    X, y = digits()
+    told = r"^the labels of validation must be class indices \(N,\), got probabilities \(10, 10\): give their argmax"
+    with pytest.raises(ValueError, match=told):
+        SaveScores("scores", arm="a", seed=0, test=(X, y[:, None]), validation=(X[:10], np.eye(10)))
+
+
 def test_the_lines_for_training_smooth_and_evaluate_hard():
     X, y = digits()
     model = network(None)
