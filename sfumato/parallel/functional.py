@@ -151,7 +151,7 @@ def agreed(ranks: RankGroup, request: Request, place: Place, find: Find) -> Foun
         call = classes = found = None
         if layout is not None:
             classes = layout.of(ranks.rank)
-            call, asked, cause = asked.checked(request, classes)
+            call, asked, cause = asked.checked(request, classes, layout)
         answer = ranks.ask(asked, layout, device)
         if call is not None and classes is not None:
             found = Found(call, classes, find(call, classes))
