@@ -8,7 +8,7 @@ import inspect
 import itertools
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -120,6 +120,16 @@ class FusedHead:
             f"{'with' if how.evaluation_logits else 'without'} logits",
         ]
         return f"FusedHead({name}, {', '.join(said)})"
+
+    @property
+    def label_smoothing(self) -> float:
+        """Strength ε in training; it may be set, as :class:`ScheduleSmoothing` does before each step."""
+        return self.how.label_smoothing
+
+    @label_smoothing.setter
+    def label_smoothing(self, eps: float) -> None:
+        check_strength(eps)
+        self.how = replace(self.how, label_smoothing=float(eps))
 
     @property
     def removed(self) -> bool:
