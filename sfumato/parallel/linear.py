@@ -98,7 +98,9 @@ def linear_cross_entropy(
     else:
         shape = (*x.shape[:1], len(local), *x.shape[1:-1]) if x.dim() > 1 else (len(local),)
         stand_in = x.detach().new_empty(()).expand(shape)  # logits are asked for shape, dtype and device alone
-        request = request._replace(logits=stand_in, more=(("softcap", cap), ("z_loss", strength)))
+        # Backward adds up the input's gradient over the ranks: either all of them want one, or none.
+        wanted = ("a gradient for the input", "wanted" if torch.is_grad_enabled() and x.requires_grad else "not wanted")
+        request = request._replace(logits=stand_in, more=(("softcap", cap), ("z_loss", strength), wanted))
         layer = _Layer(x.reshape(-1, x.shape[-1]), local, bias, cap, strength)
     found = agreed(ranks, request, place, layer.numbers)
     call = found.call

@@ -309,6 +309,11 @@ def test_a_split_last_layer_takes_z_loss_padding_and_dtensors_and_refuses_on_eve
         assert kind == "ArgumentError"
         assert message.startswith(f"rank {last}: input has 4 features and linear_weight 5")
         assert "number for every row and class" in told["dense"][1]
+        whose = f"wanted on rank 0 and not wanted on rank {last}"
+        assert told["frozen"][1] == f"a gradient for the input is {whose}: it must be the same on all ranks"
+        assert told["input"][1].startswith("rank 0: input is a DTensor, of which this rank may have a part alone: give")
+        assert told["unsplit"][1].startswith("linear_weight is a DTensor, of which this rank may have a part alone")
+        assert told["unsplit"][1].endswith("sf.parallel.linear_cross_entropy takes the weight")
         assert told["other caps"][1] == (
             f"softcap is 4.0 on rank 0 and 3.0 on rank {last}: it must be the same on all ranks"
         )

@@ -173,6 +173,11 @@ def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tenso
     named = [("input", x), ("linear_weight", weight)] + ([] if bias is None else [("linear_bias", bias)])
     for name, tensor in named:
         check_tensor(tensor, name)
+        if type(tensor).__name__ == "DTensor":
+            raise ArgumentError(
+                f"{name} is a DTensor, of which this rank may have a part alone: give a plain tensor, such as "
+                f"{name}.full_tensor(). Where the classes are split, sf.parallel.linear_cross_entropy takes the weight"
+            )
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
