@@ -184,6 +184,8 @@ def test_value_and_gradient_keep_no_array_of_rows_and_classes_beside_the_gradien
         ([True, False, True], {}, TypeError, r"labels must be integers \(…\) or probabilities \(…, K\), got bool"),
         ([0, 1, 2], {"label_smoothing": 1.5}, ValueError, r"label_smoothing must be in \[0, 1\], got 1.5"),
         ([0, 1, 2], {"label_smoothing": np.array([0.1, 2, 0])}, ValueError, r"label_smoothing must be in \[0, 1\]"),
+        ([0, 1, 2], {"label_smoothing": np.full((3, 1), 0.1)}, ValueError, r"label_smoothing must be .*got \(3, 1\)$"),
+        ([0, 1, 2], {"label_smoothing": np.full(2, 0.1)}, ValueError, r"label_smoothing must be .*got \(2,\)$"),
         ([0, 1, 2], {"over": "rest"}, ValueError, 'over must be "others"'),
     ],
 )  # fmt: skip
