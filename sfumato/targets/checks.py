@@ -47,6 +47,8 @@ def check_strength(eps: float, name: str = "label_smoothing") -> None:
         raise TypeError(
             f"{name} must be a number; for a strength per row use sf.smooth(labels, num_classes, eps, over=…)"
         )
+    if isinstance(eps, str):  # as YAML reads 1e-1
+        raise TypeError(f"{name} must be a number, got {eps!r}")
     if not 0.0 <= eps <= 1.0:
         raise ArgumentError(f"{name} must be in [0, 1], got {eps:g}")
 

@@ -245,6 +245,11 @@ def test_a_label_that_is_no_class_is_named(library, label, error, message):
         OBJECTIVES[library][0](K)(labels, scores())
 
 
+def test_a_strength_in_words_is_refused():
+    with pytest.raises(TypeError, match="^label_smoothing must be a number, got '1e-1'$"):  # as YAML reads 1e-1
+        boosting.xgboost(2, "1e-1")  # type: ignore[arg-type]
+
+
 def test_labels_that_are_no_numbers_are_refused():
     with pytest.raises(TypeError, match=r"^labels must be numbers of classes, got <U1$"):
         boosting.xgboost(2)(np.array(["a", "b"]), np.zeros((2, 2)))
