@@ -8,6 +8,7 @@ from torch import Tensor
 from sfumato.arguments import Call, resolve
 from sfumato.loss.linear.autograd import HeadPlan, check_constant, check_sparse, check_tensors, flat_rows, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
+from sfumato.loss.paths import has_tangent
 from sfumato.loss.reduce import check_num_items, reduced
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
@@ -126,6 +127,7 @@ def linear_cross_entropy(
             [0, 1]; a target or class weights that would get a gradient.
         IndexError: a label that is no class (names the first row and the label; on the CPU).
         RuntimeError: a second derivative, which would need all logits.
+        NotImplementedError: a forward-mode derivative, or a transform of :mod:`torch.func`.
 
     >>> x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     >>> round(linear_cross_entropy(x, w, torch.tensor([0]), label_smoothing=0.1).item(), 4)
@@ -178,6 +180,12 @@ def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tenso
                 f"{name} is a DTensor, of which this rank may have a part alone: give a plain tensor, such as "
                 f"{name}.full_tensor(). Where the classes are split, sf.parallel.linear_cross_entropy takes the weight"
             )
+    given = [tensor for _, tensor in named]
+    if has_tangent(*given) or any(map(torch._C._functorch.is_functorch_wrapped_tensor, given)):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        raise NotImplementedError(
+            "a layer whose logits are never all there has gradients by backward() alone, no forward-mode derivatives "
+            "and no transforms of torch.func: use sf.cross_entropy(torch.nn.functional.linear(…), target) there"
+        )
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
