@@ -125,7 +125,8 @@ def _of_labels(
     true, other = masses(eps, classes, over)
     spread = classes * log_total + behind
     spread = jnp.where((other == 0) & jnp.isinf(spread), 0.0, spread)  # nor where an array of strengths is 0
-    return (true - other) * nll + other * spread
+    lead = true - other
+    return jnp.where((lead == 0) & jnp.isinf(nll), 0.0, lead * nll) + other * spread
 
 
 def _of_probabilities(below: jax.Array, log_total: jax.Array, q: jax.Array, eps: Any, over: Over) -> jax.Array:

@@ -112,7 +112,9 @@ class CrossEntropy(keras.losses.Loss):
         loss = nll
         if self.label_smoothing:
             true, other = masses(self.label_smoothing, classes, self.over)
-            loss = (true - other) * nll + other * ops.sum(log_total - below, axis=-1)
+            lead = true - other
+            own = lead * nll if lead else ops.where(ops.isnan(nll), nll, ops.zeros_like(nll))  # 0 times inf is NaN
+            loss = own + other * ops.sum(log_total - below, axis=-1)
         return ops.where(counts, loss, ops.zeros_like(loss))
 
     def get_config(self) -> dict[str, Any]:

@@ -138,6 +138,11 @@ def test_a_row_that_is_right_by_far_keeps_its_digits():
     assert number(CrossEntropy()(np.array([0]), z)) == pytest.approx(2 * np.exp(-40.0), rel=1e-6)
 
 
+def test_a_label_at_minus_infinity_costs_infinity_where_it_has_the_mass_of_the_others():
+    z = np.array([[1.0, 0.0, -np.inf]], dtype=np.float32)
+    assert np.isposinf(number(CrossEntropy(1.0)(np.array([2]), z)))
+
+
 def test_class_indices_stay_integers_where_float32_has_no_room():
     y = np.array([2**24 + 1, 2**24], dtype=np.int32)  # the first is the second as a float32
     loss = CrossEntropy(ignore_index=2**24 + 1)
