@@ -21,6 +21,7 @@ from sfumato.targets.checks import (
 )
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
+from sfumato.text import did_you_mean
 from sfumato.theory import Over
 
 Reduction = Literal["none", "mean", "sum"]
@@ -132,12 +133,16 @@ def resolve(
     weight_on: str = "class",
     sample_weight: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
+    **unknown: object,
 ) -> tuple[Tensor, Call]:
     """Check the arguments of a loss and bring them into one form.
 
     Returns:
         The logits with a batch axis, and everything else.
     """
+    for name in unknown:
+        options = [*LossOptions.__annotations__]
+        raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
     _check_words(reduction, label_smoothing, over, weight_on)
     ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)

@@ -65,9 +65,6 @@ class Request(NamedTuple):
         logits, target = self.logits, self.target
         if not isinstance(target, Target):
             check_tensor(target, "target")
-        for name in self.options:
-            if name not in _DEFAULTS:
-                raise TypeError(f"{name} is no argument of a split loss; its options are {', '.join(_DEFAULTS)}")
         positions = [size for axis, size in enumerate(logits.shape) if axis != self._axis()]
         arrays = target.tensors() if isinstance(target, Target) else [target]
         told = target.describe() if isinstance(target, Target) else f"a tensor of {target.dtype}"

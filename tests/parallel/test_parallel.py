@@ -210,8 +210,8 @@ REFUSED_ALIKE = {
     "items that are no number": ("TypeError", "rank 0: num_items must be a number, got '3'"),
     "an option that there is not": (
         "TypeError",
-        "rank {last}: smoothing is no argument of a split loss; its options are ignore_index, reduction, "
-        "label_smoothing, over, weight_on, sample_weight, out_dtype",
+        'rank {last}: smoothing is no option of this loss. Did you mean "label_smoothing"? It has ignore_index, '
+        "reduction, label_smoothing, over, weight_on, sample_weight, out_dtype",
     ),
     "a start between two classes": ("TypeError", "rank 0: start must be an int, got 0.5"),
     "a layer's weight that is none": (
