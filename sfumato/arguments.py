@@ -140,9 +140,7 @@ def resolve(
     Returns:
         The logits with a batch axis, and everything else.
     """
-    for name in unknown:
-        options = [*LossOptions.__annotations__]
-        raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
+    _check_names(unknown)
     _check_words(reduction, label_smoothing, over, weight_on)
     ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)
@@ -227,6 +225,12 @@ def check_weight_on(weight_on: str) -> None:
     """Refuse an unknown place for weights."""
     if weight_on not in ("class", "sample"):
         raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
+
+
+def _check_names(unknown: dict[str, object]) -> None:
+    for name in unknown:
+        options = [*LossOptions.__annotations__]
+        raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
 
 
 def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str) -> None:
