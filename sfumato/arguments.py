@@ -140,8 +140,7 @@ def resolve(
     Returns:
         The logits with a batch axis, and everything else.
     """
-    _check_names(unknown)
-    _check_words(reduction, label_smoothing, over, weight_on)
+    _check_words(reduction, label_smoothing, over, weight_on, unknown)
     ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)
     promoted = input.dtype
@@ -227,13 +226,10 @@ def check_weight_on(weight_on: str) -> None:
         raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
 
 
-def _check_names(unknown: dict[str, object]) -> None:
+def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str, unknown: dict[str, object]) -> None:
     for name in unknown:
         options = [*LossOptions.__annotations__]
         raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
-
-
-def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str) -> None:
     check_reduction(reduction)
     check_strength(label_smoothing)
     check_over(over)
