@@ -21,6 +21,7 @@ from sfumato.targets.checks import (
 )
 from sfumato.targets.dense import Dense
 from sfumato.targets.labelled import Labelled
+from sfumato.text import did_you_mean
 from sfumato.theory import Over
 
 Reduction = Literal["none", "mean", "sum"]
@@ -132,13 +133,14 @@ def resolve(
     weight_on: str = "class",
     sample_weight: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
+    **unknown: object,
 ) -> tuple[Tensor, Call]:
     """Check the arguments of a loss and bring them into one form.
 
     Returns:
         The logits with a batch axis, and everything else.
     """
-    _check_words(reduction, label_smoothing, over, weight_on)
+    _check_words(reduction, label_smoothing, over, weight_on, unknown)
     ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)
     promoted = input.dtype
@@ -224,7 +226,10 @@ def check_weight_on(weight_on: str) -> None:
         raise ValueError(f'weight_on must be "class" (torch\'s rule) or "sample" (by the label\'s), got {weight_on!r}')
 
 
-def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str) -> None:
+def _check_words(reduction: str, label_smoothing: float, over: str, weight_on: str, unknown: dict[str, object]) -> None:
+    for name in unknown:
+        options = [*LossOptions.__annotations__]
+        raise TypeError(f"{name} is no option of this loss.{did_you_mean(name, options)} It has {', '.join(options)}")
     check_reduction(reduction)
     check_strength(label_smoothing)
     check_over(over)

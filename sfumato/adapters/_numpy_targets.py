@@ -17,7 +17,9 @@ _TOLERANCE = 1e-3  # how far soft labels may be from a sum of 1; nearer ones are
 
 
 def check_smoothing(label_smoothing: float, over: str) -> None:
-    """Refuse a strength outside [0, 1] or NaN, and an unknown convention."""
+    """Refuse a strength that is no number in [0, 1], and an unknown convention."""
+    if isinstance(label_smoothing, str):  # as YAML reads 1e-1
+        raise TypeError(f"label_smoothing must be a number, got {label_smoothing!r}")
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing:g}")
     check_over(over)

@@ -78,6 +78,12 @@ class BoostingObjective:
         else:
             scores, labels = second, first
         scores = np.asarray(scores)
+        if scores.ndim == 1 and self.num_classes == 2:
+            told = "num_class=2" + (' and metric="None"' if self._library == "LightGBM" else "")
+            raise ValueError(
+                f"{self._library} gave scores {scores.shape}, and not (N, 2): of two classes it makes one score a row "
+                f"unless it is given {told}"
+            )
         if scores.ndim != 2 or scores.shape[1] != self.num_classes:
             raise ValueError(
                 f"{self._library} gave scores {scores.shape}, and not (N, {self.num_classes}): is num_class "
@@ -147,11 +153,9 @@ def xgboost(
     """
     with framework_imports("sfumato.adapters.boosting.xgboost", "xgboost"):
         import_module("xgboost")
-
-    def read(data: Any, what: str) -> Any:
-        return data.get_label() if what == "label" else data.get_weight()
-
-    return BoostingObjective(num_classes, label_smoothing, over, soft_labels, factor=2.0, read=read, library="XGBoost")
+    return BoostingObjective(
+        num_classes, label_smoothing, over, soft_labels, factor=2.0, read=_read_xgboost, library="XGBoost"
+    )
 
 
 def lightgbm(
@@ -184,11 +188,17 @@ def lightgbm(
     """
     with framework_imports("sfumato.adapters.boosting.lightgbm", "lightgbm"):
         import_module("lightgbm")
-
-    def read(data: Any, what: str) -> Any:
-        return data.get_field(what)
-
     factor = num_classes / (num_classes - 1) if num_classes > 1 else 1.0
     return BoostingObjective(
-        num_classes, label_smoothing, over, soft_labels, factor=factor, read=read, library="LightGBM"
+        num_classes, label_smoothing, over, soft_labels, factor=factor, read=_read_lightgbm, library="LightGBM"
     )
+
+
+def _read_xgboost(data: Any, what: str) -> Any:
+    """Labels or weights; a function of the module, so that a model with an objective can be pickled."""
+    return data.get_label() if what == "label" else data.get_weight()
+
+
+def _read_lightgbm(data: Any, what: str) -> Any:
+    """The same of LightGBM's data set."""
+    return data.get_field(what)

@@ -125,7 +125,8 @@ def _of_labels(
     true, other = masses(eps, classes, over)
     spread = classes * log_total + behind
     spread = jnp.where((other == 0) & jnp.isinf(spread), 0.0, spread)  # nor where an array of strengths is 0
-    return (true - other) * nll + other * spread
+    lead = true - other
+    return jnp.where((lead == 0) & jnp.isinf(nll), 0.0, lead * nll) + other * spread
 
 
 def _of_probabilities(below: jax.Array, log_total: jax.Array, q: jax.Array, eps: Any, over: Over) -> jax.Array:
@@ -146,6 +147,9 @@ def _check(z: jax.Array, y: jax.Array, eps: Any, over: Over, ignore_index: int, 
     if y.shape != wanted:
         what = "class indices" if hard else "probabilities"
         raise ValueError(f"labels must be {what} {wanted} for logits {z.shape}, got {y.shape}")
+    if not _is_number(eps) and not _broadcasts(np.shape(eps), z.shape[:-1]):
+        rows = z.shape[:-1]
+        raise ValueError(f"label_smoothing must be a number or broadcast with the rows {rows}, got {np.shape(eps)}")
     if not _is_number(eps) and _can_look(eps):
         strengths = np.ravel(np.asarray(eps))
         for strength in strengths[~((strengths >= 0) & (strengths <= 1))][:1]:
@@ -158,6 +162,12 @@ def _check(z: jax.Array, y: jax.Array, eps: Any, over: Over, ignore_index: int, 
                 f"label {labels[tuple(at)]} in {where} is not a class: logits have {z.shape[-1]} classes "
                 f"(0 to {z.shape[-1] - 1})"
             )
+
+
+def _broadcasts(shape: tuple[int, ...], rows: tuple[int, ...]) -> bool:
+    """Whether an array of this shape broadcasts with the rows and leaves them as many as they are."""
+    ends = zip(reversed(shape), reversed(rows), strict=False)
+    return len(shape) <= len(rows) and all(mine in (1, theirs) for mine, theirs in ends)
 
 
 def _is_number(value: Any) -> bool:

@@ -112,7 +112,9 @@ class CrossEntropy(keras.losses.Loss):
         loss = nll
         if self.label_smoothing:
             true, other = masses(self.label_smoothing, classes, self.over)
-            loss = (true - other) * nll + other * ops.sum(log_total - below, axis=-1)
+            lead = true - other
+            own = lead * nll if lead else ops.where(ops.isnan(nll), nll, ops.zeros_like(nll))  # 0 times inf is NaN
+            loss = own + other * ops.sum(log_total - below, axis=-1)
         return ops.where(counts, loss, ops.zeros_like(loss))
 
     def get_config(self) -> dict[str, Any]:
@@ -172,6 +174,11 @@ class SaveScores(keras.callbacks.Callback):
         for name, pair in (("test", test), ("validation", validation)):
             if pair is not None and len(pair) != 2:
                 raise ValueError(f"{name} must be a pair of inputs and labels, got {len(pair)} things")
+            if pair is not None and _are_distributions(pair[1]):
+                raise ValueError(
+                    f"the labels of {name} must be class indices (N,), got probabilities {np.shape(pair[1])}: give "
+                    "their argmax(-1)"
+                )
         self.folder, self.arm, self.seed = folder, arm, seed
         self.test, self.validation, self.from_logits = test, validation, from_logits
 
@@ -194,6 +201,12 @@ class SaveScores(keras.callbacks.Callback):
         outputs = np.asarray(model.predict(rows[0], verbose=0), dtype=np.float32)
         logits = outputs if self.from_logits else np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
         return logits, np.asarray(rows[1]).reshape(logits.shape[:-1])
+
+
+def _are_distributions(labels: Any) -> bool:
+    """Whether these are rows that sum to 1, one-hot ones for example, and no class indices."""
+    rows = np.asarray(labels)
+    return rows.ndim > 1 and rows.shape[-1] > 1 and bool(np.allclose(rows.sum(-1), 1))
 
 
 def _shifted(z: Any) -> tuple[Any, Any]:

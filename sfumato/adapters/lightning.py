@@ -197,8 +197,9 @@ def _rows(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             f"logits must be {(*labels.shape, 'K')} for labels {tuple(labels.shape)} of classes, got "
             f"{tuple(logits.shape)} and {labels.dtype}"
         )
-    counts = labels.flatten() != -100
-    return logits.detach().flatten(0, -2)[counts].float().cpu(), labels.flatten()[counts].cpu()
+    labels = labels.flatten().long()
+    counts = labels != -100
+    return logits.detach().flatten(0, -2)[counts].float().cpu(), labels[counts].cpu()
 
 
 def _of_all_ranks(kept: list[tuple[Tensor, Tensor]], trainer: Trainer) -> list[tuple[Tensor, Tensor]]:

@@ -52,7 +52,8 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     Attributes:
         estimator_: the fitted classifier.
-        classes_: the classes, (K,). Of soft labels these are the columns of the data frame, or 0 to K−1.
+        classes_: the classes, (K,), sorted, in the order of the columns of ``predict_proba``. Of soft labels these are
+            the columns of the data frame, or 0 to K−1.
 
     >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), ["no", "no", "yes", "yes"]
     >>> SmoothedClassifier(LogisticRegression(C=1e6), label_smoothing=0.2, over="others").fit(X, y).predict([[0.2]])
@@ -74,8 +75,8 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             sample_weight: one number a row, (N,).
 
         Raises:
-            ValueError: a strength outside [0, 1], soft labels that do not sum to 1 (names the first row), a class
-                without mass in any row, or labels of a single class.
+            ValueError: a strength outside [0, 1], soft labels that do not sum to 1 (names the first row), two columns
+                of one class, a class without mass in any row, or labels of a single class.
             TypeError: an estimator without ``sample_weight``.
         """
         check_smoothing(self.label_smoothing, self.over)
@@ -166,8 +167,15 @@ def _targets(y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     """Classes (K,) and targets (N, K) of labels or of soft labels."""
     columns, given = getattr(y, "columns", None), np.asarray(y)
     if given.ndim == 2 and given.shape[1] > 1:
-        classes = np.arange(given.shape[1]) if columns is None else np.asarray(columns)
-        return classes, checked_soft_labels(y, name="y")
+        q = checked_soft_labels(y, name="y")
+        if columns is None:
+            return np.arange(given.shape[1]), q
+        # Sorted, as every classifier has its classes: the columns of predict_proba are in the order of classes_.
+        classes, order, times = np.unique(np.asarray(columns), return_index=True, return_counts=True)
+        if (times > 1).any():
+            twice = classes[times.argmax()]
+            raise ValueError(f"y has {times.max()} columns for class {twice}: give each class one column")
+        return classes, q[:, order]
     check: Any = check_array
     y = column_or_1d(check(given, ensure_2d=False, dtype=None, input_name="y"), warn=True)
     check_classification_targets(y)

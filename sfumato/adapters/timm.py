@@ -55,6 +55,11 @@ class CrossEntropy(torch.nn.Module):
         if not target.is_floating_point():
             eps = self.label_smoothing if self.training else 0.0
             return cross_entropy(input, target, label_smoothing=eps, over=self.over)
+        if target.shape != input.shape:
+            raise ArgumentError(
+                f"soft targets must be shaped as the logits, {tuple(input.shape)}, got {tuple(target.shape)}; labels "
+                f"must be torch.int64 and {tuple(input.shape[:1])}"
+            )
         check_distribution(target, None, "target")
         if self.label_smoothing and self.training and not self._looked and not torch.compiler.is_compiling():
             if bool((target == 0).any()):

@@ -10,7 +10,7 @@ from sfumato.kernel.library import ABI, NO_MEMORY
 from sfumato.kernel.library import Status as Status
 from sfumato.kernel.library import status as status
 from sfumato.targets.checks import ArgumentError, readable
-from sfumato.targets.terms import Terms
+from sfumato.targets.terms import Terms, watched
 
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _BAD_LABEL = 1
@@ -99,6 +99,10 @@ class FlatTarget(NamedTuple):
     valid: Tensor | None = None
     ignore_index: int | None = None
     weight: Tensor | None = None
+
+    def watched(self) -> list[Tensor]:
+        """Its arrays for ``save_for_backward``: see :func:`sfumato.targets.terms.watched`."""
+        return watched(*self.terms.tensors(), self.valid, self.weight)
 
 
 class WholeRows(NamedTuple):

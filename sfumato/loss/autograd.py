@@ -41,8 +41,8 @@ class _Loss(torch.autograd.Function):
             _ = call.target()  # raises the same with the position's name
             raise
         if ctx.needs_input_grad[0]:
-            # The logits are in the saved tensors alone: those are let go after backward, and looked at for changes.
-            ctx.save_for_backward(z)
+            # Saved tensors are looked at for changes, and let go after backward. The logits are there alone.
+            ctx.save_for_backward(z, *target.watched())
             ctx.call, ctx.target, ctx.factor, ctx.scale = call, target, factor, scale
             ctx.ready, ctx.overwrite = ready, overwrite
         if weights.factor is not None:
@@ -54,7 +54,7 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (upstream,) = grads
-        (z,) = ctx.saved_tensors  # raises if they were changed since
+        z, *_ = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
             value = eager.loss(z, ctx.call)  # without a batch axis, where the call had none
             (grad,) = torch.autograd.grad(value, z, upstream.reshape(value.shape), create_graph=True)

@@ -78,7 +78,7 @@ def distillation_loss(
     with torch.no_grad():
         wide = teacher_logits.double() if readable(teacher_logits) else teacher_logits.float()
         teacher = (wide / temperature).softmax(axis)
-        mask = labels != ignore_index
+        mask = labels.long() != ignore_index  # of uint8, −100 would be 156
         entropy = torch.where(mask, -torch.special.xlogy(teacher, teacher).sum(axis), 0.0)
         entropy = entropy if reduction == "none" else entropy.sum() / (mask.sum() if reduction == "mean" else 1)
         q = teacher.to(torch.float32 if low else input.dtype)

@@ -1,5 +1,6 @@
 """From each row's loss to what was asked for: the weights of rows, the rows that do not count, and the reduction."""
 
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ def reduced(call: Call, each: Tensor, num_items: float | Tensor | None = None) -
     return loss.to(call.dtype)
 
 
-def check_num_items(num_items: float | Tensor | None, reduction: str) -> None:
+def check_num_items(num_items: object, reduction: str) -> None:
     """Refuse a number of items that is none, or beside a reduction that divides by nothing."""
     if num_items is None:
         return
@@ -83,6 +84,8 @@ def check_num_items(num_items: float | Tensor | None, reduction: str) -> None:
             raise ArgumentError(f"num_items must be one number, got a tensor of shape {tuple(num_items.shape)}")
         if not readable(num_items):
             return
+    elif not isinstance(num_items, Real):
+        raise TypeError(f"num_items must be a number, got {num_items!r}")
     if not float(num_items) >= 0:
         raise ArgumentError(f"num_items must be at least 0, got {float(num_items):g}")
 

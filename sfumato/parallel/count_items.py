@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, distributed
 
+from sfumato.parallel.layout import RankGroup
 from sfumato.targets import Target
-from sfumato.targets.checks import ArgumentError, at_labels, check_tensor
+from sfumato.targets.checks import ArgumentError, at_labels, check_labels, check_tensor
 
 
 def count_items(
@@ -40,7 +41,8 @@ def count_items(
 
     Raises:
         TypeError: what is neither a tensor nor a Target.
-        ValueError: a weight that is not (K,).
+        ValueError: a weight that is not (K,), or a process that is not in ``group``.
+        IndexError: a label that ``weight`` has no number for (names the first row).
 
     >>> import torch
     >>> count_items([torch.tensor([3, -100, 0]), torch.tensor([1])]).item()
@@ -57,7 +59,7 @@ def count_items(
     device = counts[0].device if counts else None if weight is None else weight.device
     total = torch.stack(counts).sum() if counts else torch.zeros((), dtype=torch.float64, device=device)
     if group is not None or (distributed.is_available() and distributed.is_initialized()):
-        distributed.all_reduce(total, group=group)
+        return RankGroup(group).added(total)
     return total
 
 
@@ -72,7 +74,12 @@ def _counted(target: Tensor | Target, weight: Tensor | None, ignore_index: int) 
         if target.is_floating_point():
             positions = target.shape[:1] + target.shape[2:] if target.dim() > 1 else ()
             return torch.ones(positions, dtype=torch.float64, device=target.device).sum()
-        valid = target != ignore_index
-        labels = torch.where(valid, target, 0).long()
+        if target.dtype == torch.bool or target.is_complex():
+            raise TypeError(f"targets must be class indices, probabilities or Targets, got {target.dtype}")
+        labels = target.long()
+        valid = labels != ignore_index
+        labels = torch.where(valid, labels, 0)
+        if weight is not None:
+            check_labels(labels, valid, len(weight), "weight has")
         counted = valid.double() if weight is None else at_labels(weight.double(), labels)
     return (counted if valid is None else torch.where(valid, counted, 0.0)).sum()

@@ -19,6 +19,7 @@ from sfumato.parallel.place import Place, is_told, local_part, place_of
 from sfumato.parallel.request import Request
 from sfumato.parallel.row_slices import ClassRange, slice_gradient, slice_numbers
 from sfumato.targets import Target
+from sfumato.targets.terms import watched
 
 
 @with_loss_options
@@ -111,7 +112,7 @@ class _RowLoss(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, found: Found, rows: RowNumbers) -> Tensor:
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(logits)
+            ctx.save_for_backward(logits, *watched(*found.call.target().tensors()))
             ctx.found, ctx.rows = found, rows
         return rows.loss.clone()
 
@@ -120,7 +121,7 @@ class _RowLoss(Function):
         if torch.is_grad_enabled():
             raise NotImplementedError("a split loss is differentiable once: leave out create_graph=True")
         (upstream,) = grads
-        (logits,) = ctx.saved_tensors
+        logits, *_ = ctx.saved_tensors  # raises if they were changed since
         found: Found = ctx.found
         own = found.without_padding(logits)
         grad = slice_gradient(own, found.mine, ctx.rows, upstream, found.call, found.classes)
@@ -150,7 +151,7 @@ def agreed(ranks: RankGroup, request: Request, place: Place, find: Find) -> Foun
         call = classes = found = None
         if layout is not None:
             classes = layout.of(ranks.rank)
-            call, asked, cause = asked.checked(request, classes)
+            call, asked, cause = asked.checked(request, classes, layout)
         answer = ranks.ask(asked, layout, device)
         if call is not None and classes is not None:
             found = Found(call, classes, find(call, classes))

@@ -7,6 +7,7 @@ error or learn the same layout. So no rank waits for one that has gone.
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -50,6 +51,8 @@ class Asked(NamedTuple):
         num_classes: K as the caller gave it, or None.
         alike: what must be equal on all ranks, by name.
         error: the name of an error's class, and what it says; None if nothing is wrong.
+        by: the layout that the error was found by; None if it is one by any layout. The layout that a rank remembers
+            may be that of another layer, which it cannot see from its own slice.
     """
 
     size: int
@@ -57,6 +60,7 @@ class Asked(NamedTuple):
     num_classes: int | None = None
     alike: tuple[tuple[str, Any], ...] = ()
     error: tuple[str, str] | None = None
+    by: Layout | None = None
 
     @classmethod
     def attempt(cls, request: Request, place: Place) -> "tuple[Asked, Exception | None]":
@@ -67,12 +71,14 @@ class Asked(NamedTuple):
         except Exception as error:  # whatever it is, the other ranks must not wait for this one
             return cls(0).failed(error), error
 
-    def checked(self, request: Request, classes: ClassRange) -> "tuple[Call | None, Asked, Exception | None]":
-        """The call over all classes; or none, and what is wrong with it."""
+    def checked(
+        self, request: Request, classes: ClassRange, layout: Layout
+    ) -> "tuple[Call | None, Asked, Exception | None]":
+        """The call over all classes; or none, and what is wrong with it by this layout."""
         try:
-            return request.over(classes), self._replace(error=None), None
+            return request.over(classes), self._replace(error=None, by=None), None
         except Exception as error:
-            return None, self.failed(error), error
+            return None, self.failed(error)._replace(by=layout), error
 
     def place(self) -> tuple[int | None, ...]:
         """What the rank says of its classes."""
@@ -164,17 +170,17 @@ def agreed_layout(told: Sequence[Asked]) -> Layout:
     >>> agreed_layout([Asked(3), Asked(0), Asked(4)])
     Layout(sizes=(3, 0, 4), starts=(0, 3, 3), num_classes=7)
     """
-    for rank, asked in enumerate(told):
-        if asked.error is not None:
-            name, words = asked.error
-            raise _ERRORS.get(name, RuntimeError)(f"rank {rank}: {words}")
-    _check_alike(told)
     sizes = tuple(asked.size for asked in told)
     starts = tuple(sum(sizes[:rank]) for rank in range(len(sizes)))
     if told[0].start is not None:
         starts = tuple(asked.start or 0 for asked in told)
     ends = [start + size for start, size in zip(starts, sizes, strict=True) if size]
     layout = Layout(sizes, starts, told[0].num_classes or max(ends, default=0))
+    for rank, asked in enumerate(told):
+        if asked.error is not None and asked.by in (None, layout):
+            name, words = asked.error
+            raise _ERRORS.get(name, RuntimeError)(f"rank {rank}: {words}")
+    _check_alike(told)
     _check_tiles(layout)
     return layout
 
@@ -182,7 +188,11 @@ def agreed_layout(told: Sequence[Asked]) -> Layout:
 def _check_place(place: Place) -> None:
     for name, least in (("start", 0), ("num_classes", 1)):
         value = getattr(place, name)
-        if value is not None and value < least:
+        if value is None:
+            continue
+        if not isinstance(value, Integral):
+            raise TypeError(f"{name} must be an int, got {value!r}")
+        if value < least:
             raise ArgumentError(f"{name} must be at least {least}, got {value}")
 
 

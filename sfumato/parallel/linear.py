@@ -13,8 +13,8 @@ from torch.autograd import Function
 
 from sfumato.arguments import Call, LossOptions, with_loss_options
 from sfumato.loss.linear import pieces
-from sfumato.loss.linear.autograd import HeadPlan, check_tensors, flat_rows
-from sfumato.loss.linear.functional import as_autocast, checked_numbers
+from sfumato.loss.linear.autograd import HeadPlan, flat_rows
+from sfumato.loss.linear.functional import checked_layer, checked_numbers
 from sfumato.loss.reduce import reduced
 from sfumato.loss.row_numbers import RowNumbers, SliceNumbers, together
 from sfumato.parallel.functional import agreed
@@ -85,20 +85,22 @@ def linear_cross_entropy(
 
     Source: as of :func:`sfumato.linear_cross_entropy`; Shoeybi et al. 2019 (Megatron-LM), section 3, for the split.
     """
-    place = place_of(local_weight.t(), Place(group, start, num_classes))
+    place = place_of(local_weight, Place(group, start, num_classes), name="local_weight", axis=0)
     ranks = RankGroup(place.group)
-    x, local, bias = as_autocast(input, local_part(local_weight), local_part(local_bias))
+    x, local, bias = input, local_part(local_weight), local_part(local_bias)
     request = Request(x, local_part(target), local_part(weight), num_items, options, sparse=True)
     layer = _Layer(x, local, bias, 0.0, 0.0)
     try:
-        check_tensors(x, local, bias)
+        x, local, bias = checked_layer(x, local, bias)
         cap, strength = checked_numbers(softcap, z_loss)
-    except ValueError as problem:  # the other ranks must not wait for this one
+    except Exception as problem:  # whatever it is, the other ranks must not wait for this one
         request = request._replace(problem=problem)
     else:
         shape = (*x.shape[:1], len(local), *x.shape[1:-1]) if x.dim() > 1 else (len(local),)
         stand_in = x.detach().new_empty(()).expand(shape)  # logits are asked for shape, dtype and device alone
-        request = request._replace(logits=stand_in, more=(("softcap", cap), ("z_loss", strength)))
+        # Backward adds up the input's gradient over the ranks: either all of them want one, or none.
+        wanted = ("a gradient for the input", "wanted" if torch.is_grad_enabled() and x.requires_grad else "not wanted")
+        request = request._replace(logits=stand_in, more=(("softcap", cap), ("z_loss", strength), wanted))
         layer = _Layer(x.reshape(-1, x.shape[-1]), local, bias, cap, strength)
     found = agreed(ranks, request, place, layer.numbers)
     call = found.call
@@ -160,7 +162,7 @@ class _RowLoss(Function):
         if split.plan.z_loss:
             loss = pieces.add_z_loss(rows, whole, split.plan.z_loss)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, weight, bias)
+            ctx.save_for_backward(x, weight, bias, *split.plan.target.watched())
             ctx.split, ctx.whole = split, whole
         return split.plan.spread(loss, len(x))
 
@@ -168,7 +170,7 @@ class _RowLoss(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("a split loss is differentiable once: leave out create_graph=True")
-        x, weight, bias = ctx.saved_tensors
+        x, weight, bias, *_ = ctx.saved_tensors  # raises if they were changed since
         plan, classes, ranks = ctx.split
         head = _own_head(plan, classes, x, weight, bias)
         of_x, of_weight, of_bias = pieces.gradients(

@@ -28,28 +28,36 @@ def local_part(value: Any) -> Any:
     return value.to_local() if _is_dtensor(value) else value
 
 
-def place_of(logits: Any, given: Place) -> Place:
-    """How logits are split: as the caller said, or as a DTensor knows.
+def place_of(split: Any, given: Place, *, name: str = "logits", axis: int | None = None) -> Place:
+    """How logits, or the rows of a weight, are split: as the caller said, or as a DTensor knows.
+
+    Args:
+        split: the logits or the weight of this rank.
+        given: what the caller said.
+        name: what messages call it.
+        axis: its class axis; None for that of logits.
 
     Raises:
         ValueError: a DTensor whose classes are not on exactly one axis of its mesh, or that holds partial sums; a group
             or start beside a DTensor.
     """
-    if not _is_dtensor(logits):
+    if not _is_dtensor(split):
         return given
-    for name in ("group", "start"):
-        if getattr(given, name) is not None:
-            raise ArgumentError(f"{name} is given, but the logits are a DTensor, which knows it: leave {name} out")
-    mesh, placements, axis = logits.device_mesh, logits.placements, 0 if logits.dim() == 1 else 1
+    for word in ("group", "start"):
+        if getattr(given, word) is not None:
+            raise ArgumentError(f"{word} is given, but {name} is a DTensor, which knows it: leave {word} out")
+    mesh, placements = split.device_mesh, split.placements
+    if axis is None:
+        axis = 0 if split.dim() == 1 else 1
     over = [at for at, placement in enumerate(placements) if placement.is_shard(axis)]
     if len(over) != 1 or any(placement.is_partial() for placement in placements):
         raise ArgumentError(
-            f"logits must be sharded on their class axis, Shard({axis}), over one axis of the mesh, "
-            f"and on no axis partial; got {placements}: use logits.redistribute"
+            f"{name} must be sharded on the class axis, Shard({axis}), over one axis of the mesh, "
+            f"and on no axis partial; got {placements}: use {name}.redistribute"
         )
-    columns = logits.shape[axis]
+    columns = split.shape[axis]
     start = None
-    if logits.device.type != "cpu":
+    if split.device.type != "cpu":
         # Told here, nothing has to be asked of the other ranks, which an accelerator would have to be waited for.
         start = min(mesh.get_local_rank(over[0]) * -(-columns // mesh.size(over[0])), columns)
     return Place(mesh.get_group(over[0]), start, columns if given.num_classes is None else given.num_classes)

@@ -1,6 +1,7 @@
 """The arguments of one call on one rank: what all ranks must be given alike, and the call over all classes."""
 
 import inspect
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -71,8 +72,9 @@ class Request(NamedTuple):
             ("the shape of the rows", positions),
             ("the dtype of the logits", str(logits.dtype)),
             ("the target", "probabilities" if isinstance(target, Dense) else told),
-            ("weight", "a tensor" if isinstance(self.weight, Tensor) else self.weight),
-            *((name, "a tensor" if isinstance(value, Tensor) else value) for name, value in self.told().items()),
+            ("weight", _compared(self.weight)),
+            ("num_items", _compared(self.num_items)),
+            *((name, _compared(value)) for name, value in self.told().items()),
             *self.more,
             ("labels", [_checksum(each) for each in arrays if not each.is_floating_point() and readable(each)]),
         )
@@ -148,6 +150,18 @@ class Request(NamedTuple):
             f"probabilities are split as the logits are: expected {tuple(self.logits.shape)}, got {shape}; pass this "
             f"rank's classes, {cut}, or a target that needs no array of all rows and classes"
         )
+
+
+def _compared(value: Any) -> Any:
+    """What an argument is compared by between ranks: a tensor by the sum of its numbers, where it can be looked at."""
+    if isinstance(value, Real):
+        return f"{float(value):.9g}"
+    if not isinstance(value, Tensor):
+        return value
+    if not readable(value):
+        return "a tensor"
+    total = f"{float(value.detach().double().sum()):.9g}"  # in as many digits as any order of adding keeps
+    return total if value.dim() == 0 else f"a tensor {tuple(value.shape)} with the sum {total}"
 
 
 def _checksum(values: Tensor) -> int:

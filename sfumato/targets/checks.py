@@ -47,6 +47,8 @@ def check_strength(eps: float, name: str = "label_smoothing") -> None:
         raise TypeError(
             f"{name} must be a number; for a strength per row use sf.smooth(labels, num_classes, eps, over=…)"
         )
+    if isinstance(eps, str):  # as YAML reads 1e-1
+        raise TypeError(f"{name} must be a number, got {eps!r}")
     if not 0.0 <= eps <= 1.0:
         raise ArgumentError(f"{name} must be in [0, 1], got {eps:g}")
 
@@ -141,7 +143,7 @@ def checked_eps(eps: float | Tensor, labels: Tensor, ignore_index: int) -> float
     """A strength, or one a position, in [0, 1]; 0 where ignored. See :func:`checked_share`."""
     check_tensor(labels, "labels")
     if isinstance(eps, Tensor) and eps.is_floating_point() and eps.shape == labels.shape:
-        eps = torch.where(labels != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
+        eps = torch.where(labels.long() != ignore_index, eps, 0.0)  # an ignored row is inert, whatever its strength
     return checked_share(eps, labels.shape, "eps", beside="labels ")
 
 

@@ -64,8 +64,8 @@ def distil_top(
     """
     if rest not in ("uniform", "renormalise", "drop"):
         raise ValueError(f'rest must be "uniform", "renormalise" or "drop", got {rest!r}')
-    check_tensor(indices, "indices")
-    check_tensor(probs, "probs")
+    for name, tensor in (("labels", labels), ("indices", indices), ("probs", probs)):
+        check_tensor(tensor, name)
     if indices.shape != probs.shape:
         raise ArgumentError(f"indices {tuple(indices.shape)} and probs {tuple(probs.shape)} must have one shape")
     if positions_of(indices) != labels.shape:

@@ -59,6 +59,8 @@ def distil_sampled(
         check_mask(mask)
         if mask.shape != positions_of(indices):
             raise ArgumentError(f"mask has positions {tuple(mask.shape)}, the indices {tuple(positions_of(indices))}")
+    if num_classes is not None and (isinstance(num_classes, float) or num_classes < 1):
+        raise ArgumentError(f"num_classes must be a whole number from 1, or None, got {num_classes}")
     indices = indices.long()
     share = torch.full(indices.shape, 1 / indices.shape[axis], dtype=torch.float64, device=indices.device)
     if mask is not None:  # a position that does not count is inert, whatever was drawn for it

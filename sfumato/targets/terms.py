@@ -113,6 +113,11 @@ class Terms(NamedTuple):
     entries: Entries | None = None
     label: AtLabel | None = None
 
+    def tensors(self) -> list[Tensor]:
+        """Every tensor of the terms."""
+        parts = [part for part in (self.dense, *self.backs, self.entries, self.label) if part is not None]
+        return [each for part in parts for each in part if isinstance(each, Tensor)]
+
     def replaced(self) -> Tensor | None:
         """(N, m, …): the classes that no back gives mass to, because theirs is set; None if there are none."""
         if self.entries is not None:
@@ -148,6 +153,14 @@ class Terms(NamedTuple):
             masses = torch.as_tensor(masses, dtype=dtype, device=q.device).expand(classes.shape)
             q = q.scatter_add(1, classes, masses)
         return q
+
+
+def watched(*arrays: Tensor | None) -> list[Tensor]:
+    """Those that ``save_for_backward`` takes, so that backward raises where somebody changed one of them since.
+
+    Tensors of inference mode do not count their changes, and are left out.
+    """
+    return [each for each in arrays if each is not None and not each.is_inference()]
 
 
 def along_classes(per_class: Tensor, position_dims: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from typing import Any
 
@@ -177,6 +178,33 @@ def test_the_classifier_of_lightgbm_takes_the_objective_and_weights():
     np.testing.assert_allclose(ours.predict(X, raw_score=True), own, atol=1e-6)
 
 
+CLASSIFIERS = {"xgboost": (xgb.XGBClassifier, {"n_jobs": 1}), "lightgbm": (lgb.LGBMClassifier, {"verbose": -1})}
+OF_TWO = {"xgboost": {"num_class": 2}, "lightgbm": {"num_class": 2, "metric": "None"}}
+RAW = {"xgboost": {"output_margin": True}, "lightgbm": {"raw_score": True}}
+
+
+@pytest.mark.parametrize("library", CLASSIFIERS)
+def test_classifiers_of_two_classes_are_told_what_gives_them_two_scores(library):
+    X, y = few()
+    classifier, how = CLASSIFIERS[library]
+    how = how | {"n_estimators": 3, "objective": OBJECTIVES[library][0](2, label_smoothing=0.1)}
+    with pytest.raises(ValueError, match=r"gave scores \(200,\), and not \(N, 2\): .* unless it is given num_class=2"):
+        classifier(**how).fit(X, y % 2)
+    model = classifier(**how, **OF_TWO[library]).fit(X, y % 2)
+    found = model.predict(X, **RAW[library])
+    assert found.shape == (200, 2)
+    assert (found.argmax(1) == y % 2).mean() > 0.9
+
+
+@pytest.mark.parametrize("library", CLASSIFIERS)
+def test_a_model_with_an_objective_can_be_pickled(library):
+    X, y = few()
+    classifier, how = CLASSIFIERS[library]
+    model = classifier(objective=OBJECTIVES[library][0](K, 0.1), n_estimators=2, **how).fit(X, y)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X, **RAW[library]), model.predict(X, **RAW[library]))
+
+
 @pytest.mark.parametrize("library", OBJECTIVES)
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -215,6 +243,11 @@ def test_a_label_that_is_no_class_is_named(library, label, error, message):
     labels[3] = label
     with pytest.raises(error, match=f"^{message}$"):
         OBJECTIVES[library][0](K)(labels, scores())
+
+
+def test_a_strength_in_words_is_refused():
+    with pytest.raises(TypeError, match="^label_smoothing must be a number, got '1e-1'$"):  # as YAML reads 1e-1
+        boosting.xgboost(2, "1e-1")  # type: ignore[arg-type]
 
 
 def test_labels_that_are_no_numbers_are_refused():

@@ -106,6 +106,12 @@ def test_an_impossible_class_costs_nothing_where_an_array_of_strengths_is_0():
     assert np.isinf(cross_entropy(z, y, label_smoothing=eps)[1])
 
 
+@pytest.mark.parametrize("eps", [1.0, np.array([1.0])])
+def test_a_label_at_minus_infinity_costs_infinity_where_it_has_the_mass_of_the_others(eps):
+    found = cross_entropy(jnp.array([[1.0, 0.0, -jnp.inf]]), jnp.array([2]), label_smoothing=eps)
+    assert np.isposinf(found).tolist() == [True]
+
+
 def test_the_derivative_in_a_strength_is_there_at_0():
     z, y = batch()
     slope = jax.jit(jax.grad(lambda eps: adapter.cross_entropy(z, y, label_smoothing=eps).sum()))(0.0)
@@ -184,6 +190,8 @@ def test_value_and_gradient_keep_no_array_of_rows_and_classes_beside_the_gradien
         ([True, False, True], {}, TypeError, r"labels must be integers \(…\) or probabilities \(…, K\), got bool"),
         ([0, 1, 2], {"label_smoothing": 1.5}, ValueError, r"label_smoothing must be in \[0, 1\], got 1.5"),
         ([0, 1, 2], {"label_smoothing": np.array([0.1, 2, 0])}, ValueError, r"label_smoothing must be in \[0, 1\]"),
+        ([0, 1, 2], {"label_smoothing": np.full((3, 1), 0.1)}, ValueError, r"label_smoothing must be .*got \(3, 1\)$"),
+        ([0, 1, 2], {"label_smoothing": np.full(2, 0.1)}, ValueError, r"label_smoothing must be .*got \(2,\)$"),
         ([0, 1, 2], {"over": "rest"}, ValueError, 'over must be "others"'),
     ],
 )  # fmt: skip

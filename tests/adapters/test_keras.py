@@ -138,6 +138,11 @@ def test_a_row_that_is_right_by_far_keeps_its_digits():
     assert number(CrossEntropy()(np.array([0]), z)) == pytest.approx(2 * np.exp(-40.0), rel=1e-6)
 
 
+def test_a_label_at_minus_infinity_costs_infinity_where_it_has_the_mass_of_the_others():
+    z = np.array([[1.0, 0.0, -np.inf]], dtype=np.float32)
+    assert np.isposinf(number(CrossEntropy(1.0)(np.array([2]), z)))
+
+
 def test_class_indices_stay_integers_where_float32_has_no_room():
     y = np.array([2**24 + 1, 2**24], dtype=np.int32)  # the first is the second as a float32
     loss = CrossEntropy(ignore_index=2**24 + 1)
@@ -225,6 +230,13 @@ def test_scores_of_probabilities_are_their_logarithms(tmp_path):
 def test_a_test_that_is_no_pair_is_refused():
     with pytest.raises(ValueError, match="^test must be a pair of inputs and labels, got 3 things$"):
         SaveScores("scores", arm="a", seed=0, test=(1, 2, 3))
+
+
+def test_one_hot_rows_in_place_of_labels_are_refused_before_training():
+    X, y = digits()
+    told = r"^the labels of validation must be class indices \(N,\), got probabilities \(10, 10\): give their argmax"
+    with pytest.raises(ValueError, match=told):
+        SaveScores("scores", arm="a", seed=0, test=(X, y[:, None]), validation=(X[:10], np.eye(10)))
 
 
 def test_the_lines_for_training_smooth_and_evaluate_hard():

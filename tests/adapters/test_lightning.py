@@ -138,6 +138,18 @@ def test_rows_that_are_ignored_do_not_count():
     assert watch.history[0]["hard_nll"] == pytest.approx(told, rel=1e-6)
 
 
+def test_label_156_of_uint8_counts():  # which is −100 there
+    def moved(module: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        x, labels = batch
+        logits = torch.nn.functional.pad(module(x), (0, 190), value=-30.0)
+        logits[:, [3, 156]] = logits[:, [156, 3]]
+        return logits, torch.where(labels == 3, 156, labels).to(torch.uint8)
+
+    plain, watch, module = Watch(), Watch(moved), Module(lr=0.0)
+    fit(module, plain), fit(module, watch)
+    assert watch.history[0]["hard_nll"] == pytest.approx(plain.history[0]["hard_nll"], rel=1e-6)
+
+
 def test_the_check_before_training_is_not_measured():
     watch = Watch()
     fit(Module(), watch, num_sanity_val_steps=2)

@@ -109,6 +109,21 @@ def test_columns_of_a_data_frame_are_the_classes():
     assert set(model.predict(pd.DataFrame(X, columns=list("abcd")))) <= {"x", "y", "z"}
 
 
+def test_probabilities_are_in_the_order_of_the_classes_whatever_the_order_of_the_columns():
+    X, _ = table()
+    named = pd.DataFrame(soft(), columns=["lynx", "ape", "elk"])
+    ours = SmoothedClassifier(LogisticRegression(**EXACT)).fit(X, named)
+    assert ours.classes_.tolist() == ["ape", "elk", "lynx"] == ours.estimator_.classes_.tolist()
+    numbered = SmoothedClassifier(LogisticRegression(**EXACT)).fit(X, soft()[:, [1, 2, 0]])
+    np.testing.assert_allclose(ours.predict_proba(X), numbered.predict_proba(X), atol=1e-6)
+
+
+def test_two_columns_of_one_class_are_refused():
+    X, _ = table()
+    with pytest.raises(ValueError, match=r"^y has 2 columns for class b: give each class one column$"):
+        SmoothedClassifier().fit(X, pd.DataFrame(soft(), columns=["b", "a", "b"]))
+
+
 def test_a_grid_search_chooses_a_strength_by_the_log_loss():
     X, y = table()
     pipeline = make_pipeline(StandardScaler(), SmoothedClassifier())

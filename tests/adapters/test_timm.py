@@ -80,6 +80,13 @@ def test_soft_targets_that_do_not_sum_to_one_are_refused():
         CrossEntropy()(logits, 2 * mixed(0.0, labels))
 
 
+@pytest.mark.parametrize("shape", [(6,), (6, 9)])
+def test_floating_targets_of_another_shape_are_refused(shape):
+    told = r"^soft targets must be shaped as the logits, \(6, 10\), got .*; labels must be torch\.int64 and \(6,\)$"
+    with pytest.raises(ValueError, match=told):
+        CrossEntropy(0.1)(torch.zeros(6, 10), torch.ones(shape))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [((2.0,), r"label_smoothing must be in \[0, 1\], got 2"), ((0.1, "rest"), 'over must be "others"')],

@@ -14,12 +14,13 @@ import torch
 import transformers
 from transformers import Trainer
 
+import sfumato as sf
 from tests.adapters.common import sections
 from tests.adapters.hf.small import arguments, batch, llama, quietly, sft_parts, torch_loss
 
 HF = "Hugging Face: Trainer and SFTTrainer"
 BLOCKS = sections()[HF]
-TRAINER, SFT, WITH, COMPUTE, SAVE = range(5)
+TRAINER, SFT, WITH, COMPUTE, SAVE, SCHEDULE = range(6)
 WORDS = 300
 
 
@@ -46,7 +47,7 @@ def told(trainer: Any) -> tuple[float, float]:
 
 
 def test_no_block_is_left_out():
-    run = {HF: {TRAINER, SFT, WITH, COMPUTE, SAVE}}
+    run = {HF: {TRAINER, SFT, WITH, COMPUTE, SAVE, SCHEDULE}}
     for path in (Path(__file__).parents[1] / "adapters").glob("test_*.py"):
         text = path.read_text(encoding="utf-8")
         if title := re.search(r'^TITLE = "(.*)"$', text, flags=re.MULTILINE):
@@ -108,3 +109,9 @@ def test_each_arm_has_a_file_of_scores(classified, tmp_path):
     exec(BLOCKS[SAVE], classified)
     found = sorted(path.relative_to(tmp_path / "scores").as_posix() for path in (tmp_path / "scores").rglob("*.npz"))
     assert found == ["one-hot/42.npz", "smoothed/42.npz"]
+
+
+def test_a_schedule_moves_the_strength_of_a_fused_head(names):
+    names["args"].max_steps = 2
+    exec(BLOCKS[SCHEDULE], names | {"sf": sf}, names)
+    assert names["loss"].label_smoothing == sf.schedules.linear(1, 2, 0.1, 0.0) == 0.0

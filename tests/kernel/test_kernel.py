@@ -267,6 +267,14 @@ def test_logits_changed_after_the_loss_are_noticed():
         loss.backward()
 
 
+def test_labels_changed_after_the_loss_are_noticed():
+    z, labels = torch.randn(4, 5, requires_grad=True), torch.tensor([0, 1, 2, 3])
+    loss = sf.cross_entropy(z, labels, label_smoothing=0.1) / 2  # so that the gradient is not ready yet
+    labels.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 @pytest.mark.parametrize("upstream", [65536.0, -0.5, 1.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

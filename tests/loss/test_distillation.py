@@ -71,6 +71,12 @@ def test_a_distillation_in_half_precision_is_the_float32_value_rounded_once(dtyp
     assert torch.equal(given, wide.to(dtype))
 
 
+def test_label_156_of_uint8_counts():  # which is −100 there
+    z, y = torch.linspace(-1, 1, 400).reshape(2, 200), torch.tensor([156, 3])
+    found, wanted = (sf.distillation_loss(z, labels, z.flip(1), 0.5, 2.0) for labels in (y.to(torch.uint8), y))
+    assert found.item() == wanted.item()
+
+
 Z, T, Y = torch.zeros(4, 3), torch.ones(4, 3), torch.tensor([0, 1, 2, -100])
 REFUSED = {
     "a label": (

@@ -60,6 +60,12 @@ def test_a_bad_argument_is_refused_at_construction(bad, message):
         sf.CrossEntropyLoss(**bad)
 
 
+@pytest.mark.parametrize("make", [sf.CrossEntropyLoss, lambda **how: sf.LinearCrossEntropyLoss(2, 3, **how)])
+def test_a_strength_in_words_is_refused_at_construction(make):
+    with pytest.raises(TypeError, match="^label_smoothing must be a number, got '1e-1'$"):  # as YAML reads 1e-1
+        make(label_smoothing="1e-1")
+
+
 def test_permission_to_overwrite_that_is_given_later_counts():
     loss = sf.CrossEntropyLoss()
     loss.overwrite_logits = True

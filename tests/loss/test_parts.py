@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -64,3 +66,12 @@ def test_negative_weights_have_no_floor():
     assert parts.floor.isnan()
     assert parts.excess.isnan()
     assert parts.loss.isfinite()
+
+
+@pytest.mark.parametrize("loss", [sf.loss_parts, functools.partial(sf.penalty.confidence, beta=0.1)])
+def test_an_option_that_there_is_not_is_named_with_what_was_meant(loss):
+    told = (
+        '^label_smooting is no option of this loss. Did you mean "label_smoothing"\\? It has ignore_index, reduction, '
+    )
+    with pytest.raises(TypeError, match=told):
+        loss(torch.zeros(2, 3), torch.tensor([0, 1]), label_smooting=0.1)

@@ -119,6 +119,11 @@ def heads_beyond(rank: int, world: int) -> dict[str, Any]:
     found["features"] = raised(lambda: sf.parallel.linear_cross_entropy(narrow, local, labels()))
     dense = sf.from_probs(torch.full((ROWS, own.stop - own.start), 1.0 / max(1, own.stop - own.start)), check=False)
     found["dense"] = raised(lambda: sf.parallel.linear_cross_entropy(x, local, dense))
+    frozen = x.clone().requires_grad_(rank != world - 1)
+    found["frozen"] = raised(lambda: sf.parallel.linear_cross_entropy(frozen, local, labels()))
+    everywhere = distribute_tensor(x, mesh)
+    found["input"] = raised(lambda: sf.parallel.linear_cross_entropy(everywhere, local, labels()))
+    found["unsplit"] = raised(lambda: sf.linear_cross_entropy(x, spread, labels()))
     cap = 3.0 if rank == world - 1 else 4.0
     found["other caps"] = raised(lambda: sf.parallel.linear_cross_entropy(x, local, labels(), softcap=cap))
     again = sf.parallel.linear_cross_entropy(x, local, labels())

@@ -25,6 +25,8 @@ def errors(rank: int, world: int) -> dict[str, list[str]]:
     other = given.flip(0) if last else given
     probs = logits(seed=5).softmax(1)
     split = functools.partial(sf.parallel.cross_entropy, local)
+    head = functools.partial(sf.parallel.linear_cross_entropy, local.new_ones(ROWS, 2))
+    of_head = local.new_ones(own.stop - own.start, 2)
     calls: dict[str, Callable[[], Any]] = {
         "a label outside": lambda: split(outside),
         "a label outside on one rank": lambda: split(own_outside),
@@ -37,6 +39,14 @@ def errors(rank: int, world: int) -> dict[str, list[str]]:
         "an overlap": lambda: split(given, start=max(own.start - last, 0), num_classes=CLASSES),
         "a hole": lambda: split(given, start=own.start + last, num_classes=CLASSES + 1),
         "too few classes": lambda: split(given, num_classes=CLASSES + 3),
+        "other items": lambda: split(given, num_items=torch.tensor(4.0) if last else 3),
+        "other weights": lambda: split(given, weight=torch.full((CLASSES,), 1.0 + last)),
+        "items that are no number": lambda: split(given, num_items="3"),  # type: ignore[arg-type]
+        "an option that there is not": lambda: split(given, **({"smoothing": 0.1} if last else {})),  # type: ignore[arg-type]
+        "a start between two classes": lambda: split(given, start=own.start + 0.5),  # type: ignore[arg-type]
+        "a layer's weight that is none": lambda: head(None if last else of_head, given),  # type: ignore[arg-type]
+        "a layer's weight of three axes": lambda: head(of_head[None] if last else of_head, given),
+        "a cap in words": lambda: head(of_head, given, softcap="30" if last else None),  # type: ignore[arg-type]
         "a start on some": lambda: split(given, start=own.start if last else None),
         "a negative start": lambda: split(given, start=-1),
         "all probabilities": lambda: split(probs),
@@ -58,4 +68,6 @@ def outside_the_group(rank: int, world: int) -> list[str]:
     if rank == 0:
         loss = sf.parallel.cross_entropy(logits(), labels(), group)
         return [str(abs(loss.item() - sf.cross_entropy(logits(), labels()).item()))]
-    return raised(lambda: sf.parallel.cross_entropy(logits(), labels(), group))
+    refused = raised(lambda: sf.parallel.cross_entropy(logits(), labels(), group))
+    assert raised(lambda: sf.parallel.count_items(labels(), group)) == refused
+    return refused

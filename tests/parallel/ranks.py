@@ -222,9 +222,12 @@ def another_vocabulary(rank: int, world: int) -> list[float]:
         generator = torch.Generator().manual_seed(more)
         whole = torch.randn(3, 4 * world + more, generator=generator, dtype=torch.float64)
         stop = whole.shape[1] if rank == world - 1 else 4 * rank + 4
-        given = torch.tensor([0, 3, 4 * world - 1])
-        loss = sf.parallel.cross_entropy(whole[:, 4 * rank : stop], given, label_smoothing=0.1)
-        found.append(abs(loss.item() - sf.cross_entropy(whole, given, label_smoothing=0.1).item()))
+        given, last = torch.tensor([0, 3, 4 * world - 1]), torch.full((3,), whole.shape[1] - 1)
+        weight = torch.linspace(1, 2, whole.shape[1], dtype=torch.float64)
+        calls = [(last, {"weight": weight}), (given, {"label_smoothing": 0.1})]
+        for target, options in calls if more != 5 else calls[::-1]:  # what is wrong by the slices of before comes first
+            loss = sf.parallel.cross_entropy(whole[:, 4 * rank : stop], target, **options)
+            found.append(abs(loss.item() - sf.cross_entropy(whole, target, **options).item()))
     return found
 
 

@@ -42,7 +42,18 @@ def test_no_micro_batch_at_all_counts_nothing():
     assert sf.parallel.count_items([]).item() == 0.0
 
 
+def test_label_156_of_uint8_counts():  # which is −100 there
+    assert sf.parallel.count_items(torch.tensor([156, 3], dtype=torch.uint8)).item() == 2
+
+
+def test_a_label_without_a_weight_is_named():
+    with pytest.raises(IndexError, match=r"^label 4 in row 3 is not a class: weight has 3 classes \(0 to 2\)$"):
+        sf.parallel.count_items(LABELS, weight=torch.ones(3), ignore_index=-1)
+
+
 def test_what_is_no_target_is_refused():
+    with pytest.raises(TypeError, match=r"^targets must be class indices, probabilities or Targets, got torch\.bool$"):
+        sf.parallel.count_items(LABELS > 0)
     with pytest.raises(TypeError, match=r"^targets must be a torch\.Tensor, got list; torch\.as_tensor makes one$"):
         sf.parallel.count_items([[1, 2]])  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"^weight must be one number a class, \(K,\), got \(2, 2\)$"):

@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from tests.limits import SECONDS
-from tests.parallel.common import CLASSES, ROWS
+from tests.parallel.common import CLASSES, ROWS, cuts
 from tests.targets.registry import EXAMPLES
 from tests.warm import environment
 
@@ -207,6 +207,19 @@ REFUSED_ALIKE = {
     ),
     "items of a sum": ("ArgumentError", 'rank 0: num_items is what a mean divides by, and reduction is "sum"'),
     "negative items": ("ArgumentError", "rank 0: num_items must be at least 0, got -1"),
+    "items that are no number": ("TypeError", "rank 0: num_items must be a number, got '3'"),
+    "an option that there is not": (
+        "TypeError",
+        'rank {last}: smoothing is no option of this loss. Did you mean "label_smoothing"? It has ignore_index, '
+        "reduction, label_smoothing, over, weight_on, sample_weight, out_dtype",
+    ),
+    "a start between two classes": ("TypeError", "rank 0: start must be an int, got 0.5"),
+    "a layer's weight that is none": (
+        "TypeError",
+        "rank {last}: linear_weight must be a torch.Tensor, got NoneType; torch.as_tensor makes one",
+    ),
+    "a layer's weight of three axes": ("ArgumentError", "rank {last}: linear_weight must be (V, D), got (1, {own}, 2)"),
+    "a cap in words": ("TypeError", "rank {last}: softcap must be a number, got '30'"),
     "no reduction": ("ArgumentError", 'rank 0: reduction must be "mean", "sum" or "none", got \'average\''),
 }
 REFUSED_TOGETHER = {  # what only several ranks can get wrong
@@ -220,6 +233,11 @@ REFUSED_TOGETHER = {  # what only several ranks can get wrong
     ),
     "fewer rows": ("ArgumentError", f"the shape of the rows is [7] on rank 0 and [6] on rank {{last}}: {HERE}"),
     "another strength": ("ArgumentError", f"label_smoothing is 0.1 on rank 0 and 0.2 on rank {{last}}: {HERE}"),
+    "other items": ("ArgumentError", f"num_items is 3 on rank 0 and 4 on rank {{last}}: {HERE}"),
+    "other weights": (
+        "ArgumentError",
+        "weight is a tensor (23,) with the sum 23 on rank 0 and a tensor (23,) with the sum 46 on rank {last}: " + HERE,
+    ),
     "another dtype": (
         "ArgumentError",
         f"the dtype of the logits is torch.float64 on rank 0 and torch.float32 on rank {{last}}: {HERE}",
@@ -240,7 +258,8 @@ REFUSED_TOGETHER = {  # what only several ranks can get wrong
 
 def as_told(found: Found, words: str) -> str:
     first_slice = 9 if len(found) > 1 else CLASSES
-    return words.format(last=len(found) - 1, weight=first_slice + 1)
+    last_slice = CLASSES - cuts(len(found))[-2]
+    return words.format(last=len(found) - 1, weight=first_slice + 1, own=last_slice)
 
 
 @pytest.mark.parametrize("name", REFUSED_ALIKE)
@@ -290,6 +309,11 @@ def test_a_split_last_layer_takes_z_loss_padding_and_dtensors_and_refuses_on_eve
         assert kind == "ArgumentError"
         assert message.startswith(f"rank {last}: input has 4 features and linear_weight 5")
         assert "number for every row and class" in told["dense"][1]
+        whose = f"wanted on rank 0 and not wanted on rank {last}"
+        assert told["frozen"][1] == f"a gradient for the input is {whose}: it must be the same on all ranks"
+        assert told["input"][1].startswith("rank 0: input is a DTensor, of which this rank may have a part alone: give")
+        assert told["unsplit"][1].startswith("linear_weight is a DTensor, of which this rank may have a part alone")
+        assert told["unsplit"][1].endswith("sf.parallel.linear_cross_entropy takes the weight")
         assert told["other caps"][1] == (
             f"softcap is 4.0 on rank 0 and 3.0 on rank {last}: it must be the same on all ranks"
         )

@@ -167,6 +167,21 @@ REFUSED = {
         IndexError,
         r"a drawn class in row 0 is not a class: there are 3 \(0 to 2\)",
     ),
+    "no number of classes": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1]]), num_classes=0),
+        ValueError,
+        "num_classes must be a whole number from 1, or None, got 0",
+    ),
+    "half a class": (
+        lambda: sf.distil_sampled(torch.tensor([[0, 1]]), num_classes=2.5),  # type: ignore[arg-type]
+        ValueError,
+        "num_classes must be a whole number from 1, or None, got 2.5",
+    ),
+    "labels of a list": (
+        lambda: sf.distil_top([0], torch.tensor([[0]]), torch.tensor([[0.5]]), 0.5, rest="drop"),  # type: ignore[arg-type]
+        TypeError,
+        r"labels must be a torch\.Tensor, got list; torch\.as_tensor makes one",
+    ),
     "weights of draws": (
         lambda: sf.distil_sampled(torch.tensor([[0, 1], [0, 1]]), torch.tensor([[1.0, 0.0], [1.0, -1.0]])),
         ValueError,

@@ -94,6 +94,11 @@ def test_a_strength_per_row_broadcasts_from_the_left():
     torch.testing.assert_close(target.probs()[1, 2, 0], torch.tensor(0.7))
 
 
+def test_label_156_of_uint8_has_its_strength():  # it is −100 there
+    target = sf.smooth(torch.tensor([156, 3], dtype=torch.uint8), 200, torch.tensor([0.1, 0.2]), over="others")
+    assert target.probs()[0, 156].item() == pytest.approx(0.9)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize(
     "index",

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -120,6 +120,16 @@ class FusedHead:
             f"{'with' if how.evaluation_logits else 'without'} logits",
         ]
         return f"FusedHead({name}, {', '.join(said)})"
+
+    @property
+    def label_smoothing(self) -> float:
+        """Strength ε in training; it may be set, as :class:`ScheduleSmoothing` does before each step."""
+        return self.how.label_smoothing
+
+    @label_smoothing.setter
+    def label_smoothing(self, eps: float) -> None:
+        check_strength(eps)
+        self.how = replace(self.how, label_smoothing=float(eps))
 
     @property
     def removed(self) -> bool:
@@ -285,10 +295,11 @@ def _check_model(model: Any) -> None:
 def _checked_head(model: Any) -> torch.nn.Linear:
     """The output layer, which must be a plain one with its whole weight in memory."""
     head, name = model.get_output_embeddings(), type(model).__name__
-    if hasattr(head, "base_layer"):
+    if hasattr(head, "base_layer") or type(head).__module__.startswith("peft."):
         raise ArgumentError(
             f"the output layer of {name} has an adapter of PEFT ({type(head).__name__}), which the fused loss would "
-            "not train. Leave the output layer out of target_modules"
+            "not train. Leave the output layer out of target_modules and modules_to_save, and where it is tied to the "
+            "embedding, leave out trainable_token_indices"
         )
     if type(head) is not torch.nn.Linear:
         raise ArgumentError(f"the output layer of {name} must be a torch.nn.Linear, got {type(head).__name__}")

@@ -12,11 +12,12 @@ class ScheduleSmoothing(TrainerCallback):
     """Set the strength of a loss before each step of the optimiser.
 
     The training loss that Trainer logs moves with the strength, since its floor does; the evaluation loss of
-    :func:`compute_loss` is hard and does not. A run that is resumed goes on at the strength of its step.
+    :func:`compute_loss` and :func:`fuse_head` is hard and does not. A run that is resumed goes on at the strength of
+    its step.
 
     Args:
-        loss: what has a ``label_smoothing``: that of :func:`compute_loss`, or a ``sfumato.CrossEntropyLoss`` that your
-            own ``compute_loss_func`` calls.
+        loss: what has a ``label_smoothing``: that of :func:`compute_loss`, what :func:`fuse_head` gave, or a
+            ``sfumato.CrossEntropyLoss`` that your own ``compute_loss_func`` calls.
         schedule: called with the steps that were taken and the number of all steps; returns ε in [0, 1].
 
     Raises:

@@ -127,6 +127,6 @@ def _logits(outputs: Any) -> Tensor:
 def _items(logits: Tensor, labels: Tensor, counted: Tensor | int | None, probabilities: bool) -> Tensor | float:
     """M: rows over all batches that are accumulated. Of probabilities Trainer counts the entries."""
     if counted is None:
-        return float(logits.shape[:-1].numel()) if probabilities else (labels != -100).sum()
+        return float(logits.shape[:-1].numel()) if probabilities else (labels.long() != -100).sum()
     counted = counted.to(logits.device) if isinstance(counted, Tensor) else counted
     return counted / logits.shape[-1] if probabilities else counted

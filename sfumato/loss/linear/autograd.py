@@ -77,7 +77,7 @@ class _Head(torch.autograd.Function):
         if plan.z_loss:
             loss = pieces.add_z_loss(rows, whole, plan.z_loss)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, weight, bias)
+            ctx.save_for_backward(x, weight, bias, *plan.target.watched())
             ctx.plan, ctx.whole = plan, whole
         if found.parts is None:
             return (plan.spread(loss, len(x)),)
@@ -93,7 +93,7 @@ class _Head(torch.autograd.Function):
                 "linear_cross_entropy has no second derivatives: they would need all logits at once. Use "
                 "sf.cross_entropy(torch.nn.functional.linear(input, linear_weight, linear_bias), target)"
             )
-        x, weight, bias = ctx.saved_tensors  # raises if they were changed since
+        x, weight, bias, *_ = ctx.saved_tensors  # raises if they were changed since
         plan: HeadPlan = ctx.plan
         head = plan.head(x.detach(), weight.detach(), None if bias is None else bias.detach())
         wanted = ctx.needs_input_grad[:3]

@@ -8,6 +8,7 @@ from torch import Tensor
 from sfumato.arguments import Call, resolve
 from sfumato.loss.linear.autograd import HeadPlan, check_constant, check_sparse, check_tensors, flat_rows, loss_of_rows
 from sfumato.loss.linear.uncompiled import uncompiled
+from sfumato.loss.paths import has_tangent
 from sfumato.loss.reduce import check_num_items, reduced
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
@@ -126,6 +127,7 @@ def linear_cross_entropy(
             [0, 1]; a target or class weights that would get a gradient.
         IndexError: a label that is no class (names the first row and the label; on the CPU).
         RuntimeError: a second derivative, which would need all logits.
+        NotImplementedError: a forward-mode derivative, or a transform of :mod:`torch.func`.
 
     >>> x, w = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     >>> round(linear_cross_entropy(x, w, torch.tensor([0]), label_smoothing=0.1).item(), 4)
@@ -134,10 +136,7 @@ def linear_cross_entropy(
     Source: the chunking of Wijmans et al. 2025 (Cut Your Losses in Large-Vocabulary Language Models), section 4, with
     every gradient kept; the z-loss of Chowdhery et al. 2022 (PaLM), section 5.
     """
-    for name, tensor in (("input", input), ("linear_weight", linear_weight)):
-        check_tensor(tensor, name)
-    input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
-    check_tensors(input, linear_weight, linear_bias)
+    input, linear_weight, linear_bias = checked_layer(input, linear_weight, linear_bias)
     softcap, z_loss = checked_numbers(softcap, z_loss)
     check_num_items(num_items, reduction)
     if shift:
@@ -168,21 +167,42 @@ def linear_cross_entropy(
     return HeadParts(loss, nll, entropy, correct, lse)
 
 
-def as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors in the dtype that autocast gives linear layers; it leaves float64 and integers as they are."""
+def checked_layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A linear layer's input, weight and bias in the dtype that autocast gives such layers; refused if they are none.
+
+    Autocast leaves float64 and integers as they are.
+    """
+    named = [("input", x), ("linear_weight", weight)] + ([] if bias is None else [("linear_bias", bias)])
+    for name, tensor in named:
+        check_tensor(tensor, name)
+        if type(tensor).__name__ == "DTensor":
+            raise ArgumentError(
+                f"{name} is a DTensor, of which this rank may have a part alone: give a plain tensor, such as "
+                f"{name}.full_tensor(). Where the classes are split, sf.parallel.linear_cross_entropy takes the weight"
+            )
+    given = [tensor for _, tensor in named]
+    if has_tangent(*given) or any(map(torch._C._functorch.is_functorch_wrapped_tensor, given)):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        raise NotImplementedError(
+            "a layer whose logits are never all there has gradients by backward() alone, no forward-mode derivatives "
+            "and no transforms of torch.func: use sf.cross_entropy(torch.nn.functional.linear(…), target) there"
+        )
     kind = x.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return x, weight, bias
-    dtype = torch.get_autocast_dtype(kind)
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
 
-    def cast(tensor: Tensor) -> Tensor:
-        return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
+        def cast(tensor: Tensor) -> Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
-    return cast(x), cast(weight), None if bias is None else cast(bias)
+        x, weight, bias = cast(x), cast(weight), None if bias is None else cast(bias)
+    check_tensors(x, weight, bias)
+    return x, weight, bias
 
 
 def checked_numbers(softcap: float | None, z_loss: float) -> tuple[float, float]:
     """The cap and the strength of the z-loss, 0 where there is none; refused if they are out of range."""
+    for name, value in (("softcap", softcap), ("z_loss", z_loss)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} must be a number, got {value!r}")
     if softcap is not None and not 0 < softcap < float("inf"):
         raise ArgumentError(f"softcap must be above 0 and finite, got {softcap:g}")
     if not 0 <= z_loss < float("inf"):

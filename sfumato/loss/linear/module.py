@@ -89,4 +89,8 @@ class LinearCrossEntropyLoss(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """What was set, the convention always with the strength."""
-        return f'label_smoothing={self.label_smoothing:g}, over="{self.over}", reduction="{self.reduction}"'
+        said = [f'label_smoothing={self.label_smoothing:g}, over="{self.over}", reduction="{self.reduction}"']
+        said += [] if self.softcap is None else [f"softcap={self.softcap:g}"]
+        said += [f"z_loss={self.z_loss:g}"] if self.z_loss else []
+        said += ["shift=True"] if self.shift else []
+        return ", ".join(said)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sfumato.arguments import result_type
-from sfumato.loss.linear.autograd import check_constant, check_tensors
-from sfumato.loss.linear.functional import as_autocast
+from sfumato.loss.linear.autograd import check_constant
+from sfumato.loss.linear.functional import checked_layer
 from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.targets.checks import (
     ArgumentError,
@@ -18,6 +18,7 @@ from sfumato.targets.checks import (
     check_tensor,
     checked_labels,
 )
+from sfumato.targets.terms import watched
 from sfumato.theory import Over
 
 _BLOCK = 4096  # classes whose weights are in float64 at a time
@@ -80,11 +81,9 @@ def smoothing_term(
 
     Source: Szegedy et al. 2016, section 7, rearranged.
     """
-    check_strength(eps)
-    for name, tensor in (("input", input), ("linear_weight", linear_weight), ("target", target)):
-        check_tensor(tensor, name)
-    input, linear_weight, linear_bias = as_autocast(input, linear_weight, linear_bias)
-    check_tensors(input, linear_weight, linear_bias)
+    check_strength(eps, "eps")
+    input, linear_weight, linear_bias = checked_layer(input, linear_weight, linear_bias)
+    check_tensor(target, "target")
     classes = len(linear_weight)
     _check_where_to(over, prior, classes)
     if target.shape != input.shape[:-1]:
@@ -110,6 +109,7 @@ def _check_where_to(over: Over | None, prior: Tensor | None, classes: int) -> No
         if over == "others" and classes < 2:
             raise ArgumentError(f'over="others" needs at least 2 classes, got {classes}')
     if prior is not None:
+        check_tensor(prior, "prior")
         if prior.shape != (classes,) or not prior.is_floating_point():
             raise ArgumentError(
                 f"prior must be floating and ({classes},), one share a class, got {prior.dtype} {tuple(prior.shape)}"
@@ -138,7 +138,7 @@ class _Term(torch.autograd.Function):
             of_all = bias.detach().double()
             even = of_all.mean() if rows.prior is None else (of_all * rows.prior).sum()
             each = each + (of_all[rows.labels] - even)
-        ctx.save_for_backward(x, weight, bias)
+        ctx.save_for_backward(x, weight, bias, *watched(rows.labels, rows.prior))
         ctx.rows, ctx.mean = rows, mean
         each = rows.share * each
         return each if rows.valid is None else torch.where(rows.valid, each, 0.0)
@@ -149,7 +149,7 @@ class _Term(torch.autograd.Function):
             raise RuntimeError(
                 "smoothing_term has no second derivatives: it is bilinear, write it out where they are needed"
             )
-        x, weight, bias = ctx.saved_tensors
+        x, weight, bias, *_ = ctx.saved_tensors  # raises if they were changed since
         rows: _Rows = ctx.rows
         wide = torch.promote_types(x.dtype, torch.float32)
         up = grads[0].double() * rows.share

@@ -342,10 +342,19 @@ def test_a_model_that_cannot_be_fused_is_refused_by_name(name):
         fuse_head(made())
 
 
-def test_an_adapter_of_peft_on_the_output_layer_is_refused():
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        ({"target_modules": ["lm_head"]}, "Linear"),
+        ({"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}, "ModulesToSaveWrapper"),
+        ({"target_modules": ["q_proj"], "trainable_token_indices": [1]}, "TrainableTokensWrapper"),
+    ],
+)
+def test_an_adapter_of_peft_on_the_output_layer_is_refused(how, kind):
     peft = pytest.importorskip("peft")
-    model = quietly(peft.get_peft_model)(llama(500), peft.LoraConfig(target_modules=["lm_head"], r=2))
-    told = r"^the output layer of LlamaForCausalLM has an adapter of PEFT \(Linear\), which the fused loss"
+    tied = llama(500, tie_word_embeddings=kind == "TrainableTokensWrapper")
+    model = quietly(peft.get_peft_model)(tied, peft.LoraConfig(r=2, **how))
+    told = rf"^the output layer of LlamaForCausalLM has an adapter of PEFT \({kind}\), which the fused loss"
     with pytest.raises(ValueError, match=told):
         fuse_head(model)
 

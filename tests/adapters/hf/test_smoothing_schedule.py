@@ -7,8 +7,8 @@ import torch
 from transformers import Trainer
 
 import sfumato as sf
-from sfumato.adapters.hf import ScheduleSmoothing, compute_loss
-from tests.adapters.hf.small import arguments, data, llama
+from sfumato.adapters.hf import ScheduleSmoothing, compute_loss, fuse_head
+from tests.adapters.hf.small import arguments, batch, data, llama, logged, torch_loss
 
 
 def falling(step: int, steps: int) -> float:
@@ -31,6 +31,20 @@ def test_each_step_of_the_optimiser_has_its_strength(tmp_path, accumulate):
     steps = trainer.state.max_steps
     assert steps > 1
     assert seen == [falling(step, steps) for step in range(steps) for _ in range(accumulate)]
+
+
+def test_a_fused_head_has_the_strength_of_its_step(tmp_path):
+    model, rows = llama(500), batch(8, vocabulary=500)
+    fused = fuse_head(model, label_smoothing=0.1)
+    scheduled = ScheduleSmoothing(fused, falling)
+    args = arguments(tmp_path, learning_rate=0.0)
+    trainer = Trainer(model, args, train_dataset=data(8, vocabulary=500), callbacks=[scheduled])
+    trainer.train()
+    logits = model(rows["input_ids"]).logits.detach()
+    wanted = [torch_loss(logits, rows["labels"], eps=falling(step, 3)).item() for step in range(3)]
+    assert logged(trainer, "loss") == pytest.approx(wanted, rel=1e-6)
+    with pytest.raises(ValueError, match=r"^label_smoothing must be in \[0, 1\], got 1\.5$"):
+        fused.label_smoothing = 1.5
 
 
 def test_a_strength_that_is_none_names_its_step(tmp_path):

@@ -45,6 +45,12 @@ def test_rows_of_a_classifier_are_divided_by_what_trainer_counted(over):
     assert found.item() == pytest.approx(total / 9)
 
 
+def test_label_156_of_uint8_counts():  # which is −100 there
+    logits, labels = torch.linspace(-1, 1, 400).reshape(2, 200), torch.tensor([156, 3])
+    found = compute_loss()(SequenceClassifierOutput(logits=logits), labels.to(torch.uint8))
+    assert found.item() == pytest.approx(F.cross_entropy(logits, labels).item())
+
+
 def test_probabilities_are_divided_by_rows_where_trainer_counts_entries():
     logits, labels = logits_of((6,)), logits_of((6,)).detach().softmax(-1)
     found = compute_loss(0.2)(SequenceClassifierOutput(logits=logits), labels, num_items_in_batch=torch.tensor(12 * 5))

@@ -46,6 +46,23 @@ def test_where_no_gradient_is_asked_for_a_parameter_is_a_number(what):
         assert loss(values.clone().requires_grad_()) == loss(values)
 
 
+OF_INPUT = [
+    lambda x: sf.linear_cross_entropy(x, WEIGHT, LABELS),
+    lambda x: sf.smoothing_term(x, WEIGHT, LABELS, 0.1, over="all"),
+]
+
+
+@pytest.mark.parametrize("loss", OF_INPUT)
+def test_transforms_and_forward_mode_are_refused_with_the_way_out(loss):
+    told = r"^a layer whose logits are never all there has gradients by backward\(\) alone.* use sf\.cross_entropy"
+    with pytest.raises(NotImplementedError, match=told):
+        torch.func.grad(loss)(X)
+    with pytest.raises(NotImplementedError, match=told):
+        torch.func.vmap(loss)(X[None])
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match=told):
+        loss(forward_ad.make_dual(X, torch.ones_like(X)))
+
+
 def test_autocast_leaves_float64_as_it_is():
     with torch.autocast("cpu", torch.bfloat16):
         found = sf.linear_cross_entropy(X, WEIGHT, LABELS)

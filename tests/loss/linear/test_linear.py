@@ -351,6 +351,24 @@ def test_gradients_add_up_in_the_leaves_and_inputs_stay_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(before, layer.leaves(), strict=True))
 
 
+@pytest.mark.parametrize("of", [lambda labels: labels, lambda labels: sf.smooth(labels, 70, 0.1, over="all")])
+def test_labels_that_change_between_forward_and_backward_are_an_error_and_no_wrong_gradient(of):
+    layer = Layer(70, torch.float32)
+    labels = torch.where(layer.labels == -100, 0, layer.labels)  # where all rows count, nobody has a copy of them
+    loss = layer.fused(of(labels))
+    labels.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_labels_of_inference_mode_are_taken():
+    layer = Layer(70, torch.float32)
+    with torch.inference_mode():
+        labels = torch.arange(len(layer.labels)) % 70
+    found, wanted = (layer.gradients(layer.fused(each)) for each in (labels, torch.arange(len(labels)) % 70))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
 def test_autocast_makes_the_layer_in_its_dtype():
     layer = Layer(70, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -435,6 +453,14 @@ def test_what_does_not_fit_is_refused_by_name(name):
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         call(LAYER.x, LAYER.weight, LAYER.labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("linear_bias", [0.0] * 70), ("num_items", "3"), ("softcap", "30"), ("z_loss", "small")]
+)
+def test_an_argument_of_another_type_is_refused_by_name(name, value):
+    with pytest.raises(TypeError, match=rf"^{name} must be a (torch\.Tensor|number), got "):
+        sf.linear_cross_entropy(LAYER.x, LAYER.weight, LAYER.labels, **{name: value})
 
 
 def test_a_label_that_is_no_class_is_named_with_its_row():

@@ -21,6 +21,12 @@ def test_the_module_is_the_function_with_a_weight_of_its_own():
     assert 'over="others"' in repr(module)
 
 
+def test_repr_says_what_was_set():
+    assert "shift" not in repr(sf.LinearCrossEntropyLoss(2, 3))
+    told = repr(sf.LinearCrossEntropyLoss(2, 3, softcap=30.0, z_loss=1e-4, shift=True))
+    assert 'reduction="mean", softcap=30, z_loss=0.0001, shift=True\n' in told
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

@@ -125,8 +125,12 @@ def test_under_autocast_it_is_that_of_the_rounded_layer_in_float32():
 
 
 def test_strengths_positions_and_labels_are_checked():
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+    with pytest.raises(ValueError, match=r"^eps must be in \[0, 1\], got -0\.1$"):
         sf.smoothing_term(X, W, Y, -0.1, over="all")
+    with pytest.raises(TypeError, match=r"^eps must be a number"):
+        sf.smoothing_term(X, W, Y, torch.tensor(0.1), over="all")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^prior must be a torch\.Tensor, got list"):
+        sf.smoothing_term(X, W, Y, 0.1, prior=[1.0] * CLASSES)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="positions"):
         sf.smoothing_term(X, W, Y[1:], 0.1, over="all")
     with pytest.raises(IndexError, match="label 5000 in row 2"):
@@ -145,3 +149,11 @@ def test_without_strength_it_is_0_and_an_ignored_row_may_hold_nan():
     (mine,), (theirs,) = torch.autograd.grad(found, W), torch.autograd.grad(wanted, W)
     assert torch.equal(mine, theirs)
     assert not torch.autograd.grad(sf.smoothing_term(spoilt, W, Y, 0.1, over="all"), spoilt)[0][Y == -100].any()
+
+
+def test_labels_that_change_between_forward_and_backward_are_an_error():
+    labels = Y.abs() % CLASSES
+    term = sf.smoothing_term(X, W, labels, 0.1, over="all")
+    labels.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        term.backward()
