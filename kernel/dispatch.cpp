@@ -20,6 +20,7 @@ namespace {
 struct Isa {
   const char *name;
   Work work, slice;
+  Check check;
   Scan scan;
 };
 
@@ -34,13 +35,13 @@ Isa choose() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  if (v4 && most >= 2) return {"avx512", avx512::work, avx512::slice, avx512::scan};
-  if (v3 && most >= 1) return {"avx2", avx2::work, avx2::slice, avx2::scan};
+  if (v4 && most >= 2) return {"avx512", avx512::work, avx512::slice, avx512::check, avx512::scan};
+  if (v3 && most >= 1) return {"avx2", avx2::work, avx2::slice, avx2::check, avx2::scan};
 #endif
 #if defined(__ARM_FEATURE_FMA)
-  return {"neon", baseline::work, baseline::slice, baseline::scan};  // every 64-bit ARM has it, so it needs no level of its own
+  return {"neon", baseline::work, baseline::slice, baseline::check, baseline::scan};  // every 64-bit ARM has it, so it needs no level of its own
 #endif
-  return {"baseline", baseline::work, baseline::slice, baseline::scan};
+  return {"baseline", baseline::work, baseline::slice, baseline::check, baseline::scan};
 }
 
 const Isa isa = choose();
@@ -191,6 +192,28 @@ int32_t scan(sfumato_scan_job &job) {
   return job.bad_row < 0 ? SFUMATO_OK : SFUMATO_BAD_LOGITS;
 }
 
+// ---- sums -----------------------------------------------------------------------------------------------------------
+
+// numpy's order: halves down to 128 numbers, and eight sums of those.
+double sum(const double *x, int64_t n) {
+  if (n > 128) {
+    const int64_t half = n / 2 / 8 * 8;
+    return sum(x, half) + sum(x + half, n - half);
+  }
+  double all = 0;
+  int64_t i = 0;
+  if (n >= 8) {
+    double part[8];
+    for (int l = 0; l < 8; ++l) part[l] = x[l];
+    for (i = 8; i + 8 <= n; i += 8) {
+      for (int l = 0; l < 8; ++l) part[l] += x[i + l];
+    }
+    all = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+  }
+  for (; i < n; ++i) all += x[i];
+  return all;
+}
+
 // ---- threads --------------------------------------------------------------------------------------------------------
 
 void share(Work work, const Plan &plan, const Scratch *scratch, int64_t parts) {
@@ -305,15 +328,13 @@ const char *sfumato_isa(void) { return sfumato::isa.name; }
 
 int32_t sfumato_run(sfumato_job *job) {
   if (!job || !sfumato::fits(*job, sfumato::whole)) return SFUMATO_BAD_ARGUMENT;
-  const int64_t rows = job->outer * job->inner;
-  if (job->labels) {
-    for (int64_t r = 0; r < rows; ++r) {
-      if (!sfumato::bad(*job, r)) continue;
-      job->bad_row = r;
-      job->bad_label = job->labels[r];
-      return SFUMATO_BAD_LABEL;
-    }
+  if (!sfumato::isa.check(*job, job->outer * job->inner, job->counted)) {
+    job->bad_row = 0;
+    while (!sfumato::bad(*job, job->bad_row)) ++job->bad_row;
+    job->bad_label = job->labels[job->bad_row];
+    return SFUMATO_BAD_LABEL;
   }
+  if (job->mean) job->scale = job->counted ? job->scale / double(job->counted) : std::numeric_limits<double>::quiet_NaN();
   return sfumato::guarded(*job, sfumato::whole);
 }
 
@@ -324,6 +345,8 @@ int32_t sfumato_measure(sfumato_job *job) {
 int32_t sfumato_slice(sfumato_job *job) {
   return job && sfumato::fits(*job, sfumato::slice) ? sfumato::guarded(*job, sfumato::slice) : SFUMATO_BAD_ARGUMENT;
 }
+
+double sfumato_sum(const double *x, int64_t n) { return sfumato::sum(x, n); }
 
 int32_t sfumato_scan(sfumato_scan_job *job) {
   if (!job || !sfumato::fits(*job)) return SFUMATO_BAD_ARGUMENT;

@@ -140,6 +140,38 @@ bool same(const Case &a, int64_t r, const Case &b, int64_t s) {
   return !std::memcmp(&a.loss[size_t(r)], &b.loss[size_t(s)], sizeof(double));
 }
 
+// A mean divides the scale by how many rows count; where none does the loss is 0 in each, and so is the gradient.
+void mean(Case c) {
+  int64_t counted = 0;
+  for (int64_t r = 0; r < c.rows(); ++r) {
+    counted += !(has_labels(c.form) && c.labels[size_t(r)] == -100) && (c.valid.empty() || c.valid[size_t(r)]);
+  }
+  Case divided = c, none = c;
+  divided.scale = c.scale / double(counted);
+  divided.run();
+  sfumato_job j = c.job();
+  j.mean = 1;
+  check(sfumato_run(&j) == SFUMATO_OK && j.counted == counted, "rows that count", c.where());
+  check(c.g.bytes == divided.g.bytes, "gradient of a mean", c.where());
+  none.valid.assign(size_t(c.rows()), 0);
+  j = none.job();
+  j.mean = 1;
+  check(sfumato_run(&j) == SFUMATO_OK && j.counted == 0 && std::isnan(j.scale), "no rows that count", c.where());
+  for (int64_t r = 0; r < c.rows(); ++r) {
+    check(none.loss[size_t(r)] == 0 && none.value(none.g, r, 0) == 0, "mean over no rows", c.where());
+  }
+}
+
+void sums(std::mt19937_64 &random) {
+  std::uniform_real_distribution<double> uniform;
+  for (const int64_t n : {0, 1, 7, 8, 9, 127, 128, 129, 300, 4099}) {
+    std::vector<double> x(static_cast<size_t>(n));
+    Wide exact = 0;
+    for (double &each : x) exact += each = uniform(random);
+    check(std::fabs(sfumato_sum(x.data(), n) - exact) <= 4e-15L * exact, "sum", std::to_string(n));
+  }
+}
+
 // The same bits for any threads, alone or in a batch, in every layout, in place, and without a gradient.
 void bits(const Type &t, std::mt19937_64 &random) {
   for (const int64_t K : class_counts) {
@@ -179,6 +211,7 @@ void bits(const Type &t, std::mt19937_64 &random) {
       j.grad = nullptr;
       check(sfumato_run(&j) == SFUMATO_OK && c.loss == one.loss, "loss without a gradient", c.where());
       check(c.g.bytes == base.g.bytes, "gradient not asked for", c.where());
+      mean(base);
     }
   }
 }
@@ -436,6 +469,7 @@ int main(int count, char **words) {
   if (asked && std::strcmp(asked, sfumato_isa())) std::printf("(%s was asked for, and is not here)\n", asked);
   std::mt19937_64 random(20);
   if (compared != Compared::none && !threads_alone) approximations(compared == Compared::all ? 2000000 : 20000);
+  sums(random);
   std::printf("%-9s  %12s %8s  %12s %8s\n", "type", "loss, rel.", "bound", "gradient", "bound");
   for (const Type &t : types) {
     Worst worst;

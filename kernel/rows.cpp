@@ -533,6 +533,35 @@ void work_in(const Plan &plan, const Scratch &scratch, int64_t first, int64_t la
 
 }  // namespace
 
+// How many rows count. False if one of them has a label that is no class; which one is for the caller to find.
+bool check(const sfumato_job &job, int64_t rows, int64_t &counted) {
+  const int64_t *y = job.labels, K = job.classes, ignored = job.ignore_index, none_ignored = !job.has_ignore;
+  const uint8_t *valid = job.valid;
+  int64_t count = 0, wrong = 0;
+  if (y && valid) {
+#pragma omp simd reduction(+ : count, wrong)
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t counts = (none_ignored | int64_t(y[r] != ignored)) & int64_t(valid[r] != 0);
+      count += counts;
+      wrong += counts & int64_t(uint64_t(y[r]) >= uint64_t(K));
+    }
+  } else if (y) {
+#pragma omp simd reduction(+ : count, wrong)
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t counts = none_ignored | int64_t(y[r] != ignored);
+      count += counts;
+      wrong += counts & int64_t(uint64_t(y[r]) >= uint64_t(K));
+    }
+  } else if (valid) {
+#pragma omp simd reduction(+ : count)
+    for (int64_t r = 0; r < rows; ++r) count += int64_t(valid[r] != 0);
+  } else {
+    count = rows;
+  }
+  counted = count;
+  return wrong == 0;
+}
+
 void work(const Plan &plan, const Scratch &scratch, int64_t first, int64_t last) {
   switch (plan.job->type) {
     case SFUMATO_F32: return work_in<F32>(plan, scratch, first, last);

@@ -33,21 +33,25 @@ struct Scratch {
 };
 
 using Work = void (*)(const Plan &, const Scratch &, int64_t first, int64_t last);
+using Check = bool (*)(const sfumato_job &, int64_t rows, int64_t &counted);  // false where a label is no class
 using Scan = int64_t (*)(sfumato_scan_job &, float *d, float *e);  // returns the first row that is bad, or −1
 
 namespace baseline {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
 void slice(const Plan &, const Scratch &, int64_t first, int64_t last);
+bool check(const sfumato_job &, int64_t rows, int64_t &counted);
 int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 namespace avx2 {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
 void slice(const Plan &, const Scratch &, int64_t first, int64_t last);
+bool check(const sfumato_job &, int64_t rows, int64_t &counted);
 int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 namespace avx512 {
 void work(const Plan &, const Scratch &, int64_t first, int64_t last);
 void slice(const Plan &, const Scratch &, int64_t first, int64_t last);
+bool check(const sfumato_job &, int64_t rows, int64_t &counted);
 int64_t scan(sfumato_scan_job &, float *d, float *e);
 }
 

@@ -17,7 +17,7 @@
 
 #include <stdint.h>
 
-#define SFUMATO_ABI 5
+#define SFUMATO_ABI 6
 
 #if defined(_WIN32)
 #define SFUMATO_API __declspec(dllexport)
@@ -75,10 +75,12 @@ typedef struct sfumato_job {
   const double *entry_masses;           /* (rows, entries) */
 
   const uint8_t *valid;                 /* rows: which count; or NULL: all */
-  double scale;
+  double scale;                         /* of a mean, before it is divided */
+  int32_t mean;                         /* whether the scale is divided by how many rows count: NaN over none */
   const double *row_scale;              /* per row, or NULL: 1 */
   double *loss;                         /* rows, out; of a measurement Σ q_k (z_j − z_k), which has no lse */
   int32_t threads;                      /* at most this many; small jobs take fewer */
+  int64_t counted;                      /* out, of sfumato_run: how many rows count */
   int64_t bad_row, bad_label;           /* out, with SFUMATO_BAD_LABEL: the first such row */
 
   /* Of rows whose logits are never in memory at once, per row: j, the class of the first maximum; z_j; s = Σ exp(z_k − z_j)
@@ -126,6 +128,7 @@ SFUMATO_API int32_t sfumato_run(sfumato_job *job);  /* SFUMATO_OK, or an error b
    at_top·scale·row_scale. */
 SFUMATO_API int32_t sfumato_measure(sfumato_job *job);
 SFUMATO_API int32_t sfumato_slice(sfumato_job *job);
+SFUMATO_API double sfumato_sum(const double *x, int64_t n);  /* pairwise, in numpy's order and to its bits */
 SFUMATO_API int32_t sfumato_scan(sfumato_scan_job *job);  /* on the calling thread alone */
 
 #ifdef __cplusplus

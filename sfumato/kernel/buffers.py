@@ -29,8 +29,7 @@ def empty(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     if size < _SMALLEST:
         return torch.empty(shape, dtype=dtype)
     block = _take(size)
-    start = -block.ctypes.data % _ALIGNMENT
-    export = block[start : start + size]
+    export = block[:size]
     weakref.finalize(export, _give, block).atexit = False
     return torch.frombuffer(export, dtype=dtype, count=count).view(shape)
 
@@ -53,10 +52,12 @@ def _take(size: int) -> np.ndarray:
             block = _free.popleft()
         except IndexError:  # another thread was faster
             break
-        if size + _ALIGNMENT <= block.nbytes <= 2 * (size + _ALIGNMENT):
+        if size <= block.nbytes <= 2 * size:
             return block
         _free.append(block)
-    return np.empty(size + _ALIGNMENT, dtype=np.uint8)
+    fresh = np.empty(size + _ALIGNMENT, dtype=np.uint8)
+    start = -fresh.ctypes.data % _ALIGNMENT
+    return fresh[start : start + size]
 
 
 def _give(block: np.ndarray) -> None:

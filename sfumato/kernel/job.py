@@ -65,9 +65,11 @@ class _Job(ctypes.Structure):
         ("entry_masses", ctypes.c_void_p),
         ("valid", ctypes.c_void_p),
         ("scale", ctypes.c_double),
+        ("mean", ctypes.c_int32),
         ("row_scale", ctypes.c_void_p),
         ("loss", ctypes.c_void_p),
         ("threads", ctypes.c_int32),
+        ("counted", ctypes.c_int64),
         ("bad_row", ctypes.c_int64),
         ("bad_label", ctypes.c_int64),
         ("top_class", ctypes.c_void_p),
@@ -157,8 +159,9 @@ def run(
     *,
     scale: float = 1.0,
     row_scale: Tensor | None = None,
-) -> None:
-    """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale.
+    mean: bool = False,
+) -> int:
+    """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale; how many rows count.
 
     Args:
         logits: (N, K, …), at most one block of trailing axes that collapse; see :func:`collapse`.
@@ -167,17 +170,31 @@ def run(
         grad: like the logits, of their type, to fill; None for the loss alone. May be the logits themselves.
         scale: factor of every gradient.
         row_scale: (N·…) float64 factors, or None.
+        mean: whether the scale is divided by the number of rows that count.
 
     Raises:
         IndexError: a label that is no class; nothing was written.
     """
     if logits.shape.numel() == 0 and logits.shape[1] > 0:
-        return
+        return 0
     if loss is None:
         loss = torch.empty(logits.shape.numel() // logits.shape[1], dtype=torch.float64)
     job = _filled(logits, target, grad, scale, row_scale)
-    job.loss = _doubles(loss)
+    job.loss, job.mean = _doubles(loss), mean
     _call("sfumato_run", job)
+    return job.counted
+
+
+def add(each: Tensor) -> float:
+    """The sum of float64 numbers, pairwise and on one thread: its bits do not depend on how many threads torch has.
+
+    >>> add(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64))
+    0.6000000000000001
+    """
+    each = each.contiguous()
+    library = status().library
+    assert library is not None, "the caller asked status()"
+    return library.sfumato_sum(_doubles(each), each.numel())
 
 
 def measure(logits: Tensor, target: FlatTarget, *, start: int) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-ABI = 5
+ABI = 6
 NO_MEMORY = 3
 
 
@@ -54,6 +54,7 @@ def status() -> Status:
     for function in (library.sfumato_run, library.sfumato_measure, library.sfumato_slice, library.sfumato_scan):
         function.argtypes = [ctypes.c_void_p]
         function.restype = ctypes.c_int32
+    library.sfumato_sum.argtypes, library.sfumato_sum.restype = [ctypes.c_void_p, ctypes.c_int64], ctypes.c_double
     isa: bytes = library.sfumato_isa()
     return Status(library, isa.decode(), "")
 

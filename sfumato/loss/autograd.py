@@ -2,12 +2,11 @@
 
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from sfumato.arguments import Call, GivenLabels
+from sfumato.arguments import Call
 from sfumato.kernel import buffers, job
 from sfumato.loss import eager
 from sfumato.loss.reduce import RowWeights, weigh, weighed
@@ -27,7 +26,9 @@ class _Loss(torch.autograd.Function):
         weights = RowWeights()
         if call.weight is not None or call.sample_weight is not None:
             weights = RowWeights(*(None if each is None else each.detach() for each in weigh(call, torch.float64)))
-        scale = 1.0 / _divisor(call, weights)
+        mean, scale = call.reduction == "mean", 1.0
+        if mean and weights.mass is not None:
+            mean, scale = False, 1.0 / (job.add(weights.mass) or float("nan"))
         factor = None if weights.factor is None else weights.factor.reshape(-1).contiguous()
         positions = torch.Size((z.shape[0], *z.shape[2:]))
         ready = None
@@ -36,10 +37,12 @@ class _Loss(torch.autograd.Function):
             # The upstream gradient of a loss is nearly always 1: with it the gradient costs no second reading.
             ready = buffers.empty(z.shape, z.dtype)
         try:
-            job.run(z.detach(), target, each, ready, **_factors(scale, factor))
+            counted = job.run(z, target, each, ready, mean=mean, **_factors(scale, factor))
         except IndexError:
             _ = call.target()  # raises the same with the position's name
             raise
+        if mean:
+            scale = 1.0 / (counted or float("nan"))
         if ctx.needs_input_grad[0]:
             # Saved tensors are looked at for changes, and let go after backward. The logits are there alone.
             ctx.save_for_backward(z, *target.watched())
@@ -49,7 +52,7 @@ class _Loss(torch.autograd.Function):
             each = weighed(call, each.reshape(positions), weights)
         if call.reduction == "none":
             return each.reshape(positions).to(call.dtype)
-        return torch.tensor(_add(each) * (scale if call.reduction == "mean" else 1.0), dtype=call.dtype)
+        return torch.scalar_tensor(job.add(each) * scale, dtype=call.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -77,25 +80,6 @@ class _Loss(torch.autograd.Function):
             grad = buffers.empty(z.shape, z.dtype)
         job.run(z.detach(), ctx.target, None, grad, **_factors(scale, factor))
         return grad, None, None, None
-
-
-def _divisor(call: Call, weights: RowWeights) -> float:
-    """What the mean divides by, NaN over nothing; 1 for other reductions."""
-    if call.reduction != "mean":
-        return 1.0
-    if weights.mass is not None:
-        counted = _add(weights.mass)
-    elif isinstance(call.given, GivenLabels):
-        counted = float(np.count_nonzero(call.given.target.labels.numpy() != call.given.ignore_index))
-    else:
-        valid = call.given.valid
-        counted = float(call.given.shape.numel() if valid is None else valid.sum())
-    return counted or float("nan")
-
-
-def _add(each: Tensor) -> float:
-    """The sum, pairwise and on one thread as numpy adds: its bits do not depend on how many threads torch has."""
-    return float(np.add.reduce(each.reshape(-1).contiguous().numpy()))
 
 
 def _factors(scale: float, factor: Tensor | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,6 +106,14 @@ def test_a_label_out_of_range_in_the_last_row_writes_nothing():
     assert bool((grad == 7).all())
     with pytest.raises(IndexError, match=r"^label 20 in row 999 is not a class: logits have 20 classes \(0 to 19\)$"):
         sf.cross_entropy(z, labels)
+
+
+@pytest.mark.parametrize("rows", [*range(20), 127, 128, 129, 136, 1000, 65537])
+def test_numbers_are_added_in_numpys_order(rows):
+    needs.kernel()
+    each = torch.randn(rows, generator=torch.Generator().manual_seed(rows), dtype=torch.float64).exp()
+    assert job.add(each) == np.add.reduce(each.numpy())
+    assert job.add(torch.stack([each, -each], dim=1)[:, 0]) == job.add(each)
 
 
 @pytest.mark.parametrize("classes", [2, 5, 40, 300, 5000])
@@ -309,7 +318,7 @@ def test_a_library_of_another_version_is_refused_in_words(monkeypatch):
     monkeypatch.setattr(library, "ABI", 99)
     job.status.cache_clear()
     try:
-        with pytest.warns(RuntimeWarning, match="slower torch path: .* has ABI version 5, this sfumato needs 99"):
+        with pytest.warns(RuntimeWarning, match="slower torch path: .* has ABI version 6, this sfumato needs 99"):
             assert job.status().library is None
         z, labels = torch.randn(3, 4), torch.tensor([0, 1, 2])
         assert sf.cross_entropy(z, labels).isfinite()
