@@ -52,13 +52,13 @@ class _Rows(torch.autograd.Function):
         top_class = z.new_empty(len(z), dtype=torch.int64)
         given = _given(z, target)
         _measure[(len(z),)](z, *given, numbers, top_class, z.shape[1], z.stride(0), len(z), **_shape(z, target))
-        ctx.save_for_backward(z, numbers, top_class)
+        ctx.save_for_backward(z, numbers, top_class, *target.watched())
         ctx.call, ctx.target, ctx.given = call, target, given
         return numbers[0]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        z, numbers, top_class = ctx.saved_tensors
+        z, numbers, top_class, *_ = ctx.saved_tensors  # raises if they were changed since
         if torch.is_grad_enabled():
             rows = eager.shift(z, ctx.call)
             terms, weight = ctx.call.target().terms(rows.wide), eager.class_weight(ctx.call, rows.wide)
