@@ -26,7 +26,7 @@ from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import scan_columns
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
-from sfumato.text import plural, share
+from sfumato.text import number, plural, share
 
 RowKind: TypeAlias = Literal["train", "heldout"]
 Answer: TypeAlias = Literal["strength", "no sign", "cannot tell"]
@@ -296,8 +296,8 @@ def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: 
     if alone < _RULED_OUT_BY_GAP:
         most = np.log(1 + classes * (1 - RULED_OUT) / RULED_OUT)
         why = (
-            f"the median logit gap is {shape.gap:.1f} nats, and smoothing by ε = {RULED_OUT:g} over all or more holds "
-            f"it near {most:.1f} or below. Also, {unlike}"
+            f"the median logit gap is {number(shape.gap, 1, zero=True)} nats, and smoothing by ε = {RULED_OUT:g} over "
+            f"all or more holds it near {most:.1f} or below. Also, {unlike}"
         )
         return Evidence("no sign", None, why, *measured)
     if whole is not None and abs(whole) < _RULED_OUT_BY_ALL_ROWS:

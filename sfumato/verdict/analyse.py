@@ -338,7 +338,7 @@ def differences(
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, metric, both, estimate.p))
+                tested.append((row, metric, both, _chance(estimate)))
     for (row, metric, both, _), adjusted in zip(tested, evaluate.holm([p for *_, p in tested]), strict=True):
         name, of = row["metric"], bases[row["metric"]]
         number, part = margins.of(name)
@@ -357,6 +357,14 @@ def differences(
             better=METRICS[name].better or "",
         )
     return rows
+
+
+def _chance(estimate: evaluate.Estimate) -> float:
+    """The p-value of a difference; where all rows differ alike, of as many signs of a fair coin, whose first is free.
+
+    Two rows that differ by the same, as those of an E-AURC always do, are no certainty.
+    """
+    return 0.5 ** (estimate.rows - 1) if estimate.se == 0 and estimate.mean != 0 else estimate.p
 
 
 def on_validation(parts: Iterable[SavedPart]) -> tuple[Metric, Metric]:

@@ -16,7 +16,7 @@ from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import SoftRows
 from sfumato.evaluate.scores.score_matrix import others
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
-from sfumato.text import between, decimal, factor, plural, share
+from sfumato.text import between, decimal, factor, number, plural, share
 
 TemperatureEffect: TypeAlias = Literal["helps", "raises the ECE", "does not help", "unknown"]
 
@@ -289,7 +289,7 @@ def _smoothing(evidence: Evidence, by_name: Mapping[str, MetricValue]) -> Iterat
         "smoothing",
         f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {found.eps_all:.3g} over "
         f"all classes ({found.low:.3g} to {found.high:.3g}), which is {found.eps_others:.3g} over the others. The "
-        f"reason is that {evidence.reason}; the median gap is {evidence.gap:.2f} nats. "
+        f"reason is that {evidence.reason}; the median gap is {number(evidence.gap, 2, zero=True)} nats. "
         + " ".join(f"{text[0].upper()}{text[1:]}." for text in found.explanations),
         "Do not use it as a teacher at raised temperature, where its soft labels say little of which classes are "
         "alike; train the teacher with one-hot targets. "
