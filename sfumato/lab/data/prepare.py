@@ -119,7 +119,8 @@ class Data:
     def warnings(self) -> tuple[DataWarning, ...]:
         """What may make a result less than it seems: columns that tell the label, copies that do not agree."""
         table, split = self.table, self.split
-        found = [*table.warnings, *leaks(table, np.concatenate([split.train, split.validation, split.test]))]
+        rows = np.concatenate([split.train, split.validation, split.test])
+        found = [*table.warnings, *leaks(table, rows, split.cluster)]
         if disagreeing := split.disagreeing:
             found.append(
                 DataWarning(
