@@ -223,7 +223,7 @@ def _scores(model: ModelFile) -> ModelScores:
 
 def _part(rows: ScoredRows) -> SavedPart:
     group = np.arange(len(rows.labels)) if rows.group is None else rows.group
-    return SavedPart(rows.logits, rows.labels, group, rows.soft)
+    return SavedPart(rows.logits, rows.labels, group, rows.soft, rows.numbers)
 
 
 def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:

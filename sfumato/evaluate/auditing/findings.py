@@ -14,7 +14,7 @@ from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import SoftRows
-from sfumato.evaluate.scores.score_matrix import others
+from sfumato.evaluate.scores.score_matrix import IGNORED, others
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.text import between, decimal, factor, number, plural, share
 
@@ -57,8 +57,9 @@ def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidenc
     rows = found.rows
     if isinstance(rows, SoftRows):
         yield SOFT_TRUTH
-        if found.counted is not None:
-            yield f"Rows without annotators do not count; {plural(len(rows), 'row')} are left."
+    if found.counted is not None:
+        which = "without annotators" if isinstance(rows, SoftRows) else f"whose label is −{-IGNORED}"
+        yield f"Rows {which} do not count; {plural(len(rows), 'row')} {'is' if len(rows) == 1 else 'are'} left."
     if evidence.answer == "no sign":
         yield f"There is no sign of label smoothing. {evidence.sentence}"
     elif evidence.answer == "cannot tell":

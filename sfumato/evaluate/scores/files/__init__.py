@@ -218,8 +218,14 @@ def choose(arrays: dict[str, Array], name: str, *, sequences: bool = False) -> t
             found = arrays[key]
             shape = tuple(int(n) for n in found.shape)
             if len(shape) < 2 or (len(shape) > 2 and not sequences):
+                way_out = ""
+                if len(shape) == 1:
+                    both = "[1 - p, p]" if key in PROBS else "[0 * z, z]"
+                    way_out = f"; of two classes give both, np.column_stack({both})"
+                elif shape:
+                    way_out = f"; give each as rows, {key or 'scores'}.reshape(-1, {shape[-1]}) and labels.reshape(-1)"
                 raise FileError(
-                    f"{name}: {key or 'the array'} must be (N, K), one row of scores each, got shape {shape}"
+                    f"{name}: {key or 'the array'} must be (N, K), one row of scores each, got shape {shape}{way_out}"
                 )
             if shape[0] == 0:
                 raise FileError(f"{name} has no rows")
