@@ -71,7 +71,7 @@ def from_arrays(
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
     features = _features(file, x, tokenizer)
     many = () if soft is not None else warn_of_many(labels, class_names, "y")
-    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many)
+    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many, file=file)
 
 
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:

@@ -95,6 +95,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         kept=assigned.keep,
         columns=tuple(lines[j] for j in range(len(frame.header))),
         warnings=warnings,
+        file=frame.file,
     )
 
 

@@ -223,12 +223,14 @@ def prepare_table(table: Table) -> Data:
     parts = split_by_content(table, hashes, *SHARES[1:])
     if len(np.unique(parts.cluster[parts.test])) < 2:
         if table.group is None:
-            raise DataError(f"{table.name}: all test rows are equal, so nothing says how far rows differ; give others")
+            raise DataError(
+                f"{table.called}: all test rows are equal, so nothing says how far rows differ; give others"
+            )
         raise DataError(
-            f"{table.name}: all test rows are of one group, so nothing says how far groups differ; give rows of more "
+            f"{table.called}: all test rows are of one group, so nothing says how far groups differ; give rows of more "
             "groups, or leave --group out if rows of one do not vary together"
         )
-    encoder = table.features.fit(parts.train, table.name)
+    encoder = table.features.fit(parts.train, table.called)
     return Data(table, parts, encoder, _fingerprint(table, hashes, parts.cluster))
 
 
