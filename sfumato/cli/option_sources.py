@@ -52,6 +52,7 @@ def _refuse_removed(words: Sequence[str]) -> None:
 
 def _check_keys(path: str) -> None:
     """An unknown key is an error that suggests the right one."""
+    content = b""
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST + 1)
