@@ -51,6 +51,7 @@ def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, lo
         assert said in found[0]["text"]
         assert ("leave out --early-stop" in found[0]["text"]) == (plan.early_stop is not None)
         assert "give more --epochs" in found[0]["text"]
+        assert ("Where classes overlap" in found[0]["text"]) == ("optimum" in said)
 
 
 @pytest.mark.parametrize(
