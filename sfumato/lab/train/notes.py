@@ -66,7 +66,7 @@ def not_trained_to_the_end(
                 f"the logit gap of the {arm.name} model on its training rows is {reached:.2f}, which is "
                 f"{100 * reached / goal:.0f} % of its optimum ({goal:.2f})"
             )
-            overlap = " Where classes overlap, a gap stays below its optimum however long the training is."
+            overlap = "Where classes overlap, a gap stays below its optimum however long the training is. "
         elif fall > STILL_FALLING:
             found.append(f"the training loss of the {arm.name} model fell by {100 * fall:.0f} % in the last epoch")
     if not found:
@@ -78,7 +78,7 @@ def not_trained_to_the_end(
         causes.append("leave out --early-stop")
     way_out = " or ".join(causes)
     text = (
-        f"The models are not trained to the end: {'; '.join(found)}. The verdict may still change: {way_out}.{overlap}"
+        f"The models are not trained to the end: {'; '.join(found)}. {overlap}The verdict may still change: {way_out}."
     )
     return [{"kind": "not trained to the end", "column": None, "text": text}]
 
