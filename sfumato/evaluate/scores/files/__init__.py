@@ -5,6 +5,7 @@ The first bytes of a file say of which kind it is, not its name. A large matrix 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -195,7 +196,7 @@ def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Co
         raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
     if head.lstrip().startswith((b"{", b"[{")):
         return read_json(file, name, beside)
-    if b"\0" in head:
+    if b"\0" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
     return read_csv(file, name, beside)
 
