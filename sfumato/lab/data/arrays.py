@@ -143,7 +143,11 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
     if y.dtype.kind == "f":
         odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
         if len(odd):
-            raise DataError(f"{file}: {name}[{odd[0]}] is {y[odd[0]]}; labels are whole numbers, booleans or text")
+            measured = name == "y" and np.isfinite(y[odd]).any()
+            way_out = "; cut numbers to predict into a few classes first" if measured else ""
+            raise DataError(
+                f"{file}: {name}[{odd[0]}] is {y[odd[0]]}; labels are whole numbers, booleans or text{way_out}"
+            )
     elif y.dtype.kind in "SU":
         y = np.char.strip(y)
         empty = np.flatnonzero(np.char.str_len(y) == 0)

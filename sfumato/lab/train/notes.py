@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms.schedules import ScheduledArm
-from sfumato.text import plural
+from sfumato.text import number, plural
 
 if TYPE_CHECKING:
     from sfumato.lab.arms.arm import Arm
@@ -63,8 +63,8 @@ def not_trained_to_the_end(
             goal = float("inf")  # more training would not bring the gap there
         if 0 < goal < float("inf") and reached < ENOUGH * goal:
             found.append(
-                f"the logit gap of the {arm.name} model on its training rows is {reached:.2f}, which is "
-                f"{100 * reached / goal:.0f} % of its optimum ({goal:.2f})"
+                f"the logit gap of the {arm.name} model on its training rows is {number(reached, 2, zero=True)}, which "
+                f"is {100 * max(reached / goal, 0):.0f} % of its optimum ({goal:.2f})"
             )
             overlap = "Where classes overlap, a gap stays below its optimum however long the training is. "
         elif fall > STILL_FALLING:
