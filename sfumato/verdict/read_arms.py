@@ -320,7 +320,7 @@ def _refuse_other_names(arms: Sequence[ArmFiles]) -> None:
         if lacking:
             has, lacks = (first.name, arm.name) if lacking[0] in first.labels else (arm.name, first.name)
             raise FileError(
-                f"--paired matches files by name, and {has} has {lacking[0]} but {lacks} has not; leave --paired out "
+                f'--paired matches files by name, and {has} has "{lacking[0]}" but {lacks} has not; leave --paired out '
                 "where the models of the arms did not start from the same weights and batches"
             )
 

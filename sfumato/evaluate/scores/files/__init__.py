@@ -27,6 +27,7 @@ from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Content
 from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.text import did_you_mean
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 HEAD = ("features", "head_weight", "head_bias")
@@ -83,7 +84,8 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     name = "standard input" if path == "-" else os.path.basename(place)
     arrays, said, more = contents(place, name, beside=() if group is None else (group,))
     if group is not None and arrays.get(group) is None:
-        raise FileError(f'{name} has no array or column "{group}", which --group names')
+        hint = did_you_mean(group, filter(None, arrays))
+        raise FileError(f'{name} has no array or column "{group}", which --group names.{hint}')
     together = arrays.get(group or "group")
     key, found = choose(arrays, name)
     kind = kind or said or ("probs" if key in PROBS else "logits")
