@@ -465,3 +465,4 @@ def test_groups_are_counted_by_name_or_unasked_and_said(here, capsys):
     code, _, err = run(capsys, "plain.npz", "--group", "doctor")
     assert code == 2
     assert 'plain.npz has no array or column "doctor", which --group names' in err
+    assert run(capsys, "plain.npz", "--group", "patiens")[2].endswith('which --group names. Did you mean "patient"?\n')
