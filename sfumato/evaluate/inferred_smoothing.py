@@ -167,6 +167,9 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         counted = f"only {plural(usable, 'row')} can be used" if usable else "no row can be used"
         why = f"{counted}, and at least {LEAST_ROWS} rows, and half of the right ones, are needed"
         return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
+    if (rows.predicted == rows.predicted[0]).all() and not (rows.label == rows.label[0]).all():
+        why = f"the model names class {rows.predicted[0]} in every row, whatever the label, so it has learnt no targets"
+        return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
     gap, over_others = rows.gap[keep], classes / (classes - 1)  # ε over all is so many times ε over the others
     shape = _Shape.of(gap, rows.norm[keep], classes)
     measured = (shape.gap, shape.varied, shape.spread, eps_of_gap(shape.gap, classes))

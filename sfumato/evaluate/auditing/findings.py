@@ -90,7 +90,7 @@ def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[F
             f"above the {share(largest)} that always naming the commonest label, {label}, would reach.",
             (
                 f"Use more rows, at least {FEW_ROWS}: these are too few to tell the model from guessing."
-                if accuracy.value > largest and len(found.rows) < FEW_ROWS
+                if accuracy.value >= largest and len(found.rows) < FEW_ROWS
                 else "Check that labels and scores belong together and that classes are in the same order; nothing "
                 "below means much otherwise."
             ),
@@ -233,19 +233,26 @@ def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> I
 
 
 def _no_optimum(found: Measured) -> Iterator[Finding]:
-    if found.fitted is not None and found.fitted.at_bound:
-        sharp = found.fitted.value < 1
-        yield Finding(
-            "bound",
-            f"The temperature has no optimum: the log loss (NLL) still falls at T = {factor(found.fitted.value)}, "
-            "where the search ends.",
-            (
-                "No row is wrong, so nothing limits the confidence; fit a temperature on rows that the model was not "
-                "trained on."
-                if sharp
-                else "The model's order of the classes says less than chance: check the order of classes and rows."
-            ),
+    if found.fitted is None or not found.fitted.at_bound:
+        return
+    sharp, gaps = found.fitted.value < 1, found.rows.gap[np.isfinite(found.rows.gap)]
+    if sharp and found.rows.correct.all():
+        advice = (
+            "No row is wrong, so nothing limits the confidence; fit a temperature on rows that the model was not "
+            "trained on."
         )
+    elif sharp:
+        advice = "The logits are too small for this range: multiply them by 1000 and run the audit on the result."
+    elif gaps.sum() > 0:  # the log loss falls where its slope at T = ∞ is that of the mean gap, times −(K−1)/K
+        advice = "The logits are too large for this range: divide them by 1000 and run the audit on the result."
+    else:
+        advice = "The model's order of the classes says less than chance: check the order of classes and rows."
+    yield Finding(
+        "bound",
+        f"The temperature has no optimum: the log loss (NLL) still falls at T = {factor(found.fitted.value)}, "
+        "where the search ends.",
+        advice,
+    )
 
 
 def right_above_wrong(found: Measured, by_name: Mapping[str, MetricValue]) -> tuple[float, float, float]:
