@@ -211,7 +211,7 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
         found,
         warnings_of(results, labels, [f"class {k}" for k in range(classes)]),
         said,
-        _notes(matched, paired, groups),
+        [*_notes(matched, paired, groups), *_same_models(results)],
         len(labels),
         None if first.validation is None else len(first.validation.labels),
         groups,
@@ -273,6 +273,16 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
             "these are copies, intervals are too narrow: leave them out, or give each row and its copies one group."
         )
     return notes
+
+
+def _same_models(results: Sequence[ArmResult]) -> list[str]:
+    """A note on each arm that has the very models of the first: a file may have been copied to the wrong place."""
+    base, nll = results[0].arm.name, results[0].metrics["nll"].values
+    return [
+        f"The models of {base} and {other.arm.name} are the same ones: their log losses agree in every row."
+        for other in results[1:]
+        if np.array_equal(other.metrics["nll"].values, nll)
+    ]
 
 
 def _copies(models: Sequence[ModelFile]) -> int:

@@ -430,3 +430,9 @@ def test_copies_of_rows_are_noted_where_every_model_shows_them_and_no_groups_are
 def test_few_groups_are_noted_as_few_rows_are(groups, told):
     found = sf.judge(arms(seeds=2, group=np.arange(600) % groups))
     assert [note.partition(":")[0] for note in found.notes if "There are few" in note] == told
+
+
+def test_arms_that_hold_the_same_models_are_noted():
+    given = {"one-hot": [model(0), model(1)], "b": [model(2), model(3)], "c": [model(0), model(1)]}
+    (told,) = [note for note in sf.judge(given).notes if "the same ones" in note]
+    assert told == "The models of one-hot and c are the same ones: their log losses agree in every row."
