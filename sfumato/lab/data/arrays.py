@@ -10,7 +10,7 @@ import numpy as np
 
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.inputs import Features
-from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_many, weights_of
+from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_classes, weights_of
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.table import DataError, Table
 from sfumato.lab.data.texts import Texts
@@ -70,7 +70,7 @@ def from_arrays(
     way_out = "Add rows, or merge or drop the class"
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
     features = _features(file, x, tokenizer)
-    many = () if soft is not None else warn_of_many(labels, class_names, "y")
+    many = () if soft is not None else warn_of_classes(labels, class_names, "y")
     return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many, file=file)
 
 
