@@ -39,8 +39,10 @@ def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarn
         Warnings of kind ``"leak"``, then of kind ``"order"``.
     """
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64)]
-    trial = _Trial(table.labels[few], len(table.class_names), cluster[few])
-    columns = [column for column in table.raw_columns() if column.name not in table.kept]
+    learnt = table.raw_columns()
+    own = cluster if len(learnt) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies
+    trial = _Trial(table.labels[few], len(table.class_names), own[few])
+    columns = [column for column in learnt if column.name not in table.kept]
     found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table))]
     way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
     named = [

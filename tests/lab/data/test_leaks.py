@@ -256,6 +256,11 @@ def test_a_column_whose_values_only_copies_or_rows_of_a_group_share_is_no_leak(t
     assert found(write(tmp_path / "data.csv", columns), **roles) == []
 
 
+def test_equal_values_of_the_only_column_are_no_copies(tmp_path):
+    columns = {"size": [f"{k % 14 / 4}" for k in range(N)], "label": [f"class {k % 2}" for k in range(N)]}
+    assert found(write(tmp_path / "data.csv", columns)) == [("leak", "size")]
+
+
 def test_copies_do_not_hide_a_column_that_tells_the_label(tmp_path):
     columns = {name: [cell for cell in cells for _ in range(4)] for name, cells in table(lambda y, _: y).items()}
     assert found(write(tmp_path / "data.csv", columns)) == [("leak", "copy")]
