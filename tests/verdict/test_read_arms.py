@@ -32,10 +32,10 @@ def test_one_arm_and_no_base_and_unpaired_names_are_refused(tmp_path):
         sf.judge(tmp_path)
     with pytest.raises(FileError, match='there is no arm "c"; arms: a, b'):
         sf.judge(tmp_path, against="c")
-    with pytest.raises(FileError, match="a has 1 but b has not"):
+    with pytest.raises(FileError, match='a has "1" but b has not'):
         sf.judge(tmp_path, against="a", paired=True)
     words = [f"a={tmp_path}/a/?*.npz", f"b={tmp_path}/b/*.npz"]  # of two wild cards, neither is the name
-    with pytest.raises(FileError, match="a has 1 but b has not"):
+    with pytest.raises(FileError, match='a has "1" but b has not'):
         sf.judge(words, against="a", paired=True)
 
 
@@ -101,7 +101,7 @@ def test_a_name_that_is_too_long_for_a_file_is_refused():
 
 def test_of_several_arms_the_first_is_the_one_that_others_are_matched_with():
     given = {"one-hot": [model(0), model(1)], "soft": [model(2), model(3)], "late": [model(4)]}
-    with pytest.raises(FileError, match="one-hot has 1 but late has not"):
+    with pytest.raises(FileError, match='one-hot has "1" but late has not'):
         sf.judge(given, paired=True)
 
 
