@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 NOT_APPLICABLE = "–"
+_WHOLE = 1e7  # the least number that is written with an exponent
 
 
 def nearest(word: str, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
@@ -138,14 +139,15 @@ def number(value: float | None, digits: int = 3, *, sign: bool = False, zero: bo
         zero: whether to keep a leading zero, for numbers that are not shares.
 
     Returns:
-        ``.172``, ``−.118``, ``+.019``, ``1.310``, ``∞`` or ``–``.
+        ``.172``, ``−.118``, ``+.019``, ``1.310``, ``1e+30``, ``∞`` or ``–``.
 
     >>> number(0.1724), number(-0.118), number(0.019, sign=True), number(float("inf")), number(None)
     ('.172', '−.118', '+.019', '∞', '–')
     """
     if value is None or math.isnan(value):
         return NOT_APPLICABLE
-    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
+    size = abs(value)
+    text = "∞" if math.isinf(value) else f"{size:.{digits}f}" if size < _WHOLE else f"{size:.3g}"
     if text.startswith("0.") and not zero:
         text = text[1:]
     if not text.strip(".0"):  # the number rounds to nothing, and neither sign would be true
@@ -159,8 +161,10 @@ def percent(value: float | None) -> str:
 
 
 def temperature(value: float | None) -> str:
-    """A temperature as tables print it: ``1.62``. It keeps its leading zero, since it is a factor and not a share."""
-    return NOT_APPLICABLE if value is None or math.isnan(value) else f"{value:.2f}"
+    """A temperature as tables print it: ``1.62``, ``0.001``. It keeps its leading zero: it is a factor and no share."""
+    if value is None or math.isnan(value):
+        return NOT_APPLICABLE
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def decimal(value: float, *, sign: bool = False) -> str:
@@ -187,5 +191,7 @@ def share(value: float) -> str:
 def factor(value: float) -> str:
     """A temperature or another factor: ``1.25``, ``0.581``, ``0.00123``."""
     if value < 0.1:
+        return f"{value:.3g}"
+    if value >= _WHOLE:
         return f"{value:.3g}"
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"

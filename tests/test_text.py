@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sfumato.text import between, decimal, factor, plural, share, typed_line
+from sfumato.text import between, decimal, factor, plural, share, temperature, typed_line
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from sfumato.text import between, decimal, factor, plural, share, typed_line
     [
         (0.0, ".000"), (0.5, ".500"), (0.01, ".010"), (0.009, ".0090"), (0.00996, ".0100"), (1.0, "1.000"),
         (9.9994, "9.999"), (10.0, "10.00"), (12.345, "12.35"), (-0.079, "−.079"), (-0.00004, ".0000"),
+        (9_999_999.0, "9999999.00"), (1e7, "1e+07"), (-8.3086838e28, "−8.31e+28"),
         (math.nan, "not known"), (math.inf, "∞"), (-math.inf, "−∞"),
     ],
 )  # fmt: skip
@@ -42,10 +43,19 @@ def test_a_share_has_more_digits_near_its_ends(value, text):
         (99.0, "99.00"),
         (100.0, "100"),
         (1e3, "1000"),
+        (2.5e30, "2.5e+30"),
     ],
 )
 def test_a_factor(value, text):
     assert factor(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (math.nan, "–"), (1000.0, "1000.00"), (0.545, "0.55"), (0.1, "0.10"), (0.001, "0.001")],
+)
+def test_a_temperature_is_never_told_as_0(value, text):
+    assert temperature(value) == text
 
 
 def test_a_count_of_things():

@@ -53,6 +53,7 @@ def explain(
         as_dict, as_text = forms[len(frameworks)]
         told = as_dict(classes, eps, *frameworks) if json else as_text(classes, eps, *frameworks, width=width(120))
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        told = str(error).replace("num_classes must", "--classes must")
+        raise UsageError(f"--{told}" if told.startswith("eps must") else told) from None
     print(jsonlib.dumps(told, ensure_ascii=False, allow_nan=False) if json else told)
     return OK

@@ -104,7 +104,7 @@ def evaluate(
         logits: (N, K), torch or numpy, any float type.
         probs: probabilities instead, (N, K), rows that sum to 1. Numbers that need logits are then None, because
             rounded probabilities do not give the logits back where they matter.
-        labels: class indices, (N,) integers.
+        labels: class indices, (N,) integers. A row of −100 does not count.
         label_probs: soft labels instead, :math:`q`, (N, K), rows that sum to 1. The log loss is then the cross entropy
             to q, and a row is right as far as q of its predicted class says; accuracy takes the mode of q.
         label_counts: how many annotators gave each row each class, instead, (N, K); q is each row over its sum. A row

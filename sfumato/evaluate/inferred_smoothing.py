@@ -26,7 +26,7 @@ from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import scan_columns
 from sfumato.evaluate.scores.rows import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
-from sfumato.text import plural, share
+from sfumato.text import number, plural, share
 
 RowKind: TypeAlias = Literal["train", "heldout"]
 Answer: TypeAlias = Literal["strength", "no sign", "cannot tell"]
@@ -167,6 +167,9 @@ def judge(rows: Rows, classes: int, kind: RowKind) -> Evidence:
         counted = f"only {plural(usable, 'row')} can be used" if usable else "no row can be used"
         why = f"{counted}, and at least {LEAST_ROWS} rows, and half of the right ones, are needed"
         return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
+    if (rows.predicted == rows.predicted[0]).all() and not (rows.label == rows.label[0]).all():
+        why = f"the model names class {rows.predicted[0]} in every row, whatever the label, so it has learnt no targets"
+        return Evidence("cannot tell", None, why, np.nan, np.nan, None, None)
     gap, over_others = rows.gap[keep], classes / (classes - 1)  # ε over all is so many times ε over the others
     shape = _Shape.of(gap, rows.norm[keep], classes)
     measured = (shape.gap, shape.varied, shape.spread, eps_of_gap(shape.gap, classes))
@@ -296,8 +299,8 @@ def _without_strength(shape: _Shape, unlike: str, whole: float | None, classes: 
     if alone < _RULED_OUT_BY_GAP:
         most = np.log(1 + classes * (1 - RULED_OUT) / RULED_OUT)
         why = (
-            f"the median logit gap is {shape.gap:.1f} nats, and smoothing by ε = {RULED_OUT:g} over all or more holds "
-            f"it near {most:.1f} or below. Also, {unlike}"
+            f"the median logit gap is {number(shape.gap, 1, zero=True)} nats, and smoothing by ε = {RULED_OUT:g} over "
+            f"all or more holds it near {most:.1f} or below. Also, {unlike}"
         )
         return Evidence("no sign", None, why, *measured)
     if whole is not None and abs(whole) < _RULED_OUT_BY_ALL_ROWS:

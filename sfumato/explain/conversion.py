@@ -5,7 +5,7 @@ from typing import Any
 from sfumato.conventions import FORMULAS, Conversion, ConversionError, Formula, convert, find
 from sfumato.conventions import all as over_all
 from sfumato.conventions import others as over_others
-from sfumato.explain.text import as_dict
+from sfumato.explain.text import as_dict, as_given
 from sfumato.text import wrapped
 
 
@@ -40,7 +40,7 @@ def conversion_text(classes: int, eps: float, frm: str, to: str, *, width: int =
     """
     c = convert(eps, classes, frm=frm, to=to)
     name = max(len(c.frm.name), len(c.to.name), len("in sfumato"))
-    lines = [f"{eps:g} in {c.frm.name} is {c.to_eps:.6g} in {c.to.name}, at K = {classes} classes", ""]
+    lines = [f"{as_given(eps)} in {c.frm.name} is {c.to_eps:.6g} in {c.to.name}, at K = {classes} classes", ""]
     told = list[tuple[str, str]]()
     for formula, strength in ((c.frm, eps), (c.to, c.to_eps)):
         true, other = _target(formula, strength, classes)
@@ -68,7 +68,7 @@ def conversions_text(classes: int, eps: float, frm: str, *, width: int = 100) ->
         if strength is not None and key != source.key:
             same.setdefault(round(strength, 12), []).append(key)
     none = [key for key, strength in found.items() if strength is None]
-    lines = [f"{eps:g} in {source.name}, at K = {classes} classes, is the same target as", ""]
+    lines = [f"{as_given(eps)} in {source.name}, at K = {classes} classes, is the same target as", ""]
     told = [(f"{strength:.6g}", same[strength]) for strength in sorted(same)]
     told += [("cannot be", none)] if none else []
     lines += [wrapped(", ".join(keys), width, first=f"  {what:<10}  ", rest=" " * 14) for what, keys in told]
@@ -118,7 +118,7 @@ def _in_sfumato(c: Conversion) -> str:
     if spread.space == "sigmoid":
         return "none: K sigmoids, and sfumato's loss is of one softmax"
     if spread.space == "softmax without padding":
-        return f'sf.smooth(labels, {c.num_classes}, {c.eps:g}, over="others", support=every class but padding)'
+        return f'sf.smooth(labels, {c.num_classes}, {as_given(c.eps)}, over="others", support=every class but padding)'
     true, other = spread.optimum(c.eps, c.num_classes)
     for over in (over_all, over_others):
         if spread is over or spread.name not in ("all", "others"):

@@ -56,16 +56,26 @@ def as_text(classes: int, eps: float, width: int = 200) -> str:
     in_torch = _over_all(classes, eps, "{:.6g}", "(no value up to 1)")
     return "\n".join(
         [
-            f"K = {classes} classes, strength ε = {eps:g}",
+            f"K = {classes} classes, strength ε = {as_given(eps)}",
             "",
             *_table(labels, columns, width),
             "",
             "One-hot (ε = 0) has no finite optimum:",
             wrapped(f"its gap reaches {growth}.", width),
             wrapped(IDEALISED, width),
-            wrapped(f"In torch: label_smoothing={in_torch} for {eps:g} over the others.", width),
+            wrapped(f"In torch: label_smoothing={in_torch} for {as_given(eps)} over the others.", width),
         ]
     )
+
+
+def as_given(eps: float) -> str:
+    """A strength as a person wrote it: 0.99999999995 is not 1, nor 0.1234567 six digits of it.
+
+    >>> as_given(0.1), as_given(1.0), as_given(0.99999999995)
+    ('0.1', '1', '0.99999999995')
+    """
+    text = f"{eps:g}"
+    return text if float(text) == eps else repr(float(eps))
 
 
 _OVERS: tuple[Over, ...] = ("others", "all")

@@ -175,7 +175,10 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ReportError(f"{path} is missing: the run is incomplete or this is not a run folder") from None
+        why = "the run is incomplete or this is not a run folder"
+        if (path.parent / "judgement.json").is_file():
+            why = "this is the folder of a judgement, whose page `sfumato judge` makes"
+        raise ReportError(f"{path} is missing: {why}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
 

@@ -24,7 +24,7 @@ from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
 from sfumato.evaluate.scores.measure import BINS, columns_at, measure
 from sfumato.evaluate.scores.rows import SoftRows, scan
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix, check_labels, check_temperature
+from sfumato.evaluate.scores.score_matrix import RowError, ScoreMatrix, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
@@ -236,7 +236,8 @@ def _read(model: ModelScores) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Te
     try:
         return _cross_fitted(model.test) if model.validation is None else _fitted(model.test, model.validation)
     except (TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{model.name}: {error}" if model.name else str(error)) from None
+        told = error.numbered(model.test.numbers) if isinstance(error, RowError) else error
+        raise ValueError(f"{model.name}: {told}" if model.name else str(told)) from None
 
 
 def _cross_fitted(test: SavedPart) -> tuple[evaluate.Rows, evaluate.Rows, evaluate.Temperature, Matrix]:
@@ -258,7 +259,8 @@ def _fitted(
         objective = NllSlope(validation.logits, Truth(validation.labels, validation.soft))
         temperature = fit(objective, small=True)
     except ValueError as error:
-        raise ValueError(f"in the validation rows, {error}") from None
+        told = error.numbered(validation.numbers) if isinstance(error, RowError) else error
+        raise ValueError(f"in the validation rows, {told}") from None
     fitted = jackknife(objective, temperature.value)
     source = ScoreMatrix(logits=test.logits)
     labels = check_labels(test.labels, source.rows, source.classes)
@@ -275,10 +277,11 @@ def rows_of(part: SavedPart, temperature: float = 1.0) -> evaluate.Rows:
     return scan(source, labels, check_temperature(temperature), soft=part.soft)
 
 
-def _infinite(rows: evaluate.Rows) -> ValueError:
-    row = int((~np.isfinite(rows.nll)).argmax())
-    return ValueError(
-        f"the label of row {row} has probability 0, so the log loss is infinite at every temperature; save {NEVER_ZERO}"
+def _infinite(rows: evaluate.Rows) -> RowError:
+    return RowError(
+        "the label of row {row} has probability 0, so the log loss is infinite at every temperature; save "
+        f"{NEVER_ZERO}",
+        [int((~np.isfinite(rows.nll)).argmax())],
     )
 
 
@@ -338,7 +341,7 @@ def differences(
             }
             rows.append(row)
             if name in HEADLINE:
-                tested.append((row, metric, both, estimate.p))
+                tested.append((row, metric, both, _chance(estimate)))
     for (row, metric, both, _), adjusted in zip(tested, evaluate.holm([p for *_, p in tested]), strict=True):
         name, of = row["metric"], bases[row["metric"]]
         number, part = margins.of(name)
@@ -357,6 +360,14 @@ def differences(
             better=METRICS[name].better or "",
         )
     return rows
+
+
+def _chance(estimate: evaluate.Estimate) -> float:
+    """The p-value of a difference; where all rows differ alike, of as many signs of a fair coin, whose first is free.
+
+    Two rows that differ by the same, as those of an E-AURC always do, are no certainty.
+    """
+    return 0.5 ** (estimate.rows - 1) if estimate.se == 0 and estimate.mean != 0 else estimate.p
 
 
 def on_validation(parts: Iterable[SavedPart]) -> tuple[Metric, Metric]:
@@ -392,6 +403,7 @@ class SavedPart(NamedTuple):
     labels: npt.NDArray[Any]
     group: npt.NDArray[Any]  # of a comparison: equal for rows of equal features, and for those of one group
     soft: SoftLabels | None = None  # (n, K), whose modes the labels are
+    numbers: npt.NDArray[np.int64] | None = None  # of the rows in their file, where these are not all of it in order
 
     def taken(self, keep: npt.NDArray[np.bool_]) -> SavedPart:
         """Some of the rows."""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows
+from sfumato.evaluate.scores.row_hash import row_hash
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
@@ -41,6 +43,7 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.verdict.warnings import warnings_of
 
 SCHEMA = "sfumato.judge/1"
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # a product with an odd number loses no bit
 
 
 @dataclass
@@ -208,7 +211,7 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
         found,
         warnings_of(results, labels, [f"class {k}" for k in range(classes)]),
         said,
-        _notes(matched, paired, groups),
+        [*_notes(matched, paired, groups), *_same_models(results)],
         len(labels),
         None if first.validation is None else len(first.validation.labels),
         groups,
@@ -223,7 +226,7 @@ def _scores(model: ModelFile) -> ModelScores:
 
 def _part(rows: ScoredRows) -> SavedPart:
     group = np.arange(len(rows.labels)) if rows.group is None else rows.group
-    return SavedPart(rows.logits, rows.labels, group, rows.soft)
+    return SavedPart(rows.logits, rows.labels, group, rows.soft, rows.numbers)
 
 
 def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:
@@ -259,11 +262,36 @@ def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> l
         soft, other = first.validation.soft is not None, first.test.soft is not None
         unlike = f", whose labels are {_kind(soft)} where those of the test rows are {_kind(other)}"
         notes.append(f"{fitted}{unlike if soft != other else ''}.")
-    if len(first.test.labels) < 50:
-        notes.append("There are few test rows: intervals are wide, and other rows may say otherwise.")
+    if (groups or len(first.test.labels)) < 50:
+        few = "test rows" if groups is None else "groups of test rows"
+        notes.append(f"There are few {few}: intervals are wide, and other rows may say otherwise.")
     if groups is not None:
         notes.append(f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
+    elif copies := _copies([model for arm in matched for model in arm.models]):
+        notes.append(
+            f"{plural(copies, 'row')} {'has' if copies == 1 else 'have'} the scores of another row in every model. If "
+            "these are copies, intervals are too narrow: leave them out, or give each row and its copies one group."
+        )
     return notes
+
+
+def _same_models(results: Sequence[ArmResult]) -> list[str]:
+    """A note on each arm that has the very models of the first: a file may have been copied to the wrong place."""
+    base, nll = results[0].arm.name, results[0].metrics["nll"].values
+    return [
+        f"The models of {base} and {other.arm.name} are the same ones: their log losses agree in every row."
+        for other in results[1:]
+        if np.array_equal(other.metrics["nll"].values, nll)
+    ]
+
+
+def _copies(models: Sequence[ModelFile]) -> int:
+    """How many rows have the same scores as an earlier one, to the last bit, in every model."""
+    content = np.zeros(len(models[0].test.labels), dtype=np.uint64)
+    for model in models:
+        source = ScoreMatrix(logits=model.test.logits)
+        content = content * _ODD + np.concatenate([row_hash(source.raw(*step)) for step in source.steps()])
+    return len(content) - len(np.unique(content))
 
 
 def _kind(soft: bool) -> str:

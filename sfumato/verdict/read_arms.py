@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.files.matrix import FileError
-from sfumato.evaluate.scores.files.model import ModelFile, model_of, read_model
+from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows, model_of, read_model
 from sfumato.text import did_you_mean, listing, plural, short
 
 BASES = ("one-hot", "onehot", "hard", "baseline")
@@ -320,7 +320,7 @@ def _refuse_other_names(arms: Sequence[ArmFiles]) -> None:
         if lacking:
             has, lacks = (first.name, arm.name) if lacking[0] in first.labels else (arm.name, first.name)
             raise FileError(
-                f"--paired matches files by name, and {has} has {lacking[0]} but {lacks} has not; leave --paired out "
+                f'--paired matches files by name, and {has} has "{lacking[0]}" but {lacks} has not; leave --paired out '
                 "where the models of the arms did not start from the same weights and batches"
             )
 
@@ -367,7 +367,7 @@ def _distinct_ids(model: ModelFile) -> npt.NDArray[Any]:
 
 def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -> ModelFile:
     """The model on the rows of the first, in their order."""
-    test = model.test
+    test, apart = model.test, f"{model.name} is not on the same rows as {first.name}"
     if ids is not None and model is not first:
         assert model.id is not None
         assert first.id is not None
@@ -376,8 +376,7 @@ def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -
             odd = np.setxor1d(own, ids)[0]
             has, lacks = (first, model) if odd in ids else (model, first)
             raise FileError(
-                f"{model.name} is not on the same rows as {first.name}: {has.name} has id {odd}, and {lacks.name} has "
-                f"no row of that id{_ignoring(lacks)}"
+                f"{apart}: {has.name} has id {odd}, and {lacks.name} has no row of that id{_ignoring(lacks)}"
             )
         place = np.empty(len(ids), dtype=np.int64)
         place[np.searchsorted(ids, first.id)] = np.arange(len(ids))
@@ -392,34 +391,35 @@ def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -
     if test.soft is not None and first.test.soft is not None:
         unlike = test.soft.first_unlike(first.test.soft)
         if unlike is not None:
-            at = f"row {unlike}" if ids is None or first.id is None else f"id {first.id[unlike]}"
             raise FileError(
-                f"{model.name} is not on the same rows as {first.name}: the soft labels of {at} are "
-                f"{test.soft.told(unlike)} in the one and {first.test.soft.told(unlike)} in the other"
+                f"{apart}: the soft labels of {_called(test, first, unlike)} are {test.soft.told(unlike)} in the one "
+                f"and {first.test.soft.told(unlike)} in the other"
             )
     for what, mine, theirs in (("label", test.labels, first.test.labels), ("group", test.group, first.test.group)):
-        if mine is None or theirs is None:
-            continue
-        differ = mine != theirs
-        if differ.any():
+        if mine is not None and theirs is not None and (differ := mine != theirs).any():
             row = int(differ.argmax())
-            at = f"row {row}" if ids is None or first.id is None else f"id {first.id[row]}"
             raise FileError(
-                f"{model.name} is not on the same rows as {first.name}: the {what} of {at} is {mine[row]} in the one "
-                f"and {theirs[row]} in the other"
+                f"{apart}: the {what} of {_called(test, first, row)} is {mine[row]} in the one and {theirs[row]} in "
+                "the other"
             )
     _refuse_other_validation(model, first)
     return replace(model, test=test, id=first.id)
 
 
+def _called(test: ScoredRows, first: ModelFile, row: int) -> str:
+    """A row by its id, or else by its number in the file of a model and, where that differs, in that of the first."""
+    if first.id is not None:
+        return f"id {first.id[row]}"
+    mine, theirs = test.number(row), first.test.number(row)
+    return f"row {mine}" if mine == theirs else f"row {mine} or {theirs}"
+
+
 def _ignoring(model: ModelFile) -> str:
     """What may have gone wrong where rows are missing."""
-    return (
-        ""
-        if model.ignored is None
-        else f" (of {model.name}, row {model.ignored} has "
-        f"{'the label −100' if model.test.soft is None else 'no annotators'} and does not count)"
-    )
+    if model.ignored is None:
+        return ""
+    has = "the label −100" if model.test.soft is None else "no annotators"
+    return f" (of {model.name}, row {model.ignored} has {has} and does not count)"
 
 
 def _refuse_other_validation(model: ModelFile, first: ModelFile) -> None:
@@ -432,7 +432,8 @@ def _refuse_other_validation(model: ModelFile, first: ModelFile) -> None:
         unlike = mine_soft.first_unlike(theirs_soft) if first.id is None else None
         if unlike is not None:
             raise FileError(
-                f"{model.name} has other validation rows than {first.name}: the soft labels of row {unlike} are "
+                f"{model.name} has other validation rows than {first.name}: the soft labels of row "
+                f"{model.validation.number(unlike)} are "
                 f"{mine_soft.told(unlike)} in the one and {theirs_soft.told(unlike)} in the other"
             )
     if first.id is not None:
@@ -440,7 +441,7 @@ def _refuse_other_validation(model: ModelFile, first: ModelFile) -> None:
     if len(mine) != len(theirs) or (mine != theirs).any():
         shorter = min(len(mine), len(theirs))
         differ = np.flatnonzero(mine[:shorter] != theirs[:shorter])
-        at = f", from row {int(differ[0])} on" if len(differ) and first.id is None else ""
+        at = f", from row {model.validation.number(int(differ[0]))} on" if len(differ) and first.id is None else ""
         raise FileError(
             f"{model.name} has other validation rows than {first.name}{at} ({len(mine):,} and {len(theirs):,}); all "
             "models must have the same"

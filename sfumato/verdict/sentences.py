@@ -87,11 +87,15 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
     if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
         reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
         options = "" if isinstance(results[0].arm, JudgedArm) else " (--epochs, --learning-rate)"
+        ahead = any(result.metrics["accuracy"].by_seed.mean() > majority for result in results)
+        rows = "use more test rows, for these are too few to tell, " if ahead else ""
         return [
             f"No verdict: {which} model is reliably better than always answering the most frequent class "
             f"({100 * majority:.1f} % of the test rows; {reached}).",
-            f"Before you choose how to train, train longer or with a lower learning rate{options}, look for features "
-            "that tell the classes apart, or add rows of the rarer classes.",
+            "All test rows are of one class: use test rows of every class."
+            if majority == 1
+            else f"Before you choose how to train, {rows}train longer or with a lower learning rate{options}, look for "
+            "features that tell the classes apart, or add rows of the rarer classes.",
         ]
     if all(float(result.metrics["accuracy"].by_seed.min()) == 1 for result in results):
         rows = results[0].metrics["accuracy"].values.shape[1]

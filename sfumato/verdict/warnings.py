@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.extras import lab_imports
 from sfumato.runs.schema import RunWarning
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult
@@ -32,7 +33,7 @@ def warnings_of(
     if nothing:
         found.append({"kind": "nothing to decide", "column": None, "text": nothing[0]})
     largest, smallest = int(counts.argmax()), int(counts.argmin())
-    if counts[largest] >= UNEVEN * counts[smallest]:
+    if counts[largest] >= UNEVEN * counts[smallest] and not _may_be_even(counts):
         found.append(
             {
                 "kind": "imbalance",
@@ -44,3 +45,12 @@ def warnings_of(
             }
         )
     return found
+
+
+def _may_be_even(counts: npt.NDArray[np.int64]) -> bool:
+    """Whether rows of classes that are all equally frequent are often so uneven: by the chi-squared test, at 1 %."""
+    with lab_imports("a verdict"):  # not above: scipy takes as long to load as a small audit
+        from scipy.special import chdtrc
+
+    each = counts.sum() / len(counts)
+    return float(chdtrc(len(counts) - 1, np.square(counts - each).sum() / each)) > 0.01

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sfumato.evaluate.metrics.registry import METRICS, SOFT_WORDS
 from sfumato.runs.schema import ArmDifference
 from sfumato.text import number
+from sfumato.text import temperature as two_digits
 from sfumato.verdict.analyse import ArmResult
 
 
@@ -33,6 +34,8 @@ class InSentences(NamedTuple):
     def amount(self, value: float) -> str:
         """A size in two digits, with its unit."""
         size = self.scale * value
+        if size >= 1e7:
+            return f"{size:.2g}{self.points}"
         digits = 1 if size == 0 else max(1 - math.floor(math.log10(size)), 0)
         text = f"{size:.{digits}f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text
@@ -94,6 +97,8 @@ def small_or_open(row: ArmDifference, inner: tuple[float, float], *, whose: bool
             return f"The {name} is the same on every test row."
         return f"The {name} is the same within {shown.amount(margin)} ({mean}, 90 % interval {shown.span(*inner)})."
     if row["finding"] == "not settled":
+        if row["low"] == row["high"]:
+            return f"Whether the {name} differs is not settled ({mean}; the rows are too few for an interval)."
         p, adjusted = row["p_adjusted"], ""
         if p is not None and (row["low"] > 0 or row["high"] < 0):  # the interval is of this test, the finding of all
             adjusted = f", but p = {number(p)} after adjusting for all tests"
@@ -113,7 +118,7 @@ def divisor(result: ArmResult) -> str | None:
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     if gain.high >= 0 or any(fitted.at_bound for fitted in result.temperatures):
         return None
-    return f"{float(result.metrics['temperature'].by_seed.mean()):.2f}"
+    return two_digits(float(result.metrics["temperature"].by_seed.mean()))
 
 
 def temperature(result: ArmResult, *, advised: bool) -> list[str]:
@@ -123,10 +128,17 @@ def temperature(result: ArmResult, *, advised: bool) -> list[str]:
         result: of the arm.
         advised: whether an earlier sentence has said to divide its logits.
     """
-    name, value = result.arm.name, float(result.metrics["temperature"].by_seed.mean())
+    name, value = result.arm.name, two_digits(float(result.metrics["temperature"].by_seed.mean()))
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     rows = "test" if result.cross_fitted else "validation"
-    if any(fitted.at_bound for fitted in result.temperatures):
+    ends = [fitted.value for fitted in result.temperatures if fitted.at_bound]
+    if ends and max(ends) < 1 and float(result.metrics["accuracy"].by_seed.max()) == 1:
+        return [
+            f"No temperature is the best one for the logits of the {name} model: where every row is right, each "
+            "smaller one fits better. Rows on which the model errs could tell.",
+            _confidence(result),
+        ]
+    if ends:
         return [
             f"No temperature makes the logits of the {name} model useful as probabilities: on the {rows} rows of "
             "at least one seed the best temperature is the end of the range that was searched."
@@ -139,12 +151,12 @@ def temperature(result: ArmResult, *, advised: bool) -> list[str]:
     interval = f"95 % interval of the difference {number(gain.low, sign=True)} to {number(gain.high, sign=True)}"
     if gain.low > 0:
         does = (
-            f"Leave the logits of the {name} model as they are: dividing them by {value:.2f}, the best number for the "
+            f"Leave the logits of the {name} model as they are: dividing them by {value}, the best number for the "
             f"{rows} rows, raises its log loss from {before} to {after} ({interval})."
         )
     else:
         does = (
-            f"Dividing the logits of the {name} model by {value:.2f} takes its log loss from {before} to {after}, "
+            f"Dividing the logits of the {name} model by {value} takes its log loss from {before} to {after}, "
             f"which is no difference to rely on ({interval})."
         )
     return [does, _confidence(result)]

@@ -277,9 +277,29 @@ def test_every_wrong_label_is_counted(here, capsys):
     said = refused(capsys, save(logits=z, labels=y))
     assert "label 9 in row 4 is not a class: logits have 6 classes (0 to 5); 3 rows are so (4, 5, 6)" in said
     assert "ignored" not in said
-    y[[4, 5, 6]] = -100
+    y[[4, 5, 6]] = -1
     said = refused(capsys, save(logits=z, labels=y))
     assert said.strip().endswith("(4, 5, 6); if they mark rows that the loss ignored, leave these out")
+    said = refused(capsys, save(logits=z, labels=sample()[1] + 1))
+    assert said.strip().endswith("…); if the labels count from 1, give labels - 1")
+
+
+def test_rows_whose_label_is_minus_100_do_not_count(here, capsys):
+    z, y = sample()
+    ignored = np.isin(np.arange(3000), [0, 4, 2999])
+    z[ignored] = np.nan
+    group = np.arange(3000) // 3
+    np.savez("all.npz", logits=z, labels=np.where(ignored, -100, y), group=group)
+    np.savez("less.npz", logits=z[~ignored], labels=y[~ignored], group=group[~ignored])
+    (whole, less) = (json.loads(run(capsys, name, "--json", "--against", name)[1]) for name in ("all.npz", "less.npz"))
+    assert whole["notes"] == ["Rows whose label is −100 do not count; 2,997 rows are left.", *less["notes"]]
+    same = ("rows", "groups", "metrics", "findings", "summary", "differences", "smoothing_evidence")
+    assert [whole[name] for name in same] == [less[name] for name in same]
+    z[7, 2] = np.nan
+    said = refused(capsys, save(logits=z, labels=np.where(ignored, -100, y)))
+    assert said == "sfumato: val.npz: logits in row 7 are not finite: nan at class 2\n"
+    said = refused(capsys, save(logits=z, labels=np.full(3000, -100)))
+    assert said == "sfumato: val.npz: every label is -100, which marks rows that do not count\n"
 
 
 def test_labels_as_rows_of_classes_are_refused_with_the_way_to_whole_ones(here, capsys):
@@ -381,9 +401,14 @@ def test_a_file_of_another_kind_with_the_name_of_an_audit_is_left_alone(here, ca
     ("probs", "said"),
     [
         (np.array([[50, 50], [20, 80]]), 'probs must be of a float type, got int64; give probs.astype("float32")'),
-        (np.array([[0.5], [0.2]]), "probs must have at least 2 classes, got 1"),
+        (np.array([[0.5], [0.2]]), "probs must have at least 2 classes, got 1; of two classes give both, "
+         "np.column_stack([1 - p, p])"),
+        (np.array([0.5, 0.2]), "probs must be (N, K), one row of scores each, got shape (2,); of two classes give "
+         "both, np.column_stack([1 - p, p])"),
+        (np.ones((2, 3, 4)) / 4, "probs must be (N, K), one row of scores each, got shape (2, 3, 4); give each as "
+         "rows, probs.reshape(-1, 4) and labels.reshape(-1)"),
     ],
-)
+)  # fmt: skip
 def test_probabilities_of_another_type_or_shape_are_refused_in_a_sentence(probs, said, here, capsys):
     np.savez("odd.npz", probs=probs, labels=np.array([0, 1]))
     code, _, err = run(capsys, "odd.npz")
@@ -440,3 +465,4 @@ def test_groups_are_counted_by_name_or_unasked_and_said(here, capsys):
     code, _, err = run(capsys, "plain.npz", "--group", "doctor")
     assert code == 2
     assert 'plain.npz has no array or column "doctor", which --group names' in err
+    assert run(capsys, "plain.npz", "--group", "patiens")[2].endswith('which --group names. Did you mean "patient"?\n')

@@ -141,10 +141,10 @@ def test_explain_at_the_ends_of_the_range(eps, text, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("explain", "--eps", "1.5"), "eps must be in [0, 1], got 1.5"),
+        (("explain", "--eps", "1.5"), "--eps must be in [0, 1], got 1.5"),
         (("explain", "--page", "."), ". is a folder; name a file for the page"),
-        (("explain", "--eps", "nan"), "eps must be in [0, 1], got nan"),
-        (("explain", "--classes", "1"), "num_classes must be a whole number from 2, got 1"),
+        (("explain", "--eps", "nan"), "--eps must be in [0, 1], got nan"),
+        (("explain", "--classes", "1"), "--classes must be a whole number from 2, got 1"),
         (("explain", "--clases", "3"), "Did you mean --classes?"),
         (("explane",), 'Did you mean "explain"?'),
         (("explain", "--eps", "much"), 'Invalid value for --eps: "much" is not a number'),

@@ -111,12 +111,15 @@ def said(capsys, *words):
             'my.toml has an unknown key "compare". Options stand at the top of the file, without a line [compare].',
         ),
         ("eps = [0.1, 0.2]", 'my.toml: "eps" must be one value, not a table or a list'),
+        ('arm = ["onehot", "all:0.1"]', 'my.toml: "arm" must be one value, not a table or a list; '
+         'write arm = "onehot,all:0.1"'),
         ("[eps]\nx = 0.1", 'my.toml: "eps" must be one value, not a table or a list'),
         ("eps = ", "my.toml is not TOML: "),
         ("together = true", f"my.toml: {REMOVED}"),
         ("a = " + 5000 * "[", "my.toml is not TOML: "),
         ("seeds = " + 5000 * "1", "my.toml is not TOML: "),
-        (b"eps = '\xff'", "my.toml cannot be read: "),
+        (b"eps = '\xff'", "my.toml cannot be read: it is not UTF-8 text; save it as UTF-8"),
+        (b"\xef\xbb\xbfeps = 0.1", "my.toml is not TOML: it begins with a byte order mark; save it as UTF-8"),
         ("#" * (2**20 + 1), "my.toml is longer than 1,048,576 bytes, too long for a file of options"),
     ],
 )  # fmt: skip

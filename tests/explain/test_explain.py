@@ -57,7 +57,7 @@ def test_alone_in_tells_every_framework(tmp_path):
         (("--in", "onmt", "--to", "torch"), "OpenNMT-py 2 cannot be converted to torch: one leaves the padding class"),
         (("--in", "fairseq", "--to", "torch", "--eps", "0.95"), "ε = 0.95 in fairseq cannot be torch's: at K = 10"),
         (("--in", "mbls"), "Margin-based label smoothing cannot be converted"),
-        (("--in", "fairseq", "--eps", "2"), "eps must be in [0, 1], got 2"),
+        (("--in", "fairseq", "--eps", "2"), "--eps must be in [0, 1], got 2"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_a_usage_error(words, message, tmp_path):

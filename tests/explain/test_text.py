@@ -8,6 +8,7 @@ import re
 import pytest
 
 from sfumato import theory
+from sfumato.explain.conversion import conversion_text
 from sfumato.explain.text import as_dict, as_text
 
 
@@ -134,3 +135,11 @@ def test_in_a_narrow_terminal_the_columns_stand_below_each_other_and_lines_go_on
     assert lines[at + 1] == 27 * " " + "T5X, Megatron-Core"
     assert [line.strip() for line in lines if line.strip().startswith("over ")] == ["over the others", "over all"]
     assert max(map(len, lines)) <= 50
+
+
+@pytest.mark.parametrize("eps", [0.99999999995, 0.1234567, 1e-300, 0.25, 1.0])
+def test_a_strength_is_told_as_it_was_typed(eps):
+    head, *_, last = as_text(10, eps).splitlines()
+    assert float(head.removeprefix("K = 10 classes, strength ε = ")) == eps
+    assert float(last.partition(" for ")[2].removesuffix(" over the others.")) == eps
+    assert float(conversion_text(10, eps, "fairseq", "t5x").split()[0]) == eps

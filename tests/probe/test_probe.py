@@ -253,6 +253,19 @@ def test_what_cannot_be_probed_is_said(loss, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("loss", "ends"),
+    [
+        ("tests.probe.peer_losses:torchh", 'peer_losses has no "torchh".'),  # a module that it imports is no loss
+        ("torch:nnn.CrossEntropyLoss", 'torch has no "nnn". Did you mean "nn"?'),
+    ],
+)
+def test_what_can_be_called_is_suggested_for_a_loss_and_a_module_before_it(loss, ends):
+    with pytest.raises(ProbeError) as caught:
+        probe(loss)
+    assert str(caught.value).endswith(ends)
+
+
 def test_arguments_are_never_evaluated(tmp_path):
     trace = tmp_path / "trace"
     with pytest.raises(ProbeError, match="must be literals"):
@@ -298,7 +311,12 @@ def test_a_loss_without_gradients_is_refused_where_differences_of_it_would_take_
     def detached(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(z, y).detach()
 
-    with pytest.raises(ProbeError, match="gives no gradient.* too many beyond 2000 classes; .* --classes 2$"):
-        probe(detached, classes=2001)
+    def of_detached(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(z.detach(), y)
+
+    for loss in (detached, of_detached):  # of the second, one-hot labels in the place of logits have a gradient
+        told = "gives no gradient.* too many beyond 2000 classes: give --classes 2000 or fewer, or .* is not detached$"
+        with pytest.raises(ProbeError, match=told):
+            probe(loss, classes=2001)
     with pytest.raises(ProbeError, match="its value does not depend on the logits"):  # of however many classes
         probe(peer_losses.constant, classes=2001)

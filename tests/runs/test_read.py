@@ -255,3 +255,9 @@ def test_a_class_is_called_by_its_number_where_the_data_do_not_name_it(whole):
     run = load_run(whole)
     run.env["data"]["class_names"] = ["zero", "one"]
     assert [run.class_name(label) for label in (0, 1, 2)] == ["zero", "one", "2"]
+
+
+def test_the_folder_of_a_judgement_is_called_so(tmp_path):
+    (tmp_path / "judgement.json").write_text("{}")
+    with pytest.raises(ReportError, match="this is the folder of a judgement, whose page `sfumato judge` makes$"):
+        load_run(tmp_path)

@@ -14,6 +14,7 @@ from sfumato import evaluate
 from sfumato.evaluate import Margins
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.verdict import analyse
+from sfumato.verdict.wording import small_or_open
 from tests.verdict.results import MadeUpArm, result
 
 
@@ -282,3 +283,20 @@ def test_soft_labels_are_read_with_their_modes_and_rows_without_groups_are_group
     assert (test.soft.name, len(test.soft)) == ("label_probs", 2)
     assert (test.labels.tolist(), test.group.tolist()) == ([1, 0], [7, 7])
     assert (validation.soft, validation.labels.tolist(), validation.group.tolist()) == (None, [2, 0], [0, 1])
+
+
+@pytest.mark.parametrize(("rows", "finding"), [(2, "not settled"), (6, "not settled"), (7, "better")])
+def test_rows_that_all_differ_alike_prove_no_more_than_as_many_signs(rows, finding):
+    """Of three tests, the smallest p-value is tripled: 3/2^6 is 0.047, which Holm compares with 5 %."""
+    base, other = (result(MadeUpArm(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
+    for arm, right in ((base, 0.0), (other, 1.0)):
+        for name in analyse.HEADLINE:
+            arm.metrics[name] = analyse.Metric(np.full((1, rows), 0.5), np.full(1, 0.5))
+        arm.metrics["accuracy"] = analyse.Metric(np.full((1, rows), right), np.full(1, right))
+        arm.metrics = {name: arm.metrics[name] for name in analyse.HEADLINE}
+        arm.aurc = analyse.Metric(np.full((1, rows), 0.5), np.full(1, 0.5))
+    (accuracy,) = [row for row in analyse.differences([base, other]) if row["metric"] == "accuracy"]
+    assert accuracy["p_adjusted"] == pytest.approx(min(3 * 0.5 ** (rows - 1), 1))
+    assert accuracy["finding"] == finding
+    said = small_or_open({**accuracy, "finding": "not settled"}, (1.0, 1.0))
+    assert said == "Whether the accuracy differs is not settled (+100.0; the rows are too few for an interval)."

@@ -411,3 +411,28 @@ def test_models_of_a_run_that_beat_the_commonest_answer_get_a_verdict(tmp_path):
     assert not said[0].startswith("No verdict")
     chance = write_run(tmp_path / "chance", seeds=3, epochs=1, test=300, noise=50.0)
     assert sf.judge(chance).verdict["sentences"][0].startswith("No verdict: neither model is reliably better")
+
+
+@pytest.mark.parametrize("more", [{}, {"group": np.arange(600) // 2}])
+@pytest.mark.parametrize("alone", [False, True])
+def test_copies_of_rows_are_noted_where_every_model_shows_them_and_no_groups_are_given(more, alone):
+    given = arms(seeds=2, **more)
+    doubled = [m for models in given.values() for m in models][: 1 if alone else None]
+    for m in doubled:
+        m["logits"] = m["logits"][np.where(np.arange(600) < 40, np.arange(600) // 2 * 2, np.arange(600))]
+    notes = [note for note in sf.judge(given).notes if "scores of another row" in note]
+    assert [note[:53] for note in notes] == (
+        ["20 rows have the scores of another row in every model"] if not more and not alone else []
+    )
+
+
+@pytest.mark.parametrize(("groups", "told"), [(49, ["There are few groups of test rows"]), (50, [])])
+def test_few_groups_are_noted_as_few_rows_are(groups, told):
+    found = sf.judge(arms(seeds=2, group=np.arange(600) % groups))
+    assert [note.partition(":")[0] for note in found.notes if "There are few" in note] == told
+
+
+def test_arms_that_hold_the_same_models_are_noted():
+    given = {"one-hot": [model(0), model(1)], "b": [model(2), model(3)], "c": [model(0), model(1)]}
+    (told,) = [note for note in sf.judge(given).notes if "the same ones" in note]
+    assert told == "The models of one-hot and c are the same ones: their log losses agree in every row."

@@ -95,7 +95,10 @@ def test_rows_without_annotators_do_not_count():
         for name, models in arms({"label_counts": votes[keep]}, group=group[keep]).items()
     }
     found = sf.judge(arms({"label_counts": votes}, group=group))
-    assert (found.test, found.to_dict()) == (N - 2, sf.judge(less).to_dict())
+    told, truth = found.to_dict(), sf.judge(less).to_dict()
+    left_out = "Of model 0 of the arm one-hot, 2 rows without annotators do not count."
+    assert told["notes"] == [*truth["notes"][:2], left_out, *truth["notes"][2:]]
+    assert (found.test, {**told, "notes": []}) == (N - 2, {**truth, "notes": []})
 
 
 def test_rows_with_ids_are_matched_with_their_soft_labels():

@@ -32,10 +32,10 @@ def test_one_arm_and_no_base_and_unpaired_names_are_refused(tmp_path):
         sf.judge(tmp_path)
     with pytest.raises(FileError, match='there is no arm "c"; arms: a, b'):
         sf.judge(tmp_path, against="c")
-    with pytest.raises(FileError, match="a has 1 but b has not"):
+    with pytest.raises(FileError, match='a has "1" but b has not'):
         sf.judge(tmp_path, against="a", paired=True)
     words = [f"a={tmp_path}/a/?*.npz", f"b={tmp_path}/b/*.npz"]  # of two wild cards, neither is the name
-    with pytest.raises(FileError, match="a has 1 but b has not"):
+    with pytest.raises(FileError, match='a has "1" but b has not'):
         sf.judge(words, against="a", paired=True)
 
 
@@ -101,7 +101,7 @@ def test_a_name_that_is_too_long_for_a_file_is_refused():
 
 def test_of_several_arms_the_first_is_the_one_that_others_are_matched_with():
     given = {"one-hot": [model(0), model(1)], "soft": [model(2), model(3)], "late": [model(4)]}
-    with pytest.raises(FileError, match="one-hot has 1 but late has not"):
+    with pytest.raises(FileError, match='one-hot has "1" but late has not'):
         sf.judge(given, paired=True)
 
 
@@ -214,6 +214,44 @@ def test_ids_are_saved_and_match_rows_and_an_id_twice_is_refused(tmp_path):
     )  # fmt: skip
     with pytest.raises(ValueError, match="id must have a value of its own for each row"):
         sf.save_scores(tmp_path, arm="c", seed=0, logits=own["logits"], labels=LABELS, id=ids // 2)
+
+
+def _counts_from(row, more=None):
+    """A model whose first rows do not count, with ids in another order where ``more`` says so."""
+    own = {**model(1), "labels": np.where(np.arange(600) < row, -100, LABELS)}
+    return own if more is None else {name: values[more] for name, values in {**own, "id": np.arange(600)}.items()}
+
+
+@pytest.mark.parametrize("order", [None, np.arange(600)[::-1]])
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda m, row: {"logits": np.where(np.arange(600)[:, None] == row, np.nan, m["logits"])}, "logits in row {} are"),
+    (lambda m, row: {"labels": np.where(np.arange(600) == row, 7, m["labels"])}, "label 7 in row {} is not a class"),
+    (lambda m, row: {"logits": np.where(np.eye(4)[LABELS[::-1] if "id" in m else LABELS].astype(bool)
+                                        & (np.arange(600) == row)[:, None], -np.inf, m["logits"])},
+     "the label of row {} has probability 0"),
+])  # fmt: skip
+def test_a_row_is_named_by_its_place_in_its_file_whatever_was_left_out_or_moved(change, said, order):
+    first, other = _counts_from(20, None if order is None else np.arange(600)), _counts_from(20, order)
+    with pytest.raises(ValueError, match=said.format(50)):
+        sf.judge({"hard": [first], "soft": [{**other, **change(other, 50)}]})
+
+
+def test_rows_that_differ_are_named_as_each_file_numbers_them():
+    first, other = _counts_from(20), _counts_from(20)
+    other["labels"] = np.where(np.arange(600) == 50, (LABELS + 1) % 4, other["labels"])
+    with pytest.raises(FileError, match="the label of row 50 is . in the one"):
+        sf.judge({"hard": [first], "soft": [other]})
+    cut = {name: values[20:] for name, values in other.items()}
+    with pytest.raises(FileError, match="the label of row 30 or 50 is . in the one"):
+        sf.judge({"hard": [first], "soft": [cut]})
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(1, "1 row whose label is −100 does"), (3, "3 rows whose label is −100 do")]
+)
+def test_how_many_rows_do_not_count_is_a_note(count, told):
+    found = sf.judge({"hard": [_counts_from(count)], "soft": [{**model(2), "labels": _counts_from(count)["labels"]}]})
+    assert found.notes[2] == f"Of model 0 of the arm hard, {told} not count."
 
 
 @pytest.mark.parametrize("ignored", [False, True])

@@ -359,6 +359,28 @@ def test_a_temperature_at_the_end_of_its_range_names_the_rows_it_was_fitted_to(c
     assert f"on the {'test' if cross_fitted else 'validation'} rows of at least one seed" in said
 
 
+def test_a_model_that_is_always_right_has_no_best_temperature_and_is_not_called_useless():
+    found = result(JudgedArm("smoothed"), accuracy=1.0)
+    found.temperatures, found.cross_fitted = [Temperature(0.001, True)], True
+    found.metrics["accuracy"] = analyse.Metric(np.ones((1, 400)), np.ones(1))
+    said = " ".join(temperature(found, advised=True))
+    assert "where every row is right, each smaller one fits better" in said
+    assert "useful" not in said
+    assert "As trained, that model is" in said
+
+
+@pytest.mark.parametrize(("accuracy", "majority", "more", "less"), [
+    (0.9, 0.95, "train longer", "more test rows"),
+    (0.9, 0.8999, "use more test rows, for these are too few to tell, train longer", "one class"),
+    (0.9, 1.0, "All test rows are of one class: use test rows of every class.", "train longer"),
+])  # fmt: skip
+def test_the_way_out_of_no_verdict_is_that_of_its_cause(accuracy, majority, more, less):
+    results = [result(JudgedArm("old"), accuracy=accuracy), result(JudgedArm("new"), accuracy=accuracy)]
+    _, then = nothing_to_decide(results, majority)
+    assert more in then
+    assert less not in then
+
+
 @pytest.mark.parametrize(("distinct", "told"), [(49, 1), (50, 0)])
 def test_few_test_rows_are_noted_below_fifty(distinct, told):
     assert len(notes(distinct, [])) == told

@@ -32,6 +32,21 @@ def test_classes_are_uneven_from_three_times_the_rows(small, warned):
         assert '75.0 % of the test rows are "no" and 25.0 % are "yes"' in found[0]["text"]
 
 
+@pytest.mark.parametrize(("classes", "rows", "common", "warned"), [
+    (2000, 3000, 1, False),  # three rows of one class and none of another are chance
+    (3, 2, 1, False),
+    (2000, 3000, 50, True),
+    (3, 20, 100, True),
+])  # fmt: skip
+def test_classes_of_which_chance_alone_makes_some_rare_are_not_called_uneven(classes, rows, common, warned):
+    frequency = np.array([common, *[1] * (classes - 1)])
+    labels = np.random.default_rng(0).choice(classes, rows, p=frequency / frequency.sum())
+    counts = np.bincount(labels, minlength=classes)
+    assert counts.max() >= 3 * counts.min()
+    found = warnings_of(arms(), labels, [str(k) for k in range(classes)])
+    assert ("imbalance" in [each["kind"] for each in found]) == warned
+
+
 def test_that_there_is_nothing_to_decide_is_the_first_warning():
     found = warnings_of(arms(accuracy=1), np.repeat([0, 1], [300, 50]), NAMES)
     assert [each["kind"] for each in found] == ["nothing to decide", "imbalance"]

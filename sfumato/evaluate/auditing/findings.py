@@ -14,9 +14,9 @@ from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.rows import SoftRows
-from sfumato.evaluate.scores.score_matrix import others
+from sfumato.evaluate.scores.score_matrix import IGNORED, others
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
-from sfumato.text import between, decimal, factor, plural, share
+from sfumato.text import between, decimal, factor, number, plural, share
 
 TemperatureEffect: TypeAlias = Literal["helps", "raises the ECE", "does not help", "unknown"]
 
@@ -57,8 +57,9 @@ def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidenc
     rows = found.rows
     if isinstance(rows, SoftRows):
         yield SOFT_TRUTH
-        if found.counted is not None:
-            yield f"Rows without annotators do not count; {plural(len(rows), 'row')} are left."
+    if found.counted is not None:
+        which = "without annotators" if isinstance(rows, SoftRows) else f"whose label is −{-IGNORED}"
+        yield f"Rows {which} do not count; {plural(len(rows), 'row')} {'is' if len(rows) == 1 else 'are'} left."
     if evidence.answer == "no sign":
         yield f"There is no sign of label smoothing. {evidence.sentence}"
     elif evidence.answer == "cannot tell":
@@ -89,7 +90,7 @@ def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[F
             f"above the {share(largest)} that always naming the commonest label, {label}, would reach.",
             (
                 f"Use more rows, at least {FEW_ROWS}: these are too few to tell the model from guessing."
-                if accuracy.value > largest and len(found.rows) < FEW_ROWS
+                if accuracy.value >= largest and len(found.rows) < FEW_ROWS
                 else "Check that labels and scores belong together and that classes are in the same order; nothing "
                 "below means much otherwise."
             ),
@@ -232,19 +233,26 @@ def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> I
 
 
 def _no_optimum(found: Measured) -> Iterator[Finding]:
-    if found.fitted is not None and found.fitted.at_bound:
-        sharp = found.fitted.value < 1
-        yield Finding(
-            "bound",
-            f"The temperature has no optimum: the log loss (NLL) still falls at T = {factor(found.fitted.value)}, "
-            "where the search ends.",
-            (
-                "No row is wrong, so nothing limits the confidence; fit a temperature on rows that the model was not "
-                "trained on."
-                if sharp
-                else "The model's order of the classes says less than chance: check the order of classes and rows."
-            ),
+    if found.fitted is None or not found.fitted.at_bound:
+        return
+    sharp, gaps = found.fitted.value < 1, found.rows.gap[np.isfinite(found.rows.gap)]
+    if sharp and found.rows.correct.all():
+        advice = (
+            "No row is wrong, so nothing limits the confidence; fit a temperature on rows that the model was not "
+            "trained on."
         )
+    elif sharp:
+        advice = "The logits are too small for this range: multiply them by 1000 and run the audit on the result."
+    elif gaps.sum() > 0:  # the log loss falls where its slope at T = ∞ is that of the mean gap, times −(K−1)/K
+        advice = "The logits are too large for this range: divide them by 1000 and run the audit on the result."
+    else:
+        advice = "The model's order of the classes says less than chance: check the order of classes and rows."
+    yield Finding(
+        "bound",
+        f"The temperature has no optimum: the log loss (NLL) still falls at T = {factor(found.fitted.value)}, "
+        "where the search ends.",
+        advice,
+    )
 
 
 def right_above_wrong(found: Measured, by_name: Mapping[str, MetricValue]) -> tuple[float, float, float]:
@@ -289,7 +297,7 @@ def _smoothing(evidence: Evidence, by_name: Mapping[str, MetricValue]) -> Iterat
         "smoothing",
         f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {found.eps_all:.3g} over "
         f"all classes ({found.low:.3g} to {found.high:.3g}), which is {found.eps_others:.3g} over the others. The "
-        f"reason is that {evidence.reason}; the median gap is {evidence.gap:.2f} nats. "
+        f"reason is that {evidence.reason}; the median gap is {number(evidence.gap, 2, zero=True)} nats. "
         + " ".join(f"{text[0].upper()}{text[1:]}." for text in found.explanations),
         "Do not use it as a teacher at raised temperature, where its soft labels say little of which classes are "
         "alike; train the teacher with one-hot targets. "

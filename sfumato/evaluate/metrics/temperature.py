@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import check_weights, mean
-from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Scores, check_labels, check_temperature
+from sfumato.evaluate.scores.score_matrix import (
+    Column,
+    Labels,
+    RowError,
+    ScoreMatrix,
+    Scores,
+    check_labels,
+    check_temperature,
+)
 from sfumato.evaluate.scores.soft_labels import Truth
 
 LOWEST, HIGHEST = METRICS["temperature"].lowest, METRICS["temperature"].highest  # the temperatures searched
@@ -155,7 +163,8 @@ class NllSlope:
         self._kept = kept
         lost = np.flatnonzero(self.behind >= -SMALLEST)
         if len(lost):
-            raise ValueError(f"the label's logit is −inf in row {lost[0]}: no temperature makes its NLL finite")
+            told = "the label's logit is −inf in row {row}: no temperature makes its NLL finite"
+            raise RowError(told, [int(lost[0])])
 
     def _behind(self, rows: slice, z: Column) -> Column:
         if self.truth.soft is None:

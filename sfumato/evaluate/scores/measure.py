@@ -26,10 +26,10 @@ from sfumato.evaluate.metrics.temperature import (
     from_series,
 )
 from sfumato.evaluate.scores import block_scan
-from sfumato.evaluate.scores.column_checks import Column, check_weights, mean
+from sfumato.evaluate.scores.column_checks import Column, as_numpy, check_weights, mean
 from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
 from sfumato.evaluate.scores.rows import Rows, scan
-from sfumato.evaluate.scores.score_matrix import Labels, ScoreMatrix, Scores, check_labels
+from sfumato.evaluate.scores.score_matrix import IGNORED, Labels, RowError, ScoreMatrix, Scores, check_labels
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth, truth_of
 from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.evaluate.statistics.groups import RowGroups
@@ -55,7 +55,7 @@ class Measured:
         sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
         after: the columns at the temperature of the other folds; None if all rows that count are in one fold.
         together: which rows vary together, where some do.
-        counted: the rows of the scores as given that these are, where counts of annotators leave some out.
+        counted: the rows of the scores as given that these are, where some do not count.
     """
 
     source: ScoreMatrix
@@ -107,20 +107,45 @@ def measure(
 ) -> Measured:
     """Read the scores, as often as needed, and fill the columns.
 
-    Exactly one of ``labels``, ``label_probs`` and ``label_counts`` is given. Rows whose counts are all 0 are left out.
+    Exactly one of ``labels``, ``label_probs`` and ``label_counts`` is given. Rows whose label is −100 and rows whose
+    counts are all 0 are left out.
     """
-    source = ScoreMatrix(logits=logits, probs=probs)
+    source, counted = ScoreMatrix(logits=logits, probs=probs), None
+    if labels is not None:
+        labels, counted = without_ignored(labels)
     truth = truth_of(
         source.rows, source.classes, source.name, labels=labels, label_probs=label_probs, label_counts=label_counts
     )
     w = check_weights(weights, source.rows)
     if truth.soft is not None and not truth.soft.all_count:
         counted = truth.soft.counted
-        source = ScoreMatrix(**{source.name: taken(source.values, counted)})
+    if counted is None:
+        return _measured(source, truth, w)
+    source = ScoreMatrix(**{source.name: taken(source.values, counted)})
+    try:
         found = _measured(source, truth.part(counted), None if w is None else check_weights(w[counted], len(counted)))
-        found.counted = counted
-        return found
-    return _measured(source, truth, w)
+    except RowError as error:
+        raise error.numbered(counted) from None
+    found.counted = counted
+    return found
+
+
+def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | None]:
+    """Labels with a class in the place of −100, and the rows that count; None where every row does.
+
+    Raises:
+        ValueError: no row counts.
+
+    >>> without_ignored(np.array([2, -100, 1]))
+    (array([2, 0, 1]), array([0, 2]))
+    """
+    values = as_numpy(labels)
+    ignored = values == IGNORED
+    if values.ndim != 1 or values.dtype.kind not in "iu" or not ignored.any():
+        return labels, None
+    if ignored.all():
+        raise ValueError(f"every label is {IGNORED}, which marks rows that do not count")
+    return np.where(ignored, 0, values), np.flatnonzero(~ignored)
 
 
 def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:

@@ -7,7 +7,7 @@ torch tensor, or anything :class:`Stored`. Only the caller who brings a tensor h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -42,12 +42,40 @@ class Stored(Protocol):
 Scores: TypeAlias = "torch.Tensor | npt.NDArray[Any] | Stored"
 Labels: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
 
+IGNORED = -100
+"""The label of rows that do not count, as torch and Transformers have it."""
+
 CHUNK_ELEMENTS = 1 << 17  # 1 MB of float64: a pass and its temporaries then mostly stay in the cache
 SHORT_ROW = 64  # shorter rows are kept class by class, so that sums over classes run along the rows
 SUM_TOLERANCE = 1e-4
 RESOLUTION = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 _LOOKED_AT = 4096  # rows that are looked at to tell logits from probabilities
 _NAMED = 8  # the number of bad rows that an error names
+
+
+class RowError(ValueError):
+    """Rows that cannot be used. Who took the rows from a larger table can call them by their numbers there.
+
+    >>> error = RowError("probs in row {row} are negative{others}", [0, 2])
+    >>> print(error.numbered(np.array([5, 6, 9])))
+    probs in row 5 are negative; 2 rows are so (5, 9)
+    """
+
+    def __init__(self, text: str, rows: Sequence[int]) -> None:
+        """``text`` has ``{row}`` where the first row stands, and may have ``{others}`` where all rows do."""
+        super().__init__(text.replace("{row}", str(rows[0])).replace("{others}", others(rows)))
+        self.text, self.rows = text, rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.text, self.rows)
+
+    def numbered(self, numbers: npt.NDArray[np.int64] | None) -> RowError:
+        """The same error with other numbers of rows: row i is called ``numbers[i]``."""
+        return self if numbers is None else type(self)(self.text, numbers[list(self.rows)].tolist())
+
+
+class RowIndexError(RowError, IndexError):
+    """Labels that are no classes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +116,9 @@ class ScoreMatrix:
         if self.rows < 1:
             raise ValueError(f"{self.name} has no rows")
         if self.classes < 2:
-            raise ValueError(f"{self.name} must have at least 2 classes, got {self.classes}")
+            both = "[1 - p, p]" if self.name == "probs" else "[0 * z, z]"
+            way_out = f"; of two classes give both, np.column_stack({both})" if self.classes else ""
+            raise ValueError(f"{self.name} must have at least 2 classes, got {self.classes}{way_out}")
 
     def __iter__(self) -> Iterator[Chunk]:
         for start, stop in self.steps():
@@ -148,7 +178,7 @@ class ScoreMatrix:
         values = self.values[::step]
         return widen(plain(values)) if is_tensor(values) else values
 
-    def not_finite(self, start: int = 0) -> ValueError:
+    def not_finite(self, start: int = 0) -> RowError:
         """The error for the rows of logits that are not finite, from the chunk of ``start`` on."""
         bad, first = list[int](), ""
         for begin, stop in self.steps():
@@ -163,24 +193,24 @@ class ScoreMatrix:
                 col = int((~(block[row] < np.inf)).argmax())
                 none = largest[row] == -np.inf
                 says = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
-                first = f"{self.name} in row {bad[0]} are {says}"
-        return ValueError(first + others(bad))
+                first = f"{self.name} in row {{row}} are {says}{{others}}"
+        return RowError(first, bad)
 
     def _check_probs(self, start: int, block: Column) -> None:
         odd = np.isnan(block)
         if odd.any():
             row, col = (int(i) for i in np.argwhere(odd)[0])
             rows = np.flatnonzero(odd.any(axis=1)) + start
-            raise ValueError(f"probs are not a number in row {start + row}, class {col}" + others(rows.tolist()))
+            raise RowError(f"probs are not a number in row {{row}}, class {col}{{others}}", rows.tolist())
         if (block < 0).any():
             row, col = (int(i) for i in np.argwhere(block < 0)[0])
             rows = np.flatnonzero((block < 0).any(axis=1)) + start
             alike = 2 * len(rows) > len(block)  # of logits, most rows have a negative one
             way_out = "for logits use logits=" if alike else "a probability is in [0, 1]: mend the row or leave it out"
-            raise ValueError(
-                f"probs are negative in row {start + row}: {block[row, col]:.6g} at class {col}"
-                + ("" if alike else others(rows.tolist()))
-                + f"; {way_out}"
+            raise RowError(
+                f"probs are negative in row {{row}}: {block[row, col]:.6g} at class {col}"
+                f"{'' if alike else '{others}'}; {way_out}",
+                rows.tolist(),
             )
         total = block.sum(axis=1)
         # rounding to half precision alone moves the sum of a row so far
@@ -189,9 +219,10 @@ class ScoreMatrix:
         if len(off):
             row = int(off[0])
             other = "save logits" if (block <= 1).all() else "say --kind logits (or logits=) if these are logits"
-            raise ValueError(
-                f"probs in row {start + row} sum to {total[row]:.6g}, not 1; divide each row by its sum, "
-                f"probs / probs.sum(axis=1, keepdims=True), or {other}"
+            raise RowError(
+                f"probs in row {{row}} sum to {total[row]:.6g}, not 1; divide each row by its sum, "
+                f"probs / probs.sum(axis=1, keepdims=True), or {other}",
+                [start + row],
             )
 
 
@@ -213,10 +244,13 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
     if len(wrong):
         row = int(wrong[0])
         ignored = values[row] < 0 and (values[wrong] == values[row]).all()
-        raise IndexError(
-            f"label {values[row]} in row {row} is not a class: {name} have {classes} classes (0 to {classes - 1})"
-            + others(wrong.tolist())
-            + ("; if they mark rows that the loss ignored, leave these out" if ignored else "")
+        way_out = "; if they mark rows that the loss ignored, leave these out" if ignored else ""
+        if values.min() == 1 and values.max() == classes:
+            way_out = "; if the labels count from 1, give labels - 1"
+        raise RowIndexError(
+            f"label {values[row]} in row {{row}} is not a class: {name} have {classes} classes (0 to {classes - 1})"
+            f"{{others}}{way_out}",
+            wrong.tolist(),
         )
     return values.astype(np.int64)
 
@@ -257,7 +291,7 @@ def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw
 
 
-def others(rows: list[int]) -> str:
+def others(rows: Sequence[int]) -> str:
     """How many rows are so, and the first of them, to stand behind a sentence on the first; nothing for one row."""
     if len(rows) < 2:
         return ""

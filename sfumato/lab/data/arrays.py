@@ -10,7 +10,7 @@ import numpy as np
 
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.inputs import Features
-from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_many, weights_of
+from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_classes, weights_of
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.table import DataError, Table
 from sfumato.lab.data.texts import Texts
@@ -70,8 +70,8 @@ def from_arrays(
     way_out = "Add rows, or merge or drop the class"
     check_classes(file, labels, class_names, where="y", way_out=way_out, least=3 if part is None else 1)
     features = _features(file, x, tokenizer)
-    many = () if soft is not None else warn_of_many(labels, class_names, "y")
-    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many)
+    many = () if soft is not None else warn_of_classes(labels, class_names, "y")
+    return Table(name, kind, features, labels, class_names, soft, weight, group, part, notes, warnings=many, file=file)
 
 
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
@@ -143,7 +143,11 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
     if y.dtype.kind == "f":
         odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
         if len(odd):
-            raise DataError(f"{file}: {name}[{odd[0]}] is {y[odd[0]]}; labels are whole numbers, booleans or text")
+            measured = name == "y" and np.isfinite(y[odd]).any()
+            way_out = "; cut numbers to predict into a few classes first" if measured else ""
+            raise DataError(
+                f"{file}: {name}[{odd[0]}] is {y[odd[0]]}; labels are whole numbers, booleans or text{way_out}"
+            )
     elif y.dtype.kind in "SU":
         y = np.char.strip(y)
         empty = np.flatnonzero(np.char.str_len(y) == 0)

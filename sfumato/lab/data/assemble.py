@@ -80,7 +80,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     labels, names, soft = _labels(frame, assigned, least)
     if no_values := [name for name in names if name.lower() in MISSING]:
         notes.append(f"Taken for a class, and not for a missing label: {listing(no_values, 8)}.")
-    warnings = () if assigned.target is None else given.warn_of_many(labels, names, frame.header[assigned.target])
+    warnings = () if assigned.target is None else given.warn_of_classes(labels, names, frame.header[assigned.target])
     if part is None:
         warnings += tuple(warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts))
     return Table(
@@ -97,6 +97,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         kept=assigned.keep,
         columns=tuple(lines[j] for j in range(len(frame.header))),
         warnings=warnings,
+        file=frame.file,
     )
 
 

@@ -329,7 +329,7 @@ def _of_words(name: str, words: _Words, mark: str, kept: bool) -> Column | Fault
         return _mistake(words, numeric, "a number", mark)
     dates = read_dates(words.levels)
     if dates is None:
-        return _category(name, words, kept, why_words(words.levels, words.mostly))
+        return _category(name, words, kept, why_words(words.levels, words.mostly), _in_part_numbers(words, numeric))
     if words.mostly(good := ~np.isnan(dates.days)):
         if not good.all():
             return _mistake(words, good, "a date")
@@ -352,12 +352,21 @@ def _mistake(words: _Words, good: np.ndarray, kind: str, mark: str = "") -> Faul
     return Fault(row, f'holds "{cell}", which is not {kind}; correct the cell, or drop the row or the column', cell)
 
 
-def _category(name: str, words: _Words, kept: bool, note: str) -> Column | Unused:
+def _in_part_numbers(words: _Words, numeric: np.ndarray) -> str:
+    """That most cells are numbers, with the first that is none; nothing where most are not."""
+    right = int(words.counts[numeric].sum())
+    if 2 * right <= int(words.counts.sum()):
+        return ""
+    return f'{plural(right, "cell")} are numbers, and others are not, such as "{words.first(~numeric)[1]}"'
+
+
+def _category(name: str, words: _Words, kept: bool, note: str, numbers: str = "") -> Column | Unused:
     filled, missing = int(words.counts.sum()), int(np.count_nonzero(words.codes < 0))
     distinct = len(words.levels)
     alone = distinct == filled >= LEAST_IDS
     if not kept and alone and not matching(words.levels, r"\s").any() and not note:
         return Unused("has another code in every row", distinct, missing, "id")
+    note = note or numbers
     if not kept and (alone or distinct > max(100, filled / 2)):
         reason = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
         return Unused(reason + (f" ({note})" if note else ""), distinct, missing, words=not note)

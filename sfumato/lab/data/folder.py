@@ -70,7 +70,8 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles) -> Table:
     least = 3 if part is None else 1
     check_classes(file, labels, class_names, where="the class folders", way_out=way_out, least=least)
     found = {"damaged_images": damaged, "files_passed_over": len(ignored)}
-    return Table(name, "folder", Images(pixels, side), labels, class_names, part=part, notes=tuple(notes), found=found)
+    images = Images(pixels, side)
+    return Table(name, "folder", images, labels, class_names, part=part, notes=tuple(notes), found=found, file=file)
 
 
 def _folders(path: str) -> list[str]:

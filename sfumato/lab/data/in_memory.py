@@ -48,6 +48,8 @@ def table_in_memory(x: Any, y: Any, roles: Roles, beside: Mapping[str, Any]) -> 
     if isinstance(y, str):
         raise DataError(f'y = "{y}" names a column, but X has no columns; give the labels themselves')
     roles.refuse("X", "names a column of a table, but {file} has no columns; leave it out", *TABLE_OPTIONS)
+    if y is None and hasattr(x, "ndim"):
+        raise DataError("X is an array and has no labels; give them as y, one a row of X")
     told = "the data given"
     features, labels, extra, notes = as_arrays(told, x if y is None else (x, y))
     extra |= {name: as_array(told, value, name) for name, value in beside.items()}

@@ -6,18 +6,21 @@ the same indices whatever the order of the rows.
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from sfumato.lab.data.column import DataWarning
 from sfumato.lab.data.table import DataError
-from sfumato.text import listing, plural, short
+from sfumato.text import joined, listing, plural, short
 
 TOLERANCE = 1e-3
 """How far soft labels may be from a sum of 1; nearer ones are divided by their sum."""
 
 MANY_CLASSES = 1000
 """Classes from which on a person is told how few rows each has."""
+
+_TOLD = 4  # groups of classes written alike that a warning names
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -84,6 +87,11 @@ def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[s
     )
 
 
+def warn_of_classes(labels: np.ndarray, class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
+    """What may be wrong with the classes of a column: there are thousands, or some are written alike."""
+    return (*warn_of_many(labels, class_names, column), *warn_of_alike(class_names, column))
+
+
 def warn_of_many(labels: np.ndarray, class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
     """A warning where there are thousands of classes, with their rows.
 
@@ -117,6 +125,28 @@ def warn_of_parts(values: Sequence[str], column: str, *, learnt: bool) -> tuple[
     what, way_out = ("is learnt from", f", or --drop {column}") if learnt else ("is not used", "")
     text = f"`{column}` says which rows are for what, and {what}: give --split {column} to use its parts{way_out}."
     return (DataWarning("parts", column, text),)
+
+
+def warn_of_alike(class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
+    """A warning where classes are numbers of one value, or words that differ in capitals, spaces or dashes alone.
+
+    >>> warn_of_alike(["no", "yes", "Yes"], "paid")[0].text
+    'Classes of `paid` are written alike: "yes" and "Yes". If these are the same, write them the same way.'
+    """
+    groups: dict[Any, list[str]] = {}
+    for name in class_names:
+        key = name  # a class may well be the letter a, and another one A
+        if len(name) > 1:
+            key = float(name.replace(",", ".")) if _NUMBER.fullmatch(name) else re.sub(r"[\s_-]+", " ", name).casefold()
+        elif _NUMBER.fullmatch(name):
+            key = float(name)
+        groups.setdefault(key, []).append(name)
+    alike = [joined([f'"{short(name)}"' for name in names]) for names in groups.values() if len(names) > 1]
+    if not alike:
+        return ()
+    more = f"; and {len(alike) - _TOLD} more" if len(alike) > _TOLD else ""
+    told = f"Classes of `{column}` are written alike: {'; '.join(alike[:_TOLD])}{more}."
+    return (DataWarning("classes", column, f"{told} If these are the same, write them the same way."),)
 
 
 def part_number(name: str) -> int | None:

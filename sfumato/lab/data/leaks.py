@@ -1,9 +1,11 @@
 """Columns that give the label away: each is tried alone, before anything trains.
 
 A column is named where it closes nearly all of the way from always answering the largest class to being always right.
-Honest columns seldom do: the petal width of iris closes 93 to 94 %.
+Honest columns seldom do: the petal width of iris closes 93 to 94 %. Copies of a row are never on both sides of a trial,
+for any column with a value of its own for each row would tell the label of a copy.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -25,37 +27,41 @@ _FOLDS = 5
 _NAMED = 8  # leaks with a warning of their own
 
 
-def leaks(table: Table, rows: np.ndarray) -> tuple[DataWarning, ...]:
+def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarning, ...]:
     """A warning for each column that tells the label, and one where the order of the rows does and an id counts them.
 
     Args:
         table: as it was read.
         rows: numbers of all rows in an order that does not depend on that of the file.
+        cluster: (N,) numbers that rows share which are copies of one another, or of one group.
 
     Returns:
         Warnings of kind ``"leak"``, then of kind ``"order"``.
     """
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64)]
-    trial = _Trial(table.labels[few], len(table.class_names))
-    columns = [column for column in table.raw_columns() if column.name not in table.kept]
+    learnt = table.raw_columns()
+    own = cluster if len(learnt) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies
+    trial = _Trial(table.labels[few], len(table.class_names), own[few])
+    columns = [column for column in learnt if column.name not in table.kept]
     found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table))]
     way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
-    warnings = [
+    named = [
         DataWarning("leak", name, f'"{short(name)}" {text}: does it exist before the outcome?{way_out}')
         for name, text in found[:_NAMED]
     ]
     if found[_NAMED:]:
         others = listing([f'"{short(name)}"' for name, _ in found[_NAMED:]], 20)
-        warnings.append(DataWarning("leak", None, f"These columns alone tell the label too: {others}."))
-    return (*warnings, *_sorted_by_label(table, few, trial))
+        named.append(DataWarning("leak", None, f"These columns alone tell the label too: {others}."))
+    return (*named, *_sorted_by_label(table, few, trial))
 
 
 class _Trial:
     """The labels that a column is to tell, in folds: what is learnt on four of them is tried on the fifth."""
 
-    def __init__(self, labels: np.ndarray, classes: int) -> None:
+    def __init__(self, labels: np.ndarray, classes: int, cluster: np.ndarray) -> None:
         self.labels, self.classes = labels, classes
-        self.fold = np.arange(len(labels)) % _FOLDS
+        _, first, own = np.unique(cluster, return_index=True, return_inverse=True)
+        self.fold = np.argsort(np.argsort(first))[own] % _FOLDS
         self.counts = np.bincount(labels, minlength=classes)
         self.share = float(self.counts.max()) / len(labels)
 
@@ -66,7 +72,7 @@ class _Trial:
     def by_value(self, codes: np.ndarray) -> float:
         """Accuracy of answering for each value with its commonest label in the other folds."""
         total, right = self._by_code(codes), 0
-        for fold in range(_FOLDS):
+        for fold in np.unique(self.fold):
             here = self.fold == fold
             seen = total - self._by_code(codes, here, len(total))
             answer = np.where(seen.any(axis=1), seen.argmax(axis=1), int(seen.sum(axis=0).argmax()))
@@ -81,9 +87,12 @@ class _Trial:
         column = np.unique(np.where(gaps, -np.inf, values), return_inverse=True)[1].reshape(-1, 1).astype(np.float64)
         leaves = max(16, 2 * self.classes)  # and any depth, for of many equal classes each split may part one from all
         right = 0
-        for fold in range(_FOLDS):
+        for fold in np.unique(self.fold):
             here = self.fold == fold
-            tree = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0).fit(column[~here], self.labels[~here])
+            tree = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=0)
+            with warnings.catch_warnings():  # of as many classes as rows, which a warning of ours tells
+                warnings.simplefilter("ignore", UserWarning)
+                tree.fit(column[~here], self.labels[~here])
             right += int((tree.predict(column[here]) == self.labels[here]).sum())
         return right / len(values)
 

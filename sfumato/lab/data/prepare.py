@@ -119,7 +119,8 @@ class Data:
     def warnings(self) -> tuple[DataWarning, ...]:
         """What may make a result less than it seems: columns that tell the label, copies that do not agree."""
         table, split = self.table, self.split
-        found = [*table.warnings, *leaks(table, np.concatenate([split.train, split.validation, split.test]))]
+        rows = np.concatenate([split.train, split.validation, split.test])
+        found = [*table.warnings, *leaks(table, rows, split.cluster)]
         if disagreeing := split.disagreeing:
             found.append(
                 DataWarning(
@@ -222,12 +223,14 @@ def prepare_table(table: Table) -> Data:
     parts = split_by_content(table, hashes, *SHARES[1:])
     if len(np.unique(parts.cluster[parts.test])) < 2:
         if table.group is None:
-            raise DataError(f"{table.name}: all test rows are equal, so nothing says how far rows differ; give others")
+            raise DataError(
+                f"{table.called}: all test rows are equal, so nothing says how far rows differ; give others"
+            )
         raise DataError(
-            f"{table.name}: all test rows are of one group, so nothing says how far groups differ; give rows of more "
+            f"{table.called}: all test rows are of one group, so nothing says how far groups differ; give rows of more "
             "groups, or leave --group out if rows of one do not vary together"
         )
-    encoder = table.features.fit(parts.train, table.name)
+    encoder = table.features.fit(parts.train, table.called)
     return Data(table, parts, encoder, _fingerprint(table, hashes, parts.cluster))
 
 

@@ -148,7 +148,7 @@ def _as_given(
         )
     if not (part == 1).any():
         raise DataError(
-            f"{table.name}: the {plural(len(order[part[order] == 0]), 'training row')} cannot be cut in two for "
+            f"{table.called}: the {plural(len(order[part[order] == 0]), 'training row')} cannot be cut in two for "
             "validation; give a validation part, or more rows"
         )
     present = np.zeros((len(table.class_names), 3), bool)
@@ -157,8 +157,8 @@ def _as_given(
         if not present[k, 0]:
             rows = plural(int(np.count_nonzero(table.labels == k)), "row")
             raise DataError(
-                f'{table.name}: class "{short(name)}" has {rows} and none of them to train on; move some to training, '
-                "or drop the class"
+                f'{table.called}: class "{short(name)}" has {rows} and none of them to train on; move some to '
+                "training, or drop the class"
             )
     for k in (1, 2):
         absent = [f'"{short(name)}"' for name, here in zip(table.class_names, present[:, k], strict=True) if not here]
@@ -226,8 +226,8 @@ def _deal_rows(
     name = short(table.class_names[int(np.argmin(present.all(axis=1)))])
     what = "rows" if table.group is None else "groups"
     raise DataError(
-        f'{table.name}: class "{name}" shares so many of its {what} with other classes that it cannot be in training, '
-        "validation and test at once; add rows, or merge or drop the class"
+        f'{table.called}: class "{name}" shares so many of its {what} with other classes that it cannot be in '
+        "training, validation and test at once; add rows, or merge or drop the class"
     )
 
 
@@ -236,12 +236,12 @@ def _refuse(table: Table, distinct: np.ndarray) -> None:
     rows = int(np.count_nonzero(table.labels == k))
     if table.group is not None:
         raise DataError(
-            f'{table.name}: class "{short(table.class_names[k])}" has {plural(rows, "row")} in '
+            f'{table.called}: class "{short(table.class_names[k])}" has {plural(rows, "row")} in '
             f"{plural(int(distinct[k]), 'group')}; each class needs at least 3 groups of distinct rows, one each for "
             "training, validation and test; add rows, or merge or drop the class"
         )
     raise DataError(
-        f'{table.name}: class "{short(table.class_names[k])}" has {plural(rows, "row")}, '
+        f'{table.called}: class "{short(table.class_names[k])}" has {plural(rows, "row")}, '
         f"{distinct[k]} of them distinct; each class needs at least 3 distinct rows, "
         "one each for training, validation and test; add rows, or merge or drop the class"
     )

@@ -45,6 +45,7 @@ class Table:
         kept: columns that were asked to be kept; that they tell much is known.
         columns: how each column of the file was read, in their order there; empty where the source has no columns.
         warnings: what should be known before a result is trusted.
+        file: what messages call it, ``"flowers.csv.gz"``; empty where that is its name.
     """
 
     name: str
@@ -61,6 +62,12 @@ class Table:
     kept: frozenset[str] = frozenset()
     columns: tuple[ColumnLine, ...] = ()
     warnings: tuple[DataWarning, ...] = ()
+    file: str = ""
+
+    @property
+    def called(self) -> str:
+        """What messages call it: its file as it was given, or its name."""
+        return self.file or self.name
 
     def raw_columns(self) -> tuple[Column, ...]:
         """The columns that are learnt from, as they were read: name, kind, values or codes of words, and gaps."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms.schedules import ScheduledArm
-from sfumato.text import plural
+from sfumato.text import number, plural
 
 if TYPE_CHECKING:
     from sfumato.lab.arms.arm import Arm
@@ -53,7 +53,7 @@ def not_trained_to_the_end(
 
     ``arms`` are those that are compared, and ``records`` those of their runs.
     """
-    found: list[str] = []
+    found, overlap = list[str](), ""
     for arm in arms:
         runs = [record for record in records if record["arm"] == arm.name]
         goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
@@ -63,9 +63,10 @@ def not_trained_to_the_end(
             goal = float("inf")  # more training would not bring the gap there
         if 0 < goal < float("inf") and reached < ENOUGH * goal:
             found.append(
-                f"the logit gap of the {arm.name} model on its training rows is {reached:.2f}, which is "
-                f"{100 * reached / goal:.0f} % of its optimum ({goal:.2f})"
+                f"the logit gap of the {arm.name} model on its training rows is {number(reached, 2, zero=True)}, which "
+                f"is {100 * max(reached / goal, 0):.0f} % of its optimum ({goal:.2f})"
             )
+            overlap = "Where classes overlap, a gap stays below its optimum however long the training is. "
         elif fall > STILL_FALLING:
             found.append(f"the training loss of the {arm.name} model fell by {100 * fall:.0f} % in the last epoch")
     if not found:
@@ -76,7 +77,9 @@ def not_trained_to_the_end(
     if plan.early_stop is not None:
         causes.append("leave out --early-stop")
     way_out = " or ".join(causes)
-    text = f"The models are not trained to the end: {'; '.join(found)}. The verdict may still change: {way_out}."
+    text = (
+        f"The models are not trained to the end: {'; '.join(found)}. {overlap}The verdict may still change: {way_out}."
+    )
     return [{"kind": "not trained to the end", "column": None, "text": text}]
 
 

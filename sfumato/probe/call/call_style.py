@@ -33,8 +33,8 @@ MOST_BY_DIFFERENCES = 2000
 """Of so many classes a gradient takes a minute or two by finite differences, and of twenty times as many an hour."""
 
 
-class _TooManyClassesError(ValueError):
-    """A way of calling the loss fits no gradient that could be had in a while."""
+class TooManyClassesError(ProbeError):
+    """The loss has no gradient, and differences of its value would take too long for so many classes."""
 
 
 def understand(function: Callable[..., Any], classes: int) -> Loss:
@@ -53,15 +53,14 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
     logits = rng.normal(size=(3, classes))
     labels = np.array([1, classes - 1, min(2, classes - 1)])
     best: tuple[int, Loss] | None = None
-    trouble = too_many = ""
+    trouble = ""
     for style in _styles(function):
         loss = Loss(function, style)
         try:
             loss, gradient = _differentiable(loss, logits, labels)
             score = _score(loss, gradient, logits, labels)
-        except _TooManyClassesError as error:
-            too_many = str(error)
-            continue
+        except TooManyClassesError:
+            raise  # the likeliest way that gives numbers; the labels' own gradient would fit another
         except Exception as error:
             trouble = trouble or in_words(error)
             continue
@@ -72,7 +71,7 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
         elif best is None or (best[0] == 0 and score > 0 and _fits(loss, classes)):
             best = (score, loss)
     if best is None:
-        raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {too_many or trouble}")
+        raise ProbeError(f"the loss cannot be called with logits[3, {classes}] and labels[3]: {trouble}")
     return best[1]
 
 
@@ -146,8 +145,11 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
     if (values == values[0]).all():  # a constant: 120 further calls would say no more
         return loss, np.zeros_like(logits)
     if logits.shape[1] > MOST_BY_DIFFERENCES:
-        told = "it gives no gradient, and finite differences take hundreds of calls a class, too many beyond"
-        raise _TooManyClassesError(f"{told} {MOST_BY_DIFFERENCES} classes")
+        raise TooManyClassesError(
+            "the loss gives no gradient, and finite differences take hundreds of calls a class, too many beyond "
+            f"{MOST_BY_DIFFERENCES} classes: give --classes {MOST_BY_DIFFERENCES} or fewer, or return a value that is "
+            "not detached"
+        )
     return loss, loss.gradient(logits, labels)
 
 

@@ -153,8 +153,10 @@ def load(text: str) -> Spec:
     target: Any = _module(module_name, notes)
     for part in path.split("."):
         if not hasattr(target, part):
-            hint = did_you_mean(part, [name for name in dir(target) if not name.startswith("_")])
-            raise ProbeError(f'{module_name} has no "{part}".{hint}')
+            names = [name for name in dir(target) if not name.startswith("_")]
+            if part == path.rpartition(".")[2]:  # a loss is called, which a module such as np is not
+                names = [name for name in names if callable(getattr(target, name, None))]
+            raise ProbeError(f'{module_name} has no "{part}".{did_you_mean(part, names)}')
         target = getattr(target, part)
     return replace(
         of(target, name=text, arguments=arguments, positional=positional, called=bool(call)), notes=tuple(notes)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.probe.call.call_style import understand
+from sfumato.probe.call.call_style import TooManyClassesError, understand
 from sfumato.probe.call.caller import Labels, Loss
 from sfumato.probe.call.find import ProbeError, Spec, in_words
 from sfumato.probe.findings import ProbeFinding, defect, warning
@@ -47,7 +47,8 @@ def _callable(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]
         told = f"as made by default it cannot be called ({failed}); probed with {name}=0.1"
         return changed, understand(changed.made(classes), classes), [defect("default", told)]
     except Exception:
-        raise ProbeError(f"{spec.name}: {failed}{_other_classes(spec, classes)}") from None
+        fewer = "" if isinstance(failed, TooManyClassesError) else _other_classes(spec, classes)
+        raise ProbeError(f"{spec.name}: {failed}{fewer}") from None
 
 
 def _other_classes(spec: Spec, classes: int) -> str:

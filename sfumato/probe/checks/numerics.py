@@ -73,7 +73,8 @@ def at_infinity(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         yield defect(about, "a class at −∞ that is not the label makes the loss NaN")
     elif reading.kind != "other":  # of another kind nobody knows which mass the class has
         lost = not loss.differences and not np.isfinite(loss.gradient(z, labels)).all()
-        has_mass = abs(reading.targets[reading.labels.index(label), masked]) > least_share(k)
+        own = np.abs(reading.targets[reading.labels.index(label)])
+        has_mass = own[masked] > least_share(k) * own.max()
         if has_mass and np.isinf(value):
             rest = "and the gradient NaN" if lost else "with a finite gradient"
             yield note(about, f"a class at −∞ has mass: the loss is {value:+g}, as the formula says, {rest}")

@@ -243,7 +243,8 @@ def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] 
         "closed": closed,
         "smoothing": _what_the_gap_says(told["smoothing_evidence"]),
         "most": f"{most:,}",
-        "alt": f"Histogram of the logit gap, from {low:.1f} to {high:.1f} nats; its mean is {mean}.",
+        "alt": f"Histogram of the logit gap, from {number(low, 1, zero=True)} to {number(high, 1, zero=True)} nats; "
+        f"its mean is {mean}.",
     }
 
 

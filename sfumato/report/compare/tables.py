@@ -50,6 +50,8 @@ def shown(name: str) -> Show:
     how = METRICS[name].shown
     if how.scale == 100:
         return percent
+    if name == "temperature":
+        return temperature
     return lambda v: number(None if v is None else how.scale * v, how.digits, sign=how.signed, zero=how.digits < 3)
 
 

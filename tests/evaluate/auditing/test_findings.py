@@ -109,3 +109,37 @@ def test_an_infinite_log_loss_of_soft_labels_names_the_row_among_all_that_were_g
     found = ev.audit(probs=p, label_counts=counts)
     assert found.findings[0].says.startswith("A class that annotators chose has probability 0 in row 5, so")
     assert "in 1 of 399 rows it gives a class that annotators chose probability 0" in found.summary[0]
+
+
+Y = np.arange(500) % 3
+Z = 2 * np.eye(3)[Y] + np.random.default_rng(0).normal(size=(500, 3))
+
+
+@pytest.mark.parametrize(
+    ("logits", "advice"),
+    [
+        (1e-4 * Z, "The logits are too small for this range: multiply them by 1000 "),
+        (1e5 * Z, "The logits are too large for this range: divide them by 1000 "),
+        (-Z, "The model's order of the classes says less than chance: "),
+        (6 * np.eye(3)[Y] + Z, "No row is wrong, so nothing limits the confidence; "),
+    ],
+    ids=["small", "large", "turned", "right"],
+)
+def test_a_temperature_without_an_optimum_is_told_with_its_cause(logits, advice):
+    (found,) = [finding for finding in ev.audit(logits=logits, labels=Y).findings if finding.name == "bound"]
+    assert found.advice.startswith(advice)
+
+
+@pytest.mark.parametrize("kind", ["heldout", "train"])
+def test_a_model_that_always_names_one_class_is_not_called_smoothed(kind):
+    found = ev.audit(logits=np.tile([1.0, 2.0, 3.0], (500, 1)), labels=Y, rows=kind)
+    assert found.evidence.answer == "cannot tell"
+    assert found.evidence.reason.startswith("the model names class 2 in every row, whatever the label")
+    of_one = ev.audit(logits=4 * np.eye(3)[Y * 0] + 0.1 * Z, labels=Y * 0, rows=kind)  # these rows have one label, too
+    assert of_one.evidence.answer == "strength"
+
+
+@pytest.mark.parametrize(("rows", "advice"), [(20, "Use more rows, at least 100"), (100, "Check that labels")])
+def test_of_few_rows_more_are_asked_for_also_where_the_model_is_as_good_as_the_commonest_label(rows, advice):
+    found = ev.audit(logits=np.tile([1.0, 2.0, 3.0], (rows, 1)), labels=np.full(rows, 2))
+    assert found.findings[0].advice.startswith(advice)

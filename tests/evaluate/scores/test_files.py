@@ -324,3 +324,30 @@ def test_a_list_of_numbers_between_spaces_is_one_cell(tmp_path):
         return f'{b},"[{" ".join(map(str, a))}]"\n'
 
     np.testing.assert_array_equal(values(written(tmp_path / "a.csv", "label,scores\n", row, z, y)), z)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [("utf-8", None), ("utf-8-sig", None), ("utf-16", "UTF-16"), ("cp1252", "Windows text (cp1252)")],
+)
+def test_a_table_is_read_in_the_encoding_that_it_has(tmp_path, encoding, told):
+    text = "naïve,Hund,label\n" + "0.5,1.5,Hund\n2.5,0.25,naïve\n" * 20
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    found = read_scores(str(tmp_path / "a.csv"))
+    assert values(found)[:2].tolist() == [[0.5, 1.5], [2.5, 0.25]]
+    assert found.labels[:2].tolist() == [1, 0]
+    assert [note for note in found.notes if "file was read" in note] == [f"the file was read with {told}"] * bool(told)
+
+
+def test_bytes_that_no_encoding_has_are_refused_with_the_way_out(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"a,b,label\n\x81,1,2\n")
+    with pytest.raises(FileError, match=r"a\.csv is not text in columns .*; save it as UTF-8$"):
+        read_scores(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("names", [("prob_cat", "prob_car"), ("cat", "car"), ("my.p-cat", "my.p-car")])
+def test_labels_are_names_of_columns_with_or_without_what_all_columns_begin_with(tmp_path, names):
+    for labels in (names, [name.rpartition("_")[2].rpartition("-")[2] for name in names]):
+        text = ",".join([*names, "label"]) + "\n" + f"0.5,1.5,{labels[1]}\n2.5,0.25,{labels[0]}\n" * 20
+        (tmp_path / "a.csv").write_text(text)
+        assert read_scores(str(tmp_path / "a.csv")).labels[:2].tolist() == [1, 0]

@@ -157,7 +157,10 @@ BAD_ARRAYS = {
         {"X": X, "y": np.zeros((6, 2, 2))},
         "things.npz: y has shape (6, 2, 2); it needs one label a row, or K probabilities a row",
     ),
-    "fractions": ({"X": X, "y": Y / 2}, f"things.npz: y[3] is 0.5; {ODD}"),
+    "fractions": (
+        {"X": X, "y": Y / 2},
+        f"things.npz: y[3] is 0.5; {ODD}; cut numbers to predict into a few classes first",
+    ),
     "NaN among labels": ({"X": X, "y": np.where(Y == 1, np.nan, Y)}, f"things.npz: y[3] is nan; {ODD}"),
     "complex labels": ({"X": X, "y": Y + 0j}, f"things.npz: y has type complex128; {ODD}"),
     "an empty label": (

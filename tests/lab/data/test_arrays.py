@@ -181,7 +181,8 @@ BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
         ({"y": [0, 1, 1, 0, 2, -1], "soft": SOFT}, "y[4] is 2, and the soft labels have the classes 0 to 1"),
         ({"y": np.zeros((6, 2, 2))}, "y has shape (6, 2, 2); it needs one label a row, or K probabilities a row"),
         ({"y": np.array([["a", "b"]] * 6)}, "y has shape (6, 2); it needs one label a row, or K probabilities a row"),
-        ({"y": [0, 1, 0.5, 1, 1.5, 1]}, "y[2] is 0.5; labels are whole numbers, booleans or text"),
+        ({"y": [0, 1, 0.5, 1, 1.5, 1]}, "y[2] is 0.5; labels are whole numbers, booleans or text; cut "
+         "numbers to predict into a few classes first"),
         ({"y": [0, 1, 0, np.inf, 0, 1]}, "y[3] is inf; labels are whole numbers, booleans or text"),
         ({"y": [0, np.nan, 0, 1, 0, 1]}, "y[1] is nan; labels are whole numbers, booleans or text"),
         ({"y": np.array(["a", "b", " ", "a", "", "b"])}, "y[2] is empty; give it a label or drop the row"),

@@ -266,6 +266,17 @@ def test_words_that_name_the_rows_or_are_too_many_are_left_out_unless_they_are_k
     assert left_out is None or found.words is ("texts" in left_out.reason)
 
 
+@pytest.mark.parametrize(("numbers", "told"), [(150, False), (151, True), (290, True)])
+def test_of_a_column_of_words_that_is_mostly_numbers_the_first_word_is_named(numbers, told):
+    said = f'{numbers} cells are numbers, and others are not, such as "about 1"' if told else ""
+    many = read_one([f"{i / 8}" if i < numbers else f"about {i - numbers + 1}" for i in range(300)])
+    assert many.reason == "holds 300 different texts in 300 cells" + (f" ({said})" if told else "")
+    few = read_one([f"{i % 7}" if i < numbers else f"about {i % 3 + 1}" for i in range(300)][::-1])
+    assert (few.kind, few.note.partition(", such")[0]) == ("category", said.partition(", such")[0])
+    tickets = read_one([f"{i}" if i < 60 else f"A{i}" for i in range(100)])
+    assert tickets.read_as == "id"
+
+
 DAYS = (datetime.date(2024, 1, 31) - datetime.date(1970, 1, 1)).days
 
 

@@ -294,7 +294,7 @@ def test_test_rows_of_one_group_are_refused_before_anything_is_trained(csv):
     table["size"] = [i / 2 for i in range(300)]
     table["patient"] = [i // 100 for i in range(300)]
     assert refusal(csv(table), group="patient") == (
-        "made: all test rows are of one group, so nothing says how far groups differ; give rows of more groups, or "
+        "made.csv: all test rows are of one group, so nothing says how far groups differ; give rows of more groups, or "
         "leave --group out if rows of one do not vary together"
     )
 
@@ -305,7 +305,7 @@ def test_test_rows_that_are_all_equal_are_refused(csv):
     for name in ("age", "city", "size", "label"):
         table[name][:3] = table[name][:1] * 3
     assert refusal(csv(table), split="split") == (
-        "made: all test rows are equal, so nothing says how far rows differ; give others"
+        "made.csv: all test rows are equal, so nothing says how far rows differ; give others"
     )
 
 
@@ -332,7 +332,7 @@ def test_a_class_in_too_few_groups_is_refused(csv):
     table = columns(60)
     table["patient"] = ["x" if label == "a" else f"p{i}" for i, label in enumerate(table["label"])]
     assert refusal(csv(table), group="patient") == (
-        'made: class "a" has 30 rows in 1 group; each class needs at least 3 groups of distinct rows, one each for '
+        'made.csv: class "a" has 30 rows in 1 group; each class needs at least 3 groups of distinct rows, one each for '
         "training, validation and test; add rows, or merge or drop the class"
     )
 
@@ -400,7 +400,7 @@ def test_a_class_without_training_rows_is_refused(csv):
     table = given(["train", "val", "test"])
     table["label"] = ["c" if i in (2, 5) else label for i, label in enumerate(table["label"])]
     assert refusal(csv(table), split="split") == (
-        'made: class "c" has 2 rows and none of them to train on; move some to training, or drop the class'
+        'made.csv: class "c" has 2 rows and none of them to train on; move some to training, or drop the class'
     )
 
 

@@ -96,6 +96,12 @@ def test_a_size_of_images_is_refused():
 
 
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no texts of any length")
+@pytest.mark.parametrize("x", [np.eye(6), torch.eye(6), np.array(["a", "b"])])
+def test_an_array_without_labels_is_refused_with_the_way_to_give_them(x):
+    with pytest.raises(DataError, match="^X is an array and has no labels; give them as y, one a row of X$"):
+        table_in_memory(x, None, Roles(), {})
+
+
 def test_labels_may_be_texts_of_any_length():
     kind = np.dtypes.StringDType(na_object=None)
     assert table_in_memory(frame(), np.array(LABELS, kind), Roles(), {}).class_names == ("a", "b")

@@ -12,6 +12,7 @@ from sfumato.lab.data.labels import (
     parts_of,
     refuse_numbers,
     soft_class_names,
+    warn_of_classes,
     warn_of_many,
     weights_of,
 )
@@ -89,6 +90,27 @@ def test_a_thousand_classes_are_a_warning_with_the_least_the_most_and_the_median
         "`word` has 1,000 classes with 3 to 1,235 rows each (the median is 3): is it the column of classes? If not, "
         "name that with --label."
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["no", "yes"], None),
+        (["A", "a", "b"], None),  # letters
+        (["0", "1", "1.0", "01"], '"1", "1.0" and "01"'),
+        (["1,5", "1.5", "15"], '"1,5" and "1.5"'),
+        (["New York", "new-york", "NEW_YORK", "York"], '"New York", "new-york" and "NEW_YORK"'),
+        (["-1", "1", "+1"], '"1" and "+1"'),
+        ([f"{x}{k}" for k in range(6) for x in "Aa"],
+         '"A0" and "a0"; "A1" and "a1"; "A2" and "a2"; "A3" and "a3"; and 2 more'),
+    ],
+)  # fmt: skip
+def test_classes_that_are_written_alike_are_a_warning(names, told):
+    rows = np.repeat(np.arange(len(names)), 3)
+    start, end = "Classes of `paid` are written alike: ", ". If these are the same, write them the same way."
+    assert [each.text for each in warn_of_classes(rows, names, "paid")] == (
+        [] if told is None else [start + told + end]
+    )
 
 
 @pytest.mark.parametrize(("second", "total"), [(0.501, 1.001), (0.499, 0.999), (0.5, 1.0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import warnings
 
 import numpy as np
 import pytest
@@ -166,7 +167,8 @@ def warned(labels, *columns, **changes):
     """The texts of the warnings of columns that were read, on all rows in their order."""
     names = tuple(f"class {k}" for k in range(max(labels) + 1))
     made = Table("made", "csv", Columns(columns), np.array(labels), names, **changes)
-    return [each.text for each in leaks(made, np.arange(len(labels)))]
+    every = np.arange(len(labels))
+    return [each.text for each in leaks(made, every, every)]
 
 
 @pytest.mark.parametrize("rare", [4, 5])
@@ -243,3 +245,29 @@ def test_every_row_that_a_tree_tells_is_counted_once():
 def test_labels_of_one_class_cannot_be_told():
     assert warned([0] * 40, Column("size", "number", np.arange(40) / 8)) == []
     assert warned([1] * 40, Column("size", "number", np.where(np.arange(40) < 20, np.nan, 1.0))) == []
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_column_whose_values_only_copies_or_rows_of_a_group_share_is_no_leak(tmp_path, grouped):
+    columns = {name: [cell for cell in cells for _ in range(4)] for name, cells in table(None).items()}
+    columns["visit"] = [str(k % 4) if grouped else "1" for k in range(4 * N)]
+    columns["patient"] = [f"{k // 4 + 0.5}" for k in range(4 * N)]
+    roles = {"group": "patient"} if grouped else {}
+    assert found(write(tmp_path / "data.csv", columns), **roles) == []
+
+
+def test_equal_values_of_the_only_column_are_no_copies(tmp_path):
+    columns = {"size": [f"{k % 14 / 4}" for k in range(N)], "label": [f"class {k % 2}" for k in range(N)]}
+    assert found(write(tmp_path / "data.csv", columns)) == [("leak", "size")]
+
+
+def test_copies_do_not_hide_a_column_that_tells_the_label(tmp_path):
+    columns = {name: [cell for cell in cells for _ in range(4)] for name, cells in table(lambda y, _: y).items()}
+    assert found(write(tmp_path / "data.csv", columns)) == [("leak", "copy")]
+
+
+def test_as_many_classes_as_rows_are_tried_without_a_warning_of_the_tree():
+    every = np.arange(400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warned((every // 2).tolist(), Column("size", "number", np.random.default_rng(0).random(400)))

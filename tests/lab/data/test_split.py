@@ -247,7 +247,7 @@ def test_a_column_whose_spread_overflows_is_refused(tmp_path, size):
         prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
     low, high = f"{size:.3g}", f"{30 * size:.3g}"
     assert str(caught.value) == (
-        f'made: column "c1" cannot be standardised, with values from {low} to {high}; look for outliers, or rescale'
+        f'made.csv: column "c1" cannot be standardised, with values from {low} to {high}; look for outliers, or rescale'
     )
 
 
@@ -261,7 +261,9 @@ def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_pat
         changed[row, 1] = furthest
         made = table(changed, labels)
         if row in getattr(split(made), part):
-            with pytest.raises(DataError, match=r'^made: column "c1" cannot be standardised, with values from 0 to 1e'):
+            with pytest.raises(
+                DataError, match=r'^made\.csv: column "c1" cannot be standardised, with values from 0 to 1e'
+            ):
                 prepare(write_csv(tmp_path / "made.csv", changed, labels))
             return
     raise AssertionError("no row fell into the part")

@@ -136,7 +136,7 @@ def test_a_column_without_words_is_refused_as_text(tmp_path):
     with pytest.raises(DataError) as caught:
         prepare(source, Roles(text="number", label="label"))
     assert str(caught.value) == (
-        "made: no word of two letters or more is in two training texts; is this the text column?"
+        "made.csv: no word of two letters or more is in two training texts; is this the text column?"
     )
 
 

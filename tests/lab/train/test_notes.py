@@ -38,6 +38,7 @@ def records(gaps, losses=(1.0, 0.5, 0.49), kept=3):
     [
         (Plan(3, 64, 1e-3), (4.1, 4.2, 4.3), (1.0, 0.5, 0.49), 3, None),  # a mean of 95.6 %
         (Plan(3, 64, 1e-3), (4.0, 4.1, 4.2), (1.0, 0.5, 0.49), 3, "is 4.10, which is 93 % of its optimum (4.39)"),
+        (Plan(3, 64, 1e-3), (-0.1, 0.0, 0.0), (1.0, 0.5, 0.49), 3, "is −0.03, which is 0 % of its optimum (4.39)"),
         (Plan(3, 64, 1e-3), (4.4, 4.4, 4.4), (1.0, 0.5, 0.47), 3, "the one-hot model fell by 6 % in the last epoch"),
         (Plan(3, 64, 1e-3), (4.4, 4.4, 4.4), (1.0, 0.5, 0.48), 3, None),
         (Plan(3, 64, 1e-3, early_stop=1), (4.4, 4.4, 4.4), (1.0, 0.5, 0.5), 2, "fell by 50 % in the last epoch"),
@@ -51,6 +52,7 @@ def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, lo
         assert said in found[0]["text"]
         assert ("leave out --early-stop" in found[0]["text"]) == (plan.early_stop is not None)
         assert "give more --epochs" in found[0]["text"]
+        assert ("Where classes overlap" in found[0]["text"]) == ("optimum" in said)
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_gaps_are_drawn_over_their_range_with_the_closed_form_and_round_ticks(dr
     assert texts[-2] == "4"
     below = [float(text.get("x")) for text in gap.iter("text") if text.get("y") == "225"]
     assert below == pytest.approx([0, 60, 120, 180, 240, 300])
-    assert gap.get("aria-label") == "Histogram of the logit gap, from -2.0 to 8.0 nats; its mean is 3.00."
+    assert gap.get("aria-label") == "Histogram of the logit gap, from −2.0 to 8.0 nats; its mean is 3.00."
 
 
 @pytest.mark.parametrize(

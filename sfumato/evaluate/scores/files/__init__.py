@@ -5,6 +5,7 @@ The first bytes of a file say of which kind it is, not its name. A large matrix 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Content
 from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.text import did_you_mean
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
 HEAD = ("features", "head_weight", "head_bias")
@@ -82,7 +84,8 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     name = "standard input" if path == "-" else os.path.basename(place)
     arrays, said, more = contents(place, name, beside=() if group is None else (group,))
     if group is not None and arrays.get(group) is None:
-        raise FileError(f'{name} has no array or column "{group}", which --group names')
+        hint = did_you_mean(group, filter(None, arrays))
+        raise FileError(f'{name} has no array or column "{group}", which --group names.{hint}')
     together = arrays.get(group or "group")
     key, found = choose(arrays, name)
     kind = kind or said or ("probs" if key in PROBS else "logits")
@@ -195,7 +198,7 @@ def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Co
         raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
     if head.lstrip().startswith((b"{", b"[{")):
         return read_json(file, name, beside)
-    if b"\0" in head:
+    if b"\0" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
     return read_csv(file, name, beside)
 
@@ -218,8 +221,14 @@ def choose(arrays: dict[str, Array], name: str, *, sequences: bool = False) -> t
             found = arrays[key]
             shape = tuple(int(n) for n in found.shape)
             if len(shape) < 2 or (len(shape) > 2 and not sequences):
+                way_out = ""
+                if len(shape) == 1:
+                    both = "[1 - p, p]" if key in PROBS else "[0 * z, z]"
+                    way_out = f"; of two classes give both, np.column_stack({both})"
+                elif shape:
+                    way_out = f"; give each as rows, {key or 'scores'}.reshape(-1, {shape[-1]}) and labels.reshape(-1)"
                 raise FileError(
-                    f"{name}: {key or 'the array'} must be (N, K), one row of scores each, got shape {shape}"
+                    f"{name}: {key or 'the array'} must be (N, K), one row of scores each, got shape {shape}{way_out}"
                 )
             if shape[0] == 0:
                 raise FileError(f"{name} has no rows")

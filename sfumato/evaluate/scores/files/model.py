@@ -21,7 +21,14 @@ from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.files.tables import LABELS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
-from sfumato.evaluate.scores.score_matrix import ScoreMatrix, Stored, check_labels, refuse_probabilities
+from sfumato.evaluate.scores.score_matrix import (
+    IGNORED,
+    RowError,
+    ScoreMatrix,
+    Stored,
+    check_labels,
+    refuse_probabilities,
+)
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.text import listing, plural
@@ -29,21 +36,20 @@ from sfumato.text import listing, plural
 PARTS = ("logits", "probs", "labels", *SOFT, "group", "features")
 """What validation rows have, with ``val_`` before each name."""
 
-IGNORED = -100
-"""The label of rows that do not count, as torch and Transformers have it."""
-
 
 @dataclass(frozen=True)
 class ScoredRows:
     """Rows of one part: ``logits`` (N, K), ``labels`` (N,), and ``group`` (N,) or None where each row is its own.
 
-    ``soft`` are soft labels (N, K), whose modes the labels are, or None.
+    ``soft`` are soft labels (N, K), whose modes the labels are, or None. ``numbers`` are those of the rows in their
+    file, or None where the file has these rows alone and in this order.
     """
 
     logits: Any
     labels: npt.NDArray[np.int64]
     group: npt.NDArray[Any] | None = None
     soft: SoftLabels | None = None
+    numbers: npt.NDArray[np.int64] | None = None
 
     def taken(self, rows: npt.NDArray[Any]) -> ScoredRows:
         """Some of the rows, or all in another order."""
@@ -51,7 +57,12 @@ class ScoredRows:
             return self
         group = None if self.group is None else self.group[rows]
         labels, soft = Truth(self.labels, self.soft).part(rows)
-        return ScoredRows(taken(self.logits, rows), labels, group, soft)
+        numbers = rows if self.numbers is None else self.numbers[rows]
+        return ScoredRows(taken(self.logits, rows), labels, group, soft, numbers)
+
+    def number(self, row: int) -> int:
+        """What a row is called in its file."""
+        return row if self.numbers is None else int(self.numbers[row])
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,10 @@ def model_of(
             f"{name}: the validation rows have {validation.logits.shape[1]} classes and the test rows have "
             f"{test.logits.shape[1]}"
         )
-    notes = () if not unused else (f"Of {name}, these were not used: {listing(unused, 8)}.",)
+    fewer = int(np.prod(scores.shape[:-1])) - len(keep)
+    which = f"whose label is −{-IGNORED}" if soft is None else "without annotators"
+    notes = () if not fewer else (f"Of {name}, {plural(fewer, 'row')} {which} do{'es' * (fewer == 1)} not count.",)
+    notes += () if not unused else (f"Of {name}, these were not used: {listing(unused, 8)}.",)
     notes += () if soft is None else tuple(f"In {name}, {note}." for note in beside_soft(held, soft))
     named = () if "classes" not in held else tuple(as_numpy(held["classes"]).astype(str).tolist())
     return ModelFile(name, test, validation, ids, dropped, notes, named)
@@ -208,6 +222,7 @@ def _part(
     if not len(keep):
         raise FileError(f"{name}: every label is {IGNORED}, which marks rows that do not count")
     dropped = None if len(keep) == rows else int((labels == IGNORED).argmax())
+    where, numbers = "in the validation rows, " if prefix else "", None if dropped is None else keep
     if dropped is not None:
         scores, labels = taken(scores, keep), labels[keep]
         group = None if group is None else group[keep]
@@ -222,9 +237,11 @@ def _part(
         found = check_labels(labels, source.rows, source.classes)
     except FileError:
         raise
+    except RowError as error:
+        raise FileError(f"{name}: {where}{error.numbered(numbers)}") from None
     except (TypeError, ValueError, IndexError) as error:
-        raise FileError(f"{name}: {'in the validation rows, ' if prefix else ''}{error}") from None
-    return ScoredRows(scores, found, group, soft), keep, dropped
+        raise FileError(f"{name}: {where}{error}") from None
+    return ScoredRows(scores, found, group, soft, numbers), keep, dropped
 
 
 def _one_a_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name: str) -> npt.NDArray[Any]:

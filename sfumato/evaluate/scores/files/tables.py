@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import IO, Any, TypeAlias
@@ -34,10 +35,13 @@ Contents: TypeAlias = tuple[dict[str, Any], str | None, list[str]]
 """Arrays of a file by their names, ``"logits"`` or ``"probs"`` if the file says which, and notes on what was read."""
 
 
-def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents:
-    """A CSV or TSV file, with or without a header."""
+def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = (), encoding: str = "utf-8-sig") -> Contents:
+    """A CSV or TSV file, with or without a header, in UTF-8, UTF-16 with a mark, or else in Windows' cp1252."""
     file.seek(0)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        encoding = "utf-16"
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding=encoding, newline="")
     try:
         sample = text.read(_SAMPLE)
         if not sample.strip():
@@ -52,13 +56,19 @@ def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents
         first = next(lines)
         header = None if all(_number(cell) is not None for cell in first) else [cell.strip() for cell in first]
         rows = lines if header else chain([first], lines)
-        return _table(
+        arrays, kind, notes = _table(
             header or [str(i) for i in range(len(first))], _cells(rows, name, len(first)), name, header, beside
         )
-    except (UnicodeDecodeError, csv.Error) as error:
+        told = {"utf-16": "UTF-16", "cp1252": "Windows text (cp1252)"}.get(encoding)
+        return arrays, kind, notes if told is None else [*notes, f"the file was read with {told}"]
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise FileError(f"{name} is not text in columns ({error}); save it as UTF-8") from None
+    except csv.Error as error:
         raise FileError(f"{name} is not text in columns ({error})") from None
     finally:
         text.detach()
+    return read_csv(file, name, beside, "cp1252")
 
 
 def separator_of(sample: str, *, cut: bool, usual: str = ",") -> str:
@@ -332,13 +342,15 @@ class _Roles:
     def _named_labels(self, cells: Any, start: int) -> npt.NDArray[Any]:
         """Labels that are names of columns of scores."""
         assert self.label is not None
-        known = {self._names[place]: k for k, place in enumerate(self._columns) if place != self.label}
+        names = {self._names[place]: k for k, place in enumerate(self._columns) if place != self.label}
+        shared = _shared(names)
+        known = {name[shared:]: k for name, k in names.items()} | names
         found = [known.get(str(cell).strip(), -1) for cell in cells]
         if -1 in found:
             row = found.index(-1)
             what = "no number" if _number(cells[row]) is None else "a number, where others are words"
             where = f'{self._name}: "{cells[row]}" in row {start + row}, column {self._names[self.label]}'
-            words = ", or all of them are names of columns of scores" if len(known) > 1 else ""
+            words = ", or all of them are names of columns of scores" if len(names) > 1 else ""
             raise FileError(f"{where}, is {what}; {_LABELS_ARE}{words}")
         return np.asarray(found, dtype=np.int64)
 
@@ -409,6 +421,13 @@ def _floats(cells: Any, column: str, name: str, start: int) -> npt.NDArray[np.fl
             if _number(cell) is None:
                 raise FileError(f'{name}: "{cell}" in row {start + number}, column {column}, is no number') from None
         raise
+
+
+def _shared(names: Iterable[str]) -> int:
+    """How long the start is that all names share, up to a mark: 5 of prob_cat and prob_car."""
+    low, high = min(names), max(names)  # what these two share at the start, all share
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return max(low.rfind(mark, 0, same) for mark in "_-. ") + 1
 
 
 def _is_whole(values: npt.NDArray[np.float64]) -> bool:
