@@ -65,7 +65,7 @@ SERVED = ["explain", "explain --in fairseq --to keras", "explain --page page.htm
 REFUSED = {"compare digits": "compare", "audit scores.npz": "audit", "report run": "report", "init": "init",
            "doctor digits": "doctor with DATA"}  # fmt: skip
 MISTAKEN = {
-    "explain --eps 3": "sfumato: eps must be in [0, 1], got 3\n",
+    "explain --eps 3": "sfumato: --eps must be in [0, 1], got 3\n",
     "probe torch.nn": 'sfumato: "torch.nn" is not MODULE:CALLABLE, as in torch.nn:CrossEntropyLoss or '
     "my_losses.py:smoothed\n",
 }

@@ -115,7 +115,7 @@ def warn_of_parts(values: Sequence[str], column: str, *, learnt: bool) -> tuple[
     """A warning where the distinct values of a column of no role are names of parts, that of training among them.
 
     >>> warn_of_parts(["test", "Train"], "fold", learnt=True)[0].text
-    "`fold` says which rows are for what, and is learnt from: give --split fold to use its parts, or --drop fold."
+    '`fold` says which rows are for what, and is learnt from: give --split fold to use its parts, or --drop fold.'
     >>> warn_of_parts(["test", "exam"], "fold", learnt=True)
     ()
     """
