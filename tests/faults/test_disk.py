@@ -97,9 +97,10 @@ def lockable(request, tmp_path) -> tuple[Path, Callable[[str, bool], None]]:
         def lock(below: str, locked: bool) -> None:
             if below == ".":
                 command = ["mount", "-o", f"remount,{'ro' if locked else 'rw'}", str(place)]
-            else:  # a file system with files open for writing stays as it is: another one goes on top
-                command = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs"] if locked else ["umount"]
-                command.append(str(place / below))
+            elif locked:  # a file system with files open for writing stays as it is: its folder goes on top, to be read
+                command = ["mount", "-o", "bind,ro", str(place / below), str(place / below)]
+            else:
+                command = ["umount", str(place / below)]
             subprocess.run(command, check=True)
     else:
         place = tmp_path / "disk"
