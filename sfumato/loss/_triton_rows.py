@@ -51,7 +51,8 @@ class _Rows(torch.autograd.Function):
         numbers = z.new_empty((5, len(z)), dtype=torch.float64)
         top_class = z.new_empty(len(z), dtype=torch.int64)
         given = _given(z, target)
-        _measure[(len(z),)](z, *given, numbers, top_class, z.shape[1], z.stride(0), len(z), **_shape(z, target))
+        with torch.cuda.device_of(z):  # Triton launches on the current device, whosever the arrays are
+            _measure[(len(z),)](z, *given, numbers, top_class, z.shape[1], z.stride(0), len(z), **_shape(z, target))
         ctx.save_for_backward(z, numbers, top_class, *target.watched())
         ctx.call, ctx.target, ctx.given = call, target, given
         return numbers[0]
@@ -67,7 +68,8 @@ class _Rows(torch.autograd.Function):
         grad = torch.empty_like(z, memory_format=torch.contiguous_format)
         shape, factor = _shape(z, ctx.target), grads[0].contiguous()
         grid = (len(z), triton.cdiv(z.shape[1], shape["BLOCK"]))
-        _gradient[grid](z, *ctx.given, numbers, top_class, z.shape[1], z.stride(0), len(z), factor, grad, **shape)
+        with torch.cuda.device_of(z):
+            _gradient[grid](z, *ctx.given, numbers, top_class, z.shape[1], z.stride(0), len(z), factor, grad, **shape)
         return grad, None, None
 
 

@@ -29,7 +29,9 @@ ARRAYS = {"labels": "*i64", "valid": "*i1", "true": "*fp64", "rest": "*fp64", "u
 kernels = (_triton_rows._measure, _triton_rows._gradient)
 for kernel, (stored, chip), all_given in itertools.product(kernels, [("fp32", 90), ("bf16", 80), ("fp16", 75)], [0, 1]):
     given = {**ARRAYS, "z": "*" + stored, "grad": "*" + stored}
-    constants = {"IGNORES": bool(all_given), "BLOCK": 2048, **({} if all_given else {"valid": None, "u": None})}
+    constants = {"IGNORES": bool(all_given), "BLOCK": 2048}
+    if not all_given:  # and one row of one class: Triton makes a constant of every 1
+        constants |= {"valid": None, "u": None, "BLOCK": 1, "K": 1, "stride": 1, "N": 1, "of_true": 1, "of_rest": 1}
     signature = {each: "constexpr" if each in constants else given.get(each, "i32") for each in kernel.arg_names}
     done = triton.compile(
         ASTSource(kernel, signature, constants), target=GPUTarget("cuda", chip, 32), options={"enable_fp_fusion": True}
