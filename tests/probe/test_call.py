@@ -93,6 +93,16 @@ def test_a_random_target_is_not_named_and_its_rows_are_not_said_to_leak():
     assert "leak" not in said(found)
 
 
+def test_a_loss_that_is_random_in_few_of_its_calls_is_told():
+    draws = iter(([1.0] * 14 + [0.0]) * 10_000)  # of fifteen draws one puts a part on the other classes
+
+    def loss(logits, labels):
+        return F.cross_entropy(logits, labels, label_smoothing=0.1 if next(draws) < 0.5 else 0.0)
+
+    with pytest.raises(ProbeError, match="returns another number in every call, with the same seed too"):
+        probe(loss)
+
+
 def test_a_loss_for_two_classes_says_with_how_many_it_can_be_called():
     def loss(logits, labels):
         assert logits.size(1) == 2
