@@ -115,15 +115,15 @@ def warn_of_parts(values: Sequence[str], column: str, *, learnt: bool) -> tuple[
     """A warning where the distinct values of a column of no role are names of parts, that of training among them.
 
     >>> warn_of_parts(["test", "Train"], "fold", learnt=True)[0].text
-    '`fold` says which rows are for what, and is learnt from: give --split fold to use its parts, or --drop fold.'
+    '`fold` says which rows are for what, and is learnt from: give --split "fold" to use its parts, or --drop "fold".'
     >>> warn_of_parts(["test", "exam"], "fold", learnt=True)
     ()
     """
     numbers = {part_number(value) for value in values}
     if None in numbers or not {0} < numbers:
         return ()
-    what, way_out = ("is learnt from", f", or --drop {column}") if learnt else ("is not used", "")
-    text = f"`{column}` says which rows are for what, and {what}: give --split {column} to use its parts{way_out}."
+    what, way_out = ("is learnt from", f', or --drop "{column}"') if learnt else ("is not used", "")
+    text = f'`{column}` says which rows are for what, and {what}: give --split "{column}" to use its parts{way_out}.'
     return (DataWarning("parts", column, text),)
 
 

@@ -418,7 +418,9 @@ def parts_warned(folder, fold, roles=Roles(), **more):  # noqa: B008
     return [(each.column, each.text) for each in load(str(path), roles).warnings if each.kind == "parts"]
 
 
-LEARNT = "`fold` says which rows are for what, and is learnt from: give --split fold to use its parts, or --drop fold."
+LEARNT = (
+    '`fold` says which rows are for what, and is learnt from: give --split "fold" to use its parts, or --drop "fold".'
+)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +446,7 @@ def test_a_column_that_says_which_rows_are_for_what_is_warned_of(tmp_path, said,
         (None, Roles(split="fold")),
         (None, Roles(drop=("fold",))),
         (
-            "`fold` says which rows are for what, and is not used: give --split fold to use its parts.",
+            '`fold` says which rows are for what, and is not used: give --split "fold" to use its parts.',
             Roles(text="words"),
         ),
     ],
