@@ -3,7 +3,6 @@
 Names are resolved on first use, so that ``import sfumato`` costs nothing and ``sfumato --help`` never loads torch.
 """
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -111,18 +110,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*_MODULES, *_HOME_OF, "__version__"])
-
-
-class _Moved:
-    """Asked last of all finders, for a module that is not there: it may have moved."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> Any:
-        if not name.startswith("sfumato."):
-            return None
-        from sfumato import _moved
-
-        return _moved.find_spec(name)
-
-
-sys.meta_path.append(_Moved)

@@ -17,7 +17,6 @@ from sfumato.cli import (
     audit,
     common,
     compare,
-    completion,
     doctor,
     explain,
     init,
@@ -40,7 +39,7 @@ from sfumato.cli.common import (
 
 __all__ = ["FAILURE", "FINDING", "OK", "USAGE", "app", "main"]
 
-COMMANDS = (audit, compare, completion, doctor, explain, init, judge, probe, report)
+COMMANDS = (audit, compare, doctor, explain, init, judge, probe, report)
 """The files of the commands: each adds its own to the application."""
 
 

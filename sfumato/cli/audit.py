@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sfumato.cli.common import FINDING, OK, Flag, UsageError, app, close_stdout, width
+from sfumato.cli.common import FINDING, OK, FileName, Flag, UsageError, app, close_stdout, width
 from sfumato.extras import require_lab
 from sfumato.lab.options import schema
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @app.command
 def audit(
-    logits: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    logits: Annotated[FileName, Parameter(allow_leading_hyphen=True)],
     *,
-    labels: str | None = None,
+    labels: FileName | None = None,
     kind: Literal["logits", "probs", "percent"] | None = None,
     rows: Literal["train", "heldout"] | None = None,
-    against: str | None = None,
+    against: FileName | None = None,
     margin: str | None = None,
     group: str | None = None,
     out: str = ".",

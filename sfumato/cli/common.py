@@ -4,7 +4,8 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from cyclopts import App, Parameter, Token
 
@@ -23,6 +24,7 @@ Start with: sfumato compare digits""",
     suppress_keyboard_interrupt=False,
 )
 
+app.register_install_completion_command(help="Let the Tab key complete commands, options and values in your shell.")
 
 _Value = TypeVar("_Value", int, float)
 
@@ -76,6 +78,11 @@ def whole(kind: Any, tokens: Sequence[Token]) -> int:
     """A whole number as it was written: 1.5 is refused, not rounded."""
     return _read(int, "a whole number", tokens[0])
 
+
+if TYPE_CHECKING:
+    FileName: TypeAlias = str
+else:  # cyclopts converts to the first of a union, and completes files where one of them is a path
+    FileName = str | Path
 
 Whole = Annotated[int, Parameter(converter=whole)]
 Number = Annotated[float, Parameter(converter=number)]

@@ -1,7 +1,6 @@
 """Where options come from beside the command line: a TOML file and the environment. Each option's source is noted."""
 
 import codecs
-import os
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from sfumato.cli import common
 from sfumato.cli.common import UsageError
 from sfumato.cli.compare import compare
 from sfumato.lab.config_file import toml_value
-from sfumato.lab.options import REMOVED, schema
+from sfumato.lab.options import schema
 from sfumato.text import did_you_mean
 
 _MOST = 2**20  # bytes of a file of options
@@ -24,7 +23,6 @@ def configuration(words: Sequence[str]) -> list[Callable[..., Any]]:
     """Flag > environment > file > default; the last step notes where each value came from."""
     steps: list[Callable[..., Any]] = [Env("SFUMATO_", command=False, show=False)]
     if words[:1] == ["compare"]:
-        _refuse_removed(words)
         steps.append(_read_file)
     return [*steps, _note_sources]
 
@@ -35,19 +33,7 @@ def _read_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
         if argument.field_info.name == "config" and argument.tokens:
             path = argument.tokens[0].value
             _check_keys(path)
-            # Unknown keys were refused just now; what is left of them are those that older versions wrote.
-            Toml(path, use_commands_as_keys=False, must_exist=True, allow_unknown=True)(app, commands, arguments)
-
-
-def _refuse_removed(words: Sequence[str]) -> None:
-    """Say of an option of an earlier version that it was removed, and why, instead of guessing another one."""
-    given = [word.partition("=")[0] for word in (words[: words.index("--")] if "--" in words else words)]
-    for name, said in REMOVED.items():
-        flag, variable = f"--{name.replace('_', '-')}", f"SFUMATO_{name.upper()}"
-        if flag in given:
-            raise UsageError(said)
-        if os.environ.get(variable, "").lower() not in ("", "0", "false", "no"):
-            raise UsageError(f"{variable} is set, but {said}; unset the variable")
+            Toml(path, use_commands_as_keys=False, must_exist=True)(app, commands, arguments)
 
 
 def _check_keys(path: str) -> None:
@@ -76,10 +62,7 @@ def _check_keys(path: str) -> None:
         raise UsageError(f"{path} is longer than {_MOST:,} bytes, too long for a file of options")
     known = [name.replace("_", "-") for name in compare.__annotations__ if name not in ("config", "resume")]
     for key, value in keys.items():
-        if key.replace("-", "_") in REMOVED:
-            if value is not False:
-                raise UsageError(f"{path}: {REMOVED[key.replace('-', '_')]}")
-        elif key.replace("_", "-") not in known:
+        if key.replace("_", "-") not in known:
             hint = did_you_mean(key.replace("_", "-"), known)
             if isinstance(value, dict):
                 hint = f" Options stand at the top of the file, without a line [{key}]."

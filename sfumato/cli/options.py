@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import Group, Parameter
 
-from sfumato.cli.common import number, whole
+from sfumato.cli.common import FileName, number, whole
 from sfumato.lab.options import Option, Options, schema
 
 GROUPS = {
@@ -15,6 +15,9 @@ GROUPS = {
     for name in [*dict.fromkeys(each.group for each in schema().values()), "How it starts"]
 }
 """The headings of ``--help``, in their order."""
+
+
+_FILES = ("data", "noise", "pretrained")
 
 
 def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -49,6 +52,8 @@ def with_options(*names: str) -> Callable[[Callable[..., int]], Callable[..., in
 def _parameter(option: Option) -> inspect.Parameter:
     """The option as a parameter of a command."""
     kind = list[str] if option.repeated else option.kind
+    if option.name in _FILES:
+        kind = kind | FileName
     kinds = (kind, *get_args(kind))
     converter = whole if int in kinds else number if float in kinds else None
     return inspect.Parameter(

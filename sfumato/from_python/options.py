@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from sfumato.lab.errors import OptionError
-from sfumato.lab.options import REMOVED, Option, Options, schema
+from sfumato.lab.options import Option, Options, schema
 from sfumato.text import did_you_mean, short
 
 _LISTS = ("arm", "ladder", "label_probs", "text", "drop", "keep", "augment")
@@ -25,8 +25,6 @@ def options_of(data: str, given: Mapping[str, Any]) -> Options:
     """
     known = [name for name in schema() if name != "data"]
     for name in given:
-        if name in REMOVED:
-            raise OptionError(REMOVED[name])
         if name not in known:
             raise OptionError(f'compare has no option "{name}".{did_you_mean(name, known)} All: {", ".join(known)}')
     values = {name: _value(schema()[name], value) for name, value in given.items() if value is not None}

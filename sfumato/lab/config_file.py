@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from sfumato.lab.errors import OptionError
-from sfumato.lab.options import REMOVED, Options, schema
+from sfumato.lab.options import Options, schema
 
 
 def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str, Any]) -> str:
@@ -35,7 +35,7 @@ def to_toml(options: Options, sources: Mapping[str, str], resolved: Mapping[str,
 
 
 def from_toml(text: str) -> Options:
-    """The options that :func:`to_toml` wrote, in this or an earlier version.
+    """The options that :func:`to_toml` wrote.
 
     Raises:
         OptionError: the text is not such a file; the message says why.
@@ -50,10 +50,6 @@ def from_toml(text: str) -> Options:
     given: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name in REMOVED:
-            if value is not False:
-                raise OptionError(REMOVED[name])
-            continue
         if name not in schema():
             raise OptionError(f'unknown key "{key}"')
         kind = schema()[name].kind

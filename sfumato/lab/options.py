@@ -29,12 +29,6 @@ AUGMENTATIONS = ("flip", "crop")
 _GROUPS = {"data": "Data", "eps": "Targets", "model": "Training", "workers": "Where it runs", "track": "Output"}
 """The headings of ``--help``, each with its first option."""
 
-REMOVED = {
-    "together": "--together was removed, because processes train what people compare faster; leave it out",
-}
-"""Options of earlier versions, and what is said to those who still ask for one. False in a file asks for nothing."""
-
-
 Rule = Callable[[str, Any], str | None]
 """What is wrong with a value of an option, whose flag is given too; None if nothing is."""
 

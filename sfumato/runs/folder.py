@@ -1,8 +1,8 @@
 """The run folder: complete or absent, never overwritten, and resumable until it is complete.
 
 A run is worked on in ``NAME.partial``, and one rename gives the folder its name. What :meth:`RunFolder.reopen` needs is
-in ``NAME.partial`` from the first moment: the folder is filled under a hidden name and then renamed. A
-:class:`~sfumato.runs.lock.RunLock` keeps a second process out.
+in ``NAME.partial`` from the first moment: the folder is filled under a hidden name and then renamed. A lock on the file
+``.NAME.lock`` next to it keeps a second process out, until the first lets go or ends, however it ends.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import shutil
 import time
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfumato.arrays.atomic import WriteError, make_folder, read_sealed, sync, write_sealed, write_text
-from sfumato.runs.lock import RunLock
 from sfumato.runs.schema import WorkStart, check
 from sfumato.text import nearest, typed_line
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 SCHEMA = "sfumato.work/1"
 PARTIAL = ".partial"
@@ -78,7 +80,7 @@ class RunFolder:
         start: what ``create`` was given, and ``"sittings"``: when each process began to work here, and how long it did.
     """
 
-    def __init__(self, final: Path, start: dict[str, Any], lock: RunLock) -> None:
+    def __init__(self, final: Path, start: dict[str, Any], lock: BaseFileLock) -> None:
         self.final, self.path, self.start = final, partial_of(final), start
         self._lock = lock
 
@@ -120,18 +122,16 @@ class RunFolder:
                 (scratch / part).mkdir()
             write_text(scratch / "config.toml", config)
             write_sealed(scratch / START, check(start, WorkStart, START))
-            lock = RunLock.take(scratch, final)
-            if lock is None:  # no other process knows the hidden name, but a lock beside it has the run's
-                raise _at_work(partial)
+            lock = _lock(final)
             os.rename(scratch, partial)  # fails where a folder with files in it has the name: one of two processes wins
             scratch = partial
             sync(final.parent)
             if os.path.lexists(final):  # another process has finished a run of this name since the first look
                 refuse_taken(final)
         except BaseException as error:
-            if lock is not None:
-                lock.close()
             shutil.rmtree(scratch, ignore_errors=True)
+            if lock is not None:
+                _unlock(lock, final)
             for parent in missing:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -153,12 +153,16 @@ class RunFolder:
             RunError: the run cannot be resumed.
         """
         partial = partial_of(final)
-        lock = _own_lock(final, "cannot be read ({}), so the run cannot go on; start it again")
+        lock = _lock(final)
         try:
-            if not lock.holds(partial):  # renamed by another process before this one had the lock
+            if final.is_dir() and not partial.is_dir():  # renamed by another process before this one had the lock
                 raise TakenError(f"{final} was finished by another process just now")
-            with open(partial / "config.toml", "rb") as config:
-                start = _start(partial, config.read(_MOST))
+            try:
+                with open(partial / "config.toml", "rb") as config:
+                    start = _start(partial, config.read(_MOST))
+            except OSError as error:
+                lost = f"{partial / 'config.toml'} cannot be read ({error.strerror})"
+                raise RunError(f"{lost}, so the run cannot go on; start it again") from None
             _remove_scratch(partial)
             last = start["sittings"][-1]
             if last["seconds"] is None:  # a killed process: its newest file is the last sign of it
@@ -167,7 +171,7 @@ class RunFolder:
             start["sittings"].append({"started": _now(), "seconds": None})
             write_sealed(partial / START, start)
         except BaseException:
-            lock.close()
+            _unlock(lock, final)
             raise
         return cls(final, start, lock)
 
@@ -199,7 +203,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go of the folder, finished or not."""
-        self._lock.close()
+        _unlock(self._lock, self.final)
 
 
 def find(run: str) -> tuple[Path, bool]:
@@ -223,8 +227,11 @@ def find(run: str) -> tuple[Path, bool]:
         raise RunError(_missing(final))
     if (partial / START).exists() or not (partial / "summary.json").is_file():
         return final, False
-    with _own_lock(final, "cannot be read: {}") as lock:
-        return RunFolder(final, {}, lock).finish(), True
+    folder = RunFolder(final, {}, _lock(final))
+    try:
+        return folder.finish(), True
+    finally:
+        folder.close()
 
 
 def _missing(final: Path) -> str:
@@ -277,20 +284,33 @@ def _newest(partial: Path) -> float:
     return newest
 
 
-def _own_lock(final: Path, unreadable: str) -> RunLock:
-    """The lock of a run that no other process is at work on; ``unreadable`` words the error for a file not there."""
-    partial = partial_of(final)
+def _lock(final: Path) -> BaseFileLock:
+    """The lock on the name of a run; a file system without locks is worked on without one.
+
+    Raises:
+        TakenError: another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(final.with_name(f".{final.name}.lock"), blocking=False, thread_local=False)
     try:
-        lock = RunLock.take(partial, final)
+        lock.acquire()
+    except Timeout:
+        raise TakenError(f"another process is at work in {partial_of(final)}; wait for it, or stop it first") from None
     except OSError as error:
-        raise RunError(f"{partial / 'config.toml'} {unreadable.format(error.strerror)}") from None
-    if lock is None:
-        raise _at_work(partial)
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+    except NotImplementedError:
+        pass
     return lock
 
 
-def _at_work(partial: Path) -> TakenError:
-    return TakenError(f"another process is at work in {partial}; wait for it, or stop it first")
+def _unlock(lock: BaseFileLock, final: Path) -> None:
+    """Let another process have the name; the file of the lock goes where no run is left to go on with."""
+    if not os.path.lexists(partial_of(final)) and lock.is_locked:
+        with contextlib.suppress(OSError):  # Windows removes it when it is let go
+            os.unlink(lock.lock_file)
+    lock.release()
 
 
 def _now() -> str:

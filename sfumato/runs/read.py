@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sfumato.arrays.npz import Archive, ArchiveError
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
-from sfumato.runs.schema import READ_SCHEMAS, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
+from sfumato.runs.schema import SUMMARY_SCHEMA, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
 
 MIXING = ("mixup", "cutmix")
 """What the strength of an arm is spread over where that strength is the α of a Beta distribution."""
@@ -202,13 +202,9 @@ def _checked(value: dict[str, Any], kind: type[Kind], where: str) -> Kind:
 
 def _summary(path: Path) -> Summary:
     value = read_object(path)
-    if value.get("schema") not in READ_SCHEMAS:
-        known = " and ".join(repr(schema) for schema in READ_SCHEMAS)
-        raise ReportError(f"{path} has schema {value.get('schema')!r}; this version reads {known}")
+    if value.get("schema") != SUMMARY_SCHEMA:
+        raise ReportError(f"{path} has schema {value.get('schema')!r}; this version reads {SUMMARY_SCHEMA!r}")
     summary = _checked(value, Summary, str(path))
-    for difference in summary["differences"]:
-        if difference["finding"] == "no difference":  # version 1 knew no margin, and could not say more
-            difference["finding"] = "not settled"
     if not summary["arms"]:
         raise ReportError(f"{path} has no arms")
     for i, arm in enumerate(summary["arms"]):

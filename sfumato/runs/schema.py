@@ -16,8 +16,6 @@ import msgspec
 from sfumato.text import short
 
 SUMMARY_SCHEMA = "sfumato.compare/2"
-READ_SCHEMAS = ("sfumato.compare/1", SUMMARY_SCHEMA)
-"""Versions of the summary that can be read. Version 1 has two findings and no margins, and says "no difference"."""
 Kind = TypeVar("Kind")
 
 Number = Annotated[float, msgspec.Meta(gt=-1e300, lt=1e300)]
@@ -264,7 +262,6 @@ class Environment(TypedDict):
     cpu: NotRequired[Text]
     cores: NotRequired[Whole | None]
     workers: NotRequired[Whole]
-    together: NotRequired[bool]
     device: NotRequired[Text]
     command: Text
     data: DataDescription

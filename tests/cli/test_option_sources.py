@@ -9,8 +9,6 @@ import pytest
 from sfumato.cli import main
 from sfumato.lab.errors import Stopped
 
-REMOVED = "--together was removed, because processes train what people compare faster; leave it out"
-
 
 @pytest.fixture(autouse=True)
 def away(tmp_path, monkeypatch):
@@ -115,7 +113,6 @@ def said(capsys, *words):
          'write arm = "onehot,all:0.1"'),
         ("[eps]\nx = 0.1", 'my.toml: "eps" must be one value, not a table or a list'),
         ("eps = ", "my.toml is not TOML: "),
-        ("together = true", f"my.toml: {REMOVED}"),
         ("a = " + 5000 * "[", "my.toml is not TOML: "),
         ("seeds = " + 5000 * "1", "my.toml is not TOML: "),
         (b"eps = '\xff'", "my.toml cannot be read: it is not UTF-8 text; save it as UTF-8"),
@@ -140,26 +137,8 @@ def test_the_longest_file_is_read(asked, tmp_path):
     assert asked("-c", "my.toml")["options"].data == "digits"
 
 
-@pytest.mark.parametrize("words", [["digits", "--together"], ["--together=true", "digits"]])
-def test_a_removed_option_is_said_to_be_removed(words, capsys):
-    assert said(capsys, *words) == REMOVED
-
-
-def test_a_removed_option_in_the_environment_is_named_with_its_variable(capsys, asked, monkeypatch):
-    monkeypatch.setenv("SFUMATO_TOGETHER", "yes")
-    assert said(capsys, "digits") == f"SFUMATO_TOGETHER is set, but {REMOVED}; unset the variable"
-    for nothing in ("", "0", "False", "no"):
-        monkeypatch.setenv("SFUMATO_TOGETHER", nothing)
-        assert asked("digits")["options"].data == "digits"
-
-
-def test_a_removed_option_that_a_file_does_not_ask_for_is_passed_over(asked, tmp_path):
-    (tmp_path / "my.toml").write_text('data = "digits"\ntogether = false\n')
-    assert asked("-c", "my.toml")["options"].data == "digits"
-
-
 def test_what_stands_behind_two_dashes_is_no_option(asked, tmp_path):
-    assert asked("--eps", "0.2", "--", "--together")["options"].data == "--together"
+    assert asked("--eps", "0.2", "--", "--eps")["options"].data == "--eps"
     assert asked("--", "-c")["options"].data == "-c"
 
 

@@ -13,16 +13,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 def test_of_two_runs_with_one_name_the_one_that_comes_second_to_it_is_refused(start, whole, tmp_path):
-    late = start(*WORDS, "--out", "run", name="run.partial", signal="stop")  # it has looked, and not yet taken it
+    late = start(*WORDS, "--out", "run", name="start.sealed", signal="stop")  # it has looked, and not yet taken it
     late.wait_for_stop()
     first = start(*WORDS, "--out", "run", name="logits/one-hot-seed0", signal="stop")
     first.wait_for_stop()
     late.resume()
     assert late.wait() == 2
-    assert late.err == (
-        "sfumato: run.partial exists already: a run is at work there, or was stopped; `sfumato compare --resume run` "
-        "goes on with it, or choose another --out\n"
-    )
+    assert late.err == "sfumato: another process is at work in run.partial; wait for it, or stop it first\n"
     first.resume()
     assert first.wait() == 0
     assert bits(tmp_path / "here" / "run") == whole.bits
@@ -30,7 +27,7 @@ def test_of_two_runs_with_one_name_the_one_that_comes_second_to_it_is_refused(st
 
 
 def test_a_run_that_comes_to_its_name_when_another_has_finished_under_it_is_refused(start, whole, tmp_path):
-    late = start(*WORDS, "--out", "run", name="run.partial", signal="stop")
+    late = start(*WORDS, "--out", "run", name="start.sealed", signal="stop")
     late.wait_for_stop()
     assert start(*WORDS, "--out", "run").wait() == 0
     late.resume()

@@ -38,10 +38,6 @@ def test_a_value_of_python_is_stored_as_the_command_would_store_it(given, stored
         ({"over": "any"}, """over must be "others" or "all", got 'any'"""),
         ({"model": 3}, "model must be text, got 3"),
         ({"weight": [1, 2]}, "weight must be text, got [1, 2]"),
-        (
-            {"together": True},
-            "--together was removed, because ",
-        ),
         ({"data": "x"}, 'compare has no option "data".'),
         ({"sedes": 3}, 'compare has no option "sedes". Did you mean "seeds"? All: label, label_probs, '),
     ],

@@ -20,12 +20,6 @@ def test_where_a_run_went_and_who_watched_are_no_part_of_its_configuration():
     assert not {"out", "workers", "on", "time-budget", "track"} & {line.split(" = ")[0] for line in text.splitlines()}
 
 
-def test_a_configuration_of_an_earlier_version_that_asks_for_nothing_removed_is_read():
-    assert from_toml('data = "digits"\ntogether = false  # default\n') == Options("digits")
-    with pytest.raises(OptionError, match="^--together was removed, because "):
-        from_toml('data = "digits"\ntogether = true  # command line\n')
-
-
 @pytest.mark.parametrize("text", ['a "b" \\c', "tab\tand\nline", "\x7f", "ä → 花", "\U000e0001"])
 def test_every_text_is_read_back_as_it_was(text):
     assert from_toml(to_toml(Options("digits", label=text), {}, {})).label == text

@@ -10,7 +10,6 @@ import pytest
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options, schema
 from sfumato.runs.folder import PARTIAL
-from tests.conftest import run_sfumato
 
 
 @pytest.mark.parametrize("option", schema().values(), ids=lambda option: option.name)
@@ -36,29 +35,6 @@ def test_a_value_out_of_range_is_refused_with_the_range(values, message):
     with pytest.raises(OptionError) as caught:
         Options(**{"data": "digits", **values}).check()
     assert str(caught.value).startswith(message)
-
-
-SAID = "--together was removed, because processes train what people compare faster; leave it out"
-
-
-@pytest.mark.slow
-def test_together_is_said_to_be_removed_wherever_it_is_asked_for(tmp_path):
-    (tmp_path / "c.toml").write_text('data = "digits"\ntogether = true\n')
-    for words, env, said in (
-        (("digits", "--together"), {}, SAID),
-        (("-c", "c.toml"), {}, f"c.toml: {SAID}"),
-        (("digits",), {"SFUMATO_TOGETHER": "1"}, f"SFUMATO_TOGETHER is set, but {SAID}; unset the variable"),
-    ):
-        ran = run_sfumato("compare", *words, "--dry-run", folder=tmp_path, env=env)
-        assert (ran.code, ran.out, ran.err) == (2, "", f"sfumato: {said}\n")
-
-
-@pytest.mark.slow
-def test_a_file_of_an_earlier_version_that_did_not_ask_for_together_is_taken(tmp_path):
-    (tmp_path / "c.toml").write_text('data = "digits"\nmodel = "linear"\ntogether = false\n')
-    ran = run_sfumato("compare", "-c", "c.toml", "--dry-run", "-q", folder=tmp_path, env={"SFUMATO_TOGETHER": "false"})
-    assert ran.code == 0, ran.err
-    assert "650 parameters" in ran.out
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ LAYERS = (
     ("adapters",),
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-ENTRANCES = ("__init__", "__main__", "_moved")  # they name every layer, and no layer imports them
+ENTRANCES = ("__init__", "__main__")  # they name every layer, and no layer imports them
 NEVER = {("report", "lab"): "report reads a run folder, never lab"}
 
 

@@ -1,4 +1,4 @@
-"""One process works on a run, whatever the system locks with: ``flock``, or a file beside the folder as on Windows."""
+"""One process works on a run, until it lets go or ends, however it ends."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from sfumato.runs.folder import RunFolder, TakenError, find
 
 START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}
 CONFIG = 'data = "digits"\n'
-# filelock keeps the fcntl that it has imported: it locks as ever, and sfumato has none.
-HIDE = {"flock": "", "beside": "import filelock, sys; sys.modules['fcntl'] = None\n"}
 WORK = """
 from sfumato.runs.folder import RunFolder
 from tests.runs.test_lock import CONFIG, START
@@ -30,21 +28,14 @@ input()
 Begin = Callable[[], "subprocess.Popen[str]"]
 
 
-@pytest.fixture(params=["flock", "beside"])
+@pytest.fixture
 def begin(request, tmp_path, monkeypatch) -> Iterator[Begin]:
-    """Begin the run in a second process, which works on it until it is told; this process locks in the same way."""
+    """Begin the run in a second process, which works on it until it is told."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(request.config.rootpath))
-    if request.param == "flock":
-        pytest.importorskip("fcntl")
-    else:
-        import filelock  # noqa: F401
-
-        monkeypatch.setitem(sys.modules, "fcntl", None)
     others: list[subprocess.Popen[str]] = []
 
     def second() -> subprocess.Popen[str]:
-        code = f"import sys; sys.path.insert(0, {str(request.config.rootpath)!r})\n{HIDE[request.param]}{WORK}"
+        code = f"import sys; sys.path.insert(0, {str(request.config.rootpath)!r})\n{WORK}"
         pipe = subprocess.PIPE
         others.append(subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True))
         assert others[-1].stdout.readline() == "begun\n"
@@ -91,6 +82,7 @@ def test_a_locked_run_takes_its_name_and_lets_go_of_it(begin, tmp_path):
     assert told(begin(), "finish") == "left\n"
     assert not (tmp_path / "run.partial").exists()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.toml", "logits", "weights"]
+    assert not (tmp_path / ".run.lock").exists()
 
 
 def test_a_name_at_work_in_another_process_is_not_begun_a_second_time(begin, tmp_path):
@@ -112,8 +104,7 @@ def test_of_two_runs_begun_at_once_the_second_leaves_nothing(begin, tmp_path, mo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which files are open")
-@pytest.mark.parametrize("begin", ["beside"], indirect=True)
-def test_no_file_of_a_run_is_open_where_its_lock_lies_beside_it(begin, tmp_path):
+def test_no_file_in_the_folder_of_a_run_is_open(tmp_path):
     """Windows renames no folder in which a file is open."""
     folder = RunFolder.create(str(tmp_path / "run"), "digits", config=CONFIG, start=START)
     try:

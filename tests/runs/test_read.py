@@ -141,22 +141,6 @@ def test_logits_that_are_not_finite_are_named_with_their_row(folder, value):
         load_run(folder)
 
 
-def test_a_folder_of_version_1_is_read_and_what_it_left_open_is_not_settled(folder):
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    summary["schema"] = "sfumato.compare/1"
-    for difference in summary["differences"]:
-        del difference["margin"]
-        if difference["finding"] == "not settled":
-            difference["finding"] = "no difference"
-    path.write_text(json.dumps(summary), encoding="utf-8")
-    run = load_run(folder)
-    headline = [difference["finding"] for difference in run.summary["differences"] if difference["finding"]]
-    assert set(headline) <= {"better", "worse", "not settled"}
-    assert "not settled" in headline
-    assert summary["verdict"]["sentences"][0].split(":")[0] in compose(run, {}, {})
-
-
 def saved(folder, name, **changes):
     """Change arrays of a saved file; None drops one."""
     path = folder / "logits" / f"{name}-test.npz"
