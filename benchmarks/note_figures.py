@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato import conventions, theory
-from sfumato.report.figure_style import FAINT, INK, OCHRE, PAPER, SLATE, style
-from sfumato.report.figure_to_svg import to_svg
+from sfumato.report.charts.style import FAINT, INK, OCHRE, PAPER, SLATE, style
+from sfumato.report.charts.svg import to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.report.figure_style import FAINT, INK, OCHRE, PAPER, SLATE, style
-from sfumato.report.figure_to_svg import to_svg
+from sfumato.report.charts.style import FAINT, INK, OCHRE, PAPER, SLATE, style
+from sfumato.report.charts.svg import to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

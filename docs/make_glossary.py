@@ -1,14 +1,14 @@
-"""Write docs/glossary.md from sfumato.pages.glossary: ``python docs/make_glossary.py``."""
+"""Write docs/glossary.md from sfumato.glossary: ``python docs/make_glossary.py``."""
 
 from pathlib import Path
 
-from sfumato.pages.glossary import GLOSSARY, Entry
+from sfumato.glossary import GLOSSARY, Entry
 from sfumato.text import wrapped
 
 HEAD = """\
 # Glossary
 
-<!-- Written by docs/make_glossary.py from sfumato.pages.glossary: change those. -->
+<!-- Written by docs/make_glossary.py from sfumato.glossary: change those. -->
 
 The terms of every page, table and message. The pages that `sfumato compare`, `audit` and `report` write link each term
 to these words at their own end. Where labels are soft, they say what stands here under “With soft labels”. The page of

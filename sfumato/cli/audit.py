@@ -52,7 +52,7 @@ def audit(
         json: Print one JSON object instead of the letter.
     """
     require_lab("audit")
-    from sfumato.report.audit.letter import as_letter, render_audit, write
+    from sfumato.report.audit_page import as_letter, render_audit, write
 
     schema()["margin"].check(margin)
     if (Path(logits) / "summary.json").is_file():

@@ -136,7 +136,7 @@ def _columns(summary: Summary) -> list[str]:
 
 def _told(summary: Summary, notes: Sequence[str]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
-    from sfumato.report.compare.tables import as_text, differences_table, four_columns
+    from sfumato.report.tables import as_text, differences_table, four_columns
 
     paired = summary["paired"]
     hashes = " ".join(f"{w[:6]}/{b[:6]}" for w, b in zip(paired["weights"], paired["batches"], strict=True))

@@ -47,8 +47,8 @@ def judge(
     """
     require_lab("judge")
     from sfumato.evaluate.scores.files import FileError
-    from sfumato.report.judge import page
-    from sfumato.report.judge.terminal import as_terminal
+    from sfumato.report import judge_page as page
+    from sfumato.report.judge_page import as_terminal
     from sfumato.verdict.judge import judge as run
 
     schema()["margin"].check(margin)

@@ -53,13 +53,13 @@ class Watch:
         from sfumato.lab.watcher import Watcher
 
         def render(folder: Path) -> object:
-            from sfumato.report.compare.page import render as to_page
+            from sfumato.report.compare_page import render as to_page
 
             self.say("writing the report")
             return to_page(folder)
 
         def choose(folder: Path) -> Sequence[int]:
-            from sfumato.report.compare.changed_rows import rows_to_show
+            from sfumato.report.changed_rows import rows_to_show
 
             return rows_to_show(folder)
 

@@ -18,8 +18,8 @@ def report(*runs: Path, out: Path | None = None) -> int:
         out: Another file for the page.
     """
     require_lab("report")
-    from sfumato.report.compare.page import render
-    from sfumato.report.merged_page import render_merged
+    from sfumato.report.compare_page import render
+    from sfumato.report.several_page import render_merged
     from sfumato.runs.read import ReportError
 
     if not runs:

@@ -13,7 +13,7 @@ with lab_imports("judge"):
 
 
 def _page(found: Judgement) -> str:
-    from sfumato.report.judge.page import page_of
+    from sfumato.report.judge_page import page_of
 
     return page_of(found)
 

@@ -1,6 +1,7 @@
 """Pages from templates: a value is escaped, a missing name is an error, and a page is written whole or not at all."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from markupsafe import Markup, escape
 
 from sfumato.arrays.atomic import make_folder, write_text
 from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.pages.links import finished
+from sfumato.report.links import finished
 from sfumato.runs.read import ReportError
 
 if TYPE_CHECKING:
@@ -17,28 +18,29 @@ if TYPE_CHECKING:
 _GENERATORS = {"one run": "sfumato compare", "several runs": "sfumato report"}
 
 
-def environment(folder: Path) -> "Environment":
-    """Templates of a folder, then those beside this module, which all pages share."""
+@cache
+def environment() -> "Environment":
+    """The templates beside this module, for all pages."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
-        loader=FileSystemLoader([folder, Path(__file__).parent]),
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["held"] = held
-    return made
+    environment.filters["held"] = held
+    return environment
 
 
-def rendered(folder: Path, template: str, **values: Any) -> str:
+def rendered(template: str, **values: Any) -> str:
     """A page made of a template, with its contents, its terms linked, and the glossary that explains them.
 
     Beside the values, a template knows the metrics in words, by name, as ``called``.
     """
     called = {name: defined.words for name, defined in METRICS.items()}
-    return finished(environment(folder).get_template(template).render(values, called=called))
+    return finished(environment().get_template(template).render(values, called=called))
 
 
 def write(path: Path, text: str) -> Path:

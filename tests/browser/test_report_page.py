@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.report.compare.changed_rows import rows_to_show
-from sfumato.report.compare.page import render
-from sfumato.report.merged_page import render_merged
+from sfumato.report.changed_rows import rows_to_show
+from sfumato.report.compare_page import render
+from sfumato.report.several_page import render_merged
 from tests.browser.looks import (
     BLOCKS,
     CUT,

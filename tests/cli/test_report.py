@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from sfumato.cli import OK, USAGE, main
-from sfumato.report.compare import page
+from sfumato.report import compare_page as page
 from tests.report.run_folders import write_run
 
 

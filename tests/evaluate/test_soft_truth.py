@@ -19,7 +19,7 @@ from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_
 from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
-from sfumato.report.audit.letter import numbers_table
+from sfumato.report.audit_page import numbers_table
 from tests.limits import examples
 
 SOFT_ONLY = {"agreement", "kl", "kl_after_temperature"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sfumato as sf
-from sfumato.report.judge.page import page_of
+from sfumato.report.judge_page import page_of
 from sfumato.verdict.judge import judge as without_page
 
 

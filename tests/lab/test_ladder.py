@@ -14,7 +14,7 @@ from sfumato.lab.arms import Arm
 from sfumato.lab.compare import compare
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
-from sfumato.report.compare.page import render
+from sfumato.report.compare_page import render
 from sfumato.runs.read import load_run
 from sfumato.verdict.analyse import Metric
 from tests.conftest import run_sfumato

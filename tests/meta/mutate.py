@@ -116,10 +116,6 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[list[str], ...]]] = {
             ONE_RUN,
         ),
     ),
-    "pages": (
-        _of("pages"),
-        (_tests("pages"), ["--doctest-modules", "sfumato/pages"], _tests("report/compare/test_page.py")),
-    ),
     "report": (_of("report"), (_tests("report"), _tests("cli/test_judge.py", words=QUICK))),
     "explain": (_of("explain"), (_tests("explain", "cli/test_cli.py", "conventions"),)),
     "cli": (_of("cli"), (_tests("cli", "report", words=QUICK), _tests("cli", "explain"))),

@@ -118,7 +118,7 @@ def test_the_collection_is_not_empty():
     assert {"sfumato.evaluate.scores.rows.Rows", "sfumato.targets.mixture.mix"} <= set(PUBLIC)
     assert {
         "sfumato.lab.data.split.split",
-        "sfumato.report.compare.page.render",
+        "sfumato.report.compare_page.render",
         "sfumato.runs.folder.find",
     } <= set(PUBLIC)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from sfumato.report.compare.page import compose
+from sfumato.report.compare_page import compose
 from sfumato.runs.read import load_run
 
 METRICS = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sfumato.report import figure_style
+from sfumato.report.charts import style as figure_style
 
 # Machado, Oliveira and Fernandes 2009, severity 1: linear RGB as seen without long, middle or short cones.
 SEEN = {
@@ -18,7 +18,7 @@ SEEN = {
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-CSS = (Path(figure_style.__file__).parent / "page.css").read_text(encoding="utf-8")
+CSS = (Path(figure_style.__file__).parents[1] / "templates" / "page.css").read_text(encoding="utf-8")
 
 
 def lab(hexadecimal, seen):

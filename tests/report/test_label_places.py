@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sfumato.report.label_places import name_clouds
+from sfumato.report.charts.label_places import name_clouds
 
 SIZE = 2.6  # points across a marker
 

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from sfumato.report.compare.page import compose
+from sfumato.report.compare_page import compose
 from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import write_run
 

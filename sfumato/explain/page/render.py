@@ -72,7 +72,7 @@ def page(classes: int, eps: float) -> str:
     told = as_dict(classes, eps)
     here = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader([here, here.parents[1] / "report"]),
+        loader=FileSystemLoader([here, here.parents[1] / "report" / "templates"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

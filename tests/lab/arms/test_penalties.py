@@ -16,8 +16,8 @@ from sfumato.lab.arms import KINDS, Arm, arm_of, asked_arm
 from sfumato.lab.arms.penalties import GRADIENTS, PenaltyArm, _drawn, _scale_at_hinge
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.train.objectives import PenaltyLoss
-from sfumato.report.compare.code_to_copy import snippets
-from sfumato.report.compare.tables import arm_title, closed_form, torch_strength
+from sfumato.report.arms import arm_title, closed_form, torch_strength
+from sfumato.report.code_to_copy import snippets
 from sfumato.verdict.analyse import differences
 from sfumato.verdict.arm_words import TrainedArm
 from sfumato.verdict.penalty_words import PENALTIES, penalty_of

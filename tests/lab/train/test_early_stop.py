@@ -19,7 +19,7 @@ from sfumato.lab.options import Options
 from sfumato.lab.train.early_stop import BestEpoch, nll_after_temperature
 from sfumato.lab.train.loop import train
 from sfumato.lab.train.plan import Plan
-from sfumato.report.compare.page import render
+from sfumato.report.compare_page import render
 from tests.lab.train.test_loop import SMOOTHED, toy
 
 

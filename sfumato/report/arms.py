@@ -1,0 +1,112 @@
+"""What pages take of the arms of a run: names, colours, strengths, closed forms, and what each model makes of a row."""
+
+import math
+
+import numpy as np
+
+from sfumato import evaluate
+from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.score_matrix import ScoreMatrix
+from sfumato.runs.read import Floats, Run
+from sfumato.runs.schema import ArmSummary
+from sfumato.text import number
+from sfumato.verdict.penalty_words import penalty_of
+from sfumato.verdict.schedule_words import schedule_of
+
+
+def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
+    """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
+
+    An ε is told with what it is spread over, and always if it is part of the name; that of a fixed table is not told.
+    """
+    name, over = arm["name"], arm["over"]
+    if schedule_of(arm) is not None:
+        return f"{name} ({over})"
+    if not arm["eps"] or over is None or over in ("order", "likeness", "tree"):
+        return name
+    eps = f"{arm['eps']:g}"
+    if eps in name and over.removesuffix("s") in name:
+        return name
+    if eps in name:
+        return f"{name} ({over})"
+    return f"{name} {eps} ({over})" if strength else name
+
+
+def spread(run: Run) -> str:
+    """What ε is spread over in a run, for the label of an axis: ``over the others``, ``over all``."""
+    overs = {arm["over"] for arm in run.arms if arm["eps"] and arm["over"]}
+    return {"others": "over the others", "all": "over all"}.get(str(overs.pop()), "") if len(overs) == 1 else ""
+
+
+def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
+    """The arm's ε as torch's ``label_smoothing``, over all classes; None where no single ε up to 1 says it."""
+    from sfumato import theory
+
+    eps, over = arm["eps"], arm["over"]
+    if schedule_of(arm) is not None:
+        return None
+    if eps == 0:
+        return 0.0
+    if eps is None or over == "all":
+        return eps
+    if over != "others" or eps * num_classes > num_classes - 1:
+        return None
+    return float(theory.convert_eps(eps, num_classes, frm="others", to="all"))
+
+
+def closed_form(arm: ArmSummary) -> float:
+    """The gap at the optimum of an arm: infinite for one-hot, and NaN for a penalty that no single gap is best for."""
+    penalty = penalty_of(arm)
+    if arm["closed_form_gap"] is not None:
+        return float(arm["closed_form_gap"])
+    return math.nan if penalty is not None and penalty.words.no_gap else math.inf
+
+
+def titles(run: Run) -> tuple[str, ...]:
+    """The arms as the tables call them."""
+    return tuple(arm_title(arm) for arm in run.arms)
+
+
+def closed_forms(run: Run) -> tuple[float, ...]:
+    """The gap at the optimum of each arm, infinite for one-hot, and NaN where no single gap is best."""
+    return tuple(closed_form(arm) for arm in run.arms)
+
+
+def closed_labels(run: Run) -> list[tuple[float, str]]:
+    """The finite closed forms with what to write on them."""
+    found: dict[float, str] = {}
+    gaps = closed_forms(run)
+    said = "" if np.isfinite(gaps).sum() > 1 else "closed form "
+    for arm, closed in zip(run.arms, gaps, strict=True):
+        if np.isfinite(closed):
+            told = arm["name"] if arm["eps"] is None else f"ε {arm['eps']:g} ({arm['over']})"
+            found.setdefault(closed, f"{said}{closed:.2f}, {told}")
+    return list(found.items())
+
+
+def finite(value: float) -> str:
+    """A closed form in words."""
+    return "none" if np.isnan(value) else f"{value:.2f}" if np.isfinite(value) else "infinite"
+
+
+def in_nats(value: float) -> str:
+    """A floor of a loss: 0 where it is exactly that, and none where the loss has no floor."""
+    if np.isnan(value):
+        return "none"
+    return "0" if value == 0 else number(value) if abs(value) >= 0.0005 else f"{value:.1g}"
+
+
+def rows_of(run: Run, arm: str, seed: int, *, scaled: bool = False, temperature: float = 1.0) -> evaluate.Rows:
+    """Confidence, log loss and the like of each test row; ``scaled`` divides the logits by this model's temperature."""
+    saved = run.test[arm, seed]
+    divisor = run.temperature(arm, seed) if scaled else temperature
+    if saved.soft is None:
+        return evaluate.per_row(logits=saved.logits, labels=saved.labels, temperature=divisor)
+    return scan(ScoreMatrix(logits=saved.logits), saved.labels, divisor, soft=saved.soft)
+
+
+def probabilities(run: Run, arm: str, seed: int) -> Floats:
+    """Probabilities (n, K) of the test rows, the logits divided by the temperature that was fitted for this model."""
+    from scipy.special import softmax
+
+    return softmax(run.test[arm, seed].logits.astype(np.float64) / run.temperature(arm, seed), axis=1)

@@ -1,1 +1,0 @@
-"""One finished comparison as tables, figures and a page."""

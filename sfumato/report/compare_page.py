@@ -1,0 +1,452 @@
+"""The page of a comparison: one file that works offline, written beside its figures into the run folder.
+
+The templates hold the words that are true of every comparison; whatever depends on the run is computed here, and what
+a figure shows in words comes with the numbers that it returns.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sfumato.report import charts
+from sfumato.report.arms import arm_title, in_nats, torch_strength
+from sfumato.report.changed_rows import ChangedRow, Changes, changes, compared, load_examples
+from sfumato.report.charts import svg
+from sfumato.report.code_to_copy import snippets
+from sfumato.report.last_layer import NoFeaturesError
+from sfumato.report.tables import differences_table, four_columns, in_columns, metric
+from sfumato.report.template import refuse_other_file, rendered, write
+from sfumato.runs.read import MIXING, Run, load_run
+from sfumato.runs.schema import ArmSummary, Environment
+from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
+from sfumato.verdict.penalty_words import penalty_of
+from sfumato.verdict.schedule_words import schedule_of
+
+FIGURES: dict[str, Callable[[Run], Any]] = {
+    "reliability": charts.plot_reliability,
+    "reliability-temperature": partial(charts.plot_reliability, scaled=True),
+    "gap": charts.plot_gap,
+    "gap-histogram": charts.plot_gap_histogram,
+    "projection": charts.plot_projection,
+    "excess": charts.plot_excess,
+    "ladder": charts.plot_ladder,
+    "risk-coverage": charts.plot_risk_coverage,
+    "temperature-sweep": charts.plot_temperature_sweep,
+    "confusions": charts.plot_confusions,
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure: its SVG file, its element of the page, and the record of its numbers that its function returned."""
+
+    svg: str
+    inline: Markup
+    data: Any
+
+
+def render(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison, and return the page's path.
+
+    ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes.
+
+    Raises:
+        ReportError: a file of the run is missing or broken, or ``out`` is there and no such page.
+    """
+    if out is not None:
+        refuse_other_file(Path(out), "one run")
+    run = load_run(folder)
+    drawn, absent = draw(run)
+    page = compose(run, drawn, absent)
+    if out is not None:
+        return write(Path(out), page)
+    for name, figure in drawn.items():
+        write(run.folder / "figures" / f"{name}.svg", figure.svg)
+    return write(run.folder / "report.html", page)
+
+
+@svg.in_any_script()
+def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
+    """Every figure for which the run has data, by name; and by name why another is left out."""
+    drawn: dict[str, Drawn] = {}
+    absent: dict[str, str] = {}
+    for name, plot in FIGURES.items():
+        if name == "ladder" and not run.ladder:
+            continue
+        try:
+            ax, data = plot(run)
+        except NoFeaturesError as reason:
+            absent[name] = str(reason)
+            continue
+        text = svg.to_svg(ax)
+        drawn[name] = Drawn(text, svg.inline(text, name, data.alt), data)
+    return drawn, absent
+
+
+def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> str:
+    """The page as text, from what :func:`draw` gives; a section without its figure keeps its words."""
+    inline = {name: figure.inline for name, figure in drawn.items()}
+    data = {name: figure.data for name, figure in drawn.items()}
+    return rendered("compare.html.jinja", **template_context(run, data), figures=inline, absent=absent)
+
+
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+MOST_COLUMNS = 100
+"""Columns of the data that the page has a line for."""
+
+
+def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the page says of one run; ``data`` is what the figures returned, by their names.
+
+    Sentences about a figure that is not there are left out.
+    """
+    summary, env, chosen = run.summary, run.env, run.chosen
+
+    def wrong(arm: ArmSummary) -> float | None:
+        accuracy = metric(arm, "accuracy")["mean"]
+        return None if accuracy is None else (1 - accuracy) * len(run.labels)
+
+    names = env["data"].get("class_names") or []
+    hashes = zip(run.seeds, summary["paired"]["weights"], summary["paired"]["batches"], strict=True)
+    return {
+        "summary": summary,
+        "env": env,
+        "config": run.config,
+        "classes": run.num_classes,
+        "rows": {part: f"{summary['data'][part]:,}" for part in ("train", "validation", "test")},
+        "seed_words": plural(len(run.seeds), "seed"),
+        "hashes": [(seed, weights[:8], batches[:8]) for seed, weights, batches in hashes],
+        "date": date(env["started"]),
+        "tables": in_columns(four_columns(summary)),
+        "differences": differences_table(summary),
+        "notes": _temperature_notes(run),
+        "cautions": env.get("notes", []),
+        "arm_titles": [arm_title(arm) for arm in run.arms],
+        "recalls": _recalls(run),
+        "budget": _budget(env),
+        "early_stop": bool(env["training"].get("early_stop")),
+        "probes": [_probe(run, arm) for arm in run.arms],
+        "penalties": [f"{arm_title(arm)} {p.told()}" for arm in run.arms if (p := penalty_of(arm)) is not None],
+        "own_targets": [arm_title(arm) for arm in run.arms if _each_its_own(arm)],
+        "closed_forms": [_closed_form(run, arm) for arm in run.arms],
+        "floors": [
+            {"title": arm_title(arm), "floor": in_nats(float(run.curve(arm["name"], "train_floor")[1][0, -1]))}
+            for arm in run.arms
+        ],
+        "right": "agreement" if "agreement" in run.arms[0]["metrics"] else "accuracy",
+        "soft": "agreement" in run.arms[0]["metrics"],
+        "calibration": [_calibration(arm) for arm in run.arms],
+        "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
+        "projection": data.get("projection"),
+        "clouds": _clouds(data.get("projection")),
+        "answered": _answered(data.get("risk-coverage")),
+        "sweep": _sweep(data.get("temperature-sweep")),
+        "wrong": [(arm_title(arm), number(wrong(arm), 1, zero=True)) for arm in run.arms],
+        "confusions": data.get("confusions"),
+        "ladder": data.get("ladder"),
+        "changed": _changed(run),
+        "chosen": chosen and arm_title(chosen),
+        "penalty_chosen": chosen is not None and penalty_of(chosen) is not None,
+        "scheduled": [arm_title(arm) for arm in run.arms if schedule_of(arm) is not None],
+        "schedule_chosen": chosen is not None and schedule_of(chosen) is not None,
+        "keep": chosen is not None and chosen["eps"] == 0 and schedule_of(chosen) is None,
+        "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
+        "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
+        "columns": summary.get("columns", [])[:MOST_COLUMNS],
+        "warnings": [
+            warning["text"]
+            for warning in summary.get("warnings", [])
+            if warning["text"] not in summary["verdict"]["sentences"]
+        ],
+        "more_columns": max(0, len(summary.get("columns", [])) - MOST_COLUMNS),
+        "machine": _machine(env),
+        "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
+    }
+
+
+def date(started: str) -> str:
+    """The date as ``24 November 2024``; a text that is no date is returned as it is."""
+    try:
+        day = datetime.fromisoformat(started)
+    except ValueError:
+        return started
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def _temperature_notes(run: Run) -> list[str]:
+    """A sentence for each kind of odd temperature, with the arms and seeds that have it; usually none."""
+    notes: list[str] = []
+    for field, text in (
+        ("at_bound", "Here the temperature stopped at the end of its search range"),
+        ("pseudo_row", "Here the validation rows alone set no finite temperature, so one made-up row joined the fit"),
+    ):
+        found: list[str] = []
+        for arm in run.arms:
+            seeds = [str(entry["seed"]) for entry in run.env["temperatures"][arm["name"]] if entry.get(field)]
+            if seeds:
+                found.append(f"{arm_title(arm)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})")
+        notes += [f"{text}: {'; '.join(found)}."] if found else []
+    return notes
+
+
+def _recalls(run: Run) -> list[tuple[str, str, list[str]]]:
+    """Of each class its name, its test rows and each arm's recall, where the classes are uneven; else nothing."""
+    if not any(warning["kind"] == "imbalance" for warning in run.summary.get("warnings", [])):
+        return []
+    counts = np.bincount(run.labels, minlength=run.num_classes)
+
+    def recall(arm: str, label: int) -> str:
+        own = run.labels == label
+        if not own.any():
+            return NOT_APPLICABLE
+        right = [(run.test[arm, seed].logits[own].argmax(axis=1) == label).mean() for seed in run.seeds]
+        return percent(float(np.mean(right)))
+
+    return [
+        (run.class_name(label), f"{counts[label]:,}", [recall(arm["name"], label) for arm in run.arms])
+        for label in np.argsort(-counts, kind="stable").tolist()
+    ]
+
+
+AUGMENTED = {
+    "flip": "flipped left to right every other time",
+    "crop": "shifted by up to an eighth of the shorter side and filled up with zeros",
+}
+"""What each kind of augmentation does to a picture."""
+
+
+def _budget(env: Environment) -> list[tuple[str, str]]:
+    training, model, data = env["training"], env["model"], env["data"]
+    budget = f"{plural(training['epochs'], 'epoch')} of batches of {training['batch_size']:,} rows"
+    if steps := training.get("steps"):
+        budget += f", {steps:,} steps"
+    if early := training.get("early_stop"):
+        pause = plural(int(early), "epoch")
+        budget = f"at most {budget}; a run stops when {pause} brought nothing better on validation rows"
+    optimiser = f"{training['optimiser']}, learning rate {training['learning_rate']:g}"
+    if schedule := training.get("schedule"):
+        optimiser += f", {schedule}"
+    built = model["name"]
+    if description := model.get("description"):
+        built += f": {description}"
+    if parameters := model.get("parameters"):
+        built += f", {parameters:,} parameters"
+    rows = [("Budget", f"{budget}, the same in every arm"), ("Optimiser", optimiser), ("Model", built)]
+    if kinds := training.get("augment"):
+        told = joined([AUGMENTED.get(kind, kind) for kind in kinds])
+        rows.insert(2, ("Augmentation", f"training pictures {told}; the same draws in every arm"))
+    if noise := data.get("noise"):
+        rate = noise["rate"]
+        how = f"with probability {rate:g} by another class" if rate is not None else f"by {noise['given']}"
+        names = {"train": "training"}
+        counts = joined([f"{count:,} of the {names.get(p, p)} rows" for p, count in noise["replaced"].items()])
+        rows.append(
+            ("Labels", f"replaced on purpose, {how}: {counts} have another label; test labels are as they were")
+        )
+    if copies := data.get("duplicates"):
+        verb = "repeats" if copies == 1 else "repeat"
+        rows.append(("Copies", f"{plural(copies, 'row')} {verb} an earlier one, and count with it as one"))
+    return rows
+
+
+def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
+    true, other = (
+        (None, None) if _each_its_own(arm) else run.env["probe"].get(arm["name"], {}).get("target") or (None, None)
+    )
+    strength = torch_strength(arm, run.num_classes)
+    return {
+        "arm": arm["name"],
+        "eps": _strength(arm),
+        "torch": "none" if strength is None else f"{strength:.4g}",
+        "true": number(true, 4, zero=True),
+        "other": "0" if other == 0 else "–" if other is None else f"{other:.4g}",
+    }
+
+
+def _each_its_own(arm: ArmSummary) -> bool:
+    """Whether the target differs from row to row by more than the label: of mixed rows, and of soft labels."""
+    return arm["over"] in MIXING or bool(arm["eps"] and arm["over"] is None)
+
+
+def _strength(arm: ArmSummary) -> str:
+    """ε with what it is spread over; for mixing arms their Beta distribution, for soft labels "its own"."""
+    over = arm["over"]
+    if (schedule := schedule_of(arm)) is not None:
+        return f"{schedule.course()} over {over}"
+    if over in MIXING:
+        return f"Beta({arm['eps']:g}, {arm['eps']:g})"
+    if arm["eps"] is None:
+        return "none"
+    if arm["eps"] and over is None:
+        return "its own"
+    return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
+
+
+def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
+    from sfumato import theory
+
+    gap, over = arm["closed_form_gap"], arm["over"]
+    penalty = penalty_of(arm)
+    found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps'] or 0:g}", "over": over, "gap": None}
+    found |= {"penalty": penalty is not None, "no_gap": "" if penalty is None else penalty.words.no_gap}
+    found["below"] = "" if penalty is None else penalty.below(gap)
+    found["scheduled"] = schedule_of(arm) is not None
+    found["trained"] = number(arm["train_gap"], 2, zero=True)
+    if gap is None:
+        return found
+    found |= {"gap": number(gap, 2, zero=True), "other_over": None}
+    if over in ("others", "all") and arm["eps"] is not None:
+        other: theory.Over = "all" if over == "others" else "others"
+        found["other_over"] = other
+        found["other_gap"] = number(float(theory.optimal_gap(arm["eps"], run.num_classes, over=other)), 2, zero=True)
+    return found
+
+
+def _calibration(arm: ArmSummary) -> str:
+    """How far confidence is from accuracy, in points, as trained and after temperature."""
+    gaps = (metric(arm, f"signed_gap{end}")["mean"] for end in ("", "_after_temperature"))
+    points = [number(None if v is None else 100 * v, 1, sign=True, zero=True) for v in gaps]
+    return f"{arm_title(arm)} {points[0]} points, with its temperature {points[1]}"
+
+
+def _clouds(projection: Any) -> list[str]:
+    """How wide the classes are on the plane, one sentence part an arm."""
+    if projection is None:
+        return []
+    by_arm: dict[str, list[str]] = {}
+    for cloud in projection.clouds:
+        part = "training" if cloud.part == "train" else "test"
+        by_arm.setdefault(cloud.arm, []).append(f"{number(cloud.spread, 2)} on {part} rows")
+    return [f"{arm} {' and '.join(parts)}" for arm, parts in by_arm.items()]
+
+
+def _answered(data: Any) -> dict[str, Any] | None:
+    """Share of wrong answers when 20 % of the rows stay unanswered; fewer stay so where no arm would then be wrong."""
+    if data is None:
+        return None
+    places = [int(abs(data.coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
+    place = next((i for i in places if any(curve.risk[i] > 0 for curve in data.curves)), -1)
+    raw, scaled = ([c for c in data.curves if c.scaled == which] for which in (False, True))
+    parts = [
+        f"{a.arm} {percent(float(a.risk[place]))}, with its temperature {percent(float(b.risk[place]))}"
+        for a, b in zip(raw, scaled, strict=True)
+    ]
+    return {"coverage": f"{100 * data.coverage[place]:.0f}", "parts": parts}
+
+
+def _sweep(data: Any) -> list[str]:
+    if data is None:
+        return []
+    return [
+        f"{arm} {number(one)} as trained, {number(best)} at T = {temperature(t)}"
+        for arm, one, best, t in zip(data.arms, data.as_trained, data.at_fitted, data.fitted, strict=True)
+    ]
+
+
+def _changed(run: Run) -> dict[str, Any] | None:
+    pair = compared(run)
+    if pair is None:
+        return None
+    found = changes(run, *pair)
+    base, other = (arm_title(arm, strength=False) for arm in pair)
+    places = [run.arms.index(arm) for arm in pair]
+    examples = load_examples(run.folder)
+
+    def card(row: ChangedRow) -> dict[str, Any]:
+        return {
+            "row": f"{row.row:,}",
+            "label": run.class_name(row.label),
+            "example": examples.get(row.row),
+            "answers": [_answer(run, row, i) | {"arm": (base, other)[i], "place": places[i]} for i in (0, 1)],
+        }
+
+    lists = (
+        (f"Only {other} is right", found.gained, found.counts[0]),
+        (f"Only {base} is right", found.lost, found.counts[1]),
+        ("Both are wrong, differently", found.swapped, found.counts[2]),
+        ("Same answer, another probability", found.shifted, None),
+    )
+    return {
+        "total": sum(found.counts),
+        "gained": _are(found.counts[0], f"right only with {other}"),
+        "lost": _are(found.counts[1], f"only with {base}", verb=False),
+        "swapped": _are(found.counts[2], "wrong with both, but differently"),
+        "base": base,
+        "other": other,
+        "places": places,
+        "kind": _kind(found, examples),
+        "lists": [
+            {"title": title, "count": count, "cards": [card(each) for each in rows]}
+            for title, rows, count in lists
+            if rows
+        ],
+    }
+
+
+def _are(count: int, what: str, *, verb: bool = True) -> str:
+    """``none is right``, ``1 is right``, ``2 are right``; without ``verb`` only ``2 right``."""
+    said = f"{count:,}" if count else "none"
+    return f"{said} {'are ' if count > 1 else 'is '}{what}" if verb else f"{said} {what}"
+
+
+def _kind(found: Changes, examples: Mapping[int, Any]) -> str:
+    """What the cards show: pictures, texts, values, or nothing but numbers."""
+    shown = [examples[each.row] for each in found.shown if each.row in examples]
+    kinds = ("thumbnail", "text", "values")
+    return next((kind for kind in kinds if any(getattr(example, kind) for example in shown)), "none")
+
+
+def _answer(run: Run, row: ChangedRow, arm: int) -> dict[str, Any]:
+    votes, seeds = row.votes[arm], len(run.seeds)
+    return {
+        "answer": run.class_name(row.answers[arm]),
+        "right": row.answers[arm] == row.label,
+        "votes": "" if votes == seeds else f"{votes}\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}{seeds}",
+        "probability": number(row.probability[arm], 2),
+    }
+
+
+def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
+    mean = metric(arm, "temperature")["mean"]
+    if mean is None:
+        mean = statistics.fmean(entry["value"] for entry in run.env["temperatures"][arm["name"]])
+    # older runs do not say whether the temperature lowered the log loss of test rows reliably, and count as if it did
+    gain = run.env.get("temperature_gain", {}).get(arm["name"])
+    stuck = any(t.get("at_bound") for t in run.env["temperatures"][arm["name"]])
+    divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
+    return {
+        "title": arm_title(arm),
+        "smoothed": arm["eps"] != 0 or schedule_of(arm) is not None,
+        "beyond": schedule_of(arm) is None
+        and arm["over"] in ("others", "all")
+        and torch_strength(arm, run.num_classes) is None,
+        "temperature": divisor,
+        "snippets": snippets(arm, run.num_classes, divisor),
+    }
+
+
+def _machine(env: Environment) -> list[tuple[str, str]]:
+    versions = {"sfumato": env["sfumato"], "torch": env.get("torch"), "numpy": env.get("numpy")}
+    versions["Python"] = env.get("python")
+    cores, workers = env.get("cores"), env.get("workers")
+    machine = [env.get("cpu"), env.get("platform"), f"{cores} cores" if cores else None]
+    rows = [
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
+        ("Machine", ", ".join(filter(None, machine)) + (f"; {plural(workers, 'worker')}" if workers else "")),
+        ("Time", f"started {env['started']}, took {env['seconds']:.1f} seconds"),
+        ("Data", env["data"].get("source", "")),
+        ("Fingerprint", env["data"].get("fingerprint", "")),
+    ]
+    return [(name, value) for name, value in rows if value]

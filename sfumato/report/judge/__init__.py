@@ -1,1 +1,0 @@
-"""The page and the terminal text of a judgement."""

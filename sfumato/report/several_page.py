@@ -1,0 +1,106 @@
+"""Several runs on one page: their verdicts, their headline differences on common axes, and each run's own table."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sfumato.report import charts
+from sfumato.report.arms import arm_title
+from sfumato.report.charts import svg as figure_to_svg
+from sfumato.report.compare_page import date
+from sfumato.report.tables import differences_table, four_columns, in_columns
+from sfumato.report.template import refuse_other_file, rendered, write
+from sfumato.runs.read import ReportError, Run, load_run
+
+
+@figure_to_svg.in_any_script()
+def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
+
+    A page that an earlier call wrote is written over.
+
+    Raises:
+        ReportError: fewer than two runs, a run twice, a file of a run that is missing or broken, or a file ``out``
+            that is something else.
+    """
+    out = Path(out)
+    paths = [Path(folder) for folder in folders]
+    if len(paths) < 2:
+        raise ReportError(f"a merged page needs at least two runs, got {len(paths)}")
+    for i, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:i]]:
+            raise ReportError(f"{path} is named twice; name each run once")
+    refuse_other_file(out, "several runs")
+    if not out.parent.is_dir():
+        raise ReportError(f"there is no folder {out.parent} for {out.name}")
+    runs = [load_run(path) for path in paths]
+    names = distinct_names(runs)
+    ax, data = charts.plot_differences(runs, names=names)
+    figure = figure_to_svg.inline(figure_to_svg.to_svg(ax), "differences", data.alt)
+    page = rendered(
+        "several.html.jinja",
+        runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
+        settings=_settings(runs, names),
+        figure=figure if data.rows else None,
+    )
+    return write(out, page)
+
+
+def distinct_names(runs: Sequence[Run]) -> list[str]:
+    """What to call each run: its data, with its folder where several have the same, and a number if these agree too."""
+    data = [str(run.summary["data"]["name"]) for run in runs]
+    names = [
+        name if data.count(name) == 1 else f"{name}, {run.folder.resolve().name}"
+        for name, run in zip(data, runs, strict=True)
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
+    ]
+
+
+def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
+    summary, page = run.summary, run.folder / "report.html"
+    return {
+        "name": name,
+        "folder": str(run.folder),
+        "page": Path(os.path.relpath(page, out.resolve().parent)).as_posix() if page.exists() else None,
+        "date": date(run.env["started"]),
+        "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
+        "sentences": summary["verdict"]["sentences"],
+        "cautions": [*(warning["text"] for warning in summary.get("warnings", [])), *run.env.get("notes", [])],
+        "equal": summary["paired"]["equal"],
+        "tables": in_columns(four_columns(summary)),
+        "differences": differences_table(summary),
+        "command": run.env["command"],
+    }
+
+
+def _settings(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+    """What the runs were made with: what all share, and a column a run for what differs."""
+    rows: dict[str, list[str]] = {}
+    for run in runs:
+        env, data = run.env, run.summary["data"]
+        for label, value in (
+            ("data", f"{data['name']}, {str(env['data'].get('fingerprint', ''))[:8]}".rstrip(", ")),
+            ("classes", f"{run.num_classes}"),
+            ("rows: training, validation, test", f"{data['train']:,}, {data['validation']:,}, {data['test']:,}"),
+            ("arms", ", ".join(arm_title(arm) for arm in run.arms)),
+            ("seeds", f"{len(run.seeds)}"),
+            ("model", str(env["model"]["name"])),
+            ("epochs", f"{int(env['training']['epochs']):,}"),
+            ("batch, rows", f"{int(env['training']['batch_size']):,}"),
+            ("optimiser", str(env["training"]["optimiser"])),
+            ("learning rate", f"{env['training']['learning_rate']:g}"),
+            ("sfumato", str(env["sfumato"])),
+            ("torch", str(env.get("torch", ""))),
+        ):
+            rows.setdefault(label, []).append(value)
+    shared = {label: values[0] for label, values in rows.items() if len(set(map(json.dumps, values))) == 1}
+    differing = {label: values for label, values in rows.items() if label not in shared}
+    return {
+        "names": names,
+        "differing": differing,
+        "shared": {label: value for label, value in shared.items() if value},
+    }

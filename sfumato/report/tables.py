@@ -1,0 +1,231 @@
+"""The numbers of a comparison as tables: plain data first, then text.
+
+A cell holds the number and its text, so that the terminal, the page and the tests show the same digits. Numbers below
+one lose their leading zero, negative ones get a real minus sign, and what does not apply is a dash.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sfumato.evaluate.metrics.registry import HEADLINE, METRICS, SOFT_WORDS
+from sfumato.report.arms import arm_title, closed_form, torch_strength
+from sfumato.runs.schema import ArmSummary, RangeOfMetric, Summary
+from sfumato.text import NOT_APPLICABLE, number, percent, temperature
+
+Show: TypeAlias = Callable[[float | None], str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: ``text`` as printed, ``interval`` as printed or empty, ``value`` unrounded or None."""
+
+    text: str
+    interval: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A label, one cell a column and the unit of the numbers; a row without cells heads the rows below it."""
+
+    label: str
+    cells: tuple[Cell, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """Column heads (without the label column) and rows."""
+
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def shown(name: str) -> Show:
+    """How the tables print a metric: a part of the rows in per cent, others with their own factor and digits."""
+    how = METRICS[name].shown
+    if how.scale == 100:
+        return percent
+    if name == "temperature":
+        return temperature
+    return lambda v: number(None if v is None else how.scale * v, how.digits, sign=how.signed, zero=how.digits < 3)
+
+
+def between(ends: Mapping[str, Any], show: Callable[[float | None], str]) -> str:
+    """The ends of an interval, ``low`` and ``high``, as ``95.1 to 97.1 %``; empty where there is none."""
+    low, high = show(ends["low"]), show(ends["high"])
+    return "" if NOT_APPLICABLE in (low, high) else f"{low.removesuffix(' %')} to {high}"
+
+
+def four_columns(summary: Summary) -> ResultsTable:
+    """The comparison: two columns an arm, as it is and with its temperature.
+
+    The column with a temperature shows what a temperature changes (log loss, Brier score, calibration error,
+    confidence, ranking) and repeats the accuracy, which it cannot change. What is known of the training stands below,
+    where anything is.
+    """
+    arms, classes = summary["arms"], int(summary["data"]["classes"])
+    heads: list[str] = []
+    for arm in arms:
+        divisor = temperature(metric(arm, "temperature")["mean"])
+        heads += [arm_title(arm), f"{arm_title(arm, strength=False)}, T={divisor}"]
+
+    def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
+        cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
+        heading = SOFT_WORDS.get(name, METRICS[name].heading) if soft else METRICS[name].heading
+        return Row(heading + more, tuple(cells), METRICS[name].shown.unit)
+
+    def plain(label: str, unit: str, values: Iterable[float | None], show: Show) -> Row:
+        cells = (cell for value in values for cell in (Cell(show(value), value=value), Cell(NOT_APPLICABLE)))
+        return Row(label, tuple(cells), unit)
+
+    closed = (closed_form(arm) for arm in arms)
+    strengths = (torch_strength(arm, classes) for arm in arms)
+    ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
+    soft = any("agreement" in arm["metrics"] for arm in arms)
+    balanced = any("balanced_accuracy" in arm["metrics"] for arm in arms)  # runs of before have none
+    trained = (
+        plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
+        plain("closed form of the gap", "nats", closed, _two_digits),
+        plain("label_smoothing in torch", "ε over all", strengths, lambda v: "none" if v is None else f"{v:.4g}"),
+    )
+    return ResultsTable(
+        tuple(heads),
+        (
+            row("accuracy", "accuracy", "accuracy"),
+            *([row("balanced_accuracy", "balanced_accuracy", "balanced_accuracy")] if balanced else []),
+            *([row("agreement", "agreement", "agreement")] if soft else []),
+            *(
+                row(name, name, f"{name}_after_temperature")
+                for name in ("nll", *(["kl"] if soft else []), "brier", "ece")
+            ),
+            row("ece_noise_floor", "ece_noise_floor", None),
+            row("signed_gap", "signed_gap", "signed_gap_after_temperature"),
+            row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),
+            row("temperature", None, "temperature"),
+            row("logit_gap", "logit_gap", None, more=", test"),
+            *(trained if any(arm["train_gap"] is not None for arm in arms) else ()),
+        ),
+    )
+
+
+def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:
+    """A table cut into tables of so many columns, each with all its rows: four are two arms, which fit a page.
+
+    >>> rows = (Row("accuracy", (Cell("1"), Cell("2"), Cell("3"))),)
+    >>> [part.heads for part in in_columns(ResultsTable(("a", "b", "c"), rows), 2)]
+    [('a', 'b'), ('c',)]
+    """
+    return [
+        ResultsTable(
+            table.heads[start : start + columns],
+            tuple(Row(row.label, row.cells[start : start + columns], row.unit) for row in table.rows),
+        )
+        for start in range(0, len(table.heads), columns)
+    ]
+
+
+def differences_table(summary: Summary) -> ResultsTable:
+    """The headline differences between arms, with their intervals, adjusted p-values and findings.
+
+    A heading row names the two arms; accuracy is in points, E-AURC in thousandths. The margin is the size up to which a
+    difference does not matter.
+    """
+    titles = {arm["name"]: arm_title(arm) for arm in summary["arms"]}
+    ranking = [d["mean"] for d in summary["differences"] if d["metric"] == "eaurc"]
+    shows: dict[str, tuple[str, Show]] = {
+        "accuracy": (", points", lambda v: number(None if v is None else 100 * v, 1, sign=True, zero=True)),
+        "nll_after_temperature": ("", lambda v: number(v, sign=True)),
+        "eaurc": ("", _thousandths(ranking, sign=True)),
+    }
+    pairs = list(dict.fromkeys((d["arm"], d["against"]) for d in summary["differences"]))
+    headline = [d for d in summary["differences"] if d["metric"] in HEADLINE]
+    headline.sort(key=lambda d: (pairs.index((d["arm"], d["against"])), HEADLINE.index(d["metric"])))
+    rows: list[Row] = []
+    pair = None
+    for difference in headline:
+        defined, (more, show) = METRICS[difference["metric"]], shows[difference["metric"]]
+        if pair != (pair := (difference["arm"], difference["against"])):
+            rows.append(Row(" − ".join(titles.get(name, name) for name in pair)))
+        mean, p = difference["mean"], difference["p_adjusted"]
+        interval, finding = Cell(between(difference, show)), Cell(difference["finding"] or NOT_APPLICABLE)
+        margin = difference.get("margin")
+        limit = Cell(NOT_APPLICABLE if margin is None else f"± {show(margin).lstrip('+')}", value=margin)
+        cells = (Cell(show(mean), value=mean), interval, Cell(p_value(p), value=p), finding, limit)
+        rows.append(Row(defined.heading + more, cells, defined.shown.unit))
+    return ResultsTable(("difference", "95 % interval", "adjusted p", "finding", "margin"), tuple(rows))
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as ``.031``, ``< .001`` or a dash."""
+    if p is None or math.isnan(p):
+        return NOT_APPLICABLE
+    if p < 0.001:
+        return "< .001"
+    return "1" if p >= 0.9995 else number(p)
+
+
+def as_text(table: ResultsTable, width: int = 100) -> str:
+    """A table as text, numbers right-aligned under a line of column heads.
+
+    Columns that do not fit into the ``width`` of the terminal go into further blocks below. The brackets of a label go
+    into a line of their own where all columns fit thanks to that, and where a label takes nearly half of the width.
+    """
+    filled = [row for row in table.rows if row.cells]
+    columns = list(zip(table.heads, *([cell.text for cell in row.cells] for row in filled), strict=True))
+    widths, blocks, start = [max(map(len, column)) for column in columns], list[str](), 0
+    labels = _labels([row.label for row in filled], width, sum(2 + w for w in widths))
+    label = max((len(line) for lines in labels for line in lines), default=0)
+    while start < len(widths):
+        stop = start + 1
+        while stop < len(widths) and label + sum(2 + w for w in widths[start : stop + 1]) <= width:
+            stop += 1
+        if stop < len(widths) and (stop - start) % 2 and stop - start > 1:
+            stop -= 1  # an arm and its temperature stay together
+        room = (width - label - sum(widths[start:stop])) // (stop - start)
+        space = " " * max(2, min(4, room))
+        padded = ([space + text.rjust(widths[i]) for text in columns[i]] for i in range(start, stop))
+        head, *cells = map("".join, zip(*padded, strict=True))
+        rest = (
+            "\n".join([first.ljust(label) + numbers, *more])
+            for (first, *more), numbers in zip(labels, cells, strict=True)
+        )
+        lines = [next(rest) if row.cells else row.label for row in table.rows]
+        blocks.append("\n".join([" " * label + head, *lines]))
+        start = stop
+    return "\n\n".join(blocks)
+
+
+def _labels(labels: Sequence[str], width: int, columns: int) -> list[list[str]]:
+    """The lines of each label, beside columns that are so wide together: one line, or two for a label with brackets."""
+
+    def within(room: int) -> list[list[str]]:
+        return [[label] if len(label) <= room else label.replace(" (", "\n  (", 1).split("\n") for label in labels]
+
+    lines = within(width - columns)
+    fit = all(len(line) <= width - columns for each in lines for line in each)
+    return lines if fit else within(int(0.45 * width))
+
+
+def metric(arm: ArmSummary, name: str) -> RangeOfMetric:
+    """A metric of an arm; None throughout where the summary lacks it."""
+    return arm["metrics"].get(name) or RangeOfMetric(mean=None, low=None, high=None)
+
+
+def _estimate(arm: ArmSummary, name: str | None, show: Callable[[float | None], str]) -> Cell:
+    if name is None:
+        return Cell(NOT_APPLICABLE)
+    value = metric(arm, name)
+    return Cell(show(value["mean"]), between(value, show), value["mean"])
+
+
+def _two_digits(value: float | None) -> str:
+    return number(value, 2, zero=True)
+
+
+def _thousandths(values: Sequence[float | None], *, sign: bool = False) -> Callable[[float | None], str]:
+    largest = max((abs(1000 * v) for v in values if v is not None and not math.isnan(v)), default=0.0)
+    digits = 2 if largest < 10 else 1
+    return lambda v: number(None if v is None else 1000 * v, digits, sign=sign, zero=True)

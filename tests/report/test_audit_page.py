@@ -1,0 +1,349 @@
+"""The letter and the page of an audit, from numbers written by hand: what is said, signed, and drawn where."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from sfumato.report.audit_page import (
+    _step,
+    as_letter,
+    differences_table,
+    numbers_table,
+    render_audit,
+    seeds_table,
+)
+from tests.report.run_folders import without_terms
+
+TOLD = {
+    "schema": "sfumato.audit/1",
+    "rows": 15,
+    "classes": 10,
+    "metrics": {
+        "accuracy": {"value": 0.6, "low": 0.5, "high": 0.7},
+        "nll": {"value": 1.25, "low": 1.0, "high": 1.5},
+        "nll_after_temperature": {"value": 0.75, "low": 0.5, "high": 1.0},
+        "aurc": {"value": 0.15, "low": 0.1, "high": 0.2},
+        "logit_gap": {"value": 3.0, "low": 2.5, "high": 3.5},
+        "nc1": {"value": 0.25, "low": None, "high": None},
+    },
+    "inferred_smoothing": {"eps_all": 0.1, "eps_others": 0.09, "low": 0.08, "high": 0.12, "explanations": []},
+    "smoothing_evidence": {"answer": "strength", "reason": "The logits vary little.", "eps_of_gap": 0.1},
+    "summary": ["The model is surer than it should be.", "Divide its logits by 2."],
+    "findings": [
+        {"name": "confidence", "says": "It is right less often than it says.", "advice": "Divide the logits by 2."},
+        {"name": "ties", "says": "Rows are tied.", "advice": "Save them in float32."},
+    ],
+    "notes": ["Two rows are equal."],
+}
+
+
+def bins(low_bin, top_bin):
+    return [None] * 3 + [low_bin] + [None] * 10 + [top_bin]
+
+
+FIGURES = {
+    "reliability": {
+        "confidence": bins(0.22, 0.95), "accuracy": bins(0.3, 0.9), "low": bins(0.1, 0.85), "high": bins(0.5, 0.95),
+        "count": [0] * 3 + [5] + [0] * 10 + [10],
+    },
+    "reliability_after": {"confidence": bins(None, 0.92), "accuracy": bins(None, 0.91)},
+    "risk": {"coverage": [0.25, 0.5, 0.75, 1.0], "risk": [0.0, 0.0, 0.2, 0.4]},
+    "gap": {"edges": [-2.0, 0.0, 2.0, 4.0, 6.0, 8.0], "count": [1, 4, 2, 2, 1]},
+}  # fmt: skip
+
+
+def told(**changes):
+    return copy.deepcopy(TOLD) | changes
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """The three figures of a page, as elements."""
+
+    def drawn(figures=FIGURES, **changes):
+        page = render_audit(told(**changes), figures, ["15 rows."], tmp_path / "audit.html").read_text("utf-8")
+        return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
+
+    return drawn
+
+
+def points(line):
+    return [tuple(map(float, pair.split(","))) for pair in line.get("points").split()]
+
+
+def boxes(figure):
+    return [tuple(float(rect.get(side)) for side in ("x", "y", "width", "height")) for rect in figure.iter("rect")]
+
+
+def near(pairs):
+    return [pytest.approx(pair, abs=0.051) for pair in pairs]  # a tenth of a unit is written
+
+
+def test_the_letter_begins_with_how_things_stand_and_numbers_its_findings_with_the_advice_below():
+    lines = as_letter(told(), ["15 rows,", "10 classes."]).splitlines()
+    assert lines[:11] == [
+        "The model is surer than it should be. Divide its logits by 2.",
+        "",
+        "15 rows, 10 classes.",
+        "",
+        "1. It is right less often than it says.",
+        "   → Divide the logits by 2.",
+        "",
+        "2. Rows are tied.",
+        "   → Save them in float32.",
+        "",
+        "· Two rows are equal.",
+    ]
+
+
+def test_a_letter_without_a_finding_says_so_and_has_no_empty_paragraph():
+    text = as_letter(told(summary=["All is well."], findings=[], notes=[]), ["15 rows."])
+    start = "All is well.\n\n15 rows.\n\nThere is no finding: nothing here asks to be acted on.\n\n "
+    assert text.startswith(start)
+    assert "\n\n\n" not in text
+
+
+def test_long_findings_are_wrapped_under_their_own_words():
+    long = [{"name": "long", "says": "word " * 30, "advice": "deed " * 30}]
+    lines = as_letter(told(findings=long), ["15 rows."], width=60).splitlines()
+    says = [line for line in lines if "word" in line]
+    does = [line for line in lines if "deed" in line]
+    assert {line[:8] for line in says[1:]} == {"   word "}
+    assert {line[:10] for line in does[1:]} == {"     deed "}
+    assert max(map(len, says + does)) <= 60
+
+
+def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_plain():
+    says = [{"name": "long", "says": "word " * 9 + "9.9 % and T = 2", "advice": "Act."}]
+    text = as_letter(told(findings=says), ["15 rows."], width=52)  # the 9.9 would fit on the first line, the % not
+    assert "   9.9 % and T = 2" in text.splitlines()
+    assert "\N{NO-BREAK SPACE}" not in text
+
+
+def test_options_and_quotes_stand_in_the_letter_as_they_are_typed():
+    asked = 'It\'s "a" & <b>; give --rows train.'
+    assert asked in as_letter(told(notes=[asked]), [])
+
+
+def test_a_long_name_is_not_broken():
+    path = "/".join(["folder"] * 12)
+    assert path in as_letter(told(), [f"{path} has 15 rows."], width=40)
+
+
+def test_numbers_stand_with_their_intervals_and_a_dash_where_a_temperature_changes_nothing():
+    table = numbers_table(told())
+    assert table.heads == ("as it is", "95 % interval", "with T", "95 % interval")
+    rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
+    assert rows["accuracy"] == ["60.0 %", "50.0 to 70.0 %", "–", ""]
+    assert rows["log loss (NLL), nats"] == ["1.250", "1.000 to 1.500", ".750", ".500 to 1.000"]
+    assert rows["spread within the classes (NC1)"] == [".250", "", "–", ""]
+    assert table.rows[0].cells[0].value == 0.6
+
+
+def test_without_a_temperature_there_are_two_columns():
+    metrics = {name: entry for name, entry in TOLD["metrics"].items() if "after" not in name}
+    table = numbers_table(told(metrics=metrics))
+    assert table.heads == ("as it is", "95 % interval")
+    assert {len(row.cells) for row in table.rows} == {2}
+
+
+def test_a_metric_known_only_with_a_temperature_has_its_row():
+    metrics = {"nll_after_temperature": TOLD["metrics"]["nll_after_temperature"]}
+    (row,) = numbers_table(told(metrics=metrics)).rows
+    assert [cell.text for cell in row.cells] == ["–", "", ".750", ".500 to 1.000"]
+
+
+def test_differences_have_signs_and_those_of_shares_are_points():
+    differences = {
+        "accuracy": {"value": -0.031, "low": -0.06, "high": 0.004},
+        "nll": {"value": 0.125, "low": 0.0, "high": 0.25},
+        "nll_after_temperature": {"value": -0.125, "low": -0.25, "high": 0.0},
+        "signed_gap": {"value": 0.02, "low": -0.01, "high": 0.05},
+        "nc1": {"value": None, "low": None, "high": None},
+    }
+    table = differences_table(told(differences=differences))
+    rows = {row.label: [cell.text for cell in row.cells[:2]] for row in table.rows}
+    assert rows["accuracy, points"] == ["−3.1", "−6.0 to +0.4"]
+    assert rows["log loss (NLL), nats"] == ["+.125", ".000 to +.250"]
+    assert rows["log loss (NLL), nats with T"] == ["−.125", "−.250 to .000"]
+    assert rows["confidence − accuracy"] == ["+.020", "−.010 to +.050"]
+    assert rows["spread within the classes (NC1)"] == ["–", ""]
+    assert "this − other" in as_letter(told(differences=differences), [])
+    assert "this − other" not in as_letter(told(), [])
+
+
+def test_reliability_is_drawn_in_the_unit_square(drawn):
+    reliability, _, _ = drawn()
+    after, line = reliability.iter("polyline")
+    assert points(line) == near([(0.22 * 300, 0.7 * 210), (0.95 * 300, 0.1 * 210)])
+    assert points(after) == near([(0.92 * 300, 0.09 * 210)])
+    assert boxes(reliability)[3] == pytest.approx((60, 210 - 17, 19, 17))
+    assert boxes(reliability)[14] == pytest.approx((280, 210 - 34, 19, 34))
+    assert [box[3] for box in boxes(reliability)].count(0.0) == 13
+    upright = [
+        path.get("d") for path in reliability.iter("path") if " V" in path.get("d") and "M0" not in path.get("d")
+    ]
+    assert upright == ["M66.0,189.0 V105.0", "M285.0,31.5 V10.5"]
+    assert reliability.get("aria-label") == "Reliability: 0.22 claimed 0.30 right, 0.95 claimed 0.90 right."
+
+
+def test_without_a_temperature_one_line_is_drawn(drawn):
+    reliability, _, _ = drawn({name: data for name, data in FIGURES.items() if name != "reliability_after"})
+    assert len(list(reliability.iter("polyline"))) == 1
+
+
+def test_risk_is_drawn_below_its_largest_beside_the_best_order(drawn):
+    _, risk, _ = drawn()
+    best, line = risk.iter("polyline")
+    top = 1.08 * 0.4
+    assert points(line) == near([(75, 210), (150, 210), (225, (1 - 0.2 / top) * 210), (300, (1 - 0.4 / top) * 210)])
+    assert points(best)[59] == pytest.approx((180, 210), abs=0.051)  # the 60 % that are right come first
+    assert points(best)[79] == pytest.approx((240, (1 - 0.2 / 0.8 / top) * 210), abs=0.051)
+    assert points(best)[-1] == pytest.approx(points(line)[-1], abs=0.051)
+    ticks = [(text.text, float(text.get("y")) - 4) for text in risk.iter("text") if text.get("x") == "-6"]
+    assert [text for text, _ in ticks] == ["0.0 %", "20.0 %", "40.0 %"]
+    assert [y for _, y in ticks] == pytest.approx([210, (1 - 0.2 / top) * 210, (1 - 0.4 / top) * 210], abs=0.1)
+    assert risk.get("aria-label").startswith("Risk against coverage: 40.0 % of all rows are wrong; the area under ")
+    assert risk.get("aria-label").endswith(" .1500.")
+
+
+def test_gaps_are_drawn_over_their_range_with_the_closed_form_and_round_ticks(drawn):
+    _, _, gap = drawn()
+    assert boxes(gap) == near(
+        [(60 * i, 210 - count / 4 * 210, 59.5, count / 4 * 210) for i, count in enumerate([1, 4, 2, 2, 1])]
+    )
+    (closed,) = [path.get("d") for path in gap.iter("path") if path.get("stroke-width") == "1"]
+    assert closed == f"M{(math.log(1 + 10 * 0.9 / 0.1) + 2) / 10 * 300:.1f},0 V210"
+    texts = [text.text for text in gap.iter("text")]
+    assert texts[:7] == ["ε = 0.1 (all)", "−2", "0", "2", "4", "6", "8"]
+    assert texts[-2] == "4"
+    below = [float(text.get("x")) for text in gap.iter("text") if text.get("y") == "225"]
+    assert below == pytest.approx([0, 60, 120, 180, 240, 300])
+    assert gap.get("aria-label") == "Histogram of the logit gap, from −2.0 to 8.0 nats; its mean is 3.00."
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0.0, 3.5, ["0", "1", "2", "3"]), (0.0, 15.0, ["0", "5", "10", "15"]),
+     (0.25, 1.25, ["0.4", "0.6", "0.8", "1", "1.2"]),
+     (-9.0, 21.0, ["0", "10", "20"]), (100.0, 100.35, ["100", "100.1", "100.2", "100.3"])],
+)  # fmt: skip
+def test_ticks_stand_at_one_two_or_five_times_a_power_of_ten(low, high, ticks, drawn):
+    figures = FIGURES | {"gap": {"edges": [low, (low + high) / 2, high], "count": [1, 1]}}
+    _, _, gap = drawn(figures, inferred_smoothing=None)
+    assert [text.text for text in gap.iter("text") if text.get("y") == "225"] == ticks
+    assert "ε" not in ElementTree.tostring(gap, "unicode")
+
+
+@pytest.mark.parametrize(
+    ("answer", "eps_of_gap", "sentence"),
+    [
+        ("strength", 0.1, "The line is the gap at the optimum of the smoothing inferred."),
+        ("no sign", 0.0001, "The gaps show no sign of smoothing."),
+        ("cannot tell", 0.21, "if every row had reached its optimum, ε would be about 0.21 over all."),
+        ("cannot tell", None, "These rows cannot tell whether the model was smoothed. So it is."),
+    ],
+)
+def test_below_the_gaps_the_page_says_what_they_tell_of_smoothing(answer, eps_of_gap, sentence, tmp_path):
+    evidence = {"answer": answer, "reason": "So it is.", "eps_of_gap": eps_of_gap}
+    page = render_audit(told(smoothing_evidence=evidence), FIGURES, ["15 rows."], tmp_path / "audit.html")
+    (caption,) = re.findall(r"<figcaption>All rows but[^<]*", without_terms(page.read_text("utf-8")))
+    assert caption.endswith(sentence)
+
+
+def test_the_page_begins_with_how_things_stand_and_what_to_do(tmp_path):
+    page = render_audit(told(), FIGURES, ["15 rows."], tmp_path / "audit.html").read_text("utf-8")
+    above = page.partition("15 rows.")[0]
+    assert above.rstrip().endswith(
+        '<p class="summary">The model is surer than it should be. Divide its logits by 2.</p>\n<p class="quiet">'
+    )
+
+
+ARMS = [
+    {
+        "name": name,
+        "seeds": [0, 1],
+        "metrics": {
+            "accuracy": {"mean": 0.5, "sd": sd, "values": [0.45, 0.55]},
+            "nll_after_temperature": {"mean": 1.25, "sd": sd, "values": [1.0, 1.5]},
+            "macro_f1": {"mean": 0.5, "sd": sd, "values": [0.5, 0.5]},
+        },
+        "findings": findings,
+        "smoothing_answers": {"no sign": 1, "cannot tell": 1},
+    }
+    for name, sd, findings in (("one-hot", 0.0625, {"confidence": 2}), ("smoothed", None, {}))
+]
+
+
+def test_over_seeds_each_arm_has_its_mean_and_its_deviation():
+    table = seeds_table(told(arms=ARMS))
+    assert table.heads == ("one-hot", "±", "smoothed", "±")
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        ["50.0 %", "6.2", "50.0 %", ""],
+        ["1.250", ".062", "1.250", ""],
+    ]
+
+
+def test_the_letter_says_in_how_many_seeds_a_finding_stands():
+    text = " ".join(as_letter(told(arms=ARMS), []).split())
+    assert "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation" in text
+    assert (
+        "· In the 2 seeds of one-hot, there is the finding “confidence” in 2, and the answer on smoothing is “no sign” "
+        "in 1 and “cannot tell” in 1. · In the 2 seeds of smoothed, there is no finding, and the answer on smoothing is"
+        in text
+    )
+    assert "Over the seeds" not in as_letter(told(), [])
+
+
+def test_the_page_has_a_table_over_seeds_for_each_two_arms(tmp_path):
+    page = without_terms(render_audit(told(arms=ARMS * 2), FIGURES, [], tmp_path / "audit.html").read_text("utf-8"))
+    assert page.count('aria-label="Mean and standard deviation over seeds"') == 2
+    assert page.count("In the 2 seeds of one-hot, there is the finding “confidence” in 2") == 2
+
+
+def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):
+    hostile = told(notes=["</script><b>"])
+    path = render_audit(hostile, FIGURES | {"gap": None}, ["15 rows."], tmp_path / "new" / "audit.html")
+    page = path.read_text("utf-8")
+    assert page.count("<svg") == 2
+    assert json.loads(re.search(r"<pre><code>(.*?)</code>", page, re.DOTALL)[1]) == hostile
+    assert "<b>" not in page
+
+
+def test_a_difference_has_its_finding_beside_it_where_it_has_one():
+    ends = {"value": 0.031, "low": 0.01, "high": 0.05}
+    differences = {
+        "accuracy": {**ends, "finding": "better by little", "margin": 0.05},
+        "nll": {**ends, "finding": None},
+    }
+    table = differences_table(told(differences=differences))
+    assert table.heads[-1] == "finding"
+    assert [row.cells[-1].text for row in table.rows] == ["better by little", "–"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "words"),
+    [
+        (False, ["how many of them are wrong?", "The part of the answered rows that is wrong; ",
+                 "its true logit less"]),
+        (True, ["how many of the annotators disagree with the answers?", "The part of the annotators who disagree with "
+                "the answers; ", "the logit of the likeliest class of its soft label less"]),
+    ],
+)  # fmt: skip
+def test_the_page_speaks_of_annotators_where_labels_are_soft(tmp_path, soft, words):
+    metrics = TOLD["metrics"] | ({"agreement": {"value": 0.6, "low": 0.5, "high": 0.7}} if soft else {})
+    page = without_terms(render_audit(told(metrics=metrics), FIGURES, [], tmp_path / "audit.html").read_text("utf-8"))
+    assert all(each in page for each in words)
+
+
+@pytest.mark.parametrize(
+    ("rough", "step"), [(0.7, 1), (1, 1), (1.01, 2), (2.5, 5), (5.1, 10), (0.03, 0.05), (0.2, 0.2), (300, 500)]
+)
+def test_a_step_of_an_axis_is_the_next_round_number(rough, step):
+    assert _step(rough) == pytest.approx(step, rel=1e-12)

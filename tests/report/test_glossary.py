@@ -1,0 +1,33 @@
+import importlib.util
+from pathlib import Path
+
+from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
+from sfumato.glossary import GLOSSARY
+
+
+def test_every_metric_has_an_entry_under_the_name_that_the_tables_give_it():
+    plain = [name for name in METRICS if not name.endswith("_after_temperature") and "_at_" not in name]
+    assert set(plain) <= set(GLOSSARY)
+    assert [GLOSSARY[name].title for name in plain] == [METRICS[name].heading for name in plain]
+    assert [GLOSSARY[name].title for name in FEATURE_LABELS] == list(FEATURE_LABELS.values())
+
+
+def test_no_word_stands_for_two_terms():
+    words = [word for entry in GLOSSARY.values() for word in entry.words]
+    assert len(words) == len(set(words))
+
+
+def test_an_entry_is_one_paragraph_of_plain_text():
+    for entry in GLOSSARY.values():
+        assert entry.words
+        assert entry.text.endswith((".", ")"))
+        assert not set("<>&\n") & set(entry.title + entry.text)
+
+
+def test_the_page_of_the_docs_is_written_from_the_same_words():
+    docs = Path(__file__).parents[2] / "docs"
+    spec = importlib.util.spec_from_file_location("make_glossary", docs / "make_glossary.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    # Where this fails: python docs/make_glossary.py
+    assert (docs / "glossary.md").read_text(encoding="utf-8") == made.page()
