@@ -22,8 +22,8 @@ def probe(
 
     The loss is called as loss(logits[N, K], labels[N]) at several K: convention and strength, total mass, ignored
     rows, reduction, class weights, strengths at and beyond their range, half precision, masked logits, evaluation
-    mode. A loss that takes a teacher's logits too is told as a distillation, with its weights and temperature. The
-    output ends with the line of code that gives the same loss in sfumato, run on what the loss itself is called with.
+    mode. The output ends with the line of code that gives the same loss in sfumato, run on what the loss itself is
+    called with.
 
     With --trainer no loss is called. A few steps of real training are watched instead, and the gradients at the model's
     output tell what the trainer did: the strength that arrived, what it divides by, ignored rows, padding, evaluation.

@@ -2,8 +2,6 @@
 
 from sfumato.probe.call.find import ProbeError as ProbeError
 from sfumato.probe.call.find import load as load
-from sfumato.probe.distillation.line import DistillationLine as DistillationLine
-from sfumato.probe.distillation.recognise import Distillation as Distillation
 from sfumato.probe.findings import ProbeFinding as ProbeFinding
 from sfumato.probe.implied import ImpliedTarget as ImpliedTarget
 from sfumato.probe.implied import implied_target as implied_target
@@ -13,6 +11,3 @@ from sfumato.probe.result import Probe as Probe
 from sfumato.probe.text import as_text as as_text
 from sfumato.probe.watching.watch import watch as watch
 from sfumato.probe.watching.watched import Watched as Watched
-
-Finding = ProbeFinding
-"""The former name of :class:`ProbeFinding`."""

@@ -9,13 +9,12 @@ import numpy as np
 
 from sfumato.probe.call.caller import Loss
 from sfumato.probe.call.find import PAD_NAMES, ProbeError, Spec, load, of
-from sfumato.probe.call.make import make, remade
+from sfumato.probe.call.make import has_named_teacher, make, remade, takes_logits_as_labels
 from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
 from sfumato.probe.checks.reduction import RowReduction, reduction_of
 from sfumato.probe.checks.target import of_target
-from sfumato.probe.distillation.recognise import RecognisedDistillation, has_teacher, recognise, takes_probabilities
 from sfumato.probe.find_recipe import recipe_of
-from sfumato.probe.findings import WORST_FIRST, ProbeFinding, defect, note
+from sfumato.probe.findings import WORST_FIRST, ProbeFinding, defect, note, warning
 from sfumato.probe.read.target import TargetRead, read_target
 from sfumato.probe.result import Probe
 
@@ -31,9 +30,8 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     Args:
         loss: a loss of torch, numpy, jax or Keras, called as ``loss(logits[N, K], labels[N])``, with logits,
             log-probabilities or probabilities, and labels whole or one-hot, as rows, sequences or images, by position
-            or by name; or a loss of torch that takes a student's logits, a teacher's logits, and labels or none; or the
-            name of a loss as ``"module:callable"``, with literal arguments. A class or a function that makes a loss is
-            called, and called again with other arguments for what these can tell.
+            or by name; or the name of a loss as ``"module:callable"``, with literal arguments. A class or a function
+            that makes a loss is called, and called again with other arguments for what these can tell.
         classes: K to report, at least 2.
 
     Returns:
@@ -55,11 +53,12 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         raise ProbeError(f"classes must be at least 2 to tell a target, got {classes}")
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings = [note("loading", text) for text in spec.notes]
-    taught = _taught(spec, classes)
-    if isinstance(taught, RecognisedDistillation):
-        return _of_distillation(spec, classes, taught, findings)
-    spec, called, more = taught
+    if has_named_teacher(spec, classes):
+        return _of_teacher(spec, classes, findings, "student_logits[N, K], teacher_logits[N, K]")
+    spec, called, more = make(spec, classes)
     findings += more
+    if takes_logits_as_labels(called, classes):
+        return _of_teacher(spec, classes, findings, called.style.describe())
     target = read_target(spec, called, classes)
     if called.differences and called.style.library in ("torch", "jax"):
         told = "it returns no gradient (detached, or a plain number): read by finite differences"
@@ -100,51 +99,20 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     )
 
 
-def _taught(spec: Spec, classes: int) -> RecognisedDistillation | tuple[Spec, Loss, list[ProbeFinding]]:
-    """The distillation that a loss is, or the loss of logits and labels.
-
-    Raises:
-        ProbeError: the loss is neither, or has a teacher and is no distillation that is known.
-    """
-    if has_teacher(spec, classes):
-        found = recognise(spec, classes)
-        if found is not None:
-            return found
-        if not takes_probabilities(spec, classes):
-            told = "takes a teacher, but its gradients are not those of labels beside one divergence from the teacher"
-            raise ProbeError(f"{spec.name} {told}")
-        return make(spec, classes)
-    try:
-        made = make(spec, classes)
-    except ProbeError:
-        with contextlib.suppress(Exception):
-            found = recognise(spec, classes)
-            if found is not None:
-                return found
-        raise
-    # A teacher's logits are taken for one-hot labels where no name says what they are.
-    found = recognise(spec, classes) if made[1].style.one_hot and made[1].style.library == "torch" else None
-    return made if found is None else found
-
-
-def _of_distillation(spec: Spec, classes: int, found: RecognisedDistillation, findings: list[ProbeFinding]) -> Probe:
-    """The result for a distillation, which has no target of its own: its target is another for every row."""
+def _of_teacher(spec: Spec, classes: int, findings: list[ProbeFinding], called: str) -> Probe:
+    """The result for a loss that takes a teacher: its target is another for every row, and is not read."""
+    why = "this loss takes a teacher, and probe reads losses of labels"
+    told = f"{why}: probe the term of the labels by itself, or wrap the loss so that it takes logits and labels alone"
+    unknown = dict.fromkeys(("convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index"))
     return Probe(
         name=spec.name,
-        called=found.called,
+        called=called,
         classes=classes,
-        convention=None,
-        eps=None,
-        eps_all=None,
-        eps_others=None,
-        target=None,
-        mass=None,
-        ignore_index=None,
-        reduction=found.reduction,
-        findings=_worst_first([*findings, *found.findings]),
-        why=f"this is a distillation loss: {found.distillation.formula}",
-        recipe=found.recipe,
-        distillation=found.distillation,
+        reduction="other",
+        why=why,
+        findings=_worst_first([*findings, warning("teacher", told)]),
+        recipe="there is no line: the loss takes a teacher",
+        **unknown,
     )
 
 

@@ -4,8 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from sfumato.probe.distillation.line import DistillationLine
-from sfumato.probe.distillation.recognise import Distillation
 from sfumato.probe.findings import ProbeFinding
 from sfumato.probe.recipe import Recipe
 
@@ -33,8 +31,6 @@ class Probe:
         findings: what was found, the worst first.
         why: how the convention was told, or why it was not.
         recipe: the same loss in sfumato, or why there is none.
-        distillation: the terms of a distillation; None of any other loss. A distillation has another target in every
-            row, so that ``convention``, ``eps``, ``target`` and ``mass`` are None.
         moved_by: why the loss is not smallest at ``target``, as a clause; None where it is. Class weights, a penalty, a
             turned sign and a gradient that does not sum to 0 are such reasons.
 
@@ -57,8 +53,7 @@ class Probe:
     reduction: str
     findings: tuple[ProbeFinding, ...]
     why: str
-    recipe: Recipe | DistillationLine | str
-    distillation: Distillation | None = None
+    recipe: Recipe | str
     moved_by: str | None = None
 
     @property
@@ -81,6 +76,5 @@ class Probe:
         named = {"schema": SCHEMA, "loss": fields.pop("name"), **fields, "line": self.line, "where": self.where}
         del named["recipe"], named["moved_by"]
         named["target"] = None if self.target is None else list(self.target)
-        named["distillation"] = None if self.distillation is None else dataclasses.asdict(self.distillation)
         named["findings"] = [str(finding) for finding in self.findings]
         return named

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Sequence
 
 from sfumato.conventions import SPREADS
-from sfumato.probe.distillation.recognise import Distillation
 from sfumato.probe.findings import ProbeFinding
 from sfumato.probe.read.levels import least_share
 from sfumato.probe.result import Probe
@@ -31,9 +30,6 @@ def as_text(found: Probe, width: int = 100) -> str:
 
 def _in_plain_words(found: Probe) -> str:
     """What training with the loss aims at, for a reader who knows none of the terms."""
-    if found.distillation is not None:
-        labels = "the labels and from " if found.distillation.label_weight else ""
-        return f"A student model learns from {labels}the answers of a teacher, a model that is trained already."
     if found.convention == "prior":
         return "It trains a model to give a part of its probability to the right class, and the rest as π says."
     if found.target is None:
@@ -53,8 +49,6 @@ def _in_plain_words(found: Probe) -> str:
 
 def _headline(found: Probe) -> str:
     name = found.name.rpartition(":")[2]
-    if found.distillation is not None:
-        return f"{name} is a distillation loss: {found.distillation.formula}"
     if found.convention is None:
         return f"{name}: {found.why}"
     if found.convention in ("one-hot", "sigmoid-hard"):
@@ -78,8 +72,6 @@ def _headline(found: Probe) -> str:
 
 def _facts(found: Probe) -> list[tuple[str, str]]:
     """What is known of the loss: the name of each fact, and the fact."""
-    if found.distillation is not None:
-        return _facts_of_distillation(found, found.distillation)
     rows = [("called", f"loss({found.called})")]
     if found.convention in SPREADS:
         spread = SPREADS[found.convention]
@@ -97,23 +89,6 @@ def _facts(found: Probe) -> list[tuple[str, str]]:
     rows.append(("reduction", found.reduction))
     rows.append(("ignored label", "none found" if found.ignore_index is None else str(found.ignore_index)))
     return rows
-
-
-def _facts_of_distillation(found: Probe, terms: Distillation) -> list[tuple[str, str]]:
-    """The weights of both terms, and what divides the logits."""
-    shown = {
-        "forward": "KL(teacher ‖ student)",
-        "reverse": "KL(student ‖ teacher)",
-        "squared": "half a squared distance",
-    }
-    weight = f"{terms.teacher_weight:.6g} on {shown.get(terms.divergence, 'the likeliest class of the teacher')}"
-    if terms.times_t_squared is not None:
-        weight += ", T² in it" if terms.times_t_squared else ", without T²"
-    rows = [("called", f"loss({found.called})"), ("teacher's term", weight)]
-    if terms.divergence in ("forward", "reverse"):
-        rows.append(("temperature", f"{terms.temperature:g}, which divides the logits of both"))
-    labels = f"{terms.label_weight:.6g} on the cross entropy of the labels" if terms.label_weight else "none"
-    return [*rows, ("labels' term", labels), ("reduction", found.reduction)]
 
 
 def lines_of_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:

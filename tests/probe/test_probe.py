@@ -320,3 +320,24 @@ def test_a_loss_without_gradients_is_refused_where_differences_of_it_would_take_
             probe(loss, classes=2001)
     with pytest.raises(ProbeError, match="its value does not depend on the logits"):  # of however many classes
         probe(peer_losses.constant, classes=2001)
+
+
+def hinton(student_logits, teacher_logits, labels, t=4.0):
+    soft = nn.functional.kl_div((student_logits / t).log_softmax(1), (teacher_logits / t).softmax(1))
+    return soft + nn.functional.cross_entropy(student_logits, labels)
+
+
+class Taught(nn.Module):
+    def forward(self, logits, teacher):
+        return nn.functional.mse_loss(logits, teacher)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [hinton, Taught, lambda z, t: nn.functional.kl_div((z / 2).log_softmax(1), (t / 2).softmax(1)).sum()],
+    ids=["named", "module", "unnamed"],
+)
+def test_a_loss_that_takes_a_teacher_is_not_read(loss):
+    found = probe(loss)
+    assert (found.convention, found.eps, found.target, found.line) == (None, None, None, None)
+    assert "takes a teacher" in said(found, "warning")

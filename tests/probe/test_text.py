@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from sfumato.probe import Distillation, Probe, ProbeFinding, Recipe, as_text
+from sfumato.probe import Probe, ProbeFinding, Recipe, as_text
 
 FOUND = Probe(
     name="my_losses:smoothed",
@@ -94,15 +94,11 @@ def test_the_object_for_json_has_the_line_and_findings_as_text():
     told = FOUND.to_dict()
     assert list(told) == [
         "schema", "loss", "called", "classes", "convention", "eps", "eps_all", "eps_others", "target", "mass",
-        "ignore_index", "reduction", "findings", "why", "distillation", "line", "where",
+        "ignore_index", "reduction", "findings", "why", "line", "where",
     ]  # fmt: skip
     assert (told["schema"], told["loss"], told["target"]) == ("sfumato.probe/1", "my_losses:smoothed", [0.9, 0.1 / 9])
     assert told["findings"][1] == "note: half precision: fine"
     assert told["line"] == FOUND.line == FOUND.recipe.code
-
-
-TERMS = Distillation("forward", 4.0, 0.3, 11.2, 0.7, True, 1, 0.0, False)
-UNKNOWN = dict.fromkeys(("convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index"))
 
 
 @pytest.mark.parametrize(
@@ -117,27 +113,10 @@ UNKNOWN = dict.fromkeys(("convention", "eps", "eps_all", "eps_others", "target",
          "It trains a model to say yes to the right class with chance 0.95, and to each other with 0.05."),
         ({"target": None, "convention": "prior"},
          "It trains a model to give a part of its probability to the right class, and the rest as π says."),
-        ({**UNKNOWN, "distillation": TERMS},
-         "A student model learns from the labels and from the answers of a teacher, a model that is trained already."),
-        ({**UNKNOWN, "distillation": dataclasses.replace(TERMS, label_weight=0.0)},
-         "A student model learns from the answers of a teacher, a model that is trained already."),
     ],
 )  # fmt: skip
 def test_the_second_line_says_in_plain_words_what_is_trained(changes, sentence):
     assert as_text(dataclasses.replace(FOUND, **changes), 200).splitlines()[1] == sentence
-
-
-def test_a_distillation_is_told_with_its_terms():
-    lines = as_text(dataclasses.replace(FOUND, **UNKNOWN, distillation=TERMS, findings=()), 120).splitlines()
-    formula = "0.3·CE(labels) + 0.7·T²·KL(teacher_T ‖ student_T) with T = 4"
-    assert lines[0] == f"smoothed is a distillation loss: {formula}"
-    assert lines[3:8] == [
-        "called          loss(logits[N, K], labels[N])",
-        "teacher's term  11.2 on KL(teacher ‖ student), T² in it",
-        "temperature     4, which divides the logits of both",
-        "labels' term    0.3 on the cross entropy of the labels",
-        "reduction       mean",
-    ]
 
 
 def test_what_logits_are_stands_above_the_line():

@@ -8,6 +8,7 @@ import numpy as np
 from sfumato.probe.call.call_style import TooManyClassesError, understand
 from sfumato.probe.call.caller import Labels, Loss
 from sfumato.probe.call.find import ProbeError, Spec, in_words
+from sfumato.probe.call.parameters import required
 from sfumato.probe.findings import ProbeFinding, defect, warning
 
 OTHER_CLASSES = (4, 7, 25)
@@ -85,3 +86,24 @@ def _is_changing(loss: Loss, classes: int) -> bool:
     labels: Labels = np.array([1, classes - 1, 1, classes - 1])
     first = loss.values(z, labels)
     return any(not np.array_equal(first, loss.values(z, labels), equal_nan=True) for _ in range(15))
+
+
+def has_named_teacher(spec: Spec, classes: int) -> bool:
+    """Whether an argument that must be given when the loss is called is named after a teacher."""
+    try:
+        return any("teacher" in each.name.lower() for each in required(spec.made(classes)))
+    except ProbeError:
+        return False
+
+
+def takes_logits_as_labels(loss: Loss, classes: int) -> bool:
+    """Whether the second argument is logits: a number added to all of them changes nothing, a factor does."""
+    if not loss.style.one_hot or loss.style.library != "torch":
+        return False
+    z, t = np.random.default_rng(29).normal(size=(2, 2, classes))
+    try:
+        plain, shifted, doubled = (loss.gradient(z, each) for each in (t, t + 3, 2 * t))
+    except Exception:
+        return False
+    close = {"rtol": 1e-6, "atol": 1e-9}
+    return bool(np.allclose(plain, shifted, **close) and not np.allclose(plain, doubled, **close))
