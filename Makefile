@@ -9,14 +9,14 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test quick lint kernel-test check floor nightly docs gallery wheel figures clean \
+.PHONY: help setup compare test quick renew lint kernel-test check floor nightly docs gallery wheel figures clean \
 	clang aarch64 windows compilers dist
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
-	@echo "also: make setup, quick (a minute of tests), lint, kernel-test, check (all three tests), floor, nightly,"
-	@echo "      docs (into site/), gallery (runs examples/), wheel (into dist/), clang, aarch64 and windows (the kernel"
-	@echo "      built elsewhere), dist, figures, clean"
+	@echo "also: make setup, quick (a minute of tests), renew (the texts that tests pin), lint, kernel-test,"
+	@echo "      check (all three tests), floor, nightly, docs (into site/), gallery (runs examples/), wheel (into dist/),"
+	@echo "      clang, aarch64 and windows (the kernel built elsewhere), dist, figures, clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -53,6 +53,10 @@ quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not nightly and not slow" -k "not compile and not many_classes" $(QUICK)
+
+# Writes the texts anew that tests pin in tests/snapshots/. Read the diff before you commit it.
+renew: $(VENV)/.test
+	SFUMATO_RENEW=1 $(PYTEST) $$(grep -rl --include="*.py" assert_snapshot tests)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -16,7 +16,6 @@ from sfumato.lab.arms.kind import Parameter
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.options import schema
 from tests.conftest import run_sfumato
-from tests.design_page import section
 
 LABELS = np.repeat([0, 1, 2], [5, 3, 2])
 
@@ -173,11 +172,6 @@ def test_texts_and_defaults_of_a_kind_are_read_in_their_places(monkeypatch):
 def test_help_and_the_file_of_options_name_every_kind():
     words = schema()["arm"].words
     assert [kind.example for kind in KINDS.values() if kind.example not in words] == []
-
-
-def test_the_kinds_are_those_of_the_design_page():
-    told = [line for line in section("A comparison").splitlines() if line.startswith("| `") and "`--arm`" not in line]
-    assert told == [kind.row() for kind in KINDS.values()]
 
 
 @pytest.mark.slow

@@ -1,18 +1,15 @@
-"""The modules of the package: none in a circle, no two public classes of one name, tests of each under its name."""
+"""The modules of the package: no circles of imports, and no two public classes of one name."""
 
 from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sfumato"
-TESTS = PACKAGE.parent / "tests"
-TESTED = 0.85  # the least share of modules with tests of their name
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -64,45 +61,12 @@ def classes(package: Path) -> dict[str, list[str]]:
     return found
 
 
-def places_of_tests(module: Path) -> Iterator[Path]:
-    """Where the tests of a module of the package may be: under its name, or under that of its folder."""
-    folder = module.parent
-    yield folder / f"test_{module.stem.lstrip('_')}.py"
-    if folder.name:
-        yield folder / f"test_{folder.name}.py"
-        yield folder.parent / f"test_{folder.name}.py"
-
-
-def untested(package: Path, tests: Path) -> list[str]:
-    """Modules without tests of their name, or of their folder's."""
-    return [
-        path.as_posix()
-        for path in (path.relative_to(package) for path in with_code(package))
-        if not any((tests / place).is_file() for place in places_of_tests(path))
-    ]
-
-
-def with_code(package: Path) -> list[Path]:
-    """Modules other than ``__init__`` and ``__main__``, which only name what is elsewhere."""
-    return [path for path in modules(package).values() if not path.name.startswith("__")]
-
-
 def test_no_module_imports_one_that_imports_it_by_any_way():
     assert circle(PACKAGE) == []
 
 
 def test_no_two_public_classes_have_one_name():
     assert {name: homes for name, homes in classes(PACKAGE).items() if len(homes) > 1} == {}
-
-
-def test_the_tests_of_most_modules_have_their_name():
-    lacking = untested(PACKAGE, TESTS)
-    assert len(lacking) <= (1 - TESTED) * len(with_code(PACKAGE)), lacking
-
-
-def test_at_most_two_private_modules_lie_loose_at_the_top():
-    loose = [path.stem for path in PACKAGE.glob("_*.py") if not path.stem.startswith("__")]
-    assert len(loose) <= 2, loose
 
 
 @pytest.fixture
@@ -154,13 +118,3 @@ def test_two_classes_of_one_name_are_found(package):
     assert {name: homes for name, homes in classes(made).items() if len(homes) > 1} == {
         "Rows": ["sfumato.a", "sfumato.b.c"]
     }
-
-
-def test_a_module_without_tests_is_found(package, tmp_path):
-    made = package(a="", b__c="", b__d="", e__f__g="", e__h="")
-    for name in ("test_a.py", "b/test_c.py", "e/test_f.py", "e/test_g.py"):
-        (tmp_path / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "tests" / name).touch()
-    assert untested(made, tmp_path / "tests") == ["b/d.py", "e/h.py"]
-    (tmp_path / "tests" / "b" / "test_b.py").touch()
-    assert untested(made, tmp_path / "tests") == ["e/h.py"]

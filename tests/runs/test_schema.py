@@ -1,13 +1,10 @@
 """Files of a run that hold another kind of thing than they should are refused, with the place."""
 
 import json
-import re
-from typing import get_args, is_typeddict
 
 import pytest
 
-from sfumato.runs.schema import EpochLine, LadderRung, ShapeError, Summary, check, parse
-from tests.design_page import block_after
+from sfumato.runs.schema import EpochLine, ShapeError, Summary, check, parse
 
 
 @pytest.mark.parametrize(
@@ -54,19 +51,3 @@ def test_what_is_no_json_is_a_value_error(text):
 def test_json_is_parsed_as_it_is():
     value = {"a": [1, 2.5, None, True, "ü"]}
     assert parse(json.dumps(value)) == value
-
-
-def keys(kind):
-    """Every key of a kind and of the kinds within it."""
-    found = set()
-    for key, inner in getattr(kind, "__annotations__", {}).items() if is_typeddict(kind) else ():
-        found |= {key} | keys(inner)
-    return found.union(*(keys(inner) for inner in get_args(kind)))
-
-
-def test_the_design_page_names_every_key_of_a_summary_and_of_a_rung():
-    block = block_after("`compare --json` prints")
-    values = {"smoothed", "depends", "none"}
-    assert set(re.findall(r'"(\w+)"', block)) - values == keys(Summary)
-    ladder = re.search(r'"ladder"\?: \[(.*)\]', block_after("`env.json` holds"))[1]
-    assert set(re.findall(r'"(\w+)"', ladder)) == keys(LadderRung)
