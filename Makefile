@@ -97,8 +97,7 @@ WITHOUT_AVX512 = ATEN_CPU_CAPABILITY=avx2 NPY_DISABLE_CPU_FEATURES="$$($(BIN)/py
 	('512' in each or each == 'X86_V4')))")"
 
 # Hours: every test with new and more examples, as on a processor without AVX-512 too, 20 seeds of the conformance
-# suites, more fuzzing, and mutants.
-MUTATE ?= 120
+# suites, more fuzzing, and every planted fault (tests/meta/faults.py).
 nightly: $(VENV)/.test
 	HYPOTHESIS_PROFILE=nightly SFUMATO_CONFORMANCE_SEEDS=20 \
 		$(PYTEST) tests sfumato --doctest-modules
@@ -106,7 +105,6 @@ nightly: $(VENV)/.test
 	$(MAKE) floor
 	$(MAKE) kernel-test OPTIMISE=-O3 FUZZ=300 SEED=$$(date +%s)
 	$(MAKE) clang aarch64 windows dist
-	$(BIN)/python tests/meta/mutate.py --minutes $(MUTATE)
 
 # The pages of docs/ as a site that needs no network: site/index.html. Each warning is an error.
 docs: $(VENV)/.test

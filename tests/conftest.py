@@ -36,7 +36,7 @@ for name, many in EXAMPLES.items():
     same = {} if name == "nightly" else {"derandomize": True}
     settings.register_profile(name, deadline=None, print_blob=True, max_examples=many, **same)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "every change"))
-if os.environ.get("SFUMATO_SHRINK") == "0":  # a mutant is dead at its first failure: nobody reads the smallest one
+if os.environ.get("SFUMATO_SHRINK") == "0":  # for planted faults: nobody reads the smallest failure
     settings.register_profile("first failure", settings(), phases=[Phase.explicit, Phase.reuse, Phase.generate])
     settings.load_profile("first failure")
 

@@ -250,8 +250,7 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from sfumato.cli import main
 
-        with _noted(order["env"]):
-            code = main(order["words"])
+        code = main(order["words"])
     except BaseException:
         traceback.print_exc()
     finally:
@@ -260,15 +259,6 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _noted(variables: dict[str, str]) -> contextlib.AbstractContextManager[None]:
-    """Notes what the command runs where ``tests/meta/reached.py`` asks for it."""
-    if "REACHED_COMMANDS" not in variables:
-        return contextlib.nullcontext()
-    from tests.meta import reached
-
-    return reached.of_command(variables)
 
 
 def _hook(order: dict[str, Any], counter: mmap.mmap) -> Any:

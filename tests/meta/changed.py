@@ -3,7 +3,7 @@
 A copy is the package with some text replaced, beside the tests, in a folder of its own. The tests run in forks of one
 process that has loaded torch and nothing of the package, so that a run costs the tests and not the imports.
 
-    python tests/meta/changed.py     is that process: one JSON request a line, one JSON answer a line
+    python tests/meta/changed.py     is that process: one JSON request per line, one JSON answer per line
 """
 
 from __future__ import annotations
@@ -13,23 +13,20 @@ import json
 import os
 import re
 import resource
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-TIMED_OUT = 124
 
 
 class Change(NamedTuple):
-    """``old`` becomes ``new``; it must be found so many times in the package, wherever it stands."""
+    """``old`` becomes ``new``; it must be found this many times in the package, wherever it is."""
 
     old: str
     new: str
@@ -37,7 +34,7 @@ class Change(NamedTuple):
 
 
 class Ran(NamedTuple):
-    code: int  # pytest's: 0 passed, 1 failed; 124 where it would not end
+    code: int  # pytest's: 0 passed, 1 failed; below 0 where a signal ended it
     out: str
 
 
@@ -48,15 +45,14 @@ class NotFoundError(LookupError):
 # An editable install finds the package before any path does; a Python whose path begins with the copy runs this first.
 _FORGET_THE_INSTALL = """
 import re, sys
-sys.meta_path[:] = [each for each in sys.meta_path if not re.search("Editable|ScikitBuild", repr(each))]
+sys.meta_path[:] = [finder for finder in sys.meta_path if not re.search("Editable|ScikitBuild", repr(finder))]
 """
 
 
 def copy(folder: Path) -> Path:
-    """The package and its tests as they are, without what tests them from outside."""
-    ignored = shutil.ignore_patterns("*.partial")  # compiled files are kept: they know their sources by time and size
+    """The package and its tests as they are, with the compiled kernel."""
     for name in ("sfumato", "tests", "kernel", "benchmarks", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.partial"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "sitecustomize.py").write_text(_FORGET_THE_INSTALL, encoding="utf-8")
     for place in map(Path, sys.path):  # an editable install keeps the kernel apart
@@ -66,8 +62,8 @@ def copy(folder: Path) -> Path:
     return folder
 
 
-def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", suffix: str = ".py") -> list[Path]:
-    """Make the changes in a copy.
+def change(folder: Path, changes: Iterable[Change], package: str = "sfumato") -> list[Path]:
+    """Make the changes in a copy: in the Python of ``"sfumato"``, or in the headers of ``"kernel"``.
 
     Returns:
         The files that were changed.
@@ -77,13 +73,14 @@ def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", su
     """
     changed = []
     for old, new, times in changes:
-        texts = {path: path.read_text(encoding="utf-8") for path in sorted((folder / package).rglob(f"*{suffix}"))}
+        paths = sorted((folder / package).rglob("*.hpp" if package == "kernel" else "*.py"))
+        texts = {path: path.read_text(encoding="utf-8") for path in paths}
         pattern = _however_broken(old)
-        found = {path: count for path, text in texts.items() if (count := len(pattern.findall(text)))}
-        if sum(found.values()) != times:
-            where = {path.name: count for path, count in found.items()} or "nowhere"
-            raise NotFoundError(f"this should stand in the package {times} times, but stands {where}:\n{old}")
-        for path in found:
+        counts = {path: count for path, text in texts.items() if (count := len(pattern.findall(text)))}
+        if sum(counts.values()) != times:
+            where = {path.name: count for path, count in counts.items()} or "nowhere"
+            raise NotFoundError(f"this should be in the package {times} times, but is {where}:\n{old}")
+        for path in counts:
             path.write_text(pattern.sub(lambda _, new=new: new.strip(), texts[path]), encoding="utf-8")
             changed.append(path)
     return changed
@@ -98,81 +95,44 @@ def _however_broken(text: str) -> re.Pattern[str]:
 
 
 def build_kernel(folder: Path) -> None:
-    """Compile the copy's kernel for its tests: plain and unoptimised, one instruction set, in a few seconds.
-
-    Raises:
-        RuntimeError: it does not compile.
-    """
+    """Compile the copy's kernel for its tests: plain and unoptimised, one instruction set, in a few seconds."""
     library = folder / "sfumato" / "_kernel.so"
     library.unlink(missing_ok=True)  # a new file: the old one may be mapped
-    sources = [folder / "kernel" / name for name in ("rows.cpp", "scan.cpp", "dispatch.cpp")]
-    _compile(library, ["-O0", "-shared", "-DSFUMATO_ISA=baseline", *map(str, sources)])
-
-
-def kernel_passes(folder: Path) -> bool:
-    """Whether the kernel that was built last passes its own tests, which know the bounds of exp and log1p alone.
-
-    The scan's is built with it, so that AddressSanitizer sees what is written beside the row's memory.
-    """
-    kernel = folder / "kernel"
-    scan = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DSFUMATO_ISA=baseline"]
-    scan += [str(kernel / name) for name in ("scan.cpp", "rows.cpp", "dispatch.cpp")]
-    for name, words in (("scan_test", scan), ("row_test", ["-O1", str(folder / "sfumato" / "_kernel.so")])):
-        program = folder / name
-        _compile(program, [str(kernel / f"{name}.cpp"), *words])
-        words = ["/bin/sh", "-c", f"ulimit -t 300; exec {shlex.quote(str(program))}"]
-        if subprocess.run(words, capture_output=True, check=False).returncode != 0:
-            return False
-    return True
-
-
-def _compile(made: Path, words: list[str]) -> None:
     compiler = os.environ.get("CXX") or shutil.which("c++") or "c++"
-    flags = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-trapping-math", "-w"]
-    done = subprocess.run([compiler, *flags, *words, "-o", str(made)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
+    flags = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-trapping-math", "-w", "-O0", "-shared"]
+    sources = [str(folder / "kernel" / name) for name in ("rows.cpp", "scan.cpp", "dispatch.cpp")]
+    subprocess.run([compiler, *flags, "-DSFUMATO_ISA=baseline", *sources, "-o", str(library)], check=True)
 
 
 class Forks:
     """The process that forks; close it when done."""
 
-    def __init__(self, preload: Iterable[str] = ()) -> None:
-        self._words = [sys.executable, __file__, *preload]
-        self._process = self._start()
-
-    def _start(self) -> subprocess.Popen[str]:
+    def __init__(self) -> None:
         others = re.compile("(PYTEST_(?!DEBUG_TEMPROOT)|SFUMATO_|HYPOTHESIS_)")
         env = {name: value for name, value in os.environ.items() if not others.match(name)}
         env["OMP_NUM_THREADS"] = "1"
-        return subprocess.Popen(self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
+        )
 
-    def run(self, folder: Path, words: list[str], *, env: dict[str, str] | None = None, limit: int = 60) -> Ran:
+    def run(self, folder: Path, words: list[str], *, env: dict[str, str], limit: int = 60) -> Ran:
         """pytest with these words in that folder, for at most ``limit`` seconds of the processor."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"folder": str(folder), "words": words, "env": env or {}, "limit": limit}
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            return Ran(**json.loads(self._process.stdout.readline()))
-        except BaseException:  # it has died, or was not let finish: its answer may still come
-            self._process.kill()
-            self.close()
-            self._process = self._start()
-            raise
+        request = {"folder": str(folder), "words": words, "env": env, "limit": limit}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return Ran(**json.loads(self._process.stdout.readline()))
 
     def close(self) -> None:
         self._process.communicate()
 
 
-def _serve(preload: list[str]) -> None:
-    from importlib import import_module
-
+def _serve() -> None:
     # All that the tests load and the package is no part of.
     slow = ("torch._dynamo", "torch.distributed", "numpy.testing", "scipy.special", "hypothesis.strategies", "mpmath")
-    for name in ("pytest", *slow, *preload):
-        import_module(name)
+    for name in ("pytest", *slow):
+        importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing else may write among the answers
     for line in sys.stdin:
@@ -181,49 +141,40 @@ def _serve(preload: list[str]) -> None:
 
 
 def _forked(request: dict) -> Ran:
-    folder = Path(request["folder"])
-    said = folder / "said.txt"
+    printed = Path(request["folder"]) / "printed.txt"
     child = os.fork()
     if child == 0:
-        code = 70
-        try:
-            os.setsid()  # what it starts ends with it
-            resource.setrlimit(resource.RLIMIT_CPU, (request["limit"], request["limit"]))
-            out = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            os.chdir(folder)
-            os.environ.update(request["env"], PYTHONPATH=str(folder))  # for what the tests start
-            sys.path[0] = str(folder)  # not the folder of this file
-            importlib.import_module("sitecustomize")
-            sys.dont_write_bytecode = True
-            import pytest
+        _run(request, printed)
+    _, status = os.waitpid(child, 0)
+    text = re.sub(r"\n{2,}", "\n", printed.read_text(encoding="utf-8", errors="replace"))
+    return Ran(os.waitstatus_to_exitcode(status), text[-3000:])
 
-            quiet = ["-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"]
-            loaded_before = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-            code = int(pytest.main([*quiet, *loaded_before, *request["words"]]))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    ends = time.monotonic() + 30 * request["limit"]  # for what waits and does not work
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        if time.monotonic() > ends:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return Ran(TIMED_OUT, "it waits for ever")
-        time.sleep(0.01)
-    code = os.waitstatus_to_exitcode(status)
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return Ran(TIMED_OUT, "it works for ever")
-    text = re.sub(r"\n{2,}", "\n", said.read_text(encoding="utf-8", errors="replace"))
-    return Ran(code, text[-3000:])
+
+def _run(request: dict, printed: Path) -> None:
+    code = 70
+    try:
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CPU, (request["limit"], request["limit"]))
+        out = os.open(printed, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.chdir(request["folder"])
+        os.environ.update(request["env"], PYTHONPATH=request["folder"])  # for what the tests start
+        sys.path[0] = request["folder"]  # not the folder of this file
+        importlib.import_module("sitecustomize")
+        sys.dont_write_bytecode = True
+        import pytest
+
+        quiet = ["-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        loaded_before = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        code = int(pytest.main([*quiet, *loaded_before, *request["words"]]))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1:])
+    _serve()

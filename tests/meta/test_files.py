@@ -3,8 +3,6 @@
 import doctest
 import re
 import subprocess
-import tomllib
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -151,15 +149,3 @@ def test_what_must_not_stand_in_a_file_is_found(tmp_path: Path, pattern: re.Patt
     file = tmp_path / "file.txt"
     file.write_text(f"first\n{line}\n", encoding="utf-8")
     assert lines_with(pattern, [file]) == ([f"file.txt:2: {line}"] if found else [])
-
-
-def test_a_reason_why_no_test_sees_a_mutant_is_about_a_line_that_is_there():
-    entries = tomllib.loads((ROOT / "tests/meta/survivors.toml").read_text(encoding="utf-8"))["survivor"]
-    gone = [
-        each["before"]
-        for each in entries
-        if each["before"] not in map(str.strip, (ROOT / each["file"]).read_text(encoding="utf-8").splitlines())
-    ]
-    assert gone == []
-    twice = Counter((each["file"], each["before"], each["after"]) for each in entries)
-    assert [entry for entry, count in twice.items() if count > 1] == []
