@@ -138,7 +138,7 @@ def printed_on(page: str) -> str:
     return page.split("## What it prints\n\n```text\n")[1].split("\n```\n")[0]
 
 
-def front() -> str:
+def page() -> str:
     """The first page of the gallery: the question of each page, as that page asks it, and what it is answered with."""
     pages = {name: (PAGES / f"{name}.md").read_text(encoding="utf-8") for name in ORDER}
     titles = {name: text.split("\n")[0][2:] for name, text in pages.items()}
@@ -185,7 +185,7 @@ def main(names: list[str]) -> None:
     for name in names or ORDER:
         print(f"running examples/{name}", flush=True)
         make(name)
-    (DOCS / "gallery.md").write_text(front(), encoding="utf-8")
+    (DOCS / "gallery.md").write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+MEASURED = HERE.parent / "benchmarks" / "loss.jsonl"
 PEERS = ("torch eager", "torch.compile", "timm", "optax, jit")
 COLOURS = {"sfumato": "#c07a1c", "torch eager": "#33566b", "torch.compile": "#7d9bad"}
 
@@ -88,8 +87,8 @@ def table_of_questions(measured: list[dict[str, Any]]) -> str:
 def plot(measured: list[dict[str, Any]], to: Path) -> None:
     """Copies of the logits that a loss and its gradient take, a group of bars a shape."""
     told = [row for row in measured if row["dtype"] != "float16"]
-    plt.rcParams["svg.hashsalt"] = "sfumato"
-    figure, axes = plt.subplots(figsize=(7.2, 3.2), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = figure.subplots()
     for i, (who, colour) in enumerate(COLOURS.items()):
         at = [n + (i - 1) * 0.27 for n in range(len(told))]
         axes.bar(at, [row["copies"][who] for row in told], width=0.25, color=colour, label=who)
@@ -103,17 +102,22 @@ def plot(measured: list[dict[str, Any]], to: Path) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(frameon=False, ncols=3, loc="upper left", fontsize=8)
-    figure.savefig(to, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "sfumato"}):
+        figure.savefig(to, metadata={"Date": None})
 
 
-def main() -> None:
-    """Rewrite the page and its plot."""
-    measured = rows(HERE.parent / "benchmarks" / "loss.jsonl")
-    shapes = [row for row in measured if "shape" in row]
+def shapes_of(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that time a shape, for two threads or one."""
+    return [row for row in measured if "shape" in row]
+
+
+def page() -> str:
+    """The page as it is, with its tables from the measured rows."""
+    measured = rows(MEASURED)
+    shapes = shapes_of(measured)
     two, one = ([row for row in shapes if row["threads"] == threads] for threads in (2, 1))
     targets, *questions = (row for row in measured if "question" in row)
-    page = HERE / "speed.md"
-    text = page.read_text()
+    text = (HERE / "speed.md").read_text(encoding="utf-8")
     made = {
         "two": table_of_shapes(two),
         "one": table_of_shapes(one),
@@ -124,9 +128,9 @@ def main() -> None:
         pattern = rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)"
         text, count = re.subn(pattern, lambda m, table=table: m[1] + table + m[2], text, flags=re.DOTALL)
         assert count == 1, mark
-    page.write_text(text)
-    plot(two, HERE / "speed.svg")
+    return text
 
 
 if __name__ == "__main__":
-    main()
+    (HERE / "speed.md").write_text(page(), encoding="utf-8")
+    plot([row for row in shapes_of(rows(MEASURED)) if row["threads"] == 2], HERE / "speed.svg")

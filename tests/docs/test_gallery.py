@@ -5,9 +5,7 @@ By day the examples run that take seconds; at night all of them do.
 
 from __future__ import annotations
 
-import ast
 import json
-import math
 import re
 import subprocess
 import sys
@@ -15,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.docs.alike import differences
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES, DOCS = ROOT / "examples", ROOT / "docs"
@@ -24,17 +24,12 @@ DAILY = ("audit_scikit_learn",)
 RUN = [
     pytest.param(name, marks=[pytest.mark.slow if name in DAILY else pytest.mark.nightly], id=name) for name in SCRIPTS
 ]
-NUMBER = re.compile(r"[−+-]?(?:\d[\d,]*)?\.?\d+")
 
 
 @pytest.fixture
-def gallery(monkeypatch) -> ModuleType:
+def gallery(load) -> ModuleType:
     """The module that writes the pages."""
-    monkeypatch.syspath_prepend(str(DOCS))
-    import make_gallery
-
-    yield make_gallery
-    del sys.modules["make_gallery"]
+    return load("docs", "make_gallery")
 
 
 def page(name: str) -> str:
@@ -45,28 +40,9 @@ def notebook(name: str) -> dict:
     return json.loads((EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8"))
 
 
-def differences(found: str, kept: str) -> list[tuple[str, str]]:
-    """Lines whose words differ, or whose numbers differ by more than another machine's rounding makes them."""
-
-    def alike(one: str, other: str) -> bool:
-        numbers = [[float(each.replace(",", "").replace("−", "-")) for each in NUMBER.findall(t)] for t in (one, other)]
-        return NUMBER.sub("#", one) == NUMBER.sub("#", other) and all(
-            math.isclose(a, b, rel_tol=0.2, abs_tol=0.02) for a, b in zip(*numbers, strict=True)
-        )
-
-    lines = found.rstrip().split("\n"), kept.rstrip().split("\n")
-    if len(lines[0]) != len(lines[1]):
-        return [(found, kept)]
-    return [(one, other) for one, other in zip(*lines, strict=True) if not alike(one, other)]
-
-
 def test_every_example_is_listed_and_has_a_page(gallery):
     assert sorted(gallery.ORDER) == sorted([*SCRIPTS, *NOTEBOOKS])
     assert {path.stem for path in (DOCS / "gallery").glob("*.md")} == set(gallery.ORDER)
-
-
-def test_the_front_page_lists_each_page_by_its_question(gallery):
-    assert (DOCS / "gallery.md").read_text(encoding="utf-8") == gallery.front()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -81,13 +57,6 @@ def test_a_page_shows_its_notebook_and_the_figures_in_it(gallery, name):
     assert page(name) == gallery.page_of_notebook(name, kept)
     for number, image in enumerate(gallery.images(kept), 1):
         assert (DOCS / "gallery" / f"{name}-{number}.png").read_bytes() == image
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_opens_with_its_question_and_says_what_it_needs(name):
-    said = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text(encoding="utf-8")))
-    assert said.split("\n\n")[0].endswith("?")
-    assert re.search(r"\bneeds?\b", said)
 
 
 @pytest.mark.parametrize("name", RUN)

@@ -1,9 +1,8 @@
-"""The site: its first steps run, every page is in its list, and at night it is built strictly and read in a browser."""
+"""The site: at night it is built strictly, and every page is read in a browser without a network."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,31 +12,8 @@ import matplotlib.font_manager  # noqa: F401  on a new machine it lists the font
 import pytest
 
 from tests.browser.conftest import browser  # noqa: F401  a fixture
-from tests.conftest import run_sfumato
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def blocks(page: str, language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), flags=re.M | re.S)
-    return [text for each, text in fenced if each == language]
-
-
-def test_every_page_stands_in_the_list_of_the_front_page():
-    listed = set(re.findall(r"^\w.* <([\w.]+)>$", (DOCS / "index.md").read_text(encoding="utf-8"), flags=re.M))
-    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} == listed
-
-
-def test_the_first_steps_run_as_they_stand(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for block in blocks("start.md", "python"):
-        exec(block, {})
-    commands = [shlex.split(block) for block in blocks("start.md", "") if "flowers.csv" in block]
-    assert [words[1] for words in commands] == ["doctor", "compare"]
-    for words in commands:
-        shorter = ["--epochs", "2"] if words[1] == "compare" else []
-        ran = run_sfumato(*words[1:], *shorter, folder=tmp_path)
-        assert ran.code == 0, ran.out + ran.err
 
 
 @pytest.fixture(scope="module")

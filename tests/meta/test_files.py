@@ -1,6 +1,5 @@
-"""What must hold of the files of the repository: nothing left over, links and examples that work."""
+"""What must hold of the files of the repository: nothing left over, links that work."""
 
-import doctest
 import re
 import subprocess
 from pathlib import Path
@@ -98,20 +97,6 @@ def test_every_relative_link_leads_to_a_file(document: Path):
 def test_every_test_that_a_document_names_is_a_file(document: Path):
     named = re.findall(r"`((?:\w+/)*test_\w+\.py)`", document.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "tests" / name).exists()] == []
-
-
-@pytest.mark.parametrize(
-    "document",
-    [path for path in DOCUMENTS if path.name not in ("note.md", "note.zh.md")],  # run by tests/docs/test_note.py
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
-def test_the_examples_of_a_document_run(document: Path):
-    text = re.sub(r"^(```|~~~).*$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    name = document.relative_to(ROOT).as_posix()
-    examples = doctest.DocTestParser().get_doctest(text, {}, document.stem, name, 0)
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(examples, out=said.append)
-    assert "".join(said) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,3 @@
-import importlib.util
-from pathlib import Path
-
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS
 from sfumato.glossary import GLOSSARY
 
@@ -22,12 +19,3 @@ def test_an_entry_is_one_paragraph_of_plain_text():
         assert entry.words
         assert entry.text.endswith((".", ")"))
         assert not set("<>&\n") & set(entry.title + entry.text)
-
-
-def test_the_page_of_the_docs_is_written_from_the_same_words():
-    docs = Path(__file__).parents[2] / "docs"
-    spec = importlib.util.spec_from_file_location("make_glossary", docs / "make_glossary.py")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    # Where this fails: python docs/make_glossary.py
-    assert (docs / "glossary.md").read_text(encoding="utf-8") == made.page()
