@@ -9,8 +9,7 @@ import pytest
 from sfumato.kernel import job
 from sfumato.loss import paths
 
-# The kernel in Triton is run by Triton's interpreter, in a place of `make floor`.
-PATHS = ("kernel", "torch", *(("triton",) if os.environ.get("TRITON_INTERPRET") == "1" else ()))
+PATHS = ("kernel", "torch")
 
 
 def kernel() -> job.Status:
@@ -28,6 +27,3 @@ def path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         kernel()
         return
     monkeypatch.setattr(paths, "kernel_serves", lambda z, call: False)
-    if name == "triton":
-        monkeypatch.setenv("SFUMATO_TRITON", "1")
-        monkeypatch.setattr(paths, "_TRITON_ON", "cpu")

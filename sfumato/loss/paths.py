@@ -1,7 +1,5 @@
 """Which path gives a loss: a compiled kernel, the kernel as registered operators in compiled code, or torch."""
 
-import os
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -9,9 +7,6 @@ from torch.autograd import forward_ad
 from sfumato.arguments import Call
 from sfumato.kernel import job
 from sfumato.loss import autograd, eager, flatten
-from sfumato.targets.checks import readable
-
-_TRITON_ON = "cuda"
 
 
 def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
@@ -24,12 +19,6 @@ def loss(z: Tensor, call: Call, *, overwrite: bool = False) -> Tensor:
             from sfumato.loss import operators
 
             return operators.loss(z, call, target)
-    elif triton_serves(z, call):
-        from sfumato.loss import _triton_rows
-
-        target = flatten.flatten(z, call)
-        if target is not None and _triton_rows.takes(z, target):
-            return _triton_rows.loss(z, call, target)
     return eager.loss(z, call)
 
 
@@ -53,18 +42,6 @@ def kernel_serves(z: Tensor, call: Call) -> bool:
     if not job.takes(z, *tensors) or job.collapse(z) is None:
         return False
     return not has_tangent(z, *tensors)
-
-
-def triton_serves(z: Tensor, call: Call) -> bool:
-    """Whether the kernel in Triton computes such losses: on a GPU, where ``SFUMATO_TRITON=1`` asks for it.
-
-    It is not taken unasked, because it has run in Triton's interpreter and not on a GPU yet.
-    """
-    if z.device.type != _TRITON_ON or os.environ.get("SFUMATO_TRITON") != "1" or z.dtype == torch.float64:
-        return False
-    tensors = call.tensors()
-    plain = readable(z, *tensors, on=_TRITON_ON) and not any(map(Tensor.is_neg, (z, *tensors)))
-    return plain and not any(each.requires_grad for each in tensors) and not has_tangent(z, *tensors)
 
 
 def has_tangent(*tensors: Tensor) -> bool:

@@ -19,14 +19,14 @@ def check_tensor(value: object, name: str) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; torch.as_tensor makes one")
 
 
-def readable(*tensors: Tensor | None, on: str = "cpu") -> bool:
-    """Whether values can be looked at on a device without a sync, a graph break, or leaving a transform or a tracer."""
+def readable(*tensors: Tensor | None) -> bool:
+    """Whether values can be looked at without a sync, a graph break, or leaving a transform or a tracer."""
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # pyright: ignore[reportPrivateUsage]
         return False
     for t in tensors:
         if t is None:
             continue
-        if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.device.type != on:  # fake, distributed, elsewhere
+        if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.device.type != "cpu":  # fake, distributed, elsewhere
             return False
         if torch._C._functorch.is_functorch_wrapped_tensor(t):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
             return False

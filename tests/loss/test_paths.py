@@ -44,23 +44,6 @@ def test_the_kernel_serves_values_on_the_cpu_towards_what_gets_no_gradient(serve
     assert paths.kernel_serves(*resolve(z, target, None)) == served
 
 
-@pytest.mark.parametrize(
-    ("served", "asked", "z"),
-    [
-        (True, "1", torch.zeros(2, 3)),
-        (True, "1", torch.zeros(2, 3, dtype=torch.bfloat16)),
-        (False, "", torch.zeros(2, 3)),
-        (False, "0", torch.zeros(2, 3)),
-        (False, "1", torch.zeros(2, 3, dtype=torch.float64)),
-        (False, "1", torch.zeros(2, 3, device="meta")),  # another device than its own
-    ],
-)
-def test_triton_serves_where_it_is_asked_for(served, asked, z, monkeypatch):
-    monkeypatch.setenv("SFUMATO_TRITON", asked)
-    monkeypatch.setattr(paths, "_TRITON_ON", "cpu")
-    assert paths.triton_serves(*resolve(z, torch.tensor([0, 1]), None)) == served
-
-
 Z, Y = torch.tensor([[1.0, -0.5, 0.3], [0.2, 2.0, -1.0]], dtype=torch.float64), torch.tensor([2, 1])
 FOLLOWED = {  # what a derivative may be taken by beside the logits: where, and the loss as a function of it
     "class weights": (torch.tensor([0.5, 2.0, 1.0]), lambda w: sf.cross_entropy(Z, Y, w, label_smoothing=0.1)),

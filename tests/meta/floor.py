@@ -47,12 +47,10 @@ class Alone:
     Attributes:
         packages: what pip is asked for beside sfumato's lab, in the ranges of the extra ``test``; or ``[extra]``.
         tests: the tests of it, and pytest's options.
-        env: what the environment of these has beside the usual.
     """
 
     packages: tuple[str, ...]
     tests: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = ()
 
 
 OF_THE_WHEEL = Alone((), ("tests/kernel", "tests/test_arguments.py", "tests/explain", "tests/report"))
@@ -70,16 +68,6 @@ ALONE = {
     "keras": Alone(("keras",), ("tests/adapters/test_keras.py",)),
     "other-loops": Alone(
         ("sentence-transformers", "accelerate", "torchmetrics"), ("tests/adapters/test_other_loops.py",)
-    ),
-    "triton": Alone(
-        ("triton>=3.0",),
-        (
-            *("tests/loss/test_triton_rows.py", "tests/loss/test_loss.py", "tests/loss/test_numerics.py"),
-            *("tests/loss/test_properties.py", "tests/loss/test_properties_edges.py", "tests/targets/test_composed.py"),
-            *("-k", "triton"),
-            *("-W", "ignore::RuntimeWarning:triton.runtime.interpreter"),  # numpy's, of NaN and infinities
-        ),
-        (("TRITON_INTERPRET", "1"),),
     ),
 }
 
@@ -167,7 +155,6 @@ def run(which: str) -> int:
     subprocess.run([str(python), "-c", versions, "torch", *shown], check=True)
     # Another torch leaves other settings behind; that its tests clean up is asked of the torch that is developed with.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "SFUMATO_LEAKS": "0", "SFUMATO_REQUIRE_KERNEL": "1"}
-    env |= dict(ALONE[which].env) if which in ALONE else {}
     words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *tests]
     where = python.parents[1] / "away" if which == "wheel" else ROOT
     return subprocess.run([str(python), "-m", "pytest", *words], cwd=where, env=env, check=False).returncode
