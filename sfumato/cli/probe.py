@@ -75,7 +75,7 @@ def _of_loss(loss: str, classes: int) -> tuple[Mapping[str, Any], Sequence[str],
 
 
 def _of_trainer(name: str) -> tuple[Mapping[str, Any], Sequence[str], str]:
-    from sfumato.probe.watching.run_by_name import watch_named
+    from sfumato.probe.watching.watch import watch_named
 
     seen = watch_named(name)
     return seen.to_dict(), [each.level for each in seen.findings], seen.as_text(max(width(120), 60))

@@ -5,17 +5,24 @@ from itertools import product
 
 import numpy as np
 
-from sfumato.probe.call.caller import Array, Loss
 from sfumato.probe.call.find import in_words
-from sfumato.probe.call.style import SEQUENCES, Style
-from sfumato.probe.findings import ProbeFinding, note, warning
-from sfumato.probe.identify import strength_over
-from sfumato.probe.read.class_weights import Weighted
+from sfumato.probe.call.loss import SEQUENCES, Array, Loss, Style
 from sfumato.probe.read.gradients import FITS, Reading
-from sfumato.probe.read.levels import Levels
-from sfumato.probe.read.target import TargetRead
-from sfumato.probe.recipe import Recipe, as_written, term_code
-from sfumato.probe.same_numbers import Compared, LossCall, batches, compare, one_batch, random_batch, soft_batch
+from sfumato.probe.read.levels import Levels, Weighted
+from sfumato.probe.read.target import TargetRead, strength_over
+from sfumato.probe.recipe import (
+    Compared,
+    LossCall,
+    Recipe,
+    as_written,
+    batches,
+    compare,
+    one_batch,
+    random_batch,
+    soft_batch,
+    term_code,
+)
+from sfumato.probe.result import ProbeFinding, note, warning
 from sfumato.theory import Over
 
 CLOSE = 1e-6
@@ -31,11 +38,7 @@ REDUCTIONS = (("mean", False), ("mean", True), ("sum", False), ("none", False))
 def recipe_of(
     target: TargetRead, loss: Loss, reduction: str, ignore_index: int | None
 ) -> tuple[Recipe | str, list[ProbeFinding]]:
-    """The call that has the same loss, or why there is none; and how near its numbers are.
-
-    The calls that the gradients of single rows leave are run on what the loss itself is called with, and only one whose
-    values and gradients are those of the loss is returned.
-    """
+    """The call that has the same loss, or why there is none; and how near its numbers are."""
     if loss.seeded or loss.fresh:
         return f"there is no line: the loss {'is random' if loss.seeded else 'changes with every call'}", []
     base, reading = _base(target), target.reading

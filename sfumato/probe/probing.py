@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.probe.call.caller import Loss
 from sfumato.probe.call.find import PAD_NAMES, ProbeError, Spec, load, of
-from sfumato.probe.call.make import has_named_teacher, make, remade, takes_logits_as_labels
-from sfumato.probe.checks import ignored_rows, numerics, odd_labels, other_arguments, side_effects, strength
-from sfumato.probe.checks.reduction import RowReduction, reduction_of
-from sfumato.probe.checks.target import of_target
+from sfumato.probe.call.loss import Loss
+from sfumato.probe.call.understand import has_named_teacher, make, remade, takes_logits_as_labels
+from sfumato.probe.checks import arguments, ignored_rows, labels, numerics
+from sfumato.probe.checks.target import RowReduction, of_target, reduction_of
 from sfumato.probe.find_recipe import recipe_of
-from sfumato.probe.findings import WORST_FIRST, ProbeFinding, defect, note, warning
 from sfumato.probe.read.target import TargetRead, read_target
-from sfumato.probe.result import Probe
+from sfumato.probe.result import WORST_FIRST, Probe, ProbeFinding, defect, note, warning
 
 
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
@@ -126,21 +124,21 @@ def _checks(
     """The checks that follow once the target and the reduction are known."""
     reading, classes = target.reading, target.reading.classes
     checks: list[Callable[[], Iterable[ProbeFinding]]] = [
-        lambda: odd_labels.odd_labels(loss, reading, reduction.factors),
+        lambda: labels.odd_labels(loss, reading, reduction.factors),
         lambda: numerics.gradient_of_value(loss, reading),
-        lambda: side_effects.side_effects(loss, reading, ignored),
+        lambda: labels.side_effects(loss, reading, ignored),
         lambda: numerics.in_half(*_with_many_classes(spec, loss, classes)),
         lambda: numerics.at_infinity(loss, reading),
         lambda: numerics.far_out(loss, reading),
-        lambda: other_arguments.in_evaluation(loss, reading),
-        lambda: other_arguments.class_weights(spec, loss, reading),
+        lambda: arguments.in_evaluation(loss, reading),
+        lambda: arguments.class_weights(spec, loss, reading),
     ]
     name = spec.strength
-    if name is not None and strength.is_strength(spec, name, loss, classes):
+    if name is not None and arguments.is_strength(spec, name, loss, classes):
         if target.identity.convention == "one-hot" and not spec.given(name):
-            checks.append(lambda: strength.by_default(spec, name, loss, classes))
-        checks.append(lambda: strength.at_the_ends(spec, name, loss, reading))
-        checks.append(lambda: strength.ignoring_survives(spec, name, loss, reading))
+            checks.append(lambda: arguments.by_default(spec, name, loss, classes))
+        checks.append(lambda: arguments.at_the_ends(spec, name, loss, reading))
+        checks.append(lambda: arguments.ignoring_survives(spec, name, loss, reading))
     return checks
 
 

@@ -1,11 +1,50 @@
-"""The result of a probe."""
+"""The result of a probe, and the findings of probe and watch."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
-from sfumato.probe.findings import ProbeFinding
 from sfumato.probe.recipe import Recipe
+
+Level: TypeAlias = Literal["defect", "warning", "note"]
+WORST_FIRST: tuple[Level, ...] = ("defect", "warning", "note")
+
+
+@dataclass(frozen=True)
+class ProbeFinding:
+    """One thing found.
+
+    Attributes:
+        level: ``"defect"``: the loss trains towards something that nobody asked for, or fails; ``"warning"``: it will
+            surprise; ``"note"``: it is good to know.
+        about: what was looked at, in a word or two.
+        text: what was seen.
+
+    >>> str(ProbeFinding("defect", "total mass", "Σq = 0.99"))
+    'defect: total mass: Σq = 0.99'
+    """
+
+    level: Level
+    about: str
+    text: str
+
+    def __str__(self) -> str:
+        """The finding as one line."""
+        return f"{self.level}: {self.about}: {self.text}"
+
+
+def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> str:
+    """The first numbers of a distribution, without the rounding of a fit."""
+    figures = [f"{round(float(each), 9) + 0.0:.{digits}g}" for each in numbers]
+    return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"
+
+
+defect = partial(ProbeFinding, "defect")
+warning = partial(ProbeFinding, "warning")
+note = partial(ProbeFinding, "note")
+
 
 SCHEMA = "sfumato.probe/1"
 

@@ -4,9 +4,8 @@ import textwrap
 from collections.abc import Sequence
 
 from sfumato.conventions import SPREADS
-from sfumato.probe.findings import ProbeFinding
 from sfumato.probe.read.levels import least_share
-from sfumato.probe.result import Probe
+from sfumato.probe.result import Probe, ProbeFinding
 
 
 def as_text(found: Probe, width: int = 100) -> str:

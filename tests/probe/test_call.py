@@ -11,7 +11,7 @@ from torch import nn
 
 from sfumato.probe import Probe, ProbeError, probe
 from sfumato.probe.call.find import load
-from sfumato.probe.call.style import Style
+from sfumato.probe.call.loss import Style
 from tests.conftest import run_sfumato
 
 EPS = 0.1

@@ -17,8 +17,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sfumato.probe.call.parameters import keywords_of
 from sfumato.text import did_you_mean, one_line
+
+BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a loss, or of the method that a module runs; empty where Python knows no signature."""
+    inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
+    try:
+        found = inspect.signature(inner).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [each for each in found if each.name != "self"]
+
+
+def required(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters without a default, in their order."""
+    lacking = [each for each in parameters_of(function) if each.default is each.empty]
+    return [each for each in lacking if each.kind in (*BY_POSITION, each.KEYWORD_ONLY)]
+
+
+def keywords_of(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """The names of logits and labels in a loss that cannot take both by position; None of any other loss."""
+    lacking = required(function)
+    if len(lacking) != 2 or all(each.kind in BY_POSITION for each in lacking):
+        return None
+    if any(each.kind is each.POSITIONAL_ONLY for each in lacking):
+        return None
+    return lacking[0].name, lacking[1].name
+
 
 STRENGTH_NAMES = (
     "label_smoothing", "smoothing", "epsilon", "eps", "smooth_factor", "lb_smooth", "label_smooth_val",
@@ -54,23 +82,14 @@ class ProbeError(ValueError):
 
 @dataclass(frozen=True)
 class Spec:
-    """A loss that can be made again with other arguments.
+    """A loss that can be made again with other arguments."""
 
-    Attributes:
-        name: how the person named the loss.
-        target: the loss itself, the class, or the function that makes the loss.
-        arguments: literal keyword arguments.
-        positional: literal positional arguments.
-        kind: which of the three ``target`` is: ``"loss"``, ``"class"`` or ``"factory"``.
-        notes: what had to be done to load the module.
-    """
-
-    name: str
-    target: Any
-    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    positional: tuple[Any, ...] = ()
-    kind: str = "loss"
-    notes: tuple[str, ...] = ()
+    name: str  # how the person named the loss
+    target: Any  # the loss itself, the class, or the function that makes the loss
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])  # literal keyword arguments
+    positional: tuple[Any, ...] = ()  # literal positional arguments
+    kind: str = "loss"  # which of the three target is: "loss", "class" or "factory"
+    notes: tuple[str, ...] = ()  # what had to be done to load the module
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -106,11 +125,7 @@ class Spec:
         return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
 
     def made(self, classes: int, **changes: Any) -> Callable[..., Any]:
-        """The loss for K classes, with some arguments changed.
-
-        Raises:
-            ProbeError: making the loss fails, or gives nothing that can be called.
-        """
+        """The loss for K classes, with some arguments changed."""
         arguments = {**self.arguments, **changes}
         for name, parameter in self.parameters.items():
             required = parameter.default is inspect.Parameter.empty
@@ -171,16 +186,7 @@ def of(
     positional: tuple[Any, ...] = (),
     called: bool = False,
 ) -> Spec:
-    """A :class:`Spec` of a callable, which says whether it is a loss, a class of losses, or a function that makes one.
-
-    Raises:
-        ProbeError: the target is not callable, or a loss was given arguments by position.
-
-    >>> of(lambda smoothing=0.1: None).kind, of(lambda logits, labels: None).kind
-    ('factory', 'loss')
-
-    Source: a loss has two parameters without default that nobody has given yet; what makes one has none.
-    """
+    """A :class:`Spec` of a loss, of a class of losses, or of a function that makes one."""
     name = name or getattr(target, "__qualname__", type(target).__name__)
     given = dict(arguments or {})
     if not callable(target):

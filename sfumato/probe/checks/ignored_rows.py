@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from sfumato.probe.call.caller import Array, Labels, Loss
-from sfumato.probe.findings import ProbeFinding, defect, in_figures, note, warning
+from sfumato.probe.call.loss import Array, Labels, Loss
 from sfumato.probe.read.gradients import Reading, read
+from sfumato.probe.result import ProbeFinding, defect, in_figures, note, warning
 
 OTHERS = [0, 2, 3]
 """The rows of a batch of four beside row 1, which gets the label that is looked at."""

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from sfumato.conventions.batch import own_class
-from sfumato.probe.call.caller import Loss
-from sfumato.probe.findings import ProbeFinding, defect, note, warning
+from sfumato.probe.call.loss import Loss
 from sfumato.probe.read.extra_terms import log_partition
 from sfumato.probe.read.gradients import Reading
 from sfumato.probe.read.levels import least_share
+from sfumato.probe.result import ProbeFinding, defect, note, warning
 
 MOST_CLASSES = 64
 """How many classes finite differences are taken of, beside the labels: evenly from the first to the last."""

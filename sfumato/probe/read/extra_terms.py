@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from sfumato.conventions.batch import own_class
-from sfumato.probe.call.caller import Array
+from sfumato.probe.call.loss import Array
 
 ExtraTerm: TypeAlias = tuple[str, float]
 """A term as a formula, and its coefficient, temperature or exponent."""

@@ -5,13 +5,16 @@ few gradients give S, q and a residual, which says whether the loss is of that k
 large, ``extra_terms`` tries the gradients of known penalties beside a cross entropy.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sfumato.probe.call.caller import Array, Labels, Loss
+from sfumato.probe.call.loss import Array, Labels, Loss
 from sfumato.probe.read.extra_terms import ExtraTerm, Fit, fit, log_partition, softmax, with_extra_term
 
 FITS = 3e-5
@@ -22,31 +25,18 @@ POINTS = 6
 
 @dataclass(frozen=True)
 class Reading:
-    """What a loss trains each label towards, at one K.
+    """What a loss trains each label towards, at one K."""
 
-    Attributes:
-        classes: K.
-        labels: the labels asked about, (L,).
-        kind: ``"softmax"``, ``"sigmoid"``, or ``"other"`` where neither fits.
-        targets: q of each label, (L, K), not divided by S.
-        masses: S of each label, (L,).
-        offset: value less that of the plain cross entropy of q, averaged over labels and logits; NaN if it varies.
-        residual: what the fit leaves of the gradient, relative to its largest entry.
-        extra: a term beside the cross entropy and its coefficient, as in ``("z-loss", 1e-4)``.
-        coarse: whether gradients are finite differences of values with float32's digits.
-        slopes: the largest entry of each label's gradients, (L,).
-    """
-
-    classes: int
-    labels: tuple[int, ...]
-    kind: Literal["softmax", "sigmoid", "other"]
-    targets: Array
-    masses: Array
-    offset: float
-    residual: float
-    extra: ExtraTerm | None = None
-    coarse: bool = False
-    slopes: Array | None = None
+    classes: int  # K
+    labels: tuple[int, ...]  # the labels asked about, (L,)
+    kind: Literal["softmax", "sigmoid", "other"]  # "softmax", "sigmoid", or "other" where neither fits
+    targets: Array  # q of each label, (L, K), not divided by S
+    masses: Array  # S of each label, (L,)
+    offset: float  # value less that of the plain cross entropy of q, averaged over labels and logits; NaN if it varies
+    residual: float  # what the fit leaves of the gradient, relative to its largest entry
+    extra: ExtraTerm | None = None  # a term beside the cross entropy and its coefficient, as in ("z-loss", 1e-4)
+    coarse: bool = False  # whether gradients are finite differences of values with float32's digits
+    slopes: Array | None = None  # the largest entry of each label's gradients, (L,)
 
     @property
     def alive(self) -> NDArray[np.bool_]:
@@ -80,18 +70,7 @@ class Reading:
 
 
 def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, seed: int = 5) -> Reading:
-    """The reading of a loss at one K: a row at a time, at several logits.
-
-    The labels to ask about are by default all, up to 12, or six of them.
-
-    >>> import torch
-    >>> from sfumato.probe.call.call_style import understand
-    >>> r = read(understand(torch.nn.CrossEntropyLoss(label_smoothing=0.2), 4), 4)
-    >>> r.kind, [round(q, 4) for q in r.targets[0].tolist()], round(float(r.masses[0]), 4)
-    ('softmax', [0.85, 0.05, 0.05, 0.05], 1.0)
-
-    Source: the note, eq. 1, solved for the target by least squares.
-    """
+    """The reading of a loss at one K: a row at a time, at several logits."""
     if labels is None:
         spread = range(classes) if classes <= 12 else np.linspace(0, classes - 1, 6).round().astype(int)
         labels = tuple(int(y) for y in spread)
@@ -131,3 +110,58 @@ def _offset(z: Array, kind: str, found: Fit, values: Array) -> float:
         return 0.0
     varies = np.ptp(shifts) > 1e-4 * max(1.0, float(np.abs(values).max()))
     return float("nan") if varies else float(shifts.mean())
+
+
+class ImpliedTarget(NamedTuple):
+    """What one label is trained towards.
+
+    Attributes:
+        target: q, (K,) float64.
+        mass: S, from the slope of the gradient; for a proper target it is Σq = 1.
+    """
+
+    target: Tensor
+    mass: float
+
+
+def implied_target(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, *, label: int = 0) -> ImpliedTarget:
+    r"""The target that ``loss`` implies for one label.
+
+    .. math:: S = \frac{\langle g_1 - g_0,\, p_1 - p_0\rangle}{\lVert p_1 - p_0\rVert^2}, \qquad q = S\,p_0 - g_0
+
+    Args:
+        loss: called as ``loss(logits, labels)`` with float64 (1, K) and int64 (1,); it returns one number.
+        num_classes: K, at least 2.
+        label: the label to ask about.
+
+    Returns:
+        :class:`ImpliedTarget`, exact to rounding for every loss that is a cross entropy.
+
+    Raises:
+        ValueError: the loss does not depend on the logits through torch, or K is below 2.
+
+    >>> import sfumato as sf
+    >>> loss = sf.CrossEntropyLoss(label_smoothing=0.1, over="others")
+    >>> [round(q, 4) for q in implied_target(loss, 3).target.tolist()]
+    [0.9, 0.05, 0.05]
+
+    Source: the note, eq. 1, solved for the target.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2 to tell a target, got {num_classes}")
+    labels = torch.tensor([label])
+    flat = torch.zeros(1, num_classes, dtype=torch.float64)
+    tilted = torch.linspace(-1.0, 1.0, num_classes, dtype=torch.float64).unsqueeze(0)
+    g0, g1 = (_gradient(loss, z, labels) for z in (flat, tilted))
+    p0, p1 = flat.softmax(1), tilted.softmax(1)
+    mass = ((g1 - g0) * (p1 - p0)).sum() / (p1 - p0).square().sum()
+    return ImpliedTarget((mass * p0 - g0).squeeze(0), mass.item())
+
+
+def _gradient(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, labels).sum()
+    if not value.requires_grad:
+        raise ValueError("the loss does not depend on its logits through torch: there is no gradient to read")
+    return torch.autograd.grad(value, leaf)[0]

@@ -1,37 +1,34 @@
-"""The two levels of a target, one for the label and one for every other class, at one number of classes K."""
+"""The levels of a target: two, for the label and for every other class, or one for each class.
 
-from dataclasses import dataclass
-from typing import Any
+Class weights and a prior give each class its own level. Both readers look for them: a probe in its table of targets of
+each label, and a watcher in the gradients of rows.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sfumato.conventions.batch import own_class
+from sfumato.probe.call.loss import Array
 from sfumato.probe.read.gradients import Reading
+from sfumato.probe.result import in_figures
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The two levels of a target at one K.
+    """The two levels of a target at one K."""
 
-    Attributes:
-        classes: K.
-        kind: ``"softmax"``, ``"softmax without padding"`` or ``"sigmoid"``.
-        true: q of the label; for sigmoids divided by S.
-        other: q of each other class.
-        mass: Σq.
-        pad: the class without mass, if there is one.
-        factor: S, the number that p is multiplied by. For a softmax S must be Σq, or no logits make the gradient 0.
-        coarse: whether the levels were read from differences of values with float32's digits.
-    """
-
-    classes: int
-    kind: str
-    true: float
-    other: float
-    mass: float
-    pad: int | None = None
-    factor: float = 1.0
-    coarse: bool = False
+    classes: int  # K
+    kind: str  # "softmax", "softmax without padding" or "sigmoid"
+    true: float  # q of the label; for sigmoids divided by S
+    other: float  # q of each other class
+    mass: float  # Σq
+    pad: int | None = None  # the class without mass, if there is one
+    factor: float = 1.0  # S, the number that p is multiplied by. For a softmax S must be Σq
+    coarse: bool = False  # whether the levels were read from differences of values with float32's digits
 
     @property
     def optimum(self) -> tuple[float, float]:
@@ -89,14 +86,7 @@ def levels(reading: Reading) -> Levels | None:
 
 
 def as_typed(value: float, *, coarse: bool = False) -> float:
-    """The number that a person typed: 0.10000000149 was 0.1 in float32, and 0.3000000000000001 was 0.3.
-
-    A number of at most four digits may be two units of float32 away, or a hundred if ``coarse``; a number of nine
-    digits may be 1e-11 away, relatively.
-
-    >>> as_typed(0.10000000149), as_typed(1 / 9)
-    (0.1, 0.1111111111111111)
-    """
+    """The number that a person typed: 0.10000000149 was 0.1 in float32, and 0.3000000000000001 was 0.3."""
     if value == 0 or not np.isfinite(value):
         return value + 0.0
     near = 1e-5 if coarse else 2e-7
@@ -120,3 +110,130 @@ def _padding(rest: Any) -> int | None:
 def _without_rounding(value: float) -> float:
     """A level without the rounding of its fit."""
     return 0.0 if abs(value) < 1e-11 else float(f"{value:.12g}")
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A reading with its class weights taken out."""
+
+    reading: Reading  # the reading with the two levels that the target has without weights; their sum is 1
+    classes: Array  # b, the weight of each class's term over the mean of all; ones where the classes have no weights
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        if np.ptp(self.classes) < 1e-4:
+            return "rows are weighted by their label; the optimum stays"
+        shown = in_figures(self.classes, digits=3)[1:-1]
+        return f"every class's term is weighted ({shown} of their mean): the optimum moves to p ∝ w·q"
+
+
+def without_weights(reading: Reading) -> Weighted | None:
+    """The class weights, if they alone make the targets differ between labels; None otherwise."""
+    k = reading.classes
+    if reading.kind != "softmax" or reading.labels != tuple(range(k)) or k < 3 or not reading.alive.all():
+        return None
+    q, own = reading.targets, np.eye(k, dtype=bool)
+    if np.abs(q[~own]).max() < 1e-9:
+        base = np.eye(k)
+        weights = np.ones(k)
+    else:
+        if q.min() <= 0:
+            return None
+        logs = np.ma.masked_array(np.log(q), own)
+        a, b = np.zeros(k), np.zeros(k)
+        for _ in range(200):  # alternating means of a two-way table whose diagonal is left out
+            a = np.asarray((logs - b[None, :]).mean(axis=1))
+            b = np.asarray((logs - a[:, None]).mean(axis=0))
+            b -= b.mean()
+        left = np.asarray(np.ma.filled(np.ma.abs(logs - a[:, None] - b[None, :]), 0.0))
+        extra = np.log(np.diag(q)) - a - b
+        if left.max() > 1e-3 or np.ptp(extra) > 1e-3:
+            return None
+        other = 1 / (np.exp(extra.mean()) + k - 1)
+        base = np.where(own, 1 - (k - 1) * other, other)
+        weights = np.exp(b) / np.exp(b).mean()
+    clean = replace(reading, targets=base, masses=np.ones(k), offset=float("nan"))
+    return Weighted(clean, weights)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A target spread over a prior."""
+
+    eps: float  # strength ε
+    distribution: tuple[float, ...]  # π, (K,), summing to 1
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return f"(1−ε)·e_y + ε·π with ε = {self.eps:g} and π = {in_figures(self.distribution)}"
+
+
+def prior_of(reading: Reading) -> Prior | None:
+    """The prior that the targets of a softmax are spread over; None where they have another form, or too few labels."""
+    k = reading.classes
+    if reading.kind != "softmax" or not reading.alive.all() or len(reading.labels) < 3:
+        return None
+    q = reading.optima
+    own = own_class(reading.labels, k)
+    columns = np.asarray(np.ma.masked_array(q, own).mean(axis=0))
+    eps = float(columns.sum())
+    left = q - np.where(own, 1 - eps, 0.0) - columns
+    if np.abs(left).max() > 1e-5 or not 1e-6 < eps <= 1 + 1e-9 or columns.min() < -1e-9:
+        return None
+    shares = np.where(np.abs(columns) < 1e-11, 0.0, columns / eps)
+    shares = np.array([as_typed(float(each), coarse=reading.coarse) for each in shares])
+    return Prior(as_typed(eps, coarse=reading.coarse), tuple(float(f"{each:.12g}") for each in shares / shares.sum()))
+
+
+MOST_CLASSES, MOST_ROWS = 64, 512
+"""Classes and rows up to which such a target is looked for."""
+
+CLOSE = 1e-3
+"""What may be left of the gradients, in parts of them."""
+
+
+class ClassLevels(NamedTuple):
+    """What was found: whether the levels are ``"weights"`` or a ``"prior"``, ε over all classes, and c of each row."""
+
+    kind: str
+    eps: float
+    factor: Tensor
+    misfit: float
+
+
+def class_levels(p: Tensor, g: Tensor, label: Tensor) -> ClassLevels | None:
+    """The levels of the classes, of probabilities and gradients (R, K) and labels (R,); None where none fit."""
+    rows, k = p.shape
+    if k > MOST_CLASSES or k < 3 or rows < 2 * k:
+        return None
+    p, g, label = p[:MOST_ROWS].double(), g[:MOST_ROWS].double(), label[:MOST_ROWS]
+    rows = len(p)
+    index = torch.arange(k, device=p.device).expand(rows, k)
+    of_others = index != label[:, None]
+    count = int(of_others.sum())
+    design = torch.zeros(count, 2 * k, dtype=torch.float64, device=p.device)
+    at = torch.arange(count, device=p.device)
+    design[at, label[:, None].expand(rows, k)[of_others]] = p[of_others]
+    design[at, k + index[of_others]] = -1.0
+    there = torch.bincount(label, minlength=k) > 0
+    kept = torch.cat([there, torch.ones_like(there)])
+    found = torch.linalg.lstsq(design[:, kept], g[of_others][:, None], driver="gelsd").solution[:, 0]
+    left = design[:, kept] @ found - g[of_others]
+    misfit = float(left.norm() / g[of_others].norm().clamp(min=1e-300))
+    levels = found[int(there.sum()) :]
+    slopes = torch.zeros(k, dtype=torch.float64, device=p.device)
+    slopes[there] = found[: int(there.sum())]
+    whole = float(levels.sum())
+    own = slopes[there]
+    if misfit > CLOSE or whole <= 0 or float(own.min()) <= 0:
+        return None
+    if float(own.max() - own.min()) < 1e-3 * float(own.mean()):
+        return ClassLevels("prior", whole / float(own.mean()), slopes, misfit)
+    hard, level = own - whole, levels[there]
+    ratio = float((hard * level).sum() / (level * level).sum())
+    if float((hard - ratio * level).norm()) > 10 * CLOSE * float(hard.norm()) or ratio <= 0:
+        return None
+    eps = k / (k + ratio)
+    return ClassLevels("weights", eps, (slopes - whole) / (1 - eps), misfit)

@@ -1,39 +1,118 @@
 """All that gradients say of a target: the reading at one K, and the convention from the readings at several K."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.probe.call.caller import Loss
+from sfumato.conventions import SPREADS, Convention
 from sfumato.probe.call.find import ProbeError, Spec, in_words
-from sfumato.probe.call.make import OTHER_CLASSES, remade
-from sfumato.probe.identify import Identity, identify, strength_over
-from sfumato.probe.read.class_weights import Weighted, without_weights
+from sfumato.probe.call.loss import Loss
+from sfumato.probe.call.understand import OTHER_CLASSES, remade
 from sfumato.probe.read.extra_terms import KEEP
 from sfumato.probe.read.gradients import Reading, read
-from sfumato.probe.read.levels import Levels, levels
-from sfumato.probe.read.prior import Prior, prior_of
+from sfumato.probe.read.levels import Levels, Prior, Weighted, as_typed, levels, prior_of, without_weights
+
+CLOSE = 2e-6
+"""Relative difference up to which a strength is the given one, for losses that work in float32."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is known of a convention."""
+
+    convention: str | None  # its name, "one-hot", or None where it cannot be told
+    eps: float | None  # the strength in that convention, or None
+    why: str  # how the convention was told, or why it cannot be told, as a sentence
+
+
+def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identity:
+    """The convention whose strength is the same for the levels at every K."""
+    found = list(at.values())
+    kinds = {each.kind for each in found}
+    if len(kinds) != 1:
+        return Identity(None, None, "the kind of target is not the same at every K")
+    if all(each.is_hard for each in found):
+        return Identity("sigmoid-hard" if "sigmoid" in kinds else "one-hot", 0.0, "all mass is on the label")
+    common = {name: _common(spread, found) for name, spread in SPREADS.items() if spread.space in kinds}
+    fits = {name: as_typed(eps, coarse=found[0].coarse) for name, eps in common.items() if eps is not None}
+    fits = _of_right_mass(fits, found)
+    several = len(at) > 1
+    if argument is not None:
+        close = CLOSE * (10 if found[0].coarse else 1) * max(abs(argument), 0.01)
+        exact = [name for name, eps in fits.items() if abs(eps - argument) <= close]
+        if len(exact) == 1:
+            how = "the strength that it was given, at every K tried" if several else "the strength that it was given"
+            return Identity(exact[0], argument, how)
+    if not fits:
+        return Identity(None, None, "no convention known has one strength that fits every K tried")
+    if several:
+        # Where two conventions are the same target, a person typed the strength with the fewer digits.
+        best = min(fits, key=lambda name: (len(f"{fits[name]:.10g}"), list(SPREADS).index(name)))
+        also = [f"{name} with {eps:.6g}" for name, eps in fits.items() if name != best]
+        told = f"one strength at K = {', '.join(map(str, sorted(at)))}"
+        return Identity(best, fits[best], told + (f"; the same as {', '.join(also)}" if also else ""))
+    if len(fits) == 1 and "softmax" not in kinds:
+        (only,) = fits
+        return Identity(only, fits[only], "the only convention of this kind that fits")
+    readings = ", ".join(f"{name} with {eps:.6g}" for name, eps in fits.items())
+    return Identity(None, None, f"one K alone cannot tell: {readings} fit alike")
+
+
+def strength_over(name: str, level: Levels) -> float | None:
+    """The strength that a convention needs for the optimum of some levels; None where no strength has that optimum."""
+    spread = SPREADS[name]
+    if level.is_hard:
+        return 0.0 if (level.kind == "sigmoid") == (spread.space == "sigmoid") else None
+    if level.kind != spread.space:
+        return None
+    true, other = level.optimum
+    eps = as_typed(spread.inverse(other if abs(other) > 1e-11 else 0.0, level.classes), coarse=level.coarse)
+    if not np.isfinite(eps):
+        return None
+    back = spread.pair(eps, level.classes)  # not spread.optimum, which refuses strengths out of range
+    total = 1.0 if spread.space == "sigmoid" else back[0] + (level.classes - 1 - (level.pad is not None)) * back[1]
+    if total == 0:
+        return None
+    close = 1e-4 if level.coarse else 2e-5
+    fits = abs(back[0] / total - true) <= close and abs(back[1] / total - other) <= close * max(abs(other), 1e-3)
+    return eps if fits else None
+
+
+def _common(spread: Convention, found: list[Levels]) -> float | None:
+    """The strength of a convention that fits all levels; None where there is none."""
+    told = [eps for each in found if (eps := strength_over(spread.name, each)) is not None]
+    if len(told) < len(found):
+        return None
+    middle = float(np.median(told))
+    close = 1e-4 * max(abs(middle), 0.01)  # a loss in float32 has few digits of a small share of the others
+    return middle if max(told) - min(told) <= close else None
+
+
+def _of_right_mass(fits: dict[str, float], found: list[Levels]) -> dict[str, float]:
+    """The conventions that have the masses found: ``deficit`` has 1 − ε/K, the other softmax conventions a constant."""
+    masses = [each.mass for each in found]
+    if "deficit" in fits:
+        eps = fits["deficit"]
+        if all(abs(each.mass - (1 - eps / each.classes)) < 1e-5 for each in found):
+            return {"deficit": eps}
+        fits = {name: each for name, each in fits.items() if name != "deficit"}
+    if found[0].kind == "softmax" and max(masses) - min(masses) > 1e-5:
+        inverse = all(abs(each.mass * each.classes - masses[0] * found[0].classes) < 1e-4 for each in found)
+        return fits if inverse else {}
+    return fits
 
 
 @dataclass(frozen=True)
 class TargetRead:
-    """What a loss trains towards, as far as its gradients tell.
+    """What a loss trains towards, as far as its gradients tell."""
 
-    Attributes:
-        reading: the targets at the K asked for.
-        level: the two levels of the target, without class weights; None where there are more levels.
-        weighted: the class weights, if the targets have any.
-        prior: the prior that the targets are spread over, if they have no two levels.
-        identity: the convention.
-        level_at: the two levels at every K at which they could be read.
-    """
-
-    reading: Reading
-    level: Levels | None
-    weighted: Weighted | None
-    prior: Prior | None
-    identity: Identity
-    level_at: dict[int, Levels]
+    reading: Reading  # the targets at the K asked for
+    level: Levels | None  # the two levels of the target, without class weights; None where there are more levels
+    weighted: Weighted | None  # the class weights, if the targets have any
+    prior: Prior | None  # the prior that the targets are spread over, if they have no two levels
+    identity: Identity  # the convention
+    level_at: dict[int, Levels]  # the two levels at every K at which they could be read
 
     @property
     def moved_by(self) -> str | None:
@@ -59,11 +138,7 @@ class TargetRead:
 
 
 def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
-    """Read the target of a loss at K classes, and name its convention from other K.
-
-    Raises:
-        ProbeError: the loss cannot be called with one row.
-    """
+    """Read the target of a loss at K classes, and name its convention from other K."""
     try:
         reading = read(loss, classes)
     except Exception as error:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from sfumato.probe.watching.outputs import as_rows, class_axis
-from sfumato.probe.watching.rows import ReadRows, read_rows
+from sfumato.probe.read.rows import ReadRows, read_rows
+from sfumato.probe.watching.tensors import as_rows, class_axis
 
 aside = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
 """A context in which no function mode is told of calls, and so none runs them twice."""
@@ -47,16 +47,7 @@ class Twice(TorchFunctionMode):
 
 
 class Tape:
-    """The doubles of everything that was computed from the logits of one batch.
-
-    >>> z = torch.tensor([[0.0, 1.0, 2.0, 0.5]])
-    >>> tape, mode = Tape(z), Twice()
-    >>> mode.tape = tape
-    >>> with mode, torch.no_grad():
-    ...     loss = torch.nn.functional.cross_entropy(z, torch.tensor([1]), label_smoothing=0.1)
-    >>> [round(float(found.eps[0]), 4) for found in tape.read()]
-    [0.1]
-    """
+    """The doubles of everything that was computed from the logits of one batch."""
 
     def __init__(self, logits: Tensor) -> None:
         with aside(), torch.inference_mode(False), torch.enable_grad():
@@ -107,16 +98,7 @@ class Tape:
 
 
 def strength_of_value(logits: Tensor, labels: Tensor, loss: float) -> float | None:
-    r"""The strength over all classes whose mean loss has this value; None where none in [0, 1) has.
-
-    .. math:: L = \text{mean}(\mathrm{lse} - z_y) + \varepsilon\,\text{mean}(z_y - \bar z)
-
-    Labels of −100 do not count; labels (B, T) may be those of the same position or of the next.
-
-    >>> z, y = torch.tensor([[0.0, 1.0, 2.0, 0.5]]), torch.tensor([1])
-    >>> round(strength_of_value(z, y, torch.nn.functional.cross_entropy(z, y, label_smoothing=0.2).item()), 4)
-    0.2
-    """
+    """The strength over all classes whose mean loss has this value; None where none in [0, 1) has."""
     told: list[float] = []
     for shift in (0, 1) if labels.dim() == 2 else (0,):
         z = logits[:, : logits.shape[1] - shift] if shift else logits

@@ -29,27 +29,15 @@ DEEP = 60
 
 @dataclass(frozen=True)
 class GivenStrength:
-    """A strength that stands in a program.
+    """A strength that stands in a program."""
 
-    Attributes:
-        where: its name, as in ``"args.label_smoothing_factor"``.
-        value: the number.
-        over: what its owner says that it is spread over; "" where the owner says nothing.
-    """
-
-    where: str
-    value: float
-    over: str = ""
+    where: str  # its name, as in "args.label_smoothing_factor"
+    value: float  # the number
+    over: str = ""  # what its owner says that it is spread over; "" where the owner says nothing
 
 
 def given_strengths(model: Any, kwargs: Mapping[str, Any]) -> list[GivenStrength]:
-    """Strengths other than 0 in the arguments of a model's call, and in the functions that called it.
-
-    >>> def train(model, label_smoothing):
-    ...     return given_strengths(model, {})
-    >>> train(None, 0.1)
-    [GivenStrength(where='label_smoothing', value=0.1, over='')]
-    """
+    """Strengths other than 0 in the arguments of a model's call, and in the functions that called it."""
     found = {f"{type(model).__name__}(…, {name}=…)": (kwargs[name], "") for name in NAMES if name in kwargs}
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     for _ in range(DEEP):

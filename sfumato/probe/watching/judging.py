@@ -5,13 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sfumato.probe.findings import ProbeFinding, defect, note, warning
-from sfumato.probe.watching.combine import complete_steps
+from sfumato.probe.read.rows import TWICE
+from sfumato.probe.result import ProbeFinding, defect, note, warning
 from sfumato.probe.watching.given import GivenStrength
 from sfumato.probe.watching.normaliser import NormaliserRead, StepCount
-from sfumato.probe.watching.record import ReadPass, Record
-from sfumato.probe.watching.rows import TWICE
-from sfumato.probe.watching.targets_seen import TargetsSeen, own_factors, varies
+from sfumato.probe.watching.steps import complete_steps
+from sfumato.probe.watching.targets_seen import ReadPass, Record, TargetsSeen, own_factors, varies
 from sfumato.text import plural
 
 

@@ -21,70 +21,39 @@ CLOSE, CLOSE_HALF = 3e-4, 1e-2
 
 @dataclass(frozen=True)
 class PassCount:
-    """The rows of one pass, and what their gradients were multiplied by.
+    """The rows of one pass, and what their gradients were multiplied by."""
 
-    Attributes:
-        counted: rows with a gradient.
-        rows: all rows.
-        sequences: how many sequences the rows came in; ``rows`` where they came in none.
-        factor: c, the mean over the rows that count.
-        rank: the rank that had it.
-    """
-
-    counted: int
-    rows: int
-    sequences: int
-    factor: float
-    rank: int = 0
+    counted: int  # rows with a gradient
+    rows: int  # all rows
+    sequences: int  # how many sequences the rows came in; rows where they came in none
+    factor: float  # c, the mean over the rows that count
+    rank: int = 0  # the rank that had it
 
 
 @dataclass(frozen=True)
 class StepCount:
-    """The passes between two steps of the optimiser, on all ranks.
+    """The passes between two steps of the optimiser, on all ranks."""
 
-    Attributes:
-        passes: of every rank.
-        after: what gradients were multiplied by after the backward passes, as read from a parameter; None if unread.
-        ranks: R.
-    """
-
-    passes: tuple[PassCount, ...]
-    after: float | None = None
-    ranks: int = 1
+    passes: tuple[PassCount, ...]  # of every rank
+    after: float | None = None  # what gradients were multiplied by after the backward passes, as read from a parameter
+    ranks: int = 1  # R
 
 
 @dataclass(frozen=True)
 class NormaliserRead:
-    """What was divided by.
+    """What was divided by."""
 
-    Attributes:
-        name: ``"rows"``, ``"micro-batches"``, ``"sum"`` or ``"twice"``.
-        size: what a row's gradient is one over, as in ``"N"``; see :func:`sizes`.
-        times: the power of a count that is too much, as in ``"A"`` or ``"1/R"``; "" for none.
-        mass: what is left of the factor: 1, unless the factor is none of the known ones.
-        steps: how many steps it explains.
-        of: how many steps there are.
-        after: the multiplier after the backward passes that belongs to it.
-    """
-
-    name: NormaliserName
-    size: str
-    times: str
-    mass: float
-    steps: int
-    of: int
-    after: float
+    name: NormaliserName  # "rows", "micro-batches", "sum" or "twice"
+    size: str  # what a row's gradient is one over, as in "N"; see :func:`sizes`
+    times: str  # the power of a count that is too much, as in "A" or "1/R"; "" for none
+    mass: float  # what is left of the factor: 1, unless the factor is none of the known ones
+    steps: int  # how many steps it explains
+    of: int  # how many steps there are
+    after: float  # the multiplier after the backward passes that belongs to it
 
 
 def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> NormaliserRead | None:
-    """The size that the factors of most steps are one over; None without a step whose factors are known.
-
-    >>> uneven = [PassCount(3, 4, 4, 1 / 6), PassCount(1, 4, 4, 1 / 2)]
-    >>> normaliser([StepCount(tuple(uneven))]).name
-    'micro-batches'
-    >>> normaliser([StepCount(tuple(PassCount(each.counted, 4, 4, 1 / 4) for each in uneven))]).name
-    'rows'
-    """
+    """The size that the factors of most steps are one over; None without a step whose factors are known."""
     if not steps:
         return None
     usual = Counter(_passes_a_rank(step) for step in steps).most_common(1)
@@ -119,13 +88,7 @@ def normaliser(steps: Sequence[StepCount], *, coarse: bool = False) -> Normalise
 
 
 def sizes(step: StepCount, usual: int | None = None) -> dict[str, Array]:
-    """What a right or a wrong trainer divides each pass of a step by, the likeliest first.
-
-    ``usual`` is the number of passes that most steps have, which a trainer may divide an incomplete step by.
-
-    >>> {k: v.tolist() for k, v in sizes(StepCount((PassCount(3, 4, 4, 1.0),))).items()}["N"]
-    [3.0]
-    """
+    """What a right or a wrong trainer divides each pass of a step by, the likeliest first."""
     n, t = (np.array([getattr(each, name) for each in step.passes], float) for name in ("counted", "rows"))
     b = np.array([each.sequences for each in step.passes], float)
     rank = np.array([each.rank for each in step.passes])

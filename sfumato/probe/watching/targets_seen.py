@@ -1,16 +1,62 @@
-"""What the rows of all passes are trained towards: one strength, and the rows that have another target."""
+"""What is kept of a run: its passes and steps, and the one strength that most rows are trained towards."""
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sfumato.conventions import SPREADS
 from sfumato.probe.read.levels import as_typed
+from sfumato.probe.read.rows import LEVELS, ReadRows
+from sfumato.probe.watching.given import GivenStrength
 from sfumato.probe.watching.normaliser import PassCount
-from sfumato.probe.watching.record import ReadPass
-from sfumato.probe.watching.rows import LEVELS, ReadRows
+
+MOST_STEPS = 50
+"""Steps whose passes are read; the ones after that are only counted."""
+
+
+@dataclass
+class ReadPass:
+    """One backward pass: its rows, and how they were shaped."""
+
+    rows: ReadRows
+    sequences: int
+    inputs: Counter[str]
+    training: bool
+
+
+@dataclass
+class ReadStep:
+    """Passes whose gradients add up, and what became of the gradients."""
+
+    passes: list[ReadPass] = field(default_factory=list[ReadPass])  # in their order
+    stepped: bool = False  # whether the optimiser took a step with them
+    began_with_gradients: bool = False  # whether gradients of before stood at the parameters already
+    arrived: list[float] = field(default_factory=list[float])  # some entries of what arrived at one parameter
+    at_the_optimiser: list[float] = field(default_factory=list[float])  # the same entries of the gradient
+    divided_by: int = 1  # what the optimiser itself averages over, as Keras does
+
+
+@dataclass
+class Record:
+    """Everything that was seen."""
+
+    steps: list[ReadStep] = field(default_factory=list[ReadStep])
+    optimiser_steps: int = 0
+    steps_of_others: int = 0
+    forwards: int = 0
+    training_forwards: int = 0
+    without_logits: int = 0
+    parameters: int = 0
+    given: list[GivenStrength] = field(default_factory=list[GivenStrength])
+    evaluations: int = 0
+    evaluation_eps: list[float] = field(default_factory=list[float])
+    problems: Counter[str] = field(default_factory=Counter[str])
+    ranks: int = 1
+    ranks_silent: list[int] = field(default_factory=list[int])
+
 
 Array = np.ndarray[Any, Any]
 
@@ -20,45 +66,25 @@ UNIFORM = 0.98
 
 @dataclass(frozen=True)
 class TargetsSeen:
-    """The target that most rows have.
+    """The target that most rows have."""
 
-    Attributes:
-        classes: K.
-        eps: the strength over all classes; None where it cannot be told.
-        eps_others: the same target as a strength over the other classes.
-        mass: Σq of the rows, which is 1 for a proper target.
-        rows: rows with a gradient.
-        ignored: rows without one.
-        uniform: rows with a gradient that are trained towards all classes alike, beside rows with a label.
-        soft: the share of rows whose target has more than two levels.
-        pairs: the share of rows with more than one label.
-        prior: whether the strength goes to the classes by a prior, and not to all alike.
-        beside: whether a term in proportion to p stands beside the cross entropy.
-        misfit: what the line of a row leaves of its gradients beyond rounding, as a part of them.
-        spread: (smallest, largest) strength of the rows, where these differ by more than they are in doubt.
-        balanced: whether the gradients of a row sum to 0, as those of a softmax do.
-        form: what the model's outputs are, as in :class:`ReadRows`.
-        flat: whether no row has logits that differ, so that nothing but a product of strength and factor is known.
-        coarse: whether the gradients have the digits of half precision.
-    """
-
-    classes: int
-    eps: float | None
-    eps_others: float | None
-    mass: float | None
-    rows: int
-    ignored: int
-    uniform: int
-    soft: float
-    pairs: float
-    prior: bool
-    beside: bool
-    misfit: float
-    spread: tuple[float, float] | None
-    balanced: bool
-    form: str
-    flat: bool
-    coarse: bool
+    classes: int  # K
+    eps: float | None  # the strength over all classes; None where it cannot be told
+    eps_others: float | None  # the same target as a strength over the other classes
+    mass: float | None  # Σq of the rows, which is 1 for a proper target
+    rows: int  # rows with a gradient
+    ignored: int  # rows without one
+    uniform: int  # rows with a gradient that are trained towards all classes alike, beside rows with a label
+    soft: float  # the share of rows whose target has more than two levels
+    pairs: float  # the share of rows with more than one label
+    prior: bool  # whether the strength goes to the classes by a prior, and not to all alike
+    beside: bool  # whether a term in proportion to p stands beside the cross entropy
+    misfit: float  # what the line of a row leaves of its gradients beyond rounding, as a part of them
+    spread: tuple[float, float] | None  # (smallest, largest) strength of the rows
+    balanced: bool  # whether the gradients of a row sum to 0, as those of a softmax do
+    form: str  # what the model's outputs are, as in :class:`ReadRows`
+    flat: bool  # whether no row has logits that differ, so that nothing but a product of strength and factor is known
+    coarse: bool  # whether the gradients have the digits of half precision
 
 
 def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:

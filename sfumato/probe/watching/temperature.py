@@ -11,13 +11,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def temperature_of(misfit: Callable[[float], float]) -> float | None:
-    """The temperature whose misfit is that of rounding; None where there is none, or where it is 1.
-
-    >>> temperature_of(lambda t: abs(t - 2.5))
-    2.5
-
-    Source: golden-section search of log T around the best of a grid.
-    """
+    """The temperature whose misfit is that of rounding; None where there is none, or where it is 1."""
     grid = np.linspace(np.log(RANGE[0]), np.log(RANGE[1]), 61)
     values = [misfit(float(np.exp(each))) for each in grid]
     at = int(np.nanargmin(values)) if not np.isnan(values).all() else 0

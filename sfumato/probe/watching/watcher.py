@@ -1,9 +1,10 @@
 """Hook a model and its optimiser, and read what passes by. The run is not changed, and nothing is left behind."""
 
 import contextlib
+import functools
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,14 +12,21 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from sfumato.probe.call.find import ProbeError, in_words
+from sfumato.probe.read.rows import MANY, read_rows
 from sfumato.probe.watching.evaluation import LARGEST, Tape, Twice, aside, eps_of_evaluation, strength_of_value
 from sfumato.probe.watching.given import given_strengths
-from sfumato.probe.watching.inputs import ModelInputs, inputs_of
-from sfumato.probe.watching.keras_call import wrap_call
-from sfumato.probe.watching.outputs import Choice, as_rows, class_axis, logits_of, loss_in, source_of
-from sfumato.probe.watching.parameters import SmallParameters
-from sfumato.probe.watching.record import MOST_STEPS, ReadPass, ReadStep, Record
-from sfumato.probe.watching.rows import MANY, read_rows
+from sfumato.probe.watching.steps import SmallParameters
+from sfumato.probe.watching.targets_seen import MOST_STEPS, ReadPass, ReadStep, Record
+from sfumato.probe.watching.tensors import (
+    Choice,
+    ModelInputs,
+    as_rows,
+    class_axis,
+    inputs_of,
+    logits_of,
+    loss_in,
+    source_of,
+)
 
 EVALUATIONS = 4
 """Batches of evaluation that are read, after each step at most."""
@@ -246,14 +254,7 @@ class RunWatcher:
 
 
 def check_model(model: Any) -> nn.Module:
-    """The model that can be watched.
-
-    Raises:
-        ProbeError: it is no module of torch.
-
-    >>> check_model(nn.Linear(2, 3)).out_features
-    3
-    """
+    """The model that can be watched."""
     if isinstance(model, nn.Module):
         return model
     inside = getattr(model, "model", None)
@@ -264,10 +265,7 @@ def check_model(model: Any) -> nn.Module:
 
 
 def _undisturbed(method: Any) -> Any:
-    """A hook that no compiler looks into, and that holds its watcher weakly: copies of a model keep none.
-
-    The compiler is loaded by nobody but the run itself, since that takes a second.
-    """
+    """A hook that no compiler looks into, and that holds its watcher weakly: copies of a model keep none."""
     ref = weakref.WeakMethod(method)
 
     def tell(module: Any, args: Any, kwargs: Any, output: Any) -> None:
@@ -291,3 +289,30 @@ def _undisturbed(method: Any) -> Any:
 def _pad_of(model: nn.Module) -> int | None:
     pad = getattr(getattr(model, "config", None), "pad_token_id", None)
     return pad if isinstance(pad, int) else None
+
+
+def wrap_call(model: Any, called: Callable[..., None]) -> Callable[[], None] | None:
+    """Let ``called(model, args, kwargs, output)`` be told of each call of a Keras model, until the result is called."""
+    layers = sys.modules.get("keras.src.layers.layer")
+    if layers is None or not isinstance(model, layers.Layer):
+        return None
+    owner = type(model)
+    own = owner.__dict__.get("__call__")
+    plain = owner.__call__
+
+    @functools.wraps(plain)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        output = plain(self, *args, **kwargs)
+        if self is model:
+            called(self, args, kwargs, output)
+        return output
+
+    owner.__call__ = call
+
+    def undo() -> None:
+        if own is None:
+            del owner.__call__
+        else:
+            owner.__call__ = own
+
+    return undo

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe.call.call_style import understand
+from sfumato.probe.call.understand import understand
 from sfumato.probe.checks.ignored_rows import ignored_by
 from sfumato.probe.read.gradients import read
 

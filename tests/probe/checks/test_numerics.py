@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.call.call_style import understand
+from sfumato.probe.call.understand import understand
 from sfumato.probe.checks.numerics import at_infinity, far_out, gradient_of_value, in_half
 from sfumato.probe.read.gradients import read
 

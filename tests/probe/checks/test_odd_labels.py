@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from sfumato.probe.call.call_style import understand
-from sfumato.probe.checks.odd_labels import odd_labels
+from sfumato.probe.call.understand import understand
+from sfumato.probe.checks.labels import odd_labels
 from sfumato.probe.read.gradients import read
 
 K = 5

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sfumato.probe.call.call_style import understand
 from sfumato.probe.call.find import of
-from sfumato.probe.checks.other_arguments import class_weights, in_evaluation
+from sfumato.probe.call.understand import understand
+from sfumato.probe.checks.arguments import class_weights, in_evaluation
 from sfumato.probe.read.gradients import read
 
 K = 5

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.probe import ProbeError
-from sfumato.probe.call.call_style import understand
 from sfumato.probe.call.find import of
-from sfumato.probe.checks.reduction import reduction_of
+from sfumato.probe.call.understand import understand
+from sfumato.probe.checks.target import reduction_of
 from sfumato.probe.read.gradients import read
 
 K = 5

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from sfumato.probe.call.call_style import understand
-from sfumato.probe.checks.side_effects import side_effects
+from sfumato.probe.call.understand import understand
+from sfumato.probe.checks.labels import side_effects
 from sfumato.probe.read.gradients import read
 
 K = 5

@@ -8,9 +8,9 @@ import pytest
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe.call.call_style import understand
 from sfumato.probe.call.find import of
-from sfumato.probe.checks.strength import at_the_ends, by_default, ignoring_survives, is_strength
+from sfumato.probe.call.understand import understand
+from sfumato.probe.checks.arguments import at_the_ends, by_default, ignoring_survives, is_strength
 from sfumato.probe.read.gradients import read
 
 K = 5

@@ -7,10 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sfumato.probe.read.class_weights import without_weights
 from sfumato.probe.read.gradients import Reading
-from sfumato.probe.read.levels import Levels, as_typed, levels
-from sfumato.probe.read.prior import Prior, prior_of
+from sfumato.probe.read.levels import Levels, Prior, as_typed, levels, prior_of, without_weights
 
 K = 4
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe.watching.class_levels import class_levels
+from sfumato.probe.read.levels import class_levels
 
 Y = torch.arange(60) % 6
 PRIOR = torch.tensor([0.3, 0.25, 0.2, 0.15, 0.07, 0.03], dtype=torch.float64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sfumato.probe.watching.combine import complete_steps, step_counts
-from sfumato.probe.watching.record import ReadStep, Record
+from sfumato.probe.watching.steps import complete_steps, step_counts
+from sfumato.probe.watching.targets_seen import ReadStep, Record
 from tests.probe.watching.test_targets_seen import of_each, one_pass
 
 PASS = one_pass(of_each([0.1] * 24))

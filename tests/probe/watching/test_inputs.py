@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sfumato.probe.watching.inputs import ModelInputs, inputs_of
+from sfumato.probe.watching.tensors import ModelInputs, inputs_of
 
 IDS = torch.tensor([[3, 4, 5, 6, 0, 0], [7, 8, 9, 3, 4, 5]])
 MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])

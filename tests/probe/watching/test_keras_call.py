@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 
-from sfumato.probe.watching.keras_call import wrap_call
+from sfumato.probe.watching.watcher import wrap_call
 
 
 class Layer:

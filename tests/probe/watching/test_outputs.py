@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.watching.outputs import as_rows, class_axis, logits_of, loss_in, source_of
+from sfumato.probe.watching.tensors import as_rows, class_axis, logits_of, loss_in, source_of
 
 Z = torch.zeros(2, 5)
 Pair = namedtuple("Pair", "logits aux_logits")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sfumato.probe.watching.parameters import SmallParameters, multiplier
+from sfumato.probe.watching.steps import SmallParameters, multiplier
 
 
 @pytest.fixture

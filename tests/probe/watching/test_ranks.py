@@ -15,8 +15,8 @@ import torch
 from transformers import Trainer
 
 from sfumato.adapters.hf import compute_loss
-from sfumato.probe.watching import ranks
-from sfumato.probe.watching.ranks import exchange, store_of_ranks
+from sfumato.probe.watching import steps as ranks
+from sfumato.probe.watching.steps import exchange, store_of_ranks
 from tests.adapters.hf.small import arguments, data, llama, logged
 from tests.conftest import environment
 

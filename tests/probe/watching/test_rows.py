@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.watching.rows import _labels_of_few, form_of, read_rows
+from sfumato.probe.read.rows import _labels_of_few, form_of, read_rows
 
 
 def rows(classes: int, eps: float, *, scale: float = 1.0, dtype: torch.dtype = torch.float32, count: int = 24):
@@ -93,7 +93,7 @@ def test_outputs_after_a_softmax_are_known_and_read(form):
 
 @pytest.mark.parametrize(("classes", "most"), [(600, "MOST_ROWS_OF_MANY"), (9, "MOST_ROWS")])
 def test_of_many_rows_a_part_is_read_and_every_label_is_told(monkeypatch, classes, most):
-    monkeypatch.setattr(f"sfumato.probe.watching.rows.{most}", 50)
+    monkeypatch.setattr(f"sfumato.probe.read.rows.{most}", 50)
     z, y, g = rows(classes, 0.1, count=210)
     found = read_rows(z, g)
     assert found.label.tolist() == np.where(y == -100, -1, y).tolist()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sfumato.probe import ProbeError
-from sfumato.probe.watching.run_by_name import watch_named
+from sfumato.probe.watching.watch import watch_named
 
 
 @pytest.fixture

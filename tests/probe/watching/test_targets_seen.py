@@ -9,9 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.watching.record import ReadPass
-from sfumato.probe.watching.rows import read_rows
-from sfumato.probe.watching.targets_seen import count_of, targets_seen, varies
+from sfumato.probe.read.rows import read_rows
+from sfumato.probe.watching.targets_seen import ReadPass, count_of, targets_seen, varies
 
 
 def one_pass(loss, rows=24, classes=8):

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.watching.rows import read_rows
+from sfumato.probe.read.rows import read_rows
 from sfumato.probe.watching.temperature import temperature_of
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sfumato.probe import Watched
-from sfumato.probe.findings import warning
+from sfumato.probe.result import warning
 
 SEEN = Watched(
     eps=0.1, eps_others=0.09, mass=0.99, normaliser="micro-batches", steps=3, evaluation_eps=0.1, model="Tiny",

@@ -14,8 +14,8 @@ from torch.optim import optimizer as optimisers
 
 import sfumato as sf
 from sfumato.probe import ProbeError, watch
-from sfumato.probe.watching.record import MOST_STEPS
-from sfumato.probe.watching.rows import ReadRows
+from sfumato.probe.read.rows import ReadRows
+from sfumato.probe.watching.targets_seen import MOST_STEPS
 from sfumato.probe.watching.watcher import RunWatcher
 from tests.probe.watching.loops import alarms, classifier, loop, smoothed, table
 

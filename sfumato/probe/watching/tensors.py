@@ -1,8 +1,12 @@
-"""Find the logits in what a model returns, and the place in its graph where their gradient arrives."""
+"""The tensors of a model's call: logits and loss in its output, tokens, mask and labels among its arguments."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from sfumato.probe.call.find import ProbeError, in_words
@@ -20,15 +24,7 @@ MISSING = object()
 
 
 def logits_of(output: Any, choice: Choice) -> Tensor | None:
-    """The logits in an output; None where a model left them out on purpose, as a fused head does.
-
-    Raises:
-        ProbeError: the output holds no tensor, or several that could be logits, or ``choice`` finds none.
-
-    >>> import torch
-    >>> logits_of({"loss": torch.tensor(1.0), "logits": torch.zeros(2, 3)}, None).shape
-    torch.Size([2, 3])
-    """
+    """The logits in an output; None where a model left them out on purpose, as a fused head does."""
     if choice is not None:
         return _chosen(output, choice)
     if isinstance(output, Tensor):
@@ -68,11 +64,7 @@ def loss_in(output: Any) -> Tensor | None:
 
 
 def source_of(logits: Tensor) -> tuple[Any, int] | None:
-    """The node of the graph that made the logits, and which of its outputs they are; None for a leaf.
-
-    A trainer may hand out a copy of the logits in float32 beside the loss; the node before the copy sees the gradient
-    of both.
-    """
+    """The node of the graph that made the logits, and which of its outputs they are; None for a leaf."""
     node, number = logits.grad_fn, logits.output_nr
     if node is None:
         return None
@@ -120,14 +112,7 @@ def _shown(value: Any) -> str:
 
 
 def class_axis(z: Tensor, g: Tensor) -> int:
-    """The axis of the classes, along which the gradients of a softmax sum to 0; the last one where none does.
-
-    >>> import torch
-    >>> z = torch.randn(2, 5, 7, requires_grad=True)
-    >>> torch.nn.functional.cross_entropy(z, torch.zeros(2, 7, dtype=torch.long)).backward()
-    >>> class_axis(z, z.grad)
-    1
-    """
+    """The axis of the classes, along which the gradients of a softmax sum to 0; the last one where none does."""
     if z.dim() < 3:
         return z.dim() - 1
     some, its = z[:4].detach(), g[:4].detach().float()
@@ -143,3 +128,87 @@ def as_rows(values: Tensor, axis: int) -> Tensor:
     if values.dim() == 1:
         return values[None]
     return values.movedim(axis, -1).reshape(-1, values.shape[axis])
+
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The integer tensors of one call of a model, (B, T), and its labels, where they were among the arguments."""
+
+    ids: Tensor | None = None
+    mask: Tensor | None = None
+    labels: Tensor | None = None
+
+    def compare(self, label: Array, live: Array, shape: tuple[int, ...], pad: int | None) -> Counter[str]:
+        """How the labels that rows were trained on (R,) stand to the tokens."""
+        found: Counter[str] = Counter()
+        if len(shape) == 2 and self.ids is not None and tuple(self.ids.shape) == shape:
+            y, alive, ids = label.reshape(shape), live.reshape(shape), self.ids.cpu().numpy()
+            found["live"] = int(alive.sum())
+            for name, by in (("same", 0), ("next", 1), ("second", 2)):
+                kept = alive[:, : shape[1] - by]
+                found[f"{name} of"] = int(kept.sum())
+                found[name] = int((kept & (y[:, : shape[1] - by] == ids[:, by:])).sum())
+            found["padding"] = _padding(y, alive, ids, self.mask, pad, shifted=found["next"] >= found["same"])
+        if self.labels is not None and not self.labels.is_floating_point() and tuple(self.labels.shape) == shape:
+            given, alive = self.labels.cpu().numpy().reshape(shape), live.reshape(shape)
+            y = label.reshape(shape)
+            by = _shift_of(y, alive, given) if len(shape) == 2 else 0
+            kept = alive[..., : shape[-1] - by] if by else alive
+            found["given"] = int(kept.sum())
+            found["ignored"] = int((kept & (given[..., by:] == -100)).sum())
+            found["labels shifted"] = by * found["given"]
+        return +found
+
+
+def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelInputs:
+    """The tokens, the mask and the labels among the arguments of a model; tokens by position are the first integers."""
+    named = dict(kwargs)
+    for each in args:
+        if isinstance(each, Mapping):
+            named |= {str(name): value for name, value in each.items()}
+    ids = next((named[name] for name in ("input_ids", "ids", "tokens", "idx", "x") if _whole(named.get(name))), None)
+    if ids is None:
+        ids = next((each for each in _flat(args) if _whole(each) and each.dim() == 2), None)
+    mask = next((named[name] for name in ("attention_mask", "mask", "padding_mask") if _flags(named.get(name))), None)
+    labels = next((named[name] for name in ("labels", "targets", "target", "y") if _whole(named.get(name))), None)
+    return ModelInputs(ids, mask, labels)
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for each in values:
+        if isinstance(each, (tuple, list)):
+            yield from _flat(each)
+        else:
+            yield each
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32)
+
+
+def _flags(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 2
+
+
+def _padding(y: Array, alive: Array, ids: Array, mask: Tensor | None, pad: int | None, *, shifted: bool) -> int:
+    """How many rows with a gradient have padding as their label: masked tokens, or a second padding token in a row."""
+    by = 1 if shifted else 0
+    alive = alive[:, : ids.shape[1] - by]
+    if mask is not None and tuple(mask.shape) == ids.shape and bool((mask != 0).any()):
+        return int((alive & (mask.cpu().numpy() == 0)[:, by:]).sum())
+    if pad is None:
+        return 0
+    is_pad = ids == pad
+    # The first of a run may be the end of the text, where one token serves as both.
+    second = is_pad & np.pad(is_pad, ((0, 0), (1, 0)))[:, :-1]
+    return int((alive & second[:, by:] & (y[:, : ids.shape[1] - by] == pad)).sum())
+
+
+def _shift_of(y: Array, alive: Array, given: Array) -> int:
+    """1 where the labels in use are the given ones of the next position, else 0."""
+    same = (alive & (y == given)).sum()
+    following = (alive[:, :-1] & (y[:, :-1] == given[:, 1:])).sum()
+    return int(following > same)

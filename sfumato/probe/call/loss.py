@@ -1,8 +1,8 @@
 """Call any loss in the same way: numpy logits and labels go in, values and the gradient of their sum come out.
 
 Losses want torch tensors, numpy or jax arrays; labels as integers or one-hot, before or after the logits; logits, their
-log-softmax or their softmax; rows, or rows of a sequence. A :class:`~sfumato.probe.call.style.Style` says what one loss
-wants, and a :class:`Loss` calls it in that way.
+log-softmax or their softmax; rows, sequences, images or a dictionary. A :class:`Style` names what one loss wants, and a
+:class:`Loss` calls it in that way.
 """
 
 import contextlib
@@ -12,14 +12,83 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sfumato.conventions.batch import own_class
-from sfumato.probe.call.style import Inputs, Style
+
+Library: TypeAlias = Literal["torch", "numpy", "jax", "keras"]
+Inputs: TypeAlias = Literal["logits", "log-probabilities", "probabilities"]
+Layout: TypeAlias = Literal[
+    "rows", "dictionary", "sequence", "column", "image", "classes second", "next token", "next token in a dictionary"
+]
+
+SEQUENCES = ("sequence", "image", "classes second", "next token", "next token in a dictionary")
+"""Layouts with more than one axis of positions."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a loss is called."""
+
+    library: Library = "torch"  # the library whose arrays the loss takes
+    inputs: Inputs = "logits"  # what the loss takes for the scores of a row
+    one_hot: bool = False  # whether labels are rows of zeros and a one
+    labels_first: bool = False  # whether the loss is called as loss(labels, logits)
+    layout: Layout = "rows"  # rows; rows of sequences; images; labels in a column; a dictionary with "logits"
+    single: bool = False  # whether numbers are float32, because the loss refuses float64
+    keywords: tuple[str, str] | None = None  # the names by which the two arguments are passed; None
+    batch: int = 0  # into how many sequences or images the rows are cut; 0 for one sequence, or for images of one pixel
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether the logits at one position meet the label at the next."""
+        return self.layout.startswith("next token")
+
+    def describe(self) -> str:
+        """In words, as in ``"logits[N, K], labels[N]"``."""
+        batch, pixel = ("[B, T" if self.is_shifted else "[1, N" if self.layout == "sequence" else "[N"), ""
+        classes = ", K"
+        if self.layout == "image":
+            pixel = ", 1, 1"
+        elif self.layout == "classes second":
+            batch, pixel = "[B", ", T"
+        inputs = f"{self.inputs}{batch}{classes}{pixel}]"
+        if self.layout.endswith("dictionary"):
+            inputs = f'{{"logits": {inputs}}}'
+        column = ", 1" if self.layout == "column" else pixel
+        labels = f"one-hot labels{batch}{classes}{pixel}]" if self.one_hot else f"labels{batch}{column}]"
+        both = [labels, inputs] if self.labels_first else [inputs, labels]
+        if self.keywords is not None:
+            both = [f"{name}={each}" for name, each in zip(self.keywords, both, strict=True)]
+        return ", ".join(both) + (", each label one position after its logits" if self.is_shifted else "")
+
+    def arrange(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """The inputs (N, K) and the labels (N,) or (N, K), each in the layout that the loss wants."""
+        if self.layout == "column":
+            return inputs, labels[:, None]
+        if self.layout == "image" and not self.batch:
+            return inputs[..., None, None], labels[..., None, None]
+        if self.layout in SEQUENCES:
+            inputs, labels = (each.reshape(self.batch or 1, -1, *each.shape[1:]) for each in (inputs, labels))
+        if self.layout in ("image", "classes second"):
+            inputs, labels = (each.swapaxes(1, 2) if each.ndim == 3 else each for each in (inputs, labels))
+        if self.layout == "image":
+            inputs, labels = (each.reshape(*each.shape[:-1], 2, -1) for each in (inputs, labels))
+        if self.is_shifted:  # neither the last logits nor the first label belong to a pair
+            inputs = torch.cat([inputs, torch.zeros_like(inputs[:, :1])], 1)
+            labels = torch.cat([torch.zeros_like(labels[:, :1]), labels], 1)
+        return ({"logits": inputs} if self.layout.endswith("dictionary") else inputs), labels
+
+    def call(self, function: Any, inputs: Any, labels: Any) -> Any:
+        """What a loss returns for rows in this style, by position or by name, in its order."""
+        inputs, labels = self.arrange(inputs, labels)
+        given = (labels, inputs) if self.labels_first else (inputs, labels)
+        return function(*given) if self.keywords is None else function(**dict(zip(self.keywords, given, strict=True)))
+
 
 Array: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[Any]
@@ -31,23 +100,14 @@ EIGHTH = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss in canonical form.
+    """A loss in canonical form."""
 
-    Attributes:
-        function: the loss itself.
-        style: how the loss is called.
-        differences: whether gradients are finite differences, because the loss has no others.
-        seeded: whether every call starts from the same state of the random generators.
-        fresh: whether every call is to a new copy, because a call changes what the next one returns.
-        coarse: whether values have float32's digits, so that finite differences need longer steps.
-    """
-
-    function: Callable[..., Any]
-    style: Style
-    differences: bool = False
-    seeded: bool = False
-    fresh: bool = False
-    coarse: bool = False
+    function: Callable[..., Any]  # the loss itself
+    style: Style  # how the loss is called
+    differences: bool = False  # whether gradients are finite differences, because the loss has no others
+    seeded: bool = False  # whether every call starts from the same state of the random generators
+    fresh: bool = False  # whether every call is to a new copy, because a call changes what the next one returns
+    coarse: bool = False  # whether values have float32's digits, so that finite differences need longer steps
 
     def values(self, logits: Array, labels: Labels, dtype: torch.dtype | None = None) -> Array:
         """What the loss returns, a number or an array of numbers, as float64."""
@@ -71,10 +131,7 @@ class Loss:
         return float(self.values(logits, labels).sum())
 
     def in_a_batch(self, logits: Array, labels: Labels) -> tuple[Array, Array, Array]:
-        """The gradient of each row in the batch, the same of each row alone, (N, K), and their ratio, (N,).
-
-        The ratio is 1/N where the loss takes the mean, 1 where it takes the sum, and NaN for a row without gradient.
-        """
+        """The gradient of each row in the batch, the same of each row alone, (N, K), and their ratio, (N,)."""
         together = self.gradient(logits, labels)
         alone = np.concatenate([self.gradient(logits[i : i + 1], labels[i : i + 1]) for i in range(len(labels))])
         with np.errstate(all="ignore"):
@@ -89,10 +146,7 @@ class Loss:
     def by_differences(
         self, logits: Array, labels: Labels, step: float | None = None, classes: Labels | None = None
     ) -> Array:
-        """The same gradient by central differences: of the fourth order, or of the eighth where values are coarse.
-
-        Every class costs four or eight calls, so that of many classes only some may be asked for: (N, their number).
-        """
+        """The same gradient by central differences: of the fourth order, or of the eighth where values are coarse."""
         columns = np.arange(logits.shape[1]) if classes is None else classes
         weights = EIGHTH if self.coarse and step is None else FOURTH
         step = (0.25 if self.coarse else 2e-3) if step is None else step

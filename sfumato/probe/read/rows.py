@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.probe.watching.class_levels import MOST_CLASSES, class_levels
+from sfumato.probe.read.levels import MOST_CLASSES, class_levels
 from sfumato.probe.watching.temperature import temperature_of
 
 MANY = 512
@@ -32,51 +32,26 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class ReadRows:
-    """What one pass says of its R rows; each field is (R,) in float64 unless it says otherwise.
+    """What one pass says of its R rows; each field is (R,) in float64 unless it says otherwise."""
 
-    Attributes:
-        classes: K.
-        live: bool, whether the row has a gradient.
-        label: int64, the class off the line; −1 where the row has no gradient.
-        others: how many classes besides the label are off the line, int64; one of :data:`LEVELS` where each class has a
-            level of its own.
-        factor: c, the slope of the line; NaN where all classes have the same probability.
-        eps: K·b, the strength over all classes.
-        doubt: the standard error of ``eps``.
-        mass: Σq.
-        misfit: what the line leaves, in parts of the gradients.
-        unbalanced: Σ_k ∂L/∂z_k in parts of Σ_k |∂L/∂z_k|.
-        sums: (R, 6), from which the factor follows once b is known: ⟨g, p⟩, Σ g and Σ p of the classes on the line,
-            their number, p and g of the label. ``squares`` is Σ p² of the classes on the line.
-        coarse: whether the gradients have the digits of half precision.
-        finite: whether every gradient is finite.
-        form: what the model's outputs are: ``"logits"``, ``"logits that the loss divides by 2"``,
-            ``"log-probabilities"``, ``"probabilities"``, ``"probabilities as logits"`` where a second softmax was
-            taken, or ``"logits of two softmaxes"`` where the loss took both.
-    """
-
-    classes: int
-    live: Array
-    label: Array
-    others: Array
-    factor: Array
-    eps: Array
-    doubt: Array
-    mass: Array
-    misfit: Array
-    unbalanced: Array
-    sums: Array
+    classes: int  # K
+    live: Array  # bool, whether the row has a gradient
+    label: Array  # int64, the class off the line; −1 where the row has no gradient
+    others: Array  # how many classes besides the label are off the line, int64; one of :data:`LEVELS`
+    factor: Array  # c, the slope of the line; NaN where all classes have the same probability
+    eps: Array  # K·b, the strength over all classes
+    doubt: Array  # the standard error of eps
+    mass: Array  # Σq
+    misfit: Array  # what the line leaves, in parts of the gradients
+    unbalanced: Array  # Σ_k ∂L/∂z_k in parts of Σ_k |∂L/∂z_k|
+    sums: Array  # (R, 6), from which the factor follows once b is known: ⟨g, p⟩, Σ g and Σ p of the classes on the line
     squares: Array
-    coarse: bool
-    finite: bool
-    form: str
+    coarse: bool  # whether the gradients have the digits of half precision
+    finite: bool  # whether every gradient is finite
+    form: str  # what the model's outputs are: "logits", "logits that the loss divides by 2", "log-probabilities"
 
     def factors(self, eps: float) -> Array:
-        """The factor c of each row, once the strength of all is known.
-
-        It is g/(p − q) of the label, or that of the other classes together, whichever loses less to rounding.
-        Rows with more than one class off the line keep the slope of their own line.
-        """
+        """The factor c of each row, once the strength of all is known."""
         b = eps / self.classes
         a = 1 - (self.classes - 1) * b
         gp, g, p, n, p_label, g_label = self.sums.T
@@ -108,13 +83,7 @@ class ReadRows:
 
 
 def form_of(z: Tensor, g: Tensor) -> str:
-    """What outputs (R, K) are, told by themselves and by their gradients.
-
-    Probabilities whose gradients sum to 0 went through one more softmax; the gradients of log p do not.
-
-    >>> form_of(torch.tensor([[0.25, 0.75]]), torch.tensor([[-4.0, 0.0]]))
-    'probabilities'
-    """
+    """What outputs (R, K) are, told by themselves and by their gradients."""
     some, its = z[:64].double(), g[:64].double()
     if not bool(torch.isfinite(some).all()) or some.shape[1] < 2:
         return "logits"
@@ -127,14 +96,7 @@ def form_of(z: Tensor, g: Tensor) -> str:
 
 
 def read_rows(z: Tensor, g: Tensor) -> ReadRows:
-    """Read logits and their gradients, both (R, K).
-
-    >>> z = torch.tensor([[1.0, 0.0, 0.5, -1.0, 0.2]], dtype=torch.float64)
-    >>> q = torch.tensor([[0.02, 0.92, 0.02, 0.02, 0.02]], dtype=torch.float64)
-    >>> found = read_rows(z, 0.5 * (z.softmax(1) - q))
-    >>> int(found.label[0]), round(float(found.eps[0]), 6), round(float(found.factor[0]), 6)
-    (1, 0.1, 0.5)
-    """
+    """Read logits and their gradients, both (R, K)."""
     found = _read(z, g, form_of(z, g))
     bad = found.misfit[np.isfinite(found.misfit)]
     if (
@@ -223,11 +185,7 @@ def _read_levels(z: Tensor, g: Tensor, live: Tensor, found: list[Array]) -> None
 
 
 def _without_a_term_of_p(found: list[Array], live: Array, *, coarse: bool) -> None:
-    """Take off what is in proportion to p beside a cross entropy, as a z-loss is: the slope is then c + t.
-
-    A z-loss has t = 2·λ·lse, which differs between rows. Where t is below 0 and the same in all rows, a part of the
-    loss does not normalise its logits: these drift, and no strength is their optimum.
-    """
+    """Take off what is in proportion to p beside a cross entropy, as a z-loss is: the slope is then c + t."""
     close = 3e-2 if coarse else 3e-3
     others, factor, eps, mass, misfit, unbalanced = (found[i] for i in (1, 2, 3, 5, 6, 7))
     with np.errstate(invalid="ignore"):
