@@ -14,7 +14,7 @@ JOBS   ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 help:
 	@sed -n 's/^# \{0,1\}\(.*\)/\1/p;/^$$/q' Makefile
-	@echo "also: make setup, quick (a minute of tests), renew (the texts that tests pin), lint, kernel-test,"
+	@echo "also: make setup, quick (a minute of tests), renew (generated pages and pinned texts), lint, kernel-test,"
 	@echo "      check (all three tests), floor, nightly, docs (into site/), gallery (runs examples/), wheel (into dist/),"
 	@echo "      clang, aarch64 and windows (the kernel built elsewhere), dist, figures, clean"
 
@@ -54,9 +54,11 @@ quick: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -m "not nightly and not slow" -k "not compile and not many_classes" $(QUICK)
 
-# Writes the texts anew that tests pin in tests/snapshots/. Read the diff before you commit it.
+# Writes anew what the code says on pages of docs/, and the texts that tests pin in tests/snapshots/. Read the diff before
+# you commit it.
 renew: $(VENV)/.test
-	SFUMATO_RENEW=1 $(PYTEST) $$(grep -rl --include="*.py" assert_snapshot tests)
+	for made in $(filter-out %gallery.py %picture.py,$(wildcard docs/make_*.py)); do $(BIN)/python $$made || exit 1; done
+	SFUMATO_RENEW=1 $(PYTEST) $$(grep -rl --include="test_*.py" "assert_snapshot(" tests)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -27,8 +27,8 @@ explains them in words.
 - **Do the mistakes come last?** If doubtful rows go to a person, read the ranking of mistakes (E-AURC).
 
 The verdict is made of three metrics, which were fixed in advance: accuracy, log loss after temperature, and the ranking
-of mistakes. [How the three are tested](design.md#the-statistics-of-the-verdict) is said in the design, and
-[how often that errs](statistics.md) was measured. All others describe.
+of mistakes. [Statistics](statistics.md#how-a-verdict-is-computed) explains how they are tested, and reports how often
+that errs. All others describe.
 
 In the formulas i is a row with weight w, W is the sum of the weights, y the label, p the probabilities, z the logits,
 and K the number of classes. *conf* is the largest probability of a row, and *right* is 1 where its class is the label

@@ -44,14 +44,26 @@ def lines_with(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
     return found
 
 
+def headings(document: Path) -> set[str]:
+    """What a link may name behind ``#``: the headings, as GitHub and the site write them."""
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    if included := re.search(r"\{include\} (\S+)", document.read_text(encoding="utf-8")):
+        return headings(document.parent / included[1])
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def broken_links(document: Path) -> list[str]:
-    """Relative links of a Markdown file whose file is not there; code is left out."""
+    """Relative links of a Markdown file whose file, or heading, is not there; code is left out."""
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", document.read_text(encoding="utf-8")))
     broken: list[str] = []
     for markdown, html in LINK.findall(text):
         link = markdown or html
-        path = link.partition("#")[0]
-        if path and not re.match(r"[a-z][a-z0-9+.-]*:", link) and not (document.parent / path).exists():
+        path, _, part = link.partition("#")
+        if re.match(r"[a-z][a-z0-9+.-]*:", link):
+            continue
+        there = document.parent / path if path else document
+        if not there.exists() or (part and there.suffix == ".md" and part not in headings(there)):
             broken.append(link)
     return broken
 
@@ -103,7 +115,8 @@ def test_every_test_that_a_document_names_is_a_file(document: Path):
     ("text", "broken"),
     [
         ("[here](there.md) and [out](https://example.org/none.md)", []),
-        ("[part](there.md#part), [top](#top), [post](mailto:a@example.org)", []),
+        ("[part](there.md#a-part), [top](#top), [post](mailto:a@example.org)\n\n# Top", []),
+        ("[lost](there.md#lost) and [none](#none)", ["there.md#lost", "#none"]),
         ("[gone](gone.md)", ["gone.md"]),
         ('![picture](gone.svg "title") and <img src="lost.png">', ["gone.svg", "lost.png"]),
         ("`[code](gone.md)` and\n```\n[code](gone.md)\n```\n", []),
@@ -111,7 +124,7 @@ def test_every_test_that_a_document_names_is_a_file(document: Path):
     ],
 )
 def test_a_broken_link_is_found(tmp_path: Path, text: str, broken: list[str]):
-    (tmp_path / "there.md").touch()
+    (tmp_path / "there.md").write_text("## A part\n", encoding="utf-8")
     document = tmp_path / "document.md"
     document.write_text(text, encoding="utf-8")
     assert broken_links(document) == broken
