@@ -38,7 +38,7 @@ def audit(
     Prints a letter, findings first, and writes a page and a JSON file named after the input, over no other.
 
     Args:
-        logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV, Parquet or JSON file, also as timm's inference
+        logits: An .npz (logits, labels), .npy, .safetensors, .pt, CSV or Parquet file, also as timm's inference
             script and Transformers' predict give them; the folder of a comparison, of which all seeds are read; or -
             for standard input.
         labels: A file of labels, where the other has none.

@@ -25,7 +25,7 @@ from sfumato.text import did_you_mean, listing, plural, short
 BASES = ("one-hot", "onehot", "hard", "baseline")
 """Names of the arm that others are compared with where nobody names one."""
 
-SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth", ".csv", ".tsv", ".parquet", ".json", ".jsonl")
+SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth", ".csv", ".tsv", ".parquet")
 """Ends of names of the files that a folder is searched for."""
 
 RESULT = "judgement.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,6 @@ def files() -> dict[str, bytes]:
     csv = ",".join([*names, "label"]) + "\n"
     csv += "".join(",".join(f"{x:.7g}" for x in row) + f",{k}\n" for row, k in zip(z, y, strict=True))
     timm = "filename,index,prob\n" + "".join(f'{i}.jpg,"{order[i].tolist()}","{best[i]}"\n' for i in range(40))
-    rows = {f"row{i}": {"logits": z[i].tolist(), "target": int(y[i])} for i in range(40)}
     tensors = {"logits": torch.from_numpy(z), "labels": torch.from_numpy(y)}
     return {
         "s.npz": _numpy(np.savez, logits=z, labels=y, features=z[:, :3]),
@@ -33,10 +31,6 @@ def files() -> dict[str, bytes]:
         "s.pt": _torch(tensors),
         "s.csv": csv.encode(),
         "timm.csv": timm.encode(),
-        "s.json": json.dumps(rows).encode(),
-        "split.json": json.dumps(
-            {"columns": [*names, "label"], "data": [[*map(float, r), int(k)] for r, k in zip(z, y, strict=True)]}
-        ).encode(),
         "s.parquet": _parquet({name: z[:, k] for k, name in enumerate(names)} | {"label": y}),
         "list.parquet": _parquet({"index": order.tolist(), "prob": best}),
         "s.npy": _numpy(np.save, z),

@@ -5,7 +5,7 @@ by half a unit of its size; exp adds one unit and a sum over classes a few. The 
 kept apart from the 1 of the largest class, as in float64, so its relative error is about (2 + max |z − z_top|)·6e-8,
 with a random sign for each row. Everything after the sums (logarithms, ratios, means, bins, ranks) is float64. A mean
 over N rows is then good to about 1e-7. Rows with a lead above 50 nats, whose s float32 would lose, are computed again
-in float64. Without the kernel, NumPy computes the same columns in float64.
+in float64. Without the kernel, every row is read in float64 by :mod:`~sfumato.evaluate.scores.rows`.
 
 The numbers of a row depend on that row alone, and sums over rows are taken in the order of the rows.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.metrics.classwise import ClasswiseSums, SumsOfBlock
-from sfumato.evaluate.scores import kernel_block, numpy_block
+from sfumato.evaluate.scores import kernel_block
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import empty_rows
 from sfumato.evaluate.scores.scanned import Expansion, Scan
@@ -31,9 +31,11 @@ LEAST = 1 << 23  # elements from which scores are scanned in blocks
 
 
 def suits(source: ScoreMatrix) -> bool:
-    """Whether scores are scanned in blocks: logits of at most 32 bits, long rows, and enough of them."""
+    """Whether scores are scanned in blocks: logits of at most 32 bits, long rows, enough of them, and the kernel."""
     wide = source.type_name not in ("float16", "bfloat16", "float32")
-    return not (wide or source.name != "logits" or source.classes < SHORT_ROW or source.rows * source.classes < LEAST)
+    if wide or source.name != "logits" or source.classes < SHORT_ROW or source.rows * source.classes < LEAST:
+        return False
+    return library.status().library is not None
 
 
 def scan(
@@ -51,13 +53,12 @@ def scan(
     found = np.empty(source.rows, dtype=np.uint64) if by_class is not None else None
     behind, centre = np.empty((2, source.rows))
     result = Scan(source, empty_rows(labels), behind, centre, expansion, found, by_class, weights)
-    compiled = library.status().library is not None
-    step = max(1, (kernel_block.ELEMENTS if compiled else numpy_block.ELEMENTS) // source.classes)
+    step = max(1, kernel_block.ELEMENTS // source.classes)
     own = threading.local()
 
     def work(start: int) -> SumsOfBlock | None:
         if not hasattr(own, "block"):
-            own.block = (kernel_block.KernelBlock if compiled else numpy_block.NumpyBlock)(result, step)
+            own.block = kernel_block.KernelBlock(result, step)
         return own.block.run(start, min(start + step, source.rows))
 
     with ThreadPoolExecutor(_cores()) as pool:

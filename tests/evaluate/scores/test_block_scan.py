@@ -1,4 +1,4 @@
-"""A scan in blocks, on the kernel in float32 and in NumPy, against float64 row by row on the same logits."""
+"""A scan in blocks, on the kernel in float32, against float64 row by row on the same logits."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.compute import compute_metrics
 from sfumato.evaluate.metrics.temperature import Temperature
-from sfumato.evaluate.scores import block_scan, kernel_block, measure, numpy_block
+from sfumato.evaluate.scores import block_scan, kernel_block, measure
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.rows import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
@@ -35,17 +35,11 @@ def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to 
     return z, np.minimum((p.cumsum(axis=1) < rng.random((N, 1))).sum(axis=1), K - 1)
 
 
-@pytest.fixture(params=["kernel", "numpy"])
-def small_blocks(request, monkeypatch):
+@pytest.fixture
+def small_blocks(monkeypatch):
+    needs.kernel()
     monkeypatch.setattr(block_scan, "LEAST", 1)
-    if request.param == "kernel":
-        needs.kernel()
-        monkeypatch.setattr(kernel_block, "ELEMENTS", 401 * K)
-        monkeypatch.setattr(numpy_block, "NumpyBlock", None)
-    else:
-        monkeypatch.setattr(library, "status", lambda: library.Status(None, "", "not asked for"))
-        monkeypatch.setattr(numpy_block, "ELEMENTS", 401 * K)
-        monkeypatch.setattr(kernel_block, "KernelBlock", None)
+    monkeypatch.setattr(kernel_block, "ELEMENTS", 401 * K)
 
 
 def both(z, y, monkeypatch, weights=None, *, served=True):
@@ -243,12 +237,15 @@ def test_of_several_bad_rows_the_first_is_named_whichever_is_found_first(small_b
         block_scan.scan(source, y)
 
 
-def test_short_rows_few_rows_doubles_and_probabilities_take_float64():
+def test_short_rows_few_rows_doubles_and_probabilities_take_float64(monkeypatch):
+    needs.kernel()
     assert block_scan.suits(ScoreMatrix(logits=np.zeros((90_000, 100), dtype=np.float16)))
     assert not block_scan.suits(ScoreMatrix(logits=np.zeros((90_000, 100))))
     assert not block_scan.suits(ScoreMatrix(logits=np.zeros((9000, 100), dtype=np.float16)))
     assert not block_scan.suits(ScoreMatrix(logits=np.zeros((900_000, 10), dtype=np.float16)))
     assert not block_scan.suits(ScoreMatrix(probs=np.full((90_000, 100), 0.01, dtype=np.float16)))
+    monkeypatch.setattr(library, "status", lambda: library.Status(None, "", "not asked for"))
+    assert not block_scan.suits(ScoreMatrix(logits=np.zeros((90_000, 100), dtype=np.float16)))
 
 
 def test_an_audit_without_the_kernel_loads_no_torch():

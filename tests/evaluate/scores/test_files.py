@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 
 import numpy as np
@@ -54,18 +53,12 @@ def write(folder, kind, z, y):
         pq.write_table(pa.table({f"logit_{k}": z[:, k] for k in range(K)} | {"label": y}), path)
     elif kind == "list.parquet":
         pq.write_table(pa.table({"logits": list(z), "label": y}), path)
-    elif kind == "json":
-        told = {
-            f"row{i}": {"logits": row.tolist(), "target": int(label)}
-            for i, (row, label) in enumerate(zip(z, y, strict=True))
-        }
-        path.write_text(json.dumps(told))
     return path
 
 
 KINDS = (
     *("npz", "compressed.npz", "hf.npz", "safetensors", "pt", "pair.pt"),
-    *("csv", "tsv", "parquet", "list.parquet", "json"),
+    *("csv", "tsv", "parquet", "list.parquet"),
 )
 
 
@@ -140,10 +133,6 @@ def timm(folder, z, *, kind, separate, index, output="prob"):
     path = folder / f"timm.{kind}"
     if kind == "parquet":
         pq.write_table(pa.table(told), path)
-    elif kind == "json":
-        columns = {name: [np.asarray(v).tolist() for v in column] for name, column in told.items()}
-        rows = {n: {c: columns[c][i] for c in columns if c != "filename"} for i, n in enumerate(columns["filename"])}
-        path.write_text(json.dumps(rows, indent=4))
     else:
         text = io.StringIO()
         names = list(told)
@@ -155,7 +144,7 @@ def timm(folder, z, *, kind, separate, index, output="prob"):
     return path
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("index", [False, True])
 def test_timms_results_are_put_in_the_order_of_the_classes(kind, separate, index, tmp_path):
@@ -199,7 +188,7 @@ REFUSED = {
     ),
     "must be (N, K), one row of scores each, got shape (3,)": lambda p: np.savez(p, logits=np.ones(3)),
     "has no rows": lambda p: np.savez(p, logits=np.ones((0, 3))),
-    "scores.npz has no rows": lambda p: p.write_text('{"columns": ["a", "b", "label"], "data": []}'),
+    "is JSON, which is not read; save the table as CSV or Parquet": lambda p: p.write_text('[{"a": 1, "b": 2}]'),
     "holds predicted classes alone, as the Transformers examples write them": lambda p: p.write_text(
         "index\tprediction\n0\t1\n1\t2\n"
     ),
@@ -207,10 +196,6 @@ REFUSED = {
     "row 1 has 2 cells and the first line 3": lambda p: p.write_text("a,b,label\n1,2,3\n4,5\n"),
     "the label in row 0 is 1.5, not a class index": lambda p: p.write_text("0,1,label\n1,2,1.5\n"),
     "leave out class 1": lambda p: p.write_text("logit_0,logit_2,label\n1,2,1\n"),
-    "holds no table: columns and data must be lists": lambda p: p.write_text('{"columns": "ab", "data": 1}'),
-    "row 1 is no list of 2 cells, one a column": lambda p: p.write_text(
-        '{"columns": ["0", "1"], "data": [[1, 2], [3]]}'
-    ),
     "is 1e+300, not a class index": lambda p: p.write_text("0,1,label\n1,2,1e300\n"),
     "logits is damaged (type, shape and place do not agree)": lambda p: p.write_bytes(safetensors_that_disagree()),
     "more than it can hold": lambda p: p.write_bytes(claims_in_its_list()),

@@ -1,7 +1,5 @@
 """Soft labels in files of every kind that is read."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,10 +16,6 @@ Q = VOTES / 8
 
 def columns(**more):
     return {**{f"logit_{k}": Z[:, k].tolist() for k in range(3)}, **more}
-
-
-def records():
-    return [{"logits": z, "label_counts": v} for z, v in zip(Z.tolist(), VOTES.tolist(), strict=True)]
 
 
 def one_a_class(name, values):
@@ -46,7 +40,6 @@ def write_csv(path, table):
         ("h.csv", lambda p: write_csv(p, {**one_a_class("label_count", VOTES), **columns(id=list(range(30)))})),
         ("i.parquet", lambda p: pq.write_table(pa.table(columns(label_probs=Q.tolist())), p)),
         ("j.parquet", lambda p: pq.write_table(pa.table(columns(**one_a_class("label_count", VOTES))), p)),
-        ("k.json", lambda p: p.write_text(json.dumps(records()))),
     ],
 )  # fmt: skip
 def test_a_file_gives_its_scores_and_its_soft_labels(name, write, tmp_path):

@@ -23,7 +23,7 @@ from sfumato.evaluate.scores.files.head import HeadScores
 from sfumato.evaluate.scores.files.matrix import FileError as FileError
 from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
 from sfumato.evaluate.scores.files.run_folder import first_of_run
-from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Contents, read_csv, read_json, read_parquet
+from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Contents, read_csv, read_parquet
 from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
@@ -67,7 +67,7 @@ class ScoreFile:
 def read_scores(path: str, *, kind: str | None = None, group: str | None = None) -> ScoreFile:
     """Scores from a file, a run folder, or ``-`` for standard input.
 
-    The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv``, ``.parquet`` or ``.json``. ``kind`` is
+    The file is ``.npz``, ``.npy``, ``.safetensors``, ``.pt``, ``.csv`` or ``.parquet``. ``kind`` is
     ``"logits"``, ``"probs"`` or ``"percent"``, if the file does not say so or is wrong. ``group`` names the array or
     column of rows that vary together; without it, one called ``"group"`` is taken where there is one.
 
@@ -197,9 +197,9 @@ def _by_head(file: IO[bytes], path: str, name: str, beside: Sequence[str]) -> Co
     if head.startswith(b"PK"):
         raise FileError(f"{name} is an empty or damaged archive; write it again with numpy.savez")
     if head.lstrip().startswith((b"{", b"[{")):
-        return read_json(file, name, beside)
+        raise FileError(f"{name} is JSON, which is not read; save the table as CSV or Parquet")
     if b"\0" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV, Parquet or JSON")
+        raise FileError(f"{name} is of no kind that is read: npz, npy, safetensors, pt, CSV or Parquet")
     return read_csv(file, name, beside)
 
 

@@ -1,11 +1,10 @@
-"""CSV, Parquet and JSON as pandas and timm's inference.py write them: a column a class, or a list of scores a row."""
+"""CSV and Parquet as pandas and timm's inference.py write them: a column a class, or a list of scores a row."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -108,35 +107,6 @@ def read_parquet(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Cont
     except Exception as error:  # damage shows up as any of a dozen types
         said = str(error).splitlines() or [type(error).__name__]
         raise FileError(f"{name} is cut off or damaged ({said[0]}); write it again") from None
-
-
-def read_json(file: IO[bytes], name: str, beside: Sequence[str] = ()) -> Contents:
-    """JSON as pandas writes it: by index, split, or one record a line."""
-    file.seek(0)
-    text = file.read().decode("utf-8", "replace")
-    try:
-        held: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            held = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except (ValueError, RecursionError) as error:
-            raise FileError(f"{name} is not JSON ({error})") from None
-    if isinstance(held, dict) and {"columns", "data"} <= held.keys():
-        names, rows = held["columns"], held["data"]
-        if not isinstance(names, list) or not isinstance(rows, list) or not names:
-            raise FileError(f"{name} holds no table: columns and data must be lists")
-        names = [str(each) for each in names]
-        odd = next((i for i, row in enumerate(rows) if not isinstance(row, list) or len(row) != len(names)), None)
-        if odd is not None:
-            raise FileError(f"{name}: row {odd} is no list of {len(names)} cells, one a column")
-    else:
-        records = list(held.values()) if isinstance(held, dict) else held
-        if not records or not all(isinstance(record, dict) for record in records):
-            raise FileError(f"{name} holds no table; it needs one record a row with its scores")
-        names = [str(key) for key in records[0]]
-        rows = [[record.get(key) for key in records[0]] for record in records]
-    columns = [_python_column([row[i] for row in rows]) for i in range(len(names))]
-    return _table(names, iter([columns]), name, names, beside)
 
 
 def _table(
@@ -380,13 +350,6 @@ def _arrow(column: Any) -> Any:
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         return column.to_numpy(zero_copy_only=False)
     return column.to_pylist()
-
-
-def _python_column(cells: list[Any]) -> Any:
-    try:
-        return np.asarray(cells, dtype=np.float64) if all(isinstance(c, (int, float)) for c in cells) else cells
-    except OverflowError:  # a whole number of hundreds of digits; the reader of the column names its row
-        return cells
 
 
 def _stacked(cells: Any, name: str, start: int) -> npt.NDArray[Any]:
