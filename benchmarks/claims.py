@@ -49,7 +49,7 @@ from data_sets import MissingError, Places, add_places
 from hardware import environment
 from when import CACHE, ENVIRONMENT, SEEDS
 
-from sfumato.arrays.atomic import write_lines
+from sfumato.io.atomic import write_lines
 
 ROWS = Path(__file__).parent / "claims.jsonl"
 

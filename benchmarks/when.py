@@ -29,10 +29,10 @@ import numpy as np
 from data_sets import SETS, DataSet, Loaded, MissingError, Places, add_places
 from hardware import environment
 
-from sfumato.arrays.atomic import write_lines
 from sfumato.evaluate import fit_temperature_small
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.from_python.options import options_of
+from sfumato.io.atomic import write_lines
 from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.in_memory import IN_MEMORY, table_in_memory
 from sfumato.lab.data.prepare import prepare_table

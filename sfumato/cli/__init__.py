@@ -123,13 +123,13 @@ def _terminable() -> Generator[None]:
 
 def _exit_code(error: Exception) -> int | None:
     """2 for bad input, 1 for a run that failed, None for what is a bug and deserves its traceback."""
-    from sfumato.arrays.atomic import WriteError
     from sfumato.extras import MissingExtraError
+    from sfumato.io.atomic import WriteError
     from sfumato.lab.data import DataError
     from sfumato.lab.errors import ArmError, OptionError, TrackingError, TrainingError, WorkerError
 
     # Where a module was never imported, nothing of it was raised, and it may need packages that are not installed.
-    of = ("sfumato.evaluate.scores.files.matrix", "sfumato.runs.read", "sfumato.runs.folder")
+    of = ("sfumato.io.arrays", "sfumato.runs.read", "sfumato.runs.folder")
     files, runs, folder = map(sys.modules.get, of)
     if files is not None and isinstance(error, files.FileError):
         return USAGE

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sfumato.arrays.atomic import WriteError, write_json, write_lines
+from sfumato.io.atomic import WriteError, write_json, write_lines
 from sfumato.lab import ladder
 from sfumato.lab.config_file import to_toml
 from sfumato.lab.cost_estimate import in_time, note_on_cut

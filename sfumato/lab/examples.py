@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.arrays.atomic import write_text
+from sfumato.io.atomic import write_text
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.texts import Texts

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sfumato.arrays.atomic import write_bytes
+from sfumato.io.atomic import write_bytes
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.device import one_thread
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord

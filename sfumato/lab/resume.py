@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from sfumato.arrays.atomic import file_hash
+from sfumato.io.atomic import file_hash
 from sfumato.lab.arms.kinds import asked_arm
 from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare

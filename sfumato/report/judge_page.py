@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sfumato.arrays.atomic import WriteError, make_folder, write_text
 from sfumato.evaluate import Reliability
 from sfumato.evaluate.metrics.registry import HEADLINE
+from sfumato.io.atomic import WriteError, make_folder, write_text
 from sfumato.report.tables import as_text, differences_table, four_columns, in_columns, shown
 from sfumato.report.template import rendered
 from sfumato.runs.folder import RunError

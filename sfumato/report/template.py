@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from sfumato.arrays.atomic import make_folder, write_text
 from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.io.atomic import make_folder, write_text
 from sfumato.report.links import finished
 from sfumato.runs.read import ReportError
 

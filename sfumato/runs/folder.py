@@ -20,7 +20,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.arrays.atomic import WriteError, make_folder, read_sealed, sync, write_sealed, write_text
+from sfumato.io.atomic import WriteError, make_folder, read_sealed, sync, write_sealed, write_text
 from sfumato.runs.schema import WorkStart, check
 from sfumato.text import nearest, typed_line
 

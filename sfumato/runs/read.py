@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.arrays.npz import Archive, ArchiveError
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.io.npz import Archive, ArchiveError
 from sfumato.runs.schema import SUMMARY_SCHEMA, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
 
 MIXING = ("mixup", "cutmix")

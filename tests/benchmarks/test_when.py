@@ -96,7 +96,7 @@ def test_arms_that_did_not_start_alike_are_refused(when, tmp_path):
     for task in tasks:
         if task.seed == 1 and task.arm == other.arm:
             record = when.finished(task)
-            from sfumato.arrays.atomic import write_sealed
+            from sfumato.io.atomic import write_sealed
 
             write_sealed(task.record, record | {"weights": "0" * 64})
     with pytest.raises(ValueError, match=r"all-0.1-seed1 in .* did not start as the other arms; remove the folder"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sfumato.arrays.atomic import WriteError
 from sfumato.cli import main
 from sfumato.cli.common import UsageError
+from sfumato.io.atomic import WriteError
 from sfumato.lab.data import DataError
 from sfumato.lab.errors import ArmError, OptionError, Stopped, TrackingError, TrainingError, WorkerError
 from sfumato.runs.folder import RunError, TakenError

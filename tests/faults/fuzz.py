@@ -289,14 +289,14 @@ def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 def scores(folder: Path, run: Path, rng: random.Random) -> Case:
     """Scores of any kind, or labels, through the whole command line: a letter, or one line of what is wrong."""
     from sfumato.cli import main
-    from sfumato.evaluate.scores.files import arrays
+    from sfumato.io import arrays
 
     name = rng.choice(list(SCORES))
     path, content = folder / name, SCORES[name]
     change = repacked if name.endswith(".npz") else mutated
     path.write_bytes((change if rng.random() < 0.6 else mutated)(content, rng))
     (folder / "labels.npz").write_bytes(LABELS)
-    arrays._LARGE = rng.choice((1, 1 << 26))  # a matrix that stays in its file, or does not
+    arrays.LARGE = rng.choice((1, 1 << 26))  # a matrix that stays in its file, or does not
     words = ["audit", str(path), "--out", str(folder / "out")]
     if rng.random() < 0.2:
         words = ["audit", str(folder / "labels.npz"), "--labels", str(path), "--out", str(folder / "out")]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sfumato.arrays.atomic import read_sealed, write_sealed
+from sfumato.io.atomic import read_sealed, write_sealed
 from tests.faults.conftest import WORDS, bits
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux for more")]

@@ -19,7 +19,7 @@ LAYERS = (
         "theory",
         "reference",
         "text",
-        "arrays",
+        "io",
         "conventions",
         "targets",
         "rows",

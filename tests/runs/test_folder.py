@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from sfumato.arrays.atomic import WriteError, read_sealed, write_sealed, write_text
+from sfumato.io.atomic import WriteError, read_sealed, write_sealed, write_text
 from sfumato.runs.folder import RunError, RunFolder, TakenError, find
 
 START = {"command": "", "folder": "", "fingerprint": "", "versions": {}, "machine": {}}

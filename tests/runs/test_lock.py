@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.arrays.atomic import write_text
+from sfumato.io.atomic import write_text
 from sfumato.runs import folder as folders
 from sfumato.runs.folder import RunFolder, TakenError, find
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import is_tensor
-from sfumato.evaluate.scores.files.matrix import spool
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix, Stored
+from sfumato.io.arrays import spool
 
 
 def taken(scores: Any, rows: npt.NDArray[Any]) -> Any:

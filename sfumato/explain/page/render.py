@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from sfumato import theory
-from sfumato.arrays.atomic import write_text
 from sfumato.conventions import FORMULAS, ConversionError, convert
 from sfumato.explain.page.words import table
 from sfumato.explain.text import as_dict
+from sfumato.io.atomic import write_text
 
 MAX_CLASSES = 1_000_000
 

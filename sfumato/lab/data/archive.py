@@ -7,8 +7,8 @@ The archive comes from anywhere, so its declared sizes are looked at before anyt
 
 import numpy as np
 
-from sfumato.arrays.npz import Archive, ArchiveError
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.io.npz import Archive, ArchiveError
 from sfumato.lab.data.arrays import from_arrays
 from sfumato.lab.data.column_roles import Roles
 from sfumato.lab.data.table import MOST_BYTES, DataError, Table

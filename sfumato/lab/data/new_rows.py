@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sfumato.arrays.npz import Archive, ArchiveError
+from sfumato.io.npz import Archive, ArchiveError
 from sfumato.lab.data.arrays import as_pixels
 from sfumato.lab.data.arrow_table import as_arrow, from_arrow
 from sfumato.lab.data.assemble import Frame

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.arrays.atomic import write_bytes, write_sealed
+from sfumato.io.atomic import write_bytes, write_sealed
 from sfumato.lab.errors import WorkerError, first_line
 from sfumato.lab.execute.task import Progress, RunTask
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfumato.arrays.atomic import file_hash, read_sealed
+from sfumato.io.atomic import file_hash, read_sealed
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.data import Inputs
 from sfumato.lab.data.table import PARTS

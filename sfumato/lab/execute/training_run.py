@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from sfumato.arrays.atomic import file_hash, write_arrays, write_bytes, write_sealed
+from sfumato.io.atomic import file_hash, write_arrays, write_bytes, write_sealed
 from sfumato.lab.data import Part
 from sfumato.lab.errors import TrainingError
 from sfumato.lab.execute.task import RunTask

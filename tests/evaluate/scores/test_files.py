@@ -97,7 +97,7 @@ LARGE += [("safetensors", dtype) for dtype in ("float16", "bfloat16", "float32",
 def test_a_large_matrix_stays_in_its_file_and_reads_as_it_was_written(
     kind, dtype, system, scores, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("sfumato.evaluate.scores.files.arrays._LARGE", 1)
+    monkeypatch.setattr("sfumato.io.arrays.LARGE", 1)
     if system != "this one":
         monkeypatch.delattr("os.preadv", raising=False)
     z, y = scores

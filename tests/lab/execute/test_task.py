@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sfumato.arrays.atomic import read_sealed, write_sealed
+from sfumato.io.atomic import read_sealed, write_sealed
 from sfumato.lab.arms import Arm
 from sfumato.lab.data import Inputs, Part
 from sfumato.lab.execute.task import RunTask, finished

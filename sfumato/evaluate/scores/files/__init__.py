@@ -18,15 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.files.arrays import Array, as_labels, read_npy, read_npz, read_safetensors, read_torch
 from sfumato.evaluate.scores.files.head import HeadScores
-from sfumato.evaluate.scores.files.matrix import FileError as FileError
-from sfumato.evaluate.scores.files.matrix import StoredMatrix, copied
 from sfumato.evaluate.scores.files.run_folder import first_of_run
 from sfumato.evaluate.scores.files.tables import BESIDE, LABELS, LOGITS, Contents, read_csv, read_parquet
 from sfumato.evaluate.scores.files.tables import PROBS as PROBS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.io.arrays import Array, StoredMatrix, copied, read_npy, read_npz, read_safetensors, read_torch
+from sfumato.io.arrays import FileError as FileError
 from sfumato.text import did_you_mean
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
@@ -240,6 +239,16 @@ def choose(arrays: dict[str, Array], name: str, *, sequences: bool = False) -> t
         f"{name} has no logits; it needs an array called logits (or probs), and labels. "
         f"Arrays: {', '.join(sorted(key for key in arrays if key)) or 'none'}"
     )
+
+
+def as_labels(values: Array) -> npt.NDArray[Any]:
+    """An array or tensor as numpy, whole floats as integers."""
+    found = as_numpy(values)
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.dtype.kind == "f" and found.ndim == 1 and np.isfinite(found).all() and (found == np.rint(found)).all():
+        return found.astype(np.int64)
+    return found
 
 
 def _is_torch(file: IO[bytes]) -> bool:

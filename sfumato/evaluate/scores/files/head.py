@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import is_tensor
-from sfumato.evaluate.scores.files.matrix import FileError, StoredMatrix
 from sfumato.evaluate.scores.score_matrix import plain, widen
+from sfumato.io.arrays import FileError, StoredMatrix
 
 
 class HeadScores:

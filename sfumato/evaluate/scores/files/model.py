@@ -15,10 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.files import HEAD, PROBS, SCORES, beside_soft, choose, contents, soft_of
-from sfumato.evaluate.scores.files.arrays import as_labels
+from sfumato.evaluate.scores.files import HEAD, PROBS, SCORES, as_labels, beside_soft, choose, contents, soft_of
 from sfumato.evaluate.scores.files.head import HeadScores
-from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.files.tables import LABELS
 from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.score_matrix import (
@@ -31,6 +29,7 @@ from sfumato.evaluate.scores.score_matrix import (
 )
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.scores.taken_rows import taken
+from sfumato.io.arrays import FileError, spool
 from sfumato.text import listing, plural
 
 PARTS = ("logits", "probs", "labels", *SOFT, "group", "features")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sfumato.evaluate.scores.files.matrix import FileError
+from sfumato.io.arrays import FileError
 
 
 def seeds_of_run(folder: Path) -> dict[str, dict[int, Path]]:

@@ -14,8 +14,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.soft_labels import SOFT
+from sfumato.io.arrays import FileError, spool
 
 LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
 PROBS = ("prob", "probs", "probability", "probabilities", "proba", "y_prob", "y_proba")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.files.matrix import FileError, spool
 from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix
+from sfumato.io.arrays import FileError, spool
 
 
 def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:

@@ -12,7 +12,7 @@ import stat
 import numpy as np
 import pytest
 
-from sfumato.arrays.atomic import (
+from sfumato.io.atomic import (
     WriteError,
     file_hash,
     make_folder,

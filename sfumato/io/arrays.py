@@ -1,25 +1,101 @@
-"""NumPy archives, safetensors and torch files: arrays by name, without unpickling anything."""
+"""Arrays from .npy, .npz, .safetensors and .pt files, by name, without unpickling anything.
+
+A large matrix of floats stays in its file as a :class:`StoredMatrix` and is read in blocks of rows by offset. The file
+is not mapped, so its pages do not stay resident.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import struct
+import tempfile
+import threading
+import weakref
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.arrays.npz import Archive, ArchiveError, Header, read_array, read_header
-from sfumato.evaluate.scores.column_checks import as_numpy
-from sfumato.evaluate.scores.files.matrix import FileError, StoredMatrix, copied
+from sfumato.io.npz import Archive, ArchiveError, Header, read_array, read_header
 
-Array = Any  # a numpy array, a torch tensor or a StoredMatrix
-_LARGE = 1 << 26  # an array of so many bytes or more stays in its file
-_SAFE_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_SAFE_WHOLE = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8}
+Array: TypeAlias = Any
+"""A numpy array, a torch tensor or a :class:`StoredMatrix`."""
+
+LARGE = 1 << 26  # an array of so many bytes or more stays in its file
+_TYPES = {"float16": np.float16, "float32": np.float32, "float64": np.float64, "bfloat16": np.uint16}
+_SAFE_FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_SAFE_INTEGERS = {"I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8}
 _SAFE_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+
+
+class FileError(ValueError):
+    """A file of scores that cannot be used; the message says which file, why, and what to do."""
+
+
+class StoredMatrix:
+    """Rows (N, K) of floats at an offset of an open file; several threads may read at once."""
+
+    def __init__(
+        self, file: IO[bytes], offset: int, shape: tuple[int, ...], type_name: str, *, swapped: bool = False
+    ) -> None:
+        self.shape, self.type_name = shape, type_name
+        self._offset, self._swapped = offset, swapped
+        self._fd = os.dup(file.fileno())  # the matrix can still read when the file is closed
+        weakref.finalize(self, os.close, self._fd)
+        self._type = np.dtype(_TYPES[type_name])
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Rows from ``start`` to ``stop`` in native byte order, into ``out`` if given; bfloat16 as uint16."""
+        width = self.shape[1]
+        block = np.empty((stop - start, width), dtype=self._type) if out is None else out[: stop - start]
+        view = block.reshape(-1).view(np.uint8).data
+        place, done = self._offset + start * width * self._type.itemsize, 0
+        while done < len(view):
+            count = self._fill(view[done:], place + done)
+            if count == 0:
+                raise FileError(f"the file ends in row {start + done // (width * self._type.itemsize)}: it was cut off")
+            done += count
+        return block.byteswap(inplace=True) if self._swapped else block
+
+    def _fill(self, view: memoryview, place: int) -> int:
+        """Bytes from a place of the file into memory, as many as one call gives."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._fd, [view], place)
+        with self._lock:  # on Windows, all threads share one position in the file
+            os.lseek(self._fd, place, os.SEEK_SET)
+            part = os.read(self._fd, len(view))
+        view[: len(part)] = part
+        return len(part)
+
+
+def spool(blocks: Iterable[npt.NDArray[Any]], type_name: str) -> StoredMatrix:
+    """Blocks of rows as a matrix in a nameless temporary file."""
+    with tempfile.TemporaryFile() as file:
+        rows = width = 0
+        for block in blocks:
+            values = np.ascontiguousarray(block, dtype=_TYPES[type_name])
+            width = values.shape[1]
+            rows += len(values)
+            file.write(values.reshape(-1).view(np.uint8).data)
+        file.flush()
+        return StoredMatrix(file, 0, (rows, width), type_name)
+
+
+def copied(stream: IO[bytes]) -> IO[bytes]:
+    """What a stream holds, in a nameless temporary file that can be read from any place; the caller closes it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    while block := stream.read(1 << 20):
+        file.write(block)
+    file.flush()
+    file.seek(0)
+    return file
 
 
 def read_npy(file: IO[bytes], name: str, size: int) -> Array:
@@ -29,10 +105,10 @@ def read_npy(file: IO[bytes], name: str, size: int) -> Array:
         header = read_header(file, name)
     except ArchiveError as error:
         raise FileError(_refusal(name, error, "numpy.save")) from None
-    there = size - header.length
-    if header.dtype.itemsize == 0 or header.data_bytes > there:
+    present = size - header.length
+    if header.dtype.itemsize == 0 or header.data_bytes > present:
         raise FileError(
-            f"{name} is cut off: {header.data_bytes:,} bytes of data were promised and {max(there, 0):,} are there"
+            f"{name} is cut off: {header.data_bytes:,} bytes of data were promised and {max(present, 0):,} are there"
         )
     if _stays(header):
         return _stored(file, header, header.length)
@@ -72,7 +148,7 @@ def _member(archive: Archive, file: IO[bytes], key: str) -> Array:
 def _stays(header: Header) -> bool:
     """Whether an array is read in blocks from where it lies: a large matrix of floats, row by row."""
     kind = len(header.shape) == 2 and header.dtype.kind == "f" and header.dtype.itemsize in (2, 4, 8)
-    return kind and not header.fortran and header.data_bytes >= _LARGE
+    return kind and not header.fortran and header.data_bytes >= LARGE
 
 
 def _stored(file: IO[bytes], header: Header, place: int) -> StoredMatrix:
@@ -109,22 +185,22 @@ def read_safetensors(file: IO[bytes], name: str, size: int, wanted: Iterable[str
         raise FileError(f"{name} has a damaged header ({error}); write it again") from None
     if not isinstance(header, dict):
         raise FileError(f"{name} has a damaged header (it names no tensors); write it again")
-    found: dict[str, Array] = {}
+    tensors: dict[str, Array] = {}
     for key, entry in header.items():
         if key == "__metadata__":
             continue
         type_name, shape, begin, end = _entry(name, key, entry)
         if 8 + length + end > size:
             raise FileError(f"{name}: {key} is cut off: it ends at byte {8 + length + end:,} of {size:,}")
-        if type_name in _SAFE_TYPES and len(shape) == 2:
-            found[key] = StoredMatrix(file, 8 + length + begin, shape, _SAFE_TYPES[type_name])
-        elif type_name in _SAFE_WHOLE:
+        if type_name in _SAFE_FLOATS and len(shape) == 2:
+            tensors[key] = StoredMatrix(file, 8 + length + begin, shape, _SAFE_FLOATS[type_name])
+        elif type_name in _SAFE_INTEGERS:
             file.seek(8 + length + begin)
-            found[key] = np.frombuffer(file.read(end - begin), dtype=_SAFE_WHOLE[type_name]).reshape(shape)
-        elif type_name not in _SAFE_TYPES and key in wanted:
+            tensors[key] = np.frombuffer(file.read(end - begin), dtype=_SAFE_INTEGERS[type_name]).reshape(shape)
+        elif type_name not in _SAFE_FLOATS and key in wanted:
             way_out = "half(), which is float16" if type_name.startswith("F") else "long()"
             raise FileError(f"{name}: {key} has the type {type_name}, which is not read; save {key}.{way_out}")
-    return found
+    return tensors
 
 
 def _entry(name: str, key: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
@@ -162,13 +238,3 @@ def read_torch(file: Any, name: str) -> dict[str, Array]:
     if isinstance(held, (tuple, list)) and len(held) == 2 and all(isinstance(t, torch.Tensor) for t in held):
         return {"logits": held[0], "labels": held[1]}
     raise FileError(f'{name} holds a {type(held).__name__}; save a dict: torch.save({{"logits": …, "labels": …}}, …)')
-
-
-def as_labels(values: Array) -> npt.NDArray[Any]:
-    """An array or tensor as numpy, whole floats as integers."""
-    found = as_numpy(values)
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    if found.dtype.kind == "f" and found.ndim == 1 and np.isfinite(found).all() and (found == np.rint(found)).all():
-        return found.astype(np.int64)
-    return found

@@ -25,11 +25,7 @@ class WriteError(RuntimeError):
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[IO[bytes]]:
-    """A binary file that takes its name when it is whole and on disk.
-
-    Raises:
-        WriteError: the file cannot be written, for the system's reason; the half-written file is removed.
-    """
+    """A binary file that takes its name when it is whole and on disk; after a WriteError nothing new is left."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(scratch, "wb") as file:
@@ -46,12 +42,7 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing.
-
-    Raises:
-        NotADirectoryError: a file has the name of the folder or of one above it; the message names the file.
-        OSError: the folder cannot be made for another reason.
-    """
+    """Make a folder, and those above it that are missing; NotADirectoryError names a file that is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -62,11 +53,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        WriteError: nothing is left under ``path`` but what was there before. All that write a file here raise it.
-    """
+    """Write a file whole or not at all; after a WriteError the file is what it was before."""
     with replacing(path) as file:
         file.write(content)
 
@@ -94,12 +81,7 @@ def write_sealed(path: Path, value: Any) -> None:
 
 
 def read_sealed(path: Path) -> Any:
-    """Read what :func:`write_sealed` wrote.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is not what was written.
-    """
+    """Read what :func:`write_sealed` wrote; ValueError if the file is not that."""
     seal, _, text = path.read_bytes().rstrip(b"\n").partition(b"\n")
     if hashlib.sha256(text).hexdigest().encode() != seal:
         raise ValueError(f"{path} is not what was written")
@@ -107,13 +89,10 @@ def read_sealed(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an ``.npz`` file without pickle: equal arrays make equal bytes.
+    """Write an ``.npz`` file without pickle: equal arrays make equal bytes, and objects are a ValueError.
 
-    ``numpy.savez`` is not used, for two reasons. Where the disk is full it leaves its archive open, which then
-    complains once more when it is collected. Arrays of objects it writes in a form that runs code when it is read.
-
-    Raises:
-        ValueError: an array of objects.
+    ``numpy.savez`` would write arrays of objects in a form that runs code when it is read, and where the disk is full
+    it leaves its archive open, which then complains once more when it is collected.
     """
     import numpy as np
 
@@ -130,11 +109,8 @@ def file_hash(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk, where the file system can.
-
-    Windows opens no folder, and flushes a file only for who may write to it.
-    """
-    windows = os.name == "nt"
+    """Flush a file, or the names in a folder, to disk, where the file system can."""
+    windows = os.name == "nt"  # which opens no folder, and flushes a file only for who may write to it
     if windows and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)

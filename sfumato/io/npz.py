@@ -18,21 +18,16 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_BYTES = 8 * 10**9
+MAX_BYTES = 8 * 10**9
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's two ways; others can unpack a million to one
-_MOST_RATIO = 1100  # deflate unpacks at most 1032 to one
-_MOST_HEADER = 64 * 1024
+_MAX_RATIO = 1100  # deflate unpacks at most 1032 to one
+_MAX_HEADER = 64 * 1024
 
 Reason = Literal["no archive", "two of one name", "too large", "objects", "damaged", "missing"]
 
 
 class ArchiveError(ValueError):
-    """An archive, or an array in an archive, is not read.
-
-    Attributes:
-        reason: why not, as one of a few words, so that a caller can word the message.
-        name: the name of the array; "" for the archive.
-    """
+    """An archive, or the array ``name`` in it, is not read; a caller words the message by ``reason``."""
 
     def __init__(self, reason: Reason, name: str, detail: str) -> None:
         super().__init__(detail)
@@ -41,7 +36,7 @@ class ArchiveError(ValueError):
 
 
 class Header(NamedTuple):
-    """What the header of an ``.npy`` array says; ``length`` is the length of the header in bytes."""
+    """The header of an ``.npy`` array, which is ``length`` bytes long."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -55,14 +50,10 @@ class Header(NamedTuple):
 
 
 def read_header(stream: IO[bytes], name: str) -> Header:
-    """The header of an ``.npy`` array, read from the present position of the stream.
-
-    Raises:
-        ArchiveError: the header is damaged, or the array holds Python objects.
-    """
+    """The header of an ``.npy`` array at the present position; ArchiveError if damaged or of Python objects."""
     from numpy.lib import format as npy
 
-    start = io.BytesIO(stream.read(_MOST_HEADER))
+    start = io.BytesIO(stream.read(_MAX_HEADER))
     try:
         version = npy.read_magic(start)
         readers: dict[tuple[int, int], Any] = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -94,18 +85,10 @@ def read_array(stream: IO[bytes]) -> np.ndarray:
 
 
 class Archive:
-    """An open ``.npz`` file; a context manager.
+    """An open ``.npz`` file, which closes its file as a context manager.
 
-    Args:
-        file: the path, or the file opened for reading, which the archive then closes.
-
-    Attributes:
-        sizes: the bytes that each array claims to take unpacked, header included, by name.
-        arrays: the names of the entries that are called ``.npy``, as numpy calls arrays.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ArchiveError: the file is no archive, or holds two arrays of one name.
+    ``sizes`` are the bytes that each entry claims to take unpacked, header included; ``arrays`` names the entries that
+    are called ``.npy``. Every method raises ArchiveError for an array that is missing or whose claims do not agree.
     """
 
     def __init__(self, file: str | os.PathLike[str] | IO[bytes]) -> None:
@@ -131,13 +114,8 @@ class Archive:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def read(self, name: str, *, most_bytes: int = MOST_BYTES) -> np.ndarray:
-        """A new array of numbers, text or bytes: the one of this name, without ``.npy``.
-
-        Raises:
-            ArchiveError: the array is missing, takes more than ``most_bytes``, is damaged, or holds Python objects.
-            MemoryError: the array is sound, and does not fit into memory.
-        """
+    def read(self, name: str, *, most_bytes: int = MAX_BYTES) -> np.ndarray:
+        """A new array of numbers, text or bytes: the one of this name, without ``.npy``."""
         item = self._claimed(name)
         if item.file_size > most_bytes:
             raise ArchiveError("too large", name, f"{item.file_size / 1e9:.1f} GB unpacked")
@@ -150,11 +128,7 @@ class Archive:
             raise ArchiveError("damaged", name, str(error)) from error
 
     def header(self, name: str) -> Header:
-        """The header of an array.
-
-        Raises:
-            ArchiveError: the array is missing, damaged, or holds Python objects.
-        """
+        """The header of an array, which fits the size of its entry."""
         item = self._claimed(name)
         try:
             return self._check(item)
@@ -164,11 +138,7 @@ class Archive:
             raise ArchiveError("damaged", name, str(error)) from error
 
     def place(self, name: str) -> int | None:
-        """Where the bytes of an array begin in the file, header included; None for an array that is packed.
-
-        Raises:
-            ArchiveError: the array is missing or damaged.
-        """
+        """Where the bytes of an array begin in the file, header included; None for an array that is packed."""
         item = self._claimed(name)
         if item.compress_type != zipfile.ZIP_STORED:
             return None
@@ -193,7 +163,7 @@ class Archive:
         item = self._items[name]
         if item.compress_type not in _PACKED:
             raise ArchiveError("damaged", name, f"it is packed by method {item.compress_type}, not as numpy does")
-        if item.compress_size > self._bytes or item.file_size > _MOST_RATIO * item.compress_size:
+        if item.compress_size > self._bytes or item.file_size > _MAX_RATIO * item.compress_size:
             raise ArchiveError("damaged", name, f"it claims {item.file_size:,} bytes, more than it can hold")
         return item
 
