@@ -99,7 +99,7 @@ def questions() -> dict[str, dict[str, Callable[[], object]]]:
 
     def towards(target):
         table = getattr(target, "table", None)
-        if table is not None:  # float32, as sf.rows makes it unless float64 is asked for
+        if table is not None:  # float32, as sf.class_tables makes it unless float64 is asked for
             target = sf.smooth_rows(y, table.float())
         return torch_step(lambda z, y: sf.cross_entropy(z, target), z, y)
 

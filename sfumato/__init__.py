@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sfumato.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sfumato import class_tables as class_tables
     from sfumato import conventions as conventions
     from sfumato import evaluate as evaluate
     from sfumato import parallel as parallel
     from sfumato import probe as probe
     from sfumato import reference as reference
-    from sfumato import rows as rows
     from sfumato import schedules as schedules
     from sfumato import theory as theory
     from sfumato.from_python.compare import Comparison as Comparison
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
     from sfumato.loss import pair_cross_entropy as pair_cross_entropy
     from sfumato.loss import penalty as penalty
     from sfumato.loss import smoothing_term as smoothing_term
-    from sfumato.targets import Target as Target
-    from sfumato.targets import distil as distil
-    from sfumato.targets import distil_sampled as distil_sampled
-    from sfumato.targets import distil_top as distil_top
-    from sfumato.targets import fit_concentration as fit_concentration
-    from sfumato.targets import from_counts as from_counts
-    from sfumato.targets import from_probs as from_probs
-    from sfumato.targets import mix as mix
-    from sfumato.targets import one_hot as one_hot
-    from sfumato.targets import smooth as smooth
-    from sfumato.targets import smooth_by_class as smooth_by_class
-    from sfumato.targets import smooth_multilabel as smooth_multilabel
-    from sfumato.targets import smooth_prior as smooth_prior
-    from sfumato.targets import smooth_rows as smooth_rows
-    from sfumato.targets import unigram_prior as unigram_prior
+    from sfumato.targets.base import Target as Target
+    from sfumato.targets.counts import fit_concentration as fit_concentration
+    from sfumato.targets.counts import from_counts as from_counts
+    from sfumato.targets.counts import unigram_prior as unigram_prior
+    from sfumato.targets.dense import distil as distil
+    from sfumato.targets.dense import from_probs as from_probs
+    from sfumato.targets.labelled import one_hot as one_hot
+    from sfumato.targets.labelled import smooth as smooth
+    from sfumato.targets.labelled import smooth_by_class as smooth_by_class
+    from sfumato.targets.labelled import smooth_prior as smooth_prior
+    from sfumato.targets.listed import distil_top as distil_top
+    from sfumato.targets.mixture import mix as mix
+    from sfumato.targets.multilabel import smooth_multilabel as smooth_multilabel
+    from sfumato.targets.sampled import distil_sampled as distil_sampled
+    from sfumato.targets.table import smooth_rows as smooth_rows
     from sfumato.verdict.judge import Judgement as Judgement
     from sfumato.verdict.save_scores import save_scores as save_scores
 
-_MODULES = ("conventions", "evaluate", "parallel", "probe", "reference", "rows", "schedules", "theory")
+_MODULES = ("class_tables", "conventions", "evaluate", "parallel", "probe", "reference", "schedules", "theory")
 _HOMES = {
     "from_python.compare": ("Comparison", "compare"),
     "from_python.judge": ("judge",),
@@ -75,23 +75,27 @@ _HOMES = {
         "penalty",
         "smoothing_term",
     ),
-    "targets": (
-        "Target",
-        "distil",
-        "distil_sampled",
-        "distil_top",
+    "targets.base": ("Target",),
+    "targets.counts": (
         "fit_concentration",
         "from_counts",
+        "unigram_prior",
+    ),
+    "targets.dense": (
+        "distil",
         "from_probs",
-        "mix",
+    ),
+    "targets.labelled": (
         "one_hot",
         "smooth",
         "smooth_by_class",
-        "smooth_multilabel",
         "smooth_prior",
-        "smooth_rows",
-        "unigram_prior",
     ),
+    "targets.listed": ("distil_top",),
+    "targets.mixture": ("mix",),
+    "targets.multilabel": ("smooth_multilabel",),
+    "targets.sampled": ("distil_sampled",),
+    "targets.table": ("smooth_rows",),
     "verdict.judge": ("Judgement",),
     "verdict.save_scores": ("save_scores",),
 }

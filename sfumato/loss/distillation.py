@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sfumato.arguments import resolve
 from sfumato.loss.functional import cross_entropy
-from sfumato.targets import from_probs
 from sfumato.targets.checks import ArgumentError, check_strength, check_tensor, positions_of, readable
+from sfumato.targets.dense import from_probs
 
 
 def distillation_loss(

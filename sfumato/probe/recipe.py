@@ -18,7 +18,7 @@ from sfumato.probe.call.find import in_words
 from sfumato.probe.call.loss import SEQUENCES, Array, Labels, Loss, Style, formed
 from sfumato.probe.read.extra_terms import ExtraTerm
 from sfumato.probe.read.gradients import Reading
-from sfumato.targets import smooth, smooth_prior
+from sfumato.targets.labelled import smooth, smooth_prior
 from sfumato.theory import Over
 
 _SF = SimpleNamespace(cross_entropy=cross_entropy, loss_parts=loss_parts, smooth=smooth, smooth_prior=smooth_prior)

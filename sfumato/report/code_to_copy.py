@@ -152,11 +152,12 @@ def _own(arm: ArmSummary, temperature: str | None) -> list[Snippet]:
             "likeness": ("similarity", "likeness, tau"),
             "tree": ("hierarchy", '"tree.json", beta, classes=names'),
         }[over]
-        made = f"rows = sf.rows.{maker}({given})  # once, as this arm was told\ntarget = sf.smooth_rows(labels, rows)"
+        made = f"rows = sf.class_tables.{maker}({given})  # once, as this arm was told\n"
+        made += "target = sf.smooth_rows(labels, rows)"
         told = f"{eps} of the mass off the label on average"
     elif over == "confusions":
         made = (
-            "rows = sf.rows.confusion(  # counts (K, K), once\n"
+            "rows = sf.class_tables.confusion(  # counts (K, K), once\n"
             f'    counts, {eps}, over="others", shrinkage=1\n'
             ")\n"
             "target = sf.smooth_rows(labels, rows)"

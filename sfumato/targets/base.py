@@ -48,6 +48,7 @@ class Target:
     """
 
     FIELDS: ClassVar[Fields] = FIELDS
+    ONE_LABEL: ClassVar[bool] = False  # whether each position has one label and `mix` takes the target as it is
 
     num_classes: int
     labels: Tensor | None

@@ -199,6 +199,7 @@ class Labelled(Target):
         ("prior", "classes"),
         ("support", "perhaps positions, classes"),
     )
+    ONE_LABEL: ClassVar[bool] = True
 
     labels: Tensor
     eps: float | Tensor = 0.0

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from sfumato.targets.base import FIELDS, Axes, Fields, Target, mixed_in_words
-from sfumato.targets.checks import ArgumentError, at_labels, both, checked_share, class_axis
+from sfumato.targets.checks import ArgumentError, both, checked_share, class_axis
 from sfumato.targets.dense import Dense
-from sfumato.targets.labelled import Labelled
-from sfumato.targets.table import TableRows
 from sfumato.targets.terms import Back, Entries, Terms
 
 
@@ -38,7 +36,7 @@ def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
             neither one label nor probabilities, such as a mixture: build its probabilities and use :func:`from_probs`.
 
     >>> labels = torch.tensor([0, 2])
-    >>> from sfumato.targets import one_hot
+    >>> from sfumato.targets.labelled import one_hot
     >>> mix(one_hot(labels, 3), one_hot(labels.flip(0), 3), torch.tensor([0.75, 1.0])).probs()
     tensor([[0.7500, 0.0000, 0.2500],
             [0.0000, 0.0000, 1.0000]])
@@ -57,8 +55,8 @@ def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
         share = share.unsqueeze(class_axis(share.dim())) if isinstance(share, Tensor) and share.dim() else share
         dense = share * target_a.to_dense(dtype) + (1 - share) * target_b.to_dense(dtype)
         return Dense(target_a.num_classes, None, valid, dense)
-    if not (isinstance(target_a, Labelled | TableRows) and isinstance(target_b, Labelled | TableRows)):
-        name, part = ("target_b", target_b) if isinstance(target_a, Labelled | TableRows) else ("target_a", target_a)
+    if not (target_a.ONE_LABEL and target_b.ONE_LABEL):
+        name, part = ("target_b", target_b) if target_a.ONE_LABEL else ("target_a", target_a)
         raise ValueError(
             f"mix takes targets of one label each, or probabilities, and {name} is neither ({part.describe()}); "
             "use sf.from_probs(lam * a.probs() + (1 - lam) * b.probs())"
@@ -78,8 +76,8 @@ class Mixture(Target):
 
     FIELDS: ClassVar[Fields] = (*FIELDS, ("first", "nothing"), ("second", "nothing"), ("lam", "first positions"))
 
-    first: Labelled | TableRows
-    second: Labelled | TableRows
+    first: Target
+    second: Target
     lam: float | Tensor
 
     @property
@@ -99,7 +97,9 @@ class Mixture(Target):
 
     def of_label(self, per_class: Tensor) -> Tensor:
         lam = self.share(self.lam, per_class.dtype)
-        first, second = (at_labels(per_class, part.labels) for part in (self.first, self.second))
+        first, second = self.first.of_label(per_class), self.second.of_label(per_class)
+        assert first is not None
+        assert second is not None
         return lam * first + (1 - lam) * second
 
     def describe(self) -> str:

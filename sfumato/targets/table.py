@@ -52,6 +52,7 @@ class TableRows(Target):
     """
 
     FIELDS: ClassVar[Fields] = (*FIELDS, ("table", "classes"))
+    ONE_LABEL: ClassVar[bool] = True
 
     labels: Tensor
     table: Tensor

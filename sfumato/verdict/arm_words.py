@@ -62,19 +62,19 @@ def strength_in_words(eps: float, over: str | None, num_classes: int) -> str:
         )
     if over == "likeness":
         return (
-            f"targets that rise with the likeness of the classes (sf.rows.similarity; {eps:.2g} of the mass is off the "
-            "label on average)"
+            f"targets that rise with the likeness of the classes (sf.class_tables.similarity; {eps:.2g} of the "
+            "mass is off the label on average)"
         )
     if over in ("order", "tree"):
         along, maker = ("in the order", "ordinal") if over == "order" else ("in the tree", "hierarchy")
         return (
-            f"targets that fall with distance {along} of the classes (sf.rows.{maker}; {eps:.2g} of the mass is off "
-            "the label on average)"
+            f"targets that fall with distance {along} of the classes (sf.class_tables.{maker}; {eps:.2g} of the mass "
+            "is off the label on average)"
         )
     if over == "confusions":
         return (
-            f"ε = {eps:g} over the other classes by how often each class is taken for them (sf.rows.confusion; torch's "
-            "label_smoothing cannot express it)"
+            f"ε = {eps:g} over the other classes by how often each class is taken for them (sf.class_tables.confusion; "
+            "torch's label_smoothing cannot express it)"
         )
     if over == "own predictions":
         return f"ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)"

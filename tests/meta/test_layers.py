@@ -22,7 +22,7 @@ LAYERS = (
         "io",
         "conventions",
         "targets",
-        "rows",
+        "class_tables",
         "schedules",
         "arguments",
         "extras",

@@ -17,7 +17,7 @@ ROOT = Path(sfumato.__file__).parent
 
 MATHEMATICS = (
     "targets",
-    "rows",
+    "class_tables",
     "schedules",
     "loss",
     "theory",

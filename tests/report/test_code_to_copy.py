@@ -146,9 +146,9 @@ def test_the_code_of_rows_of_a_table_runs_and_gives_the_loss_of_the_rows(over, t
     found = given | {"names": ["x", "y", "z"], "K": 3}
     exec(snippet.code, found)
     rows = {
-        "order": lambda: sf.rows.ordinal(values, 0.5),
-        "likeness": lambda: sf.rows.similarity(likeness, 0.5),
-        "tree": lambda: sf.rows.hierarchy("tree.json", 4.0, classes=["x", "y", "z"]),
+        "order": lambda: sf.class_tables.ordinal(values, 0.5),
+        "likeness": lambda: sf.class_tables.similarity(likeness, 0.5),
+        "tree": lambda: sf.class_tables.hierarchy("tree.json", 4.0, classes=["x", "y", "z"]),
         "confusions": lambda: torch.tensor([[0.7, 0.25, 0.05], [0.225, 0.7, 0.075], [0.15, 0.15, 0.7]]),
         "own predictions": lambda: 0.7 * torch.eye(3) + 0.1,
     }[over]()

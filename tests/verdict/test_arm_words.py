@@ -13,9 +13,18 @@ from sfumato.verdict.arm_words import strength_in_words
         (None, "(which leave 0.12 of the mass off the label on average)"),
         ("mixup", "(λ from Beta(0.12, 0.12), one a batch)"),
         ("prior", "ε = 0.12 over the classes by their share of the training rows (sf.smooth_prior; torch's "),
-        ("order", "targets that fall with distance in the order of the classes (sf.rows.ordinal; 0.12 of the mass"),
-        ("likeness", "targets that rise with the likeness of the classes (sf.rows.similarity; 0.12 of the mass"),
-        ("tree", "targets that fall with distance in the tree of the classes (sf.rows.hierarchy; 0.12 of the mass"),
+        (
+            "order",
+            "targets that fall with distance in the order of the classes (sf.class_tables.ordinal; 0.12 of the mass",
+        ),
+        (
+            "likeness",
+            "targets that rise with the likeness of the classes (sf.class_tables.similarity; 0.12 of the mass",
+        ),
+        (
+            "tree",
+            "targets that fall with distance in the tree of the classes (sf.class_tables.hierarchy; 0.12 of the mass",
+        ),
         ("own predictions", "ε = 0.12 to the model's own right predictions of the class (sf.OnlineSmoothing)"),
         ("others", "ε = 0.12 over the other classes (label_smoothing=0.16 in torch)"),
         ("all", "ε = 0.12 over all 4 classes (label_smoothing=0.12 in torch)"),

@@ -38,7 +38,7 @@ def ordinal_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """
     import torch
 
-    from sfumato.rows import ordinal
+    from sfumato.class_tables import ordinal
 
     tau, file = asked.named["tau"], asked.named["file"]
     values = _values_of(rows.class_names) if file == NUMBERS else _values_in(Path(file), rows.class_names)
@@ -56,7 +56,7 @@ def hierarchy_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """Mass that falls with the height of the branch that two classes share in a tree."""
     import torch
 
-    from sfumato.rows import hierarchy
+    from sfumato.class_tables import hierarchy
 
     file, beta = asked.named["file"], asked.named["beta"]
     try:
@@ -72,8 +72,8 @@ def similarity_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """Mass that grows with the likeness of two classes, which the user gives for each two."""
     import torch
 
-    from sfumato.rows import similarity
-    from sfumato.rows.distances import more_like_another
+    from sfumato.class_tables import similarity
+    from sfumato.class_tables.distances import more_like_another
 
     file, tau = asked.named["file"], asked.named["tau"]
     likeness = _class_table(
@@ -94,7 +94,7 @@ def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
     """A share ε to the classes that each class is taken for, counted by the user on rows of neither part."""
     import torch
 
-    from sfumato.rows import confusion
+    from sfumato.class_tables import confusion
 
     file, eps = asked.named["file"], asked.named["eps"]
     spec = f"--arm confusion:{file}"

@@ -26,7 +26,7 @@ def order(*names: str, spec: str = "ordinal:0.5") -> Arm:
 
 def test_the_order_is_that_of_the_numbers_that_classes_are_called():
     arm = order("10", "2", "3")
-    rows = sf.rows.ordinal(torch.tensor([10.0, 2.0, 3.0], dtype=torch.float64), 0.5)
+    rows = sf.class_tables.ordinal(torch.tensor([10.0, 2.0, 3.0], dtype=torch.float64), 0.5)
     assert np.array(arm.rows) == pytest.approx(rows.numpy())
     assert (arm.name, arm.over) == ("ordinal-0.5", "order")
     assert arm.eps == pytest.approx(float(np.array([0.5, 0.3, 0.2]) @ (1 - np.diag(arm.rows))))
@@ -36,7 +36,7 @@ def test_a_file_gives_classes_an_order_by_their_names(tmp_path: Path):
     file = tmp_path / "grades.csv"
     file.write_text("high,3\nlow,1\nmid,2.5\n", encoding="utf-8")
     arm = order("low", "mid", "high", spec=f"ordinal:0.5:{file}")
-    rows = sf.rows.ordinal(torch.tensor([1.0, 2.5, 3.0], dtype=torch.float64), 0.5)
+    rows = sf.class_tables.ordinal(torch.tensor([1.0, 2.5, 3.0], dtype=torch.float64), 0.5)
     assert np.array(arm.rows) == pytest.approx(rows.numpy())
     assert arm.name == "ordinal-0.5-grades"
 
@@ -98,7 +98,7 @@ def test_a_tree_gives_the_rows_of_sf_rows(tmp_path: Path):
     file = tmp_path / "my tree.json"
     file.write_text('{"pets": ["cat", "dog"], "rest": ["car"]}', encoding="utf-8")
     arm = arm_of(f"hierarchy:{file}:4", LABELS, 3, class_names=("car", "cat", "dog"))
-    rows = sf.rows.hierarchy(file, 4.0, classes=["car", "cat", "dog"], dtype=torch.float64)
+    rows = sf.class_tables.hierarchy(file, 4.0, classes=["car", "cat", "dog"], dtype=torch.float64)
     assert np.array(arm.rows) == pytest.approx(rows.numpy())
     assert (arm.name, arm.over) == ("hierarchy-my-tree-4", "tree")
 
@@ -128,7 +128,7 @@ def alike(tmp_path: Path, text: str = LIKENESS) -> Arm:
 def test_a_table_of_likenesses_gives_the_rows_of_sf_rows(tmp_path: Path):
     arm = alike(tmp_path)
     table = torch.tensor([[1, 0.1, 0], [0.1, 1, 0.5], [0, 0.5, 1]], dtype=torch.float64)  # in the order of the classes
-    assert np.array(arm.rows) == pytest.approx(sf.rows.similarity(table, 0.25).numpy())
+    assert np.array(arm.rows) == pytest.approx(sf.class_tables.similarity(table, 0.25).numpy())
     assert (arm.name, arm.over) == ("similarity-likeness-0.25", "likeness")
     assert arm.verify(arm.loss(), 3) == pytest.approx([arm.rows[2][2], arm.rows[2][0]])
 
@@ -165,7 +165,7 @@ def confused(tmp_path: Path, text: str = COUNTS, eps: str = ":0.2") -> Arm:
 def test_a_table_of_confusions_gives_the_rows_of_sf_rows(tmp_path: Path):
     arm = confused(tmp_path)
     counts = torch.tensor([[20.0, 3, 0], [2, 30, 6], [0, 0, 25]], dtype=torch.float64)  # in the order of the classes
-    rows = sf.rows.confusion(counts, 0.2, over="others", shrinkage=1)
+    rows = sf.class_tables.confusion(counts, 0.2, over="others", shrinkage=1)
     assert np.array(arm.rows) == pytest.approx(rows.numpy())
     assert arm.rows[1] == pytest.approx([0.2 * 2.5 / 9, 0.8, 0.2 * 6.5 / 9])
     assert (arm.name, arm.eps, arm.over) == ("confusion-counts-0.2", 0.2, "confusions")

@@ -52,7 +52,7 @@ def _rounded(case: Case, kind: str) -> Case:
     return replace(case, parts={name: rounded(part) for name, part in case.parts.items()})
 
 
-# Functions of sf.rows that make no whole targets.
+# Functions of sf.class_tables that make no whole targets.
 NO_ROWS = ("cosine_similarities", "tree_distances")
 
 
@@ -72,5 +72,9 @@ PUBLIC = sorted(
         if inspect.isfunction(made := _public(name))
         and inspect.signature(made).return_annotation in ("Target", sf.Target)
     ]
-    + [f"rows.{name}" for name, made in vars(sf.rows).items() if inspect.isfunction(made) and name not in NO_ROWS]
+    + [
+        f"class_tables.{name}"
+        for name, made in vars(sf.class_tables).items()
+        if inspect.isfunction(made) and name not in NO_ROWS
+    ]
 )

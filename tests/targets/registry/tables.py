@@ -1,4 +1,4 @@
-"""Targets that a table has for each label: any table, and those of :mod:`sfumato.rows`."""
+"""Targets that a table has for each label: any table, and those of :mod:`sfumato.class_tables`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _draw_similarity(draw, labels, k):
 
 
 def _cosines(generator: np.random.Generator, k: int) -> ndarray:
-    return sf.rows.cosine_similarities(torch.from_numpy(generator.normal(size=(k, 6)))).numpy()
+    return sf.class_tables.cosine_similarities(torch.from_numpy(generator.normal(size=(k, 6)))).numpy()
 
 
 # A tree of as many leaves as there are classes: their names are split in two until a few are left.
@@ -76,7 +76,7 @@ def _some_tree(labels: ndarray, k: int, generator: np.random.Generator) -> dict[
 
 
 def _build_hierarchy(case: Case) -> sf.Target:
-    rows = sf.rows.hierarchy(
+    rows = sf.class_tables.hierarchy(
         case.value("tree"), case.value("beta"), classes=case.value("classes").tolist(), dtype=torch.float64
     )
     return _of_rows(case, rows)
@@ -143,14 +143,14 @@ ROWS: dict[str, Row] = {
         lambda case: _row_of_label(case, case.value("rows")),
         {"rows of a table": lambda labels, k, generator: {"rows": Part(some_distribution(generator, k, k), "kk")}},
     ),
-    "rows.ordinal": Row(
+    "class_tables.ordinal": Row(
         "the row R_y, R_yk ∝ exp(−abs(r_k − r_y)^a/τ)",
         lambda draw, labels, k: {
             "values": Part(draw(drawn_arrays((k,), st.floats(-3, 3))), "k"),
             "tau": Part(draw(SCALES)),
             "power": Part(draw(st.sampled_from([0.5, 1.0, 2.0]))),
         },
-        lambda case: _of_rows(case, sf.rows.ordinal(**arguments(case))),
+        lambda case: _of_rows(case, sf.class_tables.ordinal(**arguments(case))),
         _ordinal,
         {
             "ordinal": lambda labels, k, generator: {
@@ -160,10 +160,10 @@ ROWS: dict[str, Row] = {
             }
         },
     ),
-    "rows.similarity": Row(
+    "class_tables.similarity": Row(
         "the row R_y, R_yk ∝ exp(s_yk/τ), s how much the classes resemble each other",
         _draw_similarity,
-        lambda case: _of_rows(case, sf.rows.similarity(**arguments(case))),
+        lambda case: _of_rows(case, sf.class_tables.similarity(**arguments(case))),
         lambda case: _row_of_label(case, _falling(-case.value("similarities") / case.value("tau"))),
         {
             "similarity": lambda labels, k, generator: {
@@ -172,17 +172,17 @@ ROWS: dict[str, Row] = {
             }
         },
     ),
-    "rows.hierarchy": Row(
+    "class_tables.hierarchy": Row(
         "the row R_y, R_yk ∝ exp(−β·d(k, y)/d_max), d the height of the lowest node above both in a tree",
         _draw_hierarchy,
         _build_hierarchy,
         _hierarchy,
         {"hierarchy": _some_tree},
     ),
-    "rows.confusion": Row(
+    "class_tables.confusion": Row(
         "the row R_y, R_y = (1−ε)·e_y + ε·π_y, π_y the shrunk confusions of the label",
         _draw_confusion,
-        lambda case: _of_rows(case, sf.rows.confusion(**arguments(case))),
+        lambda case: _of_rows(case, sf.class_tables.confusion(**arguments(case))),
         _confusion,
         {"confusions": _some_confusions("others"), "confusions and hits": _some_confusions("all")},
     ),

@@ -41,12 +41,12 @@ SAME = {
 def test_each_way_to_write_a_tree_has_the_same_distances(form: str, tmp_path: Path):
     file = tmp_path / "tree.json"
     file.write_text(json.dumps(SAME[form]), encoding="utf-8")
-    assert torch.equal(sf.rows.tree_distances(file, classes=CLASSES), DISTANCES)
-    assert torch.equal(sf.rows.tree_distances(SAME[form], classes=CLASSES), DISTANCES)
+    assert torch.equal(sf.class_tables.tree_distances(file, classes=CLASSES), DISTANCES)
+    assert torch.equal(sf.class_tables.tree_distances(SAME[form], classes=CLASSES), DISTANCES)
 
 
 def test_a_tree_without_depth_smooths_evenly_over_the_others():
-    rows = sf.rows.hierarchy([0, 1, 2, 3], 2.0, dtype=torch.float64)
+    rows = sf.class_tables.hierarchy([0, 1, 2, 3], 2.0, dtype=torch.float64)
     other = torch.exp(torch.tensor(-2.0, dtype=torch.float64))
     eps = float(3 * other / (1 + 3 * other))
     even = sf.smooth(torch.arange(4), 4, eps, over="others").to_dense(torch.float64)
@@ -57,7 +57,7 @@ def test_a_chain_of_ten_thousand_nodes_is_read():
     tree: dict[str, Any] = {f"n{i}": [f"n{i + 1}"] for i in range(10_000)}
     tree["n10000"] = [0]
     tree["n0"] = ["n1", 1]
-    assert sf.rows.tree_distances(tree)[0, 1] == 10_001
+    assert sf.class_tables.tree_distances(tree)[0, 1] == 10_001
 
 
 REFUSED: dict[str, tuple[Any, list[str] | None, str]] = {
@@ -123,4 +123,4 @@ def test_what_is_wrong_is_said_with_the_file_and_the_node(what: str, tmp_path: P
     file = tmp_path / "tree.json"
     file.write_text(tree if isinstance(tree, str) else json.dumps(tree), encoding="utf-8")
     with pytest.raises(ValueError, match=f"^{re.escape(str(file))}.*{re.escape(message)}"):
-        sf.rows.hierarchy(file, 4.0, classes=classes)
+        sf.class_tables.hierarchy(file, 4.0, classes=classes)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from sfumato.rows.distances import checked_square, like
+from sfumato.class_tables.distances import checked_square, like
 from sfumato.targets.checks import ArgumentError, check_over, check_strength
 from sfumato.theory import Over
 

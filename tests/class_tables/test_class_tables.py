@@ -14,25 +14,25 @@ EYE = torch.eye(3, dtype=torch.float64)
 
 
 def test_an_order_of_equal_steps_over_two_classes_is_smoothing():
-    rows = sf.rows.ordinal(torch.tensor([3.0, 5.0], dtype=torch.float64), 0.5)
+    rows = sf.class_tables.ordinal(torch.tensor([3.0, 5.0], dtype=torch.float64), 0.5)
     eps = 1 / (1 + math.exp(2 / 0.5))
     torch.testing.assert_close(rows, sf.smooth(torch.arange(2), 2, eps, over="others").to_dense(torch.float64))
 
 
 def test_the_order_is_that_of_the_values_and_not_of_the_numbers_of_the_classes():
-    rows = sf.rows.ordinal(torch.tensor([0.0, 2.0, 1.0]), 1.0)
+    rows = sf.class_tables.ordinal(torch.tensor([0.0, 2.0, 1.0]), 1.0)
     assert rows[0, 2] > rows[0, 1]
 
 
 def test_cosines_are_those_of_scikit_learn():
     v = torch.randn(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = torch.from_numpy(cosine_similarity(v.numpy()))
-    torch.testing.assert_close(sf.rows.cosine_similarities(v), expected, rtol=0, atol=1e-14)
+    torch.testing.assert_close(sf.class_tables.cosine_similarities(v), expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("over", ["others", "all"])
 def test_confusions_that_count_nothing_are_plain_smoothing(over):
-    rows = sf.rows.confusion(torch.zeros(4, 4, dtype=torch.float64), 0.2, over=over, shrinkage=1.0)
+    rows = sf.class_tables.confusion(torch.zeros(4, 4, dtype=torch.float64), 0.2, over=over, shrinkage=1.0)
     even = sf.smooth(torch.arange(4), 4, 0.2, over=over).to_dense(torch.float64)
     torch.testing.assert_close(rows, even, rtol=1e-14, atol=0)
 
@@ -41,56 +41,63 @@ def test_confusions_that_count_nothing_are_plain_smoothing(over):
 def test_rows_have_the_type_of_what_they_are_made_from_and_whole_numbers_the_default(dtype):
     square = EYE.to(dtype)
     for rows in (
-        sf.rows.ordinal(torch.arange(3).to(dtype), 1.0),
-        sf.rows.similarity(square, 1.0),
-        sf.rows.cosine_similarities(square),
-        sf.rows.confusion(square, 0.1, over="all", shrinkage=1),
-        sf.rows.hierarchy([0, 1, 2], 1.0, dtype=dtype),
+        sf.class_tables.ordinal(torch.arange(3).to(dtype), 1.0),
+        sf.class_tables.similarity(square, 1.0),
+        sf.class_tables.cosine_similarities(square),
+        sf.class_tables.confusion(square, 0.1, over="all", shrinkage=1),
+        sf.class_tables.hierarchy([0, 1, 2], 1.0, dtype=dtype),
     ):
         assert rows.dtype == dtype
-    assert sf.rows.ordinal(torch.arange(3), 1.0).dtype == sf.rows.hierarchy([0, 1, 2], 1.0).dtype == torch.float32
+    assert (
+        sf.class_tables.ordinal(torch.arange(3), 1.0).dtype
+        == sf.class_tables.hierarchy([0, 1, 2], 1.0).dtype
+        == torch.float32
+    )
 
 
 REFUSED = {
-    "one value": (lambda: sf.rows.ordinal(torch.tensor([1.0]), 1.0), "one real number a class"),
+    "one value": (lambda: sf.class_tables.ordinal(torch.tensor([1.0]), 1.0), "one real number a class"),
     "a value": (
-        lambda: sf.rows.ordinal(torch.tensor([0.0, 1.0, math.nan]), 1.0),
+        lambda: sf.class_tables.ordinal(torch.tensor([0.0, 1.0, math.nan]), 1.0),
         "values must be finite, got nan of class 2",
     ),
-    "tau": (lambda: sf.rows.ordinal(torch.arange(3), 0.0), "tau must be above 0 and finite, got 0"),
-    "power": (lambda: sf.rows.ordinal(torch.arange(3), 1.0, power=math.inf), "power must be above 0 and finite"),
-    "beta": (lambda: sf.rows.hierarchy([0, 1], -1.0), "beta must be above 0 and finite, got -1"),
+    "tau": (lambda: sf.class_tables.ordinal(torch.arange(3), 0.0), "tau must be above 0 and finite, got 0"),
+    "power": (
+        lambda: sf.class_tables.ordinal(torch.arange(3), 1.0, power=math.inf),
+        "power must be above 0 and finite",
+    ),
+    "beta": (lambda: sf.class_tables.hierarchy([0, 1], -1.0), "beta must be above 0 and finite, got -1"),
     "a table that is not square": (
-        lambda: sf.rows.similarity(torch.ones(2, 3), 1.0),
+        lambda: sf.class_tables.similarity(torch.ones(2, 3), 1.0),
         r"similarities must be \(K, K\), K at least 2, got torch.float32 \(2, 3\)",
     ),
     "distances as similarities": (
-        lambda: sf.rows.similarity(torch.tensor([[0.0, 2.0], [2.0, 0.0]]), 1.0),
+        lambda: sf.class_tables.similarity(torch.tensor([[0.0, 2.0], [2.0, 0.0]]), 1.0),
         "class 0 resembles class 1 more than itself: 2 against 0; .* Distances must be negated first",
     ),
     "an entry": (
-        lambda: sf.rows.similarity(torch.tensor([[0.0, math.inf], [2.0, 0.0]]), 1.0),
+        lambda: sf.class_tables.similarity(torch.tensor([[0.0, math.inf], [2.0, 0.0]]), 1.0),
         "similarities must be finite, got inf in row 0, column 1",
     ),
-    "embeddings of one axis": (lambda: sf.rows.cosine_similarities(torch.ones(3)), r"\(K, D\), K at least 2"),
+    "embeddings of one axis": (lambda: sf.class_tables.cosine_similarities(torch.ones(3)), r"\(K, D\), K at least 2"),
     "an embedding of length 0": (
-        lambda: sf.rows.cosine_similarities(torch.tensor([[1.0, 0.0], [0.0, 0.0]])),
+        lambda: sf.class_tables.cosine_similarities(torch.tensor([[1.0, 0.0], [0.0, 0.0]])),
         "the embedding of class 1 is 0: it has no direction",
     ),
     "a count below 0": (
-        lambda: sf.rows.confusion(torch.tensor([[1, 2], [-1, 2]]), 0.1, over="all", shrinkage=1),
+        lambda: sf.class_tables.confusion(torch.tensor([[1, 2], [-1, 2]]), 0.1, over="all", shrinkage=1),
         "counts must be at least 0, got -1 in row 1, column 0",
     ),
     "shrinkage": (
-        lambda: sf.rows.confusion(EYE, 0.1, over="all", shrinkage=-1.0),
+        lambda: sf.class_tables.confusion(EYE, 0.1, over="all", shrinkage=-1.0),
         "shrinkage must be at least 0 and finite, got -1",
     ),
     "a class never confused": (
-        lambda: sf.rows.confusion(EYE, 0.1, over="others", shrinkage=0.0),
+        lambda: sf.class_tables.confusion(EYE, 0.1, over="others", shrinkage=0.0),
         "class 0 was never taken for another class, so its row has no prior: give a shrinkage above 0",
     ),
-    "eps": (lambda: sf.rows.confusion(EYE, 1.1, over="all", shrinkage=1), r"eps must be in \[0, 1\], got 1.1"),
-    "over": (lambda: sf.rows.confusion(EYE, 0.1, over="rest", shrinkage=1), "over must be .* got 'rest'"),
+    "eps": (lambda: sf.class_tables.confusion(EYE, 1.1, over="all", shrinkage=1), r"eps must be in \[0, 1\], got 1.1"),
+    "over": (lambda: sf.class_tables.confusion(EYE, 0.1, over="rest", shrinkage=1), "over must be .* got 'rest'"),
 }
 
 
@@ -104,9 +111,9 @@ def test_what_is_wrong_is_said(what):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda: sf.rows.ordinal([0, 1], 1.0),
-        lambda: sf.rows.similarity([[1, 0], [0, 1]], 1.0),
-        lambda: sf.rows.cosine_similarities(torch.eye(2).long()),
+        lambda: sf.class_tables.ordinal([0, 1], 1.0),
+        lambda: sf.class_tables.similarity([[1, 0], [0, 1]], 1.0),
+        lambda: sf.class_tables.cosine_similarities(torch.eye(2).long()),
     ],
 )
 def test_what_is_no_floating_tensor_is_refused_by_type(act):
