@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
+from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.numbers import Numbers
 from sfumato.lab.data.split import hash_rows, split_by_content
 from sfumato.lab.data.table import Table
 from sfumato.lab.models import stack

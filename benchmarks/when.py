@@ -33,9 +33,9 @@ from sfumato.evaluate import fit_temperature_small
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.from_python.options import options_of
 from sfumato.io.atomic import write_lines
-from sfumato.lab.data.column_roles import Roles
-from sfumato.lab.data.in_memory import IN_MEMORY, table_in_memory
 from sfumato.lab.data.prepare import prepare_table
+from sfumato.lab.data.python_objects import IN_MEMORY, table_in_memory
+from sfumato.lab.data.roles import Roles
 from sfumato.lab.errors import OptionError
 from sfumato.lab.execute.task import RunTask, finished
 from sfumato.lab.execute.training_run import run

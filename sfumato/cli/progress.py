@@ -82,7 +82,7 @@ class Watch:
         twice = f", of which {split.duplicates:,} {repeat} an earlier one" if split.duplicates else ""
         origin = "parts as given" if split.given else "split by content"
         self._line(
-            f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.told()}, {classes} classes "
+            f"data   {table.name}: {sum(rows):,} rows{twice}, {plan.data.inputs.describe()}, {classes} classes "
             f"(train {train}, validation {validation}, test {test}; {origin})"
         )
         if table.columns:

@@ -15,7 +15,7 @@ from sfumato.from_python.options import options_of
 from sfumato.lab.errors import OptionError
 
 with lab_imports("compare"):
-    from sfumato.lab.data.in_memory import BESIDE, IN_MEMORY, table_in_memory
+    from sfumato.lab.data.python_objects import EXTRA_COLUMNS, IN_MEMORY, table_in_memory
     from sfumato.runs.schema import ArmDifference, RunWarning, Summary, VerdictSummary
     from sfumato.verdict.result import VerdictResult
 
@@ -119,7 +119,7 @@ def compare(
 
     if started_by_torchrun():
         raise OptionError("sf.compare does not run under torchrun; there, `torchrun … -m sfumato compare DATA` does")
-    beside = {name: options.pop(name) for name in BESIDE if not isinstance(options.get(name), (str, type(None)))}
+    beside = {name: options.pop(name) for name in EXTRA_COLUMNS if not isinstance(options.get(name), (str, type(None)))}
     with Watch(sys.stderr, quiet=quiet) as watch:
         if resume is not None:
             return _resumed(Path(resume), X, y, beside, options, watch)

@@ -13,8 +13,8 @@ from sfumato.extras import lab_imports
 from sfumato.text import listing
 
 with lab_imports("load_run"):
-    from sfumato.lab.data.inputs import Inputs
     from sfumato.lab.data.new_rows import encode_new
+    from sfumato.lab.data.table import Inputs
     from sfumato.lab.errors import OptionError, first_line
     from sfumato.lab.model_names import LIBRARIES, OWN
     from sfumato.runs.encoding import StoredEncoding, StoredInputs, read_encoding

@@ -75,7 +75,7 @@ def refuse_augmentation(kinds: str, inputs: Inputs) -> None:
 
     shape = inputs.shape if inputs.kind == "image" else inputs.picture
     if len(shape) not in (2, 3) or (len(shape) == 3 and inputs.kind == "dense" and channel_axis(shape) is None):
-        raise OptionError(f"--augment {kinds} changes pictures, but these data are {inputs.told()}; leave it out")
+        raise OptionError(f"--augment {kinds} changes pictures, but these data are {inputs.describe()}; leave it out")
 
 
 def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:

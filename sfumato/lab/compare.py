@@ -19,7 +19,7 @@ from sfumato.lab import ladder
 from sfumato.lab.config_file import to_toml
 from sfumato.lab.cost_estimate import in_time, note_on_cut
 from sfumato.lab.data import Data
-from sfumato.lab.data.in_memory import IN_MEMORY
+from sfumato.lab.data.python_objects import IN_MEMORY
 from sfumato.lab.errors import Stopped, TrackingError, WorkerError
 from sfumato.lab.examples import show
 from sfumato.lab.execute.executor import train_all

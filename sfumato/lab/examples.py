@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.io.atomic import write_text
+from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.texts import Texts
+from sfumato.lab.data.text import Texts
 
 if TYPE_CHECKING:
     from sfumato.lab.data.table import Features

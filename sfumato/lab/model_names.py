@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from sfumato.lab.data.function import is_function
+from sfumato.lab.data.python_objects import is_function
 from sfumato.text import did_you_mean
 
 OWN = ("mlp", "linear", "cnn")

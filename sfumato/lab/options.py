@@ -19,7 +19,7 @@ from sfumato.lab.errors import OptionError
 
 if TYPE_CHECKING:
     from sfumato.evaluate.statistics.margins import Margins
-    from sfumato.lab.data.column_roles import Roles
+    from sfumato.lab.data.roles import Roles
 
 Precision = Literal["float32", "bf16"]
 
@@ -386,7 +386,7 @@ class Options:
         >>> Options("votes.csv", label_probs="p_0, p_1").roles().label_probs
         ('p_0', 'p_1')
         """
-        from sfumato.lab.data.column_roles import Roles
+        from sfumato.lab.data.roles import Roles
 
         alike = {name: getattr(self, name) for name in ("label", "text", "split", "weight", "group", "image_size")}
         lists: dict[str, Any] = {name: _names(getattr(self, name)) for name in ("label_probs", "drop", "keep")}

@@ -130,7 +130,7 @@ def columns_of(data: Data) -> list[ColumnSummary]:
 
 def warnings_in(data: Data) -> list[RunWarning]:
     """What should be known of the data before a result is trusted."""
-    return [{"kind": each.kind, "column": each.column, "text": each.text} for each in data.warnings]
+    return [{"kind": each.code, "column": each.column, "text": each.text} for each in data.warnings]
 
 
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:

@@ -1,7 +1,7 @@
 """What ``encoding.json`` of a run holds: how its rows became numbers, so that new rows can become numbers likewise.
 
-All of it was learnt from the training rows: means and medians, the levels of categories, a vocabulary. It is data and
-no code, and a run folder may come from anyone, so what is read is checked.
+All of it was learned from the training rows: means and medians, the levels of categories, a vocabulary. It is data and
+not code, and a run folder may come from anyone, so what is read is checked.
 """
 
 import math
@@ -29,15 +29,13 @@ class StoredInputs(TypedDict):
 class StoredColumn(TypedDict):
     """How one column is read and encoded.
 
-    ``written`` is the decimal mark of its numbers or the style of its dates, and ``sign`` a per cent or currency sign
-    that its cells have. Numbers and dates have the keys from ``median`` to ``seasons``; categories have the ``levels``
-    that have a place of their own.
+    ``written`` is ``","`` for numbers with decimal commas, or the form of dates. Numbers and dates have the keys from
+    ``median`` to ``seasons``; categories have the ``levels`` with a place of their own.
     """
 
     name: Text
     kind: Literal["number", "category", "date"]
     written: Text
-    sign: Text
     median: NotRequired[float | None]
     mean: NotRequired[float]
     scale: NotRequired[float]
@@ -49,11 +47,11 @@ class StoredColumn(TypedDict):
 class StoredEncoding(TypedDict):
     """The object in ``encoding.json``; keys that the kind of features does not need are missing.
 
-    ``side`` is that of the squares that pictures of a folder were brought to; it is missing where they kept theirs.
+    ``side`` is that of the squares that images of a folder were brought to; it is missing where they kept theirs.
     """
 
     schema: Text
-    features: Literal["numbers", "columns", "pictures", "texts", "tokens"]
+    features: Literal["numbers", "columns", "images", "texts", "tokens"]
     inputs: StoredInputs
     columns: NotRequired[list[StoredColumn]]
     shape: NotRequired[list[Whole]]
@@ -69,7 +67,7 @@ class StoredEncoding(TypedDict):
 _NEEDED = {
     "numbers": ("shape", "mean", "scale"),
     "columns": ("columns",),
-    "pictures": (),
+    "images": (),
     "texts": ("text_columns", "terms", "weights"),
     "tokens": ("text_columns", "tokenizer"),
 }
@@ -79,13 +77,13 @@ def read_encoding(folder: Path) -> StoredEncoding:
     """How the rows of a finished run were encoded.
 
     Raises:
-        ReportError: the run was made before this was kept, or the file is broken; the message says what to do.
+        ReportError: the file is missing or broken.
     """
     path = folder / FILE
     if not path.exists():
         raise ReportError(
-            f"{folder} was made by an earlier sfumato, which did not keep how rows are encoded, so its models cannot "
-            f"read new rows; `sfumato compare -c {folder / 'config.toml'}` makes the run again"
+            f"{path} is missing, so the models cannot read new rows; `sfumato compare -c {folder / 'config.toml'}` "
+            "makes the run again"
         )
     try:
         found = check(read_object(path), StoredEncoding, str(path))
@@ -96,34 +94,39 @@ def read_encoding(folder: Path) -> StoredEncoding:
     missing = [key for key in _NEEDED[found["features"]] if key not in found]
     if missing:
         raise ReportError(f"{path} lacks {', '.join(missing)}")
-    _refuse_contradictions(path, found)
+    if contradiction := _contradiction(found):
+        raise ReportError(f"{path}: {contradiction}")
     return found
 
 
-def _refuse_contradictions(path: Path, found: StoredEncoding) -> None:
-    """Refuse sizes that do not fit each other, and columns without what their kind needs."""
+def _contradiction(found: StoredEncoding) -> str:
+    """Sizes that do not fit each other, or a column without what its kind needs; ``""`` where all fits."""
     inputs = found["inputs"]
     if inputs["width"] < 1 or min(inputs["shape"], default=0) < 1:
-        raise ReportError(f"{path}: rows of shape {inputs['shape']} and width {inputs['width']} hold nothing")
+        return f"rows of shape {inputs['shape']} and width {inputs['width']} hold nothing"
     width = 0
     for column in found.get("columns", ()):
         needed = ("levels",) if column["kind"] == "category" else ("median", "mean", "scale", "flagged", "seasons")
-        for key in needed:
-            if key not in column:
-                raise ReportError(f"{path}: column {column['name']!r} lacks {key}")
-        if column["kind"] == "category":
-            width += len(column.get("levels", ())) + 2
-        else:
-            width += 1 + 2 * column.get("seasons", False) + column.get("flagged", False)
-    if found["features"] == "columns" and width != inputs["width"]:
-        raise ReportError(f"{path}: the columns make {width} features, not {inputs['width']}")
-    if found["features"] == "numbers":
-        sizes = {len(found.get(key, ())) for key in ("mean", "scale")}
-        if math.prod(found.get("shape", ())) != inputs["width"] or not sizes <= {1, inputs["width"]} or len(sizes) > 1:
-            raise ReportError(f"{path}: shape, mean and scale do not fit {inputs['width']} features")
-    if found["features"] == "pictures" and (len(inputs["shape"]) != 3 or inputs["kind"] != "image"):
-        raise ReportError(f"{path}: pictures have height, width and channels, not {inputs['shape']}")
+        if missing := next((key for key in needed if key not in column), None):
+            return f"column {column['name']!r} lacks {missing}"
+        own = 1 + 2 * column.get("seasons", False) + column.get("flagged", False)
+        width += len(column.get("levels", ())) + 2 if column["kind"] == "category" else own
+    sizes = {len(found.get(key, ())) for key in ("mean", "scale")}
+    fits = math.prod(found.get("shape", ())) == inputs["width"] and sizes in ({1}, {inputs["width"]})
+    of_terms = {len(found.get(key, ())) for key in ("terms", "weights")} == {inputs["width"]}
+    return {
+        "columns": width != inputs["width"] and f"the columns make {width} features, not {inputs['width']}",
+        "numbers": not fits and f"shape, mean and scale do not fit {inputs['width']} features",
+        "images": _contradiction_of_images(found),
+        "texts": not of_terms and f"terms and weights do not fit {inputs['width']} terms",
+        "tokens": "",
+    }[found["features"]] or ""
+
+
+def _contradiction_of_images(found: StoredEncoding) -> str:
+    inputs = found["inputs"]
+    if len(inputs["shape"]) != 3 or inputs["kind"] != "image":
+        return f"images have height, width and channels, not {inputs['shape']}"
     if "side" in found and inputs["shape"][:2] != [found["side"]] * 2:
-        raise ReportError(f"{path}: pictures of {inputs['shape']} are no squares of side {found['side']}")
-    if found["features"] == "texts" and {len(found.get(key, ())) for key in ("terms", "weights")} != {inputs["width"]}:
-        raise ReportError(f"{path}: terms and weights do not fit {inputs['width']} terms")
+        return f"images of {inputs['shape']} are not squares of side {found['side']}"
+    return ""

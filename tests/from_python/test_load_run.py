@@ -34,7 +34,7 @@ def table(rows=240):
     return pandas.DataFrame(
         {
             "size": [f"{x:.3f}".replace(".", ",") if x < 3 else "-" for x in size],
-            "price": [f"{1000 + 100 * x:,.1f} €".translate(str.maketrans(",.", ".,")) for x in size],
+            "price": [f"{1000 + 100 * x:.1f}".replace(".", ",") for x in size],
             "city": np.where(np.arange(rows) % 11 == 3, "", city),
             "seen": [f"{each:%d/%m/%Y}" for each in day],
             "count": rng.integers(0, 9, rows),
@@ -106,7 +106,7 @@ def typed(rows):
     """The table with its numbers and dates as such, not as texts."""
     made = table().iloc[rows]
     size = made["size"].where(made["size"] != "-").str.replace(",", ".").astype(float)
-    price = made["price"].str.replace(" €", "").str.replace(".", "").str.replace(",", ".").astype(float)
+    price = made["price"].str.replace(",", ".").astype(float)
     return made.assign(size=size, price=price, seen=pandas.to_datetime(made["seen"], dayfirst=True))
 
 
@@ -217,33 +217,33 @@ ROW = as_dicts([0])[0]
         ("mixed", table().rename(columns={"price": "prize"}),
          'X has no column "price", which the model was trained on. Did you mean "prize"? Columns: '),
         ("mixed", [ROW, {**ROW, "size": "large"}],
-         'X, row 1: column "size" holds "large", which is not a number with a decimal comma, as those of training are'),
-        ("mixed", [{**ROW, "price": "1.000,0"}],
-         'X, row 0: column "price" holds "1.000,0", but in training "€" stood at each number'),
+         'X, row 1: column "size" holds "large", which is not a number with a decimal comma, as in training'),
+        ("mixed", [{**ROW, "price": "1.000,0 €"}],
+         'X, row 0: column "price" holds "1.000,0 €", which is not a number with a decimal comma, as in training'),
         ("mixed", [{**ROW, "seen": "2024-01-31"}],
-         'X, row 0: column "seen" holds "2024-01-31", which is not a date written as DD/MM/YYYY, as those of training '
-         "are"),
+         'X, row 0: column "seen" holds "2024-01-31", which is not a date written as DD/MM/YYYY, as in '
+         "training"),
         ("mixed", [{**ROW, "seen": 3.5}], 'X, row 0: column "seen" has type double, but held dates in training'),
         ("mixed", [{**ROW, "size": float("inf")}],
          'X, row 0: column "size" is infinite; replace the value, or leave the row out'),
         ("mixed", typed([0]).assign(size=pandas.Timestamp("2024-01-31")),
          'X, row 0: column "size" has type timestamp[us], but held numbers in training'),
         ("mixed", [{**ROW, "size": 1e300}], "row 0 of X lies too far from the training rows to be standardised"),
-        ("mixed", [{**ROW, "city": 1}, {**ROW, "city": "a"}], 'X: column "city" cannot be read ('),
+        ("mixed", [{**ROW, "city": 1}, {**ROW, "city": "a"}], 'column "city" of X holds values of several types'),
         ("mixed", np.eye(5),
          "the model reads columns by their names (size, price, city, seen, count); give a data frame, a list of dicts, "
          "or the path of a table"),
         ("mixed", "nothing.csv", 'no file "nothing.csv"'),
         ("numbers", [{"a": 1.0, "b": None, "c": 2.0}],
-         'X, row 0: column "b" is missing; the training rows had no gaps, so nothing says what stands for one: fill in '
-         "the cell, or leave the row out"),
+         'X, row 0: column "b" is missing; no training row lacked it, so nothing can replace it: fill in the cell, or '
+         "leave the row out"),
         ("numbers", np.eye(4), "X has shape (4, 4); it needs the columns a, b, c, (n, 3)"),
-        ("texts", np.eye(3), "X has type float64 and shape (3, 3); the model reads texts, one a row"),
+        ("texts", np.eye(3), "X has type float64 and shape (3, 3); the model reads one text per row"),
         ("texts", [{"title": ["sun", "wind"], "body": "rain"}], 'X: column "title" has type list<'),
         ("pictures", np.zeros((2, 3, 16, 16)),
-         "X has type float64; the model reads pictures as bytes (uint8, 0 to 255)"),
+         "X has type float64; the model reads images as bytes (uint8, 0 to 255)"),
         ("pictures", np.zeros((2, 3, 8, 8), np.uint8),
-         "X has shape (2, 3, 8, 8); the model reads pictures of (n, 16, 16, 3)"),
+         "X has shape (2, 3, 8, 8); the model reads images of (n, 16, 16, 3)"),
     ],
 )  # fmt: skip
 def test_rows_of_another_kind_are_refused_by_their_column(run, rows, text, runs):
@@ -261,7 +261,7 @@ def test_rows_of_another_shape_are_refused(digits):
     rows = np.random.default_rng(0).integers(0, 16, (5, 64)).astype(float)
     frame = pandas.DataFrame(rows, columns=[f"pixel {k}" for k in range(64)])
     np.testing.assert_array_equal(model.predict(frame), model.predict(rows))
-    with pytest.raises(DataError, match="X has 63 columns; the model was trained on an array of 64 numbers a row"):
+    with pytest.raises(DataError, match="X has 63 columns; the model was trained on an array of 64 numbers per row"):
         model.predict(frame.drop(columns="pixel 7"))
     with pytest.raises(DataError, match="X: number 3 of row 1 is nan; replace it, or leave the row out"):
         model.predict(np.array([[0.0] * 64, [0, 0, 0, np.nan] * 16]))
@@ -328,13 +328,12 @@ def test_a_model_of_ones_own_is_named_and_read_back(tmp_path, monkeypatch):
     assert_as_saved(run, lambda rows: x[rows], arm="smoothed", model="own_model:make")
 
 
-def test_a_run_of_an_earlier_sfumato_is_refused_with_the_way_out(copy):
+def test_a_run_without_its_encoding_is_refused_with_the_way_out(copy):
     (copy / "encoding.json").unlink()
     with pytest.raises(ReportError) as refused:
         sf.load_run(copy, arm="smoothed")
     assert str(refused.value) == (
-        f"{copy} was made by an earlier sfumato, which did not keep how rows are encoded, so its models cannot read "
-        f"new rows; `sfumato compare -c {copy / 'config.toml'}` makes the run again"
+        f"{copy / 'encoding.json'} is missing, so the models cannot read new rows; `sfumato compare -c {copy / 'config.toml'}` makes the run again"
     )
 
 

@@ -84,7 +84,7 @@ def test_what_is_no_picture_cannot_be_augmented(inputs):
     with pytest.raises(OptionError) as error:
         refuse_augmentation("flip,crop", inputs)
     assert str(error.value) == (
-        f"--augment flip,crop changes pictures, but these data are {inputs.told()}; leave it out"
+        f"--augment flip,crop changes pictures, but these data are {inputs.describe()}; leave it out"
     )
     with pytest.raises(OptionError, match="^--augment flip changes pictures"):
         choose_model(Options("digits", augment="flip", model="mlp"), data(inputs))

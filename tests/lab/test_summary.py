@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sfumato.lab.arms import arm_of, arms_of
-from sfumato.lab.data.column import ColumnLine, DataWarning
+from sfumato.lab.data.columns import ColumnLine
+from sfumato.lab.data.table import DataWarning
 from sfumato.lab.errors import ArmError
 from sfumato.lab.options import Options
 from sfumato.lab.summary import summary_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.examples import examples, show
 from sfumato.report.changed_rows import load_examples
 from sfumato.runs.read import ReportError

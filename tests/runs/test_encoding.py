@@ -9,11 +9,11 @@ from sfumato.runs.encoding import read_encoding
 from sfumato.runs.read import ReportError
 
 NUMBER = {
-    "name": "age", "kind": "number", "written": ".", "sign": "",
+    "name": "age", "kind": "number", "written": ".",
     "median": 3.0, "mean": 3.5, "scale": 1.5, "flagged": True, "seasons": False,
 }  # fmt: skip
 DATE = {**NUMBER, "kind": "date", "seasons": True, "flagged": False}
-CATEGORY = {"name": "town", "kind": "category", "written": "", "sign": "", "levels": ["Bonn", "Ulm"]}
+CATEGORY = {"name": "town", "kind": "category", "written": "", "levels": ["Bonn", "Ulm"]}
 
 
 def of(features, width, shape=None, kind="dense", **more):
@@ -26,7 +26,7 @@ WHOLE = {
     "a number each": of("numbers", 2, mean=[0.0, 1.0], scale=[1.0, 2.0]) | {"shape": [2]},
     "columns": of("columns", 6, columns=[NUMBER, CATEGORY]),
     "a date with seasons": of("columns", 5, columns=[DATE, NUMBER]),
-    "pictures": of("pictures", 192, shape=[8, 8, 3], kind="image", side=8),
+    "images": of("images", 192, shape=[8, 8, 3], kind="image", side=8),
     "texts": of("texts", 2, kind="sparse", text_columns=["said"], terms=["a", "b"], weights=[1.0, 2.0]),
     "tokens": of("tokens", 16, kind="tokens", text_columns=["said"], tokenizer="{}"),
 }  # fmt: skip
@@ -68,9 +68,9 @@ def without(key):
         ("numbers", lambda found: found.update(shape=[2, 2]), "shape, mean and scale do not fit 6 features"),
         ("numbers", lambda found: found.update(mean=[0.0] * 5), "shape, mean and scale do not fit 6 features"),
         ("numbers", lambda found: found.update(mean=[0.0] * 6), "shape, mean and scale do not fit 6 features"),
-        ("pictures", lambda found: found["inputs"].update(shape=[64, 3]), "pictures have height, width and channels"),
-        ("pictures", lambda found: found["inputs"].update(kind="dense"), "pictures have height, width and channels"),
-        ("pictures", lambda found: found.update(side=7), r"pictures of \[8, 8, 3\] are no squares of side 7"),
+        ("images", lambda found: found["inputs"].update(shape=[64, 3]), "images have height, width and channels"),
+        ("images", lambda found: found["inputs"].update(kind="dense"), "images have height, width and channels"),
+        ("images", lambda found: found.update(side=7), r"images of \[8, 8, 3\] are not squares of side 7"),
         ("texts", lambda found: found["terms"].pop(), "terms and weights do not fit 2 terms"),
         ("texts", lambda found: found["weights"].pop(), "terms and weights do not fit 2 terms"),
     ],

@@ -1,23 +1,51 @@
-"""Arrays of examples and labels, from an archive or a function, as a table.
+"""Arrays of examples and labels, from an ``.npz`` archive or from Python, as a table.
 
-What X is follows from its type and axes: text is text, bytes with three axes or more are pictures, all else is numbers,
-and numbers with three axes or more are scaled as a picture is, as a whole.
+What X is follows from its type and axes: text is text, bytes with three axes or more are images, all else is numbers,
+and numbers with three axes or more are scaled as an image is, as a whole. An archive comes from anywhere, so its
+declared sizes are looked at before anything is unpacked, and Python objects are never read.
 """
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
+from sfumato.io.npz import Archive, ArchiveError
+from sfumato.io.tables import MAX_BYTES
+from sfumato.lab.data.encoding import Numbers
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.inputs import Features
 from sfumato.lab.data.labels import check_classes, check_soft, order_classes, parts_of, warn_of_classes, weights_of
-from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.table import DataError, Table
-from sfumato.lab.data.texts import Texts
-from sfumato.text import short
+from sfumato.lab.data.roles import Roles
+from sfumato.lab.data.table import DataError, Features, Table
+from sfumato.lab.data.text import Texts
+from sfumato.text import did_you_mean, listing, short
 
 CHANNELS = (1, 3, 4)
 """Sizes of an axis that is taken for that of the channels."""
+
+
+def read_npz(path: str, *, file: str, name: str, roles: Roles) -> Table:
+    """Read an ``.npz`` file; label, weight, group and split of ``roles`` are names of arrays.
+
+    It holds ``X`` (N, …) numbers or text and ``y`` (N,) labels or (N, K) soft ones. Soft labels may also be an array
+    ``label_probs`` or ``label_counts`` (N, K), alone or next to the class indices ``y``.
+    """
+    asked = {"weight": roles.weight, "group": roles.group, "split": roles.split}
+    try:
+        with Archive(path) as archive:
+            roles.refuse(file, "names columns, but {file} has arrays: save soft labels as y (N, K)", "--label-probs")
+            roles.refuse(file, "names a column, but {file} has arrays: save texts as X (N,)", "--text")
+            roles.refuse(file, "names columns, but {file} has arrays; leave it out", "--drop", "--keep")
+            x = _member(archive, file, "X")
+            soft = _soft(archive, file)
+            if soft is not None and roles.label is None and not {"y", "Y"} & archive.sizes.keys():
+                y = soft
+            else:
+                y = _member(archive, file, "y") if roles.label is None else _named(archive, file, roles.label)
+            extra = {role: _named(archive, file, key) for role, key in asked.items() if key is not None}
+    except ArchiveError as error:
+        raise DataError(_refusal(file, error)) from error
+    return from_arrays(x, y, extra, file=file, name=name, kind="npz", tokenizer=roles.tokenizer, soft=soft)
 
 
 def from_arrays(
@@ -44,7 +72,7 @@ def from_arrays(
     ('0', '1')
     """
     if x.dtype.kind not in "biufUT":
-        raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers, or texts of one type")
+        raise DataError(f"{file}: X has type {x.dtype}; it must hold numbers, or text of one type")
     if x.ndim == 0 or x.size == 0:
         raise DataError(f"{file}: X has shape {x.shape}; it needs at least one row and one feature")
 
@@ -75,10 +103,10 @@ def from_arrays(
 
 
 def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
-    """Class indices that are given beside soft labels."""
+    """Class indices that are given next to soft labels."""
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise DataError(
-            f"{file}: y has shape {y.shape} and type {y.dtype}; beside soft labels it must be class indices"
+            f"{file}: y has shape {y.shape} and type {y.dtype}; next to soft labels it must be class indices"
         )
     odd = np.flatnonzero((y < 0) | (y >= soft.shape[1]))
     if len(odd):
@@ -90,7 +118,7 @@ def _beside(file: str, y: np.ndarray, soft: np.ndarray) -> np.ndarray:
 def _features(file: str, x: np.ndarray, tokenizer: str | None) -> Features:
     if x.dtype.kind in "UT":
         if x.ndim != 1:
-            raise DataError(f"{file}: X holds texts and has shape {x.shape}; it needs one text a row")
+            raise DataError(f"{file}: X holds text and has shape {x.shape}; it needs one text per row")
         return Texts(x.tolist(), tokenizer)
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         pixels = as_pixels(x)
@@ -127,7 +155,7 @@ def _same_length(file: str, x: np.ndarray, labels: np.ndarray, extra: Mapping[st
 def _weight(file: str, weight: np.ndarray) -> np.ndarray:
     if weight.ndim != 1 or weight.dtype.kind not in "biuf":
         raise DataError(
-            f"{file}: weight has type {weight.dtype} and shape {weight.shape}; it needs one number above 0 a row"
+            f"{file}: weight has type {weight.dtype} and shape {weight.shape}; it needs one number above 0 per row"
         )
     return weights_of(weight.astype(np.float64), lambda row: f"{file}: row {row}", "weight")
 
@@ -137,8 +165,8 @@ def _classes(file: str, y: np.ndarray, name: str = "y") -> tuple[np.ndarray, lis
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise DataError(f"{file}: {name} has shape {y.shape}; it needs one label a row, or K probabilities a row")
-    if y.dtype.kind == "T":  # NumPy's texts of any length, among which may be gaps
+        raise DataError(f"{file}: {name} has shape {y.shape}; it needs one label per row, or K probabilities per row")
+    if y.dtype.kind == "T":  # NumPy's text of any length, in which values may be missing
         y = np.array([each if isinstance(each, str) else "" for each in y.tolist()], str)
     if y.dtype.kind == "f":
         odd = np.flatnonzero(~(np.isfinite(y) & (y == np.rint(y))))
@@ -183,3 +211,50 @@ def _check_finite(file: str, features: np.ndarray, shape: tuple[int, ...]) -> No
 def position(shape: tuple[int, ...], flat: int, array: str) -> str:
     """The place of a number in an array: ``"X[3,4]"``."""
     return f"{array}[{','.join(str(i) for i in np.unravel_index(flat, shape))}]"
+
+
+def _soft(archive: Archive, file: str) -> np.ndarray | None:
+    """The soft labels that an archive calls so, each row with a sum of 1."""
+    there = [name for name in SOFT if name in archive.sizes]
+    if len(there) > 1:
+        raise DataError(f"{file} has {there[0]} and {there[1]}; keep one of them")
+    if not there:
+        return None
+    try:
+        soft = SoftLabels(archive.read(there[0], most_bytes=MAX_BYTES), there[0])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file}: {error}") from None
+    if not soft.all_count:
+        row = int(soft.has_any.argmin())
+        raise DataError(f"{file}: label_counts in row {row} are all 0; leave out rows that no annotator has seen")
+    return soft.block(slice(None))
+
+
+def _named(archive: Archive, file: str, key: str) -> np.ndarray:
+    if key not in archive.sizes:
+        hint = did_you_mean(key, archive.sizes)
+        raise DataError(f'{file} has no array "{key}".{hint} Arrays: {listing(sorted(archive.sizes)) or "none"}')
+    return archive.read(key, most_bytes=MAX_BYTES)
+
+
+def _member(archive: Archive, file: str, key: str) -> np.ndarray:
+    found = key if key in archive.sizes else key.swapcase()
+    if found not in archive.sizes:
+        keys = listing(sorted(archive.sizes)) or "none"
+        raise DataError(f"{file} has no array {key}; it needs X (examples) and y (labels). Arrays: {keys}")
+    return archive.read(found, most_bytes=MAX_BYTES)
+
+
+def _refusal(file: str, error: ArchiveError) -> str:
+    if error.reason == "no archive":
+        return f"{file} is not an .npz archive; write one with numpy.savez"
+    if error.reason == "two of one name":
+        return f"{file} holds two arrays of one name; write it again with numpy.savez"
+    if error.reason == "too large":
+        return f"{file}: {error.name} takes {error}; at most 8 GB are read"
+    if error.reason == "objects":
+        return (
+            f"{file}: {error.name} holds Python objects, which are not read because they can run code; "
+            f"save plain numbers or text, for instance {error.name}.astype(str) for labels"
+        )
+    return f"{file}: {error.name} is damaged ({error}); write the file again with numpy.savez"

@@ -1,55 +1,21 @@
 """The one way from columns to a table of examples, whatever file they came from."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from sfumato.io.tables import MISSING, Frame, plain_type, present, trimmed
 from sfumato.lab.data import labels as given
-from sfumato.lab.data.cells import MISSING, Fault, Unused, plain_type, present, read_columns, trimmed
-from sfumato.lab.data.column import Column, ColumnLine, DataWarning, line_of
-from sfumato.lab.data.column_roles import Assigned, Roles, assign
-from sfumato.lab.data.columns import Columns
-from sfumato.lab.data.inputs import Features
-from sfumato.lab.data.numbers import Numbers
-from sfumato.lab.data.table import DataError, Table
-from sfumato.lab.data.texts import Texts
+from sfumato.lab.data.columns import Column, ColumnLine, Fault, Unused, read_columns
+from sfumato.lab.data.encoding import Columns, Numbers
+from sfumato.lab.data.roles import Assigned, Roles, assign
+from sfumato.lab.data.table import DataError, DataWarning, Features, Table
+from sfumato.lab.data.text import Texts, joined_text
 from sfumato.text import listing, short
 
 NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
 """What a label is not, in lower case: a class may well be called NA or none."""
-
-
-@dataclass
-class Frame:
-    """Columns of one length, and where their rows stand in the file.
-
-    Attributes:
-        file: what to call it in messages.
-        name: of the table.
-        kind: ``"csv"``, ``"parquet"`` or ``"function"``.
-        header: names of the columns, each given once.
-        read: gives as many Arrow arrays as there are names.
-        where: the place of a row, with the file: ``"flowers.csv, line 7"``.
-        told: what was found out about the file: its encoding, its separator.
-        comma: whether numbers of the kind ``1,234`` are more likely to have a decimal comma.
-    """
-
-    file: str
-    name: str
-    kind: str
-    header: list[str]
-    read: Callable[[], Sequence[Any]]
-    where: Callable[[int], str]
-    told: tuple[str, ...] = ()
-    comma: bool = False
-
-    @cached_property
-    def columns(self) -> Sequence[Any]:
-        """As many Arrow arrays as names."""
-        return self.read()
 
 
 def assemble(frame: Frame, roles: Roles) -> Table:
@@ -70,7 +36,8 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     ]
     lines = _lines_of_roles(frame, assigned)
     if assigned.texts:
-        features: Features = _texts(frame, assigned.texts, roles)
+        columns = {frame.header[j]: frame.columns[j] for j in assigned.texts}
+        features: Features = Texts(joined_text(frame.file, columns), roles.tokenizer, tuple(columns))
         if assigned.rest:
             unused = listing([frame.header[j] for j in assigned.rest], 8)
             notes.append(f"With --text, other columns are not used: {unused}.")
@@ -194,22 +161,6 @@ def _number(frame: Frame, j: int) -> np.ndarray:
     return column.values
 
 
-def _texts(frame: Frame, columns: Sequence[int], roles: Roles) -> Texts:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    made: list[list[str]] = []
-    for j in columns:
-        try:
-            made.append(pc.cast(frame.columns[j], pa.string()).fill_null("").to_pylist())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(
-                f'{frame.file}: column "{short(frame.header[j])}" has type {frame.columns[j].type}, not text'
-            ) from error
-    texts = made[0] if len(made) == 1 else ["\n".join(cells) for cells in zip(*made, strict=True)]
-    return Texts(texts, roles.tokenizer, tuple(frame.header[j] for j in columns))
-
-
 def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[int, ColumnLine]) -> Features:
     """Numbers where every cell is one, columns of all kinds otherwise; what cannot be used is noted."""
     columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
@@ -223,7 +174,7 @@ def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[in
         name = frame.header[j]
         each = read[name]
         if isinstance(each, Unused):
-            way_out = "; --text uses a column as text" if each.words else ""
+            way_out = "; --text uses a column as text" if each.text else ""
             way_out = "; --keep takes it in" if each.read_as == "id" else way_out
             notes.append(
                 f'Column "{short(name)}" {each.reason} and is left out{way_out.replace("; ", " (", 1)}'
@@ -231,21 +182,18 @@ def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[in
             )
             lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, f"left out: {each.reason}{way_out}")
         elif isinstance(each, Column):
-            lines[j] = line_of(each)
-    told = [*frame.told, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
+            lines[j] = each.line()
+    told = [*frame.notes, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
     if told:
         notes.append(f"The file was read with {listing(told)}.")
     if dates := [each for each in used if each.kind == "date"]:
         named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
         notes.append(f"Dates count days, and the season where they span more than a year: {listing(named, 8)}.")
-    for each in used:
-        if each.note:
-            kind = "words" if each.kind == "category" else "numbers"
-            notes.append(f'Column "{short(each.name)}" is read as {kind}: {each.note}.')
+    notes += [f'Column "{short(each.name)}": {each.note}.' for each in used if each.note]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
-        written = tuple((each.written, each.sign) for each in used)
-        return Numbers(values, tuple(each.name for each in used), (len(used),), written=written)
+        names = tuple(each.name for each in used)
+        return Numbers(values, names, (len(used),), written=tuple(each.written for each in used))
     return Columns(tuple(used))
 
 
@@ -262,11 +210,11 @@ def _refuse_faults(frame: Frame, faults: dict[str, Fault]) -> None:
 
 def _refuse_unused(frame: Frame, unused: dict[str, Unused]) -> None:
     name, why = next(iter(unused.items()))
-    words = next((own for own, each in unused.items() if each.words), None)
+    words = next((own for own, each in unused.items() if each.text), None)
     way_out = f'; to learn from it as text, say --text "{words}"' if words else ""
     if not words and (ids := [own for own, each in unused.items() if each.read_as == "id"]):
         way_out = f'; to learn from it all the same, say --keep "{ids[0]}"'
-    raise DataError(f'{frame.file} has no column to learn from: column "{short(name)}" {why.reason}{way_out}')
+    raise DataError(f'{frame.file} has no usable feature column: column "{short(name)}" {why.reason}{way_out}')
 
 
 def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:

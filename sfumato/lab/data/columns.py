@@ -1,213 +1,360 @@
-"""Tables with categories, dates or gaps, and how their columns become numbers.
+"""What each column of a table holds: numbers, dates or categories, or why it is left out.
 
-A number that is missing becomes the median of its column, with a column beside it that says so. A date counts days, and
-where the dates span more than a year, the season too. A category becomes one column a level; levels that training
-hardly knows, or does not know at all, share one column. Medians, means and levels are those of the training rows.
+A column decides by all of its cells, so the order of rows changes nothing. Only a number such as 1,234, which may have
+a decimal comma or a thousands separator, is decided by the rest of the table. A column of numbers with a few cells that
+are not numbers holds mistakes, and the first one is named.
 """
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 
-from sfumato.lab.data.column import Column
-from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
-from sfumato.lab.data.numbers import standardise
-from sfumato.lab.data.table import DataError
-from sfumato.text import listing, plural
+from sfumato.io.tables import NUMBER, as_numbers, matching, plain_type, present, with_hyphens
+from sfumato.lab.data.dates import date_format, days_in, days_of
+from sfumato.text import plural, short
 
-if TYPE_CHECKING:
-    from sfumato.runs.encoding import StoredColumn
+MIN_IDS = 10
+"""Rows from which on a column with another value in every row is taken for an id."""
 
-LEAST_ROWS = 3
-"""Training rows that a level needs for a column of its own."""
+_ID_NAME = re.compile(r"(?i:(?:^|[\W_])(?:id|uuid|guid|key|index|idx|nr|rowid|serial)$)|(?<=[a-z])I[Dd]$")
+_GROUPS = {",": r"^[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+$", ".": r"^[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+$"}
+_SIGN = r"(?:%|[€$£¥]|EUR|USD|GBP|CHF|JPY)"
+_DATE = r"^[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}"
+_KEPT_AS_TEXT = (
+    (
+        rf"^[+-]?{_SIGN}\s*[+-]?[0-9.,]|[0-9.,]\s*{_SIGN}$",
+        "a per cent or currency sign; write plain numbers",
+    ),
+    (r"^[+-]?[0-9]{1,3}(?:[,. '’\x{a0}\x{202f}][0-9]{3})+(?:[.,][0-9]*)?$", "thousands separators; write 1234.5"),
+    (_DATE + r"[T ].*[AaPp][Mm]$", "times with AM and PM; write 2024-01-31 22:30"),
+    (r"^[0-9]{1,2}([./-])[0-9]{1,2}[./-][0-9]{2}(?:[T ].*)?$", "years of two digits; write 2024-01-31"),
+)
+"""Amounts and dates that are not read, and why."""
+_LONGEST = 36  # bytes of an amount or a date
 
-MOST_LEVELS = 256
-"""Levels of one category with a column of their own; the most frequent ones."""
 
-MOST_BYTES = 4 * 10**9
-YEAR = 365.2425
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of N rows.
 
+    Attributes:
+        name: of the column.
+        kind: what its cells are; a date is a number of days.
+        values: (N,) float64, NaN where a number is missing, dates as days since the start of 1970; of a category (N,)
+            int64, indices into ``levels``, −1 where the cell is missing.
+        levels: the different texts of a category.
+        written: the form of dates, or ``","`` for numbers with a decimal comma.
+        note: what a reader should know of the column.
 
-@dataclass(frozen=True)
-class Columns:
-    """N rows of columns, each of numbers, dates or words.
-
-    >>> age = Column("age", "number", np.array([1.0, np.nan, 3.0]))
-    >>> Columns((age, Column("city", "category", np.array([0, 1, 0]), ("Oslo", "Rome")))).missing()
-    {'age': 1}
+    >>> ages = Column("age", "number", np.array([20.0, np.nan, 20.0]))
+    >>> ages.distinct, ages.missing.tolist()
+    (1, [False, True, False])
     """
 
-    columns: tuple[Column, ...]
+    name: str
+    kind: Literal["number", "category", "date"]
+    values: np.ndarray
+    levels: tuple[str, ...] = ()
+    written: str = ""
+    note: str = ""
 
     def __len__(self) -> int:
-        return len(self.columns[0])
+        return len(self.values)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Of the columns."""
-        return tuple(column.name for column in self.columns)
+    def missing(self) -> np.ndarray:
+        """(N,) whether a cell is missing."""
+        return self.values < 0 if self.kind == "category" else np.isnan(self.values)
 
-    def hashes(self) -> np.ndarray:
-        """BLAKE2b of each row."""
-        cells = np.empty((len(self), len(self.columns)), "<u8")
-        for j, column in enumerate(self.columns):
-            cells[:, j] = column.content()
-        return as_hashes(cells.view(np.uint8))
+    @property
+    def distinct(self) -> int:
+        """Different values, missing ones aside."""
+        if self.kind == "category":
+            return len(self.levels)
+        ordered = np.sort(self.values)
+        return int(np.count_nonzero(ordered[1:] > ordered[:-1])) + int(not np.isnan(ordered[0]))
 
-    def raw_columns(self) -> tuple[Column, ...]:
-        """As they were read."""
-        return self.columns
+    def content(self) -> np.ndarray:
+        """(N,) uint64: numbers by their bits, categories by their letters."""
+        if self.kind == "category":
+            digests = [hashlib.blake2b(level.encode(), digest_size=8).digest() for level in self.levels]
+            return np.frombuffer(b"\0" * 8 + b"".join(digests), "<u8")[self.values + 1]
+        return np.where(np.isnan(self.values), np.nan, self.values + 0.0).astype("<f8").view("<u8")
 
-    def missing(self) -> dict[str, int]:
-        """Missing cells of each column that has any."""
-        counts = {column.name: int(np.count_nonzero(column.missing)) for column in self.columns}
-        return {name: count for name, count in counts.items() if count}
+    def line(self) -> ColumnLine:
+        """The line of a column that is used as a feature.
 
-    def fit(self, rows: np.ndarray, name: str) -> Encoder:
-        """Standardised numbers, 0 and 1 for levels and gaps, by medians, means and levels of the training rows.
-
-        Raises:
-            DataError: numbers that cannot be standardised, or more columns than fit in memory.
+        >>> Column("size", "number", np.array([2.5, np.nan]), written=",").line()
+        ColumnLine(name='size', read_as='number', distinct=1, missing=1, note='decimal comma; one value only')
         """
-        made = [
-            _fit_category(column, rows) if column.kind == "category" else _fit_number(column, rows, name)
-            for column in self.columns
-        ]
-        width = sum(each.width for each in made)
-        if 4 * width * len(self) > MOST_BYTES:
-            raise DataError(
-                f"{name}: {plural(len(self), 'row')} of {width:,} columns, categories spread out, take "
-                f"{4e-9 * width * len(self):.1f} GB; at most 4 GB are used. Drop columns with many levels, or rows"
-            )
-
-        def encode(rows: np.ndarray) -> np.ndarray:
-            return _encoded([column.values[rows] for column in self.columns], made, width)
-
-        kept = [
-            {
-                "name": column.name,
-                "kind": column.kind,
-                "written": column.written,
-                "sign": column.sign,
-                **each.kept(column),
-            }
-            for column, each in zip(self.columns, made, strict=True)
-        ]
-        return Encoder(Inputs.dense(width), encode, tuple(self._notes(made)), {"features": "columns", "columns": kept})
-
-    def _notes(self, made: "Sequence[_Number | _Levels]") -> Iterator[str]:
-        if gaps := self.missing():
-            told = [f'"{column}" ({count:,})' for column, count in gaps.items()]
-            words = any(column.kind == "category" for column in self.columns if column.name in gaps)
-            yield (
-                f"Missing cells: {listing(told, 8)}. A missing number is the training rows' median with a column that "
-                f"says so{'; a missing word is a level of its own' if words else ''}."
-            )
-        rare = [f'"{own}"' for own, each in zip(self.names, made, strict=True) if each.folded]
-        if rare:
-            yield (
-                f"Rare levels (fewer than {LEAST_ROWS} training rows, or beyond the {MOST_LEVELS} commonest) count as "
-                f"one in {'column' if len(rare) == 1 else 'columns'} {listing(rare, 8)}."
-            )
+        form = "decimal comma" if self.written == "," else ""
+        if self.kind == "date":
+            form = f"{self.written}, counted in days" if self.written else "counted in days"
+        notes = [form, self.note, "one value only" if self.distinct == 1 else ""]
+        missing = int(np.count_nonzero(self.missing))
+        return ColumnLine(self.name, self.kind, self.distinct, missing, "; ".join(note for note in notes if note))
 
 
 @dataclass(frozen=True)
-class _Number:
-    """How one column of numbers or dates is encoded: the number, the season of a date, and whether it is missing."""
+class ColumnLine:
+    """How one column was read, for a person.
 
-    median: float | None  # None where no training row has a gap, nor any other
-    mean: float
-    scale: float
-    flagged: bool
-    seasons: bool
-    folded: bool = False
+    Attributes:
+        name: of the column.
+        read_as: ``"number"``, ``"category"``, ``"date"``, ``"text"``, ``"id"``, ``"label"``, ``"left out"``, or the
+            option that gave it another role, such as ``"weight"``.
+        distinct: different values, missing ones aside.
+        missing: cells without a value.
+        note: how it is written, or why it is left out.
+    """
+
+    name: str
+    read_as: str
+    distinct: int
+    missing: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A cell that keeps a column from being used: its row, what is wrong with the way out, and what it holds."""
+
+    row: int
+    text: str
+    cell: str = ""
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A column that is left out.
+
+    Attributes:
+        reason: why, as a verb with its object.
+        distinct: values that it holds.
+        missing: cells without one.
+        read_as: ``"id"`` or ``"left out"``.
+        text: whether it may be text for ``--text``.
+    """
+
+    reason: str
+    distinct: int
+    missing: int
+    read_as: str = "left out"
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A column of text that is not of plain numbers: its different texts, and which one each cell holds (−1: none)."""
+
+    levels: Any
+    codes: np.ndarray
+    counts: np.ndarray
+    numeric: Mapping[str, np.ndarray]  # by decimal mark, which levels are numbers
 
     @property
-    def width(self) -> int:
-        return 1 + 2 * self.seasons + self.flagged
+    def decimal(self) -> str:
+        """The decimal mark of most cells that are numbers."""
+        points, commas = (self.counts[self.numeric[mark]].sum() for mark in ".,")
+        return "," if commas > points else "."
 
-    def kept(self, column: Column) -> dict[str, Any]:
-        """What encodes new cells of the column."""
-        return {name: value for name, value in vars(self).items() if name != "folded"}
+    @property
+    def proves_comma(self) -> bool:
+        """Whether all cells are numbers with decimal commas that cannot be thousands separators."""
+        good = self.numeric[","]
+        return bool(good.all() and not self.numeric["."].all() and not self.in_groups(","))
 
-    def write(self, cells: np.ndarray, out: np.ndarray) -> None:
-        gaps = np.isnan(cells)
-        filled = np.where(gaps, 0.0 if self.median is None else self.median, cells)
-        out[:, 0] = (filled - self.mean) / self.scale
-        if self.seasons:
-            angle = 2 * np.pi / YEAR * filled
-            out[:, 1], out[:, 2] = np.sin(angle), np.cos(angle)
-        if self.flagged:
-            out[:, -1] = gaps
+    def in_groups(self, mark: str) -> bool:
+        """Whether every mark may separate thousands."""
+        marked = matching(self.levels, re.escape(mark))
+        return bool((matching(with_hyphens(self.levels), _GROUPS[mark]) | ~marked).all())
 
+    def mostly(self, good: np.ndarray) -> bool:
+        """Whether all cells but a few mistakes hold good levels."""
+        right, wrong = int(self.counts[good].sum()), int(self.counts[~good].sum())
+        return wrong < right and wrong <= max(3, (right + wrong) / 100)
 
-@dataclass(frozen=True)
-class _Levels:
-    """How one category is encoded: the column of each level, the last but one missing, the last all others."""
-
-    place: np.ndarray
-    width: int
-    folded: bool
-
-    def kept(self, column: Column) -> dict[str, Any]:
-        """The levels that have a place of their own, in the order of their places."""
-        own = np.argsort(self.place[:-1], kind="stable")[: self.width - 2]
-        return {"levels": [column.levels[k] for k in own]}
-
-    def write(self, cells: np.ndarray, out: np.ndarray) -> None:
-        out[np.arange(len(cells)), self.place[cells]] = 1
+    def first(self, levels: np.ndarray) -> tuple[int, str]:
+        """The first row that holds one of some levels, and the level."""
+        row = int(np.argmax(np.append(levels, False)[self.codes]))
+        return row, short(self.levels[int(self.codes[row])].as_py())
 
 
-def encode_again(columns: Sequence[Column], kept: Sequence["StoredColumn"]) -> np.ndarray:
-    """(n, width) float32 of new rows, by what was kept of the training rows: as :meth:`Columns.fit` encodes them.
+def read_columns(
+    columns: Mapping[str, Any], keep: frozenset[str], *, comma: bool = False
+) -> dict[str, Column | Fault | Unused]:
+    """Columns as numbers, dates or categories, or as what keeps them from being either.
 
-    >>> told = {"name": "city", "kind": "category", "written": "", "sign": "", "levels": ["Oslo", "Rome"]}
-    >>> encode_again([Column("city", "category", np.array([0, 1, -1]), ("Bern", "Rome"))], [told])
-    array([[0., 0., 0., 1.],
-           [0., 1., 0., 0.],
-           [0., 0., 1., 0.]], dtype=float32)
+    Args:
+        columns: Arrow arrays of any type, in one or more chunks, by name.
+        keep: names of columns that are not left out for being ids, or for holding too many texts.
+        comma: whether a number such as ``1,234`` has a decimal comma.
+
+    >>> import pyarrow as pa
+    >>> table = {"a": pa.chunked_array([["1", "NA", " 2,5"]]), "b": pa.chunked_array([["red", "", "blue"]])}
+    >>> found = read_columns(table, frozenset())
+    >>> found["a"].values, found["a"].written, found["b"].levels
+    (array([1. , nan, 2.5]), ',', ('red', 'blue'))
     """
-    made = [_restored(column, each) for column, each in zip(columns, kept, strict=True)]
-    return _encoded([column.values for column in columns], made, sum(each.width for each in made))
+    looked = {name: _typed(name, column) for name, column in columns.items()}
+    comma = comma or any(isinstance(each, _Texts) and each.proves_comma for each in looked.values())
+    read: dict[str, Column | Fault | Unused] = {}
+    for name, each in looked.items():
+        if comma and isinstance(each, Column) and _may_hold_thousands(columns[name]):
+            each = _texts_of(columns[name])
+        if isinstance(each, _Texts):
+            each = _from_levels(name, each, comma, name in keep)
+        if isinstance(each, Column) and each.kind == "number" and name not in keep and is_id(each.values, name):
+            each = Unused("has another whole number in every row", len(each.values), 0, "id")
+        read[name] = each
+    return read
 
 
-def _restored(column: Column, kept: "StoredColumn") -> "_Number | _Levels":
-    if column.kind != "category":
-        names = ("median", "mean", "scale", "flagged", "seasons")
-        told: dict[str, Any] = {name: kept.get(name) for name in names}
-        return _Number(**told)
-    levels = kept.get("levels", [])
-    own = {level: place for place, level in enumerate(levels)}
-    place = [*(own.get(level, len(levels) + 1) for level in column.levels), len(levels)]
-    return _Levels(np.array(place), len(levels) + 2, folded=False)
+def is_id(values: np.ndarray, name: str) -> bool:
+    """Whether a column of numbers counts or names its rows: whole numbers that never repeat, where chance would.
+
+    Of n whole numbers from a range of R, some are equal but for a chance of e^(−n²/2R); from n² > 10·R on, a column
+    without equal numbers was numbered, not measured. A name such as ``customer_id`` is reason enough.
+
+    >>> is_id(np.arange(100.0), "x"), is_id(np.arange(6.0), "x"), is_id(np.arange(100.0) ** 3, "x")
+    (True, False, False)
+    """
+    if len(values) < MIN_IDS or any(not (part == np.rint(part)).all() for part in (values[:1000], values)):
+        return False
+    ordered = np.sort(values)
+    if (ordered[1:] == ordered[:-1]).any():
+        return False
+    return len(values) ** 2 > 10 * float(ordered[-1] - ordered[0] + 1) or _ID_NAME.search(name) is not None
 
 
-def _encoded(values: Sequence[np.ndarray], made: "Sequence[_Number | _Levels]", width: int) -> np.ndarray:
-    out = np.zeros((len(values[0]), width), np.float32)
-    start = 0
-    for cells, each in zip(values, made, strict=True):
-        each.write(cells, out[:, start : start + each.width])
-        start += each.width
-    return out
+def _typed(name: str, column: Any) -> Column | _Texts | Fault | Unused:
+    """What a column is by itself; texts are left for the whole table to explain."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = plain_type(column)
+    kind = column.type
+    if pa.types.is_string(kind):
+        for look in (lambda: column, lambda: present(column)):  # most columns of numbers need no second look
+            try:
+                values = np.asarray(pc.cast(look(), pa.float64()).to_numpy(), np.float64)
+                return _finite(name, values, lambda row: column[row].as_py().strip())
+            except pa.ArrowInvalid:
+                continue
+        return _texts_of(column)
+    if column.null_count == len(column):
+        return Unused("holds no value", 0, len(column))
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return Column(name, "date", days_of(column))
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.uint8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return Unused(f"holds values of type {kind}", 0, column.null_count)
+    values = pc.cast(column, pa.float64(), safe=False).to_numpy().astype(np.float64)
+    return _finite(name, values, lambda row: f"{values[row]:g}")
 
 
-def _fit_number(column: Column, rows: np.ndarray, name: str) -> _Number:
-    present = column.values[rows][~np.isnan(column.values[rows])]
-    median = float(np.median(present)) if len(present) else 0.0
-    filled = np.where(np.isnan(column.values), median, column.values)[:, None]
-    mean, scale = standardise(name, filled, rows, (column.name,))
-    seasons = column.kind == "date" and float(np.ptp(filled[rows])) > YEAR
-    return _Number(median, float(mean[0]), float(scale[0]), len(present) < len(rows), seasons)
+def _texts_of(column: Any) -> _Texts:
+    encoded = present(plain_type(column)).combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    levels = encoded.dictionary
+    hyphened = with_hyphens(levels)
+    return _Texts(levels, codes, np.bincount(codes + 1)[1:], {m: matching(hyphened, NUMBER[m]) for m in ".,"})
 
 
-def _fit_category(column: Column, rows: np.ndarray) -> _Levels:
-    counts = np.bincount(column.values[rows] + 1, minlength=len(column.levels) + 1)[1:]
-    ranks = np.argsort(np.argsort(np.array(column.levels, object)))  # ties must not depend on the order of rows
-    kept = np.lexsort((ranks, -counts))[:MOST_LEVELS]
-    kept = kept[counts[kept] >= LEAST_ROWS]
-    place = np.full(len(column.levels) + 1, len(kept) + 1)  # the last entry is that of code −1, a gap
-    place[kept] = np.arange(len(kept))
-    place[-1] = len(kept)
-    return _Levels(place, len(kept) + 2, folded=len(kept) < len(column.levels))
+def _may_hold_thousands(column: Any) -> bool:
+    """Whether plain numbers have points that may separate thousands: 1.234 in a table of decimal commas."""
+    import pyarrow as pa
+
+    column = plain_type(column)
+    if not pa.types.is_string(column.type) or not matching(column, r"\.").any():
+        return False
+    return _texts_of(column).in_groups(".")
+
+
+def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: str = "") -> Column | Fault | Unused:
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        row = int(infinite[0])
+        return Fault(row, f'is infinite ("{cell(row)}"); replace the value or drop the row')
+    if len(values) and np.isnan(values).all():
+        return Unused("holds no value", 0, len(values))
+    return Column(name, "number", values + 0.0, written=written, note=_rounded(name, values))
+
+
+def _rounded(name: str, values: np.ndarray) -> str:
+    """The note on whole numbers of up to 64 bits that float64 does not tell apart."""
+    largest = np.fmax.reduce(np.abs(values), initial=np.nan)  # NaN is a missing value
+    # At the limits too, which 2^53 + 1 and 2^64 − 1 are rounded to.
+    if not 2**53 <= largest <= 2**64 or np.nanmax(values % 1) > 0:
+        return ""
+    return f'whole numbers beyond 2^53 lose their last digits; if it is an id, leave it out with --drop "{name}"'
+
+
+def _from_levels(name: str, texts: _Texts, comma: bool, kept: bool) -> Column | Fault | Unused:
+    """Texts as numbers or dates where all of them are, a mistake where nearly all are, and else as a category."""
+    mark = texts.decimal
+    numeric = texts.numeric[mark]
+    if (mark == ",") != comma and texts.in_groups(mark):  # each mark may separate thousands
+        numeric = numeric & ~matching(texts.levels, re.escape(mark))
+    if numeric.all():
+        values = np.append(as_numbers(texts.levels, mark), np.nan)[texts.codes]
+        written = mark if mark == "," else ""
+        return _finite(name, values, lambda row: texts.levels[int(texts.codes[row])].as_py(), written)
+    if texts.mostly(numeric):
+        row, cell = texts.first(~numeric)
+        other = (texts.numeric["," if mark == "." else "."] & ~numeric).any()
+        decimal = f" with a decimal {'comma' if mark == ',' else 'point'}, as others are" if other else ""
+        way_out = "correct the cell, or drop the row or the column"
+        return Fault(row, f'holds "{cell}", which is not a number{decimal}; {way_out}', cell)
+    form, ambiguous = date_format(texts.levels)
+    days = days_in(texts.levels, form) if form else np.full(len(texts.levels), np.nan)
+    good = np.isfinite(days)
+    if form and not ambiguous and texts.mostly(good):
+        if good.all():
+            return Column(name, "date", np.append(days, np.nan)[texts.codes], written=form)
+        row, cell = texts.first(~good)
+        return Fault(row, f'holds "{cell}", which is not a date; correct the cell, or drop the row or the column', cell)
+    reason = "day and month are ambiguous; write 2024-01-31" if ambiguous else reason_kept_as_text(texts, numeric)
+    return _category(name, texts, kept, f"kept as text: {reason}" if reason else "", _mostly_numbers(texts, numeric))
+
+
+def reason_kept_as_text(texts: _Texts, numeric: np.ndarray) -> str:
+    """Why texts that look like amounts or dates are not read as such; ``""`` where they do not."""
+    import pyarrow.compute as pc
+
+    brief = pc.call_function("binary_length", [texts.levels]).to_numpy() <= _LONGEST
+    if not texts.mostly(brief):
+        return ""
+    for pattern, reason in _KEPT_AS_TEXT:
+        found = matching(texts.levels, pattern)
+        if found.any() and texts.mostly(found | numeric):
+            return reason
+    return ""
+
+
+def _mostly_numbers(texts: _Texts, numeric: np.ndarray) -> str:
+    """That most cells are numbers, with the first that is not; ``""`` where most are not."""
+    right = int(texts.counts[numeric].sum())
+    if numeric.all() or 2 * right <= int(texts.counts.sum()):
+        return ""
+    return f'{plural(right, "cell")} are numbers, and others are not, such as "{texts.first(~numeric)[1]}"'
+
+
+def _category(name: str, texts: _Texts, kept: bool, reason: str, numbers: str) -> Column | Unused:
+    filled, missing = int(texts.counts.sum()), int(np.count_nonzero(texts.codes < 0))
+    distinct = len(texts.levels)
+    alone = distinct == filled >= MIN_IDS
+    if not kept and alone and not matching(texts.levels, r"\s").any() and not reason:
+        return Unused("has another code in every row", distinct, missing, "id")
+    note = reason or numbers
+    if not kept and (alone or distinct > max(100, filled / 2)):
+        held = f"holds {distinct:,} different texts in {plural(filled, 'cell')}"
+        return Unused(held + (f" ({note})" if note else ""), distinct, missing, text=not note)
+    return Column(name, "category", texts.codes, tuple(texts.levels.to_pylist()), note=note)

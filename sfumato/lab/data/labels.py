@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.column import DataWarning
-from sfumato.lab.data.table import DataError
+from sfumato.lab.data.table import DataError, DataWarning
 from sfumato.text import joined, listing, plural, short
 
 TOLERANCE = 1e-3

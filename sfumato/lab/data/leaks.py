@@ -5,23 +5,24 @@ Honest columns seldom do: the petal width of iris closes 93 to 94 %. Copies of a
 for any column with a value of its own for each row would tell the label of a copy.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sfumato.lab.data.column import Column, DataWarning, is_by_place
-from sfumato.lab.data.table import Table
+from sfumato.lab.data.columns import Column
+from sfumato.lab.data.table import DataWarning, Table
 from sfumato.text import listing, share, short
 
 CLOSED = 0.95
 """How much of the way to certainty a column closes that is called a leak."""
 
-MOST_ROWS = 3000
+MAX_ROWS = 3000
 """Rows that are looked at; more would tell no more."""
 
-FEW_GAPS = 5
-"""Gaps, cells and rows of a class below which nothing is said of the gaps of a column."""
+MIN_MISSING = 5
+"""Missing values, cells and rows of a class below which a column is not judged by its missing values."""
 
 _FOLDS = 5
 _NAMED = 8  # leaks with a warning of their own
@@ -38,12 +39,12 @@ def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarn
     Returns:
         Warnings of kind ``"leak"``, then of kind ``"order"``.
     """
-    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(np.int64)]
+    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(np.int64)]
     learnt = table.raw_columns()
     own = cluster if len(learnt) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies
     trial = _Trial(table.labels[few], len(table.class_names), own[few])
     columns = [column for column in learnt if column.name not in table.kept]
-    found = [(column.name, text) for column in columns if (text := _told(column, few, trial, table))]
+    found = [(column.name, text) for column in columns if (text := _finding(column, few, trial, table))]
     way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
     named = [
         DataWarning("leak", name, f'"{short(name)}" {text}: does it exist before the outcome?{way_out}')
@@ -113,10 +114,10 @@ class _Trial:
         return np.bincount(own, minlength=size * self.classes).reshape(size, self.classes)
 
 
-def _told(column: Column, few: np.ndarray, trial: _Trial, table: Table) -> str | None:
+def _finding(column: Column, few: np.ndarray, trial: _Trial, table: Table) -> str | None:
     """What a column gives away, as the end of a sentence; None where it is honest."""
     cells, missing = column.values[few], column.missing[few]
-    if text := _told_by_gaps(missing, trial, table.class_names):
+    if text := _by_missing(missing, trial, table.class_names):
         return text
     codes = np.unique(cells, return_inverse=True)[1]
     if codes.max() == 0 or trial.closed(trial.bound(codes, ordered=column.kind != "category")) < 0.9 * CLOSED:
@@ -132,14 +133,14 @@ def _told(column: Column, few: np.ndarray, trial: _Trial, table: Table) -> str |
     return told
 
 
-def _told_by_gaps(missing: np.ndarray, trial: _Trial, names: Sequence[str]) -> str | None:
+def _by_missing(missing: np.ndarray, trial: _Trial, names: Sequence[str]) -> str | None:
     """Whether a column is empty just where the label is one class, or just where it is not."""
     gaps = int(missing.sum())
-    if min(gaps, len(missing) - gaps) < FEW_GAPS:
+    if min(gaps, len(missing) - gaps) < MIN_MISSING:
         return None
     inside = np.bincount(trial.labels[missing], minlength=trial.classes)
     for label, rows in enumerate(trial.counts.tolist()):
-        if min(rows, len(missing) - rows) < FEW_GAPS:
+        if min(rows, len(missing) - rows) < MIN_MISSING:
             continue
         agree = (2 * int(inside[label]) + len(missing) - gaps - rows) / len(missing)
         base = max(rows, len(missing) - rows) / len(missing)
@@ -152,7 +153,7 @@ def _told_by_gaps(missing: np.ndarray, trial: _Trial, names: Sequence[str]) -> s
 def _sorted_by_label(table: Table, few: np.ndarray, trial: _Trial) -> Iterator[DataWarning]:
     """Where an id counts the rows of a file that is sorted by label, the id tells the label."""
     # row numbers without a name were written by a program, and say nothing but the order of the file
-    ids = [line.name for line in table.columns if line.read_as == "id" and not is_by_place(line.name)]
+    ids = [line.name for line in table.columns if line.read_as == "id" and not re.fullmatch(r"column \d+", line.name)]
     if ids and trial.closed(trial.by_tree(few.astype(np.float64))) >= CLOSED:
         yield DataWarning(
             "order",

@@ -1,45 +1,56 @@
-"""New rows for a model that was trained: what a person has becomes the array that the model takes."""
+"""New rows for a model that was trained: what a person has becomes the array that the model takes.
+
+How a column was written was decided by the whole table that was trained on: its decimal mark, the form of its dates,
+whether it holds categories. New rows, which may be few, decide nothing: they are read in that way, or refused.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from sfumato.io.npz import Archive, ArchiveError
+from sfumato.io.tables import (
+    NUMBER,
+    Frame,
+    as_arrow,
+    as_numbers,
+    from_arrow,
+    matching,
+    of_columns,
+    plain_type,
+    present,
+    with_hyphens,
+)
 from sfumato.lab.data.arrays import as_pixels
-from sfumato.lab.data.arrow_table import as_arrow, from_arrow
-from sfumato.lab.data.assemble import Frame
-from sfumato.lab.data.columns import encode_again
-from sfumato.lab.data.function import as_array
-from sfumato.lab.data.new_pictures import paths_of, pictures_again
-from sfumato.lab.data.numbers import standard
-from sfumato.lab.data.reread import read_again
+from sfumato.lab.data.columns import Column
+from sfumato.lab.data.dates import date_format, days_in, days_of
+from sfumato.lab.data.encoding import transform
+from sfumato.lab.data.images import image_paths, transform_images
+from sfumato.lab.data.python_objects import as_array
 from sfumato.lab.data.sources import read_frame
 from sfumato.lab.data.table import DataError
-from sfumato.lab.data.texts import terms_again, tokens_again
+from sfumato.lab.data.text import joined_text, transform_terms, transform_tokens
 from sfumato.text import did_you_mean, listing, plural, short
 
 if TYPE_CHECKING:
-    from sfumato.runs.encoding import StoredEncoding
+    from sfumato.runs.encoding import StoredColumn, StoredEncoding
 
 
 def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
     """(n, …) the array that a model takes, of new rows, encoded as the training rows were.
 
-    Numbers are standardised by the training rows; a gap becomes their median; a word that they do not hold is taken as
-    a rare one, as training took those.
-
     Args:
         stored: how the training rows were encoded.
         x: a data frame, a list of dicts, the path of a table or an ``.npz`` with ``X``, or arrays; the label is not
-            needed, and other columns are let be. Pictures may be files: the paths of them, or of a folder.
+            needed, and other columns are ignored. Images may be files: the paths of them, or of a folder.
 
     Raises:
-        DataError: a column is missing, a cell is of another kind than in training, or a picture file is damaged or of
+        DataError: a column is missing, a cell is of another kind than in training, or an image file is damaged or of
             another form; names the column and the row, or the file.
     """
     if isinstance(x, os.PathLike):
@@ -47,23 +58,127 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
     if isinstance(x, str) and x.lower().endswith(".npz"):
         x = _from_archive(x)
     features = stored["features"]
-    if features == "pictures":
-        paths = paths_of(x)
-        return _pictures(stored, x) if paths is None else pictures_again(stored, paths)
+    if features == "images":
+        paths = image_paths(x)
+        return _images(stored, x) if paths is None else transform_images(stored, paths)
     frame = _frame(x)
-    if features == "columns":
-        made = _columns(stored, frame, x)
-    elif features in ("texts", "tokens"):
+    if features in ("texts", "tokens"):
         texts = _texts(stored, frame, x)
         if features == "tokens":
-            return tokens_again(texts, stored.get("tokenizer", ""))
-        made = terms_again(texts, stored.get("terms", []), stored.get("weights", []))
+            return transform_tokens(texts, stored.get("tokenizer", ""))
+        encoded = transform_terms(texts, stored.get("terms", []), stored.get("weights", []))
     else:
-        made = _numbers(stored, frame, x)
-    finite = np.isfinite(made).all(axis=1)
+        with np.errstate(all="ignore"):  # what is too large is refused below
+            encoded = (_columns if features == "columns" else _numbers)(stored, frame, x)
+    finite = np.isfinite(encoded).all(axis=1)
     if not finite.all():
         raise DataError(f"row {int(np.argmin(finite))} of X lies too far from the training rows to be standardised")
-    return made
+    return encoded
+
+
+def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, comma: bool = False) -> Column:
+    """A column of new rows, of the kind and the spelling that the training rows had.
+
+    Args:
+        learned: how the column of the training rows was read.
+        cells: an Arrow array of any type, in one or more chunks.
+        where: the place of a row, for messages.
+        comma: whether the table that was trained on has decimal commas.
+
+    Raises:
+        DataError: a cell, or the type of the column, is of another kind; names the column, the row and the value.
+
+    >>> import pyarrow as pa
+    >>> price = {"name": "price", "kind": "number", "written": ","}
+    >>> read_as(price, pa.chunked_array([["1234,5", None]]), "row {}".format).values
+    array([1234.5,    nan])
+    """
+    import pyarrow as pa
+
+    column = plain_type(cells)
+    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    name, kind = learned["name"], learned["kind"]
+    values = _levels(column) if kind == "category" else _days(column) if kind == "date" else _floats(column)
+    if values is None and not pa.types.is_string(column.type):
+        held = {"category": "text", "date": "dates", "number": "numbers"}[kind]
+        raise DataError(f'{where(0)}: column "{short(name)}" has type {column.type}, but held {held} in training')
+    if kind == "category":
+        encoded = present(column if values is None else values).dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+        return Column(name, kind, codes, tuple(encoded.dictionary.to_pylist()))
+    if values is None:
+        texts = present(column)
+        held, rows = texts.drop_null(), np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+        found, expected = _dates_like(learned, held) if kind == "date" else _numbers_like(learned, held, comma)
+        if len(wrong := np.flatnonzero(np.isnan(found))):
+            cell = short(held[int(wrong[0])].as_py())
+            raise DataError(f'{where(int(rows[wrong[0]]))}: column "{short(name)}" holds "{cell}", which is {expected}')
+        values = np.full(len(texts), np.nan)
+        values[rows] = found
+    if len(infinite := np.flatnonzero(np.isinf(values))):
+        place = where(int(infinite[0]))
+        raise DataError(f'{place}: column "{short(name)}" is infinite; replace the value, or leave the row out')
+    return Column(name, kind, values)
+
+
+def _levels(column: Any) -> Any:
+    """Numbers and booleans as text, as a file would hold them; None for text and for what is no category."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        return pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
+    if pa.types.is_floating(kind):
+        values: list[float | None] = column.to_pylist()  # NaN becomes "nan", which is missing
+        return pa.array(
+            [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values], pa.string()
+        )
+    return pc.cast(column, pa.string()) if pa.types.is_integer(kind) or pa.types.is_null(kind) else None
+
+
+def _floats(column: Any) -> np.ndarray | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.uint8())
+    elif not any(is_kind(kind) for is_kind in (
+        pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null
+    )):  # fmt: skip
+        return None
+    return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _days(column: Any) -> np.ndarray | None:
+    import pyarrow as pa
+
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
+    return days_of(column) if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type) else None
+
+
+def _numbers_like(learned: StoredColumn, held: Any, comma: bool) -> tuple[np.ndarray, str]:
+    """Texts as numbers with the decimal mark of training, NaN where they are not; and what was expected."""
+    import pyarrow as pa
+
+    marks = learned["written"] or (",." if comma else ".")  # whole numbers of training may have been of either kind
+    values = np.full(len(held), np.nan)
+    for mark in reversed(marks):
+        good = matching(with_hyphens(held), NUMBER[mark])
+        values[good] = as_numbers(held.filter(pa.array(good)), mark)
+    mark = "comma" if marks[0] == "," else "point"
+    return values, f"not a number with a decimal {mark}, as in training"
+
+
+def _dates_like(learned: StoredColumn, held: Any) -> tuple[np.ndarray, str]:
+    """Texts as dates in the form of training, NaN where they are not; and what was expected."""
+    if form := learned["written"]:
+        return days_in(held, form), f"not a date written as {form}, as in training"
+    form, ambiguous = date_format(held)  # training had dates, not text: any unambiguous form will do
+    days = np.full(len(held), np.nan) if ambiguous or not form else days_in(held, form)
+    return days, "not a date; write 2024-01-31"
 
 
 def _frame(x: Any) -> Frame | None:
@@ -73,57 +188,42 @@ def _frame(x: Any) -> Frame | None:
     if isinstance(x, Mapping):
         x = [x]
     if isinstance(x, (list, tuple)) and len(x) and all(isinstance(row, Mapping) for row in x):  # pyright: ignore
-        return _of_dicts(cast("Sequence[Mapping[str, Any]]", x))
-    made = as_arrow(x)
-    return None if made is None else from_arrow(made, file="X", name="X", kind="memory")
+        rows = cast("Sequence[Mapping[str, Any]]", x)
+        names = list(dict.fromkeys(str(name) for row in rows for name in row))
+        cells = [[None if (cell := row.get(n)) is None or cell != cell else cell for row in rows] for n in names]
+        return _named(names, cells)
+    table = as_arrow(x)
+    return None if table is None else from_arrow(table, file="X", name="X", kind="memory")
 
 
-def _of_dicts(rows: Sequence[Mapping[str, Any]]) -> Frame:
+def _named(names: Sequence[str], columns: Sequence[Any]) -> Frame:
     import pyarrow as pa
 
-    names = list(dict.fromkeys(str(name) for row in rows for name in row))
-    made: list[Any] = []
-    for name in names:
-        cells = [None if (cell := row.get(name)) is None or cell != cell else cell for row in rows]
-        try:
-            made.append(pa.array(cells))
-        except (pa.ArrowException, TypeError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise DataError(f'X: column "{short(name)}" cannot be read ({short(reason, 120)})') from error
-    return from_arrow(pa.Table.from_arrays(made, names=names), file="X", name="X", kind="memory")
+    return from_arrow(of_columns("X", names, columns, pa.array), file="X", name="X", kind="memory")
 
 
 def _columns(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
-    kept = stored.get("columns", [])
-    names = [column["name"] for column in kept]
+    learned = stored.get("columns", [])
+    names = [column["name"] for column in learned]
     if frame is None:
         array = as_array("X", x, "X")
-        if any(column["kind"] != "number" for column in kept) or array.dtype.kind not in "biuf":
+        if any(column["kind"] != "number" for column in learned) or array.dtype.kind not in "biuf":
             raise DataError(
                 f"the model reads columns by their names ({listing(names, 8)}); give a data frame, a list of dicts, or "
                 "the path of a table"
             )
-        if array.ndim != 2 or array.shape[1] != len(kept):
-            raise DataError(f"X has shape {array.shape}; it needs the columns {listing(names, 8)}, (n, {len(kept)})")
-        frame = _of_array(array, names)
-    comma = any(column["written"] == "," and column["kind"] == "number" for column in kept)
-    made = [read_again(column, _cells(frame, column["name"]), frame.where, comma=comma) for column in kept]
-    for column, told in zip(made, kept, strict=True):
-        if told["kind"] != "category" and told.get("median") is None and column.missing.any():
-            row = int(np.argmax(column.missing))
+        if array.ndim != 2 or array.shape[1] != len(learned):
+            raise DataError(f"X has shape {array.shape}; it needs the columns {listing(names, 8)}, (n, {len(learned)})")
+        frame = _named(names, [np.ascontiguousarray(array[:, j]) for j in range(len(names))])
+    comma = any(column["written"] == "," for column in learned)
+    columns = [read_as(column, _cells(frame, column["name"]), frame.where, comma=comma) for column in learned]
+    for column, own in zip(columns, learned, strict=True):
+        if own["kind"] != "category" and own.get("median") is None and column.missing.any():
             raise DataError(
-                f'{frame.where(row)}: column "{short(column.name)}" is missing; the training rows had no gaps, so '
-                "nothing says what stands for one: fill in the cell, or leave the row out"
+                f'{frame.where(int(np.argmax(column.missing)))}: column "{short(column.name)}" is missing; no training '
+                "row lacked it, so nothing can replace it: fill in the cell, or leave the row out"
             )
-    with np.errstate(all="ignore"):  # what is too large is refused by whoever asked
-        return encode_again(made, kept)
-
-
-def _of_array(array: np.ndarray, names: Sequence[str]) -> Frame:
-    import pyarrow as pa
-
-    columns = [pa.array(np.ascontiguousarray(array[:, j])) for j in range(len(names))]
-    return from_arrow(pa.Table.from_arrays(columns, names=list(names)), file="X", name="X", kind="memory")
+    return transform(columns, learned)
 
 
 def _cells(frame: Frame, name: str) -> Any:
@@ -137,74 +237,58 @@ def _cells(frame: Frame, name: str) -> Any:
 
 def _texts(stored: StoredEncoding, frame: Frame | None, x: Any) -> list[str]:
     """The text of each row; several columns are joined."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if frame is None:
         array = as_array("X", x, "X")
         if array.dtype.kind not in "UT" or array.ndim != 1:
-            raise DataError(f"X has type {array.dtype} and shape {array.shape}; the model reads texts, one a row")
+            raise DataError(f"X has type {array.dtype} and shape {array.shape}; the model reads one text per row")
         return array.tolist()
     names = stored.get("text_columns") or frame.header
     if not stored.get("text_columns") and len(names) > 1:
-        raise DataError(f"{frame.file} has {len(names)} columns, and the model reads one text a row; choose one")
-    parts: list[list[str]] = []
-    for name in names:
-        cells = _cells(frame, name)
-        try:
-            parts.append(pc.cast(cells, pa.string()).fill_null("").to_pylist())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f'{frame.file}: column "{short(name)}" has type {cells.type}, not text') from error
-    return parts[0] if len(parts) == 1 else ["\n".join(cells) for cells in zip(*parts, strict=True)]
+        raise DataError(f"{frame.file} has {len(names)} columns, and the model reads one text per row; choose one")
+    return joined_text(frame.file, {name: _cells(frame, name) for name in names})
 
 
-def _pictures(stored: StoredEncoding, x: Any) -> np.ndarray:
+def _images(stored: StoredEncoding, x: Any) -> np.ndarray:
     """(n, H, W, C) bytes."""
     shape = tuple(stored["inputs"]["shape"])
     array = as_array("X", x, "X")
     if array.dtype != np.uint8:
         raise DataError(
-            f"X has type {array.dtype}; the model reads pictures as bytes (uint8, 0 to 255), or picture files by their "
+            f"X has type {array.dtype}; the model reads images as bytes (uint8, 0 to 255), or image files by their "
             "paths"
         )
     pixels = as_pixels(array) if array.ndim in (3, 4) else None
     if pixels is None or pixels.shape[1:] != shape:
-        raise DataError(f"X has shape {array.shape}; the model reads pictures of (n, {', '.join(map(str, shape))})")
+        raise DataError(f"X has shape {array.shape}; the model reads images of (n, {', '.join(map(str, shape))})")
     return pixels
 
 
 def _numbers(stored: StoredEncoding, frame: Frame | None, x: Any) -> np.ndarray:
     """Numbers by their place."""
     shape, width = tuple(stored.get("shape", ())), stored["inputs"]["width"]
-    if frame is not None:
-        if len(frame.header) != width:
-            raise DataError(
-                f"{frame.file} has {plural(len(frame.header), 'column')}; the model was trained on an array of "
-                f"{plural(width, 'number')} a row"
-            )
-        told = ({"name": name, "kind": "number", "written": "", "sign": ""} for name in frame.header)
-        columns = [
-            read_again(cast("Any", each), _cells(frame, each["name"]), frame.where, comma=False) for each in told
-        ]
+    if frame is None:
+        array = as_array("X", x, "X")
+    elif len(frame.header) == width:
+        plain: list[StoredColumn] = [{"name": name, "kind": "number", "written": ""} for name in frame.header]
+        columns = [read_as(each, _cells(frame, each["name"]), frame.where) for each in plain]
         array = np.stack([column.values for column in columns], axis=1)
     else:
-        array = as_array("X", x, "X")
+        raise DataError(
+            f"{frame.file} has {plural(len(frame.header), 'column')}; the model was trained on an array of "
+            f"{plural(width, 'number')} per row"
+        )
     if array.dtype.kind not in "biuf":
         raise DataError(f"X has type {array.dtype}; the model reads numbers")
     own = array.shape[1:] or (1,)
     if array.ndim == 0 or own not in (shape, (width,)):
         forms = [f"(n, {', '.join(map(str, each))})" for each in dict.fromkeys((shape, (width,)))]
         raise DataError(f"X has shape {array.shape}; the model reads {' or '.join(forms)}, even of one row")
-    with np.errstate(all="ignore"):  # what is too large is refused by whoever asked
-        values = array.reshape(len(array), math.prod(shape)).astype(np.float64) + 0.0
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
-            row, column = int(bad[0]), int(np.argmin(np.isfinite(values[bad[0]])))
-            raise DataError(
-                f"X: number {column} of row {row} is {values[row, column]}; replace it, or leave the row out"
-            )
-        mean, scale = np.array(stored.get("mean")), np.array(stored.get("scale"))
-        return standard(values, mean, scale).astype(np.float32)
+    values = array.reshape(len(array), math.prod(shape)).astype(np.float64) + 0.0
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, column = bad[0].tolist()
+        raise DataError(f"X: number {column} of row {row} is {values[row, column]}; replace it, or leave the row out")
+    return ((values - np.array(stored.get("mean"))) / np.array(stored.get("scale"))).astype(np.float32)
 
 
 def _from_archive(path: str) -> np.ndarray:

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.column import DataWarning
-from sfumato.lab.data.column_roles import Roles
-from sfumato.lab.data.columns import Columns
-from sfumato.lab.data.inputs import Encoder, Inputs
+from sfumato.lab.data.encoding import Columns, Numbers
 from sfumato.lab.data.leaks import leaks
 from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noisy_labels
-from sfumato.lab.data.numbers import Numbers
+from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
-from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.lab.data.table import PARTS, DataError, DataWarning, Encoder, Inputs, Table
 from sfumato.text import nearest, plural
 
 _CHUNK = 2**16  # rows copied at a time
@@ -177,7 +174,7 @@ class Data:
             "fingerprint": self.fingerprint,
             "class_names": list(table.class_names),
             "balance": {name: {p: int(counts[p][k]) for p in PARTS} for k, name in enumerate(table.class_names)},
-            "inputs": self.inputs.told(),
+            "inputs": self.inputs.describe(),
             "features": self.inputs.width,
             "shape": list(shape),
             "duplicates": split.duplicates,
@@ -207,7 +204,7 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
         DataError: as :func:`load` and :func:`split`, or features that cannot be encoded.
 
     >>> data = prepare("digits")
-    >>> data.inputs.told(), data.fingerprint[:8]
+    >>> data.inputs.describe(), data.fingerprint[:8]
     ('64 features (8 × 8)', 'fe23471d')
     """
     return prepare_table(load(source, roles))

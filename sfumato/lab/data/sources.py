@@ -6,22 +6,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sfumato.lab.data.archive import read_npz
-from sfumato.lab.data.arrow_table import read_parquet
-from sfumato.lab.data.assemble import Frame, assemble
-from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
-from sfumato.lab.data.csv_table import read_csv
-from sfumato.lab.data.folder import read_folder
-from sfumato.lab.data.function import is_function, read_function
-from sfumato.lab.data.in_memory import IN_MEMORY
-from sfumato.lab.data.numbers import Numbers
+from sfumato.io.tables import ENDINGS, Frame, read_table
+from sfumato.lab.data.arrays import read_npz
+from sfumato.lab.data.assemble import assemble
+from sfumato.lab.data.encoding import Numbers
+from sfumato.lab.data.images import read_folder
+from sfumato.lab.data.python_objects import IN_MEMORY, is_function, read_function
+from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.table import DataError, Table
 from sfumato.text import nearest
 
 READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
-_CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 Read = TypeVar("Read")
-_ENDINGS = (*_CSV_ENDINGS, ".parquet", ".pq", ".npz")
+_ENDINGS = (*ENDINGS, ".npz")
 
 
 def load(source: str, roles: Roles | None = None) -> Table:
@@ -64,32 +61,22 @@ def load(source: str, roles: Roles | None = None) -> Table:
     ending = next((e for e in _ENDINGS if file.lower().endswith(e)), None)
     if ending is None:
         way_out = " Unpack it first." if file.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz")) else ""
-        raise DataError(f"{file}: files of this kind are not read.{way_out} What can be read: {READABLE}")
+        raise DataError(f"{file}: unsupported file format.{way_out} Supported: {READABLE}")
     roles.refuse_image_size(file)
     name = file[: -len(ending)] or file
     if ending == ".npz":
         return _readable(file, lambda: read_npz(source, file=file, name=name, roles=roles))
-    return _readable(file, lambda: assemble(_frame(source, file, name), roles))
+    return _readable(file, lambda: assemble(read_table(source), roles))
 
 
 def read_frame(source: str) -> Frame:
-    """The columns of a CSV, TSV or Parquet file, as they stand.
-
-    Raises:
-        DataError: no such file, or no table in it.
-    """
+    """The columns of a file with a table, as they are in it."""
     file = os.path.basename(os.path.normpath(source)) if source else source
     if not os.path.exists(source):
         raise DataError(_missing(source))
-    ending = next((e for e in _ENDINGS if file.lower().endswith(e)), ".npz")
-    if ending == ".npz" or os.path.isdir(source):
-        raise DataError(f"{file} is not a table; new rows are read of .csv, .tsv, .parquet and .npz files")
-    return _readable(file, lambda: _frame(source, file, file[: -len(ending)] or file))
-
-
-def _frame(source: str, file: str, name: str) -> Frame:
-    reads_text = file.lower().endswith(_CSV_ENDINGS)
-    return (read_csv if reads_text else read_parquet)(source, file=file, name=name)
+    if not file.lower().endswith(ENDINGS) or os.path.isdir(source):
+        raise DataError(f"{file} is not a table; new rows are read from .csv, .tsv, .parquet and .npz files")
+    return _readable(file, lambda: read_table(source))
 
 
 def _readable(file: str, read: Callable[[], Read]) -> Read:
@@ -128,4 +115,4 @@ def _missing(source: str) -> str:
         names.append("digits")
     if (close := nearest(file, sorted(names))) is not None:
         return f'no file "{source}"; did you mean "{os.path.join(folder, close)}"?'
-    return f'no file "{source}". What can be read: {READABLE}'
+    return f'no file "{source}". Supported: {READABLE}'

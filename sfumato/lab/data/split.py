@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.lab.data.inputs import hash_rows as hash_rows
 from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.lab.data.table import hash_rows as hash_rows
 from sfumato.text import plural, short
 
 SHARES = (0.6, 0.2, 0.2)

@@ -1,29 +1,121 @@
-"""A table of examples as it was read, whatever it was read from."""
+"""A table of examples as it was read, whatever it was read from, and the form of the rows that a model takes."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from sfumato.lab.data.column import Column, ColumnLine, DataWarning
-from sfumato.lab.data.inputs import Features
+from sfumato.io.tables import DataError as DataError
+from sfumato.lab.data.columns import Column, ColumnLine
 
 PARTS = ("train", "validation", "test")
-MOST_BYTES = 8 * 10**9
-"""Of data that are read at once, unpacked."""
 
 
-class DataError(ValueError):
-    r"""Data that cannot be used. The text says what is wrong, where, and the way out, on one line.
+@dataclass(frozen=True)
+class DataWarning:
+    """What a reader should know before trusting a result; ``column`` is None where no single column is meant."""
 
-    >>> print(DataError('class "two\nlines" has 1 row'))
-    class "two\nlines" has 1 row
+    code: str
+    column: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The form of one row of an array for training.
+
+    Attributes:
+        kind: ``"dense"`` (float32 numbers), ``"image"`` (uint8, height × width × channels), ``"sparse"`` (float32,
+            first the numbers of the row's terms, then as many weights, filled up with 0) or ``"tokens"`` (int64).
+        shape: of one array row.
+        width: features as a linear layer counts them: numbers, pixels × channels, or terms of the vocabulary.
+        picture: how dense numbers form an image, such as (8, 8) or (3, 32, 32); empty where they do not.
+        mean: per channel over the training rows, of images.
+        scale: standard deviation per channel, of images.
+
+    >>> Inputs.dense(64, picture=(8, 8)).describe()
+    '64 features (8 × 8)'
     """
 
-    def __init__(self, text: str) -> None:
-        # Names and cells come from the file: they must not break the line or steer the terminal.
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+    kind: Literal["dense", "image", "sparse", "tokens"]
+    shape: tuple[int, ...]
+    width: int
+    picture: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @classmethod
+    def dense(cls, width: int, picture: tuple[int, ...] = ()) -> "Inputs":
+        """Plain numbers."""
+        return cls("dense", (width,), width, picture)
+
+    def describe(self) -> str:
+        """In words, for progress and report."""
+        if self.kind == "image":
+            return f"images of {' × '.join(map(str, self.shape))}"
+        if self.kind != "dense":
+            return f"{self.width:,} terms" if self.kind == "sparse" else f"up to {self.shape[0]:,} tokens"
+        form = f" ({' × '.join(map(str, self.picture))})" if len(self.picture) > 1 else ""
+        return f"{self.width:,} feature{'' if self.width == 1 else 's'}{form}"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns row numbers into an array for training; everything it knows of the data, it knows from training rows.
+
+    Attributes:
+        inputs: the form of a row.
+        encode: gives a new array, rows in the order asked for.
+        notes: what a reader should know of the encoding.
+        learned: what was learned from the training rows, as :class:`sfumato.runs.encoding.StoredEncoding` has it.
+    """
+
+    inputs: Inputs
+    encode: Callable[[np.ndarray], np.ndarray]
+    notes: tuple[str, ...] = ()
+    learned: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def stored(self) -> dict[str, Any]:
+        """All that encoding new rows needs, as ``encoding.json`` of a run holds it beside its schema."""
+        inputs = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self.inputs).items()}
+        return {"inputs": inputs, **self.learned}
+
+
+class Features(Protocol):
+    """What is known of each row of a table, before anything is learned from it."""
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def hashes(self) -> np.ndarray:
+        """(N, 2) uint64: equal for rows of equal content, and for others, for all practical purposes, not."""
+        ...
+
+    def raw_columns(self) -> tuple[Column, ...]:
+        """The columns as they were read, where the rows have columns; nothing is copied."""
+        ...
+
+    def fit(self, rows: np.ndarray, name: str) -> Encoder:
+        """An encoder by the training rows alone; ``name`` is the data's, for messages."""
+        ...
+
+
+def hash_rows(features: np.ndarray, chunk: int = 2**14) -> np.ndarray:
+    """BLAKE2b of each row's float64 little-endian bytes, −0 taken as 0: (N, D) float64 to (N, 2) uint64."""
+    chunks = (features[start : start + chunk] + 0.0 for start in range(0, len(features), chunk))
+    return as_hashes(row for each in chunks for row in each.astype("<f8", order="C").view(np.uint8))
+
+
+def as_hashes(rows: Iterable[bytes | np.ndarray]) -> np.ndarray:
+    """BLAKE2b of the bytes of each row, 128 bits as (N, 2) uint64."""
+    digests = (
+        hashlib.blake2b(np.ascontiguousarray(row).data if isinstance(row, np.ndarray) else row, digest_size=16)
+        for row in rows
+    )
+    return np.frombuffer(b"".join(digest.digest() for digest in digests), ">u8").reshape(-1, 2).astype(np.uint64)
 
 
 @dataclass(frozen=True)
@@ -33,7 +125,7 @@ class Table:
     Attributes:
         name: ``"digits"``, or the stem of the file: ``"flowers"`` for ``flowers.csv.gz``.
         kind: ``"digits"``, ``"csv"``, ``"parquet"``, ``"npz"``, ``"folder"``, ``"function"`` or ``"memory"``.
-        features: what is known of each row: numbers, columns, pictures or texts.
+        features: what is known of each row: numbers, columns, images or text.
         labels: (N,) int64, indices into ``class_names``; of soft labels the likeliest class, of equals the first.
         class_names: the K classes, sorted as numbers if all are integers, else as text.
         soft: (N, K) float64, rows that sum to 1, where labels are soft.
@@ -42,7 +134,7 @@ class Table:
         part: (N,) int64, indices into ``PARTS``, where the data say which rows are for what.
         notes: sentences about what was read, left out or changed.
         found: counts for the record, such as images that did not open.
-        kept: columns that were asked to be kept; that they tell much is known.
+        kept: columns that were asked to be kept, which are known to reveal much.
         columns: how each column of the file was read, in their order there; empty where the source has no columns.
         warnings: what should be known before a result is trusted.
         file: what messages call it, ``"flowers.csv.gz"``; empty where that is its name.
@@ -70,7 +162,7 @@ class Table:
         return self.file or self.name
 
     def raw_columns(self) -> tuple[Column, ...]:
-        """The columns that are learnt from, as they were read: name, kind, values or codes of words, and gaps."""
+        """The columns that are used as features, as they were read."""
         return self.features.raw_columns()
 
     def counters(self) -> list[str]:

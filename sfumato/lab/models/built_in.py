@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import nn
 
-from sfumato.lab.data.inputs import Inputs
+from sfumato.lab.data.table import Inputs
 from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.pictures import Flat, as_picture
 from sfumato.lab.models.sparse import SparseLinear

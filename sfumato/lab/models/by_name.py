@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sfumato.lab.data.inputs import Inputs
+from sfumato.lab.data.table import Inputs
 from sfumato.lab.errors import OptionError
 from sfumato.lab.model_names import OWN
 from sfumato.lab.models.built_in import cnn, stack

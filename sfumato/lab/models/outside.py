@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfumato.lab.data.function import find_callable, said
-from sfumato.lab.data.inputs import Inputs
-from sfumato.lab.data.table import DataError
+from sfumato.lab.data.python_objects import find_callable, said
+from sfumato.lab.data.table import DataError, Inputs
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.pictures import Flat, as_picture

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.lab.data.arrays import CHANNELS
-from sfumato.lab.data.inputs import Inputs
+from sfumato.lab.data.table import Inputs
 from sfumato.lab.errors import OptionError
 
 
@@ -29,7 +29,7 @@ def as_picture(
     axis = channel_axis(shape) if len(shape) == 3 and inputs.kind == "dense" else 2
     if inputs.kind not in ("image", "dense") or len(shape) not in (2, 3) or axis is None:
         raise OptionError(
-            f"--model {name} takes pictures, but these data are {inputs.told()}; use --model mlp or --model linear"
+            f"--model {name} takes pictures, but these data are {inputs.describe()}; use --model mlp or --model linear"
         )
     height, width = shape[1:] if axis == 0 else shape[:2]
     own = shape[axis] if len(shape) == 3 else 1

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.lab.data.inputs import Inputs
+from sfumato.lab.data.table import Inputs
 
 
 class Spread(nn.Module):

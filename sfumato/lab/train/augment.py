@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.lab.data.inputs import Inputs
+from sfumato.lab.data.table import Inputs
 from sfumato.lab.models.pictures import channel_axis
 from sfumato.lab.train.plan import padding_of
 

@@ -44,7 +44,7 @@ def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path, name, la
         ({"label_counts": VOTES[:50]}, "X has 60 rows but the soft labels have 50"),
         ({"y": np.arange(60) % 3, "label_counts": VOTES[:50]}, "X has 60 rows but the soft labels have 50"),
         ({"y": np.arange(60) % 4, "label_counts": VOTES}, r"y\[3\] is 3, and the soft labels have the classes 0 to 2"),
-        ({"y": np.full(60, "a"), "label_counts": VOTES}, "beside soft labels it must be class indices"),
+        ({"y": np.full(60, "a"), "label_counts": VOTES}, "next to soft labels it must be class indices"),
     ],
 )
 def test_soft_labels_that_cannot_be_used_are_refused(arrays, message, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from sfumato.lab.data import DataError, Numbers
 from sfumato.lab.data.arrays import as_pixels, from_arrays, position
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.texts import Texts
+from sfumato.lab.data.text import Texts
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 1] * 3)
@@ -87,7 +87,7 @@ def test_texts_are_texts():
     features = made([f"text {i}" for i in range(6)], tokenizer="folder").features
     assert isinstance(features, Texts)
     assert (list(features.texts), features.tokenizer) == ([f"text {i}" for i in range(6)], "folder")
-    assert refusal(np.array([["a", "b"]] * 6)) == "f.npz: X holds texts and has shape (6, 2); it needs one text a row"
+    assert refusal(np.array([["a", "b"]] * 6)) == "f.npz: X holds text and has shape (6, 2); it needs one text per row"
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"x": np.zeros((6, 2), complex)}, "X has type complex128; it must hold numbers, or texts of one type"),
-        ({"x": np.array([None] * 6)}, "X has type object; it must hold numbers, or texts of one type"),
+        ({"x": np.zeros((6, 2), complex)}, "X has type complex128; it must hold numbers, or text of one type"),
+        ({"x": np.array([None] * 6)}, "X has type object; it must hold numbers, or text of one type"),
         ({"x": np.float64(1)}, "X has shape (); it needs at least one row and one feature"),
         ({"x": np.zeros((0, 2))}, "X has shape (0, 2); it needs at least one row and one feature"),
         ({"x": np.zeros((6, 0))}, "X has shape (6, 0); it needs at least one row and one feature"),
@@ -174,13 +174,14 @@ BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
         ({"weight": np.ones(4)}, "X has 6 rows but weight has 4; they must be as many"),
         ({"group": np.array(3)}, "X has 6 rows but group has 1; they must be as many"),
         ({"y": Y.astype(float), "soft": SOFT},
-         "y has shape (6,) and type float64; beside soft labels it must be class indices"),
+         "y has shape (6,) and type float64; next to soft labels it must be class indices"),
         ({"y": Y[:, None], "soft": SOFT},
-         "y has shape (6, 1) and type int64; beside soft labels it must be class indices"),
+         "y has shape (6, 1) and type int64; next to soft labels it must be class indices"),
         ({"y": [0, 1, 1, -1, 0, 2], "soft": SOFT}, "y[3] is -1, and the soft labels have the classes 0 to 1"),
         ({"y": [0, 1, 1, 0, 2, -1], "soft": SOFT}, "y[4] is 2, and the soft labels have the classes 0 to 1"),
-        ({"y": np.zeros((6, 2, 2))}, "y has shape (6, 2, 2); it needs one label a row, or K probabilities a row"),
-        ({"y": np.array([["a", "b"]] * 6)}, "y has shape (6, 2); it needs one label a row, or K probabilities a row"),
+        ({"y": np.zeros((6, 2, 2))}, "y has shape (6, 2, 2); it needs one label per row, or K probabilities per row"),
+        ({"y": np.array([["a", "b"]] * 6)},
+         "y has shape (6, 2); it needs one label per row, or K probabilities per row"),
         ({"y": [0, 1, 0.5, 1, 1.5, 1]}, "y[2] is 0.5; labels are whole numbers, booleans or text; cut "
          "numbers to predict into a few classes first"),
         ({"y": [0, 1, 0, np.inf, 0, 1]}, "y[3] is inf; labels are whole numbers, booleans or text"),
@@ -191,8 +192,9 @@ BIG = np.array([["1e400", "0"]] * 6).astype(np.longdouble)
         ({"y": np.array([[0.5, 0.5], [0.5, 0.4]] * 3)},
          "row 1 of y: soft labels y[:,0] to y[:,1] sum to 0.9, not to 1 (as in 2 more rows); divide each row by its "
          "sum"),
-        ({"weight": np.ones((6, 1))}, "weight has type float64 and shape (6, 1); it needs one number above 0 a row"),
-        ({"weight": np.array(list("123456"))}, "weight has type <U1 and shape (6,); it needs one number above 0 a row"),
+        ({"weight": np.ones((6, 1))}, "weight has type float64 and shape (6, 1); it needs one number above 0 per row"),
+        ({"weight": np.array(list("123456"))},
+         "weight has type <U1 and shape (6,); it needs one number above 0 per row"),
         ({"weight": np.array([1, 1, 0, 1, 1, 1])},
          'row 2: weight "weight" is 0; weights are above 0: drop a row that is to count for nothing'),
         ({"group": np.array([0, 1, 2, 0.5, 1, 1])}, "group[3] is 0.5; labels are whole numbers, booleans or text"),

@@ -39,7 +39,7 @@ def tables(draw):
     return made
 
 
-def spelt(table, *, separator=",", decimal=".", thousands="", encoding="utf-8", end="\n", dates="ISO"):
+def spelt(table, *, separator=",", decimal=".", encoding="utf-8", end="\n", dates="ISO"):
     """The bytes of a table as somebody would write it."""
 
     def cell(value):
@@ -50,8 +50,7 @@ def spelt(table, *, separator=",", decimal=".", thousands="", encoding="utf-8", 
         elif isinstance(value, str):
             text = value
         else:
-            text = f"{value:,}" if thousands else str(value)
-            text = text.translate(str.maketrans({",": thousands, ".": decimal}))
+            text = str(value).replace(".", decimal)
         quoted = '"' in text or separator in text
         return '"' + text.replace('"', '""') + '"' if quoted else text
 
@@ -62,19 +61,17 @@ def spelt(table, *, separator=",", decimal=".", thousands="", encoding="utf-8", 
 @given(
     table=tables(),
     separator=st.sampled_from(",;\t|"),
-    marks=st.sampled_from([(".", ""), (",", ""), (".", ","), (",", "."), (",", " "), (".", "'"), (",", "\xa0")]),
+    decimal=st.sampled_from(".,"),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]),
     end=st.sampled_from(["\n", "\r\n"]),
     dates=st.sampled_from(list(DATES)),
 )
 @examples(150)
 def test_every_spelling_of_a_table_gives_the_same_columns_split_and_bits(
-    tmp_path_factory, table, separator, marks, encoding, end, dates
+    tmp_path_factory, table, separator, decimal, encoding, end, dates
 ):
     folder = tmp_path_factory.mktemp("made")
-    other = spelt(
-        table, separator=separator, decimal=marks[0], thousands=marks[1], encoding=encoding, end=end, dates=dates
-    )
+    other = spelt(table, separator=separator, decimal=decimal, encoding=encoding, end=end, dates=dates)
     (folder / "plain.csv").write_bytes(spelt(table))
     (folder / "other.csv").write_bytes(other)
     one, two = prepare(str(folder / "plain.csv")), prepare(str(folder / "other.csv"))
@@ -226,8 +223,8 @@ def test_only_ids_are_nothing_to_learn_from(write):
     with pytest.raises(DataError) as caught:
         load(write(table))
     assert str(caught.value) == (
-        'made.csv has no column to learn from: column "number" has another whole number in every row; to learn from it '
-        'all the same, say --keep "number"'
+        'made.csv has no usable feature column: column "number" has another whole number in every row; to learn from '
+        'it all the same, say --keep "number"'
     )
     assert load(write(table), Roles(keep=("number",))).features.names == ("number",)
 
@@ -248,7 +245,7 @@ def test_every_column_has_its_line(write):
     ]
     assert told == [
         ("day", "date", 28, 0, "DD.MM.YYYY, counted in days"),
-        ("when", "category", 2, 0, "day and month cannot be told apart; write 2024-01-31"),
+        ("when", "category", 2, 0, "kept as text: day and month are ambiguous; write 2024-01-31"),
         ("name", "left out", 40, 0, "left out: holds 40 different texts in 40 cells; --text uses a column as text"),
         ("same", "number", 1, 0, "one value only"),
         ("gaps", "number", 2, 20, ""),
@@ -388,7 +385,7 @@ def test_missing_labels_are_counted(write):
 def test_thousands_of_classes_are_a_warning_with_their_rows(write):
     labels = [f"k{i // 3}" for i in range(3600)]
     table = load(write({"x": [i % 11 / 4 for i in range(3600)], "label": labels}))
-    assert [(each.kind, each.column, each.text) for each in table.warnings] == [
+    assert [(each.code, each.column, each.text) for each in table.warnings] == [
         (
             "classes",
             "label",
@@ -415,7 +412,7 @@ def parts_warned(folder, fold, roles=Roles(), **more):  # noqa: B008
     path.write_text(
         "\n".join([",".join(table), *(",".join(map(str, row)) for row in zip(*table.values(), strict=True))])
     )
-    return [(each.column, each.text) for each in load(str(path), roles).warnings if each.kind == "parts"]
+    return [(each.column, each.text) for each in load(str(path), roles).warnings if each.code == "parts"]
 
 
 LEARNT = (

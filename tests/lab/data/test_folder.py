@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data.images import read_folder
 
 RNG = np.random.default_rng(0)
 
@@ -147,7 +148,7 @@ def test_hidden_files_and_files_that_are_no_images_are_passed_over(folder):
     (folder / ".cache").mkdir()
     table = load(str(folder))
     assert len(table.labels) == 20
-    assert table.notes == ("Not images, and passed over: 1 file (cat/list.txt).",)
+    assert table.notes == ("Not images, and ignored: 1 file (cat/list.txt).",)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "a header"])
@@ -310,15 +311,13 @@ def test_what_was_left_out_is_counted_for_the_record(tmp_path):
         (folder / "a" / f"{i}.txt").touch()
     table = load(str(folder))
     assert table.found == {"damaged_images": [], "files_passed_over": 4}
-    assert table.notes == ("Not images, and passed over: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
+    assert table.notes == ("Not images, and ignored: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
-def test_as_many_pixels_as_may_be_held_are_held_and_not_more(tmp_path, monkeypatch, mode, channels):
-    folder = plain(tmp_path / "d", mode=mode)
-    monkeypatch.setattr("sfumato.lab.data.folder.MOST_BYTES", 6 * 4 * 3 * channels)
-    assert load(str(folder)).features.pixels.shape == (6, 3, 4, channels)
-    monkeypatch.setattr("sfumato.lab.data.folder.MOST_BYTES", 6 * 4 * 3 * channels - 1)
-    assert refusal(folder) == (
-        "d: 6 images of 4 × 3 take 0.0 GB; at most 8 GB are used. Take a smaller --image-size than 4"
-    )
+def test_as_many_pixels_as_may_be_held_are_held_and_not_more(tmp_path, mode, channels):
+    folder, size = str(plain(tmp_path / "d", mode=mode)), 6 * 4 * 3 * channels
+    how = {"file": "d", "name": "d", "roles": Roles()}
+    assert read_folder(folder, **how, max_bytes=size).features.pixels.shape == (6, 3, 4, channels)
+    with pytest.raises(DataError, match="^d: 6 images of 4 × 3 take 0.0 GB; at most 8 GB are used. Take a smaller"):
+        read_folder(folder, **how, max_bytes=size - 1)

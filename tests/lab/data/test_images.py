@@ -5,7 +5,7 @@ import pytest
 
 from sfumato.lab.data import images
 from sfumato.lab.data.images import Images
-from sfumato.lab.data.inputs import as_hashes
+from sfumato.lab.data.table import as_hashes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 4, 5, 3), np.uint8)
 
@@ -39,8 +39,8 @@ def test_a_scale_below_1_is_kept():
 def test_rows_are_the_pictures_themselves_in_the_order_asked_for():
     encoder = Images(PIXELS, side=4).fit(np.arange(6), "made")
     assert np.array_equal(encoder.encode(np.array([8, 1, 1])), PIXELS[[8, 1, 1]])
-    assert (encoder.notes, encoder.kept) == ((), {"features": "pictures", "side": 4})
-    assert Images(PIXELS).fit(np.arange(6), "made").kept == {"features": "pictures"}
+    assert (encoder.notes, encoder.learned) == ((), {"features": "images", "side": 4})
+    assert Images(PIXELS).fit(np.arange(6), "made").learned == {"features": "images"}
 
 
 def test_pictures_are_known_by_their_bytes_and_have_no_columns():

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sfumato.lab.data import DataError, Roles
-from sfumato.lab.data.in_memory import table_in_memory
 from sfumato.lab.data.prepare import prepare_table
+from sfumato.lab.data.python_objects import table_in_memory
 from tests.from_python.test_compare import table
 
 
@@ -98,7 +98,7 @@ def test_a_size_of_images_is_refused():
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no texts of any length")
 @pytest.mark.parametrize("x", [np.eye(6), torch.eye(6), np.array(["a", "b"])])
 def test_an_array_without_labels_is_refused_with_the_way_to_give_them(x):
-    with pytest.raises(DataError, match="^X is an array and has no labels; give them as y, one a row of X$"):
+    with pytest.raises(DataError, match="^X is an array and has no labels; give them as y, one per row of X$"):
         table_in_memory(x, None, Roles(), {})
 
 
@@ -139,14 +139,14 @@ REFUSED = {
     "soft labels beside a frame": (
         (frame(), np.full((30, 2), 0.5)),
         {},
-        "y has shape (30, 2); beside a data frame it needs one value a row. Soft labels are columns of the frame, "
+        "y has shape (30, 2); next to a data frame it needs one value per row. Soft labels are columns of the frame, "
         "named by label_probs",
     ),
     "one label": (
         (frame(), np.array(1)),
         {},
-        "y has shape (); beside a data frame it needs one value a row. Soft labels are columns of the frame, named by "
-        "label_probs",
+        "y has shape (); next to a data frame it needs one value per row. Soft labels are columns of the frame, named "
+        "by label_probs",
     ),
     "labels of other rows": (
         (frame(), LABELS * 100),

@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from sfumato.lab.data import inputs
-from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes, hash_rows
+from sfumato.lab.data.table import Encoder, Inputs, as_hashes, hash_rows
 
 
 @pytest.mark.parametrize(
@@ -25,21 +24,21 @@ from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes, hash_rows
     ],
 )
 def test_a_form_is_told_in_words(form, told):
-    assert form.told() == told
+    assert form.describe() == told
 
 
 def test_what_is_stored_goes_through_json():
     form = Inputs("image", (8, 8, 1), 64, mean=(0.5,), scale=(1.5,))
-    stored = Encoder(form, lambda rows: rows, kept={"features": "pictures", "side": 8}).stored()
+    stored = Encoder(form, lambda rows: rows, learned={"features": "images", "side": 8}).stored()
     assert json.loads(json.dumps(stored)) == stored
     assert stored == {
         "inputs": {"kind": "image", "shape": [8, 8, 1], "width": 64, "picture": [], "mean": [0.5], "scale": [1.5]},
-        "features": "pictures",
+        "features": "images",
         "side": 8,
     }
 
 
-def test_hashes_do_not_depend_on_how_many_rows_are_hashed_at_a_time(monkeypatch):
+def test_hashes_do_not_depend_on_how_many_rows_are_hashed_at_a_time():
     rows = np.random.default_rng(0).normal(size=(11, 3))
     rows[4] = rows[7]
     rows[5] = -0.0
@@ -49,9 +48,8 @@ def test_hashes_do_not_depend_on_how_many_rows_are_hashed_at_a_time(monkeypatch)
     assert np.array_equal(whole, as_hashes(row.tobytes() for row in rows + 0.0))
     assert len({tuple(each) for each in whole.tolist()}) == 9
     for most in (1, 4, 11):
-        monkeypatch.setattr(inputs, "_CHUNK", most)
-        assert np.array_equal(hash_rows(rows), whole)
-        assert np.array_equal(hash_rows(np.asfortranarray(rows)), whole)
+        assert np.array_equal(hash_rows(rows, most), whole)
+        assert np.array_equal(hash_rows(np.asfortranarray(rows), most), whole)
 
 
 @pytest.mark.parametrize("row", [b"some bytes", np.arange(12, dtype=np.uint8).reshape(3, 4).T])

@@ -11,8 +11,8 @@ import pytest
 from sklearn import datasets
 
 from sfumato.lab.data import Roles, Table, prepare
-from sfumato.lab.data.column import Column, line_of
-from sfumato.lab.data.columns import Columns
+from sfumato.lab.data.columns import Column
+from sfumato.lab.data.encoding import Columns
 from sfumato.lab.data.leaks import leaks
 
 N = 600
@@ -45,7 +45,7 @@ def table(planted, *, name="copy", classes=2, order=None):
 
 
 def found(path, **roles):
-    return [(each.kind, each.column) for each in prepare(path, Roles(**roles)).warnings]
+    return [(each.code, each.column) for each in prepare(path, Roles(**roles)).warnings]
 
 
 def dates(y, rng):
@@ -120,7 +120,7 @@ def test_honest_tables_are_not_warned_of(name, tmp_path):
     data = getattr(datasets, f"load_{name}")()
     columns = {f"x{j}": [repr(value) for value in column.tolist()] for j, column in enumerate(data.data.T)}
     path = write(tmp_path / f"{name}.csv", columns | {"label": [str(k) for k in data.target]})
-    assert [each for each in prepare(path).warnings if each.kind != "duplicates"] == []
+    assert [each for each in prepare(path).warnings if each.code != "duplicates"] == []
 
 
 def test_rows_that_contradict_each_other_are_a_warning(tmp_path):
@@ -129,7 +129,7 @@ def test_rows_that_contradict_each_other_are_a_warning(tmp_path):
         values.append(values[0])
     columns["label"][-1] = "class 1" if columns["label"][0] == "class 0" else "class 0"
     (warning,) = prepare(write(tmp_path / "data.csv", columns)).warnings
-    assert (warning.kind, warning.column) == ("duplicates", None)
+    assert (warning.code, warning.column) == ("duplicates", None)
     assert warning.text.startswith("2 rows have the content of another row but another label")
 
 
@@ -198,7 +198,7 @@ def test_of_many_leaks_eight_have_a_warning_of_their_own_and_the_others_are_list
 def test_the_way_out_is_named_where_the_data_have_columns():
     labels = [0, 1] * 50
     copy = Column("copy", "number", np.array(labels) / 4)
-    (told,) = warned(labels, copy, columns=(line_of(copy),))
+    (told,) = warned(labels, copy, columns=(copy.line(),))
     assert told.endswith("? Leave it out with --drop, or say with --keep that it is known in time.")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sfumato.lab.data import DataError, load
-from sfumato.lab.data.new_pictures import paths_of
+from sfumato.lab.data.images import image_paths, transform_images
 from sfumato.lab.data.new_rows import encode_new
 
 
@@ -54,7 +54,7 @@ def test_the_files_that_were_trained_on_become_the_bytes_of_training(name, reque
     folder = request.getfixturevalue(name)
     stored, trained = stored_of(folder)
     assert np.array_equal(encode_new(stored, folder), trained)
-    backwards = paths_of(folder)[::-1]
+    backwards = image_paths(folder)[::-1]
     assert np.array_equal(encode_new(stored, backwards), trained[::-1])
 
 
@@ -99,7 +99,7 @@ def test_where_training_pictures_kept_their_size_another_size_is_refused(stamps,
     assert "side" not in stored
     paint(tmp_path / "new.png", (10, 12), "L")
     assert refusal(stored, [stamps / "a" / "0.png", tmp_path / "new.png"]) == (
-        f"{tmp_path / 'new.png'} has 10 × 12 pixels, and all training pictures had 12 × 10, so that none was scaled; "
+        f"{tmp_path / 'new.png'} has 10 × 12 pixels, and all training images had 12 × 10, so that none was scaled; "
         "bring it to this size first"
     )
 
@@ -108,7 +108,7 @@ def test_where_training_pictures_were_grey_colours_are_refused(stamps, tmp_path)
     stored, _ = stored_of(stamps)
     paint(tmp_path / "new.png", (12, 10))
     assert refusal(stored, tmp_path / "new.png") == (
-        f"{tmp_path / 'new.png'} has colours (mode RGB), and the training pictures were grey; bring it to grey first"
+        f"{tmp_path / 'new.png'} has colours (mode RGB), and the training images were grey; convert it to grey first"
     )
 
 
@@ -118,7 +118,7 @@ def test_a_damaged_picture_is_refused_by_its_path(photos, tmp_path):
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no picture")
     for name in ("half.png", "text.png"):
-        told = f"{tmp_path / name} does not open as a picture: repair it, or leave it out"
+        told = f"{tmp_path / name} does not open as an image: repair it, or leave it out"
         assert refusal(stored, [photos / "cat" / "0.png", tmp_path / name]) == told
 
 
@@ -130,24 +130,23 @@ def test_a_file_that_is_missing_is_named(photos):
 def test_a_folder_without_pictures_is_refused(photos, tmp_path):
     stored, _ = stored_of(photos)
     (tmp_path / "notes.txt").write_text("")
-    assert refusal(stored, tmp_path).startswith(f'folder "{tmp_path}" holds no pictures (.png, .jpg, ')
+    assert refusal(stored, tmp_path).startswith(f'folder "{tmp_path}" holds no images (.png, .jpg, ')
 
 
 def test_nothing_is_allocated_for_a_size_that_only_a_hostile_file_claims(photos):
     stored, _ = stored_of(photos)
     stored["inputs"]["shape"], stored["side"] = [10**6, 10**6, 3], 10**6
     assert refusal(stored, photos / "cat" / "0.png") == (
-        "X: 3000.0 GB are needed for 1 picture of 1000000 × 1000000; at most 8 GB are read at a time. Give fewer of "
-        "them"
+        "X: 3000.0 GB are needed for 1 image of 1000000 × 1000000; at most 8 GB are read at a time. Give fewer of them"
     )
 
 
-def test_pictures_are_read_up_to_exactly_the_most_bytes(stamps, monkeypatch):
+def test_images_are_read_up_to_exactly_the_most_bytes(stamps):
     stored, trained = stored_of(stamps)
-    monkeypatch.setattr("sfumato.lab.data.new_pictures.MOST_BYTES", trained.size)
-    assert np.array_equal(encode_new(stored, stamps), trained)
-    monkeypatch.setattr("sfumato.lab.data.new_pictures.MOST_BYTES", trained.size - 1)
-    assert refusal(stored, stamps).startswith("X: 0.0 GB are needed for 8 pictures of 12 × 10; at most 8 GB are read")
+    paths = image_paths(stamps)
+    assert np.array_equal(transform_images(stored, paths, max_bytes=trained.size), trained)
+    with pytest.raises(DataError, match="^X: 0.0 GB are needed for 8 images of 12 × 10; at most 8 GB are read"):
+        transform_images(stored, paths, max_bytes=trained.size - 1)
 
 
 def test_where_training_pictures_had_colours_a_grey_one_is_read_in_colours(tmp_path):
@@ -164,11 +163,11 @@ def test_where_training_pictures_had_colours_a_grey_one_is_read_in_colours(tmp_p
     "x", [None, [], (), 3, np.eye(3), ["a", 3], [["a"]], np.array([1, 2], object), {"a": "b"}, pandas.Series([1])]
 )
 def test_what_holds_no_paths_is_none(x):
-    assert paths_of(x) is None
+    assert image_paths(x) is None
 
 
 def test_a_model_of_arrays_that_are_no_pictures_reads_no_files(photos):
     stored, _ = stored_of(photos)
     stored["inputs"]["shape"] = [64, 64, 4]
-    told = "the model reads arrays of (n, 64, 64, 4), and no picture files"
+    told = "the model reads arrays of (n, 64, 64, 4), not image files"
     assert refusal(stored, Path(photos / "cat" / "0.png")) == told

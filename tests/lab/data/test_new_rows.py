@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from sfumato.lab.data import DataError, Roles, load
-from sfumato.lab.data.in_memory import table_in_memory
-from sfumato.lab.data.new_rows import encode_new
+from sfumato.lab.data.new_rows import encode_new, read_as
+from sfumato.lab.data.python_objects import table_in_memory
 
 ROWS = 24
 
@@ -114,7 +114,7 @@ def test_a_whole_number_may_be_written_with_the_comma_that_other_columns_had(tmp
     assert np.array_equal(encode_new(stored, rows), trained)
     stored, _ = of_file(plain(), tmp_path)
     assert refusal(stored, plain().assign(a="1,5")) == (
-        'X, row 0: column "a" holds "1,5", which is not a number with a decimal point, as those of training are'
+        'X, row 0: column "a" holds "1,5", which is not a number with a decimal point, as in training'
     )
 
 
@@ -122,8 +122,8 @@ def test_a_gap_where_training_had_none_is_named_with_its_row(tmp_path):
     stored, _ = of_file(plain(), tmp_path)
     rows = [{"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.0, "c": 3.0}, {"a": 1.0}]
     assert refusal(stored, rows) == (
-        'X, row 1: column "b" is missing; the training rows had no gaps, so nothing says what stands for one: fill in '
-        "the cell, or leave the row out"
+        'X, row 1: column "b" is missing; no training row lacked it, so nothing can replace it: fill in the cell, or '
+        "leave the row out"
     )
 
 
@@ -149,9 +149,7 @@ def test_a_cell_in_a_dict_that_is_like_no_other_is_refused_in_one_short_line(tmp
     stored, _ = of_file(mixed(), tmp_path)
     row = mixed().iloc[0].to_dict()
     told = refusal(stored, [row, {**row, "count": 3}])
-    assert told.startswith('X: column "count" cannot be read (')
-    assert told.endswith(")")
-    assert not told.endswith(".)")
+    assert told.startswith('column "count" of X holds values of several types, or of an unsupported type (')
     assert "\n" not in told
 
 
@@ -202,8 +200,8 @@ def test_numbers_of_any_type_are_taken_and_a_zero_has_no_sign():
         ([[1, 2, 3, 4], [1, 2, np.nan, np.inf]], "X: number 2 of row 1 is nan; replace it, or leave the row out"),
         ([[1, 2, 3, -np.inf]], "X: number 3 of row 0 is -inf; replace it, or leave the row out"),
         ([[1, 2, 3, 4], [1, 2, 1e300, 4]], "row 1 of X lies too far from the training rows to be standardised"),
-        (pandas.DataFrame(np.eye(3)), "X has 3 columns; the model was trained on an array of 4 numbers a row"),
-        (pandas.DataFrame({"a": [1.0]}), "X has 1 column; the model was trained on an array of 4 numbers a row"),
+        (pandas.DataFrame(np.eye(3)), "X has 3 columns; the model was trained on an array of 4 numbers per row"),
+        (pandas.DataFrame({"a": [1.0]}), "X has 1 column; the model was trained on an array of 4 numbers per row"),
     ],
 )
 def test_an_array_of_another_shape_or_with_numbers_that_are_none_is_refused(rows, told):
@@ -241,10 +239,10 @@ def test_texts_may_come_as_a_list_an_array_or_the_one_column_of_a_frame():
     for form in (TEXTS, np.array(TEXTS), pandas.DataFrame({"t": TEXTS}), [{"t": text} for text in TEXTS]):
         assert np.array_equal(encode_new(stored, form), trained)
     assert refusal(stored, pandas.DataFrame({"t": TEXTS, "u": TEXTS})) == (
-        "X has 2 columns, and the model reads one text a row; choose one"
+        "X has 2 columns, and the model reads one text per row; choose one"
     )
-    assert refusal(stored, np.array([TEXTS])) == ("X has type <U20 and shape (1, 24); the model reads texts, one a row")
-    assert refusal(stored, np.eye(3)) == "X has type float64 and shape (3, 3); the model reads texts, one a row"
+    assert refusal(stored, np.array([TEXTS])) == ("X has type <U20 and shape (1, 24); the model reads one text per row")
+    assert refusal(stored, np.eye(3)) == "X has type float64 and shape (3, 3); the model reads one text per row"
 
 
 def test_texts_of_several_columns_are_joined_in_the_order_of_training_and_gaps_are_empty(tmp_path):
@@ -284,13 +282,13 @@ def test_grey_pictures_may_lack_the_axis_of_the_channels():
     [
         (
             np.zeros((2, 8, 6, 3)),
-            "X has type float64; the model reads pictures as bytes (uint8, 0 to 255), or picture files by their paths",
+            "X has type float64; the model reads images as bytes (uint8, 0 to 255), or image files by their paths",
         ),
-        (np.zeros((2, 8, 6), np.uint8), "X has shape (2, 8, 6); the model reads pictures of (n, 8, 6, 3)"),
-        (np.zeros((8, 6), np.uint8), "X has shape (8, 6); the model reads pictures of (n, 8, 6, 3)"),
-        (np.zeros((1, 1, 8, 6, 3), np.uint8), "X has shape (1, 1, 8, 6, 3); the model reads pictures of (n, 8, 6, 3)"),
-        (np.zeros((2, 8, 6, 2), np.uint8), "X has shape (2, 8, 6, 2); the model reads pictures of (n, 8, 6, 3)"),
-        (np.zeros((2, 6, 8, 3), np.uint8), "X has shape (2, 6, 8, 3); the model reads pictures of (n, 8, 6, 3)"),
+        (np.zeros((2, 8, 6), np.uint8), "X has shape (2, 8, 6); the model reads images of (n, 8, 6, 3)"),
+        (np.zeros((8, 6), np.uint8), "X has shape (8, 6); the model reads images of (n, 8, 6, 3)"),
+        (np.zeros((1, 1, 8, 6, 3), np.uint8), "X has shape (1, 1, 8, 6, 3); the model reads images of (n, 8, 6, 3)"),
+        (np.zeros((2, 8, 6, 2), np.uint8), "X has shape (2, 8, 6, 2); the model reads images of (n, 8, 6, 3)"),
+        (np.zeros((2, 6, 8, 3), np.uint8), "X has shape (2, 6, 8, 3); the model reads images of (n, 8, 6, 3)"),
     ],
 )
 def test_pictures_of_another_form_are_refused(rows, told):
@@ -302,8 +300,78 @@ def test_texts_in_a_frame_for_a_model_of_arrays_are_numbers_with_a_decimal_point
     x = numbers((2,))
     stored, trained = of_arrays(x)
     assert np.array_equal(encode_new(stored, pandas.DataFrame(x, columns=["a", "b"]).astype(str)), trained)
-    thousand = encode_new(stored, [{"a": "1,234", "b": "2"}])
-    assert np.array_equal(thousand, encode_new(stored, np.array([[1234.0, 2.0]])))
     assert refusal(stored, [{"a": "1,5", "b": "2"}]) == (
-        'X, row 0: column "a" holds "1,5", which is not a number with a decimal point, as those of training are'
+        'X, row 0: column "a" holds "1,5", which is not a number with a decimal point, as in training'
     )
+
+
+DAY = (datetime.date(2024, 4, 3) - datetime.date(1970, 1, 1)).days
+NAN = float("nan")
+
+
+def read(cells, kind="number", written="", comma=False):
+    learned = {"name": "x", "kind": kind, "written": written}
+    array = cells if isinstance(cells, pa.Array) else pa.array(cells)
+    return read_as(learned, pa.chunked_array([array]), "row {}".format, comma=comma)
+
+
+@pytest.mark.parametrize(
+    ("cells", "how", "values"),
+    [
+        (["1,234", "−2"], {"written": ","}, [1.234, -2]),
+        (["1,5", "2"], {"comma": True}, [1.5, 2]),
+        (["1.5", ""], {"comma": True}, [1.5, NAN]),
+        (["5", "–", "NA"], {}, [5, NAN, NAN]),
+        ([1, None], {}, [1, NAN]),
+        ([2**53 + 1, None], {}, [2.0**53, NAN]),
+        ([True, False], {}, [1, 0]),
+        ([1.5, NAN], {"written": ","}, [1.5, NAN]),
+        ([None, None], {}, [NAN, NAN]),
+        (["03/04/2024", ""], {"kind": "date", "written": "DD/MM/YYYY"}, [DAY, NAN]),
+        (["04/03/2024", "-"], {"kind": "date", "written": "MM/DD/YYYY"}, [DAY, NAN]),
+        (["2024-04-03"], {"kind": "date"}, [DAY]),
+        ([datetime.date(2024, 4, 3), None], {"kind": "date", "written": "DD.MM.YYYY"}, [DAY, NAN]),
+        ([datetime.datetime(2024, 4, 3, 12)], {"kind": "date"}, [DAY + 0.5]),
+    ],
+)
+def test_numbers_and_dates_are_read_as_in_training(cells, how, values):
+    assert np.array_equal(read(cells, **how).values, values, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "levels"),
+    [
+        ([" a ", "", "n/a", "a"], ["a", None, None, "a"]),
+        ([1, 2, None], ["1", "2", None]),
+        ([1.0, 2.5, NAN, None], ["1", "2.5", None, None]),
+        ([True, False], ["True", "False"]),
+        (["2024-01-31", "1"], ["2024-01-31", "1"]),
+        ([None, None], [None, None]),
+        (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+    ],
+)
+def test_cells_of_a_category_are_text_however_they_look(cells, levels):
+    column = read(cells, kind="category")
+    assert [None if code < 0 else column.levels[code] for code in column.values] == levels
+
+
+@pytest.mark.parametrize(
+    ("cells", "how", "text"),
+    [
+        (["1", "x"], {}, 'row 1: column "x" holds "x", which is not a number with a decimal point, as in training'),
+        (["1", "2,5"], {}, 'row 1: column "x" holds "2,5", which is not a number with a decimal point, as in training'),
+        (["", "2.5"], {"written": ","}, 'row 1: column "x" holds "2.5", which is not a number with a decimal comma'),
+        (["1", "inf"], {}, 'row 1: column "x" is infinite; replace the value, or leave the row out'),
+        ([[1], [2]], {}, 'row 0: column "x" has type list<'),
+        (["03/13/2024"], {"kind": "date", "written": "DD/MM/YYYY"},
+         'row 0: column "x" holds "03/13/2024", which is not a date written as DD/MM/YYYY, as in training'),
+        (["03/04/2024"], {"kind": "date"},
+         'row 0: column "x" holds "03/04/2024", which is not a date; write 2024-01-31'),
+        ([[1], [2]], {"kind": "category"}, 'row 0: column "x" has type list<'),
+        ([1], {"kind": "date"}, 'row 0: column "x" has type int64, but held dates in training'),
+    ],
+)  # fmt: skip
+def test_a_cell_of_another_kind_is_named(cells, how, text):
+    with pytest.raises(DataError) as refused:
+        read(cells, **how)
+    assert str(refused.value).startswith(text)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.lab.data.picture_file import header, pictures_below, pixels_of, read_picture
+from sfumato.lab.data.images import header, images_below, pixels_of, read_image
 
 
 def saved(path, values, kind):
@@ -33,7 +33,7 @@ def saved(path, values, kind):
 )
 def test_grey_values_beyond_a_byte_are_scaled(tmp_path, kind, values, pixels):
     path = saved(tmp_path / "a.tif", values, kind)
-    assert read_picture(path, lambda image: pixels_of(image, None, grey=True)).tolist() == pixels
+    assert read_image(path, lambda image: pixels_of(image, None, grey=True)).tolist() == pixels
 
 
 @pytest.mark.parametrize(("turn", "size"), [(k, (3, 2) if k < 5 else (2, 3)) for k in range(1, 9)])
@@ -41,8 +41,8 @@ def test_the_size_is_that_of_the_picture_when_it_stands_upright(tmp_path, turn, 
     exif = Image.Exif()
     exif[0x0112] = turn
     Image.new("RGB", (3, 2)).save(tmp_path / "a.png", exif=exif)
-    assert read_picture(str(tmp_path / "a.png"), header) == (size, False)
-    pixels = read_picture(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
+    assert read_image(str(tmp_path / "a.png"), header) == (size, False)
+    pixels = read_image(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
     assert pixels.shape == (size[1], size[0], 3)
 
 
@@ -51,7 +51,7 @@ def test_the_size_is_that_of_the_picture_when_it_stands_upright(tmp_path, turn, 
 )
 def test_a_picture_is_grey_if_it_has_one_channel_and_no_palette(tmp_path, mode, grey):
     Image.new(mode, (3, 2)).save(tmp_path / "a.png")
-    assert read_picture(str(tmp_path / "a.png"), header) == ((3, 2), grey)
+    assert read_image(str(tmp_path / "a.png"), header) == ((3, 2), grey)
 
 
 def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_none(tmp_path, monkeypatch):
@@ -59,9 +59,9 @@ def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_none(tmp_path, 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # Pillow warns of more pixels, and refuses twice as many
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        assert read_picture(str(tmp_path / "a.png"), header) == ((3, 2), True)
+        assert read_image(str(tmp_path / "a.png"), header) == ((3, 2), True)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
-        assert read_picture(str(tmp_path / "a.png"), header) is None
+        assert read_image(str(tmp_path / "a.png"), header) is None
     assert told == []
 
 
@@ -72,21 +72,21 @@ def test_what_is_clear_in_a_palette_keeps_its_colour_without_a_warning(tmp_path,
     image.save(tmp_path / "a.png", transparency=clear)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        pixels = read_picture(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
+        pixels = read_image(str(tmp_path / "a.png"), lambda image: pixels_of(image, None, grey=False))
     assert pixels.tolist() == [[[10, 20, 30], [200, 100, 50]]]
     assert told == []
 
 
 def test_a_file_that_is_no_picture_is_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
-    assert read_picture(str(tmp_path / "a.png"), header) is None
-    assert read_picture(str(tmp_path / "none.png"), header) is None
+    assert read_image(str(tmp_path / "a.png"), header) is None
+    assert read_image(str(tmp_path / "none.png"), header) is None
 
 
 def test_a_picture_is_scaled_by_its_shorter_side_and_cut_to_the_middle(tmp_path):
     stripes = np.repeat([[10] * 4 + [200] * 4 + [10] * 4], 4, axis=0)
     path = saved(tmp_path / "a.png", stripes, np.uint8)
-    assert read_picture(path, lambda image: pixels_of(image, 4, grey=True)).tolist() == [[200] * 4] * 4
+    assert read_image(path, lambda image: pixels_of(image, 4, grey=True)).tolist() == [[200] * 4] * 4
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_jpeg_is_decoded_at_least_twice_as_large_as_it_is_wanted_and_no_larger
     def look(image):
         return pixels_of(image, side, grey=False), image.size
 
-    pixels, found = read_picture(str(tmp_path / "a.jpg"), look)
+    pixels, found = read_image(str(tmp_path / "a.jpg"), look)
     assert found == decoded
     assert pixels.shape == ((side, side, 3) if side else (64, 64, 3))
     assert np.abs(pixels - np.array([200.0, 100, 50])).max() <= 2
@@ -124,4 +124,4 @@ def test_pictures_are_in_the_order_of_their_paths_the_files_of_a_folder_first(tm
             ("e.csv", "in/d.txt"),
         )
     ]
-    assert list(pictures_below(str(tmp_path))) == found
+    assert list(images_below(str(tmp_path))) == found

@@ -15,8 +15,7 @@ from sfumato.lab.data import DataError, Roles, load
 from sfumato.lab.data.sources import read_frame
 
 READABLE = (
-    "What can be read: digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, "
-    "module:function"
+    "Supported: digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
 )
 
 
@@ -39,7 +38,7 @@ def test_digits_means_the_embedded_set_even_beside_a_file_of_that_name(tmp_path,
     (tmp_path / "digits").write_text("something else")
     monkeypatch.chdir(tmp_path)
     assert len(load("digits").labels) == 1797
-    assert refusal("./digits") == f"digits: files of this kind are not read. {READABLE}"
+    assert refusal("./digits") == f"digits: unsupported file format. {READABLE}"
 
 
 @pytest.mark.parametrize(
@@ -54,8 +53,8 @@ def test_digits_means_the_embedded_set_even_beside_a_file_of_that_name(tmp_path,
         ("", f'no file "". {READABLE}'),
         ("nowhere/flowers.csv", 'no file "nowhere/flowers.csv": there is no folder "nowhere"'),
         ("sub", "sub holds no folders; it needs one folder of images for each class, or train, val and test with them"),
-        ("pictures.zip", f"pictures.zip: files of this kind are not read. Unpack it first. {READABLE}"),
-        ("notes", f"notes: files of this kind are not read. {READABLE}"),
+        ("pictures.zip", f"pictures.zip: unsupported file format. Unpack it first. {READABLE}"),
+        ("notes", f"notes: unsupported file format. {READABLE}"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_way_out(tmp_path, monkeypatch, source, message):
@@ -111,7 +110,7 @@ def test_what_the_system_refuses_is_told_with_the_file(tmp_path, monkeypatch, er
         raise error
 
     (tmp_path / "flowers.csv").write_text("x,label\n")
-    monkeypatch.setattr("sfumato.lab.data.sources.read_csv", fail)
+    monkeypatch.setattr("sfumato.lab.data.sources.read_table", fail)
     assert refusal(str(tmp_path / "flowers.csv")) == told
     with pytest.raises(DataError, match=f"^{told}$"):
         read_frame(str(tmp_path / "flowers.csv"))
@@ -150,7 +149,9 @@ def test_what_is_no_table_is_refused_as_new_rows(tmp_path, name):
     (tmp_path / "rows.txt").write_text("a,b\n1,2\n")
     (tmp_path / "rows.npz").touch()
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match=f"^{name} is not a table; new rows are read of .csv, .tsv, .parquet and .npz"):
+    with pytest.raises(
+        DataError, match=f"^{name} is not a table; new rows are read from .csv, .tsv, .parquet and .npz"
+    ):
         read_frame(str(tmp_path / name))
 
 

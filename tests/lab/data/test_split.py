@@ -215,7 +215,7 @@ def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
     features = rng.normal([0, 1e6, -3], [1, 1e-2, 50], (200, 3))
     data = prepare(write_csv(tmp_path / "made.csv", features, rng.integers(0, 2, 200)))
     train = features[data.split.train]
-    columns = data.encoder.kept["columns"]
+    columns = data.encoder.learned["columns"]
     assert np.allclose([column["mean"] for column in columns], train.mean(0), rtol=1e-15)
     assert np.allclose([column["scale"] for column in columns], train.std(0), rtol=1e-9)
     for part in PARTS:
@@ -229,14 +229,14 @@ def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
 def test_images_are_standardised_as_a_whole():
     data = prepare("digits")
     pixels = data.table.features.values[data.split.train]
-    kept = data.encoder.kept
+    kept = data.encoder.learned
     assert np.allclose([kept["mean"], kept["scale"]], [[pixels.mean()], [pixels.std()]])
 
 
 def test_a_constant_column_becomes_zero(tmp_path):
     features = np.stack([np.arange(30) / 2, np.full(30, 0.1)], axis=1)
     data = prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
-    assert data.encoder.kept["columns"][1]["scale"] == 1
+    assert data.encoder.learned["columns"][1]["scale"] == 1
     assert not data.arrays("test")[0][:, 1].any()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sfumato.lab.data import DataError, Numbers, Table
-from sfumato.lab.data.function import as_array
+from sfumato.lab.data.python_objects import as_array
 
 
 class Sparse:

@@ -57,7 +57,7 @@ def test_rows_that_are_no_pictures_are_refused(inputs):
     with pytest.raises(OptionError) as error:
         as_picture(inputs, "cnn")
     assert str(error.value) == (
-        f"--model cnn takes pictures, but these data are {inputs.told()}; use --model mlp or --model linear"
+        f"--model cnn takes pictures, but these data are {inputs.describe()}; use --model mlp or --model linear"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.lab.data.inputs import Inputs
+from sfumato.lab.data.table import Inputs
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared

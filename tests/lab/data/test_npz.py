@@ -61,7 +61,7 @@ def test_rows_of_numbers_are_a_table_not_an_image(save):
 
 def test_thousands_of_classes_are_a_warning(save):
     table = load(save(X=np.arange(3600)[:, None] / 2, y=np.arange(3600) // 3))
-    assert [(each.kind, each.column) for each in table.warnings] == [("classes", "y")]
+    assert [(each.code, each.column) for each in table.warnings] == [("classes", "y")]
 
 
 def test_one_number_a_row_is_one_feature(save):
@@ -109,7 +109,7 @@ BAD_ARRAYS = {
     ),
     "complex X": (
         {"X": X + 0j, "y": Y},
-        "things.npz: X has type complex128; it must hold numbers, or texts of one type",
+        "things.npz: X has type complex128; it must hold numbers, or text of one type",
     ),
     "no rows": (
         {"X": X[:0], "y": Y[:0]},
@@ -155,7 +155,7 @@ BAD_ARRAYS = {
     ),
     "labels with three axes": (
         {"X": X, "y": np.zeros((6, 2, 2))},
-        "things.npz: y has shape (6, 2, 2); it needs one label a row, or K probabilities a row",
+        "things.npz: y has shape (6, 2, 2); it needs one label per row, or K probabilities per row",
     ),
     "fractions": (
         {"X": X, "y": Y / 2},
@@ -234,7 +234,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path):
 
 
 def test_an_array_that_unpacks_beyond_the_limit_is_refused_unread(save, monkeypatch):
-    monkeypatch.setattr("sfumato.lab.data.archive.MOST_BYTES", 10**6)
+    monkeypatch.setattr("sfumato.lab.data.arrays.MAX_BYTES", 10**6)
     source = save(X=np.zeros((1000, 1000)), y=np.arange(1000) % 2)
     monkeypatch.setattr(np, "load", None)
     assert refusal(source) == "things.npz: X takes 0.0 GB unpacked; at most 8 GB are read"

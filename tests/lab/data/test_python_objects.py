@@ -326,7 +326,7 @@ def test_a_column_is_no_option_for_arrays(module):
     ],
 )
 def test_more_rows_than_are_read_are_refused_while_they_come(module, monkeypatch, body, message):
-    monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 1000)
+    monkeypatch.setattr("sfumato.lab.data.python_objects.MAX_BYTES", 1000)
     source = module(body)
     assert refusal(source) == f"{source}: {message}"
 
@@ -334,7 +334,7 @@ def test_more_rows_than_are_read_are_refused_while_they_come(module, monkeypatch
 @pytest.mark.parametrize("what", ["T", "DataLoader(T, 8)", "(scipy.sparse.csr_matrix(X), y)"])
 def test_as_many_bytes_as_may_be_read_are_read_and_not_one_more(module, monkeypatch, what):
     source = module("import scipy.sparse\n" + returning(what))
-    monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 60 * 4 * 8)
+    monkeypatch.setattr("sfumato.lab.data.python_objects.MAX_BYTES", 60 * 4 * 8)
     assert len(load(source).labels) == 60
-    monkeypatch.setattr("sfumato.lab.data.function.MOST_BYTES", 60 * 4 * 8 - 1)
+    monkeypatch.setattr("sfumato.lab.data.python_objects.MAX_BYTES", 60 * 4 * 8 - 1)
     assert "more than 8 GB" in refusal(source)

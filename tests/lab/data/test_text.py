@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from sfumato.lab.data import DataError, Roles, prepare, texts
-from sfumato.lab.data.texts import Texts, terms_again, tokens_again
+from sfumato.lab.data import DataError, Roles, prepare, text
+from sfumato.lab.data.text import Texts, transform_terms, transform_tokens
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
@@ -33,7 +33,7 @@ def dense(packed, vocabulary):
 def test_texts_are_scikit_learns_tf_idf_of_the_training_rows(tmp_path):
     source, rows = write(tmp_path / "made.csv")
     data = prepare(source, Roles(text="words"))
-    oracle = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=texts.VOCABULARY)
+    oracle = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", min_df=2, max_features=text.MAX_TERMS)
     oracle.fit([rows[i] for i in data.split.train])
     assert data.inputs.width == len(oracle.vocabulary_)
     for part in ("train", "validation", "test"):
@@ -44,7 +44,7 @@ def test_texts_are_scikit_learns_tf_idf_of_the_training_rows(tmp_path):
 def test_a_row_longer_than_the_limit_keeps_its_heaviest_terms(tmp_path, monkeypatch):
     source, _ = write(tmp_path / "made.csv")
     whole = prepare(source, Roles(text="words"))
-    monkeypatch.setattr(texts, "ROW_TERMS", 3)
+    monkeypatch.setattr(text, "MAX_ROW_TERMS", 3)
     cut = prepare(source, Roles(text="words"))
     assert cut.inputs.shape == (6,)
     one, two = (dense(data.arrays("test")[0], whole.inputs.width) for data in (whole, cut))
@@ -92,9 +92,9 @@ def test_texts_without_a_known_term_are_counted(tmp_path):
 
 def test_a_row_has_as_many_places_as_the_longest_text_has_terms_and_one_at_least():
     terms = (["cat", "sun"], [1.5, 2.0])
-    assert terms_again(["cat", "sun", "dog"], *terms).tolist() == [[0, 1], [1, 1], [0, 0]]
-    assert terms_again(["dog"], *terms).tolist() == [[0, 0]]
-    assert terms_again(["sun cat", "cat"], *terms)[:, :2].tolist() == [[0, 1], [0, 0]]
+    assert transform_terms(["cat", "sun", "dog"], *terms).tolist() == [[0, 1], [1, 1], [0, 0]]
+    assert transform_terms(["dog"], *terms).tolist() == [[0, 0]]
+    assert transform_terms(["sun cat", "cat"], *terms)[:, :2].tolist() == [[0, 1], [0, 0]]
 
 
 def test_ten_thousand_terms_are_learnt_at_most_and_512_of_a_row():
@@ -105,11 +105,11 @@ def test_ten_thousand_terms_are_learnt_at_most_and_512_of_a_row():
 
 def test_a_term_is_learnt_from_two_training_rows_on():
     made = Texts(["red fox", "red dog", "dog cow", "fox fox"])
-    assert made.fit(np.arange(3), "made").kept["terms"] == ["dog", "red"]
+    assert made.fit(np.arange(3), "made").learned["terms"] == ["dog", "red"]
 
 
 def test_one_text_and_several_are_counted_in_words(monkeypatch):
-    monkeypatch.setattr(texts, "ROW_TERMS", 2)
+    monkeypatch.setattr(text, "MAX_ROW_TERMS", 2)
     rows = np.arange(4)
     one = Texts(["red fox", "red fox", "red dog", "dog fox", "red fox dog", "cow"]).fit(rows, "made")
     assert one.notes[1:] == (
@@ -126,8 +126,8 @@ def test_one_text_and_several_are_counted_in_words(monkeypatch):
 def test_new_texts_are_encoded_as_those_of_training(tmp_path):
     source, rows = write(tmp_path / "made.csv")
     data = prepare(source, Roles(text="words"))
-    kept = data.encoder.kept
-    again = terms_again(rows, kept["terms"], kept["weights"])
+    kept = data.encoder.learned
+    again = transform_terms(rows, kept["terms"], kept["weights"])
     assert np.allclose(again, data.encoder.encode(np.arange(len(rows))), atol=1e-6)
 
 
@@ -207,27 +207,27 @@ def test_texts_as_tokens_are_cut_where_the_model_ends_and_that_is_said_once(toke
     ]
     assert encoder.notes == (f"Texts as tokens of {tokenizer}.", "1 text holds more than 6 tokens, and is cut there.")
     assert (encoder.inputs.kind, encoder.inputs.shape, encoder.inputs.width) == ("tokens", (6,), 4)
-    assert encoder.kept == {"features": "tokens", "text_columns": ["t"], "tokenizer": tokenizer}
+    assert encoder.learned == {"features": "tokens", "text_columns": ["t"], "tokenizer": tokenizer}
     assert told.records == []  # the library would say that the model cannot read the longest
 
 
 def test_more_tokens_than_are_read_of_a_text_are_cut(tokenizer, monkeypatch):
-    monkeypatch.setattr(texts, "ROW_TOKENS", 2)
+    monkeypatch.setattr(text, "MAX_ROW_TOKENS", 2)
     encoder = Texts(["beta alpha", "alpha alpha beta", "beta beta alpha alpha"], tokenizer).fit(np.arange(2), "n")
     assert encoder.encode(np.arange(3)).tolist() == [[4, 3], [3, 3], [4, 4]]
     assert encoder.notes[1] == "2 texts hold more than 2 tokens, and are cut there."
-    assert tokens_again(["beta alpha beta", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
+    assert transform_tokens(["beta alpha beta", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
 
 
 def test_texts_without_a_token_have_one_place_for_none(tokenizer):
-    assert tokens_again(["", ""], tokenizer).tolist() == [[0], [0]]
+    assert transform_tokens(["", ""], tokenizer).tolist() == [[0], [0]]
 
 
 def test_texts_beyond_the_first_thousand_are_tokens_too(tokenizer):
-    made = tokens_again(["alpha"] * 1024 + ["beta"] * 2, tokenizer)
+    made = transform_tokens(["alpha"] * 1024 + ["beta"] * 2, tokenizer)
     assert made.ravel().tolist() == [3] * 1024 + [4] * 2
 
 
 @pytest.mark.parametrize(("longest", "read"), [(127, 127), (128, 128), (129, 128)])
 def test_of_a_text_128_tokens_are_read_at_most(tokenizer_of, longest, read):
-    assert tokens_again(["alpha " * 200], tokenizer_of(longest)).tolist() == [[3] * read]
+    assert transform_tokens(["alpha " * 200], tokenizer_of(longest)).tolist() == [[3] * read]

@@ -1,7 +1,7 @@
-"""Data from a function of the user's: ``module:function``, called without arguments.
+"""Data that are objects of Python: what a person passes, or what a function ``module:function`` returns.
 
-It may return arrays, a data frame, a data set or loader of torch's kind, or parts of these. All are materialised. No
-torch here: what looks like a tensor is asked for its NumPy array, what looks like a data set is asked for its items.
+They may be arrays, a data frame, a data set or loader of torch's kind, or parts of these. All are materialised. No
+torch is imported: a tensor is asked for its NumPy array, and a data set is asked for its items.
 """
 
 import importlib
@@ -10,25 +10,31 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
+from sfumato.io.tables import MAX_BYTES, as_arrow, from_arrow
 from sfumato.lab.data.arrays import from_arrays
-from sfumato.lab.data.arrow_table import as_arrow, from_arrow
 from sfumato.lab.data.assemble import assemble
-from sfumato.lab.data.column_roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.labels import part_number
-from sfumato.lab.data.table import MOST_BYTES, PARTS, DataError, Table
-from sfumato.text import did_you_mean, listing, short
+from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
+from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.text import did_you_mean, listing, plural, short
+
+IN_MEMORY = "(in memory)"
+"""What replaces the path of the data in a run whose data were passed from Python."""
+
+EXTRA_COLUMNS = ("weight", "group", "split")
+"""What may be passed as an array next to X, where a table would have a column."""
 
 EXPECTED = (
     "expected (X, y), a data frame, a Dataset or DataLoader of (x, y), a dict of these by part "
     '("train", "validation", "test"), or a tuple of two or three of them'
 )
 _NAME = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
-_EXTRA = ("weight", "group", "split")
 
 
 def is_function(source: str) -> bool:
@@ -128,7 +134,7 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
         raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
     xs, ys, extras = zip(*made.values(), strict=True)
     extra = dict[str, np.ndarray]()
-    for key in _EXTRA:
+    for key in EXTRA_COLUMNS:
         having = {name: each[key] for name, each in zip(made, extras, strict=True) if key in each}
         if 0 < len(having) < len(made):
             has, lacks = next(iter(having)), next(name for name in made if name not in having)
@@ -174,12 +180,12 @@ def _pair(
     extra: dict[str, np.ndarray] = {}
     if isinstance(value, Mapping):
         by_name = {str(key).lower(): each for key, each in value.items()}
-        if not {"x", "y"} <= set(by_name) <= {"x", "y", *_EXTRA}:
+        if not {"x", "y"} <= set(by_name) <= {"x", "y", *EXTRA_COLUMNS}:
             raise DataError(
                 f"{source} returned{place} a dict with keys {listing(list(by_name)) or 'none'}; "
                 "expected X and y, and at most weight, group and split beside them"
             )
-        extra = {key: as_array(source, by_name[key], key) for key in _EXTRA if key in by_name}
+        extra = {key: as_array(source, by_name[key], key) for key in EXTRA_COLUMNS if key in by_name}
         x, y = by_name["x"], by_name["y"]
     elif isinstance(value, (tuple, list)) and len(value) == 2:
         x, y = value
@@ -213,7 +219,7 @@ def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, A
                 as_array(source, each, f"{name} of item {number}{place}") for each, name in zip(item, "xy", strict=True)
             )
             size += x.nbytes
-            if size > MOST_BYTES:
+            if size > MAX_BYTES:
                 raise DataError(f"{what} holds more than 8 GB; return fewer or smaller rows")
             x, y = (x, y) if batched else (x[None], y[None])
             if xs and x.shape[1:] != xs[0].shape[1:]:
@@ -250,7 +256,7 @@ def as_array(source: str, value: Any, name: str) -> np.ndarray:
         value = value.detach().cpu()
         return np.asarray((value.float() if "bfloat16" in str(value.dtype) else value).numpy())
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
-        if 8 * value.shape[0] * value.shape[1] > MOST_BYTES:
+        if 8 * value.shape[0] * value.shape[1] > MAX_BYTES:
             raise DataError(f"{source}: {name} is sparse and takes more than 8 GB spread out; keep fewer columns")
         value = value.toarray()
     if isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "detach"):
@@ -277,3 +283,80 @@ def _kind(value: Any) -> str:
     """What a value is, in words."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> Table:
+    """A table from what a person has in Python.
+
+    Args:
+        x: a data frame of pandas, polars or Arrow, whose columns keep their names; or whatever a function of the
+            user's may return: arrays, tensors, text, a data set or a loader.
+        y: (N,) labels or (N, K) soft ones, or the name of a column of ``x``; None where ``x`` has them.
+        roles: which column is for what.
+        extra: ``"weight"``, ``"group"`` and ``"split"`` as arrays, (N,) each.
+
+    Raises:
+        DataError: anything that keeps them from being a table.
+
+    >>> import numpy as np
+    >>> table_in_memory(np.eye(6), ["a", "b"] * 3, Roles(), {}).class_names
+    ('a', 'b')
+    """
+    roles.refuse_image_size("X")
+    frame = as_arrow(x)
+    if frame is not None:
+        frame, roles = _with_columns(frame, y, roles, extra)
+        return assemble(from_arrow(frame, file="X", name="data", kind="memory"), roles)
+    if isinstance(y, str):
+        raise DataError(f'y = "{y}" names a column, but X has no columns; give the labels themselves')
+    roles.refuse("X", "names a column of a table, but {file} has no columns; leave it out", *TABLE_OPTIONS)
+    if y is None and hasattr(x, "ndim"):
+        raise DataError("X is an array and has no labels; give them as y, one per row of X")
+    source = "the data given"
+    features, labels, more, notes = as_arrays(source, x if y is None else (x, y))
+    more |= {name: as_array(source, value, name) for name, value in extra.items()}
+    how: dict[str, Any] = {"name": "data", "kind": "memory", "tokenizer": roles.tokenizer, "notes": tuple(notes)}
+    return from_arrays(features, labels, more, file=source, **how)
+
+
+def _with_columns(frame: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> tuple[Any, Roles]:
+    """The frame with labels and the extra arrays as columns, and the roles of these."""
+    if isinstance(y, str):
+        if roles.label not in (None, y):
+            raise DataError(f'y = "{y}" and label = "{roles.label}" name two columns of labels; give one of them')
+        roles, y = replace(roles, label=y), None
+    if y is not None and roles.label is not None:
+        raise DataError(f'label = "{roles.label}" names a column of labels, and y gives labels too; give one of them')
+    for role, values in {**({} if y is None else {"label": y}), **extra}.items():
+        name = _free(str(getattr(values, "name", None) or role), [str(each) for each in frame.column_names])
+        frame = frame.append_column(name, _as_column("y" if role == "label" else role, values, frame.num_rows))
+        roles = replace(roles, **{role: name})
+    return frame, roles
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """The name, or with a number after it where a column has it."""
+    wanted, number = name, 2
+    while name in taken:
+        name, number = f"{wanted} ({number})", number + 1
+    return name
+
+
+def _as_column(name: str, values: Any, rows: int) -> Any:
+    import pyarrow as pa
+
+    if hasattr(values, "iloc") and not hasattr(values, "columns"):  # a series of pandas
+        column = pa.chunked_array(pa.Array.from_pandas(values))
+    else:
+        array = as_array("the data given", values, name)
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1:
+            raise DataError(
+                f"{name} has shape {array.shape}; next to a data frame it needs one value per row. Soft labels are "
+                "columns of the frame, named by label_probs"
+            )
+        column = pa.chunked_array([pa.array(array.tolist() if array.dtype.kind in "UT" else array)])
+    if len(column) != rows:
+        raise DataError(f"X has {plural(rows, 'row')} but {name} has {len(column):,}; they must be as many")
+    return column

@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sfumato.lab.data import DataError
-from sfumato.lab.data.arrow_table import as_arrow, from_arrow, read_parquet
+from sfumato.io.tables import DataError, as_arrow, from_arrow, read_table
 
 
 def read(table):
@@ -32,19 +31,17 @@ def path(tmp_path):
 
 
 def test_a_parquet_file_is_read_with_the_places_of_its_rows(path):
-    frame = read_parquet(path, file="made.parquet", name="made")
+    frame = read_table(path)
     assert (frame.file, frame.name, frame.kind, frame.header) == ("made.parquet", "made", "parquet", ["a", "b"])
     assert [column.to_pylist() for column in frame.columns] == [[1.5, 2.5, 3.5, 4.5], ["u", "v", "w", "x"]]
     assert frame.where(3) == "made.parquet, row 3"
 
 
-def test_as_much_as_may_be_unpacked_is_read_and_not_more(path, monkeypatch):
+def test_as_much_as_may_be_unpacked_is_read_and_not_more(path):
     with parquet.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).total_byte_size for i in (0, 1)]
-    monkeypatch.setattr("sfumato.lab.data.arrow_table.MOST_BYTES", sum(sizes))
-    assert len(read_parquet(path, file="made.parquet", name="made").columns[0]) == 4
-    monkeypatch.setattr("sfumato.lab.data.arrow_table.MOST_BYTES", sum(sizes) - 1)
-    assert refusal(read_parquet, path, file="made.parquet", name="made") == (
+    assert len(read_table(path, max_bytes=sum(sizes)).columns[0]) == 4
+    assert refusal(read_table, path, max_bytes=sum(sizes) - 1) == (
         "made.parquet takes 0.0 GB unpacked; at most 8 GB are read"
     )
 
@@ -52,12 +49,12 @@ def test_as_much_as_may_be_unpacked_is_read_and_not_more(path, monkeypatch):
 def test_a_parquet_file_that_is_damaged_or_gone_is_said_to_be(path):
     with open(path, "r+b") as file:
         file.truncate(50)
-    told = refusal(read_parquet, path, file="made.parquet", name="made")
+    told = refusal(read_table, path)
     assert told.startswith("made.parquet is not a Parquet file, or a damaged one (Parquet magic bytes not found")
     assert len(told) < 200
     os.remove(path)
     with pytest.raises(FileNotFoundError):
-        read_parquet(path, file="made.parquet", name="made")
+        read_table(path)
 
 
 class Stream:
@@ -95,7 +92,7 @@ def test_two_columns_of_a_frame_with_one_name_are_named():
 def test_a_column_of_several_types_is_named(cells):
     told = refusal(as_arrow, pandas.DataFrame({"plain": [1, 2], "mixed": cells}))
     assert told.startswith(
-        'column "mixed" of the data frame holds values of several types, or of none that can be read ('
+        'column "mixed" of the data frame holds values of several types, or of an unsupported type ('
     )
     assert told.endswith("); make it numbers or text")
 

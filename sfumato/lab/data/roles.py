@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from sfumato.lab.data.table import DataError
+from sfumato.io.tables import DataError
 from sfumato.text import did_you_mean, listing, short
 
 LABEL_NAMES = ("label", "target", "class", "y")

@@ -1,4 +1,4 @@
-"""Texts: TF-IDF with the vocabulary of the training rows, or the tokens of a language model.
+"""Text: TF-IDF with the vocabulary of the training rows, or the tokens of a language model.
 
 A text holds few of the vocabulary's terms, so a row keeps their numbers and weights side by side, filled up to the
 longest row. That is a twentieth of the dense array, and a first layer that adds up rows of its weights is faster too.
@@ -6,25 +6,24 @@ longest row. That is a twentieth of the dense array, and a first layer that adds
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sfumato.lab.data.column import Column
-from sfumato.lab.data.inputs import Encoder, Inputs, as_hashes
-from sfumato.lab.data.table import DataError
+from sfumato.lab.data.columns import Column
+from sfumato.lab.data.table import DataError, Encoder, Inputs, as_hashes
 from sfumato.lab.errors import first_line
-from sfumato.text import plural
+from sfumato.text import plural, short
 
-VOCABULARY = 10_000
+MAX_TERMS = 10_000
 """Terms at most: the most frequent of the training rows, each in two of them or more."""
 
-ROW_TERMS = 512
+MAX_ROW_TERMS = 512
 """Distinct terms of one row at most, those of largest weight."""
 
-ROW_TOKENS = 128
+MAX_ROW_TOKENS = 128
 """Tokens of one row for a language model at most."""
 
 _SPACE = re.compile(r"\s+")
@@ -32,7 +31,7 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class Texts:
-    """N texts.
+    """N rows of text.
 
     Attributes:
         texts: as they were read.
@@ -67,7 +66,7 @@ class Texts:
         """
         if self.tokenizer is not None:
             return _tokens(self, self.tokenizer)
-        vectoriser = _vectoriser(min_df=2, max_features=VOCABULARY)
+        vectoriser = _vectoriser(min_df=2, max_features=MAX_TERMS)
         ordered = np.sort(rows)
         try:
             vectoriser.fit([self.texts[i] for i in ordered])
@@ -79,7 +78,7 @@ class Texts:
         packed, counts, cut = _packed(matrix)
         notes = [f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."]
         if cut:
-            notes.append(f"{_texts_hold(cut)} more than {ROW_TERMS} distinct terms; those of least weight are cut.")
+            notes.append(f"{_texts_hold(cut)} more than {MAX_ROW_TERMS} distinct terms; those of least weight are cut.")
         if empty := int(np.count_nonzero(counts == 0)):
             notes.append(f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there.")
         form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
@@ -92,10 +91,24 @@ class Texts:
         return Encoder(form, lambda rows: packed[rows], tuple(notes), kept)
 
 
-def terms_again(texts: Sequence[str], terms: Sequence[str], weights: Sequence[float]) -> np.ndarray:
+def joined_text(file: str, columns: Mapping[str, Any]) -> list[str]:
+    """The text of each row of a table; several columns are joined by line ends."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells: list[list[str]] = []
+    for name, column in columns.items():
+        try:
+            cells.append(pc.cast(column, pa.string()).fill_null("").to_pylist())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f'{file}: column "{short(name)}" has type {column.type}, not text') from error
+    return cells[0] if len(cells) == 1 else ["\n".join(row) for row in zip(*cells, strict=True)]
+
+
+def transform_terms(texts: Sequence[str], terms: Sequence[str], weights: Sequence[float]) -> np.ndarray:
     """(n, 2L) float32 of new texts, by the vocabulary of the training rows and its weights: as :meth:`Texts.fit` does.
 
-    >>> terms_again(["a dog and a cat"], ["cat", "sun"], [1.5, 2.0])
+    >>> transform_terms(["a dog and a cat"], ["cat", "sun"], [1.5, 2.0])
     array([[0., 1.]], dtype=float32)
     """
     vectoriser = _vectoriser(vocabulary=list(terms))
@@ -103,12 +116,8 @@ def terms_again(texts: Sequence[str], terms: Sequence[str], weights: Sequence[fl
     return _packed(vectoriser.transform(texts))[0]
 
 
-def tokens_again(texts: Sequence[str], tokenizer: str) -> np.ndarray:
-    """(n, L) int64, the tokens of new texts.
-
-    Raises:
-        DataError: no such tokenizer.
-    """
+def transform_tokens(texts: Sequence[str], tokenizer: str) -> np.ndarray:
+    """(n, L) int64, the tokens of new texts."""
     return _tokens(Texts(texts, tokenizer), tokenizer).encode(np.arange(len(texts)))
 
 
@@ -125,7 +134,7 @@ def _packed(matrix: Any) -> tuple[np.ndarray, np.ndarray, int]:
     The terms of each row are counted too, and the rows that hold too many.
     """
     counts = np.diff(matrix.indptr)
-    longest = int(min(counts.max(initial=1), ROW_TERMS))
+    longest = int(min(counts.max(initial=1), MAX_ROW_TERMS))
     packed = np.zeros((matrix.shape[0], 2 * longest), np.float32)
     cut = 0
     for i, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
@@ -155,7 +164,7 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
         ) from error
     rows: list[list[int]] = []
     cut = 0
-    most = min(ROW_TOKENS, int(tokenizer.model_max_length))
+    most = min(MAX_ROW_TOKENS, int(tokenizer.model_max_length))
     for start in range(0, len(texts), 1024):
         block = list(texts.texts[start : start + 1024])
         for ids in tokenizer(block, truncation=False, verbose=False)["input_ids"]:

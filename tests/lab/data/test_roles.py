@@ -3,7 +3,7 @@
 import pytest
 
 from sfumato.lab.data import DataError, Roles
-from sfumato.lab.data.column_roles import assign
+from sfumato.lab.data.roles import assign
 
 HEADER = ("age", "city", "p_a", "p_b", "Label", "w", "who", "part")
 

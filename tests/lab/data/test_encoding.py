@@ -1,0 +1,510 @@
+"""Tables with gaps, words, soft labels, weights, groups and given parts, from CSV and from Parquet."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data.columns import Column
+from sfumato.lab.data.encoding import Columns, transform
+
+RNG = np.random.default_rng(0)
+
+
+def columns(rows=60):
+    """A mapping of columns that can be learnt from: numbers with gaps, words with gaps, and labels."""
+    labels = [("a", "b")[i % 2] for i in range(rows)]
+    return {
+        "age": [None if i % 7 == 0 else float(i) for i in range(rows)],
+        "city": [None if i % 11 == 0 else ("Oslo", "Rome", "Bern")[i % 3] for i in range(rows)],
+        "size": [float(i % 5) for i in range(rows)],
+        "label": labels,
+    }
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(table, name="made.csv"):
+        header = list(table)
+        lines = [
+            ",".join("" if cell is None else str(cell) for cell in row) for row in zip(*table.values(), strict=True)
+        ]
+        path = tmp_path / name
+        path.write_text("\n".join([",".join(header), *lines]) + "\n")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def pq(tmp_path):
+    def write(table, name="made.parquet"):
+        path = tmp_path / name
+        parquet.write_table(pa.table(table), path)
+        return str(path)
+
+    return write
+
+
+def refusal(source, **roles):
+    with pytest.raises(DataError) as caught:
+        prepare(source, Roles(**roles))
+    return str(caught.value)
+
+
+def test_a_gap_becomes_the_median_of_the_training_rows_with_a_column_that_says_so(csv):
+    table = columns()
+    data = prepare(csv(table))
+    age = np.array([np.nan if cell is None else cell for cell in table["age"]])
+    train = age[data.split.train]
+    filled = np.where(np.isnan(train), np.nanmedian(train), train)
+    for part in ("train", "validation", "test"):
+        rows = getattr(data.split, part)
+        features, _ = data.arrays(part)
+        expected = (np.where(np.isnan(age[rows]), np.nanmedian(train), age[rows]) - filled.mean()) / filled.std()
+        assert np.allclose(features[:, 0], expected, atol=1e-6)
+        assert np.array_equal(features[:, 1], np.isnan(age[rows]))
+    assert data.inputs.width == 2 + (3 + 2) + 1  # age and its flag; three cities, missing, other; size
+
+
+def test_a_word_becomes_one_column_a_level_and_a_gap_is_a_level_of_its_own(csv):
+    table = columns()
+    data = prepare(csv(table))
+    features, _ = data.arrays("train")
+    cities = [table["city"][i] for i in data.split.train]
+    levels = features[:, 2:7]
+    assert (levels.sum(axis=1) == 1).all()
+    for column in levels.T:
+        assert len({city for city, one in zip(cities, column, strict=True) if one}) <= 1
+    assert [cities[i] for i in np.flatnonzero(levels[:, 3])] == [None] * cities.count(None)
+    assert not levels[:, 4].any()  # "other": no level of the training rows is rare
+
+
+def test_a_level_that_training_does_not_know_counts_as_other(csv):
+    table = columns()
+    table["split"] = ["test" if i >= 40 else "train" for i in range(60)]
+    table["city"] = ["Oslo" if i < 40 else "Kyiv" for i in range(60)]
+    data = prepare(csv(table), Roles(split="split"))
+    levels = data.arrays("test")[0][:, 2:5]  # Oslo, missing, other
+    assert levels.tolist() == [[0, 0, 1]] * 20
+
+
+def test_levels_beyond_the_commonest_share_a_column_whatever_the_order_of_rows(csv):
+    rows = 1200
+    order = RNG.permutation(rows)
+    words = [f"w{i % 300}" for i in range(rows)]
+    table = {"word": words, "label": [str(i % 2) for i in range(rows)], "x": [i / 2 for i in range(rows)]}
+    data = prepare(csv(table))
+    assert data.inputs.width <= 256 + 2 + 1
+    assert "Rare levels" in " ".join(data.notes)
+    shuffled = {name: [cells[i] for i in order] for name, cells in table.items()}
+    again = prepare(csv(shuffled))
+    assert data.fingerprint == again.fingerprint
+    assert all(data.arrays(part)[0].tobytes() == again.arrays(part)[0].tobytes() for part in ("train", "test"))
+
+
+def test_gaps_are_counted_and_said(csv):
+    data = prepare(csv(columns()))
+    assert data.describe()["missing"] == {"age": 9, "city": 6}
+    assert data.notes == (
+        'Missing cells: "age" (9), "city" (6). A missing number is the training rows\' median with a column that says '
+        "so; a missing word is a level of its own.",
+    )
+
+
+def test_parquet_gives_what_csv_gives(csv, pq):
+    one, two = prepare(csv(columns())), prepare(pq(columns()))
+    assert one.fingerprint == two.fingerprint
+    assert two.table.kind == "parquet"
+    for part in ("train", "validation", "test"):
+        assert np.array_equal(one.arrays(part)[0], two.arrays(part)[0])
+
+
+def test_parquet_columns_of_every_kind_are_read_or_left_out_with_a_note(pq):
+    rows = 30
+    data = prepare(
+        pq(
+            {
+                "whole": pa.array([i // 2 for i in range(rows)], pa.int16()),
+                "flag": pa.array([i % 3 == 0 for i in range(rows)]),
+                "price": pa.array([decimal.Decimal(i) / 4 for i in range(rows)]),
+                "colour": pa.array(["red", "blue", "red"] * 10).dictionary_encode(),
+                "day": pa.array([datetime.date(2024, 1, 1)] * rows),
+                "span": pa.array([datetime.timedelta(days=i) for i in range(rows)]),
+                "nothing": pa.nulls(rows),
+                "label": pa.array([i % 2 for i in range(rows)], pa.uint8()),
+            }
+        )
+    )
+    assert data.table.features.names == ("whole", "flag", "price", "colour", "day")
+    assert data.table.class_names == ("0", "1")
+    assert 'Column "span" holds values of type duration[us] and is left out.' in data.notes
+    assert 'Column "nothing" holds no value and is left out.' in data.notes
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path):
+    (tmp_path / "made.parquet").write_bytes(b"PAR1 but no more")
+    assert refusal(str(tmp_path / "made.parquet")).startswith("made.parquet is not a Parquet file, or a damaged one (")
+
+
+def test_a_column_of_names_is_left_out_and_the_text_option_is_named(csv):
+    table = {"name": [f"person {i}" for i in range(300)], "x": [i / 2 for i in range(300)], "label": ["a", "b"] * 150}
+    data = prepare(csv(table))
+    assert data.table.features.names == ("x",)
+    assert data.notes[0] == (
+        'Column "name" holds 300 different texts in 300 cells and is left out (--text uses a column as text).'
+    )
+    del table["x"]
+    assert refusal(csv(table)) == (
+        'made.csv has no usable feature column: column "name" holds 300 different texts in 300 cells; to learn from it '
+        'as text, say --text "name"'
+    )
+
+
+def test_a_few_words_among_numbers_are_a_mistake_and_many_are_a_category(csv):
+    table = columns()
+    table["size"][3] = "big"
+    assert refusal(csv(table)) == (
+        'made.csv, line 5: column "size" holds "big", which is not a number; correct the cell, or drop the row or the '
+        "column"
+    )
+    table["size"] = ["big" if i % 2 else i % 5 for i in range(60)]
+    assert load(csv(table)).features.columns[2].levels == ("0", "big", "2", "4", "1", "3")
+
+
+def soft_columns(rows=60):
+    probs = RNG.dirichlet(np.ones(3), rows).round(3)
+    probs[:, 2] = 1 - probs[:, 0] - probs[:, 1]
+    return {
+        "x": [i / 2 for i in range(rows)],
+        **{f"p_{name}": probs[:, k].tolist() for k, name in enumerate("abc")},
+    }, probs
+
+
+def test_soft_labels_are_kept_and_the_likeliest_class_is_the_label(csv):
+    table, probs = soft_columns()
+    data = prepare(csv(table), Roles(label_probs=("p_a", "p_b", "p_c")))
+    assert data.table.class_names == ("a", "b", "c")
+    assert np.array_equal(data.table.labels, probs.argmax(axis=1))
+    part = data.part("train")
+    assert part.soft.dtype == np.float32
+    assert np.allclose(part.soft, probs[data.split.train])
+    assert data.table.features.names == ("x",)
+    pattern = prepare(csv(table), Roles(label_probs=("p_*",)))
+    assert pattern.fingerprint == data.fingerprint
+
+
+def test_of_equally_likely_classes_the_first_is_the_label_and_ties_are_counted(csv):
+    table, _ = soft_columns(30)
+    for name, cells in {"p_a": [0.0, 0.5], "p_b": [0.5, 0.5], "p_c": [0.5, 0.0]}.items():
+        table[name] = cells * 5 + table[name][10:]
+    data = prepare(csv(table), Roles(label_probs=("p_a", "p_b", "p_c")))
+    assert data.table.labels[:10].tolist() == [1, 0] * 5
+    assert "the likeliest class (of 10 ties, the first class) is the label" in " ".join(data.notes)
+
+
+def test_hard_labels_beside_soft_ones_are_used_if_asked_for_and_never_as_a_feature(csv):
+    table, probs = soft_columns()
+    table["label"] = ["abc"[k] for k in (probs.argmax(axis=1) + 1) % 3]
+    roles = {"label_probs": ("p_a", "p_b", "p_c")}
+    given = prepare(csv(table), Roles(label="label", **roles))
+    assert np.array_equal(given.table.labels, (probs.argmax(axis=1) + 1) % 3)
+    without = prepare(csv(table), Roles(**roles))
+    assert without.table.features.names == ("x",)
+    assert without.notes[0] == 'Column "label" is left out: labels come from --label-probs.'
+    table["label"][4] = "d"
+    assert refusal(csv(table), label="label", **roles) == (
+        'made.csv, line 6: label "d" of column "label" is none of the classes of --label-probs: a, b, c'
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (0.9, "made.csv, line 5: soft labels p_a to p_b sum to 1.4, not to 1; divide each row by its sum"),
+        (-0.5, "made.csv, line 5: soft label p_a is -0.5; probabilities are from 0 to 1"),
+        (None, 'made.csv, line 5: column "p_a" is missing; fill in the cell, or drop the row'),
+        ("x", 'made.csv, line 5: column "p_a" holds "x", which is not a number; correct the cell, or drop the row or '
+              "the column"),
+    ],
+)  # fmt: skip
+def test_soft_labels_that_are_no_distribution_are_refused(csv, cell, message):
+    table = {"x": [i / 2 for i in range(12)], "p_a": [0.2, 0.8, 0.4, 0.5] * 3, "p_b": [0.8, 0.2, 0.6, 0.5] * 3}
+    table["p_a"][3] = cell
+    assert refusal(csv(table), label_probs=("p_a", "p_b")) == message
+
+
+def test_one_column_of_soft_labels_is_refused(csv):
+    assert refusal(csv(columns()), label_probs=("size",)) == (
+        'made.csv: --label-probs names one column, "size"; it needs one a class, with commas between: p_0,p_1,p_2'
+    )
+
+
+def test_weights_go_with_their_rows_and_are_no_feature(csv):
+    table = columns()
+    table["w"] = [1 + i / 10 for i in range(60)]
+    data = prepare(csv(table), Roles(weight="w"))
+    assert np.allclose(data.part("test").weight, np.array(table["w"])[data.split.test])
+    assert "w" not in data.table.features.names
+    assert "Row weights (1 to 6.9) count in training; metrics count every row once." in data.notes
+
+
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_weight_that_is_not_above_zero_is_refused(csv, weight):
+    table = columns()
+    table["w"] = [1.0] * 59 + [weight]
+    assert refusal(csv(table), weight="w") == (
+        f'made.csv, line 61: weight "w" is {weight}; weights are above 0: drop a row that is to count for nothing'
+    )
+
+
+def test_a_column_in_two_roles_is_refused(csv):
+    assert refusal(csv(columns()), weight="size", group="size") == (
+        'made.csv: column "size" is asked for in two roles; choose one'
+    )
+
+
+def test_groups_are_never_split_and_are_one_piece_of_evidence(csv):
+    table = columns(300)
+    table["patient"] = [f"p{i // 6}" for i in range(300)]
+    table["size"] = RNG.normal(size=300).tolist()
+    data = prepare(csv(table), Roles(group="patient"))
+    seen = [{table["patient"][i] for i in getattr(data.split, part)} for part in ("train", "validation", "test")]
+    assert not seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2]
+    assert len(np.unique(data.part("test").group)) == len(seen[2])
+    assert "50 groups stay whole, and count as one piece of evidence each in intervals." in data.notes
+
+
+def test_groups_with_a_row_in_common_stay_together(csv):
+    table = columns(300)
+    table["size"] = [i / 2 for i in range(300)]
+    table["patient"] = [f"p{i // 6}" for i in range(300)]
+    for name in ("age", "city", "size", "label"):
+        table[name][6] = table[name][0]  # patients 0 and 1 share a row
+    data = prepare(csv(table), Roles(group="patient"))
+    assert len(set(data.split.cluster[:12])) == 1
+
+
+def test_test_rows_of_one_group_are_refused_before_anything_is_trained(csv):
+    table = columns(300)
+    table["size"] = [i / 2 for i in range(300)]
+    table["patient"] = [i // 100 for i in range(300)]
+    assert refusal(csv(table), group="patient") == (
+        "made.csv: all test rows are of one group, so nothing says how far groups differ; give rows of more groups, or "
+        "leave --group out if rows of one do not vary together"
+    )
+
+
+def test_test_rows_that_are_all_equal_are_refused(csv):
+    table = columns()
+    table["split"] = ["test" if i < 3 else "train" for i in range(60)]
+    for name in ("age", "city", "size", "label"):
+        table[name][:3] = table[name][:1] * 3
+    assert refusal(csv(table), split="split") == (
+        "made.csv: all test rows are equal, so nothing says how far rows differ; give others"
+    )
+
+
+def test_whole_numbers_that_float64_does_not_tell_apart_are_noted(csv):
+    table = columns()
+    table["big"] = [10**17 + i for i in range(60)]
+    table["size"] = [1e20 + i for i in range(60)]
+    assert [note for note in prepare(csv(table)).notes if "big" in note or "size" in note] == [
+        'Column "big": whole numbers beyond 2^53 lose their last digits; if it is an id, leave it '
+        'out with --drop "big".'
+    ]
+
+
+def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
+    table = columns()
+    table["label"] = [("NA", "b")[i % 2] for i in range(60)]
+    read = load(csv(table))
+    (line,) = (each for each in read.columns if each.name == "label")
+    assert (line.distinct, line.missing) == (2, 0)
+    assert "Taken for a class, and not for a missing label: NA." in read.notes
+
+
+def test_a_class_in_too_few_groups_is_refused(csv):
+    table = columns(60)
+    table["patient"] = ["x" if label == "a" else f"p{i}" for i, label in enumerate(table["label"])]
+    assert refusal(csv(table), group="patient") == (
+        'made.csv: class "a" has 30 rows in 1 group; each class needs at least 3 groups of distinct rows, one each for '
+        "training, validation and test; add rows, or merge or drop the class"
+    )
+
+
+def given(parts, rows=60):
+    table = columns(rows)
+    table["size"] = [i / 2 for i in range(rows)]
+    return {**table, "split": [parts[i % len(parts)] for i in range(rows)]}
+
+
+def test_given_parts_are_taken_as_they_are(csv):
+    table = given(["train", "Valid", "TEST", "training"])
+    data = prepare(csv(table), Roles(split="split"))
+    assert sorted(data.split.train) == [i for i in range(60) if i % 4 in (0, 3)]
+    assert sorted(data.split.validation) == [i for i in range(60) if i % 4 == 1]
+    assert data.split.given == ("train", "validation", "test")
+
+
+def test_a_missing_validation_part_is_cut_from_training_by_content(csv):
+    table = given(["train", "train", "test"])
+    data = prepare(csv(table), Roles(split="split"))
+    assert sorted(data.split.test) == [i for i in range(60) if i % 3 == 2]
+    assert len(data.split.validation) == 8
+    assert "Validation was cut from the training rows: 8 of 40, by content." in data.notes
+    order = RNG.permutation(60)
+    again = prepare(csv({name: [cells[i] for i in order] for name, cells in table.items()}), Roles(split="split"))
+    assert np.array_equal(data.arrays("validation")[0], again.arrays("validation")[0])
+
+
+def test_where_no_test_part_is_given_the_held_out_rows_are_it(csv):
+    data = prepare(csv(given(["train", "train", "val"])), Roles(split="split"))
+    assert sorted(data.split.test) == [i for i in range(60) if i % 3 == 2]
+    assert "There is no test part: the validation part that was given is the test set." in data.notes
+
+
+def test_rows_in_both_training_and_test_are_counted_and_said(csv):
+    table = given(["train", "val", "test"])
+    for name in ("age", "city", "size", "label"):
+        table[name][2], table[name][5], table[name][4] = table[name][0], table[name][0], table[name][3]
+    data = prepare(csv(table), Roles(split="split"))
+    assert data.split.shared == data.describe()["shared_with_training"] == 3
+    way_out = "The parts are those given; drop the copies, or leave --split out."
+    assert data.split.across == (
+        f"2 test rows are in training too, by content: scores on them flatter the models. {way_out}",
+        f"1 validation row is in training too, by content: scores on them flatter the models. {way_out}",
+    )
+
+
+def test_a_group_in_two_given_parts_is_counted_and_said(csv):
+    table = given(["train", "val", "test"])
+    table["patient"] = [f"p{i // 2}" for i in range(60)]
+    told = [warning.text for warning in prepare(csv(table), Roles(split="split", group="patient")).warnings]
+    assert "10 test rows share their group with training rows: the parts given split groups." in told
+
+
+def test_a_class_missing_from_validation_is_said(csv):
+    table = given(["train", "val", "test"])
+    table["label"] = ["c" if i in (0, 2, 3) else label for i, label in enumerate(table["label"])]
+    assert 'Class "c" is missing from validation: temperatures are fitted without it.' in (
+        prepare(csv(table), Roles(split="split")).notes
+    )
+
+
+def test_a_class_without_training_rows_is_refused(csv):
+    table = given(["train", "val", "test"])
+    table["label"] = ["c" if i in (2, 5) else label for i, label in enumerate(table["label"])]
+    assert refusal(csv(table), split="split") == (
+        'made.csv: class "c" has 2 rows and none of them to train on; move some to training, or drop the class'
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["train", "holdout"], 'made.csv, line 3: column "split" holds "holdout"; it must say train, validation or '
+                               "test"),
+        (["val", "test"], 'column "split" marks no row as train; it holds "val", "test"'),
+        (["train"], 'column "split" marks every row as train; mark some as test, or leave --split out and they are '
+                    "split by content"),
+        (["train", None], 'made.csv, line 3: column "split" is empty (as in 29 more rows); give it a part or drop the '
+                          "row"),
+    ],
+)  # fmt: skip
+def test_parts_that_cannot_be_used_are_refused(csv, parts, message):
+    assert refusal(csv(given(parts)), split="split") == message
+
+
+def test_rows_that_disagree_on_the_label_are_counted(csv):
+    table = columns()
+    for name in ("age", "city", "size"):
+        table[name][1] = table[name][0]
+    data = prepare(csv(table))
+    assert data.describe()["disagreeing"] == 2
+    told = "2 rows have the content of another row but another label: no model can be right on all of them."
+    assert told in [warning.text for warning in data.warnings]
+
+
+def test_an_unknown_column_is_refused_with_the_nearest_name(csv):
+    assert refusal(csv(columns()), text="ctiy") == (
+        'made.csv has no column "ctiy". Did you mean "city"? Columns: age, city, size, label'
+    )
+
+
+def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded():
+    rows = np.arange(40)
+    table = Columns(
+        (
+            Column("age", "number", np.where(rows % 7 == 0, np.nan, rows * 1.5)),
+            Column("size", "number", rows % 5 / 4),
+            Column("near", "date", 19000.0 + rows),
+            Column("far", "date", np.where(rows % 9 == 0, np.nan, 19000.0 + 30 * rows)),
+            Column("city", "category", np.where(rows % 11 == 0, -1, rows % 3), ("Oslo", "Rome", "Bern")),
+            Column("rare", "category", np.where(rows < 2, 0, rows % 2 + 1), ("Kyiv", "Rome", "Bern")),
+        )
+    )
+    encoder = table.fit(rows[:30], "made")
+    assert encoder.inputs.width == (1 + 1) + 1 + 1 + (1 + 2 + 1) + (3 + 2) + (2 + 2)
+    assert encoder.notes[1] == (
+        'Rare levels (fewer than 3 training rows, or beyond the 256 commonest) count as one in column "rare".'
+    )
+    again = transform(table.columns, encoder.learned["columns"])
+    assert again.tobytes() == encoder.encode(rows).tobytes()
+
+
+@pytest.mark.parametrize(("kind", "width"), [("number", 2), ("date", 2)])
+def test_a_column_without_a_value_in_training_is_a_flag_and_the_values_of_other_rows_as_they_are(kind, width):
+    values = np.where(np.arange(12) < 8, np.nan, np.arange(12.0))
+    encoder = Columns((Column("seen", kind, values),)).fit(np.arange(8), "made")
+    assert encoder.inputs.width == width
+    assert encoder.encode(np.arange(8)).tolist() == [[0, 1]] * 8
+    assert encoder.encode(np.arange(8, 12)).tolist() == [[8, 0], [9, 0], [10, 0], [11, 0]]  # as they are
+
+
+@pytest.mark.parametrize(("days", "width"), [(365, 1), (366, 3)])
+def test_dates_have_a_season_where_training_spans_more_than_a_year(days, width):
+    values = 19000.0 + np.array([0, days, 1, 2, 5000])
+    encoder = Columns((Column("day", "date", values),)).fit(np.arange(4), "made")
+    assert encoder.inputs.width == width
+
+
+def test_a_season_is_an_angle_of_the_year():
+    encoder = Columns((Column("day", "date", np.array([0, 365.2425, 2 * 365.2425, 365.2425 / 4])),)).fit(
+        np.arange(4), "made"
+    )
+    assert np.allclose(encoder.encode(np.arange(4))[:, 1:], [[0, 1], [0, 1], [0, 1], [1, 0]], atol=1e-6)
+
+
+def test_as_many_levels_as_a_category_may_have_have_their_own_column(monkeypatch):
+    monkeypatch.setattr("sfumato.lab.data.encoding.MAX_LEVELS", 2)
+    cells = np.array([0] * 3 + [1] * 5 + [2] * 3 + [3] * 2)
+    encoder = Columns((Column("word", "category", cells, ("b", "c", "a", "d")),)).fit(np.arange(len(cells)), "made")
+    assert encoder.learned["columns"][0]["levels"] == ["c", "a"]  # of b and a, which are as common, the first as text
+    assert encoder.encode(np.array([0, 3, 8, 11])).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+
+
+def test_as_much_memory_as_may_be_used_is_used_and_not_more():
+    table = Columns((Column("word", "category", np.arange(10) % 2, ("a", "b")),))  # 10 rows of 2 levels, a gap, others
+    assert table.fit(np.arange(10), "made", max_bytes=4 * 10 * 4).inputs.width == 4
+    with pytest.raises(DataError) as caught:
+        table.fit(np.arange(10), "made", max_bytes=4 * 10 * 4 - 1)
+    assert str(caught.value) == (
+        "made: 10 rows of 4 columns, categories spread out, take 0.0 GB; at most 4 GB are used. Drop columns with many "
+        "levels, or rows"
+    )
+
+
+def test_four_gigabytes_of_encoded_rows_are_the_most():
+    def fit(rows):
+        cells = np.arange(rows) % 256
+        columns = tuple(Column(name, "category", cells, tuple(map(str, range(256)))) for name in "abcdefgh")
+        return Columns(columns).fit(np.arange(1000), "made")
+
+    assert fit(480_000).inputs.width == 8 * 258  # 3.96 GB, of which nothing is made here
+    with pytest.raises(DataError, match="^made: 490,000 rows of 2,064 columns, categories spread out, take 4.0 GB; at"):
+        fit(490_000)
