@@ -114,13 +114,13 @@ def _contradiction(found: StoredEncoding) -> str:
     sizes = {len(found.get(key, ())) for key in ("mean", "scale")}
     fits = math.prod(found.get("shape", ())) == inputs["width"] and sizes in ({1}, {inputs["width"]})
     of_terms = {len(found.get(key, ())) for key in ("terms", "weights")} == {inputs["width"]}
-    return {
-        "columns": width != inputs["width"] and f"the columns make {width} features, not {inputs['width']}",
-        "numbers": not fits and f"shape, mean and scale do not fit {inputs['width']} features",
+    wrong = {
+        "columns": f"the columns make {width} features, not {inputs['width']}" if width != inputs["width"] else "",
+        "numbers": "" if fits else f"shape, mean and scale do not fit {inputs['width']} features",
         "images": _contradiction_of_images(found),
-        "texts": not of_terms and f"terms and weights do not fit {inputs['width']} terms",
-        "tokens": "",
-    }[found["features"]] or ""
+        "texts": "" if of_terms else f"terms and weights do not fit {inputs['width']} terms",
+    }
+    return wrong.get(found["features"], "")
 
 
 def _contradiction_of_images(found: StoredEncoding) -> str:

@@ -190,8 +190,8 @@ MIXED = table().assign(odd=[1, "two"] * 120)
          'label = "city" names a column of labels, and y gives labels too; give one of them'),
         ((table(), np.arange(3)), {}, DataError, "X has 240 rows but y has 3; they must be as many"),
         ((table(), np.eye(240)), {}, DataError,
-         "y has shape (240, 240); next to a data frame it needs one value per row. Soft labels are columns of the frame, "
-         "named by label_probs"),
+         "y has shape (240, 240); next to a data frame it needs one value per row. Soft labels are columns of the "
+         "frame, named by label_probs"),
         ((MIXED, "kind"), {}, DataError, r'column "odd" of the data frame holds values of several types'),
         ((np.eye(9), "kind"), {}, DataError,
          'y = "kind" names a column, but X has no columns; give the labels themselves'),

@@ -333,7 +333,8 @@ def test_a_run_without_its_encoding_is_refused_with_the_way_out(copy):
     with pytest.raises(ReportError) as refused:
         sf.load_run(copy, arm="smoothed")
     assert str(refused.value) == (
-        f"{copy / 'encoding.json'} is missing, so the models cannot read new rows; `sfumato compare -c {copy / 'config.toml'}` makes the run again"
+        f"{copy / 'encoding.json'} is missing, so the models cannot read new rows; `sfumato compare -c "
+        f"{copy / 'config.toml'}` makes the run again"
     )
 
 
