@@ -6,7 +6,7 @@ project's source; those marked ``"run"`` were executed and compared.
 """
 
 from sfumato.conventions.batch import Batch as Batch
-from sfumato.conventions.convert import FORMULAS as FORMULAS
+from sfumato.conventions.catalogue import FORMULAS as FORMULAS
 from sfumato.conventions.convert import Conversion as Conversion
 from sfumato.conventions.convert import convert as convert
 from sfumato.conventions.convert import convert_eps as convert_eps

@@ -7,25 +7,10 @@ constant, and a conversion of values needs no more.
 import math
 from dataclasses import dataclass
 
-from sfumato.conventions.catalogue import (
-    frameworks,
-    fused_kernels,
-    language_models,
-    papers,
-    speech,
-    translation,
-    vision,
-)
+from sfumato.conventions.catalogue import FORMULAS
 from sfumato.conventions.formula import Formula
 from sfumato.conventions.spread import Convention, ConversionError
 from sfumato.text import nearest
-
-FORMULAS: dict[str, Formula] = {
-    each.key: each
-    for module in (frameworks, translation, language_models, speech, vision, fused_kernels, papers)
-    for each in module.FORMULAS
-}  # fmt: skip
-"""Every formula by its key."""
 
 
 @dataclass(frozen=True)

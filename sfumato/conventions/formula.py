@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sfumato.conventions.batch import Array, Batch
-from sfumato.conventions.building_blocks import Reduction, RowLoss, excess, mean_all, sigmoid, two_level
+from sfumato.conventions.row_losses import Reduction, RowLoss, excess, mean_all, sigmoid, two_level
 from sfumato.conventions.spread import Convention
 
 

@@ -273,14 +273,14 @@ sigmoid_full = _sigmoids(
 
 sigmoid_all = _sigmoids(
     name="sigmoid-all",
-    formula_true="1 − ε + ε/K",
-    formula_other="ε/K",
+    formula_true=all.formula_true,
+    formula_other=all.formula_other,
     formula_gap="log((1 − ε + ε/K)/(ε − ε/K)), the logit of the label",
     at_one="1/K everywhere",
     used_by=("timm BinaryCrossEntropy",),
     source="timm, loss/binary_cross_entropy.py",
-    pair=lambda e, k: (1 - e + e / k, e / k),
-    inverse=lambda q, k: q * k,
+    pair=all.pair,
+    inverse=all.inverse,
 )
 """The softmax's target ``all``, given to K sigmoids."""
 

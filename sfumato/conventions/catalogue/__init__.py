@@ -1,1 +1,0 @@
-"""One file a field of software: the formula of each framework's loss, as data."""

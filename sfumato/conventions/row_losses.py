@@ -1,0 +1,217 @@
+"""What formulas are made of: the loss of each row, and how the rows become one number.
+
+First the parts that most formulas share, then what one framework alone computes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from sfumato.conventions import spread
+from sfumato.conventions.batch import Array, Batch, own_class
+from sfumato.conventions.spread import Convention
+
+RowLoss: TypeAlias = Callable[[Batch], Array]
+Reduction: TypeAlias = Callable[[Batch, Array], float]
+_EPS32 = float(np.finfo(np.float32).eps)
+
+
+def two_level(convention: Convention) -> RowLoss:
+    """Σ q_k w_k (−log p_k) with the convention's pair; a strength out of range is applied as written."""
+    return lambda b: (_target(b, convention) * b.weights * b.losses).sum(axis=1) * b.valid
+
+
+def excess(convention: Convention) -> RowLoss:
+    """The cross entropy less the entropy of its target: KL(q‖p)."""
+
+    def rows(b: Batch) -> Array:
+        q = _target(b, convention)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entropy = -np.where(q > 0, q * np.log(np.where(q > 0, q, 1.0)), 0.0).sum(axis=1)
+        return ((q * b.losses).sum(axis=1) - entropy) * b.valid
+
+    return rows
+
+
+def mixed(convention: Convention) -> RowLoss:
+    """:func:`two_level`, where labels may be probabilities: a class has that share of q_true, the rest of q_other."""
+    return lambda b: (_mixture(b, convention) * b.weights * b.losses).sum(axis=1) * b.valid
+
+
+def sigmoid(convention: Convention) -> RowLoss:
+    """The sum of the binary cross entropies of K sigmoids; labels may be K targets a row."""
+    return lambda b: binary(b.logits, _mixture(b, convention)) * b.valid
+
+
+def binary(logits: Array, target: Array) -> Array:
+    """Σ_k softplus(z) − t·z, (N,)."""
+    return (np.logaddexp(0.0, logits) - target * logits).sum(axis=1)
+
+
+def dense(b: Batch) -> Array:
+    """Σ_k w_k q'_k (−log p_k) with q' = (1−ε)q + ε·π, q one-hot or given."""
+    prior = np.full(b.classes, 1 / b.classes) if b.prior is None else b.prior
+    q = (1 - b.eps) * b.given + b.eps * prior
+    return (q * b.weights * b.losses).sum(axis=1) * b.valid
+
+
+def label_term_weighted(b: Batch) -> Array:
+    """(1−ε)·w_y·n + ε·S/K: class weights are on the label's term alone."""
+    return ((1 - b.eps) * b.weights[b.safe] * b.nll + b.eps * b.losses.mean(axis=1)) * b.valid
+
+
+def off_below_zero(rows: RowLoss) -> RowLoss:
+    """The loss of each row; a strength that is not above 0, NaN included, is taken for 0."""
+    return lambda b: rows(b if b.eps > 0 else replace(b, eps=0.0))
+
+
+def with_z_loss(rows: RowLoss) -> RowLoss:
+    """The loss of each row and z_loss·lse², which has no class weight."""
+    return lambda b: rows(b) + b.z_loss * b.lse**2 * b.valid
+
+
+def mean_valid(b: Batch, rows: Array) -> float:
+    """Over the rows that count."""
+    return float(rows.sum() / b.valid.sum())
+
+
+def mean_all(b: Batch, rows: Array) -> float:
+    """Over all rows, the ignored included."""
+    return float(rows.sum() / len(rows))
+
+
+def mean_weight(b: Batch, rows: Array) -> float:
+    """Over the sum of the labels' weights."""
+    if b.labels.ndim == 2:
+        return mean_all(b, rows)
+    weight = (b.weights[b.safe] * b.valid).sum()
+    return float(rows.sum() / weight) if weight else np.nan  # of labels that all weigh 0 it is no number in torch too
+
+
+def mean_entries(b: Batch, rows: Array) -> float:
+    """Over rows and classes."""
+    return float(rows.sum() / b.logits.size)
+
+
+def total(b: Batch, rows: Array) -> float:
+    """The sum."""
+    return float(rows.sum())
+
+
+def of_pairs(b: Batch) -> Array:
+    """Mixup: both labels of a pair, each smoothed over all; without partners the batch in reverse order."""
+    partner = b.safe[::-1] if b.partner is None else b.partner
+    first, second = (two_level(spread.all)(replace(b, labels=labels)) for labels in (b.safe, partner))
+    return b.lam * first + (1 - b.lam) * second
+
+
+def keras_focal(b: Batch) -> Array:
+    """The focal factor on a smoothed target, with Keras's clipping of probabilities."""
+    q = (1 - b.eps) * b.given + b.eps / b.classes
+    losses = np.clip(b.losses, -np.log1p(-1e-7), -np.log(1e-7))
+    return (b.alpha * (1 - np.exp(-losses)) ** b.gamma * q * losses).sum(axis=1)
+
+
+def gaussian(b: Batch) -> Array:
+    """Densities of a normal distribution about the label, which are not normalised."""
+    confidence = 1 - b.eps
+    distance = np.arange(b.classes)[None, :] - b.safe[:, None]
+    q = np.exp(-(distance**2) / (2 * confidence**2)) / (confidence * math.sqrt(2 * math.pi))
+    low = b.eps / (b.classes - 1)
+    constant = -(confidence * math.log(confidence) + (b.classes - 1) * low * math.log(low + 1e-20))
+    return ((q * b.losses).sum(axis=1) - constant) * b.valid
+
+
+def negatives_as_class_0(b: Batch) -> Array:
+    """The Trainer's: a negative label that is not ignored becomes class 0."""
+    return two_level(spread.all)(replace(b, labels=np.where(b.valid, np.maximum(b.safe, 0), b.labels)))
+
+
+def first_shard(b: Batch) -> Array:
+    """What rank 0 of a tensor-parallel group computes: K and the mean of log p are those of its own shard."""
+    own = b.classes // b.shards
+    s = b.eps * own / (own - 1)
+    return ((1 - s) * b.nll + s * b.losses[:, :own].mean(axis=1)) * b.valid
+
+
+def guarded_mean(guard: float) -> Reduction:
+    """Over the rows that count, and a small number that keeps the divisor above 0."""
+    return lambda b, rows: float(rows.sum() / (b.valid.sum() + guard))
+
+
+def divergence_or_plain(b: Batch) -> Array:
+    """SpeechBrain's kldiv_loss, which is its nll_loss at a strength of 0: no class is ignored there."""
+    return excess(spread.others)(b if b.eps > 0 else replace(b, eps=0.0, ignore_index=-100))
+
+
+def sum_or_plain_mean(b: Batch, rows: Array) -> float:
+    """What goes with :func:`divergence_or_plain`."""
+    return total(b, rows) if b.eps > 0 else mean_all(b, rows)
+
+
+def divided_twice(b: Batch) -> Array:
+    """Divided twice by a sum + 1.2e-7; an ignored row is zeroed first, and becomes the uniform target."""
+    q = b.given * b.valid[:, None]
+    q = q / (_EPS32 + q.sum(axis=1, keepdims=True)) + b.eps / b.classes
+    q = q / (_EPS32 + q.sum(axis=1, keepdims=True))
+    return (q * b.losses).sum(axis=1)
+
+
+def fastai_mean(b: Batch, rows: Array) -> float:
+    """Two normalisers in one mean: rows for the smoothing term, weights for the label's."""
+    w = b.weights[b.safe]
+    label_term = (w * b.nll).sum() / w.sum()
+    return float((1 - b.eps) * label_term + b.eps * b.losses.mean())
+
+
+def liger_mean(b: Batch, rows: Array) -> float:
+    """Two normalisers in one mean: the labels' weights for the cross entropy, rows for lse²."""
+    squares = b.z_loss * b.lse**2 * b.valid
+    return mean_weight(b, rows - squares) + mean_valid(b, squares)
+
+
+def virtual_teacher(b: Batch) -> Array:
+    """The cross entropy and the divergence from a teacher that is right by design."""
+    design = np.where(own_class(b.safe, b.classes), 0.99, 0.01 / (b.classes - 1)) / b.temperature
+    q = np.exp(design) / np.exp(design).sum(axis=1, keepdims=True)
+    divergence = (q * (np.log(q) + b.losses)).mean(axis=1)  # KLDivLoss's default mean is over rows and classes
+    return (1 - b.alpha) * b.nll + b.alpha * b.multiplier * divergence
+
+
+def learned_table(b: Batch) -> Array:
+    """The cross entropy, and that towards the label's row of a learned table."""
+    table = np.full((b.classes, b.classes), 1 / b.classes) if b.rows_table is None else b.rows_table
+    return b.nll + (table[b.safe] * b.losses).sum(axis=1)
+
+
+def margin_penalty(b: Batch) -> Array:
+    """The cross entropy and the mean distance beyond a margin."""
+    far = np.maximum(b.logits.max(axis=1, keepdims=True) - b.logits - b.margin, 0.0)
+    return b.nll + b.alpha * far.mean(axis=1)
+
+
+def max_suppression(b: Batch) -> Array:
+    """Smoothing over all and α(max z − mean z)."""
+    smoothed = off_below_zero(dense)(b)
+    if b.alpha == 0:
+        return smoothed
+    # The cross entropy is reduced before the penalty of each row is added, of an ignored one too.
+    return mean_valid(b, smoothed) + b.alpha * (b.logits.max(axis=1) - b.logits.mean(axis=1))
+
+
+def _mixture(b: Batch, convention: Convention) -> Array:
+    if b.labels.ndim == 1:
+        return _target(b, convention)
+    true, other = convention.pair(b.eps, b.classes)
+    return other + (true - other) * b.given
+
+
+def _target(b: Batch, convention: Convention) -> Array:
+    true, other = convention.pair(b.eps, b.classes)
+    q = np.where(own_class(b.safe, b.classes), true, other)
+    if convention.space == "softmax without padding" and b.pad is not None:
+        q[:, b.pad] = 0.0
+    return q
