@@ -1,1 +1,1 @@
-"""The loss in other people's training loops: one module a framework, each imported by its full name."""
+"""The loss in other libraries' training loops: one module per framework, each imported by its full name."""

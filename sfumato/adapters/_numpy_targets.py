@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3  # how far soft labels may be from a sum of 1; nearer ones are
 
 
 def check_smoothing(label_smoothing: float, over: str) -> None:
-    """Refuse a strength that is no number in [0, 1], and an unknown convention."""
+    """Refuse a strength that is not a number in [0, 1], and an unknown convention."""
     if isinstance(label_smoothing, str):  # as YAML reads 1e-1
         raise TypeError(f"label_smoothing must be a number, got {label_smoothing!r}")
     if not 0.0 <= label_smoothing <= 1.0:
@@ -46,40 +46,29 @@ def scale_and_floor(label_smoothing: Any, num_classes: int, over: Over) -> tuple
 
 
 def checked_labels(labels: Any, num_classes: int) -> npt.NDArray[np.int64]:
-    """Class indices (N,) as int64, floats with whole values included, which is what boosting libraries keep.
-
-    Raises:
-        TypeError: labels that are no numbers.
-        ValueError: a label that is no whole number; names the first row.
-        IndexError: a label that is no class; names the first row.
-    """
-    given = np.asarray(labels)
-    if given.dtype.kind not in "iufb":
-        raise TypeError(f"labels must be numbers of classes, got {given.dtype}")
-    whole = np.rint(np.nan_to_num(given, nan=-0.5)) if given.dtype.kind == "f" else given
+    """Class indices (N,) as int64, floats with whole values included, which is what boosting libraries keep."""
+    values = np.asarray(labels)
+    if values.dtype.kind not in "iufb":
+        raise TypeError(f"labels must be class indices, got {values.dtype}")
+    whole = np.rint(np.nan_to_num(values, nan=-0.5)) if values.dtype.kind == "f" else values
     for bad, error, what in (
-        (whole != given, ValueError, "is no whole number"),
-        ((given < 0) | (given >= num_classes), IndexError, "is not a class"),
+        (whole != values, ValueError, "is not a whole number"),
+        ((values < 0) | (values >= num_classes), IndexError, "is not a class"),
     ):
         if bad.any():
             row = int(bad.argmax())
-            there_are = f"there are {num_classes} classes (0 to {num_classes - 1})"
-            raise error(f"label {given[row]:g} in row {row} {what}: {there_are}")
+            classes = f"there are {num_classes} classes (0 to {num_classes - 1})"
+            raise error(f"label {values[row]:g} in row {row} {what}: {classes}")
     return whole.astype(np.int64)
 
 
 def checked_soft_labels(soft_labels: Any, num_classes: int | None = None, *, name: str = "soft_labels") -> Column:
-    """Distributions over the classes, (N, K) in float64, each with a sum of 1.
-
-    Raises:
-        TypeError: values that are no numbers.
-        ValueError: another shape, a value that is negative or not finite, or a row whose sum is not 1; names the first.
-    """
+    """Distributions over the classes, (N, K) in float64, each divided by its sum, which must be about 1."""
     q = np.asarray(soft_labels)
     if q.dtype.kind not in "iufb":
         raise TypeError(f"{name} must be numbers, got {q.dtype}")
     if q.ndim != 2 or q.shape[1] < 2 or (num_classes is not None and q.shape[1] != num_classes):
-        raise ValueError(f"{name} must be (N, {num_classes or 'K'}), one number a row and class, got {q.shape}")
+        raise ValueError(f"{name} must be (N, {num_classes or 'K'}), one number per row and class, got {q.shape}")
     q = q.astype(np.float64)
     odd = ~(np.isfinite(q) & (q >= 0))
     if odd.any():

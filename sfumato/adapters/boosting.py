@@ -1,8 +1,13 @@
 """XGBoost and LightGBM: multiclass objectives towards smoothed labels, or towards any target.
 
-Neither library smooths labels, and both take an objective of their user's: the gradient p − q of each row's scores, and
-a second derivative. What scales the second derivative is each library's own factor, so that without smoothing the trees
-are those of the library's own objective.
+Neither library smooths labels, and both take a custom objective: the gradient p − q of each row's scores, and a second
+derivative. The factor of the second derivative is the library's own, so that without smoothing the trees are those of
+the library's own objective.
+
+Both functions take K classes (at least 2), the strength ε in [0, 1], where ε goes (``"all"`` K classes, as in torch, or
+the K−1 ``"others"``), and optionally probabilities (N, K) in place of the labels of the data set, in its order, which
+are smoothed as well. They raise ValueError for a strength outside [0, 1], fewer than two classes, or soft labels that
+are not distributions (naming the row), and MissingExtraError where the library is not installed.
 """
 
 from collections.abc import Callable
@@ -30,14 +35,8 @@ class BoostingObjective:
 
     .. math:: \frac{\partial L}{\partial z_k} = w\,(p_k - q_k), \qquad h_k = c\,w\,p_k (1 - p_k)
 
-    It is called by the library: by ``train`` with scores and the data set, by the classes of scikit-learn's style with
-    labels, scores and weights.
-
-    Attributes:
-        num_classes: K.
-        label_smoothing: strength ε.
-        over: where ε goes.
-        factor: c.
+    The library calls it: ``train`` with scores and the data set, the scikit-learn classes with labels, scores and
+    weights. ``factor`` is c.
     """
 
     def __init__(
@@ -62,27 +61,17 @@ class BoostingObjective:
             self._soft = scale * self._soft + floor
 
     def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Gradient and second derivative of each score, both (N, K).
-
-        Args:
-            first: scores (N, K), where ``second`` is a data set; else labels (N,).
-            second: the library's data set, or scores (N, K).
-            sample_weight: one number a row, or None. A data set brings its own.
-
-        Raises:
-            ValueError: scores or soft labels of another shape, or a label that is no whole number.
-            IndexError: a label that is no class; names the first row.
-        """
+        """Gradient and second derivative (N, K), from scores and a data set or from labels, scores and weights."""
         if hasattr(second, "get_label"):
             scores, labels, sample_weight = first, self._read(second, "label"), self._read(second, "weight")
         else:
             scores, labels = second, first
         scores = np.asarray(scores)
         if scores.ndim == 1 and self.num_classes == 2:
-            told = "num_class=2" + (' and metric="None"' if self._library == "LightGBM" else "")
+            options = "num_class=2" + (' and metric="None"' if self._library == "LightGBM" else "")
             raise ValueError(
-                f"{self._library} gave scores {scores.shape}, and not (N, 2): of two classes it makes one score a row "
-                f"unless it is given {told}"
+                f"{self._library} gave scores {scores.shape}, and not (N, 2): with two classes it makes one score per "
+                f"row unless it is given {options}"
             )
         if scores.ndim != 2 or scores.shape[1] != self.num_classes:
             raise ValueError(
@@ -111,10 +100,10 @@ class BoostingObjective:
             p -= self._soft
         return p, hessian
 
-    def _check_rows(self, rows: int, given: int, what: str) -> None:
-        if rows != given:
+    def _check_rows(self, rows: int, targets: int, what: str) -> None:
+        if rows != targets:
             raise ValueError(
-                f"{self._library} gave scores of {plural(rows, 'row')}, and there are {given:,} {what}: one for each "
+                f"{self._library} gave scores of {plural(rows, 'row')}, and there are {targets:,} {what}: one for each "
                 "row of the data set is needed, in its order"
             )
 
@@ -134,19 +123,6 @@ def xgboost(
     The factor 2 is that of XGBoost's own ``multi:softprob``. Give ``train`` that objective among its parameters too,
     with ``num_class``: predictions are then probabilities, and the log loss of rows for evaluation is the hard one.
     Without it XGBoost predicts classes.
-
-    Args:
-        num_classes: K, at least 2.
-        label_smoothing: strength ε in [0, 1].
-        over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``.
-        soft_labels: probabilities (N, K) in place of the labels of the data set, in its order; smoothed as well.
-
-    Returns:
-        A :class:`BoostingObjective`.
-
-    Raises:
-        ValueError: a strength outside [0, 1], fewer than two classes, or soft labels that are none (names the row).
-        MissingExtraError: XGBoost is not installed.
 
     >>> xgboost(3, 0.1)
     BoostingObjective(XGBoost, 3 classes, label_smoothing=0.1 over="all")
@@ -170,19 +146,6 @@ def lightgbm(
     Predictions are scores and no probabilities: softmax makes these. LightGBM's metric ``multi_logloss`` would take the
     scores for probabilities, so give the log loss as ``feval``.
 
-    Args:
-        num_classes: K, at least 2.
-        label_smoothing: strength ε in [0, 1].
-        over: where ε goes: ``"all"`` K classes, as in torch, or the K−1 ``"others"``.
-        soft_labels: probabilities (N, K) in place of the labels of the data set, in its order; smoothed as well.
-
-    Returns:
-        A :class:`BoostingObjective`.
-
-    Raises:
-        ValueError: a strength outside [0, 1], fewer than two classes, or soft labels that are none (names the row).
-        MissingExtraError: LightGBM is not installed.
-
     >>> lightgbm(3, 0.1, over="others")
     BoostingObjective(LightGBM, 3 classes, label_smoothing=0.1 over="others")
     """
@@ -195,10 +158,10 @@ def lightgbm(
 
 
 def _read_xgboost(data: Any, what: str) -> Any:
-    """Labels or weights; a function of the module, so that a model with an objective can be pickled."""
+    """Labels or weights; at module level, so that a model with an objective can be pickled."""
     return data.get_label() if what == "label" else data.get_weight()
 
 
 def _read_lightgbm(data: Any, what: str) -> Any:
-    """The same of LightGBM's data set."""
+    """Labels or weights of LightGBM's data set."""
     return data.get_field(what)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from sfumato.adapters._numpy_targets import check_smoothing, masses, scale_and_floor
+from sfumato.adapters._saving import save_parts
 from sfumato.extras import framework_imports
 from sfumato.theory import Over
-from sfumato.verdict.save_scores import save_scores
 
 with framework_imports("sfumato.adapters.keras", "keras"):
     import keras
@@ -70,13 +70,7 @@ class CrossEntropy(keras.losses.Loss):
         self.ignore_index = ignore_index
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The reduced loss.
-
-        Args:
-            y_true: class indices (…) or (…, 1), or probabilities (…, K).
-            y_pred: outputs of the model, (…, K).
-            sample_weight: one number a row, or None.
-        """
+        """The reduced loss."""
         mask = get_keras_mask(y_pred)
         y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
         y_true = ops.convert_to_tensor(y_true)
@@ -87,12 +81,7 @@ class CrossEntropy(keras.losses.Loss):
         return reduce_weighted_values(losses, sample_weight, mask, self.reduction, self.dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each row, (…); 0 where it is ignored.
-
-        Args:
-            y_true: class indices (…) or (…, 1), or probabilities (…, K).
-            y_pred: outputs of the model, (…, K).
-        """
+        """The loss of each row, (…); 0 where it is ignored."""
         z, classes = y_pred, y_pred.shape[-1]
         if not self.from_logits:
             z = ops.log(ops.clip(z, keras.config.epsilon(), 1.0))
@@ -184,17 +173,7 @@ class SaveScores(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Save the scores; Keras calls this."""
-        logits, labels = self._read(self.test)
-        val_logits, val_labels = (None, None) if self.validation is None else self._read(self.validation)
-        save_scores(
-            self.folder,
-            arm=self.arm,
-            seed=self.seed,
-            logits=logits,
-            labels=labels,
-            val_logits=val_logits,
-            val_labels=val_labels,
-        )
+        save_parts(self.folder, self.arm, self.seed, self._read, self.test, self.validation)
 
     def _read(self, rows: tuple[Any, Any]) -> tuple[Any, Any]:
         model: Any = self.model

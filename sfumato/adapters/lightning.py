@@ -6,17 +6,18 @@ these callbacks measure held-out rows against their labels.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sfumato.adapters._saving import save_parts
 from sfumato.evaluate import fit_temperature_small, logit_gap
 from sfumato.extras import framework_imports
 from sfumato.loss import cross_entropy
 from sfumato.targets.checks import ArgumentError
 from sfumato.text import plural
-from sfumato.verdict.save_scores import save_scores
 
 with framework_imports("sfumato.adapters.lightning", "lightning"):
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -37,11 +38,9 @@ class Watch(Callback):
     must be a pair ``(x, labels)``, and the module is called once more.
 
     Args:
-        scores: a function of the module and a batch that gives logits and labels, where both rules do not fit.
+        scores: a function of the module and a batch that gives logits and labels, where neither rule fits.
 
-    Attributes:
-        history: a dictionary for each epoch with ``epoch``, ``hard_nll``, ``logit_gap`` and ``temperature``; it is in
-            checkpoints.
+    ``history`` has a dictionary per epoch, and is in checkpoints.
 
     >>> Watch()
     Watch(0 epochs)
@@ -84,24 +83,20 @@ class Watch(Callback):
         logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
         if not len(labels):
             raise ArgumentError("Watch found no validation row that counts: every label is -100")
-        found = {
+        metrics = {
             "hard_nll": cross_entropy(logits.double(), labels).item(),
             "logit_gap": float(logit_gap(logits, labels).mean()),
             "temperature": fit_temperature_small(logits=logits, labels=labels).value,
         }
-        self.history.append({"epoch": trainer.current_epoch, **found})
-        pl_module.log_dict(found, sync_dist=trainer.world_size > 1)  # a mean of equal numbers, or Lightning warns
+        self.history.append({"epoch": trainer.current_epoch, **metrics})
+        pl_module.log_dict(metrics, sync_dist=trainer.world_size > 1)  # a mean of equal numbers, or Lightning warns
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the history of a checkpoint.
-
-        Args:
-            state_dict: as :meth:`state_dict` gave it.
-        """
+        """Go on with the history of a checkpoint."""
         self.history = list(state_dict["history"])
 
 
@@ -148,19 +143,9 @@ class SaveScores(Callback):
         """Save the scores; Lightning calls this."""
         if not trainer.is_global_zero:
             return
-        logits, labels = self._read(self.test, trainer, pl_module)
-        val_logits, val_labels = (None, None)
-        if self.validation is not None:
-            val_logits, val_labels = self._read(self.validation, trainer, pl_module)
-        save_scores(
-            self.folder,
-            arm=self.arm,
-            seed=os.environ["PL_GLOBAL_SEED"] if self.seed is None else self.seed,
-            logits=logits,
-            labels=labels,
-            val_logits=val_logits,
-            val_labels=val_labels,
-        )
+        seed = os.environ["PL_GLOBAL_SEED"] if self.seed is None else self.seed
+        read = partial(self._read, trainer=trainer, pl_module=pl_module)
+        save_parts(self.folder, self.arm, seed, read, self.test, self.validation)
 
     def _read(self, loader: Iterable[Any], trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
         """Logits and labels of all rows that count; the module's mode is put back."""

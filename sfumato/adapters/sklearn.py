@@ -104,37 +104,25 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"class {self.classes_[empty[0]]} has no mass in any row: leave it out of y, or give some row of it a "
                 "weight above 0"
             )
-        given = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "iloc") else np.asarray(X)
-        repeated = given if np.array_equal(rows, np.arange(len(q))) else taken(given, rows)
+        features = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "iloc") else np.asarray(X)
+        repeated = features if np.array_equal(rows, np.arange(len(q))) else taken(features, rows)
         self.estimator_ = inner.fit(repeated, self.classes_[classes], sample_weight=q[rows, classes])
         return self
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
-        """The likeliest class of each row, (N,).
-
-        Args:
-            X: features, (N, D).
-        """
+        """The most probable class of each row, (N,)."""
         check_is_fitted(self)
         return self.estimator_.predict(X)
 
     @available_if(_inner_has("predict_proba"))
     def predict_proba(self, X: Any) -> npt.NDArray[Any]:
-        """Probabilities, (N, K), which fit the smoothed labels: divide their logarithms by a temperature below 1.
-
-        Args:
-            X: features, (N, D).
-        """
+        """Probabilities, (N, K), which fit the smoothed labels: divide their logarithms by a temperature below 1."""
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X: Any) -> npt.NDArray[Any]:
-        """Scores, (N, K), or (N,) of two classes, as the estimator gives them.
-
-        Args:
-            X: features, (N, D).
-        """
+        """Scores, (N, K), or (N,) of two classes, as the estimator gives them."""
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
@@ -165,11 +153,11 @@ class SmoothedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
 def _targets(y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     """Classes (K,) and targets (N, K) of labels or of soft labels."""
-    columns, given = getattr(y, "columns", None), np.asarray(y)
-    if given.ndim == 2 and given.shape[1] > 1:
+    columns, values = getattr(y, "columns", None), np.asarray(y)
+    if values.ndim == 2 and values.shape[1] > 1:
         q = checked_soft_labels(y, name="y")
         if columns is None:
-            return np.arange(given.shape[1]), q
+            return np.arange(values.shape[1]), q
         # Sorted, as every classifier has its classes: the columns of predict_proba are in the order of classes_.
         classes, order, times = np.unique(np.asarray(columns), return_index=True, return_counts=True)
         if (times > 1).any():
@@ -177,7 +165,7 @@ def _targets(y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
             raise ValueError(f"y has {times.max()} columns for class {twice}: give each class one column")
         return classes, q[:, order]
     check: Any = check_array
-    y = column_or_1d(check(given, ensure_2d=False, dtype=None, input_name="y"), warn=True)
+    y = column_or_1d(check(values, ensure_2d=False, dtype=None, input_name="y"), warn=True)
     check_classification_targets(y)
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:

@@ -17,7 +17,7 @@ class CrossEntropy(torch.nn.Module):
 
     .. math:: L = \frac{1}{N}\sum_i \sum_k q_{ik}\,(\mathrm{lse}(z_i) - z_{ik})
 
-    It stands for three losses of timm: ``CrossEntropyLoss`` at ε = 0, ``LabelSmoothingCrossEntropy`` for labels, and
+    It replaces three losses of timm: ``CrossEntropyLoss`` at ε = 0, ``LabelSmoothingCrossEntropy`` for labels, and
     ``SoftTargetCrossEntropy`` for the soft targets (N, K) of Mixup and CutMix. Mixup smooths while it mixes, so soft
     targets are taken as they are. :meth:`mixup` makes one with the same ε. Soft targets with zeros in them were not
     smoothed, and the first batch of them is refused where ε is above 0.
@@ -30,7 +30,7 @@ class CrossEntropy(torch.nn.Module):
 
     Raises:
         ValueError: a strength outside [0, 1] or an unknown ``over``, at construction; in training soft targets that do
-            not sum to 1 (names the first row), or that nobody smoothed.
+            not sum to 1 (names the first row), or that were not smoothed.
 
     >>> criterion = CrossEntropy(label_smoothing=0.1, over="others")
     >>> round(criterion(torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])).item(), 4)
@@ -46,12 +46,7 @@ class CrossEntropy(torch.nn.Module):
         self._looked = False
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean loss of a batch.
-
-        Args:
-            input: logits (N, K).
-            target: labels (N,), or soft targets (N, K).
-        """
+        """The mean loss of a batch of logits (N, K) with labels (N,), or soft targets (N, K)."""
         if not target.is_floating_point():
             eps = self.label_smoothing if self.training else 0.0
             return cross_entropy(input, target, label_smoothing=eps, over=self.over)

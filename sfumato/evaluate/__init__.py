@@ -46,8 +46,8 @@ from sfumato.evaluate.metrics.temperature import Temperature as Temperature
 from sfumato.evaluate.metrics.temperature import fit_temperature as fit_temperature
 from sfumato.evaluate.metrics.temperature import fit_temperature_small as fit_temperature_small
 from sfumato.evaluate.metrics.temperature import temperature_jackknife as temperature_jackknife
-from sfumato.evaluate.scores.rows import Rows as Rows
-from sfumato.evaluate.scores.rows import per_row as per_row
+from sfumato.evaluate.scores.per_row import Rows as Rows
+from sfumato.evaluate.scores.per_row import per_row as per_row
 from sfumato.evaluate.statistics.intervals import Estimate as Estimate
 from sfumato.evaluate.statistics.intervals import estimate_interval as estimate_interval
 from sfumato.evaluate.statistics.intervals import estimate_unpaired as estimate_unpaired

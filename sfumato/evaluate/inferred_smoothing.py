@@ -24,7 +24,7 @@ import numpy as np
 
 from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.scores.measure import scan_columns
-from sfumato.evaluate.scores.rows import Rows
+from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
 from sfumato.text import number, plural, share
 

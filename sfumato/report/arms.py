@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sfumato import evaluate
-from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary

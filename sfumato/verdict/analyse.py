@@ -23,7 +23,7 @@ from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
 from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
 from sfumato.evaluate.scores.measure import BINS, columns_at, measure
-from sfumato.evaluate.scores.rows import SoftRows, scan
+from sfumato.evaluate.scores.per_row import SoftRows, scan
 from sfumato.evaluate.scores.score_matrix import RowError, ScoreMatrix, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups

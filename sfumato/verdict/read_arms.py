@@ -392,8 +392,8 @@ def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -
         unlike = test.soft.first_unlike(first.test.soft)
         if unlike is not None:
             raise FileError(
-                f"{apart}: the soft labels of {_called(test, first, unlike)} are {test.soft.told(unlike)} in the one "
-                f"and {first.test.soft.told(unlike)} in the other"
+                f"{apart}: the soft labels of {_called(test, first, unlike)} are "
+                f"{test.soft.describe(unlike)} in the one and {first.test.soft.describe(unlike)} in the other"
             )
     for what, mine, theirs in (("label", test.labels, first.test.labels), ("group", test.group, first.test.group)):
         if mine is not None and theirs is not None and (differ := mine != theirs).any():
@@ -434,7 +434,7 @@ def _refuse_other_validation(model: ModelFile, first: ModelFile) -> None:
             raise FileError(
                 f"{model.name} has other validation rows than {first.name}: the soft labels of row "
                 f"{model.validation.number(unlike)} are "
-                f"{mine_soft.told(unlike)} in the one and {theirs_soft.told(unlike)} in the other"
+                f"{mine_soft.describe(unlike)} in the one and {theirs_soft.describe(unlike)} in the other"
             )
     if first.id is not None:
         mine, theirs = np.sort(mine), np.sort(theirs)

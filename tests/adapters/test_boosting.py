@@ -213,7 +213,7 @@ def test_a_model_with_an_objective_can_be_pickled(library):
         ((K, float("nan")), r"label_smoothing must be in \[0, 1\], got nan"),
         ((K, 0.1, "rest"), r'over must be "others" \(the K-1 wrong classes\) or "all" \(all K\), got \'rest\''),
         ((1,), "num_classes must be a whole number from 2, got 1"),
-        ((K, 0.1, "all", soft()[:, :9]), r"soft_labels must be \(N, 10\), one number a row and class, got \(7, 9\)"),
+        ((K, 0.1, "all", soft()[:, :9]), r"soft_labels must be \(N, 10\), one number per row and class, got \(7, 9\)"),
         ((K, 0.1, "all", 2 * soft()), "soft_labels must sum to 1, got 2 in row 0; divide each row by its sum"),
         ((K, 0.1, "all", -soft()), "soft_labels must be finite and at least 0, got -0.0[0-9]+ for class 0 in row 0"),
     ],
@@ -234,8 +234,8 @@ def test_soft_labels_that_are_no_numbers_are_refused():
     [
         (10.0, IndexError, r"label 10 in row 3 is not a class: there are 10 classes \(0 to 9\)"),
         (-1.0, IndexError, r"label -1 in row 3 is not a class: there are 10 classes \(0 to 9\)"),
-        (2.5, ValueError, r"label 2.5 in row 3 is no whole number: there are 10 classes \(0 to 9\)"),
-        (float("nan"), ValueError, r"label nan in row 3 is no whole number: there are 10 classes \(0 to 9\)"),
+        (2.5, ValueError, r"label 2.5 in row 3 is not a whole number: there are 10 classes \(0 to 9\)"),
+        (float("nan"), ValueError, r"label nan in row 3 is not a whole number: there are 10 classes \(0 to 9\)"),
     ],
 )
 def test_a_label_that_is_no_class_is_named(library, label, error, message):
@@ -251,7 +251,7 @@ def test_a_strength_in_words_is_refused():
 
 
 def test_labels_that_are_no_numbers_are_refused():
-    with pytest.raises(TypeError, match=r"^labels must be numbers of classes, got <U1$"):
+    with pytest.raises(TypeError, match=r"^labels must be class indices, got <U1$"):
         boosting.xgboost(2)(np.array(["a", "b"]), np.zeros((2, 2)))
 
 

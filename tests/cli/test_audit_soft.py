@@ -76,7 +76,7 @@ def test_a_model_with_labels_of_another_kind_is_compared_against_those_of_the_fi
             "bad.npz: label_probs in row 5 sum to 0, not to 1; leave the row out, or use label_counts, of which a row "
             "of zeros does not count",
         ),
-        ({"label_counts": VOTES[:, :3]}, r"label_counts must be (400, 4), one number a row and class of logits"),
+        ({"label_counts": VOTES[:, :3]}, r"label_counts must be (400, 4), one number per row and class of logits"),
         ({"label_counts": VOTES[:7]}, "bad.npz has 400 rows of scores and 7 labels; they must be as many"),
         ({"label_counts": -VOTES}, "label_counts in row 0 have -"),
     ],

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 import sfumato.evaluate as ev
 from sfumato import theory
 from sfumato.evaluate.inferred_smoothing import _mode, judge
-from sfumato.evaluate.scores.rows import empty_rows
+from sfumato.evaluate.scores.per_row import empty_rows
 
 
 def optimum(eps, classes, over, n=200):

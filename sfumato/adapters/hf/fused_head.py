@@ -33,19 +33,8 @@ _count = itertools.count()
 class FusedOutput(ModelOutput):
     """What a fused model gives TRL's ``SFTTrainer``, which reads numbers of rows where others read logits.
 
-    Rows are (B, T−1), or (B, T) with ``shift_labels``; they are 0 where the label is ignored.
-
-    Attributes:
-        loss: the mean, and what the model adds to it.
-        log_probs: minus the loss of each row. TRL's loss is their negated sum.
-        entropy: H(p) in nats.
-        is_top1: whether the label has the largest logit.
-        label_mask: whether the row counts.
-        aux_loss: of the experts' router, where there is one.
-        num_valid_tokens: rows that count.
-        num_correct_tokens: rows whose label has the largest logit.
-        entropy_sum: over the rows that count.
-        logits: None.
+    Rows are (B, T−1), or (B, T) with ``shift_labels``; they are 0 where the label is ignored. ``log_probs`` is minus
+    the loss of each row, whose negated sum is TRL's loss, and ``entropy`` is in nats.
     """
 
     loss: Tensor | None = None
@@ -63,12 +52,7 @@ class FusedOutput(ModelOutput):
 class FusedHead:
     """What :func:`fuse_head` did to a model; ``remove()``, or the end of a ``with`` block, undoes it.
 
-    Args:
-        model: the causal model.
-        how: the loss.
-
-    Attributes:
-        model: the causal model; of one that PEFT wrapped, the model inside.
+    ``model`` is the causal model; of one that PEFT wrapped, the model inside.
     """
 
     def __init__(self, model: Any, how: HeadLoss) -> None:
@@ -110,7 +94,7 @@ class FusedHead:
         if self._removed:
             return f"FusedHead({name}, removed)"
         head = self.model.get_output_embeddings()
-        said = [
+        parts = [
             f'label_smoothing={how.label_smoothing:g} over="{how.over}"',
             plural(head.out_features, "class"),
             *([] if how.softcap is None else [f"softcap={how.softcap:g}"]),
@@ -119,7 +103,7 @@ class FusedHead:
             f"evaluation {'smoothed' if how.smooth_evaluation else 'hard'}, "
             f"{'with' if how.evaluation_logits else 'without'} logits",
         ]
-        return f"FusedHead({name}, {', '.join(said)})"
+        return f"FusedHead({name}, {', '.join(parts)})"
 
     @property
     def label_smoothing(self) -> float:
@@ -137,13 +121,7 @@ class FusedHead:
         return self._removed
 
     def forward(self, names: list[str], *args: Any, **kwargs: Any) -> Any:
-        """The model's forward.
-
-        Args:
-            names: of its parameters, in order.
-            args: as the model takes them.
-            kwargs: as the model takes them.
-        """
+        """The model's forward; ``names`` are those of its parameters, in order."""
         rows = bool(kwargs.pop(_ROWS, False))  # both are taken out, whatever they hold
         rows = bool(kwargs.pop("fused_lm_head", False)) or rows or self.always_rows
         kwargs = dict(zip(names, args, strict=False)) | kwargs
@@ -272,7 +250,7 @@ def fuse_head(
 
 
 def _check_model(model: Any) -> None:
-    """Refuse what is no causal model of transformers, or is fused already."""
+    """Refuse what is not a causal model of transformers, or is fused already."""
     name = type(model).__name__
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"fuse_head takes a model of transformers, got {name}; of a wrapped one, give what is inside")
@@ -314,14 +292,14 @@ def _checked_head(model: Any) -> torch.nn.Linear:
 
 
 def _softcap(config: Any) -> float | None:
-    found = [value for name in _SOFTCAPS if (value := getattr(config, name, None)) is not None]
-    return float(found[0]) if found else None
+    caps = (getattr(config, name, None) for name in _SOFTCAPS)
+    return next((float(cap) for cap in caps if cap is not None), None)
 
 
 def _logit_scale(config: Any) -> float:
-    found = [value for name in _SCALES if (value := getattr(config, name, None)) is not None]
-    if found:
-        return float(found[0])
+    for scale in (getattr(config, name, None) for name in _SCALES):
+        if scale is not None:
+            return float(scale)
     scaling = getattr(config, "logits_scaling", None)
     if scaling is None:
         return 1.0

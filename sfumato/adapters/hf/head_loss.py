@@ -19,17 +19,7 @@ _LARGEST = 50.0  # of the known row: past the bend of any soft cap
 
 @dataclass(frozen=True)
 class HeadLoss:
-    """What a fused head computes: logits s·z, capped at c, and their loss.
-
-    Attributes:
-        label_smoothing: strength ε while the model trains.
-        over: where ε goes.
-        softcap: c where the logits are c·tanh(s·z/c), or None.
-        logit_scale: s.
-        z_loss: λ of λ·lse².
-        smooth_evaluation: whether ε and λ count in evaluation mode too.
-        evaluation_logits: whether evaluation mode gives logits.
-    """
+    """What a fused head computes: logits s·z, capped at c, and their loss, as the arguments of ``fuse_head`` say."""
 
     label_smoothing: float
     over: Over
@@ -46,15 +36,7 @@ class HeadLoss:
 
 
 class HeadPass:
-    """One forward pass.
-
-    Args:
-        model: whose pass it is.
-        head: the model's last layer.
-        how: the loss.
-        rows: whether the loss and the parts of each row are wanted.
-        check: whether to look at what the model makes of the known row, for which a GPU has to be waited for.
-    """
+    """One forward pass; ``rows`` keeps the parts of each row, ``check`` looks at the known row (this syncs a GPU)."""
 
     def __init__(self, model: Any, head: torch.nn.Linear, how: HeadLoss, *, rows: bool, check: bool) -> None:
         self.model, self.head, self.how, self.rows, self.check = model, head, how, rows, check

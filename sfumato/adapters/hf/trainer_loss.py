@@ -48,30 +48,14 @@ def compute_loss(label_smoothing: float = 0.1, over: Over = "all", shift: bool |
 
 @dataclass(eq=False)
 class TrainerLoss:
-    """What :func:`compute_loss` gives; it is called as Trainer calls a ``compute_loss_func``.
-
-    Attributes:
-        label_smoothing: strength ε; :class:`ScheduleSmoothing` changes it while Trainer trains.
-        over: where ε goes.
-        shift: whether position t predicts label t+1; None where the class of the outputs says so.
-    """
+    """What :func:`compute_loss` gives; :class:`ScheduleSmoothing` may change its strength while Trainer trains."""
 
     label_smoothing: float
     over: Over
     shift: bool | None
 
     def __call__(self, outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """The loss of one batch.
-
-        Args:
-            outputs: of the model, with logits (N, K) or (B, T, K).
-            labels: class indices (N,) or (B, T), −100 where none counts; or probabilities of the logits' shape.
-            num_items_in_batch: M, as Trainer counted it; None for the labels of this batch.
-
-        Raises:
-            ValueError: no labels, logits whose positions are not those of the labels, probabilities that do not sum to
-                1, or three axes without a word on whether to shift.
-        """
+        """The loss of one batch: labels are class indices (N,) or (B, T), or probabilities of the logits' shape."""
         logits = _logits(outputs)
         if labels is None:
             raise ArgumentError("compute_loss needs labels, and Trainer gave none: is there a column of that name?")

@@ -16,9 +16,8 @@ from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
 from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics, over_groups
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
-from sfumato.evaluate.scores.rows import Rows, SoftRows
-from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities
-from sfumato.evaluate.scores.taken_rows import taken
+from sfumato.evaluate.scores.per_row import Rows, SoftRows
+from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities, take_rows
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
 
@@ -153,7 +152,7 @@ def audit(
     if found.together is not None:
         by_name = over_groups(by_name, found.together)
     if features is not None and found.counted is not None:
-        features = taken(features, found.counted)
+        features = take_rows(features, found.counted)
     if features is not None and found.labels_present > 1:
         for say in (clusters.nc1, clusters.nc2, clusters.class_separation):
             by_name[say.__name__] = MetricValue(say(features, found.rows.label), np.nan, np.nan)

@@ -13,7 +13,7 @@ from sfumato.evaluate.metrics.calibration import by_chance
 from sfumato.evaluate.metrics.compute import MetricValue, group_half_width
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.scores.measure import BINS, Measured
-from sfumato.evaluate.scores.rows import SoftRows
+from sfumato.evaluate.scores.per_row import SoftRows
 from sfumato.evaluate.scores.score_matrix import IGNORED, others
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.text import between, decimal, factor, number, plural, share

@@ -24,7 +24,7 @@ from sfumato.evaluate.auditing.findings import (
 from sfumato.evaluate.inferred_smoothing import RowKind
 from sfumato.evaluate.metrics.compute import MetricValue
 from sfumato.evaluate.scores.measure import Measured
-from sfumato.evaluate.scores.rows import SoftRows
+from sfumato.evaluate.scores.per_row import SoftRows
 from sfumato.text import decimal, factor, plural, share
 
 _SHOWN_BY_ENOUGH_ROWS = 0.05  # a difference of confidence and accuracy that rows should be able to show

@@ -20,7 +20,7 @@ from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, Temperature
 from sfumato.evaluate.scores.column_checks import Column, mean
 from sfumato.evaluate.scores.measure import BINS, Measured
-from sfumato.evaluate.scores.rows import Rows, SoftRows
+from sfumato.evaluate.scores.per_row import Rows, SoftRows
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.extras import lab_imports
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import Column, Labels, ScoreMatrix, Scores, check_labels
 
 

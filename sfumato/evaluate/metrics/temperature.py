@@ -140,7 +140,7 @@ class NllSlope:
 
     Attributes:
         truth: the labels, hard or soft.
-        behind: z_top − z_y of every row, or z_top − ⟨q, z⟩: 0 where the label has the largest logit.
+        label_deficit: z_top − z_y of every row, or z_top − ⟨q, z⟩: 0 where the label has the largest logit.
         centre: mean of the shifted logits of every row, without the classes at −inf.
         weights: weights of the rows, or None.
     """
@@ -151,22 +151,22 @@ class NllSlope:
             labels if isinstance(labels, Truth) else Truth(check_labels(labels, self.source.rows, self.source.classes))
         )
         self.weights = check_weights(weights, self.source.rows)
-        self.behind, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
+        self.label_deficit, self.centre = np.empty(self.source.rows), np.empty(self.source.rows)
         self._kept: list[tuple[slice, Column]] = []
         kept: list[tuple[slice, Column]] = []
         small = self.source.rows * self.source.classes <= _KEEP_ELEMENTS
         for rows, z in self._chunks():
-            self.behind[rows] = self._behind(rows, z)
+            self.label_deficit[rows] = self._label_deficit(rows, z)
             self.centre[rows] = mean_of_possible(z)
             if small:
                 kept.append((rows, z))
         self._kept = kept
-        lost = np.flatnonzero(self.behind >= -SMALLEST)
+        lost = np.flatnonzero(self.label_deficit >= -SMALLEST)
         if len(lost):
             told = "the label's logit is −inf in row {row}: no temperature makes its NLL finite"
             raise RowError(told, [int(lost[0])])
 
-    def _behind(self, rows: slice, z: Column) -> Column:
+    def _label_deficit(self, rows: slice, z: Column) -> Column:
         if self.truth.soft is None:
             return -z[np.arange(len(z)), self.truth.labels[rows]]
         q = self.truth.soft.block(rows)
@@ -183,7 +183,7 @@ class NllSlope:
             expected = e.sum(axis=1) / total
             psi[rows] = expected
             variance[rows] = np.maximum(np.einsum("ij,ij->i", e, z) / total - np.square(expected), 0.0)
-        return psi + self.behind, variance
+        return psi + self.label_deficit, variance
 
     def cumulants(self, beta: float) -> tuple[Column, Column, Column, Column]:
         """ψ and the second, third and fourth cumulants of z under p, each (N,): the derivatives of ψ in β."""
@@ -193,7 +193,7 @@ class NllSlope:
             p /= p.sum(axis=1)[:, None]
             for column, value in zip(columns, cumulants_under(p, z), strict=True):
                 column[rows] = value
-        return columns[0] + self.behind, columns[1], columns[2], columns[3]
+        return columns[0] + self.label_deficit, columns[1], columns[2], columns[3]
 
     def part(self, step: int) -> NllSlope:
         """The slope of every ``step``-th row alone."""
@@ -237,9 +237,9 @@ def fit(
     if objective.weights is not None:
         rows = rows & (objective.weights > 0)
     weights = None if objective.weights is None else objective.weights[rows]
-    behind, centre = objective.behind[rows], objective.centre[rows]
-    size = len(behind) if weights is None else float(weights.sum())
-    all_right = not behind.any()
+    deficit, centre = objective.label_deficit[rows], objective.centre[rows]
+    size = len(deficit) if weights is None else float(weights.sum())
+    all_right = not deficit.any()
     if all_right and not centre.any():
         return Temperature(1.0, at_bound=False)
     if all_right and not small:
@@ -250,7 +250,7 @@ def fit(
         g, bend = mean(psi, weights), mean(variance, weights)
         if not all_right:
             return g, bend
-        # behind is 0, so psi is E_p[z], and the slope of the pseudo-row is the mean of psi less that of the centres
+        # Deficits are 0, so psi is E_p[z], and the slope of the pseudo-row is the mean of psi less that of the centres
         return g + (g - mean(centre, weights)) / size, bend * (1 + 1 / size)
 
     if start is None:
@@ -277,7 +277,7 @@ def fit_without_each(
     found: dict[int, Temperature] = {}
     for f in np.unique(fold).tolist():
         others, start = fold != f, None
-        if objective.behind[others].any():
+        if objective.label_deficit[others].any():
             moved, known = from_series(beta, columns, others, objective.weights)
             if known:
                 found[f] = Temperature(1 / moved, at_bound=False)

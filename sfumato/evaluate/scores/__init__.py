@@ -1,1 +1,1 @@
-"""From files and arrays of scores to columns with one number a row, which is all that a metric reads."""
+"""From files and arrays of scores to columns with one number per row, which are all that a metric reads."""

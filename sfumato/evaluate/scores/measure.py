@@ -27,11 +27,10 @@ from sfumato.evaluate.metrics.temperature import (
 )
 from sfumato.evaluate.scores import block_scan
 from sfumato.evaluate.scores.column_checks import Column, as_numpy, check_weights, mean
+from sfumato.evaluate.scores.per_row import Rows, scan
 from sfumato.evaluate.scores.row_hash import FOLDS, GROUPS, group_of, row_hash
-from sfumato.evaluate.scores.rows import Rows, scan
-from sfumato.evaluate.scores.score_matrix import IGNORED, Labels, RowError, ScoreMatrix, Scores, check_labels
+from sfumato.evaluate.scores.score_matrix import IGNORED, Labels, RowError, ScoreMatrix, Scores, check_labels, take_rows
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth, truth_of
-from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.evaluate.statistics.groups import RowGroups
 
 BINS = 15
@@ -44,18 +43,10 @@ _PASSES = 5  # passes over all rows in search of β, before the float64 search t
 class Measured:
     """One model on one set of rows, as columns.
 
-    Attributes:
-        source: the scores.
-        rows: the columns as given.
-        weights: weights of the rows, or None.
-        hashes: a number for the content of each row.
-        by_class: sums of the class-wise calibration error.
-        fitted: the temperature of least NLL; None for probabilities, or if the NLL is infinite at every T.
-        temperature_part: what each row adds to it, (N,).
-        sharpening: d log p_top / dβ of each row at that temperature, β = 1/T.
-        after: the columns at the temperature of the other folds; None if all rows that count are in one fold.
-        together: which rows vary together, where some do.
-        counted: the rows of the scores as given that these are, where some do not count.
+    ``fitted`` is the temperature of least NLL; None for probabilities, or if the NLL is infinite at every T. Each row
+    adds its ``temperature_part`` to it, and ``sharpening`` is d log p_top / dβ of each row there, β = 1/T. ``after``
+    are the columns at the temperature of the other folds; None if all rows that count are in one fold. ``together``
+    groups rows that vary together, and ``counted`` numbers the rows in the scores where some do not count.
     """
 
     source: ScoreMatrix
@@ -105,11 +96,7 @@ def measure(
     label_counts: Any = None,
     weights: npt.ArrayLike | None = None,
 ) -> Measured:
-    """Read the scores, as often as needed, and fill the columns.
-
-    Exactly one of ``labels``, ``label_probs`` and ``label_counts`` is given. Rows whose label is −100 and rows whose
-    counts are all 0 are left out.
-    """
+    """Read the scores, as often as needed, and fill the columns; rows labelled −100 or without counts are left out."""
     source, counted = ScoreMatrix(logits=logits, probs=probs), None
     if labels is not None:
         labels, counted = without_ignored(labels)
@@ -121,20 +108,19 @@ def measure(
         counted = truth.soft.counted
     if counted is None:
         return _measured(source, truth, w)
-    source = ScoreMatrix(**{source.name: taken(source.values, counted)})
+    source = ScoreMatrix(**{source.name: take_rows(source.values, counted)})
     try:
-        found = _measured(source, truth.part(counted), None if w is None else check_weights(w[counted], len(counted)))
+        measured = _measured(
+            source, truth.part(counted), None if w is None else check_weights(w[counted], len(counted))
+        )
     except RowError as error:
         raise error.numbered(counted) from None
-    found.counted = counted
-    return found
+    measured.counted = counted
+    return measured
 
 
 def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | None]:
-    """Labels with a class in the place of −100, and the rows that count; None where every row does.
-
-    Raises:
-        ValueError: no row counts.
+    """Labels with a class in place of −100, and the rows that count; None where every row does.
 
     >>> without_ignored(np.array([2, -100, 1]))
     (array([2, 0, 1]), array([0, 2]))
@@ -151,9 +137,9 @@ def without_ignored(labels: Labels) -> tuple[Labels, npt.NDArray[np.int64] | Non
 def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
     by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     if truth.soft is None and block_scan.suits(source):
-        found = _fast_measured(source, truth.labels, w, by_class)
-        if found is not None:
-            return found
+        measured = _fast_measured(source, truth.labels, w, by_class)
+        if measured is not None:
+            return measured
         by_class = ClasswiseSums(source.classes, BINS, GROUPS // 2)
     hashes = np.concatenate([row_hash(source.raw(start, stop)) for start, stop in source.steps()])
     group = group_of(hashes)
@@ -167,7 +153,7 @@ def _measured(source: ScoreMatrix, truth: Truth, w: Column | None) -> Measured:
         return result
     objective = NllSlope(source.values, truth, w)
     result.fitted = fit(objective)
-    _describe(result, objective.cumulants(1 / result.fitted.value), objective.behind)
+    _describe(result, objective.cumulants(1 / result.fitted.value), objective.label_deficit)
     fold = group % FOLDS
     if _several_folds(fold, w):
         fitted = fit_without_each(objective, fold, result.fitted)
@@ -187,15 +173,13 @@ def scan_columns(*, logits: Scores, labels: Labels) -> tuple[Rows, int]:
 def columns_at(
     source: ScoreMatrix, labels: npt.NDArray[np.int64], temperature: Temperature, *, soft: SoftLabels | None = None
 ) -> tuple[Rows, Rows]:
-    """The columns as the scores are, and of scores divided by a temperature, on checked input.
-
-    Many long rows of hard labels are visited once, in blocks, and the columns are then moved to the temperature.
-    """
+    """The columns of the scores as they are, and divided by a temperature, on checked input; both from one scan."""
     if soft is None and block_scan.suits(source) and not temperature.at_bound:
         beta = 1 / temperature.value
-        found = block_scan.scan(source, labels, beta=beta)
-        assert found.expansion is not None
-        return found.rows, found.expansion.move(found.rows, found.behind, np.full(source.rows, beta))
+        scanned = block_scan.scan(source, labels, beta=beta)
+        assert scanned.expansion is not None
+        moved = scanned.expansion.move(scanned.rows, scanned.label_deficit, np.full(source.rows, beta))
+        return scanned.rows, moved
     return scan(source, labels, soft=soft), scan(source, labels, temperature.value, soft=soft)
 
 
@@ -207,27 +191,27 @@ def _fast_measured(
         beta = _bracketed(source, label, weights)
     except ValueError:
         return None  # an odd row; the pass over all rows says which
-    found = block_scan.scan(source, label, beta=beta, by_class=by_class, weights=weights)
-    assert found.hashes is not None
-    result = Measured(source, found.rows, weights, found.hashes, by_class)
-    if not np.isfinite(found.rows.nll).all():
+    scanned = block_scan.scan(source, label, beta=beta, by_class=by_class, weights=weights)
+    assert scanned.hashes is not None
+    result = Measured(source, scanned.rows, weights, scanned.hashes, by_class)
+    if not np.isfinite(scanned.rows.nll).all():
         return result
-    fold = group_of(found.hashes) % FOLDS
+    fold = group_of(scanned.hashes) % FOLDS
     everyone = np.ones(source.rows, dtype=np.bool_)
     folds = np.unique(fold).tolist() if _several_folds(fold, weights) else []
     # the whole is number −1; without its only fold, no row would be left to fit on
     parts = {-1: everyone} | {f: fold != f for f in folds}
-    near = found.expansion
+    near = scanned.expansion
     for _ in range(_PASSES):
         assert near is not None
         betas: dict[int, float] = {}
         certain = True
         for f, keep in parts.items():
-            small = not found.behind[keep].any()
+            small = not scanned.label_deficit[keep].any()
             if small and f == -1:  # the whole has no optimum, and its folds get the pseudo-row
                 betas[f] = 1 / LOWEST
                 continue
-            betas[f], known = from_series(near.beta, near.cumulants, keep, weights, found.centre if small else None)
+            betas[f], known = from_series(near.beta, near.cumulants, keep, weights, scanned.centre if small else None)
             certain = certain and known and abs(betas[f] / near.beta - 1) < _FAR
         if certain:
             break
@@ -239,10 +223,10 @@ def _fast_measured(
         return None
     assert near is not None
     result.fitted = Temperature(1 / betas[-1], at_bound=betas[-1] == 1 / LOWEST)
-    _describe(result, near.cumulants, found.behind)
+    _describe(result, near.cumulants, scanned.label_deficit)
     if len(parts) > 1:
         beta_of = np.array([betas.get(f, 1.0) for f in range(FOLDS)])
-        result.after = near.move(found.rows, found.behind, beta_of[fold])
+        result.after = near.move(scanned.rows, scanned.label_deficit, beta_of[fold])
     return result
 
 
@@ -257,9 +241,9 @@ def _bracketed(source: ScoreMatrix, label: npt.NDArray[np.int64], weights: Colum
     small, large = (max(1, source.rows * source.classes // elements) for elements in _SAMPLES)
     beta = 1 / fit(NllSlope(source.part(small), label[::small], _every(weights, small)), small=True).value
     part = ScoreMatrix(logits=source.part(large))
-    found = block_scan.scan(part, label[::large], beta=beta)
-    assert found.expansion is not None
-    better, _ = from_series(found.expansion.beta, found.expansion.cumulants, slice(None), _every(weights, large))
+    scanned = block_scan.scan(part, label[::large], beta=beta)
+    assert scanned.expansion is not None
+    better, _ = from_series(scanned.expansion.beta, scanned.expansion.cumulants, slice(None), _every(weights, large))
     return better if beta / 2 < better < 2 * beta else beta
 
 
@@ -267,11 +251,11 @@ def _every(weights: Column | None, step: int) -> Column | None:
     return None if weights is None else weights[::step]
 
 
-def _describe(result: Measured, cumulants: tuple[Column, ...], behind: Column) -> None:
+def _describe(result: Measured, cumulants: tuple[Column, ...], label_deficit: Column) -> None:
     """What each row adds to the temperature, and how the confidence of the row depends on it."""
     assert result.fitted is not None
     value = result.fitted.value
     bend = mean(cumulants[1], result.weights)
     psi = cumulants[0] - mean(cumulants[0], result.weights)
     result.temperature_part = value + (value * value * psi / bend if bend > 0 else np.zeros_like(psi))
-    result.sharpening = behind - cumulants[0]
+    result.sharpening = label_deficit - cumulants[0]

@@ -2,7 +2,7 @@
 
 Every number in this package starts from a row of log probabilities up to a constant, shifted so that its largest entry
 is 0. A chunk is about a megabyte, so memory stays bounded however many rows a file has. Scores may be a numpy array, a
-torch tensor, or anything :class:`Stored`. Only the caller who brings a tensor has to import torch.
+torch tensor, or anything :class:`Stored`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import Column as Column
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
+from sfumato.io.arrays import spool
 from sfumato.text import plural
 
 if TYPE_CHECKING:
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Stored(Protocol):
-    """A matrix of floats that is read in blocks of rows, as files are.
-
-    Attributes:
-        shape: (N, K).
-        type_name: ``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"``.
-    """
+    """A matrix (N, K) of float16, bfloat16, float32 or float64 that is read in blocks of rows, as files are."""
 
     shape: tuple[int, ...]
     type_name: str
@@ -54,7 +50,7 @@ _NAMED = 8  # the number of bad rows that an error names
 
 
 class RowError(ValueError):
-    """Rows that cannot be used. Who took the rows from a larger table can call them by their numbers there.
+    """Rows that cannot be used; :meth:`numbered` calls them by their numbers in the table they were taken from.
 
     >>> error = RowError("probs in row {row} are negative{others}", [0, 2])
     >>> print(error.numbered(np.array([5, 6, 9])))
@@ -96,11 +92,11 @@ class ScoreMatrix:
     """Checked (N, K) scores; iterating yields :class:`Chunk`. Values are checked as they are read, on every pass."""
 
     def __init__(self, *, logits: Scores | None = None, probs: Scores | None = None) -> None:
-        given = probs if logits is None else logits
-        if given is None or (logits is not None and probs is not None):
+        scores = probs if logits is None else logits
+        if scores is None or (logits is not None and probs is not None):
             raise TypeError("give exactly one of logits= and probs=: they are never guessed from the values")
         self.name = "logits" if probs is None else "probs"
-        values = given if is_tensor(given) or isinstance(given, Stored) else np.asarray(given)
+        values = scores if is_tensor(scores) or isinstance(scores, Stored) else np.asarray(scores)
         shape = tuple(int(size) for size in values.shape)
         if len(shape) != 2:
             raise ValueError(f"{self.name} must be (N, K), got shape {shape}")
@@ -162,10 +158,7 @@ class ScoreMatrix:
             return np.asarray(widen(raw), dtype=np.float64, order=order)
 
     def raw(self, start: int, stop: int, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Rows ``start`` to ``stop`` in their own type; bfloat16 as uint16. Equal rows have equal bytes.
-
-        Stored rows are read into ``out``, if that is given; rows in memory are not copied.
-        """
+        """Rows ``start`` to ``stop`` in their own type, bfloat16 as uint16; only stored rows are read into ``out``."""
         if self._stored is not None:
             return self._stored.read(start, stop, out)
         values = self.values[start:stop]
@@ -186,14 +179,14 @@ class ScoreMatrix:
                 continue
             block = self.block(begin, stop)
             largest = block.max(axis=1)
-            found = np.flatnonzero(~np.isfinite(largest))
-            bad += (begin + found).tolist()
-            if len(found) and not first:
-                row = int(found[0])
+            rows = np.flatnonzero(~np.isfinite(largest))
+            bad += (begin + rows).tolist()
+            if len(rows) and not first:
+                row = int(rows[0])
                 col = int((~(block[row] < np.inf)).argmax())
                 none = largest[row] == -np.inf
-                says = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
-                first = f"{self.name} in row {{row}} are {says}{{others}}"
+                what = "−inf for every class" if none else f"not finite: {block[row, col]} at class {col}"
+                first = f"{self.name} in row {{row}} are {what}{{others}}"
         return RowError(first, bad)
 
     def _check_probs(self, start: int, block: Column) -> None:
@@ -239,7 +232,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
             way_out = f"; give labels.{'long()' if is_tensor(labels) else 'astype(int)'}"
         raise TypeError(f"labels must be integers, got {values.dtype}{way_out}")
     if values.shape != (rows,):
-        raise ValueError(f"labels must be ({rows},), one a row of {name}, got shape {values.shape}")
+        raise ValueError(f"labels must be ({rows},), one per row of {name}, got shape {values.shape}")
     wrong = np.flatnonzero((values < 0) | (values >= classes))
     if len(wrong):
         row = int(wrong[0])
@@ -256,11 +249,7 @@ def check_labels(labels: Labels, rows: int, classes: int, name: str = "logits") 
 
 
 def refuse_probabilities(logits: Scores | None) -> None:
-    """Refuse probabilities given as logits: no logits of a model lie in [0, 1] and sum to 1 in every row.
-
-    Raises:
-        ValueError: they look like probabilities, or like percentages, which lie in [0, 100] and sum to 100.
-    """
+    """Refuse probabilities or percentages given as logits: no logits lie in [0, 1] and sum to 1 in every row."""
     if logits is None:
         return
     source = ScoreMatrix(logits=logits)
@@ -286,13 +275,37 @@ def check_temperature(temperature: float) -> float:
     return float(temperature)
 
 
+def take_rows(scores: Any, rows: npt.NDArray[Any]) -> Any:
+    """Rows of scores by their numbers; a matrix in a file stays in one."""
+    if isinstance(scores, Stored):
+        source = ScoreMatrix(logits=scores)
+        return spool(_taken_blocks(source, rows), source.type_name)
+    if is_tensor(scores):
+        import torch
+
+        return scores[torch.from_numpy(rows)]
+    return scores[rows]
+
+
+def _taken_blocks(source: ScoreMatrix, rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Rows of a matrix in a file, which is read in blocks where they are in the order of the file."""
+    if (np.diff(rows) > 0).all():
+        for start, stop in source.steps():
+            first, last = np.searchsorted(rows, (start, stop))
+            if first < last:
+                yield source.raw(start, stop)[rows[first:last] - start]
+    else:
+        for start in range(0, len(rows), 1024):
+            yield np.concatenate([source.raw(int(row), int(row) + 1) for row in rows[start : start + 1024]])
+
+
 def widen(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Raw rows as floats: uint16 is the upper half of a float32."""
     return (raw.astype(np.uint32) << 16).view(np.float32) if raw.dtype == np.uint16 else raw
 
 
 def others(rows: Sequence[int]) -> str:
-    """How many rows are so, and the first of them, to stand behind a sentence on the first; nothing for one row."""
+    """How many rows are affected, and the first of them, for the end of a sentence on the first; "" for one row."""
     if len(rows) < 2:
         return ""
     named = ", ".join(str(row) for row in rows[:_NAMED])

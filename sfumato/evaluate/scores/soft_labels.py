@@ -1,8 +1,8 @@
 """Soft labels: for each row a distribution q over the classes, from probabilities or from counts of annotators.
 
-Everything that a metric needs of a hard label, it needs of q: ⟨q, z⟩ for the log loss and the temperature, q of the
-predicted class for calibration and ranking, and the entropy of q for the divergence. The mode of q stands where only a
-class will do. A q that is one-hot gives the numbers of the hard label.
+This is where soft labels in memory and in files are checked. A metric needs ⟨q, z⟩ for the log loss and the
+temperature, q of the predicted class for calibration and ranking, and the entropy of q for the divergence. The mode of
+q serves where only a class will do. A one-hot q gives the numbers of the hard label.
 """
 
 from __future__ import annotations
@@ -34,43 +34,31 @@ SOFT_TRUTH = (
 """What a reader of the numbers has to know where labels are soft."""
 
 _TOLERANCE = 1e-3  # how far probabilities may be from a sum of 1; nearer ones are divided by their sum
-_TOLD = 8  # classes of which a message tells
-_MOST = 2.0**53  # every whole number below has a float of its own
+_SHOWN = 8  # classes that a message shows
+_MAX_WHOLE = 2.0**53  # every whole number below has a float of its own
 
 
 class SoftLabels:
-    """Checked soft labels (N, K), which stay in memory in the type in which they were given.
+    """Checked soft labels (N, K), which stay in memory in their own type.
 
-    Attributes:
-        name: ``"label_probs"`` or ``"label_counts"``.
-        mode: the class of the largest q of each row, (N,) int64; of equal ones the lowest class.
-        counted: the rows that count, (M,) int64 in rising order. A row whose counts are all 0 does not.
+    ``name`` is one of :data:`SOFT`, ``mode`` the class of the largest q of each row (of equal ones the lowest), and
+    ``counted`` the rows that count, in rising order: a row whose counts are all 0 does not.
     """
 
     def __init__(self, values: Any, name: str) -> None:
-        """Check the values.
-
-        Args:
-            values: (N, K), numpy, torch, stored in a file, or a list.
-            name: one of :data:`SOFT`.
-
-        Raises:
-            TypeError: values that are no numbers.
-            ValueError: another shape, a value that is no probability or no count, probabilities that do not sum to 1,
-                or no row that counts. Names the first row.
-        """
+        """Check (N, K) values of numpy, torch, a file or a list; TypeError or ValueError names the first bad row."""
         self.name = name
         self._values = _in_memory(values)
         if self._values.dtype.kind not in "biuf":
             raise TypeError(f"{name} must be numbers, got {self._values.dtype}")
         if self._values.ndim != 2:
-            raise ValueError(f"{name} must be (N, K), one number a row and class, got shape {self._values.shape}")
+            raise ValueError(f"{name} must be (N, K), one number per row and class, got shape {self._values.shape}")
         rows = len(self._values)
         self._totals, self.mode = np.empty(rows), np.empty(rows, dtype=np.int64)
         step = max(1, CHUNK_ELEMENTS // max(self._values.shape[1], 1))
         for start in range(0, rows, step):
             block = self._values[start : start + step].astype(np.float64)
-            _check(block, start, name, self._values.dtype.name)
+            _validate(block, start, name, self._values.dtype.name)
             self._totals[start : start + step] = block.sum(axis=1)
             self.mode[start : start + step] = block.argmax(axis=1)
         self.counted = np.flatnonzero(self.has_any)
@@ -100,18 +88,18 @@ class SoftLabels:
         order = "F" if self.classes < SHORT_ROW else "C"
         return np.divide(self._values[at], self._totals[at, None], order=order, dtype=np.float64)
 
-    def taken(self, rows: npt.NDArray[Any] | slice) -> SoftLabels:
+    def take(self, rows: npt.NDArray[Any] | slice) -> SoftLabels:
         """Some of the rows that count, or all in another order."""
-        made = object.__new__(SoftLabels)
-        made.name = self.name
-        made._values, made._totals, made.mode = self._values[rows], self._totals[rows], self.mode[rows]
-        made.counted = np.flatnonzero(made.has_any)
-        return made
+        part = object.__new__(SoftLabels)
+        part.name = self.name
+        part._values, part._totals, part.mode = self._values[rows], self._totals[rows], self.mode[rows]
+        part.counted = np.flatnonzero(part.has_any)
+        return part
 
-    def told(self, row: int) -> str:
-        """The soft label of a row as a message has it."""
-        values = self.block(slice(row, row + 1))[0][:_TOLD]
-        return f"({', '.join(f'{value:.3g}' for value in values)}{', …' if self.classes > _TOLD else ''})"
+    def describe(self, row: int) -> str:
+        """The soft label of a row, for a message."""
+        values = self.block(slice(row, row + 1))[0][:_SHOWN]
+        return f"({', '.join(f'{value:.3g}' for value in values)}{', …' if self.classes > _SHOWN else ''})"
 
     def first_unlike(self, other: SoftLabels) -> int | None:
         """The first row in which two soft labels of as many rows differ by more than rounding; None where none does."""
@@ -129,14 +117,14 @@ class SoftLabels:
 
 
 class Truth(NamedTuple):
-    """What rows are judged against: hard labels (N,), and soft labels (N, K), of which these are the modes, or None."""
+    """What rows are judged against: hard labels (N,), and the soft labels (N, K) whose modes these are, or None."""
 
     labels: npt.NDArray[np.int64]
     soft: SoftLabels | None = None
 
     def part(self, rows: npt.NDArray[Any] | slice) -> Truth:
         """The truth of some of the rows."""
-        return Truth(self.labels[rows], None if self.soft is None else self.soft.taken(rows))
+        return Truth(self.labels[rows], None if self.soft is None else self.soft.take(rows))
 
 
 def truth_of(
@@ -148,22 +136,17 @@ def truth_of(
     label_probs: Any = None,
     label_counts: Any = None,
 ) -> Truth:
-    """The truth of so many rows of scores called ``name``, from the one argument that is given.
-
-    Raises:
-        TypeError: not exactly one of ``labels``, ``label_probs`` and ``label_counts``.
-        ValueError, IndexError: as :func:`~sfumato.evaluate.scores.score_matrix.check_labels` and :class:`SoftLabels`.
-    """
-    given = [each for each in (labels, label_probs, label_counts) if each is not None]
-    if len(given) != 1:
+    """The truth of so many rows of scores called ``name``, from exactly one of the labels."""
+    values = [each for each in (labels, label_probs, label_counts) if each is not None]
+    if len(values) != 1:
         raise TypeError("give exactly one of labels=, label_probs= and label_counts=: each of them is the whole truth")
     if labels is not None:
         return Truth(check_labels(labels, rows, classes, name))
     which = SOFT[0] if label_counts is None else SOFT[1]
-    soft = given[0] if isinstance(given[0], SoftLabels) else SoftLabels(given[0], which)
+    soft = values[0] if isinstance(values[0], SoftLabels) else SoftLabels(values[0], which)
     if (len(soft), soft.classes) != (rows, classes):
         raise ValueError(
-            f"{soft.name} must be ({rows}, {classes}), one number a row and class of {name}, got shape "
+            f"{soft.name} must be ({rows}, {classes}), one number per row and class of {name}, got shape "
             f"({len(soft)}, {soft.classes})"
         )
     return Truth(soft.mode, soft)
@@ -175,12 +158,12 @@ def _in_memory(values: Any) -> npt.NDArray[Any]:
     return widen(plain(values)) if is_tensor(values) and values.is_floating_point() else as_numpy(values)
 
 
-def _check(block: Column, start: int, name: str, type_name: str) -> None:
-    """Refuse what is no count, or no probability."""
+def _validate(block: Column, start: int, name: str, type_name: str) -> None:
+    """Refuse a block with a value that is not a count or probability, or with rows that do not sum to 1."""
     counts = name == "label_counts"
     odd = ~(np.isfinite(block) & (block >= 0))
     if counts:
-        odd |= (block != np.rint(block)) | (block >= _MOST)
+        odd |= (block != np.rint(block)) | (block >= _MAX_WHOLE)
     if odd.any():
         row, col = (int(i) for i in np.argwhere(odd)[0])
         what = (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sfumato import evaluate
 from sfumato.evaluate.metrics.temperature import NllSlope, fit
-from sfumato.evaluate.scores.rows import scan
+from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SoftLabels, Truth
 

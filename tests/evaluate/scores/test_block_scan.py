@@ -14,9 +14,9 @@ import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.compute import compute_metrics
 from sfumato.evaluate.metrics.temperature import Temperature
-from sfumato.evaluate.scores import block_scan, kernel_block, measure
+from sfumato.evaluate.scores import block_scan, measure
+from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.row_hash import group_of
-from sfumato.evaluate.scores.rows import scan
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SoftLabels
 from sfumato.kernel import library
@@ -38,17 +38,17 @@ def sample(kind=np.float16, seed=4):  # a sample whose folds are near enough to 
 @pytest.fixture
 def small_blocks(monkeypatch):
     needs.kernel()
-    monkeypatch.setattr(block_scan, "LEAST", 1)
-    monkeypatch.setattr(kernel_block, "ELEMENTS", 401 * K)
+    monkeypatch.setattr(block_scan, "MIN_ELEMENTS", 1)
+    monkeypatch.setattr(block_scan, "BLOCK", 401 * K)
 
 
 def both(z, y, monkeypatch, weights=None, *, served=True):
     """In blocks and row by row; what the blocks cannot serve, or get wrong, is left to the rows without a word."""
     with monkeypatch.context() as context:
-        context.setattr(block_scan, "LEAST", 1 << 60)
+        context.setattr(block_scan, "MIN_ELEMENTS", 1 << 60)
         slow = measure.measure(logits=z, labels=y, weights=weights)
     with monkeypatch.context() as context:
-        context.setattr(block_scan, "LEAST", 1)
+        context.setattr(block_scan, "MIN_ELEMENTS", 1)
         if served:
             context.setattr(measure, "scan", None)
         fast = measure.measure(logits=z, labels=y, weights=weights)
@@ -251,7 +251,7 @@ def test_short_rows_few_rows_doubles_and_probabilities_take_float64(monkeypatch)
 def test_an_audit_without_the_kernel_loads_no_torch():
     code = (
         "import sys\nimport numpy as np\nfrom sfumato.evaluate.scores import block_scan, measure\n"
-        "block_scan.LEAST = 1\nz = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
+        "block_scan.MIN_ELEMENTS = 1\nz = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)\n"
         "measure.measure(logits=z, labels=z.argmax(axis=1) * (np.arange(500) % 3 > 0))\n"
         "assert 'torch' not in sys.modules"
     )
@@ -278,7 +278,7 @@ def test_columns_at_a_temperature_of_other_rows_are_those_of_the_rows_one_by_one
 @pytest.mark.parametrize("why", ["soft labels", "a temperature at its bound", "few rows"])
 def test_columns_at_a_temperature_are_scanned_one_by_one_where_blocks_do_not_serve(why, monkeypatch):
     z, y = sample()
-    monkeypatch.setattr(block_scan, "LEAST", 1 << 60 if why == "few rows" else 1)
+    monkeypatch.setattr(block_scan, "MIN_ELEMENTS", 1 << 60 if why == "few rows" else 1)
     monkeypatch.setattr(block_scan, "scan", None)
     soft = SoftLabels(np.eye(K)[y], "label_probs") if why == "soft labels" else None
     fitted = Temperature(0.5, at_bound=why == "a temperature at its bound")

@@ -9,8 +9,8 @@ import pytest
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.temperature import NllSlope, from_series
-from sfumato.evaluate.scores.rows import per_row
-from sfumato.evaluate.scores.scanned import Expansion
+from sfumato.evaluate.scores.block_scan import Expansion
+from sfumato.evaluate.scores.per_row import per_row
 
 
 def near(z, y, beta):
@@ -40,8 +40,8 @@ def test_columns_moved_to_another_temperature_are_those_computed_there(step, lea
     z[np.arange(80), np.where(np.arange(80) % 3 == 0, (y + 1) % 12, y)] += lead
     beta = 0.8
     there = beta * (1 + step)
-    found, behind = near(z, y, beta)
-    moved = found.move(per_row(logits=z, labels=y), behind, np.full(80, there))
+    found, deficit = near(z, y, beta)
+    moved = found.move(per_row(logits=z, labels=y), deficit, np.full(80, there))
     truth = per_row(logits=z * there, labels=y)
     for each in fields(ev.Rows):
         a, b = (np.asarray(getattr(rows, each.name), float) for rows in (moved, truth))
@@ -54,10 +54,10 @@ def test_columns_moved_to_another_temperature_are_those_computed_there(step, lea
 def test_the_slope_moves_along_its_tangent():
     rng = np.random.default_rng(6)
     z, y = rng.normal(size=(50, 6)), rng.integers(6, size=50)
-    found, behind = near(z, y, 1.0)
+    found, deficit = near(z, y, 1.0)
     errors = []
     for step in (0.02, 0.01):
-        moved = found.move(per_row(logits=z, labels=y), behind, np.full(50, 1 + step))
+        moved = found.move(per_row(logits=z, labels=y), deficit, np.full(50, 1 + step))
         errors.append(np.abs(moved.slope - per_row(logits=z * (1 + step), labels=y).slope).max())
     assert errors[0] < 1e-3
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)  # what is left out is of the second order

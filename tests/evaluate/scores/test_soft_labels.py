@@ -33,7 +33,7 @@ def test_rows_whose_counts_are_all_0_do_not_count():
 
 
 def test_rows_are_taken_in_the_order_asked_for():
-    soft = SoftLabels([[1, 0], [1, 2], [0, 3]], "label_counts").taken(np.array([2, 0]))
+    soft = SoftLabels([[1, 0], [1, 2], [0, 3]], "label_counts").take(np.array([2, 0]))
     assert soft.block(slice(0, 2)).tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 

@@ -26,9 +26,9 @@ from sfumato.evaluate.scores.score_matrix import (
     Stored,
     check_labels,
     refuse_probabilities,
+    take_rows,
 )
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
-from sfumato.evaluate.scores.taken_rows import taken
 from sfumato.io.arrays import FileError, spool
 from sfumato.text import listing, plural
 
@@ -57,7 +57,7 @@ class ScoredRows:
         group = None if self.group is None else self.group[rows]
         labels, soft = Truth(self.labels, self.soft).part(rows)
         numbers = rows if self.numbers is None else self.numbers[rows]
-        return ScoredRows(taken(self.logits, rows), labels, group, soft, numbers)
+        return ScoredRows(take_rows(self.logits, rows), labels, group, soft, numbers)
 
     def number(self, row: int) -> int:
         """What a row is called in its file."""
@@ -223,9 +223,9 @@ def _part(
     dropped = None if len(keep) == rows else int((labels == IGNORED).argmax())
     where, numbers = "in the validation rows, " if prefix else "", None if dropped is None else keep
     if dropped is not None:
-        scores, labels = taken(scores, keep), labels[keep]
+        scores, labels = take_rows(scores, keep), labels[keep]
         group = None if group is None else group[keep]
-        soft = None if soft is None else soft.taken(keep)
+        soft = None if soft is None else soft.take(keep)
     try:
         if kind == "logits":
             refuse_probabilities(scores)

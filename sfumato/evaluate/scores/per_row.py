@@ -1,4 +1,4 @@
-"""One pass over (N, K) logits: everything a metric needs about a row, as columns of length N.
+"""Confidence, log loss, Brier score, gap and rank of every row, from one pass over (N, K) logits.
 
 A row is shifted by its largest logit, which is left out of the sum s = Σ_{k≠top} exp(z_k − z_top). Then
 log p_top = −log1p(s) and −log p_y = log1p(s) + (z_top − z_y) keep their digits where a softmax has saturated at 1.
@@ -136,7 +136,7 @@ def per_row(
 
 
 def empty_rows(label: npt.NDArray[np.int64], *, soft: bool = False) -> Rows:
-    """Columns to be filled, for these labels, which are modes where labels are ``soft``."""
+    """Columns to be filled for these labels, which are the modes where labels are ``soft``."""
     kind = SoftRows if soft else Rows
     types: dict[str, type[Any]] = {"predicted": np.int64, "rank": np.int64, "correct": np.bool_, "tied": np.bool_}
     others = (field.name for field in fields(kind) if field.name != "label")
@@ -150,26 +150,19 @@ def scan(
     visit: Visit | None = None,
     soft: SoftLabels | None = None,
 ) -> Rows:
-    """:func:`per_row` on checked input.
-
-    ``temperature`` may be a column, ``visit`` sees the probabilities, and ``labels`` are the modes of the ``soft``
-    labels where there are any, which makes the columns :class:`SoftRows`.
-    """
+    """:func:`per_row` on checked input, with a temperature per row and soft labels, which give :class:`SoftRows`."""
     heat = np.broadcast_to(np.asarray(temperature, dtype=np.float64), (source.rows,))
     rows = empty_rows(labels, soft=soft is not None)
     for chunk in source:
         q = None if soft is None else soft.block(chunk.rows)
-        p = fill(rows, chunk.rows, chunk, heat[chunk.rows], q)
+        p = _fill(rows, chunk.rows, chunk, heat[chunk.rows], q)
         if visit is not None:
             visit(chunk.rows, p, q)
     return rows
 
 
-def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column, q: Column | None = None) -> Column:
-    """Fill the rows ``at`` of the columns from a chunk, and return the probabilities (n, K) of the chunk.
-
-    ``q`` are the soft labels of the chunk, (n, K), for columns that are :class:`SoftRows`.
-    """
+def _fill(rows: Rows, at: slice, chunk: Chunk, heat: Column, q: Column | None = None) -> Column:
+    """Fill the rows ``at`` from a chunk with soft labels ``q`` or none, and return its probabilities (n, K)."""
     y, top, each = rows.label[at], chunk.top, np.arange(len(chunk.top))
     z = chunk.shifted / heat[:, None]
     k = z.shape[1]
@@ -205,7 +198,7 @@ def fill(rows: Rows, at: slice, chunk: Chunk, heat: Column, q: Column | None = N
 
 
 def _fill_soft(rows: SoftRows, at: slice, z: Column, s: Column, p: Column, q: Column) -> None:
-    """Fill what of the columns depends on soft labels, from logits, Σ_{k≠top} e^z and probabilities."""
+    """The columns that depend on soft labels, from logits, Σ_{k≠top} e^z and probabilities."""
     n = np.arange(len(z))
     # a class at −inf costs nothing without mass, and 0·(−inf) would be NaN
     held = np.einsum("ij,ij->i", q, np.where(q > 0, z, 0.0))

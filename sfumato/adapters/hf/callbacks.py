@@ -1,15 +1,17 @@
-"""What a model trained by Trainer says of held-out rows, saved for ``sfumato judge`` when training ends."""
+"""Callbacks of Trainer: save held-out scores for ``sfumato judge``, and change the strength while training."""
 
 import inspect
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from sfumato.targets.checks import ArgumentError
-from sfumato.verdict.save_scores import save_scores
+from sfumato.adapters._saving import save_parts
+from sfumato.targets.checks import ArgumentError, check_strength
 
 
 class SaveScores(TrainerCallback):
@@ -57,23 +59,59 @@ class SaveScores(TrainerCallback):
         """Save the scores; Trainer calls this."""
         if not state.is_world_process_zero:
             return
-        how = (kwargs["model"], kwargs["train_dataloader"].collate_fn, args.per_device_eval_batch_size)
-        logits, labels = _scores(self.test, *how)
-        val_logits, val_labels = (None, None) if self.validation is None else _scores(self.validation, *how)
-        save_scores(
-            self.folder,
-            arm=self.arm,
-            seed=args.seed if self.seed is None else self.seed,
-            logits=logits,
-            labels=labels,
-            val_logits=val_logits,
-            val_labels=val_labels,
+        collate, size = kwargs["train_dataloader"].collate_fn, args.per_device_eval_batch_size
+        read = partial(_scores, model=kwargs["model"], collate=collate, size=size)
+        save_parts(
+            self.folder, self.arm, args.seed if self.seed is None else self.seed, read, self.test, self.validation
         )
+
+
+class ScheduleSmoothing(TrainerCallback):
+    """Set the strength of a loss before each step of the optimiser.
+
+    The training loss that Trainer logs moves with the strength, since its floor does; the evaluation loss of
+    :func:`compute_loss` and :func:`fuse_head` is hard and does not. A run that is resumed goes on at the strength of
+    its step.
+
+    Args:
+        loss: what has a ``label_smoothing``: that of :func:`compute_loss`, what :func:`fuse_head` gave, or a
+            ``sfumato.CrossEntropyLoss`` that your own ``compute_loss_func`` calls.
+        schedule: called with the steps that were taken and the number of all steps; returns ε in [0, 1].
+
+    Raises:
+        TypeError: a loss without a ``label_smoothing``.
+        ValueError: a strength outside [0, 1]; when the step begins.
+
+    >>> import sfumato as sf
+    >>> from sfumato.adapters.hf import compute_loss
+    >>> loss = compute_loss(0.1)
+    >>> ScheduleSmoothing(loss, lambda step, steps: sf.schedules.linear(step, steps, 0.1, 0.0))
+    ScheduleSmoothing(TrainerLoss)
+
+    ``Trainer(compute_loss_func=loss, callbacks=[…])`` takes both.
+    """
+
+    def __init__(self, loss: Any, schedule: Callable[[int, int], float]) -> None:
+        if not hasattr(loss, "label_smoothing"):
+            raise TypeError(f"the loss must have a label_smoothing to set, which {type(loss).__name__} has not")
+        self.loss, self.schedule = loss, schedule
+
+    def __repr__(self) -> str:
+        return f"ScheduleSmoothing({type(self.loss).__name__})"
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Set the strength of the step; Trainer calls this."""
+        eps = self.schedule(state.global_step, state.max_steps)
+        try:
+            check_strength(eps)
+        except ArgumentError as error:
+            raise ArgumentError(f"the schedule gives step {state.global_step} no strength: {error}") from None
+        self.loss.label_smoothing = eps
 
 
 def _scores(data: Any, model: Any, collate: Any, size: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Logits (N, K) in float32 and labels (N,) of all rows; the model's mode is put back."""
-    taken = inspect.signature(model.forward).parameters
+    accepted = inspect.signature(model.forward).parameters
     training, logits, labels = model.training, list[torch.Tensor](), list[torch.Tensor]()
     model.eval()
     try:
@@ -83,12 +121,12 @@ def _scores(data: Any, model: Any, collate: Any, size: int) -> tuple[np.ndarray[
                 if "labels" not in batch:
                     raise ArgumentError(f"the rows have no labels, only {', '.join(batch)}")
                 labels.append(batch["labels"].cpu())
-                given = {
+                inputs = {
                     name: value.to(model.device) if isinstance(value, torch.Tensor) else value
                     for name, value in batch.items()
-                    if name in taken and name != "labels"
+                    if name in accepted and name != "labels"
                 }
-                logits.append(model(**given).logits.float().cpu())
+                logits.append(model(**inputs).logits.float().cpu())
     finally:
         model.train(training)
     if logits[0].dim() != 2:

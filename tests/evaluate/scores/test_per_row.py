@@ -162,7 +162,7 @@ Y2 = np.array([0, 1])
         (
             {"logits": TWO, "labels": Y2[:1]},
             ValueError,
-            r"labels must be \(2,\), one a row of logits, got shape \(1,\)",
+            r"labels must be \(2,\), one per row of logits, got shape \(1,\)",
         ),
         ({"logits": TWO, "labels": Y2 * 1.0}, TypeError, "labels must be integers, got float64$"),
         (
