@@ -1,4 +1,4 @@
-"""What a test may not leave behind: threads, processes, files, variables, filters, random states, settings of torch."""
+"""What a test may not leave behind: threads, processes, files, variables, filters and settings of torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import threading
 import warnings
 from typing import Any
 
-LASTING = ("tqdm_monitor", "asyncio_")  # how threads of libraries begin that start some for all that comes
+LASTING = re.compile("tqdm_monitor|asyncio_")  # how threads of libraries begin that start some for all that comes
 # Variables that other libraries set for the process when they are first loaded.
-OF_LIBRARIES = {"TOKENIZERS_PARALLELISM", "TPU_SKIP_MDS_QUERY", "KERAS_BACKEND", "PYTORCH_NVML_BASED_CUDA_CHECK"}
-OF_LIBRARIES_BEGIN = ("TF_", "XLA_", "JAX_", "TPU_", "GRPC_", "KMP_")
+OF_LIBRARIES = re.compile(
+    "PYTEST_CURRENT_TEST$|TOKENIZERS_PARALLELISM$|KERAS_BACKEND$|PYTORCH_NVML_BASED_CUDA_CHECK$"
+    "|TF_|XLA_|JAX_|TPU_|GRPC_|KMP_"
+)
 # Files that other libraries leave in the folder for temporary ones: caches, sockets of Ray, and those of wandb.
 FILES_OF_LIBRARIES = re.compile(
     r"torchinductor_|ray$|tmp\w+wandb-|torch_|pymp-|pyright|node-|playwright|\.org\.chromium"
 )
-# To import them sets variables, filters of warnings and a random state.
+# To import them sets variables and filters of warnings.
 LOUD = (
     "accelerate.scheduler",
     "scipy.sparse",
@@ -38,27 +40,19 @@ def snapshot() -> dict[str, Any]:
     """The state of the process that tests share, by what it is; cheap, and loads nothing."""
     state: dict[str, Any] = {
         "loud": {name for name in LOUD if name in sys.modules},
-        "threads": {thread.name for thread in threading.enumerate() if not thread.name.startswith(LASTING)},
+        "threads": {thread.name for thread in threading.enumerate()},
         "child processes": {process.name for process in multiprocessing.active_children()},
-        "temporary files": {name for name in os.listdir(tempfile.gettempdir()) if not FILES_OF_LIBRARIES.match(name)},
-        "environment": {
-            key: value
-            for key, value in os.environ.items()
-            if key != "PYTEST_CURRENT_TEST" and key not in OF_LIBRARIES and not key.startswith(OF_LIBRARIES_BEGIN)
-        },
+        "temporary files": set(os.listdir(tempfile.gettempdir())),
+        "environment": os.environ.copy(),
         "current folder": os.getcwd(),
-        "warning filters": [repr(each) for each in warnings.filters],
+        "warning filters": warnings.filters[:],
         "signal handlers": {each.name: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)},
-        "random state of Python": random.getstate(),
-        "path of imports": list(sys.path),
+        "path of imports": sys.path[:],
     }
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:
-        kind, keys, *rest = numpy.random.get_state()
-        state["random state of numpy"] = (kind, keys.tobytes(), *rest)
         state["error handling of numpy"] = numpy.geterr()
-    if torch is not None and hasattr(torch, "get_rng_state"):
-        state["random state of torch"] = torch.get_rng_state().numpy().tobytes()
+    if torch is not None and hasattr(torch, "get_default_dtype"):
         state["default dtype of torch"] = torch.get_default_dtype()
         state["threads of torch"] = torch.get_num_threads()
         state["gradients of torch"] = torch.is_grad_enabled()
@@ -69,18 +63,20 @@ def snapshot() -> dict[str, Any]:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What differs, in words; what was not loaded before cannot be told."""
     found: list[str] = []
-    loud = ("environment", "warning filters", "random state of Python") if before["loud"] != after["loud"] else ()
+    loud = ("environment", "warning filters") if before["loud"] != after["loud"] else ()
     for name, old in before.items():
         new = after[name]
         if old == new or name == "loud" or name in loud:
             continue
         if isinstance(old, set):
-            found += [f"{name}: {each} is left" for each in sorted(new - old)]
+            of_libraries = (
+                FILES_OF_LIBRARIES.match if name == "temporary files" else lambda each: each.startswith(LASTING)
+            )
+            found += [f"{name}: {each} is left" for each in sorted(new - old) if not of_libraries(each)]
         elif isinstance(old, dict):
             keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-            found.append(f"{name}: {', '.join(keys)}")
-        elif isinstance(old, (tuple, bytes)):
-            found.append(f"{name} has moved")
+            keys = [key for key in keys if not OF_LIBRARIES.match(key)]
+            found += [f"{name}: {', '.join(keys)}"] if keys else []
         else:
             found.append(f"{name}: {old} became {new}")
     return found

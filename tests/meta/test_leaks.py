@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.leaks import changes, snapshot
+from tests.leaks import changes, put_back, random_states, snapshot
 
 
 def a_thread():
@@ -39,24 +39,6 @@ def a_filter():
     before = warnings.filters[:]
     warnings.simplefilter("ignore")
     return lambda: warnings.filters.__setitem__(slice(None), before)
-
-
-def a_seed_of_python():
-    state = random.getstate()
-    random.random()
-    return lambda: random.setstate(state)
-
-
-def a_seed_of_numpy():
-    state = np.random.get_state()
-    np.random.seed(1)
-    return lambda: np.random.set_state(state)
-
-
-def a_seed_of_torch():
-    state = torch.get_rng_state()
-    torch.rand(1)
-    return lambda: torch.set_rng_state(state)
 
 
 def a_dtype():
@@ -91,9 +73,6 @@ LEAKS = {
     a_file: "temporary files: left-",
     a_variable: "environment: SFUMATO_LEFT",
     a_filter: "warning filters: ",
-    a_seed_of_python: "random state of Python has moved",
-    a_seed_of_numpy: "random state of numpy has moved",
-    a_seed_of_torch: "random state of torch has moved",
     a_dtype: "default dtype of torch: torch.float32 became torch.float64",
     threads_of_torch: "threads of torch: ",
     a_folder: "current folder: ",
@@ -113,3 +92,15 @@ def test_a_leak_is_seen(leak):
     assert len(found) == 1
     assert found[0].startswith(LEAKS[leak])
     assert changes(before, snapshot()) == []
+
+
+def test_what_was_drawn_is_put_back():
+    def draws():
+        return random.random(), np.random.random(), torch.rand(1).item()
+
+    states = random_states()
+    first = draws()
+    put_back(states)
+    again = draws()
+    put_back(states)
+    assert first == again
