@@ -69,10 +69,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         if old == new or name == "loud" or name in loud:
             continue
         if isinstance(old, set):
-            of_libraries = (
-                FILES_OF_LIBRARIES.match if name == "temporary files" else lambda each: each.startswith(LASTING)
-            )
-            found += [f"{name}: {each} is left" for each in sorted(new - old) if not of_libraries(each)]
+            of_libraries = FILES_OF_LIBRARIES if name == "temporary files" else LASTING
+            found += [f"{name}: {each} is left" for each in sorted(new - old) if not of_libraries.match(each)]
         elif isinstance(old, dict):
             keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
             keys = [key for key in keys if not OF_LIBRARIES.match(key)]
