@@ -28,7 +28,7 @@ logits = np.log(
 audit = sf.evaluate.audit(logits=logits, labels=y_test)
 print(*audit.summary, sep="\n")
 for finding in audit.findings:
-    print(f"- {finding.says}\n  {finding.advice}")
+    print(f"- {finding.text}\n  {finding.advice}")
 
 figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
 axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from sfumato.cli.common import FINDING, OK, FileName, Flag, UsageError, app, close_stdout, width
 from sfumato.extras import require_lab
 from sfumato.lab.options import schema
+from sfumato.messages import texts
 
 if TYPE_CHECKING:
     from sfumato.evaluate.auditing.audit import Audit
@@ -184,5 +185,5 @@ def _what_was_read(file: ScoreFile, found: Audit, *, said: bool) -> list[str]:
     return [
         f"{file.name}: {size}, {what} in {stored}; the largest score is {ties}.",
         f"Taken as {taken}{option}.",
-        *(f"{note[0].upper()}{note[1:]}." for note in file.notes),
+        *texts(file.notes),
     ]

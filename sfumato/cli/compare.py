@@ -14,6 +14,7 @@ from sfumato.cli.common import OK, Flag, UsageError, app, sources, typed, width
 from sfumato.cli.options import GROUPS, with_options
 from sfumato.extras import require_lab
 from sfumato.lab.options import Options
+from sfumato.messages import Note, texts
 from sfumato.text import typed_line, wrapped
 
 if TYPE_CHECKING:
@@ -82,12 +83,12 @@ def compare(
     return OK
 
 
-def _notes(result: dict[str, Any]) -> list[str]:
+def _notes(result: dict[str, Any]) -> list[Note]:
     """What the run just made has to say beside its verdict."""
     return jsonlib.loads((Path(result["run"]) / "env.json").read_text(encoding="utf-8"))["notes"]
 
 
-def _resumed(run: str, options: Options, watcher: Watcher) -> tuple[dict[str, Any], list[str]]:
+def _resumed(run: str, options: Options, watcher: Watcher) -> tuple[dict[str, Any], list[Note]]:
     """The result of a run that was stopped, or of one that is whole, and its notes."""
     from sfumato.lab import compare as lab
     from sfumato.runs.folder import find
@@ -134,7 +135,7 @@ def _columns(summary: Summary) -> list[str]:
     return [wrapped(in_short(columns), width(), first="columns ", rest=_REST)]
 
 
-def _told(summary: Summary, notes: Sequence[str]) -> str:
+def _told(summary: Summary, notes: Sequence[Note]) -> str:
     """The result for a person: verdict first, then the numbers, then where the rest is."""
     from sfumato.report.tables import as_text, differences_table, four_columns
 
@@ -144,7 +145,7 @@ def _told(summary: Summary, notes: Sequence[str]) -> str:
     told = [
         *(f"Warning: {text}" for text in warnings if text not in summary["verdict"]["sentences"]),
         *summary["verdict"]["sentences"],
-        *(f"Note: {note}" for note in notes),
+        *(f"Note: {text}" for text in texts(notes)),
     ]
     return "\n".join(
         [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.extras import lab_imports
 from sfumato.from_python.options import options_of
 from sfumato.lab.errors import OptionError
+from sfumato.messages import Note
 
 with lab_imports("compare"):
     from sfumato.lab.data.python_objects import EXTRA_COLUMNS, IN_MEMORY, table_in_memory
@@ -44,7 +45,7 @@ class Comparison(VerdictResult):
 
     folder: Path
     summary: Summary
-    notes: list[str]
+    notes: list[Note]
     differences: list[ArmDifference] = field(init=False)
     warnings: list[RunWarning] = field(init=False)
     verdict: VerdictSummary = field(init=False)

@@ -15,6 +15,7 @@ from sfumato.lab.device import check_device
 from sfumato.lab.errors import OptionError
 from sfumato.lab.model_names import OWN, default_model
 from sfumato.lab.options import Options
+from sfumato.messages import Note
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data, Inputs
@@ -28,7 +29,7 @@ class ChosenModel:
     least_epochs: int  # of a full budget; fewer for a model whose epochs take long
     batch_norm: bool  # whether the model normalises over the batch, and so cannot train on a batch of one row
     workers: int  # processes, unless --workers says how many
-    notes: tuple[str, ...]  # what a reader should know of the model and the device
+    notes: tuple[Note, ...]  # what a reader should know of the model and the device
 
 
 def choose_model(options: Options, data: Data) -> ChosenModel:
@@ -49,10 +50,11 @@ def choose_model(options: Options, data: Data) -> ChosenModel:
         refuse_augmentation(options.augment, data.inputs)
     check_device(options.device)
     workers = os.cpu_count() or 1
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if options.device != "cpu":
         workers = min(4, workers)  # each has the data on the GPU
-        notes += (f"Trained on {options.device}: bits may differ from run to run.",)
+        text = f"Trained on {options.device}: bits may differ from run to run."
+        notes += (Note(code="device", text=text),)
     if name in ("mlp", "linear") and options.pretrained is None:
         return ChosenModel(name, 15 if inputs.kind == "sparse" else 40, False, workers, notes)
 
@@ -60,7 +62,8 @@ def choose_model(options: Options, data: Data) -> ChosenModel:
 
     model = build(name, inputs, len(data.table.class_names), seed=0, pretrained=options.pretrained)
     if name == "cnn" and options.augment is None:
-        notes += ("Images are trained on as they are: no crops, flips or other augmentation (--augment).",)
+        text = "Images are trained on as they are: no crops, flips or other augmentation (--augment)."
+        notes += (Note(code="no-augmentation", text=text),)
     least = 40 if name in OWN and name != "cnn" else 15
     return ChosenModel(name, least, normalises_over_the_batch(model), workers, notes + model.notes)
 

@@ -32,6 +32,7 @@ from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
 from sfumato.lab.watcher import NOBODY, Setup, Watcher
+from sfumato.messages import Note
 from sfumato.runs.encoding import FILE, SCHEMA, StoredEncoding
 from sfumato.runs.folder import RunFolder, resume_command
 from sfumato.runs.schema import Environment, RunRecord, Summary, check
@@ -67,7 +68,7 @@ def compare(
     options.check()
     with joined(options.device) as ranks:
         full = ready = prepared(options, data)
-        notes: list[str] = []
+        notes: list[Note] = []
         if ranks is not None:
             rows, batch_norm = len(full.data.split.train), full.model.batch_norm
             refuse(options, full.plan, ranks.world, rows=rows, batch_norm=batch_norm)
@@ -116,7 +117,7 @@ def resume(
 
 
 def _begun(
-    ready: Prepared, sources: Mapping[str, str], command: str, notes: list[str], ranks: Ranks | None
+    ready: Prepared, sources: Mapping[str, str], command: str, notes: list[Note], ranks: Ranks | None
 ) -> RunFolder:
     """The run folder, with all that going on with it would need."""
     found = {"epochs": ready.plan.epochs, "batch_size": ready.plan.batch_size, "model": ready.model.name}
@@ -146,7 +147,7 @@ class _Job:
     ready: Prepared
     watcher: Watcher
     clock: float
-    notes: Sequence[str]
+    notes: Sequence[Note]
     ranks: Ranks | None = None
 
 

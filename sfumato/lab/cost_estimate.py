@@ -13,6 +13,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.train.plan import Plan
+from sfumato.messages import Note
 from sfumato.text import duration, plural
 
 _TRIED = 5  # steps that are timed, after two that are not
@@ -147,12 +148,13 @@ def in_time(ready: Prepared) -> Prepared:
     return replace(ready, plan=plan, options=replace(ready.options, epochs=plan.epochs))
 
 
-def note_on_cut(full: Plan, cut: Plan) -> str:
+def note_on_cut(full: Plan, cut: Plan) -> Note:
     """What a reader of the verdict should know of a budget that was cut."""
-    return (
+    text = (
         f"Cut from {full.epochs:,} to {cut.epochs:,} epochs by --time-budget: the arms may be short of their "
         "optima, and a full budget may change the verdict."
     )
+    return Note(code="time-budget", text=text)
 
 
 def within(plan: Plan, expected: Cost, budget: float) -> Plan:

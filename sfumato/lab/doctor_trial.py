@@ -79,7 +79,7 @@ def as_text(found: dict[str, Any], width: int | None = None) -> str:
     lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
     if data["duplicates"]:
         lines.append(f"copies        {data['duplicates']:,} rows repeat an earlier one")
-    lines += [f"note          {note}" for note in found["notes"]]
+    lines += [f"note          {note['text']}" for note in found["notes"]]
     for arm in found["arms"]:
         first, last = arm["nll"]
         learnt = "" if last < first else "; it did not fall: look at the data, or at --learning-rate"

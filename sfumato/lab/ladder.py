@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sfumato.io.atomic import write_bytes
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.device import one_thread
+from sfumato.messages import Note
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord
 from sfumato.verdict.analyse import Metric, load_part, on_validation
 
@@ -79,7 +80,7 @@ class Climbed(NamedTuple):
 
     arms: tuple[Arm, ...]
     rungs: list[LadderRung]
-    note: str
+    note: Note
 
 
 def climb(
@@ -103,7 +104,7 @@ def climb(
                 _read_test_rows(task, arms[0] if task.arm == arms[0] else compared, test)
     for record in records:
         record["arm"] = compared.name if record["arm"] == choice.compared.name else record["arm"]
-    return Climbed((arms[0], compared), choice.to_json(compared.name), choice.told())
+    return Climbed((arms[0], compared), choice.to_json(compared.name), Note(code="ladder", text=choice.told()))
 
 
 def _read_test_rows(task: RunTask, arm: Arm, test: Part) -> None:

@@ -17,6 +17,7 @@ from sfumato.lab.execute.torchrun import started_by_torchrun
 from sfumato.lab.options import Options, schema
 from sfumato.lab.prepared import Prepared, prepared
 from sfumato.lab.versions_and_machine import notes_on_change
+from sfumato.messages import Note
 from sfumato.runs.folder import RunError, RunFolder
 
 
@@ -27,7 +28,7 @@ def reopened(
     workers: int | None,
     on: str | None,
     track: str | None,
-) -> tuple[RunFolder, Prepared, list[str]]:
+) -> tuple[RunFolder, Prepared, list[Note]]:
     """The folder of a stopped comparison, locked; the comparison as it was begun; and notes for its reader.
 
     The arguments are those of :func:`sfumato.lab.compare.resume`.

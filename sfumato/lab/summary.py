@@ -18,6 +18,7 @@ from sfumato.lab.arms.arm import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
+from sfumato.messages import RunWarning
 from sfumato.runs.schema import (
     SUMMARY_SCHEMA,
     ArmSummary,
@@ -25,7 +26,6 @@ from sfumato.runs.schema import (
     PairedHashes,
     RangeOfMetric,
     RunRecord,
-    RunWarning,
     Summary,
     TemperatureGain,
 )
@@ -130,7 +130,7 @@ def columns_of(data: Data) -> list[ColumnSummary]:
 
 def warnings_in(data: Data) -> list[RunWarning]:
     """What should be known of the data before a result is trusted."""
-    return [{"kind": each.code, "column": each.column, "text": each.text} for each in data.warnings]
+    return [{"code": each.code, "column": each.column, "text": each.text} for each in data.warnings]
 
 
 def _by_validation(folder: Path, arms: Sequence[Arm], seeds: int) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.lab.errors import TrackingError, first_line
+from sfumato.messages import Note
 from sfumato.text import nearest
 
 TRACKERS = ("trackio", "wandb", "tensorboard")
@@ -71,13 +72,15 @@ class Tracker:
         self._broken = ""
 
     @property
-    def note(self) -> str:
+    def note(self) -> Note:
         """Where the curves are, for the reader of the comparison."""
         if self._broken:
-            return f"Curves went to {self.tool} only until it failed ({self._broken}); metrics.jsonl has all of them."
-        if self.tool == "tensorboard":
-            return "Curves are in the run folder too: tensorboard --logdir RUN/tensorboard."
-        return f'Curves are in {self.tool} too, in project "{self._project}", group "{self.name}".'
+            text = f"Curves went to {self.tool} only until it failed ({self._broken}); metrics.jsonl has all of them."
+        elif self.tool == "tensorboard":
+            text = "Curves are in the run folder too: tensorboard --logdir RUN/tensorboard."
+        else:
+            text = f'Curves are in {self.tool} too, in project "{self._project}", group "{self.name}".'
+        return Note(code="tracker", text=text)
 
     def begin(self, arm: str, seed: int) -> None:
         """Open the run of an arm and a seed.

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sfumato.messages import Note
 from sfumato.runs.folder import RunError
 from sfumato.version import __version__
 
@@ -39,7 +40,7 @@ def arithmetic() -> dict[str, str]:
     }
 
 
-def notes_on_change(start: Mapping[str, Any]) -> list[str]:
+def notes_on_change(start: Mapping[str, Any]) -> list[Note]:
     """Notes for a run, begun as ``start`` says, that goes on with other arithmetic; usually there are none.
 
     Raises:
@@ -56,10 +57,11 @@ def notes_on_change(start: Mapping[str, Any]) -> list[str]:
     changed = [f"{name} {before.get(name)}, then {after[name]}" for name in after if before.get(name) != after[name]]
     if not changed:
         return []
-    return [
+    text = (
         f"This run was stopped, and gone on with under other conditions ({'; '.join(changed)}): another run of the "
         "same command may differ in its last digits."
-    ]
+    )
+    return [Note(code="other-arithmetic", text=text)]
 
 
 def _cpu() -> str:

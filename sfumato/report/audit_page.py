@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
+from sfumato.messages import texts
 from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
 from sfumato.report.template import rendered, with_units_held, write
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
@@ -31,11 +32,11 @@ def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) ->
         parts.append(_paragraph("There is no finding: nothing here asks to be acted on.", width))
     for place, finding in enumerate(found, 1):
         mark = f"{place}. "
-        says = _paragraph(finding["says"], width, first=mark, rest=" " * len(mark))
+        says = _paragraph(finding["text"], width, first=mark, rest=" " * len(mark))
         advice = _paragraph(finding["advice"], width, first=" " * len(mark) + "→ ", rest=" " * (len(mark) + 2))
         parts.append(f"{says}\n{advice}")
     if told["notes"]:
-        parts.append("\n".join(_paragraph(note, width, first="· ", rest="  ") for note in told["notes"]))
+        parts.append("\n".join(_paragraph(note, width, first="· ", rest="  ") for note in texts(told["notes"])))
     parts.append(as_text(numbers_table(told), width).rstrip())
     if told.get("differences"):
         parts.append(as_text(differences_table(told), width).rstrip())

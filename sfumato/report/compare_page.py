@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from sfumato.messages import texts
 from sfumato.report import charts
 from sfumato.report.arms import arm_title, in_nats, torch_strength
 from sfumato.report.changed_rows import ChangedRow, Changes, changes, compared, load_examples
@@ -132,7 +133,7 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),
         "notes": _temperature_notes(run),
-        "cautions": env.get("notes", []),
+        "cautions": texts(env.get("notes", [])),
         "arm_titles": [arm_title(arm) for arm in run.arms],
         "recalls": _recalls(run),
         "budget": _budget(env),
@@ -203,7 +204,7 @@ def _temperature_notes(run: Run) -> list[str]:
 
 def _recalls(run: Run) -> list[tuple[str, str, list[str]]]:
     """Of each class its name, its test rows and each arm's recall, where the classes are uneven; else nothing."""
-    if not any(warning["kind"] == "imbalance" for warning in run.summary.get("warnings", [])):
+    if not any(warning["code"] == "imbalance" for warning in run.summary.get("warnings", [])):
         return []
     counts = np.bincount(run.labels, minlength=run.num_classes)
 

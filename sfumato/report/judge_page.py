@@ -16,6 +16,7 @@ from typing import Any
 from sfumato.evaluate import Reliability
 from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.io.atomic import WriteError, make_folder, write_text
+from sfumato.messages import texts
 from sfumato.report.tables import as_text, differences_table, four_columns, in_columns, shown
 from sfumato.report.template import rendered
 from sfumato.runs.folder import RunError
@@ -183,6 +184,6 @@ def as_terminal(found: Judgement, width: int) -> str:
     summary, said = as_summary(found), found.verdict["sentences"]
     warnings = [f"Warning: {each['text']}" for each in found.warnings if each["text"] not in said]
     lines = [wrapped(each, width, rest="  ") for each in [*warnings, *said]]
-    notes = [wrapped(each, width, rest="  ") for each in found.notes]
+    notes = [wrapped(each, width, rest="  ") for each in texts(found.notes)]
     tables = [as_text(table, width).rstrip() for table in (four_columns(summary), differences_table(summary))]
     return "\n".join([*lines, "", *notes, "", tables[0], "", tables[1]])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sfumato.messages import texts
 from sfumato.report import charts
 from sfumato.report.arms import arm_title
 from sfumato.report.charts import svg as figure_to_svg
@@ -69,7 +70,7 @@ def _words(run: Run, name: str, out: Path) -> dict[str, Any]:
         "date": date(run.env["started"]),
         "choice": arm_title(run.chosen) if run.chosen else summary["verdict"]["choice"] or "none",
         "sentences": summary["verdict"]["sentences"],
-        "cautions": [*(warning["text"] for warning in summary.get("warnings", [])), *run.env.get("notes", [])],
+        "cautions": [*(warning["text"] for warning in summary.get("warnings", [])), *texts(run.env.get("notes", []))],
         "equal": summary["paired"]["equal"],
         "tables": in_columns(four_columns(summary)),
         "differences": differences_table(summary),

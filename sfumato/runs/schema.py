@@ -13,6 +13,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, TypeVar, Union, get_a
 
 import msgspec
 
+from sfumato.messages import Note, RunWarning
 from sfumato.text import short
 
 SUMMARY_SCHEMA = "sfumato.compare/2"
@@ -100,14 +101,6 @@ class PairedHashes(TypedDict):
     equal: bool
 
 
-class RunWarning(TypedDict):
-    """What should be looked at before the verdict is trusted; ``column`` names one of the data, where one is meant."""
-
-    kind: Text
-    column: Text | None
-    text: Text
-
-
 class VerdictSummary(TypedDict):
     """What to do, why, and what else was found: whole sentences, in this order."""
 
@@ -159,7 +152,7 @@ class JudgeSummary(TypedDict):
     differences: list[ArmDifference]
     warnings: list[RunWarning]
     verdict: VerdictSummary
-    notes: list[Text]
+    notes: list[Note]
 
 
 class NoiseDescription(TypedDict):
@@ -270,7 +263,7 @@ class Environment(TypedDict):
     probe: dict[Text, ProbedTarget]
     temperatures: dict[Text, list[FittedTemperature]]
     temperature_gain: NotRequired[dict[Text, TemperatureGain]]
-    notes: NotRequired[list[Text]]
+    notes: NotRequired[list[Note]]
     ladder: NotRequired[list[LadderRung] | None]
     started: Text
     seconds: Number
@@ -395,7 +388,7 @@ class WorkStart(TypedDict):
     fingerprint: Text
     versions: dict[Text, Text]
     machine: dict[Text, Text]
-    notes: NotRequired[list[Text]]
+    notes: NotRequired[list[Note]]
     ranks: NotRequired[Whole | None]
     noise: NotRequired[Text | None]
     files: NotRequired[dict[Text, Text]]  # SHA-256 of each file that an arm names

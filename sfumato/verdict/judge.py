@@ -17,11 +17,12 @@ from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
+from sfumato.messages import Note, RunWarning
 from sfumato.text import joined, plural, short
 
 with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.runs.read import load_run
-    from sfumato.runs.schema import ArmDifference, JudgedArmSummary, JudgeSummary, RunWarning, VerdictSummary
+    from sfumato.runs.schema import ArmDifference, JudgedArmSummary, JudgeSummary, VerdictSummary
     from sfumato.verdict.analyse import (
         ArmResult,
         ModelScores,
@@ -74,7 +75,7 @@ class Judgement(VerdictResult):
     differences: list[ArmDifference] = field(repr=False)
     warnings: list[RunWarning]
     verdict: VerdictSummary
-    notes: list[str]
+    notes: list[Note]
     test: int
     validation: int | None
     groups: int | None
@@ -236,50 +237,61 @@ def _for_choice(arm: MatchedArm, result: ArmResult) -> tuple[str, float]:
     return arm.name, float(metric.by_seed.mean())
 
 
-def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> list[str]:
+def _notes(matched: Sequence[MatchedArm], paired: bool, groups: int | None) -> list[Note]:
     first = matched[0].models[0]
     counts = [len(arm.models) for arm in matched]
     told = [f"{plural(count, 'model')} of {arm.name}" for arm, count in zip(matched, counts, strict=True)]
-    notes = [f"Read {joined(told)}, on {plural(len(first.test.labels), 'test row')}."]
+    notes = list[Note]()
+
+    def add(code: str, text: str) -> None:
+        notes.append(Note(code=code, text=text))
+
+    add("models-read", f"Read {joined(told)}, on {plural(len(first.test.labels), 'test row')}.")
     by = "by their ids" if first.id is not None else "by their order, in which all labels agree"
-    notes.append(f"Rows were matched {by}.")
+    add("rows-matched", f"Rows were matched {by}.")
     notes += first.notes
     if first.test.soft is not None:
-        notes.append(SOFT_TRUTH)
+        add("soft-labels", SOFT_TRUTH)
     if max(counts) > 1:
-        notes.append(
+        add(
+            "paired" if paired else "unpaired",
             "Models of one name were taken as a pair that started from the same weights and batches."
             if paired
-            else "The seeds of each arm were taken as its own (--paired says that files of one name belong together)."
+            else "The seeds of each arm were taken as its own (--paired says that files of one name belong together).",
         )
     if first.validation is None:
-        notes.append(
+        add(
+            "no-validation-rows",
             "There are no validation rows (val_logits, val_labels), so the temperature of each test row was fitted on "
-            "the rows of four other fifths of the test rows."
+            "the rows of four other fifths of the test rows.",
         )
     else:
         fitted = f"Temperatures were fitted on {plural(len(first.validation.labels), 'validation row')}"
         soft, other = first.validation.soft is not None, first.test.soft is not None
         unlike = f", whose labels are {_kind(soft)} where those of the test rows are {_kind(other)}"
-        notes.append(f"{fitted}{unlike if soft != other else ''}.")
+        add("validation-rows", f"{fitted}{unlike if soft != other else ''}.")
     if (groups or len(first.test.labels)) < 50:
         few = "test rows" if groups is None else "groups of test rows"
-        notes.append(f"There are few {few}: intervals are wide, and other rows may say otherwise.")
+        add("few-test-rows", f"There are few {few}: intervals are wide, and other rows may say otherwise.")
     if groups is not None:
-        notes.append(f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
+        add("groups", f"Rows of one group vary together: intervals count {plural(groups, 'group')}, not rows.")
     elif copies := _copies([model for arm in matched for model in arm.models]):
-        notes.append(
+        add(
+            "copies",
             f"{plural(copies, 'row')} {'has' if copies == 1 else 'have'} the scores of another row in every model. If "
-            "these are copies, intervals are too narrow: leave them out, or give each row and its copies one group."
+            "these are copies, intervals are too narrow: leave them out, or give each row and its copies one group.",
         )
     return notes
 
 
-def _same_models(results: Sequence[ArmResult]) -> list[str]:
+def _same_models(results: Sequence[ArmResult]) -> list[Note]:
     """A note on each arm that has the very models of the first: a file may have been copied to the wrong place."""
     base, nll = results[0].arm.name, results[0].metrics["nll"].values
     return [
-        f"The models of {base} and {other.arm.name} are the same ones: their log losses agree in every row."
+        Note(
+            code="same-models",
+            text=f"The models of {base} and {other.arm.name} are the same ones: their log losses agree in every row.",
+        )
         for other in results[1:]
         if np.array_equal(other.metrics["nll"].values, nll)
     ]
@@ -330,7 +342,13 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
         found,
         list(summary.get("warnings", [])),
         said,
-        [f"Read the comparison {summary['run']}: its arms started from the same weights and saw the same batches."],
+        [
+            Note(
+                code="comparison-read",
+                text=f"Read the comparison {summary['run']}: its arms started from the same weights and saw the same "
+                "batches.",
+            )
+        ],
         len(test.labels),
         len(validation.labels),
         groups if groups < len(test.labels) else None,

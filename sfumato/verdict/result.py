@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from sfumato.runs.schema import ArmDifference, RunWarning, VerdictSummary
+from sfumato.messages import Note, RunWarning
+from sfumato.runs.schema import ArmDifference, VerdictSummary
 
 _FRAME = '<iframe title="{title}" srcdoc="{page}" sandbox style="width:100%;height:44em;border:0"></iframe>'
 
@@ -23,7 +24,7 @@ class VerdictResult:
     differences: list[ArmDifference]
     warnings: list[RunWarning]
     verdict: VerdictSummary
-    notes: list[str]
+    notes: list[Note]
 
     def __str__(self) -> str:
         """The sentences of the verdict, the warnings before them."""

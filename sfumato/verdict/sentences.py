@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sfumato.messages import Note
 from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import joined, plural
 from sfumato.verdict.analyse import HEADLINE, ArmResult, ComparedArm, belong_together, difference
@@ -249,7 +250,7 @@ def _reasons(found: _Found, base: ArmResult) -> list[str]:
     return sentences
 
 
-def notes(distinct: int, counters: Sequence[str], *, grouped: bool = False) -> list[str]:
+def notes(distinct: int, counters: Sequence[str], *, grouped: bool = False) -> list[Note]:
     """What a reader should know of the data before trusting the verdict; usually nothing.
 
     Args:
@@ -257,12 +258,12 @@ def notes(distinct: int, counters: Sequence[str], *, grouped: bool = False) -> l
         counters: names of feature columns that count the rows of the file.
         grouped: whether groups were given.
     """
-    found: list[str] = []
+    result: list[Note] = []
     if distinct < 50:
         rows = "groups of test rows" if grouped else "distinct test rows"
-        found.append(f"There are only {distinct} {rows}: intervals are wide, and another split may say otherwise.")
-    found += [
-        f'Column "{name}" counts the rows of the file, and was used as a feature: drop it if it is a row number.'
-        for name in counters
-    ]
-    return found
+        text = f"There are only {distinct} {rows}: intervals are wide, and another split may say otherwise."
+        result.append(Note(code="few-test-rows", text=text))
+    for name in counters:
+        text = f'Column "{name}" counts the rows of the file, and was used as a feature: drop it if it is a row number.'
+        result.append(Note(code="row-counter", text=text))
+    return result

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.extras import lab_imports
-from sfumato.runs.schema import RunWarning
+from sfumato.messages import RunWarning
 from sfumato.text import share, short
 from sfumato.verdict.analyse import ArmResult
 from sfumato.verdict.sentences import nothing_to_decide
@@ -31,12 +31,12 @@ def warnings_of(
     found: list[RunWarning] = []
     nothing = nothing_to_decide(results, counts.max() / len(labels))
     if nothing:
-        found.append({"kind": "nothing to decide", "column": None, "text": nothing[0]})
+        found.append({"code": "nothing-to-decide", "column": None, "text": nothing[0]})
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] >= UNEVEN * counts[smallest] and not _may_be_even(counts):
         found.append(
             {
-                "kind": "imbalance",
+                "code": "imbalance",
                 "column": None,
                 "text": f"The classes are uneven: {share(counts[largest] / len(labels))} of the test rows are "
                 f'"{short(class_names[largest])}" and {share(counts[smallest] / len(labels))} are '

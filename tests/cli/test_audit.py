@@ -105,8 +105,8 @@ def test_a_smoothed_model_is_said_to_be_one_with_its_strength_and_no_teacher(her
     told = json.loads(out)
     assert told["inferred_smoothing"]["eps_all"] == pytest.approx(0.1, rel=0.02)
     assert told["inferred_smoothing"]["low"] < 0.1 < told["inferred_smoothing"]["high"]
-    finding = next(each for each in told["findings"] if each["name"] == "smoothing")
-    said = re.search(r"ε = ([\d.]+) over all classes .* which is ([\d.]+) over the others", finding["says"])
+    finding = next(each for each in told["findings"] if each["code"] == "smoothed")
+    said = re.search(r"ε = ([\d.]+) over all classes .* which is ([\d.]+) over the others", finding["text"])
     assert float(said[1]) == pytest.approx(0.1, rel=0.02)
     assert float(said[2]) == pytest.approx(0.09, rel=0.02)
     assert "Do not use it as a teacher at raised temperature" in finding["advice"]
@@ -117,13 +117,13 @@ def test_confidence_that_ranks_nothing_is_found(here, capsys):
     z = rng.normal(size=(2000, 5))
     y = np.where(rng.random(2000) < 0.7, z.argmax(axis=1), rng.integers(5, size=2000))
     told = json.loads(run(capsys, save(logits=z, labels=y), "--json")[1])
-    assert "ranking" in [finding["name"] for finding in told["findings"]]
+    assert "poor-ranking" in [finding["code"] for finding in told["findings"]]
 
 
 def test_labels_that_do_not_belong_to_the_rows_are_found(here, capsys):
     z, y = sample()
     told = json.loads(run(capsys, save(logits=z, labels=np.random.default_rng(1).permutation(y)), "--json")[1])
-    assert told["findings"][0]["name"] == "accuracy"
+    assert told["findings"][0]["code"] == "no-better-than-commonest"
 
 
 def test_ties_are_counted_and_the_type_is_named(here, capsys):
@@ -163,7 +163,7 @@ def test_against_another_model_differences_are_paired(here, capsys):
     entry = told["differences"]["accuracy"]
     assert entry["value"] == pytest.approx(right.mean(), rel=1e-12)
     assert (entry["low"], entry["high"]) == pytest.approx((right.mean() - half, right.mean() + half), rel=1e-3)
-    says = next(finding["says"] for finding in told["findings"] if finding["name"] == "against")
+    says = next(finding["text"] for finding in told["findings"] if finding["code"] == "differs-from-other")
     assert "better in accuracy" in says
     assert re.search(rf"accuracy, points +\+{100 * right.mean():.1f} ", run(capsys, "a.npz", "--against", "b.npz")[1])
     assert "the two models are the same in accuracy" in " ".join(run(capsys, "a.npz", "--against", "a.npz")[1].split())
@@ -233,7 +233,7 @@ def test_the_page_needs_nothing_from_outside_and_holds_the_numbers(here, capsys)
     assert not re.search(r"(?:src|href)=(?!\"#)|https?://(?!www\.w3\.org)|<script|@import|url\((?!#)", page)
     assert page.count("<svg") == page.count('role="img" aria-label="') == 3
     for finding in told["findings"]:
-        assert finding["says"].split(":")[0] in without_terms(page)
+        assert finding["text"].split(":")[0] in without_terms(page)
     again = run(capsys, "val.npz", "--json")
     assert (here / "val-audit.html").read_text(encoding="utf-8") == page
     assert json.loads(again[1]) == told
@@ -292,7 +292,10 @@ def test_rows_whose_label_is_minus_100_do_not_count(here, capsys):
     np.savez("all.npz", logits=z, labels=np.where(ignored, -100, y), group=group)
     np.savez("less.npz", logits=z[~ignored], labels=y[~ignored], group=group[~ignored])
     (whole, less) = (json.loads(run(capsys, name, "--json", "--against", name)[1]) for name in ("all.npz", "less.npz"))
-    assert whole["notes"] == ["Rows whose label is −100 do not count; 2,997 rows are left.", *less["notes"]]
+    assert whole["notes"] == [
+        {"code": "rows-ignored", "text": "Rows whose label is −100 do not count; 2,997 rows are left."},
+        *less["notes"],
+    ]
     same = ("rows", "groups", "metrics", "findings", "summary", "differences", "smoothing_evidence")
     assert [whole[name] for name in same] == [less[name] for name in same]
     z[7, 2] = np.nan

@@ -23,7 +23,7 @@ def test_doctor_has_a_line_for_each_column_in_text_and_in_json(tmp_path):
         "label   label           2        0",
     ]
     found = run_sfumato("doctor", "t.csv", "--drop", "day", "--model", "linear", "--json", folder=tmp_path).json()
-    assert [(each["kind"], each["column"]) for each in found["warnings"]] == [("leak", "size")]
+    assert [(each["code"], each["column"]) for each in found["warnings"]] == [("leak", "size")]
     assert [(each["name"], each["read_as"]) for each in found["columns"]] == [
         ("nr", "id"), ("day", "left out"), ("size", "number"), ("label", "label"),
     ]  # fmt: skip

@@ -194,7 +194,7 @@ def test_where_nothing_was_learnt_there_is_no_verdict(tmp_path):
     assert told.count(start) == 1
     summary = json.loads(next(tmp_path.glob("runs/*/summary.json")).read_text())
     assert summary["verdict"]["choice"] == "none"
-    assert [each["kind"] for each in summary["warnings"]][:1] == ["nothing to decide"]
+    assert [each["code"] for each in summary["warnings"]][:1] == ["nothing-to-decide"]
     assert summary["arms"][0]["metrics"]["temperature"]["low"] > 0
 
 
@@ -251,7 +251,7 @@ def test_text_begins_with_the_verdict_and_ends_with_the_report(tmp_path):
     summary = json.loads((tmp_path / "here" / "summary.json").read_text())
     told = " ".join(" ".join(line.split()) for line in lines)
     assert told.startswith(f"Warning: {summary['warnings'][0]['text']} {' '.join(summary['verdict']['sentences'])}")
-    assert summary["warnings"][0]["kind"] == "not trained to the end"
+    assert summary["warnings"][0]["code"] == "not-trained-to-the-end"
     assert max(map(len, lines)) <= 100
     assert lines[-1] == "report  here/report.html"
     for word in (

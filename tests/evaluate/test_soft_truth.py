@@ -185,8 +185,7 @@ def test_rows_without_annotators_leave_groups_features_and_the_other_model_of_an
     found = ev.audit(logits=z, label_counts=counts, **more).to_dict()
     truth = ev.audit(logits=z[keep], label_counts=counts[keep], **{name: each[keep] for name, each in more.items()})
     told = "Rows without annotators do not count; 298 rows are left."
-    assert told in found["notes"]
-    found["notes"].remove(told)
+    found["notes"].remove({"code": "rows-ignored", "text": told})
     found["reading"].remove(told)
     assert found == truth.to_dict()
 
@@ -339,9 +338,9 @@ def test_an_overconfident_model_is_told_how_far_annotators_agree():
     z, counts = sample(n=2000)
     found = ev.audit(logits=4 * z, label_counts=counts)
     mean = found.metrics["signed_gap"].value + found.metrics["agreement"].value
-    assert found.findings[0].name == "confidence"
-    assert f"it claims {100 * mean:.1f} % and agrees with" in found.findings[0].says
-    assert "of the annotators, a difference of +" in found.findings[0].says
+    assert found.findings[0].code == "over-confident"
+    assert f"it claims {100 * mean:.1f} % and agrees with" in found.findings[0].text
+    assert "of the annotators, a difference of +" in found.findings[0].text
 
 
 def test_an_audit_where_annotators_disagree_does_not_blame_the_ranking():
@@ -351,7 +350,7 @@ def test_an_audit_where_annotators_disagree_does_not_blame_the_ranking():
     wrong = rng.random(1000) < np.exp(-lead)  # the surer, the less often wrong
     z = lead[:, None] * np.eye(3)[top]
     q = 0.6 * np.eye(3)[np.where(wrong, (top + 1) % 3, top)] + 0.4 / 3
-    assert "ranking" not in [finding.name for finding in ev.audit(logits=z, label_probs=q).findings]
+    assert "poor-ranking" not in [finding.code for finding in ev.audit(logits=z, label_probs=q).findings]
 
 
 def test_a_metric_of_soft_labels_is_missing_for_hard_ones_and_says_what_it_needs():

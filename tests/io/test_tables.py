@@ -382,7 +382,8 @@ def test_row_numbers_without_a_name_are_left_out_and_said(tmp_path):
     ]  # fmt: skip
     assert [column.name for column in table.raw_columns()] == ["size"]
     assert any(
-        'Column "column 1" has another whole number in every row and is left out' in note for note in table.notes
+        'Column "column 1" has another whole number in every row and is left out' in note["text"]
+        for note in table.notes
     )
 
 

@@ -12,6 +12,7 @@ from sfumato.lab.data import Inputs
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build
 from sfumato.lab.options import Options
+from sfumato.messages import texts
 
 DENSE, SPARSE, TOKENS = Inputs.dense(5), Inputs("sparse", (10,), 50), Inputs("tokens", (6,), 6)
 DIGITS = Inputs.dense(64, (8, 8))
@@ -41,7 +42,7 @@ def test_processes_are_as_many_as_cores_and_at_most_four_on_a_gpu(cores, device,
     chosen = choose_model(Options("digits", device=device), data(DENSE))
     assert chosen.workers == workers
     note = f"Trained on {device}: bits may differ from run to run."
-    assert chosen.notes == (() if device == "cpu" else (note,))
+    assert texts(chosen.notes) == (() if device == "cpu" else (note,))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_processes_are_as_many_as_cores_and_at_most_four_on_a_gpu(cores, device,
 )
 def test_a_model_has_the_least_epochs_and_the_notes_of_its_kind(inputs, options, expected):
     chosen = choose_model(Options("digits", **options), data(inputs))
-    assert (chosen.name, chosen.least_epochs, chosen.batch_norm, chosen.notes) == expected
+    assert (chosen.name, chosen.least_epochs, chosen.batch_norm, texts(chosen.notes)) == expected
 
 
 def test_a_model_with_weights_from_a_file_is_tried_and_has_the_epochs_of_its_kind(tmp_path):
@@ -67,7 +68,7 @@ def test_a_model_with_weights_from_a_file_is_tried_and_has_the_epochs_of_its_kin
     save_file(build("mlp", 5, 3, seed=1).state_dict(), path)
     chosen = choose_model(Options("digits", model="mlp", pretrained=path), data(DENSE))
     assert (chosen.name, chosen.least_epochs, chosen.batch_norm) == ("mlp", 40, False)
-    assert [note.partition(":")[0] for note in chosen.notes] == ["Pretrained weights from w.safetensors"]
+    assert [note.partition(":")[0] for note in texts(chosen.notes)] == ["Pretrained weights from w.safetensors"]
     with pytest.raises(OptionError, match='no file "none.pt" for --pretrained'):
         choose_model(Options("digits", model="linear", pretrained="none.pt"), data(DENSE))
 

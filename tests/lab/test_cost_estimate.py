@@ -49,7 +49,7 @@ def test_a_cut_budget_is_noted_and_goes_to_the_configuration(tmp_path, monkeypat
     assert "epochs = 4  # time budget" in config
     assert "time" not in tomllib.loads(config)
     notes = json.loads((tmp_path / "run" / "env.json").read_text(encoding="utf-8"))["notes"]
-    assert any("Cut from 20 to 4 epochs by --time-budget" in note for note in notes)
+    assert any("Cut from 20 to 4 epochs by --time-budget" in note["text"] for note in notes)
 
 
 def test_no_budget_of_no_time():

@@ -37,7 +37,7 @@ FOUND = {
         "name": "flowers.csv", "classes": 3, "inputs": "4 features", "train": 1200, "validation": 400, "test": 401,
         "duplicates": 1002, "missing": {"petal": 1234},
     },
-    "notes": ["Something to know."],
+    "notes": [{"code": "some", "text": "Something to know."}],
     "whole": replace(COST, epochs=1500).to_json(),
     "arms": [
         {"name": "one-hot", "epochs": 4, "nll": [1.25, 0.5], "seconds": 7.6},

@@ -164,7 +164,7 @@ def test_the_report_shows_every_rung_and_which_was_chosen(climbed):
     run = load_run(climbed)
     assert [rung["eps"] for rung in run.ladder] == [0, 0.05, 0.2]
     assert sum(rung["chosen"] for rung in run.ladder) == 1
-    assert any("the validation rows choose" in note for note in run.env["notes"])
+    assert any("the validation rows choose" in note["text"] for note in run.env["notes"])
     page = (climbed / "report.html").read_text(encoding="utf-8")
     assert "Which strength was chosen" in page
     assert "the test rows were read once" in page.replace("\n", " ")

@@ -13,6 +13,7 @@ from sfumato.lab.data.table import DataWarning
 from sfumato.lab.errors import ArmError
 from sfumato.lab.options import Options
 from sfumato.lab.summary import summary_of
+from sfumato.messages import texts
 
 K, ROWS = 3, {"train": 20, "validation": 40, "test": 30}
 LABELS = np.concatenate([np.tile([0, 1, 2, 0], n // 4 + 1)[:n] for n in ROWS.values()])
@@ -87,11 +88,11 @@ def test_a_summary_has_sizes_gaps_and_hashes(folder):
             metrics["nll_after_temperature"]["mean"] - metrics["nll"]["mean"], rel=1e-9
         )
         assert gain["low"] <= gain["mean"] <= gain["high"]
-    notes = " ".join(extra["notes"])
+    notes = " ".join(texts(extra["notes"]))
     assert "only 30 distinct test rows" in notes
     assert '"row number"' in notes
     assert summary["columns"] == [{"name": "size", "read_as": "number", "distinct": 9, "missing": 0, "note": ""}]
-    assert summary["warnings"][0] == {"kind": "leak", "column": "size", "text": "It tells."}
+    assert summary["warnings"][0] == {"code": "leak", "column": "size", "text": "It tells."}
 
 
 def test_of_data_with_groups_a_summary_counts_groups(folder):
@@ -103,7 +104,7 @@ def test_of_data_with_groups_a_summary_counts_groups(folder):
     first.write_bytes(last.read_bytes())
     last.write_bytes(kept)  # of other seeds the arms differ, by nothing that can be relied on
     summary, extra = summary_of(written, "runs/x", made, arms, records(arms))
-    assert extra["notes"][0].startswith("There are only 30 groups of test rows: ")
+    assert extra["notes"][0]["text"].startswith("There are only 30 groups of test rows: ")
     assert "With 3 seeds and 30 groups of test rows, " in " ".join(summary["verdict"]["sentences"])
 
 

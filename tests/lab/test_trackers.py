@@ -15,6 +15,7 @@ from sfumato.lab import compare as lab
 from sfumato.lab.errors import OptionError, TrackingError
 from sfumato.lab.options import Options
 from sfumato.lab.trackers import Tracker
+from sfumato.messages import texts
 from tests.conftest import run_sfumato
 
 WORDS = ("compare", "digits", "--model", "linear", "--seeds", "3", "--epochs", "2", "--out", "run", "-q")
@@ -35,7 +36,7 @@ def epochs(folder: Path) -> dict[tuple[str, int], dict[str, list[float]]]:
 
 
 def notes(folder: Path) -> str:
-    return " ".join(json.loads((folder / "run" / "env.json").read_text(encoding="utf-8"))["notes"])
+    return " ".join(texts(json.loads((folder / "run" / "env.json").read_text(encoding="utf-8"))["notes"]))
 
 
 @pytest.fixture

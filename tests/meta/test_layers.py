@@ -22,6 +22,7 @@ LAYERS = (
         "reference",
         "text",
         "io",
+        "messages",
         "conventions",
         "targets",
         "class_tables",

@@ -36,10 +36,10 @@ TOLD = {
     "smoothing_evidence": {"answer": "strength", "reason": "The logits vary little.", "eps_of_gap": 0.1},
     "summary": ["The model is surer than it should be.", "Divide its logits by 2."],
     "findings": [
-        {"name": "confidence", "says": "It is right less often than it says.", "advice": "Divide the logits by 2."},
-        {"name": "ties", "says": "Rows are tied.", "advice": "Save them in float32."},
+        {"code": "confidence", "text": "It is right less often than it says.", "advice": "Divide the logits by 2."},
+        {"code": "ties", "text": "Rows are tied.", "advice": "Save them in float32."},
     ],
-    "notes": ["Two rows are equal."],
+    "notes": [{"code": "copies", "text": "Two rows are equal."}],
 }
 
 
@@ -110,7 +110,7 @@ def test_a_letter_without_a_finding_says_so_and_has_no_empty_paragraph():
 
 
 def test_long_findings_are_wrapped_under_their_own_words():
-    long = [{"name": "long", "says": "word " * 30, "advice": "deed " * 30}]
+    long = [{"code": "long", "text": "word " * 30, "advice": "deed " * 30}]
     lines = as_letter(told(findings=long), ["15 rows."], width=60).splitlines()
     says = [line for line in lines if "word" in line]
     does = [line for line in lines if "deed" in line]
@@ -120,7 +120,7 @@ def test_long_findings_are_wrapped_under_their_own_words():
 
 
 def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_plain():
-    says = [{"name": "long", "says": "word " * 9 + "9.9 % and T = 2", "advice": "Act."}]
+    says = [{"code": "long", "text": "word " * 9 + "9.9 % and T = 2", "advice": "Act."}]
     text = as_letter(told(findings=says), ["15 rows."], width=52)  # the 9.9 would fit on the first line, the % not
     assert "   9.9 % and T = 2" in text.splitlines()
     assert "\N{NO-BREAK SPACE}" not in text
@@ -128,7 +128,7 @@ def test_a_number_stays_with_its_unit_at_the_end_of_a_line_and_the_spaces_are_pl
 
 def test_options_and_quotes_stand_in_the_letter_as_they_are_typed():
     asked = 'It\'s "a" & <b>; give --rows train.'
-    assert asked in as_letter(told(notes=[asked]), [])
+    assert asked in as_letter(told(notes=[{"code": "asked", "text": asked}]), [])
 
 
 def test_a_long_name_is_not_broken():
@@ -308,7 +308,7 @@ def test_the_page_has_a_table_over_seeds_for_each_two_arms(tmp_path):
 
 
 def test_a_page_without_gaps_has_two_figures_and_the_same_object_as_the_json(tmp_path):
-    hostile = told(notes=["</script><b>"])
+    hostile = told(notes=[{"code": "hostile", "text": "</script><b>"}])
     path = render_audit(hostile, FIGURES | {"gap": None}, ["15 rows."], tmp_path / "new" / "audit.html")
     page = path.read_text("utf-8")
     assert page.count("<svg") == 2

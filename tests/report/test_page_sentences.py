@@ -233,7 +233,7 @@ def test_uneven_classes_are_a_warning_and_have_a_table_of_their_recall(tmp_path)
     path = folder / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     text = 'The classes are uneven: 75.0 % of the test rows are "<b>".'
-    summary["warnings"] = [{"kind": "imbalance", "column": None, "text": text}]
+    summary["warnings"] = [{"code": "imbalance", "column": None, "text": text}]
     path.write_text(json.dumps(summary), encoding="utf-8")
     run = load_run(folder)
     page = without_terms(compose(run, {}, {}))

@@ -12,6 +12,7 @@ from scipy.special import log_softmax, softmax
 
 import sfumato as sf
 from sfumato.evaluate.scores.files import FileError
+from sfumato.messages import texts
 from tests.report.run_folders import write_run
 from tests.verdict.models import LABELS, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
 
@@ -74,7 +75,7 @@ def test_without_validation_rows_temperatures_are_cross_fitted_and_that_is_said(
     audited = np.mean([each.nll_after_temperature for each in evaluated])
     assert mean(found, "smoothed", "nll_after_temperature") == pytest.approx(audited, rel=1e-12)
     assert found.validation is None
-    assert any("no validation rows" in note for note in found.notes)
+    assert any("no validation rows" in note for note in texts(found.notes))
 
 
 def test_rows_are_matched_by_id():
@@ -390,20 +391,23 @@ def test_one_row_is_no_judgement_and_few_rows_are_noted():
     with pytest.raises(ValueError, match="has 1 row that counts; a judgement needs more"):
         sf.judge(of_rows(1))
     few = "There are few test rows: intervals are wide, and other rows may say otherwise."
-    assert [few in sf.judge(of_rows(rows)).notes for rows in (2, 49, 50)] == [True, True, False]
+    assert [few in texts(sf.judge(of_rows(rows)).notes) for rows in (2, 49, 50)] == [True, True, False]
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(1, 0), (2, 1)])
 def test_whose_the_seeds_are_is_said_where_there_are_several(seeds, said):
-    assert sum("seeds of each arm were taken as its own" in note for note in sf.judge(arms(seeds=seeds)).notes) == said
-    paired = sf.judge(arms(seeds=seeds), paired=True).notes
+    assert (
+        sum("seeds of each arm were taken as its own" in note for note in texts(sf.judge(arms(seeds=seeds)).notes))
+        == said
+    )
+    paired = texts(sf.judge(arms(seeds=seeds), paired=True).notes)
     assert sum("Models of one name were taken as a pair" in note for note in paired) == said
 
 
 def test_groups_are_noted():
     noted = "Rows of one group vary together: intervals count 100 groups, not rows."
-    assert noted in sf.judge(of_rows(400, group=np.arange(600) // 4)).notes
-    assert not any("group" in note for note in sf.judge(of_rows(400)).notes)
+    assert noted in texts(sf.judge(of_rows(400, group=np.arange(600) // 4)).notes)
+    assert not any("group" in note for note in texts(sf.judge(of_rows(400)).notes))
 
 
 def test_models_of_a_run_that_beat_the_commonest_answer_get_a_verdict(tmp_path):
@@ -420,7 +424,7 @@ def test_copies_of_rows_are_noted_where_every_model_shows_them_and_no_groups_are
     doubled = [m for models in given.values() for m in models][: 1 if alone else None]
     for m in doubled:
         m["logits"] = m["logits"][np.where(np.arange(600) < 40, np.arange(600) // 2 * 2, np.arange(600))]
-    notes = [note for note in sf.judge(given).notes if "scores of another row" in note]
+    notes = [note for note in texts(sf.judge(given).notes) if "scores of another row" in note]
     assert [note[:53] for note in notes] == (
         ["20 rows have the scores of another row in every model"] if not more and not alone else []
     )
@@ -429,10 +433,10 @@ def test_copies_of_rows_are_noted_where_every_model_shows_them_and_no_groups_are
 @pytest.mark.parametrize(("groups", "told"), [(49, ["There are few groups of test rows"]), (50, [])])
 def test_few_groups_are_noted_as_few_rows_are(groups, told):
     found = sf.judge(arms(seeds=2, group=np.arange(600) % groups))
-    assert [note.partition(":")[0] for note in found.notes if "There are few" in note] == told
+    assert [note.partition(":")[0] for note in texts(found.notes) if "There are few" in note] == told
 
 
 def test_arms_that_hold_the_same_models_are_noted():
     given = {"one-hot": [model(0), model(1)], "b": [model(2), model(3)], "c": [model(0), model(1)]}
-    (told,) = [note for note in sf.judge(given).notes if "the same ones" in note]
+    (told,) = [note for note in texts(sf.judge(given).notes) if "the same ones" in note]
     assert told == "The models of one-hot and c are the same ones: their log losses agree in every row."

@@ -6,6 +6,7 @@ from scipy.special import log_softmax, softmax
 
 import sfumato as sf
 from sfumato.evaluate.scores.files.model import model_of, read_model
+from sfumato.messages import texts
 
 RNG = np.random.default_rng(0)
 N, K = 240, 4
@@ -83,7 +84,7 @@ def test_temperatures_are_fitted_to_the_soft_labels_of_the_validation_rows():
 )
 def test_the_notes_say_where_validation_rows_have_labels_of_another_kind(truth, val, words):
     more = f", whose labels are {words}" if words else ""
-    assert f"Temperatures were fitted on {N} validation rows{more}." in sf.judge(arms(truth, val)).notes
+    assert f"Temperatures were fitted on {N} validation rows{more}." in texts(sf.judge(arms(truth, val)).notes)
 
 
 def test_rows_without_annotators_do_not_count():
@@ -96,7 +97,8 @@ def test_rows_without_annotators_do_not_count():
     }
     found = sf.judge(arms({"label_counts": votes}, group=group))
     told, truth = found.to_dict(), sf.judge(less).to_dict()
-    left_out = "Of model 0 of the arm one-hot, 2 rows without annotators do not count."
+    text = "Of model 0 of the arm one-hot, 2 rows without annotators do not count."
+    left_out = {"code": "rows-ignored", "text": text}
     assert told["notes"] == [*truth["notes"][:2], left_out, *truth["notes"][2:]]
     assert (found.test, {**told, "notes": []}) == (N - 2, {**truth, "notes": []})
 
@@ -121,7 +123,9 @@ def test_sequences_with_soft_labels_are_rows():
 def test_labels_beside_soft_ones_are_told_to_be_not_read():
     model = model_of({"logits": Z, "label_counts": VOTES, "labels": np.zeros(N, int)}, "m")
     assert model.test.labels.tolist() == VOTES.argmax(axis=1).tolist()
-    assert model.notes == ('In m, the labels are those of "label_counts", and "labels" beside them is not read.',)
+    assert texts(model.notes) == (
+        'In m, the labels are those of "label_counts", and "labels" beside them is not read.',
+    )
 
 
 @pytest.mark.parametrize("what", ["label_counts", "val_label_counts"])
@@ -193,5 +197,7 @@ def test_save_scores_takes_one_truth_and_writes_nothing_else(more, message, tmp_
 
 def test_the_sentences_speak_of_agreement_and_the_notes_say_what_soft_labels_do():
     found = sf.judge(arms({"label_counts": VOTES}, {"val_label_counts": VAL_VOTES}))
-    assert any(note.startswith("The labels are soft: the log loss (NLL) is the cross entropy") for note in found.notes)
+    assert any(
+        note.startswith("The labels are soft: the log loss (NLL) is the cross entropy") for note in texts(found.notes)
+    )
     assert "(confidence − agreement " in found.verdict["sentences"][-1] + found.verdict["sentences"][-2]

@@ -9,6 +9,7 @@ import pytest
 
 import sfumato as sf
 from sfumato.evaluate.scores.files import FileError
+from sfumato.messages import texts
 from tests.verdict.models import LABELS, VALIDATION, arms, model, write
 
 
@@ -178,7 +179,7 @@ def test_a_group_of_one_value_and_a_group_that_is_not_there_are_refused():
 
 def test_names_that_are_not_used_are_said():
     given = {"hard": [model(0, groups=np.arange(600))], "soft": [model(1)]}
-    assert any("these were not used: groups" in note for note in sf.judge(given).notes)
+    assert any("these were not used: groups" in note for note in texts(sf.judge(given).notes))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_ids_are_saved_and_match_rows_and_an_id_twice_is_refused(tmp_path):
         )
     found, direct = sf.judge(tmp_path, against="arm0"), sf.judge({"a": [model(0)], "b": [model(1)]}, against="a")
     assert [d["mean"] for d in found.differences] == pytest.approx([d["mean"] for d in direct.differences])
-    assert (found.notes[1], direct.notes[1]) == (
+    assert (texts(found.notes)[1], texts(direct.notes)[1]) == (
         "Rows were matched by their ids.", "Rows were matched by their order, in which all labels agree."
     )  # fmt: skip
     with pytest.raises(ValueError, match="id must have a value of its own for each row"):
@@ -251,7 +252,7 @@ def test_rows_that_differ_are_named_as_each_file_numbers_them():
 )
 def test_how_many_rows_do_not_count_is_a_note(count, told):
     found = sf.judge({"hard": [_counts_from(count)], "soft": [{**model(2), "labels": _counts_from(count)["labels"]}]})
-    assert found.notes[2] == f"Of model 0 of the arm hard, {told} not count."
+    assert texts(found.notes)[2] == f"Of model 0 of the arm hard, {told} not count."
 
 
 @pytest.mark.parametrize("ignored", [False, True])

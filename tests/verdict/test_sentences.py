@@ -388,7 +388,7 @@ def test_few_test_rows_are_noted_below_fifty(distinct, told):
 
 @pytest.mark.parametrize(("grouped", "rows"), [(False, "distinct test rows"), (True, "groups of test rows")])
 def test_few_test_rows_are_told_as_what_counts_once(grouped, rows):
-    assert notes(6, [], grouped=grouped)[0].startswith(f"There are only 6 {rows}: ")
+    assert notes(6, [], grouped=grouped)[0]["text"].startswith(f"There are only 6 {rows}: ")
 
 
 @pytest.mark.parametrize("finding", ["the same", "better by little"])

@@ -27,7 +27,7 @@ def test_even_classes_and_models_that_err_are_no_warning():
 @pytest.mark.parametrize(("small", "warned"), [(101, False), (100, True), (40, True)])
 def test_classes_are_uneven_from_three_times_the_rows(small, warned):
     found = warnings_of(arms(), np.repeat([0, 1], [300, small]), NAMES)
-    assert [each["kind"] for each in found] == ["imbalance"] * warned
+    assert [each["code"] for each in found] == ["imbalance"] * warned
     if small == 100:
         assert '75.0 % of the test rows are "no" and 25.0 % are "yes"' in found[0]["text"]
 
@@ -44,16 +44,16 @@ def test_classes_of_which_chance_alone_makes_some_rare_are_not_called_uneven(cla
     counts = np.bincount(labels, minlength=classes)
     assert counts.max() >= 3 * counts.min()
     found = warnings_of(arms(), labels, [str(k) for k in range(classes)])
-    assert ("imbalance" in [each["kind"] for each in found]) == warned
+    assert ("imbalance" in [each["code"] for each in found]) == warned
 
 
 def test_that_there_is_nothing_to_decide_is_the_first_warning():
     found = warnings_of(arms(accuracy=1), np.repeat([0, 1], [300, 50]), NAMES)
-    assert [each["kind"] for each in found] == ["nothing to decide", "imbalance"]
+    assert [each["code"] for each in found] == ["nothing-to-decide", "imbalance"]
     assert "every model of both arms is right on all 400 test rows" in found[0]["text"]
 
 
 def test_the_share_of_the_largest_class_is_what_a_model_has_to_beat():
     found = warnings_of(arms(accuracy=0.9), np.repeat([0, 1], [380, 20]), NAMES)
-    assert [each["kind"] for each in found] == ["nothing to decide", "imbalance"]
+    assert [each["code"] for each in found] == ["nothing-to-decide", "imbalance"]
     assert "always answering the most frequent class (95.0 % of the test rows" in found[0]["text"]

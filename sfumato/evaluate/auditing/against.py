@@ -14,6 +14,7 @@ from sfumato.evaluate.scores.column_checks import Column
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.intervals import t_quantile
 from sfumato.evaluate.statistics.margins import Margins, Word, word_for
+from sfumato.messages import Note
 from sfumato.text import between, decimal, joined
 
 # Bonferroni: what a 95 % interval is multiplied by where one, two or three headline metrics are looked at together,
@@ -81,7 +82,7 @@ def _half90(part: Column, together: RowGroups | None) -> float:
     return half * t_quantile(df, 0.95) / t95(df) if half > 0 else 0.0
 
 
-def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list[Finding], list[str]]:
+def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list[Finding], list[Note]]:
     """A finding for the headline metrics that are better or worse, and notes on the others."""
     said: dict[str, list[str]] = {}
     for name, number in differences.items():
@@ -92,17 +93,20 @@ def judge_differences(differences: Mapping[str, PairedDifference]) -> tuple[list
             by = f"{number.finding} in {title}, by {decimal(abs(number.value))} ({ends})"
             said.setdefault(number.finding, []).append(told.get(number.finding, by))
     start = "Against the other model on the same rows, this one is"
-    findings, notes = list[Finding](), list[str]()
+    findings, notes = list[Finding](), list[Note]()
     if found := said.get("better", []) + said.get("worse", []):
         advice = "Intervals are paired over rows; another training of either model would move both."
-        findings.append(Finding("against", f"{start} {'; '.join(found)}.", advice))
+        findings.append(Finding("differs-from-other", f"{start} {'; '.join(found)}.", advice))
     if little := said.get("better by little", []) + said.get("worse by little", []):
-        notes.append(f"{start} {'; '.join(little)}: less than what would matter.")
+        notes.append(Note(code="small-difference", text=f"{start} {'; '.join(little)}: less than what would matter."))
     if same := said.get("the same"):
-        notes.append(f"On the same rows, the two models are the same in {joined(same)}.")
-    if unsettled := said.get("not settled"):
         notes.append(
+            Note(code="same-as-other", text=f"On the same rows, the two models are the same in {joined(same)}.")
+        )
+    if unsettled := said.get("not settled"):
+        text = (
             f"On the same rows, there is no difference to rely on in {joined(unsettled, 'or')}, but these rows cannot "
             "rule out one that matters."
         )
+        notes.append(Note(code="not-settled", text=text))
     return findings, notes

@@ -20,6 +20,7 @@ from sfumato.evaluate.scores.per_row import Rows, SoftRows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities, take_rows
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins
+from sfumato.messages import Note, texts
 
 SCHEMA = "sfumato.audit/1"
 
@@ -47,7 +48,7 @@ class Audit:
     metrics: dict[str, MetricValue]
     evidence: Evidence
     findings: list[Finding]
-    notes: list[str]
+    notes: list[Note]
     kind: RowKind
     summary: list[str] = field(default_factory=list[str])
     tied: int = 0
@@ -78,7 +79,7 @@ class Audit:
                 "eps_of_gap": self.evidence.eps_of_gap,
             },
             "summary": list(self.summary),
-            "reading": [*(f"{finding.says} {finding.advice}" for finding in self.findings), *self.notes],
+            "reading": [*(f"{finding.text} {finding.advice}" for finding in self.findings), *texts(self.notes)],
             "findings": [asdict(finding) for finding in self.findings],
             "notes": list(self.notes),
             "assumed_rows": self.kind,
@@ -137,8 +138,8 @@ def audit(
     >>> p = np.exp(logits / 2) / np.exp(logits / 2).sum(axis=1, keepdims=True)
     >>> labels = (p.cumsum(axis=1) < rng.random((2000, 1))).sum(axis=1)
     >>> found = audit(logits=logits, labels=labels)
-    >>> [finding.name for finding in found.findings]
-    ['confidence']
+    >>> [finding.code for finding in found.findings]
+    ['over-confident']
     >>> print(found.findings[0].advice[:29])
     Divide the logits by T = 1.97
 
@@ -181,9 +182,11 @@ def audit(
         result.findings += more_findings
         result.notes += more_notes
         if not_compared := ruled_out(other):
-            result.notes.append(infinite_loss(other, not_compared, "the log loss (NLL) of the other model"))
+            text = infinite_loss(other, not_compared, "the log loss (NLL) of the other model")
+            result.notes.append(Note(code="infinite-loss-of-other", text=text))
         if not_compared or ruled_out(found):
-            result.notes.append("An infinite log loss (NLL) cannot be compared, so there is no difference in it.")
+            text = "An infinite log loss (NLL) cannot be compared, so there is no difference in it."
+            result.notes.append(Note(code="infinite-loss-not-compared", text=text))
     result.summary = summary(found, by_name, result.findings, rows)
     return result
 

@@ -16,6 +16,7 @@ from sfumato.evaluate.scores.measure import BINS, Measured
 from sfumato.evaluate.scores.per_row import SoftRows
 from sfumato.evaluate.scores.score_matrix import IGNORED, others
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
+from sfumato.messages import Note
 from sfumato.text import between, decimal, factor, number, plural, share
 
 TemperatureEffect: TypeAlias = Literal["helps", "raises the ECE", "does not help", "unknown"]
@@ -30,13 +31,13 @@ class Finding:
     """One thing to know and act on.
 
     Attributes:
-        name: a word for it: ``"confidence"``, ``"calibration"``, ``"ranking"``, ``"smoothing"``, …
-        says: what was found, with number and interval.
+        code: what kind of finding: ``"over-confident"``, ``"poor-ranking"``, ``"smoothed"``, …
+        text: what was found, with number and interval.
         advice: what to do about it.
     """
 
-    name: str
-    says: str
+    code: str
+    text: str
     advice: str
 
 
@@ -52,40 +53,47 @@ def findings(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evid
     yield from _ties(found)
 
 
-def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidence, kind: RowKind) -> Iterator[str]:
+def notes(found: Measured, by_name: Mapping[str, MetricValue], evidence: Evidence, kind: RowKind) -> Iterator[Note]:
     """What is worth knowing without being acted on."""
     rows = found.rows
     if isinstance(rows, SoftRows):
-        yield SOFT_TRUTH
+        yield Note(code="soft-labels", text=SOFT_TRUTH)
     if found.counted is not None:
         which = "without annotators" if isinstance(rows, SoftRows) else f"whose label is −{-IGNORED}"
-        yield f"Rows {which} do not count; {plural(len(rows), 'row')} {'is' if len(rows) == 1 else 'are'} left."
+        text = f"Rows {which} do not count; {plural(len(rows), 'row')} {'is' if len(rows) == 1 else 'are'} left."
+        yield Note(code="rows-ignored", text=text)
     if evidence.answer == "no sign":
-        yield f"There is no sign of label smoothing. {evidence.sentence}"
+        yield Note(code="no-smoothing", text=f"There is no sign of label smoothing. {evidence.sentence}")
     elif evidence.answer == "cannot tell":
-        yield f"These rows cannot tell whether the model was trained with label smoothing. {evidence.sentence}"
+        text = f"These rows cannot tell whether the model was trained with label smoothing. {evidence.sentence}"
+        yield Note(code="smoothing-unknown", text=text)
     present = found.labels_present
     if present == 1:
-        yield f"All labels are class {int(rows.label[0])}: numbers over classes rest on it alone."
+        text = f"All labels are class {int(rows.label[0])}: numbers over classes rest on it alone."
+        yield Note(code="one-class", text=text)
     elif present < found.classes:
-        yield f"{present:,} of the {found.classes:,} classes occur among the labels."
+        text = f"{present:,} of the {found.classes:,} classes occur among the labels."
+        yield Note(code="classes-missing", text=text)
     copies = found.copies()
     if copies:
-        yield (
+        text = (
             f"{plural(copies, 'row')} repeat{'s' if copies == 1 else ''} another exactly; intervals take them for rows "
             "of their own."
         )
+        yield Note(code="copies", text=text)
     if kind == "heldout" and by_name["accuracy"].value >= 0.999 and len(rows) >= 1000:
-        yield "Nearly every row is right: if the model was trained on these rows, say so (--rows train)."
+        text = "Nearly every row is right: if the model was trained on these rows, say so (--rows train)."
+        yield Note(code="nearly-all-right", text=text)
     if found.source.name == "probs":
-        yield "From probabilities alone there is no temperature and no logit gap: give logits to have them."
+        text = "From probabilities alone there is no temperature and no logit gap: give logits to have them."
+        yield Note(code="only-probabilities", text=text)
 
 
 def _accuracy(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Finding]:
     accuracy, (label, largest) = by_name["accuracy"], commonest_label(found)
     if accuracy.low <= largest:
         yield Finding(
-            "accuracy",
+            "no-better-than-commonest",
             f"The accuracy, {share(accuracy.value)} ({share(accuracy.low)} to {share(accuracy.high)}), is not reliably "
             f"above the {share(largest)} that always naming the commonest label, {label}, would reach.",
             (
@@ -124,7 +132,7 @@ def infinite_loss(found: Measured, rows: list[int], whose: str = "the log loss (
 def _infinite(found: Measured) -> Iterator[Finding]:
     if rows := ruled_out(found):
         yield Finding(
-            "infinite",
+            "infinite-loss",
             infinite_loss(found, rows),
             (
                 f"Save {NEVER_ZERO}. The log loss then depends on the least probability that you choose."
@@ -141,7 +149,7 @@ def _calibration(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterato
         yield _confidence(found, by_name, over=gap.value > 0)
     elif ece.low > floor.high and ece.value >= _WORTH:
         yield Finding(
-            "calibration",
+            "miscalibrated",
             "Confidence is right on average, but not at each level: the calibration error (ECE) is "
             f"{decimal(ece.value)} ({between(ece.low, ece.high)}), where chance alone would show "
             f"{decimal(floor.value)} ({between(floor.low, floor.high)}).",
@@ -158,13 +166,13 @@ def _is_off(gap: MetricValue) -> bool:
 def _confidence(found: Measured, by_name: Mapping[str, MetricValue], *, over: bool) -> Finding:
     gap, ece, floor = by_name["signed_gap"], by_name["ece"], by_name["ece_noise_floor"]
     mean = gap.value + right_part(by_name)
-    says = (
+    text = (
         f"The model is {'OVER' if over else 'UNDER'}-confident: it claims {share(mean)} and {is_right(by_name)}, a "
         f"difference of {decimal(gap.value, sign=True)} "
         f"({between(gap.low, gap.high, sign=True)}). Its calibration error (ECE) is {decimal(ece.value)}, and chance "
         f"alone would show {decimal(floor.value)} (up to {decimal(floor.high)})."
     )
-    return Finding("confidence", says, _what_a_temperature_does(found, by_name))
+    return Finding("over-confident" if over else "under-confident", text, _what_a_temperature_does(found, by_name))
 
 
 def right_part(by_name: Mapping[str, MetricValue]) -> float:
@@ -224,7 +232,7 @@ def _after_temperature(found: Measured, by_name: Mapping[str, MetricValue]) -> I
     bound = by_chance(found.after.confidence, found.after.right, found.weights, BINS).high
     if after.low > bound and _WORTH <= after.value <= ece.value:
         yield Finding(
-            "temperature",
+            "temperature-not-enough",
             "One temperature does not repair the confidence: after it the calibration error (ECE) is still "
             f"{decimal(after.value)} ({between(after.low, after.high)}), and chance alone would stay below "
             f"{decimal(bound)}.",
@@ -248,7 +256,7 @@ def _no_optimum(found: Measured) -> Iterator[Finding]:
     else:
         advice = "The model's order of the classes says less than chance: check the order of classes and rows."
     yield Finding(
-        "bound",
+        "no-optimal-temperature",
         f"The temperature has no optimum: the log loss (NLL) still falls at T = {factor(found.fitted.value)}, "
         "where the search ends.",
         advice,
@@ -278,7 +286,7 @@ def _ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> Iterator[Fi
     if high < _POOR_AUROC and np.count_nonzero(~found.rows.correct) >= 10:
         eaurc = by_name["eaurc"]
         yield Finding(
-            "ranking",
+            "poor-ranking",
             f"Confidence hardly tells right rows from wrong ones: a right row is ranked above a wrong one "
             f"{share(auroc)} of the time ({share(low)} to {share(high)}), and 50 % is chance. The ranking of mistakes "
             f"(E-AURC) is {decimal(eaurc.value)} ({between(eaurc.low, eaurc.high)}), and 0 would be the best order.",
@@ -294,7 +302,7 @@ def _smoothing(evidence: Evidence, by_name: Mapping[str, MetricValue]) -> Iterat
     which = "training" if found.rows == "train" else "held-out"
     T = by_name.get("temperature")
     yield Finding(
-        "smoothing",
+        "smoothed",
         f"The model looks trained with smoothed targets: read as {which} rows, they fit ε = {found.eps_all:.3g} over "
         f"all classes ({found.low:.3g} to {found.high:.3g}), which is {found.eps_others:.3g} over the others. The "
         f"reason is that {evidence.reason}; the median gap is {number(evidence.gap, 2, zero=True)} nats. "
@@ -314,7 +322,7 @@ def _ties(found: Measured) -> Iterator[Finding]:
     if tied > max(0.001 * len(found.rows), 1):
         precise = found.source.type_name in ("float32", "float64")
         yield Finding(
-            "ties",
+            "tied-scores",
             f"In {plural(tied, 'row')} ({share(tied / len(found.rows))}) two or more classes share the largest score, "
             f"and the lowest of them was taken; the scores are {found.source.type_name}.",
             "Find out why the model returns equal scores." if precise else "Save them as float32 to be exact.",

@@ -42,7 +42,7 @@ class ArmOverSeeds:
         name: the arm.
         seeds: its seeds, in rising order.
         metrics: every metric that all seeds have.
-        findings: each finding by name, with the number of seeds that have it.
+        findings: each finding by its code, with the number of seeds that have it.
         answers: each answer on smoothing, with the number of seeds that give it.
     """
 
@@ -100,7 +100,7 @@ def over_seeds(name: str, audits: Mapping[int, Audit]) -> ArmOverSeeds:
         name,
         tuple(sorted(audits)),
         {metric: _over([each.metrics[metric].value for each in found]) for metric in shared},
-        dict(collections.Counter(finding.name for each in found for finding in each.findings)),
+        dict(collections.Counter(finding.code for each in found for finding in each.findings)),
         dict(collections.Counter(each.evidence.answer for each in found)),
     )
 

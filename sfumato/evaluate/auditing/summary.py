@@ -37,25 +37,25 @@ def summary(
     found: Measured, by_name: Mapping[str, MetricValue], findings: Sequence[Finding], kind: RowKind
 ) -> list[str]:
     """How things stand and what to do; then, where they apply, a word on rare classes and the number of findings."""
-    by_kind = {finding.name: finding for finding in findings}
-    if "accuracy" in by_kind:
+    by_code = {finding.code: finding for finding in findings}
+    if "no-better-than-commonest" in by_code:
         sentences = _no_better_than_the_commonest(found, by_name)
-    elif "infinite" in by_kind:
-        sentences = [_calls_impossible(found), by_kind["infinite"].advice]
+    elif "infinite-loss" in by_code:
+        sentences = [_calls_impossible(found), by_code["infinite-loss"].advice]
     elif right_part(by_name) == 1:
         sentences = _all_right(found, kind)
-    elif "confidence" in by_kind:
+    elif by_code.keys() & {"over-confident", "under-confident"}:
         sentences = [
-            _confidence(by_name, smoothed="smoothing" in by_kind),
+            _confidence(by_name, smoothed="smoothed" in by_code),
             _what_to_do_about_confidence(found, by_name, kind),
         ]
-    elif "calibration" in by_kind:
+    elif "miscalibrated" in by_code:
         sentences = _uneven(by_name)
-    elif "ranking" in by_kind:
+    elif "poor-ranking" in by_code:
         sentences = _no_ranking(found, by_name)
     else:
-        sentences = _no_finding_about_probabilities(found, by_name, by_kind)
-    if "accuracy" not in by_kind:
+        sentences = _no_finding_about_probabilities(found, by_name, by_code)
+    if "no-better-than-commonest" not in by_code:
         balanced, accuracy = by_name["balanced_accuracy"], by_name["accuracy"].value
         if balanced.high < accuracy - _BETTER_AT_COMMON_CLASSES:
             sentences.append(
@@ -186,7 +186,7 @@ def _no_ranking(found: Measured, by_name: Mapping[str, MetricValue]) -> list[str
 
 
 def _no_finding_about_probabilities(
-    found: Measured, by_name: Mapping[str, MetricValue], by_kind: Mapping[str, Finding]
+    found: Measured, by_name: Mapping[str, MetricValue], by_code: Mapping[str, Finding]
 ) -> list[str]:
     gap, n = by_name["signed_gap"], len(found.rows)
     half = (gap.high - gap.low) / 2
@@ -200,16 +200,16 @@ def _no_finding_about_probabilities(
             f"{100 * _SHOWN_BY_ENOUGH_ROWS:.0f} points.",
         ]
     stands = f"The model's probabilities can be used as they are: {_says_and_is(by_name)}."
-    if "smoothing" in by_kind:
+    if "smoothed" in by_code:
         return [
             f"{stands[:-1]}, but it looks as if it was trained with softened labels.",
             "Do not use it to teach another model: its label smoothing, the finding below, has removed what soft "
             "labels say of which classes are alike.",
         ]
-    if "ties" in by_kind:
-        return [stands, by_kind["ties"].advice]
-    if "against" in by_kind:
-        return [stands, by_kind["against"].says]
+    if "tied-scores" in by_code:
+        return [stands, by_code["tied-scores"].advice]
+    if "differs-from-other" in by_code:
+        return [stands, by_code["differs-from-other"].text]
     ece, floor = by_name["ece"].value, by_name["ece_noise_floor"]
     return [
         stands,

@@ -18,6 +18,7 @@ from sfumato.lab.data.labels import check_classes, check_soft, order_classes, pa
 from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.table import DataError, Features, Table
 from sfumato.lab.data.text import Texts
+from sfumato.messages import Note
 from sfumato.text import did_you_mean, listing, short
 
 CHANNELS = (1, 3, 4)
@@ -57,7 +58,7 @@ def from_arrays(
     name: str,
     kind: str,
     tokenizer: str | None = None,
-    notes: tuple[str, ...] = (),
+    notes: tuple[Note, ...] = (),
     soft: np.ndarray | None = None,
 ) -> Table:
     """A table from (N, …) numbers or (N,) texts, and (N,) labels of any kind or (N, K) soft ones.

@@ -12,6 +12,7 @@ from sfumato.lab.data.encoding import Columns, Numbers
 from sfumato.lab.data.roles import Assigned, Roles, assign
 from sfumato.lab.data.table import DataError, DataWarning, Features, Table
 from sfumato.lab.data.text import Texts, joined_text
+from sfumato.messages import Note
 from sfumato.text import listing, short
 
 NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
@@ -32,7 +33,9 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     if "weight" in assigned.others:
         weight = given.weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
     notes = [
-        f'Column "{short(frame.header[j])}" is {why}.' for j, why in assigned.dropped.items() if "--label-probs" in why
+        Note(code="label-left-out", text=f'Column "{short(frame.header[j])}" is {why}.')
+        for j, why in assigned.dropped.items()
+        if "--label-probs" in why
     ]
     lines = _lines_of_roles(frame, assigned)
     if assigned.texts:
@@ -40,13 +43,14 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         features: Features = Texts(joined_text(frame.file, columns), roles.tokenizer, tuple(columns))
         if assigned.rest:
             unused = listing([frame.header[j] for j in assigned.rest], 8)
-            notes.append(f"With --text, other columns are not used: {unused}.")
+            notes.append(Note(code="columns-unused", text=f"With --text, other columns are not used: {unused}."))
     else:
         features = _features(frame, assigned, notes, lines)
     least = 3 if part is None else 1
     labels, names, soft = _labels(frame, assigned, least)
     if no_values := [name for name in names if name.lower() in MISSING]:
-        notes.append(f"Taken for a class, and not for a missing label: {listing(no_values, 8)}.")
+        text = f"Taken for a class, and not for a missing label: {listing(no_values, 8)}."
+        notes.append(Note(code="missing-as-class", text=text))
     warnings = () if assigned.target is None else given.warn_of_classes(labels, names, frame.header[assigned.target])
     if part is None:
         warnings += tuple(warning for j in assigned.rest for warning in _parts_unused(frame, j, not assigned.texts))
@@ -161,7 +165,7 @@ def _number(frame: Frame, j: int) -> np.ndarray:
     return column.values
 
 
-def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[int, ColumnLine]) -> Features:
+def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[int, ColumnLine]) -> Features:
     """Numbers where every cell is one, columns of all kinds otherwise; what cannot be used is noted."""
     columns = {frame.header[j]: frame.columns[j] for j in assigned.rest}
     read = read_columns(columns, assigned.keep, comma=frame.comma)
@@ -176,20 +180,23 @@ def _features(frame: Frame, assigned: Assigned, notes: list[str], lines: dict[in
         if isinstance(each, Unused):
             way_out = "; --text uses a column as text" if each.text else ""
             way_out = "; --keep takes it in" if each.read_as == "id" else way_out
-            notes.append(
+            text = (
                 f'Column "{short(name)}" {each.reason} and is left out{way_out.replace("; ", " (", 1)}'
                 f"{')' if way_out else ''}."
             )
+            notes.append(Note(code="column-left-out", text=text))
             lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, f"left out: {each.reason}{way_out}")
         elif isinstance(each, Column):
             lines[j] = each.line()
     told = [*frame.notes, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
     if told:
-        notes.append(f"The file was read with {listing(told)}.")
+        notes.append(Note(code="file-format", text=f"The file was read with {listing(told)}."))
     if dates := [each for each in used if each.kind == "date"]:
         named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
-        notes.append(f"Dates count days, and the season where they span more than a year: {listing(named, 8)}.")
-    notes += [f'Column "{short(each.name)}": {each.note}.' for each in used if each.note]
+        text = f"Dates count days, and the season where they span more than a year: {listing(named, 8)}."
+        notes.append(Note(code="dates", text=text))
+    told_of = [f'Column "{short(each.name)}": {each.note}.' for each in used if each.note]
+    notes += [Note(code="column-read-as", text=text) for text in told_of]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
         names = tuple(each.name for each in used)

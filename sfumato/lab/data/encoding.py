@@ -16,6 +16,7 @@ import numpy as np
 
 from sfumato.lab.data.columns import Column
 from sfumato.lab.data.table import DataError, Encoder, Inputs, as_hashes, hash_rows
+from sfumato.messages import Note
 from sfumato.text import listing, plural, short
 
 if TYPE_CHECKING:
@@ -139,21 +140,23 @@ class Columns:
         def encode(rows: np.ndarray) -> np.ndarray:
             return transform([Column(c.name, c.kind, c.values[rows], c.levels) for c in self.columns], learned)
 
-        notes: list[str] = []
+        notes: list[Note] = []
         if missing := self.missing():
             named = listing([f'"{column}" ({count:,})' for column, count in missing.items()], 8)
             levels = any(column.kind == "category" for column in self.columns if column.name in missing)
-            notes.append(
+            text = (
                 f"Missing cells: {named}. A missing number is the training rows' median with a column that says "
                 f"so{'; a missing word is a level of its own' if levels else ''}."
             )
+            notes.append(Note(code="missing-cells", text=text))
         rare = [f'"{c.name}"' for c, own in zip(self.columns, learned, strict=True)
                 if c.kind == "category" and len(own.get("levels", ())) < len(c.levels)]  # fmt: skip
         if rare:
-            notes.append(
+            text = (
                 f"Rare levels (fewer than {MIN_ROWS} training rows, or beyond the {MAX_LEVELS} commonest) count as "
                 f"one in {'column' if len(rare) == 1 else 'columns'} {listing(rare, 8)}."
             )
+            notes.append(Note(code="rare-levels", text=text))
         return Encoder(Inputs.dense(width), encode, tuple(notes), {"features": "columns", "columns": learned})
 
 

@@ -19,6 +19,7 @@ from sfumato.lab.data.columns import Column
 from sfumato.lab.data.labels import check_classes, order_classes, part_number
 from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.table import DataError, Encoder, Inputs, Table, as_hashes
+from sfumato.messages import Note
 from sfumato.text import listing, plural, short
 
 if TYPE_CHECKING:
@@ -118,11 +119,12 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int
     count = f"{len(damaged):,} of {len(files):,} images {'does' if len(damaged) == 1 else 'do'} not open"
     if len(damaged) > MAX_DAMAGED * len(files):
         raise DataError(f"{file}: {count}, more than 1 %: {listing(damaged, 5)}; repair or delete them")
-    notes = [rule] if rule else []
+    notes = [Note(code="images-scaled", text=rule)] if rule else []
     if damaged:
-        notes.append(f"{count}, left out: {listing(damaged, 5)}.")
+        notes.append(Note(code="damaged-images", text=f"{count}, left out: {listing(damaged, 5)}."))
     if ignored:
-        notes.append(f"Not images, and ignored: {plural(len(ignored), 'file')} ({listing(ignored, 3)}).")
+        text = f"Not images, and ignored: {plural(len(ignored), 'file')} ({listing(ignored, 3)})."
+        notes.append(Note(code="files-ignored", text=text))
     values = sorted({each.label for each in kept})
     if empty := sorted({each.label for each in files} - set(values)):
         raise DataError(f'{file}: no image of class "{short(empty[0])}" opens; repair or delete them')

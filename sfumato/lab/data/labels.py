@@ -107,7 +107,7 @@ def warn_of_many(labels: np.ndarray, class_names: Sequence[str], column: str) ->
         f"`{column}` has {len(class_names):,} classes with {each}: is it the column of classes? If not, name that with "
         "--label."
     )
-    return (DataWarning("classes", column, text),)
+    return (DataWarning("many-classes", column, text),)
 
 
 def warn_of_parts(values: Sequence[str], column: str, *, learnt: bool) -> tuple[DataWarning, ...]:
@@ -123,7 +123,7 @@ def warn_of_parts(values: Sequence[str], column: str, *, learnt: bool) -> tuple[
         return ()
     what, way_out = ("is learnt from", f', or --drop "{column}"') if learnt else ("is not used", "")
     text = f'`{column}` says which rows are for what, and {what}: give --split "{column}" to use its parts{way_out}.'
-    return (DataWarning("parts", column, text),)
+    return (DataWarning("parts-unused", column, text),)
 
 
 def warn_of_alike(class_names: Sequence[str], column: str) -> tuple[DataWarning, ...]:
@@ -145,7 +145,7 @@ def warn_of_alike(class_names: Sequence[str], column: str) -> tuple[DataWarning,
         return ()
     more = f"; and {len(alike) - _TOLD} more" if len(alike) > _TOLD else ""
     told = f"Classes of `{column}` are written alike: {'; '.join(alike[:_TOLD])}{more}."
-    return (DataWarning("classes", column, f"{told} If these are the same, write them the same way."),)
+    return (DataWarning("classes-alike", column, f"{told} If these are the same, write them the same way."),)
 
 
 def part_number(name: str) -> int | None:

@@ -37,7 +37,7 @@ def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarn
         cluster: (N,) numbers that rows share which are copies of one another, or of one group.
 
     Returns:
-        Warnings of kind ``"leak"``, then of kind ``"order"``.
+        Warnings with the codes ``"leak"`` and ``"more-leaks"``, then ``"sorted-by-label"``.
     """
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(np.int64)]
     learnt = table.raw_columns()
@@ -52,7 +52,7 @@ def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarn
     ]
     if found[_NAMED:]:
         others = listing([f'"{short(name)}"' for name, _ in found[_NAMED:]], 20)
-        named.append(DataWarning("leak", None, f"These columns alone tell the label too: {others}."))
+        named.append(DataWarning("more-leaks", None, f"These columns alone tell the label too: {others}."))
     return (*named, *_sorted_by_label(table, few, trial))
 
 
@@ -156,7 +156,7 @@ def _sorted_by_label(table: Table, few: np.ndarray, trial: _Trial) -> Iterator[D
     ids = [line.name for line in table.columns if line.read_as == "id" and not re.fullmatch(r"column \d+", line.name)]
     if ids and trial.closed(trial.by_tree(few.astype(np.float64))) >= CLOSED:
         yield DataWarning(
-            "order",
+            "sorted-by-label",
             ids[0],
             f'The rows of the file stand in the order of their labels, and "{short(ids[0])}" names the rows: where it '
             "counts them, it tells the label. It is left out.",

@@ -17,6 +17,7 @@ import numpy as np
 from sfumato import theory
 from sfumato.lab.data.class_table import read_class_table
 from sfumato.lab.data.table import DataError
+from sfumato.messages import Note
 
 if TYPE_CHECKING:  # the records of a run need the extra lab, and errors of data are told without it
     from sfumato.runs.schema import NoiseDescription
@@ -60,14 +61,15 @@ class NoisyLabels:
         """SHA-256, in hex, of the labels: going on with a run must find the same."""
         return hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
 
-    def note(self) -> str:
+    def note(self) -> Note:
         """How many labels are others now, and what that does to the numbers."""
         train, validation = (self.replaced[part] for part in NOISY_PARTS)
-        return (
+        text = (
             f"By --noise {self.noise.given}, {train:,} of the training rows and {validation:,} of the validation rows "
             "have another label, the same in every arm and seed. An early stop and a ladder go by these validation "
             "rows, too, as they would where labels are wrong."
         )
+        return Note(code="label-noise", text=text)
 
 
 def rate_of(given: str) -> float | None:

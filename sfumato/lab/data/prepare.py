@@ -15,6 +15,7 @@ from sfumato.lab.data.roles import Roles
 from sfumato.lab.data.sources import load
 from sfumato.lab.data.split import SHARES, Split, order_by_content, split_by_content
 from sfumato.lab.data.table import PARTS, DataError, DataWarning, Encoder, Inputs, Table
+from sfumato.messages import Note
 from sfumato.text import nearest, plural
 
 _CHUNK = 2**16  # rows copied at a time
@@ -121,17 +122,17 @@ class Data:
         if disagreeing := split.disagreeing:
             found.append(
                 DataWarning(
-                    "duplicates",
+                    "duplicates-disagree",
                     None,
                     f"{plural(disagreeing, 'row')} {'has' if disagreeing == 1 else 'have'} the content of another row "
                     "but another label: no model can be right on all of them.",
                 )
             )
-        found += [DataWarning("duplicates", None, text) for text in split.across]
+        found += [DataWarning("duplicates-across-parts", None, text) for text in split.across]
         return tuple(found)
 
     @cached_property
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """What a reader should know of the data: read, split, encoded."""
         found = [*self.table.notes, *self.split.notes, *self.encoder.notes]
         table = self.table
@@ -145,16 +146,19 @@ class Data:
                 if own
                 else f"one-hot trains on the labels beside them, and accuracy takes the likeliest class{tied}"
             )
-            found.append(
+            text = (
                 f"Labels are soft: {takes}; --arm soft trains on the probabilities themselves, and all other numbers "
                 "are against these."
             )
+            found.append(Note(code="soft-labels", text=text))
         if table.weight is not None:
             low, high = float(table.weight.min()), float(table.weight.max())
-            found.append(f"Row weights ({low:g} to {high:g}) count in training; metrics count every row once.")
+            text = f"Row weights ({low:g} to {high:g}) count in training; metrics count every row once."
+            found.append(Note(code="row-weights", text=text))
         if table.group is not None:
             groups = len(np.unique(table.group))
-            found.append(f"{plural(groups, 'group')} stay whole, and count as one piece of evidence each in intervals.")
+            text = f"{plural(groups, 'group')} stay whole, and count as one piece of evidence each in intervals."
+            found.append(Note(code="groups", text=text))
         if self.noisy is not None:
             found.append(self.noisy.note())
         return tuple(found)

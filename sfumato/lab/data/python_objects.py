@@ -22,6 +22,7 @@ from sfumato.lab.data.assemble import assemble
 from sfumato.lab.data.labels import part_number
 from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.table import PARTS, DataError, Table
+from sfumato.messages import Note
 from sfumato.text import did_you_mean, listing, plural, short
 
 IN_MEMORY = "(in memory)"
@@ -113,13 +114,13 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {short(text, 200)}' if text else ''}{place}"
 
 
-def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[str]]:
+def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[Note]]:
     """X, y, what else goes with the rows, and notes, of anything that a function may return but a data frame.
 
     Raises:
         DataError: another kind of thing than is expected; ``source`` is what it is called.
     """
-    parts, notes = _parts(source, result), list[str]()
+    parts, notes = _parts(source, result), list[Note]()
     if parts is None:
         return (*_pair(source, result, "", notes), notes)
     made = {name: _pair(source, value, f" for {name}", notes) for name, value in parts.items()}
@@ -175,7 +176,7 @@ def _is_data_set(value: Any) -> bool:
 
 
 def _pair(
-    source: str, value: Any, place: str, notes: list[str]
+    source: str, value: Any, place: str, notes: list[Note]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     extra: dict[str, np.ndarray] = {}
     if isinstance(value, Mapping):
@@ -201,7 +202,7 @@ def _pair(
     return x, y, extra
 
 
-def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, Any]:
+def _items(source: str, data: Any, place: str, notes: list[Note]) -> tuple[Any, Any]:
     """All rows of a data set or a loader; a loader without a batch size hands over rows one by one."""
     loader = hasattr(data, "dataset")
     batched = loader and getattr(data, "batch_size", None) is not None
@@ -236,9 +237,10 @@ def _items(source: str, data: Any, place: str, notes: list[str]) -> tuple[Any, A
     if not xs:
         raise DataError(f"{what} is empty")
     if mapped and not _equal(as_array(source, data[0][0], "x"), xs[0][0]):
-        notes.append(
+        text = (
             f"The data set{place} gives another x each time it is asked (random transforms?): each row was drawn once."
         )
+        notes.append(Note(code="random-transforms", text=text))
     return np.concatenate(xs), np.concatenate(ys)
 
 

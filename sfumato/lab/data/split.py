@@ -12,6 +12,7 @@ import numpy as np
 
 from sfumato.lab.data.table import PARTS, DataError, Table
 from sfumato.lab.data.table import hash_rows as hash_rows
+from sfumato.messages import Note
 from sfumato.text import plural, short
 
 SHARES = (0.6, 0.2, 0.2)
@@ -42,7 +43,7 @@ class Split:
     disagreeing: int
     cluster: np.ndarray
     given: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     shared: int = 0
     across: tuple[str, ...] = ()
 
@@ -135,17 +136,18 @@ def _as_given(
     assert table.part is not None
     part = table.part.copy()
     given = tuple(name for k, name in enumerate(PARTS) if (part == k).any())
-    notes: list[str] = []
+    notes: list[Note] = []
     if "test" not in given:
         part[part == 1] = 2
-        notes.append("There is no test part: the validation part that was given is the test set.")
+        text = "There is no test part: the validation part that was given is the test set."
+        notes.append(Note(code="validation-is-test", text=text))
     if not (part == 1).any():
         rows = order[part[order] == 0]
         side = _deal_rows(table, rows, told[2], (1 - share, share), strict=False)
         part[rows] = side[rows]
-        notes.append(
-            f"Validation was cut from the training rows: {np.count_nonzero(part == 1):,} of {len(rows):,}, by content."
-        )
+        cut = np.count_nonzero(part == 1)
+        text = f"Validation was cut from the training rows: {cut:,} of {len(rows):,}, by content."
+        notes.append(Note(code="validation-cut", text=text))
     if not (part == 1).any():
         raise DataError(
             f"{table.called}: the {plural(len(order[part[order] == 0]), 'training row')} cannot be cut in two for "
@@ -166,7 +168,8 @@ def _as_given(
             what = "temperatures are fitted" if k == 1 else "metrics are measured"
             one = len(absent) == 1
             named = f"Class {absent[0]} is" if one else f"{len(absent)} classes, such as {absent[0]}, are"
-            notes.append(f"{named} missing from {PARTS[k]}: {what} without {'it' if one else 'them'}.")
+            text = f"{named} missing from {PARTS[k]}: {what} without {'it' if one else 'them'}."
+            notes.append(Note(code="classes-missing", text=text))
     shared, across = _across(part, content, "content")
     if table.group is not None:
         across += _across(part, table.group, "group")[1]

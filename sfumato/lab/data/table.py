@@ -9,6 +9,7 @@ import numpy as np
 
 from sfumato.io.tables import DataError as DataError
 from sfumato.lab.data.columns import Column, ColumnLine
+from sfumato.messages import Note
 
 PARTS = ("train", "validation", "test")
 
@@ -74,7 +75,7 @@ class Encoder:
 
     inputs: Inputs
     encode: Callable[[np.ndarray], np.ndarray]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     learned: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def stored(self) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Table:
     weight: np.ndarray | None = None
     group: np.ndarray | None = None
     part: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     found: Mapping[str, Any] = field(default_factory=dict[str, Any])
     kept: frozenset[str] = frozenset()
     columns: tuple[ColumnLine, ...] = ()

@@ -15,6 +15,7 @@ import numpy as np
 from sfumato.lab.data.columns import Column
 from sfumato.lab.data.table import DataError, Encoder, Inputs, as_hashes
 from sfumato.lab.errors import first_line
+from sfumato.messages import Note
 from sfumato.text import plural, short
 
 MAX_TERMS = 10_000
@@ -76,11 +77,14 @@ class Texts:
             ) from error
         matrix = vectoriser.transform(self.texts)
         packed, counts, cut = _packed(matrix)
-        notes = [f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."]
+        text = f"Texts as TF-IDF of {matrix.shape[1]:,} terms, vocabulary and weights from the training rows."
+        notes = [Note(code="tf-idf", text=text)]
         if cut:
-            notes.append(f"{_texts_hold(cut)} more than {MAX_ROW_TERMS} distinct terms; those of least weight are cut.")
+            text = f"{_texts_hold(cut)} more than {MAX_ROW_TERMS} distinct terms; those of least weight are cut."
+            notes.append(Note(code="texts-cut", text=text))
         if empty := int(np.count_nonzero(counts == 0)):
-            notes.append(f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there.")
+            text = f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there."
+            notes.append(Note(code="texts-without-terms", text=text))
         form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
         kept = {
             "features": "texts",
@@ -173,9 +177,10 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
     ids = np.zeros((len(rows), max(1, max(map(len, rows)))), np.int64)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = np.array(row, np.int64) + 1
-    notes = [f"Texts as tokens of {folder}."]
+    notes = [Note(code="tokens", text=f"Texts as tokens of {folder}.")]
     if cut:
-        notes.append(f"{_texts_hold(cut)} more than {most} tokens, and {'is' if cut == 1 else 'are'} cut there.")
+        text = f"{_texts_hold(cut)} more than {most} tokens, and {'is' if cut == 1 else 'are'} cut there."
+        notes.append(Note(code="texts-cut", text=text))
     kept = {"features": "tokens", "text_columns": list(texts.columns), "tokenizer": folder}
     return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes), kept)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.train.plan import Plan, batch_for_norm
+from sfumato.messages import Note
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,15 +66,17 @@ class Ranks:
         """Whether this process speaks for all: it alone looks at validation rows, saves and tells."""
         return self.rank == 0
 
-    def note(self, batch_norm: bool) -> str:
+    def note(self, batch_norm: bool) -> Note:
         """How far the numbers of a run of these processes are from those of one process, for its reader."""
         told = f"Trained by {self.world} processes under torchrun that share every batch: "
         if batch_norm:
-            return told + (
+            told += (
                 "the model normalises over the rows that each of them has of a batch, so its numbers differ from those "
                 "of one process."
             )
-        return told + "last digits differ from those of one process."
+        else:
+            told += "last digits differ from those of one process."
+        return Note(code="torchrun", text=told)
 
     def rows(self, batch: Tensor) -> Tensor:
         """This rank's share of a batch: shares differ by one row at most, and may be empty."""

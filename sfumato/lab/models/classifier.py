@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from sfumato.messages import Note
+
 CHUNK = 1024
 """Rows that are evaluated at a time."""
 
@@ -30,7 +32,7 @@ class Classifier(nn.Module):
         description: str,
         *,
         prepare: nn.Module | None = None,
-        notes: tuple[str, ...] = (),
+        notes: tuple[Note, ...] = (),
     ) -> None:
         super().__init__()
         self.prepare, self.body, self.head = prepare or nn.Identity(), body, head

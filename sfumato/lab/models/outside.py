@@ -21,6 +21,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.pictures import Flat, as_picture
 from sfumato.lab.models.sparse import Spread
+from sfumato.messages import Note
 from sfumato.text import did_you_mean
 
 _DEFAULT_SIDE = 224
@@ -71,7 +72,8 @@ def _fit_size(name: str, net: nn.Module, inputs: Inputs, classes: int, channels:
             model = _taken_apart(name, net, prepare, inputs, classes, f"{name} at {side}×{side}")
         except OptionError:
             raise first from None
-        model.notes += (f"{name} cannot take images of {height} × {width}: they are scaled to {side} × {side}.",)
+        text = f"{name} cannot take images of {height} × {width}: they are scaled to {side} × {side}."
+        model.notes += (Note(code="images-scaled-to-model", text=text),)
         return model
 
 
@@ -105,10 +107,12 @@ def _hf(name: str, folder: str, inputs: Inputs, classes: int) -> Classifier:
         config = transformers.AutoConfig.from_pretrained(folder, num_labels=classes, local_files_only=True)
         if any(path.suffix in (".safetensors", ".bin") for path in Path(folder).iterdir()):
             net = factory.from_pretrained(folder, config=config, local_files_only=True, ignore_mismatched_sizes=True)
-            note = f"{name} starts from the weights in its folder; a last layer for other classes is drawn anew."
+            told = f"{name} starts from the weights in its folder; a last layer for other classes is drawn anew."
+            note = Note(code="model-weights", text=told)
         else:
             net = factory.from_config(config)
-            note = f"{name} has no weights in its folder: they are drawn from the seed."
+            told = f"{name} has no weights in its folder: they are drawn from the seed."
+            note = Note(code="model-without-weights", text=told)
     except Exception as error:  # the library raises a dozen kinds
         raise OptionError(f"--model {name} cannot be loaded as {kind}: {said(error)}") from error
     if text:
@@ -186,7 +190,8 @@ def _taken_apart(name: str, net: nn.Module, prepare: nn.Module, inputs: Inputs, 
         )
     names = {id(tensor): own for own, tensor in net.state_dict(keep_vars=True).items()}  # when it was whole
     told = f"{told}, {sum(p.numel() for p in net.parameters()):,} parameters"
-    head, notes = nn.Identity(), (f"{name} does not end in a linear layer: its logits stand for its features.",)
+    note = f"{name} does not end in a linear layer: its logits stand for its features."
+    head, notes = nn.Identity(), (Note(code="logits-as-features", text=note),)
     if last:
         linear = net.get_submodule(last[-1])
         parent, _, own = last[-1].rpartition(".")

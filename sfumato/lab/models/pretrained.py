@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sfumato.lab.errors import OptionError, first_line
+from sfumato.messages import Note
 from sfumato.text import did_you_mean, listing, plural
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _WRAPPINGS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "mode
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
-def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
+def load_pretrained(model: Classifier, path: str) -> tuple[Note, ...]:
     """Put the weights of a file into a model, and say in a sentence what was loaded and what was not.
 
     Weights that the file lacks, or has in another shape, stay as they were drawn. The file is ``.safetensors``, or
@@ -52,7 +53,8 @@ def load_pretrained(model: Classifier, path: str) -> tuple[str, ...]:
     drawn = [names[name] for name in own if name not in taken]
     left = f"; drawn from the seed: {listing(drawn, 4)}" if drawn else ""
     odd = f" (of another shape in the file: {listing(other_shape, 4)})" if other_shape else ""
-    return (f"Pretrained weights from {Path(path).name}: {plural(len(taken), 'tensor')}{left}{odd}.",)
+    text = f"Pretrained weights from {Path(path).name}: {plural(len(taken), 'tensor')}{left}{odd}."
+    return (Note(code="pretrained", text=text),)
 
 
 def _read(path: str) -> Any:

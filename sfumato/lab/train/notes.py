@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sfumato.lab.arms.schedules import ScheduledArm
+from sfumato.messages import Note, RunWarning
 from sfumato.text import number, plural
 
 if TYPE_CHECKING:
     from sfumato.lab.arms.arm import Arm
     from sfumato.lab.train.plan import Plan
-    from sfumato.runs.schema import RunRecord, RunWarning
+    from sfumato.runs.schema import RunRecord
 
 
 def training_of(plan: Plan, rows: int, records: Sequence[RunRecord]) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def not_trained_to_the_end(
     text = (
         f"The models are not trained to the end: {'; '.join(found)}. {overlap}The verdict may still change: {way_out}."
     )
-    return [{"kind": "not trained to the end", "column": None, "text": text}]
+    return [{"code": "not-trained-to-the-end", "column": None, "text": text}]
 
 
 def _fall(record: RunRecord) -> float:
@@ -95,31 +96,33 @@ def _fall(record: RunRecord) -> float:
     return (before - after) / epochs[-2]["train_loss"]
 
 
-def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[str]:
+def notes_on_training(plan: Plan, records: Sequence[RunRecord]) -> list[Note]:
     """What a reader should know of the training before taking its gaps for closed forms; by default nothing.
 
     Args:
         plan: the budget of every run.
         records: of the runs of the arms that are compared.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     if plan.weight_decay > 0:
-        notes.append(
+        text = (
             f"Trained with weight decay {plan.weight_decay:g}, which holds the logits back: gaps stay below their "
             "closed forms, and the one-hot arm has an optimum too."
         )
+        notes.append(Note(code="weight-decay", text=text))
     if plan.early_stop is not None:
         kept = "; ".join(f"{arm} {_span(epochs)}" for arm, epochs in _kept(records).items())
         waited = plural(plan.early_stop, "epoch")
-        notes.append(
+        text = (
             f"Each run kept its epoch of least log loss after temperature on validation rows ({kept}; of at most "
             f"{plan.epochs:,}) and stopped when {waited} had brought nothing better: arms stop at different epochs, "
             "and their gaps need not reach the closed forms."
         )
+        notes.append(Note(code="early-stop", text=text))
     return notes
 
 
-def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequence[RunRecord]) -> list[str]:
+def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequence[RunRecord]) -> list[Note]:
     """A note on each schedule that an early stop left unfinished in the weights that were kept; by default nothing.
 
     Args:
@@ -130,17 +133,18 @@ def notes_on_schedules(plan: Plan, arms: Sequence[Arm], rows: int, records: Sequ
     """
     if plan.early_stop is None:
         return []
-    notes: list[str] = []
+    notes: list[Note] = []
     steps, kept = plan.steps(rows), _kept(records)
     for arm in arms:
         if isinstance(arm, ScheduledArm):
             strengths = [arm.at(epoch * steps // plan.epochs - 1, steps) for epoch in kept[arm.name]]
             if set(strengths) != {arm.strength}:
                 low, high = f"{min(strengths):.2g}", f"{max(strengths):.2g}"
-                notes.append(
+                text = (
                     f"The early stop left the schedule of {arm.name} unfinished: the weights that were kept end at "
                     f"ε = {low if low == high else f'{low} to {high}'} over all, and not at {arm.strength:g}."
                 )
+                notes.append(Note(code="schedule-unfinished", text=text))
     return notes
 
 

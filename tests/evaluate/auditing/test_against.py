@@ -6,6 +6,7 @@ from scipy.special import softmax
 from scipy.stats import ttest_rel
 
 import sfumato.evaluate as ev
+from sfumato.messages import texts
 
 
 def two_models(only_first, only_second, n=2000, k=3):
@@ -39,14 +40,14 @@ def test_a_headline_difference_is_a_finding_at_5_percent_shared_by_the_metrics_l
     assert set(headline) <= set(found.differences)
     for name in headline[1:]:  # that accuracy alone is in question
         assert found.differences[name].low < 0 < found.differences[name].high, name
-    said = [finding.says for finding in found.findings if finding.name == "against"]
+    said = [finding.text for finding in found.findings if finding.code == "differs-from-other"]
     if p <= 0.05 / len(headline):
         assert len(said) == 1
         assert f"this one is {'better' if only_first > only_second else 'worse'} in accuracy, by " in said[0]
     else:
         assert said == []
         assert found.differences["accuracy"].finding == "not settled"
-        assert any("there is no difference to rely on in accuracy" in note for note in found.notes)
+        assert any("there is no difference to rely on in accuracy" in note for note in texts(found.notes))
 
 
 def test_the_intervals_of_differences_are_those_of_each_alone():
@@ -63,7 +64,7 @@ def test_a_lower_loss_is_better_and_a_higher_one_worse():
     z = rng.normal(size=(3000, 4)) * 2
     y = np.minimum((softmax(z, axis=1).cumsum(axis=1) < rng.random((3000, 1))).sum(axis=1), 3)
     noisy = z + rng.normal(size=z.shape)
-    says = [ev.audit(logits=a, labels=y, against=b).findings[-1].says for a, b in ((z, noisy), (noisy, z))]
+    says = [ev.audit(logits=a, labels=y, against=b).findings[-1].text for a, b in ((z, noisy), (noisy, z))]
     assert "better in log loss after temperature (NLL)" in says[0]
     assert "worse in log loss after temperature (NLL)" in says[1]
 
@@ -103,7 +104,7 @@ def test_a_log_loss_that_is_infinite_is_said_not_to_be_compared(mine, group):
     zero[6, y[6]] = 0.0
     zero /= zero.sum(axis=1, keepdims=True)
     found = ev.audit(probs=zero if mine else p, labels=y, against=zero, against_kind="probs", group=group)
-    assert found.notes[-2:] == [
+    assert list(texts(found.notes)[-2:]) == [
         "The label has probability 0 in row 6, so the log loss (NLL) of the other model is infinite at every "
         "temperature.",
         "An infinite log loss (NLL) cannot be compared, so there is no difference in it.",

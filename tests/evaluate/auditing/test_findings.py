@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import norm
 
 import sfumato.evaluate as ev
+from sfumato.messages import texts
 
 K = 4
 
@@ -22,7 +23,7 @@ def model(*parts):
 
 def audit(p, y):
     found = ev.audit(probs=p, labels=y)
-    return found.metrics, [finding.name for finding in found.findings]
+    return found.metrics, [finding.code for finding in found.findings]
 
 
 @pytest.mark.parametrize(("gap", "worth"), [(0.015, True), (0.0115, True), (0.0085, False), (0.006, False)])
@@ -30,7 +31,7 @@ def test_a_reliable_difference_of_confidence_is_a_finding_from_one_point_on(gap,
     metrics, names = audit(*model((40_000, 0.8 + gap, 0.8)))
     assert metrics["signed_gap"].low > 0
     assert metrics["ece"].value == pytest.approx(gap, abs=1e-9)
-    assert ("confidence" in names) == worth
+    assert ("over-confident" in names) == worth
 
 
 @pytest.mark.parametrize(("gap", "beyond"), [(-0.043, False), (-0.056, True)])
@@ -41,7 +42,7 @@ def test_an_error_that_chance_alone_shows_once_in_forty_is_no_finding_about_conf
     assert (abs(gap) > 1.05 * chance) == beyond
     assert (abs(gap) < 0.95 * chance) != beyond
     assert metrics["signed_gap"].high < 0
-    assert ("confidence" in names) == beyond
+    assert ("under-confident" in names) == beyond
 
 
 @pytest.mark.parametrize(("rows", "found"), [(100, False), (200, True)])
@@ -50,7 +51,7 @@ def test_an_error_that_averages_out_is_a_finding_where_its_whole_interval_is_abo
     assert metrics["signed_gap"].value == pytest.approx(0, abs=1e-12)
     assert metrics["ece"].value == pytest.approx(0.1)
     assert metrics["ece"].value > metrics["ece_noise_floor"].high
-    assert ("calibration" in names) == found
+    assert ("miscalibrated" in names) == found
 
 
 @pytest.mark.parametrize(("wrong", "found"), [(9, False), (10, True)])
@@ -61,7 +62,7 @@ def test_a_ranking_is_judged_from_ten_errors_on(wrong, found):
     y = np.arange(400) % K
     p = np.repeat((1 - confidence)[:, None] / (K - 1), K, axis=1)
     p[np.arange(400), np.where(right, y, (y + 1) % K)] = confidence
-    assert ("ranking" in audit(p, y)[1]) == found
+    assert ("poor-ranking" in audit(p, y)[1]) == found
 
 
 @pytest.mark.parametrize(
@@ -71,14 +72,14 @@ def test_ties_are_a_finding_from_one_row_in_a_thousand_on_and_not_for_a_single_r
     rng = np.random.default_rng(0)
     z = rng.normal(size=(rows, K))
     z[:tied] = [1.0, 1.0, 0.0, 0.0]
-    names = [finding.name for finding in ev.audit(logits=z, labels=z.argmax(axis=1)).findings]
-    assert ("ties" in names) == found
+    names = [finding.code for finding in ev.audit(logits=z, labels=z.argmax(axis=1)).findings]
+    assert ("tied-scores" in names) == found
 
 
 @pytest.mark.parametrize(("rows", "wrong", "said"), [(1000, 1, True), (1000, 2, False), (999, 0, False)])
 def test_held_out_rows_that_are_nearly_all_right_are_asked_about(rows, wrong, said):
     p, y = model((rows, 0.9, 1 - wrong / rows))
-    notes = ev.audit(probs=p, labels=y).notes
+    notes = texts(ev.audit(probs=p, labels=y).notes)
     assert any("if the model was trained on these rows, say so" in note for note in notes) == said
 
 
@@ -89,8 +90,8 @@ def test_labels_of_probability_0_are_the_first_finding_with_their_number_and_the
     p /= p.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
         found = ev.audit(**{kind: np.log(p) if kind == "logits" else p}, labels=y)
-    assert found.findings[0].name == "infinite"
-    assert found.findings[0].says == (
+    assert found.findings[0].code == "infinite-loss"
+    assert found.findings[0].text == (
         "The label has probability 0 in row 7, so the log loss (NLL) is infinite at every temperature; 2 rows are so "
         "(7, 9)."
     )
@@ -107,7 +108,7 @@ def test_an_infinite_log_loss_of_soft_labels_names_the_row_among_all_that_were_g
     counts[0] = 0  # nobody labelled this row, so it does not count
     p[5] = np.eye(K)[(y[5] + 1) % K]
     found = ev.audit(probs=p, label_counts=counts)
-    assert found.findings[0].says.startswith("A class that annotators chose has probability 0 in row 5, so")
+    assert found.findings[0].text.startswith("A class that annotators chose has probability 0 in row 5, so")
     assert "in 1 of 399 rows it gives a class that annotators chose probability 0" in found.summary[0]
 
 
@@ -126,7 +127,9 @@ Z = 2 * np.eye(3)[Y] + np.random.default_rng(0).normal(size=(500, 3))
     ids=["small", "large", "turned", "right"],
 )
 def test_a_temperature_without_an_optimum_is_told_with_its_cause(logits, advice):
-    (found,) = [finding for finding in ev.audit(logits=logits, labels=Y).findings if finding.name == "bound"]
+    (found,) = [
+        finding for finding in ev.audit(logits=logits, labels=Y).findings if finding.code == "no-optimal-temperature"
+    ]
     assert found.advice.startswith(advice)
 
 

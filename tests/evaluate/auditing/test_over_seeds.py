@@ -41,10 +41,10 @@ def test_arms_stand_in_the_order_of_the_summary_and_seeds_by_their_number(folder
 
 def test_findings_and_answers_are_counted_over_the_seeds(folder):
     one_hot, softened = audit_run(folder)
-    assert one_hot.findings["confidence"] == 3
+    assert one_hot.findings["over-confident"] == 3
     assert one_hot.answers == {"cannot tell": 3}
     assert softened.answers == {"strength": 3}
-    assert softened.findings["smoothing"] == 3
+    assert softened.findings["smoothed"] == 3
 
 
 def test_a_file_without_labels_is_named(folder):

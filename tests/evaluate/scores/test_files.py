@@ -321,7 +321,9 @@ def test_a_table_is_read_in_the_encoding_that_it_has(tmp_path, encoding, told):
     found = read_scores(str(tmp_path / "a.csv"))
     assert values(found)[:2].tolist() == [[0.5, 1.5], [2.5, 0.25]]
     assert found.labels[:2].tolist() == [1, 0]
-    assert [note for note in found.notes if "file was read" in note] == [f"the file was read with {told}"] * bool(told)
+    assert [note["text"] for note in found.notes if note["code"] == "file-format"] == [
+        f"The file was read with {told}."
+    ] * bool(told)
 
 
 def test_bytes_that_no_encoding_has_are_refused_with_the_way_out(tmp_path):

@@ -31,8 +31,8 @@ def test_the_first_seed_of_the_arm_that_the_verdict_chose_is_audited(folder, cho
     (folder / "summary.json").write_text(json.dumps({"verdict": {"choice": choice}}))
     path, (note,) = first_of_run(folder)
     assert path.name == f"{first}-test.npz"
-    assert note.startswith(
-        f"of the run, the arm {first[0]} on test rows was read ({first}-test.npz); name a file of its"
+    assert note["text"].startswith(
+        f"Of the run, the arm {first[0]} on test rows was read ({first}-test.npz); name a file of its"
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.numpy import save_file
 
 from sfumato.evaluate.scores.files import FileError, read_labels, read_scores
+from sfumato.messages import texts
 
 Z = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
 VOTES = np.random.default_rng(1).multinomial(8, [0.5, 0.3, 0.2], size=30)
@@ -64,7 +65,7 @@ def test_hard_labels_beside_soft_ones_are_told_to_be_not_read(tmp_path):
     np.savez(tmp_path / "a.npz", logits=Z, labels=np.zeros(30, int), label_counts=VOTES)
     found = read_scores(str(tmp_path / "a.npz"))
     assert found.labels is None
-    assert found.notes == ['the labels are those of "label_counts", and "labels" beside them is not read']
+    assert texts(found.notes) == ('The labels are those of "label_counts", and "labels" beside them is not read.',)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 1] * 3)
 SOFT = np.array([[0.75, 0.25], [0.25, 0.75]] * 3)
 
+NOTES = ({"code": "a", "text": "note"},)
+
 
 def made(x=X, y=Y, soft=None, tokenizer=None, **extra):
-    given = {"file": "f.npz", "name": "f", "kind": "npz", "tokenizer": tokenizer, "notes": ("note",), "soft": soft}
+    given = {"file": "f.npz", "name": "f", "kind": "npz", "tokenizer": tokenizer, "notes": NOTES, "soft": soft}
     return from_arrays(np.asarray(x), np.asarray(y), extra, **given)
 
 
@@ -29,7 +31,7 @@ def test_numbers_of_two_axes_are_a_table():
     assert isinstance(table.features, Numbers)
     assert np.array_equal(table.features.values, X)
     assert (table.features.names, table.features.shape, table.features.image) == (("X[0]", "X[1]"), (2,), False)
-    assert (table.name, table.kind, table.notes, table.warnings) == ("f", "npz", ("note",), ())
+    assert (table.name, table.kind, table.notes, table.warnings) == ("f", "npz", NOTES, ())
     assert (table.labels.tolist(), table.class_names) == (Y.tolist(), ("0", "1"))
     assert [table.soft, table.weight, table.group, table.part] == [None] * 4
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
 from tests.limits import examples
 
@@ -134,7 +135,7 @@ def test_a_column_that_names_the_rows_is_left_out_unless_it_is_kept(write, cells
     line = lines(source)["key_of_row"]
     assert (line.read_as, line.distinct, line.missing) == ("id", ROWS, 0)
     assert line.note.endswith("in every row; --keep takes it in")
-    assert any(note.startswith('Column "key_of_row" has another ') for note in table.notes)
+    assert any(note.startswith('Column "key_of_row" has another ') for note in messages.texts(table.notes))
     kept = load(source, Roles(keep=("key_*",)))
     assert kept.features.names == ("key_of_row", "size")
 
@@ -260,7 +261,7 @@ def test_how_a_file_is_written_is_said(tmp_path):
     table = columns(day=[datetime.date(2024, 1, 1 + i % 31) for i in range(ROWS)], city=["Köln", "Rom"] * (ROWS // 2))
     text = spelt(table, separator=";", decimal=",", encoding="cp1252", dates="points")
     (tmp_path / "made.csv").write_bytes(text)
-    assert load(str(tmp_path / "made.csv")).notes == (
+    assert messages.texts(load(str(tmp_path / "made.csv")).notes) == (
         "The file was read with Windows text (cp1252), cells separated by semicolons, decimal commas.",
         'Dates count days, and the season where they span more than a year: "day" (DD.MM.YYYY).',
     )
@@ -387,7 +388,7 @@ def test_thousands_of_classes_are_a_warning_with_their_rows(write):
     table = load(write({"x": [i % 11 / 4 for i in range(3600)], "label": labels}))
     assert [(each.code, each.column, each.text) for each in table.warnings] == [
         (
-            "classes",
+            "many-classes",
             "label",
             "`label` has 1,200 classes with 3 rows each: is it the column of classes? If not, name that with --label.",
         )
@@ -412,7 +413,7 @@ def parts_warned(folder, fold, roles=Roles(), **more):  # noqa: B008
     path.write_text(
         "\n".join([",".join(table), *(",".join(map(str, row)) for row in zip(*table.values(), strict=True))])
     )
-    return [(each.column, each.text) for each in load(str(path), roles).warnings if each.code == "parts"]
+    return [(each.column, each.text) for each in load(str(path), roles).warnings if each.code == "parts-unused"]
 
 
 LEARNT = (

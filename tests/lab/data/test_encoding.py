@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
 from sfumato.lab.data.columns import Column
 from sfumato.lab.data.encoding import Columns, transform
@@ -100,7 +101,7 @@ def test_levels_beyond_the_commonest_share_a_column_whatever_the_order_of_rows(c
     table = {"word": words, "label": [str(i % 2) for i in range(rows)], "x": [i / 2 for i in range(rows)]}
     data = prepare(csv(table))
     assert data.inputs.width <= 256 + 2 + 1
-    assert "Rare levels" in " ".join(data.notes)
+    assert "Rare levels" in " ".join(messages.texts(data.notes))
     shuffled = {name: [cells[i] for i in order] for name, cells in table.items()}
     again = prepare(csv(shuffled))
     assert data.fingerprint == again.fingerprint
@@ -110,7 +111,7 @@ def test_levels_beyond_the_commonest_share_a_column_whatever_the_order_of_rows(c
 def test_gaps_are_counted_and_said(csv):
     data = prepare(csv(columns()))
     assert data.describe()["missing"] == {"age": 9, "city": 6}
-    assert data.notes == (
+    assert messages.texts(data.notes) == (
         'Missing cells: "age" (9), "city" (6). A missing number is the training rows\' median with a column that says '
         "so; a missing word is a level of its own.",
     )
@@ -142,8 +143,8 @@ def test_parquet_columns_of_every_kind_are_read_or_left_out_with_a_note(pq):
     )
     assert data.table.features.names == ("whole", "flag", "price", "colour", "day")
     assert data.table.class_names == ("0", "1")
-    assert 'Column "span" holds values of type duration[us] and is left out.' in data.notes
-    assert 'Column "nothing" holds no value and is left out.' in data.notes
+    assert 'Column "span" holds values of type duration[us] and is left out.' in messages.texts(data.notes)
+    assert 'Column "nothing" holds no value and is left out.' in messages.texts(data.notes)
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path):
@@ -155,7 +156,7 @@ def test_a_column_of_names_is_left_out_and_the_text_option_is_named(csv):
     table = {"name": [f"person {i}" for i in range(300)], "x": [i / 2 for i in range(300)], "label": ["a", "b"] * 150}
     data = prepare(csv(table))
     assert data.table.features.names == ("x",)
-    assert data.notes[0] == (
+    assert messages.texts(data.notes)[0] == (
         'Column "name" holds 300 different texts in 300 cells and is left out (--text uses a column as text).'
     )
     del table["x"]
@@ -204,7 +205,7 @@ def test_of_equally_likely_classes_the_first_is_the_label_and_ties_are_counted(c
         table[name] = cells * 5 + table[name][10:]
     data = prepare(csv(table), Roles(label_probs=("p_a", "p_b", "p_c")))
     assert data.table.labels[:10].tolist() == [1, 0] * 5
-    assert "the likeliest class (of 10 ties, the first class) is the label" in " ".join(data.notes)
+    assert "the likeliest class (of 10 ties, the first class) is the label" in " ".join(messages.texts(data.notes))
 
 
 def test_hard_labels_beside_soft_ones_are_used_if_asked_for_and_never_as_a_feature(csv):
@@ -215,7 +216,7 @@ def test_hard_labels_beside_soft_ones_are_used_if_asked_for_and_never_as_a_featu
     assert np.array_equal(given.table.labels, (probs.argmax(axis=1) + 1) % 3)
     without = prepare(csv(table), Roles(**roles))
     assert without.table.features.names == ("x",)
-    assert without.notes[0] == 'Column "label" is left out: labels come from --label-probs.'
+    assert messages.texts(without.notes)[0] == 'Column "label" is left out: labels come from --label-probs.'
     table["label"][4] = "d"
     assert refusal(csv(table), label="label", **roles) == (
         'made.csv, line 6: label "d" of column "label" is none of the classes of --label-probs: a, b, c'
@@ -250,7 +251,7 @@ def test_weights_go_with_their_rows_and_are_no_feature(csv):
     data = prepare(csv(table), Roles(weight="w"))
     assert np.allclose(data.part("test").weight, np.array(table["w"])[data.split.test])
     assert "w" not in data.table.features.names
-    assert "Row weights (1 to 6.9) count in training; metrics count every row once." in data.notes
+    assert "Row weights (1 to 6.9) count in training; metrics count every row once." in messages.texts(data.notes)
 
 
 @pytest.mark.parametrize("weight", [0, -1])
@@ -276,7 +277,7 @@ def test_groups_are_never_split_and_are_one_piece_of_evidence(csv):
     seen = [{table["patient"][i] for i in getattr(data.split, part)} for part in ("train", "validation", "test")]
     assert not seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2]
     assert len(np.unique(data.part("test").group)) == len(seen[2])
-    assert "50 groups stay whole, and count as one piece of evidence each in intervals." in data.notes
+    assert "50 groups stay whole, and count as one piece of evidence each in intervals." in messages.texts(data.notes)
 
 
 def test_groups_with_a_row_in_common_stay_together(csv):
@@ -313,7 +314,7 @@ def test_whole_numbers_that_float64_does_not_tell_apart_are_noted(csv):
     table = columns()
     table["big"] = [10**17 + i for i in range(60)]
     table["size"] = [1e20 + i for i in range(60)]
-    assert [note for note in prepare(csv(table)).notes if "big" in note or "size" in note] == [
+    assert [note for note in messages.texts(prepare(csv(table)).notes) if "big" in note or "size" in note] == [
         'Column "big": whole numbers beyond 2^53 lose their last digits; if it is an id, leave it '
         'out with --drop "big".'
     ]
@@ -325,7 +326,7 @@ def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
     read = load(csv(table))
     (line,) = (each for each in read.columns if each.name == "label")
     assert (line.distinct, line.missing) == (2, 0)
-    assert "Taken for a class, and not for a missing label: NA." in read.notes
+    assert "Taken for a class, and not for a missing label: NA." in messages.texts(read.notes)
 
 
 def test_a_class_in_too_few_groups_is_refused(csv):
@@ -356,7 +357,7 @@ def test_a_missing_validation_part_is_cut_from_training_by_content(csv):
     data = prepare(csv(table), Roles(split="split"))
     assert sorted(data.split.test) == [i for i in range(60) if i % 3 == 2]
     assert len(data.split.validation) == 8
-    assert "Validation was cut from the training rows: 8 of 40, by content." in data.notes
+    assert "Validation was cut from the training rows: 8 of 40, by content." in messages.texts(data.notes)
     order = RNG.permutation(60)
     again = prepare(csv({name: [cells[i] for i in order] for name, cells in table.items()}), Roles(split="split"))
     assert np.array_equal(data.arrays("validation")[0], again.arrays("validation")[0])
@@ -365,7 +366,7 @@ def test_a_missing_validation_part_is_cut_from_training_by_content(csv):
 def test_where_no_test_part_is_given_the_held_out_rows_are_it(csv):
     data = prepare(csv(given(["train", "train", "val"])), Roles(split="split"))
     assert sorted(data.split.test) == [i for i in range(60) if i % 3 == 2]
-    assert "There is no test part: the validation part that was given is the test set." in data.notes
+    assert "There is no test part: the validation part that was given is the test set." in messages.texts(data.notes)
 
 
 def test_rows_in_both_training_and_test_are_counted_and_said(csv):
@@ -392,7 +393,7 @@ def test_a_class_missing_from_validation_is_said(csv):
     table = given(["train", "val", "test"])
     table["label"] = ["c" if i in (0, 2, 3) else label for i, label in enumerate(table["label"])]
     assert 'Class "c" is missing from validation: temperatures are fitted without it.' in (
-        prepare(csv(table), Roles(split="split")).notes
+        messages.texts(prepare(csv(table), Roles(split="split")).notes)
     )
 
 
@@ -450,7 +451,7 @@ def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded
     )
     encoder = table.fit(rows[:30], "made")
     assert encoder.inputs.width == (1 + 1) + 1 + 1 + (1 + 2 + 1) + (3 + 2) + (2 + 2)
-    assert encoder.notes[1] == (
+    assert messages.texts(encoder.notes)[1] == (
         'Rare levels (fewer than 3 training rows, or beyond the 256 commonest) count as one in column "rare".'
     )
     again = transform(table.columns, encoder.learned["columns"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
 from sfumato.lab.data.images import read_folder
 
@@ -74,7 +75,7 @@ def test_images_of_other_sizes_are_scaled_and_cut_to_squares_by_a_rule_that_is_t
     pixels = paint(folder / "dog" / "wide.png", size=(48, 24))
     table = load(str(folder))
     assert table.features.pixels.shape == (21, 32, 32, 3)
-    assert table.notes == (
+    assert messages.texts(table.notes) == (
         "Images of 12 × 12 to 48 × 24 pixels were brought to 32 × 32: the shorter side scaled, the longer one cut to "
         "the middle (--image-size takes another side).",
     )
@@ -86,7 +87,7 @@ def test_images_of_other_sizes_are_scaled_and_cut_to_squares_by_a_rule_that_is_t
 
 def test_the_side_can_be_chosen(folder):
     assert load(str(folder), Roles(image_size=16)).features.pixels.shape == (20, 16, 16, 3)
-    assert load(str(folder), Roles(image_size=12)).notes == ()
+    assert messages.texts(load(str(folder), Roles(image_size=12)).notes) == ()
 
 
 def test_large_images_are_brought_to_64_pixels(tmp_path):
@@ -124,7 +125,7 @@ def test_without_a_test_folder_val_is_the_test_set_and_validation_is_cut_from_tr
                 paint(tmp_path / "d" / part / label / f"{i}.png")
     data = prepare(str(tmp_path / "d"))
     assert [len(rows) for rows in (data.split.train, data.split.validation, data.split.test)] == [16, 4, 8]
-    assert data.notes == (
+    assert messages.texts(data.notes) == (
         "There is no test part: the validation part that was given is the test set.",
         "Validation was cut from the training rows: 4 of 20, by content.",
     )
@@ -148,7 +149,7 @@ def test_hidden_files_and_files_that_are_no_images_are_passed_over(folder):
     (folder / ".cache").mkdir()
     table = load(str(folder))
     assert len(table.labels) == 20
-    assert table.notes == ("Not images, and ignored: 1 file (cat/list.txt).",)
+    assert messages.texts(table.notes) == ("Not images, and ignored: 1 file (cat/list.txt).",)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "a header"])
@@ -158,7 +159,7 @@ def test_an_image_that_does_not_open_is_named_and_counted(folder, content):
     (folder / "dog" / "bad.png").write_bytes(content)
     table = load(str(folder))
     assert table.found["damaged_images"] == ["dog/bad.png"]
-    assert table.notes[0] == "1 of 121 images does not open, left out: dog/bad.png."
+    assert messages.texts(table.notes)[0] == "1 of 121 images does not open, left out: dog/bad.png."
     assert len(table.labels) == 120
 
 
@@ -284,7 +285,7 @@ def test_the_side_follows_from_the_sizes_unless_it_is_asked_for(tmp_path, sizes,
 
 
 def test_the_sizes_that_were_scaled_are_told_as_they_were(tmp_path):
-    (note,) = load(str(plain(tmp_path / "d", size=(70, 65)))).notes
+    (note,) = messages.texts(load(str(plain(tmp_path / "d", size=(70, 65)))).notes)
     assert note.startswith("Images of 70 × 65 pixels were brought to 64 × 64: ")
 
 
@@ -292,7 +293,7 @@ def test_one_image_in_a_hundred_may_be_damaged_and_no_more(tmp_path):
     folder = plain(tmp_path / "d", each=50)
     (folder / "a" / "0.png").write_bytes(b"")
     table = load(str(folder))
-    assert table.notes == ("1 of 100 images does not open, left out: a/0.png.",)
+    assert messages.texts(table.notes) == ("1 of 100 images does not open, left out: a/0.png.",)
     assert len(table.features.pixels) == len(table.labels) == 99
     (folder / "b" / "0.png").unlink()
     assert refusal(folder) == "d: 1 of 99 images does not open, more than 1 %: a/0.png; repair or delete them"
@@ -311,7 +312,7 @@ def test_what_was_left_out_is_counted_for_the_record(tmp_path):
         (folder / "a" / f"{i}.txt").touch()
     table = load(str(folder))
     assert table.found == {"damaged_images": [], "files_passed_over": 4}
-    assert table.notes == ("Not images, and ignored: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
+    assert messages.texts(table.notes) == ("Not images, and ignored: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])

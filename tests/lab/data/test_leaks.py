@@ -95,7 +95,7 @@ def test_a_running_number_in_a_file_sorted_by_label_is_left_out_and_named(tmp_pa
         return [str(k) for k in range(N)]
 
     path = write(tmp_path / "data.csv", table(count, name="row", order="sorted"))
-    assert found(path) == [("order", "row")]
+    assert found(path) == [("sorted-by-label", "row")]
     assert found(path, keep=("row",)) == []
     shuffled = table(count, name="row")
     assert found(write(tmp_path / "shuffled.csv", shuffled)) == []
@@ -120,7 +120,7 @@ def test_honest_tables_are_not_warned_of(name, tmp_path):
     data = getattr(datasets, f"load_{name}")()
     columns = {f"x{j}": [repr(value) for value in column.tolist()] for j, column in enumerate(data.data.T)}
     path = write(tmp_path / f"{name}.csv", columns | {"label": [str(k) for k in data.target]})
-    assert [each for each in prepare(path).warnings if each.code != "duplicates"] == []
+    assert [each for each in prepare(path).warnings if not each.code.startswith("duplicates")] == []
 
 
 def test_rows_that_contradict_each_other_are_a_warning(tmp_path):
@@ -129,7 +129,7 @@ def test_rows_that_contradict_each_other_are_a_warning(tmp_path):
         values.append(values[0])
     columns["label"][-1] = "class 1" if columns["label"][0] == "class 0" else "class 0"
     (warning,) = prepare(write(tmp_path / "data.csv", columns)).warnings
-    assert (warning.code, warning.column) == ("duplicates", None)
+    assert (warning.code, warning.column) == ("duplicates-disagree", None)
     assert warning.text.startswith("2 rows have the content of another row but another label")
 
 

@@ -93,7 +93,7 @@ def test_the_verdict_says_what_was_done_to_the_labels_and_what_its_numbers_are_a
     assert sf.judge(tmp_path / "run").verdict["sentences"][-2:] == said[-2:]
     env = json.loads((tmp_path / "run" / "env.json").read_text(encoding="utf-8"))
     replaced = env["data"]["noise"]["replaced"]
-    assert any(f"{replaced['train']:,} of the training rows" in note for note in env["notes"])
+    assert any(f"{replaced['train']:,} of the training rows" in note["text"] for note in env["notes"])
     with np.load(tmp_path / "run" / "logits" / "smoothed-seed2-train.npz") as file:
         assert int((file["labels"] != DIGITS.part("train").labels).sum()) == replaced["train"]
 
@@ -115,7 +115,7 @@ def test_a_table_is_kept_with_the_name_of_its_file(table):
 
 def test_how_many_labels_are_others_now_is_said():
     noisy = NoisyLabels(noise_of("0.3", CLASSES), np.array([0]), {"train": 1234, "validation": 56})
-    assert noisy.note().startswith(
+    assert noisy.note()["text"].startswith(
         "By --noise 0.3, 1,234 of the training rows and 56 of the validation rows have another label, "
     )
 

@@ -61,7 +61,7 @@ def test_rows_of_numbers_are_a_table_not_an_image(save):
 
 def test_thousands_of_classes_are_a_warning(save):
     table = load(save(X=np.arange(3600)[:, None] / 2, y=np.arange(3600) // 3))
-    assert [(each.code, each.column) for each in table.warnings] == [("classes", "y")]
+    assert [(each.code, each.column) for each in table.warnings] == [("many-classes", "y")]
 
 
 def test_one_number_a_row_is_one_feature(save):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from sfumato import messages
 from sfumato.lab.data import Numbers, Table
 from sfumato.lab.data.noise import noise_of
 from sfumato.lab.data.prepare import prepare_table, with_noise
@@ -17,7 +18,7 @@ PLAIN = prepare_table(TABLE)
 
 def test_noise_is_noted_last():
     noisy = with_noise(PLAIN, noise_of("0.4", TABLE.class_names))
-    assert noisy.notes == (*PLAIN.notes, noisy.noisy.note())
+    assert messages.texts(noisy.notes) == (*messages.texts(PLAIN.notes), noisy.noisy.note()["text"])
 
 
 @pytest.mark.parametrize(("asked", "close"), [("tests", "test"), ("quux", "train")])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Roles, load, prepare
 
 NUMBERS = itertools.count()
@@ -71,7 +72,7 @@ def test_the_same_rows_give_the_same_data_in_whatever_form_they_come(module, wha
     data = prepare(module(returning(what)))
     assert (data.table.kind, data.table.name) == ("function", "load")
     assert data.fingerprint == plain.fingerprint
-    assert data.notes == plain.notes
+    assert messages.texts(data.notes) == messages.texts(plain.notes)
     assert all(np.array_equal(data.arrays(p)[0], plain.arrays(p)[0]) for p in ("train", "validation", "test"))
 
 
@@ -87,7 +88,7 @@ def test_the_same_rows_give_the_same_data_in_whatever_form_they_come(module, wha
 def test_parts_are_taken_as_they_are_given(module, what, given):
     data = prepare(module(returning(what)))
     assert len(data.split.given) == given
-    assert ("Validation was cut" in " ".join(data.notes)) == (given == 2)
+    assert ("Validation was cut" in " ".join(messages.texts(data.notes))) == (given == 2)
 
 
 def test_parts_may_have_soft_labels(module):
@@ -161,7 +162,7 @@ def test_pictures_from_a_data_set_keep_their_shape(module):
 def test_a_data_set_that_draws_its_rows_is_said_to(module):
     body = "class R(Pictures):\n    def __getitem__(self, i): return torch.rand(4), i % 3\ndef load(): return R()\n"
     assert "The data set gives another x each time it is asked (random transforms?): each row was drawn once." in (
-        prepare(module(body)).notes
+        messages.texts(prepare(module(body)).notes)
     )
 
 

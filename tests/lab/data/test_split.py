@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Numbers, Roles, Table, load, prepare, split
 from sfumato.lab.data.split import hash_rows
 from tests.limits import examples
@@ -305,7 +306,7 @@ def test_rows_are_counted_that_repeat_another_and_that_disagree_with_another():
     features, labels = [1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9], [0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
     parts = split(table(features, labels))
     assert (parts.duplicates, parts.disagreeing) == (4, 5)
-    assert (parts.given, parts.notes, parts.shared, parts.across) == ((), (), 0, ())
+    assert (parts.given, messages.texts(parts.notes), parts.shared, parts.across) == ((), (), 0, ())
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 5])
@@ -343,14 +344,14 @@ def test_what_was_cut_for_validation_is_its_share_of_each_class_and_is_said():
     made = parted(np.arange(60), np.arange(60) % 2, ["train"] * 40 + ["test"] * 20)
     chosen = split(made, validation=0.25)
     assert np.bincount(made.labels[chosen.validation]).tolist() == [5, 5]
-    assert chosen.notes == ("Validation was cut from the training rows: 10 of 40, by content.",)
+    assert messages.texts(chosen.notes) == ("Validation was cut from the training rows: 10 of 40, by content.",)
     assert chosen.given == ("train", "test")
     assert set(chosen.test) == set(range(40, 60))
 
 
 def test_classes_that_a_given_part_lacks_are_counted_and_named():
     parts = ["train"] * 4 + ["validation"] * 3 + ["test"]
-    assert split(parted(range(8), [0, 1, 2, 3, 0, 2, 3, 1], parts)).notes == (
+    assert messages.texts(split(parted(range(8), [0, 1, 2, 3, 0, 2, 3, 1], parts)).notes) == (
         'Class "1" is missing from validation: temperatures are fitted without it.',
         '3 classes, such as "0", are missing from test: metrics are measured without them.',
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Roles, prepare, text
 from sfumato.lab.data.text import Texts, transform_terms, transform_tokens
 
@@ -51,7 +52,7 @@ def test_a_row_longer_than_the_limit_keeps_its_heaviest_terms(tmp_path, monkeypa
     for a, b in zip(one, two, strict=True):
         assert np.allclose(np.sort(b)[-3:], np.sort(a)[-3:])
         assert np.count_nonzero(b) == min(3, np.count_nonzero(a))
-    assert "hold more than 3 distinct terms; those of least weight are cut." in " ".join(cut.notes)
+    assert "hold more than 3 distinct terms; those of least weight are cut." in " ".join(messages.texts(cut.notes))
 
 
 def test_texts_that_differ_in_white_space_alone_are_never_on_both_sides(tmp_path):
@@ -64,7 +65,8 @@ def test_texts_that_differ_in_white_space_alone_are_never_on_both_sides(tmp_path
 
 def test_other_columns_are_not_used_and_that_is_said(tmp_path):
     source, _ = write(tmp_path / "made.csv")
-    assert "With --text, other columns are not used: number." in prepare(source, Roles(text="words")).notes
+    notes = prepare(source, Roles(text="words")).notes
+    assert "With --text, other columns are not used: number." in messages.texts(notes)
 
 
 def test_of_many_other_columns_eight_are_named(tmp_path):
@@ -72,7 +74,7 @@ def test_of_many_other_columns_eight_are_named(tmp_path):
     names = [f"n{i}" for i in range(9)]
     rows = [f"word of row {i},{'ab'[i % 2]},{','.join(str(i * j) for j in range(9))}" for i in range(20)]
     source.write_text("\n".join([f"words,label,{','.join(names)}", *rows]) + "\n")
-    notes = prepare(str(source), Roles(text="words", label="label")).notes
+    notes = messages.texts(prepare(str(source), Roles(text="words", label="label")).notes)
     assert f"With --text, other columns are not used: {', '.join(names[:8])} and 1 more." in notes
 
 
@@ -86,7 +88,7 @@ def test_several_text_columns_are_joined(tmp_path, columns):
 def test_texts_without_a_known_term_are_counted(tmp_path):
     source, _ = write(tmp_path / "made.csv", extra=["", "", "unheard"])
     assert "hold no term of the vocabulary: the model can only guess there." in " ".join(
-        prepare(source, Roles(text="words")).notes
+        messages.texts(prepare(source, Roles(text="words")).notes)
     )
 
 
@@ -112,12 +114,12 @@ def test_one_text_and_several_are_counted_in_words(monkeypatch):
     monkeypatch.setattr(text, "MAX_ROW_TERMS", 2)
     rows = np.arange(4)
     one = Texts(["red fox", "red fox", "red dog", "dog fox", "red fox dog", "cow"]).fit(rows, "made")
-    assert one.notes[1:] == (
+    assert messages.texts(one.notes)[1:] == (
         "1 text holds more than 2 distinct terms; those of least weight are cut.",
         "1 text holds no term of the vocabulary: the model can only guess there.",
     )
     two = Texts(["red fox", "red fox", "red dog", "dog fox", *["red fox dog", "cow"] * 2]).fit(rows, "made")
-    assert two.notes[1:] == (
+    assert messages.texts(two.notes)[1:] == (
         "2 texts hold more than 2 distinct terms; those of least weight are cut.",
         "2 texts hold no term of the vocabulary: the model can only guess there.",
     )
@@ -205,7 +207,10 @@ def test_texts_as_tokens_are_cut_where_the_model_ends_and_that_is_said_once(toke
         [3] * 6,
         [4] * 6,
     ]
-    assert encoder.notes == (f"Texts as tokens of {tokenizer}.", "1 text holds more than 6 tokens, and is cut there.")
+    assert messages.texts(encoder.notes) == (
+        f"Texts as tokens of {tokenizer}.",
+        "1 text holds more than 6 tokens, and is cut there.",
+    )
     assert (encoder.inputs.kind, encoder.inputs.shape, encoder.inputs.width) == ("tokens", (6,), 4)
     assert encoder.learned == {"features": "tokens", "text_columns": ["t"], "tokenizer": tokenizer}
     assert told.records == []  # the library would say that the model cannot read the longest
@@ -215,7 +220,7 @@ def test_more_tokens_than_are_read_of_a_text_are_cut(tokenizer, monkeypatch):
     monkeypatch.setattr(text, "MAX_ROW_TOKENS", 2)
     encoder = Texts(["beta alpha", "alpha alpha beta", "beta beta alpha alpha"], tokenizer).fit(np.arange(2), "n")
     assert encoder.encode(np.arange(3)).tolist() == [[4, 3], [3, 3], [4, 4]]
-    assert encoder.notes[1] == "2 texts hold more than 2 tokens, and are cut there."
+    assert messages.texts(encoder.notes)[1] == "2 texts hold more than 2 tokens, and are cut there."
     assert transform_tokens(["beta alpha beta", ""], tokenizer).tolist() == [[4, 3], [0, 0]]
 
 

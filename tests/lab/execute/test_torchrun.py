@@ -113,7 +113,7 @@ def test_the_results_are_those_of_one_process(ranks, more, as_ranks, tmp_path):
         assert ours["train_floor"] == theirs["train_floor"]  # where the strength moves, it is that of the step alone
         assert ours["train_gap"] == pytest.approx(theirs["train_gap"], rel=1e-3, abs=1e-4)
     notes = json.loads((tmp_path / "many" / "env.json").read_text(encoding="utf-8"))["notes"]
-    assert any(f"Trained by {ranks} processes under torchrun" in note for note in notes)
+    assert any(f"Trained by {ranks} processes under torchrun" in note["text"] for note in notes)
 
 
 def test_one_rank_speaks_and_one_folder_is_written(tmp_path):

@@ -14,6 +14,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build, features_and_logits, logits_of, weights_hash
 from sfumato.lab.models.sparse import SparseLinear, Spread
 from sfumato.lab.options import Options
+from sfumato.messages import texts
 
 IMAGE = Inputs("image", (16, 16, 3), 768, mean=(120.0, 110.0, 100.0), scale=(60.0, 50.0, 40.0))
 GREY = Inputs("image", (28, 28, 1), 784, mean=(33.0,), scale=(78.0,))
@@ -165,7 +166,9 @@ def test_a_model_of_timm_is_taken_apart_into_features_and_a_linear_head(inputs):
 @needs("timm")
 def test_a_model_that_cannot_take_small_pictures_gets_larger_ones():
     model = build("timm:vit_tiny_patch16_224", IMAGE, 3, seed=0)
-    assert model.notes == ("timm:vit_tiny_patch16_224 cannot take images of 16 × 16: they are scaled to 224 × 224.",)
+    assert texts(model.notes) == (
+        "timm:vit_tiny_patch16_224 cannot take images of 16 × 16: they are scaled to 224 × 224.",
+    )
     assert logits_of(model, rows(IMAGE)).shape == (5, 3)
 
 
@@ -188,7 +191,7 @@ def test_a_model_of_torchvision_takes_grey_pictures_as_three_channels():
 def test_a_model_without_a_linear_last_layer_has_its_logits_as_features():
     inputs = Inputs("image", (64, 64, 3), 64 * 64 * 3, mean=(0.0,) * 3, scale=(1.0,) * 3)
     model = build("torchvision:squeezenet1_1", inputs, 3, seed=0)
-    assert model.notes == (
+    assert texts(model.notes) == (
         "torchvision:squeezenet1_1 does not end in a linear layer: its logits stand for its features.",
     )
     assert torch.equal(model.eval().features(rows(inputs)), model(rows(inputs)))
@@ -261,7 +264,7 @@ def test_weights_from_a_file_replace_those_drawn_and_another_last_layer_stays_as
     model, drawn = build("cnn", IMAGE, 3, seed=0, pretrained=path), build("cnn", IMAGE, 3, seed=0)
     assert weights_hash(model.body) == weights_hash(given.body)
     assert weights_hash(model.head) == weights_hash(drawn.head)
-    assert model.notes[-1] == (
+    assert texts(model.notes)[-1] == (
         f"Pretrained weights from weights.{ending}: 18 tensors; drawn from the seed: head.weight, head.bias (of "
         "another shape in the file: head.weight (8, 128), head.bias (8,))."
     )
@@ -275,7 +278,7 @@ def test_weights_with_the_names_of_the_whole_model_find_their_places(tmp_path):
     save_file(whole.state_dict(), str(tmp_path / "w.safetensors"))
     model = build("timm:resnet10t", IMAGE, 3, seed=0, pretrained=str(tmp_path / "w.safetensors"))
     assert torch.equal(model.body.conv1[0].weight, whole.conv1[0].weight)
-    assert "drawn from the seed: fc.weight, fc.bias" in model.notes[-1]
+    assert "drawn from the seed: fc.weight, fc.bias" in texts(model.notes)[-1]
 
 
 def test_files_that_hold_no_weights_of_the_model_are_refused(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from sfumato.lab.data import Inputs
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build, logits_of
 from sfumato.lab.models.outside import _Logits, build_outside
+from sfumato.messages import texts
 
 TOKENS = Inputs("tokens", (6,), 6)
 IMAGE = Inputs("image", (16, 16, 3), 768, mean=(0.0,) * 3, scale=(1.0,) * 3)
@@ -104,7 +105,7 @@ def test_a_model_for_texts_is_tried_on_the_first_of_its_tokens(library, tmp_path
     assert [call["input_ids"].tolist() for call in made[0].calls] == [[[0], [0]]]
     assert [call["attention_mask"].tolist() for call in made[0].calls] == [[[1], [1]]]
     assert asked == ["silence", ("AutoModelForSequenceClassification", made[0].config, {})]
-    assert model.notes[-1] == f"hf:{tmp_path} has no weights in its folder: they are drawn from the seed."
+    assert texts(model.notes)[-1] == f"hf:{tmp_path} has no weights in its folder: they are drawn from the seed."
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "bin"])
@@ -115,7 +116,9 @@ def test_a_model_whose_weights_are_in_its_folder_starts_from_them(library, endin
     model = build_outside(f"hf:{tmp_path}", TOKENS, 3)
     given = {"config": made[0].config, "local_files_only": True, "ignore_mismatched_sizes": True}
     assert asked == ["silence", ("AutoModelForSequenceClassification", str(tmp_path), given)]
-    assert "starts from the weights in its folder; a last layer for other classes is drawn anew" in model.notes[-1]
+    assert (
+        "starts from the weights in its folder; a last layer for other classes is drawn anew" in texts(model.notes)[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_a_model_for_pictures_gets_them_in_its_channels_and_in_its_size_if_it_ta
     shape = (2, config.get("num_channels", 3), scaled or 16, scaled or 16)
     assert made[0].calls[-1]["pixel_values"].shape == shape
     note = f"hf:{tmp_path} cannot take images of 16 × 16: they are scaled to {scaled} × {scaled}."
-    assert (note in model.notes) == (scaled is not None)
+    assert (note in texts(model.notes)) == (scaled is not None)
 
 
 def test_a_model_for_pictures_gets_grey_ones_in_three_channels(library, tmp_path):
@@ -199,7 +202,9 @@ def test_a_model_that_takes_no_size_is_refused_in_the_words_of_the_first(library
 def test_a_model_that_is_one_layer_is_its_own_body(module, name):
     model = build(f"{module}:{name}", Inputs.dense(5), 3, seed=0)
     assert isinstance(model.head, nn.Identity)
-    assert model.notes == (f"{module}:{name} does not end in a linear layer: its logits stand for its features.",)
+    assert texts(model.notes) == (
+        f"{module}:{name} does not end in a linear layer: its logits stand for its features.",
+    )
     assert torch.equal(model.features(torch.ones(2, 5)), logits_of(model, torch.ones(2, 5)))
 
 
@@ -212,7 +217,7 @@ def test_a_linear_layer_that_is_not_the_last_one_is_left_in_its_place(module):
 
 def test_the_last_of_two_layers_for_the_classes_is_the_head(module):
     model = build(f"{module}:shared", Inputs.dense(5), 3, seed=0)
-    assert (model.head.in_features, model.notes) == (3, ())
+    assert (model.head.in_features, texts(model.notes)) == (3, ())
     assert [type(layer) for layer in model.body] == [nn.Linear, nn.ReLU, nn.Identity]
     assert sorted(model.names.values()) == ["0.bias", "0.weight", "2.bias", "2.weight"]
 

@@ -14,6 +14,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import prepared
 from sfumato.lab.train.augment import Augmentation, by_torch, by_torchvision
+from sfumato.messages import texts
 from tests.conftest import run_sfumato
 
 QUICK = {"seeds": 3, "epochs": 2, "workers": 1, "quiet": True}
@@ -145,7 +146,7 @@ def test_the_run_records_the_augmentation_and_its_page_tells_it(run):
         "<dt>Augmentation</dt><dd>training pictures flipped left to right every other time and shifted by up to an "
         "eighth of the shorter side and filled up with zeros; the same draws in every arm</dd>"
     ) in run.page()
-    assert not any("no crops, flips" in note for note in run.notes)
+    assert not any("no crops, flips" in note for note in texts(run.notes))
 
 
 @pytest.mark.slow
@@ -153,7 +154,7 @@ def test_the_draws_are_in_the_hash_that_all_arms_share(run):
     plain = sf.compare(run.folder.parent / "data.npz", out=run.folder.parent / "plain", **QUICK)
     assert run.summary["paired"]["equal"]
     assert run.summary["paired"]["batches"] != plain.summary["paired"]["batches"]
-    assert any("no crops, flips" in note for note in plain.notes)
+    assert any("no crops, flips" in note for note in texts(plain.notes))
 
 
 @pytest.mark.slow

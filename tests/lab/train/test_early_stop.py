@@ -130,7 +130,7 @@ def test_arms_that_stopped_at_different_epochs_are_paired_on_the_batches_that_bo
     env = json.loads((tmp_path / "run" / "env.json").read_text())
     kept = {name: [r["kept_epoch"] for r in records if r["arm"] == name] for name in ("one-hot", "smoothed")}
     assert env["training"]["kept_epochs"] == kept
-    assert [note for note in env["notes"] if "arms stop at different epochs" in note]
+    assert [note for note in env["notes"] if note["code"] == "early-stop"]
     assert render(tmp_path / "run").is_file()
 
 

@@ -20,7 +20,7 @@ def test_weight_decay_is_said_in_the_record_and_noted():
     assert training_of(decayed, 100, [])["optimiser"] == "AdamW, weight decay 0.01"
     assert notes_on_training(plain, []) == []
     (note,) = notes_on_training(decayed, [])
-    assert note.startswith("Trained with weight decay 0.01, which holds the logits back: gaps stay below")
+    assert note["text"].startswith("Trained with weight decay 0.01, which holds the logits back: gaps stay below")
 
 
 def records(gaps, losses=(1.0, 0.5, 0.49), kept=3):
@@ -47,7 +47,7 @@ def records(gaps, losses=(1.0, 0.5, 0.49), kept=3):
 )
 def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, losses, kept, said):
     found = not_trained_to_the_end(plan, arms_of(0.1, "others"), 10, records(gaps, losses, kept))
-    assert [(each["kind"], each["column"]) for each in found] == [("not trained to the end", None)] * (said is not None)
+    assert [(each["code"], each["column"]) for each in found] == [("not-trained-to-the-end", None)] * (said is not None)
     if said is not None:
         assert said in found[0]["text"]
         assert ("leave out --early-stop" in found[0]["text"]) == (plan.early_stop is not None)
@@ -65,7 +65,7 @@ def test_a_loss_that_falls_because_its_floor_falls_is_no_sign_of_too_little_trai
         epochs = zip(record["epochs"], floors, strict=True)
         record["epochs"] = [{**epoch, "train_floor": floor} for epoch, floor in epochs]
     found = not_trained_to_the_end(Plan(3, 64, 1e-3), arms_of(0.1, "others"), 10, made)
-    assert [each["kind"] for each in found] == ["not trained to the end"] * warned
+    assert [each["code"] for each in found] == ["not-trained-to-the-end"] * warned
 
 
 @pytest.mark.parametrize(("spec", "warned"), [("margin:10", False), ("margin:3", True), ("l2:0.002", True)])
@@ -74,7 +74,7 @@ def test_a_gap_below_the_margin_of_a_hinge_is_no_sign_of_too_little_training(spe
     arm = arm_of(spec, np.arange(10), 10)
     made = [{"arm": arm.name, "train_gap": 0.8 * arm.gap(10), "epochs": [], "kept_epoch": 0}] * 3
     found = not_trained_to_the_end(Plan(3, 64, 1e-3), [arm], 10, made)
-    assert [each["kind"] for each in found] == ["not trained to the end"] * warned
+    assert [each["code"] for each in found] == ["not-trained-to-the-end"] * warned
 
 
 def test_parts_and_precision_are_said_in_the_record():
@@ -91,7 +91,7 @@ def test_an_early_stop_is_said_in_the_record_and_noted():
     assert (said["early_stop"], said["kept_epochs"]) == (3, {"one-hot": [5, 6, 1], "smoothed": [5, 6]})
     assert "kept_epochs" not in training_of(replace(plan, early_stop=None), 100, records)
     (note,) = notes_on_training(plan, records)
-    assert note == (
+    assert note["text"] == (
         "Each run kept its epoch of least log loss after temperature on validation rows (one-hot 1 to 6; smoothed 5 to "
         "6; of at most 59) and stopped when 3 epochs had brought nothing better: arms stop at different epochs, and "
         "their gaps need not reach the closed forms."
@@ -114,8 +114,8 @@ def test_a_schedule_that_an_early_stop_left_unfinished_is_noted_with_the_strengt
     found = notes_on_schedules(Plan(5, 64, 1e-3, early_stop=stop), arms, 100, made)
     assert len(found) == (said is not None)
     if said is not None:
-        assert found[0].startswith("The early stop left the schedule of linear-0.225-0 unfinished: ")
-        assert found[0].endswith(said)
+        assert found[0]["text"].startswith("The early stop left the schedule of linear-0.225-0 unfinished: ")
+        assert found[0]["text"].endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_parts_are_said_from_two_on():
 
 def test_one_epoch_that_brought_nothing_better_is_said_in_the_singular():
     (note,) = notes_on_training(Plan(2000, 64, 1e-3, early_stop=1), [{"arm": "a", "seed": 0, "kept_epoch": 1000}])
-    assert "(a 1,000; of at most 2,000) and stopped when 1 epoch had brought nothing better" in note
+    assert "(a 1,000; of at most 2,000) and stopped when 1 epoch had brought nothing better" in note["text"]

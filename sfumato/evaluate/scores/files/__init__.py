@@ -26,6 +26,7 @@ from sfumato.evaluate.scores.files.written_probs import as_probabilities
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.io.arrays import Array, StoredMatrix, copied, read_npy, read_npz, read_safetensors, read_torch
 from sfumato.io.arrays import FileError as FileError
+from sfumato.messages import Note
 from sfumato.text import did_you_mean
 
 _LOGIT_KEYS = ("logits", *LOGITS, "prediction", "output", "outputs")
@@ -53,7 +54,7 @@ class ScoreFile:
     labels: npt.NDArray[Any] | None
     features: Any = None
     rows: Literal["train", "heldout"] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list[Note])
     group: npt.NDArray[Any] | None = None
     soft: SoftLabels | None = None
 
@@ -73,7 +74,7 @@ def read_scores(path: str, *, kind: str | None = None, group: str | None = None)
     Raises:
         FileError: the file is not there, empty, cut off, holds objects, or lacks what is needed.
     """
-    place, notes = path, list[str]()
+    place, notes = path, list[Note]()
     if path != "-" and os.path.isdir(path):
         first, notes = first_of_run(Path(path))
         place = str(first)
@@ -148,10 +149,11 @@ def soft_of(arrays: Mapping[str, Any], name: str, prefix: str = "") -> SoftLabel
         raise FileError(f"{name}: {prefix}{error}") from None
 
 
-def beside_soft(arrays: Mapping[str, Any], soft: SoftLabels) -> list[str]:
+def beside_soft(arrays: Mapping[str, Any], soft: SoftLabels, start: str = "The") -> list[Note]:
     """A note where a file has hard labels beside soft ones."""
     hard = next((key for key in LABELS if arrays.get(key) is not None), None)
-    return [] if hard is None else [f'the labels are those of "{soft.name}", and "{hard}" beside them is not read']
+    text = f'{start} labels are those of "{soft.name}", and "{hard}" beside them is not read.'
+    return [] if hard is None else [Note(code="hard-labels-unused", text=text)]
 
 
 def contents(path: str, name: str, beside: Sequence[str] = ()) -> Contents:

@@ -30,6 +30,7 @@ from sfumato.evaluate.scores.score_matrix import (
 )
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.io.arrays import FileError, spool
+from sfumato.messages import Note
 from sfumato.text import listing, plural
 
 PARTS = ("logits", "probs", "labels", *SOFT, "group", "features")
@@ -83,7 +84,7 @@ class ModelFile:
     validation: ScoredRows | None = None
     id: npt.NDArray[Any] | None = None
     ignored: int | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     classes: tuple[str, ...] = ()
 
 
@@ -101,7 +102,7 @@ def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: 
     name = os.fspath(path)
     arrays, said, notes = contents(name, name, beside=(group,))
     made = model_of(arrays, name, kind=kind, said=said, group=group)
-    return replace(made, notes=(*(f"{note[0].upper()}{note[1:]}." for note in notes), *made.notes))
+    return replace(made, notes=(*notes, *made.notes))
 
 
 def model_of(
@@ -143,11 +144,16 @@ def model_of(
         )
     fewer = int(np.prod(scores.shape[:-1])) - len(keep)
     which = f"whose label is −{-IGNORED}" if soft is None else "without annotators"
-    notes = () if not fewer else (f"Of {name}, {plural(fewer, 'row')} {which} do{'es' * (fewer == 1)} not count.",)
-    notes += () if not unused else (f"Of {name}, these were not used: {listing(unused, 8)}.",)
-    notes += () if soft is None else tuple(f"In {name}, {note}." for note in beside_soft(held, soft))
+    notes = list[Note]()
+    if fewer:
+        text = f"Of {name}, {plural(fewer, 'row')} {which} do{'es' * (fewer == 1)} not count."
+        notes.append(Note(code="rows-ignored", text=text))
+    if unused:
+        notes.append(Note(code="arrays-unused", text=f"Of {name}, these were not used: {listing(unused, 8)}."))
+    if soft is not None:
+        notes += beside_soft(held, soft, f"In {name}, the")
     named = () if "classes" not in held else tuple(as_numpy(held["classes"]).astype(str).tolist())
-    return ModelFile(name, test, validation, ids, dropped, notes, named)
+    return ModelFile(name, test, validation, ids, dropped, tuple(notes), named)
 
 
 def _array(value: Any, what: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.io.arrays import FileError
+from sfumato.messages import Note
 
 
 def seeds_of_run(folder: Path) -> dict[str, dict[int, Path]]:
@@ -23,7 +24,7 @@ def seeds_of_run(folder: Path) -> dict[str, dict[int, Path]]:
     return {arm: dict(sorted(found[arm].items())) for arm in named}
 
 
-def first_of_run(folder: Path) -> tuple[Path, list[str]]:
+def first_of_run(folder: Path) -> tuple[Path, list[Note]]:
     """The logits of a comparison to audit, and a note on which: the first seed of the arm that its verdict chose."""
     seeds = seeds_of_run(folder)
     choice = _summary(folder).get("verdict", {}).get("choice")
@@ -31,7 +32,8 @@ def first_of_run(folder: Path) -> tuple[Path, list[str]]:
     chosen = next(iter(seeds[arm].values()))
     rest = ", ".join(sorted(each for each in seeds if each != arm))
     more = f"; name a file of its logits folder for {rest} or other rows" if rest else ""
-    return chosen, [f"of the run, the arm {arm} on test rows was read ({chosen.name}){more}"]
+    text = f"Of the run, the arm {arm} on test rows was read ({chosen.name}){more}."
+    return chosen, [Note(code="arm-of-run", text=text)]
 
 
 def _summary(folder: Path) -> dict[str, Any]:

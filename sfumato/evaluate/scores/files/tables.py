@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.soft_labels import SOFT
 from sfumato.io.arrays import FileError, spool
+from sfumato.messages import Note
 
 LABELS = ("label", "labels", "label_ids", "target", "targets", "class", "y", "y_true")
 PROBS = ("prob", "probs", "probability", "probabilities", "proba", "y_prob", "y_proba")
@@ -30,7 +31,7 @@ _LABELS_ARE = "labels are column numbers from 0"
 _WAY_OUT = "run timm's inference.py with --topk 0, or with --topk K --include-index for all K classes"
 
 
-Contents: TypeAlias = tuple[dict[str, Any], str | None, list[str]]
+Contents: TypeAlias = tuple[dict[str, Any], str | None, list[Note]]
 """Arrays of a file by their names, ``"logits"`` or ``"probs"`` if the file says which, and notes on what was read."""
 
 
@@ -59,7 +60,11 @@ def read_csv(file: IO[bytes], name: str, beside: Sequence[str] = (), encoding: s
             header or [str(i) for i in range(len(first))], _cells(rows, name, len(first)), name, header, beside
         )
         told = {"utf-16": "UTF-16", "cp1252": "Windows text (cp1252)"}.get(encoding)
-        return arrays, kind, notes if told is None else [*notes, f"the file was read with {told}"]
+        return (
+            arrays,
+            kind,
+            notes if told is None else [*notes, Note(code="file-format", text=f"The file was read with {told}.")],
+        )
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
             raise FileError(f"{name} is not text in columns ({error}); save it as UTF-8") from None
@@ -158,7 +163,7 @@ class _Roles:
     """Which columns are scores, labels, or indices of classes."""
 
     def __init__(self, names: list[str], name: str, header: bool, first: list[Any], beside: AbstractSet[str]) -> None:
-        self._name, self._names, self.notes = name, names, list[str]()
+        self._name, self._names, self.notes = name, names, list[Note]()
         self.kind: str | None = None
         self.sorted_rows = True  # so far
         lower = [each.lower() for each in names]
@@ -187,7 +192,8 @@ class _Roles:
             self._find_columns(lower, numbered, header)
         self._words = self._has_words(first)
         if self.label is not None and self._words and self.kind is not None:
-            self.notes.append(f'the column "{names[self.label]}" holds names, as of predictions, and is not read')
+            text = f'The column "{names[self.label]}" holds names, as of predictions, and is not read.'
+            self.notes.append(Note(code="column-unused", text=text))
             self.label = None
         self.has_scores = bool(lists) or len(self._columns) > 1
         known = self.label is not None or self.soft is not None
@@ -221,7 +227,7 @@ class _Roles:
         values = _floats(cells, column, self._name, 0)
         self.has_scores, self.kind = True, "probs" if ((values >= 0) & (values <= 1)).all() else "logits"
         what = "probability of class 1" if self.kind == "probs" else "logit of class 1 against class 0"
-        self.notes.append(f'the column "{column}" was taken for the {what}')
+        self.notes.append(Note(code="column-taken-for", text=f'The column "{column}" was taken for the {what}.'))
 
     def _refuse_what_is_no_class(self, first: list[Any]) -> None:
         """Columns without numbers in their names are taken for classes, but for those that plainly are none."""
@@ -245,9 +251,10 @@ class _Roles:
         self.classes = [self._names[place] for place in self._columns]
         taken = ", ".join(self._names[place] for place in self._columns[:12])
         more = f" and {len(self._columns) - 12} more" if len(self._columns) > 12 else ""
-        self.notes.append(f"the classes, from 0 on, are the columns {taken}{more}")
+        self.notes.append(Note(code="class-columns", text=f"The classes, from 0 on, are the columns {taken}{more}."))
         if self.label is not None and self._words:
-            self.notes.append(f'the words in the column "{self._names[self.label]}" are names of these columns')
+            text = f'The words in the column "{self._names[self.label]}" are names of these columns.'
+            self.notes.append(Note(code="labels-by-name", text=text))
 
     def _find_columns(self, lower: list[str], numbered: dict[str, list[tuple[int, int]]], header: bool) -> None:
         """One column a class: those that are numbered, or else all that are not known to be something else."""

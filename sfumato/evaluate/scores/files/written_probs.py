@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from sfumato.evaluate.scores.score_matrix import SUM_TOLERANCE, ScoreMatrix
 from sfumato.io.arrays import FileError, spool
+from sfumato.messages import Note
 
 
-def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
+def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[Note]]:
     """Probabilities whose rows sum to 1, and a note where they had to be divided.
 
     Args:
@@ -51,4 +52,6 @@ def as_probabilities(found: Any, kind: str, name: str) -> tuple[Any, list[str]]:
 
     what = "percentages" if kind == "percent" else f"probabilities rounded to {decimals} decimals"
     told = f"{what.partition(' ')[0]} sum to {whole:g}"
-    return spool(divided(), "float64"), [f"these are {what}, and each row was divided by its sum"]
+    return spool(divided(), "float64"), [
+        Note(code="divided-by-sum", text=f"These are {what}, and each row was divided by its sum.")
+    ]
