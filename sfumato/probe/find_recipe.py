@@ -7,6 +7,7 @@ import numpy as np
 
 from sfumato.probe.call.find import in_words
 from sfumato.probe.call.loss import SEQUENCES, Array, Loss, Style
+from sfumato.probe.read.extra_terms import TEMPERATURE, ExtraTerm
 from sfumato.probe.read.gradients import FITS, Reading
 from sfumato.probe.read.levels import Levels, Weighted
 from sfumato.probe.read.target import TargetRead, strength_over
@@ -20,7 +21,6 @@ from sfumato.probe.recipe import (
     one_batch,
     random_batch,
     soft_batch,
-    term_code,
 )
 from sfumato.probe.result import ProbeFinding, note, warning
 from sfumato.theory import Over
@@ -61,26 +61,27 @@ def recipe_of(
     close = CLOSE * (100 if loss.style.single or reading.coarse else 1)
     within = [i for i, each in enumerate(compared) if each.is_within(close, FITS)]
     softly = _agrees_on_soft_labels(candidates, loss, reading)
-    found = next((i for i in within if softly[i]), within[0] if within else None)
-    if found is None and target.weighted is not None:
-        return "there is no line: no weights of classes or rows, with the reductions known, give its values", []
-    if found is None and reading.extra is not None:
-        return f"there is no line: the loss has a term beside its cross entropy ({reading.extra[0]})", []
-    if found is None and (target.prior is not None or np.isnan(reading.offset)):
-        return "there is no line: its value is not that of its gradient", []
-    if found is None:
-        found = next((i for i, each in enumerate(compared) if each.is_within(*NEAR)), None)
-    if found is None:
-        told = min(compared, key=lambda each: each.badness).why_not(ignore_index)
-        return f"there is no line: {told}", [warning("same loss", f"sfumato has no line with the same numbers: {told}")]
-    findings = _as_findings(candidates[found], compared[found], target)
-    if loss.style.one_hot and softly[found]:
-        findings.append(note("probabilities", "the loss takes them as targets, and the line agrees there too"))
+    best = next((i for i in within if softly[i]), within[0] if within else None)
+    if best is None:
+        if target.weighted is not None:
+            return "there is no line: no weights of classes or rows, with the reductions known, give its values", []
+        if reading.extra is not None:
+            return f"there is no line: the loss has a term beside its cross entropy ({reading.extra.kind.formula})", []
+        if target.prior is not None or np.isnan(reading.offset):
+            return "there is no line: its value is not that of its gradient", []
+        best = next((i for i, each in enumerate(compared) if each.is_within(*NEAR)), None)
+    if best is None:
+        why = min(compared, key=lambda each: each.badness).why_not(ignore_index)
+        text = f"sfumato has no line with the same numbers: {why}"
+        return f"there is no line: {why}", [warning("no-line", text)]
+    findings = _line_findings(candidates[best], compared[best], target)
+    if loss.style.one_hot and softly[best]:
+        text = "the loss takes probabilities as targets, and the line agrees there too"
+        findings.append(note("line-takes-probabilities", text))
     elif loss.style.one_hot:
-        findings.append(
-            warning("same loss", "the line is for one-hot labels alone: on other probabilities it has other numbers")
-        )
-    return candidates[found], findings + _of_sequences(loss, reading)
+        text = "the line is for one-hot labels alone: on other probabilities it has other numbers"
+        findings.append(warning("line-for-one-hot", text))
+    return candidates[best], findings + _sequence_findings(loss, reading)
 
 
 def _agrees_on_soft_labels(candidates: list[Recipe], loss: Loss, reading: Reading) -> list[bool]:
@@ -92,7 +93,7 @@ def _agrees_on_soft_labels(candidates: list[Recipe], loss: Loss, reading: Readin
     return [bool(calls) and compare(each, calls).is_within(*NEAR) for each in candidates]
 
 
-def _of_sequences(loss: Loss, reading: Reading) -> list[ProbeFinding]:
+def _sequence_findings(loss: Loss, reading: Reading) -> list[ProbeFinding]:
     """Whether a loss of rows takes sequences with the classes last too, where sfumato has the classes on axis 1."""
     if loss.style.layout != "rows" or loss.style.library != "torch" or loss.style.one_hot:
         return []
@@ -104,19 +105,20 @@ def _of_sequences(loss: Loss, reading: Reading) -> list[ProbeFinding]:
         return []
     if flat.size != cut.size or not np.allclose(flat, cut, rtol=1e-6):
         return []
-    told = "the loss takes them too, as logits[B, T, K] and labels[B, T]: the line needs logits.flatten(0, -2) and "
-    return [note("sequences", told + "labels.flatten(), since sfumato has the classes on axis 1")]
+    text = "the loss takes sequences too, as logits[B, T, K] and labels[B, T]: the line needs logits.flatten(0, -2) "
+    return [note("sequences-too", text + "and labels.flatten(), since sfumato has the classes on axis 1")]
 
 
-def _as_findings(recipe: Recipe, compared: Compared, target: TargetRead) -> list[ProbeFinding]:
+def _line_findings(recipe: Recipe, compared: Compared, target: TargetRead) -> list[ProbeFinding]:
     """How near the line is, on what it was tried, and where it stops to be the same loss."""
-    found = [note("same loss", compared.told)]
+    findings = [note("same-loss", compared.description)]
     if recipe.over_sequences:
-        found.append(note("reduction", "the sum over the positions of each sequence, and the mean over the sequences"))
+        text = "the sum over the positions of each sequence, and the mean over the sequences"
+        findings.append(note("mean-over-sequences", text))
     if target.identity.convention is None and len(target.level_at) > 1:
-        told = f"at K = {target.reading.classes} alone: at another K the strength is another"
-        found.append(warning("same loss", told))
-    return found
+        text = f"the line is for K = {target.reading.classes} alone: at another K the strength is another"
+        findings.append(warning("line-for-one-k", text))
+    return findings
 
 
 def _in_every_writing(candidates: list[Recipe], style: Style, calls: list[LossCall]) -> list[Recipe]:
@@ -177,36 +179,35 @@ def _factor(mass: float) -> float:
 
 def _candidates(base: Recipe, reading: Reading, loss: Loss) -> list[Recipe]:
     """Calls with the same target, which differ in what the gradient of one row does not show."""
-    found = [base]
+    calls = [base]
     if reading.extra is not None:
-        name, size = reading.extra
-        size = float(f"{size:.9g}")
-        if name.startswith("temperature"):
-            found = [replace(base, temperature=size)]
-        elif term_code(name, size, base.reduction):
-            found = [replace(base, extra=(name, size))]
-        found += [replace(each, excess=True) for each in found]
+        term = ExtraTerm(reading.extra.kind, float(f"{reading.extra.size:.9g}"))
+        if term.kind is TEMPERATURE:
+            calls = [replace(base, temperature=term.size)]
+        elif term.kind.code:
+            calls = [replace(base, extra=term)]
+        calls += [replace(each, excess=True) for each in calls]
     if loss.style.layout in SEQUENCES and base.reduction in ("mean", "sum"):
-        found += [replace(each, over_sequences=True) for each in found]
+        calls += [replace(each, over_sequences=True) for each in calls]
     if base.reduction == "mean":
-        found += [replace(each, over_all_rows=True) for each in found if not each.over_sequences]
+        calls += [replace(each, over_all_rows=True) for each in calls if not each.over_sequences]
         by_label = _weights_by_label(loss, reading)
         if by_label is not None:
             where = "sample" if base.eps else "class"  # one-hot has the label's term alone
-            found.append(replace(found[0], weight=by_label, weight_on=where))
-    return found
+            calls.append(replace(calls[0], weight=by_label, weight_on=where))
+    return calls
 
 
 def _weighted_candidates(base: Recipe, reading: Reading, loss: Loss, weighted: Weighted) -> list[Recipe]:
     """Calls with weights on classes, on rows or on both, and with every reduction."""
     rows = np.abs(reading.masses)
     vectors = [(weighted.classes, "class"), (rows, "sample"), (rows * weighted.classes, "class")]
-    found: list[Recipe] = []
+    calls: list[Recipe] = []
     for (vector, where), (reduction, everything) in product(vectors, REDUCTIONS):
         if np.ptp(vector) > 1e-6:
             changes = {"reduction": reduction, "over_all_rows": everything, "weight_on": where}
-            found.append(_fitted(replace(base, weight=_short(vector), factor=1.0, **changes), loss, reading))
-    return found
+            calls.append(_fitted(replace(base, weight=_short(vector), factor=1.0, **changes), loss, reading))
+    return calls
 
 
 def _fitted(recipe: Recipe, loss: Loss, reading: Reading) -> Recipe:

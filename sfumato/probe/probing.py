@@ -11,10 +11,10 @@ from sfumato.probe.call.find import PAD_NAMES, ProbeError, Spec, load, of
 from sfumato.probe.call.loss import Loss
 from sfumato.probe.call.understand import has_named_teacher, make, remade, takes_logits_as_labels
 from sfumato.probe.checks import arguments, ignored_rows, labels, numerics
-from sfumato.probe.checks.target import RowReduction, of_target, reduction_of
+from sfumato.probe.checks.target import RowReduction, reduction_of, target_findings
 from sfumato.probe.find_recipe import recipe_of
 from sfumato.probe.read.target import TargetRead, read_target
-from sfumato.probe.result import WORST_FIRST, Probe, ProbeFinding, defect, note, warning
+from sfumato.probe.result import Probe, ProbeFinding, defect, note, warning, worst_first
 
 
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
@@ -50,7 +50,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     if classes < 2:
         raise ProbeError(f"classes must be at least 2 to tell a target, got {classes}")
     spec = load(loss) if isinstance(loss, str) else of(loss)
-    findings = [note("loading", text) for text in spec.notes]
+    findings = [note("keras-on-torch", text) for text in spec.notes]
     if has_named_teacher(spec, classes):
         return _of_teacher(spec, classes, findings, "student_logits[N, K], teacher_logits[N, K]")
     spec, called, more = make(spec, classes)
@@ -59,12 +59,12 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         return _of_teacher(spec, classes, findings, called.style.describe())
     target = read_target(spec, called, classes)
     if called.differences and called.style.library in ("torch", "jax"):
-        told = "it returns no gradient (detached, or a plain number): read by finite differences"
-        findings.append(defect("gradient", told))
+        text = "the loss returns no gradient (detached, or a plain number): read by finite differences"
+        findings.append(defect("gradient-missing", text))
     elif called.differences:
-        findings.append(note("gradient", "read by finite differences: numpy has no others"))
+        findings.append(note("finite-differences", "the gradient is read by finite differences: numpy has no others"))
     reduction, more = reduction_of(spec, called, target.reading)
-    findings += [*of_target(target), *more]
+    findings += [*target_findings(target), *more]
     ignored: int | None = None
     if target.reading.alive.any():
         candidates = [*_pads(spec, called), -100, -1, *_of_pixels(called, classes)]
@@ -91,7 +91,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ignore_index=ignored,
         reduction=reduction.name,
         why=target.identity.why,
-        findings=_worst_first(findings),
+        findings=worst_first(findings),
         recipe=recipe,
         moved_by=target.moved_by,
     )
@@ -100,7 +100,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
 def _of_teacher(spec: Spec, classes: int, findings: list[ProbeFinding], called: str) -> Probe:
     """The result for a loss that takes a teacher: its target is another for every row, and is not read."""
     why = "this loss takes a teacher, and probe reads losses of labels"
-    told = f"{why}: probe the term of the labels by itself, or wrap the loss so that it takes logits and labels alone"
+    text = f"{why}: probe the term of the labels by itself, or wrap the loss so that it takes logits and labels alone"
     unknown = dict.fromkeys(("convention", "eps", "eps_all", "eps_others", "target", "mass", "ignore_index"))
     return Probe(
         name=spec.name,
@@ -108,14 +108,10 @@ def _of_teacher(spec: Spec, classes: int, findings: list[ProbeFinding], called: 
         classes=classes,
         reduction="other",
         why=why,
-        findings=_worst_first([*findings, warning("teacher", told)]),
+        findings=worst_first([*findings, warning("takes-a-teacher", text)]),
         recipe="there is no line: the loss takes a teacher",
         **unknown,
     )
-
-
-def _worst_first(findings: list[ProbeFinding]) -> tuple[ProbeFinding, ...]:
-    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: WORST_FIRST.index(finding.level)))
 
 
 def _checks(

@@ -7,7 +7,7 @@ line that would mistake positions for classes, or mean another reduction over se
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class Recipe:
         reduced = "" if reduction == "mean" else f', reduction="{reduction}"'
         factor = "" if abs(self.factor - 1) < 1e-9 else f"{self.factor:.10g} * "
         shaped = f".view_as({self.shaped_as})" if self.shaped_as else ""
-        term = "" if self.extra is None else term_code(*self.extra, self.reduction, self.written[0])
+        term = "" if self.extra is None else self.extra.code(self.reduction, self.written[0])
         called = f"sf.{name}({self._logits}, {self._target}{reduced})"
         if self.excess:  # parts.excess is the same number, but has no gradient
             called = f"(parts := {called}).loss - parts.floor"
@@ -131,27 +131,19 @@ def as_written(style: Style) -> tuple[str, str]:
     return logits, labels
 
 
-def term_code(name: str, size: float, reduction: str, logits: str = "logits") -> str:
-    """A penalty beside the cross entropy as code; "" for a penalty that has no short line."""
-    reduced = {"mean": ".mean()", "sum": ".sum()"}.get(reduction, "")
-    codes = {
-        "z-loss": (size, f"{logits}.logsumexp(1).square()"),
-        "confidence": (-size, f"torch.distributions.Categorical(logits={logits}).entropy()"),
-        "weight decay": (size / 2, f"{logits}.square().sum(1)"),
-        "max suppression": (size, f"({logits}.amax(1) - {logits}.mean(1))"),
-    }
-    for start, (coefficient, code) in codes.items():
-        if name.startswith(start):
-            return f" {'-' if coefficient < 0 else '+'} {abs(coefficient):.9g} * {code}{reduced}"
-    return ""
-
-
 def _tensor(numbers: tuple[float, ...]) -> str:
     return f"torch.tensor([{', '.join(f'{each:.10g}' for each in numbers)}], dtype=logits.dtype)"
 
 
 Run: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """A line of code, as a function of the logits and the labels in the layout of the loss."""
+
+
+class Apart(NamedTuple):
+    """How far a line is from a loss in one call, relative to the largest number."""
+
+    value: float
+    gradient: float
 
 
 @dataclass(frozen=True)
@@ -166,17 +158,17 @@ class LossCall:
     several: bool  # whether the rows are cut into several sequences or images
     ignored: bool  # whether some rows have the ignored label
 
-    def apart(self, run: Run) -> tuple[float, float]:
+    def apart(self, run: Run) -> Apart:
         """How far a line is from values and gradient, relative to the largest."""
         own = run(self.logits, self.labels)
         if own.numel() != self.values.size:
-            return float("inf"), float("inf")
+            return Apart(float("inf"), float("inf"))
         numbers = own.detach().double().numpy()
         value = _relative(numbers, self.values.reshape(numbers.shape))
         if self.gradient is None:
-            return value, 0.0
+            return Apart(value, 0.0)
         (gradient,) = torch.autograd.grad(own.sum(), self.rows, retain_graph=True)
-        return value, _relative(gradient.double().numpy(), self.gradient)
+        return Apart(value, _relative(gradient.double().numpy(), self.gradient))
 
 
 def random_batch(reading: Reading, seed: int, rows: int, ignored: int | None = None) -> tuple[Array, Labels]:
@@ -227,12 +219,12 @@ class Compared:
     """A line beside a loss."""
 
     calls: tuple[LossCall, ...]  # what both were called with
-    apart: tuple[tuple[float, float], ...]  # how far the values and the gradients are apart in each call; NaN
+    apart: tuple[Apart, ...]  # of each call; NaN where the line cannot be run
     error: str = ""  # what the line raised; "" if nothing
 
     def is_within(self, value: float, gradient: float) -> bool:
-        """Whether no value and no gradient is further apart than that."""
-        return all(v <= value and g <= gradient for v, g in self.apart)  # never where one is NaN
+        """Whether no value and no gradient is further apart than that; never where one is NaN."""
+        return all(each.value <= value and each.gradient <= gradient for each in self.apart)
 
     @property
     def badness(self) -> float:
@@ -240,46 +232,48 @@ class Compared:
         return float(np.mean([min(max(np.nan_to_num(each, nan=1.0)), 1.0) for each in self.apart]))
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """How near the two are, in words."""
         value, gradient = (max(*each, 1e-16) for each in zip(*self.apart, strict=True))
         beside = ", with ignored rows among them too" if any(each.ignored for each in self.calls) else ""
         sizes = [call.rows.shape[0] for call in self.calls if not call.ignored]
         shown = f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]} rows{beside}"
-        told = f"the line was run on the loss's own arguments, batches of {shown}: the values agree within {value:.0e}"
-        return told + ("" if self.calls[0].gradient is None else f", the gradients within {gradient:.0e}")
+        text = f"the line was run on the loss's own arguments, batches of {shown}: the values agree within {value:.0e}"
+        return text + ("" if self.calls[0].gradient is None else f", the gradients within {gradient:.0e}")
 
     def why_not(self, ignored: int | None, close: float = 1e-4) -> str:
         """Which part differs, and on which batches."""
         if self.error:
             return f"sfumato's nearest line cannot be run on the loss's own arguments ({self.error})"
-        bad = [i for i, each in enumerate(self.apart) if not (each[0] <= close and each[1] <= 10 * close)]
-        value, gradient = (float(np.max([self.apart[i][part] for i in bad])) for part in (0, 1))
+        both = zip(self.calls, self.apart, strict=True)
+        bad = [(call, apart) for call, apart in both if not (apart.value <= close and apart.gradient <= 10 * close)]
+        value = float(np.max([apart.value for _, apart in bad]))
         if np.isinf(value):
             what = "it returns another number of values than sfumato"
         elif np.isnan(value):
             what = "its value is NaN where that of sfumato's nearest line is not, or the other way round"
-        elif any(not self.apart[i][0] <= close for i in bad):
+        elif any(not apart.value <= close for _, apart in bad):
             what = f"its value differs from that of sfumato's nearest line by {value:.2g}"
         else:
+            gradient = float(np.max([apart.gradient for _, apart in bad]))
             what = f"its gradient, but not its value, differs from that of sfumato's nearest line by {gradient:.2g}"
-        if all(self.calls[i].ignored for i in bad):
+        if all(call.ignored for call, _ in bad):
             return f"{what} where rows of label {ignored} are among them"
-        if all(self.calls[i].several or self.calls[i].ignored for i in bad):
+        if all(call.several or call.ignored for call, _ in bad):
             return f"{what} where a batch has several sequences or images"
         return what
 
 
 def compare(run: Run, calls: list[LossCall]) -> Compared:
     """A line beside a loss, over some calls."""
-    apart: list[tuple[float, float]] = []
+    apart: list[Apart] = []
     error = ""
     for call in calls:
         try:
             apart.append(call.apart(run))
         except Exception as raised:
             error = error or in_words(raised)
-            apart.append((float("nan"), float("nan")))
+            apart.append(Apart(float("nan"), float("nan")))
     return Compared(tuple(calls), tuple(apart), error)
 
 

@@ -19,26 +19,31 @@ class ProbeFinding:
     Attributes:
         level: ``"defect"``: the loss trains towards something that nobody asked for, or fails; ``"warning"``: it will
             surprise; ``"note"``: it is good to know.
-        about: what was looked at, in a word or two.
+        code: a stable name of this kind of statement.
         text: what was seen.
 
-    >>> str(ProbeFinding("defect", "total mass", "Σq = 0.99"))
-    'defect: total mass: Σq = 0.99'
+    >>> str(ProbeFinding("defect", "mass-deficit", "Σq = 0.99"))
+    'defect: mass-deficit: Σq = 0.99'
     """
 
     level: Level
-    about: str
+    code: str
     text: str
 
     def __str__(self) -> str:
         """The finding as one line."""
-        return f"{self.level}: {self.about}: {self.text}"
+        return f"{self.level}: {self.code}: {self.text}"
 
 
 def in_figures(numbers: Iterable[float], most: int = 6, *, digits: int = 4) -> str:
     """The first numbers of a distribution, without the rounding of a fit."""
     figures = [f"{round(float(each), 9) + 0.0:.{digits}g}" for each in numbers]
     return f"({', '.join(figures[:most])}{', …' if len(figures) > most else ''})"
+
+
+def worst_first(findings: Iterable[ProbeFinding]) -> tuple[ProbeFinding, ...]:
+    """The findings in the order of their levels, each once."""
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: WORST_FIRST.index(finding.level)))
 
 
 defect = partial(ProbeFinding, "defect")
@@ -115,5 +120,5 @@ class Probe:
         named = {"schema": SCHEMA, "loss": fields.pop("name"), **fields, "line": self.line, "where": self.where}
         del named["recipe"], named["moved_by"]
         named["target"] = None if self.target is None else list(self.target)
-        named["findings"] = [str(finding) for finding in self.findings]
+        named["findings"] = [dataclasses.asdict(finding) for finding in self.findings]
         return named

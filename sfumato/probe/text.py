@@ -19,8 +19,7 @@ def as_text(found: Probe, width: int = 100) -> str:
     lines = [*wrapped("", _headline(found), width), *wrapped("", _in_plain_words(found), width), ""]
     lines += lines_of_facts(_facts(found), width)
     if found.findings:
-        left = max(len(f.about) for f in found.findings)
-        lines += ["", f"{'':7}  {'findings':<{left}}", *lines_of_findings(found.findings, width)]
+        lines += ["", "findings", *lines_of_findings(found.findings, width)]
     if found.line is None:
         return "\n".join([*lines, "", "In sfumato", *wrapped("  ", str(found.recipe), width)])
     where = [] if found.where is None else wrapped("  ", f"Here {found.where}.", width)
@@ -97,9 +96,9 @@ def lines_of_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
 
 
 def lines_of_findings(findings: Sequence[ProbeFinding], width: int) -> list[str]:
-    """Findings with their level and what they are about."""
-    left = max(len(each.about) for each in findings)
-    return [line for each in findings for line in wrapped(f"{each.level:<7}  {each.about:<{left}}  ", each.text, width)]
+    """Findings with their level and code."""
+    left = max(len(each.code) for each in findings)
+    return [line for each in findings for line in wrapped(f"{each.level:<7}  {each.code:<{left}}  ", each.text, width)]
 
 
 def wrapped(lead: str, text: str, width: int) -> list[str]:

@@ -59,7 +59,7 @@ def test_a_trainer_whose_argument_has_no_effect_is_a_defect(folder):
     (folder / "idle.py").write_text(TRAINERS.replace("label_smoothing if used else 0.0", "0.0 * label_smoothing"))
     ran = run_sfumato("probe", "--trainer", "idle:watched", "--strict", folder=folder)
     assert ran.code == 3
-    assert "defect   argument  label_smoothing is 0.1, and has no effect" in ran.out
+    assert "defect   argument-without-effect  label_smoothing is 0.1" in ran.out
 
 
 def test_the_json_has_the_promised_fields_and_a_defect_under_strict_is_exit_code_3(folder):
@@ -70,7 +70,8 @@ def test_the_json_has_the_promised_fields_and_a_defect_under_strict_is_exit_code
     assert (told["schema"], told["classes"], told["convention"], told["eps"]) == ("sfumato.probe/1", 10, "deficit", 0.1)
     assert (told["target"], told["mass"], told["ignore_index"]) == ([0.9, 0.01], 0.99, -100)
     assert told["reduction"] == "mean"
-    assert any("Σq = 0.99" in text for text in told["findings"])
+    assert {"level", "code", "text"} == set(told["findings"][0])
+    assert any(each["code"] == "mass-deficit" and "Σq = 0.99" in each["text"] for each in told["findings"])
 
 
 def test_the_text_ends_with_a_table_and_the_line_of_code(folder):
@@ -78,7 +79,7 @@ def test_the_text_ends_with_a_table_and_the_line_of_code(folder):
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert lines[0] == "fairseq(epsilon=0.2) is label smoothing with ε = 0.2 over the other classes"
-    assert any(line.startswith("defect   half precision") for line in lines)
+    assert any(line.startswith("defect   half-precision-overflow") for line in lines)
     assert lines[-1] == '  sf.cross_entropy(logits, labels, label_smoothing=0.2, over="others", reduction="sum")'
 
 

@@ -9,20 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sfumato.probe import Probe, ProbeError, probe
+from sfumato.probe import ProbeError, probe
 from sfumato.probe.call.find import load
 from sfumato.probe.call.loss import Style
 from tests.conftest import run_sfumato
-
-EPS = 0.1
-
-
-def said(found: Probe, level: str = "") -> str:
-    return "\n".join(str(each) for each in found.findings if each.level.startswith(level))
-
-
-def smoothed(logits, labels, **options):
-    return F.cross_entropy(logits, labels, label_smoothing=EPS, **options)
+from tests.probe.losses import EPS, codes, smoothed
 
 
 def test_a_list_of_numbers_is_one_a_row():
@@ -31,7 +22,7 @@ def test_a_list_of_numbers_is_one_a_row():
 
     found = probe(loss)
     assert (found.convention, found.reduction) == ("all", "none")
-    assert "hides rows" not in said(found)
+    assert "defect: rows-hidden" not in codes(found.findings)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="C: is no name of a folder there")
@@ -67,8 +58,8 @@ class Annealed(nn.Module):
 def test_a_loss_that_changes_with_every_call_is_read_as_it_is_first():
     found = probe(Annealed)
     assert (found.convention, found.eps, found.reduction, found.line) == ("all", 0.1, "mean", None)
-    assert "state: a call changes what the next one returns" in said(found, "warning")
-    assert "leaks" not in said(found)
+    assert "warning: stateful-loss" in codes(found.findings)
+    assert not any("leak" in code for code in codes(found.findings))
 
 
 def test_a_loss_that_changes_and_cannot_be_copied_is_refused():
@@ -89,8 +80,8 @@ def test_a_random_target_is_not_named_and_its_rows_are_not_said_to_leak():
 
     found = probe(loss)
     assert (found.convention, found.eps, found.line) == (None, None, None)
-    assert "randomness" in said(found, "warning")
-    assert "leak" not in said(found)
+    assert "warning: random-loss" in codes(found.findings)
+    assert not any("leak" in code for code in codes(found.findings))
 
 
 def test_a_loss_that_is_random_in_few_of_its_calls_is_told():
@@ -125,7 +116,7 @@ def test_a_loss_in_jax_that_takes_arrays_is_differentiated_by_jax():
 
     found = probe(loss, classes=4)
     assert (found.convention, found.eps) == ("all", EPS)
-    assert "finite differences" not in said(found)
+    assert "note: finite-differences" not in codes(found.findings)
     assert found.target == pytest.approx((1 - EPS + EPS / 4, EPS / 4), rel=1e-9)  # JAX counts in float64 there
 
 
@@ -149,7 +140,7 @@ def test_a_loss_with_named_arguments_only_is_called_by_name_and_not_taken_for_a_
 
     found = probe(loss)
     assert (found.called, found.convention, found.eps) == ("target=labels[N], input=logits[N, K]", "all", EPS)
-    assert "class weights: weight=… multiplies every class's term" in said(found, "warning")
+    assert "warning: weights-on-classes" in codes(found.findings)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,7 @@ import torch.nn.functional as F
 
 import sfumato as sf
 from sfumato.probe import Probe, probe
-
-EPS = 0.1
-
-
-def said(found: Probe, level: str = "") -> str:
-    return "\n".join(str(each) for each in found.findings if each.level.startswith(level))
-
-
-def smoothed(logits, labels, **options):
-    return F.cross_entropy(logits, labels, label_smoothing=EPS, **options)
+from tests.probe.losses import EPS, codes, smoothed, text_of
 
 
 def rows_of(seed: int, count: int, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,7 +131,7 @@ def test_a_line_that_is_off_beside_ignored_rows_says_so():
         ignored = (labels < 0).sum()
         return smoothed(logits, labels, reduction="none").sum() / (len(labels) - ignored) * (1 + 0.1 * ignored)
 
-    assert "where rows of label -100 are among them" in said(probe(loss), "warning")
+    assert "where rows of label -100 are among them" in text_of(probe(loss).findings, "no-line")
 
 
 def test_a_line_for_one_k_says_that_it_is():
@@ -149,7 +140,7 @@ def test_a_line_for_one_k_says_that_it_is():
 
     found = probe(loss)
     assert (found.convention, found.eps_all) == (None, 0.1)
-    assert "same loss: at K = 10 alone: at another K the strength is another" in said(found, "warning")
+    assert "warning: line-for-one-k" in codes(found.findings)
 
 
 def test_a_reduction_that_sfumato_has_not_has_no_line():
@@ -161,7 +152,7 @@ def test_a_reduction_that_sfumato_has_not_has_no_line():
 def test_a_smoothing_over_a_prior_is_named():
     found = probe(over_a_prior)
     assert (found.convention, found.eps) == ("prior", EPS)
-    assert "(1−ε)·e_y + ε·π with ε = 0.1 and π = (0.01818, 0.03636," in said(found, "note")
+    assert "ε = 0.1 and π = (0.01818, 0.03636," in text_of(found.findings, "prior-target")
 
 
 def test_a_mean_over_no_row_alone_is_an_ignored_class_and_not_a_strange_target():

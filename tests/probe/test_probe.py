@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 import sfumato as sf
 from sfumato.probe import Probe, ProbeError, as_text, probe
 from tests.probe import peer_losses
+from tests.probe.losses import assert_frozen, codes, text_of
 
 
 @functools.cache
@@ -18,126 +20,96 @@ def probed(name: str, classes: int = 10) -> Probe:
     return probe(getattr(peer_losses, name), classes=classes)
 
 
-def said(found: Probe, level: str) -> str:
-    return "\n".join(str(each) for each in found.findings if each.level == level)
-
-
-# name, convention, ε, reduction, ignored label, and a part of each defect that it must be told to have
+# name, convention, ε, reduction, ignored label; the codes of their findings are in frozen.json
 KNOWN = [
-    ("fairseq", "others", 0.1, "sum", None, ["half precision: float16: inf"]),
-    ("fairseq_before_2021", "all", 0.1, "sum", None, []),
-    ("ESPnet", "others", 0.1, "mean", -1, []),
-    ("tensor2tensor", "others", 0.1, "none", None, []),
-    ("classy_vision", "classy", 0.1, "mean", None, ["row of label -100 is trained towards the uniform target"]),
-    ("coincheung", "deficit", 0.1, "mean", -100, ["total mass: Σq = 0.99, not 1"]),
-    (
-        "SegmentationModels",
-        "all",
-        0.1,
-        "mean",
-        -100,
-        ["by default it cannot be called", "counts ignored rows"],
-    ),
-    ("hugging_face", "all", 0.1, "mean", -100, ["label -1 is not refused: it silently becomes class 0"]),
-    ("speechbrain", "others", 0.1, "sum", 0, ['reduction="mean" is the sum']),
-    ("apex", "all", 0.1, "none", 0, []),
-    ("megatron_two_ranks", None, None, "none", None, ["Σq = 1.125", "it is not that of the value"]),
-    ("transformer_engine", "all", 0.1, "mean", None, ["negative ε: not refused, and the value is not that of the"]),
-    ("transformer_engine_two_ranks", "all", 0.1, "mean", None, ["gradient: it is not that of the value"]),
-    ("flash_attention", "all", 0.1, "none", -100, ["label 10 of 10 classes is not refused: loss 0, and a gradient"]),
-    ("lightgbm", "one-hot", 0.0, "mean", None, ["labels that are not whole are cut", "label -1 is not refused"]),
-    ("paddle", "all", 0.1, "mean", None, ["rows of label -100 are ignored at ε = 0, and trained on as soon as ε > 0"]),
-    ("VISSL", "all", 0.1, "mean", None, ["weight=… is taken and has no effect", "are ignored at ε = 0"]),
-    ("NeMo", "all", 0.1, "mean", -100, []),
-    ("Fastai", "all", 0.1, "mean", None, []),
-    ("teacher_free", "others", 0.1, "mean", None, []),
-    ("overwrites", "all", 0.1, "mean", -100, ["the logits are overwritten"]),
-    ("in_numpy", "others", 0.1, "mean", None, ["label -1 is not refused: it silently becomes class 9"]),
-    ("unshifted", "one-hot", 0.0, "mean", None, ["a logit of 800 makes the loss inf"]),
-    ("no_gradient", "all", 0.1, "mean", -100, ["it returns no gradient"]),
-    ("detached", "all", 0.1, "sum", -100, ["it returns no gradient"]),
-    ("hardest", "all", 0.1, "other", -100, ["hides rows: 3 of 4 have no gradient in a batch"]),
-    ("first_row", "all", 0.1, "other", None, ["hides rows: 3 of 4 have no gradient in a batch (rows 1, 2, 3)"]),
-    ("leaks", "all", 0.1, "other", None, ["depends on the other rows", "label -1 gets a gradient from the other rows"]),
-    ("from_probabilities", "one-hot", 0.0, "mean", None, []),
-    ("forgot_to_divide", None, None, "mean", None, ["total mass: Σq = 1.9, not 1: 1.3 at K = 4"]),
-    ("mean_over_classes_too", "others", 0.1, "mean", None, []),
-    ("weighted", "all", 0.1, "mean", -100, []),
-    ("labels_in_a_column", "all", 0.1, "mean", None, []),
-    ("of_images", "all", 0.1, "mean", -100, []),
-    ("InFloat32", "all", 0.1, "mean", None, ["label -1 is not refused: it silently becomes class 9"]),
-    ("in_a_dictionary", "all", 0.1, "mean", -100, []),
-    ("negative", "all", -0.1, "mean", None, ["ε = -0.1: negative smoothing, which has no lower bound"]),
-    ("make", "all", 0.1, "mean", -100, ["half precision: float16: inf at N = 32, K = 1000"]),
-    ("CRITERION", "all", 0.2, "mean", -100, ["half precision: float16: inf at N = 32, K = 1000"]),
+    ("fairseq", "others", 0.1, "sum", None),
+    ("fairseq_before_2021", "all", 0.1, "sum", None),
+    ("ESPnet", "others", 0.1, "mean", -1),
+    ("tensor2tensor", "others", 0.1, "none", None),
+    ("classy_vision", "classy", 0.1, "mean", None),
+    ("coincheung", "deficit", 0.1, "mean", -100),
+    ("SegmentationModels", "all", 0.1, "mean", -100),
+    ("hugging_face", "all", 0.1, "mean", -100),
+    ("speechbrain", "others", 0.1, "sum", 0),
+    ("apex", "all", 0.1, "none", 0),
+    ("megatron_two_ranks", None, None, "none", None),
+    ("transformer_engine", "all", 0.1, "mean", None),
+    ("transformer_engine_two_ranks", "all", 0.1, "mean", None),
+    ("flash_attention", "all", 0.1, "none", -100),
+    ("lightgbm", "one-hot", 0.0, "mean", None),
+    ("paddle", "all", 0.1, "mean", None),
+    ("VISSL", "all", 0.1, "mean", None),
+    ("NeMo", "all", 0.1, "mean", -100),
+    ("Fastai", "all", 0.1, "mean", None),
+    ("teacher_free", "others", 0.1, "mean", None),
+    ("overwrites", "all", 0.1, "mean", -100),
+    ("in_numpy", "others", 0.1, "mean", None),
+    ("unshifted", "one-hot", 0.0, "mean", None),
+    ("no_gradient", "all", 0.1, "mean", -100),
+    ("detached", "all", 0.1, "sum", -100),
+    ("hardest", "all", 0.1, "other", -100),
+    ("first_row", "all", 0.1, "other", None),
+    ("leaks", "all", 0.1, "other", None),
+    ("from_probabilities", "one-hot", 0.0, "mean", None),
+    ("forgot_to_divide", None, None, "mean", None),
+    ("mean_over_classes_too", "others", 0.1, "mean", None),
+    ("weighted", "all", 0.1, "mean", -100),
+    ("labels_in_a_column", "all", 0.1, "mean", None),
+    ("of_images", "all", 0.1, "mean", -100),
+    ("InFloat32", "all", 0.1, "mean", None),
+    ("in_a_dictionary", "all", 0.1, "mean", -100),
+    ("negative", "all", -0.1, "mean", None),
+    ("make", "all", 0.1, "mean", -100),
+    ("CRITERION", "all", 0.2, "mean", -100),
 ]
+OTHERS = ["with_z_loss", "focal", "confidence_penalty", "cooled", "brier", "neighbours", "randomly", "only_ten_classes"]
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known[0] for known in KNOWN])
-def test_a_loss_is_named_with_its_strength_reduction_and_defects(known):
-    name, convention, eps, reduction, ignored, defects = known
+def test_a_loss_is_named_with_its_strength_and_reduction(known):
+    found = probed(known[0])
+    assert (known[0], found.convention, found.eps, found.reduction, found.ignore_index) == known
+
+
+FROZEN = Path(__file__).with_name("frozen.json")
+
+
+@pytest.mark.parametrize("name", [*(known[0] for known in KNOWN), *OTHERS])
+def test_target_line_and_codes_of_findings_are_as_frozen(name):
     found = probed(name)
-    assert (found.convention, found.eps, found.reduction, found.ignore_index) == (convention, eps, reduction, ignored)
-    for part in defects:
-        assert part in said(found, "defect")
+    told = found.to_dict()
+    shown = {key: told[key] for key in ("eps_all", "eps_others", "target", "mass", "line")}
+    assert_frozen(FROZEN, name, {**shown, "codes": codes(found.findings)})
 
 
-@pytest.mark.parametrize("name", ["ESPnet", "NeMo", "Fastai", "teacher_free", "tensor2tensor", "fairseq_before_2021"])
-def test_what_has_no_defect_of_its_own_is_told_none(name):
-    lines = [line for line in said(probed(name), "defect").splitlines() if "half precision" not in line]
-    if name == "Fastai":  # F.nll_loss ignores −100, and the smoothing term does not
-        lines = [line for line in lines if "-100" not in line]
-    assert lines == []
+@pytest.mark.parametrize("eps", [0.05, 0.3])
+@pytest.mark.parametrize("spread", [each for each in sf.conventions.SPREADS.values() if each.name != "nopad"])
+def test_each_convention_is_read_from_its_own_formula(spread, eps):
+    def loss(logits, labels, smoothing=eps):
+        true, other = spread.pair(smoothing, logits.shape[1])
+        target = torch.full_like(logits, other).scatter(1, labels[:, None], true)
+        if spread.space == "sigmoid":
+            return nn.functional.binary_cross_entropy_with_logits(logits, target)
+        return -(target * logits.log_softmax(1)).sum(1).mean()
 
-
-@pytest.mark.parametrize(
-    ("name", "level", "text"),
-    [
-        ("ESPnet", "note", "value: the entropy of the target, 0.5448, is subtracted"),
-        ("apex", "warning", "rows of class 0 have no gradient: ignored"),
-        ("NeMo", "note", "evaluation mode: other than in training: one-hot"),
-        ("make", "note", "evaluation mode: smooths too"),
-        ("make", "warning", "negative ε: not refused: it silently means 0"),
-        ("coincheung", "warning", "negative ε: not refused but applied: 1.1 on the label"),
-        ("Fastai", "warning", "class weights: weight=… is on the label's term alone"),
-        ("with_z_loss", "note", "extra term: z-loss, c·lse², coefficient 0.001"),
-        ("focal", "note", "extra term: focal, (1−p)^γ, coefficient 2"),
-        ("confidence_penalty", "note", "extra term: confidence penalty, −β·H(p), coefficient 0.1"),
-        ("cooled", "note", "extra term: temperature, softmax(z/T), coefficient 2.5"),
-        ("from_probabilities", "warning", "large logits: at a gap of −60 the loss is 16.12 where the formula has 60"),
-        ("brier", "warning", "target: not a cross entropy of a softmax or sigmoids"),
-        ("neighbours", "warning", "target: differs between labels or classes: label 0 has (0.6321, 0.2326"),
-        ("weighted", "warning", "class weights: every class's term is weighted (0.4, 0.533, 0.667, 0.8,"),
-        ("mean_over_classes_too", "warning", "total mass: Σq = 0.1, not 1: 1/K: the mean is over rows and classes"),
-        ("randomly", "warning", "randomness: two calls with the same rows differ"),
-        ("make", "note", "ignored rows: a batch of ignored rows only is NaN"),
-        ("make", "note", "ε = 1: uniform: 0.1 on the label"),
-        ("teacher_free", "note", "−∞ logits: a class at −∞ has mass: the loss is +inf"),
-    ],
-)
-def test_a_peculiarity_is_told(name, level, text):
-    assert text in said(probed(name), level)
-
-
-def test_torchs_class_weights_move_the_optimum():
-    found = probe("torch.nn:CrossEntropyLoss(label_smoothing=0.1)")
-    assert "class weights: weight=… multiplies every class's term: the optimum moves to p ∝ w·q" in said(
-        found, "warning"
-    )
+    found = probe(loss)
+    assert (found.convention, found.eps) == (spread.name, eps)
+    assert found.target == pytest.approx(spread.pair(eps, 10))
+    assert_frozen(FROZEN, f"{spread.name} {eps}", {"line": found.line, "codes": codes(found.findings)})
 
 
 def test_weights_on_the_sample_are_told_to_leave_the_optimum():
     def weighted(logits, labels, weight=None, label_smoothing=0.1):
         return sf.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing, weight_on="sample")
 
-    assert "weights rows by their label; the optimum stays" in said(probe(weighted), "note")
+    assert "note: weights-on-rows" in codes(probe(weighted).findings)
 
 
-def test_sfumatos_own_loss_has_no_defect():
-    for over in ("all", "others"):
-        found = probe(f'sfumato:CrossEntropyLoss(label_smoothing=0.1, over="{over}")')
-        assert (found.convention, found.eps, said(found, "defect")) == (over, 0.1, "")
-        assert "negative ε: refused" in said(found, "note")
+@pytest.mark.parametrize("over", ["all", "others"])
+def test_sfumatos_own_loss_has_no_defect(over):
+    found = probe(f'sfumato:CrossEntropyLoss(label_smoothing=0.1, over="{over}")')
+    assert (found.convention, found.eps, codes(found.findings, "defect")) == (over, 0.1, [])
+    assert "note: strength-negative-refused" in codes(found.findings)
 
 
 def test_padding_without_mass_is_seen():
@@ -174,18 +146,6 @@ def test_any_number_of_classes_can_be_asked_for(classes, over):
     assert found.target == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("spread", ["sigmoid-half", "sigmoid-full", "sigmoid-all"])
-def test_sigmoids_are_told_apart(spread):
-    def binary(logits, labels, smoothing=0.2):
-        true, other = sf.conventions.SPREADS[spread].pair(smoothing, logits.shape[1])
-        target = torch.full_like(logits, other).scatter(1, labels[:, None], true)
-        return nn.functional.binary_cross_entropy_with_logits(logits, target)
-
-    found = probe(binary)
-    assert (found.convention, found.eps, found.line) == (spread, 0.2, None)
-    assert "scale: 1/K: the mean is over rows and classes" in said(found, "note")
-
-
 MADE = {
     "ESPnet": lambda: peer_losses.ESPnet(10),
     "InFloat32": lambda: peer_losses.InFloat32(10),
@@ -195,7 +155,7 @@ MADE = {
 
 
 @pytest.mark.filterwarnings("ignore:reduction")
-@pytest.mark.parametrize("name", [k[0] for k in KNOWN if k[1] is not None])
+@pytest.mark.parametrize("name", [known[0] for known in KNOWN if known[1] is not None])
 def test_the_line_gives_the_same_numbers_or_says_why_there_is_none(name):
     found = probed(name)
     if found.line is None:
@@ -228,7 +188,7 @@ def test_the_line_gives_the_same_numbers_or_says_why_there_is_none(name):
 def test_a_default_of_zero_is_one_hot_and_its_strength_is_told():
     found = probe("torch.nn.functional:cross_entropy")
     assert (found.convention, found.eps, found.eps_all, found.eps_others) == ("one-hot", 0.0, 0.0, 0.0)
-    assert "its strength: label_smoothing=0.1 would be all with ε = 0.1: 0.91 on the label" in said(found, "note")
+    assert "all with ε = 0.1: 0.91 on the label" in text_of(found.findings, "strength-would-mean")
 
 
 @pytest.mark.parametrize(
@@ -284,8 +244,8 @@ def test_a_vocabulary_is_probed_without_arrays_of_its_square_and_its_small_share
     assert (found.convention, found.eps, found.eps_all) == ("all", 0.1, pytest.approx(0.1))
     assert found.target == pytest.approx((0.9 + 0.1 / 128_000, 0.1 / 128_000))
     assert found.line == 'sf.cross_entropy(logits, labels, label_smoothing=0.1, over="all")'
-    assert "−∞ logits: a class at −∞ has mass" in said(found, "note")
-    assert "(0.3, 0.7, 0, …) becomes (0.27, 0.63, 7.81e-07, …)" in said(found, "note")
+    assert "note: masked-class-with-mass" in codes(found.findings)
+    assert "becomes (0.27, 0.63, 7.81e-07, …)" in text_of(found.findings, "probabilities-smoothed")
     assert "to give 90 % of its probability to the right class and " in as_text(found, 200)
 
 
@@ -304,7 +264,7 @@ def test_a_wrong_gradient_is_seen_at_the_label_and_at_the_first_of_many_classes(
 
     for at in (0, 2000):
         found = probe(lambda z, y, at=at: nn.functional.cross_entropy(Wrong.apply(z, at), y), classes=10_000)
-        assert f"for class {at} at label" in said(found, "defect")
+        assert f"for class {at} at label" in text_of(found.findings, "gradient-wrong")
 
 
 def test_a_loss_without_gradients_is_refused_where_differences_of_it_would_take_hours():
@@ -340,4 +300,4 @@ class Taught(nn.Module):
 def test_a_loss_that_takes_a_teacher_is_not_read(loss):
     found = probe(loss)
     assert (found.convention, found.eps, found.target, found.line) == (None, None, None, None)
-    assert "takes a teacher" in said(found, "warning")
+    assert codes(found.findings) == ["warning: takes-a-teacher"]

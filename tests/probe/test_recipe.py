@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sfumato.probe import Recipe
+from sfumato.probe.read.extra_terms import CONFIDENCE, DECAY, SUPPRESSION, Z_LOSS, ExtraTerm
 
 K = 4
 Z = torch.randn(6, K, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -36,12 +37,12 @@ CASES = [
     (Recipe(0.1, "all", K, weight=W, weight_on="sample"),
      (w[Y] * CE(Z, Y, label_smoothing=0.1, reduction="none")).sum() / w[Y].sum()),
     (Recipe(0.3, "all", K, prior=PRIOR), dense(0.7 * HOT + 0.3 * prior)),
-    (Recipe(0.0, "all", K, extra=("z-loss, c·lse²", -0.5)), CE(Z, Y) - 0.5 * Z.logsumexp(1).square().mean()),
-    (Recipe(0.0, "all", K, extra=("weight decay of logits, c·|z|²/2", 0.5), reduction="sum"),
+    (Recipe(0.0, "all", K, extra=ExtraTerm(Z_LOSS, -0.5)), CE(Z, Y) - 0.5 * Z.logsumexp(1).square().mean()),
+    (Recipe(0.0, "all", K, extra=ExtraTerm(DECAY, 0.5), reduction="sum"),
      CE(Z, Y, reduction="sum") + 0.25 * Z.square().sum()),
-    (Recipe(0.0, "all", K, extra=("confidence penalty, −β·H(p)", 0.5)),
+    (Recipe(0.0, "all", K, extra=ExtraTerm(CONFIDENCE, 0.5)),
      CE(Z, Y) + 0.5 * (Z.softmax(1) * Z.log_softmax(1)).sum(1).mean()),
-    (Recipe(0.0, "all", K, extra=("max suppression, a·(max z − mean z)", 0.5), reduction="none"),
+    (Recipe(0.0, "all", K, extra=ExtraTerm(SUPPRESSION, 0.5), reduction="none"),
      CE(Z, Y, reduction="none") + 0.5 * (Z.amax(1) - Z.mean(1))),
 ]  # fmt: skip
 

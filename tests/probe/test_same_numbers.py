@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe import Probe, probe
-
-EPS = 0.1
-smoothed = functools.partial(F.cross_entropy, label_smoothing=EPS)
-
-
-def said(found: Probe, level: str = "") -> str:
-    return "\n".join(str(each) for each in found.findings if each.level.startswith(level))
+from sfumato.probe import probe
+from tests.probe.losses import EPS, codes, smoothed, text_of
 
 
 def next_token(logits, labels):
@@ -172,7 +164,7 @@ def test_without_a_line_the_part_that_differs_is_named(loss, part):
     found = probe(loss)
     assert found.line is None
     assert part in str(found.recipe)
-    assert f"same loss: sfumato has no line with the same numbers: {str(found.recipe)[18:]}" in said(found, "warning")
+    assert text_of(found.findings, "no-line").endswith(str(found.recipe)[18:])
 
 
 def test_a_loss_of_one_hot_labels_is_tried_with_probabilities_too():
@@ -180,7 +172,7 @@ def test_a_loss_of_one_hot_labels_is_tried_with_probabilities_too():
         return -((targets * (1 - EPS) + EPS / logits.size(1)) * logits.log_softmax(1)).sum(1).mean()
 
     found = probe(soft)
-    assert "probabilities: the loss takes them as targets, and the line agrees there too" in said(found, "note")
+    assert "note: line-takes-probabilities" in codes(found.findings)
     logits, _ = rows(6)
     targets = torch.tensor(np.random.default_rng(0).dirichlet(np.ones(10), 6))
     own = eval(str(found.line), {"sf": sf, "torch": torch, "logits": logits, "labels": targets})
@@ -194,14 +186,14 @@ def test_a_line_for_one_hot_labels_alone_says_so():
 
     found = probe(hard)
     assert found.line == 'sf.cross_entropy(logits, labels.argmax(1), label_smoothing=0.1, over="all")'
-    assert "probabilities: the loss takes them as targets" in said(found, "note")
+    assert "note: line-takes-probabilities" in codes(found.findings)
 
 
 def test_a_line_that_is_off_on_probabilities_says_so():
     def sharpened(logits, targets):
         return -(targets**2 * logits.log_softmax(1)).sum(1).mean()
 
-    assert "same loss: the line is for one-hot labels alone" in said(probe(sharpened), "warning")
+    assert "warning: line-for-one-hot" in codes(probe(sharpened).findings)
 
 
 @pytest.mark.parametrize(
@@ -223,5 +215,5 @@ def test_a_loss_of_rows_that_takes_sequences_too_says_what_the_line_needs_then()
 
     found = probe(loss)
     assert found.line == 'sf.cross_entropy(logits, labels, label_smoothing=0.1, over="all")'
-    assert "sequences: the loss takes them too, as logits[B, T, K] and labels[B, T]" in said(found, "note")
-    assert "sequences" not in said(probe(smoothed))
+    assert "note: sequences-too" in codes(found.findings)
+    assert "note: sequences-too" not in codes(probe(smoothed).findings)

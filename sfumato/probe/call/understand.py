@@ -28,7 +28,7 @@ LAYOUTS: tuple[Layout, ...] = (
 )  # fmt: skip
 """Layouts in the order in which they are tried: the likeliest first, and of two that fit the simpler."""
 
-MOST_BY_DIFFERENCES = 2000
+MAX_BY_DIFFERENCES = 2000
 """Of so many classes a gradient takes a minute or two by finite differences, and of twenty times as many an hour."""
 
 
@@ -133,10 +133,10 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
     loss = replace(loss, differences=True, coarse=of_float32)
     if (values == values[0]).all():  # a constant: 120 further calls would say no more
         return loss, np.zeros_like(logits)
-    if logits.shape[1] > MOST_BY_DIFFERENCES:
+    if logits.shape[1] > MAX_BY_DIFFERENCES:
         raise TooManyClassesError(
             "the loss gives no gradient, and finite differences take hundreds of calls a class, too many beyond "
-            f"{MOST_BY_DIFFERENCES} classes: give --classes {MOST_BY_DIFFERENCES} or fewer, or return a value that is "
+            f"{MAX_BY_DIFFERENCES} classes: give --classes {MAX_BY_DIFFERENCES} or fewer, or return a value that is "
             "not detached"
         )
     return loss, loss.gradient(logits, labels)
@@ -212,8 +212,8 @@ def _callable(spec: Spec, classes: int) -> tuple[Spec, Loss, list[ProbeFinding]]
         if name is None or name in spec.arguments:
             raise failed
         changed = replace(spec, arguments={**spec.arguments, name: 0.1})
-        told = f"as made by default it cannot be called ({failed}); probed with {name}=0.1"
-        return changed, understand(changed.made(classes), classes), [defect("default", told)]
+        text = f"as made by default it cannot be called ({failed}); probed with {name}=0.1"
+        return changed, understand(changed.made(classes), classes), [defect("default-not-callable", text)]
     except Exception:
         fewer = "" if isinstance(failed, TooManyClassesError) else _other_classes(spec, classes)
         raise ProbeError(f"{spec.name}: {failed}{fewer}") from None
@@ -237,11 +237,12 @@ def _at_rest(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, list[ProbeFind
             return loss, []
         seeded = replace(loss, seeded=True)
         if not _is_changing(seeded, classes):
-            return seeded, [warning("randomness", "two calls with the same rows differ: all else is of one draw")]
+            text = "the loss is random: two calls with the same rows differ, and all else is of one draw"
+            return seeded, [warning("random-loss", text)]
         fresh = replace(loss, fresh=True, function=loss.function if spec.kind == "loss" else spec.made(classes))
         if not _is_changing(fresh, classes):
-            told = "a call changes what the next one returns: all else is of a new copy"
-            return fresh, [warning("state", told)]
+            text = "a call changes what the next one returns: all else is of a new copy"
+            return fresh, [warning("stateful-loss", text)]
     except Exception as error:
         raise ProbeError(f"{spec.name} cannot be called with four rows: {in_words(error)}") from error
     raise ProbeError(f"{spec.name} returns another number in every call, with the same seed too: nothing can be told")
@@ -272,5 +273,4 @@ def takes_logits_as_labels(loss: Loss, classes: int) -> bool:
         plain, shifted, doubled = (loss.gradient(z, each) for each in (t, t + 3, 2 * t))
     except Exception:
         return False
-    close = {"rtol": 1e-6, "atol": 1e-9}
-    return bool(np.allclose(plain, shifted, **close) and not np.allclose(plain, doubled, **close))
+    return np.allclose(plain, shifted, 1e-6, 1e-9) and not np.allclose(plain, doubled, 1e-6, 1e-9)

@@ -15,6 +15,9 @@ from sfumato.probe.read.levels import Levels, levels, prior_of
 from sfumato.probe.read.target import identify
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 
+STRENGTHS = {0.0: "zero", 1.0: "one", -0.1: "negative", float("nan"): "nan", 1.5: "above-one"}
+"""The strengths that are tried, and how codes call them."""
+
 
 def is_strength(spec: Spec, name: str, loss: Loss, classes: int) -> bool:
     """Whether an argument of a doubtful name is the strength: with more of it, the other classes have more."""
@@ -39,27 +42,28 @@ def at_the_ends(spec: Spec, name: str, loss: Loss, reading: Reading) -> Iterator
     """The loss at ε = 0, 1, below 0, NaN and above 1, where it can be made again."""
     plain: Reading | None = None
     k = reading.classes
-    for eps in (0.0, 1.0, -0.1, float("nan"), 1.5):
-        about = "negative ε" if eps < 0 else f"ε = {eps:g}"
+    for eps, word in STRENGTHS.items():
         try:
             made = remade(spec, loss, k, **{name: eps})
             at = read(made, k)
             values = made.values(np.zeros((2, k)), np.array([1, k - 1]))
         except Exception:
-            yield note(about, "refused")
+            yield note(f"strength-{word}-refused", f"ε = {eps:g} is refused")
             continue
         if eps == 0.0:
             plain = at
             yield from _mass_moves(name, at, reading)
         finite = bool(np.isfinite(at.targets).all() and np.isfinite(values).all())
-        if 0 <= eps <= 1:
-            yield from _within(eps, about, at, finite)
+        if not finite and 0 <= eps <= 1:
+            yield defect(f"strength-{word}-gives-nan", f"ε = {eps:g}: the loss or its gradient is NaN")
         elif not finite:
-            told = "not refused: the loss or its gradient is NaN"
-            yield note(about, told) if np.isnan(eps) else warning(about, told)
+            text = f"ε = {eps:g} is not refused: the loss or its gradient is NaN"
+            yield (note if np.isnan(eps) else warning)(f"strength-{word}-gives-nan", text)
+        elif 0 <= eps <= 1:
+            yield from _within(eps, levels(at))
         else:
             is_plain = plain is not None and np.allclose(at.targets, plain.targets, atol=1e-6)
-            yield _beyond(eps, about, at, is_plain, made)
+            yield _beyond(eps, at, is_plain, made)
 
 
 def _mass_moves(name: str, plain: Reading, reading: Reading) -> Iterator[ProbeFinding]:
@@ -68,47 +72,44 @@ def _mass_moves(name: str, plain: Reading, reading: Reading) -> Iterator[ProbeFi
     if before is None or now is None or "softmax" not in (before.kind, now.kind) or before.kind == "sigmoid":
         return
     if abs(now.mass - before.mass) > 1e-5 * abs(before.mass):
-        told = f"Σq changes with {name}: {before.mass:.6g} at 0, {now.mass:.6g} here: the target is not normalised"
-        yield defect("total mass", told)
+        text = f"Σq changes with {name}: {before.mass:.6g} at 0, {now.mass:.6g} here: the target is not normalised"
+        yield defect("mass-changes-with-strength", text)
 
 
-def _shown(reading: Reading) -> str:
-    level = levels(reading)
-    return "" if level is None else f"{level.true:.4g} on the label, {level.other:.4g} on each other class"
+def _shown(level: Levels) -> str:
+    return f"{level.true:.4g} on the label, {level.other:.4g} on each other class"
 
 
-def _within(eps: float, about: str, at: Reading, finite: bool) -> Iterator[ProbeFinding]:
-    """What ε = 0 or ε = 1 gives."""
-    level = levels(at)
-    if not finite:
-        yield defect(about, "the loss or its gradient is NaN")
-    elif level is None:  # the argument may be no strength at all
+def _within(eps: float, level: Levels | None) -> Iterator[ProbeFinding]:
+    """What ε = 0 or ε = 1 gives; nothing without levels, since the argument may be no strength at all."""
+    if level is None:
         return
-    elif eps == 0.0:
-        yield note(about, "one-hot") if abs(level.other) < 1e-7 else warning(about, f"not one-hot: {_shown(at)}")
+    if eps == 1.0:
+        uniform = "uniform: " if abs(level.true - level.other) < 1e-6 else ""
+        yield note("strength-one", f"ε = 1: {uniform}{_shown(level)}")
+    elif abs(level.other) < 1e-7:
+        yield note("strength-zero", "ε = 0: one-hot")
     else:
-        uniform = abs(level.true - level.other) < 1e-6
-        yield note(about, f"uniform: {_shown(at)}" if uniform else _shown(at))
+        yield warning("strength-zero-smooths", f"ε = 0: not one-hot: {_shown(level)}")
 
 
-def _beyond(eps: float, about: str, at: Reading, is_plain: bool, made: Loss) -> ProbeFinding:
+def _beyond(eps: float, at: Reading, is_plain: bool, made: Loss) -> ProbeFinding:
     """What an ε gives that is NaN, above 1 or below 0, and was not refused."""
-    shown = _shown(at)
+    level, word, text = levels(at), STRENGTHS.get(eps, "nan"), f"ε = {eps:g} is not refused"
     if eps > 1:
-        return warning(about, f"not refused: {shown}" if shown else "not refused")
+        return warning(f"strength-{word}-accepted", text if level is None else f"{text}: {_shown(level)}")
     apart = None if np.isnan(eps) else next(gradient_of_value(made, at, where=" at ε = −0.1"), None)
     if apart is not None:
-        return defect(about, f"not refused, and the value is not that of the gradient: {apart.text}")
+        return defect("strength-negative-gradient-wrong", f"{text}, and {apart.text}")
     if is_plain:
-        return warning(about, "not refused: it silently means 0")
+        return warning(f"strength-{word}-means-zero", f"{text}: it silently means 0")
     if np.isnan(eps):
-        return warning(about, "not refused")
-    level = levels(at)
+        return warning("strength-nan-accepted", text)
     if level is None:
-        return warning(about, "not refused but applied")
+        return warning("strength-negative-applied", f"{text} but applied")
     low, high = min(level.optimum), max(level.optimum)
     endless = "; such a loss has no lower bound" if low < 0 or (level.kind == "sigmoid" and high > 1) else ""
-    return warning(about, f"not refused but applied: {shown}{endless}")
+    return warning("strength-negative-applied", f"{text} but applied: {_shown(level)}{endless}")
 
 
 def ignoring_survives(spec: Spec, name: str, loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
@@ -121,7 +122,8 @@ def ignoring_survives(spec: Spec, name: str, loss: Loss, reading: Reading) -> It
     plain, smoothed = (_is_inert(remade(spec, loss, k, **{name: eps}), k, label) for eps in (0.0, 0.1))
     if plain and not smoothed:
         then = "an error" if smoothed is None else "trained on"
-        yield defect("ignored rows", f"rows of label {label} are ignored at ε = 0, and {then} as soon as ε > 0")
+        text = f"rows of label {label} are ignored at ε = 0, and {then} as soon as ε > 0"
+        yield defect("smoothing-stops-ignoring", text)
 
 
 def _is_inert(loss: Loss, classes: int, label: int) -> bool | None:
@@ -141,12 +143,12 @@ def by_default(spec: Spec, name: str, loss: Loss, classes: int) -> Iterator[Prob
     except Exception:
         return
     known = {k: level for k, level in at.items() if level is not None}
-    told = identify(known, 0.1) if known else None
-    if told is None or told.convention in (None, "one-hot"):
+    identity = identify(known, 0.1) if known else None
+    if identity is None or identity.convention in (None, "one-hot"):
         return
     level = known.get(classes) or next(iter(known.values()))
     shown = f"{level.true:.6g} on the label, {level.other:.6g} on each other class at K = {level.classes}"
-    yield note("its strength", f"{name}=0.1 would be {told.convention} with ε = {told.eps:g}: {shown}")
+    yield note("strength-would-mean", f"{name}=0.1 would be {identity.convention} with ε = {identity.eps:g}: {shown}")
 
 
 def class_weights(spec: Spec, loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
@@ -165,34 +167,37 @@ def class_weights(spec: Spec, loss: Loss, reading: Reading) -> Iterator[ProbeFin
         except Exception:
             continue
         uneven = bool(np.ptp(counts) > 1e-4 or np.ptp(at.masses) > 1e-4)
-        yield _weighted(at, base, weights, uneven, name)
+        yield _weight_finding(at, base, weights, uneven, f"{name}=…")
         return
 
 
-def _weighted(at: Reading, base: Levels, weights: Array, uneven: bool, name: str) -> ProbeFinding:
+def _weight_finding(at: Reading, base: Levels, weights: Array, uneven: bool, argument: str) -> ProbeFinding:
     """Compare the optimum of each label with the optimum without weights."""
-    about, told = "class weights", f"{name}=…"
     if at.kind != "softmax":
-        return note(about, f"{told} makes it another kind of loss")
+        return note("weights-change-kind", f"{argument} makes it another kind of loss")
     true, other = base.optimum
-    rows, own = list(at.labels), own_class(at.labels, at.classes)
+    own = own_class(at.labels, at.classes)
     plain = np.where(own, true, other)
     stays = np.allclose(at.optima, plain, atol=1e-5)
     times = float(at.masses.mean()) / base.factor
     if not uneven and stays and abs(times - 1) > 1e-4:
-        return defect(about, f"{told} weights no class and no row: the whole loss is multiplied by {times:.4g}")
+        text = f"{argument} weights no class and no row: the whole loss is multiplied by {times:.4g}"
+        return defect("weights-multiply-loss", text)
     if abs(base.other) < 1e-9:
-        effect = "weights rows, and cannot move the optimum of one-hot" if uneven else "has no effect"
-        return note(about, f"{told} {effect}")
+        if uneven:
+            return note("weights-on-rows", f"{argument} weights rows, and cannot move the optimum of one-hot")
+        return note("weights-without-effect", f"{argument} has no effect")
     if stays and uneven:
-        return note(about, f"{told} weights rows by their label; the optimum stays")
+        return note("weights-on-rows", f"{argument} weights rows by their label; the optimum stays")
     if stays:
-        return defect(about, f"{told} is taken and has no effect")
+        return defect("weights-ignored", f"{argument} is taken and has no effect")
     if _is_optimum(at.optima, plain * weights):
-        return warning(about, f"{told} multiplies every class's term: the optimum moves to p ∝ w·q")
-    if _is_optimum(at.optima, np.where(own, true - other, 0.0) * weights[rows][:, None] + other):
-        return warning(about, f"{told} is on the label's term alone: rare and common labels are smoothed unequally")
-    return warning(about, f"{told} moves the optimum")
+        text = f"{argument} multiplies every class's term: the optimum moves to p ∝ w·q"
+        return warning("weights-on-classes", text)
+    if _is_optimum(at.optima, np.where(own, true - other, 0.0) * weights[list(at.labels)][:, None] + other):
+        text = f"{argument} is on the label's term alone: rare and common labels are smoothed unequally"
+        return warning("weights-on-label-term", text)
+    return warning("weights-move-optimum", f"{argument} moves the optimum")
 
 
 def _is_optimum(optima: Array, q: Array) -> bool:
@@ -213,11 +218,12 @@ def in_evaluation(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     training, evaluation = levels(reading), levels(at)
     if training is None or evaluation is None:
         if not np.allclose(at.targets, reading.targets, atol=1e-6):
-            yield note("evaluation mode", "another loss than in training mode")
+            yield note("evaluation-differs", "in evaluation mode the loss is another than in training mode")
     elif abs(training.other) < 1e-9 and abs(evaluation.other) < 1e-9:
         return
     elif np.allclose((training.true, training.other), (evaluation.true, evaluation.other), atol=1e-6):
-        yield note("evaluation mode", "smooths too: a validation loss is not the log loss")
+        text = "the loss is smoothed in evaluation mode too: a validation loss is not the log loss"
+        yield note("evaluation-smoothed", text)
     else:
         shown = "one-hot" if abs(evaluation.other) < 1e-9 else f"{evaluation.true:.4g} and {evaluation.other:.4g}"
-        yield note("evaluation mode", f"other than in training: {shown}")
+        yield note("evaluation-differs", f"in evaluation mode the target is another than in training: {shown}")

@@ -17,34 +17,30 @@ OTHERS = [0, 2, 3]
 def ignored_by(
     loss: Loss, reading: Reading, reduction: str, candidates: Sequence[int]
 ) -> tuple[int | None, list[ProbeFinding]]:
-    """Which label is ignored, if any; and whether cleanly, and what the other candidates do.
-
-    The candidates are tried in their order, the likeliest first.
-    """
+    """Which label is ignored, if any; and whether cleanly. The candidates are tried in their order."""
     findings: list[ProbeFinding] = []
-    found: int | None = None
+    ignored: int | None = None
     dead = [y for y in reading.labels if y not in reading.live_labels]
     if dead and reading.live_labels:
-        told = f"rows of class {', '.join(map(str, dead))} have no gradient"
+        text = f"rows of class {', '.join(map(str, dead))} have no gradient"
         gradient = _beside(loss, reading, dead[0])
         # The row is looked at in a batch: alone, the gradient may be NaN, of a mean over nothing.
         if np.abs(gradient[1]).max() <= 1e-7 * np.nanmax(np.abs(gradient)):
-            found = dead[0]
-            told += ": ignored"
-        findings.append(warning("ignored rows", told))
+            ignored, text = dead[0], f"{text}: ignored"
+        findings.append(warning("class-without-gradient", text))
     if loss.style.one_hot:
-        return found, findings
+        return ignored, findings
     for label in dict.fromkeys([*candidates, *dead]):
         try:
-            seen = _trained_towards(loss, reading, label)
+            finding = _trained_towards(loss, reading, label)
         except Exception:
             continue  # the label is refused, as one that is no class should be
-        if seen is not None:
-            findings.append(seen)
+        if finding is not None:
+            findings.append(finding)
             continue
-        found = label if found is None else found
+        ignored = label if ignored is None else ignored
         findings += _uncleanly(loss, reading, reduction, label)
-    return found, findings
+    return ignored, findings
 
 
 def _with_row_1(labels: Labels, label: int) -> Labels:
@@ -54,8 +50,7 @@ def _with_row_1(labels: Labels, label: int) -> Labels:
 def _beside(loss: Loss, reading: Reading, label: int, logits: Array | None = None) -> Array:
     """The gradient of a batch of four rows, of which row 1 has the label."""
     z, labels = reading.batch(4, seed=23)
-    z = z if logits is None else logits
-    return loss.gradient(z, _with_row_1(labels, label))
+    return loss.gradient(z if logits is None else logits, _with_row_1(labels, label))
 
 
 def _trained_towards(loss: Loss, reading: Reading, label: int) -> ProbeFinding | None:
@@ -64,7 +59,7 @@ def _trained_towards(loss: Loss, reading: Reading, label: int) -> ProbeFinding |
     gradient = _beside(loss, reading, label)
     close = 1e-7 * float(np.nanmax(np.abs(gradient[OTHERS])))
     if not np.isfinite(gradient[1]).all():
-        return defect("ignored rows", f"a row of label {label} gets a gradient of NaN")
+        return defect("label-gives-nan", f"a row of label {label} gets a gradient of NaN")
     if np.abs(gradient[1]).max() <= close:
         return None
     row = z[1:2]
@@ -75,22 +70,24 @@ def _trained_towards(loss: Loss, reading: Reading, label: int) -> ProbeFinding |
         alone = among.gradient(row, np.array([label]))
         moved = replace(among, others=z[:, ::-1]).gradient(row, np.array([label]))
         if np.abs(moved - alone).max() > 1e-5 * np.abs(alone).max():
-            return defect("ignored rows", f"a row of label {label} gets a gradient from the other rows: it leaks")
+            return defect("label-gets-leak", f"a row of label {label} gets a gradient from the other rows: it leaks")
         loss = among
     like = [y for y in reading.labels if np.allclose(loss.gradient(row, np.array([y])), alone, rtol=1e-5, atol=1e-8)]
     if len(like) == 1 and label != like[0]:
-        return defect("labels", f"label {label} is not refused: it silently becomes class {like[0]}")
+        return defect("label-becomes-class", f"label {label} is not refused: it silently becomes class {like[0]}")
     if reading.extra is not None:
-        return warning("ignored rows", f"a row of label {label} still gets a gradient: the extra term counts it")
+        text = f"a row of label {label} still gets a gradient: the extra term counts it"
+        return warning("ignored-rows-in-extra-term", text)
     if reading.kind == "other":
-        return defect("labels", f"label {label} is not refused")
+        return defect("label-not-refused", f"label {label} is not refused")
     at = read(loss, reading.classes, (label,))
     if at.kind == "other" or abs(at.masses[0]) < 1e-6 * np.abs(at.targets[0]).max():
-        return defect("labels", f"label {label} is not refused, and trained towards no fixed target")
+        return defect("label-without-target", f"label {label} is not refused, and trained towards no fixed target")
     q = at.optima[0]
     if np.ptp(q) < 1e-5:
-        return defect("ignored rows", f"a row of label {label} is trained towards the uniform target, not ignored")
-    return defect("labels", f"label {label} is not refused: it is trained towards {in_figures(q)}")
+        text = f"a row of label {label} is trained towards the uniform target, not ignored"
+        return defect("ignored-rows-uniform", text)
+    return defect("label-with-target", f"label {label} is not refused: it is trained towards {in_figures(q)}")
 
 
 def _uncleanly(loss: Loss, reading: Reading, reduction: str, label: int) -> Iterator[ProbeFinding]:
@@ -106,16 +103,20 @@ def _uncleanly(loss: Loss, reading: Reading, reduction: str, label: int) -> Iter
         # Where rows count by their place, three rows count otherwise than the same three of four.
         other = _beside(loss, reading, label, np.where(np.arange(4)[:, None] == 1, z[:, ::-1], z))[OTHERS]
         if reduction != "other" or np.abs(other - beside).max() > close:
-            yield defect("ignored rows", f"a row of label {label} changes the gradients of other rows: it leaks")
+            text = f"a row of label {label} changes the gradients of other rows: it leaks"
+            yield defect("ignored-rows-leak", text)
     elif reduction == "mean" and abs(ratio - 0.75) < 1e-4:
-        yield defect("ignored rows", f"the mean counts ignored rows: one of four of label {label} makes the rest 3/4")
+        text = f"the mean counts ignored rows: with one of four rows of label {label}, the rest count 3/4"
+        yield defect("ignored-rows-in-mean", text)
     elif reduction == "mean" and abs(ratio - 1) < 1e-4:
-        yield note("ignored rows", f"label {label} is ignored; the mean is over the rows that count")
+        yield note("ignored-label", f"label {label} is ignored; the mean is over the rows that count")
     elif abs(ratio - 1) > 1e-4:
-        yield warning("ignored rows", f"one of four of label {label} scales the other rows by {ratio:.4g}")
+        text = f"one of four rows of label {label} scales the other rows by {ratio:.4g}"
+        yield warning("ignored-rows-scale", text)
     yield from _with_nan(loss, z, _with_row_1(labels, label))
     if not np.isfinite(loss.values(z, np.full(4, label))).all():
-        yield note("ignored rows", "a batch of ignored rows only is NaN, as torch's mean is")
+        text = "a batch containing only ignored rows gives NaN (same as PyTorch)"
+        yield note("all-rows-ignored", text)
 
 
 def _with_nan(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
@@ -124,11 +125,11 @@ def _with_nan(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
     held = np.where(np.arange(4)[:, None] == 1, np.nan, z)
     values, gradient = loss.values(held, labels), loss.gradient(held, labels)
     kept = values if values.size == 1 else values.reshape(4, -1)[OTHERS]
-    told = f"an ignored row (label {labels[1]}) that holds NaN"
+    text = f"an ignored row (label {labels[1]}) that contains NaN"
     if not np.isfinite(kept).all() or not np.isfinite(gradient[OTHERS]).all():
-        yield defect("ignored rows", f"{told} makes the loss NaN")
+        yield defect("ignored-nan-in-loss", f"{text} makes the loss NaN")
     elif not np.isfinite(gradient[1]).all():
-        yield warning("ignored rows", f"{told} gets a gradient of NaN, not 0")
+        yield warning("ignored-nan-in-gradient", f"{text} gets a gradient of NaN, not 0")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def odd_labels(loss: Loss, reading: Reading, factors: Array) -> Iterator[ProbeFi
         return
     z, labels = reading.batch(4, seed=23)
     if reading.kind == "other" and np.allclose(loss.gradient(z, labels), loss.gradient(z, np.roll(labels, 1))):
-        yield defect("labels", "they are not looked at: the gradient is the same whatever they are")
+        yield defect("labels-unused", "labels are not looked at: the gradient is the same whatever they are")
         return
     yield from _out_of_range(loss, z, labels)
     yield from _not_whole(loss, z, labels)
@@ -39,11 +39,10 @@ def _out_of_range(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding
         return
     row = float(values.reshape(4, -1)[1].sum()) if values.size >= 4 else None
     moves = bool(np.abs(gradient[1]).max() > 1e-9)
+    what = "trained on" if moves else "without a gradient"
     if row is not None and abs(row) < 1e-9 and moves:
-        yield defect("labels", f"label {k} of {k} classes is not refused: loss 0, and a gradient that is not")
-    else:
-        what = "trained on" if moves else "without a gradient"
-        yield defect("labels", f"label {k} of {k} classes is not refused ({what})")
+        what = "loss 0, and a gradient that is not 0"
+    yield defect("label-out-of-range", f"label {k} of {k} classes is not refused ({what})")
 
 
 def _not_whole(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
@@ -52,7 +51,7 @@ def _not_whole(loss: Loss, z: Array, labels: Labels) -> Iterator[ProbeFinding]:
     except Exception:
         return
     if np.allclose(broken, loss.gradient(z, labels)):
-        yield defect("labels", "labels that are not whole are cut: 1.75 is taken for class 1 without a word")
+        yield defect("labels-cut", "labels that are not whole numbers are cut: 1.75 silently becomes class 1")
 
 
 def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
@@ -68,7 +67,7 @@ def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         return
     q = at.optima[0]
     if np.allclose(q, given, atol=1e-5):
-        yield note("probabilities", "taken as they are in place of labels")
+        yield note("probabilities-taken", "probabilities in place of labels are taken as they are")
         return
     if np.ptp(reading.masses) > 1e-4 or not np.allclose(reading.targets[:, -1][:-1], reading.targets[0, -1], rtol=1e-3):
         return  # the targets are weighted, and the weights hide what the probabilities became
@@ -76,9 +75,11 @@ def _probabilities(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
         return  # the target is uniform whatever the label is
     shown, became = in_figures(given, 3), in_figures(np.where(np.abs(q) > least_share(len(q)), q, 0.0), 3)
     if np.allclose(q, 0.3 * whole.optima[0] + 0.7 * whole.optima[1], atol=1e-4):
-        yield note("probabilities", f"taken in place of labels, and softened: {shown} becomes {became}")
+        text = f"probabilities in place of labels are taken and smoothed: {shown} becomes {became}"
+        yield note("probabilities-smoothed", text)
     else:
-        yield defect("probabilities", f"{shown} is not refused in place of labels, and becomes {became}")
+        text = f"probabilities in place of labels are not refused, and misread: {shown} becomes {became}"
+        yield defect("probabilities-misread", text)
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,4 @@ def side_effects(loss: Loss, reading: Reading, ignored: int | None = None) -> It
             continue
         for what, now, before in (("logits", inputs, kept[0]), ("labels", target, kept[1])):
             if not np.array_equal(np.asarray(now), np.asarray(before), equal_nan=True):
-                yield defect("side effects", f"the {what} are overwritten: what else uses them gets other numbers")
+                yield defect(f"{what}-overwritten", f"the {what} are overwritten: other users get changed numbers")

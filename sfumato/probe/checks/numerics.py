@@ -12,7 +12,7 @@ from sfumato.probe.read.gradients import Reading
 from sfumato.probe.read.levels import least_share
 from sfumato.probe.result import ProbeFinding, defect, note, warning
 
-MOST_CLASSES = 64
+MAX_CLASSES = 64
 """How many classes finite differences are taken of, beside the labels: evenly from the first to the last."""
 
 
@@ -22,7 +22,7 @@ def gradient_of_value(loss: Loss, reading: Reading, *, where: str = "") -> Itera
         return
     labels = np.array(reading.live_labels[:2] or [reading.labels[0]])
     z = np.random.default_rng(31).normal(size=(len(labels), reading.classes))
-    some = np.unique([*labels, *np.linspace(0, reading.classes - 1, MOST_CLASSES).round().astype(int)])
+    some = np.unique([*labels, *np.linspace(0, reading.classes - 1, MAX_CLASSES).round().astype(int)])
     own = loss.gradient(z, labels)[:, some]
     fine, other = (loss.by_differences(z, labels, step, some) for step in (2e-3, 2e-2))
     worst = float(np.abs(own - other).max())
@@ -30,8 +30,8 @@ def gradient_of_value(loss: Loss, reading: Reading, *, where: str = "") -> Itera
     # Where values have few digits two steps disagree: that much is rounding, and says nothing of the gradient.
     if worst > 1e-5 * scale + 3 * float(np.abs(fine - other).max()):
         row, k = np.unravel_index(int(np.abs(own - other).argmax()), own.shape)
-        told = f"it is not that of the value{where}: {own[row, k]:.4g} for class {some[k]} at label {labels[row]}, by "
-        yield defect("gradient", told + f"differences of the value {other[row, k]:.4g}")
+        text = f"the gradient is not that of the value{where}: {own[row, k]:.4g} for class {some[k]} at label "
+        yield defect("gradient-wrong", f"{text}{labels[row]}, by differences of the value {other[row, k]:.4g}")
 
 
 def in_half(loss: Loss, classes: int, rows: int = 32) -> Iterator[ProbeFinding]:
@@ -45,16 +45,19 @@ def in_half(loss: Loss, classes: int, rows: int = 32) -> Iterator[ProbeFinding]:
         try:
             value, truth = loss.values(z, labels, dtype).ravel(), loss.values(z, labels).ravel()
         except Exception as error:
-            yield note("half precision", f"{name} is refused: {type(error).__name__}")
+            yield note("half-precision-refused", f"{name} is refused: {type(error).__name__}")
             continue
         where, lost = f"at N = {rows}, K = {classes}", ~np.isfinite(value)
         if lost.any() and np.isfinite(truth).all():
-            yield defect("half precision", f"{name}: {value[lost][0]:g} {where}, where it is {truth[lost][0]:.4g}")
+            first = value[lost][0]
+            how = "gives" if np.isnan(first) else "overflows to"
+            text = f"{name} {how} {first:g} {where} (correct value {truth[lost][0]:.4g})"
+            yield defect("half-precision-overflow", text)
             continue
         unit = float(torch.finfo(dtype).eps)
         off = float((np.abs(value - truth) / np.maximum(np.abs(truth), 1e-6)).max() / unit)
         if off > 4:
-            yield warning("half precision", f"{name}: off by {off:.0f} units of it {where}")
+            yield warning("half-precision-rounding", f"{name} is off by {off:.0f} of its units {where}")
 
 
 def at_infinity(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
@@ -68,22 +71,23 @@ def at_infinity(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     z[0, masked] = -np.inf
     labels = np.array([label])
     value = loss.value(z, labels)
-    about = "−∞ logits"
     if np.isnan(value):
-        yield defect(about, "a class at −∞ that is not the label makes the loss NaN")
+        yield defect("masked-class-nan", "a class at −∞ that is not the label makes the loss NaN")
     elif reading.kind != "other":  # of another kind nobody knows which mass the class has
         lost = not loss.differences and not np.isfinite(loss.gradient(z, labels)).all()
         own = np.abs(reading.targets[reading.labels.index(label)])
         has_mass = own[masked] > least_share(k) * own.max()
         if has_mass and np.isinf(value):
             rest = "and the gradient NaN" if lost else "with a finite gradient"
-            yield note(about, f"a class at −∞ has mass: the loss is {value:+g}, as the formula says, {rest}")
+            text = f"a class at −∞ has mass: the loss is {value:+g}, as the formula says, {rest}"
+            yield note("masked-class-with-mass", text)
         elif has_mass:
-            yield note(about, f"a class at −∞ has mass, and the loss is {value:.4g}: it is clipped or left out")
+            text = f"a class at −∞ has mass, and the loss is {value:.4g}: the class is clipped or left out"
+            yield note("masked-class-clipped", text)
         elif np.isinf(value):
-            yield defect(about, "a class at −∞ without mass makes the loss infinite")
+            yield defect("masked-class-infinite", "a class at −∞ without mass makes the loss infinite")
         elif lost:
-            yield defect(about, "a class at −∞ without mass makes the gradient NaN")
+            yield defect("masked-class-nan-gradient", "a class at −∞ without mass makes the gradient NaN")
 
 
 def far_out(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
@@ -94,8 +98,8 @@ def far_out(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     labels = np.array([label])
     value = loss.value(np.where(own_class(labels, k), 800.0, 0.0), labels)
     if not np.isfinite(value):
-        told = f"a logit of 800 makes the loss {value:g}: an exponential overflows, or a logarithm meets 0"
-        yield defect("large logits", told)
+        text = f"a logit of 800 makes the loss {value:g}: an exponential overflows, or a logarithm meets 0"
+        yield defect("large-logit-overflow", text)
         return
     wrong = np.where(own_class([(label + 1) % k], k), 60.0, 0.0)
     i = reading.labels.index(label)
@@ -103,6 +107,6 @@ def far_out(loss: Loss, reading: Reading) -> Iterator[ProbeFinding]:
     value, expected = loss.value(wrong, labels), plain + reading.offset
     if abs(value - expected) > 0.01 * abs(expected) + 0.01:
         least = np.exp(-min(value / abs(reading.masses[i]), 700))
-        cap = f": about {least:.1g} is the least probability it knows" if value < expected else ""
-        told = f"at a gap of −60 the loss is {value:.4g} where the formula has {expected:.4g}"
-        yield warning("large logits", told + cap)
+        cap = f": about {least:.1g} is the smallest probability it knows" if value < expected else ""
+        text = f"at a gap of −60 the loss is {value:.4g} where the formula gives {expected:.4g}"
+        yield warning("probability-clipped", text + cap)

@@ -14,74 +14,78 @@ from sfumato.probe.read.target import TargetRead
 from sfumato.probe.result import ProbeFinding, defect, in_figures, note, warning
 
 
-def of_target(target: TargetRead) -> Iterator[ProbeFinding]:
+def target_findings(target: TargetRead) -> Iterator[ProbeFinding]:
     """What the gradients say of the target."""
     reading, level = target.reading, target.level
     if not reading.alive.any():
-        yield defect("gradient", "it is 0 for every label")
+        yield defect("no-gradient", "the gradient is 0 for every label")
         return
     if reading.kind == "other":
         near = f"; the nearest leaves {reading.residual:.2g} of it, as half precision inside would"
-        told = "not a cross entropy of a softmax or sigmoids: no fixed target explains its gradient"
-        yield warning("target", told + (near if reading.residual < 5e-3 else ""))
+        text = "the loss is not a cross entropy of a softmax or sigmoids: no fixed target explains its gradient"
+        yield warning("no-fixed-target", text + (near if reading.residual < 5e-3 else ""))
         return
     if target.weighted is not None:
-        yield warning("class weights", target.weighted.told)
+        yield warning("weighted-target", target.weighted.description)
     if reading.extra is not None:
-        name, coefficient = reading.extra
-        yield note("extra term", f"{name}, coefficient {coefficient:.6g}")
+        text = f"a term beside the cross entropy: {reading.extra.kind.formula}, coefficient "
+        yield note("extra-term", f"{text}{reading.extra.size:.6g}")
     if target.prior is not None:
-        yield note("target", target.prior.told)
+        yield note("prior-target", f"the target is {target.prior.description}")
     elif level is None:
         first_two = np.flatnonzero(reading.alive)[:2]
         differ = "; ".join(f"label {reading.labels[i]} has {in_figures(reading.targets[i])}" for i in first_two)
-        yield warning("target", f"differs between labels or classes: {differ}")
+        yield warning("target-differs", f"the target differs between labels or classes: {differ}")
     else:
-        yield from _of_levels(level, target)
-        yield from _of_value(reading)
+        yield from _level_findings(level, target)
+        yield from _value_findings(reading)
 
 
-def _of_levels(level: Levels, target: TargetRead) -> Iterator[ProbeFinding]:
+def _level_findings(level: Levels, target: TargetRead) -> Iterator[ProbeFinding]:
     identity = target.identity
     if identity.convention is None and not level.drifts:
-        yield warning("convention", identity.why)
+        yield warning("convention-unknown", identity.why)
     if identity.eps is not None and identity.eps < 0:
-        yield defect("target", f"ε = {identity.eps:g}: negative smoothing, which has no lower bound")
+        yield defect("negative-smoothing", f"ε = {identity.eps:g}: negative smoothing, which has no lower bound")
     if level.pad is not None:
-        yield note("target", f"class {level.pad} gets no mass: its logit is pushed to −∞ without end")
+        yield note("padding-class", f"class {level.pad} gets no mass: its logit is pushed to −∞ without limit")
     if level.kind == "sigmoid":
         if abs(level.factor - 1) > 1e-6:
-            yield note("scale", _factor(level.factor, {k: each.factor for k, each in target.level_at.items()}))
+            scale = _factor_in_words(level.factor, {k: each.factor for k, each in target.level_at.items()})
+            yield note("scale", f"the loss is scaled, by {scale}")
     elif level.drifts:
-        told = f"Σq = {level.mass:.6g}, while p counts {level.factor:.6g}: the gradient does not sum to 0, and the "
-        yield defect("total mass", told + "logits drift together")
+        text = f"Σq = {level.mass:.6g}, while p counts {level.factor:.6g}: the gradient does not sum to 0, and the "
+        yield defect("logits-drift", f"{text}logits drift together")
     elif abs(level.mass - 1) > 1e-5:
-        yield _of_mass(level, target)
+        yield _mass_finding(level, target)
 
 
-def _of_mass(level: Levels, target: TargetRead) -> ProbeFinding:
+def _mass_finding(level: Levels, target: TargetRead) -> ProbeFinding:
     """Whether a Σq other than 1 is a factor of the loss, the same at every K, or that of a target not normalised."""
     masses = {k: each.mass for k, each in target.level_at.items()}
+    total = f"Σq = {level.mass:.6g}"
     if target.identity.convention == "deficit":
-        return defect("total mass", f"Σq = {level.mass:.6g}, not 1: the ε/K of the label was left out")
+        return defect("mass-deficit", f"{total}, not 1: the ε/K of the label was left out")
     if level.mass < 0:
-        return defect("total mass", f"Σq = {level.mass:.6g}: the sign is turned, and it is smallest at the wrong class")
-    told = _factor(level.mass, masses)
+        return defect("sign-turned", f"{total}: the sign is turned, and the loss is smallest at the wrong class")
+    scale = _factor_in_words(level.mass, masses)
     constant = len(masses) > 1 and max(masses.values()) - min(masses.values()) < 1e-5
-    finding = warning if constant or told.startswith("1/K") else defect
-    return finding("total mass", f"Σq = {level.mass:.6g}, not 1: {told}")
+    if constant or scale.startswith("1/K"):
+        return warning("mass-factor", f"{total}, not 1: {scale}")
+    return defect("mass-changes-with-classes", f"{total}, not 1: {scale}")
 
 
-def _of_value(reading: Reading) -> Iterator[ProbeFinding]:
+def _value_findings(reading: Reading) -> Iterator[ProbeFinding]:
     floor = float(reading.floors[reading.alive].mean())
     if abs(floor) > 1e-5 and abs(reading.offset + floor) < 1e-5 * max(1, abs(floor)):
-        told = f"the entropy of the target, {floor:.4g}, is subtracted (a KL divergence): its smallest value is 0"
-        yield note("value", told)
+        text = f"the entropy of the target, {floor:.4g}, is subtracted (a KL divergence): the smallest loss is 0"
+        yield note("entropy-subtracted", text)
     elif abs(reading.offset) > 1e-4 * max(1, abs(floor)):
-        yield note("value", f"shifted by {reading.offset:.6g} from the plain cross entropy; it trains alike")
+        text = f"the value is shifted by {reading.offset:.6g} from the plain cross entropy; it trains alike"
+        yield note("value-shifted", text)
 
 
-def _factor(value: float, at: dict[int, float]) -> str:
+def _factor_in_words(value: float, at: dict[int, float]) -> str:
     if all(abs(each * k - 1) < 1e-4 for k, each in at.items()):
         return "1/K: the mean is over rows and classes"
     if len(at) > 1 and max(at.values()) - min(at.values()) < 1e-5:
@@ -93,8 +97,8 @@ def _factor(value: float, at: dict[int, float]) -> str:
 class RowReduction:
     """How the rows of a batch become one number."""
 
-    name: Literal["mean", "sum", "none", "other"]  # "mean", "sum", "none" or "other"
-    factors: Array  # gradient of each row in a batch of four, over that of the row alone; NaN if the row alone has none
+    name: Literal["mean", "sum", "none", "other"]
+    factors: Array  # gradient of each row in a batch of four, over that of the row alone; NaN if it alone has none
 
 
 def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> tuple[RowReduction, list[ProbeFinding]]:
@@ -103,22 +107,22 @@ def reduction_of(spec: Spec, loss: Loss, reading: Reading) -> tuple[RowReduction
     try:
         together, alone, factors = loss.in_a_batch(z, labels)
         values = loss.values(z, labels)
-        findings = [] if loss.seeded else _that_mix(loss, z, labels, together, alone, factors)
+        findings = [] if loss.seeded else _gradients_that_mix(loss, z, labels, together, alone, factors)
         if values.ndim >= 1 and values.size in (4, 4 * reading.classes):
             findings += [] if loss.seeded else _values_that_mix(loss, z, labels, values)
             reduction = RowReduction("none", factors)
         else:
-            reduction, more = _of_factors(loss, z, labels, factors)
+            reduction, more = _reduction_of_factors(loss, z, labels, factors)
             findings += more
     except Exception as error:
         raise ProbeError(f"{spec.name} cannot be called with four rows: {in_words(error)}") from error
-    declared, found = spec.given("reduction") or getattr(loss.function, "reduction", None), reduction.name
-    if declared in ("mean", "sum", "none") and found != "other" and declared != found:
-        findings.append(defect("reduction", f'reduction="{declared}" is the {found}'))
+    declared, name = spec.given("reduction") or getattr(loss.function, "reduction", None), reduction.name
+    if declared in ("mean", "sum", "none") and name != "other" and declared != name:
+        findings.append(defect("reduction-misnamed", f'reduction="{declared}" is the {name}'))
     return reduction, findings
 
 
-def _that_mix(
+def _gradients_that_mix(
     loss: Loss, z: Array, labels: Labels, together: Array, alone: Array, factors: Array
 ) -> list[ProbeFinding]:
     """Whether the gradient of a row in the batch is another than a multiple of its gradient alone."""
@@ -130,8 +134,8 @@ def _that_mix(
     others = z.copy()
     others[1:] = others[1:, ::-1]
     if np.abs(loss.gradient(others, labels)[0] - together[0]).max() > close:
-        return [defect("rows", "the gradient of a row depends on the other rows: they leak into each other")]
-    return [warning("rows", "the gradient of a row in a batch is no multiple of its gradient alone")]
+        return [defect("rows-leak", "the gradient of a row depends on the other rows: they leak into each other")]
+    return [warning("rows-turn", "the gradient of a row in a batch is no multiple of its gradient alone")]
 
 
 def _values_that_mix(loss: Loss, z: Array, labels: Labels, values: Array) -> list[ProbeFinding]:
@@ -139,15 +143,18 @@ def _values_that_mix(loss: Loss, z: Array, labels: Labels, values: Array) -> lis
     alone = np.array([loss.value(z[i : i + 1], labels[i : i + 1]) for i in range(4)])
     if np.abs(shown - alone).max() <= 1e-3 * np.abs(alone).max():
         return []
-    told = f"the value of a row depends on the other rows: {shown[0]:.4g} among four, {alone[0]:.4g} alone"
-    return [defect("rows", told)]
+    text = f"the value of a row depends on the other rows: {shown[0]:.4g} among four, {alone[0]:.4g} alone"
+    return [defect("values-leak", text)]
 
 
-def _of_factors(loss: Loss, z: Array, labels: Labels, factors: Array) -> tuple[RowReduction, list[ProbeFinding]]:
+def _reduction_of_factors(
+    loss: Loss, z: Array, labels: Labels, factors: Array
+) -> tuple[RowReduction, list[ProbeFinding]]:
     hidden = [i for i in range(4) if abs(factors[i]) < 1e-7]
     if hidden and not loss.seeded:
-        told = f"hides rows: {len(hidden)} of 4 have no gradient in a batch (rows {', '.join(map(str, hidden))}), "
-        return RowReduction("other", factors), [defect("reduction", told + "each of which has one alone")]
+        text = f"the loss hides rows: {len(hidden)} of 4 have no gradient in a batch (rows "
+        text += f"{', '.join(map(str, hidden))}), and each has one alone"
+        return RowReduction("other", factors), [defect("rows-hidden", text)]
     if np.allclose(factors, 0.25, rtol=1e-4):
         return RowReduction("mean", factors), []
     if np.allclose(factors, 1.0, rtol=1e-4):
@@ -157,7 +164,7 @@ def _of_factors(loss: Loss, z: Array, labels: Labels, factors: Array) -> tuple[R
     shown = ", ".join(f"{f:.4g}" for f in factors)
     _, _, twice = loss.in_a_batch(z, labels[[0, 1, 0, 1]])  # with four labels, places would look like weights of them
     if abs(float(factors.sum()) - 1) < 1e-4 and np.abs(twice[:2] - twice[2:]).max() < 1e-4:
-        told = f"a mean over the labels' weights: four rows count {shown}"
-        return RowReduction("mean", factors), [note("reduction", told)]
-    told = f"neither mean nor sum: a row in a batch of four counts {shown} of what it does alone"
-    return RowReduction("other", factors), [warning("reduction", told)]
+        text = f"a mean over the labels' weights: four rows count {shown}"
+        return RowReduction("mean", factors), [note("weighted-mean", text)]
+    text = f"neither mean nor sum: a row in a batch of four counts {shown} of what it does alone"
+    return RowReduction("other", factors), [warning("reduction-unknown", text)]

@@ -5,19 +5,48 @@ squares give; a temperature and a focal exponent change the shape of the gradien
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from sfumato.conventions.batch import own_class
 from sfumato.probe.call.loss import Array
 
-ExtraTerm: TypeAlias = tuple[str, float]
-"""A term as a formula, and its coefficient, temperature or exponent."""
+
+@dataclass(frozen=True)
+class TermKind:
+    """A term that a loss may have beside its cross entropy; its coefficient in a line is its size times ``times``."""
+
+    formula: str
+    keeps_optimum: bool = False
+    code: str = ""
+    times: float = 1.0
 
 
-KEEP = ("z-loss", "temperature", "focal")
-"""How the names of terms begin that keep the optimum: lse = 0 costs nothing, and focal is of one-hot labels."""
+Z_LOSS = TermKind("z-loss, c·lse²", True, "{logits}.logsumexp(1).square()")  # lse = 0 costs nothing
+ENTROPY = "torch.distributions.Categorical(logits={logits}).entropy()"
+CONFIDENCE = TermKind("confidence penalty, −β·H(p)", False, ENTROPY, -1.0)
+DECAY = TermKind("weight decay of logits, c·|z|²/2", False, "{logits}.square().sum(1)", 0.5)
+SUPPRESSION = TermKind("max suppression, a·(max z − mean z)", False, "({logits}.amax(1) - {logits}.mean(1))")
+TEMPERATURE = TermKind("temperature, softmax(z/T)", True)
+FOCAL = TermKind("focal, (1−p)^γ", True)  # of one-hot labels
+
+
+class ExtraTerm(NamedTuple):
+    """A term beside the cross entropy."""
+
+    kind: TermKind
+    size: float  # its coefficient, temperature or exponent
+
+    def code(self, reduction: str, logits: str = "logits") -> str:
+        """The term as it is added to a line; "" for a term that has no short line."""
+        if not self.kind.code:
+            return ""
+        coefficient = self.size * self.kind.times
+        reduced = {"mean": ".mean()", "sum": ".sum()"}.get(reduction, "")
+        code = self.kind.code.format(logits=logits)
+        return f" {'-' if coefficient < 0 else '+'} {abs(coefficient):.9g} * {code}{reduced}"
 
 
 class Fit(NamedTuple):
@@ -47,24 +76,24 @@ def with_extra_term(
     entropy = -(p * logp).sum(axis=1, keepdims=True)
     top = own_class(z.argmax(axis=1), z.shape[1])
     penalties = {
-        "z-loss, c·lse²": 2 * lse * p,
-        "confidence penalty, −β·H(p)": p * (logp + entropy),
-        "weight decay of logits, c·|z|²/2": z,
-        "max suppression, a·(max z − mean z)": top - 1 / z.shape[1],
+        Z_LOSS: 2 * lse * p,
+        CONFIDENCE: p * (logp + entropy),
+        DECAY: z,
+        SUPPRESSION: top - 1 / z.shape[1],
     }
-    found = [_fit_beside(name, term, p, gradients, scale) for name, term in penalties.items()]
+    tried = [_fit_beside(kind, term, p, gradients, scale) for kind, term in penalties.items()]
     t = minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
     cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T
-    found.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ("temperature, softmax(z/T)", t)))
+    tried.append((Fit(cooled.masses * t, cooled.targets * t, cooled.residual), ExtraTerm(TEMPERATURE, t)))
     gamma = minimise(lambda g: _focal(g, p, gradients, labels, scale).residual, np.linspace(0.1, 6, 60))
-    found.append((_focal(gamma, p, gradients, labels, scale), ("focal, (1−p)^γ", gamma)))
+    tried.append((_focal(gamma, p, gradients, labels, scale), ExtraTerm(FOCAL, gamma)))
     # Where p has no part in the gradient, the loss is no cross entropy with a term beside it: a squared error, say.
-    sizes = [np.abs(each.masses).max() > 1e-6 * max(scale, np.abs(each.targets).max()) for each, _ in found]
-    fits = [each for each, sized in zip(found, sizes, strict=True) if sized and each[0].residual < close]
+    sizes = [np.abs(each.masses).max() > 1e-6 * max(scale, np.abs(each.targets).max()) for each, _ in tried]
+    fits = [each for each, sized in zip(tried, sizes, strict=True) if sized and each[0].residual < close]
     return min(fits, key=lambda each: each[0].residual, default=None)
 
 
-def _fit_beside(name: str, term: Array, p: Array, gradients: Array, scale: float) -> tuple[Fit, ExtraTerm]:
+def _fit_beside(kind: TermKind, term: Array, p: Array, gradients: Array, scale: float) -> tuple[Fit, ExtraTerm]:
     """S and q of each label, and one coefficient of a term that all labels share."""
     design = np.stack([(each - each.mean(axis=0)).ravel() for each in (p, term)], axis=1)
     centred = (gradients - gradients.mean(axis=1, keepdims=True)).reshape(len(gradients), -1)
@@ -75,7 +104,7 @@ def _fit_beside(name: str, term: Array, p: Array, gradients: Array, scale: float
     left = float(np.abs(gradients - fitted + targets[:, None, :]).max() / scale)
     mean = float(coefficients.mean())
     shared = np.ptp(coefficients) <= 1e-3 * max(abs(mean), 1e-6)
-    return Fit(masses, targets, left if shared else np.inf), (name, mean)
+    return Fit(masses, targets, left if shared else np.inf), ExtraTerm(kind, mean)
 
 
 def _focal(gamma: float, p: Array, gradients: Array, labels: tuple[int, ...], scale: float) -> Fit:
@@ -92,12 +121,13 @@ def _focal(gamma: float, p: Array, gradients: Array, labels: tuple[int, ...], sc
     )
 
 
-def minimise(cost: Callable[[float], float], grid: Array) -> float:
+def minimise(cost: Callable[[float], float], grid: Array, steps: int = 60) -> float:
     """The smallest of a grid, then golden sections between its neighbours."""
-    i = int(np.argmin([cost(float(t)) for t in grid]))
+    costs = [cost(float(t)) for t in grid]
+    i = 0 if np.isnan(costs).all() else int(np.nanargmin(costs))
     low, high = float(grid[max(i - 1, 0)]), float(grid[min(i + 1, len(grid) - 1)])
     ratio = (5**0.5 - 1) / 2
-    for _ in range(60):
+    for _ in range(steps):
         a, b = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, b) if cost(a) < cost(b) else (a, high)
     return (low + high) / 2

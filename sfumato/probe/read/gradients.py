@@ -34,7 +34,7 @@ class Reading:
     masses: Array  # S of each label, (L,)
     offset: float  # value less that of the plain cross entropy of q, averaged over labels and logits; NaN if it varies
     residual: float  # what the fit leaves of the gradient, relative to its largest entry
-    extra: ExtraTerm | None = None  # a term beside the cross entropy and its coefficient, as in ("z-loss", 1e-4)
+    extra: ExtraTerm | None = None  # a term beside the cross entropy
     coarse: bool = False  # whether gradients are finite differences of values with float32's digits
     slopes: Array | None = None  # the largest entry of each label's gradients, (L,)
 
@@ -90,22 +90,22 @@ def read(loss: Loss, classes: int, labels: tuple[int, ...] | None = None, *, see
     extra = None
     if not best.residual < FITS and (slopes > 0).any():  # an ignored label says nothing of the term
         asked = tuple(y for y, slope in zip(labels, slopes, strict=True) if slope > 0)
-        found = with_extra_term(z, gradients[slopes > 0], asked, scale, FITS)
-        if found is not None:
-            live, extra = found
+        beside = with_extra_term(z, gradients[slopes > 0], asked, scale, FITS)
+        if beside is not None:
+            live, extra = beside
             masses, targets = np.zeros(len(labels)), np.zeros((len(labels), classes))
             masses[slopes > 0], targets[slopes > 0] = live.masses, live.targets
             best, kind = Fit(masses, targets, live.residual), "softmax"
     offset = float("nan") if extra is not None else _offset(z, kind, best, values)
-    told = kind if best.residual < FITS else "other"
+    fitted = kind if best.residual < FITS else "other"
     coarse = loss.coarse and loss.differences
-    return Reading(classes, labels, told, best.targets, best.masses, offset, best.residual, extra, coarse, slopes)
+    return Reading(classes, labels, fitted, best.targets, best.masses, offset, best.residual, extra, coarse, slopes)
 
 
-def _offset(z: Array, kind: str, found: Fit, values: Array) -> float:
+def _offset(z: Array, kind: str, best: Fit, values: Array) -> float:
     """The values less those of the plain cross entropy of the target; NaN if the difference varies."""
-    plain = np.einsum("l,i->li", found.masses, log_partition(z, kind)) - np.einsum("lk,ik->li", found.targets, z)
-    shifts = (values - plain)[np.abs(found.targets).max(axis=1) > 1e-9]
+    plain = np.einsum("l,i->li", best.masses, log_partition(z, kind)) - np.einsum("lk,ik->li", best.targets, z)
+    shifts = (values - plain)[np.abs(best.targets).max(axis=1) > 1e-9]
     if not shifts.size:
         return 0.0
     varies = np.ptp(shifts) > 1e-4 * max(1.0, float(np.abs(values).max()))

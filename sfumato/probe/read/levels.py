@@ -5,6 +5,7 @@ each label, and a watcher in the gradients of rows.
 """
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,7 +121,7 @@ class Weighted:
     classes: Array  # b, the weight of each class's term over the mean of all; ones where the classes have no weights
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In words."""
         if np.ptp(self.classes) < 1e-4:
             return "rows are weighted by their label; the optimum stays"
@@ -165,7 +166,7 @@ class Prior:
     distribution: tuple[float, ...]  # π, (K,), summing to 1
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In words."""
         return f"(1−ε)·e_y + ε·π with ε = {self.eps:g} and π = {in_figures(self.distribution)}"
 
@@ -187,53 +188,63 @@ def prior_of(reading: Reading) -> Prior | None:
     return Prior(as_typed(eps, coarse=reading.coarse), tuple(float(f"{each:.12g}") for each in shares / shares.sum()))
 
 
-MOST_CLASSES, MOST_ROWS = 64, 512
-"""Classes and rows up to which such a target is looked for."""
+MAX_CLASSES, MAX_ROWS = 64, 512
+"""Classes and rows up to which levels of single classes are looked for in the gradients of rows."""
 
 CLOSE = 1e-3
 """What may be left of the gradients, in parts of them."""
 
 
-class ClassLevels(NamedTuple):
-    """What was found: whether the levels are ``"weights"`` or a ``"prior"``, ε over all classes, and c of each row."""
+class ClassSpread(Enum):
+    """Why each class has a level of its own."""
 
-    kind: str
-    eps: float
-    factor: Tensor
+    WEIGHTS = auto()
+    PRIOR = auto()
+
+
+class ClassLevels(NamedTuple):
+    """What rows say whose classes have levels of their own."""
+
+    spread: ClassSpread
+    eps: float  # over all classes
+    factor: Tensor  # c of the rows of each label, (K,)
     misfit: float
 
 
 def class_levels(p: Tensor, g: Tensor, label: Tensor) -> ClassLevels | None:
-    """The levels of the classes, of probabilities and gradients (R, K) and labels (R,); None where none fit."""
+    r"""The levels of the classes, of probabilities and gradients (R, K) and labels (R,); None where none fit.
+
+    For a row with label y, ∂L/∂z_k = S_y·p_k − β_k for every other class k. All rows together give S and β by least
+    squares. With class weights w, as torch multiplies them in, β_k = c·w_k·ε/K and S_y = c·w_y·(1 − ε) + Σβ. Towards a
+    prior π, β_k = c·ε·π_k and all S_y are c.
+    """
     rows, k = p.shape
-    if k > MOST_CLASSES or k < 3 or rows < 2 * k:
+    if k > MAX_CLASSES or k < 3 or rows < 2 * k:
         return None
-    p, g, label = p[:MOST_ROWS].double(), g[:MOST_ROWS].double(), label[:MOST_ROWS]
+    p, g, label = p[:MAX_ROWS].double(), g[:MAX_ROWS].double(), label[:MAX_ROWS]
     rows = len(p)
     index = torch.arange(k, device=p.device).expand(rows, k)
-    of_others = index != label[:, None]
-    count = int(of_others.sum())
+    is_other = index != label[:, None]
+    count = int(is_other.sum())
     design = torch.zeros(count, 2 * k, dtype=torch.float64, device=p.device)
     at = torch.arange(count, device=p.device)
-    design[at, label[:, None].expand(rows, k)[of_others]] = p[of_others]
-    design[at, k + index[of_others]] = -1.0
+    design[at, label[:, None].expand(rows, k)[is_other]] = p[is_other]
+    design[at, k + index[is_other]] = -1.0
     there = torch.bincount(label, minlength=k) > 0
-    kept = torch.cat([there, torch.ones_like(there)])
-    found = torch.linalg.lstsq(design[:, kept], g[of_others][:, None], driver="gelsd").solution[:, 0]
-    left = design[:, kept] @ found - g[of_others]
-    misfit = float(left.norm() / g[of_others].norm().clamp(min=1e-300))
-    levels = found[int(there.sum()) :]
+    design = design[:, torch.cat([there, torch.ones_like(there)])]
+    solution = torch.linalg.lstsq(design, g[is_other][:, None], driver="gelsd").solution[:, 0]
+    misfit = float((design @ solution - g[is_other]).norm() / g[is_other].norm().clamp(min=1e-300))
+    own, beta = solution[: int(there.sum())], solution[int(there.sum()) :]
     slopes = torch.zeros(k, dtype=torch.float64, device=p.device)
-    slopes[there] = found[: int(there.sum())]
-    whole = float(levels.sum())
-    own = slopes[there]
+    slopes[there] = own
+    whole = float(beta.sum())
     if misfit > CLOSE or whole <= 0 or float(own.min()) <= 0:
         return None
     if float(own.max() - own.min()) < 1e-3 * float(own.mean()):
-        return ClassLevels("prior", whole / float(own.mean()), slopes, misfit)
-    hard, level = own - whole, levels[there]
+        return ClassLevels(ClassSpread.PRIOR, whole / float(own.mean()), slopes, misfit)
+    hard, level = own - whole, beta[there]
     ratio = float((hard * level).sum() / (level * level).sum())
     if float((hard - ratio * level).norm()) > 10 * CLOSE * float(hard.norm()) or ratio <= 0:
         return None
     eps = k / (k + ratio)
-    return ClassLevels("weights", eps, (slopes - whole) / (1 - eps), misfit)
+    return ClassLevels(ClassSpread.WEIGHTS, eps, (slopes - whole) / (1 - eps), misfit)

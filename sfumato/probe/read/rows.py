@@ -5,15 +5,17 @@ gradients lie on the line c·p_k − c·b: its slope is the row's factor and its
 off that line. A few hundred classes are enough for the line, so that a large vocabulary costs one log-sum-exp.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.probe.read.levels import MOST_CLASSES, class_levels
-from sfumato.probe.watching.temperature import temperature_of
+from sfumato.probe.read.extra_terms import minimise
+from sfumato.probe.read.levels import MAX_CLASSES, ClassSpread, class_levels
 
 MANY = 512
 """Numbers of classes up to which all are read. Of more, half as many are read, and the extremes of each row."""
@@ -21,102 +23,159 @@ MANY = 512
 AT_ONCE = 1 << 22
 """Logits that are read at once, so that no second array of their size is made."""
 
-TWICE = "logits of two softmaxes"
-
-MOST_ROWS, MOST_ROWS_OF_MANY = 4096, 128
+MAX_ROWS, MAX_ROWS_OF_MANY = 4096, 128
 """Rows of one pass that are read, of up to :data:`MANY` classes and of more. Of every other row only the label is read,
 by the smallest gradient."""
+
+LOG_TEMPERATURES = np.linspace(-np.log(32), np.log(32), 61)
 
 Array = np.ndarray[Any, Any]
 
 
+class Form(Enum):
+    """What a model's outputs are."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+    LOG_PROBABILITIES = "log-probabilities"
+    SOFTMAX_OF_PROBABILITIES = "probabilities as logits"
+    TWO_SOFTMAXES = "logits of two softmaxes"
+
+
 @dataclass(frozen=True)
 class ReadRows:
-    """What one pass says of its R rows; each field is (R,) in float64 unless it says otherwise."""
+    """What one pass says of its R rows; each array is (R,), in float64 unless it says otherwise."""
 
     classes: int  # K
     live: Array  # bool, whether the row has a gradient
     label: Array  # int64, the class off the line; −1 where the row has no gradient
-    others: Array  # how many classes besides the label are off the line, int64; one of :data:`LEVELS`
+    others: Array  # int64, how many classes besides the label are off the line
     factor: Array  # c, the slope of the line; NaN where all classes have the same probability
     eps: Array  # K·b, the strength over all classes
     doubt: Array  # the standard error of eps
     mass: Array  # Σq
     misfit: Array  # what the line leaves, in parts of the gradients
     unbalanced: Array  # Σ_k ∂L/∂z_k in parts of Σ_k |∂L/∂z_k|
-    sums: Array  # (R, 6), from which the factor follows once b is known: ⟨g, p⟩, Σ g and Σ p of the classes on the line
-    squares: Array
+    sum_gp: Array  # Σ g·p of the classes on the line, as are the next four
+    sum_g: Array
+    sum_p: Array
+    sum_pp: Array
+    on_line: Array  # how many they are
+    p_label: Array
+    g_label: Array
+    beside_p: Array  # bool, whether a term in proportion to p is beside the cross entropy
+    spread: ClassSpread | None  # whether each class has a level of its own
     coarse: bool  # whether the gradients have the digits of half precision
-    finite: bool  # whether every gradient is finite
-    form: str  # what the model's outputs are: "logits", "logits that the loss divides by 2", "log-probabilities"
+    finite: bool
+    form: Form
+    divisor: float = 1.0  # what the loss divides the logits by
 
     def factors(self, eps: float) -> Array:
-        """The factor c of each row, once the strength of all is known."""
+        """The factor c of each row, once the strength of all is known.
+
+        It is g/(p − q) of the label, or that of the other classes together, whichever loses less to rounding.
+        Rows with more than one class off the line keep the slope of their own line.
+        """
         b = eps / self.classes
         a = 1 - (self.classes - 1) * b
-        gp, g, p, n, p_label, g_label = self.sums.T
-        under = np.maximum(self.squares - 2 * b * p + n * b * b, 0)
+        under = np.maximum(self.sum_pp - 2 * b * self.sum_p + self.on_line * b * b, 0)
         with np.errstate(all="ignore"):
-            of_label, of_others = g_label / (p_label - a), (gp - b * g) / under
-            lost_by_label = (p_label + a) / np.abs(p_label - a)
-            lost_by_others = (np.sqrt(self.squares) + b * np.sqrt(n)) / np.sqrt(under)
-            known = np.where(lost_by_label <= lost_by_others, of_label, of_others)
-        return np.where((self.others != 0) | ~np.isfinite(known), self.factor, known)
+            by_label, by_others = self.g_label / (self.p_label - a), (self.sum_gp - b * self.sum_g) / under
+            lost_by_label = (self.p_label + a) / np.abs(self.p_label - a)
+            lost_by_others = (np.sqrt(self.sum_pp) + b * np.sqrt(self.on_line)) / np.sqrt(under)
+            known = np.where(lost_by_label <= lost_by_others, by_label, by_others)
+        own_line = (self.others > 0) | self.beside_p | (self.live & (self.spread is not None))
+        return np.where(own_line | ~np.isfinite(known), self.factor, known)
 
     def rounding(self, eps: float) -> Array:
         """What float32 loses of p − q on the line, as a part of it."""
         b = eps / self.classes
-        under = np.maximum(self.squares - 2 * b * self.sums[:, 2] + self.sums[:, 3] * b * b, 1e-300)
-        return 1e-7 * (np.sqrt(self.squares) + b * np.sqrt(self.sums[:, 3])) / np.sqrt(under)
+        under = np.maximum(self.sum_pp - 2 * b * self.sum_p + self.on_line * b * b, 1e-300)
+        return 1e-7 * (np.sqrt(self.sum_pp) + b * np.sqrt(self.on_line)) / np.sqrt(under)
 
     @property
     def mass_beside(self) -> Array:
         """The mass of the classes off the line beside the label: a share in mixup, below 0 where a term pushes down."""
         with np.errstate(all="ignore"):
-            own = self.sums[:, 4] - self.sums[:, 5] / self.factor
+            own = self.p_label - self.g_label / self.factor
         return self.mass - own - (self.classes - 1 - self.others) * self.eps / self.classes
 
     @property
     def is_sure(self) -> Array:
         """Rows that are sure of a class. With the label there, p − q is ε(e_y − 1/K), as if q were 1/K."""
-        return self.squares + self.sums[:, 4] ** 2 > 0.5
+        return self.sum_pp + self.p_label**2 > 0.5
 
 
-def form_of(z: Tensor, g: Tensor) -> str:
-    """What outputs (R, K) are, told by themselves and by their gradients."""
+class Lines(NamedTuple):
+    """The line of each row, in the fields of :class:`ReadRows`."""
+
+    label: Tensor
+    others: Tensor
+    factor: Tensor
+    eps: Tensor
+    doubt: Tensor
+    mass: Tensor
+    misfit: Tensor
+    sum_gp: Tensor
+    sum_g: Tensor
+    sum_p: Tensor
+    sum_pp: Tensor
+    on_line: Tensor
+    p_label: Tensor
+    g_label: Tensor
+
+
+def form_of(z: Tensor, g: Tensor) -> Form:
+    """What outputs (R, K) are, told by themselves and by their gradients.
+
+    Probabilities whose gradients sum to 0 went through one more softmax; the gradients of log p do not.
+    """
     some, its = z[:64].double(), g[:64].double()
     if not bool(torch.isfinite(some).all()) or some.shape[1] < 2:
-        return "logits"
+        return Form.LOGITS
     if float(some.min()) >= 0 and float((some.sum(1) - 1).abs().max()) < 1e-3:
         balanced = its.sum(1).abs().sum() <= 1e-2 * its.abs().sum()
-        return "probabilities as logits" if bool(balanced) else "probabilities"
+        return Form.SOFTMAX_OF_PROBABILITIES if bool(balanced) else Form.PROBABILITIES
     if float(some.max()) <= 1e-6 and float(some.logsumexp(1).abs().max()) < 1e-3:
-        return "log-probabilities"
-    return "logits"
+        return Form.LOG_PROBABILITIES
+    return Form.LOGITS
 
 
-def read_rows(z: Tensor, g: Tensor) -> ReadRows:
+def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
     """Read logits and their gradients, both (R, K)."""
-    found = _read(z, g, form_of(z, g))
-    bad = found.misfit[np.isfinite(found.misfit)]
-    if (
-        found.form != "logits"
-        or found.coarse
-        or not 3 < found.classes <= MANY
-        or len(bad) == 0
-        or np.median(bad) < 1e-4
-    ):
-        return found
-    some = _spread_out(torch.from_numpy(np.flatnonzero(np.isfinite(found.misfit))).to(z.device), 48)
-    twice = _read(*_after_a_softmax(z[some], g[some]), TWICE)
+    if max_rows is None:
+        max_rows = MAX_ROWS if z.shape[1] <= MANY else MAX_ROWS_OF_MANY
+    rows = _read(z, g, form_of(z, g), max_rows)
+    is_known = np.isfinite(rows.misfit)
+    readable = rows.form is Form.LOGITS and not rows.coarse and 3 < rows.classes <= MANY
+    if not readable or not is_known.any() or np.median(rows.misfit[is_known]) < 1e-4:
+        return rows
+    some = _spread_out(torch.from_numpy(np.flatnonzero(is_known)).to(z.device), 48)
+    twice = _read(*_after_a_softmax(z[some], g[some]), Form.TWO_SOFTMAXES, max_rows)
     fits = twice.eps[np.isfinite(twice.eps) & (twice.misfit < 3e-6)]
     if 2 * len(fits) > len(some):
         low, high = np.percentile(fits, [10, 90])
         # A squared error of nearly equal probabilities looks alike, but as if its rows had no label.
         if high - low < 1e-2 and high < 0.9:
-            return _read(*_after_a_softmax(z, g), TWICE)
+            return _read(*_after_a_softmax(z, g), Form.TWO_SOFTMAXES, max_rows)
     divisor = temperature_of(lambda t: _misfit(z[some].double() / t, g[some].double()))
-    return found if divisor is None else _read(z.double() / divisor, g.double(), "logits", divisor)
+    return rows if divisor is None else _at_temperature(z, g, divisor, max_rows)
+
+
+def _at_temperature(z: Tensor, g: Tensor, divisor: float, max_rows: int) -> ReadRows:
+    """Read logits that the loss divides, with the gradients by the quotients."""
+    rows = _read(z.double() / divisor, g.double(), Form.LOGITS, max_rows)
+    scaled = {name: getattr(rows, name) * divisor for name in ("factor", "sum_gp", "sum_g", "g_label")}
+    return replace(replace(rows, divisor=divisor), **scaled)
+
+
+def temperature_of(misfit: Callable[[float], float]) -> float | None:
+    """The temperature whose misfit is that of rounding; None where there is none, or where it is 1."""
+    t = float(np.exp(minimise(lambda log_t: misfit(float(np.exp(log_t))), LOG_TEMPERATURES, steps=40)))
+    short = float(f"{t:.3g}")
+    t = short if abs(short - t) < 2e-4 * t else t
+    before, after = misfit(1.0), misfit(t)
+    return t if after < 3e-5 and after < before / 10 else None
 
 
 def _after_a_softmax(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,83 +189,79 @@ def _misfit(z: Tensor, g: Tensor) -> float:
     """What lines leave of some rows, the median."""
     p = z.softmax(1)
     index = torch.arange(z.shape[1], device=z.device).expand(z.shape)
-    return float(_lines(p, g, torch.ones_like(p), index, z.shape[1], 1e-7, most_others=0)[6].median())
+    return float(_lines(p, g, torch.ones_like(p), index, z.shape[1], 1e-7, max_others=0).misfit.median())
 
 
-def _read(z: Tensor, g: Tensor, form: str, divisor: float = 1.0) -> ReadRows:
-    """Read logits as the loss has them, which divided those of the model."""
+def _read(z: Tensor, g: Tensor, form: Form, max_rows: int) -> ReadRows:
+    """Read logits as the loss has them."""
     rows, k = z.shape
     coarse = g.dtype in (torch.float16, torch.bfloat16) or z.dtype in (torch.float16, torch.bfloat16)
-    most = MOST_ROWS if k <= MANY else MOST_ROWS_OF_MANY
-    lowest = _extreme(g, "argmin") if rows > most or k > MANY else None
+    lowest = _extreme(g, "argmin") if rows > max_rows or k > MANY else None
     if lowest is None:
         live = (g != 0).any(1)
         chosen = torch.arange(rows, device=z.device)
     else:
         live = g.gather(1, lowest[:, None])[:, 0] != 0
-        chosen = _spread_out(live.nonzero()[:, 0], most)
-    size, of = max(1, AT_ONCE // k), z.device
+        chosen = _spread_out(live.nonzero()[:, 0], max_rows)
+    size, device = max(1, AT_ONCE // k), z.device
     parts = [_part(z, g, form, chosen[at : at + size]) for at in range(0, len(chosen), size)]
-    label = torch.full((rows,), -1, device=of) if lowest is None else torch.where(live, lowest, -1)
-    found: list[Array] = []
-    for i, empty in enumerate((label, torch.zeros(rows, dtype=torch.int64, device=of), *[None] * 8)):
-        shape = (rows, 6) if i == SUMS else (rows,)
-        whole = torch.full(shape, torch.nan, dtype=torch.float64, device=of) if empty is None else empty
+    fields: dict[str, Array] = {}
+    for name in (*Lines._fields, "unbalanced"):
+        whole = torch.full((rows,), torch.nan, dtype=torch.float64, device=device)
+        if name == "label":
+            whole = torch.full((rows,), -1, device=device) if lowest is None else torch.where(live, lowest, -1)
+        elif name == "others":
+            whole = torch.zeros(rows, dtype=torch.int64, device=device)
         if parts:
-            whole[chosen] = torch.cat([part[i] for part in parts])
-        found.append(whole.cpu().numpy())
-    if form == "logits" and k <= MOST_CLASSES:
-        _read_levels(z, g, live, found)
+            whole[chosen] = torch.cat([part[name] for part in parts])
+        fields[name] = whole.cpu().numpy()
+    spread = _read_levels(z, g, live, fields) if form is Form.LOGITS and k <= MAX_CLASSES else None
     alive = live.cpu().numpy()
-    found[0] = np.where(alive, found[0], -1)
-    _without_a_term_of_p(found, alive, coarse=coarse)
-    found[2], found[SUMS][:, 1], found[SUMS][:, 5] = (each * divisor for each in (found[2], *found[SUMS][:, [1, 5]].T))
-    found[SUMS][:, 0] *= divisor
-    form = form if divisor == 1 else f"logits that the loss divides by {divisor:.4g}"
+    fields["label"] = np.where(alive, fields["label"], -1)
+    fields["beside_p"] = _without_a_term_of_p(fields, alive, spread, coarse=coarse)
     finite = bool(torch.isfinite(g[chosen].sum()))
-    return ReadRows(k, alive, *found, coarse=coarse, finite=finite, form=form)
+    return ReadRows(k, alive, **fields, spread=spread, coarse=coarse, finite=finite, form=form)
 
 
-def _read_levels(z: Tensor, g: Tensor, live: Tensor, found: list[Array]) -> None:
+def _read_levels(z: Tensor, g: Tensor, live: Tensor, fields: dict[str, Array]) -> ClassSpread | None:
     """Where most rows lie on no line: the levels of the classes, if these explain the rows, in place of the fields."""
-    misfit = found[6][live.cpu().numpy()]
+    at = live.cpu().numpy()
+    misfit = fields["misfit"][at]
     misfit = misfit[np.isfinite(misfit)]
     if len(misfit) == 0 or np.median(misfit) < 3e-3:
-        return
+        return None
     label = g[live].argmin(1)
     levels = class_levels(z[live].double().softmax(1), g[live], label)
     if levels is None:
-        return
-    at = live.cpu().numpy()
-    told = levels.factor[label].cpu().numpy()
-    values = (label.cpu().numpy(), LEVELS[levels.kind], told, levels.eps, 1e-5, 1.0, levels.misfit)
-    for field, value in zip(found, values, strict=False):
-        field[at] = value
+        return None
+    factor = levels.factor[label].cpu().numpy()
+    known = {"label": label.cpu().numpy(), "others": 0, "factor": factor, "eps": levels.eps, "doubt": 1e-5, "mass": 1.0}
+    for name, value in {**known, "misfit": levels.misfit}.items():
+        fields[name][at] = value
+    return levels.spread
 
 
-def _without_a_term_of_p(found: list[Array], live: Array, *, coarse: bool) -> None:
-    """Take off what is in proportion to p beside a cross entropy, as a z-loss is: the slope is then c + t."""
+def _without_a_term_of_p(fields: dict[str, Array], live: Array, spread: ClassSpread | None, *, coarse: bool) -> Array:
+    """Take off what is in proportion to p beside a cross entropy, as a z-loss is: the slope is then c + t.
+
+    A z-loss has t = 2·λ·lse, which differs between rows. Where t is below 0 and the same in all rows, a part of the
+    loss does not normalise its logits: these drift, and no strength is their optimum.
+    """
     close = 3e-2 if coarse else 3e-3
-    others, factor, eps, mass, misfit, unbalanced = (found[i] for i in (1, 2, 3, 5, 6, 7))
+    mass, unbalanced = fields["mass"], fields["unbalanced"]
     with np.errstate(invalid="ignore"):
-        beside = (unbalanced > close) & (misfit < close / 10) & (mass > 0.05) & (others == 0)
+        tilted = (unbalanced > close) & (fields["misfit"] < close / 10)
+        beside = tilted & (mass > 0.05) & (fields["others"] == 0) & (spread is None)
         t = 1 / mass[beside] - 1  # in parts of c
         beside &= not (len(t) > 1 and np.std(t) < -1e-3 * np.mean(t))
-    factor[beside] *= mass[beside]
-    eps[beside] /= mass[beside]
-    found[4][beside] /= mass[beside]
-    mass[beside], others[beside], unbalanced[beside] = 1.0, LEVELS["beside"], 0.0
+    fields["factor"][beside] *= mass[beside]
+    fields["eps"][beside] /= mass[beside]
+    fields["doubt"][beside] /= mass[beside]
+    mass[beside], unbalanced[beside] = 1.0, 0.0
     with np.errstate(invalid="ignore"):
-        nothing = (unbalanced > close) & (misfit < close / 10) & (np.abs(mass) <= 0.05)
-    live[nothing], found[0][nothing] = False, -1
-
-
-LEVELS = {"weights": -1, "prior": -2, "beside": -3}
-"""What stands in place of the number of other labels where each class has a level of its own, or where a term in
-proportion to p stands beside the cross entropy."""
-
-SUMS = 8
-"""Where the sums stand among the fields that :func:`_part` gives."""
+        nothing = (unbalanced > close) & (fields["misfit"] < close / 10) & (np.abs(mass) <= 0.05)
+    live[nothing], fields["label"][nothing] = False, -1
+    return beside
 
 
 def _spread_out(rows: Tensor, most: int) -> Tensor:
@@ -224,41 +279,39 @@ def _extreme(values: Tensor, which: Literal["argmin", "argmax"]) -> Tensor:
     return getattr(values, which)(1)
 
 
-def _part(z: Tensor, g: Tensor, form: str, rows: Tensor) -> tuple[Tensor, ...]:
-    """The fields of :class:`ReadRows` for a few rows, from the label on."""
+def _part(z: Tensor, g: Tensor, form: Form, rows: Tensor) -> dict[str, Tensor]:
+    """The lines of a few rows, and how far their gradients are from a sum of 0."""
     precision = max(torch.finfo(g.dtype).eps, torch.finfo(z.dtype).eps, 1e-7)
-    whole = len(rows) == len(z)
-    z, g = (z, g) if whole else (z[rows], g[rows])
+    z, g = (z, g) if len(rows) == len(z) else (z[rows], g[rows])
     p, slopes = _probabilities_and_gradients(z, g, form)
-    index, weight = _columns(z, slopes)
-    x, y = (p, slopes) if len(index) == 0 else (p.gather(1, index), slopes.gather(1, index))
-    if len(index) == 0:
-        index, weight = torch.arange(z.shape[1], device=z.device).expand(z.shape), torch.ones_like(x)
+    k = z.shape[1]
+    if k <= MANY:
+        x, y, weight = p, slopes, torch.ones_like(p)
+        index = torch.arange(k, device=z.device).expand(z.shape)
+    else:
+        index, weight = _some_columns(z, slopes)
+        x, y = p.gather(1, index), slopes.gather(1, index)
     x, y = x.double(), y.double()
-    total = slopes.sum(1, dtype=torch.float64 if z.shape[1] <= MANY else torch.float32).double()
+    total = slopes.sum(1, dtype=torch.float64 if k <= MANY else torch.float32).double()
     unbalanced = total.abs() / (2 * y.abs().amax(1)).clamp(min=1e-300)
-    label, *found, squares = _lines(x, y, weight, index, z.shape[1], precision)
-    return (label, *found[:6], unbalanced, found[6], squares)
+    return {**_lines(x, y, weight, index, k, precision)._asdict(), "unbalanced": unbalanced}
 
 
-def _probabilities_and_gradients(z: Tensor, g: Tensor, form: str) -> tuple[Tensor, Tensor]:
+def _probabilities_and_gradients(z: Tensor, g: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     """P and ∂L/∂z of the softmax: in float64 for few classes, else in float32."""
     kind = torch.float64 if z.shape[1] <= MANY or z.dtype == torch.float64 else torch.float32
     z, g = z.to(kind), g.to(kind)
-    if form == "probabilities":
+    if form is Form.PROBABILITIES:
         return z, z * (g - (z * g).sum(1, keepdim=True))
-    if form == "log-probabilities":
+    if form is Form.LOG_PROBABILITIES:
         p = z.exp()
         return p, g - p * g.sum(1, keepdim=True)
     return z.softmax(1), g
 
 
-def _columns(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes that are read of each row, and 0 for each that stands there twice; nothing where all are read."""
-    rows, k = z.shape
-    if k <= MANY:
-        return torch.empty(0), torch.empty(0)
-    every = torch.linspace(0, k - 1, MANY // 2, device=z.device).long().expand(rows, -1)
+def _some_columns(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """The classes that are read of each row where there are many, and 0 for each that stands there twice, else 1."""
+    every = torch.linspace(0, z.shape[1] - 1, MANY // 2, device=z.device).long().expand(len(z), -1)
     extremes = (_extreme(g, "argmin"), _extreme(g, "argmax"), _extreme(z, "argmax"))
     index = torch.cat([every, *(each[:, None] for each in extremes)], 1).sort(1).values
     weight = torch.ones(index.shape, dtype=torch.float64, device=z.device)
@@ -267,26 +320,28 @@ def _columns(z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _lines(
-    x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precision: float, *, most_others: int = 2
-) -> tuple[Tensor, ...]:
+    x: Tensor, y: Tensor, weight: Tensor, index: Tensor, k: int, precision: float, *, max_others: int = 2
+) -> Lines:
     """The label, and the line through the other classes, of each row; up to two more classes may be off the line."""
     rows = torch.arange(len(x), device=x.device)
     at = _labels_of_few(x, y) if k <= 3 else _furthest(x, y, weight)[0]
     line = weight.clone()
     line[rows, at] = 0
-    a_x, a_y = x[rows, at], y[rows, at]
+    p_label, g_label = x[rows, at], y[rows, at]
     others = torch.zeros_like(at)
-    extra_p, extra_g = torch.zeros_like(a_x), torch.zeros_like(a_x)
-    for _ in range(min(most_others, 2 if k > 8 else 1 if k > 6 else 0)):
-        next_at, left, _ = _furthest(x, y, line)
+    extra_p, extra_g = torch.zeros_like(p_label), torch.zeros_like(p_label)
+    for _ in range(min(max_others, 2 if k > 8 else 1 if k > 6 else 0)):
+        next_at, left = _furthest(x, y, line)
         off = left > (3e-3 if precision < 1e-4 else 3e-2)
         line[rows[off], next_at[off]] = 0
         others += off
         extra_p += torch.where(off, x[rows, next_at], 0.0)
         extra_g += torch.where(off, y[rows, next_at], 0.0)
-    n, (mx, my), (sxx, sxy) = _moments(x, y, line)
-    slope = _slope(sxx, sxy, n, x, line, precision)
-    of_two = _lines_of_two(at, a_y != 0, (line * x).sum(1), (line * y).sum(1)) if k == 2 else None
+    n, mx, my, sxx, sxy = _moments(x, y, line)
+    sum_pp = (line * x * x).sum(1)
+    flat = sxx <= (8 * precision) ** 2 * sum_pp  # the probabilities differ by no more than rounding
+    slope = torch.where(flat | (n < 2), torch.nan, sxy / sxx.clamp(min=1e-300))
+    of_two = _lines_of_two(at, g_label != 0, (line * x).sum(1), (line * y).sum(1)) if k == 2 else None
     slope = slope if of_two is None else of_two[0]
     left = (line * (y - my[:, None] - torch.nan_to_num(slope)[:, None] * (x - mx[:, None])) ** 2).sum(1)
     size = (line * y.square()).sum(1)
@@ -296,29 +351,33 @@ def _lines(
     b = mx - my / slope
     noise = torch.maximum((left / (n - 2).clamp(min=1)).sqrt(), precision * (size / n.clamp(min=1)).sqrt())
     spread = (1 / n + (mx - b) ** 2 / sxx.clamp(min=1e-300)).sqrt() if k > 2 else 1 / n.sqrt()
-    doubt = k * noise / slope.abs() * spread
-    mass = (a_x - a_y / slope) + (extra_p - extra_g / slope) + (k - 1 - others) * b
-    sums = torch.stack([(line * x * y).sum(1), (line * y).sum(1), (line * x).sum(1), n, a_x, a_y], 1)
-    label = index[rows, at]
-    return label, others, slope, k * b, doubt, mass, misfit, sums, (line * x * x).sum(1)
+    mass = (p_label - g_label / slope) + (extra_p - extra_g / slope) + (k - 1 - others) * b
+    return Lines(
+        index[rows, at], others, slope, k * b, k * noise / slope.abs() * spread, mass, misfit,
+        (line * x * y).sum(1), (line * y).sum(1), (line * x).sum(1), sum_pp, n, p_label, g_label,
+    )  # fmt: skip
 
 
-def _moments(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+class Moments(NamedTuple):
+    """The sum of the weights, the means, and the sums of squares and products about them."""
+
+    n: Tensor
+    mx: Tensor
+    my: Tensor
+    sxx: Tensor
+    sxy: Tensor
+
+
+def _moments(x: Tensor, y: Tensor, w: Tensor) -> Moments:
     n = w.sum(1)
     mx, my = (w * x).sum(1) / n, (w * y).sum(1) / n
     dx, dy = x - mx[:, None], y - my[:, None]
-    return n, (mx, my), ((w * dx * dx).sum(1), (w * dx * dy).sum(1))
+    return Moments(n, mx, my, (w * dx * dx).sum(1), (w * dx * dy).sum(1))
 
 
-def _slope(sxx: Tensor, sxy: Tensor, n: Tensor, x: Tensor, line: Tensor, precision: float) -> Tensor:
-    """The slope; NaN where the probabilities differ by no more than rounding."""
-    flat = sxx <= (8 * precision) ** 2 * (line * x * x).sum(1)
-    return torch.where(flat | (n < 2), torch.nan, sxy / sxx.clamp(min=1e-300))
-
-
-def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """The class without which a line fits best, and what the line leaves before, in parts of the gradients."""
-    n, (mx, my), (sxx, sxy) = _moments(x, y, w)
+    n, mx, my, sxx, sxy = _moments(x, y, w)
     sxx = sxx.clamp(min=1e-300)
     dx = x - mx[:, None]
     error = y - my[:, None] - (sxy / sxx)[:, None] * dx
@@ -327,7 +386,7 @@ def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rises = sxy[:, None] - (n / (n - 1).clamp(min=1))[:, None] * dx * (y - my[:, None]) > 0
     gain = torch.where(rises | ~rises.any(1, keepdim=True), gain, -1.0)  # a sure row looks like another one upside down
     left = ((w * error.square()).sum(1) / (w * y.square()).sum(1).clamp(min=1e-300)).sqrt()
-    return gain.argmax(1), left, gain
+    return gain.argmax(1), left
 
 
 def _labels_of_few(x: Tensor, y: Tensor) -> Tensor:
@@ -337,7 +396,7 @@ def _labels_of_few(x: Tensor, y: Tensor) -> Tensor:
     for _ in range(4):
         w = torch.ones_like(x)
         w[rows, at] = 0
-        _, (mx, my), (sxx, sxy) = _moments(x.reshape(1, -1), y.reshape(1, -1), w.reshape(1, -1))
+        _, mx, my, sxx, sxy = _moments(x.reshape(1, -1), y.reshape(1, -1), w.reshape(1, -1))
         if float(sxx) <= 0:
             return at
         at = (y - my - (sxy / sxx) * (x - mx)).abs().argmax(1)
@@ -355,9 +414,9 @@ def _lines_of_two(at: Tensor, live: Tensor, x: Tensor, y: Tensor) -> tuple[Tenso
             sxx = (dx * dx).sum()
             if float(sxx) <= 1e-12:
                 continue
-            of_rows = (dx * dy).sum() / sxx
-            left = (dy - of_rows * dx).square().mean().sqrt() / y[rows].square().mean().sqrt().clamp(min=1e-300)
-            slope[rows], misfit[rows] = of_rows, left
+            shared = (dx * dy).sum() / sxx
+            left = (dy - shared * dx).square().mean().sqrt() / y[rows].square().mean().sqrt().clamp(min=1e-300)
+            slope[rows], misfit[rows] = shared, left
         if float(misfit.max()) < 3e-3:
             break
     return slope, misfit

@@ -9,7 +9,6 @@ from sfumato.conventions import SPREADS, Convention
 from sfumato.probe.call.find import ProbeError, Spec, in_words
 from sfumato.probe.call.loss import Loss
 from sfumato.probe.call.understand import OTHER_CLASSES, remade
-from sfumato.probe.read.extra_terms import KEEP
 from sfumato.probe.read.gradients import Reading, read
 from sfumato.probe.read.levels import Levels, Prior, Weighted, as_typed, levels, prior_of, without_weights
 
@@ -28,18 +27,18 @@ class Identity:
 
 def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identity:
     """The convention whose strength is the same for the levels at every K."""
-    found = list(at.values())
-    kinds = {each.kind for each in found}
+    known = list(at.values())
+    kinds = {level.kind for level in known}
     if len(kinds) != 1:
         return Identity(None, None, "the kind of target is not the same at every K")
-    if all(each.is_hard for each in found):
+    if all(level.is_hard for level in known):
         return Identity("sigmoid-hard" if "sigmoid" in kinds else "one-hot", 0.0, "all mass is on the label")
-    common = {name: _common(spread, found) for name, spread in SPREADS.items() if spread.space in kinds}
-    fits = {name: as_typed(eps, coarse=found[0].coarse) for name, eps in common.items() if eps is not None}
-    fits = _of_right_mass(fits, found)
+    common = {name: _common(spread, known) for name, spread in SPREADS.items() if spread.space in kinds}
+    fits = {name: as_typed(eps, coarse=known[0].coarse) for name, eps in common.items() if eps is not None}
+    fits = _with_right_mass(fits, known)
     several = len(at) > 1
     if argument is not None:
-        close = CLOSE * (10 if found[0].coarse else 1) * max(abs(argument), 0.01)
+        close = CLOSE * (10 if known[0].coarse else 1) * max(abs(argument), 0.01)
         exact = [name for name, eps in fits.items() if abs(eps - argument) <= close]
         if len(exact) == 1:
             how = "the strength that it was given, at every K tried" if several else "the strength that it was given"
@@ -50,8 +49,8 @@ def identify(at: Mapping[int, Levels], argument: float | None = None) -> Identit
         # Where two conventions are the same target, a person typed the strength with the fewer digits.
         best = min(fits, key=lambda name: (len(f"{fits[name]:.10g}"), list(SPREADS).index(name)))
         also = [f"{name} with {eps:.6g}" for name, eps in fits.items() if name != best]
-        told = f"one strength at K = {', '.join(map(str, sorted(at)))}"
-        return Identity(best, fits[best], told + (f"; the same as {', '.join(also)}" if also else ""))
+        why = f"one strength at K = {', '.join(map(str, sorted(at)))}"
+        return Identity(best, fits[best], why + (f"; the same as {', '.join(also)}" if also else ""))
     if len(fits) == 1 and "softmax" not in kinds:
         (only,) = fits
         return Identity(only, fits[only], "the only convention of this kind that fits")
@@ -79,26 +78,26 @@ def strength_over(name: str, level: Levels) -> float | None:
     return eps if fits else None
 
 
-def _common(spread: Convention, found: list[Levels]) -> float | None:
+def _common(spread: Convention, known: list[Levels]) -> float | None:
     """The strength of a convention that fits all levels; None where there is none."""
-    told = [eps for each in found if (eps := strength_over(spread.name, each)) is not None]
-    if len(told) < len(found):
+    strengths = [eps for level in known if (eps := strength_over(spread.name, level)) is not None]
+    if len(strengths) < len(known):
         return None
-    middle = float(np.median(told))
+    middle = float(np.median(strengths))
     close = 1e-4 * max(abs(middle), 0.01)  # a loss in float32 has few digits of a small share of the others
-    return middle if max(told) - min(told) <= close else None
+    return middle if max(strengths) - min(strengths) <= close else None
 
 
-def _of_right_mass(fits: dict[str, float], found: list[Levels]) -> dict[str, float]:
+def _with_right_mass(fits: dict[str, float], known: list[Levels]) -> dict[str, float]:
     """The conventions that have the masses found: ``deficit`` has 1 − ε/K, the other softmax conventions a constant."""
-    masses = [each.mass for each in found]
+    masses = [level.mass for level in known]
     if "deficit" in fits:
         eps = fits["deficit"]
-        if all(abs(each.mass - (1 - eps / each.classes)) < 1e-5 for each in found):
+        if all(abs(level.mass - (1 - eps / level.classes)) < 1e-5 for level in known):
             return {"deficit": eps}
         fits = {name: each for name, each in fits.items() if name != "deficit"}
-    if found[0].kind == "softmax" and max(masses) - min(masses) > 1e-5:
-        inverse = all(abs(each.mass * each.classes - masses[0] * found[0].classes) < 1e-4 for each in found)
+    if known[0].kind == "softmax" and max(masses) - min(masses) > 1e-5:
+        inverse = all(abs(level.mass * level.classes - masses[0] * known[0].classes) < 1e-4 for level in known)
         return fits if inverse else {}
     return fits
 
@@ -122,7 +121,7 @@ class TargetRead:
             return None
         if self.weighted is not None and np.ptp(self.weighted.classes) > 1e-4:
             return "class weights move the optimum"
-        if extra is not None and not extra[0].startswith(KEEP):
+        if extra is not None and not extra.kind.keeps_optimum:
             return "the term beside the cross entropy moves the optimum"
         if extra is None and level.drifts:
             return "its gradient is nowhere 0, and the logits drift"
@@ -155,7 +154,7 @@ def read_target(spec: Spec, loss: Loss, classes: int) -> TargetRead:
 
 def _levels_elsewhere(spec: Spec, loss: Loss, classes: int, weighted: bool) -> dict[int, Levels]:
     """The levels at every other K at which the loss can be made and called."""
-    found: dict[int, Levels] = {}
+    level_at: dict[int, Levels] = {}
     for k in OTHER_CLASSES:
         if k == classes:
             continue
@@ -167,13 +166,13 @@ def _levels_elsewhere(spec: Spec, loss: Loss, classes: int, weighted: bool) -> d
         except Exception:
             continue
         if level is not None:
-            found[k] = level
-    return found
+            level_at[k] = level
+    return level_at
 
 
 def _identity(spec: Spec, loss: Loss, level_at: dict[int, Levels], prior: Prior | None) -> Identity:
     if prior is not None:
-        known = Identity("prior", prior.eps, f"the target is {prior.told}")
+        known = Identity("prior", prior.eps, f"the target is {prior.description}")
     elif not level_at:
         known = Identity(None, None, "the target has not two levels")
     elif any(each.drifts for each in level_at.values()):

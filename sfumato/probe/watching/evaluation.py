@@ -15,10 +15,10 @@ from torch.overrides import TorchFunctionMode
 from sfumato.probe.read.rows import ReadRows, read_rows
 from sfumato.probe.watching.tensors import as_rows, class_axis
 
-aside = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
+no_dispatch = torch._C.DisableTorchFunction  # pyright: ignore[reportPrivateUsage]
 """A context in which no function mode is told of calls, and so none runs them twice."""
 
-LARGEST = 1 << 25
+MAX_LOGITS = 1 << 25
 """Logits of one batch of evaluation that are copied at most."""
 
 DRAWN = ("dropout", "bernoulli", "multinomial", "rand", "gumbel")
@@ -28,7 +28,7 @@ ENDS = ("backward", "numpy", "item", "tolist", "requires_grad_", "set_", "regist
 """Names of calls that give no new tensor."""
 
 
-class Twice(TorchFunctionMode):
+class ShadowGraphMode(TorchFunctionMode):
     """Runs each call on logits twice while a tape is there, and else changes nothing."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Twice(TorchFunctionMode):
         result = func(*args, **kwargs)
         tape = self.tape
         if tape is not None and tape.knows(args, kwargs):
-            with aside():
+            with no_dispatch():
                 tape.double(func, args, kwargs, result)
         return result
 
@@ -50,7 +50,7 @@ class Tape:
     """The doubles of everything that was computed from the logits of one batch."""
 
     def __init__(self, logits: Tensor) -> None:
-        with aside(), torch.inference_mode(False), torch.enable_grad():
+        with no_dispatch(), torch.inference_mode(False), torch.enable_grad():
             self._leaf = logits.detach().clone().requires_grad_()
             self._doubles: dict[int, tuple[Tensor, Tensor]] = {id(logits): (logits, self._leaf.clone())}
         self._used: set[int] = set()
@@ -84,7 +84,7 @@ class Tape:
     def read(self) -> list[ReadRows]:
         """What each loss trains towards that came of the logits, and from which nothing else was computed."""
         found: list[ReadRows] = []
-        with aside(), torch.inference_mode(False), torch.enable_grad():
+        with no_dispatch(), torch.inference_mode(False), torch.enable_grad():
             for key, (_, value) in list(self._doubles.items())[1:]:
                 if key in self._used or value.numel() * 2 > self._rows:
                     continue

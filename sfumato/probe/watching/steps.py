@@ -5,6 +5,7 @@ what arrived at a few small parameters, beside the gradient that their optimiser
 leave notes in the store of the process group: a collective call would hang where one rank alone is watched.
 """
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ from sfumato.probe.watching.targets_seen import ReadStep, Record, count_of
 FEW, SMALL = 4, 65536
 """How many parameters are looked at, and how large they may be."""
 
-TOLD = 64
+SHARED = 64
 """Entries of a parameter that ranks tell each other."""
 
 
@@ -43,22 +44,11 @@ class SmallParameters:
             if gradient.is_sparse:
                 return
             with torch.no_grad():
-                told = gradient.detach().reshape(-1)[:SMALL].float()
+                values = gradient.detach().reshape(-1)[:SMALL].float()
                 held = self._sums[i]
-                self._sums[i] = told.clone() if held is None else held + told
+                self._sums[i] = values.clone() if held is None else held + values
 
         return add
-
-    def arrived(self) -> list[Tensor | None]:
-        """The sum of the gradients of each parameter since the last :meth:`forget`; None where none arrived."""
-        return self._sums
-
-    def at_the_optimiser(self) -> list[Tensor | None]:
-        """The gradients that stand at the parameters now."""
-        return [
-            None if p.grad is None or p.grad.is_sparse else p.grad.detach().reshape(-1)[:SMALL].float()
-            for p in self._parameters
-        ]
 
     def has_gradients(self) -> bool:
         """Whether any of the parameters has a gradient that is not 0."""
@@ -69,17 +59,17 @@ class SmallParameters:
         known = [p for p, each in zip(self._parameters, self._sums, strict=True) if each is not None]
         return bool(known) and not any(p.grad is not None and bool(p.grad.any()) for p in known)
 
-    def told(self) -> tuple[list[float], list[float]]:
-        """A few entries of what arrived at one parameter, and of what stands there, for other ranks to read."""
+    def entries(self) -> tuple[list[float], list[float]]:
+        """A few entries of what arrived at one parameter, and of the gradient there now, for other ranks to read."""
         pairs = [
-            (mine, there)
-            for mine, there in zip(self.arrived(), self.at_the_optimiser(), strict=True)
-            if mine is not None and there is not None
+            (arrived, p.grad.detach().reshape(-1)[:SMALL].float())
+            for p, arrived in zip(self._parameters, self._sums, strict=True)
+            if arrived is not None and p.grad is not None and not p.grad.is_sparse
         ]
         if not pairs:
             return [], []
-        mine, there = max(pairs, key=lambda pair: float(pair[1].abs().max()))
-        return mine[:TOLD].double().tolist(), there[:TOLD].double().tolist()
+        arrived, there = max(pairs, key=lambda pair: float(pair[1].abs().max()))
+        return arrived[:SHARED].double().tolist(), there[:SHARED].double().tolist()
 
     def moved(self) -> bool:
         """Whether any value differs from what it was at the last :meth:`remember`."""
@@ -129,21 +119,20 @@ def store_of_ranks() -> tuple[Any, int, int] | None:
     return store, torch.distributed.get_rank(), ranks
 
 
-def exchange(note: Sequence[Any], place: tuple[Any, int, int], number: int) -> dict[int, list[Any]]:
+def exchange(
+    note: Sequence[Any], place: tuple[Any, int, int], number: int, *, wait: timedelta = WAIT
+) -> dict[int, list[Any]]:
     """Leave a note for the other ranks, and read theirs; ranks that left none in time are absent."""
     store, rank, ranks = place
     store.set(f"sfumato watch {number} of {rank}", json.dumps(list(note)))
-    found: dict[int, list[Any]] = {rank: list(note)}
+    notes: dict[int, list[Any]] = {rank: list(note)}
     for other in range(ranks):
-        if other == rank:
-            continue
-        key = f"sfumato watch {number} of {other}"
-        try:
-            store.wait([key], WAIT)
-            found[other] = json.loads(store.get(key))
-        except Exception:  # a rank that is not watched, or that has ended
-            continue
-    return found
+        if other != rank:
+            key = f"sfumato watch {number} of {other}"
+            with contextlib.suppress(Exception):  # a rank that is not watched, or that has ended
+                store.wait([key], wait)
+                notes[other] = json.loads(store.get(key))
+    return notes
 
 
 _uses = itertools.count()
@@ -166,14 +155,12 @@ def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
     if place is None:
         return [_joined({0: note}, 0, 1)[0] for note in own if note["passes"]], False
     _, rank, ranks = place
-    told = exchange(own, place, number)
-    record.ranks, record.ranks_silent = ranks, sorted(set(range(ranks)) - set(told))
+    notes = exchange(own, place, number)
+    record.ranks, record.ranks_silent = ranks, sorted(set(range(ranks)) - set(notes))
     if record.ranks_silent:
         return [], False
-    joined = [
-        _joined({each: told[each][i] for each in told}, rank, ranks)
-        for i in range(min(len(told[each]) for each in told))
-    ]
+    steps = range(min(len(each) for each in notes.values()))
+    joined = [_joined({each: notes[each][i] for each in notes}, rank, ranks) for i in steps]
     apart = bool(joined) and all(alone for _, alone in joined)
     return [step for step, _ in joined if step.passes], apart
 
@@ -189,14 +176,11 @@ def _joined(notes: dict[int, dict[str, Any]], rank: int, ranks: int) -> tuple[St
     """One step of all ranks, and whether this rank's gradients are its own alone."""
     passes = tuple(PassCount(n, t, b, c, each) for each, note in notes.items() for n, t, b, c in note["passes"])
     there = notes[rank]["there"]
-    told = [note["arrived"] for note in notes.values()]
-    same = bool(told) and len({len(each) for each in told}) == 1
-    after = multiplier(np.sum(told, axis=0).tolist(), there) if same else None
-    alone = ranks > 1 and after is None and _is_one(multiplier(notes[rank]["arrived"], there))
+    arrived = [note["arrived"] for note in notes.values()]
+    same = bool(arrived) and len({len(each) for each in arrived}) == 1
+    after = multiplier(np.sum(arrived, axis=0).tolist(), there) if same else None
+    own = multiplier(notes[rank]["arrived"], there)
+    alone = ranks > 1 and after is None and own is not None and abs(own - 1) < 1e-4
     if after is not None:
         after = next((float(x) for x in (1.0, 1 / ranks) if abs(after - x) < 2e-4 * x), after)
     return StepCount(passes, after, ranks), alone
-
-
-def _is_one(value: float | None) -> bool:
-    return value is not None and abs(value - 1) < 1e-4

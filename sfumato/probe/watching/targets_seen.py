@@ -1,19 +1,18 @@
 """What is kept of a run: its passes and steps, and the one strength that most rows are trained towards."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sfumato.conventions import SPREADS
-from sfumato.probe.read.levels import as_typed
-from sfumato.probe.read.rows import LEVELS, ReadRows
+from sfumato.probe.read.levels import ClassSpread, as_typed
+from sfumato.probe.read.rows import Form, ReadRows
 from sfumato.probe.watching.given import GivenStrength
 from sfumato.probe.watching.normaliser import PassCount
 
-MOST_STEPS = 50
+MAX_STEPS = 50
 """Steps whose passes are read; the ones after that are only counted."""
 
 
@@ -39,6 +38,13 @@ class ReadStep:
     divided_by: int = 1  # what the optimiser itself averages over, as Keras does
 
 
+class Problem(NamedTuple):
+    """Why a part of the run could not be read."""
+
+    code: str
+    text: str
+
+
 @dataclass
 class Record:
     """Everything that was seen."""
@@ -49,11 +55,10 @@ class Record:
     forwards: int = 0
     training_forwards: int = 0
     without_logits: int = 0
-    parameters: int = 0
     given: list[GivenStrength] = field(default_factory=list[GivenStrength])
     evaluations: int = 0
     evaluation_eps: list[float] = field(default_factory=list[float])
-    problems: Counter[str] = field(default_factory=Counter[str])
+    problems: Counter[Problem] = field(default_factory=Counter[Problem])
     ranks: int = 1
     ranks_silent: list[int] = field(default_factory=list[int])
 
@@ -82,7 +87,8 @@ class TargetsSeen:
     misfit: float  # what the line of a row leaves of its gradients beyond rounding, as a part of them
     spread: tuple[float, float] | None  # (smallest, largest) strength of the rows
     balanced: bool  # whether the gradients of a row sum to 0, as those of a softmax do
-    form: str  # what the model's outputs are, as in :class:`ReadRows`
+    form: Form  # what the model's outputs are
+    divisor: float  # what the loss divides the logits by
     flat: bool  # whether no row has logits that differ, so that nothing but a product of strength and factor is known
     coarse: bool  # whether the gradients have the digits of half precision
 
@@ -94,24 +100,22 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         return None
     k, coarse = live[0].rows.classes, any(each.rows.coarse for each in live)
     alive = np.concatenate([each.rows.live for each in live])
-    eps, doubt, misfit, others, mass, unbalanced, second = (
+    eps, doubt, misfit, others, mass, unbalanced, second, beside, sure = (
         np.concatenate([getattr(each.rows, name) for each in live])[alive]
-        for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced", "mass_beside")
+        for name in ("eps", "doubt", "misfit", "others", "mass", "unbalanced", "mass_beside", "beside_p", "is_sure")
     )
-    read = ~np.isnan(unbalanced)
-    beside = others == LEVELS["beside"]
-    balanced = not read.any() or float(np.median(unbalanced[read])) < (3e-2 if coarse else 3e-3)
-    told = np.isfinite(eps) & np.isfinite(doubt)
+    by_prior = np.concatenate([np.full(each.rows.live.sum(), each.rows.spread is ClassSpread.PRIOR) for each in live])
+    summed = ~np.isnan(unbalanced)
+    balanced = not summed.any() or float(np.median(unbalanced[summed])) < (3e-2 if coarse else 3e-3)
+    known = np.isfinite(eps) & np.isfinite(doubt)
     close = 3e-2 if coarse else 1e-3
-    plain = told & (misfit < close) & ~((others > 0) & (second < -close))
+    plain = known & (misfit < close) & ~((others > 0) & (second < -close))
     good = _surest(plain, doubt)
-    sure = np.concatenate([each.rows.is_sure for each in live])[alive]
     uniform = good & (eps > UNIFORM) if (good & (eps <= UNIFORM)).any() else np.zeros_like(good)
-    good &= ~(uniform & sure)
-    uniform &= ~sure
     good &= ~uniform
+    uniform &= ~sure
     strength = _clean(float(np.median(eps[good])), coarse=coarse) if good.any() and balanced else None
-    if strength is not None and 2 * plain.sum() < told.sum():
+    if strength is not None and 2 * plain.sum() < known.sum():
         strength = None
     return TargetsSeen(
         classes=k,
@@ -121,15 +125,16 @@ def targets_seen(passes: list[ReadPass]) -> TargetsSeen | None:
         rows=int(alive.sum()),
         ignored=sum(int((~each.rows.live).sum()) for each in passes),
         uniform=int(uniform.sum()),
-        soft=float((told & ~plain).sum() / max(told.sum(), 1)),
+        soft=float((known & ~plain).sum() / max(known.sum(), 1)),
         pairs=float((others[plain] > 0).mean()) if plain.any() else 0.0,
-        prior=bool(plain.any()) and float((others[plain] == LEVELS["prior"]).mean()) > 0.5,
-        beside=bool(beside.any()) and float(beside[told].mean()) > 0.5,
+        prior=bool(plain.any()) and float(by_prior[plain].mean()) > 0.5,
+        beside=bool(beside.any()) and float(beside[known].mean()) > 0.5,
         misfit=_beyond_rounding(live, misfit, plain, alive, strength or 0.0),
         spread=_spread(eps[good], doubt[good], coarse),
         balanced=balanced,
         form=live[0].rows.form,
-        flat=not told.any(),
+        divisor=live[0].rows.divisor,
+        flat=not known.any(),
         coarse=coarse,
     )
 
@@ -139,21 +144,18 @@ def count_of(one: ReadPass, eps: float) -> PassCount | None:
     counted, factors = own_factors(one.rows, eps)
     if len(factors) == 0:
         return None
-    return PassCount(counted, len(one.rows.live), one.sequences, _middle(factors))
+    middle = np.mean(factors) if varies(factors, coarse=False) else np.median(factors)
+    return PassCount(counted, len(one.rows.live), one.sequences, float(middle))
 
 
 def own_factors(rows: ReadRows, eps: float) -> tuple[int, Array]:
     """How many rows of a pass count, and the factors of those whose gradient is large enough to tell."""
     leaked = rows.live & (rows.eps > UNIFORM) & (rows.doubt < 0.02) & (eps < UNIFORM) & ~rows.is_sure
     counts = rows.live & ~leaked
-    loud = np.abs(rows.sums[:, 5])
+    loud = np.abs(rows.g_label)
     usable = counts & np.isfinite(loud) & (rows.misfit < (3e-2 if rows.coarse else 1e-3))
-    if not usable.any():
-        return int(counts.sum()), np.empty(0)
     usable &= ~((rows.eps > UNIFORM) & rows.is_sure & (eps < UNIFORM))
-    if not usable.any():
-        return int(counts.sum()), np.empty(0)
-    usable &= loud >= 0.05 * loud[usable].max()
+    usable &= loud >= 0.05 * loud[usable].max(initial=0.0)
     factors = rows.factors(eps)[usable]
     return int(counts.sum()), factors[np.isfinite(factors)]
 
@@ -164,10 +166,6 @@ def varies(factors: Array, *, coarse: bool) -> bool:
         return False
     middle = np.median(factors)
     return bool(np.mean(np.abs(factors / middle - 1) > (0.1 if coarse else 0.01)) > 0.05)
-
-
-def _middle(factors: Array) -> float:
-    return float(np.mean(factors) if varies(factors, coarse=False) else np.median(factors))
 
 
 def _beyond_rounding(live: list[ReadPass], misfit: Array, plain: Array, alive: Array, eps: float) -> float:
@@ -193,8 +191,8 @@ def _spread(eps: Array, doubt: Array, coarse: bool) -> tuple[float, float] | Non
     if len(eps) < 2:
         return None
     low, high = np.percentile(eps, [2, 98])
-    told = float(high - low) > max(2e-3, 20 * float(np.median(doubt)), 0.05 if coarse else 0.0)
-    return (float(low), float(high)) if told else None
+    differs = float(high - low) > max(2e-3, 20 * float(np.median(doubt)), 0.05 if coarse else 0.0)
+    return (float(low), float(high)) if differs else None
 
 
 def _clean(eps: float, *, coarse: bool) -> float:
@@ -207,8 +205,3 @@ def _clean(eps: float, *, coarse: bool) -> float:
 
 def _others(eps: float, k: int) -> float:
     return as_typed(float(SPREADS["others"].inverse(eps / k, k)), coarse=True)
-
-
-def rows_of(passes: Iterable[ReadPass]) -> int:
-    """All rows of some passes, with or without a gradient."""
-    return sum(len(each.rows.live) for each in passes)

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sfumato.probe.call.find import ProbeError, in_words, load
-from sfumato.probe.result import WORST_FIRST, ProbeFinding
+from sfumato.probe.result import ProbeFinding, worst_first
 from sfumato.probe.text import lines_of_facts, lines_of_findings, wrapped
 from sfumato.probe.watching import judging
 from sfumato.probe.watching.normaliser import NormaliserName, normaliser
@@ -80,14 +80,14 @@ class Watched:
         if self.classes is not None:
             lines += ["", *lines_of_facts(self._facts(), width)]
         if self.findings:
-            lines += ["", f"{'':7}  findings", *lines_of_findings(self.findings, width)]
+            lines += ["", "findings", *lines_of_findings(self.findings, width)]
         return "\n".join(lines).rstrip()
 
     def _facts(self) -> list[tuple[str, str]]:
         ignored = f", and {plural(self.ignored, 'row')} without" if self.ignored else ""
         micro = plural(self.micro_batches, "backward pass", "backward passes")
         together = f" on each of {self.ranks} ranks" if self.ranks > 1 else ""
-        told = {
+        shown = {
             "rows": "one mean over all rows that count between two steps of the optimiser",
             "micro-batches": "a mean of means: not all rows count alike",
             "sum": "a sum: nothing is divided by the number of rows",
@@ -98,15 +98,13 @@ class Watched:
             ("classes", str(self.classes)),
             ("steps", f"{self.steps}, each of {micro}{together}"),
             ("rows", f"{self.rows} with a gradient{ignored}"),
-            ("normaliser", told[self.normaliser]),
+            ("normaliser", shown[self.normaliser]),
         ]
         if self.mass is not None and abs(self.mass - 1) > 1e-3:
             rows.append(("mass", f"{self.mass:.4g}"))
         if self.evaluation_eps is not None:
-            hard = (
-                "the log loss of hard labels" if self.evaluation_eps == 0 else f"ε = {self.evaluation_eps:.4g} over all"
-            )
-            rows.append(("evaluation", hard))
+            smoothed = f"ε = {self.evaluation_eps:.4g} over all"
+            rows.append(("evaluation", smoothed if self.evaluation_eps else "the log loss of hard labels"))
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +114,7 @@ class Watched:
             "ignored", "evaluation_eps",
         )  # fmt: skip
         fields = {name: getattr(self, name) for name in names}
-        return {"schema": SCHEMA, **fields, "findings": [str(each) for each in self.findings]}
+        return {"schema": SCHEMA, **fields, "findings": [asdict(each) for each in self.findings]}
 
 
 @contextmanager
@@ -167,15 +165,15 @@ def fill(seen: Watched, record: Record) -> None:
     evaluation = max((abs(each) for each in record.evaluation_eps), default=None)
     seen.evaluation_eps = None if evaluation is None else round(evaluation, 6) if evaluation > 1e-4 else 0.0
     seen.steps = record.optimiser_steps
-    found = list(judging.of_reading(record, targets))
+    findings = list(judging.reading_findings(record, targets))
     counts, apart = step_counts(record, 0.0 if targets is None or targets.eps is None else targets.eps)
     seen.ranks = record.ranks
     if targets is not None:
         seen.classes, seen.eps, seen.eps_others = targets.classes, targets.eps, targets.eps_others
         seen.rows, seen.ignored, seen.mass = targets.rows, targets.ignored, targets.mass
         seen.micro_batches = Counter(len(step.passes) for step in steps).most_common(1)[0][0]
-        found += [*judging.of_targets(record, targets), *judging.of_given(record, targets)]
-        found += judging.of_steps(record, targets, apart=apart)
+        findings += [*judging.target_findings(record, targets), *judging.strength_findings(record, targets)]
+        findings += judging.step_findings(record, targets, apart=apart)
         known = normaliser(counts, coarse=targets.coarse) if targets.eps is not None and counts else None
         if known is not None:
             seen.normaliser, seen.mass = known.name, known.mass
@@ -185,19 +183,15 @@ def fill(seen: Watched, record: Record) -> None:
                 weighted = any(judging.is_weighted(each, targets) for each in passes)
                 exact = not weighted and (targets.coarse or targets.misfit < 1e-5)
                 seen.mass = known.mass if exact else targets.mass
-                found += judging.of_normaliser(known, counts, coarse=targets.coarse, exact=exact)
-    found += judging.of_evaluation(record, seen.evaluation_eps, seen.eps)
-    seen.findings = _sorted(found)
+                findings += judging.normaliser_findings(known, counts, coarse=targets.coarse, exact=exact)
+    findings += judging.evaluation_findings(record, seen.evaluation_eps, seen.eps)
+    seen.findings = worst_first(findings)
 
 
 def _uneven(one: Any) -> bool:
     """Whether the sequences of a pass have unequal numbers of rows with a gradient."""
     counts = one.rows.live.reshape(one.sequences, -1).sum(1)
     return len(set(counts[counts > 0].tolist())) > 1
-
-
-def _sorted(found: list[ProbeFinding]) -> tuple[ProbeFinding, ...]:
-    return tuple(sorted(dict.fromkeys(found), key=lambda each: WORST_FIRST.index(each.level)))
 
 
 HOW = "it must return (model, run): the model that is trained, and what starts the training, such as trainer.train"
@@ -210,8 +204,12 @@ def watch_named(name: str) -> Watched:
         made = spec.target(*spec.positional, **spec.arguments)
     except (Exception, SystemExit) as error:
         raise ProbeError(f"{name} failed: {in_words(error)}") from error
-    model, run, logits = _parts(name, made)
-    with watch(model, logits) as seen:
+    if not isinstance(made, (tuple, list)) or len(made) not in (2, 3):
+        raise ProbeError(f"{name} returned a {type(made).__name__}; {HOW}")
+    model, run, *logits = made
+    if not callable(run):
+        raise ProbeError(f"{name} returned a {type(run).__name__} in the second place, which cannot be called; {HOW}")
+    with watch(model, *logits) as seen:
         try:
             run()
         except ProbeError:
@@ -219,12 +217,3 @@ def watch_named(name: str) -> Watched:
         except (Exception, SystemExit) as error:
             raise ProbeError(f"the training of {name} failed: {in_words(error)}") from error
     return seen
-
-
-def _parts(name: str, made: Any) -> tuple[Any, Any, Any]:
-    if not isinstance(made, (tuple, list)) or len(made) not in (2, 3):
-        raise ProbeError(f"{name} returned a {type(made).__name__}; {HOW}")
-    model, run, *rest = made
-    if not callable(run):
-        raise ProbeError(f"{name} returned a {type(run).__name__} in the second place, which cannot be called; {HOW}")
-    return model, run, rest[0] if rest else None

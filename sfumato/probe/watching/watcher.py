@@ -13,10 +13,17 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from sfumato.probe.call.find import ProbeError, in_words
 from sfumato.probe.read.rows import MANY, read_rows
-from sfumato.probe.watching.evaluation import LARGEST, Tape, Twice, aside, eps_of_evaluation, strength_of_value
+from sfumato.probe.watching.evaluation import (
+    MAX_LOGITS,
+    ShadowGraphMode,
+    Tape,
+    eps_of_evaluation,
+    no_dispatch,
+    strength_of_value,
+)
 from sfumato.probe.watching.given import given_strengths
 from sfumato.probe.watching.steps import SmallParameters
-from sfumato.probe.watching.targets_seen import MOST_STEPS, ReadPass, ReadStep, Record
+from sfumato.probe.watching.targets_seen import MAX_STEPS, Problem, ReadPass, ReadStep, Record
 from sfumato.probe.watching.tensors import (
     Choice,
     ModelInputs,
@@ -45,7 +52,7 @@ class RunWatcher:
         self._handles: list[Any] = []
         self._passing: list[Any] = []
         self._stack = contextlib.ExitStack()
-        self._twice: Twice | None = None
+        self._shadow: ShadowGraphMode | None = None
         self._small: SmallParameters | None = None
         self._known: set[int] = set()
         self._step = ReadStep()
@@ -63,7 +70,7 @@ class RunWatcher:
             self._handles.append(self.model.register_forward_hook(_undisturbed(self._called), with_kwargs=True))
         self._handles.append(register_optimizer_step_pre_hook(self._before_step))
         self._handles.append(register_optimizer_step_post_hook(self._after_step))
-        self._twice = self._stack.enter_context(Twice())
+        self._shadow = self._stack.enter_context(ShadowGraphMode())
 
     def stop(self) -> None:
         """Take every hook off, and close what is open."""
@@ -76,7 +83,7 @@ class RunWatcher:
             self._close(stepped=self._moved_by_itself())
         if self._small is not None:
             self._small.remove()
-        self._twice, self._small = None, None
+        self._shadow, self._small = None, None
 
     # What a call of the model gave
 
@@ -84,14 +91,14 @@ class RunWatcher:
         """After a call of the model: hook its logits if they can be trained on, else follow what evaluation does."""
         if module is not self.model:  # a copy that was made while the model was watched
             return
-        with aside():
+        with no_dispatch():
             self._close_evaluation()
             self.record.forwards += 1
             logits = logits_of(output, self.choice)
             try:
                 self._take(logits, args, kwargs, output)
             except Exception as error:  # the run must not fail because it is watched
-                self.record.problems[f"a call of the model could not be watched ({in_words(error)})"] += 1
+                self._problem("call-not-watched", f"a call of the model could not be watched ({in_words(error)})")
 
     def _take(self, logits: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         record, trains = self.record, torch.is_grad_enabled()
@@ -107,7 +114,7 @@ class RunWatcher:
         if logits is None:
             record.without_logits += 1
             return
-        if trains and logits.requires_grad and len(record.steps) < MOST_STEPS:
+        if trains and logits.requires_grad and len(record.steps) < MAX_STEPS:
             self._hook(logits, inputs_of(args, kwargs))
         if not trains or not self.model.training:
             self._evaluated(logits, output, args, kwargs)
@@ -115,7 +122,6 @@ class RunWatcher:
     def _begin(self) -> None:
         self._small = SmallParameters(self.model.parameters())
         self._known = {id(p) for p in self.model.parameters()}
-        self.record.parameters = sum(p.numel() for p in self.model.parameters())
         self._step.began_with_gradients = self._small.has_gradients()
         self._small.remember()
 
@@ -129,11 +135,11 @@ class RunWatcher:
             if g is None:
                 return
             try:
-                with aside(), torch.no_grad():
+                with no_dispatch(), torch.no_grad():
                     z = held if held._version == version else copy
                     self._arrived(z, g.detach(), inputs, training)
             except Exception as error:  # the run must not fail because it is watched
-                self.record.problems[f"a pass could not be read ({in_words(error)})"] += 1
+                self._problem("pass-not-read", f"a pass could not be read ({in_words(error)})")
 
         if source is None:
             self._passing.append(logits.register_hook(arrived))
@@ -142,12 +148,15 @@ class RunWatcher:
         if len(self._passing) > 64:
             self._passing = self._passing[-64:]
 
+    def _problem(self, code: str, text: str) -> None:
+        self.record.problems[Problem(code, text)] += 1
+
     # What a backward pass gave
 
     def _arrived(self, z: Tensor | None, g: Tensor, inputs: ModelInputs, training: bool) -> None:
         small, step = self._small, self._step
-        if self._twice is not None:
-            self._twice.tape = None  # what was followed as evaluation is a training pass after all
+        if self._shadow is not None:
+            self._shadow.tape = None  # what was followed as evaluation is a training pass after all
         if small is not None:
             if step.passes and small.cleared():
                 self._cleared = True
@@ -157,18 +166,18 @@ class RunWatcher:
             if not step.passes:
                 step.began_with_gradients = small.has_gradients()
         if z is None:
-            self.record.problems[IN_PLACE] += 1
+            self._problem("logits-changed-in-place", IN_PLACE)
             return
         axis = class_axis(z, g)
         if z.dim() and z.shape[axis] < 2:
-            self.record.problems["the output has one number a row, which is no softmax: nothing is told of it"] += 1
+            self._problem("one-number-per-row", "the output has one number per row: it is not read")
             return
         rows = read_rows(as_rows(z, axis), as_rows(g, axis))
         shape = tuple(n for i, n in enumerate(z.shape) if i != axis % z.dim())
         compared = inputs.compare(rows.label, rows.live, shape, _pad_of(self.model))
         sequences = shape[0] if len(shape) > 1 else len(rows.live)
         if not rows.finite:
-            self.record.problems["some gradients were infinite or no numbers; such a pass is left out"] += 1
+            self._problem("gradients-not-finite", "some gradients were infinite or NaN; such a pass is left out")
             return
         step.passes.append(ReadPass(rows, sequences, compared, training))
 
@@ -176,7 +185,7 @@ class RunWatcher:
 
     def _before_step(self, optimiser: Any, *_: Any) -> None:
         if self._is_ours(optimiser):
-            with aside():
+            with no_dispatch():
                 self._by_torch = True
                 if self._step.passes:
                     self._read_gradients(optimiser)
@@ -185,7 +194,7 @@ class RunWatcher:
         if not self._is_ours(optimiser):
             self.record.steps_of_others += 1
         else:
-            with aside(), torch.no_grad():
+            with no_dispatch(), torch.no_grad():
                 self._close_evaluation()
                 if self._step.passes and not self._step.arrived:
                     self._read_gradients(optimiser)
@@ -202,7 +211,7 @@ class RunWatcher:
     def _read_gradients(self, optimiser: Any = None) -> None:
         if self._small is None:
             return
-        arrived, there = self._small.told()
+        arrived, there = self._small.entries()
         scale = getattr(optimiser, "grad_scale", None)  # a fused optimiser divides by it in its own kernel
         if scale is not None:
             there = [each / float(scale) for each in there]
@@ -235,19 +244,19 @@ class RunWatcher:
     def _evaluated(self, logits: Tensor, output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.record.evaluations += 1
         self._evaluations_here += 1
-        if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > LARGEST:
+        if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > MAX_LOGITS:
             return
         loss, labels = loss_in(output), inputs_of(args, kwargs).labels
         if loss is not None and labels is not None:
             told = strength_of_value(logits.detach(), labels, float(loss))
             self.record.evaluation_eps += [] if told is None else [told]
-        elif self._twice is not None:
-            self._twice.tape = Tape(logits)
+        elif self._shadow is not None:
+            self._shadow.tape = Tape(logits)
 
     def _close_evaluation(self) -> None:
-        tape = None if self._twice is None else self._twice.tape
-        if tape is not None and self._twice is not None:
-            self._twice.tape = None
+        tape = None if self._shadow is None else self._shadow.tape
+        if tape is not None and self._shadow is not None:
+            self._shadow.tape = None
             with contextlib.suppress(Exception):
                 told = eps_of_evaluation(tape.read())
                 self.record.evaluation_eps += [] if told is None else [told]

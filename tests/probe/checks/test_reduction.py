@@ -1,4 +1,4 @@
-"""How rows become one number, read off gradients of rows together and alone."""
+"""How rows become one number, from gradients of rows together and alone."""
 
 from __future__ import annotations
 
@@ -12,92 +12,64 @@ from sfumato.probe.call.find import of
 from sfumato.probe.call.understand import understand
 from sfumato.probe.checks.target import reduction_of
 from sfumato.probe.read.gradients import read
+from tests.probe.losses import codes
 
 K = 5
 
 
-def told(function):
+def checked(function):
     spec = of(function)
     loss = understand(spec.made(K), K)
-    reduction, findings = reduction_of(spec, loss, read(loss, K))
-    return reduction, [str(each) for each in findings]
+    return reduction_of(spec, loss, read(loss, K))
 
 
 def rows_of(z, y):
     return F.cross_entropy(z, y, reduction="none")
 
 
+def weighted_by(weights_of):
+    def loss(z, y):
+        w = weights_of(z, y)
+        return (w * rows_of(z, y)).sum() / w.sum()
+
+    return loss
+
+
+def misnamed(logits, labels, reduction="mean"):
+    return rows_of(logits, labels).sum()
+
+
+def with_largest(share):
+    return lambda z, y: rows_of(z, y) + share * (len(y) > 1) * rows_of(z, y).max().detach()
+
+
 @pytest.mark.parametrize(
-    ("name", "loss", "factor"),
+    ("loss", "name", "factors", "expected"),
     [
-        ("mean", lambda z, y: rows_of(z, y).mean(), 0.25),
-        ("sum", lambda z, y: rows_of(z, y).sum(), 1.0),
-        ("none", rows_of, 1.0),
-        ("none", lambda z, y: -F.one_hot(y, K) * z.log_softmax(1), 1.0),
+        (lambda z, y: rows_of(z, y).mean(), "mean", 0.25, []),
+        (lambda z, y: rows_of(z, y).sum(), "sum", 1.0, []),
+        (rows_of, "none", 1.0, []),
+        (lambda z, y: -F.one_hot(y, K) * z.log_softmax(1), "none", 1.0, []),
+        (weighted_by(lambda z, y: torch.arange(1.0, K + 1, dtype=z.dtype)[y]), "mean", [1 / 7, 3 / 14, 2 / 7, 5 / 14],
+         ["note: weighted-mean"]),
+        (weighted_by(lambda z, y: torch.linspace(1, 2, len(y), dtype=z.dtype)), "other", [1 / 6, 2 / 9, 5 / 18, 1 / 3],
+         ["warning: reduction-unknown"]),
+        (lambda z, y: rows_of(z, y).sum() / len(y) ** 0.5, "other", 0.5, ["warning: reduction-unknown"]),
+        (misnamed, "sum", 1.0, ["defect: reduction-misnamed"]),
+        (with_largest(0.0015), "none", 1.0, ["defect: values-leak"]),
+        (with_largest(0.0005), "none", 1.0, []),
     ],
-)
-def test_the_plain_reductions(name, loss, factor):
-    reduction, findings = told(loss)
-    assert (reduction.name, findings) == (name, [])
-    np.testing.assert_allclose(reduction.factors, factor, rtol=1e-9)
-
-
-def test_a_mean_over_weights_is_a_mean_and_its_shares_are_told():
-    def loss(z, y):
-        w = torch.arange(1.0, K + 1, dtype=z.dtype)[y]
-        return (w * rows_of(z, y)).sum() / w.sum()
-
-    reduction, findings = told(loss)
-    assert (reduction.name, findings) == (
-        "mean", ["note: reduction: a mean over the labels' weights: four rows count 0.1429, 0.2143, 0.2857, 0.3571"],
-    )  # fmt: skip
-
-
-def test_weights_of_places_are_not_taken_for_those_of_labels():
-    def loss(z, y):
-        w = torch.linspace(1, 2, len(y), dtype=z.dtype)
-        return (w * rows_of(z, y)).sum() / w.sum()
-
-    reduction, findings = told(loss)
-    assert (reduction.name, findings) == (
-        "other",
-        ["warning: reduction: neither mean nor sum: a row in a batch of four counts 0.1667, 0.2222, 0.2778, 0.3333 of "
-         "what it does alone"],
-    )  # fmt: skip
-
-
-def test_a_root_of_the_number_of_rows_is_neither_mean_nor_sum():
-    reduction, findings = told(lambda z, y: rows_of(z, y).sum() / len(y) ** 0.5)
-    assert (reduction.name, findings) == (
-        "other",
-        ["warning: reduction: neither mean nor sum: a row in a batch of four counts 0.5, 0.5, 0.5, 0.5 of what it does "
-         "alone"],
-    )  # fmt: skip
+)  # fmt: skip
+def test_the_reduction_and_what_is_peculiar_about_it(loss, name, factors, expected):
+    reduction, findings = checked(loss)
+    assert (reduction.name, codes(findings)) == (name, expected)
+    np.testing.assert_allclose(reduction.factors, factors, rtol=1e-6)
 
 
 def test_a_gradient_that_turns_with_the_size_of_the_batch_is_told_and_does_not_leak():
-    def loss(z, y):
-        return rows_of(z, y).mean() + 0.1 * (len(y) > 1) * z.square().mean()
-
-    assert "warning: rows: the gradient of a row in a batch is no multiple of its gradient alone" in told(loss)[1]
-
-
-@pytest.mark.parametrize(("share", "defects"), [(0.0015, 1), (0.0005, 0)])
-def test_a_value_that_depends_on_the_other_rows_is_told_from_a_thousandth_on(share, defects):
-    def loss(z, y):
-        values = rows_of(z, y)
-        return values + share * (len(y) > 1) * values.max().detach()
-
-    findings = told(loss)[1]
-    assert len(findings) == defects
-    assert all("rows: the value of a row depends on the other rows" in each for each in findings)
-
-
-def test_the_argument_that_says_another_reduction_is_told():
-    def loss(logits, labels, reduction="mean"):
-        return rows_of(logits, labels).sum()
-
-    assert told(loss)[1] == ['defect: reduction: reduction="mean" is the sum']
+    found = checked(lambda z, y: rows_of(z, y).mean() + 0.1 * (len(y) > 1) * z.square().mean())[1]
+    assert "warning: rows-turn" in codes(found)
+    assert "defect: rows-leak" not in codes(found)
 
 
 def test_a_loss_of_one_row_only_is_refused_for_four():
@@ -107,4 +79,4 @@ def test_a_loss_of_one_row_only_is_refused_for_four():
         return F.cross_entropy(z, y)
 
     with pytest.raises(ProbeError, match="loss cannot be called with four rows: ValueError: three rows at most"):
-        told(loss)
+        checked(loss)

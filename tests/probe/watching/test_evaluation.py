@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe.watching.evaluation import Tape, Twice, eps_of_evaluation, strength_of_value
+from sfumato.probe.watching.evaluation import ShadowGraphMode, Tape, eps_of_evaluation, strength_of_value
 
 Z = torch.randn(16, 10, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(0, 10, (16,), generator=torch.Generator().manual_seed(1))
 
 
 def read(loss, mode=torch.no_grad):
-    twice = Twice()
-    with twice, mode():
+    shadow = ShadowGraphMode()
+    with shadow, mode():
         z = Z.clone()
-        twice.tape = Tape(z)
+        shadow.tape = Tape(z)
         loss(z)
-        return eps_of_evaluation(twice.tape.read())
+        return eps_of_evaluation(shadow.tape.read())
 
 
 def by_hand(z):
@@ -66,11 +66,11 @@ def test_what_is_no_cross_entropy_has_no_strength(loss):
 
 
 def test_what_calls_return_and_draw_is_as_without():
-    twice = Twice()
-    with torch.random.fork_rng(), twice, torch.no_grad():
+    shadow = ShadowGraphMode()
+    with torch.random.fork_rng(), shadow, torch.no_grad():
         torch.manual_seed(0)
         z = Z.clone()
-        twice.tape = Tape(z)
+        shadow.tape = Tape(z)
         total = torch.zeros(1)
         total += F.cross_entropy(z, Y)
         noisy = F.dropout(z, 0.5).sum()

@@ -15,7 +15,6 @@ import torch
 from transformers import Trainer
 
 from sfumato.adapters.hf import compute_loss
-from sfumato.probe.watching import steps as ranks
 from sfumato.probe.watching.steps import exchange, store_of_ranks
 from tests.adapters.hf.small import arguments, data, llama, logged
 from tests.conftest import environment
@@ -48,21 +47,21 @@ def test_two_ranks_that_train_rightly_raise_no_alarm(loops):
     assert {name: (told["eps"], told["normaliser"], told["ranks"]) for name, told in right.items()} == dict.fromkeys(
         right, (0.1, "rows", 2)
     )
-    assert [text for told in right.values() for text in told["findings"] if not text.startswith("note")] == []
+    assert [each for told in right.values() for each in told["findings"] if each["level"] != "note"] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "normaliser", "words"),
+    ("name", "normaliser", "code", "words"),
     [
-        ("mean of each rank", "micro-batches", "it is a mean of means: ranks of"),
-        ("wrong rank count", "twice", "gradients are divided by the 2 ranks once too often"),
-        ("ranks are multiplied and added", "twice", "gradients are not divided by the 2 ranks"),
-        ("apart", "micro-batches", "each of the 2 ranks uses its own gradients alone"),
+        ("mean of each rank", "micro-batches", "mean-of-means", "ranks of"),
+        ("wrong rank count", "twice", "divided-twice", "by the 2 ranks"),
+        ("ranks are multiplied and added", "twice", "not-divided", "by the 2 ranks"),
+        ("apart", "micro-batches", "ranks-apart", "each of the 2 ranks"),
     ],
 )
-def test_a_fault_between_ranks_is_named(loops, name, normaliser, words):
+def test_a_fault_between_ranks_is_named(loops, name, normaliser, code, words):
     assert loops[name]["normaliser"] == normaliser
-    assert any(words in text for text in loops[name]["findings"])
+    assert any(each["code"] == code and words in each["text"] for each in loops[name]["findings"])
 
 
 @pytest.mark.nightly  # two processes that load transformers: half a minute
@@ -86,13 +85,14 @@ def test_trainer_on_two_ranks_divides_by_the_rows_of_both_and_has_the_gradient_n
         assert found[name]["grad_norm"] == pytest.approx(logged(alone, "grad_norm"), rel=1e-5)
 
 
-def test_notes_are_exchanged_through_the_store_and_a_silent_rank_is_absent(monkeypatch):
-    monkeypatch.setattr(ranks, "WAIT", timedelta(milliseconds=200))
+def test_notes_are_exchanged_through_the_store_and_a_silent_rank_is_absent():
     store, found = torch.distributed.HashStore(), {}
-    both = [
-        threading.Thread(target=lambda rank=rank: found.update({rank: exchange([rank], (store, rank, 3), 0)}))
-        for rank in (0, 1)
-    ]
+    wait = timedelta(milliseconds=200)
+
+    def leave(rank):
+        found[rank] = exchange([rank], (store, rank, 3), 0, wait=wait)
+
+    both = [threading.Thread(target=leave, args=(rank,)) for rank in (0, 1)]
     for each in both:
         each.start()
     for each in both:

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer
 from sfumato.adapters.hf import compute_loss, fuse_head
 from sfumato.probe import Watched, watch
 from tests.adapters.hf.small import arguments, data, llama, logged, sft, torch_loss
+from tests.probe.losses import text_of
 from tests.probe.watching.loops import alarms, classifier, table
 
 V = 500
@@ -58,7 +59,7 @@ def test_our_loss_in_trainer_is_a_mean_over_all_rows_and_hard_in_evaluation(tmp_
 def test_trainers_own_smoothing_smooths_evaluation_too(tmp_path):
     seen = watched(tmp_path, label_smoothing_factor=0.1, evaluate=True)
     assert seen.evaluation_eps == EPS
-    assert "evaluation: its loss is smoothed too" in alarms(seen)[0]
+    assert alarms(seen) == ["warning: evaluation-smoothed"]
 
 
 def test_hard_labels_are_hard_in_both(tmp_path):
@@ -69,10 +70,8 @@ def test_hard_labels_are_hard_in_both(tmp_path):
 def test_a_loss_that_trainer_scales_no_more_is_too_large_by_the_accumulation(tmp_path):
     seen = watched(tmp_path, 4, loss=mean_of_each)
     assert seen.normaliser == "twice"
-    assert alarms(seen) == [
-        "defect: normaliser: gradients are not divided by the 4 micro-batches of a step: they are too large by that "
-        "number"
-    ]
+    assert alarms(seen) == ["defect: not-divided"]
+    assert "the 4 micro-batches of a step" in text_of(seen.findings, "not-divided")
 
 
 def test_a_model_whose_own_loss_does_not_count_items_is_too_large_by_the_accumulation(tmp_path):
@@ -94,8 +93,8 @@ def test_a_model_whose_own_loss_does_not_count_items_is_too_large_by_the_accumul
 
 def test_an_argument_that_another_loss_makes_idle_is_named(tmp_path):
     seen = watched(tmp_path, loss=compute_loss(0.0), label_smoothing_factor=0.1)
-    assert (seen.eps, len(alarms(seen))) == (0.0, 1)
-    assert "label_smoothing_factor is 0.1, and has no effect" in alarms(seen)[0]
+    assert (seen.eps, alarms(seen)) == (0.0, ["defect: argument-without-effect"])
+    assert "label_smoothing_factor is 0.1" in text_of(seen.findings, "argument-without-effect")
 
 
 def test_an_argument_of_the_model_that_nobody_reads_is_named():
@@ -103,7 +102,7 @@ def test_an_argument_of_the_model_that_nobody_reads_is_named():
     with watch(model) as seen:
         model(**batch, label_smoothing=0.1).loss.backward()
     assert seen.eps == 0
-    assert "LlamaForCausalLM(…, label_smoothing=…) is 0.1, and has no effect" in alarms(seen)[0]
+    assert "LlamaForCausalLM(…, label_smoothing=…) is 0.1" in text_of(seen.findings, "argument-without-effect")
 
 
 def test_in_bfloat16_the_logits_behind_trainers_copy_are_read(tmp_path):
@@ -116,7 +115,7 @@ def test_a_fused_head_makes_no_logits_and_that_is_said(tmp_path):
     fuse_head(model, label_smoothing=0.1)
     seen = watched(tmp_path, model=model)
     assert (seen.eps, alarms(seen)) == (None, [])
-    assert "a fused head computes its loss without them" in str(seen.findings[0])
+    assert seen.findings[0].code == "no-logits"
 
 
 @pytest.mark.parametrize("smoothing", [0.1, pytest.param(0.0, marks=pytest.mark.nightly)])
@@ -128,7 +127,7 @@ def test_trl_is_read_where_it_makes_logits(tmp_path, smoothing):
     if smoothing:
         assert (seen.eps, seen.normaliser) == (EPS, "rows")
     else:
-        assert "a fused head computes its loss without them" in str(seen.findings[0])
+        assert seen.findings[0].code == "no-logits"
     assert alarms(seen) == []
 
 
@@ -198,6 +197,6 @@ def test_keras_on_torch_smooths_evaluation_too(last, from_logits, accumulate):
         model.fit(x, y, batch_size=6, epochs=1, verbose=0, validation_data=(x[:6], y[:6]))
     assert (seen.eps, seen.normaliser, seen.evaluation_eps) == (EPS, "rows", EPS)
     assert (seen.steps, seen.micro_batches) == ((2, 2) if accumulate else (4, 1))
-    twice = any("softmax: it is taken twice" in text for text in alarms(seen))
+    twice = "defect: softmax-twice" in alarms(seen)
     assert twice == (last == "softmax" and from_logits)
     assert "__call__" not in vars(type(model))

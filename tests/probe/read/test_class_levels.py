@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import sfumato as sf
-from sfumato.probe.read.levels import class_levels
+from sfumato.probe.read.levels import ClassSpread, class_levels
 
 Y = torch.arange(60) % 6
 PRIOR = torch.tensor([0.3, 0.25, 0.2, 0.15, 0.07, 0.03], dtype=torch.float64)
@@ -24,14 +24,14 @@ def read(loss, labels=Y):
 def test_a_strength_under_class_weights_is_read_with_the_weight_of_each_row(eps, labels):
     weight = torch.linspace(0.5, 3, 6, dtype=torch.float64)
     found = read(lambda z: F.cross_entropy(z, labels, weight=weight, label_smoothing=eps), labels)
-    assert (found.kind, found.eps) == ("weights", pytest.approx(eps, abs=1e-6))
+    assert (found.spread, found.eps) == (ClassSpread.WEIGHTS, pytest.approx(eps, abs=1e-6))
     assert found.factor[labels].numpy() == pytest.approx((weight[labels] / weight[labels].sum()).numpy())
 
 
 @pytest.mark.parametrize("eps", [0.05, 0.3])
 def test_a_strength_towards_a_prior_is_read(eps):
     found = read(lambda z: sf.cross_entropy(z, sf.smooth_prior(Y, PRIOR, eps)))
-    assert (found.kind, found.eps) == ("prior", pytest.approx(eps, abs=1e-6))
+    assert (found.spread, found.eps) == (ClassSpread.PRIOR, pytest.approx(eps, abs=1e-6))
 
 
 @pytest.mark.parametrize(

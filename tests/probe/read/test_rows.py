@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sfumato.probe.read.rows import _labels_of_few, form_of, read_rows
+from sfumato.probe.read.rows import Form, _labels_of_few, form_of, read_rows, temperature_of
 
 
 def rows(classes: int, eps: float, *, scale: float = 1.0, dtype: torch.dtype = torch.float32, count: int = 24):
@@ -76,26 +76,25 @@ def test_rows_whose_logits_are_all_equal_have_no_slope():
     assert np.isnan(read_rows(z.detach(), z.grad).factor).all()
 
 
-@pytest.mark.parametrize("form", ["probabilities", "log-probabilities", "probabilities as logits"])
+@pytest.mark.parametrize("form", [Form.PROBABILITIES, Form.LOG_PROBABILITIES, Form.SOFTMAX_OF_PROBABILITIES])
 def test_outputs_after_a_softmax_are_known_and_read(form):
     z, y, _ = rows(9, 0.1)
     y = torch.from_numpy(y)
-    out = (z.log_softmax(1) if form == "log-probabilities" else z.softmax(1)).requires_grad_()
-    if form == "probabilities as logits":
+    out = (z.log_softmax(1) if form is Form.LOG_PROBABILITIES else z.softmax(1)).requires_grad_()
+    if form is Form.SOFTMAX_OF_PROBABILITIES:
         F.cross_entropy(out, y, label_smoothing=0.1).backward()
     else:
-        log = out if form == "log-probabilities" else out.log()
+        log = out if form is Form.LOG_PROBABILITIES else out.log()
         (0.9 * F.nll_loss(log, y) - 0.1 * log[y != -100].mean()).backward()
     assert form_of(out.detach(), out.grad) == form
     found = read_rows(out.detach(), out.grad)
     assert np.median(found.eps[found.live]) == pytest.approx(0.1, abs=1e-3)
 
 
-@pytest.mark.parametrize(("classes", "most"), [(600, "MOST_ROWS_OF_MANY"), (9, "MOST_ROWS")])
-def test_of_many_rows_a_part_is_read_and_every_label_is_told(monkeypatch, classes, most):
-    monkeypatch.setattr(f"sfumato.probe.read.rows.{most}", 50)
+@pytest.mark.parametrize("classes", [600, 9])
+def test_of_many_rows_a_part_is_read_and_every_label_is_told(classes):
     z, y, g = rows(classes, 0.1, count=210)
-    found = read_rows(z, g)
+    found = read_rows(z, g, max_rows=50)
     assert found.label.tolist() == np.where(y == -100, -1, y).tolist()
     assert 45 <= np.isfinite(found.eps).sum() <= 50
     assert np.nanmedian(found.eps) == pytest.approx(0.1, abs=1e-4)
@@ -116,3 +115,27 @@ def test_a_row_of_three_classes_that_is_surer_than_its_target_is_told_by_few_row
     g = p - torch.tensor([0.95, 0.025, 0.025], dtype=torch.float64)
     assert g.argmin(1).tolist() == [0, 0, 0, 0, 0, 1]
     assert _labels_of_few(p, g).tolist() == [0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("true", [0.05, 0.5, 2.0, 3.3333, 20.0])
+def test_the_temperature_without_misfit_is_found(true):
+    found = temperature_of(lambda t: abs(np.log(t / true)))
+    assert found == pytest.approx(true, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "misfit",
+    [lambda t: 0.01 + abs(np.log(t / 2)), lambda t: abs(np.log(t)), lambda t: 1e-6, lambda t: np.nan],
+)
+def test_where_none_stands_out_or_where_it_is_1_there_is_none(misfit):
+    assert temperature_of(misfit) is None
+
+
+@pytest.mark.parametrize("t", [0.5, 5.0])
+def test_strength_and_factor_are_those_of_the_loss_at_its_temperature(t):
+    z = torch.randn(20, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    F.cross_entropy(z / t, torch.arange(20) % 9, label_smoothing=0.1).backward()
+    found = read_rows(z.detach(), z.grad)
+    assert (found.form, found.divisor) == (Form.LOGITS, t)
+    assert np.median(found.eps) == pytest.approx(0.1, abs=1e-3)
+    assert np.median(found.factors(0.1)) == pytest.approx(1 / 20, rel=1e-3)
