@@ -114,3 +114,18 @@ def test_a_guard_that_is_called_eps_is_no_strength():
 def test_half_precision_inside_is_guessed_at():
     found = probe(lambda logits, labels: smoothed(logits.half().float(), labels))
     assert "as half precision inside would" in text_of(found.findings, "no-fixed-target")
+
+
+def test_clipped_gradients_are_not_said_to_leak():
+    class Clip(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream.clamp(-0.01, 0.01)
+
+    found = probe(lambda logits, labels: smoothed(Clip.apply(logits), labels))
+    assert "defect: gradient-wrong" in codes(found.findings)
+    assert not any("leak" in code for code in codes(found.findings))

@@ -165,8 +165,9 @@ def read_rows(z: Tensor, g: Tensor, *, max_rows: int | None = None) -> ReadRows:
 def _at_temperature(z: Tensor, g: Tensor, divisor: float, max_rows: int) -> ReadRows:
     """Read logits that the loss divides, with the gradients by the quotients."""
     rows = _read(z.double() / divisor, g.double(), Form.LOGITS, max_rows)
-    scaled = {name: getattr(rows, name) * divisor for name in ("factor", "sum_gp", "sum_g", "g_label")}
-    return replace(replace(rows, divisor=divisor), **scaled)
+    fields = ("factor", "sum_gp", "sum_g", "g_label")
+    scaled: dict[str, Any] = {name: getattr(rows, name) * divisor for name in fields}
+    return replace(rows, **scaled, divisor=divisor)
 
 
 def temperature_of(misfit: Callable[[float], float]) -> float | None:

@@ -1,4 +1,4 @@
-"""Two levels read off targets that are written down by hand."""
+"""Readings, and the levels in them: two, or one for each class."""
 
 from __future__ import annotations
 
@@ -6,17 +6,57 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
+import sfumato as sf
 from sfumato.probe.read.gradients import Reading
-from sfumato.probe.read.levels import Levels, Prior, as_typed, levels, prior_of, without_weights
+from sfumato.probe.read.levels import (
+    ClassSpread,
+    Levels,
+    Prior,
+    as_typed,
+    class_levels,
+    levels,
+    prior_of,
+    without_weights,
+)
 
 K = 4
 
 
-def reading(targets, masses=None, kind="softmax"):
+def reading(targets, masses=None, kind="softmax", **more):
     targets = np.array(targets, dtype=float)
     masses = targets.sum(axis=1) if masses is None else np.array(masses, dtype=float)
-    return Reading(targets.shape[1], tuple(range(len(targets))), kind, targets, masses, 0.0, 0.0)
+    return Reading(targets.shape[1], tuple(range(len(targets))), kind, targets, masses, 0.0, 0.0, **more)
+
+
+@pytest.mark.parametrize(("coarse", "alive"), [(False, [True, True, False]), (True, [True, False, False])])
+def test_what_differences_of_float32_leave_is_no_gradient(coarse, alive):
+    found = reading([[0.8, 0.1, 0.1], [1e-7, 0.0, 0.0], [1e-10, 0.0, 0.0]], [1.0, 0.0, 0.0], coarse=coarse)
+    assert found.alive.tolist() == alive
+    assert found.live_labels == np.flatnonzero(alive).tolist()
+
+
+def test_of_another_kind_the_slope_says_whether_a_label_has_a_gradient():
+    found = reading(np.zeros((2, 3)), [0.0, 0.0], "other", slopes=np.array([0.3, 0.0]))
+    assert found.live_labels == [0]
+
+
+def test_floors_are_entropies_times_the_mass():
+    q = np.array([0.8, 0.15, 0.05])
+    (floor,) = reading([2 * q], [2.0]).floors
+    assert floor == pytest.approx(-2 * (q * np.log(q)).sum(), rel=1e-12)
+    (coins,) = reading([0.5 * q], [0.5], "sigmoid").floors
+    assert coins == pytest.approx(-0.5 * (q * np.log(q) + (1 - q) * np.log(1 - q)).sum(), rel=1e-12)
+    assert reading([[0.0, 1.0, 0.0]], [1.0]).floors.tolist() == [0.0]
+    assert reading([[0.0, 1.0, 0.0]], [1.0], "sigmoid").floors.tolist() == [0.0]
+
+
+def test_a_batch_takes_the_live_labels_in_turn_the_second_first():
+    z, labels = reading([[0.8, 0.1, 0.1], [0.0, 0.0, 0.0], [0.1, 0.1, 0.8]], [1.0, 0.0, 1.0]).batch(5, seed=3)
+    assert z.shape == (5, 3)
+    assert labels.tolist() == [2, 0, 2, 0, 2]
 
 
 def smoothed(true=0.7, other=0.1, k=K):
@@ -118,3 +158,57 @@ def test_targets_that_no_weights_explain_have_none():
     assert without_weights(reading(smoothed(1.1, -0.1 / 3))) is None
     strange[0, 1] = 0  # no weight makes a share 0 beside others that are not
     assert without_weights(reading(strange)) is None
+
+
+Y = torch.arange(60) % 6
+PRIOR = torch.tensor([0.3, 0.25, 0.2, 0.15, 0.07, 0.03], dtype=torch.float64)
+
+
+def read(loss, labels=Y):
+    z = torch.randn(len(labels), 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    loss(z).backward()
+    return class_levels(z.detach().softmax(1), z.grad, labels)
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3])
+@pytest.mark.parametrize("labels", [Y, Y % 4])
+def test_a_strength_under_class_weights_is_read_with_the_weight_of_each_row(eps, labels):
+    weight = torch.linspace(0.5, 3, 6, dtype=torch.float64)
+    found = read(lambda z: F.cross_entropy(z, labels, weight=weight, label_smoothing=eps), labels)
+    assert (found.spread, found.eps) == (ClassSpread.WEIGHTS, pytest.approx(eps, abs=1e-6))
+    assert found.factor[labels].numpy() == pytest.approx((weight[labels] / weight[labels].sum()).numpy())
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3])
+def test_a_strength_towards_a_prior_is_read(eps):
+    found = read(lambda z: sf.cross_entropy(z, sf.smooth_prior(Y, PRIOR, eps)))
+    assert (found.spread, found.eps) == (ClassSpread.PRIOR, pytest.approx(eps, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: F.cross_entropy(z, z.detach().flip(0).softmax(1)),
+        lambda z: F.cross_entropy(z / 2, Y, label_smoothing=0.1),
+        lambda z: z.square().sum(),
+    ],
+)
+def test_other_targets_have_no_such_levels(loss):
+    assert read(loss) is None
+
+
+def test_few_rows_or_two_classes_are_left_alone():
+    z = torch.zeros(8, 6, dtype=torch.float64)
+    assert class_levels(z.softmax(1), z, Y[:8]) is None
+    assert class_levels(z[:, :2].softmax(1), z[:, :2], Y[:8] % 2) is None
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_gradients_that_no_levels_explain_have_none_at_any_scale(scale, noise):
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(60, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    sf.cross_entropy(z, sf.smooth_prior(Y, PRIOR, 0.3)).backward()
+    off = 1 + noise * torch.randn(60, 6, generator=generator, dtype=torch.float64)
+    found = class_levels(z.detach().softmax(1), scale * off * z.grad, Y)
+    assert (found is None) == (noise > 0)

@@ -1,4 +1,4 @@
-"""Watching on two ranks with uneven batches: forked by day, and under a real torchrun at night."""
+"""Which steps count, what becomes of gradients after the backward passes, and two ranks under torchrun at night."""
 
 from __future__ import annotations
 
@@ -12,12 +12,114 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from transformers import Trainer
 
 from sfumato.adapters.hf import compute_loss
-from sfumato.probe.watching.steps import exchange, store_of_ranks
+from sfumato.probe.watching.steps import (
+    SmallParameters,
+    complete_steps,
+    exchange,
+    multiplier,
+    step_counts,
+    store_of_ranks,
+)
+from sfumato.probe.watching.targets_seen import ReadStep, Record
 from tests.adapters.hf.small import arguments, data, llama, logged
 from tests.conftest import environment
+from tests.probe.watching.test_targets_seen import of_each, one_pass
+
+PASS = one_pass(of_each([0.1] * 24))
+
+
+def step(**how) -> ReadStep:
+    return ReadStep([PASS], **how)
+
+
+def test_steps_that_the_optimiser_did_not_take_are_left_out_unless_it_took_none():
+    taken, skipped = step(stepped=True), step()
+    assert complete_steps(Record([taken, skipped])) == [taken]
+    assert complete_steps(Record([skipped])) == [skipped]
+
+
+def test_a_first_step_that_began_before_is_left_out_unless_gradients_are_never_cleared():
+    begun, whole = step(stepped=True, began_with_gradients=True), step(stepped=True)
+    assert complete_steps(Record([begun, whole])) == [whole]
+    assert complete_steps(Record([begun, begun])) == [begun, begun]
+    assert complete_steps(Record([begun])) == [begun]
+
+
+def test_a_step_of_one_process_has_its_rows_factor_and_multiplier():
+    made = step(stepped=True, arrived=[1.0, -2.0], at_the_optimiser=[0.5, -1.0])
+    (found,), apart = step_counts(Record([made]), 0.1)
+    assert (found.after, found.ranks, apart) == (0.5, 1, False)
+    assert found.passes[0].factor == pytest.approx(1 / 24)
+
+
+def test_an_optimiser_that_averages_passes_itself_divides_the_factor():
+    (found,), _ = step_counts(Record([step(stepped=True, divided_by=4)]), 0.1)
+    assert found.passes[0].factor == pytest.approx(1 / 96)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def backward(model):
+    model(torch.randn(5, 3)).square().sum().backward()
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 1 / 65536])
+def test_the_multiplier_of_accumulated_gradients_is_read(model, factor):
+    small = SmallParameters(model.parameters())
+    backward(model)
+    backward(model)
+    for parameter in model.parameters():
+        parameter.grad *= factor
+    assert multiplier(*small.entries()) == pytest.approx(factor, rel=1e-5)
+    small.remove()
+
+
+def test_gradients_that_point_elsewhere_have_no_multiplier(model):
+    small = SmallParameters(model.parameters())
+    backward(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    assert multiplier(*small.entries()) is None
+    small.remove()
+
+
+def test_gradients_that_were_cleared_are_known_only_where_some_had_arrived(model):
+    small = SmallParameters(model.parameters())
+    assert not small.cleared()
+    backward(model)
+    assert not small.cleared()
+    model.zero_grad()
+    assert small.cleared()
+    small.remove()
+
+
+def test_parameters_that_moved_are_seen(model):
+    small = SmallParameters(model.parameters())
+    small.remember()
+    assert not small.moved()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    assert small.moved()
+    small.remove()
+
+
+def test_a_model_of_large_or_frozen_parameters_alone_is_borne():
+    frozen = nn.Linear(2, 2).requires_grad_(False)
+    small = SmallParameters(frozen.parameters())
+    assert (small.entries(), small.cleared(), small.has_gradients()) == (([], []), False, False)
+    large = SmallParameters([nn.Parameter(torch.zeros(100_000))])
+    assert large.entries() == ([], [])
+    large.remove()
+
 
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 
