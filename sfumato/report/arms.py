@@ -62,26 +62,9 @@ def closed_form(arm: ArmSummary) -> float:
     return math.nan if penalty is not None and penalty.words.no_gap else math.inf
 
 
-def titles(run: Run) -> tuple[str, ...]:
+def arm_titles(run: Run) -> list[str]:
     """The arms as the tables call them."""
-    return tuple(arm_title(arm) for arm in run.arms)
-
-
-def closed_forms(run: Run) -> tuple[float, ...]:
-    """The gap at the optimum of each arm, infinite for one-hot, and NaN where no single gap is best."""
-    return tuple(closed_form(arm) for arm in run.arms)
-
-
-def closed_labels(run: Run) -> list[tuple[float, str]]:
-    """The finite closed forms with what to write on them."""
-    found: dict[float, str] = {}
-    gaps = closed_forms(run)
-    said = "" if np.isfinite(gaps).sum() > 1 else "closed form "
-    for arm, closed in zip(run.arms, gaps, strict=True):
-        if np.isfinite(closed):
-            told = arm["name"] if arm["eps"] is None else f"ε {arm['eps']:g} ({arm['over']})"
-            found.setdefault(closed, f"{said}{closed:.2f}, {told}")
-    return list(found.items())
+    return [arm_title(arm) for arm in run.arms]
 
 
 def finite(value: float) -> str:

@@ -1,24 +1,25 @@
 """The audit as a letter for the terminal and as one page: findings first, then the numbers they rest on.
 
-Both are made from the object that ``audit --json`` prints and, for the page, from the columns of its three figures, so
-no torch and no matplotlib is loaded: the figures are a few lines of SVG in the template.
+Both are made from the object that ``audit --json`` prints and, for the page, from the columns of its three figures.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
 from sfumato.messages import texts
+from sfumato.report.charts import Chart, Curve, RiskCurve, plot_gap_histogram, plot_reliability, plot_risk_coverage, svg
 from sfumato.report.tables import Cell, ResultsTable, Row, Show, as_text, between, in_columns, shown
-from sfumato.report.template import rendered, with_units_held, write
+from sfumato.report.template import as_script, rendered, with_units_held, write
+from sfumato.runs.read import Floats
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, wrapped
-
-_WIDTH, _HEIGHT = 300, 210  # of a figure's axes, in units of its own
+from sfumato.theory import optimal_gap
 
 
 def as_letter(told: Mapping[str, Any], read: Sequence[str], width: int = 100) -> str:
@@ -118,9 +119,13 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
 
     ``figures`` are those of :class:`sfumato.evaluate.Audit`; ``told`` and ``read`` are as for :func:`as_letter`.
     """
-    from markupsafe import Markup
-
-    text = rendered(
+    soft = "agreement" in told["metrics"]
+    charts = {
+        "reliability": _reliability(figures, soft),
+        "risk-coverage": _risk_coverage(figures, soft),
+        **({"gap-histogram": _gaps(figures["gap"], told)} if figures.get("gap") else {}),
+    }
+    page = rendered(
         "audit.html.jinja",
         told=told,
         read=read,
@@ -129,16 +134,47 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
         over_seeds=in_columns(seeds_table(told)) if told.get("arms") else [],
         how_over_seeds=OVER_SEEDS,
         seeds_say=what_seeds_say(told) if told.get("arms") else [],
-        reliability=_reliability(figures, "agreed" if "agreement" in told["metrics"] else "right"),
-        risk=_risk(figures, told),
-        gap=_gap(figures, told),
-        right="agreement" if "agreement" in told["metrics"] else "accuracy",
-        soft="agreement" in told["metrics"],
-        width=_WIDTH,
-        height=_HEIGHT,
-        told_json=Markup(json.dumps(told, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")),
+        figures={name: svg.figure(chart, name) for name, chart in charts.items()},
+        smoothing=_what_the_gap_says(told["smoothing_evidence"]),
+        right="agreement" if soft else "accuracy",
+        soft=soft,
+        json=as_script(told),
     )
-    return write(path, text)
+    return write(path, page)
+
+
+def _reliability(figures: Mapping[str, Any], soft: bool) -> Chart:
+    curves = [
+        Curve(title, *(_column(figures[name], key) for key in _BINS), scaled=name != "reliability")
+        for name, title in (("reliability", "as it is"), ("reliability_after", "with temperature"))
+        if name in figures
+    ]
+    of = f"of {plural(int(curves[0].count.sum()), 'row')} in {len(curves[0].count)} bins"
+    return plot_reliability(curves, of=of, soft=soft)
+
+
+def _risk_coverage(figures: Mapping[str, Any], soft: bool) -> Chart:
+    coverage, risk = (_column(figures["risk"], name) for name in ("coverage", "risk"))
+    places = np.arange(1, 101) / 100
+    best = figures["risk"].get("best")  # of risks that are 0 or 1 it follows from their mean
+    best = np.maximum(0.0, (places - 1 + risk[-1]) / places) if best is None else np.array(best)
+    return plot_risk_coverage([RiskCurve("as it is", coverage, risk)], of="rows", best=(places, best), soft=soft)
+
+
+def _gaps(gap: Mapping[str, Any], told: Mapping[str, Any]) -> Chart:
+    closed = math.inf
+    if told["inferred_smoothing"] is not None:
+        closed = float(optimal_gap(told["inferred_smoothing"]["eps_all"], told["classes"], over="all"))
+    counts, edges = np.array(gap["count"]), np.array(gap["edges"])
+    mean = told["metrics"]["logit_gap"]["value"]
+    return plot_gap_histogram(["as it is"], [counts], edges, [mean], [closed], of="rows")
+
+
+_BINS = ("count", "count", "confidence", "accuracy", "low", "high")  # the rows are distinct: those of one model
+
+
+def _column(table: Mapping[str, Any], name: str) -> Floats:
+    return np.array(table[name], dtype=np.float64)  # numpy makes NaN of None
 
 
 def _paragraph(text: str, width: int, **begins: str) -> str:
@@ -185,69 +221,6 @@ def _signed(show: Show) -> Show:
     return signed
 
 
-def _reliability(figures: Mapping[str, Any], right: str) -> dict[str, Any]:
-    table, scaled = figures["reliability"], figures.get("reliability_after")
-    most, bar = max(table["count"]), _WIDTH / 15
-    points = [
-        {"x": x * _WIDTH, "y": (1 - y) * _HEIGHT, "low": (1 - low) * _HEIGHT, "high": (1 - high) * _HEIGHT}
-        for x, y, low, high in _filled(table, "confidence", "accuracy", "low", "high")
-    ]
-    told = ", ".join(f"{x:.2f} claimed {y:.2f} {right}" for x, y in _filled(table, "confidence", "accuracy"))
-    return {
-        "points": points,
-        "line": _line((p["x"], p["y"]) for p in points),
-        "bars": [{"x": b / 15 * _WIDTH, "h": n / most * 34, "w": bar - 1} for b, n in enumerate(table["count"])],
-        "after": scaled
-        and _line((x * _WIDTH, (1 - y) * _HEIGHT) for x, y in _filled(scaled, "confidence", "accuracy")),
-        "alt": f"Reliability: {told}.",
-    }
-
-
-def _risk(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    coverage, risk = figures["risk"]["coverage"], figures["risk"]["risk"]
-    top, whole = max([*risk, 1e-9]) * 1.08, risk[-1]
-    places = [i / 100 for i in range(1, 101)]
-    wrong = "the annotators disagree with all answers" if "agreement" in told["metrics"] else "all rows are wrong"
-    best = figures["risk"].get("best") or [max(0.0, (c - 1 + whole) / c) for c in places]
-    return {
-        "line": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(coverage, risk, strict=True)),
-        "best": _line((c * _WIDTH, (1 - r / top) * _HEIGHT) for c, r in zip(places, best, strict=True)),
-        "ticks": [{"y": (1 - v / top) * _HEIGHT, "text": percent(v)} for v in (0.0, top / 2.16, top / 1.08)],
-        "alt": f"Risk against coverage: {percent(whole)} of {wrong}; the area under the curve is "
-        f"{number(told['metrics']['aurc']['value'], 4)}.",
-    }
-
-
-def _gap(figures: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any] | None:
-    if figures.get("gap") is None:
-        return None
-    edges, counts = figures["gap"]["edges"], figures["gap"]["count"]
-    low, high, most = edges[0], edges[-1], max([*counts, 1])
-
-    def place(gap: float) -> float:
-        return (gap - low) / (high - low) * _WIDTH
-
-    closed = None
-    if told["inferred_smoothing"] is not None:
-        classes, eps = told["classes"], told["inferred_smoothing"]["eps_all"]
-        closed = {"x": place(math.log(1 + classes * (1 - eps) / eps)), "eps": f"{eps:.2g}"}
-    step = _step((high - low) / 5)
-    ticks = [t * step for t in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    mean = number(told["metrics"]["logit_gap"]["value"], 2)
-    return {
-        "bars": [
-            {"x": place(a), "w": max(place(b) - place(a) - 0.5, 0.5), "h": count / most * _HEIGHT}
-            for a, b, count in zip(edges, edges[1:], counts, strict=False)
-        ],
-        "ticks": [{"x": place(t), "text": f"{t:g}".replace("-", "−")} for t in ticks],
-        "closed": closed,
-        "smoothing": _what_the_gap_says(told["smoothing_evidence"]),
-        "most": f"{most:,}",
-        "alt": f"Histogram of the logit gap, from {number(low, 1, zero=True)} to {number(high, 1, zero=True)} nats; "
-        f"its mean is {mean}.",
-    }
-
-
 def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
     """The answer on smoothing, as a sentence below the gaps."""
     if evidence["answer"] == "strength":
@@ -260,18 +233,3 @@ def _what_the_gap_says(evidence: Mapping[str, Any]) -> str:
         "These rows cannot tell whether the model was smoothed; if every row had reached its optimum, ε would be about "
         f"{evidence['eps_of_gap']:.2g} over all."
     )
-
-
-def _step(rough: float) -> float:
-    """1, 2 or 5 times a power of ten, at least ``rough``."""
-    power = 10.0 ** math.floor(math.log10(max(rough, 1e-12)))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-
-
-def _filled(table: Mapping[str, list[float | None]], *names: str) -> Iterator[tuple[float, ...]]:
-    columns = zip(*(table[name] for name in names), strict=True)
-    return (known for values in columns if len(known := tuple(v for v in values if v is not None)) == len(names))
-
-
-def _line(points: Iterator[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

@@ -4,60 +4,69 @@ The templates hold the words that are true of every comparison; whatever depends
 a figure shows in words comes with the numbers that it returns.
 """
 
-import json
 import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from markupsafe import Markup
 
 from sfumato.messages import texts
 from sfumato.report import charts
-from sfumato.report.arms import arm_title, in_nats, torch_strength
+from sfumato.report.arms import arm_title, arm_titles, in_nats, torch_strength
 from sfumato.report.changed_rows import ChangedRow, Changes, changes, compared, load_examples
 from sfumato.report.charts import svg
 from sfumato.report.code_to_copy import snippets
 from sfumato.report.last_layer import NoFeaturesError
 from sfumato.report.tables import differences_table, four_columns, in_columns, metric
-from sfumato.report.template import refuse_other_file, rendered, write
+from sfumato.report.template import as_script, refuse_other_file, rendered, write
 from sfumato.runs.read import MIXING, Run, load_run
 from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
 from sfumato.verdict.penalty_words import penalty_of
 from sfumato.verdict.schedule_words import schedule_of
 
-FIGURES: dict[str, Callable[[Run], Any]] = {
-    "reliability": charts.plot_reliability,
-    "reliability-temperature": partial(charts.plot_reliability, scaled=True),
+Drawn: TypeAlias = tuple[charts.Chart, str]
+"""A figure, and the text of its SVG file."""
+
+
+def _reliability(run: Run, *, scaled: bool) -> charts.Chart:
+    curves = [charts.arm_curve(run, arm, scaled=scaled) for arm in run.arms]
+    how = "with temperature" if scaled else "as trained"
+    of = f"{how} in {len(curves[0].count)} bins, {_test_rows(run)} pooled over {plural(len(run.seeds), 'seed')}"
+    return charts.plot_reliability(curves, of=of, soft=run.soft)
+
+
+def _risk_coverage(run: Run) -> charts.Chart:
+    of = f"{_test_rows(run)} and {plural(len(run.seeds), 'seed')}"
+    return charts.plot_risk_coverage(charts.arm_risks(run), of=of, soft=run.soft)
+
+
+def _test_rows(run: Run) -> str:
+    return f"{len(run.labels)} test rows"
+
+
+FIGURES: dict[str, Callable[[Run], charts.Chart]] = {
+    "reliability": partial(_reliability, scaled=False),
+    "reliability-temperature": partial(_reliability, scaled=True),
     "gap": charts.plot_gap,
-    "gap-histogram": charts.plot_gap_histogram,
+    "gap-histogram": charts.arm_gaps,
     "projection": charts.plot_projection,
     "excess": charts.plot_excess,
     "ladder": charts.plot_ladder,
-    "risk-coverage": charts.plot_risk_coverage,
+    "risk-coverage": _risk_coverage,
     "temperature-sweep": charts.plot_temperature_sweep,
     "confusions": charts.plot_confusions,
 }
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One figure: its SVG file, its element of the page, and the record of its numbers that its function returned."""
-
-    svg: str
-    inline: Markup
-    data: Any
-
-
-def render(folder: str | Path, out: str | Path | None = None) -> Path:
+def render(folder: str | Path, out: str | Path | None = None, *, figures: Collection[str] = FIGURES.keys()) -> Path:
     """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison, and return the page's path.
 
-    ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes.
+    ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes. The names
+    of its ``figures`` are the keys of :data:`FIGURES`.
 
     Raises:
         ReportError: a file of the run is missing or broken, or ``out`` is there and no such page.
@@ -65,38 +74,35 @@ def render(folder: str | Path, out: str | Path | None = None) -> Path:
     if out is not None:
         refuse_other_file(Path(out), "one run")
     run = load_run(folder)
-    drawn, absent = draw(run)
+    drawn, absent = draw(run, figures)
     page = compose(run, drawn, absent)
     if out is not None:
         return write(Path(out), page)
-    for name, figure in drawn.items():
-        write(run.folder / "figures" / f"{name}.svg", figure.svg)
+    for name, (_, text) in drawn.items():
+        write(run.folder / "figures" / f"{name}.svg", text)
     return write(run.folder / "report.html", page)
 
 
-@svg.in_any_script()
-def draw(run: Run) -> tuple[dict[str, Drawn], dict[str, str]]:
-    """Every figure for which the run has data, by name; and by name why another is left out."""
-    drawn: dict[str, Drawn] = {}
-    absent: dict[str, str] = {}
-    for name, plot in FIGURES.items():
+def draw(run: Run, figures: Collection[str] = FIGURES.keys()) -> tuple[dict[str, Drawn], dict[str, str]]:
+    """The figures for which the run has data, by name; and by name why another is left out."""
+    drawn, absent = dict[str, Drawn](), dict[str, str]()
+    for name in figures:
         if name == "ladder" and not run.ladder:
             continue
         try:
-            ax, data = plot(run)
+            chart = FIGURES[name](run)
         except NoFeaturesError as reason:
             absent[name] = str(reason)
-            continue
-        text = svg.to_svg(ax)
-        drawn[name] = Drawn(text, svg.inline(text, name, data.alt), data)
+        else:
+            drawn[name] = chart, svg.to_svg(chart.ax)
     return drawn, absent
 
 
 def compose(run: Run, drawn: Mapping[str, Drawn], absent: Mapping[str, str]) -> str:
     """The page as text, from what :func:`draw` gives; a section without its figure keeps its words."""
-    inline = {name: figure.inline for name, figure in drawn.items()}
-    data = {name: figure.data for name, figure in drawn.items()}
-    return rendered("compare.html.jinja", **template_context(run, data), figures=inline, absent=absent)
+    figures = {name: svg.inline(text, name, chart.alt) for name, (chart, text) in drawn.items()}
+    data = {name: chart.numbers for name, (chart, _) in drawn.items()}
+    return rendered("compare.html.jinja", **template_context(run, data), figures=figures, absent=absent)
 
 
 MONTHS = (
@@ -153,7 +159,7 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "projection": data.get("projection"),
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
-        "sweep": _sweep(data.get("temperature-sweep")),
+        "sweep": _sweep(run, data.get("temperature-sweep")),
         "wrong": [(arm_title(arm), number(wrong(arm), 1, zero=True)) for arm in run.arms],
         "confusions": data.get("confusions"),
         "ladder": data.get("ladder"),
@@ -173,7 +179,7 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "more_columns": max(0, len(summary.get("columns", [])) - MOST_COLUMNS),
         "machine": _machine(env),
-        "summary_json": Markup(json.dumps(summary, ensure_ascii=False).replace("<", "\\u003c")),
+        "summary_json": as_script(summary),
     }
 
 
@@ -323,11 +329,9 @@ def _calibration(arm: ArmSummary) -> str:
 
 
 def _clouds(projection: Any) -> list[str]:
-    """How wide the classes are on the plane, one sentence part an arm."""
-    if projection is None:
-        return []
+    """How wide the classes are on the plane, one sentence part per arm."""
     by_arm: dict[str, list[str]] = {}
-    for cloud in projection.clouds:
+    for cloud in projection["clouds"] if projection else ():
         part = "training" if cloud.part == "train" else "test"
         by_arm.setdefault(cloud.arm, []).append(f"{number(cloud.spread, 2)} on {part} rows")
     return [f"{arm} {' and '.join(parts)}" for arm, parts in by_arm.items()]
@@ -337,22 +341,25 @@ def _answered(data: Any) -> dict[str, Any] | None:
     """Share of wrong answers when 20 % of the rows stay unanswered; fewer stay so where no arm would then be wrong."""
     if data is None:
         return None
-    places = [int(abs(data.coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
-    place = next((i for i in places if any(curve.risk[i] > 0 for curve in data.curves)), -1)
-    raw, scaled = ([c for c in data.curves if c.scaled == which] for which in (False, True))
+    curves = data["curves"]
+    coverage = curves[0].coverage
+    places = [int(abs(coverage - share).argmin()) for share in (0.8, 0.9, 0.95, 1.0)]
+    place = next((i for i in places if any(curve.risk[i] > 0 for curve in curves)), -1)
     parts = [
-        f"{a.arm} {percent(float(a.risk[place]))}, with its temperature {percent(float(b.risk[place]))}"
-        for a, b in zip(raw, scaled, strict=True)
+        f"{a.title} {percent(float(a.risk[place]))}, with its temperature {percent(float(b.risk[place]))}"
+        for a, b in zip(curves[::2], curves[1::2], strict=True)
     ]
-    return {"coverage": f"{100 * data.coverage[place]:.0f}", "parts": parts}
+    return {"coverage": f"{100 * coverage[place]:.0f}", "parts": parts}
 
 
-def _sweep(data: Any) -> list[str]:
+def _sweep(run: Run, data: Any) -> list[str]:
     if data is None:
         return []
     return [
-        f"{arm} {number(one)} as trained, {number(best)} at T = {temperature(t)}"
-        for arm, one, best, t in zip(data.arms, data.as_trained, data.at_fitted, data.fitted, strict=True)
+        f"{title} {number(one)} as trained, {number(best)} at T = {temperature(t)}"
+        for title, one, best, t in zip(
+            arm_titles(run), data["as_trained"], data["at_fitted"], data["fitted"], strict=True
+        )
     ]
 
 

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sfumato.evaluate import Reliability
-from sfumato.evaluate.metrics.registry import HEADLINE
 from sfumato.io.atomic import WriteError, make_folder, write_text
 from sfumato.messages import texts
-from sfumato.report.tables import as_text, differences_table, four_columns, in_columns, shown
-from sfumato.report.template import rendered
+from sfumato.report.charts import Chart, Curve, plot_differences, plot_reliability, svg
+from sfumato.report.tables import as_text, differences_table, four_columns, in_columns
+from sfumato.report.template import as_script, rendered
 from sfumato.runs.folder import RunError
-from sfumato.runs.schema import ArmDifference, Summary
-from sfumato.text import short, wrapped
+from sfumato.runs.schema import Summary
+from sfumato.text import wrapped
 from sfumato.verdict.judge import Judgement
 from sfumato.verdict.read_arms import RESULT
-from sfumato.verdict.wording import SHOWN, divisor
+from sfumato.verdict.wording import divisor
 
 PAGE = "report.html"
-_WIDTH, _FEW = 300.0, 10
 
 
 def refuse_taken(out: Path | None) -> None:
@@ -40,7 +35,7 @@ def refuse_taken(out: Path | None) -> None:
         raise RunError(f"{out} exists already and is never written over; choose another --out")
 
 
-def write(found: Judgement, out: Path | None = None) -> Path:
+def write(judgement: Judgement, out: Path | None = None) -> Path:
     """Write the page and the JSON file into a new folder, which is whole or absent, and return its path.
 
     Without ``out`` the folder is named after what was judged; a folder of the same judgement is left as it is.
@@ -49,26 +44,26 @@ def write(found: Judgement, out: Path | None = None) -> Path:
         RunError: ``out`` is there already.
         WriteError: the folder cannot be written.
     """
-    text = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    text = json.dumps(judgement.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     refuse_taken(out)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", found.name)[:60].strip("-.") or "models"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", judgement.name)[:60].strip("-.") or "models"
     places = [out] if out else (Path(f"{safe}-judged" + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
     for place in places:
-        told = place / RESULT
-        if told.is_file() and told.read_text(encoding="utf-8") == text:
+        result = place / RESULT
+        if result.is_file() and result.read_text(encoding="utf-8") == text:
             return place
         if not os.path.lexists(place):
-            return _written(found, text, place)
+            return _written(judgement, text, place)
     raise AssertionError("numbers do not end")
 
 
-def _written(found: Judgement, text: str, place: Path) -> Path:
+def _written(judgement: Judgement, text: str, place: Path) -> Path:
     scratch = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
     try:
         make_folder(place.parent)
         scratch.mkdir()
         write_text(scratch / RESULT, text)
-        write_text(scratch / PAGE, page_of(found))
+        write_text(scratch / PAGE, page_of(judgement))
         os.rename(scratch, place)
     except OSError as error:
         raise WriteError(f"cannot write {place}: {error.strerror or error}") from None
@@ -77,91 +72,89 @@ def _written(found: Judgement, text: str, place: Path) -> Path:
     return place
 
 
-def page_of(found: Judgement) -> str:
+def page_of(judgement: Judgement) -> str:
     """The page as text; the same judgement gives the same bytes."""
-    summary = as_summary(found)
+    summary, data = as_summary(judgement), judgement.to_dict()
     return rendered(
         "judge.html.jinja",
-        found=found,
-        use=_use(found),
-        right="agreement" if "agreement" in found.arms[0].metrics else "accuracy",
-        told=json.dumps(found.to_dict(), ensure_ascii=False).replace("</", "<\\/"),
+        judgement=judgement,
+        verdict=judgement.verdict["sentences"],
+        use=_use(judgement),
+        soft=_soft(judgement),
+        right="agreement" if _soft(judgement) else "accuracy",
+        json=as_script(data),
         tables=in_columns(four_columns(summary)),
         differences=differences_table(summary),
-        warnings=[each["text"] for each in found.warnings if each["text"] not in found.verdict["sentences"]],
-        files=[(result.arm.name, found.files[result.arm.name], result.temperatures) for result in found.arms],
-        forest=[_panel(name, [d for d in found.differences if d["metric"] == name]) for name in HEADLINE],
-        curves={
-            how: [(result.arm.name, _points(result.reliability[how])) for result in found.arms]
-            for how in found.arms[0].reliability
+        warnings=_warnings(judgement),
+        files=[(result.arm.name, judgement.files[result.arm.name], result.temperatures) for result in judgement.arms],
+        figures={
+            "differences": svg.figure(_differences(judgement), "differences"),
+            **{
+                how: svg.figure(_reliability(judgement, how, scaled=place > 0), f"reliability-{place}")
+                for place, how in enumerate(judgement.arms[0].reliability)
+            },
         },
+        curves=list(judgement.arms[0].reliability),
     )
 
 
-def _use(found: Judgement) -> dict[str, str] | None:
+def as_terminal(judgement: Judgement, width: int) -> str:
+    """The judgement for a terminal of so many columns."""
+    summary = as_summary(judgement)
+    warnings = [f"Warning: {text}" for text in _warnings(judgement)]
+    lines = [wrapped(text, width, rest="  ") for text in [*warnings, *judgement.verdict["sentences"]]]
+    notes = [wrapped(text, width, rest="  ") for text in texts(judgement.notes)]
+    tables = [as_text(table, width).rstrip() for table in (four_columns(summary), differences_table(summary))]
+    return "\n".join([*lines, "", *notes, "", tables[0], "", tables[1]])
+
+
+def _warnings(judgement: Judgement) -> list[str]:
+    """The warnings that the verdict does not repeat."""
+    sentences = judgement.verdict["sentences"]
+    return [warning["text"] for warning in judgement.warnings if warning["text"] not in sentences]
+
+
+def _soft(judgement: Judgement) -> bool:
+    return "agreement" in judgement.arms[0].metrics
+
+
+def _use(judgement: Judgement) -> dict[str, str] | None:
     """The arm to take, and its mean temperature; None where the verdict takes none or no division helps it."""
-    chosen = next((result for result in found.arms if result.arm.name == found.verdict["choice"]), None)
+    chosen = next((result for result in judgement.arms if result.arm.name == judgement.verdict["choice"]), None)
     if chosen is None or (temperature := divisor(chosen)) is None:
         return None
     return {"name": chosen.arm.name, "temperature": temperature}
 
 
-def _panel(name: str, rows: Sequence[ArmDifference]) -> dict[str, Any]:
-    """One metric of the forest: places of zero, margin and intervals on a common axis."""
-    scale, margin = SHOWN[name].scale, max(row.get("margin") or 0.0 for row in rows)
-    ends = [abs(row[end]) for row in rows for end in ("low", "high")]
-    reach = 1.15 * scale * max([*ends, margin, 1e-12])
-
-    def place(value: float) -> float:
-        return round(_WIDTH / 2 * (1 + scale * value / reach), 2)
-
-    power = 10.0 ** math.floor(math.log10(reach))
-    step = next(power * factor for factor in (5, 2, 1, 0.5) if power * factor <= reach / 1.2)
-    ticks = [step * k for k in range(-math.floor(reach / step), math.floor(reach / step) + 1)]
-    show = shown(name)
-    return {
-        "name": SHOWN[name].name,
-        "unit": SHOWN[name].points.strip(),
-        "margin": (place(-margin), place(margin)),
-        "ticks": [(place(tick / scale), f"{tick:+.10g}".replace("-", "−") if tick else "0") for tick in ticks],
-        "rows": [
-            {
-                "arm": short(row["arm"], 16, end="…"),
-                "low": place(row["low"]),
-                "mean": place(row["mean"]),
-                "high": place(row["high"]),
-                "finding": row["finding"],
-                "told": f"{row['arm']}: {show(row['mean'])}, {show(row['low'])} to {show(row['high'])}",
-            }
-            for row in rows
-        ],
-    }
+def _differences(judgement: Judgement) -> Chart:
+    names = [result.arm.name for result in judgement.arms[1:]]
+    return plot_differences([(name, [d for d in judgement.differences if d["arm"] == name]) for name in names])
 
 
-def _points(curve: Reliability) -> list[tuple[float, float]]:
-    """Confidence and accuracy of the bins that hold enough rows to be drawn."""
-    return [
-        (round(float(x), 4), round(float(y), 4))
-        for x, y, count in zip(curve.confidence, curve.accuracy, curve.count, strict=True)
-        if count >= _FEW
+def _reliability(judgement: Judgement, how: str, *, scaled: bool) -> Chart:
+    curves = [
+        Curve(result.arm.name, bins.count, bins.count, bins.confidence, bins.accuracy, bins.low, bins.high, scaled)
+        for result in judgement.arms
+        for bins in [result.reliability[how]]
     ]
+    return plot_reliability(curves, of=f"{how}, models of an arm pooled", soft=_soft(judgement))
 
 
-def as_summary(found: Judgement) -> Summary:
+def as_summary(judgement: Judgement) -> Summary:
     """What the tables of a comparison are made of; of the training nothing is known."""
-    told = found.to_dict()
-    rows = told["rows"]
+    result = judgement.to_dict()
+    rows = result["rows"]
     return {
-        "schema": told["schema"],
-        "run": told["name"],
+        "schema": result["schema"],
+        "run": result["name"],
         "data": {
-            "name": told["name"],
-            "classes": told["classes"],
+            "name": result["name"],
+            "classes": result["classes"],
             "train": 0,
             "validation": rows["validation"] or 0,
             "test": rows["test"],
         },
-        "paired": {"weights": [], "batches": [], "equal": told["paired"]},
+        "paired": {"weights": [], "batches": [], "equal": result["paired"]},
         "arms": [
             {
                 "name": arm["name"],
@@ -171,19 +164,9 @@ def as_summary(found: Judgement) -> Summary:
                 "train_gap": None,
                 "metrics": arm["metrics"],
             }
-            for arm in told["arms"]
+            for arm in result["arms"]
         ],
-        "differences": told["differences"],
-        "warnings": told["warnings"],
-        "verdict": told["verdict"],
+        "differences": result["differences"],
+        "warnings": result["warnings"],
+        "verdict": result["verdict"],
     }
-
-
-def as_terminal(found: Judgement, width: int) -> str:
-    """The judgement for a terminal of so many columns."""
-    summary, said = as_summary(found), found.verdict["sentences"]
-    warnings = [f"Warning: {each['text']}" for each in found.warnings if each["text"] not in said]
-    lines = [wrapped(each, width, rest="  ") for each in [*warnings, *said]]
-    notes = [wrapped(each, width, rest="  ") for each in texts(found.notes)]
-    tables = [as_text(table, width).rstrip() for table in (four_columns(summary), differences_table(summary))]
-    return "\n".join([*lines, "", *notes, "", tables[0], "", tables[1]])

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.messages import texts
-from sfumato.report import charts
 from sfumato.report.arms import arm_title
-from sfumato.report.charts import svg as figure_to_svg
+from sfumato.report.charts import plot_differences, svg
 from sfumato.report.compare_page import date
 from sfumato.report.tables import differences_table, four_columns, in_columns
 from sfumato.report.template import refuse_other_file, rendered, write
 from sfumato.runs.read import ReportError, Run, load_run
+from sfumato.runs.schema import ArmDifference
 
 
-@figure_to_svg.in_any_script()
 def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
     """Write a page ``out`` that sets several finished comparisons side by side, in their order, and return its path.
 
@@ -38,13 +37,17 @@ def render_merged(folders: Sequence[str | Path], out: str | Path) -> Path:
         raise ReportError(f"there is no folder {out.parent} for {out.name}")
     runs = [load_run(path) for path in paths]
     names = distinct_names(runs)
-    ax, data = charts.plot_differences(runs, names=names)
-    figure = figure_to_svg.inline(figure_to_svg.to_svg(ax), "differences", data.alt)
+    several = any(len(run.arms) > 2 for run in runs)
+    rows = [
+        (f"{name}\n{arm_title(arm)}" if several else name, _differences(run, arm["name"]))
+        for name, run in zip(names, runs, strict=True)
+        for arm in run.arms[1:]
+    ]
     page = rendered(
         "several.html.jinja",
         runs=[_words(run, name, out) for run, name in zip(runs, names, strict=True)],
         settings=_settings(runs, names),
-        figure=figure if data.rows else None,
+        figures={"differences": svg.figure(plot_differences(rows), "differences")} if rows else {},
     )
     return write(out, page)
 
@@ -59,6 +62,10 @@ def distinct_names(runs: Sequence[Run]) -> list[str]:
     return [
         name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
     ]
+
+
+def _differences(run: Run, arm: str) -> list[ArmDifference]:
+    return [difference for difference in run.summary["differences"] if difference["arm"] == arm]
 
 
 def _words(run: Run, name: str, out: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Pages from templates: a value is escaped, a missing name is an error, and a page is written whole or not at all."""
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,11 @@ def rendered(template: str, **values: Any) -> str:
     """
     called = {name: defined.words for name, defined in METRICS.items()}
     return finished(environment().get_template(template).render(values, called=called))
+
+
+def as_script(data: Any) -> Markup:
+    """An object as JSON that may stand in a page, also in a script."""
+    return Markup(json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"))
 
 
 def write(path: Path, text: str) -> Path:

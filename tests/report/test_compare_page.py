@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from sfumato.report import compare_page as page_module
 from sfumato.report.changed_rows import rows_to_show
 from sfumato.report.compare_page import compose, render
 from sfumato.runs.read import ReportError, load_run
@@ -137,20 +136,16 @@ def test_the_code_to_copy_converts_the_strength(page):
     assert "    label_smoothing=0.1,\n    over=&#34;others&#34;,\n" in page
 
 
-@pytest.fixture
-def one_figure(monkeypatch):
-    """Pages with one figure, for what does not depend on how many there are."""
-    monkeypatch.setattr(page_module, "FIGURES", {"confusions": page_module.FIGURES["confusions"]})
+ONE = ("confusions",)  # figure, for what does not depend on how many there are
 
 
-@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize(
     "hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script>{{ 7*7 }}"]
 )
 def test_names_from_the_data_are_text(tmp_path, hostile):
     names = [hostile, *map(str, range(1, 10))]
     folder = write_run(tmp_path / "run", class_names=names, name=hostile, seeds=1, epochs=2, test=50)
-    page = render(folder).read_text()
+    page = render(folder, figures=ONE).read_text()
     assert hostile not in page
     assert page.count("<script") == 1
     assert page.count("</script>") == 1
@@ -159,11 +154,10 @@ def test_names_from_the_data_are_text(tmp_path, hostile):
     assert json.loads(text)["data"]["name"] == hostile
 
 
-def test_names_in_other_scripts_are_drawn_without_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_module, "FIGURES", {"projection": page_module.FIGURES["projection"]})
+def test_names_in_other_scripts_are_drawn_without_a_warning(tmp_path):
     names = ["日本語", "한국어", "ไทย", *map(str, range(3, 10))]
     folder = write_run(tmp_path / "run", class_names=names, name="日本語", seeds=1, epochs=2, test=50)
-    assert "日本語" in render(folder).read_text(encoding="utf-8")
+    assert "日本語" in render(folder, figures=["projection"]).read_text(encoding="utf-8")
 
 
 def test_an_unfair_comparison_is_called_unfair(tmp_path):
@@ -258,12 +252,11 @@ def test_a_run_without_a_ladder_has_no_such_section(tmp_path):
     assert "Which strength was chosen" not in page
 
 
-def test_a_run_without_weights_says_why_there_is_no_projection(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_module, "FIGURES", {"projection": page_module.FIGURES["projection"]})
+def test_a_run_without_weights_says_why_there_is_no_projection(tmp_path):
     folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=50)
     for path in (folder / "weights").iterdir():
         path.unlink()
-    page = render(folder).read_text()
+    page = render(folder, figures=["projection"]).read_text()
     assert "The run kept no weights: there is no picture of them." in page
     assert not (folder / "figures" / "projection.svg").exists()
 
@@ -278,11 +271,10 @@ def test_texts_and_values_are_shown_as_text(tmp_path):
     assert "sepal width <b>−1.23e−05</b>" in page
 
 
-@pytest.mark.usefixtures("one_figure")
 def test_only_a_page_of_a_run_is_written_over(folder, tmp_path):
     out, notes = tmp_path / "page.html", tmp_path / "notes.txt"
-    first = render(folder, out).read_bytes()
-    assert render(folder, out).read_bytes() == first
+    first = render(folder, out, figures=ONE).read_bytes()
+    assert render(folder, out, figures=ONE).read_bytes() == first
     notes.write_text("precious")
     with pytest.raises(ReportError, match=r"notes.txt exists and is not a page of one run; name another file"):
         render(folder, notes)

@@ -8,7 +8,6 @@ a width, a marker, a limit of an axis. To take new drawings for right, after a l
 
 from __future__ import annotations
 
-import functools
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
 from matplotlib.text import Annotation, Text
 
-from sfumato.report import charts
+from sfumato.report import charts, compare_page
 from sfumato.runs.read import load_run
 from tests.report.run_folders import write_run
 
@@ -40,19 +39,14 @@ RUNS = {
         "class_names": [f"class of kind {k}" for k in range(10)],
     },
 }
-FIGURES = {
-    "reliability": charts.plot_reliability,
-    "reliability with temperature": functools.partial(charts.plot_reliability, scaled=True),
-    "gap": charts.plot_gap,
-    "excess": charts.plot_excess,
-    "gap histogram": charts.plot_gap_histogram,
-    "projection": charts.plot_projection,
-    "risk and coverage": charts.plot_risk_coverage,
-    "temperature sweep": charts.plot_temperature_sweep,
-    "confusions": charts.plot_confusions,
-    "differences": lambda run: charts.plot_differences([run, run]),
-    "ladder": charts.plot_ladder,
-}
+
+
+def differences(run):
+    rows = [(arm["name"], [d for d in run.summary["differences"] if d["arm"] == arm["name"]]) for arm in run.arms[1:]]
+    return charts.plot_differences(rows * 2)
+
+
+FIGURES = {**compare_page.FIGURES, "differences": differences}
 
 
 def some(values) -> str:
@@ -132,11 +126,15 @@ def of_axes(ax: Axes, name: str) -> Iterator[str]:
         yield from of_axes(child, f"{name}.{count} at {some(asked)}")
 
 
-def drawing(ax: Axes) -> list[str]:
+def drawing(chart: charts.Chart) -> list[str]:
     """What a figure draws, in lines of text."""
-    figure = ax.get_figure(root=True)
+    ax, figure = chart.ax, chart.ax.get_figure(root=True)
     width, height = figure.get_size_inches()
-    return [f"figure: {width:g} by {height:.4g} inches, {colour(figure.get_facecolor())}", *of_axes(ax, "axis")]
+    return [
+        f"figure: {width:g} by {height:.4g} inches, {colour(figure.get_facecolor())}",
+        *of_axes(ax, "axis"),
+        chart.alt,
+    ]
 
 
 def drawings(folder: Path) -> dict[str, list[str]]:
@@ -146,7 +144,7 @@ def drawings(folder: Path) -> dict[str, list[str]]:
         run = load_run(write_run(folder / name, **how))
         for figure, plot in FIGURES.items():
             if figure != "ladder" or run.ladder:
-                found[f"{figure}, {name}"] = drawing(plot(run)[0])
+                found[f"{figure}, {name}"] = drawing(plot(run))
     return found
 
 

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 import sfumato as sf
-from sfumato.evaluate.metrics.registry import HEADLINE
-from sfumato.report.judge_page import _panel, page_of, write
-from sfumato.report.tables import shown
+from sfumato.report.judge_page import _differences, _reliability, page_of, write
 from sfumato.runs.folder import RunError, WriteError
-from sfumato.verdict.wording import SHOWN
 
 ROWS, K = 1500, 4
 RNG = np.random.default_rng(3)
@@ -29,16 +26,19 @@ def judged(factor):
     )
 
 
-def test_each_panel_of_the_forest_has_the_difference_of_its_metric():
+def test_the_figures_have_the_numbers_of_the_judgement():
     found = judged(1.0)
-    panels = re.findall(r'<svg role="img" aria-label="([^:"]+): smoothed: (\S+)', page_of(found))
-    wanted = [
-        (SHOWN[row["metric"]].name, shown(row["metric"])(row["mean"]).partition(" ")[0].rstrip(","))
-        for row in found.differences
-        if row["metric"] in HEADLINE
-    ]
-    assert sorted((name, value.rstrip(",")) for name, value in panels) == sorted(wanted)
-    assert len(wanted) == 3
+    drawn = _differences(found).numbers
+    for metric, factor in (("accuracy", 100), ("nll_after_temperature", 1), ("eaurc", 1000)):
+        row = next(row for row in found.differences if row["metric"] == metric)
+        for end in ("mean", "low", "high", "margin"):
+            assert drawn[metric][end] == pytest.approx([factor * row[end]])
+    for scaled, how in enumerate(found.arms[0].reliability):
+        curves = _reliability(found, how, scaled=bool(scaled)).numbers["curves"]
+        for curve, result in zip(curves, found.arms, strict=True):
+            assert (curve.title, curve.scaled) == (result.arm.name, scaled)
+            assert curve.accuracy is result.reliability[how].accuracy
+    assert page_of(found).count("<svg role=") == 3
 
 
 @pytest.mark.parametrize(("factor", "helps"), [(1.0, False), (3.0, True)])
@@ -68,33 +68,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         write(judged(1.0), tmp_path / "file" / "judged")
 
 
-def differences(low, mean, high, margin):
-    row = {"metric": "accuracy", "arm": "smoothed", "against": "one-hot", "margin": margin, "finding": "not settled"}
-    return [row | {"low": low, "mean": mean, "high": high}]
-
-
-@pytest.mark.parametrize(
-    ("most", "ticks"),
-    [
-        (0.01, ["−0.5", "0", "+0.5"]),  # in points: the axis ends at 1.15
-        (0.02, ["−1", "0", "+1"]),
-        (0.03, ["−2", "0", "+2"]),
-        (0.07, ["−5", "0", "+5"]),
-    ],
-)
-def test_a_panel_has_zero_in_its_middle_and_round_ticks(most, ticks):
-    panel = _panel("accuracy", differences(-most / 2, most / 4, most, 0.005))
-    unit = 150 / (1.15 * most)
-    (row,) = panel["rows"]
-    places = (*panel["margin"], row["low"], row["mean"], row["high"])
-    assert places == pytest.approx([150 + unit * each for each in (-0.005, 0.005, -most / 2, most / 4, most)], abs=0.01)
-    shown_ticks = {text: place for place, text in panel["ticks"]}
-    assert set(ticks) <= set(shown_ticks)
-    assert len(shown_ticks) <= 5
-    for text, place in shown_ticks.items():
-        assert place == pytest.approx(150 + unit * float(text.replace("−", "-")) / 100, abs=0.01)
-
-
 @pytest.mark.parametrize("soft", [False, True])
 def test_confidence_is_held_against_what_the_labels_are(soft):
     def models(seed):
@@ -102,6 +75,6 @@ def test_confidence_is_held_against_what_the_labels_are(soft):
         return {"logits": z, **({"label_probs": np.eye(K)[LABELS] * 0.8 + 0.05} if soft else {"labels": LABELS})}
 
     page = page_of(sf.judge({"one-hot": [models(0)], "smoothed": [models(1)]}))
-    assert ("Agreement against confidence" in page) == soft
-    assert ("Accuracy against confidence" in page) != soft
+    assert ("agreement (share of annotators)" in page) == soft
+    assert ("accuracy (share of rows)" in page) != soft
     assert ("of the annotators should agree" in page) == soft

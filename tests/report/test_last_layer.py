@@ -80,34 +80,37 @@ def test_a_class_without_test_rows_is_not_shown(tmp_path):
 
 def test_panels_show_the_rows_of_the_three_classes_projected(folder):
     run = load_run(folder)
-    ax, data = charts.plot_projection(run)
-    assert [(c.arm, c.part) for c in data.clouds][:2] == [("one-hot", "train"), ("one-hot", "test")]
-    assert len(ax.child_axes) == 4
+    chart = charts.plot_projection(run)
+    assert [(c.arm, c.part) for c in chart.numbers["clouds"]][:2] == [("one-hot", "train"), ("one-hot", "test")]
+    assert len(chart.ax.child_axes) == 4
     weights = load_file(folder / weights_of("one-hot", 0))["head.weight"].astype(float)
-    for cloud in data.clouds[:2]:
+    for cloud in chart.numbers["clouds"][:2]:
         stored = np.load(folder / "logits" / f"one-hot-seed0-{cloud.part}.npz")
-        for label in data.classes:
+        for label in chart.numbers["classes"]:
             mine = cloud.points[cloud.labels == label]
             features = stored["features"][stored["labels"] == label].astype(float)
-            along = weights[data.classes[1]] - weights[data.classes[0]]
+            along = weights[chart.numbers["classes"][1]] - weights[chart.numbers["classes"][0]]
             known = features @ along / np.linalg.norm(along)
             np.testing.assert_allclose(np.diff(mine[:, 0]), np.diff(known), atol=1e-9)
 
 
 def test_both_panels_of_an_arm_have_one_window_and_equal_scales(folder):
-    ax, _ = charts.plot_projection(load_run(folder))
-    left, right = ax.child_axes[:2]
+    chart = charts.plot_projection(load_run(folder))
+    left, right = chart.ax.child_axes[:2]
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
     assert np.ptp(left.get_xlim()) == pytest.approx(np.ptp(left.get_ylim()))
 
 
 def test_spread_is_distance_to_the_class_mean_over_distance_between_means(folder):
-    _, data = charts.plot_projection(load_run(folder))
-    cloud = data.clouds[1]  # fewer than 100 rows a class: all are drawn
-    means = [cloud.points[cloud.labels == k].mean(axis=0) for k in data.classes]
+    chart = charts.plot_projection(load_run(folder))
+    cloud = chart.numbers["clouds"][1]  # fewer than 100 rows a class: all are drawn
+    means = [cloud.points[cloud.labels == k].mean(axis=0) for k in chart.numbers["classes"]]
     within = np.concatenate(
-        [np.linalg.norm(cloud.points[cloud.labels == k] - m, axis=1) for k, m in zip(data.classes, means, strict=True)]
+        [
+            np.linalg.norm(cloud.points[cloud.labels == k] - m, axis=1)
+            for k, m in zip(chart.numbers["classes"], means, strict=True)
+        ]
     )
     between = [np.linalg.norm(means[i] - means[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert cloud.spread == pytest.approx(within.mean() / np.mean(between), rel=1e-12)
@@ -115,9 +118,9 @@ def test_spread_is_distance_to_the_class_mean_over_distance_between_means(folder
 
 def test_two_classes_are_drawn_too(tmp_path):
     run = load_run(write_run(tmp_path / "run", classes=2, seeds=1, epochs=1, test=60))
-    _, data = charts.plot_projection(run)
-    assert data.classes == (0, 1)
-    assert all(np.isfinite(cloud.points).all() for cloud in data.clouds)
+    chart = charts.plot_projection(run)
+    assert chart.numbers["classes"] == (0, 1)
+    assert all(np.isfinite(cloud.points).all() for cloud in chart.numbers["clouds"])
 
 
 def drop_weights(folder):

@@ -155,7 +155,7 @@ def test_sentences_about_figures_give_each_arm_its_own_numbers(drawn):
         risks = [np.mean([risk(run, arm, seed, wanted, scaled) for seed in run.seeds]) for scaled in (False, True)]
         said = re.search(rf"{re.escape(title)} (\d+\.\d) %, with its temperature (\d+\.\d) %", text).groups()
         assert [float(value) for value in said] == pytest.approx([100 * value for value in risks], abs=0.3)
-    clouds = charts.plot_projection(run)[1].clouds
+    clouds = charts.plot_projection(run).numbers["clouds"]
     for train, test in zip(clouds[::2], clouds[1::2], strict=True):
         assert (train.part, test.part) == ("train", "test")
         shown = [f"{cloud.spread:.2f}".removeprefix("0") for cloud in (train, test)]

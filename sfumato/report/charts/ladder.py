@@ -1,6 +1,5 @@
 """The strengths that were tried, on the validation rows."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,38 +7,12 @@ import numpy as np
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.report.arms import spread
-from sfumato.report.charts.style import INK, OCHRE, PAPER, Axes, axes, style_with_legend
-from sfumato.runs.read import Floats, ReportError, Run
+from sfumato.report.charts.style import INK, OCHRE, PAPER, Axes, Chart, axes, style_with_legend
+from sfumato.runs.read import ReportError, Run
 from sfumato.text import number
 
 
-@dataclass(frozen=True)
-class LadderData:
-    """What :func:`plot_ladder` drew: strengths (R,), log loss and standard errors (R,), raw and after temperature."""
-
-    eps: Floats
-    over: str
-    nll: Floats
-    nll_se: Floats
-    scaled: Floats
-    scaled_se: Floats
-    chosen: float | None
-
-    @property
-    def alt(self) -> str:
-        """The figure in words."""
-        parts = [
-            f"ε {eps:g}: {number(raw)}, after temperature {number(scaled)}"
-            for eps, raw, scaled in zip(self.eps, self.nll, self.scaled, strict=True)
-        ]
-        choice = "none chosen" if self.chosen is None else f"{self.chosen:g} chosen"
-        return (
-            f"The {METRICS['nll'].label} of the validation rows in nats by strength ε {self.over}. "
-            f"{'; '.join(parts)}; {choice}."
-        )
-
-
-def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
+def plot_ladder(run: Run, ax: Axes | None = None) -> Chart:
     """Log loss of the validation rows against ε, as trained and after temperature, with the chosen ε ringed.
 
     Vertical lines are the mean ± 1.96 standard errors.
@@ -52,8 +25,8 @@ def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
     ax = axes(ax)
     eps = np.array([rung["eps"] for rung in run.ladder])
     raw = np.array([(rung["nll"]["mean"], rung["nll"]["se"]) for rung in run.ladder])
-    after = (rung["nll_after_temperature"] for rung in run.ladder)
-    scaled = np.array([(each["mean"], each["se"]) for each in after])
+    after = [rung["nll_after_temperature"] for rung in run.ladder]
+    scaled = np.array([(entry["mean"], entry["se"]) for entry in after])
     for values, dash, face, label in ((raw, "-", OCHRE, "as trained"), (scaled, "--", PAPER, "after temperature")):
         ax.plot(eps, values[:, 0], dash, color=OCHRE, lw=1.6, marker="o", ms=4, mfc=face, label=label)
         half = Z95 * values[:, 1]
@@ -63,16 +36,25 @@ def plot_ladder(run: Run, ax: Axes | None = None) -> tuple[Axes, LadderData]:
         ring: dict[str, Any] = {"ls": "", "marker": "o", "ms": 11, "mfc": "none", "mec": INK}
         nll = chosen["nll_after_temperature"]["mean"]
         ax.plot(chosen["eps"], nll, label=f"ε {chosen['eps']:g} chosen", **ring)
-    over, taken = spread(run), None if chosen is None else chosen["eps"]
-    ax.set(xlabel=f"strength ε {over}", ylabel=f"{METRICS['nll'].label}, validation rows (nats)")
+    over, choice = spread(run), None if chosen is None else chosen["eps"]
+    nll_label = METRICS["nll"].label
+    ax.set(xlabel=f"strength ε {over}", ylabel=f"{nll_label}, validation rows (nats)")
     ax.set_xticks(eps, _apart(eps))
-    low = float(min((each[:, 0] - Z95 * each[:, 1]).min() for each in (raw, scaled)))
+    low = float(min((values[:, 0] - Z95 * values[:, 1]).min() for values in (raw, scaled)))
     ax.set_ylim(max(0.0, low - 0.05 * abs(low)), None)
     style_with_legend(ax)
-    return ax, LadderData(eps, over, raw[:, 0], raw[:, 1], scaled[:, 0], scaled[:, 1], taken)
+    parts = [
+        f"ε {value:g}: {number(one)}, after temperature {number(other)}"
+        for value, one, other in zip(eps, raw[:, 0], scaled[:, 0], strict=True)
+    ]
+    alt = (
+        f"The {nll_label} of the validation rows in nats by strength ε {over}. {'; '.join(parts)}; "
+        f"{'none' if choice is None else f'{choice:g}'} chosen."
+    )
+    return Chart(ax, {"eps": eps, "over": over, "nll": raw, "scaled": scaled, "chosen": choice}, alt)
 
 
-def _apart(eps: Floats) -> list[str]:
+def _apart(eps: np.ndarray) -> list[str]:
     """A label for each strength, left out where it would stand on the one before."""
     labels, last = list[str](), -np.inf
     for value in eps:

@@ -7,12 +7,10 @@ and nothing refers to anything outside.
 import io
 import re
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from markupsafe import Markup, escape
 
-from sfumato.report.charts.style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes, settle
+from sfumato.report.charts.style import ARM_COLOURS, FAINT, INK, PAPER, RULE, Axes, Chart
 
 VARIABLES = {
     **{PAPER: "var(--paper)", INK: "var(--ink)", FAINT: "var(--faint)", RULE: "var(--rule)"},
@@ -23,30 +21,25 @@ VARIABLES = {
 HALO = "<style>text{paint-order:stroke;stroke:%s;stroke-width:2.5px;stroke-linejoin:round}</style>"
 
 
-@contextmanager
-def in_any_script() -> Generator[None]:
-    """Draw names in any script without a warning: the reader's fonts show the letters that matplotlib's own lacks."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
-        yield
-
-
 def to_svg(ax: Axes) -> str:
     """The whole figure of an axis as the text of an SVG file, without date, version or random identifiers."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("the axis belongs to no figure any more")
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}):
-        settle(figure)
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sfumato"}), warnings.catch_warnings():
+        # the reader's fonts show the letters that matplotlib's own lacks
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        layout = figure.get_layout_engine()
+        if layout is not None and any(each.child_axes for each in figure.axes):
+            layout.execute(figure)  # drawing lays out once more, and sees axes in axes from its second pass on
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", buffer.getvalue())
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: system-ui, sans-serif", text)
-    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + HALO % PAPER, text, count=1)
+    return re.sub(r"(<svg [^>]*>)", lambda opening: opening[1] + HALO % PAPER, text, count=1)
 
 
 def inline(svg: str, name: str, alt: str) -> Markup:
@@ -69,13 +62,18 @@ def inline(svg: str, name: str, alt: str) -> Markup:
     return Markup(f'<svg role="img" aria-label="{escape(alt)}" viewBox="{view}">') + Markup(body.strip())
 
 
+def figure(chart: Chart, name: str) -> Markup:
+    """A chart as an element of a page."""
+    return inline(to_svg(chart.ax), name, chart.alt)
+
+
 def _smaller(body: str) -> str:
     """The same drawing in fewer bytes: coordinates to a hundredth of a point, one style for a run of markers."""
     coordinates = re.compile(r' (?:d|x|y)="[^"]*"')
-    body = coordinates.sub(lambda found: re.sub(r"-?\d+\.\d{3,}", _shorter, found[0]).replace(" \n", " "), body)
+    body = coordinates.sub(lambda text: re.sub(r"-?\d+\.\d{3,}", _shorter, text[0]).replace(" \n", " "), body)
     return re.sub(
         r'<use [^>]*? style="([^"]*)"/>(?:\s*<use [^>]*? style="\1"/>)+',
-        lambda found: f'<g style="{found[1]}">' + found[0].replace(f' style="{found[1]}"', "") + "</g>",
+        lambda uses: f'<g style="{uses[1]}">' + uses[0].replace(f' style="{uses[1]}"', "") + "</g>",
         body,
     )
 

@@ -1,0 +1,329 @@
+"""What each figure draws: its numbers against torch, sklearn and loops, and that everything in it can be read."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
+
+from sfumato import evaluate
+from sfumato.report import charts
+from sfumato.report.charts import style, svg
+from sfumato.report.compare_page import FIGURES
+from sfumato.runs.read import ReportError, load_run
+from tests.report.run_folders import ece, log_softmax, write_run
+
+METRICS = {"accuracy": 100, "nll_after_temperature": 1, "eaurc": 1000}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return load_run(write_run(folder, seeds=3, epochs=5, test=200, ladder=(0.0, 0.05, 0.1)))
+
+
+@pytest.fixture(scope="module")
+def drawn(run):
+    """Every figure of the run by name, drawn once."""
+    return {name: plot(run) for name, plot in FIGURES.items()} | {"differences": differences_of(run)}
+
+
+def differences_of(run, count=1):
+    return charts.plot_differences([("smoothed 0.1 (others)", run.summary["differences"])] * count)
+
+
+def small(folder, **options):
+    return load_run(write_run(folder / "run", **{"seeds": 1, "epochs": 1, "test": 50, **options}))
+
+
+def pooled(run, arm, scaled):
+    confidence, right, index = [], [], []
+    for seed in run.seeds:
+        rows = run.test[arm, seed]
+        z = rows.logits.astype(np.float64) / (run.temperature(arm, seed) if scaled else 1)
+        confidence += np.exp(log_softmax(z)).max(axis=1).tolist()
+        right += (z.argmax(axis=1) == rows.labels).tolist()
+        index += rows.index.tolist()
+    return np.array(confidence), np.array(right), np.array(index)
+
+
+@pytest.mark.parametrize(("name", "scaled"), [("reliability", False), ("reliability-temperature", True)])
+def test_reliability_bins_are_counted_as_documented(run, drawn, name, scaled):
+    curves = drawn[name].numbers["curves"]
+    assert [(c.title, c.scaled) for c in curves] == [("one-hot", scaled), ("smoothed 0.1 (others)", scaled)]
+    for curve, arm in zip(curves, run.arms, strict=True):
+        confidence, right, index = pooled(run, arm["name"], scaled)
+        for b in range(15):
+            inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+            assert curve.count[b] == inside.sum()
+            assert curve.distinct[b] == len(set(index[inside].tolist()))
+            if inside.any():
+                assert curve.accuracy[b] == pytest.approx(right[inside].mean(), abs=1e-12)
+                assert curve.confidence[b] == pytest.approx(confidence[inside].mean(), abs=1e-12)
+            else:
+                assert math.isnan(curve.accuracy[b])
+        assert curve.ece == pytest.approx(ece(confidence, right), abs=1e-12)
+        assert curve.signed_gap == pytest.approx(confidence.mean() - right.mean(), abs=1e-12)
+
+
+def test_reliability_joins_only_bins_of_ten_distinct_rows_and_draws_every_interval(drawn):
+    chart = drawn["reliability"]
+    for i, curve in enumerate(chart.numbers["curves"]):
+        line, faint = chart.ax.lines[2 * i], chart.ax.lines[2 * i + 1]
+        firm = np.isfinite(line.get_xdata())
+        assert firm.tolist() == (curve.distinct >= 10).tolist()
+        np.testing.assert_array_equal(
+            line.get_xydata()[firm], np.column_stack([curve.confidence, curve.accuracy])[firm]
+        )
+        assert len(faint.get_xdata()) == ((curve.distinct > 0) & (curve.distinct < 10)).sum()
+        ends = np.concatenate([c.get_segments() for c in chart.ax.collections[2 * i : 2 * i + 2]])[:, :, 1]
+        assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[curve.count > 0].tolist())
+
+
+def test_gap_curves_come_from_the_epochs(run, drawn):
+    chart = drawn["gap"]
+    for arm, gaps in zip(run.arms, chart.numbers["gaps"], strict=True):
+        for seed in run.seeds:
+            lines = [e for e in run.epochs if e["arm"] == arm["name"] and e["seed"] == seed]
+            assert gaps[seed].tolist() == [e["train_gap"] for e in sorted(lines, key=lambda e: e["epoch"])]
+    assert chart.numbers["closed_form"] == [math.inf, pytest.approx(math.log(81))]
+    thick = [line for line in chart.ax.lines if line.get_label() == "one-hot"]
+    np.testing.assert_allclose(thick[0].get_ydata(), chart.numbers["gaps"][0].mean(axis=0), rtol=1e-14)
+
+
+def test_every_closed_form_is_a_line_and_the_legend_has_its_value(tmp_path):
+    run = small(tmp_path, smoothed=(0.09, 0.1, 0.4))
+    for name, axis in (("gap", 1), ("gap-histogram", 0)):
+        chart = FIGURES[name](run)
+        known = sorted(form for form in chart.numbers["closed_form"] if form < math.inf)
+        lines = [line.get_xydata()[0][axis] for line in chart.ax.lines if line.get_color() == style.INK]
+        assert sorted(lines) == pytest.approx(known)
+        legend = [text.get_text() for text in chart.ax.get_legend().get_texts()]
+        assert f"closed forms {', '.join(f'{form:.2f}' for form in known)}" in legend
+
+
+def test_excess_is_loss_minus_floor(run, drawn):
+    chart = drawn["excess"]
+    assert chart.ax.get_yscale() == "log"
+    for arm, excess, floor in zip(run.arms, chart.numbers["excess"], chart.numbers["floors"], strict=True):
+        losses = np.array(
+            [[e["train_loss"] for e in run.epochs if (e["arm"], e["seed"]) == (arm["name"], s)] for s in run.seeds]
+        )
+        np.testing.assert_allclose(excess, losses - floor, atol=1e-12)
+    legend = [text.get_text() for text in chart.ax.get_legend().get_texts()]
+    assert legend == ["one-hot, floor 0", "smoothed 0.1 (others), floor .545"]
+
+
+def test_one_epoch_still_shows_a_decade_and_whole_epochs(tmp_path):
+    ax = FIGURES["excess"](small(tmp_path)).ax
+    bottom, top = ax.get_ylim()
+    assert top >= 9.99 * bottom
+    assert ax.get_xlim() == (0, 2)
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
+def test_gap_histogram_holds_every_test_row_once(run, drawn):
+    numbers = drawn["gap-histogram"].numbers
+    for arm, shares, mean in zip(run.arms, numbers["shares"], numbers["means"], strict=True):
+        gaps = [
+            float(row[y]) - np.delete(row, y).astype(np.float64).mean()
+            for seed in run.seeds
+            for row, y in zip(run.test[arm["name"], seed].logits, run.test[arm["name"], seed].labels, strict=True)
+        ]
+        assert shares.sum() == pytest.approx(1, abs=1e-12)
+        np.testing.assert_allclose(shares * len(gaps), np.histogram(gaps, numbers["edges"])[0], atol=1)
+        assert mean == pytest.approx(np.mean(gaps), abs=1e-12)
+
+
+def test_risk_is_the_error_rate_among_the_most_confident_rows(run, drawn):
+    chart = drawn["risk-coverage"]
+    for curve, (arm, scaled) in zip(
+        chart.numbers["curves"], [(a["name"], s) for a in run.arms for s in (False, True)], strict=True
+    ):
+        assert curve.scaled == scaled
+        place, expected = np.rint(curve.coverage * 200).astype(int), []
+        for seed in run.seeds:
+            t = run.temperature(arm, seed) if scaled else 1.0
+            rows = evaluate.per_row(logits=run.test[arm, seed].logits, labels=run.labels, temperature=t)
+            expected.append(evaluate.risk_coverage_curve(rows.score, rows.correct).risk[place - 1])
+        np.testing.assert_allclose(curve.risk, np.mean(expected, axis=0), rtol=1e-12, atol=1e-15)
+    first = chart.numbers["curves"][0]
+    wrong = np.mean([(run.test["one-hot", s].logits.argmax(1) != run.labels).mean() for s in run.seeds])
+    assert (first.coverage[-1], first.risk[-1]) == (1, pytest.approx(wrong, abs=1e-15))
+    np.testing.assert_allclose(chart.ax.lines[0].get_ydata(), 100 * first.risk)
+    top = max(float(curve.risk.max()) for curve in chart.numbers["curves"])
+    assert (chart.ax.get_xlim(), chart.ax.get_ylim()) == ((0, 100), (0, pytest.approx(108 * top)))
+
+
+def test_the_temperature_sweep_is_hard_nll_of_divided_logits(run, drawn):
+    numbers = drawn["temperature-sweep"].numbers
+    for nll, fitted, arm in zip(numbers["nll"], numbers["fitted"], run.arms, strict=True):
+        for i in (0, 20, 40):
+            known = [
+                torch.nn.functional.cross_entropy(
+                    torch.from_numpy(run.test[arm["name"], s].logits).double() / numbers["temperatures"][i],
+                    torch.from_numpy(run.labels),
+                ).item()
+                for s in run.seeds
+            ]
+            assert nll[i] == pytest.approx(np.mean(known), rel=1e-12)
+        values = [run.temperature(arm["name"], seed) for seed in run.seeds]
+        assert fitted == pytest.approx(math.exp(np.mean(np.log(values))), rel=1e-12)
+    ends = min(1, *numbers["fitted"]) / 2, max(1, *numbers["fitted"]) * 2
+    assert tuple(numbers["temperatures"][[0, -1]]) == pytest.approx(ends, rel=1e-12)
+
+
+def test_confusions_are_those_of_sklearn_the_most_frequent_first(run, drawn):
+    chart = drawn["confusions"]
+    pairs, all_counts = chart.numbers["pairs"], chart.numbers["counts"]
+    for arm, counts in zip(run.arms, all_counts, strict=True):
+        answers = [run.test[arm["name"], s].logits.argmax(1) for s in run.seeds]
+        known = np.mean([confusion_matrix(run.labels, each, labels=range(10)) for each in answers], axis=0)
+        assert counts.tolist() == [known[pair] for pair in pairs]
+    assert chart.numbers["rows"].tolist() == [(run.labels == label).sum() for label, _ in pairs]
+    assert (np.diff(np.max(all_counts, axis=0)) <= 0).all()
+    assert len(pairs) == 10
+    assert all(label != answer for label, answer in pairs)
+    lines = [(left[0], right[0]) for group in chart.ax.collections for left, right in group.get_segments()]
+    assert lines == list(zip(np.min(all_counts, axis=0), np.max(all_counts, axis=0), strict=True))
+    assert [label.get_text() for label in chart.ax.get_yticklabels()] == chart.numbers["names"]
+
+
+def test_a_run_without_an_error_has_no_confusions(tmp_path):
+    run = small(tmp_path)
+    for rows in run.test.values():
+        rows.logits[:] = 0
+        rows.logits[np.arange(len(rows.labels)), rows.labels] = 5
+    chart = FIGURES["confusions"](run)
+    assert (chart.numbers["pairs"], chart.alt) == ([], "No test row is wrong in any arm or seed.")
+
+
+def test_the_ladder_draws_both_curves_with_their_intervals_and_rings_the_chosen_strength(drawn):
+    ax, numbers = drawn["ladder"].ax, drawn["ladder"].numbers
+    assert (numbers["eps"].tolist(), numbers["chosen"]) == ([0, 0.05, 0.1], 0.1)
+    for line, values in zip(ax.lines, (numbers["nll"], numbers["scaled"]), strict=False):
+        np.testing.assert_array_equal(line.get_xydata(), np.column_stack([numbers["eps"], values[:, 0]]))
+    ends = ax.collections[1].get_segments()[2][:, 1]
+    assert np.ptp(ends) == pytest.approx(2 * 1.959964 * numbers["scaled"][2, 1], rel=1e-6)
+    assert ax.lines[2].get_xydata().tolist() == [[0.1, numbers["scaled"][2, 0]]]
+    assert "over the others" in ax.get_xlabel()
+
+
+def test_strengths_that_stand_close_share_a_label(tmp_path):
+    ax = FIGURES["ladder"](small(tmp_path, ladder=(0.0, 0.005, 0.01, 0.2, 0.21, 0.4))).ax
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "", "", "0.2", "", "0.4"]
+
+
+def test_a_run_without_a_ladder_is_refused(tmp_path):
+    with pytest.raises(ReportError, match=r"env.json holds no ladder: only one strength was tried"):
+        FIGURES["ladder"](small(tmp_path))
+
+
+def test_differences_are_those_of_the_summary(run):
+    chart = differences_of(run, 2)
+    panels = chart.ax.child_axes
+    assert len(panels) == 3
+    for panel, (metric, factor) in zip(panels, METRICS.items(), strict=True):
+        known = next(d for d in run.summary["differences"] if d["metric"] == metric)
+        reliable = known["finding"] not in ("the same", "not settled")
+        assert chart.numbers[metric]["reliable"] == [reliable] * 2
+        for end in ("mean", "low", "high", "margin"):
+            assert chart.numbers[metric][end].tolist() == [factor * known[end]] * 2
+        assert [line.get_xdata()[0] for line in panel.lines[1:]] == [factor * known["mean"]] * 2
+        filled = [line.get_markerfacecolor() == line.get_color() for line in panel.lines[1:]]
+        assert filled == [reliable] * 2
+        assert [text.get_text() for text in panel.texts] == [known["finding"]] * 2
+        bands = [tuple(bar.get_bbox().intervalx) for bar in panel.patches]
+        assert bands == [pytest.approx((-factor * known["margin"], factor * known["margin"]))] * 2
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_every_panel_of_differences_has_as_much_room_for_a_row(run, count):
+    ax = differences_of(run, count).ax
+    panels = [panel.get_position().height * ax.figure.get_figheight() for panel in ax.child_axes]
+    assert panels == pytest.approx([0.27 * count] * 3, rel=0.15)  # inches, with the margins
+
+
+def test_panels_of_the_projection_are_the_clouds(drawn):
+    ax, clouds = drawn["projection"].ax, drawn["projection"].numbers["clouds"]
+    assert [(cloud.arm, cloud.part) for cloud in clouds[:2]] == [("one-hot", "train"), ("one-hot", "test")]
+    for panel, cloud in zip(ax.child_axes, clouds, strict=True):
+        assert panel.get_title(loc="left").endswith("training rows" if cloud.part == "train" else "test rows")
+        points = np.concatenate([line.get_xydata() for line in panel.lines])
+        assert sorted(points.tolist()) == sorted(cloud.points.tolist())
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == drawn["projection"].numbers["names"]
+
+
+def test_no_two_of_many_arms_look_alike():
+    assert len(set(zip(style.colours(25), style.marks(25), strict=True))) == 25
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "differences"])
+def test_a_figure_has_its_numbers_in_words(drawn, name):
+    chart = drawn[name]
+    assert sum(letter.isdigit() for letter in chart.alt) > 8
+    assert "nan" not in chart.alt
+    assert "smoothed 0.1 (others)" in chart.alt or name == "ladder"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_svg_is_the_same_each_time_and_refers_to_nothing_outside(run, name):
+    first, second = (svg.to_svg(FIGURES[name](run).ax) for _ in range(2))
+    assert first == second
+    inline = svg.inline(first, "name", 'an "alt" & more')
+    assert "http" not in inline
+    assert 'aria-label="an &#34;alt&#34; &amp; more"' in inline
+    assert inline.count('id="') == inline.count('id="name-')
+    assert not re.search("#[0-9a-f]{6}", inline)
+    assert inline.count("<use ") == first.count("<use ")
+    assert re.findall(r"<text[^>]*>([^<]*)<", inline) == re.findall(r"<text[^>]*>([^<]*)<", first)
+
+
+def test_a_figure_is_drawn_on_the_axis_that_it_is_given(run):
+    ax = Figure(figsize=(4, 3)).add_subplot()
+    assert charts.plot_gap(run, ax).ax is ax
+    assert ax.figure.get_figheight() == 3
+
+
+def boxes(ax, texts):
+    """Where texts are drawn, in points of the screen."""
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    return [text.get_window_extent(canvas.get_renderer()) for text in texts]
+
+
+def test_names_stand_clear_of_each_other(tmp_path):
+    """In the crowded figures, no text touches another, and none stands within a panel, where the points are."""
+    names = [f"rec.sport.of-kind-{k}" for k in range(10)]
+    run = small(tmp_path, smoothed=(0.05, 0.4), test=400, class_names=names, noise=0.7)
+    for name in ("projection", "confusions", "gap", "gap-histogram", "temperature-sweep", "reliability"):
+        ax = FIGURES[name](run).ax
+        panels = ax.child_axes or [ax]
+        around = [each for p in panels for each in (p.xaxis.label, p.yaxis.label, p._left_title)]
+        ticks = ax.get_yticklabels() if name == "confusions" else []
+        found = [box for box in boxes(ax, [*around, *ticks, ax.get_legend()]) if box.width > 1]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(found, 2)), name
+        assert all(len(panel.texts) == 0 for panel in panels)
+
+
+def test_the_histogram_of_confidence_stands_clear_below_the_diagram(drawn):
+    ax = drawn["reliability"].ax
+    (below,) = ax.child_axes
+    boxes(ax, [])
+    assert ax.figure.bbox.y0 < below.bbox.y0 < below.bbox.y1 < ax.bbox.y0
+    assert (below.bbox.x0, below.bbox.x1) == pytest.approx((ax.bbox.x0, ax.bbox.x1))
+
+
+@pytest.mark.parametrize("few", [0, 10, 10**6])
+def test_the_diagram_fills_its_figure_whether_bins_are_faint_or_not(drawn, few):
+    ax = charts.plot_reliability(drawn["reliability"].numbers["curves"], of="", few=few).ax
+    for _ in range(2):  # the layout sees axes beside axes from its second pass on
+        ax.figure.draw_without_rendering()
+    assert 0 <= ax.get_tightbbox().y0 < 0.03 * ax.figure.bbox.height
+    assert ax.bbox.height > 0.5 * ax.figure.bbox.height
