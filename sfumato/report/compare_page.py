@@ -62,11 +62,11 @@ FIGURES: dict[str, Callable[[Run], charts.Chart]] = {
 }
 
 
-def render(folder: str | Path, out: str | Path | None = None, *, figures: Collection[str] = FIGURES.keys()) -> Path:
+def render(folder: str | Path, out: str | Path | None = None, *, figures: Collection[str] | None = None) -> Path:
     """Write ``figures/*.svg`` and ``report.html`` into the folder of a finished comparison, and return the page's path.
 
     ``out`` is another file for the page; the folder is then left as it is. The same run gives the same bytes. The names
-    of its ``figures`` are the keys of :data:`FIGURES`.
+    of its ``figures`` are those of :data:`FIGURES`, by default all.
 
     Raises:
         ReportError: a file of the run is missing or broken, or ``out`` is there and no such page.
@@ -83,10 +83,10 @@ def render(folder: str | Path, out: str | Path | None = None, *, figures: Collec
     return write(run.folder / "report.html", page)
 
 
-def draw(run: Run, figures: Collection[str] = FIGURES.keys()) -> tuple[dict[str, Drawn], dict[str, str]]:
+def draw(run: Run, figures: Collection[str] | None = None) -> tuple[dict[str, Drawn], dict[str, str]]:
     """The figures for which the run has data, by name; and by name why another is left out."""
     drawn, absent = dict[str, Drawn](), dict[str, str]()
-    for name in figures:
+    for name in FIGURES if figures is None else figures:
         if name == "ladder" and not run.ladder:
             continue
         try:
