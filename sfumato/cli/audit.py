@@ -17,7 +17,7 @@ from sfumato.messages import texts
 
 if TYPE_CHECKING:
     from sfumato.evaluate.auditing.audit import Audit
-    from sfumato.evaluate.scores.files import ScoreFile
+    from sfumato.evaluate.scores.read_scores import ScoreFile
 
 
 @app.command
@@ -137,7 +137,7 @@ def _scores(
     group: str | None = None,
 ) -> ScoreFile:
     """The scores of a model with their labels, from the same file or another; of the rows of another model's."""
-    from sfumato.evaluate.scores.files import read_labels, read_scores
+    from sfumato.evaluate.scores.read_scores import read_labels, read_scores
     from sfumato.evaluate.scores.soft_labels import SoftLabels
 
     found = read_scores(path, kind=kind, group=group)

@@ -46,7 +46,7 @@ def judge(
         json: Print one JSON object instead of the verdict.
     """
     require_lab("judge")
-    from sfumato.evaluate.scores.files import FileError
+    from sfumato.evaluate.scores.read_scores import FileError
     from sfumato.report import judge_page as page
     from sfumato.report.judge_page import as_terminal
     from sfumato.verdict.judge import judge as run

@@ -355,7 +355,9 @@ def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) 
     if record is None:
         raise DataError(f"{file} is empty; it needs a header line, then one line for each example")
     names = [name.strip() or f"column {place}" for place, name in enumerate(record, 1)]
-    if not required and all(re.match(NUMBER["."], name) or name.lower() == "nan" for name in names):
+    if not required and any(
+        all(re.match(mark, name) or name.lower() == "nan" for name in names) for mark in NUMBER.values()
+    ):
         return None
     if required and _are_values(names):
         raise DataError(

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.scores.files.model import ModelFile, ScoredRows, model_of, read_model
+from sfumato.evaluate.scores.model_file import ModelFile, ScoredRows, model_of, read_model
 from sfumato.io.arrays import FileError
 from sfumato.text import did_you_mean, listing, plural, short
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.files.model import model_of
+from sfumato.evaluate.scores.model_file import model_of
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.io.atomic import WriteError, make_folder, write_arrays
 from sfumato.verdict.read_arms import check_name

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 import sfumato as sf
-from sfumato.evaluate.scores.files import FileError
+from sfumato.evaluate.scores.read_scores import FileError
 from sfumato.messages import texts
 from tests.report.run_folders import write_run
 from tests.verdict.models import LABELS, SHARED_VALIDATION, VALIDATION, arms, changed, model, write
@@ -262,13 +262,13 @@ def test_a_label_of_probability_zero_is_named(validation):
     ("spoiled", "said"),
     [
         ({"logits": np.full((600, 4), np.nan)}, "not finite"),
-        ({"labels": LABELS[:10]}, "one a row of the scores"),
+        ({"labels": LABELS[:10]}, "one per row of the scores"),
         ({"arm": "../up"}, "is no name for an arm"),
         ({"seed": None}, "seed must be a number or a name"),
         ({"id": np.arange(600) // 2}, "id must have a value of its own for each row"),
         ({"group": [None] * 600}, "row 0 has no group"),
         ({"val_logits": SHARED_VALIDATION}, "val_logits but no val_labels"),
-        ({"group": np.arange(3)}, "group must have one value a row"),
+        ({"group": np.arange(3)}, "group must have one value per row"),
     ],
 )
 def test_scores_that_do_not_fit_are_not_saved(tmp_path, spoiled, said):

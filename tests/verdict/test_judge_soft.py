@@ -5,7 +5,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 import sfumato as sf
-from sfumato.evaluate.scores.files.model import model_of, read_model
+from sfumato.evaluate.scores.model_file import model_of, read_model
 from sfumato.messages import texts
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sfumato as sf
-from sfumato.evaluate.scores.files import FileError
+from sfumato.evaluate.scores.read_scores import FileError
 from sfumato.messages import texts
 from tests.verdict.models import LABELS, VALIDATION, arms, model, write
 

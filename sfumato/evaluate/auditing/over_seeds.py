@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.evaluate.auditing.audit import Audit, audit
-from sfumato.evaluate.scores.files import FileError, read_scores
-from sfumato.evaluate.scores.files.run_folder import seeds_of_run
+from sfumato.evaluate.scores.read_scores import FileError, read_scores, seeds_of_run
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.auditing.over_seeds import audit_run, over_seeds
-from sfumato.evaluate.scores.files import FileError
+from sfumato.evaluate.scores.read_scores import FileError
 from tests.evaluate.samples import drawn, smoothed
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sfumato.evaluate.scores.files import FileError, read_labels, read_scores
+from sfumato.evaluate.scores.read_scores import FileError, read_labels, read_scores
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 
 N, K = 40, 7
@@ -192,14 +192,14 @@ REFUSED = {
     "holds predicted classes alone, as the Transformers examples write them": lambda p: p.write_text(
         "index\tprediction\n0\t1\n1\t2\n"
     ),
-    '"x" in row 1, column b, is no number': lambda p: p.write_text("a,b,c\n1,2,3\n4,x,6\n"),
-    "row 1 has 2 cells and the first line 3": lambda p: p.write_text("a,b,label\n1,2,3\n4,5\n"),
-    "the label in row 0 is 1.5, not a class index": lambda p: p.write_text("0,1,label\n1,2,1.5\n"),
+    'scores.npz, line 3, column "b": "x" is not a number': lambda p: p.write_text("a,b,c\n1,2,3\n4,x,6\n"),
+    "line 3: 2 cells, but the header has 3": lambda p: p.write_text("a,b,label\n1,2,3\n4,5\n"),
+    "line 2: the label is 1.5, not a class index": lambda p: p.write_text("0,1,label\n1,2,1.5\n"),
     "leave out class 1": lambda p: p.write_text("logit_0,logit_2,label\n1,2,1\n"),
     "is 1e+300, not a class index": lambda p: p.write_text("0,1,label\n1,2,1e300\n"),
     "logits is damaged (type, shape and place do not agree)": lambda p: p.write_bytes(safetensors_that_disagree()),
     "more than it can hold": lambda p: p.write_bytes(claims_in_its_list()),
-    "is of no kind that is read": lambda p: p.write_bytes(b"\0\1\2\3\4\5\6\7\10"),
+    "unsupported file format": lambda p: p.write_bytes(b"\0\1\2\3\4\5\6\7\10"),
 }
 
 
@@ -263,7 +263,7 @@ def test_the_best_classes_alone_are_refused_with_the_option_that_writes_all(tmp_
 def test_rows_that_numpy_abbreviated_are_refused(tmp_path):
     path = tmp_path / "z.csv"
     path.write_text('filename,prob\na.jpg,"[0.1 0.2 ... 0.3]"\n')
-    with pytest.raises(FileError, match="row 0 was abbreviated with … when it was written"):
+    with pytest.raises(FileError, match="line 2: the list was abbreviated with … when it was written"):
         read_scores(str(path))
 
 
@@ -328,7 +328,7 @@ def test_a_table_is_read_in_the_encoding_that_it_has(tmp_path, encoding, told):
 
 def test_bytes_that_no_encoding_has_are_refused_with_the_way_out(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"a,b,label\n\x81,1,2\n")
-    with pytest.raises(FileError, match=r"a\.csv is not text in columns .*; save it as UTF-8$"):
+    with pytest.raises(FileError, match=r"a\.csv, line 2: byte 0x81 is not UTF-8 text"):
         read_scores(str(tmp_path / "a.csv"))
 
 

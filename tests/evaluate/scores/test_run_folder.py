@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from sfumato.evaluate.scores.files import FileError
-from sfumato.evaluate.scores.files.run_folder import first_of_run, seeds_of_run
+from sfumato.evaluate.scores.read_scores import FileError, first_of_run, seeds_of_run
 
 
 @pytest.fixture

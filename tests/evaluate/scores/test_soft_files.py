@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from sfumato.evaluate.scores.files import FileError, read_labels, read_scores
+from sfumato.evaluate.scores.read_scores import FileError, read_labels, read_scores
 from sfumato.messages import texts
 
 Z = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 from sfumato import messages
-from sfumato.evaluate.scores.files import FileError, read_scores
+from sfumato.evaluate.scores.read_scores import FileError, read_scores
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 
 RNG = np.random.default_rng(4)
@@ -98,8 +98,8 @@ def test_columns_taken_for_classes_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (np.arange(1000, 1060), 'column "extra" numbers the rows and is no class; leave the column out'),
-        (LABELS, 'column "extra" is the label again and no class; leave the column out'),
+        (np.arange(1000, 1060), 'column "extra" looks like a row index, not a class; leave the column out'),
+        (LABELS, 'column "extra" repeats the label and is not a class; leave the column out'),
     ],
 )
 def test_columns_that_are_plainly_no_classes_are_refused(extra, said, tmp_path):
@@ -121,20 +121,20 @@ def test_labels_that_are_names_of_columns_are_numbered_as_the_columns_are(tmp_pa
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        (["a", "c"], '"c" in row 1, column label, is no number; labels are column numbers from 0, or all of them are'),
-        (["a", "1"], '"1" in row 1, column label, is a number, where others are words; labels are column numbers fro'),
-        (["1", "a"], '"a" in row 1, column label, is no number; labels are column numbers from 0$'),
+        (["a", "c"], 'column "label": "c" is not a number; labels are column numbers from 0, or all of them are'),
+        (["a", "1"], 'column "label": "1" is a number, where others are words; labels are column numbers from 0'),
+        (["1", "a"], 'column "label": "a" is not a number; labels are column numbers from 0$'),
     ],
 )
 def test_a_label_that_is_no_name_of_a_column_is_said_with_the_way_out(labels, said, tmp_path):
     path = write(tmp_path / "p.csv", ["a", "b", "label"], ["0.1", "0.3"], ["0.2", "0.1"], labels)
-    with pytest.raises(FileError, match=f"p.csv: {said}"):
+    with pytest.raises(FileError, match=f"p.csv, line 3, {said}"):
         read_scores(path)
 
 
 def test_labels_that_are_names_are_said_with_their_column(tmp_path):
     path = write(tmp_path / "p.csv", ["setosa", "virginica", "label"], ["0.1", "0.3"], ["0.2", "0.1"], ["a", "b"])
-    with pytest.raises(FileError, match='p.csv: "a" in row 0, column label, is no number'):
+    with pytest.raises(FileError, match='p.csv, line 2, column "label": "a" is not a number'):
         read_scores(path)
 
 

@@ -1,4 +1,4 @@
-"""One trained model as a verdict takes it: scores of test rows and, where there are any, validation rows, groups, ids.
+"""One trained model as a verdict takes it: scores of test rows and, if there are any, validation rows, groups, ids.
 
 Whatever a file holds becomes logits (N, K) with labels (N,): probabilities become their logarithms, sequences (B, T, V)
 become rows, and rows whose label is −100 are left out.
@@ -7,7 +7,7 @@ become rows, and rows whose label is −100 are left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sfumato.evaluate.scores.column_checks import as_numpy, is_tensor
-from sfumato.evaluate.scores.files import HEAD, PROBS, SCORES, as_labels, beside_soft, choose, contents, soft_of
-from sfumato.evaluate.scores.files.head import HeadScores
-from sfumato.evaluate.scores.files.tables import LABELS
-from sfumato.evaluate.scores.files.written_probs import as_probabilities
+from sfumato.evaluate.scores.converted_scores import HeadScores, as_probabilities, logarithms
+from sfumato.evaluate.scores.read_scores import (
+    HEAD,
+    SCORES,
+    as_labels,
+    choose,
+    contents,
+    labels_of,
+    soft_of,
+    unused_labels,
+)
 from sfumato.evaluate.scores.score_matrix import (
     IGNORED,
     RowError,
@@ -28,13 +35,14 @@ from sfumato.evaluate.scores.score_matrix import (
     refuse_probabilities,
     take_rows,
 )
+from sfumato.evaluate.scores.score_tables import LABELS, PROBS
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
-from sfumato.io.arrays import FileError, spool
+from sfumato.io.arrays import FileError
 from sfumato.messages import Note
 from sfumato.text import listing, plural
 
-PARTS = ("logits", "probs", "labels", *SOFT, "group", "features")
-"""What validation rows have, with ``val_`` before each name."""
+VALIDATION = tuple(f"val_{each}" for each in ("logits", "probs", "labels", *SOFT, "group", "features"))
+"""Names of the arrays of validation rows."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,10 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What one file says of one model.
+    """One model from one file: test rows to judge on, validation rows for the temperature, ids to match rows by.
 
-    Attributes:
-        name: of the file, for messages.
-        test: the rows to judge on.
-        validation: rows for the temperature, or None.
-        id: what rows are matched by, (N,), or None.
-        ignored: the first row that does not count, by its number in the file, or None.
-        notes: what was taken for what, and what was not used, in sentences.
-        classes: names of the columns of a table that were taken for classes; empty where these are numbered.
+    ``ignored`` is the first row that does not count, by its number in the file; ``classes`` are the columns of a table
+    that were taken for classes, if these are not numbered.
     """
 
     name: str
@@ -89,54 +91,33 @@ class ModelFile:
 
 
 def read_model(path: str | os.PathLike[str], *, kind: str | None = None, group: str = "group") -> ModelFile:
-    """The model of a file of any of the kinds of :func:`~sfumato.evaluate.scores.files.read_scores`.
-
-    Args:
-        path: of the file.
-        kind: ``"logits"``, ``"probs"`` or ``"percent"`` where the file does not say so or is wrong.
-        group: the array or column whose equal values say that rows vary together.
-
-    Raises:
-        FileError: the file is not there, damaged, or lacks what is needed; the message names it.
-    """
+    """The model of a file of any of the formats of :func:`~sfumato.evaluate.scores.read_scores.read_scores`."""
     name = os.fspath(path)
-    arrays, said, notes = contents(name, name, beside=(group,))
-    made = model_of(arrays, name, kind=kind, said=said, group=group)
-    return replace(made, notes=(*notes, *made.notes))
+    arrays, file_kind, notes = contents(name, name, extra=(group,))
+    model = model_of(arrays, name, kind=kind or file_kind, group=group)
+    return replace(model, notes=(*notes, *model.notes))
 
 
-def model_of(
-    arrays: Mapping[str, Any], name: str, *, kind: str | None = None, said: str | None = None, group: str = "group"
-) -> ModelFile:
-    """The model of arrays by their names: logits (or probs), labels, and what :func:`read_model` takes beside them.
+def model_of(arrays: Mapping[str, Any], name: str, *, kind: str | None = None, group: str = "group") -> ModelFile:
+    """The model of arrays by their names; ``group`` names those whose equal values mark rows that vary together.
 
-    Args:
-        arrays: numpy arrays, tensors, or lists.
-        name: of the model, for messages, which begin with it.
-        kind: of the scores, where somebody says it.
-        said: of the scores, as the file itself says.
-        group: as for :func:`read_model`.
-
-    Raises:
-        FileError: something is missing or does not fit.
+    FileError, which begins with ``name``, if something is missing or does not fit.
     """
-    known = {*SCORES, *LABELS, *SOFT, *HEAD, *(f"val_{each}" for each in PARTS), group, "id", "classes", ""}
+    known = {*SCORES, *LABELS, *SOFT, *HEAD, *VALIDATION, group, "id", "classes", ""}
     unused = sorted(str(key) for key in arrays if str(key) not in known)
     held = {str(key): _array(value, f"{name}: {key}") for key, value in arrays.items() if value is not None}
     key, scores = choose(held, name, sequences=True)
-    own = kind or said or ("probs" if key in PROBS else "logits")
-    soft = soft_of(held, name)
-    labels = None if soft is not None else next((as_labels(held[each]) for each in LABELS if each in held), None)
+    kind = kind or ("probs" if key in PROBS else "logits")
+    labels, soft = labels_of(held, name)
     truth = labels if soft is None else soft
     if truth is None:
         raise FileError(f"{name} has no labels; save them beside the logits: sf.save_scores(…, labels=labels)")
-    test, keep, dropped = _part(scores, truth, held.get(group), own, name, "")
+    test, keep, dropped = _part(scores, truth, held.get(group), kind, name, "")
     ids = held.get("id")
     if ids is not None:
-        ids = _one_a_row(as_numpy(ids), (len(truth),) if isinstance(truth, SoftLabels) else truth.shape, "id", name)[
-            keep
-        ]
-    validation = _validation(held, own, key in PROBS, name)
+        shape = (len(truth),) if isinstance(truth, SoftLabels) else truth.shape
+        ids = _one_per_row(as_numpy(ids), shape, "id", name)[keep]
+    validation = _validation(held, kind, key in PROBS, name)
     if validation is not None and validation.logits.shape[1] != test.logits.shape[1]:
         raise FileError(
             f"{name}: the validation rows have {validation.logits.shape[1]} classes and the test rows have "
@@ -151,9 +132,9 @@ def model_of(
     if unused:
         notes.append(Note(code="arrays-unused", text=f"Of {name}, these were not used: {listing(unused, 8)}."))
     if soft is not None:
-        notes += beside_soft(held, soft, f"In {name}, the")
-    named = () if "classes" not in held else tuple(as_numpy(held["classes"]).astype(str).tolist())
-    return ModelFile(name, test, validation, ids, dropped, tuple(notes), named)
+        notes += unused_labels(held, soft, f"In {name}, the")
+    classes = () if "classes" not in held else tuple(as_numpy(held["classes"]).astype(str).tolist())
+    return ModelFile(name, test, validation, ids, dropped, tuple(notes), classes)
 
 
 def _array(value: Any, what: str) -> Any:
@@ -163,18 +144,16 @@ def _array(value: Any, what: str) -> Any:
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise FileError(f"{what} is no array ({error})") from None
+        raise FileError(f"{what} is not an array ({error})") from None
 
 
-def _validation(held: Mapping[str, Any], own: str, from_probs: bool, name: str) -> ScoredRows | None:
+def _validation(held: Mapping[str, Any], kind: str, from_probs: bool, name: str) -> ScoredRows | None:
     """The validation rows, whose scores are of the kind of the test rows unless their name says otherwise."""
     key = next((each for each in ("val_logits", "val_probs") if each in held), None)
     scores = None if key is None else held[key]
     if scores is None and "val_features" in held and "head_weight" in held:
-        key, scores = (
-            "val_features",
-            HeadScores.of(held["val_features"], held["head_weight"], held.get("head_bias"), name),
-        )
+        key = "val_features"
+        scores = HeadScores(held[key], held["head_weight"], held.get("head_bias"), name)
     if scores is None:
         lonely = next((each for each in ("labels", *SOFT) if f"val_{each}" in held), None)
         if lonely is not None:
@@ -183,14 +162,12 @@ def _validation(held: Mapping[str, Any], own: str, from_probs: bool, name: str) 
     soft = soft_of(held, name, "val_")
     if soft is None and "val_labels" not in held:
         raise FileError(f"{name} has {key} but no val_labels")
-    kind = own
     if key == "val_probs":
-        kind = "percent" if own == "percent" else "probs"
+        kind = "percent" if kind == "percent" else "probs"
     elif key == "val_features" or from_probs:
         kind = "logits"
-    return _part(
-        scores, soft if soft is not None else as_labels(held["val_labels"]), held.get("val_group"), kind, name, "val_"
-    )[0]
+    truth = as_labels(held["val_labels"]) if soft is None else soft
+    return _part(scores, truth, held.get("val_group"), kind, name, "val_")[0]
 
 
 def _part(
@@ -209,62 +186,57 @@ def _part(
         )
     labels = truth if not isinstance(truth, SoftLabels) else np.where(truth.has_any, truth.mode, IGNORED)
     if labels.shape not in (shape[:-1], (rows,)):
-        asked = " or ".join(str(each) for each in dict.fromkeys([shape[:-1], (rows,)]))
+        shapes = " or ".join(str(each) for each in dict.fromkeys([shape[:-1], (rows,)]))
         hot = "; give labels.argmax(axis=-1)" if labels.shape == shape else ""
         raise FileError(
-            f"{name}: {prefix}labels must be class indices of shape {asked}, one a row of the scores {shape}, got "
+            f"{name}: {prefix}labels must be class indices of shape {shapes}, one per row of the scores {shape}, got "
             f"shape {labels.shape}{hot}"
         )
-    if group is not None:
-        group = as_numpy(group)
-        if len(shape) > 2 and group.shape == shape[:1]:
-            group = np.repeat(group, rows // shape[0])
-        group = _one_a_row(group, (rows,), f"{prefix}group", name)
-    elif len(shape) > 2 and shape[0] > 1:  # tokens of sequences: those of one sequence vary together
-        group = np.repeat(np.arange(shape[0]), rows // shape[0])
+    group = _groups(group, shape, f"{prefix}group", name)
     scores, labels = (scores.reshape(-1, shape[-1]) if len(shape) > 2 else scores), labels.reshape(-1)
     keep = np.flatnonzero(labels != IGNORED)
     if not len(keep):
         raise FileError(f"{name}: every label is {IGNORED}, which marks rows that do not count")
-    dropped = None if len(keep) == rows else int((labels == IGNORED).argmax())
-    where, numbers = "in the validation rows, " if prefix else "", None if dropped is None else keep
-    if dropped is not None:
+    dropped, numbers = None, None
+    if len(keep) < rows:
+        dropped, numbers = int((labels == IGNORED).argmax()), keep
         scores, labels = take_rows(scores, keep), labels[keep]
         group = None if group is None else group[keep]
         soft = None if soft is None else soft.take(keep)
+    where = "in the validation rows, " if prefix else ""
     try:
         if kind == "logits":
             refuse_probabilities(scores)
         else:
-            scores, _ = as_probabilities(scores, kind, name)
-            scores = _logarithms(ScoreMatrix(probs=scores))
+            scores = logarithms(ScoreMatrix(probs=as_probabilities(scores, kind, name)[0]))
         source = ScoreMatrix(logits=scores)
-        found = check_labels(labels, source.rows, source.classes)
+        labels = check_labels(labels, source.rows, source.classes)
     except FileError:
         raise
     except RowError as error:
         raise FileError(f"{name}: {where}{error.numbered(numbers)}") from None
     except (TypeError, ValueError, IndexError) as error:
         raise FileError(f"{name}: {where}{error}") from None
-    return ScoredRows(scores, found, group, soft, numbers), keep, dropped
+    return ScoredRows(scores, labels, group, soft, numbers), keep, dropped
 
 
-def _one_a_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name: str) -> npt.NDArray[Any]:
-    """Values one a row, as they are or as text, none of them missing."""
+def _groups(group: Any, shape: tuple[int, ...], what: str, name: str) -> npt.NDArray[Any] | None:
+    """The group of each row of scores of this shape; without groups, tokens of one sequence vary together."""
+    rows = int(np.prod(shape[:-1]))
+    if group is None:
+        return np.repeat(np.arange(shape[0]), rows // shape[0]) if len(shape) > 2 and shape[0] > 1 else None
+    group = as_numpy(group)
+    if len(shape) > 2 and group.shape == shape[:1]:
+        group = np.repeat(group, rows // shape[0])
+    return _one_per_row(group, (rows,), what, name)
+
+
+def _one_per_row(values: npt.NDArray[Any], shape: tuple[int, ...], what: str, name: str) -> npt.NDArray[Any]:
+    """One value per row, as it is or as text, none of them missing."""
     flat = values.reshape(-1)
     if flat.shape[0] != int(np.prod(shape)):
-        raise FileError(f"{name}: {what} must have one value a row, {shape}, got shape {values.shape}")
+        raise FileError(f"{name}: {what} must have one value per row, {shape}, got shape {values.shape}")
     missing = [each is None or each != each for each in flat.tolist()]
     if any(missing):
         raise FileError(f"{name}: row {missing.index(True)} has no {what}")
     return flat.astype(str) if flat.dtype == object else flat
-
-
-def _logarithms(source: ScoreMatrix) -> Any:
-    """Probabilities as logits, each row of which is checked."""
-
-    def blocks() -> Iterator[npt.NDArray[Any]]:
-        for start, stop in source.steps():
-            yield source.chunk(start, source.raw(start, stop)).shifted
-
-    return spool(blocks(), "float64") if isinstance(source.values, Stored) else np.concatenate(list(blocks()))
