@@ -90,9 +90,6 @@ def read_table(path: str, *, header: bool = True, max_bytes: int = MAX_BYTES) ->
         header: whether the first line must name the columns. If not, a first line of numbers is a row, and the columns
             are called ``"0"``, ``"1"`` and so on; spaces may separate the cells.
         max_bytes: most bytes, unpacked, that are read.
-
-    Raises:
-        DataError: anything that keeps the file from being a table; names the file, the line and the way out.
     """
     file = os.path.basename(os.path.normpath(path))
     ending = next((each for each in ENDINGS if file.lower().endswith(each)), None)
@@ -105,14 +102,14 @@ def read_table(path: str, *, header: bool = True, max_bytes: int = MAX_BYTES) ->
 def read_csv(path: str, *, file: str, name: str, header: bool = True, max_bytes: int = MAX_BYTES) -> Frame:
     """The columns of a CSV or TSV file, as :func:`read_table`."""
 
-    def text() -> tuple[bytes, str]:
-        return _in_utf8(_read_bytes(path, file, max_bytes), file)
+    def text() -> tuple[bytes, bytes | None, str]:
+        data, encoding = _in_utf8(_read_bytes(path, file, max_bytes), file)
+        excel = _EXCEL.match(data)  # without it, a blank line stays, so that lines are counted as in the file
+        return (data, None, encoding) if excel is None else (data[excel.end() :], excel[1], encoding)
 
-    data, encoding = text()
+    data, named, encoding = text()
     usual = "\t" if file.lower().removesuffix(".gz").endswith(".tsv") else ","
-    excel = _EXCEL.match(data)
-    data = _EXCEL.sub(b"", data)  # leaves a blank line, so that lines are counted as in the file
-    separator = excel[1].decode() if excel else separator_of(data, usual=usual, spaces=not header)
+    separator = named.decode() if named else separator_of(data, usual=usual, spaces=not header)
     records = _records(data, file, separator)
     names = _names(records, file, header)
     columns = _parsed(data, file, separator, len(names or ()) or None, lambda: _records(data, file, separator))
@@ -121,7 +118,7 @@ def read_csv(path: str, *, file: str, name: str, header: bool = True, max_bytes:
         names = [str(place) for place in range(len(columns))]
 
     def where(row: int) -> str:
-        again = _records(_EXCEL.sub(b"", text()[0]), file, separator)
+        again = _records(text()[0], file, separator)
         return f"{file}, line {next(line for i, (line, _) in enumerate(again) if i == row + skipped)}"
 
     notes = [encoding] if encoding else []
@@ -189,11 +186,7 @@ def from_arrow(table: Any, *, file: str, name: str, kind: str) -> Frame:
 
 
 def as_arrow(value: Any) -> Any:
-    """A data frame of pandas, polars or any other kind that Arrow takes, as an Arrow table; None for anything else.
-
-    Raises:
-        DataError: a column of a data frame of pandas holds values of several types; names the column.
-    """
+    """A data frame of pandas, polars or any other kind that Arrow takes, as an Arrow table; None for anything else."""
     import pyarrow as pa
 
     if isinstance(value, pa.Table):

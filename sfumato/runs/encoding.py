@@ -74,11 +74,7 @@ _NEEDED = {
 
 
 def read_encoding(folder: Path) -> StoredEncoding:
-    """How the rows of a finished run were encoded.
-
-    Raises:
-        ReportError: the file is missing or broken.
-    """
+    """How the rows of a finished run were encoded."""
     path = folder / FILE
     if not path.exists():
         raise ReportError(

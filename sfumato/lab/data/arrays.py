@@ -66,9 +66,6 @@ def from_arrays(
     ``soft`` are soft labels that come by themselves, (N, K); y is then these, or the class indices that one-hot trains
     on. ``extra`` may hold ``"weight"``, ``"group"`` and ``"split"``, (N,) each.
 
-    Raises:
-        DataError: anything that keeps the arrays from being a table.
-
     >>> from_arrays(np.eye(6), np.arange(6) % 2, {}, file="made", name="made", kind="npz").class_names
     ('0', '1')
     """

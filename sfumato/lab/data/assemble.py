@@ -20,11 +20,7 @@ NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
 
 
 def assemble(frame: Frame, roles: Roles) -> Table:
-    """A table from columns.
-
-    Raises:
-        DataError: a column that is not there or cannot be used; says which, where, and the way out.
-    """
+    """A table from columns."""
     assigned = assign(frame.file, frame.header, roles)
     group = _words(frame, assigned.others["group"], "group") if "group" in assigned.others else None
     part = weight = None

@@ -26,18 +26,7 @@ def read_class_table(
     wrong: str,
     row: Callable[[list[float], str], list[float]] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """The table (K, K) in a CSV file, in the order of ``classes``.
-
-    Args:
-        path: of the file. A line has the name of a class, then its number for each class of the first line.
-        classes: the names, in the order of their numbers.
-        allowed: whether a number may stand in a cell; it is asked of NaN where a cell is no number.
-        wrong: what is said of a cell whose number is not allowed, as in ``is not a count``.
-        row: what to make of the numbers of a line, called with the name of its class too; it may raise ValueError.
-
-    Raises:
-        DataError: the file cannot be read, or is no such table; the message names the line, the column and the value.
-    """
+    """The table (K, K) in a CSV file, in the order of ``classes``."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if any(row)]

@@ -273,9 +273,10 @@ def _may_hold_thousands(column: Any) -> bool:
     import pyarrow as pa
 
     column = plain_type(column)
-    if not pa.types.is_string(column.type) or not matching(column, r"\.").any():
+    if not pa.types.is_string(column.type):
         return False
-    return _texts_of(column).in_groups(".")
+    first = _texts_of(column.slice(0, 1000))  # of most columns, the first thousand cells decide
+    return first.in_groups(".") and bool(matching(column, r"\.").any()) and _texts_of(column).in_groups(".")
 
 
 def _finite(name: str, values: np.ndarray, cell: Callable[[int], str], written: str = "") -> Column | Fault | Unused:

@@ -53,6 +53,11 @@ def days_in(texts: Any, name: str) -> np.ndarray:
     import pyarrow.compute as pc
 
     pattern, order = _FORMATS[name]
+    if name == "YYYY-MM-DD":
+        try:
+            return days_of(pc.cast(texts, pa.timestamp("us")))
+        except pa.ArrowInvalid:  # a zone, a slash, a missing zero, or not a date
+            pass
     good = matching(texts, pattern + _TIME)
     iso = texts.filter(pa.array(good))
     # The last two rewrite 2024-1-5 9:30 as 2024-01-05 09:30, and leave out the zone, which is UTC.

@@ -64,11 +64,7 @@ class Numbers:
         return tuple(Column(name, "number", self.values[:, j]) for j, name in enumerate(self.names))
 
     def fit(self, rows: np.ndarray, name: str) -> Encoder:
-        """Mean and scale of the training rows.
-
-        Raises:
-            DataError: numbers too far apart to be standardised.
-        """
+        """Mean and scale of the training rows."""
         mean, scale = standardise(name, self.values, rows, self.names, image=self.image)
 
         def encode(rows: np.ndarray) -> np.ndarray:
@@ -124,11 +120,7 @@ class Columns:
         return {name: count for name, count in counts.items() if count}
 
     def fit(self, rows: np.ndarray, name: str, *, max_bytes: int = 4 * 10**9) -> Encoder:
-        """Standardised numbers, 0 and 1 for levels and missing values, as learned from the training rows.
-
-        Raises:
-            DataError: numbers that cannot be standardised, or more columns than fit in memory.
-        """
+        """Standardised numbers, 0 and 1 for levels and missing values, as learned from the training rows."""
         learned = [fit_column(column, rows, name) for column in self.columns]
         width = sum(map(width_of, learned))
         if 4 * width * len(self) > max_bytes:
@@ -239,9 +231,6 @@ def standardise(
 
     Both are (D,), or (1,) for images, over all pixels. The scale is the standard deviation (divided by n), and 1 where
     the training rows are constant.
-
-    Raises:
-        DataError: names the column whose spread overflows.
     """
     train, every = values[rows], values
     if image:

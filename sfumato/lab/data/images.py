@@ -92,9 +92,6 @@ def read_folder(path: str, *, file: str, name: str, roles: Roles, max_bytes: int
 
     In the folder are class folders, or folders train, val and test that hold them. Folders in class folders are read
     too; names that begin with a dot are not.
-
-    Raises:
-        DataError: no class folders, a class without images, or more than 1 % of the images do not open.
     """
     roles.refuse(file, "names a column of a table, but {file} is a folder of images; leave it out", *TABLE_OPTIONS)
     files, ignored = _listed(path, file)
@@ -218,12 +215,7 @@ def image_paths(x: Any) -> list[str] | None:
 
 
 def transform_images(stored: StoredEncoding, paths: list[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """(n, H, W, C) the bytes of image files, brought to the size that the training images were brought to.
-
-    Raises:
-        DataError: a file is missing or damaged, has another size where the training images kept theirs, or has
-            colours where they had none; names it.
-    """
+    """(n, H, W, C) the bytes of image files, brought to the size that the training images were brought to."""
     shape = tuple(stored["inputs"]["shape"])
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise DataError(f"the model reads arrays of (n, {', '.join(map(str, shape))}), not image files")

@@ -49,11 +49,7 @@ def order_classes(codes: np.ndarray, values: Sequence[str]) -> tuple[np.ndarray,
 def check_classes(
     file: str, labels: np.ndarray, class_names: Sequence[str], *, where: str, way_out: str, least: int = 3
 ) -> None:
-    """Refuse labels that cannot be split in three: one class only, or a class of fewer rows than ``least``.
-
-    Raises:
-        DataError: names the class and its number of rows, ``where`` the labels are, and the ``way_out``.
-    """
+    """Refuse labels that cannot be split in three: one class only, or a class of fewer rows than ``least``."""
     if len(class_names) < 2:
         raise DataError(
             f'{file}: {where} holds one class only, "{short(class_names[0])}"; at least 2 are needed. {way_out}'
@@ -69,11 +65,7 @@ def check_classes(
 
 
 def refuse_numbers(file: str, column: str, codes: np.ndarray, values: Sequence[str], least: int) -> None:
-    """Refuse labels that are measured: numbers with decimals, or so many different ones that some are hardly there.
-
-    Raises:
-        DataError: says how many numbers there are, and what to do.
-    """
+    """Refuse labels that are measured: numbers with decimals, or so many different ones that some are hardly there."""
     if len(values) <= 20 or not all(_NUMBER.fullmatch(value) for value in values):
         return
     if all(_INTEGER.fullmatch(value) for value in values) and np.bincount(codes).min() >= least:
@@ -158,11 +150,7 @@ def part_number(name: str) -> int | None:
 
 
 def parts_of(codes: np.ndarray, values: Sequence[str], where: Callable[[int], str], column: str) -> np.ndarray:
-    """(N,) indices into ``PARTS`` from the codes and distinct values of a column.
-
-    Raises:
-        DataError: a value that is no part, or no rows to train or test on.
-    """
+    """(N,) indices into ``PARTS`` from the codes and distinct values of a column."""
     numbers = [part_number(value) for value in values]
     for code, number in enumerate(numbers):
         if number is None:
@@ -184,11 +172,7 @@ def parts_of(codes: np.ndarray, values: Sequence[str], where: Callable[[int], st
 
 
 def weights_of(values: np.ndarray, where: Callable[[int], str], column: str) -> np.ndarray:
-    """(N,) weights, checked.
-
-    Raises:
-        DataError: names the first that is not finite and above 0.
-    """
+    """(N,) weights, checked."""
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(bad):
         row = int(bad[0])
@@ -200,11 +184,7 @@ def weights_of(values: np.ndarray, where: Callable[[int], str], column: str) -> 
 
 
 def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[str]) -> np.ndarray:
-    """Soft labels, (N, K), divided by their sums, which are 1 but for rounding.
-
-    Raises:
-        DataError: names the first row that is no distribution.
-    """
+    """Soft labels, (N, K), divided by their sums, which are 1 but for rounding."""
     probs = probs.astype(np.float64)
     told = f"{names[0]} to {names[-1]}"
     bad = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)).all(axis=1))
@@ -251,11 +231,7 @@ def soft_class_names(columns: Sequence[str]) -> tuple[str, ...]:
 def merge_labels(
     codes: np.ndarray, values: Sequence[str], names: Sequence[str], where: Callable[[int], str], column: str
 ) -> np.ndarray:
-    """Hard labels given beside soft ones, as indices into the soft labels' classes.
-
-    Raises:
-        DataError: a label that names none of the classes.
-    """
+    """Hard labels given beside soft ones, as indices into the soft labels' classes."""
     place = {name: k for k, name in enumerate(names)}
     for code, value in enumerate(values):
         if value not in place:

@@ -29,16 +29,7 @@ _NAMED = 8  # leaks with a warning of their own
 
 
 def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarning, ...]:
-    """A warning for each column that tells the label, and one where the order of the rows does and an id counts them.
-
-    Args:
-        table: as it was read.
-        rows: numbers of all rows in an order that does not depend on that of the file.
-        cluster: (N,) numbers that rows share which are copies of one another, or of one group.
-
-    Returns:
-        Warnings with the codes ``"leak"`` and ``"more-leaks"``, then ``"sorted-by-label"``.
-    """
+    """Warnings ``"leak"`` and ``"more-leaks"`` of columns that tell the label, then ``"sorted-by-label"``."""
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(np.int64)]
     learnt = table.raw_columns()
     own = cluster if len(learnt) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies

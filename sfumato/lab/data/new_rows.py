@@ -42,17 +42,7 @@ if TYPE_CHECKING:
 
 
 def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
-    """(n, …) the array that a model takes, of new rows, encoded as the training rows were.
-
-    Args:
-        stored: how the training rows were encoded.
-        x: a data frame, a list of dicts, the path of a table or an ``.npz`` with ``X``, or arrays; the label is not
-            needed, and other columns are ignored. Images may be files: the paths of them, or of a folder.
-
-    Raises:
-        DataError: a column is missing, a cell is of another kind than in training, or an image file is damaged or of
-            another form; names the column and the row, or the file.
-    """
+    """(n, …) the array that a model takes, of new rows, encoded as the training rows were."""
     if isinstance(x, os.PathLike):
         x = os.fspath(x)
     if isinstance(x, str) and x.lower().endswith(".npz"):
@@ -78,15 +68,6 @@ def encode_new(stored: StoredEncoding, x: Any) -> np.ndarray:
 
 def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, comma: bool = False) -> Column:
     """A column of new rows, of the kind and the spelling that the training rows had.
-
-    Args:
-        learned: how the column of the training rows was read.
-        cells: an Arrow array of any type, in one or more chunks.
-        where: the place of a row, for messages.
-        comma: whether the table that was trained on has decimal commas.
-
-    Raises:
-        DataError: a cell, or the type of the column, is of another kind; names the column, the row and the value.
 
     >>> import pyarrow as pa
     >>> price = {"name": "price", "kind": "number", "written": ","}

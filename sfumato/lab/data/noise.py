@@ -91,11 +91,7 @@ def complaint(given: str) -> str | None:
 
 
 def noise_of(given: str, classes: Sequence[str]) -> LabelNoise:
-    """The noise that ``--noise`` asks for, of these classes.
-
-    Raises:
-        DataError: a rate at which labels say nothing, or a table that is none; it names the file, line and value.
-    """
+    """The noise that ``--noise`` asks for, of these classes."""
     rate = rate_of(given)
     if rate is None:
         if not Path(given).is_file():
@@ -114,13 +110,7 @@ def noise_of(given: str, classes: Sequence[str]) -> LabelNoise:
 
 
 def noisy_labels(noise: LabelNoise, labels: np.ndarray, rows: Mapping[str, np.ndarray]) -> NoisyLabels:
-    """Labels drawn from a noise.
-
-    Args:
-        noise: the transition table.
-        labels: of all rows, (N,), as they are.
-        rows: of each part whose labels are drawn, in the order of their content.
-    """
+    """Labels drawn from a noise."""
     draws = np.random.default_rng(_SEED)
     ends = noise.transition.cumsum(1)
     ends /= ends[:, -1:]
@@ -137,9 +127,6 @@ def read_table(path: Path, classes: Sequence[str]) -> np.ndarray:
     """A transition table from a CSV file: names of labels in the first line, then a line for each class.
 
     Both may be in any order. A line has the name of the class, then how often it gets each label.
-
-    Raises:
-        DataError: the file cannot be read, or is no such table; the message names the line, the class and the value.
     """
     table = read_class_table(path, classes, lambda share: 0 <= share <= 1, "is not a probability from 0 to 1", _shares)
     if (table.diagonal() == 1).all():

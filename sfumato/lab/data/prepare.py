@@ -70,16 +70,6 @@ class Data:
     def arrays(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Features and labels of one part.
 
-        Args:
-            part: ``"train"``, ``"validation"`` or ``"test"``.
-
-        Returns:
-            New arrays: (n, …) features as ``inputs`` describes them, and (n,) int64. Rows stand in content order: a
-            file with its rows shuffled gives the same bits.
-
-        Raises:
-            ValueError: no such part.
-
         >>> features, labels = prepare("digits").arrays("train")
         >>> features.shape, features.dtype, labels.dtype
         ((1078, 64), dtype('float32'), dtype('int64'))
@@ -96,11 +86,7 @@ class Data:
         return labels[getattr(self.split, part)]
 
     def part(self, part: str) -> Part:
-        """All that is known of the rows of one part.
-
-        Raises:
-            ValueError: no such part.
-        """
+        """All that is known of the rows of one part."""
         features, labels = self.arrays(part)
         rows: np.ndarray = getattr(self.split, part)
         weight, soft = self.table.weight, self.table.soft
@@ -201,12 +187,6 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
         source: as for :func:`load`.
         roles: which column is for what.
 
-    Returns:
-        The data, the same whatever the order of rows in the file.
-
-    Raises:
-        DataError: as :func:`load` and :func:`split`, or features that cannot be encoded.
-
     >>> data = prepare("digits")
     >>> data.inputs.describe(), data.fingerprint[:8]
     ('64 features (8 × 8)', 'fe23471d')
@@ -215,11 +195,7 @@ def prepare(source: str, roles: Roles | None = None) -> Data:
 
 
 def prepare_table(table: Table) -> Data:
-    """:func:`prepare` for a table that has been read.
-
-    Raises:
-        DataError: as :func:`split`, test rows that are one piece of evidence, or features that cannot be encoded.
-    """
+    """:func:`prepare` for a table that has been read."""
     hashes = table.features.hashes()
     parts = split_by_content(table, hashes, *SHARES[1:])
     if len(np.unique(parts.cluster[parts.test])) < 2:
@@ -236,11 +212,7 @@ def prepare_table(table: Table) -> Data:
 
 
 def with_noise(data: Data, noise: LabelNoise) -> Data:
-    """The data with the labels of training and validation rows drawn from a noise.
-
-    Raises:
-        DataError: soft labels, which are no classes that could be replaced.
-    """
+    """The data with the labels of training and validation rows drawn from a noise."""
     if data.table.soft is not None:
         raise DataError("--noise replaces classes by others, and these data have soft labels; leave one of them out")
     rows = {part: getattr(data.split, part) for part in NOISY_PARTS}

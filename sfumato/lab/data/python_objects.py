@@ -48,11 +48,7 @@ def is_function(source: str) -> bool:
 
 
 def read_function(source: str, *, roles: Roles) -> Table:
-    """Call a function and make a table of what it returns; the current folder is importable.
-
-    Raises:
-        DataError: no such module or function, an error in it, or another kind of result than is expected.
-    """
+    """Call a function and make a table of what it returns; the current folder is importable."""
     function = find_callable(source)
     try:
         result = function()
@@ -70,12 +66,7 @@ def read_function(source: str, *, roles: Roles) -> Table:
 
 
 def find_callable(source: str) -> Any:
-    """The object that ``module:name``, or ``path/to/module.py:name``, stands for.
-
-    Raises:
-        DataError: no such module, no such name in it, or it cannot be called; Python has another module of the file's
-            name.
-    """
+    """The object that ``module:name``, or ``path/to/module.py:name``, stands for."""
     module_name, _, path = source.rpartition(":")
     folder, file = os.getcwd(), None
     if module_name.endswith(".py") and os.path.isfile(module_name):
@@ -115,11 +106,7 @@ def said(error: BaseException) -> str:
 
 
 def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[Note]]:
-    """X, y, what else goes with the rows, and notes, of anything that a function may return but a data frame.
-
-    Raises:
-        DataError: another kind of thing than is expected; ``source`` is what it is called.
-    """
+    """X, y, what else goes with the rows, and notes, of anything that a function may return but a data frame."""
     parts, notes = _parts(source, result), list[Note]()
     if parts is None:
         return (*_pair(source, result, "", notes), notes)
@@ -249,11 +236,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def as_array(source: str, value: Any, name: str) -> np.ndarray:
-    """Any array, tensor, picture, number or list as a NumPy array.
-
-    Raises:
-        DataError: it holds something else than numbers or texts; ``source`` and ``name`` say where.
-    """
+    """Any array, tensor, picture, number or list as a NumPy array."""
     if hasattr(value, "detach"):  # a tensor, on any device
         value = value.detach().cpu()
         return np.asarray((value.float() if "bfloat16" in str(value.dtype) else value).numpy())
@@ -296,9 +279,6 @@ def table_in_memory(x: Any, y: Any, roles: Roles, extra: Mapping[str, Any]) -> T
         y: (N,) labels or (N, K) soft ones, or the name of a column of ``x``; None where ``x`` has them.
         roles: which column is for what.
         extra: ``"weight"``, ``"group"`` and ``"split"`` as arrays, (N,) each.
-
-    Raises:
-        DataError: anything that keeps them from being a table.
 
     >>> import numpy as np
     >>> table_in_memory(np.eye(6), ["a", "b"] * 3, Roles(), {}).class_names

@@ -87,11 +87,7 @@ class Assigned:
 
 
 def assign(file: str, header: Sequence[str], roles: Roles) -> Assigned:
-    """Find the column of each role.
-
-    Raises:
-        DataError: a column is not there or in two roles, there is no label, or there is nothing to learn from.
-    """
+    """Find the column of each role."""
     probs = [j for name in roles.label_probs or () for j in _matching(file, header, name)]
     if len(probs) == 1:
         raise DataError(

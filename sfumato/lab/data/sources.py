@@ -32,12 +32,6 @@ def load(source: str, roles: Roles | None = None) -> Table:
         roles: which column is for what; by default the label is the first of label, target, class, y that there is, in
             upper or lower case, and every other column a feature.
 
-    Returns:
-        The table, checked: usable cells, at least two classes, at least three rows of each.
-
-    Raises:
-        DataError: no such file, or one that cannot be read; says where and why, and the way out.
-
     >>> digits = load("digits")
     >>> len(digits.features), digits.class_names[:3]
     (1797, ('0', '1', '2'))

@@ -60,11 +60,7 @@ class Texts:
         return ()
 
     def fit(self, rows: np.ndarray, name: str) -> Encoder:
-        """The vocabulary and the inverse document frequencies of the training rows.
-
-        Raises:
-            DataError: no term is in two training rows; no such tokenizer.
-        """
+        """The vocabulary and the inverse document frequencies of the training rows."""
         if self.tokenizer is not None:
             return _tokens(self, self.tokenizer)
         vectoriser = _vectoriser(min_df=2, max_features=MAX_TERMS)

@@ -1,9 +1,12 @@
-"""Arrays as a table: what X is by its type and axes, labels of every kind, and what is refused with its place."""
+"""Arrays and archives as a table: what X is by its type and axes, labels of every kind, and what is refused."""
+
+import io
+import zipfile
 
 import numpy as np
 import pytest
 
-from sfumato.lab.data import DataError, Numbers
+from sfumato.lab.data import DataError, Numbers, Roles, load, prepare
 from sfumato.lab.data.arrays import as_pixels, from_arrays, position
 from sfumato.lab.data.images import Images
 from sfumato.lab.data.text import Texts
@@ -218,3 +221,177 @@ def test_arrays_that_are_no_table_are_refused_with_the_place(given, told):
 def test_a_place_in_an_array_is_written_as_numpy_writes_it():
     assert position((2, 3, 4), 23, "X") == "X[1,2,3]"
     assert position((5,), 4, "y") == "y[4]"
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(name="things.npz", **arrays):
+        path = tmp_path / name
+        np.savez_compressed(path, **arrays)
+        return str(path)
+
+    return save
+
+
+def archive_refusal(source, **kwargs):
+    with pytest.raises(DataError) as caught:
+        load(source, **kwargs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("keys", [("X", "y"), ("x", "y"), ("X", "Y"), ("x", "Y")])
+def test_keys_are_found_in_upper_and_lower_case(save, keys):
+    assert load(save(**dict(zip(keys, (X, Y), strict=True)))).features.values.tolist() == X.tolist()
+
+
+BAD_ARRAYS = {
+    "no X": (
+        {"images": X, "y": Y},
+        "things.npz has no array X; it needs X (examples) and y (labels). Arrays: images, y",
+    ),
+    "nothing": ({}, "things.npz has no array X; it needs X (examples) and y (labels). Arrays: none"),
+    "no y": ({"X": X}, "things.npz has no array y; it needs X (examples) and y (labels). Arrays: X"),
+    "lengths that differ": ({"X": X, "y": Y[:5]}, "things.npz: X has 6 rows but y has 5; they must be as many"),
+    "objects": (
+        {"X": X, "y": np.array(["a", "a", "a", "b", "b", "b"], object)},
+        "things.npz: y holds Python objects, which are not read because they can run code; save plain numbers or text, "
+        "for instance y.astype(str) for labels",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_bad_arrays_are_refused_in_one_clear_sentence(save, arrays, message):
+    assert archive_refusal(save(**arrays)) == message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"\x93NUMPY\x01\x00"], ids=["empty", "text", "npy"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    path = tmp_path / "things.npz"
+    path.write_bytes(content)
+    assert archive_refusal(str(path)) == "things.npz is not an .npz archive; write one with numpy.savez"
+
+
+def test_an_archive_with_changed_bytes_is_refused(tmp_path):
+    out = io.BytesIO()
+    np.savez(out, X=np.zeros((100, 100)), y=np.arange(100) % 2)
+    content = bytearray(out.getvalue())
+    content[5000] ^= 255
+    (tmp_path / "things.npz").write_bytes(content)
+    assert archive_refusal(str(tmp_path / "things.npz")).startswith("things.npz: X is damaged (Bad CRC-32")
+
+
+@pytest.mark.parametrize("cut", range(0, 600, 50))
+def test_an_archive_that_was_cut_off_is_refused(tmp_path, cut):
+    out = io.BytesIO()
+    np.savez(out, X=X, y=Y)
+    (tmp_path / "things.npz").write_bytes(out.getvalue()[:cut])
+    assert archive_refusal(str(tmp_path / "things.npz")).startswith("things.npz is not an .npz archive")
+
+
+def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    with zipfile.ZipFile(tmp_path / "things.npz", "w") as archive:
+        archive.writestr("X.npy", header.getvalue())
+        archive.writestr("y.npy", b"")
+    assert archive_refusal(str(tmp_path / "things.npz")).startswith("things.npz: X is damaged (")
+
+
+def test_an_array_that_unpacks_beyond_the_limit_is_refused_unread(save, monkeypatch):
+    monkeypatch.setattr("sfumato.lab.data.arrays.MAX_BYTES", 10**6)
+    source = save(X=np.zeros((1000, 1000)), y=np.arange(1000) % 2)
+    monkeypatch.setattr(np, "load", None)
+    assert archive_refusal(source) == "things.npz: X takes 0.0 GB unpacked; at most 8 GB are read"
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    import warnings
+    import zipfile
+
+    np.savez(tmp_path / "t.npz", X=np.zeros((9, 2)), y=np.arange(9) % 3)
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
+        archive.writestr("X", b"anything")
+    with pytest.raises(DataError, match="t.npz holds two arrays of one name"):
+        load(str(tmp_path / "t.npz"))
+
+
+NO_COLUMNS = {
+    "label_probs": (("a", "b"), '--label-probs "a,b" names columns, but {}: save soft labels as y (N, K)'),
+    "text": ("a", '--text "a" names a column, but {}: save texts as X (N,)'),
+    "drop": (("a",), '--drop "a" names columns, but {}; leave it out'),
+    "keep": (("a",), '--keep "a" names columns, but {}; leave it out'),
+}
+
+
+@pytest.mark.parametrize("option", NO_COLUMNS)
+def test_options_that_name_columns_are_refused_with_what_to_save(save, option):
+    given, told = NO_COLUMNS[option]
+    assert archive_refusal(save(X=X, y=Y), roles=Roles(**{option: given})) == told.format("things.npz has arrays")
+
+
+def test_arrays_have_the_roles_that_name_them(save):
+    part, weight, group = np.array(["train", "test"] * 3), np.arange(1.0, 7), np.array(list("uvwxyz"))
+    source = save(X=X, y=Y, kind=1 - Y, part=part, w=weight, by=group)
+    table = load(source, roles=Roles(label="kind", split="part", weight="w", group="by"))
+    assert table.labels.tolist() == (1 - Y).tolist()
+    assert table.part.tolist() == [0, 2] * 3
+    assert table.weight.tolist() == weight.tolist()
+    assert table.group.tolist() == [0, 1, 2, 3, 4, 5]
+    plain = load(source)
+    assert (plain.part, plain.weight, plain.group) == (None, None, None)
+    assert plain.labels.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize("role", ["label", "split", "weight", "group"])
+def test_an_array_that_is_not_there_is_refused_with_the_nearest_name(save, role):
+    source = save(X=X, y=Y, kinds=Y)
+    assert archive_refusal(source, roles=Roles(**{role: "kind"})) == (
+        'things.npz has no array "kind". Did you mean "kinds"? Arrays: X, kinds, y'
+    )
+
+
+VOTES = np.random.default_rng(1).multinomial(7, [0.4, 0.35, 0.25], size=60)
+
+
+def table_of(folder, label=None, **arrays):
+    np.savez(folder / "things.npz", X=np.random.default_rng(0).normal(size=(60, 2)), **arrays)
+    return prepare(str(folder / "things.npz"), Roles(label=label))
+
+
+@pytest.mark.parametrize(("name", "values"), [("label_counts", VOTES), ("label_probs", VOTES / 7)])
+def test_soft_labels_alone_give_the_labels_too(name, values, tmp_path):
+    data = table_of(tmp_path, **{name: values})
+    assert data.table.soft == pytest.approx(VOTES / 7, abs=1e-15)
+    assert data.table.labels.tolist() == VOTES.argmax(axis=1).tolist()
+    assert "is the label that one-hot trains on and accuracy takes" in " ".join(data.notes)
+
+
+@pytest.mark.parametrize(("name", "label"), [("y", None), ("Y", None), ("kind", "kind")])
+def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path, name, label):
+    y = np.arange(60) % 3
+    data = table_of(tmp_path, label=label, label_counts=VOTES, **{name: y})
+    assert data.table.labels.tolist() == y.tolist()
+    assert data.table.soft == pytest.approx(VOTES / 7, abs=1e-15)
+    assert "one-hot trains on the labels beside them, and accuracy takes the likeliest class" in " ".join(data.notes)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"label_counts": VOTES, "label_probs": VOTES / 7}, "things.npz has label_probs and label_counts; keep one"),
+        (
+            {"label_counts": np.where(np.arange(60)[:, None] == 4, 0, VOTES)},
+            "label_counts in row 4 are all 0; leave out",
+        ),
+        ({"label_counts": -VOTES}, "things.npz: label_counts in row 0 have -"),
+        ({"label_probs": VOTES}, "things.npz: label_probs in row 0 sum to 7, not to 1; for counts"),
+        ({"label_counts": VOTES[:50]}, "X has 60 rows but the soft labels have 50"),
+        ({"y": np.arange(60) % 3, "label_counts": VOTES[:50]}, "X has 60 rows but the soft labels have 50"),
+        ({"y": np.arange(60) % 4, "label_counts": VOTES}, r"y\[3\] is 3, and the soft labels have the classes 0 to 2"),
+        ({"y": np.full(60, "a"), "label_counts": VOTES}, "next to soft labels it must be class indices"),
+    ],
+)
+def test_soft_labels_that_cannot_be_used_are_refused(arrays, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        table_of(tmp_path, **arrays)
