@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Numbers, Roles, load, prepare
 from sfumato.lab.data.arrays import as_pixels, from_arrays, position
 from sfumato.lab.data.images import Images
@@ -364,7 +365,7 @@ def test_soft_labels_alone_give_the_labels_too(name, values, tmp_path):
     data = table_of(tmp_path, **{name: values})
     assert data.table.soft == pytest.approx(VOTES / 7, abs=1e-15)
     assert data.table.labels.tolist() == VOTES.argmax(axis=1).tolist()
-    assert "is the label that one-hot trains on and accuracy takes" in " ".join(data.notes)
+    assert "is the label that one-hot trains on and accuracy takes" in " ".join(messages.texts(data.notes))
 
 
 @pytest.mark.parametrize(("name", "label"), [("y", None), ("Y", None), ("kind", "kind")])
@@ -373,7 +374,9 @@ def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path, name, la
     data = table_of(tmp_path, label=label, label_counts=VOTES, **{name: y})
     assert data.table.labels.tolist() == y.tolist()
     assert data.table.soft == pytest.approx(VOTES / 7, abs=1e-15)
-    assert "one-hot trains on the labels beside them, and accuracy takes the likeliest class" in " ".join(data.notes)
+    assert "one-hot trains on the labels beside them, and accuracy takes the likeliest class" in " ".join(
+        messages.texts(data.notes)
+    )
 
 
 @pytest.mark.parametrize(

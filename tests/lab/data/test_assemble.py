@@ -140,28 +140,6 @@ def test_a_column_that_names_the_rows_is_left_out_unless_it_is_kept(write, cells
     assert kept.features.names == ("key_of_row", "size")
 
 
-MEASURED = {
-    "floats": [i * 1.37 for i in range(ROWS)],
-    "whole numbers far apart": [i**3 for i in range(ROWS)],
-    "whole numbers that repeat": [i // 2 for i in range(ROWS)],
-}
-
-
-@pytest.mark.parametrize("cells", MEASURED.values(), ids=MEASURED)
-def test_a_measurement_stays_even_where_every_row_has_another(write, cells):
-    assert lines(write(columns(x=cells)))["x"].read_as == "number"
-
-
-def test_whole_numbers_far_apart_are_an_id_where_their_name_says_so(write):
-    far = [i**3 for i in range(ROWS)]
-    assert {name: line.read_as for name, line in lines(write(columns(PassengerId=far, cubed=far))).items()} == {
-        "PassengerId": "id",
-        "cubed": "number",
-        "size": "number",
-        "label": "label",
-    }
-
-
 def test_whether_a_column_is_an_id_does_not_depend_on_the_order_of_rows(write):
     order = np.random.default_rng(0).permutation(ROWS)
     other = [i % 11 / 3 for i in range(ROWS)]
@@ -172,50 +150,12 @@ def test_whether_a_column_is_an_id_does_not_depend_on_the_order_of_rows(write):
     assert one.table.columns == two.table.columns
 
 
-def test_dropped_columns_are_left_out_by_name_or_pattern(write):
-    table = columns(x_1=[i % 3 for i in range(ROWS)], x_2=[i % 5 for i in range(ROWS)], note=["u", "v"] * (ROWS // 2))
-    found = lines(write(table), drop=("x_*", "note"))
-    assert [name for name, line in found.items() if line.read_as == "left out"] == ["x_1", "x_2", "note"]
-    assert (found["x_2"].distinct, found["x_2"].note) == (5, "left out by --drop")
-    assert load(write(table), Roles(drop=("x_*", "note"))).features.names == ("size",)
-
-
 def test_a_column_of_lists_is_left_out_whether_it_is_dropped_or_not(tmp_path):
     table = {**columns(), "parts": [[i, None] if i % 4 else None for i in range(ROWS)]}
     parquet.write_table(pa.table(table), tmp_path / "made.parquet")
     source = str(tmp_path / "made.parquet")
     assert (lines(source)["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
     assert (lines(source, drop=("parts",))["parts"].read_as, lines(source)["parts"].missing) == ("left out", 10)
-
-
-def test_two_infinite_numbers_in_the_first_row_are_no_header(write):
-    with pytest.raises(DataError, match=r'^made.csv, line 2: column "a" is infinite \("inf"\)'):
-        load(write(columns(a=["inf"] + [1.5] * (ROWS - 1), b=["inf"] + [2.5] * (ROWS - 1))))
-
-
-REFUSED = {
-    "all": (
-        {"drop": ("size",)},
-        "made.csv: --drop leaves no column to learn from; leave at least one column out of --drop",
-    ),
-    "the label": ({"drop": ("label",)}, 'made.csv: column "label" is asked for in two roles; choose one'),
-    "one that is kept": (
-        {"drop": ("size",), "keep": ("s*",)},
-        'made.csv: column "size" is asked for in two roles; choose one',
-    ),
-    "one that is not there": (
-        {"drop": ("sise",)},
-        'made.csv has no column "sise". Did you mean "size"? Columns: size, label',
-    ),
-    "none that is like it": ({"keep": ("id*",)}, 'made.csv has no column like "id*". Columns: size, label'),
-}
-
-
-@pytest.mark.parametrize(("roles", "message"), REFUSED.values(), ids=REFUSED)
-def test_columns_that_cannot_be_dropped_or_kept_are_refused(write, roles, message):
-    with pytest.raises(DataError) as caught:
-        load(write(columns()), Roles(**roles))
-    assert str(caught.value) == message
 
 
 def test_only_ids_are_nothing_to_learn_from(write):
@@ -265,15 +205,6 @@ def test_how_a_file_is_written_is_said(tmp_path):
         "The file was read with Windows text (cp1252), cells separated by semicolons, decimal commas.",
         'Dates count days, and the season where they span more than a year: "day" (DD.MM.YYYY).',
     )
-
-
-def test_a_number_to_predict_is_no_label(write):
-    prices = [round(0.5 + i * 1.25, 2) for i in range(ROWS)]
-    told = 'column "label" looks like a number to predict, with 40 different values from 0.5 to 49.25; sfumato compares'
-    with pytest.raises(DataError, match=told):
-        load(write({**columns(), "label": prices}))
-    with pytest.raises(DataError, match="looks like a number to predict, with 40 different values from 1000 to 1039"):
-        load(write({**columns(), "label": [1000 + i for i in range(ROWS)]}))
 
 
 def of_types(path, columns):
@@ -381,18 +312,6 @@ def test_missing_labels_are_counted(write):
     assert str(caught.value) == (
         'made.csv, line 5: column "label" is empty (as in 2 more rows); give it a label or drop the row'
     )
-
-
-def test_thousands_of_classes_are_a_warning_with_their_rows(write):
-    labels = [f"k{i // 3}" for i in range(3600)]
-    table = load(write({"x": [i % 11 / 4 for i in range(3600)], "label": labels}))
-    assert [(each.code, each.column, each.text) for each in table.warnings] == [
-        (
-            "many-classes",
-            "label",
-            "`label` has 1,200 classes with 3 rows each: is it the column of classes? If not, name that with --label.",
-        )
-    ]
 
 
 def test_raw_columns_hold_what_was_read_before_anything_trains(write):

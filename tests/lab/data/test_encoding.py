@@ -1,4 +1,4 @@
-"""Tables with gaps, words, soft labels, weights, groups and given parts, from CSV and from Parquet."""
+"""Tables as arrays for training: numbers, dates, categories and missing values, learned from the training rows."""
 
 import datetime
 import decimal
@@ -9,9 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from sfumato import messages
-from sfumato.lab.data import DataError, Roles, load, prepare
+from sfumato.lab.data import DataError, Numbers, Roles, load, prepare
 from sfumato.lab.data.columns import Column
-from sfumato.lab.data.encoding import Columns, transform
+from sfumato.lab.data.encoding import Columns, standardise, transform
 
 RNG = np.random.default_rng(0)
 
@@ -117,14 +117,6 @@ def test_gaps_are_counted_and_said(csv):
     )
 
 
-def test_parquet_gives_what_csv_gives(csv, pq):
-    one, two = prepare(csv(columns())), prepare(pq(columns()))
-    assert one.fingerprint == two.fingerprint
-    assert two.table.kind == "parquet"
-    for part in ("train", "validation", "test"):
-        assert np.array_equal(one.arrays(part)[0], two.arrays(part)[0])
-
-
 def test_parquet_columns_of_every_kind_are_read_or_left_out_with_a_note(pq):
     rows = 30
     data = prepare(
@@ -147,11 +139,6 @@ def test_parquet_columns_of_every_kind_are_read_or_left_out_with_a_note(pq):
     assert 'Column "nothing" holds no value and is left out.' in messages.texts(data.notes)
 
 
-def test_a_file_that_is_no_parquet_is_refused(tmp_path):
-    (tmp_path / "made.parquet").write_bytes(b"PAR1 but no more")
-    assert refusal(str(tmp_path / "made.parquet")).startswith("made.parquet is not a Parquet file, or a damaged one (")
-
-
 def test_a_column_of_names_is_left_out_and_the_text_option_is_named(csv):
     table = {"name": [f"person {i}" for i in range(300)], "x": [i / 2 for i in range(300)], "label": ["a", "b"] * 150}
     data = prepare(csv(table))
@@ -164,17 +151,6 @@ def test_a_column_of_names_is_left_out_and_the_text_option_is_named(csv):
         'made.csv has no usable feature column: column "name" holds 300 different texts in 300 cells; to learn from it '
         'as text, say --text "name"'
     )
-
-
-def test_a_few_words_among_numbers_are_a_mistake_and_many_are_a_category(csv):
-    table = columns()
-    table["size"][3] = "big"
-    assert refusal(csv(table)) == (
-        'made.csv, line 5: column "size" holds "big", which is not a number; correct the cell, or drop the row or the '
-        "column"
-    )
-    table["size"] = ["big" if i % 2 else i % 5 for i in range(60)]
-    assert load(csv(table)).features.columns[2].levels == ("0", "big", "2", "4", "1", "3")
 
 
 def soft_columns(rows=60):
@@ -223,28 +199,6 @@ def test_hard_labels_beside_soft_ones_are_used_if_asked_for_and_never_as_a_featu
     )
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (0.9, "made.csv, line 5: soft labels p_a to p_b sum to 1.4, not to 1; divide each row by its sum"),
-        (-0.5, "made.csv, line 5: soft label p_a is -0.5; probabilities are from 0 to 1"),
-        (None, 'made.csv, line 5: column "p_a" is missing; fill in the cell, or drop the row'),
-        ("x", 'made.csv, line 5: column "p_a" holds "x", which is not a number; correct the cell, or drop the row or '
-              "the column"),
-    ],
-)  # fmt: skip
-def test_soft_labels_that_are_no_distribution_are_refused(csv, cell, message):
-    table = {"x": [i / 2 for i in range(12)], "p_a": [0.2, 0.8, 0.4, 0.5] * 3, "p_b": [0.8, 0.2, 0.6, 0.5] * 3}
-    table["p_a"][3] = cell
-    assert refusal(csv(table), label_probs=("p_a", "p_b")) == message
-
-
-def test_one_column_of_soft_labels_is_refused(csv):
-    assert refusal(csv(columns()), label_probs=("size",)) == (
-        'made.csv: --label-probs names one column, "size"; it needs one a class, with commas between: p_0,p_1,p_2'
-    )
-
-
 def test_weights_go_with_their_rows_and_are_no_feature(csv):
     table = columns()
     table["w"] = [1 + i / 10 for i in range(60)]
@@ -252,21 +206,6 @@ def test_weights_go_with_their_rows_and_are_no_feature(csv):
     assert np.allclose(data.part("test").weight, np.array(table["w"])[data.split.test])
     assert "w" not in data.table.features.names
     assert "Row weights (1 to 6.9) count in training; metrics count every row once." in messages.texts(data.notes)
-
-
-@pytest.mark.parametrize("weight", [0, -1])
-def test_a_weight_that_is_not_above_zero_is_refused(csv, weight):
-    table = columns()
-    table["w"] = [1.0] * 59 + [weight]
-    assert refusal(csv(table), weight="w") == (
-        f'made.csv, line 61: weight "w" is {weight}; weights are above 0: drop a row that is to count for nothing'
-    )
-
-
-def test_a_column_in_two_roles_is_refused(csv):
-    assert refusal(csv(columns()), weight="size", group="size") == (
-        'made.csv: column "size" is asked for in two roles; choose one'
-    )
 
 
 def test_groups_are_never_split_and_are_one_piece_of_evidence(csv):
@@ -278,16 +217,6 @@ def test_groups_are_never_split_and_are_one_piece_of_evidence(csv):
     assert not seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2]
     assert len(np.unique(data.part("test").group)) == len(seen[2])
     assert "50 groups stay whole, and count as one piece of evidence each in intervals." in messages.texts(data.notes)
-
-
-def test_groups_with_a_row_in_common_stay_together(csv):
-    table = columns(300)
-    table["size"] = [i / 2 for i in range(300)]
-    table["patient"] = [f"p{i // 6}" for i in range(300)]
-    for name in ("age", "city", "size", "label"):
-        table[name][6] = table[name][0]  # patients 0 and 1 share a row
-    data = prepare(csv(table), Roles(group="patient"))
-    assert len(set(data.split.cluster[:12])) == 1
 
 
 def test_test_rows_of_one_group_are_refused_before_anything_is_trained(csv):
@@ -308,16 +237,6 @@ def test_test_rows_that_are_all_equal_are_refused(csv):
     assert refusal(csv(table), split="split") == (
         "made.csv: all test rows are equal, so nothing says how far rows differ; give others"
     )
-
-
-def test_whole_numbers_that_float64_does_not_tell_apart_are_noted(csv):
-    table = columns()
-    table["big"] = [10**17 + i for i in range(60)]
-    table["size"] = [1e20 + i for i in range(60)]
-    assert [note for note in messages.texts(prepare(csv(table)).notes) if "big" in note or "size" in note] == [
-        'Column "big": whole numbers beyond 2^53 lose their last digits; if it is an id, leave it '
-        'out with --drop "big".'
-    ]
 
 
 def test_a_class_that_is_called_as_a_gap_is_counted_and_noted(csv):
@@ -352,73 +271,12 @@ def test_given_parts_are_taken_as_they_are(csv):
     assert data.split.given == ("train", "validation", "test")
 
 
-def test_a_missing_validation_part_is_cut_from_training_by_content(csv):
-    table = given(["train", "train", "test"])
-    data = prepare(csv(table), Roles(split="split"))
-    assert sorted(data.split.test) == [i for i in range(60) if i % 3 == 2]
-    assert len(data.split.validation) == 8
-    assert "Validation was cut from the training rows: 8 of 40, by content." in messages.texts(data.notes)
-    order = RNG.permutation(60)
-    again = prepare(csv({name: [cells[i] for i in order] for name, cells in table.items()}), Roles(split="split"))
-    assert np.array_equal(data.arrays("validation")[0], again.arrays("validation")[0])
-
-
-def test_where_no_test_part_is_given_the_held_out_rows_are_it(csv):
-    data = prepare(csv(given(["train", "train", "val"])), Roles(split="split"))
-    assert sorted(data.split.test) == [i for i in range(60) if i % 3 == 2]
-    assert "There is no test part: the validation part that was given is the test set." in messages.texts(data.notes)
-
-
-def test_rows_in_both_training_and_test_are_counted_and_said(csv):
-    table = given(["train", "val", "test"])
-    for name in ("age", "city", "size", "label"):
-        table[name][2], table[name][5], table[name][4] = table[name][0], table[name][0], table[name][3]
-    data = prepare(csv(table), Roles(split="split"))
-    assert data.split.shared == data.describe()["shared_with_training"] == 3
-    way_out = "The parts are those given; drop the copies, or leave --split out."
-    assert data.split.across == (
-        f"2 test rows are in training too, by content: scores on them flatter the models. {way_out}",
-        f"1 validation row is in training too, by content: scores on them flatter the models. {way_out}",
-    )
-
-
-def test_a_group_in_two_given_parts_is_counted_and_said(csv):
-    table = given(["train", "val", "test"])
-    table["patient"] = [f"p{i // 2}" for i in range(60)]
-    told = [warning.text for warning in prepare(csv(table), Roles(split="split", group="patient")).warnings]
-    assert "10 test rows share their group with training rows: the parts given split groups." in told
-
-
-def test_a_class_missing_from_validation_is_said(csv):
-    table = given(["train", "val", "test"])
-    table["label"] = ["c" if i in (0, 2, 3) else label for i, label in enumerate(table["label"])]
-    assert 'Class "c" is missing from validation: temperatures are fitted without it.' in (
-        messages.texts(prepare(csv(table), Roles(split="split")).notes)
-    )
-
-
 def test_a_class_without_training_rows_is_refused(csv):
     table = given(["train", "val", "test"])
     table["label"] = ["c" if i in (2, 5) else label for i, label in enumerate(table["label"])]
     assert refusal(csv(table), split="split") == (
         'made.csv: class "c" has 2 rows and none of them to train on; move some to training, or drop the class'
     )
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        (["train", "holdout"], 'made.csv, line 3: column "split" holds "holdout"; it must say train, validation or '
-                               "test"),
-        (["val", "test"], 'column "split" marks no row as train; it holds "val", "test"'),
-        (["train"], 'column "split" marks every row as train; mark some as test, or leave --split out and they are '
-                    "split by content"),
-        (["train", None], 'made.csv, line 3: column "split" is empty (as in 29 more rows); give it a part or drop the '
-                          "row"),
-    ],
-)  # fmt: skip
-def test_parts_that_cannot_be_used_are_refused(csv, parts, message):
-    assert refusal(csv(given(parts)), split="split") == message
 
 
 def test_rows_that_disagree_on_the_label_are_counted(csv):
@@ -429,12 +287,6 @@ def test_rows_that_disagree_on_the_label_are_counted(csv):
     assert data.describe()["disagreeing"] == 2
     told = "2 rows have the content of another row but another label: no model can be right on all of them."
     assert told in [warning.text for warning in data.warnings]
-
-
-def test_an_unknown_column_is_refused_with_the_nearest_name(csv):
-    assert refusal(csv(columns()), text="ctiy") == (
-        'made.csv has no column "ctiy". Did you mean "city"? Columns: age, city, size, label'
-    )
 
 
 def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded():
@@ -509,3 +361,108 @@ def test_four_gigabytes_of_encoded_rows_are_the_most():
     assert fit(480_000).inputs.width == 8 * 258  # 3.96 GB, of which nothing is made here
     with pytest.raises(DataError, match="^made: 490,000 rows of 2,064 columns, categories spread out, take 4.0 GB; at"):
         fit(490_000)
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def made(values, **how):
+    values = np.array(values, np.float64)
+    return Numbers(values, tuple(f"c{j}" for j in range(values.shape[1])), (values.shape[1],), **how)
+
+
+def test_mean_and_scale_are_those_of_the_training_rows_and_all_rows_are_encoded_by_them(monkeypatch):
+    values = np.random.default_rng(0).normal([5, -1e3], [2, 1e-3], (13, 2))
+    train, rows = np.array([7, 0, 3, 12, 5]), np.array([12, 1, 1, 6, 2, 9, 0])
+    expected = ((values[rows] - values[train].mean(0)) / values[train].std(0)).astype(np.float32)
+    for most in (1, 3, 7, 2**16):
+        monkeypatch.setattr("sfumato.lab.data.encoding._CHUNK", most)
+        found = made(values).fit(train, "made").encode(rows)
+        assert found.dtype == np.float32
+        assert np.array_equal(found, expected)
+
+
+def test_a_column_that_is_constant_in_training_is_only_moved():
+    encoder = made([[0.1, 1], [0.1, 3], [0.1, 5], [7.1, 3]]).fit(np.arange(3), "made")
+    assert encoder.encode(np.arange(4))[:, 0].tolist() == [0, 0, 0, 7]
+
+
+def test_numbers_of_a_picture_are_standardised_by_all_pixels():
+    values = np.arange(24.0).reshape(4, 6)
+    features = Numbers(values, tuple("abcdef"), (2, 3), image=True)
+    encoder = features.fit(np.arange(2), "made")
+    pixels = values[:2]
+    assert np.array_equal(encoder.encode(np.arange(4)), ((values - pixels.mean()) / pixels.std()).astype(np.float32))
+    assert (encoder.inputs.shape, encoder.inputs.picture) == ((6,), (2, 3))
+    assert encoder.learned == {
+        "features": "numbers",
+        "shape": [2, 3],
+        "mean": [pixels.mean()],
+        "scale": [pixels.std()],
+    }
+    assert features.raw_columns() == ()
+
+
+def test_columns_are_given_as_they_were_read_and_kept_with_how_they_were_written():
+    features = made([[1, 2], [3, 6], [5, 7]], written=(",", ""))
+    assert [(column.name, column.kind, column.values.tolist()) for column in features.raw_columns()] == [
+        ("c0", "number", [1, 3, 5]),
+        ("c1", "number", [2, 6, 7]),
+    ]
+    encoder = features.fit(np.array([0, 1]), "made")
+    assert (encoder.inputs.shape, encoder.inputs.picture) == ((2,), ())
+    fixed = {"kind": "number", "median": None, "flagged": False, "seasons": False}
+    assert encoder.learned == {
+        "features": "columns",
+        "columns": [
+            {"name": "c0", "written": ",", "mean": 2, "scale": 1, **fixed},
+            {"name": "c1", "written": "", "mean": 4, "scale": 2, **fixed},
+        ],
+    }
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("image", [False, True])
+def test_a_row_may_lie_as_far_from_training_as_float32_reaches_and_no_further(sign, image):
+    names = ("c0",)
+    fits = np.array([[-1.0], [1.0], [sign * LARGEST]])  # mean 0 and scale 1
+    mean, scale = standardise("made", fits, np.arange(2), names, image=image)
+    assert (mean.tolist(), scale.tolist()) == ([0], [1])
+    assert np.isfinite((fits / scale).astype(np.float32)).all()
+    beyond = np.array([[-1.0], [1.0], [sign * np.nextafter(LARGEST, np.inf)]])
+    with pytest.raises(DataError, match="cannot be standardised"):
+        standardise("made", beyond, np.arange(2), names, image=image)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([[0, 0], [1, 1e200], [2, -1e200]], 'column "c1" cannot be standardised, with values from -1e+200 to 1e+200'),
+        ([[0, 0], [1, 1.7e308], [2, 1.7e308]], 'column "c1" cannot be standardised, with values from 0 to 1.7e+308'),
+        ([[0, 0], [0, 5e-324], [1, 0]], 'column "c1" cannot be standardised, with values from 0 to 4.94e-324'),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_column_whose_spread_is_no_number_is_named(values, told):
+    with pytest.raises(DataError) as refused:
+        made(values).fit(np.arange(3), "made")
+    assert str(refused.value) == f"made: {told}; look for outliers, or rescale"
+
+
+def test_how_far_a_row_lies_is_counted_from_the_mean_in_units_of_the_scale():
+    for train, far in (([-2, 2], 2 * LARGEST), ([3e38, 3e38], 3.4e38), ([-3e38, -3e38], -3.4e38)):
+        values = np.array([*train, far], np.float64)[:, None]
+        standardise("made", values, np.arange(2), ("c0",))
+    for train, far in (([-0.5, 0.5], LARGEST), ([3e38, 3e38], -3.4e38)):
+        values = np.array([*train, far], np.float64)[:, None]
+        with pytest.raises(DataError, match='column "c0" cannot be standardised'):
+            standardise("made", values, np.arange(2), ("c0",))
+
+
+def test_pixels_too_far_apart_are_refused_as_a_whole():
+    features = Numbers(np.array([[0.0, 1.0], [2.0, 1e300]]), ("a", "b"), (1, 2), image=True)
+    with pytest.raises(DataError) as refused:
+        features.fit(np.arange(1), "made")
+    assert str(refused.value) == (
+        "made: the pixel values cannot be standardised, with values from 0 to 1e+300; look for outliers, or rescale"
+    )

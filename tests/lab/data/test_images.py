@@ -8,6 +8,7 @@ import pandas
 import pytest
 from PIL import Image
 
+from sfumato import messages
 from sfumato.lab.data import DataError, Roles, images, load, prepare
 from sfumato.lab.data.images import (
     Images,
@@ -20,7 +21,6 @@ from sfumato.lab.data.images import (
     transform_images,
 )
 from sfumato.lab.data.new_rows import encode_new
-from sfumato.lab.data.table import as_hashes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 4, 5, 3), np.uint8)
 
@@ -50,12 +50,6 @@ def test_rows_are_the_pictures_themselves_in_the_order_asked_for():
     assert np.array_equal(encoder.encode(np.array([8, 1, 1])), PIXELS[[8, 1, 1]])
     assert (encoder.notes, encoder.learned) == ((), {"features": "images", "side": 4})
     assert Images(PIXELS).fit(np.arange(6), "made").learned == {"features": "images"}
-
-
-def test_pictures_are_known_by_their_bytes_and_have_no_columns():
-    held = Images(PIXELS)
-    assert (len(held), held.raw_columns()) == (11, ())
-    assert np.array_equal(held.hashes(), as_hashes(picture.tobytes() for picture in PIXELS))
 
 
 def saved(path, values, kind):
@@ -219,7 +213,7 @@ def test_images_of_other_sizes_are_scaled_and_cut_to_squares_by_a_rule_that_is_t
     pixels = paint(folder / "dog" / "wide.png", size=(48, 24))
     table = load(str(folder))
     assert table.features.pixels.shape == (21, 32, 32, 3)
-    assert table.notes == (
+    assert messages.texts(table.notes) == (
         "Images of 12 × 12 to 48 × 24 pixels were brought to 32 × 32: the shorter side scaled, the longer one cut to "
         "the middle (--image-size takes another side).",
     )
@@ -227,11 +221,6 @@ def test_images_of_other_sizes_are_scaled_and_cut_to_squares_by_a_rule_that_is_t
     wide = table.features.pixels[-1].astype(float)
     inner = slice(4, 28)  # at the edges of the cut a neighbour counts that the cut picture lacks
     assert np.abs(wide - np.asarray(middle, float))[inner, inner].max() <= 1
-
-
-def test_the_side_can_be_chosen(folder):
-    assert load(str(folder), Roles(image_size=16)).features.pixels.shape == (20, 16, 16, 3)
-    assert load(str(folder), Roles(image_size=12)).notes == ()
 
 
 def test_parts_are_taken_from_folders_above_the_classes(tmp_path):
@@ -251,7 +240,7 @@ def test_an_image_that_does_not_open_is_named_and_counted(folder, content):
     (folder / "dog" / "bad.png").write_bytes(content)
     table = load(str(folder))
     assert table.found["damaged_images"] == ["dog/bad.png"]
-    assert table.notes[0] == "1 of 121 images does not open, left out: dog/bad.png."
+    assert messages.texts(table.notes)[0] == "1 of 121 images does not open, left out: dog/bad.png."
     assert len(table.labels) == 120
 
 
@@ -352,7 +341,7 @@ def test_one_image_in_a_hundred_may_be_damaged_and_no_more(tmp_path):
     folder = plain(tmp_path / "d", each=50)
     (folder / "a" / "0.png").write_bytes(b"")
     table = load(str(folder))
-    assert table.notes == ("1 of 100 images does not open, left out: a/0.png.",)
+    assert messages.texts(table.notes) == ("1 of 100 images does not open, left out: a/0.png.",)
     assert len(table.features.pixels) == len(table.labels) == 99
     (folder / "b" / "0.png").unlink()
     assert folder_refusal(folder) == "d: 1 of 99 images does not open, more than 1 %: a/0.png; repair or delete them"
@@ -371,7 +360,7 @@ def test_what_was_left_out_is_counted_for_the_record(tmp_path):
         (folder / "a" / f"{i}.txt").touch()
     table = load(str(folder))
     assert table.found == {"damaged_images": [], "files_passed_over": 4}
-    assert table.notes == ("Not images, and ignored: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
+    assert messages.texts(table.notes) == ("Not images, and ignored: 4 files (a/0.txt, a/1.txt, a/2.txt and 1 more).",)
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
@@ -439,19 +428,6 @@ def test_paths_may_come_in_any_form(form, stamps):
     assert np.array_equal(encode_new(stored, FORMS[form](stamps / "a" / "2.png")), trained[1:2])
 
 
-def test_bytes_are_no_paths(photos):
-    stored, trained = stored_of(photos)
-    assert np.array_equal(encode_new(stored, trained), trained)
-    assert np.array_equal(encode_new(stored, list(trained)), trained)
-
-
-def test_where_training_pictures_were_scaled_a_new_one_may_have_any_size(photos, tmp_path):
-    stored, _ = stored_of(photos)
-    assert stored["side"] == 64
-    paint(tmp_path / "new.png", (31, 500))
-    assert encode_new(stored, tmp_path / "new.png").shape == (1, 64, 64, 3)
-
-
 def refusal(stored, x):
     with pytest.raises(DataError) as refused:
         encode_new(stored, x)
@@ -484,11 +460,6 @@ def test_a_damaged_picture_is_refused_by_its_path(photos, tmp_path):
     for name in ("half.png", "text.png"):
         told = f"{tmp_path / name} does not open as an image: repair it, or leave it out"
         assert refusal(stored, [photos / "cat" / "0.png", tmp_path / name]) == told
-
-
-def test_a_file_that_is_missing_is_named(photos):
-    stored, _ = stored_of(photos)
-    assert refusal(stored, ["gone.png"]) == 'no file "gone.png"'
 
 
 def test_a_folder_without_pictures_is_refused(photos, tmp_path):

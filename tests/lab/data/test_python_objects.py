@@ -121,16 +121,6 @@ def test_soft_labels_weights_and_groups_go_with_the_rows(module):
     assert len(np.unique(data.split.cluster)) == 30
 
 
-def test_weights_and_groups_of_parts_go_with_their_rows(module):
-    parts = [
-        f'"{name}": {{"X": X[{rows}], "y": y[{rows}], "weight": y[{rows}] + 1.0, "group": np.arange(60)[{rows}]}}'
-        for name, rows in (("train", ":40"), ("test", "40:"))
-    ]
-    data = prepare(module(returning("{" + ", ".join(parts) + "}")))
-    assert np.array_equal(data.table.weight, data.table.labels + 1)
-    assert data.table.group is not None
-
-
 @pytest.mark.parametrize("key", ["weight", "group"])
 def test_weights_or_groups_that_some_parts_lack_are_refused(module, key):
     what = f'{{"train": {{"X": X[:40], "y": y[:40], "{key}": np.arange(1, 41)}}, "test": {{"X": X[40:], "y": y[40:]}}}}'
@@ -269,14 +259,6 @@ def test_a_file_whose_name_another_module_has_is_refused(module, tmp_path):
         assert refusal(f"elsewhere/{other}.py:load") == (
             f'elsewhere/{other}.py:load: another module is called "{other}" already, {taken_by}; rename the file'
         )
-
-
-def test_a_file_goes_before_another_module_of_its_name(module, monkeypatch, tmp_path):
-    name, _, function = module(returning("X, y")).partition(":")
-    Path("elsewhere").mkdir()
-    Path(f"elsewhere/{name}.py").write_text(HEAD + returning("X[:30], y[:30]"))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert len(load(f"elsewhere/{name}.py:{function}").labels) == 30
 
 
 def test_a_module_that_fails_is_said_to_with_its_error(module):
@@ -457,12 +439,6 @@ def test_what_fits_no_table_is_refused(given, roles, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("label", ["kind", None])
-def test_the_column_of_labels_may_be_said_twice(label):
-    assert table_in_memory(frame(kind=LABELS), "kind", Roles(label=label), {}).class_names == ("a", "b")
-    assert table_in_memory(frame(kind=LABELS), None, Roles(label="kind"), {}).class_names == ("a", "b")
-
-
 @pytest.mark.parametrize(
     "y",
     [
@@ -479,19 +455,6 @@ def test_labels_beside_a_frame_come_in_any_form(y):
     read = table_in_memory(frame(), y, Roles(), {})
     assert read.labels.tolist() == [0, 1] * 15
     assert read.features.names == ("size", "city")
-
-
-def test_what_stands_beside_a_frame_gets_the_first_name_that_is_free():
-    series = pandas.Series(LABELS, name="size")
-    made = frame(**{"size (2)": [i % 3 / 8 for i in range(30)]})
-    assert [each.name for each in table_in_memory(made, series, Roles(), {}).columns] == [
-        "size (2)", "size", "city", "size (3)",
-    ]  # fmt: skip
-
-
-def test_groups_may_be_the_largest_whole_numbers():
-    group = 2**64 - 1 - np.arange(30, dtype=np.uint64) // 2
-    assert len(np.unique(table_in_memory(frame(), LABELS, Roles(), {"group": group}).group)) == 15
 
 
 def test_a_gap_in_a_series_of_labels_is_a_missing_label():

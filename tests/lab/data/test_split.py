@@ -211,47 +211,6 @@ def test_other_names_of_groups_and_another_order_of_rows_leave_the_fingerprint(t
     assert prepare(str(tmp_path / "turned.csv"), roles).fingerprint == one.fingerprint
 
 
-def test_columns_are_standardised_by_the_training_rows_alone(tmp_path):
-    rng = np.random.default_rng(4)
-    features = rng.normal([0, 1e6, -3], [1, 1e-2, 50], (200, 3))
-    data = prepare(write_csv(tmp_path / "made.csv", features, rng.integers(0, 2, 200)))
-    train = features[data.split.train]
-    columns = data.encoder.learned["columns"]
-    assert np.allclose([column["mean"] for column in columns], train.mean(0), rtol=1e-15)
-    assert np.allclose([column["scale"] for column in columns], train.std(0), rtol=1e-9)
-    for part in PARTS:
-        got, labels = data.arrays(part)
-        assert (got.dtype, labels.dtype) == (np.float32, np.int64)
-        rows = getattr(data.split, part)
-        assert np.allclose(got, (features[rows] - train.mean(0)) / train.std(0), rtol=1e-6, atol=1e-6)
-        assert labels.tolist() == data.table.labels[rows].tolist()
-
-
-def test_images_are_standardised_as_a_whole():
-    data = prepare("digits")
-    pixels = data.table.features.values[data.split.train]
-    kept = data.encoder.learned
-    assert np.allclose([kept["mean"], kept["scale"]], [[pixels.mean()], [pixels.std()]])
-
-
-def test_a_constant_column_becomes_zero(tmp_path):
-    features = np.stack([np.arange(30) / 2, np.full(30, 0.1)], axis=1)
-    data = prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
-    assert data.encoder.learned["columns"][1]["scale"] == 1
-    assert not data.arrays("test")[0][:, 1].any()
-
-
-@pytest.mark.parametrize("size", [1e300, 1e-300])
-def test_a_column_whose_spread_overflows_is_refused(tmp_path, size):
-    features = np.stack([np.arange(30) / 2, size * np.arange(1, 31)], axis=1)
-    with pytest.raises(DataError) as caught:
-        prepare(write_csv(tmp_path / "made.csv", features, np.arange(30) % 2))
-    low, high = f"{size:.3g}", f"{30 * size:.3g}"
-    assert str(caught.value) == (
-        f'made.csv: column "c1" cannot be standardised, with values from {low} to {high}; look for outliers, or rescale'
-    )
-
-
 @pytest.mark.parametrize(("unit", "furthest"), [(1.0, 1e100), (1e-10, 1e30)])
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_path, part, unit, furthest):
@@ -268,11 +227,6 @@ def test_an_outlier_outside_training_that_float32_cannot_hold_is_refused(tmp_pat
                 prepare(write_csv(tmp_path / "made.csv", changed, labels))
             return
     raise AssertionError("no row fell into the part")
-
-
-def test_an_unknown_part_is_refused_with_the_nearest_name():
-    with pytest.raises(ValueError, match=r'^no part "valid"; did you mean "validation"\? Parts: train, validation, te'):
-        prepare("digits").arrays("valid")
 
 
 def parted(features, labels, parts, **changes):

@@ -69,15 +69,6 @@ def test_other_columns_are_not_used_and_that_is_said(tmp_path):
     assert "With --text, other columns are not used: number." in messages.texts(notes)
 
 
-def test_of_many_other_columns_eight_are_named(tmp_path):
-    source = tmp_path / "made.csv"
-    names = [f"n{i}" for i in range(9)]
-    rows = [f"word of row {i},{'ab'[i % 2]},{','.join(str(i * j) for j in range(9))}" for i in range(20)]
-    source.write_text("\n".join([f"words,label,{','.join(names)}", *rows]) + "\n")
-    notes = messages.texts(prepare(str(source), Roles(text="words", label="label")).notes)
-    assert f"With --text, other columns are not used: {', '.join(names[:8])} and 1 more." in notes
-
-
 @pytest.mark.parametrize("columns", ["words,number", "words, number"])
 def test_several_text_columns_are_joined(tmp_path, columns):
     source, _ = write(tmp_path / "made.csv")
@@ -140,17 +131,6 @@ def test_a_column_without_words_is_refused_as_text(tmp_path):
     assert str(caught.value) == (
         "made.csv: no word of two letters or more is in two training texts; is this the text column?"
     )
-
-
-def test_an_article_longer_than_pythons_limit_for_a_cell_is_read(tmp_path):
-    source, _ = write(tmp_path / "made.csv", extra=["alpha beta " * 20_000])
-    assert len(prepare(source, Roles(text="words")).table.labels) == 121
-
-
-def test_texts_in_an_archive_are_read(tmp_path):
-    _, rows = write(tmp_path / "made.csv")
-    np.savez(tmp_path / "made.npz", X=np.array(rows), y=np.arange(len(rows)) % 2)
-    assert prepare(str(tmp_path / "made.npz")).inputs.kind == "sparse"
 
 
 @pytest.fixture
