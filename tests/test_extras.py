@@ -86,32 +86,15 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", SERVED)
-def test_a_command_of_the_core_needs_no_extra(core: dict, command: str):
-    assert core["told"][command] == [0, ""]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", REFUSED)
-def test_a_command_of_the_lab_ends_in_one_sentence_with_the_line_to_type(core: dict, command: str):
+def test_without_the_lab_its_commands_and_functions_name_what_to_type_and_all_others_work(core: dict):
     listed = "matplotlib, Pillow, msgspec, pyarrow, safetensors, scipy and scikit-learn"
-    assert core["told"][command] == [2, f"sfumato: {REFUSED[command]} needs {listed}{TO_TYPE}\n"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", MISTAKEN)
-def test_a_mistake_is_told_without_the_lab(core: dict, command: str):
-    assert core["told"][command] == [2, MISTAKEN[command]]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("function", ["estimate_interval", "power"])
-def test_a_function_that_needs_scipy_raises_an_import_error_with_the_line_to_type(core: dict, function: str):
-    assert core[function] == f"{function} needs scipy{TO_TYPE}"
-
-
-@pytest.mark.slow
-def test_the_loss_targets_metrics_and_probe_load_no_package_of_the_lab(core: dict):
+    assert core["told"] == {
+        **{command: [0, ""] for command in SERVED},
+        **{command: [2, f"sfumato: {called} needs {listed}{TO_TYPE}\n"] for command, called in REFUSED.items()},
+        **{command: [2, message] for command, message in MISTAKEN.items()},
+    }
+    for function in ("estimate_interval", "power"):
+        assert core[function] == f"{function} needs scipy{TO_TYPE}"
     assert core["loaded"] == []
 
 

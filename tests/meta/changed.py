@@ -62,11 +62,8 @@ def copy(folder: Path) -> Path:
     return folder
 
 
-def change(folder: Path, changes: Iterable[Change], package: str = "sfumato") -> list[Path]:
-    """Make the changes in a copy: in the Python of ``"sfumato"``, or in the headers of ``"kernel"``.
-
-    Returns:
-        The files that were changed.
+def change(folder: Path, changes: Iterable[Change], package: str = "sfumato", *, write: bool = True) -> list[Path]:
+    """Change a copy, in the Python of ``"sfumato"`` or the headers of ``"kernel"``; give the changed files.
 
     Raises:
         NotFoundError: a text is not there as often as it should be; the code has moved on, and the change must too.
@@ -80,9 +77,9 @@ def change(folder: Path, changes: Iterable[Change], package: str = "sfumato") ->
         if sum(counts.values()) != times:
             where = {path.name: count for path, count in counts.items()} or "nowhere"
             raise NotFoundError(f"this should be in the package {times} times, but is {where}:\n{old}")
-        for path in counts:
+        for path in counts if write else ():
             path.write_text(pattern.sub(lambda _, new=new: new.strip(), texts[path]), encoding="utf-8")
-            changed.append(path)
+        changed += counts
     return changed
 
 

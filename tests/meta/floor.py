@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,49 +25,26 @@ TOOLS = ("pytest", "pytest-xdist", "filelock", "hypothesis", "mpmath", "expectte
 BUILD = "build>=1.2"
 PROMISED = ("torch", "numpy")
 LAB = PROJECT["optional-dependencies"]["lab"]
-NUMERICS = (
-    "tests/targets",
-    "tests/loss",
-    "tests/kernel",
-    "tests/conformance",
-    "tests/test_reference.py",
-    "tests/test_arguments.py",
-)
-OF_A_USER = (
-    *("tests/evaluate", "tests/verdict", "tests/runs", "tests/report", "tests/cli"),
-    *("tests/lab/data", "tests/lab/train", "tests/lab/arms", "tests/lab/test_lab.py"),
-)
+NUMERICS = "tests/targets tests/loss tests/kernel tests/conformance tests/test_reference.py tests/test_arguments.py"
+OF_A_USER = """tests/evaluate tests/verdict tests/runs tests/report tests/cli
+    tests/lab/data tests/lab/train tests/lab/arms tests/lab/test_lab.py"""
 
 
-@dataclass(frozen=True)
-class Alone:
-    """A framework, or an extra of the project, that is installed without the others.
-
-    Attributes:
-        packages: what pip is asked for beside sfumato's lab, in the ranges of the extra ``test``; or ``[extra]``.
-        tests: the tests of it, and pytest's options.
-    """
-
-    packages: tuple[str, ...]
-    tests: tuple[str, ...]
-
-
-OF_THE_WHEEL = Alone((), ("tests/kernel", "tests/test_arguments.py", "tests/explain", "tests/report"))
+OF_THE_WHEEL = "tests/kernel tests/test_arguments.py tests/explain tests/report"
+# What pip is asked for next to sfumato's lab, in the ranges of the extra `test`, or `[extra]`; and the tests of it.
 ALONE = {
-    "lab": Alone(("torchmetrics", "pandas"), ("tests/evaluate", "tests/verdict", "tests/runs", "tests/lab/data")),
-    "ray": Alone(("[ray]",), ("tests/lab/execute/test_ray.py",)),
-    "track": Alone(("[track]", "wandb", "tensorboard"), ("tests/lab/test_trackers.py",)),
-    "transformers": Alone(("transformers", "accelerate"), ("tests/adapters/hf",)),
-    "trl": Alone(("trl", "peft"), ("tests/adapters/hf", "tests/adapters/test_dpo.py")),
-    "skorch": Alone(("skorch", "pandas"), ("tests/adapters/test_sklearn.py",)),
-    "boosting": Alone(("lightgbm", "xgboost-cpu"), ("tests/adapters/test_boosting.py",)),
-    "lightning": Alone(("lightning",), ("tests/adapters/test_lightning.py",)),
-    "timm": Alone(("timm",), ("tests/adapters/test_timm.py",)),
-    "jax": Alone(("jax", "optax"), ("tests/adapters/test_jax.py",)),
-    "keras": Alone(("keras",), ("tests/adapters/test_keras.py",)),
-    "other-loops": Alone(
-        ("sentence-transformers", "accelerate", "torchmetrics"), ("tests/adapters/test_other_loops.py",)
-    ),
+    "lab": ("torchmetrics pandas", "tests/evaluate tests/verdict tests/runs tests/lab/data"),
+    "ray": ("[ray]", "tests/lab/execute/test_ray.py"),
+    "track": ("[track] wandb tensorboard", "tests/lab/test_trackers.py"),
+    "transformers": ("transformers accelerate", "tests/adapters/hf"),
+    "trl": ("trl peft", "tests/adapters/hf tests/adapters/test_dpo.py"),
+    "skorch": ("skorch pandas", "tests/adapters/test_sklearn.py"),
+    "boosting": ("lightgbm xgboost-cpu", "tests/adapters/test_boosting.py"),
+    "lightning": ("lightning", "tests/adapters/test_lightning.py"),
+    "timm": ("timm", "tests/adapters/test_timm.py"),
+    "jax": ("jax optax", "tests/adapters/test_jax.py"),
+    "keras": ("keras", "tests/adapters/test_keras.py"),
+    "other-loops": ("sentence-transformers accelerate torchmetrics", "tests/adapters/test_other_loops.py"),
 }
 
 
@@ -76,8 +52,6 @@ def requirement(name: str) -> str:
     """A package with its range, or with that of the extra ``test``; a bracket asks for an extra of the project."""
     if name.startswith("["):
         return f"{ROOT}{name}"
-    if ">=" in name:
-        return name
     tested = PROJECT["optional-dependencies"]["test"]
     return next(each for each in tested if re.match(rf"{re.escape(name)}\b(?!-)", each))
 
@@ -102,19 +76,19 @@ def install(python: Path, *words: str) -> None:
     subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *words], check=True)
 
 
-def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
+def made(which: str) -> tuple[Path, str, list[str]]:
     """The Python of one place with everything in it, the tests that it runs, and packages whose versions are shown."""
     if which in ("oldest", "newest"):
         python = place(which)
-        asked, tests, shown = promised(which), NUMERICS, PROMISED
+        asked, tests, shown = promised(which), NUMERICS, list(PROMISED)
         if which == "oldest":
-            shown = tuple(each.partition("==")[0] for each in asked)
-            asked += map(requirement, ALONE["lab"].packages)
-            tests += OF_A_USER
+            shown = [each.partition("==")[0] for each in asked]
+            asked += map(requirement, ALONE["lab"][0].split())
+            tests = f"{tests} {OF_A_USER}"
         install(python, "--upgrade", *asked, *TOOLS)
         install(python, "--no-deps", "--editable", str(ROOT))
         return python, tests, shown
-    base, python, alone = base_of_all(), place(which), ALONE.get(which, OF_THE_WHEEL)
+    base, python, (names, tests) = base_of_all(), place(which), ALONE.get(which, ("", OF_THE_WHEEL))
     # A framework's place sees the base's packages, which are the bulk of it, and has its own beside them.
     packages = [next((each / "lib").glob("python*/site-packages")) for each in (base.parents[1], python.parents[1])]
     # A path alone leaves out the base's sfumato, which is the editable one: the wheel's is to be found.
@@ -122,9 +96,9 @@ def made(which: str) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
     (packages[1] / "base.pth").write_text(f"{seen}\n", encoding="utf-8")
     if which == "wheel":
         away(python)
-    if alone.packages:
-        install(python, *map(requirement, alone.packages))
-    return python, alone.tests, tuple(name.partition(">=")[0] for name in alone.packages if not name.startswith("["))
+    if names:
+        install(python, *map(requirement, names.split()))
+    return python, tests, [name for name in names.split() if not name.startswith("[")]
 
 
 @cache
@@ -155,7 +129,7 @@ def run(which: str) -> int:
     subprocess.run([str(python), "-c", versions, "torch", *shown], check=True)
     # Another torch leaves other settings behind; that its tests clean up is asked of the torch that is developed with.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "SFUMATO_LEAKS": "0", "SFUMATO_REQUIRE_KERNEL": "1"}
-    words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *tests]
+    words = ["-n", str(os.cpu_count() or 1), "-q", "-m", "not nightly", "-W", "default", *tests.split()]
     where = python.parents[1] / "away" if which == "wheel" else ROOT
     return subprocess.run([str(python), "-m", "pytest", *words], cwd=where, env=env, check=False).returncode
 

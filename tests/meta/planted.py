@@ -10,8 +10,10 @@ them, and the function itself.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,9 @@ Wrapper = Callable[[Original, Arguments], Any]
 def pytest_configure() -> None:
     from tests.meta.faults import FAULTS
 
+    for package in ("sfumato.targets", "sfumato.loss"):  # nothing that is loaded later may be without the fault
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            importlib.import_module(f"{package}.{module.name}")
     made = FAULTS[os.environ["SFUMATO_PLANTED"]].made
     assert callable(made)
     made()
@@ -90,9 +95,6 @@ def without(name: str) -> Callable[[], None]:
     """A function of the package, wherever it is, that does nothing."""
 
     def make() -> None:
-        import sfumato.loss
-        import sfumato.targets  # noqa: F401
-
         found = 0
         for module in [value for key, value in sys.modules.items() if key.partition(".")[0] == "sfumato"]:
             if inspect.isfunction(getattr(module, name, None)):

@@ -64,10 +64,10 @@ def test_the_fault_is_caught(name: str, forks: Forks, unchanged, tmp_path):
     assert ran.code == 1, f"not seen by {fault.test}:\n{ran.out}"
 
 
-def test_each_fault_changes_a_text_that_is_there(tmp_path):
-    for number, fault in enumerate(fault for fault in FAULTS.values() if not callable(fault.made)):
-        shutil.copytree(ROOT / fault.package, tmp_path / str(number) / fault.package)
-        change(tmp_path / str(number), fault.made, fault.package)
+def test_each_fault_changes_a_text_that_is_there():
+    for fault in FAULTS.values():
+        if not callable(fault.made):
+            assert change(ROOT, fault.made, fault.package, write=False)
 
 
 @pytest.mark.parametrize("fault", [pytest.param(f, id=name) for name, f in FAULTS.items()])

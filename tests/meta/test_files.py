@@ -91,11 +91,6 @@ def test_no_file_names_a_package_registry():
     assert lines_with(REGISTRY, tracked()) == []
 
 
-@pytest.mark.parametrize("command", ["make compare", "make test"])
-def test_the_readme_says_how_to_start(command: str):
-    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_relative_link_leads_to_a_file(document: Path):
     assert broken_links(document) == []

@@ -16,35 +16,26 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "sfumato"
 
-LAYERS = (
-    (
-        "theory",
-        "reference",
-        "text",
-        "io",
-        "messages",
-        "conventions",
-        "targets",
-        "class_tables",
-        "schedules",
-        "arguments",
-        "extras",
-        "version",
-    ),
-    ("kernel",),
-    ("loss",),
-    ("parallel",),
-    ("evaluate", "probe"),
-    ("glossary",),
-    ("runs",),
-    ("verdict",),
-    ("lab",),
-    ("report",),
-    ("explain",),
-    ("cli",),
-    ("from_python",),
-    ("adapters",),
+LAYERS = tuple(
+    tuple(line.split())
+    for line in """
+theory reference text io messages conventions targets class_tables schedules arguments extras version
+kernel
+loss
+parallel
+evaluate probe
+glossary
+runs
+verdict
+lab
+report
+explain
+cli
+from_python
+adapters
+""".strip().splitlines()
 )
+"""Each line is a layer, and the layers to the left of it are above."""
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 ENTRANCES = ("__init__", "__main__")  # they name every layer, and no layer imports them
 NEVER = {("report", "lab"): "report reads a run folder, never lab"}
