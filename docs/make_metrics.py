@@ -36,23 +36,6 @@ and else 0. Areas are shown multiplied by 1000, and JSON has them as they are. M
 where labels are soft.
 """
 
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "Right or wrong": ("accuracy", "balanced_accuracy", "macro_f1", "top5", "agreement"),
-    "How well the probabilities fit": (
-        "nll", "nll_after_temperature", "kl", "kl_after_temperature", "brier", "brier_after_temperature", "temperature",
-    ),
-    "Calibration": (
-        "signed_gap", "signed_gap_after_temperature", "ece", "ece_after_temperature", "ece_noise_floor",
-        "ece_equal_mass", "ece_classwise", "smooth_ece",
-    ),
-    "Order of confidence": (
-        "eaurc", "eaurc_after_temperature", "aurc", "augrc", "coverage_at_1_risk", "coverage_at_5_risk",
-        "risk_at_80_coverage",
-    ),
-    "Logits": ("logit_gap", "logit_norm", "gamma"),
-}  # fmt: skip
-"""The metrics as the page groups them."""
-
 TAIL = """\
 ## From Python
 
@@ -82,7 +65,7 @@ def _range(metric: Definition) -> str:
     return f"{_number(metric.lowest)} to {_number(metric.highest)}"
 
 
-def table(names: tuple[str, ...]) -> str:
+def table(names: list[str]) -> str:
     """A row for each metric: its two names, its formula, which way is better, its interval."""
     lines = ["| name | is | better, range | interval |", "| --- | --- | --- | --- |"]
     for name in names:
@@ -97,8 +80,11 @@ def table(names: tuple[str, ...]) -> str:
 
 def page() -> str:
     """The metrics as a page of the docs, in families; those that decide a verdict are in bold."""
-    families = "\n".join(f"## {title}\n\n{table(names)}\n" for title, names in FAMILIES.items())
-    return f"{HEAD}\n{families}\n{TAIL}"
+    families: dict[str, list[str]] = {}
+    for name, metric in METRICS.items():
+        families.setdefault(metric.family, []).append(name)
+    parts = "\n".join(f"## {title}\n\n{table(names)}\n" for title, names in families.items())
+    return f"{HEAD}\n{parts}\n{TAIL}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, SOFT_WORDS
+from sfumato.evaluate.metrics.registry import FEATURE_LABELS, METRICS, Explained
 
 
 class Entry(NamedTuple):
@@ -23,12 +23,12 @@ class Entry(NamedTuple):
     soft: tuple[str, str] | None = None
 
 
-def _metric(name: str, text: str, *also: str, soft: str | None = None) -> Entry:
-    """An entry for a metric, found by its name in words and by its term; ``also`` are other words for it."""
-    defined, title = METRICS[name], SOFT_WORDS.get(name)
-    words: list[str] = [defined.label, defined.words, *filter(None, [title]), *also]
-    told = None if soft is None else (title or defined.heading, soft)
-    return Entry(defined.heading, text, tuple(dict.fromkeys(words)), told)
+def _metric(name: str, explained: Explained) -> Entry:
+    """The entry of a metric, found by its name in words, by its term and by the other words for it."""
+    defined = METRICS[name]
+    words = [defined.label, defined.words, *filter(None, [defined.soft_words]), *explained.also]
+    soft = None if explained.soft is None else (defined.soft_words or defined.heading, explained.soft)
+    return Entry(defined.heading, explained.text, tuple(dict.fromkeys(words)), soft)
 
 
 # fmt: off
@@ -83,79 +83,7 @@ GLOSSARY: dict[str, Entry] = {
     ),
     "margin": Entry("margin", "The size up to which a difference does not matter, set by --margin.", ("margin",)),
     "nats": Entry("nats", "The unit of logits and of losses, from natural logarithms; 1 nat is 1.44 bits.", ("nats",)),
-    "accuracy": _metric(
-        "accuracy", "Share of rows whose largest logit is the label’s; 0 to 100 %, more is better.",
-        soft="Share of rows whose largest logit is that of the likeliest class of the soft label; 0 to 100 %, more is "
-        "better.",
-    ),
-    "balanced_accuracy": _metric(
-        "balanced_accuracy",
-        "Mean over the classes of the share of their rows that is right; 0 to 100 %, more is better.",
-    ),
-    "macro_f1": _metric(
-        "macro_f1", "Mean over the classes of 2·right/(labelled + answered); 0 to 1, more is better.", "macro-F1",
-    ),
-    "top5": _metric("top5", "Share of rows whose label is among the five largest logits; more is better."),
-    "agreement": _metric(
-        "agreement",
-        "With soft labels: the mean share of the annotators, or the mean probability, that a row’s label gives to the "
-        "predicted class; 0 to 100 %, more is better.",
-        "agreement",
-    ),
-    "nll": _metric(
-        "nll",
-        "Mean −log p of the label; in nats, from 0, less is better. It is also called hard NLL, because it is measured "
-        "against the label alone, whatever target the model was trained on.", "NLL",
-        soft="Mean −Σ q·log p over the classes, where q is the soft label and p what the model says; in nats, from the "
-        "entropy of the soft labels, less is better.",
-    ),
-    "kl": _metric(
-        "kl",
-        "With soft labels: the log loss less the smallest that any model can reach, which is the entropy of the "
-        "labels; in nats, from 0, less is better.", "KL",
-    ),
-    "brier": _metric(
-        "brier",
-        "Mean squared distance between the probabilities and the label’s one-hot vector; 0 to 2, less is better.",
-        soft="Mean squared distance between the probabilities and the soft label; 0 to 2, less is better.",
-    ),
     "confidence": Entry("confidence", "The largest probability of a row.", ("confidence", "confident")),
-    "ece": _metric(
-        "ece",
-        "Mean distance between confidence and accuracy over 15 bins of equal width, weighted by rows; 0 to 1, less is "
-        "better, but a value near the calibration error by chance cannot be told from none.",
-        "ECE",
-        soft="Mean distance between confidence and agreement over 15 bins of equal width, weighted by rows; 0 to 1, "
-        "less is better, but a value near the calibration error by chance cannot be told from none.",
-    ),
-    "ece_noise_floor": _metric(
-        "ece_noise_floor",
-        "The calibration error that a perfectly calibrated model would show with as many rows; a yardstick and not a "
-        "score.",
-        "by chance alone",
-    ),
-    "ece_equal_mass": _metric(
-        "ece_equal_mass", "The calibration error over 15 bins that hold as many rows each; 0 to 1, less is better.",
-    ),
-    "ece_classwise": _metric(
-        "ece_classwise",
-        "The same for the probability of each class instead of the largest one, averaged over the classes; 0 to 1, "
-        "less is better.",
-    ),
-    "smooth_ece": _metric(
-        "smooth_ece", "The calibration error without bins, from a smooth curve; 0 to 1, less is better.",
-    ),
-    "signed_gap": _metric(
-        "signed_gap",
-        "Mean confidence minus accuracy; −1 to 1, 0 is best: + is over-confident, − under-confident.",
-        "over-confident", "under-confident",
-        soft="Mean confidence minus agreement; −1 to 1, 0 is best: + is over-confident, − under-confident.",
-    ),
-    "temperature": _metric(
-        "temperature",
-        "The number T that the logits are divided by, so that the log loss of other rows is smallest; neither "
-        "direction is better: above 1 the model was over-confident, below 1 under-confident.",
-    ),
     "coverage": Entry(
         "risk, coverage",
         "The share of wrong answers among the rows that are answered, the most confident first, and the share of rows "
@@ -167,36 +95,7 @@ GLOSSARY: dict[str, Entry] = {
             "most confident first, and the share of rows that are answered; both 0 to 100 %.",
         ),
     ),
-    "aurc": _metric(
-        "aurc", "The mean risk over all coverages; from 0, less is better. Shown × 1000.", "AURC",
-        soft="The mean risk over all coverages, where risk is the share of annotators who disagree; from 0, less "
-        "is better. Shown × 1000.",
-    ),
-    "eaurc": _metric(
-        "eaurc",
-        "How far the order by confidence is from the best order at the same accuracy, which puts all mistakes last: "
-        "the excess area under the curve of risk by coverage; from 0, less is better. Shown × 1000.",
-        "ranking", "E-AURC × 1000", "E-AURC",
-        soft="How far the order by confidence is from the best order of the same predictions, which puts those last "
-        "that most annotators disagree with: the excess area under the curve of risk by coverage; from 0, less is "
-        "better. Shown × 1000.",
-    ),
-    "augrc": _metric(
-        "augrc",
-        "The part of all rows that is answered and wrong, averaged over coverages; from 0, less is better. "
-        "Shown × 1000.",
-        "AUGRC",
-        soft="The part of all rows that is answered, times the share of the annotators who disagree with it, averaged "
-        "over coverages; from 0, less is better. Shown × 1000.",
-    ),
-    "logit_gap": _metric(
-        "logit_gap",
-        "Logit of the label minus the mean of the others, averaged over rows; in nats, neither direction is better, to "
-        "be read beside the closed form.",
-        "gap",
-        soft="Logit of the likeliest class of the soft label minus the mean of the others, averaged over rows; in "
-        "nats, neither direction is better.",
-    ),
+    **{name: _metric(name, each.explained) for name, each in METRICS.items() if each.explained is not None},
     "closed-form": Entry(
         "closed form",
         "The gap at which the training loss is smallest, from ε, the number K of classes and what ε is spread over; in "
@@ -208,13 +107,6 @@ GLOSSARY: dict[str, Entry] = {
         "The smallest value that a training loss can take, and how far above it the loss is; in nats, from 0. A small "
         "excess says that training has converged, not that the model is good.",
         ("floor", "excess"),
-    ),
-    "logit_norm": _metric("logit_norm", "Mean length of the logits of a row about their mean; in nats.", "logit norm"),
-    "gamma": _metric(
-        "gamma",
-        "The strength over all that a perfectly smoothed model with these probabilities would have been trained with; "
-        "0 to 1 in practice.",
-        "γ",
     ),
     "nc1": Entry(
         FEATURE_LABELS["nc1"],

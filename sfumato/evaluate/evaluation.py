@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.compute import Interval, compute_metric, compute_metrics
-from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.evaluate.scores.measure import Measured, measure
+from sfumato.evaluate.metrics.compute import Interval
+from sfumato.evaluate.metrics.registry import METRICS, compute_metric, compute_metrics
+from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.score_matrix import Labels, Scores
 from sfumato.text import did_you_mean
 
@@ -25,13 +25,14 @@ from sfumato.text import did_you_mean
 class Evaluation:
     """Every number of one model on labelled rows; all are against the labels, whatever the training target was.
 
-    Each metric of :data:`sfumato.evaluate.METRICS`, which defines it, stands under its name. ``top5`` is None if K ≤ 5,
-    ``agreement`` and ``kl`` are None for hard labels, and what needs logits is None for ``probs``. A temperature and
-    the numbers after it are None too where the NLL is infinite at every T, and the numbers after temperature where one
-    fold holds all rows.
+    Each metric of :data:`sfumato.evaluate.METRICS`, which defines it, is an attribute of its name: ``result.accuracy``.
+    ``top5`` is None if K ≤ 5, ``agreement`` and ``kl`` are None for hard labels, and what needs logits is None for
+    ``probs``. A temperature and the numbers after it are None too where the NLL is infinite at every T, and the numbers
+    after temperature where one fold holds all rows.
 
     Attributes:
         rows, classes: the numbers N and K.
+        metrics: every metric by name.
         ece_noise_low, ece_noise_high: ends of the central 95 % of the ECE that a perfectly calibrated model would show.
         temperature_at_bound: whether the temperature is an end of the range searched.
         tied: share of the rows in which another class has the same largest logit.
@@ -40,50 +41,34 @@ class Evaluation:
 
     rows: int
     classes: int
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
-    top5: float | None
-    agreement: float | None
-    nll: float
-    kl: float | None
-    brier: float
-    ece: float
-    ece_noise_floor: float
+    metrics: Mapping[str, float | None]
     ece_noise_low: float
     ece_noise_high: float
-    ece_equal_mass: float
-    ece_classwise: float
-    smooth_ece: float
-    signed_gap: float
-    temperature: float | None
     temperature_at_bound: bool | None
-    nll_after_temperature: float | None
-    kl_after_temperature: float | None
-    brier_after_temperature: float | None
-    ece_after_temperature: float | None
-    signed_gap_after_temperature: float | None
-    eaurc_after_temperature: float | None
-    aurc: float
-    eaurc: float
-    augrc: float
-    coverage_at_1_risk: float
-    coverage_at_5_risk: float
-    risk_at_80_coverage: float
-    logit_gap: float | None
-    logit_norm: float | None
-    gamma: float
     tied: float
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], repr=False)
 
+    def __getattr__(self, name: str) -> Any:
+        """The metric of that name."""
+        if name not in METRICS:
+            raise AttributeError(f'an evaluation has no "{name}".{did_you_mean(name, METRICS)}')
+        return self.metrics[name]
+
+    def __dir__(self) -> list[str]:
+        """The attributes and the metrics."""
+        return [*super().__dir__(), *METRICS]
+
     def to_dict(self) -> dict[str, int | float | bool | None]:
-        """The numbers by name, in the order above, without their intervals.
+        """The numbers by name, without their intervals.
 
         >>> result = evaluate(logits=np.array([[1.0, 0.0], [0.0, 1.0]]), labels=np.array([0, 0]))
         >>> result.to_dict()["accuracy"]
         0.5
         """
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "intervals"}
+        own = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("metrics", "intervals")
+        }
+        return {**own, **self.metrics}
 
 
 def evaluate(
@@ -134,7 +119,7 @@ def evaluate(
 
     Source: the definitions of the functions in this package; γ as in Müller et al. 2019, arXiv 1906.02629.
     """
-    found = measure(
+    measured = measure(
         logits=logits,
         probs=probs,
         labels=labels,
@@ -142,22 +127,18 @@ def evaluate(
         label_counts=label_counts,
         weights=weights,
     )
-    return summarise(found, compute_metrics(found))
-
-
-def summarise(found: Measured, by_name: Mapping[str, Interval]) -> Evaluation:
-    """The numbers of one model as an :class:`Evaluation`."""
-    value: dict[str, Any] = {name: number.value for name, number in by_name.items()}
+    by_name = compute_metrics(measured)
     floor = by_name["ece_noise_floor"]
-    value["ece_noise_low"], value["ece_noise_high"] = floor.low, floor.high
-    value |= {"rows": found.source.rows, "classes": found.classes, "tied": float(np.mean(found.rows.tied))}
-    value["temperature_at_bound"] = None if found.fitted is None else found.fitted.at_bound
-    value["intervals"] = {name: (number.low, number.high) for name, number in by_name.items()}
-    known: dict[str, Any] = {each.name: value.get(each.name) for each in fields(Evaluation)}
-    return Evaluation(**known)
-
-
-_NEEDS = {"top5": "more than 5 classes", **dict.fromkeys(("agreement", "kl"), "label_probs or label_counts")}
+    return Evaluation(
+        rows=measured.source.rows,
+        classes=measured.classes,
+        metrics={name: by_name[name].value if name in by_name else None for name in METRICS},
+        ece_noise_low=floor.low,
+        ece_noise_high=floor.high,
+        temperature_at_bound=None if measured.fitted is None else measured.fitted.at_bound,
+        tied=float(np.mean(measured.rows.tied)),
+        intervals={name: (number.low, number.high) for name, number in by_name.items()},
+    )
 
 
 def metric(
@@ -193,18 +174,15 @@ def metric(
     if name not in METRICS:
         hint = did_you_mean(name, METRICS)
         raise ValueError(f'there is no metric "{name}".{hint} Metrics: {", ".join(METRICS)}')
-    found = compute_metric(
-        name,
-        measure(
-            logits=logits,
-            probs=probs,
-            labels=labels,
-            label_probs=label_probs,
-            label_counts=label_counts,
-            weights=weights,
-        ),
+    measured = measure(
+        logits=logits,
+        probs=probs,
+        labels=labels,
+        label_probs=label_probs,
+        label_counts=label_counts,
+        weights=weights,
     )
-    if found is None:
-        needs = _NEEDS.get(name, "logits, a finite NLL, and rows of more than one content")
-        raise ValueError(f"these scores have no {name}: it needs {needs}")
-    return Interval(found.value, found.low, found.high)
+    result = compute_metric(name, measured)
+    if result is None:
+        raise ValueError(f"these scores have no {name}: it needs {METRICS[name].needs}")
+    return Interval(result.value, result.low, result.high)

@@ -80,11 +80,7 @@ OVER_SEEDS = (
     "Over the seeds of the run, each arm on the test rows: the mean, and after ± the standard deviation between seeds, "
     "which is how far another training of the same arm moves a number. What stands above is of one seed."
 )
-_OVER_SEEDS = (
-    *("accuracy", "balanced_accuracy", "agreement", "nll", "nll_after_temperature", "kl", "kl_after_temperature"),
-    *("brier", "ece", "ece_after_temperature"),
-    *("signed_gap", "eaurc", "temperature", "logit_gap"),
-)
+_OVER_SEEDS = tuple(name for name, defined in METRICS.items() if defined.over_seeds)
 
 
 def seeds_table(told: Mapping[str, Any]) -> ResultsTable:

@@ -72,8 +72,9 @@ def four_columns(summary: Summary) -> ResultsTable:
         divisor = temperature(metric(arm, "temperature")["mean"])
         heads += [arm_title(arm), f"{arm_title(arm, strength=False)}, T={divisor}"]
 
-    def row(name: str, raw: str | None, scaled: str | None, *, more: str = "", show: Show | None = None) -> Row:
-        cells = (_estimate(arm, each, show or shown(name)) for arm in arms for each in (raw, scaled))
+    def row(name: str, raw: str | None, scaled: str | None, *, more: str = "") -> Row:
+        show = _thousandths(ranking) if name == "eaurc" else shown(name)
+        cells = (_estimate(arm, each, show) for arm in arms for each in (raw, scaled))
         heading = SOFT_WORDS.get(name, METRICS[name].heading) if soft else METRICS[name].heading
         return Row(heading + more, tuple(cells), METRICS[name].shown.unit)
 
@@ -85,7 +86,6 @@ def four_columns(summary: Summary) -> ResultsTable:
     strengths = (torch_strength(arm, classes) for arm in arms)
     ranking = [metric(arm, name)["mean"] for arm in arms for name in ("eaurc", "eaurc_after_temperature")]
     soft = any("agreement" in arm["metrics"] for arm in arms)
-    balanced = any("balanced_accuracy" in arm["metrics"] for arm in arms)  # runs of before have none
     trained = (
         plain("logit gap, training", "nats", (arm["train_gap"] for arm in arms), _two_digits),
         plain("closed form of the gap", "nats", closed, _two_digits),
@@ -94,21 +94,24 @@ def four_columns(summary: Summary) -> ResultsTable:
     return ResultsTable(
         tuple(heads),
         (
-            row("accuracy", "accuracy", "accuracy"),
-            *([row("balanced_accuracy", "balanced_accuracy", "balanced_accuracy")] if balanced else []),
-            *([row("agreement", "agreement", "agreement")] if soft else []),
-            *(
-                row(name, name, f"{name}_after_temperature")
-                for name in ("nll", *(["kl"] if soft else []), "brier", "ece")
-            ),
-            row("ece_noise_floor", "ece_noise_floor", None),
-            row("signed_gap", "signed_gap", "signed_gap_after_temperature"),
-            row("eaurc", "eaurc", "eaurc_after_temperature", show=_thousandths(ranking)),
+            *(row(name, name, scaled) for name, scaled in _compared(arms)),
             row("temperature", None, "temperature"),
             row("logit_gap", "logit_gap", None, more=", test"),
             *(trained if any(arm["train_gap"] is not None for arm in arms) else ()),
         ),
     )
+
+
+def _compared(arms: Sequence[ArmSummary]) -> list[tuple[str, str | None]]:
+    """The metrics that the arms have, each with its name after temperature: its own where no temperature changes it."""
+    present = {name for arm in arms for name in arm["metrics"]}
+    rows: list[tuple[str, str | None]] = []
+    for name, defined in METRICS.items():
+        # the temperature and the logit gap stand below, beside what is known of the training
+        if name in present and not defined.scaled and name not in ("temperature", "logit_gap"):
+            after = f"{name}_after_temperature"
+            rows.append((name, after if after in METRICS else name if defined.family == "Right or wrong" else None))
+    return rows
 
 
 def in_columns(table: ResultsTable, columns: int = 4) -> list[ResultsTable]:

@@ -16,14 +16,13 @@ import numpy.typing as npt
 
 from sfumato import evaluate
 from sfumato.evaluate.auditing.findings import NEVER_ZERO
-from sfumato.evaluate.metrics.calibration import binned, by_chance, ece_without_each, in_bins
-from sfumato.evaluate.metrics.compute import balanced_accuracy
+from sfumato.evaluate.metrics.calibration import by_chance, in_bins
 from sfumato.evaluate.metrics.ranking import RankedGroups
 from sfumato.evaluate.metrics.registry import HEADLINE, METRICS
-from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
+from sfumato.evaluate.metrics.selective import aurc_without_each
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, NllSlope, fit, jackknife
 from sfumato.evaluate.scores.measure import BINS, columns_at, measure
-from sfumato.evaluate.scores.per_row import SoftRows, scan
+from sfumato.evaluate.scores.per_row import scan
 from sfumato.evaluate.scores.score_matrix import RowError, ScoreMatrix, check_labels, check_temperature
 from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups
@@ -200,17 +199,12 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
         floors.append(by_chance(rows.confidence, rows.right, None, BINS))
         ranked = RankedGroups(rows.score, rows.right)
         areas.append((evaluate.pseudo_values(ranked.aurc(), aurc_without_each(ranked)), ranked.aurc()))
-        balanced, balanced_parts = balanced_accuracy(rows)
-        for name, pair in {
-            "accuracy": _of_rows(rows.correct),
-            "balanced_accuracy": (balanced_parts, balanced),
-            **({"agreement": _of_rows(rows.agreed)} if isinstance(rows, SoftRows) else {}),
-            **_scores(rows, ""),
-            **_scores(scaled, "_after_temperature"),
-            "logit_gap": _of_rows(rows.gap),
-            "temperature": (fitted, temperature.value),
-        }.items():
-            by_name.setdefault(name, []).append(pair)
+        for name, defined in METRICS.items():
+            pair = defined.of_seed(scaled if defined.scaled else rows)
+            if name == "temperature":
+                pair = fitted, temperature.value
+            if pair is not None:
+                by_name.setdefault(name, []).append(pair)
     assert groups is not None, "an arm has models"
     assert fitted_on is not None
     result.metrics = {
@@ -426,22 +420,3 @@ def load_part(folder: Path, arm: str, seed: int, part: str) -> SavedPart:
         labels = file["labels"] if soft is None else soft.mode
         group = file["group"] if "group" in file else np.arange(len(labels))  # the first runs kept none
         return SavedPart(file["logits"], labels, group, soft)
-
-
-def _of_rows(column: npt.NDArray[Any]) -> tuple[Matrix, float]:
-    values = column.astype(np.float64)
-    return values, float(values.mean())
-
-
-def _scores(rows: evaluate.Rows, suffix: str) -> dict[str, tuple[Matrix, float]]:
-    """What a temperature can change: proper scores, calibration, and the ranking by confidence."""
-    right, ranked = rows.right, RankedGroups(rows.score, rows.right)
-    ece, _ = binned(rows.confidence, right, None, BINS)
-    return {
-        f"nll{suffix}": _of_rows(rows.nll),
-        **({f"kl{suffix}": _of_rows(rows.kl)} if isinstance(rows, SoftRows) else {}),
-        f"brier{suffix}": _of_rows(rows.brier),
-        f"ece{suffix}": (evaluate.pseudo_values(ece, ece_without_each(rows.confidence, right, BINS)), ece),
-        f"signed_gap{suffix}": _of_rows(rows.confidence - right),
-        f"eaurc{suffix}": (evaluate.pseudo_values(ranked.eaurc(), eaurc_without_each(ranked)), ranked.eaurc()),
-    }

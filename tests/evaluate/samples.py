@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.inferred_smoothing import judge
-from sfumato.evaluate.metrics.compute import compute_metrics, t95
+from sfumato.evaluate.metrics.compute import t95
+from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.scores.measure import measure
 
 Array = npt.NDArray[Any]

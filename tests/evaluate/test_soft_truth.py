@@ -11,10 +11,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax, xlogy
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.best_order import best_area, best_area_of, best_area_part
 from sfumato.evaluate.metrics.calibration import by_chance, draws_of_a_row, ece_without_each, in_bins
-from sfumato.evaluate.metrics.compute import compute_metric, compute_metrics
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.ranking import RankedGroups, best_area, best_area_of, best_area_part
+from sfumato.evaluate.metrics.registry import compute_metric, compute_metrics
 from sfumato.evaluate.metrics.selective import aurc_without_each, eaurc_without_each
 from sfumato.evaluate.metrics.temperature import NllSlope, jackknife
 from sfumato.evaluate.scores.measure import measure

@@ -6,7 +6,8 @@ from scipy import stats
 from scipy.special import softmax
 
 import sfumato.evaluate as ev
-from sfumato.evaluate.metrics.compute import compute_metrics, t95
+from sfumato.evaluate.metrics.compute import t95
+from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.scores.measure import measure
 from sfumato.evaluate.scores.row_hash import FOLDS, group_of, row_hash
 

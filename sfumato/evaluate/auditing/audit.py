@@ -14,7 +14,8 @@ from sfumato.evaluate.auditing.summary import summary
 from sfumato.evaluate.inferred_smoothing import SOFT_LABELS, Evidence, RowKind, judge
 from sfumato.evaluate.metrics import calibration
 from sfumato.evaluate.metrics import features as clusters
-from sfumato.evaluate.metrics.compute import Interval, MetricValue, compute_metrics, over_groups
+from sfumato.evaluate.metrics.compute import Interval, MetricValue
+from sfumato.evaluate.metrics.registry import compute_metrics, over_groups
 from sfumato.evaluate.scores.measure import BINS, Measured, measure
 from sfumato.evaluate.scores.per_row import Rows, SoftRows
 from sfumato.evaluate.scores.score_matrix import Labels, Scores, refuse_probabilities, take_rows

@@ -1,27 +1,28 @@
-"""Every metric of a model with its interval and, for most metrics, with what each row adds to it.
+"""The functions that compute metrics and what each row adds to them, and the intervals that follow.
 
 What a row adds ("part") is a column whose spread over √N is the standard error of the metric: the value of the row
 where the metric is a mean, an infinitesimal-jackknife value elsewhere. Two models on the same rows are compared by the
-differences of their parts. Proportions have Wilson's interval, and a temperature has the interval of its logarithm.
+differences of their parts. :mod:`~sfumato.evaluate.metrics.registry` says which function a metric has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from sfumato.evaluate.metrics import calibration, smooth_calibration
+from sfumato.evaluate.metrics import calibration, selective, smooth_calibration
 from sfumato.evaluate.metrics.calibration import Z95
 from sfumato.evaluate.metrics.ranking import RankedGroups
-from sfumato.evaluate.metrics.registry import METRICS
-from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST, Temperature
+from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.evaluate.scores.column_checks import Column, mean
 from sfumato.evaluate.scores.measure import BINS, Measured
-from sfumato.evaluate.scores.per_row import Rows, SoftRows
+from sfumato.evaluate.scores.per_row import Rows
 from sfumato.evaluate.statistics.groups import RowGroups
+from sfumato.evaluate.statistics.intervals import pseudo_values
 from sfumato.extras import lab_imports
 
 
@@ -41,34 +42,12 @@ class MetricValue(Interval):
     part: Column | None = field(default=None, repr=False, compare=False)
 
 
-_MANY_ROWS = 100_000
-
-
-def compute_metrics(found: Measured, *, parts: bool = False) -> dict[str, MetricValue]:
-    """Every metric that these columns have, in the order in which they are shown; ``parts`` keeps those of paired ones.
-
-    Sorting many rows takes most of the time, so two threads share the work.
-    """
-
-    def make(piece: Callable[[Measured], Iterator[tuple[str, MetricValue]]]) -> dict[str, MetricValue]:
-        # parts are as long as the rows, so a part that nobody asks for is dropped before the next is made
-        return {n: one if parts and METRICS[n].paired else replace(one, part=None) for n, one in piece(found)}
-
-    with ThreadPoolExecutor(2 if len(found.rows) > _MANY_ROWS else 1) as pool:
-        pieces = list(pool.map(make, _PIECES))
-    told = {name: number for piece in pieces for name, number in piece.items()}
-    return {name: told[name] for name in METRICS if name in told}
-
-
-def compute_metric(name: str, found: Measured) -> MetricValue | None:
-    """One metric, or None where these columns do not have it."""
-    return next((number for piece in _PIECES for each, number in piece(found) if each == name), None)
-
-
-def from_part(name: str, value: float, part: Column, weights: Column | None) -> MetricValue:
-    """A metric with the interval that its parts give, cut at the range of the metric."""
-    half, defined = half_width(part, weights), METRICS[name]
-    return MetricValue(value, max(value - half, defined.lowest), min(value + half, defined.highest), part)
+ColumnOf: TypeAlias = Callable[[Any], "npt.NDArray[Any] | None"]
+"""What each of the rows (``Rows``) adds to a mean; None where these rows do not have the metric."""
+Measure: TypeAlias = Callable[[Rows, Measured], "MetricValue | tuple[float, Column] | None"]
+"""A metric of rows, as they are or after temperature: the value and its parts, or a value with its own interval."""
+LeaveOneOut: TypeAlias = Callable[[Rows], tuple[Column, float]]
+"""Jackknife pseudo-values of the rows, (N,), and the value; :mod:`sfumato.verdict` averages them over seeds."""
 
 
 def half_width(part: Column, weights: Column | None) -> float:
@@ -91,25 +70,6 @@ def group_half_width(part: Column, together: RowGroups | None) -> float:
         return half_width(part, None)
     values, units = together.collapse(part), together.effective
     return t95(max(units - 1, 1.0)) * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
-
-
-def over_groups(by_name: Mapping[str, MetricValue], together: RowGroups) -> dict[str, MetricValue]:
-    """Metrics with intervals that count groups of rows; without ends where it is not known what each row adds."""
-    made: dict[str, MetricValue] = {}
-    for name, number in by_name.items():
-        if name == "ece_noise_floor":  # what chance alone shows, which is no interval of the model
-            made[name] = number
-        elif number.part is None:
-            made[name] = replace(number, low=np.nan, high=np.nan)
-        elif name == "temperature":
-            factor = float(np.exp(min(group_half_width(number.part / number.value, together), 50.0)))
-            ends = max(number.value / factor, LOWEST), min(number.value * factor, HIGHEST)
-            made[name] = replace(number, low=ends[0], high=ends[1])
-        else:
-            half, defined = group_half_width(number.part, together), METRICS[name]
-            low, high = max(number.value - half, defined.lowest), min(number.value + half, defined.highest)
-            made[name] = replace(number, low=low, high=high)
-    return made
 
 
 _T95 = (  # for 1 to 8 degrees of freedom: few classes or rows are common, and need no scipy
@@ -136,74 +96,38 @@ def t95(df: float) -> float:
     )
 
 
-def _scores(found: Measured) -> Iterator[tuple[str, MetricValue]]:
-    rows, w, classes = found.rows, found.weights, found.classes
-    yield "accuracy", _proportion(rows.correct.astype(np.float64), w)
-    yield from _by_class(rows, w)
-    if classes > 5:
-        yield "top5", _proportion((rows.rank < 5).astype(np.float64), w)
-    if isinstance(rows, SoftRows):
-        yield "agreement", _mean("agreement", rows.agreed, w)
-        yield "kl", _mean("kl", rows.kl, w)
-    yield "nll", _mean("nll", rows.nll, w)
-    yield "brier", _mean("brier", rows.brier, w)
-    yield from _calibration(rows, w, "")
-    floor = calibration.by_chance(rows.confidence, rows.right, w, BINS)
-    yield "ece_noise_floor", MetricValue(floor.mean, floor.low, floor.high)
-    yield "ece_classwise", _classwise(found)
-    if found.source.name == "logits":
-        yield "logit_gap", _mean("logit_gap", rows.gap, w)
-        yield "logit_norm", _mean("logit_norm", rows.norm, w)
-    # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
-    yield "gamma", _mean("gamma", -np.expm1(-rows.nll) * (classes / (classes - 1)), w)
+def mean_of(column: ColumnOf) -> Measure:
+    """The weighted mean of a column."""
+
+    def measure(rows: Rows, found: Measured) -> tuple[float, Column] | None:
+        values = column(rows)
+        if values is None:
+            return None
+        with np.errstate(invalid="ignore"):  # a gap of +inf in one row and −inf in another has no mean: NaN
+            return mean(values, found.weights), values
+
+    return measure
 
 
-def _sorted(found: Measured) -> Iterator[tuple[str, MetricValue]]:
-    rows, w = found.rows, found.weights
-    value, part = calibration.equal_mass(rows.confidence, rows.right, w, BINS)
-    yield "ece_equal_mass", from_part("ece_equal_mass", value, part, w)
-    smoothed = smooth_calibration.smoothed(rows.confidence, rows.right, w)
-    yield "smooth_ece", from_part("smooth_ece", smoothed.value, smoothed.part, w)
+def of_logits(column: ColumnOf) -> Measure:
+    """The mean of a column that probabilities do not give."""
+    measure = mean_of(column)
+    return lambda rows, found: measure(rows, found) if found.source.name == "logits" else None
 
 
-def _scaled(found: Measured) -> Iterator[tuple[str, MetricValue]]:
-    w = found.weights
-    if found.fitted is not None and found.temperature_part is not None:
-        yield "temperature", _temperature(found.fitted, found.temperature_part, w)
-    if (after := found.after) is not None:
-        yield "nll_after_temperature", _mean("nll", after.nll, w)
-        if isinstance(after, SoftRows):
-            yield "kl_after_temperature", _mean("kl", after.kl, w)
-        yield "brier_after_temperature", _mean("brier", after.brier, w)
-        yield from _calibration(after, w, "_after_temperature", _shift(found))
-        groups = RankedGroups(after.score, after.right, w)
-        yield "eaurc_after_temperature", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
+def proportion(column: ColumnOf, *, above_classes: int = 0) -> Measure:
+    """A share of the rows, with Wilson's interval; None with so few classes."""
 
+    def measure(rows: Rows, found: Measured) -> MetricValue | None:
+        if found.classes <= above_classes:
+            return None
+        values, w = np.asarray(column(rows), np.float64), found.weights
+        value = mean(values, w)
+        n = len(values) if w is None else float(w.sum() ** 2 / np.square(w).sum())
+        low, high = calibration.wilson(min(max(value, 0.0), 1.0), n)
+        return MetricValue(value, float(low), float(high), values)
 
-def _ranked(found: Measured) -> Iterator[tuple[str, MetricValue]]:
-    w, groups = found.weights, found.groups
-    yield "aurc", from_part("aurc", groups.aurc(), groups.aurc_part(), w)
-    yield "eaurc", from_part("eaurc", groups.eaurc(), groups.eaurc_part(), w)
-    yield "augrc", from_part("augrc", groups.augrc(), groups.augrc_part(), w)
-    for percent in (1, 5):
-        low, high = groups.coverage_interval(percent / 100)
-        yield f"coverage_at_{percent}_risk", MetricValue(groups.coverage_at(percent / 100), low, high)
-    yield "risk_at_80_coverage", from_part("risk_at_80_coverage", groups.risk_at(0.8), groups.risk_part(0.8), w)
-
-
-_PIECES = (_scores, _ranked, _scaled, _sorted)
-
-
-def _mean(name: str, column: Column, weights: Column | None) -> MetricValue:
-    with np.errstate(invalid="ignore"):  # a gap of +inf in one row and −inf in another has no mean: NaN
-        return from_part(name, mean(column, weights), column, weights)
-
-
-def _proportion(column: Column, weights: Column | None) -> MetricValue:
-    value = mean(column, weights)
-    n = len(column) if weights is None else float(weights.sum() ** 2 / np.square(weights).sum())
-    low, high = calibration.wilson(min(max(value, 0.0), 1.0), n)
-    return MetricValue(value, float(low), float(high), column)
+    return measure
 
 
 def balanced_accuracy(rows: Rows, w: Column | None = None) -> tuple[float, Column]:
@@ -219,49 +143,69 @@ def balanced_accuracy(rows: Rows, w: Column | None = None) -> tuple[float, Colum
     return value, (rows.correct - recall[rows.label]) * weight[rows.label] + value
 
 
-def _by_class(rows: Rows, w: Column | None) -> Iterator[tuple[str, MetricValue]]:
-    one = np.ones(len(rows)) if w is None else w
+def macro_f1(rows: Rows, found: Measured) -> tuple[float, Column]:
+    """The mean F1 of the classes that occur as label or prediction."""
+    one = np.ones(len(rows)) if found.weights is None else found.weights
     size = int(max(rows.label.max(), rows.predicted.max())) + 1
     right = np.bincount(rows.label, weights=one * rows.correct, minlength=size)
     labelled = np.bincount(rows.label, weights=one, minlength=size)
     either = labelled + np.bincount(rows.predicted, weights=one, minlength=size)
-    value, part = balanced_accuracy(rows, w)
-    yield "balanced_accuracy", from_part("balanced_accuracy", value, part, w)
     seen, total = either > 0, one.sum()
     f1 = np.divide(2 * right, either, out=np.zeros(size), where=seen)
     value = float(f1[seen].mean())
     weight = np.divide(total / seen.sum(), either, out=np.zeros(size), where=seen)
     own = (2 * rows.correct - f1[rows.label]) * weight[rows.label]
-    part = np.asarray(own - (f1 * weight)[rows.predicted] + value, dtype=np.float64)
-    yield "macro_f1", from_part("macro_f1", value, part, w)
+    return value, np.asarray(own - (f1 * weight)[rows.predicted] + value, dtype=np.float64)
 
 
-def _calibration(
-    rows: Rows, w: Column | None, suffix: str, shift: Column | None = None
-) -> Iterator[tuple[str, MetricValue]]:
-    """ECE and signed gap; ``shift`` is what :func:`_shift` gives where a temperature was fitted."""
-    value, part = calibration.binned(rows.confidence, rows.right, w, BINS)
-    off: Column = np.subtract(rows.confidence, rows.right, dtype=np.float64)
-    signed = off
+def off(rows: Rows) -> Column:
+    """Confidence minus how far each row is right."""
+    return np.subtract(rows.confidence, rows.right, dtype=np.float64)
+
+
+def ece(rows: Rows, found: Measured) -> tuple[float, Column]:
+    """The binned error; after temperature its parts count the spread of the temperature."""
+    value, part = calibration.binned(rows.confidence, rows.right, found.weights, BINS)
+    shift = _shift(rows, found)
     if shift is not None:
-        slope: Column = rows.confidence * shift[1]
-        sign: Column = np.divide(part, off, out=np.zeros(len(off)), where=off != 0)
-        pull, turn = float(mean(sign * slope, w)), float(mean(slope, w))
+        difference = off(rows)
+        sign: Column = np.divide(part, difference, out=np.zeros(len(part)), where=difference != 0)
+        pull = float(mean(sign * (rows.confidence * shift[1]), found.weights))
         part = np.asarray(part + pull * shift[0], dtype=np.float64)
-        signed = np.asarray(off + turn * shift[0], dtype=np.float64)
-    yield f"ece{suffix}", from_part("ece", value, part, w)
-    yield f"signed_gap{suffix}", from_part("signed_gap", mean(off, w), signed, w)
+    return value, part
 
 
-def _shift(found: Measured) -> Column | None:
-    """(2, N): what each row adds to β = 1/T about its mean, and d log p_top / dβ; None for a T at its bound."""
-    if found.fitted is None or found.temperature_part is None or found.sharpening is None or found.fitted.at_bound:
+def signed_gap(rows: Rows, found: Measured) -> tuple[float, Column]:
+    """Mean confidence minus accuracy; after temperature its parts count the spread of the temperature."""
+    part = off(rows)
+    value, shift = mean(part, found.weights), _shift(rows, found)
+    if shift is not None:
+        turn = float(mean(rows.confidence * shift[1], found.weights))
+        part = np.asarray(part + turn * shift[0], dtype=np.float64)
+    return value, part
+
+
+def _shift(rows: Rows, found: Measured) -> Column | None:
+    """(2, N): what each row adds to β = 1/T about its mean, and d log p_top / dβ; None as trained and at a bound."""
+    if rows is found.rows or found.fitted is None or found.temperature_part is None or found.sharpening is None:
         return None
     value = found.fitted.value
-    return np.stack([-(found.temperature_part - value) / value**2, found.sharpening])
+    return None if found.fitted.at_bound else np.stack([-(found.temperature_part - value) / value**2, found.sharpening])
 
 
-def _classwise(found: Measured) -> MetricValue:
+def ece_by_chance(rows: Rows, found: Measured) -> MetricValue:
+    """The error that a perfectly calibrated model would show."""
+    floor = calibration.by_chance(rows.confidence, rows.right, found.weights, BINS)
+    return MetricValue(floor.mean, floor.low, floor.high)
+
+
+def ece_equal_mass(rows: Rows, found: Measured) -> tuple[float, Column]:
+    """The error over bins of equal weight."""
+    return calibration.equal_mass(rows.confidence, rows.right, found.weights, BINS)
+
+
+def ece_classwise(rows: Rows, found: Measured) -> MetricValue:
+    """The class-wise error, with a jackknife over groups of rows."""
     value, without = found.by_class.ece(), found.by_class.without_each()
     g = len(without)
     if g < 2:
@@ -270,9 +214,58 @@ def _classwise(found: Measured) -> MetricValue:
     return MetricValue(value, max(value - half, 0.0), min(value + half, 1.0))
 
 
-def _temperature(fitted: Temperature, part: Column, w: Column | None) -> MetricValue:
-    value = fitted.value
-    if fitted.at_bound:
+def smooth_ece(rows: Rows, found: Measured) -> tuple[float, Column]:
+    """The error without bins."""
+    error = smooth_calibration.smoothed(rows.confidence, rows.right, found.weights)
+    return error.value, error.part
+
+
+def temperature(rows: Rows, found: Measured) -> MetricValue | None:
+    """The fitted temperature, with the interval of its logarithm."""
+    part = found.temperature_part
+    if found.fitted is None or part is None:
+        return None
+    value = found.fitted.value
+    if found.fitted.at_bound:
         return MetricValue(value, value, value)
-    factor = float(np.exp(min(half_width((part - value) / value, w), 50.0)))
+    factor = float(np.exp(min(half_width((part - value) / value, found.weights), 50.0)))
     return MetricValue(value, max(value / factor, LOWEST), min(value * factor, HIGHEST), part)
+
+
+def ranked(value: Callable[[RankedGroups], float], part: Callable[[RankedGroups], Column]) -> Measure:
+    """A number of the rows in the order of their confidence."""
+
+    def measure(rows: Rows, found: Measured) -> tuple[float, Column]:
+        groups = found.groups if rows is found.rows else RankedGroups(rows.score, rows.right, found.weights)
+        return value(groups), part(groups)
+
+    return measure
+
+
+def coverage_at(risk: float) -> Measure:
+    """The share of the rows that can be answered at a risk."""
+    return lambda rows, found: MetricValue(found.groups.coverage_at(risk), *found.groups.coverage_interval(risk))
+
+
+def gamma(rows: Rows, found: Measured) -> tuple[float, Column] | None:
+    """The smoothing over all of a perfectly smoothed model."""
+    # 1 − p_y from the NLL keeps its digits where p_y is nearly 1
+    return mean_of(lambda own: -np.expm1(-own.nll) * (found.classes / (found.classes - 1)))(rows, found)
+
+
+def balanced_accuracy_without_each(rows: Rows) -> tuple[Column, float]:
+    """Its infinitesimal-jackknife values stand for pseudo-values."""
+    value, part = balanced_accuracy(rows)
+    return part, value
+
+
+def ece_without_each(rows: Rows) -> tuple[Column, float]:
+    """Pseudo-values of the binned error."""
+    value, _ = calibration.binned(rows.confidence, rows.right, None, BINS)
+    return pseudo_values(value, calibration.ece_without_each(rows.confidence, rows.right, BINS)), value
+
+
+def eaurc_without_each(rows: Rows) -> tuple[Column, float]:
+    """Pseudo-values of the E-AURC."""
+    groups = RankedGroups(rows.score, rows.right)
+    return pseudo_values(groups.eaurc(), selective.eaurc_without_each(groups)), groups.eaurc()

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.best_order import best_area, best_area_without_each
-from sfumato.evaluate.metrics.ranking import RankedGroups
+from sfumato.evaluate.metrics.ranking import RankedGroups, best_area, best_area_without_each
 from sfumato.evaluate.scores.column_checks import Column, check_correct
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.evaluate.scores.column_checks import check_weights, mean
 from sfumato.evaluate.scores.score_matrix import (
     Column,
@@ -28,7 +27,7 @@ from sfumato.evaluate.scores.score_matrix import (
 )
 from sfumato.evaluate.scores.soft_labels import Truth
 
-LOWEST, HIGHEST = METRICS["temperature"].lowest, METRICS["temperature"].highest  # the temperatures searched
+LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched
 
 _KEEP_ELEMENTS = 1 << 23  # up to so many shifted logits (64 MB) are kept between passes
 _WARM_ELEMENTS = 1 << 24  # for more logits, the search starts where a search on a part of the rows ends

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from sfumato.evaluate.metrics.compute import from_part, t95
+from sfumato.evaluate.metrics.compute import half_width, t95
 from sfumato.evaluate.metrics.registry import METRICS
 
 
@@ -15,7 +15,7 @@ def test_the_quantile_of_t_is_as_near_as_it_says(df, error):
 
 def test_intervals_end_where_a_metric_ends():
     everywhere = np.array([-1e6, 1e6])
-    ends = {name: (number.low, number.high) for name in METRICS for number in [from_part(name, 0.4, everywhere, None)]}
+    ends = {name: defined.ends(0.4, half_width(everywhere, None)) for name, defined in METRICS.items()}
     unit = (
         *("accuracy", "balanced_accuracy", "macro_f1", "top5", "ece", "ece_after_temperature", "ece_equal_mass"),
         *("agreement", "ece_classwise", "smooth_ece"),

@@ -12,7 +12,7 @@ import torch
 
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
-from sfumato.evaluate.metrics.compute import compute_metrics
+from sfumato.evaluate.metrics.registry import compute_metrics
 from sfumato.evaluate.metrics.temperature import Temperature
 from sfumato.evaluate.scores import block_scan, measure
 from sfumato.evaluate.scores.per_row import scan
