@@ -39,10 +39,10 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
         ProbeError: the loss cannot be found, made, or called; the message says why.
 
     >>> import torch
-    >>> found = probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
-    >>> found.convention, found.eps, found.reduction, found.ignore_index
+    >>> result = probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+    >>> result.convention, result.eps, result.reduction, result.ignore_index
     ('all', 0.1, 'mean', -100)
-    >>> found.line
+    >>> result.line
     'sf.cross_entropy(logits, labels, label_smoothing=0.1, over="all")'
 
     Source: the note, eq. 1, solved for the target.
@@ -52,11 +52,11 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings = [note("keras-on-torch", text) for text in spec.notes]
     if has_named_teacher(spec, classes):
-        return _of_teacher(spec, classes, findings, "student_logits[N, K], teacher_logits[N, K]")
+        return _teacher_result(spec, classes, findings, "student_logits[N, K], teacher_logits[N, K]")
     spec, called, more = make(spec, classes)
     findings += more
     if takes_logits_as_labels(called, classes):
-        return _of_teacher(spec, classes, findings, called.style.describe())
+        return _teacher_result(spec, classes, findings, called.style.describe())
     target = read_target(spec, called, classes)
     if called.differences and called.style.library in ("torch", "jax"):
         text = "the loss returns no gradient (detached, or a plain number): read by finite differences"
@@ -67,9 +67,9 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     findings += [*target_findings(target), *more]
     ignored: int | None = None
     if target.reading.alive.any():
-        candidates = [*_pads(spec, called), -100, -1, *_of_pixels(called, classes)]
         # A strange loss may break any check: then the check has nothing to say.
         with contextlib.suppress(Exception):
+            candidates = _may_be_ignored(spec, called, classes)
             ignored, more = ignored_rows.ignored_by(called, target.reading, reduction.name, candidates)
             findings += more
         for check in _checks(spec, called, target, reduction, ignored):
@@ -97,7 +97,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     )
 
 
-def _of_teacher(spec: Spec, classes: int, findings: list[ProbeFinding], called: str) -> Probe:
+def _teacher_result(spec: Spec, classes: int, findings: list[ProbeFinding], called: str) -> Probe:
     """The result for a loss that takes a teacher: its target is another for every row, and is not read."""
     why = "this loss takes a teacher, and probe reads losses of labels"
     text = f"{why}: probe the term of the labels by itself, or wrap the loss so that it takes logits and labels alone"
@@ -138,16 +138,13 @@ def _checks(
     return checks
 
 
-def _pads(spec: Spec, loss: Loss) -> list[int]:
-    """The labels that an argument or an attribute says are ignored."""
+def _may_be_ignored(spec: Spec, loss: Loss, classes: int) -> list[int]:
+    """The labels that an argument or an attribute says are ignored, and the usual ones; 255 is for segmentations."""
     made = loss.function
-    told = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
-    return [each for each in chain(*told) if isinstance(each, int) and not isinstance(each, bool)]
-
-
-def _of_pixels(loss: Loss, classes: int) -> list[int]:
-    """The label 255, which stands for "no class" in many files of segmentations."""
-    return [255] if loss.style.layout in ("image", "classes second") and classes <= 255 else []
+    named = [(spec.given(name), getattr(made, name, None), getattr(made, f"_{name}", None)) for name in PAD_NAMES]
+    labels = [label for label in chain(*named) if isinstance(label, int) and not isinstance(label, bool)]
+    segments = loss.style.layout in ("image", "classes second") and classes <= 255
+    return [*labels, -100, -1, *([255] if segments else [])]
 
 
 def _with_many_classes(spec: Spec, loss: Loss, classes: int) -> tuple[Loss, int]:

@@ -8,7 +8,7 @@ from sfumato.probe.read.levels import least_share
 from sfumato.probe.result import Probe, ProbeFinding
 
 
-def as_text(found: Probe, width: int = 100) -> str:
+def as_text(result: Probe, width: int = 100) -> str:
     """What :func:`~sfumato.probe.probing.probe` found, for a person, in lines of ``width`` columns.
 
     >>> import torch
@@ -16,44 +16,44 @@ def as_text(found: Probe, width: int = 100) -> str:
     >>> print(as_text(probe(torch.nn.CrossEntropyLoss(label_smoothing=0.1))).splitlines()[0])
     CrossEntropyLoss is label smoothing with ε = 0.1 over all classes
     """
-    lines = [*wrapped("", _headline(found), width), *wrapped("", _in_plain_words(found), width), ""]
-    lines += lines_of_facts(_facts(found), width)
-    if found.findings:
-        lines += ["", "findings", *lines_of_findings(found.findings, width)]
-    if found.line is None:
-        return "\n".join([*lines, "", "In sfumato", *wrapped("  ", str(found.recipe), width)])
-    where = [] if found.where is None else wrapped("  ", f"Here {found.where}.", width)
-    return "\n".join([*lines, "", "The same loss in sfumato (import sfumato as sf):", *where, f"  {found.line}"])
+    lines = [*wrapped("", _headline(result), width), *wrapped("", _in_plain_words(result), width), ""]
+    lines += lines_of_facts(_facts(result), width)
+    if result.findings:
+        lines += ["", "findings", *lines_of_findings(result.findings, width)]
+    if result.line is None:
+        return "\n".join([*lines, "", "In sfumato", *wrapped("  ", str(result.recipe), width)])
+    where = [] if result.where is None else wrapped("  ", f"Here {result.where}.", width)
+    return "\n".join([*lines, "", "The same loss in sfumato (import sfumato as sf):", *where, f"  {result.line}"])
 
 
-def _in_plain_words(found: Probe) -> str:
+def _in_plain_words(result: Probe) -> str:
     """What training with the loss aims at, for a reader who knows none of the terms."""
-    if found.convention == "prior":
+    if result.convention == "prior":
         return "It trains a model to give a part of its probability to the right class, and the rest as π says."
-    if found.target is None:
+    if result.target is None:
         return "It trains a model towards no fixed probabilities that could be read off its gradient."
-    if found.moved_by is not None:
-        return f"It does not train a model to give the probabilities of this target: {found.moved_by}."
-    total = 1.0 if (found.convention or "").startswith("sigmoid") or not found.mass else found.mass
-    true, other = (share / total for share in found.target)
-    if abs(other) <= least_share(found.classes):
+    if result.moved_by is not None:
+        return f"It does not train a model to give the probabilities of this target: {result.moved_by}."
+    total = 1.0 if (result.convention or "").startswith("sigmoid") or not result.mass else result.mass
+    true, other = (share / total for share in result.target)
+    if abs(other) <= least_share(result.classes):
         return "It trains a model to give all probability to the right class, and none to any other."
-    if (found.convention or "").startswith("sigmoid"):
+    if (result.convention or "").startswith("sigmoid"):
         shares = f"right class with chance {true:.4g}, and to each other with {other:.4g}"
         return f"It trains a model to say yes to the {shares}."
     shares = f"{100 * true:.4g} % of its probability to the right class and {100 * other:.4g} % to each other class"
-    return f"It trains a model to give {shares} (of {found.classes}), instead of everything to the right one."
+    return f"It trains a model to give {shares} (of {result.classes}), instead of everything to the right one."
 
 
-def _headline(found: Probe) -> str:
-    name = found.name.rpartition(":")[2]
-    if found.convention is None:
-        return f"{name}: {found.why}"
-    if found.convention in ("one-hot", "sigmoid-hard"):
-        return f"{name} {'is not smoothed' if found.moved_by is None else 'has hard labels'}: {found.why}"
-    assert found.eps is not None
-    proper = found.mass is None or abs(found.mass - 1) < 1e-5
-    turned = "minus " if found.mass is not None and found.mass < 0 else ""
+def _headline(result: Probe) -> str:
+    name = result.name.rpartition(":")[2]
+    if result.convention is None:
+        return f"{name}: {result.why}"
+    if result.convention in ("one-hot", "sigmoid-hard"):
+        return f"{name} {'is not smoothed' if result.moved_by is None else 'has hard labels'}: {result.why}"
+    assert result.eps is not None
+    proper = result.mass is None or abs(result.mass - 1) < 1e-5
+    turned = "minus " if result.mass is not None and result.mass < 0 else ""
     where = {
         "others": "over the other classes",
         "all": "over all classes",
@@ -64,28 +64,28 @@ def _headline(found: Probe) -> str:
         "sigmoid-half": "of each class towards one half",
         "sigmoid-full": "as the chance of a wrong label a class",
         "sigmoid-all": "over all classes, given to sigmoids",
-    }[found.convention]
-    return f"{name} is {turned}label smoothing with ε = {found.eps:g} {where}"
+    }[result.convention]
+    return f"{name} is {turned}label smoothing with ε = {result.eps:g} {where}"
 
 
-def _facts(found: Probe) -> list[tuple[str, str]]:
+def _facts(result: Probe) -> list[tuple[str, str]]:
     """What is known of the loss: the name of each fact, and the fact."""
-    rows = [("called", f"loss({found.called})")]
-    if found.convention in SPREADS:
-        spread = SPREADS[found.convention]
+    rows = [("called", f"loss({result.called})")]
+    if result.convention in SPREADS:
+        spread = SPREADS[result.convention]
         target = f"{spread.formula_true} and {spread.formula_other}"
-        rows.append(("convention", f"{found.convention}: {target}; {found.why}"))
-    if found.target is not None:
-        true, other = found.target
-        rows.append(("target", f"{true:.6g} on the label, {other:.6g} on each other class, at K = {found.classes}"))
-        if found.mass is not None:
-            rows.append(("total mass", f"{found.mass:.6g}"))
-    both = ((found.eps_all, "over all"), (found.eps_others, "over the others"))
+        rows.append(("convention", f"{result.convention}: {target}; {result.why}"))
+    if result.target is not None:
+        true, other = result.target
+        rows.append(("target", f"{true:.6g} on the label, {other:.6g} on each other class, at K = {result.classes}"))
+        if result.mass is not None:
+            rows.append(("total mass", f"{result.mass:.6g}"))
+    both = ((result.eps_all, "over all"), (result.eps_others, "over the others"))
     readings = [f"{eps:.6g} {where}" for eps, where in both if eps is not None]
     if readings:
         rows.append(("same optimum", " or ".join(readings)))
-    rows.append(("reduction", found.reduction))
-    rows.append(("ignored label", "none found" if found.ignore_index is None else str(found.ignore_index)))
+    rows.append(("reduction", result.reduction))
+    rows.append(("ignored label", "none found" if result.ignore_index is None else str(result.ignore_index)))
     return rows
 
 

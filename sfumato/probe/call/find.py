@@ -26,10 +26,10 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """The parameters of a loss, or of the method that a module runs; empty where Python knows no signature."""
     inner = getattr(function, "forward", None) or getattr(function, "call", None) or function
     try:
-        found = inspect.signature(inner).parameters.values()
+        parameters = inspect.signature(inner).parameters.values()
     except (TypeError, ValueError):
         return []
-    return [each for each in found if each.name != "self"]
+    return [each for each in parameters if each.name != "self"]
 
 
 def required(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -98,11 +98,11 @@ class Spec:
             signature = inspect.signature(self.target)
         except (TypeError, ValueError):
             return {}
-        found = dict(signature.parameters)
+        parameters = dict(signature.parameters)
         if self.kind == "loss":
-            for name in keywords_of(self.target) or list(found)[:2]:
-                del found[name]
-        return found
+            for name in keywords_of(self.target) or list(parameters)[:2]:
+                del parameters[name]
+        return parameters
 
     def parameter(self, names: tuple[str, ...]) -> str | None:
         """The first of some names that is a parameter; parameters with an argument come first."""

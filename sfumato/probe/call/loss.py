@@ -150,25 +150,25 @@ class Loss:
         columns = np.arange(logits.shape[1]) if classes is None else classes
         weights = EIGHTH if self.coarse and step is None else FOURTH
         step = (0.25 if self.coarse else 2e-3) if step is None else step
-        found = np.zeros((len(logits), len(columns)))
-        for row, column in np.ndindex(*found.shape):
+        slopes = np.zeros((len(logits), len(columns)))
+        for row, column in np.ndindex(*slopes.shape):
             for distance, weight in enumerate(weights, start=1):
                 for way in (distance, -distance):
                     moved = logits.copy()
                     moved[row, columns[column]] += way * step
-                    found[row, column] += np.sign(way) * weight * self.value(moved, labels)
-        return found / step
+                    slopes[row, column] += np.sign(way) * weight * self.value(moved, labels)
+        return slopes / step
 
     def _torch_gradient(self, logits: Array, labels: Labels) -> Array:
         with torch.enable_grad():
             leaf = torch.tensor(logits, dtype=self._dtype, requires_grad=True)
             out = self._called(formed(leaf * 1.0, self.style.inputs), labels, logits.shape[1])
-            found = None
+            gradient = None
             if isinstance(out, torch.Tensor) and out.requires_grad:
-                (found,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
-        if found is None:
+                (gradient,) = torch.autograd.grad(out.sum(), leaf, allow_unused=True)
+        if gradient is None:
             raise RuntimeError("the value does not depend on the logits through torch")
-        return found.detach().double().numpy()
+        return gradient.detach().double().numpy()
 
     def _jax_gradient(self, logits: Array, labels: Labels) -> Array:
         jax = sys.modules["jax"]

@@ -55,7 +55,7 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
             continue
         if score < 0:
             trouble = trouble or "its value does not depend on the logits"
-        elif score == len(labels) and (best is None or (_fits(loss, classes) and not _sound(*best, classes))):
+        elif score == len(labels) and (best is None or (_fits(loss, classes) and not _is_plain(*best, classes))):
             return loss
         elif best is None or (best[0] == 0 and score > 0 and _fits(loss, classes)):
             best = (score, loss)
@@ -64,7 +64,7 @@ def understand(function: Callable[..., Any], classes: int) -> Loss:
     return best[1]
 
 
-def _sound(score: int, loss: Loss, classes: int) -> bool:
+def _is_plain(score: int, loss: Loss, classes: int) -> bool:
     """Whether the loss takes plain rows, though it hides some of a batch: then no other layout is meant."""
     return score > 0 and loss.style.layout == "rows" and _fits(loss, classes)
 
@@ -80,15 +80,15 @@ def _fits(loss: Loss, classes: int) -> bool:
 
 def _styles(function: Callable[..., Any]) -> Iterator[Style]:
     """Ways of calling the loss, the likeliest first."""
-    first, owner = _first_name(function), _owner(function)
+    first = next((each.name.lower() for each in parameters_of(function)), "")
+    owner = _owner(function)
     likeliest = "log-probabilities" if first in LOG_NAMES else "probabilities" if first in PROB_NAMES else "logits"
     inputs: list[Inputs] = ["logits", "log-probabilities", "probabilities"]
     inputs.sort(key=lambda kind: kind != likeliest)
     base = Style()
     if owner == "keras":
-        from_logits = getattr(function, "from_logits", None)
         kwargs = getattr(function, "_fn_kwargs", {}) or getattr(function, "keywords", {})
-        from_logits = kwargs.get("from_logits", from_logits)
+        from_logits = kwargs.get("from_logits", getattr(function, "from_logits", None))
         base = Style(library="keras", labels_first=True)
         inputs = ["logits"] if from_logits else ["probabilities", "logits"]
     elif owner in JAX_MODULES:
@@ -100,14 +100,8 @@ def _styles(function: Callable[..., Any]) -> Iterator[Style]:
         libraries = ["torch", "jax", "numpy"] if "jax" in sys.modules else ["torch", "numpy"]
     keywords = keywords_of(function)
     # float32 is tried before one-hot labels: class weights in float32 refuse whole labels beside logits in float64.
-    choices = itertools.product(
-        inputs,
-        libraries,
-        LAYOUTS,
-        (False, True),
-        (False, True),
-        (base.labels_first, not base.labels_first),
-    )
+    orders, both = (base.labels_first, not base.labels_first), (False, True)
+    choices = itertools.product(inputs, libraries, LAYOUTS, both, both, orders)
     for kind, library, layout, one_hot, single, labels_first in choices:
         if (library == "torch" or not (single or layout in OF_TORCH)) and not (one_hot and layout == "column"):
             yield Style(library, kind, one_hot, labels_first, layout, single, keywords)
@@ -124,7 +118,7 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
             if loss.style.library == "jax" and not _is_of_jax(loss.returned(logits, labels)):
                 raise
     if loss.style.library in ("torch", "numpy"):
-        loss = _of_arrays(loss, logits, labels)
+        loss = _on_arrays(loss, logits, labels)
         if loss.style.library == "jax":
             return loss, loss.gradient(logits, labels)
     other = (logits, 0.7 * logits, 0.4 * logits, logits[:, ::-1].copy())
@@ -134,15 +128,13 @@ def _differentiable(loss: Loss, logits: Array, labels: Labels) -> tuple[Loss, Ar
     if (values == values[0]).all():  # a constant: 120 further calls would say no more
         return loss, np.zeros_like(logits)
     if logits.shape[1] > MAX_BY_DIFFERENCES:
-        raise TooManyClassesError(
-            "the loss gives no gradient, and finite differences take hundreds of calls a class, too many beyond "
-            f"{MAX_BY_DIFFERENCES} classes: give --classes {MAX_BY_DIFFERENCES} or fewer, or return a value that is "
-            "not detached"
-        )
+        text = "the loss gives no gradient, and finite differences take hundreds of calls per class, too many beyond "
+        most = f"{MAX_BY_DIFFERENCES} classes: give --classes {MAX_BY_DIFFERENCES} or fewer"
+        raise TooManyClassesError(f"{text}{most}, or return a value that is not detached")
     return loss, loss.gradient(logits, labels)
 
 
-def _of_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
+def _on_arrays(loss: Loss, logits: Array, labels: Labels) -> Loss:
     """The same loss on numpy arrays, or on those of jax if it returns one; unchanged if it then returns a tensor."""
     given = replace(loss, style=replace(loss.style, library="numpy"))
     try:
@@ -170,11 +162,6 @@ def _score(loss: Loss, gradient: Array, logits: Array, labels: Labels) -> int:
     if loss.style.inputs == "logits" and len(gradient[0]) > 2 and all((g != 0).sum(axis=1).max() <= 1 for g in both):
         return -1  # the label's entry alone has a gradient: the loss is −log of its input, and takes probabilities
     return int(((gradient.argmin(axis=1) == labels) & live).sum())
-
-
-def _first_name(function: Callable[..., Any]) -> str:
-    """The first parameter of a loss, in small letters; "" where Python knows no signature."""
-    return next((each.name.lower() for each in parameters_of(function)), "")
 
 
 def _owner(function: Callable[..., Any]) -> str:

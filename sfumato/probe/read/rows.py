@@ -206,7 +206,7 @@ def _read(z: Tensor, g: Tensor, form: Form, max_rows: int) -> ReadRows:
         chosen = _spread_out(live.nonzero()[:, 0], max_rows)
     size, device = max(1, AT_ONCE // k), z.device
     parts = [_part(z, g, form, chosen[at : at + size]) for at in range(0, len(chosen), size)]
-    fields: dict[str, Array] = {}
+    fields: dict[str, Any] = {}
     for name in (*Lines._fields, "unbalanced"):
         whole = torch.full((rows,), torch.nan, dtype=torch.float64, device=device)
         if name == "label":

@@ -83,7 +83,7 @@ class Tape:
 
     def read(self) -> list[ReadRows]:
         """What each loss trains towards that came of the logits, and from which nothing else was computed."""
-        found: list[ReadRows] = []
+        losses: list[ReadRows] = []
         with no_dispatch(), torch.inference_mode(False), torch.enable_grad():
             for key, (_, value) in list(self._doubles.items())[1:]:
                 if key in self._used or value.numel() * 2 > self._rows:
@@ -93,13 +93,13 @@ class Tape:
                     continue
                 with torch.no_grad():
                     axis = class_axis(self._leaf, g)
-                    found.append(read_rows(as_rows(self._leaf.detach(), axis), as_rows(g.detach(), axis)))
-        return found
+                    losses.append(read_rows(as_rows(self._leaf.detach(), axis), as_rows(g.detach(), axis)))
+        return losses
 
 
 def strength_of_value(logits: Tensor, labels: Tensor, loss: float) -> float | None:
     """The strength over all classes whose mean loss has this value; None where none in [0, 1) has."""
-    told: list[float] = []
+    strengths: list[float] = []
     for shift in (0, 1) if labels.dim() == 2 else (0,):
         z = logits[:, : logits.shape[1] - shift] if shift else logits
         y = labels[:, shift:] if shift else labels
@@ -116,20 +116,20 @@ def strength_of_value(logits: Tensor, labels: Tensor, loss: float) -> float | No
         if abs(loss - hard) <= close:
             return 0.0
         if abs(lift) > 1e-2 and 0 < (loss - hard) / lift < 1:
-            told.append((loss - hard) / lift)
-    return told[0] if len(told) == 1 else None
+            strengths.append((loss - hard) / lift)
+    return strengths[0] if len(strengths) == 1 else None
 
 
-def eps_of_evaluation(found: list[ReadRows]) -> float | None:
+def eps_of_evaluation(losses: list[ReadRows]) -> float | None:
     """The largest strength among the losses that were computed of one batch; None where none is a cross entropy."""
-    told: list[float] = []
-    for rows in found:
+    strengths: list[float] = []
+    for rows in losses:
         good = rows.live & np.isfinite(rows.eps) & (rows.misfit < 0.03) & (rows.doubt < 0.02)
         balanced = rows.live & (rows.unbalanced < 0.02)
         if good.any() and good.sum() * 2 >= balanced.sum() > 0:
-            told.append(float(np.median(rows.eps[good])))
-    plain = [each for each in told if each < 0.98]
-    return max(plain or told, default=None)
+            strengths.append(float(np.median(rows.eps[good])))
+    plain = [eps for eps in strengths if eps < 0.98]
+    return max(plain or strengths, default=None)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -38,29 +38,25 @@ class GivenStrength:
 
 def given_strengths(model: Any, kwargs: Mapping[str, Any]) -> list[GivenStrength]:
     """Strengths other than 0 in the arguments of a model's call, and in the functions that called it."""
-    found = {f"{type(model).__name__}(…, {name}=…)": (kwargs[name], "") for name in NAMES if name in kwargs}
+    values = {f"{type(model).__name__}(…, {name}=…)": (kwargs[name], "") for name in NAMES if name in kwargs}
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     for _ in range(DEEP):
         if frame is None:
             break
         if not _is_ours(frame):
             for where, value, over in _in_variables(frame.f_locals):
-                found.setdefault(where, (value, over))
+                values.setdefault(where, (value, over))
         frame = frame.f_back
-    told = [GivenStrength(where, float(value), over) for where, (value, over) in found.items() if _is_strength(value)]
     first: dict[tuple[float, str], GivenStrength] = {}
-    for each in told:  # one object may stand under several names
-        first.setdefault((each.value, each.over), each)
+    for where, (value, over) in values.items():  # one object may have several names
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < abs(value) <= 1:
+            first.setdefault((value, over), GivenStrength(where, float(value), over))
     return list(first.values())
 
 
 def _is_ours(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
     return frame.f_code.co_filename.startswith(HERE) or name.partition(".")[0] in ("torch", "_pytest", "pluggy")
-
-
-def _is_strength(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < abs(value) <= 1
 
 
 def _in_variables(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
@@ -102,5 +98,5 @@ def _is_loss(name: str, value: Any) -> bool:
     """Whether an object is a loss, by its class or by its name."""
     if value is None or isinstance(value, (int, float, str, tuple, list, type)) or hasattr(value, "shape"):
         return False
-    told = f"{name.rpartition('.')[2]} {type(value).__name__}".lower()
-    return any(word in told for word in ("loss", "criterion", "crossentropy", "cross_entropy", "labelsmooth"))
+    names = f"{name.rpartition('.')[2]} {type(value).__name__}".lower()
+    return any(word in names for word in ("loss", "criterion", "crossentropy", "cross_entropy", "labelsmooth"))

@@ -35,19 +35,20 @@ def logits_of(output: Any, choice: Choice) -> Tensor | None:
     logits = named["logits"] if "logits" in named else getattr(output, "logits", MISSING)
     if logits is None or isinstance(logits, Tensor):
         return logits
-    found = {
+    tensors = {
         name: value for name, value in named.items() if isinstance(value, Tensor) and value.is_floating_point()
         if value.dim() >= 2 and value.shape[-1] >= 2 and name not in OF_TOKENS
     }  # fmt: skip
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
-        told = ", ".join(f"{name} {tuple(value.shape)}" for name, value in found.items())
-        first = next(iter(found))
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    if tensors:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
+        first = next(iter(tensors))
         way = f'logits="{first}"' if not first.isdigit() else f"logits=lambda output: output[{first}]"
-        raise ProbeError(
-            f"the model returned several tensors that could be logits ({told}): name one, as in watch(model, {way})"
+        text = (
+            f"the model returned several tensors that could be logits ({shapes}): name one, as in watch(model, {way})"
         )
+        raise ProbeError(text)
     if isinstance(named.get("loss"), Tensor) or not set(OF_TOKENS).isdisjoint(named):
         return None
     raise ProbeError(f"the model returned {_shown(output)}, in which no logits were found: {NAME_THEM}")
@@ -89,18 +90,18 @@ def _named(output: Any) -> dict[str, Any]:
 
 def _chosen(output: Any, choice: Callable[[Any], Any] | str) -> Tensor:
     try:
-        if not isinstance(choice, str):
-            found = choice(output)
+        if isinstance(choice, str):
+            named = _named(output)
+            logits = named[choice] if choice in named else getattr(output, choice)
         else:
-            found = _named(output)[choice] if choice in _named(output) else getattr(output, choice)
+            logits = choice(output)
     except Exception as error:
         has = f" It has {', '.join(_named(output))}." if _named(output) else ""
         raise ProbeError(f"logits= found nothing in {_shown(output)}: {in_words(error)}.{has}") from error
-    if not isinstance(found, Tensor) or not found.is_floating_point() or found.dim() == 0:
-        raise ProbeError(
-            f"logits= gave {_shown(found)}, where logits are a floating tensor with the classes on an axis"
-        )
-    return found
+    if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() == 0:
+        text = f"logits= gave {_shown(logits)}, where logits are a floating tensor with the classes on an axis"
+        raise ProbeError(text)
+    return logits
 
 
 def _shown(value: Any) -> str:
@@ -143,24 +144,26 @@ class ModelInputs:
 
     def compare(self, label: Array, live: Array, shape: tuple[int, ...], pad: int | None) -> Counter[str]:
         """How the labels that rows were trained on (R,) stand to the tokens."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         if len(shape) == 2 and self.ids is not None and tuple(self.ids.shape) == shape:
             y, alive, ids = label.reshape(shape), live.reshape(shape), self.ids.cpu().numpy()
-            found["live"] = int(alive.sum())
+            counts["live"] = int(alive.sum())
             for name, by in (("same", 0), ("next", 1), ("second", 2)):
                 kept = alive[:, : shape[1] - by]
-                found[f"{name} of"] = int(kept.sum())
-                found[name] = int((kept & (y[:, : shape[1] - by] == ids[:, by:])).sum())
-            found["padding"] = _padding(y, alive, ids, self.mask, pad, shifted=found["next"] >= found["same"])
+                counts[f"{name} of"] = int(kept.sum())
+                counts[name] = int((kept & (y[:, : shape[1] - by] == ids[:, by:])).sum())
+            counts["padding"] = _padding(y, alive, ids, self.mask, pad, shifted=counts["next"] >= counts["same"])
         if self.labels is not None and not self.labels.is_floating_point() and tuple(self.labels.shape) == shape:
             given, alive = self.labels.cpu().numpy().reshape(shape), live.reshape(shape)
             y = label.reshape(shape)
-            by = _shift_of(y, alive, given) if len(shape) == 2 else 0
+            by = 0
+            if len(shape) == 2:  # the labels in use may be the given ones of the next position
+                following = (alive[:, :-1] & (y[:, :-1] == given[:, 1:])).sum()
+                by = int(following > (alive & (y == given)).sum())
             kept = alive[..., : shape[-1] - by] if by else alive
-            found["given"] = int(kept.sum())
-            found["ignored"] = int((kept & (given[..., by:] == -100)).sum())
-            found["labels shifted"] = by * found["given"]
-        return +found
+            counts["given"] = int(kept.sum())
+            counts["ignored"] = int((kept & (given[..., by:] == -100)).sum())
+        return +counts
 
 
 def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelInputs:
@@ -169,12 +172,16 @@ def inputs_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelInputs:
     for each in args:
         if isinstance(each, Mapping):
             named |= {str(name): value for name, value in each.items()}
-    ids = next((named[name] for name in ("input_ids", "ids", "tokens", "idx", "x") if _whole(named.get(name))), None)
+
+    def first(*names: str, whole: bool = True) -> Tensor | None:
+        tensors = (named[name] for name in names if isinstance(named.get(name), Tensor))
+        return next((each for each in tensors if (_whole(each) if whole else each.dim() == 2)), None)
+
+    ids = first("input_ids", "ids", "tokens", "idx", "x")
     if ids is None:
         ids = next((each for each in _flat(args) if _whole(each) and each.dim() == 2), None)
-    mask = next((named[name] for name in ("attention_mask", "mask", "padding_mask") if _flags(named.get(name))), None)
-    labels = next((named[name] for name in ("labels", "targets", "target", "y") if _whole(named.get(name))), None)
-    return ModelInputs(ids, mask, labels)
+    mask = first("attention_mask", "mask", "padding_mask", whole=False)
+    return ModelInputs(ids, mask, first("labels", "targets", "target", "y"))
 
 
 def _flat(values: Any) -> Iterator[Any]:
@@ -189,10 +196,6 @@ def _whole(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32)
 
 
-def _flags(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dim() == 2
-
-
 def _padding(y: Array, alive: Array, ids: Array, mask: Tensor | None, pad: int | None, *, shifted: bool) -> int:
     """How many rows with a gradient have padding as their label: masked tokens, or a second padding token in a row."""
     by = 1 if shifted else 0
@@ -205,10 +208,3 @@ def _padding(y: Array, alive: Array, ids: Array, mask: Tensor | None, pad: int |
     # The first of a run may be the end of the text, where one token serves as both.
     second = is_pad & np.pad(is_pad, ((0, 0), (1, 0)))[:, :-1]
     return int((alive & second[:, by:] & (y[:, : ids.shape[1] - by] == pad)).sum())
-
-
-def _shift_of(y: Array, alive: Array, given: Array) -> int:
-    """1 where the labels in use are the given ones of the next position, else 0."""
-    same = (alive & (y == given)).sum()
-    following = (alive[:, :-1] & (y[:, :-1] == given[:, 1:])).sum()
-    return int(following > same)

@@ -13,27 +13,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from sfumato.probe.call.find import ProbeError, in_words
 from sfumato.probe.read.rows import MANY, read_rows
-from sfumato.probe.watching.evaluation import (
-    MAX_LOGITS,
-    ShadowGraphMode,
-    Tape,
-    eps_of_evaluation,
-    no_dispatch,
-    strength_of_value,
-)
+from sfumato.probe.watching import evaluation, tensors
+from sfumato.probe.watching.evaluation import ShadowGraphMode, no_dispatch
 from sfumato.probe.watching.given import given_strengths
 from sfumato.probe.watching.steps import SmallParameters
 from sfumato.probe.watching.targets_seen import MAX_STEPS, Problem, ReadPass, ReadStep, Record
-from sfumato.probe.watching.tensors import (
-    Choice,
-    ModelInputs,
-    as_rows,
-    class_axis,
-    inputs_of,
-    logits_of,
-    loss_in,
-    source_of,
-)
+from sfumato.probe.watching.tensors import Choice, ModelInputs, as_rows
 
 EVALUATIONS = 4
 """Batches of evaluation that are read, after each step at most."""
@@ -94,7 +79,7 @@ class RunWatcher:
         with no_dispatch():
             self._close_evaluation()
             self.record.forwards += 1
-            logits = logits_of(output, self.choice)
+            logits = tensors.logits_of(output, self.choice)
             try:
                 self._take(logits, args, kwargs, output)
             except Exception as error:  # the run must not fail because it is watched
@@ -103,7 +88,9 @@ class RunWatcher:
     def _take(self, logits: Tensor | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         record, trains = self.record, torch.is_grad_enabled()
         if trains and self._small is None:
-            self._begin()
+            self._small = SmallParameters(self.model.parameters())
+            self._step.began_with_gradients = self._small.has_gradients()
+            self._small.remember()
         if trains and self._moved_by_itself():
             self._close(stepped=True)
         if trains:
@@ -115,20 +102,14 @@ class RunWatcher:
             record.without_logits += 1
             return
         if trains and logits.requires_grad and len(record.steps) < MAX_STEPS:
-            self._hook(logits, inputs_of(args, kwargs))
+            self._hook(logits, tensors.inputs_of(args, kwargs))
         if not trains or not self.model.training:
             self._evaluated(logits, output, args, kwargs)
-
-    def _begin(self) -> None:
-        self._small = SmallParameters(self.model.parameters())
-        self._known = {id(p) for p in self.model.parameters()}
-        self._step.began_with_gradients = self._small.has_gradients()
-        self._small.remember()
 
     def _hook(self, logits: Tensor, inputs: ModelInputs) -> None:
         held, version, training = logits.detach(), logits._version, self.model.training
         copy = held.clone() if held.numel() <= MANY * MANY else None
-        source = source_of(logits)
+        source = tensors.source_of(logits)
 
         def arrived(gradients: Any) -> None:
             g = gradients if isinstance(gradients, Tensor) else gradients[0 if source is None else source[1]]
@@ -168,13 +149,14 @@ class RunWatcher:
         if z is None:
             self._problem("logits-changed-in-place", IN_PLACE)
             return
-        axis = class_axis(z, g)
+        axis = tensors.class_axis(z, g)
         if z.dim() and z.shape[axis] < 2:
             self._problem("one-number-per-row", "the output has one number per row: it is not read")
             return
         rows = read_rows(as_rows(z, axis), as_rows(g, axis))
         shape = tuple(n for i, n in enumerate(z.shape) if i != axis % z.dim())
-        compared = inputs.compare(rows.label, rows.live, shape, _pad_of(self.model))
+        pad = getattr(getattr(self.model, "config", None), "pad_token_id", None)
+        compared = inputs.compare(rows.label, rows.live, shape, pad if isinstance(pad, int) else None)
         sequences = shape[0] if len(shape) > 1 else len(rows.live)
         if not rows.finite:
             self._problem("gradients-not-finite", "some gradients were infinite or NaN; such a pass is left out")
@@ -244,60 +226,51 @@ class RunWatcher:
     def _evaluated(self, logits: Tensor, output: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.record.evaluations += 1
         self._evaluations_here += 1
-        if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > MAX_LOGITS:
+        if self._evaluations_here > EVALUATIONS or logits.dim() == 0 or logits.numel() > evaluation.MAX_LOGITS:
             return
-        loss, labels = loss_in(output), inputs_of(args, kwargs).labels
+        loss, labels = tensors.loss_in(output), tensors.inputs_of(args, kwargs).labels
         if loss is not None and labels is not None:
-            told = strength_of_value(logits.detach(), labels, float(loss))
-            self.record.evaluation_eps += [] if told is None else [told]
+            eps = evaluation.strength_of_value(logits.detach(), labels, float(loss))
+            self.record.evaluation_eps += [] if eps is None else [eps]
         elif self._shadow is not None:
-            self._shadow.tape = Tape(logits)
+            self._shadow.tape = evaluation.Tape(logits)
 
     def _close_evaluation(self) -> None:
         tape = None if self._shadow is None else self._shadow.tape
         if tape is not None and self._shadow is not None:
             self._shadow.tape = None
             with contextlib.suppress(Exception):
-                told = eps_of_evaluation(tape.read())
-                self.record.evaluation_eps += [] if told is None else [told]
+                eps = evaluation.eps_of_evaluation(tape.read())
+                self.record.evaluation_eps += [] if eps is None else [eps]
 
 
 def check_model(model: Any) -> nn.Module:
     """The model that can be watched."""
     if isinstance(model, nn.Module):
         return model
-    inside = getattr(model, "model", None)
-    hint = (
-        f"; its own .model is one: watch({type(model).__name__.lower()}.model)" if isinstance(inside, nn.Module) else ""
-    )
-    raise ProbeError(f"watch needs the torch.nn.Module that is trained, got a {type(model).__name__}{hint}")
+    name, hint = type(model).__name__, ""
+    if isinstance(getattr(model, "model", None), nn.Module):
+        hint = f"; its own .model is one: watch({name.lower()}.model)"
+    raise ProbeError(f"watch needs the torch.nn.Module that is trained, got a {name}{hint}")
 
 
 def _undisturbed(method: Any) -> Any:
     """A hook that no compiler looks into, and that holds its watcher weakly: copies of a model keep none."""
     ref = weakref.WeakMethod(method)
-
-    def tell(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        found = ref()
-        if found is not None:
-            found(module, args, kwargs, output)
-
     disabled: list[Any] = []
 
+    def call(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if (own := ref()) is not None:
+            own(module, args, kwargs, output)
+
     def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if "torch._dynamo.eval_frame" in sys.modules:
-            if not disabled:
-                disabled.append(torch.compiler.disable(tell))
-            disabled[0](module, args, kwargs, output)
-        else:
-            tell(module, args, kwargs, output)
+        if "torch._dynamo.eval_frame" not in sys.modules:  # loading the compiler takes a second
+            return call(module, args, kwargs, output)
+        if not disabled:
+            disabled.append(torch.compiler.disable(call))
+        return disabled[0](module, args, kwargs, output)
 
-    return torch.compiler.disable(tell) if "torch._dynamo.eval_frame" in sys.modules else hook
-
-
-def _pad_of(model: nn.Module) -> int | None:
-    pad = getattr(getattr(model, "config", None), "pad_token_id", None)
-    return pad if isinstance(pad, int) else None
+    return torch.compiler.disable(call) if "torch._dynamo.eval_frame" in sys.modules else hook
 
 
 def wrap_call(model: Any, called: Callable[..., None]) -> Callable[[], None] | None:
