@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.scores.soft_labels import SoftLabels
 from sfumato.theory import Over
 from sfumato.theory.smoothing import check_over
 
 Column = npt.NDArray[np.float64]
-_TOLERANCE = 1e-3  # how far soft labels may be from a sum of 1; nearer ones are divided by their sum
 
 
 def check_smoothing(label_smoothing: float, over: str) -> None:
@@ -64,21 +64,7 @@ def checked_labels(labels: Any, num_classes: int) -> npt.NDArray[np.int64]:
 
 def checked_soft_labels(soft_labels: Any, num_classes: int | None = None, *, name: str = "soft_labels") -> Column:
     """Distributions over the classes, (N, K) in float64, each divided by its sum, which must be about 1."""
-    q = np.asarray(soft_labels)
-    if q.dtype.kind not in "iufb":
-        raise TypeError(f"{name} must be numbers, got {q.dtype}")
-    if q.ndim != 2 or q.shape[1] < 2 or (num_classes is not None and q.shape[1] != num_classes):
-        raise ValueError(f"{name} must be (N, {num_classes or 'K'}), one number per row and class, got {q.shape}")
-    q = q.astype(np.float64)
-    odd = ~(np.isfinite(q) & (q >= 0))
-    if odd.any():
-        row, column = (int(at) for at in np.argwhere(odd)[0])
-        raise ValueError(
-            f"{name} must be finite and at least 0, got {q[row, column]:g} for class {column} in row {row}"
-        )
-    total = q.sum(axis=1)
-    off = np.abs(total - 1) > _TOLERANCE
-    if off.any():
-        row = int(off.argmax())
-        raise ValueError(f"{name} must sum to 1, got {total[row]:.6g} in row {row}; divide each row by its sum")
-    return q / total[:, None]
+    shape = np.shape(soft_labels)
+    if len(shape) != 2 or shape[1] < 2 or (num_classes is not None and shape[1] != num_classes):
+        raise ValueError(f"{name} must be (N, {num_classes or 'K'}), one number per row and class, got {shape}")
+    return SoftLabels(soft_labels, name).block(slice(None))

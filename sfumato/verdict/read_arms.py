@@ -36,7 +36,7 @@ Model: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
 
 @dataclass(frozen=True)
 class ArmFiles:
-    """The models of one arm: paths of files, or arrays by their names; and what to call each, for pairs."""
+    """The models of one arm, paths of files or arrays by their names, and what each is called in pairs."""
 
     name: str
     models: tuple[Model, ...]
@@ -60,53 +60,46 @@ class MatchedArm:
 
 
 def find_arms(arms: Any) -> list[ArmFiles]:
-    """The arms of a folder with a folder for each, of ``NAME=PATTERN`` words, or of a mapping from names to models.
-
-    Raises:
-        FileError: no arms or one alone, an arm without files, or a file that is given twice.
-    """
+    """The arms of a folder with a folder for each, of ``NAME=PATTERN`` words, or of a mapping from names to models."""
     if isinstance(arms, Mapping):
-        found = [_of_models(str(name), models) for name, models in cast("Mapping[Any, Any]", arms).items()]
+        files = [_of_models(str(name), models) for name, models in cast("Mapping[Any, Any]", arms).items()]
     elif isinstance(arms, (str, os.PathLike)):
-        found = _in_folder(Path(cast("str", arms)))
+        files = _in_folder(Path(cast("str", arms)))
     elif isinstance(arms, Sequence) and all(isinstance(word, str) for word in cast("Sequence[Any]", arms)):
-        found = _of_words(cast("Sequence[str]", arms))
+        files = _of_words(cast("Sequence[str]", arms))
     else:
         raise FileError(
             "arms must be a folder, NAME=PATTERN words, or a mapping from the name of each arm to its models, got "
             f"{type(cast('object', arms)).__name__}"
         )
-    if len(found) < 2:
-        have = f"there is only {found[0].name}" if found else "there is none"
+    if len(files) < 2:
+        have = f"there is only {files[0].name}" if files else "there is none"
         raise FileError(
             f"a judgement needs two arms, and {have}; an arm is a folder of files in the folder that is judged, or "
             "NAME=PATTERN as in one-hot='a_*.npz' smoothed='b_*.npz'"
         )
-    for arm in found:
+    for arm in files:
         check_name("an arm", arm.name)
         if arm.name in ("none", "depends"):
-            raise FileError(f'an arm cannot be called "{arm.name}", which is what a verdict says that names no arm')
-    _refuse_copies(found)
-    return found
+            raise FileError(f'an arm cannot be called "{arm.name}", the word for a verdict that names no arm')
+    _refuse_copies(files)
+    return files
 
 
 def check_name(what: str, name: str) -> None:
-    """Refuse a name that cannot be that of a file, or would break a line.
-
-    Raises:
-        FileError: it says what is wrong.
-    """
+    """Refuse a name that no file can have, or that would break a line."""
     if not name or name != name.strip() or not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
-        raise FileError(f'"{short(ascii(name)[1:-1])}" is no name for {what}: it must be printable, without / or \\')
+        raise FileError(f'"{short(ascii(name)[1:-1])}" is not a name for {what}: it must be printable, without / or \\')
     if len(name.encode()) > 200:
         raise FileError(f'"{short(name)}" is too long a name for {what}; at most 200 bytes are taken')
 
 
 def _of_models(name: str, models: Any) -> ArmFiles:
-    """An arm as Python has it: a model, several, a folder, or a pattern."""
+    """An arm from Python: a model, several, a folder, or a pattern."""
     if isinstance(models, (str, os.PathLike)):
         return _of_pattern(name, os.fspath(models))
-    listed: list[Any] = [models] if isinstance(models, Mapping) else list(models) if _several(models) else [models]
+    several = isinstance(models, Iterable) and not isinstance(models, Mapping) and not hasattr(models, "shape")
+    listed: list[Any] = list(models) if several else [models]
     if not listed:
         raise FileError(f"the arm {name} has no models")
     for each in listed:
@@ -119,10 +112,6 @@ def _of_models(name: str, models: Any) -> ArmFiles:
         str(number) if isinstance(each, Mapping) else Path(os.fspath(each)).stem for number, each in enumerate(listed)
     )
     return ArmFiles(name, tuple(listed), tuple(called))
-
-
-def _several(models: Any) -> bool:
-    return isinstance(models, Iterable) and not hasattr(cast("object", models), "shape")
 
 
 def _in_folder(folder: Path) -> list[ArmFiles]:
@@ -154,13 +143,11 @@ def _of_words(words: Sequence[str]) -> list[ArmFiles]:
 
 def _of_pattern(name: str, pattern: str) -> ArmFiles:
     """The files that a pattern matches; each is called by what stands for the pattern's star."""
-    found = sorted(glob.glob(pattern, recursive=True), key=_natural)
-    if Path(pattern).exists():
-        found = [pattern]
+    matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True), key=_natural)
     before, star, after = pattern.partition("*")
     single = bool(star) and not set(after) & set("*?[") and not set(before) & set("?[")
     paths, called = list[Path](), list[str]()
-    for match in found:
+    for match in matches:
         path = Path(match)
         files = _scores_in(path) if path.is_dir() else [path]
         paths += files
@@ -171,7 +158,7 @@ def _of_pattern(name: str, pattern: str) -> ArmFiles:
             for file in files
         ]
     if not paths:
-        what = f"{pattern} has no files of scores ({', '.join(SUFFIXES)})" if found else f"no file matches {pattern}"
+        what = f"{pattern} has no files of scores ({', '.join(SUFFIXES)})" if matches else f"no file matches {pattern}"
         raise FileError(f"{what}, for the arm {name}")
     return ArmFiles(name, tuple(paths), tuple(called))
 
@@ -195,47 +182,31 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _refuse_copies(arms: Sequence[ArmFiles]) -> None:
     """Refuse a file that is given twice, and files of one arm that are equal to the byte: they would be two seeds."""
-    given: list[tuple[str, Path]] = []
+    paths: list[tuple[str, Path]] = []
     for arm in arms:
-        seen: dict[Any, list[Path]] = {}
         for model in arm.models:
             if isinstance(model, Mapping):
                 if sum(model is other for other in arm.models) > 1:
                     raise FileError(f"the arm {arm.name} has one model twice; a model counts once")
                 continue
             path = Path(model)
-            for place, other in given:
-                if os.path.exists(path) and os.path.samefile(path, other):
-                    raise FileError(f"{path} is given twice, for {place} and for {arm.name}; a model counts once")
-            given.append((arm.name, path))
-            key = _head_and_tail(path)
-            for other in seen.setdefault(key, []):
-                if filecmp.cmp(path, other, shallow=False):
-                    raise FileError(
-                        f"in the arm {arm.name}, {path.name} and {other.name} are equal to the byte, so they are one "
-                        "model; remove one of them"
-                    )
-            seen[key].append(path)
-
-
-def _head_and_tail(path: Path) -> Any:
-    """Equal for equal files, and hardly ever for others."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(1 << 16)
-            file.seek(max(size - (1 << 16), 0))
-            return size, head, file.read()
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+            try:
+                for name, other in paths:
+                    if os.path.samefile(path, other):
+                        raise FileError(f"{path} is given twice, for {name} and for {arm.name}; a model counts once")
+                    if name == arm.name and filecmp.cmp(path, other, shallow=False):
+                        raise FileError(
+                            f"in the arm {arm.name}, {path.name} and {other.name} are equal to the byte, so they are "
+                            "one model; remove one of them"
+                        )
+                path.stat()
+            except OSError as error:
+                raise FileError(f"{path} cannot be read: {error.strerror}") from None
+            paths.append((arm.name, path))
 
 
 def base_of(names: Sequence[str], against: str | None) -> str:
-    """The arm that the others are compared with.
-
-    Raises:
-        FileError: ``against`` is none of them, or nobody says which it is.
-    """
+    """The arm that the others are compared with: ``against``, or the only one whose name is in :data:`BASES`."""
     if against is not None:
         against = str(against)
         if against not in names:
@@ -251,16 +222,10 @@ def base_of(names: Sequence[str], against: str | None) -> str:
 def read_arms(
     arms: Sequence[ArmFiles], *, paired: bool, kind: str | None = None, group: str | None = None
 ) -> list[MatchedArm]:
-    """Read every model and put all on the same rows.
+    """Read every model and put all on the rows of the first model of the first arm, the base.
 
-    Args:
-        arms: the first is the one that others are compared with.
-        paired: whether models of one name belong together.
-        kind: what the scores are, where the files do not say.
-        group: the array or column of rows that vary together; None for ``"group"`` where every model has it.
-
-    Raises:
-        FileError: a file that cannot be used, or that is not on the same rows; names it and the first row.
+    ``paired`` models of one name belong together. ``kind`` is that of the scores where files do not say, ``group`` the
+    array of rows that vary together. FileError names the first file, and its first row, that does not fit.
     """
     if paired:
         _refuse_other_names(arms)
@@ -326,12 +291,12 @@ def _refuse_other_names(arms: Sequence[ArmFiles]) -> None:
 
 
 def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
-    """All models have the same classes, and each of validation rows, groups and ids is there in all or in none."""
+    """All models have the same classes, and validation rows, groups and ids are in all of them or in none."""
     first = models[0]
     classes = int(first.test.logits.shape[1])
     for each in models:
-        if (found := int(each.test.logits.shape[1])) != classes:
-            raise FileError(f"{each.name} has {found} classes and {first.name} has {classes}")
+        if (own := int(each.test.logits.shape[1])) != classes:
+            raise FileError(f"{each.name} has {own} classes and {first.name} has {classes}")
         if each.classes and first.classes and each.classes != first.classes:
             raise FileError(
                 f"{each.name} has the classes {', '.join(each.classes[:12])} and {first.name} has "
@@ -339,7 +304,7 @@ def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
             )
         if group is not None and each.test.group is None:
             raise FileError(f'{each.name} has no array or column "{group}", which --group names')
-    having_of = {
+    parts = {
         "validation rows (val_logits)": [each.validation is not None for each in models],
         f'an array "{group or "group"}"': [each.test.group is not None for each in models],
         'an array "id"': [each.id is not None for each in models],
@@ -348,7 +313,7 @@ def _refuse_other_parts(models: Sequence[ModelFile], group: str | None) -> None:
             each.validation is not None and each.validation.soft is not None for each in models
         ],
     }
-    for what, has in having_of.items():
+    for what, has in parts.items():
         if any(has) and not all(has):
             raise FileError(
                 f"{models[has.index(True)].name} has {what} and {models[has.index(False)].name} has none; add them to "
@@ -407,7 +372,7 @@ def _matched(model: ModelFile, first: ModelFile, ids: npt.NDArray[Any] | None) -
 
 
 def _called(test: ScoredRows, first: ModelFile, row: int) -> str:
-    """A row by its id, or else by its number in the file of a model and, where that differs, in that of the first."""
+    """A row by its id, or by its number in the file of a model and, where that differs, in that of the first."""
     if first.id is not None:
         return f"id {first.id[row]}"
     mine, theirs = test.number(row), first.test.number(row)

@@ -1,4 +1,4 @@
-"""Saving what a trained model says, for ``sfumato judge``: one file a model, whole or not at all."""
+"""Saving the scores of a trained model for ``sfumato judge``: one file per model, whole or not at all."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def save_scores(
     for least, one in ((1, scores), (1, own), (0, val_scores), (0, val)):
         if not least <= sum(each is not None for each in one.values()) <= 1:
             raise TypeError(f"give {'exactly' if least else 'at most'} one of {', '.join(one)}")
-    given = {**scores, **own, **val_scores, **val, "group": group, "id": id}
-    arrays = {name: _array(values) for name, values in given.items() if values is not None}
+    named = {**scores, **own, **val_scores, **val, "group": group, "id": id}
+    arrays = {name: _array(values) for name, values in named.items() if values is not None}
     model = model_of(arrays, f"{arm}/{seed}")
     for part in (model.test, model.validation):
         if part is not None:
@@ -106,5 +106,5 @@ def save_scores(
 def _array(values: Any) -> npt.NDArray[Any]:
     if is_tensor(values) and str(values.dtype) == "torch.bfloat16":
         values = values.float()
-    found = as_numpy(values)
-    return found.astype(str) if found.dtype == object and all(each is not None for each in found.flat) else found
+    array = as_numpy(values)
+    return array.astype(str) if array.dtype == object and all(each is not None for each in array.flat) else array

@@ -22,9 +22,11 @@ K = 10
 OBJECTIVES = {"xgboost": (boosting.xgboost, 2.0), "lightgbm": (boosting.lightgbm, K / (K - 1))}
 XGB = {"objective": "multi:softprob", "num_class": K, "nthread": 1, "max_depth": 4, "base_score": 0.5}
 LGB = {"num_class": K, "num_threads": 1, "verbose": -1, "num_leaves": 15, "boost_from_average": False}
-# A leaf for each row, so that scores can be what they want.
-XGB_FREE = {"eta": 0.5, "lambda": 0.01, "min_child_weight": 0}
-LGB_FREE = {"learning_rate": 0.3, "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0}
+# A leaf for each row, so that scores are free.
+FREE = {
+    "xgboost": {"eta": 0.5, "lambda": 0.01, "min_child_weight": 0},
+    "lightgbm": {"learning_rate": 0.3, "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0},
+}
 
 
 def few() -> tuple[np.ndarray, np.ndarray]:
@@ -81,75 +83,35 @@ def test_a_weight_multiplies_both_derivatives(library):
         np.testing.assert_allclose(times, own * weights[:, None])
 
 
-def test_without_smoothing_xgboost_grows_its_own_trees():
-    data = xgb.DMatrix(*few())
-    own = xgb.train(XGB, data, 5).predict(data)
-    ours = xgb.train(XGB, data, 5, obj=boosting.xgboost(K)).predict(data)
+def raw_scores(library: str, X: Any, y: Any, objective: Any, rounds: int, **more: Any) -> np.ndarray:
+    """Scores (N, K) of the rows that trees were grown on."""
+    if library == "xgboost":
+        data = xgb.DMatrix(X, y)
+        return xgb.train(XGB | more, data, rounds, obj=objective).predict(data, output_margin=True)
+    params = LGB | {"objective": objective or "multiclass"} | more
+    return lgb.train(params, lgb.Dataset(X, y), rounds).predict(X, raw_score=True)
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+def test_without_smoothing_a_library_grows_its_own_trees(library):
+    own, ours = (raw_scores(library, *few(), objective, 5) for objective in (None, OBJECTIVES[library][0](K)))
     np.testing.assert_allclose(ours, own, atol=1e-6)
 
 
-def test_without_smoothing_lightgbm_grows_its_own_trees():
-    X, y = few()
-    own, ours = (
-        lgb.train(LGB | {"objective": objective}, lgb.Dataset(X, y), 5).predict(X, raw_score=True)
-        for objective in ("multiclass", boosting.lightgbm(K))
-    )
-    np.testing.assert_allclose(ours, own, atol=1e-6)
-
-
+@pytest.mark.parametrize("library", OBJECTIVES)
 @pytest.mark.parametrize("over", ["all", "others"])
-def test_trees_of_xgboost_reach_the_closed_form(over):
+def test_trees_reach_the_closed_form(library, over):
     X, y = few()
-    data = xgb.DMatrix(X, y)
-    found = xgb.train(XGB | XGB_FREE, data, 20, obj=boosting.xgboost(K, 0.1, over)).predict(data, output_margin=True)
-    assert_at_closed_form(found, y, over, rel=0.05)
+    objective, rounds = OBJECTIVES[library][0](K, 0.1, over), {"xgboost": 20, "lightgbm": 40}[library]
+    assert_at_closed_form(raw_scores(library, X, y, objective, rounds, **FREE[library]), y, over, rel=0.05)
 
 
-@pytest.mark.parametrize("over", ["all", "others"])
-def test_trees_of_lightgbm_reach_the_closed_form(over):
-    X, y = few()
-    params = LGB | LGB_FREE | {"objective": boosting.lightgbm(K, 0.1, over)}
-    assert_at_closed_form(lgb.train(params, lgb.Dataset(X, y), 40).predict(X), y, over, rel=0.05)
-
-
-def test_trees_of_xgboost_reach_soft_labels():
+@pytest.mark.parametrize("library", OBJECTIVES)
+def test_trees_reach_soft_labels(library):
     X, y = few()
     q = 0.7 * np.eye(K)[y] + 0.3 * np.eye(K)[(y + 1) % K] * 0.9 + 0.003
-    data = xgb.DMatrix(X, y)
-    booster = xgb.train(XGB | XGB_FREE, data, 60, obj=boosting.xgboost(K, soft_labels=q))
-    np.testing.assert_allclose(booster.predict(data), q / q.sum(1, keepdims=True), atol=0.03)
-
-
-def test_trees_of_lightgbm_reach_soft_labels():
-    X, y = few()
-    q = 0.7 * np.eye(K)[y] + 0.3 * np.eye(K)[(y + 1) % K] * 0.9 + 0.003
-    params = LGB | LGB_FREE | {"objective": boosting.lightgbm(K, soft_labels=q)}
-    p = torch.tensor(lgb.train(params, lgb.Dataset(X, y), 60).predict(X)).softmax(1)
-    np.testing.assert_allclose(p, q / q.sum(1, keepdims=True), atol=0.03)
-
-
-def test_xgboost_gives_an_objective_scores_of_rows_and_classes_and_the_data_set():
-    X, y = few()
-    seen, objective = [], boosting.xgboost(K)
-
-    def hook(*given: Any) -> Any:
-        seen.append((given[0].shape, len(given), hasattr(given[1], "get_label"), hasattr(given[1], "get_weight")))
-        return objective(*given)
-
-    xgb.train(XGB, xgb.DMatrix(X, y), 1, obj=hook)
-    assert seen == [((200, K), 2, True, True)]
-
-
-def test_lightgbm_gives_an_objective_scores_of_rows_and_classes_and_the_data_set():
-    X, y = few()
-    seen, objective = [], boosting.lightgbm(K)
-
-    def hook(*given: Any) -> Any:
-        seen.append((given[0].shape, len(given), hasattr(given[1], "get_label"), hasattr(given[1], "get_field")))
-        return objective(*given)
-
-    lgb.train(LGB | {"objective": hook}, lgb.Dataset(X, y), 1)
-    assert seen == [((200, K), 2, True, True)]
+    found = raw_scores(library, X, y, OBJECTIVES[library][0](K, soft_labels=q), 60, **FREE[library])
+    np.testing.assert_allclose(torch.tensor(found).softmax(1), q / q.sum(1, keepdims=True), atol=0.03)
 
 
 def test_lightgbm_takes_scores_for_probabilities_in_its_own_metric():
@@ -160,27 +122,23 @@ def test_lightgbm_takes_scores_for_probabilities_in_its_own_metric():
     assert booster.best_score["valid_0"]["multi_logloss"] < 0.5 * hard
 
 
-def test_the_classifier_of_xgboost_takes_the_objective_and_weights():
-    X, y = few()
-    weights = 1.0 + y % 2
-    how = {"n_estimators": 3, "n_jobs": 1, "max_depth": 4, "base_score": 0.5}
-    own = xgb.XGBClassifier(**how).fit(X, y, sample_weight=weights)
-    ours = xgb.XGBClassifier(objective=boosting.xgboost(K), **how).fit(X, y, sample_weight=weights)
-    np.testing.assert_allclose(ours.predict_proba(X), own.predict_proba(X), atol=1e-6)
-
-
-def test_the_classifier_of_lightgbm_takes_the_objective_and_weights():
-    X, y = few()
-    weights = 1.0 + y % 2
-    how = {"n_estimators": 3, "n_jobs": 1, "verbose": -1, "boost_from_average": False}
-    own = lgb.LGBMClassifier(**how).fit(X, y, sample_weight=weights).predict(X, raw_score=True)
-    ours = lgb.LGBMClassifier(objective=boosting.lightgbm(K), **how).fit(X, y, sample_weight=weights)
-    np.testing.assert_allclose(ours.predict(X, raw_score=True), own, atol=1e-6)
-
-
-CLASSIFIERS = {"xgboost": (xgb.XGBClassifier, {"n_jobs": 1}), "lightgbm": (lgb.LGBMClassifier, {"verbose": -1})}
+CLASSIFIERS = {
+    "xgboost": (xgb.XGBClassifier, {"n_jobs": 1, "max_depth": 4, "base_score": 0.5}),
+    "lightgbm": (lgb.LGBMClassifier, {"n_jobs": 1, "verbose": -1, "boost_from_average": False}),
+}
 OF_TWO = {"xgboost": {"num_class": 2}, "lightgbm": {"num_class": 2, "metric": "None"}}
 RAW = {"xgboost": {"output_margin": True}, "lightgbm": {"raw_score": True}}
+
+
+@pytest.mark.parametrize("library", CLASSIFIERS)
+def test_a_classifier_takes_the_objective_and_weights(library):
+    X, y = few()
+    classifier, how = CLASSIFIERS[library]
+    own, ours = (
+        classifier(n_estimators=3, **how, **more).fit(X, y, sample_weight=1.0 + y % 2).predict(X, **RAW[library])
+        for more in ({}, {"objective": OBJECTIVES[library][0](K)})
+    )
+    np.testing.assert_allclose(ours, own, atol=1e-5)
 
 
 @pytest.mark.parametrize("library", CLASSIFIERS)
@@ -214,8 +172,8 @@ def test_a_model_with_an_objective_can_be_pickled(library):
         ((K, 0.1, "rest"), r'over must be "others" \(the K-1 wrong classes\) or "all" \(all K\), got \'rest\''),
         ((1,), "num_classes must be a whole number from 2, got 1"),
         ((K, 0.1, "all", soft()[:, :9]), r"soft_labels must be \(N, 10\), one number per row and class, got \(7, 9\)"),
-        ((K, 0.1, "all", 2 * soft()), "soft_labels must sum to 1, got 2 in row 0; divide each row by its sum"),
-        ((K, 0.1, "all", -soft()), "soft_labels must be finite and at least 0, got -0.0[0-9]+ for class 0 in row 0"),
+        ((K, 0.1, "all", 2 * soft()), "soft_labels in row 0 sum to 2, not to 1; divide each row by its sum"),
+        ((K, 0.1, "all", -soft()), "soft_labels in row 0 have -0.0[0-9]+ for class 0: probabilities are from 0 to 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused_before_training(library, arguments, message):
@@ -223,9 +181,17 @@ def test_arguments_out_of_range_are_refused_before_training(library, arguments, 
         OBJECTIVES[library][0](*arguments)
 
 
-def test_soft_labels_that_are_no_numbers_are_refused():
-    with pytest.raises(TypeError, match=r"^soft_labels must be numbers, got <U1$"):
-        boosting.xgboost(2, soft_labels=[["a", "b"]])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: boosting.xgboost(2, soft_labels=[["a", "b"]]), "soft_labels must be numbers, got <U1"),
+        (lambda: boosting.xgboost(2, "1e-1"), "label_smoothing must be a number, got '1e-1'"),  # as YAML reads 1e-1
+        (lambda: boosting.xgboost(2)(np.array(["a", "b"]), np.zeros((2, 2))), "labels must be class indices, got <U1"),
+    ],
+)
+def test_what_is_not_a_number_is_refused(call, message):
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        call()
 
 
 @pytest.mark.parametrize("library", OBJECTIVES)
@@ -243,16 +209,6 @@ def test_a_label_that_is_no_class_is_named(library, label, error, message):
     labels[3] = label
     with pytest.raises(error, match=f"^{message}$"):
         OBJECTIVES[library][0](K)(labels, scores())
-
-
-def test_a_strength_in_words_is_refused():
-    with pytest.raises(TypeError, match="^label_smoothing must be a number, got '1e-1'$"):  # as YAML reads 1e-1
-        boosting.xgboost(2, "1e-1")  # type: ignore[arg-type]
-
-
-def test_labels_that_are_no_numbers_are_refused():
-    with pytest.raises(TypeError, match=r"^labels must be class indices, got <U1$"):
-        boosting.xgboost(2)(np.array(["a", "b"]), np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(("library", "name"), [("xgboost", "XGBoost"), ("lightgbm", "LightGBM")])
@@ -296,12 +252,6 @@ def test_the_lines_for_lightgbm_smooth_and_evaluate_hard():
     assert (objective.label_smoothing, objective.over) == (0.1, "all")
     told = sf.evaluate.evaluate(logits=booster.predict(test[0]), labels=test[1]).nll
     assert booster.best_score["valid_0"]["log loss"] == pytest.approx(told, rel=1e-6)
-
-
-def test_the_lines_for_soft_labels_run():
-    X, y = few()
-    names = {"xgb": xgb, "K": K, "train": xgb.DMatrix(X, y), "probabilities": soft(200)}
-    assert run_block(TITLE, 2, names)["booster"].num_boosted_rounds() == 100
 
 
 def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):

@@ -57,17 +57,11 @@ def test_over_all_has_the_numbers_of_optax(eps):
     np.testing.assert_allclose(cross_entropy(z, y, label_smoothing=eps), theirs, rtol=1e-6)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_a_row_that_is_right_by_far_keeps_its_digits(offset):
-    z = jnp.array([[40.0, 0.0, 0.0]]) + offset
+@pytest.mark.parametrize("row", [[40.0, 0.0, 0.0], [1e6 + 40, 1e6, 1e6], [2.0, 2.0, 2.0, 0.0]])  # the last: ties
+def test_a_row_that_is_right_by_far_keeps_its_digits(row):
+    z = jnp.array([row])
     wanted = sf.reference.cross_entropy(torch.tensor(np.asarray(z, np.float64)), torch.tensor([0])).item()
     assert float(cross_entropy(z, jnp.array([0]))[0]) == pytest.approx(wanted, rel=1e-6)
-
-
-def test_equal_largest_logits_count_once_each():
-    z = jnp.array([[2.0, 2.0, 2.0, 0.0]])
-    wanted = sf.reference.cross_entropy(torch.tensor([[2.0, 2.0, 2.0, 0.0]]), torch.tensor([1])).item()
-    assert float(cross_entropy(z, jnp.array([1]))[0]) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_half_precision_is_computed_in_float32():
@@ -90,6 +84,8 @@ def test_an_impossible_class_costs_nothing_without_mass_and_everything_with_it()
     assert np.isinf(cross_entropy(z, jnp.array([0]), label_smoothing=0.1)[0])
     gradient = jax.jit(jax.grad(lambda z: adapter.cross_entropy(z, np.array([0])).sum()))(z)
     assert np.isfinite(gradient).all()
+    for eps in (1.0, np.array([1.0])):  # the mass of the others
+        assert np.isposinf(cross_entropy(z, jnp.array([2]), label_smoothing=eps)).all()
 
 
 def test_an_impossible_class_costs_nothing_where_an_array_of_strengths_is_0():
@@ -104,12 +100,6 @@ def test_an_impossible_class_costs_nothing_where_an_array_of_strengths_is_0():
     p = np.exp(-1.0) / (1 + np.exp(-1.0))
     np.testing.assert_allclose(gradient[0], [-p, p, 0.0], rtol=1e-6)
     assert np.isinf(cross_entropy(z, y, label_smoothing=eps)[1])
-
-
-@pytest.mark.parametrize("eps", [1.0, np.array([1.0])])
-def test_a_label_at_minus_infinity_costs_infinity_where_it_has_the_mass_of_the_others(eps):
-    found = cross_entropy(jnp.array([[1.0, 0.0, -jnp.inf]]), jnp.array([2]), label_smoothing=eps)
-    assert np.isposinf(found).tolist() == [True]
 
 
 def test_the_derivative_in_a_strength_is_there_at_0():
@@ -198,11 +188,6 @@ def test_value_and_gradient_keep_no_array_of_rows_and_classes_beside_the_gradien
 def test_what_has_no_loss_is_refused(labels, how, error, message):
     with pytest.raises(error, match=f"^{message}"):
         adapter.cross_entropy(batch(3)[0], np.array(labels), **how)
-
-
-def test_logits_that_are_none_are_refused():
-    with pytest.raises(ValueError, match=r"^logits must be floating and \(…, K\) with at least 2 classes, got int32"):
-        adapter.cross_entropy(jnp.zeros((3, 2), jnp.int32), jnp.zeros(3, jnp.int32))
 
 
 def test_a_label_that_is_no_class_is_nan_under_jit():

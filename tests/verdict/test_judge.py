@@ -263,7 +263,7 @@ def test_a_label_of_probability_zero_is_named(validation):
     [
         ({"logits": np.full((600, 4), np.nan)}, "not finite"),
         ({"labels": LABELS[:10]}, "one per row of the scores"),
-        ({"arm": "../up"}, "is no name for an arm"),
+        ({"arm": "../up"}, "is not a name for an arm"),
         ({"seed": None}, "seed must be a number or a name"),
         ({"id": np.arange(600) // 2}, "id must have a value of its own for each row"),
         ({"group": [None] * 600}, "row 0 has no group"),

@@ -88,7 +88,7 @@ def test_a_word_that_is_no_name_and_pattern_is_refused(word):
 
 @pytest.mark.parametrize("name", ["", " a", "a\n", ".a", "a/b", "a\\b"])
 def test_a_name_that_no_file_can_have_is_refused(name):
-    with pytest.raises(FileError, match="is no name for"):
+    with pytest.raises(FileError, match="is not a name for"):
         sf.judge({name: [model(0)], "soft": [model(1)]})
 
 

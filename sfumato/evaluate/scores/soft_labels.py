@@ -181,6 +181,6 @@ def _validate(block: Column, start: int, name: str, type_name: str) -> None:
         way_out = "divide each row by its sum"
         if not total[row]:
             way_out = "leave the row out, or use label_counts, of which a row of zeros does not count"
-        elif (block[row] == np.rint(block[row])).all():
+        elif name == "label_probs" and (block[row] == np.rint(block[row])).all():
             way_out = "for counts of annotators use label_counts"
         raise ValueError(f"{name} in row {start + row} sum to {total[row]:.6g}, not to 1; {way_out}")

@@ -13,9 +13,10 @@ import torch
 import sfumato.evaluate as ev
 from sfumato.evaluate.metrics.classwise import ClasswiseSums
 from sfumato.evaluate.metrics.registry import compute_metrics
-from sfumato.evaluate.metrics.temperature import Temperature
+from sfumato.evaluate.metrics.temperature import NllSlope, Temperature, from_series
 from sfumato.evaluate.scores import block_scan, measure
-from sfumato.evaluate.scores.per_row import scan
+from sfumato.evaluate.scores.block_scan import Expansion
+from sfumato.evaluate.scores.per_row import per_row, scan
 from sfumato.evaluate.scores.row_hash import group_of
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SoftLabels
@@ -56,18 +57,16 @@ def both(z, y, monkeypatch, weights=None, *, served=True):
     return fast, slow
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, "bfloat16"])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, "bfloat16", "weights"])
 def test_every_metric_is_that_of_float64_to_a_millionth(kind, small_blocks, monkeypatch):
-    z, y = sample(np.float32 if kind == "bfloat16" else kind)
-    if kind == "bfloat16":
-        z = torch.from_numpy(z).bfloat16()
-    fast, slow = both(z, y, monkeypatch)
-    told, truth = compute_metrics(fast), compute_metrics(slow)
-    assert told.keys() == truth.keys()
-    for name, number in told.items():
-        other = truth[name]
-        assert number.value == pytest.approx(other.value, abs=1e-6), name
-        assert (number.low, number.high) == pytest.approx((other.low, other.high), abs=1e-4), name
+    z, y = sample(np.float32 if kind == "bfloat16" else np.float16 if kind == "weights" else kind)
+    weights = np.random.default_rng(3).uniform(0, 2, N) if kind == "weights" else None
+    fast, slow = both(torch.from_numpy(z).bfloat16() if kind == "bfloat16" else z, y, monkeypatch, weights)
+    values, truth = compute_metrics(fast), compute_metrics(slow)
+    assert values.keys() == truth.keys()
+    for name, number in values.items():
+        assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
+        assert (number.low, number.high) == pytest.approx((truth[name].low, truth[name].high), abs=1e-4), name
 
 
 def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, monkeypatch):
@@ -81,30 +80,20 @@ def test_every_column_is_that_of_float64_to_float32s_precision(small_blocks, mon
             np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6, err_msg=each.name)
 
 
-def test_rows_of_two_folds_alone_are_fitted_across_them_too(small_blocks, monkeypatch):
+@pytest.mark.parametrize("kept", ["rows of two folds", "rows of one fold", "weight in one fold"])
+def test_only_rows_of_several_folds_are_cross_fitted(kept, small_blocks, monkeypatch):
     z, y = sample(np.float32)
     fold = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS
-    kept = np.isin(fold, (0, 4))
-    fast, slow = both(z[kept], y[kept], monkeypatch)
-    assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
-
-
-def test_rows_of_one_fold_are_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
-    z, y = sample(np.float32)
-    alone = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS == 1
-    fast, slow = both(z[alone], y[alone], monkeypatch)
+    rows = np.isin(fold, (0, 4) if kept == "rows of two folds" else (1,))
+    if kept == "weight in one fold":
+        fast, slow = both(z, y, monkeypatch, rows.astype(float))
+    else:
+        fast, slow = both(z[rows], y[rows], monkeypatch)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
-    assert fast.after is None
-    assert slow.after is None
-
-
-def test_weight_in_one_fold_alone_is_fitted_and_not_cross_fitted(small_blocks, monkeypatch):
-    z, y = sample(np.float32)
-    alone = group_of(measure.measure(logits=z, labels=y).hashes) % measure.FOLDS == 1
-    fast, slow = both(z, y, monkeypatch, alone.astype(float))
-    assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
-    assert fast.after is None
-    assert slow.after is None
+    if kept == "rows of two folds":
+        assert fast.after.nll.mean() == pytest.approx(slow.after.nll.mean(), abs=1e-6)
+    else:
+        assert (fast.after, slow.after) == (None, None)
 
 
 def test_classes_ruled_out_and_labels_ruled_out_are_as_in_float64(small_blocks, monkeypatch):
@@ -149,20 +138,13 @@ def test_odd_rows_are_those_of_float64(seed, small_blocks):
         np.testing.assert_allclose(a, b, rtol=5e-6, atol=2e-5, err_msg=each.name)
 
 
-def test_rows_that_float32_would_saturate_keep_their_order(small_blocks, monkeypatch):
+def test_rows_that_float32_would_saturate_keep_their_order_and_their_part_of_the_temperature(small_blocks, monkeypatch):
     z, y = sample(np.float32)
     z[:50] = 0
     z[np.arange(50), y[:50]] = 60 + np.arange(50) * 3.0  # leads of up to 207 nats: e^−207 is no float32
     fast, slow = both(z, y, monkeypatch)
     np.testing.assert_allclose(fast.rows.log_confidence[:50], slow.rows.log_confidence[:50], rtol=1e-12)
     assert len(np.unique(fast.rows.log_confidence[:50])) == 50
-
-
-def test_rows_that_float32_would_saturate_add_to_the_temperature_as_in_float64(small_blocks, monkeypatch):
-    z, y = sample(np.float32)
-    z[:50] = 0
-    z[np.arange(50), y[:50]] = 60 + np.arange(50) * 3.0
-    fast, slow = both(z, y, monkeypatch)
     for name in ("temperature_part", "sharpening"):
         a, b = getattr(fast, name), getattr(slow, name)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -196,14 +178,6 @@ def test_labels_at_random_leave_the_temperature_to_float64(small_blocks, monkeyp
     z, y = sample(np.float32)
     fast, slow = both(z, np.roll(y, 1), monkeypatch, served=False)
     assert fast.fitted.value == pytest.approx(slow.fitted.value, rel=1e-6)
-
-
-def test_under_weights_every_metric_is_that_of_float64(small_blocks, monkeypatch):
-    z, y = sample()
-    w = np.random.default_rng(3).uniform(0, 2, N)
-    told, truth = (compute_metrics(found) for found in both(z, y, monkeypatch, w))
-    for name, number in told.items():
-        assert number.value == pytest.approx(truth[name].value, abs=1e-6), name
 
 
 def test_rows_that_are_not_finite_are_named_and_counted(small_blocks):
@@ -285,3 +259,77 @@ def test_columns_at_a_temperature_are_scanned_one_by_one_where_blocks_do_not_ser
     plain, scaled = measure.columns_at(ScoreMatrix(logits=z), y, fitted, soft=soft)
     assert np.array_equal(plain.nll, ev.per_row(logits=z, labels=y).nll)
     assert np.array_equal(scaled.nll, ev.per_row(logits=z, labels=y, temperature=0.5).nll)
+
+
+def expansion_at(z, y, beta):
+    """The columns at β by their definition, in float64."""
+    rows = len(z)
+    found = Expansion(beta, rows)
+    at = np.arange(rows)
+    top = z.argmax(axis=1)
+    z = z - z.max(axis=1, keepdims=True)
+    e = np.exp(beta * z)
+    found.lse[:] = np.log(e.sum(axis=1))
+    p = e / e.sum(axis=1, keepdims=True)
+    mean = (p * z).sum(axis=1)
+    second, third, fourth = (((p * (z - mean[:, None]) ** power).sum(axis=1)) for power in (2, 3, 4))
+    found.cumulants = (mean - z[at, y], second, third, fourth - 3 * second**2)
+    square = np.exp(2 * beta * z)
+    square[at, top] = 0
+    found.squares = tuple((square * z**power).sum(axis=1) for power in range(3))
+    return found, -z[at, y]
+
+
+@pytest.mark.parametrize("step", [-0.03, 0.02, 0.05])
+@pytest.mark.parametrize("lead", [0.0, 3.0, 40.0])
+def test_columns_moved_to_another_temperature_are_those_computed_there(step, lead):
+    rng = np.random.default_rng(5)
+    z, y = rng.normal(size=(80, 12)) * 2, rng.integers(12, size=80)
+    z[np.arange(80), np.where(np.arange(80) % 3 == 0, (y + 1) % 12, y)] += lead
+    beta = 0.8
+    there = beta * (1 + step)
+    found, deficit = expansion_at(z, y, beta)
+    moved = found.move(per_row(logits=z, labels=y), deficit, np.full(80, there))
+    truth = per_row(logits=z * there, labels=y)
+    for each in fields(ev.Rows):
+        a, b = (np.asarray(getattr(rows, each.name), float) for rows in (moved, truth))
+        exact = each.name not in ("slope", "brier")  # the slope moves along its tangent, others as their last cumulant
+        np.testing.assert_allclose(a, b, rtol=3e-7 if exact else 0, atol=3e-7 if exact else 2e-2, err_msg=each.name)
+    if lead == 40:  # sure of the class: the digits are in how far from sure
+        np.testing.assert_allclose(moved.log_confidence, truth.log_confidence, rtol=0.1)
+
+
+def test_the_slope_moves_along_its_tangent():
+    rng = np.random.default_rng(6)
+    z, y = rng.normal(size=(50, 6)), rng.integers(6, size=50)
+    found, deficit = expansion_at(z, y, 1.0)
+    errors = []
+    for step in (0.02, 0.01):
+        moved = found.move(per_row(logits=z, labels=y), deficit, np.full(50, 1 + step))
+        errors.append(np.abs(moved.slope - per_row(logits=z * (1 + step), labels=y).slope).max())
+    assert errors[0] < 1e-3
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)  # what is left out is of the second order
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("right", [False, True])
+def test_the_temperature_from_a_series_near_by_is_the_one_fitted(right, weighted):
+    rng = np.random.default_rng(7)
+    z = rng.normal(size=(60, 5)) * 2
+    y = z.argmax(axis=1) if right else rng.integers(5, size=60)
+    y[:40] = z[:40].argmax(axis=1)
+    w = rng.uniform(0.5, 2, size=60) if weighted else None
+    truth = 1 / ev.fit_temperature_small(logits=z, labels=y, weights=w).value
+    objective = NllSlope(z, y, w)
+    beta = truth * 1.002
+    found, known = from_series(beta, objective.cumulants(beta), slice(None), w, objective.centre if right else None)
+    assert known
+    assert found == pytest.approx(truth, rel=1e-7)
+
+
+def test_a_series_from_far_off_is_not_trusted():
+    z, y = np.random.default_rng(8).normal(size=(60, 5)) * 2, np.arange(60) % 5
+    y[:40] = z[:40].argmax(axis=1)
+    truth = 1 / ev.fit_temperature(logits=z, labels=y).value
+    objective = NllSlope(z, y)
+    assert not from_series(truth * 1.5, objective.cumulants(truth * 1.5), slice(None), None)[1]

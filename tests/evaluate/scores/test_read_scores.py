@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 
-from sfumato.evaluate.scores.read_scores import FileError, read_labels, read_scores
+from sfumato.evaluate.scores.read_scores import FileError, first_of_run, read_labels, read_scores, seeds_of_run
 from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 
 N, K = 40, 7
@@ -284,24 +286,6 @@ def test_between_semicolons_a_comma_in_a_number_is_a_decimal_one(head, tmp_path)
     np.testing.assert_array_equal(values(written(tmp_path / "a.csv", head, row, z, y)), z)
 
 
-@pytest.mark.parametrize(
-    ("head", "cells"),
-    [
-        ("T shirt top,Trouser leg wide,dress of a kind,label\n", ","),
-        ("T shirt, top;Trouser, wide;dress;label\n", ";"),
-        ("p_0|p_1|p_2|label\n", "|"),
-        ("p_0\tp_1\tp_2\tlabel\n", "\t"),
-        ("p_0 p_1 p_2 label\n", " "),
-        ("\np_0,p_1,p_2,label\n\n", ","),
-    ],
-)
-def test_cells_are_separated_by_what_gives_each_row_as_many(head, cells, tmp_path):
-    p, y = np.random.default_rng(0).dirichlet(np.ones(3), 60).round(6), np.arange(60) % 3
-    found = written(tmp_path / "a.csv", head, lambda a, b: cells.join(map(str, [*a, b])) + "\n", p, y)
-    np.testing.assert_array_equal(values(found), p)
-    np.testing.assert_array_equal(found.labels, y)
-
-
 def test_a_list_of_numbers_between_spaces_is_one_cell(tmp_path):
     z, y = np.random.default_rng(0).normal(size=(60, 5)).round(6), np.arange(60) % 3
 
@@ -326,15 +310,142 @@ def test_a_table_is_read_in_the_encoding_that_it_has(tmp_path, encoding, told):
     ] * bool(told)
 
 
-def test_bytes_that_no_encoding_has_are_refused_with_the_way_out(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"a,b,label\n\x81,1,2\n")
-    with pytest.raises(FileError, match=r"a\.csv, line 2: byte 0x81 is not UTF-8 text"):
-        read_scores(str(tmp_path / "a.csv"))
-
-
 @pytest.mark.parametrize("names", [("prob_cat", "prob_car"), ("cat", "car"), ("my.p-cat", "my.p-car")])
 def test_labels_are_names_of_columns_with_or_without_what_all_columns_begin_with(tmp_path, names):
     for labels in (names, [name.rpartition("_")[2].rpartition("-")[2] for name in names]):
         text = ",".join([*names, "label"]) + "\n" + f"0.5,1.5,{labels[1]}\n2.5,0.25,{labels[0]}\n" * 20
         (tmp_path / "a.csv").write_text(text)
         assert read_scores(str(tmp_path / "a.csv")).labels[:2].tolist() == [1, 0]
+
+
+Z = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+VOTES = np.random.default_rng(1).multinomial(8, [0.5, 0.3, 0.2], size=30)
+Q = VOTES / 8
+
+
+def columns(**more):
+    return {**{f"logit_{k}": Z[:, k].tolist() for k in range(3)}, **more}
+
+
+def one_a_class(name, values):
+    return {f"{name}_{k}": values[:, k].tolist() for k in range(3)}
+
+
+def write_csv(path, table):
+    lines = [",".join(table), *(",".join(map(repr, row)) for row in zip(*table.values(), strict=True))]
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.npz", lambda p: np.savez(p, logits=Z, label_counts=VOTES)),
+        ("b.npz", lambda p: np.savez(p, logits=Z, label_probs=Q, other=Z)),
+        ("c.safetensors", lambda p: save_numpy({"logits": Z, "label_probs": Q.astype(np.float32)}, p)),
+        ("d.safetensors", lambda p: save_numpy({"logits": Z, "label_counts": VOTES}, p)),
+        ("e.pt", lambda p: torch.save({"logits": torch.tensor(Z), "label_counts": torch.tensor(VOTES)}, p)),
+        ("f.csv", lambda p: write_csv(p, columns(**one_a_class("label_prob", Q)))),
+        ("g.csv", lambda p: write_csv(p, columns(**one_a_class("label_counts", VOTES)))),
+        ("h.csv", lambda p: write_csv(p, {**one_a_class("label_count", VOTES), **columns(id=list(range(30)))})),
+        ("i.parquet", lambda p: pq.write_table(pa.table(columns(label_probs=Q.tolist())), p)),
+        ("j.parquet", lambda p: pq.write_table(pa.table(columns(**one_a_class("label_count", VOTES))), p)),
+    ],
+)  # fmt: skip
+def test_a_file_gives_its_scores_and_its_soft_labels(name, write, tmp_path):
+    path = tmp_path / name
+    write(path)
+    found = read_scores(str(path))
+    assert (found.kind, found.labels) == ("logits", None)
+    scores = found.scores if not hasattr(found.scores, "read") else found.scores.read(0, 30)
+    assert np.asarray(scores) == pytest.approx(Z, abs=1e-6)
+    assert found.soft.block(slice(None)) == pytest.approx(Q, abs=1e-7)
+
+
+def test_a_table_of_two_classes_may_have_one_column_of_scores(tmp_path):
+    path = tmp_path / "two.csv"
+    write_csv(path, {"y_prob": [0.25, 0.75], "label_count_0": [3, 1], "label_count_1": [1, 3]})
+    found = read_scores(str(path))
+    assert found.scores.read(0, 2).tolist() == [[0.75, 0.25], [0.25, 0.75]]
+    assert found.soft.block(slice(None)).tolist() == [[0.75, 0.25], [0.25, 0.75]]
+
+
+def test_hard_labels_beside_soft_ones_are_told_to_be_not_read(tmp_path):
+    np.savez(tmp_path / "a.npz", logits=Z, labels=np.zeros(30, int), label_counts=VOTES)
+    found = read_scores(str(tmp_path / "a.npz"))
+    assert found.labels is None
+    assert [note["code"] for note in found.notes] == ["hard-labels-unused"]
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.npz", lambda p: np.savez(p, label_counts=VOTES, other=Z)),
+        ("b.csv", lambda p: write_csv(p, one_a_class("label_prob", Q))),
+    ],
+)
+def test_a_file_of_labels_may_hold_soft_ones(name, write, tmp_path):
+    write(tmp_path / name)
+    assert read_labels(str(tmp_path / name)).block(slice(None)) == pytest.approx(Q, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"label_counts": VOTES, "label_probs": Q}, "a.npz has label_probs and label_counts; keep one of them"),
+        ({"label_counts": VOTES - 1.5}, "a.npz: label_counts in row 0 have .* counts are whole numbers"),
+        ({"label_probs": VOTES}, "a.npz: label_probs in row 0 sum to 8, not to 1; for counts of annotators use"),
+    ],
+)
+def test_soft_labels_that_cannot_be_used_are_refused_with_the_file(arrays, message, tmp_path):
+    np.savez(tmp_path / "a.npz", logits=Z, **arrays)
+    with pytest.raises(FileError, match=message):
+        read_scores(str(tmp_path / "a.npz"))
+
+
+def test_columns_of_soft_labels_that_leave_out_a_class_are_refused(tmp_path):
+    table = columns(**one_a_class("label_count", VOTES))
+    del table["label_count_1"]
+    write_csv(tmp_path / "a.csv", table)
+    with pytest.raises(FileError, match="a.csv: the columns of label_counts leave out class 1"):
+        read_scores(str(tmp_path / "a.csv"))
+
+
+def test_a_matrix_in_a_file_of_labels_is_refused_with_the_names_that_say_what_it_is(tmp_path):
+    np.save(tmp_path / "a.npy", VOTES)
+    with pytest.raises(FileError, match=r"got shape \(30, 3\); save soft labels in an npz, as label_probs or"):
+        read_labels(str(tmp_path / "a.npy"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "logits").mkdir()
+    for name in ("b-seed3", "b-seed12", "a-seed3", "a-seed12", "c-seed7-seed3"):
+        for part in ("train", "validation", "test"):
+            (tmp_path / "logits" / f"{name}-{part}.npz").touch()
+    return tmp_path
+
+
+def test_every_seed_of_every_arm_has_its_test_rows(folder):
+    names = {arm: {seed: path.name for seed, path in seeds.items()} for arm, seeds in seeds_of_run(folder).items()}
+    assert names == {
+        "a": {3: "a-seed3-test.npz", 12: "a-seed12-test.npz"},
+        "b": {3: "b-seed3-test.npz", 12: "b-seed12-test.npz"},
+        "c-seed7": {3: "c-seed7-seed3-test.npz"},
+    }
+
+
+@pytest.mark.parametrize(("choice", "first"), [("b", "b-seed3"), ("depends", "a-seed3"), (None, "a-seed3")])
+def test_the_first_seed_of_the_arm_that_the_verdict_chose_is_audited(folder, choice, first):
+    (folder / "summary.json").write_text(json.dumps({"verdict": {"choice": choice}}))
+    path, (note,) = first_of_run(folder)
+    assert path.name == f"{first}-test.npz"
+    assert note["code"] == "arm-of-run"
+
+
+def test_a_folder_without_a_summary_is_read_by_name(folder):
+    assert first_of_run(folder)[0].name == "a-seed3-test.npz"
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(FileError, match="is not the folder of a comparison: it has no logits"):
+        seeds_of_run(tmp_path)
