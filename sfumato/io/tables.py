@@ -110,12 +110,8 @@ def read_csv(path: str, *, file: str, name: str, header: bool = True, max_bytes:
     data, named, encoding = text()
     usual = "\t" if file.lower().removesuffix(".gz").endswith(".tsv") else ","
     separator = named.decode() if named else separator_of(data, usual=usual, spaces=not header)
-    records = _records(data, file, separator)
-    names = _names(records, file, header)
-    columns = _parsed(data, file, separator, len(names or ()) or None, lambda: _records(data, file, separator))
-    skipped = names is not None
-    if names is None:
-        names = [str(place) for place in range(len(columns))]
+    names, skipped = _names(_records(data, file, separator), file, header)
+    cells = [column.slice(skipped) for column in _parsed(data, file, separator, len(names))]
 
     def where(row: int) -> str:
         again = _records(text()[0], file, separator)
@@ -124,7 +120,6 @@ def read_csv(path: str, *, file: str, name: str, header: bool = True, max_bytes:
     notes = [encoding] if encoding else []
     if separator != usual:
         notes.append(f"cells separated by {_CALLED[separator]}")
-    cells = [column.slice(1) if skipped else column for column in columns]
     return Frame(file, name, "csv", names, cells, where, tuple(notes), comma=separator == ";")
 
 
@@ -342,8 +337,8 @@ def _records(data: bytes, file: str, separator: str) -> Iterator[tuple[int, list
         ) from error
 
 
-def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) -> list[str] | None:
-    """The names of the columns, each one once, with rows below them; None where the first line is a row."""
+def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) -> tuple[list[str], int]:
+    """The names of the columns, each one once, with rows below them; and how many lines they take: 1, or 0."""
     record = next(records, (0, None))[1]
     if record is None:
         raise DataError(f"{file} is empty; it needs a header line, then one line for each example")
@@ -351,7 +346,7 @@ def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) 
     if not required and any(
         all(re.match(mark, name) or name.lower() == "nan" for name in names) for mark in NUMBER.values()
     ):
-        return None
+        return [str(place) for place in range(len(names))], 0
     if required and _are_values(names):
         raise DataError(
             f"{file} has no header: its first line holds values ({listing(names, 6)}); "
@@ -363,7 +358,7 @@ def _names(records: Iterator[tuple[int, list[str]]], file: str, required: bool) 
         raise DataError(f"{file} has a header but no rows; add some")
     if [name.strip() for name in first] == names:
         raise DataError(f"{file} has its header twice; delete line {line}")
-    return names
+    return names, 1
 
 
 def _are_values(header: list[str]) -> bool:
@@ -382,18 +377,15 @@ def _refuse_twins(names: Sequence[str], file: str) -> None:
         raise DataError(f'{file} has two columns called "{short(twin)}"; rename or drop one')
 
 
-def _parsed(
-    data: bytes, file: str, separator: str, width: int | None, records: Callable[[], Iterator[tuple[int, list[str]]]]
-) -> Sequence[Any]:
+def _parsed(data: bytes, file: str, separator: str, width: int) -> Sequence[Any]:
     """The cells of all lines as Arrow text, one array per column; empty cells are null."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    width = width or len(next(records())[1])
     quoted = b'"' in data
 
     def check() -> None:
-        for line, record in records():
+        for line, record in _records(data, file, separator):
             if len(record) != width:
                 raise DataError(
                     f"{file}, line {line}: {len(record)} cells, but the header has {width}; "

@@ -216,6 +216,23 @@ def read_columns(
     return read
 
 
+def values_of(column: Any) -> tuple[str, np.ndarray] | None:
+    """``"date"`` or ``"number"`` (``""`` for nulls alone) and (n,) float64 of a column with a type; None for others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return "date", days_of(column)
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.uint8())
+    elif not any(of(kind) for of in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)):
+        return None
+    values = pc.cast(column, pa.float64(), safe=False)
+    values = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+    return "" if pa.types.is_null(kind) else "number", values.astype(np.float64)
+
+
 def is_id(values: np.ndarray, name: str) -> bool:
     """Whether a column of numbers counts or names its rows: whole numbers that never repeat, where chance would.
 
@@ -250,14 +267,10 @@ def _typed(name: str, column: Any) -> Column | _Texts | Fault | Unused:
         return _texts_of(column)
     if column.null_count == len(column):
         return Unused("holds no value", 0, len(column))
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return Column(name, "date", days_of(column))
-    if pa.types.is_boolean(kind):
-        column = pc.cast(column, pa.uint8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    if (found := values_of(column)) is None:
         return Unused(f"holds values of type {kind}", 0, column.null_count)
-    values = pc.cast(column, pa.float64(), safe=False).to_numpy().astype(np.float64)
-    return _finite(name, values, lambda row: f"{values[row]:g}")
+    read_as, values = found
+    return Column(name, "date", values) if read_as == "date" else _finite(name, values, lambda row: f"{values[row]:g}")
 
 
 def _texts_of(column: Any) -> _Texts:

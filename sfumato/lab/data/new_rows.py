@@ -27,8 +27,8 @@ from sfumato.io.tables import (
     with_hyphens,
 )
 from sfumato.lab.data.arrays import as_pixels
-from sfumato.lab.data.columns import Column
-from sfumato.lab.data.dates import date_format, days_in, days_of
+from sfumato.lab.data.columns import Column, values_of
+from sfumato.lab.data.dates import date_format, days_in
 from sfumato.lab.data.encoding import transform
 from sfumato.lab.data.images import image_paths, transform_images
 from sfumato.lab.data.python_objects import as_array
@@ -79,7 +79,10 @@ def read_as(learned: StoredColumn, cells: Any, where: Callable[[int], str], *, c
     column = plain_type(cells)
     column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     name, kind = learned["name"], learned["kind"]
-    values = _levels(column) if kind == "category" else _days(column) if kind == "date" else _floats(column)
+    values = _levels(column)
+    if kind != "category":
+        read_as, values = values_of(column) or (kind, None)
+        values = values if read_as in (kind, "") else None
     if values is None and not pa.types.is_string(column.type):
         held = {"category": "text", "date": "dates", "number": "numbers"}[kind]
         raise DataError(f'{where(0)}: column "{short(name)}" has type {column.type}, but held {held} in training')
@@ -116,28 +119,6 @@ def _levels(column: Any) -> Any:
             [None if x is None else str(int(x)) if x.is_integer() else repr(x) for x in values], pa.string()
         )
     return pc.cast(column, pa.string()) if pa.types.is_integer(kind) or pa.types.is_null(kind) else None
-
-
-def _floats(column: Any) -> np.ndarray | None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column = pc.cast(column, pa.uint8())
-    elif not any(is_kind(kind) for is_kind in (
-        pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null
-    )):  # fmt: skip
-        return None
-    return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def _days(column: Any) -> np.ndarray | None:
-    import pyarrow as pa
-
-    if pa.types.is_null(column.type):
-        return np.full(len(column), np.nan)
-    return days_of(column) if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type) else None
 
 
 def _numbers_like(learned: StoredColumn, held: Any, comma: bool) -> tuple[np.ndarray, str]:
