@@ -74,13 +74,12 @@ class RunModel:
         Args:
             X: rows as the training rows were: a data frame, a list of dicts, the path of a table (.csv, .tsv, .parquet)
                 or of an ``.npz`` with ``X``, arrays, or texts. Columns are found by their names; the label is not
-                needed. A gap becomes the median of the training rows, and a word that they do not hold counts as a
-                rare one, as in training. Pictures are bytes (n, H, W, C), or files: one path, a list of paths, or a
-                folder, whose pictures are taken in the order of their paths. They are scaled and cut as those of
-                training were.
+                needed. A missing value becomes the median of the training rows, and an unknown category counts as a
+                rare one. Images are bytes (n, H, W, C), or files: one path, a list of paths, or a folder, whose images
+                are taken in the order of their paths, and scaled and cut as in training.
 
         Raises:
-            DataError: a column is missing, or a cell is of another kind than in training; names both. A picture file
+            DataError: a column is missing, or a cell is of another kind than in training; names both. An image file
                 is missing or damaged, or differs in size or colours where training had one size, or none; names it.
         """
         scaled = self.logits(X).astype(np.float64) / self.temperature

@@ -105,9 +105,9 @@ def _no_data(flag: str, data: str) -> str | None:
 
 
 def _no_noise(flag: str, given: str) -> str | None:
-    from sfumato.lab.data.noise import complaint
+    from sfumato.lab.data.noise import validate
 
-    return complaint(given)
+    return validate(given)
 
 
 def _no_model(flag: str, name: str) -> str | None:

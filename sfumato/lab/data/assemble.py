@@ -22,10 +22,10 @@ NO_LABEL = ("", "nan", "<na>", "#n/a", "null")
 def assemble(frame: Frame, roles: Roles) -> Table:
     """A table from columns."""
     assigned = assign(frame.file, frame.header, roles)
-    group = _words(frame, assigned.others["group"], "group") if "group" in assigned.others else None
+    group = _codes(frame, assigned.others["group"], "group") if "group" in assigned.others else None
     part = weight = None
     if "split" in assigned.others:
-        part = given.parts_of(*_words(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
+        part = given.parts_of(*_codes(frame, assigned.others["split"], "part"), frame.where, roles.split or "")
     if "weight" in assigned.others:
         weight = given.weights_of(_number(frame, assigned.others["weight"]), frame.where, roles.weight or "")
     notes = [
@@ -44,8 +44,8 @@ def assemble(frame: Frame, roles: Roles) -> Table:
         features = _features(frame, assigned, notes, lines)
     least = 3 if part is None else 1
     labels, names, soft = _labels(frame, assigned, least)
-    if no_values := [name for name in names if name.lower() in MISSING]:
-        text = f"Taken for a class, and not for a missing label: {listing(no_values, 8)}."
+    if as_missing := [name for name in names if name.lower() in MISSING]:
+        text = f"Taken for a class, and not for a missing label: {listing(as_missing, 8)}."
         notes.append(Note(code="missing-as-class", text=text))
     warnings = () if assigned.target is None else given.warn_of_classes(labels, names, frame.header[assigned.target])
     if part is None:
@@ -68,7 +68,7 @@ def assemble(frame: Frame, roles: Roles) -> Table:
     )
 
 
-def _parts_unused(frame: Frame, j: int, learnt: bool) -> tuple[DataWarning, ...]:
+def _parts_unused(frame: Frame, j: int, used: bool) -> tuple[DataWarning, ...]:
     """A warning where a column that is not asked to say which rows are for what says so."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -81,8 +81,8 @@ def _parts_unused(frame: Frame, j: int, learnt: bool) -> tuple[DataWarning, ...]
         return pc.call_function("unique", [trimmed(cells).drop_null()]).to_pylist()
 
     if any(given.part_number(each) is None for each in words(column.slice(0, 100))):
-        return ()  # columns of other words are told by their first
-    return given.warn_of_parts(words(column), frame.header[j], learnt=learnt)
+        return ()  # the first rows of most columns hold other words
+    return given.warn_of_parts(words(column), frame.header[j], used=used)
 
 
 def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray | None]:
@@ -95,10 +95,10 @@ def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, t
         labels, where = soft.argmax(axis=1), "the columns of --label-probs"
         way_out = "Add rows, or drop the column and divide the others by their sum"
         if target is not None:
-            labels = given.merge_labels(*_words(frame, target), names, frame.where, frame.header[target])
+            labels = given.merge_labels(*_codes(frame, target), names, frame.where, frame.header[target])
     else:
         assert target is not None
-        codes, values = _words(frame, target)
+        codes, values = _codes(frame, target)
         given.refuse_numbers(frame.file, frame.header[target], codes, values, least)
         labels, names = given.order_classes(codes, values)
         where = f'column "{short(frame.header[target])}"'
@@ -107,8 +107,8 @@ def _labels(frame: Frame, assigned: Assigned, least: int) -> tuple[np.ndarray, t
     return labels, names, soft
 
 
-def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:
-    """Codes and distinct values of a column that has no gaps, whole numbers as text."""
+def _codes(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[str]]:
+    """Codes and distinct values of a column that has no missing, whole numbers as text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -116,7 +116,7 @@ def _words(frame: Frame, j: int, noun: str = "label") -> tuple[np.ndarray, list[
     if pa.types.is_boolean(column.type):
         column = pc.call_function("if_else", [column, pa.scalar("True"), pa.scalar("False")])
     elif pa.types.is_floating(column.type):
-        values = column.to_numpy(zero_copy_only=False)  # a gap is NaN
+        values = column.to_numpy(zero_copy_only=False)  # a missing value is NaN
         odd = np.flatnonzero(~(np.isnan(values) | (np.abs(values) < 2**63) & (values == np.rint(values))))
         if len(odd):
             if noun == "label":
@@ -154,9 +154,9 @@ def _number(frame: Frame, j: int) -> np.ndarray:
         raise DataError(f'{frame.where(column.row)}: column "{short(name)}" {column.text}')
     if not isinstance(column, Column) or column.kind != "number":
         raise DataError(f'{frame.file}: column "{short(name)}" must hold numbers')
-    gaps = np.flatnonzero(column.missing)
-    if len(gaps):
-        place = frame.where(int(gaps[0]))
+    missing = np.flatnonzero(column.missing)
+    if len(missing):
+        place = frame.where(int(missing[0]))
         raise DataError(f'{place}: column "{short(name)}" is missing; fill in the cell, or drop the row')
     return column.values
 
@@ -184,15 +184,15 @@ def _features(frame: Frame, assigned: Assigned, notes: list[Note], lines: dict[i
             lines[j] = ColumnLine(name, each.read_as, each.distinct, each.missing, f"left out: {each.reason}{way_out}")
         elif isinstance(each, Column):
             lines[j] = each.line()
-    told = [*frame.notes, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
-    if told:
-        notes.append(Note(code="file-format", text=f"The file was read with {listing(told)}."))
+    formats = [*frame.notes, *(["decimal commas"] if any(each.written == "," for each in used) else [])]
+    if formats:
+        notes.append(Note(code="file-format", text=f"The file was read with {listing(formats)}."))
     if dates := [each for each in used if each.kind == "date"]:
         named = [f'"{short(each.name)}"' + (f" ({each.written})" if each.written else "") for each in dates]
         text = f"Dates count days, and the season where they span more than a year: {listing(named, 8)}."
         notes.append(Note(code="dates", text=text))
-    told_of = [f'Column "{short(each.name)}": {each.note}.' for each in used if each.note]
-    notes += [Note(code="column-read-as", text=text) for text in told_of]
+    texts = [f'Column "{short(each.name)}": {each.note}.' for each in used if each.note]
+    notes += [Note(code="column-read-as", text=text) for text in texts]
     if all(each.kind == "number" and not each.missing.any() for each in used):
         values = np.ascontiguousarray(np.stack([each.values for each in used], axis=1), np.float64)
         names = tuple(each.name for each in used)
@@ -229,12 +229,12 @@ def _lines_of_roles(frame: Frame, assigned: Assigned) -> dict[int, ColumnLine]:
     notes = dict.fromkeys(roles, "") | assigned.dropped
     if assigned.texts:
         notes |= dict.fromkeys(assigned.rest, "left out: not used with --text")
-    made: dict[int, ColumnLine] = {}
+    lines: dict[int, ColumnLine] = {}
     for j, note in notes.items():
         role = roles.get(j, "left out")
         distinct, missing = _counted(frame.columns[j], trimmed if role in ("label", "group", "split") else present)
-        made[j] = ColumnLine(frame.header[j], role, distinct, missing, note)
-    return made
+        lines[j] = ColumnLine(frame.header[j], role, distinct, missing, note)
+    return lines
 
 
 def _counted(column: Any, read: Callable[[Any], Any]) -> tuple[int, int]:

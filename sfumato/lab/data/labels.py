@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 MANY_CLASSES = 1000
 """Classes from which on a person is told how few rows each has."""
 
-_TOLD = 4  # groups of classes written alike that a warning names
+_MAX_NAMED = 4  # groups of classes written alike that a warning names
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -102,18 +102,18 @@ def warn_of_many(labels: np.ndarray, class_names: Sequence[str], column: str) ->
     return (DataWarning("many-classes", column, text),)
 
 
-def warn_of_parts(values: Sequence[str], column: str, *, learnt: bool) -> tuple[DataWarning, ...]:
+def warn_of_parts(values: Sequence[str], column: str, *, used: bool) -> tuple[DataWarning, ...]:
     """A warning where the distinct values of a column of no role are names of parts, that of training among them.
 
-    >>> warn_of_parts(["test", "Train"], "fold", learnt=True)[0].text
+    >>> warn_of_parts(["test", "Train"], "fold", used=True)[0].text
     '`fold` says which rows are for what, and is learnt from: give --split "fold" to use its parts, or --drop "fold".'
-    >>> warn_of_parts(["test", "exam"], "fold", learnt=True)
+    >>> warn_of_parts(["test", "exam"], "fold", used=True)
     ()
     """
     numbers = {part_number(value) for value in values}
     if None in numbers or not {0} < numbers:
         return ()
-    what, way_out = ("is learnt from", f', or --drop "{column}"') if learnt else ("is not used", "")
+    what, way_out = ("is learnt from", f', or --drop "{column}"') if used else ("is not used", "")
     text = f'`{column}` says which rows are for what, and {what}: give --split "{column}" to use its parts{way_out}.'
     return (DataWarning("parts-unused", column, text),)
 
@@ -135,9 +135,9 @@ def warn_of_alike(class_names: Sequence[str], column: str) -> tuple[DataWarning,
     alike = [joined([f'"{short(name)}"' for name in names]) for names in groups.values() if len(names) > 1]
     if not alike:
         return ()
-    more = f"; and {len(alike) - _TOLD} more" if len(alike) > _TOLD else ""
-    told = f"Classes of `{column}` are written alike: {'; '.join(alike[:_TOLD])}{more}."
-    return (DataWarning("classes-alike", column, f"{told} If these are the same, write them the same way."),)
+    more = f"; and {len(alike) - _MAX_NAMED} more" if len(alike) > _MAX_NAMED else ""
+    text = f"Classes of `{column}` are written alike: {'; '.join(alike[:_MAX_NAMED])}{more}."
+    return (DataWarning("classes-alike", column, f"{text} If these are the same, write them the same way."),)
 
 
 def part_number(name: str) -> int | None:
@@ -186,7 +186,6 @@ def weights_of(values: np.ndarray, where: Callable[[int], str], column: str) -> 
 def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[str]) -> np.ndarray:
     """Soft labels, (N, K), divided by their sums, which are 1 but for rounding."""
     probs = probs.astype(np.float64)
-    told = f"{names[0]} to {names[-1]}"
     bad = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)).all(axis=1))
     if len(bad):
         row = int(bad[0])
@@ -199,9 +198,9 @@ def check_soft(probs: np.ndarray, where: Callable[[int], str], names: Sequence[s
         row = int(bad[0])
         whole = bool((probs[row] == np.rint(probs[row])).all())
         hint = "divide votes by their number" if whole else "divide each row by its sum"
-        hint = hint if sums[row] else "drop the row"
         raise DataError(
-            f"{where(row)}: soft labels {told} sum to {sums[row]:.6g}, not to 1{more(len(bad) - 1)}; {hint}"
+            f"{where(row)}: soft labels {names[0]} to {names[-1]} sum to {sums[row]:.6g}, not to 1"
+            f"{more(len(bad) - 1)}; {hint if sums[row] else 'drop the row'}"
         )
     return probs / sums[:, None]
 

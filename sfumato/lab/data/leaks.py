@@ -31,10 +31,10 @@ _NAMED = 8  # leaks with a warning of their own
 def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarning, ...]:
     """Warnings ``"leak"`` and ``"more-leaks"`` of columns that tell the label, then ``"sorted-by-label"``."""
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(np.int64)]
-    learnt = table.raw_columns()
-    own = cluster if len(learnt) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies
+    every = table.raw_columns()
+    own = cluster if len(every) > 1 or table.group is not None else np.arange(len(cluster))  # equal numbers, no copies
     trial = _Trial(table.labels[few], len(table.class_names), own[few])
-    columns = [column for column in learnt if column.name not in table.kept]
+    columns = [column for column in every if column.name not in table.kept]
     found = [(column.name, text) for column in columns if (text := _finding(column, few, trial, table))]
     way_out = "" if not table.columns else " Leave it out with --drop, or say with --keep that it is known in time."
     named = [
@@ -48,7 +48,7 @@ def leaks(table: Table, rows: np.ndarray, cluster: np.ndarray) -> tuple[DataWarn
 
 
 class _Trial:
-    """The labels that a column is to tell, in folds: what is learnt on four of them is tried on the fifth."""
+    """The labels that a column is to tell, in folds: what is every on four of them is tried on the fifth."""
 
     def __init__(self, labels: np.ndarray, classes: int, cluster: np.ndarray) -> None:
         self.labels, self.classes = labels, classes
@@ -75,8 +75,8 @@ class _Trial:
         """Accuracy of a small tree; a gap counts as a number below all others."""
         from sklearn.tree import DecisionTreeClassifier
 
-        gaps = np.isnan(values)
-        column = np.unique(np.where(gaps, -np.inf, values), return_inverse=True)[1].reshape(-1, 1).astype(np.float64)
+        missing = np.isnan(values)
+        column = np.unique(np.where(missing, -np.inf, values), return_inverse=True)[1].reshape(-1, 1).astype(np.float64)
         leaves = max(16, 2 * self.classes)  # and any depth, for of many equal classes each split may part one from all
         right = 0
         for fold in np.unique(self.fold):
@@ -118,22 +118,22 @@ def _finding(column: Column, few: np.ndarray, trial: _Trial, table: Table) -> st
         tried.append(trial.by_tree(cells))
     if trial.closed(best := max(tried)) < CLOSED:
         return None
-    told = f"alone tells the label in {share(best)} of the rows that were tried"
+    text = f"alone tells the label in {share(best)} of the rows that were tried"
     if tried[0] == best and codes.max() >= 3 * trial.classes and table.group is None:
-        told += " (where its values name persons or places with several rows each, say --group)"
-    return told
+        text += " (where its values name persons or places with several rows each, say --group)"
+    return text
 
 
 def _by_missing(missing: np.ndarray, trial: _Trial, names: Sequence[str]) -> str | None:
     """Whether a column is empty just where the label is one class, or just where it is not."""
-    gaps = int(missing.sum())
-    if min(gaps, len(missing) - gaps) < MIN_MISSING:
+    count = int(missing.sum())
+    if min(count, len(missing) - count) < MIN_MISSING:
         return None
     inside = np.bincount(trial.labels[missing], minlength=trial.classes)
     for label, rows in enumerate(trial.counts.tolist()):
         if min(rows, len(missing) - rows) < MIN_MISSING:
             continue
-        agree = (2 * int(inside[label]) + len(missing) - gaps - rows) / len(missing)
+        agree = (2 * int(inside[label]) + len(missing) - count - rows) / len(missing)
         base = max(rows, len(missing) - rows) / len(missing)
         for way, accuracy in (("empty", agree), ("filled in", 1 - agree)):
             if (accuracy - base) / (1 - base) >= CLOSED:

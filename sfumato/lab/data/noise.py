@@ -84,7 +84,7 @@ def rate_of(given: str) -> float | None:
         return None
 
 
-def complaint(given: str) -> str | None:
+def validate(given: str) -> str | None:
     """What is wrong with a rate, whatever the data are; None if nothing is, and for a file."""
     rate = rate_of(given)
     return None if rate is None or 0 < rate < 1 else f"--noise must be a rate above 0 and below 1, got {given}"

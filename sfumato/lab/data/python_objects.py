@@ -110,27 +110,27 @@ def as_arrays(source: str, result: Any) -> tuple[np.ndarray, np.ndarray, dict[st
     parts, notes = _parts(source, result), list[Note]()
     if parts is None:
         return (*_pair(source, result, "", notes), notes)
-    made = {name: _pair(source, value, f" for {name}", notes) for name, value in parts.items()}
-    first, (x0, y0, _) = next(iter(made.items()))
-    for name, (x, y, _) in made.items():
+    pairs = {name: _pair(source, value, f" for {name}", notes) for name, value in parts.items()}
+    first, (x0, y0, _) = next(iter(pairs.items()))
+    for name, (x, y, _) in pairs.items():
         if (x.shape[1:], y.shape[1:]) != (x0.shape[1:], y0.shape[1:]):
             raise DataError(
                 f"{source}: rows of {first} have shape {x0.shape[1:]} and labels {y0.shape[1:]}, but those of {name} "
                 f"{x.shape[1:]} and {y.shape[1:]}"
             )
-    if len({x.dtype == np.uint8 for x, _, _ in made.values()}) > 1:
+    if len({x.dtype == np.uint8 for x, _, _ in pairs.values()}) > 1:
         raise DataError(f"{source}: some parts hold bytes (uint8) and others do not; return one type")
-    xs, ys, extras = zip(*made.values(), strict=True)
+    xs, ys, extras = zip(*pairs.values(), strict=True)
     extra = dict[str, np.ndarray]()
     for key in EXTRA_COLUMNS:
-        having = {name: each[key] for name, each in zip(made, extras, strict=True) if key in each}
-        if 0 < len(having) < len(made):
-            has, lacks = next(iter(having)), next(name for name in made if name not in having)
+        having = {name: each[key] for name, each in zip(pairs, extras, strict=True) if key in each}
+        if 0 < len(having) < len(pairs):
+            has, lacks = next(iter(having)), next(name for name in pairs if name not in having)
             raise DataError(f"{source}: {has} has a {key} and {lacks} has none; give it to every part or to none")
         if having:
             extra[key] = np.concatenate(list(having.values()))
-    if len(made) > 1:
-        extra["split"] = np.repeat(list(made), [len(y) for y in ys])
+    if len(pairs) > 1:
+        extra["split"] = np.repeat(list(pairs), [len(y) for y in ys])
     return np.concatenate(xs), np.concatenate(ys), extra, notes
 
 

@@ -18,15 +18,15 @@ class Roles:
 
     Attributes:
         label: the label column; None for the first of label, target, class, y that there is.
-        label_probs: columns of probabilities, one a class; a name may be a pattern such as ``p_*``.
-        text: the column of texts, or several with commas between, to be joined.
+        label_probs: columns of probabilities, one per class; a name may be a pattern such as ``p_*``.
+        text: the column of text, or several with commas between, to be joined.
         split: the column that says train, validation or test.
         weight: the column of row weights.
         group: the column whose equal values may not be split.
         drop: columns that are left out, names or patterns.
-        keep: columns that are learnt from even where they name the rows, names or patterns.
+        keep: columns that are used even where they name the rows, names or patterns.
         image_size: side in pixels to which a folder's images are brought.
-        tokenizer: folder of a language model, whose tokens stand for texts.
+        tokenizer: folder of a language model, whose tokens replace the text.
 
     >>> Roles(label="kind", drop=("a", "b")).asked()
     {'--label': 'kind', '--drop': 'a,b'}
@@ -91,7 +91,7 @@ def assign(file: str, header: Sequence[str], roles: Roles) -> Assigned:
     probs = [j for name in roles.label_probs or () for j in _matching(file, header, name)]
     if len(probs) == 1:
         raise DataError(
-            f'{file}: --label-probs names one column, "{short(header[probs[0]])}"; it needs one a class, '
+            f'{file}: --label-probs names one column, "{short(header[probs[0]])}"; it needs one per class, '
             "with commas between: p_0,p_1,p_2"
         )
     target = None if probs and roles.label is None else _label(file, header, roles.label)

@@ -100,12 +100,12 @@ def split_by_content(table: Table, hashes: np.ndarray, validation: float, test: 
     ordered, begin = table.labels[order], np.flatnonzero(starts)
     end = np.append(begin[1:], len(order)) - 1  # rows of one content stand in the order of their labels
     differ = ordered[begin] != ordered[end]
-    told = len(order) - len(begin), int((end - begin + 1)[differ].sum()), cluster
+    counts = len(order) - len(begin), int((end - begin + 1)[differ].sum()), cluster
     if table.part is not None:
-        return _as_given(table, order, content, told, validation)
+        return _as_given(table, order, content, counts, validation)
     side = _deal_rows(table, order, cluster, shares, strict=True)
     train, held, last = (order[side[order] == part] for part in range(3))
-    return Split(train, held, last, *told)
+    return Split(train, held, last, *counts)
 
 
 def changes(rows: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ def _joined(content: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _as_given(
-    table: Table, order: np.ndarray, content: np.ndarray, told: tuple[int, int, np.ndarray], share: float
+    table: Table, order: np.ndarray, content: np.ndarray, counts: tuple[int, int, np.ndarray], share: float
 ) -> Split:
     """The parts of the data, with a missing validation part cut from training."""
     assert table.part is not None
@@ -143,7 +143,7 @@ def _as_given(
         notes.append(Note(code="validation-is-test", text=text))
     if not (part == 1).any():
         rows = order[part[order] == 0]
-        side = _deal_rows(table, rows, told[2], (1 - share, share), strict=False)
+        side = _deal_rows(table, rows, counts[2], (1 - share, share), strict=False)
         part[rows] = side[rows]
         cut = np.count_nonzero(part == 1)
         text = f"Validation was cut from the training rows: {cut:,} of {len(rows):,}, by content."
@@ -174,12 +174,12 @@ def _as_given(
     if table.group is not None:
         across += _across(part, table.group, "group")[1]
     train, held, last = (order[part[order] == k] for k in range(3))
-    return Split(train, held, last, *told, given, tuple(notes), shared, tuple(across))
+    return Split(train, held, last, *counts, given, tuple(notes), shared, tuple(across))
 
 
 def _across(part: np.ndarray, key: np.ndarray, what: str) -> tuple[int, list[str]]:
     """Rows of validation and test whose key is in an earlier part: how many are in training, and sentences."""
-    told: list[str] = []
+    sentences: list[str] = []
     in_training = 0
     for k, earlier in ((2, 0), (1, 0), (2, 1)):
         rows = int(np.isin(key[part == k], key[part == earlier]).sum())
@@ -187,14 +187,14 @@ def _across(part: np.ndarray, key: np.ndarray, what: str) -> tuple[int, list[str
         named, one, where = plural(rows, f"{PARTS[k]} row"), rows == 1, "training" if earlier == 0 else PARTS[earlier]
         if rows and what == "content":
             harm = "scores on them flatter the models" if earlier == 0 else "temperatures were fitted on them"
-            told.append(
+            sentences.append(
                 f"{named} {'is' if one else 'are'} in {where} too, by content: {harm}. The parts are those given; drop "
                 "the copies, or leave --split out."
             )
         elif rows:
             verb = "shares its" if one else "share their"
-            told.append(f"{named} {verb} group with {where} rows: the parts given split groups.")
-    return in_training, told
+            sentences.append(f"{named} {verb} group with {where} rows: the parts given split groups.")
+    return in_training, sentences
 
 
 def _deal_rows(

@@ -82,13 +82,13 @@ class Texts:
             text = f"{_texts_hold(empty)} no term of the vocabulary: the model can only guess there."
             notes.append(Note(code="texts-without-terms", text=text))
         form = Inputs("sparse", packed.shape[1:], matrix.shape[1])
-        kept = {
+        learned = {
             "features": "texts",
             "text_columns": list(self.columns),
             "terms": vectoriser.get_feature_names_out().tolist(),
             "weights": vectoriser.idf_.tolist(),
         }
-        return Encoder(form, lambda rows: packed[rows], tuple(notes), kept)
+        return Encoder(form, lambda rows: packed[rows], tuple(notes), learned)
 
 
 def joined_text(file: str, columns: Mapping[str, Any]) -> list[str]:
@@ -177,8 +177,8 @@ def _tokens(texts: Texts, folder: str) -> Encoder:
     if cut:
         text = f"{_texts_hold(cut)} more than {most} tokens, and {'is' if cut == 1 else 'are'} cut there."
         notes.append(Note(code="texts-cut", text=text))
-    kept = {"features": "tokens", "text_columns": list(texts.columns), "tokenizer": folder}
-    return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes), kept)
+    learned = {"features": "tokens", "text_columns": list(texts.columns), "tokenizer": folder}
+    return Encoder(Inputs("tokens", ids.shape[1:], len(tokenizer)), lambda rows: ids[rows], tuple(notes), learned)
 
 
 def _texts_hold(count: int) -> str:

@@ -14,7 +14,7 @@ import sfumato as sf
 from sfumato import theory
 from sfumato.lab import compare as lab
 from sfumato.lab.data import DataError, prepare
-from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, complaint, noise_of, noisy_labels, read_table
+from sfumato.lab.data.noise import NOISY_PARTS, LabelNoise, NoisyLabels, noise_of, noisy_labels, read_table, validate
 from sfumato.lab.data.prepare import prepare_table, with_noise
 from sfumato.lab.options import Options
 from sfumato.verdict.noise_words import CAUTION
@@ -195,12 +195,12 @@ def test_a_table_that_is_none_is_refused_with_its_line(what, table):
 
 @pytest.mark.parametrize("given", ["0.001", "0.999", "table.csv"])
 def test_nothing_is_wrong_with_a_rate_between_0_and_1_and_with_a_file(given):
-    assert complaint(given) is None
+    assert validate(given) is None
 
 
 @pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan", "40"])
 def test_a_rate_out_of_range_is_refused(rate):
-    assert complaint(rate) == f"--noise must be a rate above 0 and below 1, got {rate}"
+    assert validate(rate) == f"--noise must be a rate above 0 and below 1, got {rate}"
 
 
 def test_a_rate_at_which_labels_say_nothing_is_refused():

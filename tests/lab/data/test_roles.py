@@ -126,7 +126,7 @@ def test_a_column_may_be_dropped_or_kept_twice_and_kept_whatever_its_role():
     ("header", "roles", "told"),
     [
         (HEADER, {"label_probs": ("p_a",)},
-         'made.csv: --label-probs names one column, "p_a"; it needs one a class, with commas between: p_0,p_1,p_2'),
+         'made.csv: --label-probs names one column, "p_a"; it needs one per class, with commas between: p_0,p_1,p_2'),
         (HEADER, {"group": "wo"},
          'made.csv has no column "wo". Did you mean "who"? Columns: age, city, p_a, p_b, Label, w, who, part'),
         (("y",), {}, 'made.csv has no column but "y"; add at least one column to learn from'),
