@@ -42,64 +42,37 @@ if TYPE_CHECKING:
     from sfumato.targets.counts import unigram_prior as unigram_prior
     from sfumato.targets.dense import distil as distil
     from sfumato.targets.dense import from_probs as from_probs
+    from sfumato.targets.dense import smooth_multilabel as smooth_multilabel
     from sfumato.targets.labelled import one_hot as one_hot
     from sfumato.targets.labelled import smooth as smooth
     from sfumato.targets.labelled import smooth_by_class as smooth_by_class
     from sfumato.targets.labelled import smooth_prior as smooth_prior
+    from sfumato.targets.labelled import smooth_rows as smooth_rows
     from sfumato.targets.listed import distil_top as distil_top
     from sfumato.targets.mixture import mix as mix
-    from sfumato.targets.multilabel import smooth_multilabel as smooth_multilabel
     from sfumato.targets.sampled import distil_sampled as distil_sampled
-    from sfumato.targets.table import smooth_rows as smooth_rows
     from sfumato.verdict.judge import Judgement as Judgement
     from sfumato.verdict.save_scores import save_scores as save_scores
 
 _MODULES = ("class_tables", "conventions", "evaluate", "parallel", "probe", "reference", "schedules", "theory")
 _HOMES = {
-    "from_python.compare": ("Comparison", "compare"),
-    "from_python.judge": ("judge",),
-    "from_python.load_run": ("RunModel", "load_run"),
-    "kernel.buffers": ("release_buffers",),
-    "loss": (
-        "CrossEntropyLoss",
-        "HeadParts",
-        "LinearCrossEntropyLoss",
-        "LossParts",
-        "OnlineSmoothing",
-        "cross_entropy",
-        "distillation_loss",
-        "linear_cross_entropy",
-        "loss_parts",
-        "noisy_cross_entropy",
-        "pair_cross_entropy",
-        "penalty",
-        "smoothing_term",
-    ),
-    "targets.base": ("Target",),
-    "targets.counts": (
-        "fit_concentration",
-        "from_counts",
-        "unigram_prior",
-    ),
-    "targets.dense": (
-        "distil",
-        "from_probs",
-    ),
-    "targets.labelled": (
-        "one_hot",
-        "smooth",
-        "smooth_by_class",
-        "smooth_prior",
-    ),
-    "targets.listed": ("distil_top",),
-    "targets.mixture": ("mix",),
-    "targets.multilabel": ("smooth_multilabel",),
-    "targets.sampled": ("distil_sampled",),
-    "targets.table": ("smooth_rows",),
-    "verdict.judge": ("Judgement",),
-    "verdict.save_scores": ("save_scores",),
+    "from_python.compare": "Comparison compare",
+    "from_python.judge": "judge",
+    "from_python.load_run": "RunModel load_run",
+    "kernel.buffers": "release_buffers",
+    "loss": "CrossEntropyLoss HeadParts LinearCrossEntropyLoss LossParts OnlineSmoothing cross_entropy "
+    "distillation_loss linear_cross_entropy loss_parts noisy_cross_entropy pair_cross_entropy penalty smoothing_term",
+    "targets.base": "Target",
+    "targets.counts": "fit_concentration from_counts unigram_prior",
+    "targets.dense": "distil from_probs smooth_multilabel",
+    "targets.labelled": "one_hot smooth smooth_by_class smooth_prior smooth_rows",
+    "targets.listed": "distil_top",
+    "targets.mixture": "mix",
+    "targets.sampled": "distil_sampled",
+    "verdict.judge": "Judgement",
+    "verdict.save_scores": "save_scores",
 }
-_HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: f"sfumato.{home}" for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

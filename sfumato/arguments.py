@@ -56,17 +56,11 @@ def with_loss_options(function: Told) -> Told:
 
 @dataclass(eq=False)
 class GivenLabels:
-    """Plain labels at whose values nobody has looked yet.
+    """Plain labels at whose values nobody has looked yet."""
 
-    Attributes:
-        target: what they would be as a target, with a batch axis.
-        ignore_index: the label of rows that do not count.
-        unbatched: there was no batch axis.
-    """
-
-    target: Labelled
-    ignore_index: int
-    unbatched: bool
+    target: Labelled  # what they would be as a target, with a batch axis
+    ignore_index: int  # the label of rows that do not count
+    unbatched: bool  # there was no batch axis
 
     @cached_property
     def checked(self) -> Labelled:
@@ -85,33 +79,22 @@ def checked_plain_labels(target: Labelled, ignore_index: int, unbatched: bool) -
 
 
 class Call(NamedTuple):
-    """What a loss is asked for, apart from the logits.
+    """What a loss is asked for, apart from the logits."""
 
-    Attributes:
-        given: the target, positions (N, …), or plain labels that are not checked yet.
-        weight: (K,) or None; on classes or on samples as ``weight_on`` says.
-        sample_weight: (N, …) or None.
-        dtype: of the arithmetic: that of the logits, promoted with plain probabilities as torch does; at least float32.
-        result_dtype: of what is returned.
-        unbatched: there was no batch axis.
-    """
-
-    given: Target | GivenLabels
-    weight: Tensor | None
+    given: Target | GivenLabels  # the target, positions (N, …), or plain labels that are not checked yet
+    weight: Tensor | None  # (K,) or None; on classes or on samples as ``weight_on`` says
     weight_on: WeightOn
-    sample_weight: Tensor | None
+    sample_weight: Tensor | None  # (N, …) or None
     reduction: Reduction
+    # of the arithmetic: that of the logits, promoted with plain probabilities as torch does; at least float32
     dtype: torch.dtype
-    result_dtype: torch.dtype
-    unbatched: bool
+    result_dtype: torch.dtype  # of what is returned
+    unbatched: bool  # there was no batch axis
 
     def target(self) -> Target:
         """The target, with plain labels checked and their ignored rows set apart when they are first asked for.
 
         The kernel does both while it reads the labels, and so takes what was ``given``.
-
-        Raises:
-            IndexError: a label that is no class.
         """
         return self.given.checked if isinstance(self.given, GivenLabels) else self.given
 
@@ -135,11 +118,7 @@ def resolve(
     out_dtype: torch.dtype | None = None,
     **unknown: object,
 ) -> tuple[Tensor, Call]:
-    """Check the arguments of a loss and bring them into one form.
-
-    Returns:
-        The logits with a batch axis, and everything else.
-    """
+    """Check the arguments of a loss and bring them into one form."""
     _check_words(reduction, label_smoothing, over, weight_on, unknown)
     ignore_index = checked_ignore_index(ignore_index)
     _check_tensors(input, target, weight, sample_weight, out_dtype)

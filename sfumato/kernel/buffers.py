@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 _SMALLEST = 1 << 16  # below 64 kB the allocator is as fast
-_MOST_BLOCKS = 4
-_MOST_BYTES = 4 << 30
+_MAX_BLOCKS = 4
+_MAX_BYTES = 4 << 30
 _ALIGNMENT = 64
 
 # deque.append and popleft are atomic, so that a finalizer may run on any thread, and in the middle of anything.
@@ -62,7 +62,7 @@ def _take(size: int) -> np.ndarray:
 
 def _give(block: np.ndarray) -> None:
     _free.append(block)
-    while len(_free) > _MOST_BLOCKS or (len(_free) > 1 and sum(b.nbytes for b in list(_free)) > _MOST_BYTES):
+    while len(_free) > _MAX_BLOCKS or (len(_free) > 1 and sum(b.nbytes for b in list(_free)) > _MAX_BYTES):
         try:
             _free.popleft()
         except IndexError:

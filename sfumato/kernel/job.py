@@ -87,19 +87,15 @@ class FlatTarget(NamedTuple):
 
     Where the label's mass replaces what the back gives, the target is one label and the rest: it has one back, whose u
     is float64. Any other target is what ``kernel/sfumato.h`` calls composed.
-
-    Attributes:
-        terms: every array contiguous and with one axis for the positions, (N·…), except for what is shaped like the
-            logits: the dense array, in their type or that of the arithmetic, and the support of a back that is alone.
-            Masses are float64, u and tables of composed terms in the type of the arithmetic.
-        valid: (N·…) bool contiguous, or None.
-        ignore_index: the label of rows that do not count, or None.
-        weight: (K,) in the type of the arithmetic, which everything composed is multiplied by; or None.
     """
 
+    # every array contiguous and with one axis for the positions, (N·…), except for what is shaped like the logits: the
+    # dense array, in their type or that of the arithmetic, and the support of a back that is alone. Masses are float64,
+    # u and tables of composed terms in the type of the arithmetic
     terms: Terms
-    valid: Tensor | None = None
-    ignore_index: int | None = None
+    valid: Tensor | None = None  # (N·…) bool contiguous, or None
+    ignore_index: int | None = None  # the label of rows that do not count, or None
+    # (K,) in the type of the arithmetic, which everything composed is multiplied by; or None
     weight: Tensor | None = None
 
     def watched(self) -> list[Tensor]:
@@ -108,21 +104,13 @@ class FlatTarget(NamedTuple):
 
 
 class WholeRows(NamedTuple):
-    """What the gradient at some classes of a row needs to know of all its classes; each array is (N,).
+    """What the gradient at some classes of a row needs to know of all its classes; each array is (N,)."""
 
-    Attributes:
-        top_class: j, the class of the first maximum, int64.
-        top: z_j, like all that follow float64.
-        rest: s = Σ exp(z_k − z_j) over the other classes.
-        mass: what p_k = exp(z_k − z_j)/(1 + s) is multiplied by in the gradient: S = Σ q.
-        at_top: the gradient at j, (S − q_j) − S·(1 − p_j), which S·p_j − q_j has no digits of in a confident row.
-    """
-
-    top_class: Tensor
-    top: Tensor
-    rest: Tensor
-    mass: Tensor
-    at_top: Tensor
+    top_class: Tensor  # j, the class of the first maximum, int64
+    top: Tensor  # z_j, like all that follow float64
+    rest: Tensor  # s = Σ exp(z_k − z_j) over the other classes
+    mass: Tensor  # what p_k = exp(z_k − z_j)/(1 + s) is multiplied by in the gradient: S = Σ q
+    at_top: Tensor  # the gradient at j, (S − q_j) − S·(1 − p_j), which S·p_j − q_j has no digits of in a confident row
 
     def of(self, rows: slice) -> "WholeRows":
         """The same of some of the rows."""
@@ -161,20 +149,7 @@ def run(
     row_scale: Tensor | None = None,
     mean: bool = False,
 ) -> int:
-    """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale; how many rows count.
-
-    Args:
-        logits: (N, K, …), at most one block of trailing axes that collapse; see :func:`collapse`.
-        target: checked by the caller to be what the kernel serves.
-        loss: (N·…) float64 to fill, or None.
-        grad: like the logits, of their type, to fill; None for the loss alone. May be the logits themselves.
-        scale: factor of every gradient.
-        row_scale: (N·…) float64 factors, or None.
-        mean: whether the scale is divided by the number of rows that count.
-
-    Raises:
-        IndexError: a label that is no class; nothing was written.
-    """
+    """Fill each row's loss, and its gradient (S·p − q)·scale·row_scale; how many rows count."""
     if logits.shape.numel() == 0 and logits.shape[1] > 0:
         return 0
     if loss is None:
@@ -198,26 +173,15 @@ def add(each: Tensor) -> float:
 
 
 def measure(logits: Tensor, target: FlatTarget, *, start: int) -> tuple[Tensor, ...]:
-    """What rows have at consecutive classes: j, z_j, Σ_{k≠j} exp(z_k − z_j), Σ q_k (z_j − z_k), Σ q_k and Σ_{k≠j} q_k.
-
-    Args:
-        logits: (N, C), some of the classes, side by side.
-        target: of these classes as far as arrays run over them; its labels and entries count all classes and were
-            checked. Every row counts.
-        start: the first of the classes, from which j counts as well.
-
-    Returns:
-        (N,) each; j is int64 and counted over all classes, the others are float64. Where all logits are −∞, the first
-        sum is 0 and the second is taken against 0 in place of z_j.
-    """
+    """What rows have at some classes: j, z_j, Σ_{k≠j} e^(z_k − z_j), Σ q_k (z_j − z_k), Σ q_k, Σ_{k≠j} q_k."""
     top_class = torch.empty(len(logits), dtype=torch.int64)
-    top, rest, behind, mass, others = torch.empty(5, len(logits), dtype=torch.float64).unbind()
+    top, rest, label_deficit, mass, others = torch.empty(5, len(logits), dtype=torch.float64).unbind()
     if len(logits):
         job = _filled(logits, target, None, 1.0, None)
-        job.start, job.loss, job.top_class = start, _doubles(behind), top_class.data_ptr()
+        job.start, job.loss, job.top_class = start, _doubles(label_deficit), top_class.data_ptr()
         job.top, job.sum, job.mass, job.at_top = (_doubles(each) for each in (top, rest, mass, others))
         _call("sfumato_measure", job)
-    return top_class, top, rest, behind, mass, others
+    return top_class, top, rest, label_deficit, mass, others
 
 
 def slice_gradient(
@@ -231,19 +195,7 @@ def slice_gradient(
     scale: float = 1.0,
     row_scale: Tensor | None = None,
 ) -> None:
-    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top)/(1 + rest) − q)·scale·row_scale.
-
-    Args:
-        logits: (N, C), some of the classes, side by side.
-        target: of these classes as far as arrays run over them; its labels and entries count all classes. Every row
-            counts.
-        whole: what all the classes of the rows say.
-        grad: (N, C), to fill; may be the logits themselves.
-        start: the first of the classes.
-        softcap: c where the logits are c·tanh(x/c), whose gradient is x's; or 0.
-        scale: factor of every gradient.
-        row_scale: (N,) float64 factors, or None.
-    """
+    """Fill the gradient at consecutive classes of rows: (mass·exp(z − top)/(1 + rest) − q)·scale·row_scale."""
     if len(logits) == 0:
         return
     job = _filled(logits, target, grad, scale, row_scale)

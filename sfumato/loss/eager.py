@@ -24,17 +24,12 @@ def loss(z: Tensor, call: Call) -> Tensor:
 
 
 class ShiftedRows(NamedTuple):
-    """Logits less the largest of their row.
+    """Logits less the largest of their row."""
 
-    Attributes:
-        d: z − max z, (N, K, …).
-        lse: log Σ e^d, (N, …).
-        wide: the dtype for sums over classes and for what is one number a row: float64 where that is cheap, so that
-            float32 rounds once.
-    """
-
-    d: Tensor
-    lse: Tensor
+    d: Tensor  # z − max z, (N, K, …)
+    lse: Tensor  # log Σ e^d, (N, …)
+    # the dtype for sums over classes and for what is one number a row: float64 where that is cheap, so that float32
+    # rounds once
     wide: torch.dtype
 
     def surprisal(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from sfumato.loss.functional import cross_entropy
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_reduction, check_strength, checked_labels
-from sfumato.targets.table import TableRows
+from sfumato.targets.labelled import TableRows
 
 
 class OnlineSmoothing(nn.Module):

@@ -12,15 +12,10 @@ from sfumato.targets.terms import along_classes
 
 
 class RowWeights(NamedTuple):
-    """What the rows of a call weigh; 0 where a row does not count, whatever its weight was.
+    """What the rows of a call weigh; 0 where a row does not count, whatever its weight was."""
 
-    Attributes:
-        factor: (N, …), what each row's loss is multiplied by; None for 1.
-        mass: (N, …), what each row adds to the divisor of a mean; None for 1 a row that counts.
-    """
-
-    factor: Tensor | None = None
-    mass: Tensor | None = None
+    factor: Tensor | None = None  # (N, …), what each row's loss is multiplied by; None for 1
+    mass: Tensor | None = None  # (N, …), what each row adds to the divisor of a mean; None for 1 a row that counts
 
 
 def weigh(call: Call, dtype: torch.dtype) -> RowWeights:

@@ -17,23 +17,14 @@ from sfumato.loss.target_slice import TargetSlice
 
 
 class SliceNumbers(NamedTuple):
-    """What some classes say of each row, (N, …).
+    """What some classes say of each row, (N, …)."""
 
-    Attributes:
-        top: m, the largest logit, in the dtype of the arithmetic; −inf where there are no classes.
-        at: its class, counted over all classes.
-        rest: Σ e^(z−m) over the other classes of the slice.
-        behind: Σ w·q·(m − z).
-        mass: Σ w·q.
-        others: Σ w·q over the classes but ``at``.
-    """
-
-    top: Tensor
-    at: Tensor
-    rest: Tensor
-    behind: Tensor
-    mass: Tensor
-    others: Tensor
+    top: Tensor  # m, the largest logit, in the dtype of the arithmetic; −inf where there are no classes
+    at: Tensor  # its class, counted over all classes
+    rest: Tensor  # Σ e^(z−m) over the other classes of the slice
+    label_deficit: Tensor  # Σ w·q·(m − z)
+    mass: Tensor  # Σ w·q
+    others: Tensor  # Σ w·q over the classes but ``at``
 
     @classmethod
     def of_no_classes(cls, shape: tuple[int, ...], call: Call, device: torch.device) -> "SliceNumbers":
@@ -64,33 +55,26 @@ class SliceNumbers(NamedTuple):
         below = (self.top.to(wide) - top.to(wide)).exp()
         rest = torch.where(leads, self.rest, (1 + self.rest) * below)
         further = top.to(wide) - self.base().to(wide)
-        behind = self.behind + torch.where(self.mass == 0, 0.0, self.mass * further)
-        return torch.stack([rest, leads.to(wide), behind, self.mass])
+        label_deficit = self.label_deficit + torch.where(self.mass == 0, 0.0, self.mass * further)
+        return torch.stack([rest, leads.to(wide), label_deficit, self.mass])
 
     def joined(self, after: "SliceNumbers") -> "SliceNumbers":
         """The numbers of these classes and others, which come after them."""
         top = torch.maximum(self.top, after.top)
-        below, ones, behind, mass = (self.against(top) + after.against(top)).unbind()
+        below, ones, label_deficit, mass = (self.against(top) + after.against(top)).unbind()
         first = self.top >= after.top
         others = torch.where(first, self.others + after.mass, self.mass + after.others)
         rest = torch.where(top == -torch.inf, 0.0, below + (ones - 1))
-        return SliceNumbers(top, torch.where(first, self.at, after.at), rest, behind, mass, others)
+        return SliceNumbers(top, torch.where(first, self.at, after.at), rest, label_deficit, mass, others)
 
 
 class RowNumbers(NamedTuple):
-    """What all classes say of each row, (N, …).
+    """What all classes say of each row, (N, …)."""
 
-    Attributes:
-        top: the largest logit of all classes.
-        rest: Σ e^(z−top) over all classes but one that is largest; the log of 1 + rest is lse(z) − top.
-        mass: S = Σ w·q.
-        loss: Σ w·q·(lse(z) − z).
-    """
-
-    top: Tensor
-    rest: Tensor
-    mass: Tensor
-    loss: Tensor
+    top: Tensor  # the largest logit of all classes
+    rest: Tensor  # Σ e^(z−top) over all classes but one that is largest; the log of 1 + rest is lse(z) − top
+    mass: Tensor  # S = Σ w·q
+    loss: Tensor  # Σ w·q·(lse(z) − z)
 
     def at_top(self, own: SliceNumbers) -> Tensor:
         """The gradient at the class ``own.at``, where its logit is the largest of all: (S − w·q) − S·(1 − p).
@@ -109,18 +93,12 @@ class RowNumbers(NamedTuple):
 
 
 def together(own: SliceNumbers, largest: Callable[[Tensor], Tensor], added: Callable[[Tensor], Tensor]) -> RowNumbers:
-    """The numbers of all slices together.
-
-    Args:
-        own: what one of them says.
-        largest: gives the elementwise maximum of a tensor over the slices; it is called once, with one number a row.
-        added: gives the sum over the slices; it is called once, with four numbers a row.
-    """
+    """The numbers of all slices together."""
     top = largest(own.top)
-    below, ones, behind, mass = added(own.against(top)).unbind()
+    below, ones, label_deficit, mass = added(own.against(top)).unbind()
     rest = below + (ones - 1)
     lse = rest.log1p() + (top - top)  # NaN where the largest logit is infinite
-    return RowNumbers(top, rest, mass, mass * lse + behind)
+    return RowNumbers(top, rest, mass, mass * lse + label_deficit)
 
 
 def wide_dtype(call: Call, device: torch.device) -> torch.dtype:
@@ -129,19 +107,12 @@ def wide_dtype(call: Call, device: torch.device) -> torch.dtype:
 
 
 def slice_numbers(z: Tensor, part: TargetSlice, call: Call, *, start: int) -> SliceNumbers:
-    """The numbers of a few rows, whose copies are small, in torch operations.
-
-    Args:
-        z: (N, n, …), n at least 1.
-        part: their target on the classes of the slice.
-        call: says the dtype of the arithmetic.
-        start: the first of the classes.
-    """
+    """The numbers of a few rows, whose copies are small, in torch operations."""
     wide = wide_dtype(call, z.device)
     z = z.to(call.dtype)
     top, at = z.max(1, keepdim=True)
     d = z - torch.where(top == -torch.inf, 0.0, top)
-    behind, mass = part.sums(d, wide)
+    label_deficit, mass = part.sums(d, wide)
     others = mass - part.mass_at(at, wide).squeeze(1)
     rest = d.exp_().scatter_(1, at, (top - top).masked_fill(top == -torch.inf, 0.0)).sum(1, dtype=wide)
-    return SliceNumbers(top.squeeze(1), at.squeeze(1) + start, rest, behind, mass, others)
+    return SliceNumbers(top.squeeze(1), at.squeeze(1) + start, rest, label_deficit, mass, others)

@@ -15,18 +15,13 @@ from sfumato.targets.terms import Back, Scaled, Terms, along_classes, beside_cla
 
 
 class FewHere(NamedTuple):
-    """A few classes a row with masses of their own, as one slice has them.
+    """A few classes a row with masses of their own, as one slice has them."""
 
-    Attributes:
-        classes: (N, m, …) int64, counted from the first class of the slice. An absent class is named as the first
-            present class of its row, or as class 0 where the row has none here.
-        here: (N, m, …) bool, whether the class is in the slice.
-        masses: (N, m, …), 0 where the class is absent.
-    """
-
+    # (N, m, …) int64, counted from the first class of the slice. An absent class is named as the first present class of
+    # its row, or as class 0 where the row has none here
     classes: Tensor
-    here: Tensor
-    masses: Tensor
+    here: Tensor  # (N, m, …) bool, whether the class is in the slice
+    masses: Tensor  # (N, m, …), 0 where the class is absent
 
     @classmethod
     def cut(cls, classes: Tensor, masses: float | Tensor, start: int, stop: int, dtype: torch.dtype) -> Self:
@@ -51,21 +46,13 @@ class FewHere(NamedTuple):
 
 
 class TargetSlice(NamedTuple):
-    """A target on the classes ``start`` to ``stop`` − 1.
+    """A target on the classes ``start`` to ``stop`` − 1."""
 
-    Attributes:
-        dense: as in :class:`sfumato.targets.terms.Terms`, (N, n, …).
-        backs: mass c·u over the classes of the slice.
-        replaced: the classes that no back gives mass to, because theirs is set; None if there are none.
-        singles: classes with masses of their own, those that are replaced among them.
-        weight: (n,) class weights that multiply each class's mass; None if none do.
-    """
-
-    dense: Scaled | None
-    backs: tuple[Back, ...]
-    replaced: FewHere | None
-    singles: tuple[FewHere, ...]
-    weight: Tensor | None
+    dense: Scaled | None  # as in :class:`sfumato.targets.terms.Terms`, (N, n, …)
+    backs: tuple[Back, ...]  # mass c·u over the classes of the slice
+    replaced: FewHere | None  # the classes that no back gives mass to, because theirs is set; None if there are none
+    singles: tuple[FewHere, ...]  # classes with masses of their own, those that are replaced among them
+    weight: Tensor | None  # (n,) class weights that multiply each class's mass; None if none do
 
     @classmethod
     def cut(cls, terms: Terms, start: int, stop: int, weight: Tensor | None, dtype: torch.dtype) -> Self:
@@ -95,7 +82,7 @@ class TargetSlice(NamedTuple):
 
         A class without mass adds nothing, even where d is −inf. No two terms of either sum have opposite signs.
         """
-        behind = mass = torch.zeros((d.shape[0], *d.shape[2:]), dtype=wide, device=d.device)
+        label_deficit = mass = torch.zeros((d.shape[0], *d.shape[2:]), dtype=wide, device=d.device)
         for c, u in self._shares(d.dim() - 1, wide):
             if u is None:
                 visible = d if self.replaced is None else self.replaced.hidden(d)
@@ -107,13 +94,13 @@ class TargetSlice(NamedTuple):
                 u = u if self.replaced is None else self.replaced.hidden(u)
                 mine = (u * torch.where(u == 0, 0.0, -d)).sum(1, dtype=wide)
                 total = u.sum(1, dtype=wide)
-            behind = behind + c * (mine if not isinstance(c, Tensor) else torch.where(c == 0, 0.0, mine))
+            label_deficit = label_deficit + c * (mine if not isinstance(c, Tensor) else torch.where(c == 0, 0.0, mine))
             mass = mass + c * total
         for few in self.singles:
             masses = self._weighted(few)
             far = torch.where(masses == 0, 0.0, -d.gather(1, few.classes).to(wide))
-            behind, mass = behind + (masses * far).sum(1), mass + masses.sum(1)
-        return behind, mass
+            label_deficit, mass = label_deficit + (masses * far).sum(1), mass + masses.sum(1)
+        return label_deficit, mass
 
     def subtract(self, x: Tensor, factor: Tensor, wide: torch.dtype) -> None:
         """Take ``factor``·w·q from ``x``, (N, n, …), in place; ``factor`` is (N, …)."""

@@ -1,5 +1,5 @@
 """The loss over a vocabulary that is split over ranks, and what a mean over ranks and micro-batches divides by."""
 
-from sfumato.parallel.count_items import count_items as count_items
+from sfumato.parallel.functional import count_items as count_items
 from sfumato.parallel.functional import cross_entropy as cross_entropy
 from sfumato.parallel.linear import linear_cross_entropy as linear_cross_entropy

@@ -6,6 +6,7 @@ error or learn the same layout. So no rank waits for one that has gone.
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
@@ -14,10 +15,61 @@ import torch
 from torch import Tensor, distributed
 
 from sfumato.arguments import Call
-from sfumato.parallel.place import Place
 from sfumato.parallel.request import Request
 from sfumato.parallel.row_slices import ClassRange
 from sfumato.targets.checks import ArgumentError
+
+
+class Place(NamedTuple):
+    """Where a rank's logits belong."""
+
+    group: "distributed.ProcessGroup | None"  # the ranks that the classes are split over; None for all
+    start: int | None  # the first class of the rank; None for consecutive slices in rank order
+    num_classes: int | None  # K; None for all columns of all ranks
+
+
+def local_part(value: Any) -> Any:
+    """This rank's part of a DTensor, and anything else as it is."""
+    return value.to_local() if _is_dtensor(value) else value
+
+
+def place_of(split: Any, given: Place, *, name: str = "logits", axis: int | None = None) -> Place:
+    """How logits, or the rows of a weight, are split: as the caller said, or as a DTensor knows."""
+    if not _is_dtensor(split):
+        return given
+    for word in ("group", "start"):
+        if getattr(given, word) is not None:
+            raise ArgumentError(f"{word} is given, but {name} is a DTensor, which knows it: leave {word} out")
+    mesh, placements = split.device_mesh, split.placements
+    if axis is None:
+        axis = 0 if split.dim() == 1 else 1
+    over = [at for at, placement in enumerate(placements) if placement.is_shard(axis)]
+    if len(over) != 1 or any(placement.is_partial() for placement in placements):
+        raise ArgumentError(
+            f"{name} must be sharded on the class axis, Shard({axis}), over one axis of the mesh, "
+            f"and on no axis partial; got {placements}: use {name}.redistribute"
+        )
+    columns = split.shape[axis]
+    start = None
+    if split.device.type != "cpu":
+        # Told here, nothing has to be asked of the other ranks, which an accelerator would have to be waited for.
+        start = min(mesh.get_local_rank(over[0]) * -(-columns // mesh.size(over[0])), columns)
+    return Place(mesh.get_group(over[0]), start, columns if given.num_classes is None else given.num_classes)
+
+
+def _is_dtensor(value: Any) -> bool:
+    # Where there is one, its module is loaded.
+    for name in ("torch.distributed.tensor", "torch.distributed._tensor"):  # the latter until torch 2.4
+        kind: Any = getattr(sys.modules.get(name), "DTensor", None)
+        if kind is not None:
+            return isinstance(value, kind)
+    return False
+
+
+def is_told(place: Place, device: torch.device) -> bool:
+    """Whether a rank knows its classes without asking, and asking would make it wait for an accelerator."""
+    return device.type != "cpu" and place.start is not None and place.num_classes is not None
+
 
 _ERRORS: dict[str, type[Exception]] = {
     each.__name__: each for each in (ArgumentError, IndexError, TypeError, ValueError, NotImplementedError)
@@ -25,17 +77,11 @@ _ERRORS: dict[str, type[Exception]] = {
 
 
 class Layout(NamedTuple):
-    """The classes of every rank, in rank order.
+    """The classes of every rank, in rank order."""
 
-    Attributes:
-        sizes: how many columns of logits each rank has, padding included.
-        starts: the first class of each rank.
-        num_classes: K; columns from this class on are padding.
-    """
-
-    sizes: tuple[int, ...]
-    starts: tuple[int, ...]
-    num_classes: int
+    sizes: tuple[int, ...]  # how many columns of logits each rank has, padding included
+    starts: tuple[int, ...]  # the first class of each rank
+    num_classes: int  # K; columns from this class on are padding
 
     def of(self, rank: int) -> ClassRange:
         """The classes of one rank."""
@@ -43,23 +89,15 @@ class Layout(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What one rank brings to a call.
+    """What one rank brings to a call."""
 
-    Attributes:
-        size: how many columns of logits it has.
-        start: its first class as the caller gave it, or None.
-        num_classes: K as the caller gave it, or None.
-        alike: what must be equal on all ranks, by name.
-        error: the name of an error's class, and what it says; None if nothing is wrong.
-        by: the layout that the error was found by; None if it is one by any layout. The layout that a rank remembers
-            may be that of another layer, which it cannot see from its own slice.
-    """
-
-    size: int
-    start: int | None = None
-    num_classes: int | None = None
-    alike: tuple[tuple[str, Any], ...] = ()
-    error: tuple[str, str] | None = None
+    size: int  # how many columns of logits it has
+    start: int | None = None  # its first class as the caller gave it, or None
+    num_classes: int | None = None  # K as the caller gave it, or None
+    alike: tuple[tuple[str, Any], ...] = ()  # what must be equal on all ranks, by name
+    error: tuple[str, str] | None = None  # the name of an error's class, and what it says; None if nothing is wrong
+    # the layout that the error was found by; None if it is one by any layout. The layout that a rank remembers may be
+    # that of another layer, which it cannot see from its own slice
     by: Layout | None = None
 
     @classmethod
@@ -129,11 +167,7 @@ class RankGroup:
         return Answer(told, distributed.all_reduce(told, distributed.ReduceOp.MAX, group=self.group, async_op=True))
 
     def confer(self, asked: Asked) -> Layout:
-        """Tell all ranks what this one brings, and agree on a layout.
-
-        Raises:
-            ValueError, IndexError, TypeError: the same on every rank. It names the rank where something is wrong.
-        """
+        """Tell all ranks what this one brings, and agree on a layout."""
         told: list[Any] = [None] * self.count
         distributed.all_gather_object(told, asked, group=self.group)
         layout = agreed_layout(told)
@@ -162,10 +196,6 @@ class Answer(NamedTuple):
 
 def agreed_layout(told: Sequence[Asked]) -> Layout:
     """The layout that follows from what each rank brings, in rank order.
-
-    Raises:
-        ValueError, IndexError, TypeError: the first error that a rank found; arguments that differ between ranks;
-            classes that two ranks have, or none.
 
     >>> agreed_layout([Asked(3), Asked(0), Asked(4)])
     Layout(sizes=(3, 0, 4), starts=(0, 3, 3), num_classes=7)

@@ -18,8 +18,7 @@ from sfumato.loss.linear.functional import checked_layer, checked_numbers
 from sfumato.loss.reduce import reduced
 from sfumato.loss.row_numbers import RowNumbers, SliceNumbers, together
 from sfumato.parallel.functional import agreed
-from sfumato.parallel.layout import RankGroup
-from sfumato.parallel.place import Place, local_part, place_of
+from sfumato.parallel.layout import Place, RankGroup, local_part, place_of
 from sfumato.parallel.request import Request
 from sfumato.parallel.row_slices import ClassRange
 from sfumato.targets import Target

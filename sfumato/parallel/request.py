@@ -21,38 +21,23 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class Request(NamedTuple):
-    """What a rank was called with.
+    """What a rank was called with."""
 
-    Attributes:
-        logits: those of the rank, (N, n, …) or (n,), with padding.
-        target: labels over all classes, a Target, or probabilities of the rank's own classes.
-        weight: (K,) or None.
-        num_items: what the mean divides by; None for this call's rows.
-        options: of the loss, as given.
-        more: further arguments that must be the same on all ranks, by name.
-        sparse: whether a target that holds a number for every row and class is refused.
-        problem: what is wrong with the arguments already; the other ranks are told when they ask.
-    """
-
-    logits: Tensor
-    target: Tensor | Target
-    weight: Tensor | None
-    num_items: float | Tensor | None
-    options: LossOptions
-    more: tuple[tuple[str, Any], ...] = ()
-    sparse: bool = False
-    problem: Exception | None = None
+    logits: Tensor  # those of the rank, (N, n, …) or (n,), with padding
+    target: Tensor | Target  # labels over all classes, a Target, or probabilities of the rank's own classes
+    weight: Tensor | None  # (K,) or None
+    num_items: float | Tensor | None  # what the mean divides by; None for this call's rows
+    options: LossOptions  # of the loss, as given
+    more: tuple[tuple[str, Any], ...] = ()  # further arguments that must be the same on all ranks, by name
+    sparse: bool = False  # whether a target that holds a number for every row and class is refused
+    problem: Exception | None = None  # what is wrong with the arguments already; the other ranks are told when they ask
 
     def told(self) -> dict[str, Any]:
         """The options, with the defaults of those that were not given."""
         return {**_DEFAULTS, **self.options}
 
     def columns(self) -> int:
-        """How many columns of logits the rank has.
-
-        Raises:
-            TypeError, ValueError: logits that are no tensor with a class axis.
-        """
+        """How many columns of logits the rank has."""
         if self.problem is not None:
             raise self.problem
         check_tensor(self.logits, "logits")
@@ -80,12 +65,7 @@ class Request(NamedTuple):
         )
 
     def over(self, classes: ClassRange) -> Call:
-        """The arguments checked and in canonical form, over the classes of all ranks.
-
-        Raises:
-            ValueError, IndexError, TypeError: as those of :func:`sfumato.arguments.resolve`; and for probabilities of
-                other classes than the rank's, and for a target or weights that would get a gradient.
-        """
+        """The arguments checked and in canonical form, over the classes of all ranks."""
         logits, options, target = self.logits, self.told(), self.target
         shape = list(logits.shape)
         shape[self._axis()] = classes.num_classes

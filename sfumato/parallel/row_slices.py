@@ -36,14 +36,7 @@ class ClassRange(NamedTuple):
 
 
 def slice_numbers(z: Tensor, call: Call, classes: ClassRange) -> SliceNumbers:
-    """Each row's numbers from a rank's own logits.
-
-    Args:
-        z: (N, n, …), the logits of the classes that the rank has; n may be 0. A part of the rows will do, with the
-            target and the weights of these rows in ``call``.
-        call: what the loss is asked for, with the target over all classes.
-        classes: those that the rank has.
-    """
+    """Each row's numbers from a rank's own logits."""
     if z.shape[1] == 0 or z.numel() == 0:
         return SliceNumbers.of_no_classes((z.shape[0], *z.shape[2:]), call, z.device)
     flat = _for_kernel(z, call)
@@ -58,16 +51,7 @@ def slice_numbers(z: Tensor, call: Call, classes: ClassRange) -> SliceNumbers:
 def slice_gradient(
     z: Tensor, mine: SliceNumbers, rows: RowNumbers, upstream: Tensor, call: Call, classes: ClassRange
 ) -> Tensor:
-    """The gradient of a rank's own logits, upstream·(S·p − w·q), exactly 0 without upstream; it takes no exchange.
-
-    Args:
-        z: (N, n, …), as :func:`slice_numbers` was given.
-        mine: what that gave.
-        rows: what all ranks have together.
-        upstream: (N, …), the gradient of each row's loss.
-        call: as given to :func:`slice_numbers`.
-        classes: those of the rank.
-    """
+    """The gradient of a rank's own logits, upstream·(S·p − w·q), exactly 0 without upstream; it takes no exchange."""
     wide = rows.rest.dtype
     grad = torch.empty_like(z, memory_format=torch.contiguous_format)
     upstream = upstream.to(wide)

@@ -199,13 +199,7 @@ class Target:
         )
 
     def with_classes(self, num_classes: int) -> Self:
-        """The same target for K classes, where it was made without knowing them.
-
-        Raises:
-            IndexError: a label or a listed class that is none of them.
-            ValueError: the target knows another number of classes, or every class is listed and some mass is left for
-                the others.
-        """
+        """The same target for K classes, where it was made without knowing them."""
         if self.num_classes not in (0, num_classes):
             raise ArgumentError(f"the target has {self.num_classes} classes, the logits have {num_classes}")
         if self.labels is not None:

@@ -95,14 +95,7 @@ def distil_top(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Listed(Target):
-    """(1 − α) of the label and α of a list: a few classes with masses of their own, and one mass for each other class.
-
-    Attributes:
-        classes: (N, m, …) int64 (or (m,)), the classes of the list.
-        listed: their masses, like ``classes``.
-        missing: what all other classes have together, a number or one a position.
-        alpha: α, a number or a tensor that broadcasts from the left with ``labels``.
-    """
+    """(1 − α) of the label and α of a list: a few classes with masses of their own, and one mass for each other."""
 
     FIELDS: ClassVar[Fields] = (
         *FIELDS,
@@ -113,10 +106,10 @@ class Listed(Target):
     )
 
     labels: Tensor
-    classes: Tensor
-    listed: Tensor
-    missing: float | Tensor
-    alpha: float | Tensor
+    classes: Tensor  # (N, m, …) int64 (or (m,)), the classes of the list
+    listed: Tensor  # their masses, like ``classes``
+    missing: float | Tensor  # what all other classes have together, a number or one a position
+    alpha: float | Tensor  # α, a number or a tensor that broadcasts from the left with ``labels``
 
     def terms(self, dtype: torch.dtype) -> Terms:
         alpha, missing = self.share(self.alpha, dtype), self.share(self.missing, dtype)

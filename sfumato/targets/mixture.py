@@ -66,19 +66,13 @@ def mix(target_a: Target, target_b: Target, lam: float | Tensor) -> Target:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mixture(Target):
-    """λ of one target and 1 − λ of another, each with one label a position: two labels and at most two priors.
-
-    Attributes:
-        first: the one.
-        second: the other, of the same positions and classes.
-        lam: λ, a number or a tensor that broadcasts from the left with the positions.
-    """
+    """λ of one target and 1 − λ of another, each with one label a position: two labels and at most two priors."""
 
     FIELDS: ClassVar[Fields] = (*FIELDS, ("first", "nothing"), ("second", "nothing"), ("lam", "first positions"))
 
-    first: Target
-    second: Target
-    lam: float | Tensor
+    first: Target  # the one
+    second: Target  # the other, of the same positions and classes
+    lam: float | Tensor  # λ, a number or a tensor that broadcasts from the left with the positions
 
     @property
     def shape(self) -> torch.Size:

@@ -74,12 +74,7 @@ def distil_sampled(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sampled(Target):
-    """A few classes a position, each with its share of the draws.
-
-    Attributes:
-        classes: (N, n, …) int64 (or (n,)), each class once, then −1.
-        shares: of the draws, like ``classes``, float64; 0 where there is no class.
-    """
+    """A few classes a position, each with its share of the draws."""
 
     FIELDS: ClassVar[Fields] = (
         *FIELDS,
@@ -87,8 +82,8 @@ class Sampled(Target):
         ("shares", "positions and classes"),
     )
 
-    classes: Tensor
-    shares: Tensor
+    classes: Tensor  # (N, n, …) int64 (or (n,)), each class once, then −1
+    shares: Tensor  # of the draws, like ``classes``, float64; 0 where there is no class
 
     @property
     def shape(self) -> torch.Size:

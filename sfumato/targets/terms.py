@@ -15,17 +15,11 @@ from sfumato.targets.checks import at_labels
 
 
 class Scaled(NamedTuple):
-    """Mass A·x + B.
+    """Mass A·x + B."""
 
-    Attributes:
-        x: (N, K, …), in the dtype that the target was made from.
-        scale: A, a number or a tensor that broadcasts with the positions.
-        shift: B.
-    """
-
-    x: Tensor
-    scale: float | Tensor = 1.0
-    shift: float = 0.0
+    x: Tensor  # (N, K, …), in the dtype that the target was made from
+    scale: float | Tensor = 1.0  # A, a number or a tensor that broadcasts with the positions
+    shift: float = 0.0  # B
 
     def written_out(self, dtype: torch.dtype) -> Tensor:
         """The masses, (N, K, …)."""
@@ -36,19 +30,13 @@ class Scaled(NamedTuple):
 
 
 class Back(NamedTuple):
-    """Mass c·u_k over the classes, the background of a position.
+    """Mass c·u_k over the classes, the background of a position."""
 
-    Attributes:
-        c: a number, or a tensor that broadcasts with the positions.
-        u: (K,), or a table (…, K) of which ``row`` tells each position's row, in any floating dtype; None for 1.
-        row: (N, …) int64; None where u is one row.
-        support: (N, K, …) bool, the classes that may receive mass; None for all.
-    """
-
-    c: float | Tensor
+    c: float | Tensor  # a number, or a tensor that broadcasts with the positions
+    # (K,), or a table (…, K) of which ``row`` tells each position's row, in any floating dtype; None for 1
     u: Tensor | None = None
-    row: Tensor | None = None
-    support: Tensor | None = None
+    row: Tensor | None = None  # (N, …) int64; None where u is one row
+    support: Tensor | None = None  # (N, K, …) bool, the classes that may receive mass; None for all
 
     def shares(self, position_dims: int, dtype: torch.dtype) -> Tensor | None:
         """The factors u within the support, shaped to multiply (N, K, …); None where it is 1 for every class."""
@@ -74,15 +62,11 @@ class Back(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Classes whose mass is set.
+    """Classes whose mass is set."""
 
-    Attributes:
-        classes: (N, m, …) int64, no class twice in a position. −1 stands for no class, but never in the first place.
-        masses: like ``classes``; 0 where there is no class.
-    """
-
+    # (N, m, …) int64, no class twice in a position. −1 stands for no class, but never in the first place
     classes: Tensor
-    masses: Tensor
+    masses: Tensor  # like ``classes``; 0 where there is no class
 
     def known(self) -> Tensor:
         """The classes, with the first of the position in place of −1."""

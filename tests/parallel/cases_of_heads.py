@@ -47,17 +47,17 @@ def heads_compared(target: Any, rank: int, world: int, dtype: torch.dtype = torc
 
 def in_pieces() -> None:
     engine.piece_bytes = lambda x, call: 0
-    pieces._ROWS, pieces._FEWEST_CLASSES = 2, 4
+    pieces._ROWS, pieces._MIN_CLASSES = 2, 4
 
 
 @case
 def heads(rank: int, world: int) -> dict[str, Any]:
-    kept = engine.piece_bytes, pieces._ROWS, pieces._FEWEST_CLASSES
+    kept = engine.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES
     in_pieces()
     try:
         return _heads(rank, world)
     finally:
-        engine.piece_bytes, pieces._ROWS, pieces._FEWEST_CLASSES = kept
+        engine.piece_bytes, pieces._ROWS, pieces._MIN_CLASSES = kept
 
 
 def _heads(rank: int, world: int) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from sfumato import schedules, theory
 from sfumato.lab.models import Classifier
 from sfumato.loss import CrossEntropyLoss, OnlineSmoothing, cross_entropy, penalty
 from sfumato.targets.dense import from_probs
-from sfumato.targets.labelled import one_hot, smooth_prior
+from sfumato.targets.labelled import one_hot, smooth_prior, smooth_rows
 from sfumato.targets.mixture import mix
-from sfumato.targets.table import smooth_rows
 
 
 class TrainingObjective(nn.Module):

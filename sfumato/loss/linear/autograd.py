@@ -9,7 +9,7 @@ from sfumato.arguments import Call
 from sfumato.kernel.job import FlatTarget
 from sfumato.loss.flatten import flatten, take_rows
 from sfumato.loss.linear import pieces
-from sfumato.loss.linear.parts import RowParts
+from sfumato.loss.linear.pieces import RowParts
 from sfumato.loss.paths import has_tangent
 from sfumato.loss.row_numbers import together
 from sfumato.targets import Target
@@ -17,25 +17,15 @@ from sfumato.targets.checks import ArgumentError
 
 
 class HeadPlan(NamedTuple):
-    """What a call asks for, apart from the tensors that may get a gradient.
+    """What a call asks for, apart from the tensors that may get a gradient."""
 
-    Attributes:
-        call: says the dtype of the arithmetic.
-        target: of the rows that count.
-        kept: (n,) which rows these are; None for all.
-        labels: (n,) labels of the rows that count, for the parts; or None.
-        softcap: c of c·tanh(z/c), or 0.
-        z_loss: λ of λ·lse², or 0.
-        parts: whether the parts of each row are wanted.
-    """
-
-    call: Call
-    target: FlatTarget
-    kept: Tensor | None
-    labels: Tensor | None
-    softcap: float
-    z_loss: float
-    parts: bool
+    call: Call  # says the dtype of the arithmetic
+    target: FlatTarget  # of the rows that count
+    kept: Tensor | None  # (n,) which rows these are; None for all
+    labels: Tensor | None  # (n,) labels of the rows that count, for the parts; or None
+    softcap: float  # c of c·tanh(z/c), or 0
+    z_loss: float  # λ of λ·lse², or 0
+    parts: bool  # whether the parts of each row are wanted
 
     def head(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> pieces.Head:
         """The layer on the rows that count."""
@@ -55,14 +45,7 @@ class HeadPlan(NamedTuple):
 
 
 def loss_of_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: HeadPlan) -> tuple[Tensor, RowParts | None]:
-    """Each row's loss, (N,) float64 and 0 where it does not count, and its parts if they are wanted.
-
-    Args:
-        x: (N, D).
-        weight: (V, D).
-        bias: (V,) or None.
-        plan: the rest.
-    """
+    """Each row's loss, (N,) float64 and 0 where it does not count, and its parts if they are wanted."""
     loss, *parts = _Head.apply(x, weight, bias, plan)  # pyright: ignore[reportGeneralTypeIssues]
     return loss, RowParts(*parts) if plan.parts else None
 

@@ -31,14 +31,7 @@ def piece_bytes(x: Tensor, call: Call) -> int:
 
 
 def measure(z: Tensor, target: FlatTarget, call: Call, *, start: int) -> SliceNumbers:
-    """What some classes say of each row.
-
-    Args:
-        z: (n, C), the logits, not changed.
-        target: of these rows, over all classes.
-        call: says the dtype of the arithmetic.
-        start: the first of the classes.
-    """
+    """What some classes say of each row."""
     stop = start + z.shape[1]
     if on_kernel(z, call):
         at, top, *sums = job.measure(z, flatten.take_classes(target, start, stop), start=start)
@@ -64,18 +57,7 @@ def to_gradient(
     factor: Tensor,
     softcap: float = 0.0,
 ) -> None:
-    """Find the gradient of the logits of some classes.
-
-    Args:
-        z: (n, C), the logits.
-        target: of these rows, over all classes.
-        call: says the dtype of the arithmetic.
-        whole: of these rows.
-        to: (n, C), where the gradient goes; may be the logits themselves.
-        start: the first of the classes.
-        factor: (n,) float64, what each row is multiplied by.
-        softcap: c where the logits are c·tanh(x/c), whose gradient is that of x; or 0.
-    """
+    """Find the gradient of the logits of some classes."""
     stop = start + z.shape[1]
     if on_kernel(z, call):
         part = flatten.take_classes(target, start, stop)

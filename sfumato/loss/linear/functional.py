@@ -1,18 +1,35 @@
 """Cross entropy of a linear layer's output, from the layer's input and weight."""
 
-from typing import Literal, NamedTuple, overload
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
 
 from sfumato.arguments import Call, resolve
 from sfumato.loss.linear.autograd import HeadPlan, check_constant, check_sparse, check_tensors, flat_rows, loss_of_rows
-from sfumato.loss.linear.uncompiled import uncompiled
 from sfumato.loss.paths import has_tangent
 from sfumato.loss.reduce import check_num_items, reduced
 from sfumato.targets import Target
 from sfumato.targets.checks import ArgumentError, check_tensor
 from sfumato.theory import Over
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: Function) -> Function:
+    """The function, called eagerly also where compiled code calls it."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            from sfumato.loss import operators
+
+            return operators.outside(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return cast("Function", call)
 
 
 class HeadParts(NamedTuple):

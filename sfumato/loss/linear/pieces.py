@@ -6,7 +6,7 @@ matrix products where an unfused layer has three, and none of them is small. A p
 layer; parts are added up in the type of the arithmetic, which is float32 for half precision, and rounded once.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -15,33 +15,81 @@ from sfumato.arguments import Call
 from sfumato.kernel.job import FlatTarget, WholeRows
 from sfumato.loss.flatten import take_rows
 from sfumato.loss.linear import engine
-from sfumato.loss.linear.parts import PartSums
 from sfumato.loss.row_numbers import RowNumbers, SliceNumbers
+
+_FEW = 1 << 20  # logits that are copied at a time
+
+
+class RowParts(NamedTuple):
+    """Numbers of rows that trainers log, (n,) each: −log p_y, H(p), whether p_y is largest, and log Σ e^z."""
+
+    nll: Tensor | None
+    entropy: Tensor
+    correct: Tensor | None
+    lse: Tensor
+
+
+class PartSums(NamedTuple):
+    """What some classes add to the parts of each row."""
+
+    top: Tensor  # m, the largest of their logits
+    spread: Tensor  # Σ e^(z−m)·(m − z)
+    label: Tensor  # z_y, or −inf where the label is another class
+
+    @classmethod
+    def of_piece(cls, z: Tensor, found: SliceNumbers, labels: Tensor | None, *, start: int) -> Self:
+        """The sums of a piece (n, C) that begins at class ``start``; ``labels`` (n,) are counted over all classes."""
+        spread = torch.empty_like(found.rest)
+        label = torch.full_like(found.rest, -torch.inf)
+        few = max(1, _FEW // z.shape[1])
+        for at in range(0, len(z), few):
+            rows = slice(at, at + few)
+            d = z[rows].to(torch.promote_types(z.dtype, torch.float32))
+            d = d - found.of(rows).base().to(d.dtype).unsqueeze(1)
+            e = d.exp()
+            spread[rows] = -(e * d.masked_fill(e == 0, 0.0)).sum(1, dtype=spread.dtype)
+        if labels is not None:
+            here = ((labels >= start) & (labels < start + z.shape[1])).nonzero().squeeze(1)
+            label[here] = z[here, labels[here] - start].to(label.dtype)
+        return cls(found.top.to(spread.dtype), spread, label)
+
+    def joined(self, after: Self, mine: SliceNumbers, others: SliceNumbers) -> Self:
+        """The sums of these classes and others; with the numbers of both."""
+        top = torch.maximum(self.top, after.top)
+        return type(self)(
+            top, self._against(top, mine) + after._against(top, others), torch.maximum(self.label, after.label)
+        )
+
+    def _against(self, top: Tensor, found: SliceNumbers) -> Tensor:
+        """Σ e^(z−top)·(top − z): every term is at least 0."""
+        further = top - self.top
+        moved = (-further).exp() * (self.spread + further * (1 + found.rest))
+        return torch.where(self.top == -torch.inf, 0.0, moved)
+
+    def of_rows(self, at: Tensor, rows: RowNumbers, labels: Tensor | None) -> RowParts:
+        """The parts, once the sums are those of all classes; ``at`` is each row's class of the largest logit."""
+        lse = rows.rest.log1p()
+        entropy = lse + self.spread / (1 + rows.rest)
+        if labels is None:
+            return RowParts(None, entropy, None, self.top + lse)
+        return RowParts((self.top - self.label) + lse, entropy, at == labels, self.top + lse)
+
 
 # A piece is so many rows, or all of them, and as many classes as its memory has room for. With fewer of either, the
 # products would wait for memory.
-_ROWS, _FEWEST_CLASSES = 4096, 64
+_ROWS, _MIN_CLASSES = 4096, 64
 _ROWS_AT_ONCE = 1024  # of a product in half precision, which is added to float32
 
 
 class Head(NamedTuple):
-    """A linear layer, and everything of the call but its target.
+    """A linear layer, and everything of the call but its target."""
 
-    Attributes:
-        x: (n, D), the inputs of the rows that count.
-        weight: (V, D).
-        bias: (V,) or None.
-        call: says the dtype of the arithmetic.
-        softcap: c of c·tanh(z/c), or 0.
-        z_loss: λ of λ·lse², or 0.
-    """
-
-    x: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    call: Call
-    softcap: float
-    z_loss: float
+    x: Tensor  # (n, D), the inputs of the rows that count
+    weight: Tensor  # (V, D)
+    bias: Tensor | None  # (V,) or None
+    call: Call  # says the dtype of the arithmetic
+    softcap: float  # c of c·tanh(z/c), or 0
+    z_loss: float  # λ of λ·lse², or 0
 
     def logits(self, rows: slice, classes: slice, to: Tensor) -> Tensor:
         """The logits of some rows and classes in the memory of ``to``, which is flat."""
@@ -72,7 +120,7 @@ def pieces(head: Head) -> tuple[list[slice], list[slice]]:
     n, classes = len(head.x), len(head.weight)
     rows = _even(n, _ROWS)
     fit = engine.piece_bytes(head.x, head.call) // (max(map(_length, rows), default=1) * head.x.element_size())
-    step = max(_FEWEST_CLASSES, fit // 64 * 64)
+    step = max(_MIN_CLASSES, fit // 64 * 64)
     return [slice(at, min(at + step, classes)) for at in range(0, classes, step)], rows
 
 
@@ -89,15 +137,7 @@ def _even(count: int, most: int) -> list[slice]:
 def measure(
     head: Head, target: FlatTarget, *, start: int = 0, labels: Tensor | None = None, parts: bool = False
 ) -> Pass:
-    """The first pass.
-
-    Args:
-        head: the layer.
-        target: of the rows that count.
-        start: the class of the weight's first row, where the layer has some of the target's classes.
-        labels: (n,) for the parts, or None.
-        parts: whether to find them.
-    """
+    """The first pass."""
     numbers = SliceNumbers.of_no_classes((len(head.x),), head.call, head.x.device)
     sums = PartSums(numbers.top, numbers.rest, numbers.top) if parts else None
     ranges, blocks = pieces(head)
@@ -136,18 +176,7 @@ def gradients(
     start: int = 0,
     more_to_add: bool = False,
 ) -> Gradients:
-    """The second pass: the gradients of the input, the weight and the bias.
-
-    Args:
-        head: the layer.
-        target: of the rows that count.
-        whole: what the first pass found.
-        factor: (n,) float64, what each row's gradient is multiplied by.
-        wanted: which of the three to make.
-        start: the class of the weight's first row, where the layer has some of the target's classes.
-        more_to_add: whether other layers have a part in the input's gradient, so that it is wanted in the dtype of the
-            arithmetic.
-    """
+    """The second pass: the gradients of the input, the weight and the bias."""
     ranges, blocks = pieces(head)
     wide = head.call.dtype
     of_x = of_weight = of_bias = None

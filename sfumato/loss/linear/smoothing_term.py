@@ -7,8 +7,7 @@ from torch import Tensor
 
 from sfumato.arguments import result_type
 from sfumato.loss.linear.autograd import check_constant
-from sfumato.loss.linear.functional import checked_layer
-from sfumato.loss.linear.uncompiled import uncompiled
+from sfumato.loss.linear.functional import checked_layer, uncompiled
 from sfumato.targets.checks import (
     ArgumentError,
     check_distribution,

@@ -31,7 +31,7 @@ def path(request):
             needs.kernel()
         patch.setattr(engine, "piece_bytes", lambda x, call: 0)
         patch.setattr(pieces, "_ROWS", 7)
-        patch.setattr(pieces, "_FEWEST_CLASSES", 64)
+        patch.setattr(pieces, "_MIN_CLASSES", 64)
         yield request.param
 
 
@@ -409,7 +409,7 @@ def test_nothing_of_the_size_of_all_logits_is_ever_made(name):
     target = layer.labels if name == "labels" else example(name, layer.labels, classes).build()
     with Largest() as largest:
         layer.gradients(layer.fused(target, return_parts=True).loss)
-    made_of_rows = "table" in name or EXAMPLES.get(name, "").startswith("rows.")
+    made_of_rows = "table" in name or EXAMPLES.get(name, "").startswith("class_tables.")
     table = classes * classes if made_of_rows else 0  # the target's own, copied into float64 or cut in slices
     assert largest.numel <= max(rows * 64, classes * FEATURES, classes * 7, table)
 
