@@ -18,7 +18,7 @@ def probe(
     strict: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Read the target that a loss trains towards off its gradient, and look for what will surprise.
+    """Recover the target that a loss trains towards from its gradient, and look for what will surprise.
 
     The loss is called as loss(logits[N, K], labels[N]) at several K: convention and strength, total mass, ignored
     rows, reduction, class weights, strengths at and beyond their range, half precision, masked logits, evaluation
@@ -26,7 +26,7 @@ def probe(
     called with.
 
     With --trainer no loss is called. A few steps of real training are watched instead, and the gradients at the model's
-    output tell what the trainer did: the strength that arrived, what it divides by, ignored rows, padding, evaluation.
+    output show what the trainer did: the strength that arrived, what it divides by, ignored rows, padding, evaluation.
     Write a function that makes the trainer and returns the model and what starts it:
 
         def watched():

@@ -1,4 +1,4 @@
-"""The target that a loss really trains towards, read off its gradient: no source read, no name believed."""
+"""The target that a loss really trains towards, recovered from its gradient."""
 
 from sfumato.probe.call.find import ProbeError as ProbeError
 from sfumato.probe.call.find import load as load

@@ -18,7 +18,7 @@ from sfumato.probe.result import Probe, ProbeFinding, defect, note, warning, wor
 
 
 def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
-    r"""Read what a loss trains towards off its gradient, and look for what will surprise.
+    r"""Recover what a loss trains towards from its gradient, and look for what will surprise.
 
     .. math:: q = S\,p - \partial L/\partial z
 
@@ -48,7 +48,7 @@ def probe(loss: Callable[..., Any] | str, *, classes: int = 10) -> Probe:
     Source: the note, eq. 1, solved for the target.
     """
     if classes < 2:
-        raise ProbeError(f"classes must be at least 2 to tell a target, got {classes}")
+        raise ProbeError(f"classes must be at least 2, got {classes}")
     spec = load(loss) if isinstance(loss, str) else of(loss)
     findings = [note("keras-on-torch", text) for text in spec.notes]
     if has_named_teacher(spec, classes):

@@ -31,7 +31,7 @@ def _in_plain_words(result: Probe) -> str:
     if result.convention == "prior":
         return "It trains a model to give a part of its probability to the right class, and the rest as π says."
     if result.target is None:
-        return "It trains a model towards no fixed probabilities that could be read off its gradient."
+        return "It trains a model towards no fixed probabilities that could be recovered from its gradient."
     if result.moved_by is not None:
         return f"It does not train a model to give the probabilities of this target: {result.moved_by}."
     total = 1.0 if (result.convention or "").startswith("sigmoid") or not result.mass else result.mass

@@ -1,1 +1,1 @@
-"""What a loss does beside having a target: its rows, its labels, its arithmetic, and its other arguments."""
+"""What a loss does besides having a target: its rows, its labels, its arithmetic, and its other arguments."""

@@ -359,21 +359,12 @@ def _lines(
     )  # fmt: skip
 
 
-class Moments(NamedTuple):
+def _moments(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The sum of the weights, the means, and the sums of squares and products about them."""
-
-    n: Tensor
-    mx: Tensor
-    my: Tensor
-    sxx: Tensor
-    sxy: Tensor
-
-
-def _moments(x: Tensor, y: Tensor, w: Tensor) -> Moments:
     n = w.sum(1)
     mx, my = (w * x).sum(1) / n, (w * y).sum(1) / n
     dx, dy = x - mx[:, None], y - my[:, None]
-    return Moments(n, mx, my, (w * dx * dx).sum(1), (w * dx * dy).sum(1))
+    return n, mx, my, (w * dx * dx).sum(1), (w * dx * dy).sum(1)
 
 
 def _furthest(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:

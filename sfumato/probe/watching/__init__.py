@@ -1,1 +1,1 @@
-"""What a trainer really does, read off the gradients that reach a model's logits while it trains."""
+"""What a trainer really does, detected from the gradients that reach a model's logits while it trains."""

@@ -150,8 +150,7 @@ def complete_steps(record: Record) -> list[ReadStep]:
 def step_counts(record: Record, eps: float) -> tuple[list[StepCount], bool]:
     """The counts of each step over all ranks, and whether the ranks train apart, each with its own gradients."""
     own = [_note(step, eps) for step in complete_steps(record)]
-    place = store_of_ranks()
-    number = next(_uses)
+    place, number = store_of_ranks(), next(_uses)
     if place is None:
         return [_joined({0: note}, 0, 1)[0] for note in own if note["passes"]], False
     _, rank, ranks = place

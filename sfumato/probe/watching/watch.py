@@ -12,7 +12,7 @@ from sfumato.probe.text import lines_of_facts, lines_of_findings, wrapped
 from sfumato.probe.watching import judging
 from sfumato.probe.watching.normaliser import NormaliserName, normaliser
 from sfumato.probe.watching.steps import complete_steps, step_counts
-from sfumato.probe.watching.targets_seen import Record, targets_seen
+from sfumato.probe.watching.targets_seen import ReadPass, Record, targets_seen
 from sfumato.probe.watching.watcher import RunWatcher, check_model
 from sfumato.text import plural
 
@@ -24,12 +24,12 @@ class Watched:
     """What a trainer did; it is filled when the ``with`` block of :func:`watch` ends.
 
     Attributes:
-        eps: the strength over all classes, as torch's argument, that reached the logits; None where it cannot be told.
-        eps_others: the same target as a strength over the other classes. At one K nobody can tell the two apart.
+        eps: the strength over all classes, as torch's argument, that reached the logits; None if unknown.
+        eps_others: the same target as a strength over the other classes. At one K the two cannot be distinguished.
         mass: what a row's gradient is multiplied by beside its normaliser: 1, or Σq of a target that does not sum to 1.
         normaliser: ``"rows"``: one mean over all rows that count between two steps of the optimiser;
             ``"micro-batches"``: a mean of means; ``"sum"``; ``"twice"``: divided once too often or too rarely; None
-            where it cannot be told.
+            if unknown.
         steps: steps that the optimiser took.
         evaluation_eps: the strength over all classes of the loss in evaluation; None without one that could be read.
         findings: what was found, the worst first.
@@ -62,9 +62,9 @@ class Watched:
     def sentence(self) -> str:
         """What reached the logits, in one sentence."""
         if self.classes is None:
-            return f"Nothing was read of {self.model or 'the model'}."
+            return f"Nothing could be read from {self.model or 'the model'}."
         if self.eps is None:
-            return f"No one strength could be read off the gradients of {self.model}."
+            return f"No single strength could be recovered from the gradients of {self.model}."
         if self.eps == 0:
             return f"{self.model} was trained on hard labels: no smoothing reached its logits."
         others = "" if self.eps_others is None else f" ({self.eps_others:.4g} over the others)"
@@ -92,7 +92,7 @@ class Watched:
             "micro-batches": "a mean of means: not all rows count alike",
             "sum": "a sum: nothing is divided by the number of rows",
             "twice": "not that of a mean: divided once too often or too rarely",
-            None: "could not be told",
+            None: "unknown",
         }
         rows = [
             ("classes", str(self.classes)),
@@ -119,7 +119,7 @@ class Watched:
 
 @contextmanager
 def watch(model: Any, logits: Callable[[Any], Any] | str | None = None) -> Generator[Watched]:
-    r"""Read off the gradients what a trainer does, while it trains.
+    r"""Detect what a trainer does from its gradients, while it trains.
 
     .. math:: \partial L/\partial z_k = c\,(p_k - q_k)
 
@@ -188,7 +188,7 @@ def fill(seen: Watched, record: Record) -> None:
     seen.findings = worst_first(findings)
 
 
-def _uneven(one: Any) -> bool:
+def _uneven(one: ReadPass) -> bool:
     """Whether the sequences of a pass have unequal numbers of rows with a gradient."""
     counts = one.rows.live.reshape(one.sequences, -1).sum(1)
     return len(set(counts[counts > 0].tolist())) > 1
