@@ -144,13 +144,16 @@ def warm() -> Warm:
     return warm_process()
 
 
-def run_sfumato(*words: str, folder: Path, env: dict[str, str] | None = None) -> Ran:
-    """``sfumato …`` in a process of its own, in a folder of its own; where the system can, a fork of a warm one."""
+def run_sfumato(*words: str, folder: Path, env: dict[str, str] | None = None, figures: bool = False) -> Ran:
+    """``sfumato …`` in a process of its own, in a folder of its own; where the system can, a fork of a warm one.
+
+    The page of a comparison then has two figures unless ``figures`` asks for all, which take most of its time.
+    """
     if sys.platform != "linux":
         return run_cold(*words, folder=folder, env=env)
     with tempfile.TemporaryDirectory() as streams:
-        told = environment() | (env or {})
-        code, command = warm_process().run(*words, folder=folder, streams=Path(streams), env=told)
+        how = {"env": environment() | (env or {}), "figures": figures}
+        code, command = warm_process().run(*words, folder=folder, streams=Path(streams), **how)
         return Ran(code, command.out, command.err, folder)
 
 

@@ -134,7 +134,8 @@ class Warm:
             streams: a folder for what it prints.
             how: ``at`` and ``name``: the number of the change, or a part of the path that is about to change, at which
                 ``signal`` is sent ("kill" and "stop" to all its processes, another to the first); ``largest``: bytes
-                that a file may have; ``env``: all its variables, by default those of the test without sfumato's.
+                that a file may have; ``env``: all its variables, by default those of the test without sfumato's;
+                ``figures``: whether a page has all of them, or the two that are quick: they take most of the time.
         """
         self.count += 1
         prefix = streams / str(self.count)
@@ -249,7 +250,10 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
         sys.addaudithook(_hook(order, counter))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from sfumato.cli import main
+        from sfumato.report import compare_page
 
+        if not order.get("figures"):
+            compare_page.FIGURES = {name: compare_page.FIGURES[name] for name in ("gap", "ladder")}
         code = main(order["words"])
     except BaseException:
         traceback.print_exc()

@@ -48,7 +48,7 @@ def test_pictures_are_augmented_to_the_same_bits_by_one_process_by_two_and_after
 @pytest.mark.nightly
 def test_a_whole_comparison_with_every_default_has_the_same_bits_with_one_process_and_with_two(digits, tmp_path):
     words = ("compare", "digits", "--json", "--workers", "1")
-    ran = run_sfumato(*words, folder=tmp_path)
+    ran = run_sfumato(*words, folder=tmp_path, figures=True)
     assert ran.code == 0, ran.err
     one, two = bits(tmp_path / ran.json()["run"]), bits(digits.folder / digits.json()["run"])
     one = {name: content.replace(b" --workers 1", b"") for name, content in one.items()}
