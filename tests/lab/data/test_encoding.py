@@ -263,30 +263,12 @@ def given(parts, rows=60):
     return {**table, "split": [parts[i % len(parts)] for i in range(rows)]}
 
 
-def test_given_parts_are_taken_as_they_are(csv):
-    table = given(["train", "Valid", "TEST", "training"])
-    data = prepare(csv(table), Roles(split="split"))
-    assert sorted(data.split.train) == [i for i in range(60) if i % 4 in (0, 3)]
-    assert sorted(data.split.validation) == [i for i in range(60) if i % 4 == 1]
-    assert data.split.given == ("train", "validation", "test")
-
-
 def test_a_class_without_training_rows_is_refused(csv):
     table = given(["train", "val", "test"])
     table["label"] = ["c" if i in (2, 5) else label for i, label in enumerate(table["label"])]
     assert refusal(csv(table), split="split") == (
         'made.csv: class "c" has 2 rows and none of them to train on; move some to training, or drop the class'
     )
-
-
-def test_rows_that_disagree_on_the_label_are_counted(csv):
-    table = columns()
-    for name in ("age", "city", "size"):
-        table[name][1] = table[name][0]
-    data = prepare(csv(table))
-    assert data.describe()["disagreeing"] == 2
-    told = "2 rows have the content of another row but another label: no model can be right on all of them."
-    assert told in [warning.text for warning in data.warnings]
 
 
 def test_what_is_kept_of_the_training_rows_encodes_every_row_as_they_are_encoded():

@@ -113,13 +113,6 @@ def test_a_table_is_kept_with_the_name_of_its_file(table):
     np.testing.assert_allclose(told["transition"], [[0.75, 0.25, 0], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]])
 
 
-def test_how_many_labels_are_others_now_is_said():
-    noisy = NoisyLabels(noise_of("0.3", CLASSES), np.array([0]), {"train": 1234, "validation": 56})
-    assert noisy.note()["text"].startswith(
-        "By --noise 0.3, 1,234 of the training rows and 56 of the validation rows have another label, "
-    )
-
-
 def test_labels_of_other_rows_stay_and_the_given_ones_are_not_changed():
     labels = np.arange(60) % 3
     rows = {"train": np.arange(10, 40), "validation": np.arange(50, 40, -1)}
@@ -160,20 +153,6 @@ def test_a_line_may_miss_1_by_what_rounding_leaves_and_is_divided_by_its_sum(tab
 
 def test_a_table_that_moves_one_label_of_one_class_is_noise(table):
     assert read_table(table(",cat,dog\ncat,1,0\ndog,0.5,0.5\n"), CLASSES[:2]).tolist() == [[1, 0], [0.5, 0.5]]
-
-
-def test_a_class_gets_only_labels_that_its_line_allows(table):
-    names = DIGITS.table.class_names
-    lines = [",".join(["", *names])]
-    for k in range(10):
-        shares = ["0"] * 10
-        shares[k], shares[(k + 1) % 10] = "0.6", "0.4"
-        lines.append(",".join([names[k], *shares]))
-    noisy = with_noise(DIGITS, noise_of(str(table("\n".join(lines))), names))
-    old, new = DIGITS.part("train").labels, noisy.part("train").labels
-    assert set((new - old) % 10) == {0, 1}
-    assert noisy.describe()["noise"]["given"] == "table.csv"
-    assert noisy.describe()["noise"]["rate"] is None
 
 
 REFUSED = {

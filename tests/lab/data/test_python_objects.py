@@ -269,23 +269,6 @@ def test_a_module_that_fails_is_said_to_with_its_error(module):
     )
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("def load(): return T\n", "the data set holds more than 8 GB; return fewer or smaller rows"),
-        (
-            "import scipy.sparse\ndef load(): return scipy.sparse.csr_matrix(X), y\n",
-            "X is sparse and takes more than 8 GB spread out; keep fewer columns",
-        ),
-        ("def load(): return DataLoader(T, 8)\n", "the DataLoader holds more than 8 GB; return fewer or smaller rows"),
-    ],
-)
-def test_more_rows_than_are_read_are_refused_while_they_come(module, monkeypatch, body, message):
-    monkeypatch.setattr("sfumato.lab.data.python_objects.MAX_BYTES", 1000)
-    source = module(body)
-    assert refusal(source) == f"{source}: {message}"
-
-
 @pytest.mark.parametrize("what", ["T", "DataLoader(T, 8)", "(scipy.sparse.csr_matrix(X), y)"])
 def test_as_many_bytes_as_may_be_read_are_read_and_not_one_more(module, monkeypatch, what):
     source = module("import scipy.sparse\n" + returning(what))
@@ -366,14 +349,6 @@ def test_weights_groups_and_parts_may_stand_beside_the_rows(frame):
 def test_an_array_without_labels_is_refused_with_the_way_to_give_them(x):
     with pytest.raises(DataError, match="^X is an array and has no labels; give them as y, one per row of X$"):
         table_in_memory(x, None, Roles(), {})
-
-
-def test_labels_may_be_texts_of_any_length():
-    kind = np.dtypes.StringDType(na_object=None)
-    assert table_in_memory(frame(), np.array(LABELS, kind), Roles(), {}).class_names == ("a", "b")
-    assert table_in_memory(np.eye(6), np.array(["a", "b "] * 3, kind), Roles(), {}).class_names == ("a", "b")
-    with pytest.raises(DataError, match=r"^the data given: y\[1\] is empty; give it a label or drop the row$"):
-        table_in_memory(np.eye(6), np.array(["a", None] * 3, kind), Roles(), {})
 
 
 def frame(**more):

@@ -116,24 +116,10 @@ def test_what_the_system_refuses_is_told_with_the_file(tmp_path, monkeypatch, er
         read_frame(str(tmp_path / "flowers.csv"))
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "A.TAR.GZ", "a.gz"])
-def test_only_an_archive_of_files_is_to_be_unpacked(tmp_path, name):
-    (tmp_path / name).touch()
-    assert ("Unpack it first." in refusal(str(tmp_path / name))) == (name != "a.gz")
-
-
 def test_data_that_were_given_from_python_are_in_no_file():
     assert refusal("(in memory)") == (
         "these data were given from Python and are in no file; give them to sf.compare again"
     )
-
-
-def test_new_rows_that_are_not_there_are_refused_with_the_nearest_file(tmp_path):
-    (tmp_path / "rows.csv").write_text("x\n1\n")
-    with pytest.raises(DataError, match='did you mean ".*rows.csv"'):
-        read_frame(str(tmp_path / "row.csv"))
-    with pytest.raises(DataError, match='^no file ""'):
-        read_frame("")
 
 
 def test_what_no_reader_takes_is_not_offered_for_a_name_that_is_not_there(tmp_path, monkeypatch):
@@ -170,18 +156,6 @@ def test_a_size_of_images_for_what_is_no_folder_is_refused(tmp_path, monkeypatch
     assert refusal(source, roles=Roles(image_size=32)) == (
         f'--image-size "32" is for folders of images, and {source} is none; leave it out'
     )
-
-
-def test_a_file_that_the_system_refuses_to_open_is_named(tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    path = tmp_path / "flowers.csv"
-    path.write_text("x,label\n")
-    monkeypatch.setattr("builtins.open", refuse)
-    message = refusal(str(path))
-    monkeypatch.undo()
-    assert message == "flowers.csv cannot be read: Permission denied"
 
 
 @pytest.mark.slow
