@@ -1,4 +1,4 @@
-"""``sfumato doctor``: what is in force on this machine, and whether a comparison on some data would work."""
+"""``sfumato doctor``: versions and the kernel on this machine, and whether a comparison on some data would work."""
 
 import json as jsonlib
 import sys
@@ -18,7 +18,7 @@ SCHEMA = "sfumato.doctor/1"
 @app.command(usage="Usage: sfumato doctor [DATA] [OPTIONS]")
 @with_options("data", "label", "text", "split", "drop", "keep", "model", "device")
 def doctor(options: Options, *, json: Annotated[Flag, Parameter(group=GROUPS["Output"])] = False) -> int:
-    """Say what is in force here: versions, threads, whether the loss runs on the kernel, and where runs may go.
+    """Show versions, threads and which kernel is used, and where runs may go.
 
     With DATA: how each column was read, and a trial of about 20 seconds in which both arms train. Nothing is written.
     Without DATA only the environment is looked at.

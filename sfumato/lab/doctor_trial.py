@@ -1,4 +1,4 @@
-"""The trial of ``sfumato doctor DATA``: what is in the data, whether both arms learn, and what the whole would take."""
+"""The trial of ``sfumato doctor DATA``: what is in the data, whether both arms learn, and what a full run takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sfumato.lab.data.table import PARTS
 from sfumato.lab.device import one_thread
 from sfumato.lab.options import Options
 from sfumato.lab.prepared import Prepared, prepared
-from sfumato.text import duration, wrapped
+from sfumato.text import duration, plural, wrapped
 
 SECONDS = 20.0
 """How long both arms together may train."""
@@ -30,7 +30,7 @@ def read(options: Options) -> Prepared:
     return prepared(options)
 
 
-def trial(ready: Prepared) -> dict[str, Any]:
+def trial(ready: Prepared, seconds: float = SECONDS) -> dict[str, Any]:
     """Train each arm for a few seconds, and count up what a comparison would take.
 
     Returns:
@@ -44,10 +44,10 @@ def trial(ready: Prepared) -> dict[str, Any]:
 
     whole, data = estimate(ready), ready.data
     per_epoch = max(1e-6, whole.seconds_per_step * math.ceil(len(data.split.train) / ready.plan.batch_size))
-    epochs = max(2, min(ready.plan.epochs, int(SECONDS / 2 / per_epoch)))
+    epochs = max(2, min(ready.plan.epochs, int(seconds / 2 / per_epoch)))
     ready = replace(ready, plan=replace(ready.plan, epochs=epochs), options=replace(ready.options, seeds=1))
     rows = ready.rows("train", "validation")
-    told: list[dict[str, Any]] = []
+    arms: list[dict[str, Any]] = []
     with one_thread():
         for task in ready.tasks(Path()):
             started, run = time.perf_counter(), TrainingRun(task, rows)
@@ -55,7 +55,7 @@ def trial(ready: Prepared) -> dict[str, Any]:
             task.arm.verify(run.loss, task.classes)
             nll = [run.epochs[at]["validation_nll"] for at in (0, -1)]
             took = time.perf_counter() - started
-            told.append({"name": task.arm.name, "epochs": epochs, "nll": nll, "seconds": took})
+            arms.append({"name": task.arm.name, "epochs": epochs, "nll": nll, "seconds": took})
     described = data.describe()
     return {
         "data": {
@@ -68,7 +68,7 @@ def trial(ready: Prepared) -> dict[str, Any]:
         },
         "notes": [*data.notes, *ready.model.notes],
         "whole": whole.to_json(),
-        "arms": told,
+        "arms": arms,
     }
 
 
@@ -78,7 +78,8 @@ def as_text(found: dict[str, Any], width: int | None = None) -> str:
     rows = ", ".join(f"{part} {data[part]:,}" for part in PARTS)
     lines = [f"data          {data['name']}: {data['inputs']}, {data['classes']} classes; rows: {rows}"]
     if data["duplicates"]:
-        lines.append(f"copies        {data['duplicates']:,} rows repeat an earlier one")
+        verb = "duplicates" if data["duplicates"] == 1 else "duplicate"
+        lines.append(f"duplicates    {plural(data['duplicates'], 'row')} {verb} an earlier one")
     lines += [f"note          {note['text']}" for note in found["notes"]]
     for arm in found["arms"]:
         first, last = arm["nll"]
@@ -88,6 +89,6 @@ def as_text(found: dict[str, Any], width: int | None = None) -> str:
             f"in {arm['epochs']} epochs ({duration(arm['seconds'])}){learnt}"
         )
     lines.append(
-        f"the whole     {whole['runs']} runs of {whole['epochs']:,} epochs: about {duration(whole['seconds'])}"
+        f"full run      {whole['runs']} runs of {whole['epochs']:,} epochs: about {duration(whole['seconds'])}"
     )
     return "\n".join(lines if width is None else [wrapped(line, width, rest=" " * 14) for line in lines])

@@ -66,7 +66,7 @@ def test_doctor_tries_both_arms_on_the_data_and_writes_nothing(tmp_path):
     for words in (
         "data          digits: 64 features",
         "trial         one-hot: validation log loss (NLL)",
-        "the whole     10 runs",
+        "full run      10 runs",
     ):
         assert words in text
     assert list(tmp_path.iterdir()) == []

@@ -19,9 +19,8 @@ COST = Cost(("one-hot", "smoothed"), 10, 2, 60, 1020, 650, 1 / 17, 600.0, 10**6,
 )
 def test_both_arms_together_train_for_the_time_there_is_or_for_two_epochs(seconds, asked, epochs, monkeypatch):
     monkeypatch.setattr("sfumato.lab.doctor_trial.estimate", lambda ready: COST)
-    monkeypatch.setattr("sfumato.lab.doctor_trial.SECONDS", seconds)
     began = time.perf_counter()
-    found = trial(read(Options("digits", model="linear", batch_size=64, epochs=asked)))
+    found = trial(read(Options("digits", model="linear", batch_size=64, epochs=asked)), seconds)
     assert 0 < sum(arm["seconds"] for arm in found["arms"]) <= time.perf_counter() - began
     assert [(arm["name"], arm["epochs"]) for arm in found["arms"]] == [("one-hot", epochs), ("smoothed", epochs)]
     assert all(arm["nll"][1] < arm["nll"][0] for arm in found["arms"])
@@ -49,15 +48,15 @@ FOUND = {
 def test_a_trial_is_told_with_copies_missing_values_and_an_arm_that_did_not_learn():
     assert as_text(FOUND).splitlines() == [
         "data          flowers.csv: 4 features, 3 classes; rows: train 1,200, validation 400, test 401",
-        "copies        1,002 rows repeat an earlier one",
+        "duplicates    1,002 rows duplicate an earlier one",
         "note          Something to know.",
         "trial         one-hot: validation log loss (NLL) 1.250 to 0.500 in 4 epochs (8 s)",
         "trial         smoothed: validation log loss (NLL) 0.500 to 0.500 in 4 epochs (8 s); it did not fall: "
         "look at the data, or at --learning-rate",
-        "the whole     10 runs of 1,500 epochs: about 10 min",
+        "full run      10 runs of 1,500 epochs: about 10 min",
     ]
 
 
 def test_what_there_is_nothing_to_say_of_is_left_out():
     plain = FOUND | {"data": FOUND["data"] | {"duplicates": 0, "missing": {}}, "notes": []}
-    assert [line.split()[0] for line in as_text(plain).splitlines()] == ["data", "trial", "trial", "the"]
+    assert [line.split()[0] for line in as_text(plain).splitlines()] == ["data", "trial", "trial", "full"]
