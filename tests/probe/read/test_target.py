@@ -1,21 +1,18 @@
-"""The target that was read, and whether the loss is smallest there."""
+"""What gradients say of a target, whether the loss is smallest there, and losses that have no fixed target."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from sfumato.probe import as_text, probe
+from tests.probe.losses import EPS, codes, smoothed, text_of
 
-K, EPS = 10, 0.1
-
-
-def smoothed(logits, labels, weight: Tensor | None = None):
-    return F.cross_entropy(logits, labels, weight, label_smoothing=EPS)
+K = 10
 
 
 def with_z_loss(logits, labels):
@@ -35,7 +32,7 @@ def with_decay_of_logits(logits, labels):
 
 
 def with_class_weights(logits, labels):
-    return smoothed(logits, labels, torch.arange(1.0, K + 1, dtype=logits.dtype))
+    return smoothed(logits, labels, weight=torch.arange(1.0, K + 1, dtype=logits.dtype))
 
 
 def with_a_detached_normaliser(logits, labels):
@@ -95,3 +92,123 @@ def test_a_loss_with_a_drift_is_not_called_label_smoothing():
 
 def test_hard_labels_beside_a_penalty_are_not_called_unsmoothed():
     assert as_text(probe(penalised)).startswith("penalised has hard labels: all mass is on the label")
+
+
+def in_float32(logits, labels):
+    z = np.asarray(logits, dtype=np.float32)
+    z = z - z.max(1, keepdims=True)
+    logp = z - np.log(np.exp(z).sum(1, keepdims=True))
+    q = np.full_like(z, EPS / z.shape[1])
+    q[np.arange(len(labels)), labels] += 1 - EPS
+    return float(-(q * logp).sum(1).mean())
+
+
+def test_float32_without_a_gradient_is_read_with_longer_steps():
+    found = probe(in_float32)
+    assert (found.convention, found.eps, found.reduction) == ("all", EPS, "mean")
+    assert "note: finite-differences" in codes(found.findings)
+
+
+def one_sided(logits, labels, eps=EPS):
+    return F.binary_cross_entropy_with_logits(logits, (1 - eps) * F.one_hot(labels, logits.size(1)).to(logits.dtype))
+
+
+def test_sigmoids_whose_label_is_short_of_one_are_not_hard():
+    found = probe(one_sided)
+    assert (found.convention, found.eps) == (None, None)
+    assert found.target == pytest.approx((0.9, 0.0))
+
+
+def test_a_turned_sign_is_a_defect():
+    found = probe(lambda logits, labels: -smoothed(logits, labels))
+    assert "Σq = -1:" in text_of(found.findings, "sign-turned")
+    assert str(found.line).startswith("-1 * sf.cross_entropy(")
+
+
+def test_a_sum_that_changes_with_the_strength_is_not_a_factor():
+    def loss(logits, labels, eps=EPS):
+        q = F.one_hot(labels, logits.size(1)) + eps / logits.size(1)
+        return -(q * logits.log_softmax(1)).sum(1).mean()
+
+    assert "1 at 0, 1.1 here" in text_of(probe(loss).findings, "mass-changes-with-strength")
+
+
+def test_a_squared_error_is_not_a_cross_entropy_with_weight_decay():
+    found = probe(lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.size(1)).to(logits.dtype)))
+    assert (found.convention, found.target, found.line) == (None, None, None)
+    assert "warning: no-fixed-target" in codes(found.findings)
+
+
+def poly(logits, labels, epsilon=1.0):
+    nll = F.cross_entropy(logits, labels, reduction="none")
+    return (nll + epsilon * (1 - torch.exp(-nll))).mean()
+
+
+def generalised(logits, labels):
+    return ((1 - torch.exp(-F.cross_entropy(logits, labels, reduction="none")) ** 0.7) / 0.7).mean()
+
+
+def symmetric(logits, labels, alpha=0.1):
+    hot = F.one_hot(labels, logits.size(1)).to(logits.dtype).clamp(min=1e-4)
+    return alpha * F.cross_entropy(logits, labels) - (logits.softmax(1) * hot.log()).sum(1).mean()
+
+
+def focal_and_smoothed(logits, labels, eps=EPS):
+    logp = logits.log_softmax(1)
+    q = (1 - eps) * F.one_hot(labels, logits.size(1)) + eps / logits.size(1)
+    return -(q * (1 - logp.exp()) ** 2 * logp).sum(1).mean()
+
+
+def with_margin(logits, labels):
+    return F.cross_entropy(logits - 0.35 * F.one_hot(labels, logits.size(1)), labels)
+
+
+def normalised(logits, labels):
+    return smoothed(30 * F.normalize(logits, dim=1), labels)
+
+
+def relaxed(logits, labels, alpha=EPS):
+    p, hot = logits.softmax(1), F.one_hot(labels, logits.size(1)).to(logits.dtype)
+    rest = (1 - hot) * p.detach()
+    q = alpha * rest / rest.sum(1, keepdim=True) + (1 - alpha) * hot
+    far = F.kl_div(p.log(), q, reduction="none").sum(1)
+    return torch.where((p * hot).sum(1) >= 1 - alpha, 0.0, far).mean()
+
+
+@pytest.mark.parametrize(
+    "loss", [poly, generalised, symmetric, focal_and_smoothed, with_margin, normalised, relaxed, F.multi_margin_loss]
+)
+def test_what_is_no_fixed_target_is_not_guessed(loss):
+    found = probe(loss)
+    assert (found.convention, found.eps, found.target, found.line) == (None, None, None, None)
+    assert "warning: no-fixed-target" in codes(found.findings)
+    assert not any(claim in str(found.findings) for claim in ("no lower bound", "without mass", "no two levels"))
+
+
+def test_a_guard_that_is_called_eps_is_no_strength():
+    def guarded(logits, labels, eps=1e-6):
+        p = logits.softmax(1)
+        return F.cross_entropy(logits, labels) + (p * torch.log(p + eps)).sum(1).mean()
+
+    for loss in (guarded, poly, symmetric):
+        assert not any("strength" in code for code in codes(probe(loss).findings))
+
+
+def test_half_precision_inside_is_guessed_at():
+    found = probe(lambda logits, labels: smoothed(logits.half().float(), labels))
+    assert "as half precision inside would" in text_of(found.findings, "no-fixed-target")
+
+
+def test_clipped_gradients_are_not_said_to_leak():
+    class Clip(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream.clamp(-0.01, 0.01)
+
+    found = probe(lambda logits, labels: smoothed(Clip.apply(logits), labels))
+    assert "defect: gradient-wrong" in codes(found.findings)
+    assert not any("leak" in code for code in codes(found.findings))

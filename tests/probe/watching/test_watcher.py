@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
+import types
 import weakref
 
 import pytest
@@ -16,7 +18,8 @@ import sfumato as sf
 from sfumato.probe import ProbeError, watch
 from sfumato.probe.read.rows import ReadRows
 from sfumato.probe.watching.targets_seen import MAX_STEPS
-from sfumato.probe.watching.watcher import RunWatcher
+from sfumato.probe.watching.watch import watch_named
+from sfumato.probe.watching.watcher import RunWatcher, wrap_call
 from tests.probe.losses import codes, text_of
 from tests.probe.watching.loops import alarms, classifier, loop, smoothed, table
 
@@ -327,3 +330,70 @@ def test_two_may_watch_one_model_and_a_copy_of_it_is_not_watched():
         smoothed(model(x), y).backward()
         smoothed(copy.deepcopy(model)(x), y, 0.5).backward()
     assert (first.eps, second.eps) == (0.1, 0.1)
+
+
+class Layer:
+    def __call__(self, x):
+        return x + 1
+
+
+class Model(Layer):
+    pass
+
+
+def test_each_call_of_the_model_is_told_and_the_class_is_as_before(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras.src.layers.layer", types.SimpleNamespace(Layer=Layer))
+    model, told = Model(), []
+    undo = wrap_call(model, lambda *call: told.append(call))
+    assert (model(1), Model()(5)) == (2, 6)
+    assert told == [(model, (1,), {}, 2)]
+    undo()
+    assert (model(1), len(told), "__call__" in vars(Model)) == (2, 1, False)
+
+
+def test_what_is_none_of_kerass_is_left_to_the_hooks_of_torch():
+    assert wrap_call(Model(), print) is None
+
+
+@pytest.fixture
+def module(monkeypatch):
+    made = types.ModuleType("trainers_of_a_test")
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return made
+
+
+def a_step(model, name):
+    return lambda: torch.nn.functional.cross_entropy(model(torch.randn(6, 3))[name], torch.arange(6) % 4).backward()
+
+
+class TwoHeads(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)
+
+    def forward(self, x):
+        return {"a": self.a(x), "b": self.b(x)}
+
+
+def test_a_third_part_names_the_logits(module):
+    model = TwoHeads()
+    module.made = lambda: (model, a_step(model, "b"), "b")
+    assert watch_named("trainers_of_a_test:made").eps == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: 3, r"returned a int; it must return \(model, run\)"),
+        (lambda: (torch.nn.Linear(1, 1), 3), "returned a int in the second place, which cannot be called"),
+        (lambda: (3, print), "watch needs the torch.nn.Module that is trained, got a int"),
+        (lambda: 1 / 0, "trainers_of_a_test:made failed: ZeroDivisionError"),
+        (lambda: (torch.nn.Linear(1, 1), lambda: 1 / 0), "the training of trainers_of_a_test:made failed"),
+        (lambda: (m := TwoHeads(), a_step(m, "a")), r'name one, as in watch\(model, logits="a"\)'),
+    ],
+)
+def test_what_is_no_trainer_is_refused(module, made, message):
+    module.made = made
+    with pytest.raises(ProbeError, match=message):
+        watch_named("trainers_of_a_test:made")
