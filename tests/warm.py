@@ -38,6 +38,7 @@ LIBRARIES = (
 )
 PR_SET_CHILD_SUBREAPER = 36
 LIMIT = 300  # seconds until a command that is still at work is killed and its test fails
+FIGURES = ("gap", "ladder")  # of a page, unless a test asks for all: the others take most of a short comparison's time
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
 
@@ -253,7 +254,7 @@ def _run(order: dict[str, Any], counter: mmap.mmap) -> None:
         from sfumato.report import compare_page
 
         if not order.get("figures"):
-            compare_page.FIGURES = {name: compare_page.FIGURES[name] for name in ("gap", "ladder")}
+            compare_page.FIGURES = {name: compare_page.FIGURES[name] for name in FIGURES}
         code = main(order["words"])
     except BaseException:
         traceback.print_exc()
