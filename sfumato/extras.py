@@ -1,4 +1,4 @@
-"""What the extra ``lab`` brings: which packages they are, and the sentence that says how to install them.
+"""The packages of the extra ``lab``, and the message that names the line to type if one is missing.
 
 The loss, the targets and the closed forms need torch and numpy alone. Commands that train, read saved scores or draw
 pages need more; :func:`require_lab` asks before such a command begins, :func:`lab_imports` where one function does.

@@ -1,4 +1,4 @@
-"""The one glossary: every term that a page or a document explains, once, in words that need no paper.
+"""The glossary: every term of the pages and documents, explained once in plain words.
 
 What a metric is called comes from the registry of the metrics. An entry says what the number is, its range and which
 way is better.

@@ -1,4 +1,4 @@
-"""What a person reads beside a result: notes, and warnings before a verdict is trusted.
+"""Notes and warnings that people read next to a result, each with a stable code.
 
 Each has a ``code`` that stays the same when its words change: lower-case words with hyphens, one per kind of statement.
 They are ordinary dictionaries, as the JSON files hold them.

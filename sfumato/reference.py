@@ -1,4 +1,4 @@
-r"""The definition, in plain float64 torch: what every faster path is tested against and never the judge of.
+r"""The definition, in plain float64 torch: every faster path is tested against it.
 
 .. math:: L = \sum_k w_k q_k\,(\mathrm{lse}(z) - z_k), \qquad \frac{\partial L}{\partial z} = S\,p - w q,
           \qquad S = \sum_k w_k q_k

@@ -1,3 +1,3 @@
-"""The version, in a module of its own: what it is written into must not import the whole package."""
+"""The version, in a module that can be read without importing the package."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Tables of targets, one row a class, for :func:`sfumato.smooth_rows`: from an order, likeness, a tree, or confusions.
+"""Tables of targets, one row per class, for :func:`sfumato.smooth_rows`: by order, similarity, tree, or confusions.
 
 Each function returns R, (K, K): row y is the whole target of label y. What the classes have to do with each other is
 always an argument, because the numbers of the classes are an accident of the data.

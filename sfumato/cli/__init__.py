@@ -1,4 +1,4 @@
-"""The commands, thin: read options, let the lab fill a run folder and the report render into it, print what came of it.
+"""The commands: each reads options, calls the lab and the report, and prints the result.
 
 Results go to stdout, progress to stderr. Nothing heavy is imported before a command needs it, so that ``--help`` and
 ``explain`` answer at once. One file a command; :func:`main` runs one and says what went wrong.

@@ -1,4 +1,4 @@
-"""Metrics on logits against hard labels: calibration, ranking, temperature, logit gap, and honest intervals.
+"""Metrics of logits: calibration, ranking, temperature and logit gap, with intervals; and the audit of a model.
 
 :func:`evaluate` gives all of them, :func:`metric` one by name, :func:`audit` what they mean and what to do about it.
 Below stand pure functions of columns, which :func:`per_row` makes of (N, K) logits.

@@ -1,1 +1,1 @@
-"""What the commands do, as functions of Python: each drives the lab and the report, and gives a result to look at."""
+"""The commands as Python functions, whose results print, show their page and give a frame."""

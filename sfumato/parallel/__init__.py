@@ -1,4 +1,4 @@
-"""The loss over a vocabulary that is split over ranks, and what a mean over ranks and micro-batches divides by."""
+"""The loss of a vocabulary that is split over ranks, and the divisor of a mean over ranks and micro-batches."""
 
 from sfumato.parallel.functional import count_items as count_items
 from sfumato.parallel.functional import cross_entropy as cross_entropy

@@ -1,4 +1,4 @@
-"""Tables, figures and one page from the folder of a finished comparison, and the letter of an audit.
+"""Tables, figures and pages: of a comparison, of several, of a judgement and of an audit.
 
 Nothing here imports torch: :func:`sfumato.runs.read.load_run` reads what ``sfumato compare`` wrote,
 :mod:`~sfumato.report.tables` and :mod:`~sfumato.report.charts` turn it into text and figures, and

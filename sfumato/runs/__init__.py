@@ -1,1 +1,1 @@
-"""The folder that a comparison leaves: its schema, how it is made whole or not at all, and how it is read back."""
+"""The run folder: its schema, how it is written whole or not at all, and how it is read."""

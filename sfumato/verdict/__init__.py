@@ -1,1 +1,1 @@
-"""From the logits of trained arms to a verdict: numbers with intervals, tests, and sentences. No torch here."""
+"""From the logits of arms to a verdict: numbers with intervals, tests, findings, and sentences. No torch here."""

@@ -1,1 +1,1 @@
-"""What chance does to a number: intervals over seeds and rows, and the power of the tests that use them."""
+"""Intervals over seeds and rows, tests, margins, and the power of the tests."""

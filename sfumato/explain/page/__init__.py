@@ -1,4 +1,4 @@
-"""The interactive page of ``sfumato explain``: one file, no network, no library, and its numbers without script too."""
+"""The interactive page of ``sfumato explain``: one file without network or libraries, readable without scripts."""
 
 from sfumato.explain.page.render import MAX_CLASSES, page, write
 

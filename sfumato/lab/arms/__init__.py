@@ -1,4 +1,4 @@
-"""Arms: each kind of target that ``compare`` can train with is one record of one table, from which all else is read.
+"""Arms: each kind of target or loss that ``compare`` trains is one record of a table, from which all else follows.
 
 Names are resolved on first use, since ``--help`` reads the table of kinds and must not wait for numpy.
 """

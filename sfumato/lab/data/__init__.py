@@ -1,4 +1,4 @@
-"""Data for the lab: read what anybody has, split it by content, encode it by its training rows. No torch here.
+"""Data for the lab: read tables, arrays, text and images, split them by content, encode them. No torch here.
 
 ``prepare`` is the one call that training needs; ``load`` and ``split`` are its halves.
 """

@@ -1,4 +1,4 @@
-"""The loss of a linear layer's output without that output: logits are made in pieces, and never all at once."""
+"""The loss of a last layer without its logits, which are made piece by piece and never all at once."""
 
 from sfumato.loss.linear.functional import HeadParts as HeadParts
 from sfumato.loss.linear.functional import linear_cross_entropy as linear_cross_entropy
