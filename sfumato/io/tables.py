@@ -153,11 +153,11 @@ def read_arrow(path: str, *, file: str, name: str, header: bool = True, max_byte
     try:
         if file.lower().endswith((".feather", ".arrow")):
             table = feather.read_table(path)
+            _refuse_size(table.nbytes, file, max_bytes)
         else:
             with parquet.ParquetFile(path) as source:
-                size = sum(source.metadata.row_group(i).total_byte_size for i in range(source.metadata.num_row_groups))
-                if size > max_bytes:
-                    raise DataError(f"{file} takes {size / 1e9:.1f} GB unpacked; at most 8 GB are read")
+                groups = (source.metadata.row_group(i) for i in range(source.metadata.num_row_groups))
+                _refuse_size(sum(group.total_byte_size for group in groups), file, max_bytes)
                 table = source.read()
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, (PermissionError, FileNotFoundError)):
@@ -165,6 +165,11 @@ def read_arrow(path: str, *, file: str, name: str, header: bool = True, max_byte
         kind = "Feather" if file.lower().endswith((".feather", ".arrow")) else "Parquet"
         raise DataError(f"{file} is not a {kind} file, or a damaged one ({_reason(error)})") from error
     return from_arrow(table, file=file, name=name, kind="parquet")
+
+
+def _refuse_size(size: int, file: str, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise DataError(f"{file} takes {size / 1e9:.1f} GB unpacked; at most 8 GB are read")
 
 
 def from_arrow(table: Any, *, file: str, name: str, kind: str) -> Frame:

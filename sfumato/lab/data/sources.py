@@ -16,7 +16,7 @@ from sfumato.lab.data.roles import TABLE_OPTIONS, Roles
 from sfumato.lab.data.table import DataError, Table
 from sfumato.text import nearest
 
-READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
+READABLE = "digits, .csv, .tsv, .csv.gz, .parquet, .feather, .npz, a folder of class folders of images, module:function"
 Read = TypeVar("Read")
 _ENDINGS = (*ENDINGS, ".npz")
 
@@ -27,8 +27,8 @@ def load(source: str, roles: Roles | None = None) -> Table:
     Args:
         source: ``"digits"``, the 1,797 handwritten digits that come with scikit-learn (always the embedded set, even
             where the current folder holds something called digits; ``./digits`` means that); the path of a ``.csv`` or
-            ``.tsv`` file, plain or ``.gz``, with a header, of a ``.parquet`` file, or of an ``.npz`` with arrays ``X``
-            (N, …) and ``y``; a folder of class folders of images; or ``"module:function"``.
+            ``.tsv`` file, plain or ``.gz``, with a header, of a ``.parquet`` or ``.feather`` file, or of an ``.npz``
+            with arrays ``X`` (N, …) and ``y``; a folder of class folders of images; or ``"module:function"``.
         roles: which column is for what; by default the label is the first of label, target, class, y that there is, in
             upper or lower case, and every other column a feature.
 
@@ -69,7 +69,7 @@ def read_frame(source: str) -> Frame:
     if not os.path.exists(source):
         raise DataError(_missing(source))
     if not file.lower().endswith(ENDINGS) or os.path.isdir(source):
-        raise DataError(f"{file} is not a table; new rows are read from .csv, .tsv, .parquet and .npz files")
+        raise DataError(f"{file} is not a table; new rows are read from .csv, .tsv, .parquet, .feather and .npz files")
     return _readable(file, lambda: read_table(source))
 
 

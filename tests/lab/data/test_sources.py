@@ -15,7 +15,8 @@ from sfumato.lab.data import DataError, Roles, load
 from sfumato.lab.data.sources import read_frame
 
 READABLE = (
-    "Supported: digits, .csv, .tsv, .csv.gz, .parquet, .npz, a folder of class folders of images, module:function"
+    "Supported: digits, .csv, .tsv, .csv.gz, .parquet, .feather, .npz, a folder of class folders of images, "
+    "module:function"
 )
 
 
@@ -136,7 +137,7 @@ def test_what_is_no_table_is_refused_as_new_rows(tmp_path, name):
     (tmp_path / "rows.npz").touch()
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(
-        DataError, match=f"^{name} is not a table; new rows are read from .csv, .tsv, .parquet and .npz"
+        DataError, match=f"^{name} is not a table; new rows are read from .csv, .tsv, .parquet, .feather and .npz"
     ):
         read_frame(str(tmp_path / name))
 
