@@ -96,8 +96,11 @@ def lines_of_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
 
 
 def lines_of_findings(findings: Sequence[ProbeFinding], width: int) -> list[str]:
-    """Findings with their level and code."""
+    """Findings with their level and code; the text is below where the codes leave no room for 40 columns."""
     left = max(len(each.code) for each in findings)
+    if width < left + 51:
+        below = [[f"{each.level:<7}  {each.code}", *wrapped(" " * 9, each.text, width)] for each in findings]
+        return [line for lines in below for line in lines]
     return [line for each in findings for line in wrapped(f"{each.level:<7}  {each.code:<{left}}  ", each.text, width)]
 
 

@@ -53,7 +53,13 @@ def test_what_was_watched_in_words():
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_every_line_but_the_code_fits(width):
     words = "the target is not one of two levels, and the loss is no cross entropy " * 3
-    changes = {"findings": FOUND.findings[:1], "recipe": f"there is no line: {words}", "why": words, "convention": None}
+    long = ProbeFinding("defect", "strength-negative-gradient-wrong", words)
+    changes = {
+        "findings": (*FOUND.findings[:1], long),
+        "recipe": f"there is no line: {words}",
+        "why": words,
+        "convention": None,
+    }
     for text in (as_text(dataclasses.replace(FOUND, **changes), width), SEEN.as_text(width)):
         assert max(map(len, text.splitlines())) <= width
 

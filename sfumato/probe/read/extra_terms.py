@@ -75,12 +75,7 @@ def with_extra_term(
     logp = z - lse
     entropy = -(p * logp).sum(axis=1, keepdims=True)
     top = own_class(z.argmax(axis=1), z.shape[1])
-    penalties = {
-        Z_LOSS: 2 * lse * p,
-        CONFIDENCE: p * (logp + entropy),
-        DECAY: z,
-        SUPPRESSION: top - 1 / z.shape[1],
-    }
+    penalties = {Z_LOSS: 2 * lse * p, CONFIDENCE: p * (logp + entropy), DECAY: z, SUPPRESSION: top - 1 / z.shape[1]}
     tried = [_fit_beside(kind, term, p, gradients, scale) for kind, term in penalties.items()]
     t = minimise(lambda t: fit(softmax(z / t), gradients, scale).residual, np.geomspace(0.01, 100.0, 120))
     cooled = fit(softmax(z / t), gradients, scale)  # g = (S·p − q)/T, with p the softmax of z/T

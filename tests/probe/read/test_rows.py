@@ -124,8 +124,7 @@ def test_the_temperature_without_misfit_is_found(true):
 
 
 @pytest.mark.parametrize(
-    "misfit",
-    [lambda t: 0.01 + abs(np.log(t / 2)), lambda t: abs(np.log(t)), lambda t: 1e-6, lambda t: np.nan],
+    "misfit", [lambda t: 0.01 + abs(np.log(t / 2)), lambda t: abs(np.log(t)), lambda t: 1e-6, lambda t: np.nan]
 )
 def test_where_none_stands_out_or_where_it_is_1_there_is_none(misfit):
     assert temperature_of(misfit) is None

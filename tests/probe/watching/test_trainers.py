@@ -174,12 +174,7 @@ def test_lightning_takes_a_mean_of_means(accumulate, ignored, validation, normal
 
 
 @pytest.mark.parametrize(
-    ("last", "from_logits", "accumulate"),
-    [
-        (None, True, 2),
-        ("softmax", False, None),
-        ("softmax", True, None),
-    ],
+    ("last", "from_logits", "accumulate"), [(None, True, 2), ("softmax", False, None), ("softmax", True, None)]
 )
 def test_keras_on_torch_smooths_evaluation_too(last, from_logits, accumulate):
     os.environ.setdefault("KERAS_BACKEND", "torch")
