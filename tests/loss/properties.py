@@ -18,7 +18,7 @@ from tests.limits import examples
 from tests.targets.registry import TARGETS, to_torch
 
 REDUCTIONS, WEIGHT_ON = get_args(arguments.Reduction), get_args(arguments.WeightOn)
-# What docs/design.md promises: relative of a loss, absolute of a gradient; and one unit of the type.
+# What docs/numerics.md promises: relative of a loss, absolute of a gradient; and one unit of the type.
 PROMISED = {torch.float64: (1e-14, 2.0**-52), torch.float32: (5e-7, 2.0**-23)}
 TINY = float(np.finfo(np.float64).smallest_normal)
 

@@ -1,6 +1,6 @@
 """What a comparison that found nothing says about more seeds: numbers of the power formula, in words.
 
-Truth is the formula of docs/design.md with scipy's noncentral t, from the mean squares of the two-way table.
+Truth is the formula of docs/statistics.md with scipy's noncentral t, from the mean squares of the two-way table.
 """
 
 import re

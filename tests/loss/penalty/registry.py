@@ -1,7 +1,7 @@
 """The table of penalties: each with its value and its gradient in plain numpy, and its optimum on free logits.
 
 A row of :data:`PENALTIES` is one function of ``sf.penalty``. The tests of the values, the gradients, the reductions and
-the fixed points run over its rows, and so does the test of the table in docs/design.md. The formulas call nothing of
+the fixed points run over its rows, and docs/methods.md prints their formulas. The formulas call nothing of
 the package: they are the truth that it is held to.
 """
 
@@ -19,7 +19,7 @@ Strengths = dict[str, Any]
 
 
 class PenaltyRow(NamedTuple):
-    printed: str  # the formula, as docs/design.md has it
+    printed: str  # the formula, as docs/methods.md prints it
     value: Callable[..., ndarray]  # (z (N, K), q (N, K), **strengths) → (N,)
     gradient: Callable[..., ndarray]  # the same → (N, K), by hand
     optimum: Callable[..., Any]  # (K, **strengths) → sf.theory.Optimum

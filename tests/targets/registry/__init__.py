@@ -2,7 +2,7 @@
 
 A row of :data:`TARGETS` says how random arguments are drawn, how the target is built from them, its formula in numpy,
 the formula as the docs print it, and a few examples by name. The tests of the targets and of the loss, the benchmark
-and the table in docs/design.md read the rows: a new constructor is one row more, in the file of its kind.
+and the table in docs/methods.md read the rows: a new constructor is one row more, in the file of its kind.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ Example = Callable[[ndarray, int, np.random.Generator], Parts]
 
 
 class Row(NamedTuple):
-    printed: str  # the formula, in the letters of docs/design.md
+    printed: str  # the formula, as docs/methods.md prints it
     draw: Callable[..., Parts]  # (draw, labels, K) → parts
     build: Callable[[Case], sf.Target]
     formula: Callable[[Case], ndarray]
