@@ -149,6 +149,6 @@ def _sorted_by_label(table: Table, few: np.ndarray, trial: _Trial) -> Iterator[D
         yield DataWarning(
             "sorted-by-label",
             ids[0],
-            f'The rows of the file stand in the order of their labels, and "{short(ids[0])}" names the rows: where it '
+            f'The rows of the file are sorted by label, and "{short(ids[0])}" names the rows: where it '
             "counts them, it tells the label. It is left out.",
         )

@@ -130,7 +130,7 @@ class Data:
             takes = (
                 f"the likeliest class{tied} is the label that one-hot trains on and accuracy takes"
                 if own
-                else f"one-hot trains on the labels beside them, and accuracy takes the likeliest class{tied}"
+                else f"one-hot trains on the labels given with them, and accuracy takes the likeliest class{tied}"
             )
             text = (
                 f"Labels are soft: {takes}; --arm soft trains on the probabilities themselves, and all other numbers "

@@ -171,7 +171,7 @@ def _pair(
         if not {"x", "y"} <= set(by_name) <= {"x", "y", *EXTRA_COLUMNS}:
             raise DataError(
                 f"{source} returned{place} a dict with keys {listing(list(by_name)) or 'none'}; "
-                "expected X and y, and at most weight, group and split beside them"
+                "expected X and y, and at most weight, group and split next to them"
             )
         extra = {key: as_array(source, by_name[key], key) for key in EXTRA_COLUMNS if key in by_name}
         x, y = by_name["x"], by_name["y"]

@@ -60,7 +60,7 @@ class Roles:
 
     def refuse_image_size(self, file: str) -> None:
         """Raise a DataError if a size of images was given, for ``file`` is no folder of images."""
-        self.refuse(file, "is for folders of images, and {file} is none; leave it out", "--image-size")
+        self.refuse(file, "is for folders of images, and {file} is not one; leave it out", "--image-size")
 
 
 @dataclass(frozen=True)

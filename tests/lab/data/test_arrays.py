@@ -351,7 +351,7 @@ def test_class_indices_beside_them_are_what_one_hot_trains_on(tmp_path, name, la
     data = table_of(tmp_path, label=label, label_counts=VOTES, **{name: y})
     assert data.table.labels.tolist() == y.tolist()
     assert data.table.soft == pytest.approx(VOTES / 7, abs=1e-15)
-    assert "one-hot trains on the labels beside them, and accuracy takes the likeliest class" in " ".join(
+    assert "one-hot trains on the labels given with them, and accuracy takes the likeliest class" in " ".join(
         messages.texts(data.notes)
     )
 

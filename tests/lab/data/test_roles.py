@@ -30,7 +30,7 @@ def test_of_the_options_only_those_that_are_named_are_refused():
     with pytest.raises(DataError, match=r'^--weight "w" is for made$'):
         roles.refuse("made", "is for {file}", "--label", "--weight")
     with pytest.raises(
-        DataError, match=r'^--image-size "32" is for folders of images, and made is none; leave it out$'
+        DataError, match=r'^--image-size "32" is for folders of images, and made is not one; leave it out$'
     ):
         roles.refuse_image_size("made")
     Roles(weight="w").refuse_image_size("made")

@@ -155,7 +155,7 @@ def test_a_size_of_images_for_what_is_no_folder_is_refused(tmp_path, monkeypatch
     (tmp_path / "t.csv").write_text("x,label\n" + "1,a\n2,b\n3,a\n4,b\n5,a\n6,b\n")
     np.savez(tmp_path / "t.npz", X=np.arange(6.0), y=[0, 1] * 3)
     assert refusal(source, roles=Roles(image_size=32)) == (
-        f'--image-size "32" is for folders of images, and {source} is none; leave it out'
+        f'--image-size "32" is for folders of images, and {source} is not one; leave it out'
     )
 
 
