@@ -30,6 +30,9 @@ HEAD = """\
 With `--json`, every command prints one JSON object. Numbers are not rounded. A number that is not finite is null. Each
 object names its schema, and a change of the meaning of a field changes the number at its end. Metrics have the names of
 [the metrics page](metrics.md).
+
+Results go to standard output and progress to standard error. Exit codes are 0 for success, 1 for a failure, 2 for a
+usage error, 3 for a finding with `--strict`, and 130 after an interrupt.
 """
 TYPED = {
     "`compare --json`, and `summary.json` of a run": schema.Summary,
