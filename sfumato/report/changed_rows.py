@@ -19,19 +19,16 @@ from sfumato.report.arms import probabilities
 from sfumato.runs.read import Floats, Ints, ReportError, Run, load_run, read_object
 from sfumato.runs.schema import ArmSummary
 
-MOST = 8
+MAX_ROWS = 8
+"""Rows that a list shows."""
 KINDS = ("image", "text", "table")
 _PNG = "data:image/png;base64,"
-_LONGEST = 400_000  # characters of a thumbnail: the page stays below 1 MB
+_MAX_THUMBNAIL = 400_000  # characters of a thumbnail: the page stays below 1 MB
 
 
 @dataclass(frozen=True)
 class ChangedRow:
-    """One test row, by its number in the data, as the base arm and the other arm see it.
-
-    ``answers`` are the classes that most seeds of each arm give, and ``votes`` the numbers of these seeds.
-    ``probability`` is that of the label, mean over seeds after temperature.
-    """
+    """One test row, by its number in the data: of both arms the answer, its votes, and the probability of the label."""
 
     row: int
     label: int
@@ -42,11 +39,11 @@ class ChangedRow:
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed between two arms among all ``rows``, the largest changes first, at most eight rows a list.
+    """What changed between two arms, the largest changes first.
 
     Only the other arm is right in the rows ``gained``, and only the base arm in the rows ``lost``. Both are wrong, with
-    different answers, in the rows ``swapped``. The rows ``shifted`` have the same answer, and their probability of the
-    label changed most. ``counts`` are all rows of the first three kinds.
+    different answers, in the rows ``swapped``. The rows ``shifted`` have the same answer and another probability.
+    ``counts`` are all rows of the first three kinds, of which the lists have some.
     """
 
     base: ArmSummary
@@ -56,7 +53,6 @@ class Changes:
     swapped: tuple[ChangedRow, ...]
     shifted: tuple[ChangedRow, ...]
     counts: tuple[int, int, int]
-    rows: int
 
     @property
     def shown(self) -> tuple[ChangedRow, ...]:
@@ -65,21 +61,15 @@ class Changes:
 
 
 def compared(run: Run) -> tuple[ArmSummary, ArmSummary] | None:
-    """The two arms whose rows are set side by side: the first, and the verdict's choice or else the second.
-
-    A run with one arm has no such pair: None.
-    """
+    """The two arms whose rows are set side by side: the first, and the verdict's choice or else the second, if any."""
     if len(run.arms) < 2:
         return None
     base, chosen = run.arms[0], run.chosen
     return base, chosen if chosen is not None and chosen["name"] != base["name"] else run.arms[1]
 
 
-def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) -> Changes:
-    """The rows on which two arms differ, at most so many a list.
-
-    Within a list, rows stand by falling change of the probability of the label, then by row number.
-    """
+def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MAX_ROWS) -> Changes:
+    """The rows on which two arms differ, in each list by falling change of the label's probability, then by number."""
     labels, index = run.labels, run.index
     (first, votes_first, p_first), (second, votes_second, p_second) = (_majority(run, arm) for arm in (base, other))
     move = p_second - p_first
@@ -101,27 +91,18 @@ def changes(run: Run, base: ArmSummary, other: ArmSummary, *, most: int = MOST) 
     gained, lost, swapped = now & ~was, was & ~now, ~was & ~now & ~same
     counts = (int(gained.sum()), int(lost.sum()), int(swapped.sum()))
     shifted = pick(same & (np.abs(move) > 0))
-    return Changes(base, other, pick(gained), pick(lost), pick(swapped), shifted, counts, len(labels))
+    return Changes(base, other, pick(gained), pick(lost), pick(swapped), shifted, counts)
 
 
 def rows_to_show(folder: str | Path) -> list[int]:
-    """Numbers in the data of the rows that the page of this run shows, rising, for the writer of ``examples.json``.
-
-    The run in the ``folder`` is whole but for its page. It has no such rows if it has one arm only.
-
-    Raises:
-        ReportError: a file of the run is missing or broken.
-    """
+    """Numbers in the data of the rows that the page of a run shows, rising, for the writer of ``examples.json``."""
     run = load_run(folder)
     pair = compared(run)
-    return [] if pair is None else sorted({each.row for each in changes(run, *pair).shown})
+    return [] if pair is None else sorted({changed.row for changed in changes(run, *pair).shown})
 
 
 def _majority(run: Run, arm: ArmSummary) -> tuple[Ints, Ints, Floats]:
-    """The answer that most seeds give (n,), how many do, and the mean probability of the label.
-
-    Of answers with as many seeds the one with the larger mean probability counts.
-    """
+    """The answer that most seeds give (n,), of equal ones the likelier; how many do; the label's mean probability."""
     votes = np.zeros((len(run.labels), run.num_classes))
     mean = np.zeros_like(votes)
     for seed in run.seeds:
@@ -181,8 +162,8 @@ def _thumbnail(path: Path, key: str, uri: str) -> str:
     where = f"{path} row {key}: the thumbnail"
     if start != b"\x89PNG\r\n\x1a\n":
         raise ReportError(f"{where} is not a PNG as {_PNG}…")
-    if len(uri) > _LONGEST:
-        raise ReportError(f"{where} has {len(uri):,} characters; at most {_LONGEST:,} are shown")
+    if len(uri) > _MAX_THUMBNAIL:
+        raise ReportError(f"{where} has {len(uri):,} characters; at most {_MAX_THUMBNAIL:,} are shown")
     return uri
 
 

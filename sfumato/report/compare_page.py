@@ -18,8 +18,8 @@ from sfumato.report import charts
 from sfumato.report.arms import arm_title, arm_titles, in_nats, torch_strength
 from sfumato.report.changed_rows import ChangedRow, Changes, changes, compared, load_examples
 from sfumato.report.charts import svg
+from sfumato.report.charts.projection import NoFeaturesError
 from sfumato.report.code_to_copy import snippets
-from sfumato.report.last_layer import NoFeaturesError
 from sfumato.report.tables import differences_table, four_columns, in_columns, metric
 from sfumato.report.template import as_script, refuse_other_file, rendered, write
 from sfumato.runs.read import MIXING, Run, load_run

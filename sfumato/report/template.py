@@ -1,7 +1,14 @@
-"""Pages from templates: a value is escaped, a missing name is an error, and a page is written whole or not at all."""
+"""Pages from templates: a value is escaped, a missing name is an error, and a page is written whole or not at all.
 
+A finished page has links from its terms to the glossary, the glossary itself, and the contents. For these it is read as
+tags and the text between them. Only text is changed, and only by adding links to the same page, so whatever a template
+has escaped stays as it is. A template says where the two lists go by :data:`CONTENTS_HERE` and :data:`GLOSSARY_HERE`.
+"""
+
+import html
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from sfumato.evaluate.metrics.registry import METRICS
+from sfumato.glossary import GLOSSARY
 from sfumato.io.atomic import make_folder, write_text
-from sfumato.report.links import finished
 from sfumato.runs.read import ReportError
 
 if TYPE_CHECKING:
@@ -87,3 +94,118 @@ def with_units_held(text: str) -> str:
     """
     text = text.replace("E-AURC", "E\N{NON-BREAKING HYPHEN}AURC")
     return re.sub(r" (?=[%=×])|(?<=[=×]) ", "\N{NO-BREAK SPACE}", text)
+
+
+CONTENTS_HERE, GLOSSARY_HERE = "<!-- contents -->", "<!-- glossary -->"
+
+UNTOUCHED = frozenset(
+    ("a", "blockquote", "button", "code", "dt", "h1", "h2", "h3", "h4", "label", "noscript", "pre", "summary", "svg")
+)
+"""Elements whose text is left alone, beside those that say ``translate="no"``: names and values of the user's data."""
+
+_TAG = re.compile(r"<(script|style)\b.*?</\1>|<!--.*?-->|<(/?)(\w+)([^>]*)>", re.DOTALL)
+_HEADING = re.compile(r'<h2(?: id="([^"]*)")?>(.*?)</h2>', re.DOTALL)
+_ID_ELSEWHERE = re.compile(r'<(?!h2\b)\w+\b[^>]*\sid="([^"]*)"')
+_VOID = frozenset(("br", "img", "input", "meta", "link", "hr"))
+
+
+def finished(page: str) -> str:
+    """A page with its terms linked, its glossary, which has the linked terms alone, and its contents."""
+    linked, used = with_links(page)
+    return with_contents(linked.replace(GLOSSARY_HERE, glossary(used)))
+
+
+def with_links(page: str) -> tuple[str, list[str]]:
+    """The page with the first occurrence of each term in each ``<section>`` linked, and the terms that were found.
+
+    >>> with_links("<p>arm</p><section><h2>An arm</h2><p>One arm, another arm.</p></section>")[0]
+    '<p>arm</p><section><h2>An arm</h2><p>One <a class="term" href="#term-arm">arm</a>, another arm.</p></section>'
+    """
+    parts, place, used = list[str](), 0, list[str]()
+    seen: set[str] | None = None  # None outside of a section
+    left_alone = list[str]()  # an element that is left alone, and those of its name inside it
+    for tag in _TAG.finditer(page):
+        text = page[place : tag.start()]
+        parts += [text if seen is None or left_alone else _linked(text, seen, used), tag[0]]
+        place = tag.end()
+        closing, name = tag[2], tag[3]
+        if name == "section":
+            seen = None if closing else set()
+        elif left_alone:
+            if name == left_alone[-1]:
+                left_alone = left_alone[:-1] if closing else [*left_alone, name]
+        elif name and not closing and name not in _VOID and (name in UNTOUCHED or 'translate="no"' in tag[4]):
+            left_alone = [name]
+    return "".join([*parts, page[place:]]), [term for term in GLOSSARY if term in used]
+
+
+def glossary(terms: Iterable[str]) -> str:
+    """The section that explains the terms, or nothing where there are none.
+
+    A page that speaks of agreement has soft labels, and its terms are explained for those.
+    """
+    terms = list(terms)
+    entries = list[str]()
+    for term in terms:
+        entry = GLOSSARY[term]
+        title, text = entry.soft if entry.soft and "agreement" in terms else entry[:2]
+        entries.append(f'<dt id="term-{term}">{html.escape(title)}</dt><dd>{html.escape(text)}</dd>')
+    if not entries:
+        return ""
+    return "\n".join(["<section>\n<h2>Glossary</h2>", '<dl class="glossary">', *entries, "</dl>\n</section>"])
+
+
+def with_contents(page: str) -> str:
+    """The page with an anchor at each ``<h2>``, and links to them where :data:`CONTENTS_HERE` stands.
+
+    No anchor is one that another element of the page has.
+
+    >>> page = with_contents("<!-- contents --><h2>Use it</h2>")
+    >>> '<a href="#use-it">Use it</a>' in page and '<h2 id="use-it">Use it</h2>' in page
+    True
+    """
+    links, anchors = list[str](), set(_ID_ELSEWHERE.findall(page))
+
+    def with_anchor(heading: re.Match[str]) -> str:
+        title = re.sub(r"<[^>]*>", "", heading[2]).strip()
+        slug = re.sub(r"\W+", "-", html.unescape(title).lower()).strip("-") or "section"
+        anchor = heading[1] or slug
+        while anchor in anchors:
+            anchor += "-more"
+        anchors.add(anchor)
+        links.append(f'<li><a href="#{anchor}">{title}</a></li>')
+        return f'<h2 id="{anchor}">{heading[2]}</h2>'
+
+    page = _HEADING.sub(with_anchor, page)
+    contents = "\n".join(['<nav class="contents" aria-label="Contents">\n<ul>', *links, "</ul>\n</nav>"])
+    return page.replace(CONTENTS_HERE, contents if links else "")
+
+
+def _pattern(word: str) -> str:
+    """A word with either case of its first letter, any kind of space and any kind of hyphen."""
+    first = f"[{word[0].upper()}{word[0].lower()}]" if word[0].isalpha() else re.escape(word[0])
+    rest = (
+        re.escape(word[1:]).replace(r"\ ", r"(?:\s|&nbsp;)+").replace(r"\-", "(?:[-\N{NON-BREAKING HYPHEN}]|&#8209;)")
+    )
+    return first + rest
+
+
+_WORDS = sorted(
+    ((word, term) for term, entry in GLOSSARY.items() for word in entry.words), key=lambda entry: -len(entry[0])
+)
+_ANY_WORD = re.compile(rf"(?<![\w-])(?:{'|'.join(f'({_pattern(word)})' for word, _ in _WORDS)})(?![\w-])")
+
+
+def _linked(text: str, seen: set[str], used: list[str]) -> str:
+    """A text with the terms that are not in ``seen`` linked; they are added to ``seen`` and to ``used``."""
+
+    def link(match: re.Match[str]) -> str:
+        assert match.lastindex is not None  # every word is a group
+        term = _WORDS[match.lastindex - 1][1]
+        if term in seen:
+            return match[0]
+        seen.add(term)
+        used.append(term)
+        return f'<a class="term" href="#term-{term}">{match[0]}</a>'
+
+    return _ANY_WORD.sub(link, text) if text.strip() else text

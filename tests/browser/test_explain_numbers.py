@@ -13,8 +13,7 @@ import re
 import pytest
 
 from sfumato import conventions, theory
-from sfumato.explain.page import write
-from sfumato.explain.page.words import table
+from sfumato.explain.page import table, write
 from tests.browser.looks import opened
 
 pytestmark = pytest.mark.slow

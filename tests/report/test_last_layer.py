@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sfumato.report import charts
-from sfumato.report.last_layer import NoFeaturesError, load_last_layer, plane, three_classes
+from sfumato.report.charts.projection import NoFeaturesError, load_last_layer, plane, three_classes
 from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import log_softmax, weights_of, write_run
 

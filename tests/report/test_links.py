@@ -3,7 +3,7 @@ import re
 import pytest
 
 from sfumato.glossary import GLOSSARY
-from sfumato.report.links import CONTENTS_HERE, GLOSSARY_HERE, finished, glossary, with_contents, with_links
+from sfumato.report.template import CONTENTS_HERE, GLOSSARY_HERE, finished, glossary, with_contents, with_links
 
 
 def links(page):

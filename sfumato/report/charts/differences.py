@@ -48,7 +48,7 @@ def plot_differences(rows: Sequence[tuple[str, Sequence[ArmDifference]]], ax: Ax
             panel.plot(mean[row], row, ls="", marker=MARKS[0], ms=5, color=INK, mfc=face)
             where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
             panel.annotate(findings[row] or "", (1.0, row), (4, 0), va="center", color=INK, fontsize=9, **where)
-        panel.set_xlabel(f"difference in {METRICS[metric].heading}, {shown.unit or 'points'}", loc="right")
+        panel.set_xlabel(f"{METRICS[metric].heading}, {shown.unit or 'points'}", loc="right")
         panel.set_yticks(place, labels)
         panel.set_ylim(len(rows) - 0.5, -0.5)
         style(panel)

@@ -1,15 +1,21 @@
-"""What smoothing does to the features before the last layer: the plane of three classes, as in Müller et al. 2019."""
+"""What smoothing does to the features before the last layer: the plane of three classes, as in Müller et al. 2019.
 
+The rows w_k of the last layer are the classes' templates. Adding one vector to all of them changes no probability, so
+only their differences mean something: the plane is spanned by w_B − w_A and w_C − w_A, made orthonormal in this order.
+A then stands left of B and C above both, in every panel alike.
+"""
+
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from sfumato.report.arms import arm_title
+from sfumato.report.arms import arm_title, probabilities
 from sfumato.report.charts.style import CLASS_COLOURS, INK, MARKS, Axes, Chart, axes, legend_above, style
-from sfumato.report.last_layer import PART_NAMES, load_last_layer, plane, three_classes
-from sfumato.runs.read import Floats, Ints, Run
+from sfumato.runs.read import Floats, Ints, ReportError, Run
 from sfumato.text import short
 
+PART_NAMES = ("train", "test")
 MAX_ROWS = 100
 """Rows per class that are drawn, as in the paper."""
 
@@ -110,3 +116,118 @@ def _spread(points: Floats, labels: Ints, classes: tuple[int, ...]) -> float:
     within = [np.linalg.norm(points[labels == k] - mean, axis=1) for k, mean in zip(classes, means, strict=True)]
     between = [float(np.linalg.norm(a - b)) for i, a in enumerate(means) for b in means[:i]]
     return float(np.concatenate(within).mean() / np.nanmean(between))
+
+
+class LastLayer(NamedTuple):
+    """The last layer of one arm and seed: its weights as templates (K, D), and by part its inputs (n, D) and labels."""
+
+    templates: Floats
+    features: dict[str, Floats]
+    labels: dict[str, Ints]
+
+
+class NoFeaturesError(Exception):
+    """A run has no last layer to show; the message says why, and can stand in the page."""
+
+
+def load_last_layer(run: Run, arm: str) -> tuple[int, LastLayer]:
+    """The first seed that kept the features of one arm, with these and the templates.
+
+    Raises:
+        NoFeaturesError: the run kept no features or no weights of a last layer, or these do not give the logits.
+        ReportError: a file is broken.
+    """
+    for seed in run.seeds:
+        parts = {part: _features(run.folder / "logits" / f"{arm}-seed{seed}-{part}.npz") for part in PART_NAMES}
+        kept = {part: arrays for part, arrays in parts.items() if arrays is not None}
+        if len(kept) == len(PART_NAMES):
+            break
+    else:
+        raise NoFeaturesError("The run kept no features of its last layer")
+    weight, bias = _head(run.folder / "weights" / f"{arm}-seed{seed}.safetensors")
+    features = {part: arrays[0] for part, arrays in kept.items()}
+    width = features["train"].shape[1]
+    if weight.shape != (run.num_classes, width):
+        raise NoFeaturesError(
+            f"The last layer ({weight.shape[0]} × {weight.shape[1]}) does not fit the features ({width})"
+        )
+    if width < 2:
+        raise NoFeaturesError("The last layer has a single input, so there is no plane to show")
+    logits = run.test[arm, seed].logits[:64].astype(np.float64)
+    made = features["test"][:64] @ weight.T + bias
+    if np.abs(made - logits).max() > 0.02 * (1 + np.abs(logits).max()):  # features are stored in half precision
+        raise NoFeaturesError("The last layer and the features do not give the logits")
+    return seed, LastLayer(weight, features, {part: arrays[1] for part, arrays in kept.items()})
+
+
+def three_classes(run: Run) -> tuple[int, ...]:
+    """The two classes that are most easily taken for each other, and the class that is furthest from both, if K > 2.
+
+    Similarity of two classes is the mean probability that rows of one give to the other, both ways, over all arms and
+    seeds after temperature.
+    """
+    k = run.num_classes
+    if k == 2:
+        return 0, 1
+    mass = np.zeros((k, k))
+    for (arm, seed), rows in run.test.items():
+        np.add.at(mass, rows.labels, probabilities(run, arm, seed))
+    count = np.bincount(run.labels, minlength=k) * len(run.test)
+    mass /= np.maximum(count, 1)[:, None]
+    similar = mass + mass.T
+    hidden = (count == 0) & ((count > 0).sum() >= 3)  # a class without test rows has nothing to show
+    similar[np.diag_indices(k)] = similar[hidden, :] = similar[:, hidden] = -1.0
+    a, b = divmod(int(similar.argmax()), k)
+    larger = np.maximum(similar[a], similar[b])
+    larger[[a, b]] = larger[hidden] = np.inf
+    return min(a, b), max(a, b), int(larger.argmin())
+
+
+def plane(templates: Floats, features: Floats) -> Floats:
+    """Orthonormal basis (D, 2) of the plane of two or three templates, (2, D) or (3, D), with D at least 2.
+
+    The first column runs from the first template to the second, the second column towards the third. Where the
+    templates span no plane, the second column is the direction in which the features (n, D) vary most beside the first.
+    """
+    first = templates[1] - templates[0]
+    first = first / max(float(np.linalg.norm(first)), np.finfo(float).tiny)
+    across = templates[-1] - templates[0]
+    second = across - first * (across @ first)
+    if len(templates) < 3 or np.linalg.norm(second) <= 1e-9 * np.linalg.norm(across):
+        rest = features - features.mean(axis=0)
+        spread = rest.T @ rest
+        away = np.outer(first, first) * (1 + np.trace(spread))  # puts the first direction last among the eigenvectors
+        project = np.eye(len(first)) - np.outer(first, first)
+        second = np.linalg.eigh(project @ spread @ project - away)[1][:, -1]
+        second = second * np.sign(second[np.abs(second).argmax()])
+    return np.column_stack([first, second / np.linalg.norm(second)])
+
+
+def _features(path: Path) -> tuple[Floats, Ints] | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "features" not in file.files:
+                return None
+            features, labels = file["features"].astype(np.float64), file["labels"].astype(np.int64)
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from error
+    return (features, labels) if features.ndim == 2 and len(features) == len(labels) else None
+
+
+def _head(path: Path) -> tuple[Floats, Floats]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        raise NoFeaturesError("The run kept no weights")
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from error
+    if "head.weight" not in weights:
+        raise NoFeaturesError("The weights name no last layer")
+    weight = weights["head.weight"].astype(np.float64)
+    bias = weights.get("head.bias")
+    return weight, np.zeros(len(weight)) if bias is None else bias.astype(np.float64)

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from sfumato.explain.page import page, render
-from sfumato.explain.page.words import LANGUAGES, table
+from sfumato.explain import page as render
+from sfumato.explain.page import LANGUAGES, page, table
 
 FOLDER = Path(render.__file__).parent
 TEMPLATES = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.jinja")))
 SCRIPT = "".join((FOLDER / "script" / f"{name}.js").read_text(encoding="utf-8") for name in render.SCRIPTS)
-PYTHON = (FOLDER / "render.py").read_text(encoding="utf-8")
+PYTHON = (FOLDER / "__init__.py").read_text(encoding="utf-8")
 ENTRIES = {f"{name}.{key}": entry for name in ("text", "live") for key, entry in table(name).items()}
 CHINESE = re.compile("[\u4e00-\u9fff]")
 SYMBOLS_ALONE = (
