@@ -25,13 +25,7 @@ FILES_OF_LIBRARIES = re.compile(
 )
 # To import them sets variables and filters of warnings.
 LOUD = (
-    "accelerate.scheduler",
-    "scipy.sparse",
-    "scipy.special",
-    "scipy.stats",
-    "sklearn",
-    "sympy",
-    "torch._dynamo",
+    *("accelerate.scheduler", "scipy.sparse", "scipy.special", "scipy.stats", "sklearn", "sympy", "torch._dynamo"),
     "tqdm.auto",
 )
 

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
 
 import matplotlib.font_manager  # noqa: F401  on a new machine it lists the fonts once, and says so where logs are on
 import pytest
@@ -27,18 +26,10 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.nightly
-def test_no_link_of_the_site_is_dead_and_nothing_is_loaded_from_elsewhere(site):
+def test_nothing_of_the_site_is_loaded_from_elsewhere(site):
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r'(?:<script[^>]* src|<img[^>]* src|<link[^>]* href)="https?:[^"]*"', text), page.name
-        for link in re.findall(r'<a [^>]*href="([^"]+)"', text):
-            file, anchor = urldefrag(link)
-            if re.match(r"\w+:", file):
-                continue
-            there = page.parent / unquote(file) if file else page
-            assert there.is_file(), (page.name, link)
-            if anchor and there.suffix == ".html":
-                assert f'id="{unquote(anchor)}"' in there.read_text(encoding="utf-8"), (page.name, link)
 
 
 @pytest.mark.nightly
