@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import io
 import json
 import re
@@ -238,6 +239,19 @@ def thumbnail():
 def without_terms(page):
     """A page without the links from its terms to the glossary, so that its sentences can be compared."""
     return re.sub(r'<a class="term"[^>]*>(.*?)</a>', r"\1", page)
+
+
+def text_of(page, *folders):
+    """The words of a page, a line per element, with its figures in words, without its glossary and names of folders."""
+    page = re.sub(r"<(style|script)\b.*?</\1>|<pre>.*?</pre>", "", page, flags=re.DOTALL)
+    page = re.sub(r'<svg role="img" aria-label="([^"]*)".*?</svg>', r"<p>[\1]</p>", page, flags=re.DOTALL)
+    for folder in folders:
+        page = page.replace(str(folder), "FOLDER")
+    page = " ".join(re.sub(r'<dl class="glossary">.*?</dl>', "", page, flags=re.DOTALL).split())
+    page = re.sub(r"</(?:p|h\d|li|tr|dt|dd|figcaption|summary|div|section)>", "\n", page)
+    page = re.sub(r"</?(?:a|b|code|strong)\b[^>]*>", "", page)
+    lines = (html.unescape(re.sub(r"<[^>]*>", " ", line)) for line in page.split("\n"))
+    return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
 
 
 def words(folder):

@@ -1,16 +1,30 @@
+"""The page of a comparison: its structure, its numbers, what of the data goes into it, and its words, pinned once."""
+
 import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
 
 from sfumato.report.changed_rows import rows_to_show
-from sfumato.report.compare_page import compose, render
+from sfumato.report.compare_page import FIGURES, _calibration, compose, render
 from sfumato.runs.read import ReportError, load_run
-from tests.report.run_folders import thumbnail, without_terms, words, write_examples, write_run
+from tests.report.run_folders import (
+    log_softmax,
+    nll,
+    text_of,
+    thumbnail,
+    without_terms,
+    words,
+    write_examples,
+    write_run,
+)  # fmt: skip
+from tests.snapshots import assert_snapshot
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +145,6 @@ def test_the_summary_in_the_page_is_the_summary(folder, page):
     assert json.loads(text) == json.loads((folder / "summary.json").read_text())
 
 
-def test_the_code_to_copy_converts_the_strength(page):
-    assert "torch.nn.CrossEntropyLoss(\n    label_smoothing=0.111111\n)" in page
-    assert "    label_smoothing=0.1,\n    over=&#34;others&#34;,\n" in page
-
-
 ONE = ("confusions",)  # figure, for what does not depend on how many there are
 
 
@@ -158,35 +167,6 @@ def test_names_in_other_scripts_are_drawn_without_a_warning(tmp_path):
     names = ["日本語", "한국어", "ไทย", *map(str, range(3, 10))]
     folder = write_run(tmp_path / "run", class_names=names, name="日本語", seeds=1, epochs=2, test=50)
     assert "日本語" in render(folder, figures=["projection"]).read_text(encoding="utf-8")
-
-
-def test_an_unfair_comparison_is_called_unfair(tmp_path):
-    page = words(write_run(tmp_path / "run", equal=False, seeds=1, epochs=2, test=50))
-    assert "did not start from the same weights" in page
-    assert "✓" not in page
-
-
-def test_a_choice_of_one_hot_shows_one_hot_code(tmp_path):
-    page = words(write_run(tmp_path / "run", choice="one-hot", seeds=1, epochs=2, test=50))
-    assert "The verdict’s choice is one-hot: leave label smoothing at 0, and divide the logits by " in page
-    assert "criterion = torch.nn.CrossEntropyLoss()" in page
-    assert re.findall(r"label_smoothing[a-z_]*=", page) == ["label_smoothing_factor="]
-    assert "label_smoothing_factor=0\n" in page
-    assert re.search(r"probabilities = \(logits / \d\.\d\d\)\.softmax\(dim=1\)", page)
-
-
-def test_a_choice_that_names_no_arm_shows_every_arm(tmp_path):
-    page = words(write_run(tmp_path / "run", choice="no difference", seeds=1, epochs=2, test=50))
-    assert "singles out no arm" in page
-    assert "CrossEntropyLoss()" in page
-    assert "CrossEntropyLoss(\n    label_smoothing=0.111111\n)" in page
-
-
-def test_a_strength_beyond_torch_is_said_to_be_so(tmp_path):
-    page = words(write_run(tmp_path / "run", smoothed=(0.95,), seeds=1, epochs=2, test=50))
-    assert "torch&#39;s label_smoothing cannot express" in page.replace("torch's", "torch&#39;s")
-    assert "CrossEntropyLoss" not in page
-    assert "--label-smoothing 0.95" in page
 
 
 def test_no_strength_stands_without_what_it_is_spread_over(tmp_path):
@@ -242,16 +222,6 @@ def test_numbers_of_the_table_have_units(page):
     assert bare == []
 
 
-def test_a_run_with_a_ladder_says_what_was_chosen(page):
-    assert "0.1 over the others was chosen by log loss after temperature on the validation rows alone" in page
-    assert "Temperatures and the strength were chosen on validation rows; the test rows were read once" in page
-
-
-def test_a_run_without_a_ladder_has_no_such_section(tmp_path):
-    page = words(write_run(tmp_path / "run", seeds=1, epochs=2, test=50))
-    assert "Which strength was chosen" not in page
-
-
 def test_a_run_without_weights_says_why_there_is_no_projection(tmp_path):
     folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=50)
     for path in (folder / "weights").iterdir():
@@ -259,16 +229,6 @@ def test_a_run_without_weights_says_why_there_is_no_projection(tmp_path):
     page = render(folder, figures=["projection"]).read_text()
     assert "The run kept no weights: there is no picture of them." in page
     assert not (folder / "figures" / "projection.svg").exists()
-
-
-def test_texts_and_values_are_shown_as_text(tmp_path):
-    folder = write_run(tmp_path / "run", seeds=1, epochs=2, test=50)
-    write_examples(folder, rows_to_show(folder), "text")
-    assert "A &lt;b&gt;message&lt;/b&gt; about the price of rockets &amp; their fuel." in words(folder)
-    write_examples(folder, rows_to_show(folder), "table")
-    page = words(folder)
-    assert "petal length, cm <b>4.25</b>" in page
-    assert "sepal width <b>−1.23e−05</b>" in page
 
 
 def test_only_a_page_of_a_run_is_written_over(folder, tmp_path):
@@ -288,3 +248,193 @@ def test_the_page_can_be_written_elsewhere_and_leaves_the_run_as_it_was(folder, 
     out = render(folder, tmp_path / "page.html")
     assert "Was it a fair comparison?" in out.read_text(encoding="utf-8")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def edited(folder, file="env.json", **changes):
+    """The folder, with other values at the top of a JSON file."""
+    path = folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), encoding="utf-8")
+    return folder
+
+
+NOISE = {"rate": 0.4, "given": "table.csv", "transition": None}
+
+
+def odd(folder):
+    """A run with all that a page rarely has to say: noise, copies, an early stop, odd temperatures, no fair start."""
+    write_run(folder, seeds=2, epochs=2, test=60, equal=False, choice="", smoothed=(0.05, 0.95), name="odd")
+    env = json.loads((folder / "env.json").read_text("utf-8"))
+    env["temperatures"]["smoothed-0.05"][0]["at_bound"] = True
+    env["data"] |= {"duplicates": 1200, "noise": {**NOISE, "replaced": {"train": 2010, "validation": 9}}}
+    env["training"] |= {"early_stop": 5, "augment": ["flip"]}
+    warnings = [{"code": "imbalance", "column": None, "text": "The classes are uneven."}]
+    columns = [{"name": "petal", "read_as": "number", "distinct": 43, "missing": 1, "note": "kept"}]
+    edited(folder, "summary.json", warnings=warnings, columns=columns)
+    return edited(folder, **env)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """A run, and the text of its page, whose classes have names and whose rows are texts."""
+    names = [f"class {k}" for k in range(10)]
+    folder = write_run(
+        tmp_path_factory.mktemp("runs") / "run", seeds=3, epochs=2, test=900, class_names=names, noise=0.4
+    )
+    write_examples(folder, rows_to_show(folder), "text")
+    return load_run(folder), words(folder)
+
+
+@pytest.mark.parametrize("name", ["plain", "odd", "soft"])
+def test_the_words_of_the_page(tmp_path, name):
+    folder = tmp_path / "run"
+    if name == "odd":
+        odd(folder)
+    else:
+        write_run(
+            folder, seeds=1, epochs=2, test=60, ladder=(0.0, 0.1), choice="one-hot" if name == "soft" else "smoothed"
+        )
+    if name == "soft":
+        soften(folder)
+    page = render(folder).read_text(encoding="utf-8")
+    assert_snapshot(text_of(page, folder), f"pages/compare-{name}.txt", without_numbers=True)
+
+
+def seen_by(run, arm, i):
+    """The answer of most seeds to test row i, of tied ones the likelier; their number; p of the label."""
+    answers = [int(run.test[arm, seed].logits[i].argmax()) for seed in run.seeds]
+    scaled = [run.test[arm, seed].logits[[i]].astype(float) / run.temperature(arm, seed) for seed in run.seeds]
+    p = np.exp([log_softmax(z)[0] for z in scaled]).mean(axis=0)
+    votes = Counter(answers)
+    answer = max(votes, key=lambda k: (votes[k], p[k]))
+    return answer, votes[answer], p[run.labels[i]]
+
+
+def test_each_card_shows_its_own_row_as_each_arm_sees_it(spoken):
+    run, page = spoken
+    cards = re.findall(r"<li>(.*?)</li>", re.search(r'<ul class="cards.*</ul>', page, re.DOTALL)[0], re.DOTALL)
+    assert len(cards) > 20
+    place = {int(row): i for i, row in enumerate(run.index)}
+    for card in cards:
+        label, row = re.search(r'label <strong>(.*?)</strong> <span class="quiet">row ([\d,]+)', card).groups()
+        i = place[int(row.replace(",", ""))]
+        assert label == f"class {run.labels[i]}"
+        assert f"Row {run.index[i]}. A &lt;b&gt;" in card
+        shown = re.findall(
+            r'arm-(\d)"></span>([\w-]+): <span class="(\w+)">(.*?)</span> <span class="quiet">p = ([\d.]+)'
+            r"(?:, (\d)\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}3)?<",
+            card,
+        )
+        assert [(mark, arm) for mark, arm, *_ in shown] == [("0", "one-hot"), ("1", "smoothed")]
+        for _, arm, right, said, p, votes in shown:
+            answer, most, known = seen_by(run, arm, i)
+            assert (right, said) == ("right" if answer == run.labels[i] else "wrong", f"class {answer}")
+            assert float(p) == float(f"{known:.2f}")
+            assert votes == ("" if most == 3 else str(most))
+
+
+@pytest.mark.parametrize("choice", ["one-hot", "smoothed"])
+@pytest.mark.parametrize(
+    ("gain", "at_bound", "divides"),
+    [((-0.02, -0.01), False, True), ((-0.02, 0.01), False, False), ((0.01, 0.02), False, False),
+     ((-0.02, -0.01), True, False), (None, False, True)],
+)  # fmt: skip
+def test_the_code_divides_by_a_temperature_that_helps_on_test_rows_and_by_no_other(
+    tmp_path, choice, gain, at_bound, divides
+):
+    folder = write_run(tmp_path / "run", choice=choice, seeds=2, epochs=1, test=40)
+    env = json.loads((folder / "env.json").read_text())
+    env["temperatures"][choice][1]["at_bound"] = at_bound
+    other = {"one-hot": "smoothed", "smoothed": "one-hot"}[choice]
+    opposite = 0.01 if divides else -0.01  # what the other arm gains does not matter
+    gains = {} if gain is None else {choice: {"low": gain[0], "high": gain[1]}, other: {"high": opposite}}
+    page = words(edited(folder, temperatures=env["temperatures"], temperature_gain=gains))
+    mean = next(arm["metrics"]["temperature"]["mean"] for arm in load_run(folder).arms if arm["name"] == choice)
+    assert (f"probabilities = (logits / {mean:.2f}).softmax(dim=1)" in page) == divides
+    assert ("probabilities = " in page) == divides
+    assert ("A temperature did not lower its log loss on test rows reliably" in page) != divides
+    if choice == "one-hot":
+        assert (f"and divide the logits by {mean:.2f}" in page) == divides
+
+
+def test_changed_rows_are_counted_by_who_is_right(spoken):
+    run, page = spoken
+    answers = np.array([[seen_by(run, arm, i)[0] for arm in ("one-hot", "smoothed")] for i in range(len(run.labels))])
+    base, other = (answers == run.labels[:, None]).T
+    gained, lost = (other & ~base).sum(), (base & ~other).sum()
+    swapped = (~base & ~other & (answers[:, 0] != answers[:, 1])).sum()
+    assert len({gained, lost, swapped}) == 3 < min(gained, lost, swapped)  # or a swap of two would not be seen
+    assert (
+        f"Of 900 test rows, {gained} are right only with smoothed, {lost} only with one-hot, and {swapped} are wrong "
+        "with both, but differently."
+    ) in page
+
+
+def short(value):
+    return f"{value:.3f}".removeprefix("0")
+
+
+def test_sentences_about_figures_give_each_arm_its_own_numbers(folder, page):
+    run = load_run(folder)
+    text = re.sub(r"<[^>]*>", " ", page.replace("\N{NO-BREAK SPACE}", " "))
+    wanted = round(0.8 * len(run.labels))
+    for arm, title in (("one-hot", "one-hot"), ("smoothed", "smoothed 0.1 (others)")):
+        fitted = np.exp(np.mean([np.log(run.temperature(arm, seed)) for seed in run.seeds]))
+        one, best = (
+            np.mean([nll(run.test[arm, seed].logits / t, run.labels) for seed in run.seeds]) for t in (1.0, fitted)
+        )
+        assert f"{title} {short(one)} as trained, {short(best)} at T = {fitted:.2f}" in text
+        risks = [np.mean([risk(run, arm, seed, wanted, scaled) for seed in run.seeds]) for scaled in (False, True)]
+        said = re.search(rf"{re.escape(title)} (\d+\.\d) %, with its temperature (\d+\.\d) %", text).groups()
+        assert [float(value) for value in said] == pytest.approx([100 * value for value in risks], abs=0.3)
+    clouds = FIGURES["projection"](run).numbers["clouds"]
+    for train, test in zip(clouds[::2], clouds[1::2], strict=True):
+        assert (train.part, test.part) == ("train", "test")
+        shown = [f"{cloud.spread:.2f}".removeprefix("0") for cloud in (train, test)]
+        assert f"{train.arm} {shown[0]} on training rows and {shown[1]} on test rows" in text
+
+
+def risk(run, arm, seed, answered, scaled):
+    """Share of wrong answers among so many rows, the most confident first."""
+    z = run.test[arm, seed].logits / (run.temperature(arm, seed) if scaled else 1.0)
+    confidence, wrong = log_softmax(z).max(axis=1), z.argmax(axis=1) != run.labels
+    return wrong[np.argsort(-confidence)][:answered].mean()
+
+
+def test_uneven_classes_are_a_warning_and_have_a_table_of_their_recall(tmp_path):
+    folder = write_run(tmp_path / "run", seeds=2, epochs=2, test=60)
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    text = 'The classes are uneven: 75.0 % of the test rows are "<b>".'
+    summary["warnings"] = [{"code": "imbalance", "column": None, "text": text}]
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    run = load_run(folder)
+    page = without_terms(compose(run, {}, {}))
+    assert "75.0&nbsp;%" in page or "75.0 %" in page
+    assert "<b>" not in page
+    table = re.search(r'aria-label="Recall of each class">.*?</table>', page, re.DOTALL)[0]
+    rows = re.findall(r'<th scope="row" translate="no">(.*?)</th><td>(\d+)</td><td>(.*?)</td><td>(.*?)</td>', table)
+    assert sum(int(row[1]) for row in rows) == 60
+    label = int(np.bincount(run.labels).argmax())
+    own = run.labels == label
+    right = [np.mean(run.test["smoothed", seed].logits[own].argmax(axis=1) == label) for seed in run.seeds]
+    assert (rows[0][1], rows[0][3].replace("&nbsp;", " ")) == (str(own.sum()), f"{100 * np.mean(right):.1f} %")
+
+
+def soften(folder):
+    """Give the test rows of a run soft labels, four fifths of whose mass is on the label."""
+    for file in (folder / "logits").glob("*-test.npz"):
+        arrays = dict(np.load(file))
+        classes = arrays["logits"].shape[1]
+        np.savez(file, **arrays, label_probs=0.8 * np.eye(classes)[arrays["labels"]] + 0.2 / classes)
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    for arm in summary["arms"]:
+        metrics = arm["metrics"]
+        metrics |= {"agreement": metrics["accuracy"], "kl": metrics["nll"], "kl_after_temperature": metrics["nll"]}
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+def test_less_than_a_point_of_confidence_has_its_zero():
+    numbers = {"signed_gap": -0.003, "signed_gap_after_temperature": 0.0004}
+    metrics = {name: {"mean": mean, "low": mean, "high": mean} for name, mean in numbers.items()}
+    arm = {"name": "smoothed", "eps": 0.1, "over": "others", "metrics": metrics}
+    assert _calibration(arm) == "smoothed 0.1 (others) −0.3 points, with its temperature 0.0"

@@ -8,6 +8,8 @@ import pytest
 import sfumato as sf
 from sfumato.report.judge_page import _differences, _reliability, page_of, write
 from sfumato.runs.folder import RunError, WriteError
+from tests.report.run_folders import text_of
+from tests.snapshots import assert_snapshot
 
 ROWS, K = 1500, 4
 RNG = np.random.default_rng(3)
@@ -78,3 +80,7 @@ def test_confidence_is_held_against_what_the_labels_are(soft):
     assert ("agreement (share of annotators)" in page) == soft
     assert ("accuracy (share of rows)" in page) != soft
     assert ("of the annotators should agree" in page) == soft
+
+
+def test_the_words_of_the_page():
+    assert_snapshot(text_of(page_of(judged(3.0))), "pages/judge.txt", without_numbers=True)

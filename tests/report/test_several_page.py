@@ -5,7 +5,8 @@ import pytest
 
 from sfumato.report.several_page import distinct_names, render_merged
 from sfumato.runs.read import ReportError, load_run
-from tests.report.run_folders import without_terms, write_run
+from tests.report.run_folders import text_of, without_terms, write_run
+from tests.snapshots import assert_snapshot
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,7 @@ def test_runs_of_one_data_set_are_told_apart_by_their_folders(folders, tmp_path)
     copies = [shutil.copytree(folders[0], tmp_path / name / "a") for name in ("first", "second")]
     runs = [load_run(path) for path in (folders[1], *copies)]
     assert distinct_names(runs) == ["letters", "digits, a (1)", "digits, a (2)"]
+
+
+def test_the_words_of_the_page(page, folders):
+    assert_snapshot(text_of(page, *folders), "pages/several.txt", without_numbers=True)
