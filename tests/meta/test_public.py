@@ -159,7 +159,7 @@ def test_the_names_of_the_package_are_those_that_type_checkers_see():
         for alias in statement.names:
             assert alias.asname == alias.name, f"{alias.name} is not re-exported as itself"
             seen[alias.name] = str(statement.module)
-    homes = {name: f"sfumato.{home}" for home, names in sfumato._HOMES.items() for name in names}
+    homes = {name: f"sfumato.{home}" for home, names in sfumato._HOMES.items() for name in names.split()}
     assert seen == homes | dict.fromkeys(sfumato._MODULES, "sfumato")
 
 
