@@ -35,8 +35,7 @@ Results go to standard output and progress to standard error. Exit codes are 0 f
 usage error, 3 for a finding with `--strict`, and 130 after an interrupt.
 """
 TYPED = {
-    "`compare --json`, and `summary.json` of a run": schema.Summary,
-    "`judge --json`, and the `judgement.json` that it writes": schema.JudgeSummary,
+    "`compare --json`, `judge --json`, and the `summary.json` and `judgement.json` in their folders": schema.Summary,
     "`env.json` of a run": schema.Environment,
     "A line of `metrics.jsonl` of a run": schema.EpochLine,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 from sfumato.extras import lab_imports
 from sfumato.from_python.options import options_of
 from sfumato.lab.errors import OptionError
-from sfumato.messages import Note
 
 with lab_imports("compare"):
     from sfumato.lab.data.python_objects import EXTRA_COLUMNS, IN_MEMORY, table_in_memory
-    from sfumato.runs.schema import ArmDifference, RunWarning, Summary, VerdictSummary
     from sfumato.verdict.result import VerdictResult
 
 if TYPE_CHECKING:
@@ -35,37 +33,17 @@ class Comparison(VerdictResult):
     It prints as its sentences, and a notebook shows its page.
 
     Attributes:
+        summary: the object that ``compare --json`` prints, of schema ``sfumato.compare/2``.
+        notes: how the data were read and the models trained, each with a code and a sentence.
         folder: of the run; :func:`sfumato.load_run` gives the model that the verdict chose.
-        summary: the object that ``compare --json`` prints.
-        differences: every other arm less the first, in every metric, with intervals.
-        warnings: what should be looked at before the verdict is trusted.
-        verdict: the choice (an arm, ``"depends"`` or ``"none"``) and the sentences.
-        notes: how the data were read and the models trained, in sentences.
     """
 
     folder: Path
-    summary: Summary
-    notes: list[Note]
-    differences: list[ArmDifference] = field(init=False)
-    warnings: list[RunWarning] = field(init=False)
-    verdict: VerdictSummary = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.differences, self.verdict = self.summary["differences"], self.summary["verdict"]
-        self.warnings = self.summary.get("warnings", [])
-
-    def __repr__(self) -> str:
-        arms = ", ".join(arm["name"] for arm in self.summary["arms"])
-        return f"Comparison({str(self.folder)!r}: {arms}; choice {self.verdict['choice']!r})"
 
     def page(self) -> str | None:
         """The report page of the run as HTML; None where its folder has none."""
         page = self.folder / "report.html"
         return page.read_text(encoding="utf-8") if page.is_file() else None
-
-    def to_dict(self) -> Summary:
-        """One JSON object, of schema ``sfumato.compare/2``."""
-        return self.summary
 
 
 def compare(
@@ -178,7 +156,7 @@ def _found(folder: Path) -> Comparison:
     from sfumato.runs.read import load_run
 
     run = load_run(folder)
-    return Comparison(folder, {**run.summary, "run": str(folder)}, run.env.get("notes", []))
+    return Comparison({**run.summary, "run": str(folder)}, run.env.get("notes", []), folder)
 
 
 def _command(X: Any, y: Any, options: Mapping[str, Any]) -> str:

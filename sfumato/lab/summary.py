@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sfumato.lab import ladder
 from sfumato.lab.arms.arm import Arm
 from sfumato.lab.errors import ArmError
@@ -29,10 +27,10 @@ from sfumato.runs.schema import (
     Summary,
     TemperatureGain,
 )
-from sfumato.verdict.analyse import ArmResult, analyse_arm, differences, summarise
+from sfumato.verdict.analyse import ArmResult, analyse_arm, summarise
+from sfumato.verdict.conclusion import conclude
 from sfumato.verdict.noise_words import noise_sentences
-from sfumato.verdict.sentences import notes, verdict
-from sfumato.verdict.warnings import warnings_of
+from sfumato.verdict.sentences import notes
 
 if TYPE_CHECKING:
     from sfumato.lab.data import Data
@@ -57,7 +55,17 @@ def summary_of(
     table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
     paired, grouped = _paired(records, arms, seeds), table.group is not None
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
-    found = differences(results, ready.options.margins())
+    concluded = conclude(
+        results,
+        table.labels[split.test],
+        table.class_names,
+        ready.options.margins(),
+        order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
+        grouped=grouped,
+    )
+    concluded["warnings"][:0] = warnings_in(ready.data)
+    noise = None if ready.data.noisy is None else ready.data.noisy.describe()
+    concluded["verdict"]["sentences"] += noise_sentences(noise)
     gaps = {arm.name: [r["train_gap"] for r in records if r["arm"] == arm.name] for arm in arms}
     summary: Summary = {
         "schema": SUMMARY_SCHEMA,
@@ -74,23 +82,9 @@ def summary_of(
             _arm_summary(arm, classes, sum(gaps[arm.name]) / seeds, summarise(result))
             for arm, result in zip(arms, results, strict=True)
         ],
-        "differences": found,
-        "warnings": [
-            *warnings_in(ready.data),
-            *warnings_of(results, table.labels[split.test], table.class_names),
-        ],
-        "verdict": verdict(
-            results,
-            found,
-            classes,
-            majority=float(np.bincount(table.labels[split.test]).max()) / len(split.test),
-            order=_by_validation(folder, arms, seeds) if len(arms) > 2 else (),
-            grouped=grouped,
-        ),
+        **concluded,
         "columns": columns_of(ready.data),
     }
-    noise = None if ready.data.noisy is None else ready.data.noisy.describe()
-    summary["verdict"]["sentences"] += noise_sentences(noise)
     distinct = results[0].metrics["accuracy"].values.shape[1]
     extra: dict[str, Any] = {
         "temperatures": {

@@ -16,7 +16,6 @@ from sfumato.report.charts import Chart, Curve, plot_differences, plot_reliabili
 from sfumato.report.tables import as_text, differences_table, four_columns, in_columns
 from sfumato.report.template import as_script, rendered
 from sfumato.runs.folder import RunError
-from sfumato.runs.schema import Summary
 from sfumato.text import wrapped
 from sfumato.verdict.judge import Judgement
 from sfumato.verdict.read_arms import RESULT
@@ -46,7 +45,7 @@ def write(judgement: Judgement, out: Path | None = None) -> Path:
     """
     text = json.dumps(judgement.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     refuse_taken(out)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", judgement.name)[:60].strip("-.") or "models"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", judgement.summary["run"])[:60].strip("-.") or "models"
     places = [out] if out else (Path(f"{safe}-judged" + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
     for place in places:
         result = place / RESULT
@@ -74,7 +73,7 @@ def _written(judgement: Judgement, text: str, place: Path) -> Path:
 
 def page_of(judgement: Judgement) -> str:
     """The page as text; the same judgement gives the same bytes."""
-    summary, data = as_summary(judgement), judgement.to_dict()
+    summary = judgement.summary
     return rendered(
         "judge.html.jinja",
         judgement=judgement,
@@ -82,11 +81,11 @@ def page_of(judgement: Judgement) -> str:
         use=_use(judgement),
         soft=_soft(judgement),
         right="agreement" if _soft(judgement) else "accuracy",
-        json=as_script(data),
+        json=as_script(summary),
         tables=in_columns(four_columns(summary)),
         differences=differences_table(summary),
         warnings=_warnings(judgement),
-        files=[(result.arm.name, judgement.files[result.arm.name], result.temperatures) for result in judgement.arms],
+        files=[(arm["name"], arm.get("files"), arm.get("temperature")) for arm in summary["arms"]],
         figures={
             "differences": svg.figure(_differences(judgement), "differences"),
             **{
@@ -100,7 +99,7 @@ def page_of(judgement: Judgement) -> str:
 
 def as_terminal(judgement: Judgement, width: int) -> str:
     """The judgement for a terminal of so many columns."""
-    summary = as_summary(judgement)
+    summary = judgement.summary
     warnings = [f"Warning: {text}" for text in _warnings(judgement)]
     lines = [wrapped(text, width, rest="  ") for text in [*warnings, *judgement.verdict["sentences"]]]
     notes = [wrapped(text, width, rest="  ") for text in texts(judgement.notes)]
@@ -138,35 +137,3 @@ def _reliability(judgement: Judgement, how: str, *, scaled: bool) -> Chart:
         for bins in [result.reliability[how]]
     ]
     return plot_reliability(curves, of=f"{how}, models of an arm pooled", soft=_soft(judgement))
-
-
-def as_summary(judgement: Judgement) -> Summary:
-    """What the tables of a comparison are made of; of the training nothing is known."""
-    result = judgement.to_dict()
-    rows = result["rows"]
-    return {
-        "schema": result["schema"],
-        "run": result["name"],
-        "data": {
-            "name": result["name"],
-            "classes": result["classes"],
-            "train": 0,
-            "validation": rows["validation"] or 0,
-            "test": rows["test"],
-        },
-        "paired": {"weights": [], "batches": [], "equal": result["paired"]},
-        "arms": [
-            {
-                "name": arm["name"],
-                "eps": 0.0,
-                "over": None,
-                "closed_form_gap": None,
-                "train_gap": None,
-                "metrics": arm["metrics"],
-            }
-            for arm in result["arms"]
-        ],
-        "differences": result["differences"],
-        "warnings": result["warnings"],
-        "verdict": result["verdict"],
-    }

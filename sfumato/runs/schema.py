@@ -47,7 +47,11 @@ class ScheduleSummary(TypedDict):
 
 
 class ArmSummary(TypedDict):
-    """One target of the comparison; ``closed_form_gap`` is None where the optimum is infinite, or not a single gap."""
+    """One arm: a target of a comparison, or models that were judged, of whose training nothing is known.
+
+    ``closed_form_gap`` is None where the optimum is infinite, or not a single gap. ``files``, ``seeds`` and
+    ``temperature`` (of each model) are those of a judgement.
+    """
 
     name: Text
     eps: Number | None  # the last one of a schedule; None for a penalty
@@ -57,6 +61,9 @@ class ArmSummary(TypedDict):
     closed_form_gap: Number | None
     train_gap: Number | None
     metrics: dict[Text, RangeOfMetric]
+    files: NotRequired[list[Text]]
+    seeds: NotRequired[Whole]
+    temperature: NotRequired[list[Number]]
 
 
 class ArmDifference(TypedDict):
@@ -74,13 +81,17 @@ class ArmDifference(TypedDict):
 
 
 class DataSummary(TypedDict):
-    """The name of the data, the number of classes, and the rows of each part."""
+    """The name of the data, the number of classes, and the rows of each part; None for a part that there is not.
+
+    ``groups`` is the number of groups of test rows that vary together, None where each row is its own.
+    """
 
     name: Text
     classes: Whole
-    train: Whole
-    validation: Whole
+    train: Whole | None
+    validation: Whole | None
     test: Whole
+    groups: NotRequired[Whole | None]
 
 
 class ColumnSummary(TypedDict):
@@ -94,7 +105,7 @@ class ColumnSummary(TypedDict):
 
 
 class PairedHashes(TypedDict):
-    """Hashes of the first weights and of the batches, one a seed, and whether all arms have them."""
+    """Hashes of first weights and of batches, one per seed, and whether the seeds of the arms belong together."""
 
     weights: list[Text]
     batches: list[Text]
@@ -109,7 +120,7 @@ class VerdictSummary(TypedDict):
 
 
 class Summary(TypedDict):
-    """The object that ``compare --json`` prints; older versions wrote no columns and no warnings."""
+    """The object that ``compare`` and ``judge`` print with ``--json``; ``run`` is the folder, or the models' name."""
 
     schema: Text
     run: Text
@@ -120,39 +131,7 @@ class Summary(TypedDict):
     warnings: NotRequired[list[RunWarning]]
     verdict: VerdictSummary
     columns: NotRequired[list[ColumnSummary]]
-
-
-class JudgedArmSummary(TypedDict):
-    """The models of one arm that was judged: their files, how many, and the temperature of each."""
-
-    name: Text
-    files: list[Text]
-    seeds: Whole
-    metrics: dict[Text, RangeOfMetric]
-    temperature: list[Number]
-
-
-class JudgedRows(TypedDict):
-    """Rows that were judged; None for validation rows that there are none of, and where no rows vary together."""
-
-    test: Whole
-    validation: Whole | None
-    groups: Whole | None
-
-
-class JudgeSummary(TypedDict):
-    """The object that ``judge --json`` prints."""
-
-    schema: Text
-    name: Text
-    classes: Whole
-    rows: JudgedRows
-    paired: bool
-    arms: list[JudgedArmSummary]
-    differences: list[ArmDifference]
-    warnings: list[RunWarning]
-    verdict: VerdictSummary
-    notes: list[Note]
+    notes: NotRequired[list[Note]]
 
 
 class NoiseDescription(TypedDict):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,100 +16,49 @@ from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.evaluate.scores.soft_labels import SOFT_TRUTH
 from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
-from sfumato.messages import Note, RunWarning
+from sfumato.messages import Note
 from sfumato.text import joined, plural, short
 
 with lab_imports("judge"):  # the records of a run are checked by msgspec
     from sfumato.runs.read import load_run
-    from sfumato.runs.schema import ArmDifference, JudgedArmSummary, JudgeSummary, VerdictSummary
+    from sfumato.runs.schema import ArmSummary, DataSummary, Summary
     from sfumato.verdict.analyse import (
         ArmResult,
         ModelScores,
         SavedPart,
         analyse_arm,
         analyse_models,
-        differences,
         load_part,
         on_validation,
         summarise,
     )
     from sfumato.verdict.arm_words import JudgedArm, TrainedArm
+    from sfumato.verdict.conclusion import Conclusion, conclude
     from sfumato.verdict.noise_words import noise_sentences
     from sfumato.verdict.penalty_words import penalty_of
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
     from sfumato.verdict.schedule_words import schedule_of
-    from sfumato.verdict.sentences import verdict
-    from sfumato.verdict.warnings import warnings_of
 
 SCHEMA = "sfumato.judge/1"
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # a product with an odd number loses no bit
 
 
-@dataclass
+@dataclass(repr=False)
 class Judgement(VerdictResult):
     """What the scores of several arms say: numbers with intervals, differences, and a verdict in sentences.
 
     It prints as its sentences, and a notebook shows its page, or the sentences and the differences where it has none.
 
     Attributes:
-        name: of what was judged.
+        summary: the object that ``judge --json`` prints, of schema ``sfumato.judge/1``.
+        notes: how the files were taken, each with a code and a sentence.
         arms: as evaluated; the first is the one that the others are compared with.
-        files: of each arm, by its name.
-        differences: every other arm less the first, as of a comparison.
-        warnings: what should be looked at before the verdict is trusted.
-        verdict: the choice (an arm, ``"depends"`` or ``"none"``) and the sentences.
-        notes: how the files were taken, in sentences.
-        test: number of test rows.
-        validation: number of validation rows; None where temperatures were cross-fitted on the test rows.
-        groups: number of groups of rows that vary together; None where each row is its own.
-        classes: K.
-        paired: whether the seeds of the arms belong together.
         to_page: makes the page of a judgement; None where nobody gave a way.
     """
 
-    name: str
-    arms: list[ArmResult] = field(repr=False)
-    files: dict[str, list[str]]
-    differences: list[ArmDifference] = field(repr=False)
-    warnings: list[RunWarning]
-    verdict: VerdictSummary
-    notes: list[Note]
-    test: int
-    validation: int | None
-    groups: int | None
-    classes: int
-    paired: bool
-    to_page: Callable[[Judgement], str] | None = field(default=None, repr=False, compare=False)
-
-    def to_dict(self) -> JudgeSummary:
-        """One JSON object, of schema ``sfumato.judge/1``."""
-        return self._told
-
-    @cached_property
-    def _told(self) -> JudgeSummary:  # page, JSON and terminal ask for it, and each interval is a pass over all rows
-        arms: list[JudgedArmSummary] = [
-            {
-                "name": result.arm.name,
-                "files": self.files[result.arm.name],
-                "seeds": len(result.temperatures),
-                "metrics": summarise(result),
-                "temperature": [fitted.value for fitted in result.temperatures],
-            }
-            for result in self.arms
-        ]
-        return {
-            "schema": SCHEMA,
-            "name": self.name,
-            "classes": self.classes,
-            "rows": {"test": self.test, "validation": self.validation, "groups": self.groups},
-            "paired": self.paired,
-            "arms": arms,
-            "differences": self.differences,
-            "warnings": self.warnings,
-            "verdict": self.verdict,
-            "notes": self.notes,
-        }
+    arms: list[ArmResult]
+    to_page: Callable[[Judgement], str] | None = None
 
     def page(self) -> str | None:
         """The whole page as HTML; None where the judgement was made without a way to make one."""
@@ -190,35 +138,60 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
     if len(first.test.labels) < 2:
         raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
     results = [analyse_models(JudgedArm(arm.name), map(_scores, arm.models)) for arm in matched]
-    found = differences(results, margins, paired=paired)
     order: list[str] = []
     if len(matched) > 2:
         order = sorted((arm.name for arm in matched), key=dict(map(_for_choice, matched, results)).__getitem__)
-    labels, classes = first.test.labels, int(first.test.logits.shape[1])
-    said = verdict(
-        results,
-        found,
-        classes,
-        paired=paired,
-        majority=float(np.bincount(labels).max()) / len(labels),
-        order=order,
-        grouped=first.test.group is not None,
-    )
     groups = None if first.test.group is None else len(np.unique(first.test.group))
-    return Judgement(
-        name,
-        results,
-        {arm.name: list(arm.files) for arm in matched},
-        found,
-        warnings_of(results, labels, [f"class {k}" for k in range(classes)]),
-        said,
-        [*_notes(matched, paired, groups), *_same_models(results)],
-        len(labels),
-        None if first.validation is None else len(first.validation.labels),
-        groups,
-        classes,
-        paired,
+    data: DataSummary = {
+        "name": name,
+        "classes": int(first.test.logits.shape[1]),
+        "train": None,
+        "validation": None if first.validation is None else len(first.validation.labels),
+        "test": len(first.test.labels),
+        "groups": groups,
+    }
+    files = {arm.name: list(arm.files) for arm in matched}
+    notes = [*_notes(matched, paired, groups), *_same_models(results)]
+    names = [f"class {k}" for k in range(data["classes"])]
+    concluded = conclude(
+        results, first.test.labels, names, margins, paired=paired, order=order, grouped=groups is not None
     )
+    return _judgement(results, data, files, notes, concluded, paired=paired)
+
+
+def _judgement(
+    results: list[ArmResult],
+    data: DataSummary,
+    files: Mapping[str, list[str]],
+    notes: list[Note],
+    concluded: Conclusion,
+    *,
+    paired: bool,
+) -> Judgement:
+    arms: list[ArmSummary] = [
+        {
+            "name": result.arm.name,
+            "eps": None,
+            "over": None,
+            "closed_form_gap": None,
+            "train_gap": None,
+            "metrics": summarise(result),
+            "files": files[result.arm.name],
+            "seeds": len(result.temperatures),
+            "temperature": [fitted.value for fitted in result.temperatures],
+        }
+        for result in results
+    ]
+    summary: Summary = {
+        "schema": SCHEMA,
+        "run": data["name"],
+        "data": data,
+        "paired": {"weights": [], "batches": [], "equal": paired},
+        "arms": arms,
+        **concluded,
+        "notes": notes,
+    }
+    return Judgement(summary, notes, results)
 
 
 def _scores(model: ModelFile) -> ModelScores:
@@ -318,40 +291,25 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
     base = base_of([arm.name for arm in arms], against or arms[0].name)
     arms.sort(key=lambda arm: arm.name != base)
     results = [analyse_arm(folder, arm, seeds) for arm in arms]
-    found = differences(results, margins)
     test, validation = (load_part(folder, arms[0].name, seeds[0], part) for part in ("test", "validation"))
     order: list[str] = []
     if len(arms) > 2:
         nll = {a.name: on_validation(load_part(folder, a.name, s, "validation") for s in seeds)[1] for a in arms}
         order = sorted(nll, key=lambda name: float(nll[name].by_seed.mean()))
-    classes = summary["data"]["classes"]
-    said = verdict(
-        results,
-        found,
-        classes,
-        majority=float(np.bincount(test.labels).max()) / len(test.labels),
-        order=order,
-        grouped=run.env["data"].get("groups") is not None,
-    )
-    said["sentences"] += noise_sentences(run.env["data"].get("noise"))
-    groups = len(np.unique(test.group))
-    return Judgement(
-        summary["data"]["name"],
-        results,
-        {arm.name: [f"{arm.name}-seed{seed}-test.npz" for seed in seeds] for arm in arms},
-        found,
-        list(summary.get("warnings", [])),
-        said,
-        [
-            Note(
-                code="comparison-read",
-                text=f"Read the comparison {summary['run']}: its arms started from the same weights and saw the same "
-                "batches.",
-            )
-        ],
-        len(test.labels),
-        len(validation.labels),
-        groups if groups < len(test.labels) else None,
-        classes,
-        True,
-    )
+    classes, groups = summary["data"]["classes"], len(np.unique(test.group))
+    names = [f"class {k}" for k in range(classes)]
+    grouped = run.env["data"].get("groups") is not None
+    concluded = conclude(results, test.labels, names, margins, order=order, grouped=grouped)
+    concluded["verdict"]["sentences"] += noise_sentences(run.env["data"].get("noise"))
+    concluded["warnings"] = list(summary.get("warnings", []))
+    data: DataSummary = {
+        "name": summary["data"]["name"],
+        "classes": classes,
+        "train": None,
+        "validation": len(validation.labels),
+        "test": len(test.labels),
+        "groups": groups if groups < len(test.labels) else None,
+    }
+    files = {arm.name: [f"{arm.name}-seed{seed}-test.npz" for seed in seeds] for arm in arms}
+    text = f"Read the comparison {summary['run']}: its arms started from the same weights and saw the same batches."
+    return _judgement(results, data, files, [Note(code="comparison-read", text=text)], concluded, paired=True)

@@ -1,30 +1,47 @@
-"""What a verdict is in Python, wherever it comes from: it prints its sentences, and a notebook shows its page."""
+"""The result of a comparison or of a judgement in Python: it prints its sentences, and a notebook shows its page."""
 
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import Any
 
 from sfumato.messages import Note, RunWarning
-from sfumato.runs.schema import ArmDifference, VerdictSummary
+from sfumato.runs.schema import ArmDifference, Summary, VerdictSummary
 
 _FRAME = '<iframe title="{title}" srcdoc="{page}" sandbox style="width:100%;height:44em;border:0"></iframe>'
 
 
+@dataclass(repr=False)
 class VerdictResult:
     """The result of :func:`sfumato.compare` or :func:`sfumato.judge`.
 
     Attributes:
-        differences: every other arm less the first, in every metric, with intervals.
-        warnings: what should be looked at before the verdict is trusted.
-        verdict: the choice (an arm, ``"depends"`` or ``"none"``) and the sentences.
-        notes: what else a reader should know, in sentences.
+        summary: the object that the command prints with ``--json``.
+        notes: what else a reader should know, each with a code and a sentence.
     """
 
-    differences: list[ArmDifference]
-    warnings: list[RunWarning]
-    verdict: VerdictSummary
+    summary: Summary
     notes: list[Note]
+
+    @property
+    def differences(self) -> list[ArmDifference]:
+        """Every other arm minus the first, in every metric, with intervals."""
+        return self.summary["differences"]
+
+    @property
+    def warnings(self) -> list[RunWarning]:
+        """What should be looked at before the verdict is trusted."""
+        return self.summary.get("warnings", [])
+
+    @property
+    def verdict(self) -> VerdictSummary:
+        """The choice (an arm, ``"depends"`` or ``"none"``) and the sentences."""
+        return self.summary["verdict"]
+
+    def __repr__(self) -> str:
+        arms = ", ".join(arm["name"] for arm in self.summary["arms"])
+        return f"{type(self).__name__}({self.summary['run']!r}: {arms}; choice {self.verdict['choice']!r})"
 
     def __str__(self) -> str:
         """The sentences of the verdict, the warnings before them."""
@@ -40,7 +57,7 @@ class VerdictResult:
         if page is not None:  # links within a page that stands in a frame lead out of it, unless it says what it is
             page = page.replace("<head>", '<head><base href="about:srcdoc">', 1)
             return _FRAME.format(title=html.escape(self.verdict["sentences"][0]), page=html.escape(page))
-        said = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
+        sentences = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
         rows = "".join(
             f"<tr><td>{html.escape(d['arm'])} − {html.escape(d['against'])}</td><td>{d['metric']}</td>"
             f"<td>{d['mean']:+.4g}</td><td>{d['low']:+.4g} to {d['high']:+.4g}</td><td>{d['finding']}</td></tr>"
@@ -48,11 +65,11 @@ class VerdictResult:
             if d["finding"]
         )
         head = "<tr><th>arms</th><th>metric</th><th>difference</th><th>95 % interval</th><th>finding</th></tr>"
-        return f"{said}<table>{head}{rows}</table>"
+        return f"{sentences}<table>{head}{rows}</table>"
 
-    def to_dict(self) -> Any:
+    def to_dict(self) -> Summary:
         """One JSON object, as the command prints it with ``--json``."""
-        raise NotImplementedError
+        return self.summary
 
     def to_frame(self) -> Any:
         """The differences as a table of pandas: a row for each arm and metric, with the columns of the JSON.

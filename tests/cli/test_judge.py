@@ -57,7 +57,7 @@ def test_another_judgement_goes_into_a_folder_of_its_own(here, capsys):
 def test_patterns_name_the_arms(here, capsys):
     code, out, _ = run(capsys, "hard=scores/one-hot/*.npz", "soft=scores/smoothed/*", "--paired", "--json")
     told = json.loads(out)
-    assert (code, told["paired"], [arm["name"] for arm in told["arms"]]) == (OK, True, ["hard", "soft"])
+    assert (code, told["paired"]["equal"], [arm["name"] for arm in told["arms"]]) == (OK, True, ["hard", "soft"])
     assert told["arms"][0]["files"] == [f"scores/one-hot/{seed}.npz" for seed in range(3)]
 
 

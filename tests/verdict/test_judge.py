@@ -74,7 +74,7 @@ def test_without_validation_rows_temperatures_are_cross_fitted_and_that_is_said(
     evaluated = [sf.evaluate.evaluate(logits=m["logits"], labels=LABELS) for m in given["smoothed"]]
     audited = np.mean([each.nll_after_temperature for each in evaluated])
     assert mean(found, "smoothed", "nll_after_temperature") == pytest.approx(audited, rel=1e-12)
-    assert found.validation is None
+    assert found.summary["data"]["validation"] is None
     assert any("no validation rows" in note for note in texts(found.notes))
 
 
@@ -107,7 +107,7 @@ def test_eight_copies_of_every_row_in_one_group_give_the_interval_of_the_rows():
         for arm, models in given.items()
     }
     one, eight = sf.judge(given), sf.judge(copied)
-    assert eight.groups == 600
+    assert eight.summary["data"]["groups"] == 600
     for a, b in zip(one.differences, eight.differences, strict=True):
         if a["finding"]:
             assert b["high"] - b["low"] == pytest.approx(a["high"] - a["low"], rel=0.1)
@@ -168,7 +168,7 @@ def test_tokens_of_sequences_are_rows_of_a_group_and_ignored_labels_do_not_count
 
     first, right = tokens(1, 2.0)
     found = sf.judge({"hard": [first], "soft": [tokens(2, 2.5)[0]]})
-    assert (found.test, found.groups) == (360, 40)
+    assert (found.summary["data"]["test"], found.summary["data"]["groups"]) == (360, 40)
     assert mean(found, "hard", "accuracy") == pytest.approx(right.mean(), abs=1e-12)
 
 
@@ -200,10 +200,12 @@ def test_files_are_saved_whole_and_judged_from_their_folder(tmp_path):
         for seed, m in enumerate(models):
             sf.save_scores(tmp_path / "scores", arm=arm, seed=seed, **m)
     found = sf.judge(tmp_path / "scores")
-    assert [name.rsplit("/", 1)[-1] for name in found.files["one-hot"]] == [f"{seed}.npz" for seed in range(11)]
+    assert [name.rsplit("/", 1)[-1] for name in found.summary["arms"][0]["files"]] == [
+        f"{seed}.npz" for seed in range(11)
+    ]
     assert words(found) == words(sf.judge(arms(validation=True, seeds=11)))
     told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert (told["schema"], told["rows"]["validation"], told["paired"]) == ("sfumato.judge/1", 300, False)
+    assert (told["schema"], told["data"]["validation"], told["paired"]["equal"]) == ("sfumato.judge/1", 300, False)
     assert "&lt;table" in found._repr_html_()
     assert str(found).startswith("Take the smoothed models")
     assert list(found.to_frame().columns[:2]) == ["metric", "arm"]
@@ -219,7 +221,7 @@ def test_a_csv_with_groups_and_ids_is_judged(tmp_path):
                       for i, (z, y) in enumerate(zip(m["logits"], LABELS, strict=True))]  # fmt: skip
             (tmp_path / arm / f"{seed}.csv").write_text("\n".join(lines) + "\n")
     found = sf.judge(tmp_path, group="patient")
-    assert (found.test, found.groups) == (600, 60)
+    assert (found.summary["data"]["test"], found.summary["data"]["groups"]) == (600, 60)
 
 
 FLAWS = {
@@ -361,13 +363,14 @@ def test_a_folder_is_judged_again_beside_its_own_judgement(tmp_path, monkeypatch
 
 
 def test_models_are_not_paired_unless_it_is_said():
-    assert not sf.judge({"hard": [model(0)], "soft": [model(1), model(2)]}).to_dict()["paired"]
+    assert not sf.judge({"hard": [model(0)], "soft": [model(1), model(2)]}).to_dict()["paired"]["equal"]
 
 
 def test_a_run_of_a_comparison_is_judged_from_its_folder(tmp_path):
     run = write_run(tmp_path / "digits", seeds=3, epochs=2, test=300)
     found = sf.judge(run)
-    assert (found.paired, found.test, [each.arm.name for each in found.arms]) == (True, 300, ["one-hot", "smoothed"])
+    assert (found.summary["paired"]["equal"], found.summary["data"]["test"]) == (True, 300)
+    assert [each.arm.name for each in found.arms] == ["one-hot", "smoothed"]
     for more in ({"group": "patient"}, {"kind": "probs"}):
         with pytest.raises(ValueError, match="is the folder of a comparison, .* leave --group and --kind out"):
             sf.judge(run, **more)

@@ -100,7 +100,7 @@ def test_rows_without_annotators_do_not_count():
     text = "Of model 0 of the arm one-hot, 2 rows without annotators do not count."
     left_out = {"code": "rows-ignored", "text": text}
     assert told["notes"] == [*truth["notes"][:2], left_out, *truth["notes"][2:]]
-    assert (found.test, {**told, "notes": []}) == (N - 2, {**truth, "notes": []})
+    assert (found.summary["data"]["test"], {**told, "notes": []}) == (N - 2, {**truth, "notes": []})
 
 
 def test_rows_with_ids_are_matched_with_their_soft_labels():

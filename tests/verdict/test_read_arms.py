@@ -45,7 +45,8 @@ def test_pairs_are_named_by_what_stands_for_the_star(tmp_path):
         np.savez(tmp_path / f"{name}.npz", **m)
     words = [f"one-hot={tmp_path}/a_*.npz", f"smoothed={tmp_path}/b_*.npz"]
     found = sf.judge(words, paired=True)
-    assert [[name.rpartition("_")[2] for name in files] for files in found.files.values()] == [["0.5.npz", "1.npz"]] * 2
+    files = [[name.rpartition("_")[2] for name in arm["files"]] for arm in found.summary["arms"]]
+    assert files == [["0.5.npz", "1.npz"]] * 2
 
 
 def test_pairs_have_the_same_names_below_the_folder_in_which_one_is(tmp_path, monkeypatch):
@@ -53,7 +54,7 @@ def test_pairs_have_the_same_names_below_the_folder_in_which_one_is(tmp_path, mo
     for name, m in (("a_0", model(1)), ("a_1", model(2)), ("b_0", model(3, 2.4)), ("b_1", model(4, 2.4))):
         np.savez(f"{name}.npz", **m)
     found = sf.judge(["one-hot=./a_*.npz", "smoothed=./b_*.npz"], paired=True)
-    assert list(map(len, found.files.values())) == [2, 2]
+    assert [len(arm["files"]) for arm in found.summary["arms"]] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_large_files_that_differ_in_the_middle_alone_are_two_models(tmp_path):
         os.utime(tmp_path / "hard" / f"{name}.csv", (1e9, 1e9))
     (tmp_path / "soft.csv").write_text("\n".join([*rows[:6001], "1.50000,2.00000,1", *rows[6002:]]) + "\n")
     found = sf.judge([f"hard={tmp_path}/hard/*.csv", f"soft={tmp_path}/soft.csv"])
-    assert [len(files) for files in found.files.values()] == [2, 1]
+    assert [len(arm["files"]) for arm in found.summary["arms"]] == [2, 1]
 
 
 @pytest.mark.parametrize("word", ["scores_*.npz", "=a_*.npz", "smoothed=", "="])
@@ -289,7 +290,7 @@ def test_other_validation_rows_are_named(change, said):
 def test_validation_rows_in_another_order_are_the_same_where_rows_have_ids():
     base, other = model(0, validation=True, id=np.arange(600)), model(1, validation=True, id=np.arange(600))
     other |= {"val_logits": other["val_logits"][::-1], "val_labels": VALIDATION[::-1]}
-    assert sf.judge({"hard": [base], "soft": [other]}).validation == 300
+    assert sf.judge({"hard": [base], "soft": [other]}).summary["data"]["validation"] == 300
     other["val_labels"] = np.where(VALIDATION == 0, 1, VALIDATION)
     with pytest.raises(FileError, match=r"has other validation rows than model 0 of the arm hard \(300 and 300\)"):
         sf.judge({"hard": [base], "soft": [other]})
@@ -308,7 +309,7 @@ def test_of_a_folder_the_files_of_scores_alone_are_models(tmp_path):
     (tmp_path / "soft" / "1.npz").mkdir()
     np.savez(tmp_path / "soft" / ".2.npz", **model(2))
     np.savez(tmp_path / "soft" / "3.NPZ.npz", **model(3))
-    assert [len(arm) for arm in sf.judge(tmp_path).files.values()] == [1, 2]
+    assert [len(arm["files"]) for arm in sf.judge(tmp_path).summary["arms"]] == [1, 2]
 
 
 def test_two_files_of_one_name_cannot_be_paired(tmp_path):

@@ -1,20 +1,64 @@
-"""What can make a verdict less than it seems: classes of uneven size, and models that leave nothing to decide."""
+"""From the results of the arms to what a summary says of them: differences, warnings, verdict.
+
+Warnings are of what can make a verdict less than it seems: classes of uneven size, and models that leave nothing to
+decide.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from sfumato.evaluate.statistics.margins import Margins
 from sfumato.extras import lab_imports
 from sfumato.messages import RunWarning
+from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import share, short
-from sfumato.verdict.analyse import ArmResult
-from sfumato.verdict.sentences import nothing_to_decide
+from sfumato.verdict.analyse import ArmResult, differences
+from sfumato.verdict.sentences import nothing_to_decide, verdict
+
+
+class Conclusion(TypedDict):
+    """What follows from the results of the arms, as the summary has it."""
+
+    differences: list[ArmDifference]
+    warnings: list[RunWarning]
+    verdict: VerdictSummary
+
 
 UNEVEN = 3
 """How many times as many rows as the smallest class the largest has where classes are called uneven."""
+
+
+def conclude(
+    results: Sequence[ArmResult],
+    labels: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    margins: Margins | None = None,
+    *,
+    paired: bool = True,
+    order: Sequence[str] = (),
+    grouped: bool = False,
+) -> Conclusion:
+    """Compare the arms with the first of them, on test rows with these labels, (N,)."""
+    against_first = differences(results, margins, paired=paired)
+    majority = float(np.bincount(labels).max()) / len(labels)
+    return {
+        "differences": against_first,
+        "warnings": warnings_of(results, labels, class_names),
+        "verdict": verdict(
+            results,
+            against_first,
+            len(class_names),
+            majority=majority,
+            order=order,
+            paired=paired,
+            grouped=grouped,
+        ),
+    }
 
 
 def warnings_of(

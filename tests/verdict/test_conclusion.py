@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sfumato.verdict import analyse
-from sfumato.verdict.warnings import warnings_of
+from sfumato.verdict.conclusion import warnings_of
 from tests.verdict.results import MadeUpArm, result
 
 NAMES = ("no", "yes")
