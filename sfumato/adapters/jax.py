@@ -72,9 +72,9 @@ def cross_entropy(
         z = jnp.where(counts[..., None], z, 0.0)  # what an ignored row holds, NaN included, reaches no gradient
         y = jnp.where(counts, y, 0)
     top = jax.lax.stop_gradient(z.max(-1))
-    log_total, behind = _sums(z)
+    log_total, deficits = _sums(z)
     if hard:
-        loss = _of_labels(_entry(z, y) - top, log_total, behind, (y >= 0) & (y < z.shape[-1]), z.shape[-1], eps, over)
+        loss = _of_labels(_entry(z, y) - top, log_total, deficits, (y >= 0) & (y < z.shape[-1]), z.shape[-1], eps, over)
         return jnp.where(counts, loss, 0.0)
     return _of_probabilities(z - top[..., None], log_total, y, eps, over)
 
@@ -92,16 +92,16 @@ def _sums(z: jax.Array) -> tuple[jax.Array, jax.Array]:
     def add(left: Any, right: Any) -> tuple[Any, ...]:
         return tuple(a + b for a, b in zip(left, right, strict=True))
 
-    rest, ties, behind = jax.lax.reduce(terms, (jnp.zeros((), z.dtype),) * 3, add, (z.ndim - 1,))
-    return jnp.log1p(rest + (ties - 1)), behind
+    rest, ties, deficits = jax.lax.reduce(terms, (jnp.zeros((), z.dtype),) * 3, add, (z.ndim - 1,))
+    return jnp.log1p(rest + (ties - 1)), deficits
 
 
 @_sums.defjvp
-def _derivative_of_sums(given: Any, moved: Any) -> Any:
-    (z,), (dz,) = given, moved
-    log_total, behind = _sums(z)
+def _derivative_of_sums(primals: Any, tangents: Any) -> Any:
+    (z,), (dz,) = primals, tangents
+    log_total, deficits = _sums(z)
     p = jnp.exp(z - jax.lax.stop_gradient(z.max(-1, keepdims=True)) - log_total[..., None])
-    return (log_total, behind), ((p * dz).sum(-1), -dz.sum(-1))
+    return (log_total, deficits), ((p * dz).sum(-1), -dz.sum(-1))
 
 
 @jax.custom_jvp
@@ -111,19 +111,19 @@ def _entry(z: jax.Array, y: jax.Array) -> jax.Array:
 
 
 @_entry.defjvp
-def _derivative_of_entry(given: Any, moved: Any) -> Any:
-    (z, y), (dz, _) = given, moved
+def _derivative_of_entry(primals: Any, tangents: Any) -> Any:
+    (z, y), (dz, _) = primals, tangents
     return _entry(z, y), jnp.where(jnp.arange(z.shape[-1]) == y[..., None], dz, 0.0).sum(-1)
 
 
 def _of_labels(
-    own: jax.Array, log_total: jax.Array, behind: jax.Array, known: jax.Array, classes: int, eps: Any, over: Over
+    own: jax.Array, log_total: jax.Array, deficits: jax.Array, known: jax.Array, classes: int, eps: Any, over: Over
 ) -> jax.Array:
     nll = jnp.where(known, log_total - own, jnp.nan)
     if _is_number(eps) and eps == 0:
         return nll  # a class at −∞ costs nothing where it has no mass
     true, other = masses(eps, classes, over)
-    spread = classes * log_total + behind
+    spread = classes * log_total + deficits
     spread = jnp.where((other == 0) & jnp.isinf(spread), 0.0, spread)  # nor where an array of strengths is 0
     lead = true - other
     return jnp.where((lead == 0) & jnp.isinf(nll), 0.0, lead * nll) + other * spread

@@ -114,10 +114,10 @@ class Archive:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def read(self, name: str, *, most_bytes: int = MAX_BYTES) -> np.ndarray:
+    def read(self, name: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
         """A new array of numbers, text or bytes: the one of this name, without ``.npy``."""
         item = self._claimed(name)
-        if item.file_size > most_bytes:
+        if item.file_size > max_bytes:
             raise ArchiveError("too large", name, f"{item.file_size / 1e9:.1f} GB unpacked")
         self.header(name)
         try:

@@ -130,10 +130,10 @@ def test_what_is_no_archive_is_refused_and_the_file_is_closed(tmp_path):
 def test_an_array_may_have_exactly_the_most_bytes(spare, refused, archive):
     path, most = archive({"X.npy": X}), len(bytes_of(X)) + spare
     if refused:
-        assert refusal(path, "X", most_bytes=most) == ("too large", "X", "0.0 GB unpacked")
+        assert refusal(path, "X", max_bytes=most) == ("too large", "X", "0.0 GB unpacked")
     else:
         with Archive(path) as file:
-            assert file.read("X", most_bytes=most).tolist() == X.tolist()
+            assert file.read("X", max_bytes=most).tolist() == X.tolist()
 
 
 def test_another_way_of_packing_than_those_of_numpy_is_refused(archive):

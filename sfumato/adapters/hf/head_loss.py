@@ -43,7 +43,7 @@ class HeadPass:
         self.name = type(model).__name__
         self.keeps_logits = how.evaluation_logits and not model.training
         self.input: Tensor | None = None
-        self.given = torch.empty(0)
+        self.output = torch.empty(0)
         self.parts: HeadParts | None = None
         self.valid: Tensor | None = None
 
@@ -53,11 +53,11 @@ class HeadPass:
             raise ValueError(f"{self.name} calls its output layer twice in one pass, and fuse_head knows one call")
         self.input = input
         if self.keeps_logits:
-            self.given = torch.nn.functional.linear(input, self.head.weight, self.head.bias)
+            self.output = torch.nn.functional.linear(input, self.head.weight, self.head.bias)
         else:
             known = torch.linspace(-_LARGEST, _LARGEST, self.head.out_features, device=input.device)
-            self.given = known.to(input.dtype).reshape(*(1 for _ in input.shape[:-1]), -1)
-        return self.given
+            self.output = known.to(input.dtype).reshape(*(1 for _ in input.shape[:-1]), -1)
+        return self.output
 
     def loss(
         self,
@@ -81,7 +81,7 @@ class HeadPass:
         labels, shift = labels.to(self.head.weight.device), shift_labels is None
         items = num_items_in_batch.to(labels.device) if isinstance(num_items_in_batch, Tensor) else num_items_in_batch
         smoothed = self.model.training or self.how.smooth_evaluation
-        found = self._of_input(
+        loss = self._of_input(
             self.input.to(labels.device),
             labels,
             shift=shift,
@@ -91,14 +91,14 @@ class HeadPass:
             label_smoothing=self.how.label_smoothing if smoothed else 0.0,
             z_loss=self.how.z_loss if smoothed else 0.0,
         )
-        if isinstance(found, HeadParts):
-            self.parts = found
+        if isinstance(loss, HeadParts):
+            self.parts = loss
             self.valid = (labels[..., 1:] if shift else labels) != ignore_index
-            found = found.loss.sum() / (self.valid.sum().clamp(min=1) if items is None else items)
-        self.own = found.detach()
+            loss = loss.loss.sum() / (self.valid.sum().clamp(min=1) if items is None else items)
+        self.own = loss.detach()
         if not self.keeps_logits:
             logits.fill_(torch.nan)  # so that whatever else the model computes of them is seen in its loss
-        return found
+        return loss
 
     def look_at_loss(self, loss: Tensor) -> None:
         """Refuse a model that adds to its loss what it computes of its logits."""
@@ -124,16 +124,16 @@ class HeadPass:
 
     def _look_at(self, logits: Tensor) -> None:
         """Refuse a model that does something else to its logits than the loss was told."""
-        if logits.shape != self.given.shape:
+        if logits.shape != self.output.shape:
             raise ValueError(
-                f"{self.name} cuts or reshapes its logits before its loss ({tuple(self.given.shape)} became "
+                f"{self.name} cuts or reshapes its logits before its loss ({tuple(self.output.shape)} became "
                 f"{tuple(logits.shape)}), which fuse_head does not know: train it without fuse_head"
             )
         if not self.check or self.keeps_logits:
             return
-        found, wanted = logits.double(), self.how.of_logits(self.given.double())
-        allowed = 8 * torch.finfo(self.given.dtype).eps * wanted.abs().max()
-        if not bool(((found - wanted).abs() <= allowed).all()):
+        actual, wanted = logits.double(), self.how.of_logits(self.output.double())
+        allowed = 8 * torch.finfo(self.output.dtype).eps * wanted.abs().max()
+        if not bool(((actual - wanted).abs() <= allowed).all()):
             cap = "no softcap" if self.how.softcap is None else f"softcap={self.how.softcap:g}"
             raise ValueError(
                 f"{self.name} does something else to its logits than fuse_head read in its configuration ({cap}, "

@@ -219,7 +219,7 @@ def _soft(archive: Archive, file: str) -> np.ndarray | None:
     if not there:
         return None
     try:
-        soft = SoftLabels(archive.read(there[0], most_bytes=MAX_BYTES), there[0])
+        soft = SoftLabels(archive.read(there[0], max_bytes=MAX_BYTES), there[0])
     except (TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from None
     if not soft.all_count:
@@ -232,7 +232,7 @@ def _named(archive: Archive, file: str, key: str) -> np.ndarray:
     if key not in archive.sizes:
         hint = did_you_mean(key, archive.sizes)
         raise DataError(f'{file} has no array "{key}".{hint} Arrays: {listing(sorted(archive.sizes)) or "none"}')
-    return archive.read(key, most_bytes=MAX_BYTES)
+    return archive.read(key, max_bytes=MAX_BYTES)
 
 
 def _member(archive: Archive, file: str, key: str) -> np.ndarray:
@@ -240,7 +240,7 @@ def _member(archive: Archive, file: str, key: str) -> np.ndarray:
     if found not in archive.sizes:
         keys = listing(sorted(archive.sizes)) or "none"
         raise DataError(f"{file} has no array {key}; it needs X (examples) and y (labels). Arrays: {keys}")
-    return archive.read(found, most_bytes=MAX_BYTES)
+    return archive.read(found, max_bytes=MAX_BYTES)
 
 
 def _refusal(file: str, error: ArchiveError) -> str:
