@@ -67,7 +67,9 @@ def plot_projection(run: Run, ax: Axes | None = None) -> Chart:
             panels.append(panel)
         panels[-2].set_ylabel(f"towards {names[2]}" if len(names) > 2 else "largest other spread")
         _same_window(panels[-2:], clouds[-2:])
-    legend_above(ax, panels[0].lines, names, columns=len(names), markerscale=2, handletextpad=0.2)
+    full = [short(run.class_name(label), 40, end="…") for label in classes]
+    columns = len(full) if sum(map(len, full)) <= 36 else 1
+    legend_above(ax, panels[0].lines, full, columns=columns, markerscale=2, handletextpad=0.2)
     parts = [f"{c.arm}, {'training' if c.part == 'train' else 'test'}: {c.spread:.2f}" for c in clouds]
     seed = layers[0][0]
     alt = (
