@@ -69,6 +69,9 @@ class Definition:
         headline: whether it decides between two models. This is fixed in advance.
         scaled: whether it is of softmax(z/T_f).
         needs: what scores without it lack.
+
+    >>> METRICS["accuracy"].ends(0.99, 0.02)
+    (0.97, 1.0)
     """
 
     text: str
