@@ -40,18 +40,7 @@ if TYPE_CHECKING:
 def summary_of(
     folder: Path, run: str, ready: Prepared, arms: Sequence[Arm], records: Sequence[RunRecord]
 ) -> tuple[Summary, dict[str, Any]]:
-    """The summary, and what of ``env.json`` follows from the logits.
-
-    Args:
-        folder: where the logits are.
-        run: name of the run.
-        ready: the comparison.
-        arms: those that are compared; the first is the one that the others are compared with.
-        records: of every run.
-
-    Raises:
-        ArmError: the arms of one seed are not paired.
-    """
+    """The summary, and what of ``env.json`` follows from the logits."""
     table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
     paired, grouped = _paired(records, arms, seeds), table.group is not None
     results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]

@@ -36,7 +36,7 @@ Matrix = npt.NDArray[np.float64]
 FOLDS = 5
 """Parts of the validation rows, each of which has the temperature of the others."""
 
-_LEAST = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
+_MIN_SHOWN = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
 
 
 class ComparedArm(Protocol):
@@ -150,13 +150,7 @@ class ArmResult:
 
 
 def analyse_arm(folder: Path, arm: ComparedArm, seeds: Sequence[int]) -> ArmResult:
-    """Evaluate one arm of a comparison from the logits in its folder.
-
-    Args:
-        folder: of the run, with ``logits/``.
-        arm: the target.
-        seeds: those that were run.
-    """
+    """Evaluate one arm of a comparison from the logits in its folder."""
     models = (
         ModelScores(load_part(folder, arm.name, seed, "test"), load_part(folder, arm.name, seed, "validation"))
         for seed in seeds
@@ -169,10 +163,6 @@ def analyse_models(arm: ComparedArm, models: Iterable[ModelScores]) -> ArmResult
 
     Temperatures are fitted on validation rows and applied to test rows. Where a model has none, each test row has the
     temperature of the other folds of the test rows, as in an audit. Every number is against the labels.
-
-    Args:
-        arm: the target, or what else the models have in common.
-        models: their scores, read one at a time; all on the same rows.
     """
     result = ArmResult(arm)
     groups: RowGroups | None = None
@@ -290,7 +280,7 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
             low, high = (min(max(end, LOWEST), HIGHEST) for end in (estimate.mean / factor, estimate.mean * factor))
             summary[name] = {"mean": estimate.mean, "low": low, "high": high}
             continue
-        lowest, highest = _LEAST.get(name, METRICS[name].lowest), METRICS[name].highest
+        lowest, highest = _MIN_SHOWN.get(name, METRICS[name].lowest), METRICS[name].highest
         summary[name] = {
             "mean": estimate.mean,
             "low": max(estimate.low, lowest),
@@ -304,13 +294,7 @@ def summarise(result: ArmResult) -> dict[str, RangeOfMetric]:
 def differences(
     results: Sequence[ArmResult], margins: Margins | None = None, *, paired: bool = True
 ) -> list[ArmDifference]:
-    """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm.
-
-    Args:
-        results: of the arms; the first is what the others are compared with.
-        margins: what is too small to matter; None for the defaults.
-        paired: whether the seeds of the arms belong together, as those that start from the same weights do.
-    """
+    """Every other arm less the first, metric by metric; the headline ones tested together and adjusted by Holm."""
     base, others = results[0], results[1:]
     margins = margins or Margins()
     bases = {name: base.aurc if name == "eaurc" else base.metrics[name] for name in HEADLINE}

@@ -64,13 +64,7 @@ def conclude(
 def warnings_of(
     results: Sequence[ArmResult], labels: npt.NDArray[np.int64], class_names: Sequence[str]
 ) -> list[RunWarning]:
-    """Warnings that follow from the test rows.
-
-    Args:
-        results: of the arms.
-        labels: of the test rows, (N,).
-        class_names: of every class.
-    """
+    """Warnings that follow from the test rows."""
     counts = np.bincount(labels, minlength=len(class_names))
     found: list[RunWarning] = []
     nothing = nothing_to_decide(results, counts.max() / len(labels))

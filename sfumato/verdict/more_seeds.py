@@ -31,14 +31,6 @@ def settle(
     """What to do to settle it, and then what this comparison can see; nothing where nothing varies.
 
     Power is that of the first step of Holm, α = 0.05 / ``tests``, so that it holds whatever the other tests say.
-
-    Args:
-        base: the arm compared against.
-        other: the arm that does not differ reliably from it.
-        tests: p-values adjusted together.
-        names: the headline metrics that are not settled.
-        paired: whether the seeds of the arms belong together.
-        grouped: whether what counts once is a group of test rows that was given, and not a row.
     """
     rows, each_row = ("groups of test rows",) * 2 if grouped else ("test rows", "distinct test rows")
     estimates = {name: difference(other.metrics[name], base.metrics[name], paired=paired) for name in names}

@@ -32,19 +32,6 @@ def verdict(
     """Choose between the first arm, one-hot as a rule, and the others, and say why.
 
     Only differences that are better or worse choose; those that are too small to matter are told and decide nothing.
-
-    Args:
-        results: of the arms, one-hot first.
-        differences: as of :func:`sfumato.verdict.analyse.differences`.
-        classes: K, to say ε in both conventions.
-        majority: share of test rows in their largest class: an accuracy that needs no model.
-        order: names of the arms, best first on the validation rows; for more than two arms.
-        paired: whether the seeds of the arms belong together.
-        grouped: whether test rows count by groups that were given.
-
-    Returns:
-        ``{"choice": arm, "depends" or "none", "sentences": […]}``; ``"none"`` where there is nothing to decide, because
-        no arm learnt or because every arm is always right.
     """
     nothing = nothing_to_decide(results, majority)
     if nothing:
@@ -78,12 +65,7 @@ def verdict(
 
 
 def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str]:
-    """Two sentences where no arm is better than chance or every arm is always right; nothing elsewhere.
-
-    Args:
-        results: of the arms.
-        majority: share of test rows in their largest class.
-    """
+    """Two sentences where no arm is better than chance or every arm is always right; nothing elsewhere."""
     which = "neither" if len(results) == 2 else "no"
     if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
         reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
@@ -251,13 +233,7 @@ def _reasons(found: _Found, base: ArmResult) -> list[str]:
 
 
 def notes(distinct: int, counters: Sequence[str], *, grouped: bool = False) -> list[Note]:
-    """What a reader should know of the data before trusting the verdict; usually nothing.
-
-    Args:
-        distinct: test rows that differ in their features, or their groups.
-        counters: names of feature columns that count the rows of the file.
-        grouped: whether groups were given.
-    """
+    """What a reader should know of the data before trusting the verdict; usually nothing."""
     result: list[Note] = []
     if distinct < 50:
         rows = "groups of test rows" if grouped else "distinct test rows"

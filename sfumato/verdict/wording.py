@@ -65,14 +65,7 @@ SHOWN = {
 
 
 def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool) -> str:
-    """What is better or worse, from which number to which, as the end of a sentence about a model.
-
-    Args:
-        base: the arm whose number comes first.
-        other: the arm of that model.
-        row: their difference.
-        than: whether to name the model that it is compared with.
-    """
+    """What is better or worse, from which number to which, as the end of a sentence about a model."""
     shown = SHOWN[row["metric"]]
     with_whom = f" than the {base.arm.name} model" + ("'s" if row["metric"] == "nll_after_temperature" else "")
     before, after = (shown.value(float(arm.metrics[row["metric"]].by_seed.mean())) for arm in (base, other))
@@ -82,13 +75,7 @@ def change(base: ArmResult, other: ArmResult, row: ArmDifference, *, than: bool)
 
 
 def small_or_open(row: ArmDifference, inner: tuple[float, float], *, whose: bool = False) -> str:
-    """One sentence on a difference that decides nothing: the same, too small to matter, or not settled.
-
-    Args:
-        row: the difference.
-        inner: the ends of its 90 % interval.
-        whose: whether to say which arm's number is taken from which.
-    """
+    """One sentence on a difference that decides nothing: the same, too small to matter, or not settled."""
     shown, margin = SHOWN[row["metric"]], row.get("margin") or 0.0
     name, mean = shown.name, shown.value(row["mean"], sign=True)
     mean = f"{row['arm']} less {row['against']}: {mean}" if whose else mean
@@ -122,12 +109,7 @@ def divisor(result: ArmResult) -> str | None:
 
 
 def temperature(result: ArmResult, *, advised: bool) -> list[str]:
-    """What one temperature does for an arm, and how confident the arm is without it.
-
-    Args:
-        result: of the arm.
-        advised: whether an earlier sentence has said to divide its logits.
-    """
+    """What one temperature does for an arm, and how confident the arm is without it."""
     name, value = result.arm.name, two_digits(float(result.metrics["temperature"].by_seed.mean()))
     gain = result.metrics["nll_after_temperature"].minus(result.metrics["nll"]).estimate()
     rows = "test" if result.cross_fitted else "validation"

@@ -41,14 +41,7 @@ def paired_differences(
     margins: Margins,
     together: RowGroups | None = None,
 ) -> dict[str, PairedDifference]:
-    """One model less the other, with 95 % intervals, in every metric of which both know what each row adds.
-
-    Args:
-        mine: metrics of this model, with their parts.
-        theirs: metrics of the other model; relative margins are parts of its numbers.
-        margins: what is too small to matter.
-        together: which rows vary together, where some do.
-    """
+    """One model less the other, with 95 % intervals, in every metric of which both know what each row adds."""
     both: dict[str, Column] = {}
     for name in METRICS:
         one, other = mine.get(name), theirs.get(name)

@@ -70,11 +70,7 @@ class ArmOverSeeds:
 
 
 def audit_run(folder: Path) -> list[ArmOverSeeds]:
-    """The audits of every arm and seed of the folder of a comparison, on its test rows.
-
-    Raises:
-        FileError: the folder has no saved logits, or a file of them cannot be read or has no labels.
-    """
+    """The audits of every arm and seed of the folder of a comparison, on its test rows."""
     arms: list[ArmOverSeeds] = []
     for arm, paths in seeds_of_run(folder).items():
         arms.append(over_seeds(arm, {seed: _audit_file(path) for seed, path in paths.items()}))

@@ -14,7 +14,7 @@ SumsOfBlock: TypeAlias = tuple[
     Column, npt.NDArray[np.int64], npt.NDArray[np.int64], Column, npt.NDArray[np.bool_], Column
 ]
 """What a block of rows adds: the arguments of :meth:`ClasswiseSums.add_parts`."""
-_MOST = 1 << 22  # sums that are kept at most, 32 MB: more classes leave fewer groups
+_MAX_SUMS = 1 << 22  # sums that are kept at most, 32 MB: more classes leave fewer groups
 
 
 def ece_classwise(probs: Scores, labels: Labels, *, bins: int = 15, weights: npt.ArrayLike | None = None) -> float:
@@ -56,7 +56,7 @@ class ClasswiseSums:
     """
 
     def __init__(self, classes: int, bins: int, groups: int = 1) -> None:
-        self.groups = max(1, min(groups, _MOST // (classes * check_bins(bins))))
+        self.groups = max(1, min(groups, _MAX_SUMS // (classes * check_bins(bins))))
         self.edges = np.linspace(0.0, 1.0, bins + 1)
         self._classes, self._bins = classes, bins
         self._mass = np.zeros(self.groups)
