@@ -140,12 +140,16 @@ def render_audit(told: Mapping[str, Any], figures: Mapping[str, Any], read: Sequ
 
 
 def _reliability(figures: Mapping[str, Any], soft: bool) -> Chart:
-    curves = [
-        Curve(title, *(_column(figures[name], key) for key in _BINS), scaled=name != "reliability")
-        for name, title in (("reliability", "as it is"), ("reliability_after", "with temperature"))
-        if name in figures
-    ]
-    of = f"of {plural(int(curves[0].count.sum()), 'row')} in {len(curves[0].count)} bins"
+    curves = list[Curve]()
+    for name, title in (("reliability", "as it is"), ("reliability_after", "with temperature")):
+        if name in figures:
+            rows = np.array(figures[name]["count"], dtype=np.int64)  # of one model, so each row is distinct
+            confidence, accuracy, low, high = (
+                _column(figures[name], key) for key in ("confidence", "accuracy", "low", "high")
+            )
+            scaled = name != "reliability"
+            curves.append(Curve(title, rows, rows, confidence, accuracy, low, high, scaled=scaled))
+    of = f"of {plural(int(curves[0].rows.sum()), 'row')} in {len(curves[0].rows)} bins"
     return plot_reliability(curves, of=of, soft=soft)
 
 
@@ -164,9 +168,6 @@ def _gaps(gap: Mapping[str, Any], told: Mapping[str, Any]) -> Chart:
     counts, edges = np.array(gap["count"]), np.array(gap["edges"])
     mean = told["metrics"]["logit_gap"]["value"]
     return plot_gap_histogram(["as it is"], [counts], edges, [mean], [closed], of="rows")
-
-
-_BINS = ("count", "count", "confidence", "accuracy", "low", "high")  # the rows are distinct: those of one model
 
 
 def _column(table: Mapping[str, Any], name: str) -> Floats:

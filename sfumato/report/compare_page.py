@@ -35,7 +35,7 @@ Drawn: TypeAlias = tuple[charts.Chart, str]
 def _reliability(run: Run, *, scaled: bool) -> charts.Chart:
     curves = [charts.arm_curve(run, arm, scaled=scaled) for arm in run.arms]
     how = "with temperature" if scaled else "as trained"
-    of = f"{how} in {len(curves[0].count)} bins, {_test_rows(run)} pooled over {plural(len(run.seeds), 'seed')}"
+    of = f"{how} in {len(curves[0].rows)} bins, {_test_rows(run)} pooled over {plural(len(run.seeds), 'seed')}"
     return charts.plot_reliability(curves, of=of, soft=run.soft)
 
 

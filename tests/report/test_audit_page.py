@@ -140,7 +140,8 @@ def test_differences_have_signs_and_those_of_shares_are_points():
 def test_the_figures_have_the_columns_of_the_audit():
     curves = _reliability(FIGURES, soft=False).numbers["curves"]
     assert [(curve.title, curve.scaled) for curve in curves] == [("as it is", False), ("with temperature", True)]
-    for name in ("count", "confidence", "accuracy", "low", "high"):
+    assert curves[0].rows.tolist() == FIGURES["reliability"]["count"]
+    for name in ("confidence", "accuracy", "low", "high"):
         np.testing.assert_array_equal(getattr(curves[0], name), np.array(FIGURES["reliability"][name], float))
     without = {name: data for name, data in FIGURES.items() if name != "reliability_after"}
     assert len(_reliability(without, soft=False).numbers["curves"]) == 1

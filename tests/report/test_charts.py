@@ -60,7 +60,7 @@ def test_reliability_bins_are_counted_as_documented(run, drawn, name, scaled):
         confidence, right, index = pooled(run, arm["name"], scaled)
         for b in range(15):
             inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
-            assert curve.count[b] == inside.sum()
+            assert curve.rows[b] == inside.sum()
             assert curve.distinct[b] == len(set(index[inside].tolist()))
             if inside.any():
                 assert curve.accuracy[b] == pytest.approx(right[inside].mean(), abs=1e-12)
@@ -82,7 +82,7 @@ def test_reliability_joins_only_bins_of_ten_distinct_rows_and_draws_every_interv
         )
         assert len(faint.get_xdata()) == ((curve.distinct > 0) & (curve.distinct < 10)).sum()
         ends = np.concatenate([c.get_segments() for c in chart.ax.collections[2 * i : 2 * i + 2]])[:, :, 1]
-        assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[curve.count > 0].tolist())
+        assert sorted(ends.tolist()) == sorted(np.column_stack([curve.low, curve.high])[curve.rows > 0].tolist())
 
 
 def test_gap_curves_come_from_the_epochs(run, drawn):

@@ -1,7 +1,7 @@
 """The headline differences of one run, several runs or a judgement, with their intervals and margins."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def plot_differences(rows: Sequence[tuple[str, Sequence[ArmDifference]]], ax: Ax
     The axis becomes an empty frame for the panels. Lines are unadjusted 95 % intervals, the band is the margin, and
     filled marks are findings. In the numbers, what a row lacks is NaN, in the unit of the axis.
     """
-    by_metric = [{entry["metric"]: entry for entry in differences} for _, differences in rows]
+    by_metric = [{entry["metric"]: cast(dict[str, Any], entry) for entry in entries} for _, entries in rows]
     numbers: dict[str, Any] = {"rows": [name.replace("\n", ": ") for name, _ in rows]}
     labels = ["\n".join(short(line, 24, end="…") for line in name.split("\n")) for name, _ in rows]
     tall = (0.42 if any("\n" in label for label in labels) else 0.3) * len(rows)

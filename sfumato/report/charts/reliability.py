@@ -22,11 +22,11 @@ FEW = 10
 class Curve(NamedTuple):
     """One model or arm in equal bins: rows, mean confidence and accuracy (NaN in an empty bin), and its interval.
 
-    ``distinct`` are the distinct rows of each bin, which are fewer than ``count`` where seeds share rows.
+    ``distinct`` are the distinct rows of each bin, which are fewer than ``rows`` where seeds share rows.
     """
 
     title: str
-    count: Ints
+    rows: Ints
     distinct: Ints
     confidence: Floats
     accuracy: Floats
@@ -37,12 +37,12 @@ class Curve(NamedTuple):
     @property
     def ece(self) -> float:
         """Calibration error."""
-        return float(np.nansum(self.count * np.abs(self.accuracy - self.confidence)) / self.count.sum())
+        return float(np.nansum(self.rows * np.abs(self.accuracy - self.confidence)) / self.rows.sum())
 
     @property
     def signed_gap(self) -> float:
         """Mean confidence minus accuracy."""
-        return float(np.nansum(self.count * (self.confidence - self.accuracy)) / self.count.sum())
+        return float(np.nansum(self.rows * (self.confidence - self.accuracy)) / self.rows.sum())
 
 
 def plot_reliability(
@@ -54,7 +54,7 @@ def plot_reliability(
     what was pooled, and labels are ``soft`` where rows are right in part.
     """
     ax = axes(ax, height=4.4)
-    edges = np.linspace(0, 1, len(curves[0].count) + 1)
+    edges = np.linspace(0, 1, len(curves[0].rows) + 1)
     below = ax.inset_axes((0, -0.36, 1, 0.28), sharex=ax)
     for curve, colour, mark in zip(curves, colours(len(curves)), marks(len(curves)), strict=True):
         dash = "--" if curve.scaled else "-"
@@ -68,7 +68,7 @@ def plot_reliability(
         for line, which, alpha in zip(lines, (firm, faint), (0.7, 0.25), strict=True):
             line.set_in_layout(bool(which.any()))  # a line without points would claim the corner of the figure
             ax.vlines(curve.confidence[which], curve.low[which], curve.high[which], color=colour, lw=0.9, alpha=alpha)
-        below.stairs(100 * curve.count / curve.count.sum(), edges, color=colour, lw=1.2, ls=dash)
+        below.stairs(100 * curve.rows / curve.rows.sum(), edges, color=colour, lw=1.2, ls=dash)
     ax.plot([0, 1], [0, 1], color=INK, lw=0.7, zorder=0.5)
     ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="agreement (share of annotators)" if soft else "accuracy (share of rows)")
     ax.tick_params(labelbottom=False)
@@ -78,7 +78,7 @@ def plot_reliability(
     gap = SOFT_WORDS["signed_gap"] if soft else METRICS["signed_gap"].label
     parts = [
         f"{c.title}: {METRICS['ece'].label} {number(c.ece)}, {gap} {number(c.signed_gap, sign=True)}, "
-        f"{100 * c.count[-1] / c.count.sum():.0f} % of rows in the top bin"
+        f"{100 * c.rows[-1] / c.rows.sum():.0f} % of rows in the top bin"
         for c in curves
     ]
     alt = f"Reliability diagram {of}, with a histogram of confidence below. {'; '.join(parts)}."

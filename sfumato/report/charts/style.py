@@ -91,8 +91,9 @@ def legend_above(
     if figure is not None and figure.get_label() == OWN:
         lines = -(-len(labels) // columns)
         figure.set_figheight(figure.get_figheight() + LINE * max(0, lines - 1))
-    look = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "frameon": False, "fontsize": 9, "labelcolor": INK}
-    ax.legend(handles, labels, ncols=columns, **look, **{"handlelength": 2.2, "columnspacing": 1.6, **more})
+    look: dict[str, Any] = {"frameon": False, "fontsize": 9, "labelcolor": INK, "handlelength": 2.2}
+    look |= {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "columnspacing": 1.6, **more}
+    ax.legend(handles, labels, ncols=columns, **look)
 
 
 def seed_lines(ax: Axes, epochs: Ints, values: Floats, colour: str, label: str) -> None:
@@ -126,4 +127,4 @@ def log_ticks(axis: Any) -> None:
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.set_major_formatter("{x:.3g}")
