@@ -14,104 +14,53 @@ from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.sentences import notes, nothing_to_decide, verdict
 from sfumato.verdict.wording import small_or_open, temperature
+from tests.snapshots import assert_snapshot
 from tests.verdict.results import result
 
 
-def judged(margins=None, base=None, **means):
-    results = [result(Arm("one-hot", 0.0, "others"), **(base or {})), result(Arm("smoothed", 0.1, "others"), **means)]
+def judged(margins=None, base=None, *, elsewhere=False, **means):
+    trained = [Arm("one-hot", 0.0, "others"), Arm("smoothed", 0.1, "others")]
+    names = [JudgedArm("old"), JudgedArm("new")] if elsewhere else trained
+    results = [result(names[0], **(base or {})), result(names[1], **means)]
     found = analyse.differences(results, Margins.parse(margins))
     return verdict(results, found, 10), {d["metric"]: d["finding"] for d in found}
 
 
-def test_it_says_smooth_where_something_is_better_and_nothing_worse():
-    said, findings = judged(nll_after_temperature=0.25, nll=0.5, signed_gap=-0.1, temperature=0.6)
-    assert findings["nll_after_temperature"] == "better"
-    assert said["choice"] == "smoothed"
-    action, why, *rest = said["sentences"]
-    assert action == (
-        "Smooth the labels with ε = 0.1 over the other classes (label_smoothing=0.1111 in torch), and divide the "
-        "logits by one number, fitted on validation rows (here 0.60)."
-    )
-    assert why.startswith(
-        "On rows it has not seen, the smoothed model gives probabilities that fit the labels better than the "
-        "one-hot model's: log loss .300 → .250, each after temperature scaling, which divides a model's logits by one "
-        "number (95 % interval of the difference −.05"
-    )
-    same = "The accuracy is the same within 0.5 points (smoothed less one-hot: 0.0, 90 % interval 0.0 to 0.0 points)."
-    assert same in rest
-    assert "Dividing the logits of the smoothed model by 0.60 lowers its log loss from .500 to .250." in rest
-    assert rest[-1].startswith("As trained, that model is under-confident: it is right more often than it says")
+SMALL = "accuracy=1,nll=5%,eaurc=0.01"
+CASES: dict[str, tuple[dict, str, str]] = {
+    "better": ({"nll_after_temperature": 0.25, "nll": 0.5, "signed_gap": -0.1, "temperature": 0.6}, "smoothed",
+               "the same, better, not settled"),
+    "better without a divisor": ({"accuracy": 0.93, "nll": 0.3}, "smoothed", "better, the same, not settled"),
+    "worse": ({"eaurc": 0.008, "accuracy": 0.88}, "one-hot", "worse, the same, worse"),
+    "nothing found": ({}, "one-hot", "the same, the same, not settled"),
+    "the same": ({"margins": SMALL}, "one-hot", "the same, the same, the same"),
+    "too small to matter": ({"margins": SMALL, "accuracy": 0.903}, "one-hot", "better by little, the same, the same"),
+    "better and worse": ({"accuracy": 0.93, "eaurc": 0.008}, "depends", "better, the same, worse"),
+    "temperature without effect": ({"base": {"nll": 0.3, "nll_after_temperature": 0.3}}, "one-hot", ""),
+    "temperature that harms": ({"base": {"nll": 0.2, "nll_after_temperature": 0.3}}, "one-hot", ""),
+    "over-confident": ({"base": {"signed_gap": 0.1}}, "one-hot", ""),
+    "under-confident": ({"base": {"signed_gap": -0.1}}, "one-hot", ""),
+    "over-confident against annotators": ({"base": {"signed_gap": 0.1, "agreement": 0.6}}, "one-hot", ""),
+    "under-confident against annotators": ({"base": {"signed_gap": -0.1, "agreement": 0.6}}, "one-hot", ""),
+    "models from elsewhere, better": ({"elsewhere": True, "accuracy": 0.95}, "new", ""),
+    "models from elsewhere, both": ({"elsewhere": True, "accuracy": 0.95, "eaurc": 0.01}, "depends", ""),
+    "models from elsewhere, worse": ({"elsewhere": True, "accuracy": 0.85}, "old", ""),
+}  # fmt: skip
+"""The evidence, the choice that follows, and the findings on accuracy, log loss and ranking, where they matter."""
 
 
-def test_it_says_to_divide_the_logits_where_that_helps_alone():
-    said, _ = judged(accuracy=0.93, nll=0.3)
-    assert said["choice"] == "smoothed"
-    assert said["sentences"][0].endswith("(label_smoothing=0.1111 in torch).")
+@pytest.mark.parametrize("case", CASES)
+def test_the_choice_follows_from_the_findings(case):
+    evidence, choice, findings = CASES[case]
+    said, found = judged(**evidence)
+    assert said["choice"] == choice
+    if findings:
+        assert ", ".join(found[name] for name in analyse.HEADLINE) == findings
 
 
-def test_it_keeps_one_hot_where_something_is_worse_and_nothing_better():
-    said, findings = judged(eaurc=0.008, accuracy=0.88)
-    assert (findings["eaurc"], findings["accuracy"]) == ("worse", "worse")
-    assert said["choice"] == "one-hot"
-    action, first, second, *_ = said["sentences"]
-    assert action.startswith("Keep one-hot labels: smoothing with ε = 0.1 over the other classes")
-    assert action.endswith(" makes the model worse at this strength.")
-    assert "the smoothed model is right less often than the one-hot model: accuracy 90.0 → 88.0 % (" in first
-    assert second.startswith("It is also worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00 (")
-
-
-def test_no_difference_is_a_result():
-    said, findings = judged()
-    assert findings["accuracy"] == "the same"
-    assert findings["eaurc"] == "not settled"
-    assert said["choice"] == "one-hot"
-    assert said["sentences"][0].endswith(" makes no difference that this comparison can rely on.")
-    assert any(
-        s.startswith("Whether the ranking of mistakes (E-AURC × 1000) differs is not") for s in said["sentences"]
-    )
-    assert any("four times in five" in sentence for sentence in said["sentences"])
-
-
-@pytest.mark.parametrize("accuracy", [0.9, 0.903])
-def test_what_is_settled_and_too_small_to_matter_keeps_one_hot_and_asks_for_no_more_seeds(accuracy):
-    said, findings = judged("accuracy=1,nll=5%,eaurc=0.01", accuracy=accuracy)
-    assert findings["accuracy"] == ("the same" if accuracy == 0.9 else "better by little")
-    assert said["choice"] == "one-hot"
-    assert said["sentences"][0].endswith(" makes no difference that matters.")
-    told = " ".join(said["sentences"])
-    assert "seeds" not in told
-    small = "by less than the 1 point that would matter (smoothed less one-hot: +0.3, 95 % interval +0.2"
-    assert (small in told) == (accuracy == 0.903)
-    assert said["sentences"][1] == (
-        "On rows that the models have not seen, the accuracy, the log loss and the ranking of mistakes (E-AURC × 1000) "
-        "differ by less than would matter (1 point, 0.015 and 10; --margin sets it)."
-    )
-
-
-def test_it_depends_where_the_evidence_points_both_ways():
-    said, _ = judged(accuracy=0.93, eaurc=0.008)
-    assert said["choice"] == "depends"
-    action, better, worse, *_ = said["sentences"]
-    assert action.startswith("It depends on what the model is for: ")
-    assert action.endswith("makes one thing better and another worse, so choose by the one that you need more.")
-    assert "accuracy 90.0 → 93.0 %" in better
-    assert worse.startswith("But it is worse at being less sure of its mistakes: E-AURC × 1000 4.00 → 8.00")
-
-
-def test_it_recommends_no_temperature_that_does_not_help():
-    said, _ = judged(base={"nll": 0.3, "nll_after_temperature": 0.3})
-    does = (
-        "Dividing the logits of the one-hot model by 1.50 takes its log loss from .300 to .300, which is no difference"
-    )
-    assert any(sentence.startswith(does) for sentence in said["sentences"])
-    said, _ = judged(base={"nll": 0.2, "nll_after_temperature": 0.3})
-    leave = "Leave the logits of the one-hot model as they are: dividing them by 1.50"
-    assert any(sentence.startswith(leave) for sentence in said["sentences"])
-    results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
-    results[0].temperatures = [Temperature(1000.0, True)] * 5
-    said = verdict(results, analyse.differences(results), 10)
-    none = "No temperature makes the logits of the one-hot model useful as probabilities"
-    assert any(sentence.startswith(none) for sentence in said["sentences"])
+def test_the_sentences_of_each_case_are_those_of_the_snapshot():
+    parts = ["\n".join([f"# {case}", *judged(**evidence)[0]["sentences"]]) for case, (evidence, *_) in CASES.items()]
+    assert_snapshot("\n\n".join(parts), "verdict/sentences.txt")
 
 
 def test_there_is_no_verdict_where_no_arm_beats_the_largest_class():
@@ -281,31 +230,6 @@ def test_one_arm_above_the_largest_class_is_enough():
     assert verdict(results, analyse.differences(results), 10, majority=0.6)["choice"] == "smoothed"
 
 
-@pytest.mark.parametrize(
-    ("gap", "words"),
-    [
-        (0.1, "is over-confident: it is right less often than it says (confidence − accuracy +.100)."),
-        (-0.1, "is under-confident: it is right more often than it says (confidence − accuracy −.100)."),
-        (0.0, "is neither over- nor under-confident as far as these rows can tell (confidence − accuracy .000)."),
-    ],
-)
-def test_how_sure_the_chosen_arm_is_without_a_temperature(gap, words):
-    said, _ = judged(base={"signed_gap": gap})
-    assert f"As trained, that model {words}" in said["sentences"]
-
-
-@pytest.mark.parametrize(
-    ("gap", "words"),
-    [
-        (0.1, "is over-confident: fewer annotators agree with it than it says (confidence − agreement +.100)."),
-        (-0.1, "is under-confident: more annotators agree with it than it says (confidence − agreement −.100)."),
-    ],
-)
-def test_with_soft_labels_it_is_annotators_who_agree(gap, words):
-    said, _ = judged(base={"signed_gap": gap, "agreement": 0.6})
-    assert f"As trained, that model {words}" in said["sentences"]
-
-
 def test_a_temperature_that_changes_nothing_is_not_recommended():
     results = [result(Arm("one-hot", 0.0, "others")), result(Arm("smoothed", 0.1, "others"))]
     for each in results:
@@ -326,20 +250,6 @@ def test_what_would_settle_it_counts_every_headline_test(arms, tests):
     assert f". {do} Whether " in said
     assert " ".join(sees) in said
     assert settle(results[0], results[1], tests) != settle(results[0], results[1], tests + 1)
-
-
-@pytest.mark.parametrize(
-    ("means", "first"),
-    [
-        ({"accuracy": 0.95}, "Take the new models: they are better than the old models."),
-        ({"accuracy": 0.95, "eaurc": 0.01}, "It depends on what you need: the new models are better than the old "
-         "models in one thing and worse in another."),
-        ({"accuracy": 0.85}, "Keep the old models: the new models are worse."),
-    ],
-)  # fmt: skip
-def test_of_models_that_were_trained_elsewhere_it_says_which_to_take(means, first):
-    results = [result(JudgedArm("old")), result(JudgedArm("new"), **means)]
-    assert verdict(results, analyse.differences(results), 10)["sentences"][0] == first
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
