@@ -10,12 +10,7 @@ from sfumato.text import wrapped
 
 
 def conversion_dict(classes: int, eps: float, frm: str, to: str) -> dict[str, Any]:
-    """How two frameworks say the same target; arguments and errors as of :func:`~sfumato.conventions.convert`.
-
-    Returns:
-        What :func:`~sfumato.explain.text.as_dict` has, and ``"conversion": {"in", "to", "eps", "target": [label,
-        other], "loss": {"scale", "offset"}}``: ε and target in ``to``, where a row's loss is scale · (its loss in
-        ``frm``) + offset.
+    """The closed forms, and ε and target in ``to``, where a row's loss is scale · (its loss in ``frm``) + offset.
 
     >>> told = conversion_dict(10, 0.1, "fairseq", "keras")["conversion"]
     >>> told["in"], told["to"], round(told["eps"], 6), told["loss"]

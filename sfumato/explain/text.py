@@ -16,14 +16,7 @@ IDEALISED = (
 
 
 def as_dict(classes: int, eps: float) -> dict[str, Any]:
-    """The closed forms of both conventions, for K ``classes`` and a strength ε in [0, 1].
-
-    Returns:
-        ``{"schema", "classes", "eps", "others": {"true", "other", "gap", "floor"}, "all": {the same}}``; a gap that is
-        infinite is None.
-
-    Raises:
-        ValueError: ε outside [0, 1] or NaN, or K below 2.
+    """The closed forms of both conventions, for K ``classes`` and a strength ε in [0, 1]; an infinite gap is None.
 
     >>> round(as_dict(10, 0.1)["all"]["gap"], 6)
     4.51086

@@ -10,18 +10,6 @@ from sfumato import conventions
 from tests.conftest import run_sfumato
 
 
-def test_a_strength_is_told_in_another_framework(tmp_path):
-    ran = run_sfumato("explain", "--eps", "0.1", "--in", "fairseq", "--to", "keras", folder=tmp_path)
-    assert ran.code == 0, ran.err
-    for text in (
-        "0.1 in fairseq is 0.111111 in Keras, at K = 10 classes",
-        "ε/(K−1) = 0.0111111 on each other class",
-        "a row's loss is the same number in both",
-        'in sfumato  label_smoothing=0.1, over="others"',
-    ):
-        assert text in ran.out
-
-
 def test_the_json_has_the_conversion_beside_the_closed_forms(tmp_path):
     ran = run_sfumato("explain", "--in", "coincheung", "--to", "espnet", "--json", folder=tmp_path)
     assert ran.code == 0, ran.err
@@ -35,17 +23,6 @@ def test_the_json_has_the_conversion_beside_the_closed_forms(tmp_path):
         "target": list(conventions.others.target(c.to_eps, 10)),
         "loss": {"scale": c.scale, "offset": c.offset},
     }
-
-
-def test_alone_in_tells_every_framework(tmp_path):
-    ran = run_sfumato("explain", "--in", "fairseq", "--json", folder=tmp_path)
-    told = json.loads(ran.out)["conversion"]
-    assert set(told["to"]) == set(conventions.FORMULAS)
-    assert told["to"]["keras.cat"] == pytest.approx(1 / 9)
-    assert told["to"]["onmt2"] is None
-    text = run_sfumato("explain", "--in", "fairseq", folder=tmp_path).out
-    assert "0.111111    sfumato.all, torch.index" in text
-    assert "cannot be   timm.soft" in text
 
 
 @pytest.mark.parametrize(

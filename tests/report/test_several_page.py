@@ -28,15 +28,6 @@ def told(page):
     return without_terms(page)
 
 
-def test_the_page_holds_every_verdict_and_table(told, folders):
-    for folder in folders:
-        run = load_run(folder)
-        assert run.summary["verdict"]["sentences"][1].replace("E-AURC", "E‑AURC")[:60] in told
-    tables = re.findall(r'aria-label="Results of each arm, [^"]*">.*?</table>', told, re.DOTALL)
-    assert len(tables) == 1 + 2  # two arms, then three in two tables
-    assert told.count('aria-label="Headline differences between arms, ') == 2
-
-
 def test_each_run_stands_under_its_own_name_with_its_own_numbers(told, folders):
     sections = re.split(r'<h2 id="run-\d+">', told)[1:]
     names, strengths = ("digits", "letters"), (("0.1",), ("0.05", "0.2"))
@@ -54,12 +45,6 @@ def test_each_run_stands_under_its_own_name_with_its_own_numbers(told, folders):
         known = [d for d in run.summary["differences"] if d["metric"] == "nll_after_temperature"]
         shown = re.findall(r"log loss after temperature.*?</th><td>(.*?)</td>", differences)
         assert [float(text.replace("−", "-")) for text in shown] == [round(d["mean"], 3) for d in known]
-
-
-def test_the_list_of_verdicts_says_what_each_run_chose(told):
-    table = re.search(r'aria-label="Verdict of each run">.*?</table>', told, re.DOTALL)[0]
-    rows = re.findall(r'href="#run-(\d)">(\w+)</a></th><td>(.*?)</td>', table)
-    assert rows == [("1", "digits", "smoothed 0.1 (others)"), ("2", "letters", "one-hot")]
 
 
 def test_an_unfair_run_alone_is_called_unfair(folders, tmp_path):
