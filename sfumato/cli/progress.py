@@ -91,12 +91,12 @@ class Watch:
             self._line(f"read   {in_short(columns_of(plan.data))}")
         for warning in plan.data.warnings:
             self._line(f"warn   {warning.text}")
-        softened = [arm for arm in plan.arms if arm.eps != 0 or arm.schedule is not None]
+        softened = [arm for arm in plan.arms if not arm.is_one_hot]
         if len(softened) == 1 and len(plan.arms) == 2 and softened[0].penalty is None:
-            self._line(f"arms   one-hot; {softened[0].name}, {softened[0].told(classes)}")
+            self._line(f"arms   one-hot; {softened[0].name}, {softened[0].describe(classes)}")
         else:
             for arm in plan.arms:
-                told = arm.told(classes)
+                told = arm.describe(classes)
                 self._line(
                     f"arm    {arm.name}" + (f"{' ' if told[0] == '(' else ', '}{told}" if arm in softened else "")
                 )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sfumato.lab.arms.kinds import asked_arm
+from sfumato.lab.arms import parse_arm
 from sfumato.lab.device import check_device
 from sfumato.lab.errors import OptionError
 from sfumato.lab.model_names import OWN, default_model
@@ -89,7 +89,7 @@ def refuse_arms(arms: Sequence[str], data: Data, model: str) -> None:
     """
     pictures = model not in ("mlp", "linear") and bool(data.inputs.kind == "image" or data.inputs.picture)
     for arm in arms:
-        needs = asked_arm(arm).kind.needs
+        needs = parse_arm(arm).kind.needs
         if needs == "soft labels" and data.table.soft is None:
             raise OptionError(
                 f"--arm {arm} needs soft labels: --label-probs names columns of probabilities, and an npz has y (N, K)"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sfumato.io.atomic import write_bytes
-from sfumato.lab.arms.arm import Arm
+from sfumato.lab.arms import Arm
 from sfumato.lab.device import one_thread
 from sfumato.messages import Note
 from sfumato.runs.schema import LadderRung, MeanWithError, RunRecord

@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from sfumato.lab.arms.kinds import asked_arm, in_words
+from sfumato.lab.arms import in_words, parse_arm
 from sfumato.lab.errors import OptionError
 
 if TYPE_CHECKING:
@@ -347,7 +347,7 @@ class Options:
                 )
         if self.arm is not None:
             specs = self.arms()
-            asked = [asked_arm(spec) for spec in specs]
+            asked = [parse_arm(spec) for spec in specs]
             targets = {(each.kind.name, each.values) for each in asked}
             if len(specs) < 2:
                 raise OptionError(f'--arm must be given at least twice, got only "{self.arm}"')

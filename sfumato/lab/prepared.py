@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sfumato.lab.arms.arm import Arm, arms_of, rungs_of
-from sfumato.lab.arms.kinds import arm_of
+from sfumato.lab.arms import Arm, arm_of, candidates_of, default_arms
 from sfumato.lab.choose_model import ChosenModel, choose_model
 from sfumato.lab.data import Data, Part, prepare
 from sfumato.lab.data.noise import noise_of
@@ -115,10 +114,10 @@ def _plan(options: Options, model: ChosenModel, rows: int) -> Plan:
 def _arms(options: Options, data: Data) -> tuple[Arm, ...]:
     """What is trained; the first is one-hot unless --arm says otherwise."""
     if options.ladder:
-        return rungs_of(options.strengths(), options.over)
+        return candidates_of(options.strengths(), options.over)
     if options.arm:
         table, rows = data.table, data.split.train
         soft = None if table.soft is None else table.soft[rows]
         names = tuple(table.class_names)
         return tuple(arm_of(spec, data.labels("train"), len(names), soft, names) for spec in options.arms())
-    return arms_of(options.eps, options.over)
+    return default_arms(options.eps, options.over)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sfumato.io.atomic import file_hash
-from sfumato.lab.arms.kinds import asked_arm
+from sfumato.lab.arms import parse_arm
 from sfumato.lab.config_file import from_toml
 from sfumato.lab.data import Data, prepare
 from sfumato.lab.errors import OptionError
@@ -77,7 +77,7 @@ def _options(folder: RunFolder) -> Options:
 
 def hashes_of_files(options: Options) -> dict[str, str]:
     """SHA-256 of each file that a run reads, by what reads it, an arm or an option, and the name of the file."""
-    asked = [asked_arm(spec) for spec in options.arms()] if options.arm else []
+    asked = [parse_arm(spec) for spec in options.arms()] if options.arm else []
     read = [(each.arm_name, Path(path)) for each in asked for path in each.files]
     if options.pretrained is not None:
         read.append(("--pretrained", Path(options.pretrained)))
@@ -97,7 +97,7 @@ def _with_files_found(options: Options, folder: RunFolder) -> Options:
 
 def _seen_from_here(spec: str, begun: Path) -> str:
     """An ``--arm`` with the paths of its files as seen from this folder; colons and commas would part its words."""
-    for path in asked_arm(spec).files:
+    for path in parse_arm(spec).files:
         with contextlib.suppress(ValueError):  # of another drive of Windows
             here = os.path.relpath(begun / path)
             if Path(here).is_file() and not set(":,") & set(here):

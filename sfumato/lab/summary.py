@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sfumato.lab import ladder
-from sfumato.lab.arms.arm import Arm
+from sfumato.lab.arms import Arm
 from sfumato.lab.errors import ArmError
 from sfumato.lab.train.notes import training_of
 from sfumato.lab.versions_and_machine import machine, versions
@@ -22,8 +22,10 @@ from sfumato.runs.schema import (
     ArmSummary,
     ColumnSummary,
     PairedHashes,
+    PenaltySummary,
     RangeOfMetric,
     RunRecord,
+    ScheduleSummary,
     Summary,
     TemperatureGain,
 )
@@ -43,7 +45,7 @@ def summary_of(
     """The summary, and what of ``env.json`` follows from the logits."""
     table, split, classes, seeds = ready.data.table, ready.data.split, ready.classes, ready.options.seeds
     paired, grouped = _paired(records, arms, seeds), table.group is not None
-    results = [analyse_arm(folder, arm, range(seeds)) for arm in arms]
+    results = [analyse_arm(folder, arm.compared(classes), range(seeds)) for arm in arms]
     concluded = conclude(
         results,
         table.labels[split.test],
@@ -97,9 +99,11 @@ def _arm_summary(arm: Arm, classes: int, train_gap: float, metrics: dict[str, Ra
         "metrics": metrics,
     }
     if arm.penalty is not None:
-        told["penalty"] = {"kind": arm.penalty.kind, "strengths": dict(arm.penalty.strengths)}
+        told["penalty"] = cast("PenaltySummary", arm.penalty)
     if arm.schedule is not None:
-        told["schedule"] = {"kind": arm.schedule.kind, "strengths": dict(arm.schedule.strengths)}
+        told["schedule"] = cast("ScheduleSummary", arm.schedule)
+    if (description := arm.description(classes)) is not None:
+        told["description"] = description
     return told
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.lab.arms.arm import Arm
+from sfumato.lab.arms import Arm
 from sfumato.lab.data import Data
 from sfumato.lab.execute.task import Progress
 from sfumato.lab.train.plan import Plan

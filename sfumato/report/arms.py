@@ -10,19 +10,17 @@ from sfumato.evaluate.scores.score_matrix import ScoreMatrix
 from sfumato.runs.read import Floats, Run
 from sfumato.runs.schema import ArmSummary
 from sfumato.text import number
-from sfumato.verdict.penalty_words import penalty_of
-from sfumato.verdict.schedule_words import schedule_of
 
 
 def arm_title(arm: ArmSummary, *, strength: bool = True) -> str:
     """What to call an arm: ``one-hot``, ``smoothed 0.1 (others)`` or, without ``strength``, ``smoothed``.
 
-    An ε is told with what it is spread over, and always if it is part of the name; that of a fixed table is not told.
+    An ε is shown with what it is spread over, and always if it is part of the name.
     """
+    if "description" in arm:
+        return arm["description"]["title"]
     name, over = arm["name"], arm["over"]
-    if schedule_of(arm) is not None:
-        return f"{name} ({over})"
-    if not arm["eps"] or over is None or over in ("order", "likeness", "tree"):
+    if not arm["eps"] or over is None:
         return name
     eps = f"{arm['eps']:g}"
     if eps in name and over.removesuffix("s") in name:
@@ -43,7 +41,7 @@ def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
     from sfumato import theory
 
     eps, over = arm["eps"], arm["over"]
-    if schedule_of(arm) is not None:
+    if "description" in arm:
         return None
     if eps == 0:
         return 0.0
@@ -56,10 +54,9 @@ def torch_strength(arm: ArmSummary, num_classes: int) -> float | None:
 
 def closed_form(arm: ArmSummary) -> float:
     """The gap at the optimum of an arm: infinite for one-hot, and NaN for a penalty that no single gap is best for."""
-    penalty = penalty_of(arm)
     if arm["closed_form_gap"] is not None:
         return float(arm["closed_form_gap"])
-    return math.nan if penalty is not None and penalty.words.no_gap else math.inf
+    return math.nan if "description" in arm and arm["description"]["no_gap"] else math.inf
 
 
 def arm_titles(run: Run) -> list[str]:

@@ -22,11 +22,9 @@ from sfumato.report.charts.projection import NoFeaturesError
 from sfumato.report.code_to_copy import snippets
 from sfumato.report.tables import differences_table, four_columns, in_columns, metric
 from sfumato.report.template import as_script, refuse_other_file, rendered, write
-from sfumato.runs.read import MIXING, Run, load_run
+from sfumato.runs.read import Run, load_run
 from sfumato.runs.schema import ArmSummary, Environment
 from sfumato.text import NOT_APPLICABLE, joined, number, percent, plural, temperature
-from sfumato.verdict.penalty_words import penalty_of
-from sfumato.verdict.schedule_words import schedule_of
 
 Drawn: TypeAlias = tuple[charts.Chart, str]
 """A figure, and the text of its SVG file."""
@@ -145,8 +143,8 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "budget": _budget(env),
         "early_stop": bool(env["training"].get("early_stop")),
         "probes": [_probe(run, arm) for arm in run.arms],
-        "penalties": [f"{arm_title(arm)} {p.told()}" for arm in run.arms if (p := penalty_of(arm)) is not None],
-        "own_targets": [arm_title(arm) for arm in run.arms if _each_its_own(arm)],
+        "penalties": [f"{arm_title(arm)} {_told(arm, 'strength')}" for arm in run.arms if "penalty" in arm],
+        "own_targets": [arm_title(arm) for arm in run.arms if _told(arm, "varies")],
         "closed_forms": [_closed_form(run, arm) for arm in run.arms],
         "floors": [
             {"title": arm_title(arm), "floor": in_nats(float(run.curve(arm["name"], "train_floor")[1][0, -1]))}
@@ -155,7 +153,7 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "right": "agreement" if "agreement" in run.arms[0]["metrics"] else "accuracy",
         "soft": "agreement" in run.arms[0]["metrics"],
         "calibration": [_calibration(arm) for arm in run.arms],
-        "mixing": [arm_title(arm) for arm in run.arms if arm["over"] in MIXING],
+        "mixing": [arm_title(arm) for arm in run.arms if _told(arm, "varies") == "mixed rows"],
         "projection": data.get("projection"),
         "clouds": _clouds(data.get("projection")),
         "answered": _answered(data.get("risk-coverage")),
@@ -165,10 +163,10 @@ def template_context(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "ladder": data.get("ladder"),
         "changed": _changed(run),
         "chosen": chosen and arm_title(chosen),
-        "penalty_chosen": chosen is not None and penalty_of(chosen) is not None,
-        "scheduled": [arm_title(arm) for arm in run.arms if schedule_of(arm) is not None],
-        "schedule_chosen": chosen is not None and schedule_of(chosen) is not None,
-        "keep": chosen is not None and chosen["eps"] == 0 and schedule_of(chosen) is None,
+        "penalty_chosen": chosen is not None and "penalty" in chosen,
+        "scheduled": [arm_title(arm) for arm in run.arms if "schedule" in arm],
+        "schedule_chosen": chosen is not None and "schedule" in chosen,
+        "keep": chosen is not None and chosen["eps"] == 0 and "description" not in chosen,
         "uses": [_use(run, arm) for arm in ([chosen] if chosen else run.arms)],
         "class_names": ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else ""),
         "columns": summary.get("columns", [])[:MOST_COLUMNS],
@@ -270,7 +268,7 @@ def _budget(env: Environment) -> list[tuple[str, str]]:
 
 def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
     true, other = (
-        (None, None) if _each_its_own(arm) else run.env["probe"].get(arm["name"], {}).get("target") or (None, None)
+        (None, None) if _told(arm, "varies") else run.env["probe"].get(arm["name"], {}).get("target") or (None, None)
     )
     strength = torch_strength(arm, run.num_classes)
     return {
@@ -282,34 +280,24 @@ def _probe(run: Run, arm: ArmSummary) -> dict[str, str]:
     }
 
 
-def _each_its_own(arm: ArmSummary) -> bool:
-    """Whether the target differs from row to row by more than the label: of mixed rows, and of soft labels."""
-    return arm["over"] in MIXING or bool(arm["eps"] and arm["over"] is None)
+def _told(arm: ArmSummary, field: str) -> str:
+    """A text of the description of an arm; empty for plain smoothing."""
+    return arm.get("description", {}).get(field, "")
 
 
 def _strength(arm: ArmSummary) -> str:
-    """ε with what it is spread over; for mixing arms their Beta distribution, for soft labels "its own"."""
-    over = arm["over"]
-    if (schedule := schedule_of(arm)) is not None:
-        return f"{schedule.course()} over {over}"
-    if over in MIXING:
-        return f"Beta({arm['eps']:g}, {arm['eps']:g})"
-    if arm["eps"] is None:
-        return "none"
-    if arm["eps"] and over is None:
-        return "its own"
-    return f"{arm['eps']:g}" + (f" over {over}" if arm["eps"] and over else "")
+    """ε with what it is spread over, or what the arm has in its place."""
+    eps, over = arm["eps"] or 0, arm["over"]
+    return _told(arm, "target") or f"{eps:g}" + (f" over {over}" if eps and over else "")
 
 
 def _closed_form(run: Run, arm: ArmSummary) -> dict[str, Any]:
     from sfumato import theory
 
     gap, over = arm["closed_form_gap"], arm["over"]
-    penalty = penalty_of(arm)
     found: dict[str, Any] = {"title": arm_title(arm), "eps": f"{arm['eps'] or 0:g}", "over": over, "gap": None}
-    found |= {"penalty": penalty is not None, "no_gap": "" if penalty is None else penalty.words.no_gap}
-    found["below"] = "" if penalty is None else penalty.below(gap)
-    found["scheduled"] = schedule_of(arm) is not None
+    found |= {"penalty": "penalty" in arm, "scheduled": "schedule" in arm}
+    found |= {name: _told(arm, name) for name in ("no_gap", "below")}
     found["trained"] = number(arm["train_gap"], 2, zero=True)
     if gap is None:
         return found
@@ -436,10 +424,8 @@ def _use(run: Run, arm: ArmSummary) -> dict[str, Any]:
     divisor = temperature(mean) if not stuck and (gain is None or gain["high"] < 0) else None
     return {
         "title": arm_title(arm),
-        "smoothed": arm["eps"] != 0 or schedule_of(arm) is not None,
-        "beyond": schedule_of(arm) is None
-        and arm["over"] in ("others", "all")
-        and torch_strength(arm, run.num_classes) is None,
+        "smoothed": arm["eps"] != 0 or "description" in arm,
+        "beyond": "description" not in arm and torch_strength(arm, run.num_classes) is None,
         "temperature": divisor,
         "snippets": snippets(arm, run.num_classes, divisor),
     }

@@ -18,9 +18,6 @@ from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels
 from sfumato.io.npz import Archive, ArchiveError
 from sfumato.runs.schema import SUMMARY_SCHEMA, ArmSummary, Environment, EpochLine, LadderRung, Summary, check, parse
 
-MIXING = ("mixup", "cutmix")
-"""What the strength of an arm is spread over where that strength is the α of a Beta distribution."""
-
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Kind = TypeVar("Kind")
@@ -210,7 +207,7 @@ def _summary(path: Path) -> Summary:
     for i, arm in enumerate(summary["arms"]):
         if not re.fullmatch(r"[\w.,+ -]+", arm["name"]):  # it becomes part of a file name
             raise ReportError(f"{path} arms[{i}] has the name {arm['name']!r}; letters, digits and . , + - are taken")
-        mixes = arm["over"] in MIXING
+        mixes = arm.get("description", {}).get("varies") == "mixed rows"  # its strength is α of a Beta distribution
         if arm["eps"] is None:
             if "penalty" not in arm:
                 raise ReportError(f"{path} 'arms'[{i}] 'eps' should be a number, not None, for it has no penalty")

@@ -46,6 +46,21 @@ class ScheduleSummary(TypedDict):
     strengths: dict[Text, Number]
 
 
+class ArmDescription(TypedDict):
+    """What readers are shown of an arm that is not plain smoothing, as its kind writes it; some texts may be empty."""
+
+    title: Text  # in tables
+    method: Text  # what training with it is called
+    strength: Text  # in a sentence
+    target: Text  # the strength in a table of targets
+    varies: Text  # why the target differs between rows of one class: "mixed rows" or "soft labels"
+    no_gap: Text  # why no single gap is best
+    below: Text  # why the gap of a network stays below the best one
+    code: Text  # lines that compute ``loss`` with sfumato
+    code_strength: Text
+    code_note: Text
+
+
 class ArmSummary(TypedDict):
     """One arm: a target of a comparison, or models that were judged, of whose training nothing is known.
 
@@ -58,6 +73,7 @@ class ArmSummary(TypedDict):
     over: Text | None
     penalty: NotRequired[PenaltySummary]
     schedule: NotRequired[ScheduleSummary]
+    description: NotRequired[ArmDescription]
     closed_form_gap: Number | None
     train_gap: Number | None
     metrics: dict[Text, RangeOfMetric]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,7 @@ from sfumato.evaluate.scores.soft_labels import SOFT, SoftLabels, Truth
 from sfumato.evaluate.statistics.groups import RowGroups
 from sfumato.evaluate.statistics.margins import Margins, word_for
 from sfumato.runs.schema import ArmDifference, RangeOfMetric
-from sfumato.verdict.penalty_words import PenaltyOfArm
-from sfumato.verdict.schedule_words import ScheduleOfArm
+from sfumato.verdict.arms import ComparedArm
 
 Matrix = npt.NDArray[np.float64]
 
@@ -37,47 +36,6 @@ FOLDS = 5
 """Parts of the validation rows, each of which has the temperature of the others."""
 
 _MIN_SHOWN = {"eaurc": 0.0, "eaurc_after_temperature": 0.0}  # of a model; that of a sample of rows may lie just below
-
-
-class ComparedArm(Protocol):
-    """What a verdict has to know of an arm, which is one target in a comparison.
-
-    Attributes:
-        name: as in the names of the files with its logits.
-        eps: strength ε, the last one of a schedule; 0 without a schedule is one-hot, and None is a penalty.
-        penalty: the penalty, or None for a target.
-        schedule: how the strength moves with the step, or None where it stands still.
-        over: what ε is spread over, or ``"mixup"`` and ``"cutmix"``; None where no strength says it.
-    """
-
-    @property
-    def name(self) -> str:
-        """The name of the arm."""
-        ...
-
-    @property
-    def eps(self) -> float | None:
-        """The strength ε."""
-        ...
-
-    @property
-    def penalty(self) -> PenaltyOfArm | None:
-        """The penalty."""
-        ...
-
-    @property
-    def schedule(self) -> ScheduleOfArm | None:
-        """The schedule."""
-        ...
-
-    @property
-    def over(self) -> str | None:
-        """What ε is spread over."""
-        ...
-
-    def told(self, num_classes: int, /) -> str:
-        """The strength in words."""
-        ...
 
 
 class Metric(NamedTuple):

@@ -32,13 +32,11 @@ with lab_imports("judge"):  # the records of a run are checked by msgspec
         on_validation,
         summarise,
     )
-    from sfumato.verdict.arm_words import JudgedArm, TrainedArm
+    from sfumato.verdict.arms import ComparedArm, compared_arm
     from sfumato.verdict.conclusion import Conclusion, conclude
     from sfumato.verdict.noise_words import noise_sentences
-    from sfumato.verdict.penalty_words import penalty_of
     from sfumato.verdict.read_arms import MatchedArm, base_of, find_arms, read_arms
     from sfumato.verdict.result import VerdictResult
-    from sfumato.verdict.schedule_words import schedule_of
 
 SCHEMA = "sfumato.judge/1"
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # a product with an odd number loses no bit
@@ -137,7 +135,7 @@ def _judged(name: str, matched: Sequence[MatchedArm], paired: bool, margins: Mar
     first = matched[0].models[0]
     if len(first.test.labels) < 2:
         raise ValueError(f"{first.name} has 1 row that counts; a judgement needs more, some hundreds to say anything")
-    results = [analyse_models(JudgedArm(arm.name), map(_scores, arm.models)) for arm in matched]
+    results = [analyse_models(ComparedArm(arm.name), map(_scores, arm.models)) for arm in matched]
     order: list[str] = []
     if len(matched) > 2:
         order = sorted((arm.name for arm in matched), key=dict(map(_for_choice, matched, results)).__getitem__)
@@ -287,7 +285,7 @@ def _of_run(folder: Path, against: str | None, margins: Margins) -> Judgement:
     """The judgement of a comparison, by the code that gave its verdict, from the logits that it kept."""
     run = load_run(folder)
     summary, seeds = run.summary, run.seeds
-    arms = [TrainedArm(arm["name"], arm["eps"], arm["over"], penalty_of(arm), schedule_of(arm)) for arm in run.arms]
+    arms = [compared_arm(arm, run.num_classes) for arm in run.arms]
     base = base_of([arm.name for arm in arms], against or arms[0].name)
     arms.sort(key=lambda arm: arm.name != base)
     results = [analyse_arm(folder, arm, seeds) for arm in arms]

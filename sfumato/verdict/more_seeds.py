@@ -12,7 +12,6 @@ from math import inf
 from sfumato import evaluate
 from sfumato.evaluate.metrics.registry import METRICS
 from sfumato.verdict.analyse import HEADLINE, ArmResult, difference
-from sfumato.verdict.arm_words import JudgedArm
 from sfumato.verdict.wording import SHOWN
 
 LIMIT = 100
@@ -49,7 +48,7 @@ def settle(
     ] if now < whole else []  # fmt: skip
     needed = {name: evaluate.seeds_to_settle(each, level=level, limit=LIMIT) for name, each in estimates.items()}
     enough = {name: max(seeds, estimate.seeds + 1) for name, seeds in needed.items() if seeds is not None}
-    run = "train about {} models of each arm" if isinstance(other.arm, JudgedArm) else "run about {} seeds (--seeds)"
+    run = "train about {} models of each arm" if not other.arm.method else "run about {} seeds (--seeds)"
     if enough:
         soonest = min(enough, key=lambda name: enough[name])
         do = (

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from sfumato.messages import Note
 from sfumato.runs.schema import ArmDifference, VerdictSummary
 from sfumato.text import joined, plural
-from sfumato.verdict.analyse import HEADLINE, ArmResult, ComparedArm, belong_together, difference
-from sfumato.verdict.arm_words import JudgedArm
+from sfumato.verdict.analyse import HEADLINE, ArmResult, belong_together, difference
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.wording import SHOWN, change, divisor, small_or_open, temperature
 
@@ -42,7 +41,7 @@ def verdict(
     ranked = sorted(found, key=lambda each: (each.rank, order.index(each.other.arm.name) if order else 0))
     main, rest = ranked[0], ranked[1:]
     choice = {0: main.other.arm.name, 1: "depends"}.get(main.rank, base.arm.name)
-    said, sees = [_action(main, base, classes), *_reasons(main, base)], list[str]()
+    said, sees = [_action(main, base), *_reasons(main, base)], list[str]()
     if main.rank == 2:
         tests = sum(difference["p_adjusted"] is not None for difference in differences)
         open_ = main.called("not settled")
@@ -69,7 +68,7 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
     which = "neither" if len(results) == 2 else "no"
     if all(result.metrics["accuracy"].estimate().low <= majority for result in results):
         reached = joined([f"{r.arm.name} {100 * r.metrics['accuracy'].by_seed.mean():.1f} %" for r in results])
-        options = "" if isinstance(results[0].arm, JudgedArm) else " (--epochs, --learning-rate)"
+        options = "" if not results[0].arm.method else " (--epochs, --learning-rate)"
         ahead = any(result.metrics["accuracy"].by_seed.mean() > majority for result in results)
         rows = "use more test rows, for these are too few to tell, " if ahead else ""
         return [
@@ -84,8 +83,8 @@ def nothing_to_decide(results: Sequence[ArmResult], majority: float) -> list[str
         rows = results[0].metrics["accuracy"].values.shape[1]
         whose = "both arms" if len(results) == 2 else "every arm"
         base = results[0].arm
-        kept = "one-hot labels, which are the simplest" if _is_one_hot(base) else base.name
-        if isinstance(base, JudgedArm):
+        kept = "one-hot labels, which are the simplest" if base.one_hot else base.name
+        if not base.method:
             kept = f"the {base.name} models"
         return [
             f"There is nothing to decide: every model of {whose} is right on all {plural(rows, 'test row')}.",
@@ -142,15 +141,14 @@ class _Found:
         return f"{self.other.arm.name} makes {' and '.join(ways) or 'no difference that would decide'}"
 
 
-def _action(found: _Found, base: ArmResult, classes: int) -> str:
+def _action(found: _Found, base: ArmResult) -> str:
     """The first sentence: what to train with, or which models to take."""
-    if isinstance(found.other.arm, JudgedArm):
+    if not found.other.arm.method:
         return _of_judged(found, base)
-    strength = found.other.arm.told(classes)
-    training = _training(found.other.arm)
+    strength, training = found.other.arm.strength, found.other.arm.method
     doing = f"{training}{' with' if training == 'smoothing' else ''} {strength}"
-    stay = "Keep one-hot labels" if _is_one_hot(base.arm) else f"Keep {base.arm.name}"
-    at_this = " at this strength" if training == "smoothing" and found.other.arm.schedule is None else ""
+    stay = "Keep one-hot labels" if base.arm.one_hot else f"Keep {base.arm.name}"
+    at_this = " at this strength" if training == "smoothing" and not found.other.arm.scheduled else ""
     if found.rank == 0:
         start = {"smoothing": "Smooth the labels with", "soft labels": "Train on the soft labels"}
         by = divisor(found.other)
@@ -166,18 +164,6 @@ def _action(found: _Found, base: ArmResult, classes: int) -> str:
     if found.called("not settled"):
         return f"{stay} for now: {doing} makes no difference that this comparison can rely on."
     return f"{stay}: {doing} makes no difference that matters."
-
-
-def _is_one_hot(arm: ComparedArm) -> bool:
-    """Whether an arm trains on one-hot labels from its first step to its last."""
-    return arm.eps == 0 and arm.schedule is None
-
-
-def _training(arm: ComparedArm) -> str:
-    """What training an arm is called."""
-    if arm.penalty is not None:
-        return arm.penalty.words.name
-    return {"mixup": "mixup", "cutmix": "CutMix", None: "soft labels"}.get(arm.over, "smoothing")
 
 
 def _of_judged(found: _Found, base: ArmResult) -> str:

@@ -50,7 +50,7 @@ def test_before_it_trains_it_says_what_it_has_read_and_what_it_will_do(told):
     assert lines() == [
         "data   digits: 2,437 rows, 64 features, 10 classes "
         "(train 1,078, validation 1,000, test 359; split by content)",
-        f"arms   one-hot; smoothed, {SMOOTHED.told(10)}",
+        f"arms   one-hot; smoothed, {SMOOTHED.describe(10)}",
         "plan   2 arms × 3 seeds × 2 epochs of 17 steps, 2 processes",
     ]
 
@@ -66,7 +66,7 @@ def test_one_copy_repeats_and_a_target_in_brackets_needs_no_comma(told):
     watch, lines = told
     watch.setup(setup((ONE_HOT, MIXUP, SMOOTHED), duplicates=1))
     assert ", of which 1 repeats an earlier one, " in lines()[0]
-    assert lines()[2] == f"arm    mixup-0.2 {MIXUP.told(10)}"
+    assert lines()[2] == f"arm    mixup-0.2 {MIXUP.describe(10)}"
 
 
 @pytest.mark.parametrize("columns", [60, 80])
@@ -95,7 +95,7 @@ def test_parts_as_given_and_repeated_rows_are_said(told):
 def test_other_arms_than_the_two_have_a_line_each(arms, told):
     watch, lines = told
     watch.setup(setup(arms))
-    names = {arm.name: f", {arm.told(10)}" if arm.eps else "" for arm in arms}
+    names = {arm.name: f", {arm.describe(10)}" if arm.eps else "" for arm in arms}
     assert lines()[1:-1] == [f"arm    {name}{words}" for name, words in names.items()]
     assert lines()[-1].startswith(f"plan   {len(arms)} arms × 3 seeds")
 

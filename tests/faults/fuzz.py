@@ -257,7 +257,7 @@ def model_folder(folder: Path, run: Path, rng: random.Random) -> Case:
 
 def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
     """Work that was stopped, one of whose files was changed, up to where training would go on."""
-    from sfumato.lab.arms import arms_of
+    from sfumato.lab.arms import default_arms
     from sfumato.lab.config_file import from_toml
     from sfumato.lab.data import Inputs
     from sfumato.lab.errors import OptionError
@@ -277,7 +277,7 @@ def work_folder(folder: Path, run: Path, rng: random.Random) -> Case:
         work.close()
         text = (copy / "config.toml").read_text(encoding="utf-8")
         options = from_toml(text)
-        for arm in arms_of(options.eps, options.over):
+        for arm in default_arms(options.eps, options.over):
             finished(RunTask(arm, 0, options.model, 3, Plan(1, 1, 1e-3), copy, Inputs.dense(1)))
 
     def options_only() -> None:

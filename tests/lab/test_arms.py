@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from sfumato.lab.arms import KINDS, Arm, ArmKind, arm_of, asked_arm
+from sfumato.lab.arms import KINDS, Arm, ArmKind, arm_of, parse_arm
 from sfumato.lab.arms.kind import Parameter
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.options import schema
@@ -76,7 +76,7 @@ def test_cutmix_pastes_and_mixup_blends(spec, over, cut):
     ],
 )
 def test_a_strength_is_told_with_the_classes_that_it_is_spread_over(over, classes, words):
-    assert Arm("smoothed", 0.1, over).told(classes).startswith(f"ε = 0.1 over {words} (label_smoothing=0.")
+    assert Arm("smoothed", 0.1, over).describe(classes).startswith(f"ε = 0.1 over {words} (label_smoothing=0.")
 
 
 def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
@@ -89,12 +89,12 @@ def test_with_even_classes_the_prior_arm_is_torchs_smoothing():
 @pytest.mark.parametrize("spec", ["", "smooth:0.1", "all", "all:", "all:nan", "all:0", "prior:1.01", "onehot:0.1"])
 def test_an_arm_that_is_none_is_refused(spec):
     with pytest.raises(OptionError, match="^--arm "):
-        asked_arm(spec)
+        parse_arm(spec)
 
 
 def test_an_unknown_arm_is_told_which_there_are():
     with pytest.raises(OptionError) as error:
-        asked_arm("other:0.1")
+        parse_arm("other:0.1")
     assert str(error.value) == (
         '--arm "other:0.1" is not a target that compare knows. Did you mean "others"? Use one of: '
         + ", ".join(kind.example for kind in KINDS.values())
@@ -114,7 +114,7 @@ def test_an_unknown_arm_is_told_which_there_are():
 )
 def test_what_is_wrong_with_an_arm_is_said_with_the_way_out(spec, said):
     with pytest.raises(OptionError) as error:
-        asked_arm(spec)
+        parse_arm(spec)
     assert str(error.value) == said
 
 
@@ -139,7 +139,7 @@ def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind, tmp_path, monkeypatc
     (tmp_path / "tree.json").write_text('{"few": ["0"], "many": ["1", "2"]}')
     (tmp_path / "counts.csv").write_text(",0,1,2\n0,8,2,0\n1,1,9,0\n2,0,0,9\n")
     (tmp_path / "likeness.csv").write_text(",0,1,2\n0,1,0.5,0\n1,0.5,1,0\n2,0,0,1\n")
-    asked = asked_arm(kind.example)
+    asked = parse_arm(kind.example)
     assert asked.kind is kind
     assert asked.kind.name == kind.example.partition(":")[0]
     arm = arm_of(kind.example, LABELS, 3, np.eye(3)[LABELS], ("0", "1", "2"))
@@ -156,17 +156,17 @@ def test_the_example_of_a_kind_is_an_arm_of_that_kind(kind, tmp_path, monkeypatc
     ],
 )
 def test_a_path_may_have_colons(spec, values):
-    assert asked_arm(spec).values == values
+    assert parse_arm(spec).values == values
 
 
 def test_texts_and_defaults_of_a_kind_are_read_in_their_places(monkeypatch):
     file, weight = Parameter("file", "its file"), Parameter("beta", "its weight", "above 0", lambda b: b > 0, 5.0)
-    made = ArmKind("hierarchy", "hierarchy:tree.json:5", "R_y", "builtins:isinstance", (file, weight))
+    made = ArmKind("hierarchy", "hierarchy:tree.json:5", "R_y", isinstance, (file, weight))
     monkeypatch.setitem(KINDS, "hierarchy", made)
-    assert asked_arm("hierarchy:a/tree.json:2").named == {"file": "a/tree.json", "beta": 2.0}
-    assert asked_arm("hierarchy:tree.json").values == asked_arm("hierarchy:tree.json:5").values
+    assert parse_arm("hierarchy:a/tree.json:2").named == {"file": "a/tree.json", "beta": 2.0}
+    assert parse_arm("hierarchy:tree.json").values == parse_arm("hierarchy:tree.json:5").values
     with pytest.raises(OptionError, match="^--arm hierarchy needs a file: hierarchy:tree.json:5$"):
-        asked_arm("hierarchy")
+        parse_arm("hierarchy")
 
 
 def test_help_and_the_file_of_options_name_every_kind():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.lab.arms import Arm, arms_of
+from sfumato.lab.arms import Arm, default_arms
 from sfumato.lab.compare import compare
 from sfumato.lab.errors import ArmError, TrainingError
 from sfumato.lab.execute.training_run import run
@@ -30,7 +30,16 @@ def test_a_loss_that_is_not_finite_stops_training_before_the_weights_move():
         model.head.weight.fill_(1e5)
     before = weights_hash(model)
     with pytest.raises(TrainingError, match="the loss is .* in epoch 1; the features or the learning rate"):
-        train(model, arms_of(0.1, "all")[1].loss(), (x, y), (x, y), Plan(1, 100, 1e-3), seed=0, floor=0, on_epoch=print)
+        train(
+            model,
+            default_arms(0.1, "all")[1].loss(),
+            (x, y),
+            (x, y),
+            Plan(1, 100, 1e-3),
+            seed=0,
+            floor=0,
+            on_epoch=print,
+        )
     assert weights_hash(model) == before
 
 

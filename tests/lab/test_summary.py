@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sfumato.lab.arms import arm_of, arms_of
+from sfumato.lab.arms import arm_of, default_arms
 from sfumato.lab.data.columns import ColumnLine
 from sfumato.lab.data.table import DataWarning
 from sfumato.lab.errors import ArmError
@@ -64,7 +64,7 @@ def folder(tmp_path):
 
 
 def test_a_summary_has_sizes_gaps_and_hashes(folder):
-    arms = arms_of(0.2, "others")
+    arms = default_arms(0.2, "others")
     summary, extra = summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, records(arms))
     assert (summary["schema"], summary["run"]) == ("sfumato.compare/2", "runs/x")
     assert summary["data"] == {"name": "made up", "classes": 3, **ROWS}
@@ -96,7 +96,7 @@ def test_a_summary_has_sizes_gaps_and_hashes(folder):
 
 
 def test_of_data_with_groups_a_summary_counts_groups(folder):
-    arms = arms_of(0.2, "others")
+    arms = default_arms(0.2, "others")
     made = ready(group=np.arange(len(LABELS)))
     written = folder(arms, (3.0, 3.0))
     first, last = (written / "logits" / f"smoothed-seed{seed}-test.npz" for seed in (0, 2))
@@ -109,7 +109,7 @@ def test_of_data_with_groups_a_summary_counts_groups(folder):
 
 
 def test_the_largest_class_of_the_test_rows_is_what_an_arm_must_beat(folder):
-    arms = arms_of(0.2, "others")
+    arms = default_arms(0.2, "others")
     summary, _ = summary_of(folder(arms, (0.0, 0.0)), "runs/x", ready(), arms, records(arms))
     assert summary["verdict"]["choice"] == "none"
     share = (LABELS[split()["test"]] == 0).mean()
@@ -126,7 +126,7 @@ def test_of_several_equal_arms_the_validation_rows_favourite_speaks(folder):
     "change", [{"weights": "other"}, {"batches": ["b1-1", "other"]}, {"batches": ["other"]}], ids=str
 )
 def test_arms_of_one_seed_that_are_not_paired_are_refused(change, folder):
-    arms = arms_of(0.2, "others")
+    arms = default_arms(0.2, "others")
     made = records(arms)
     made[3] |= change
     with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
@@ -134,7 +134,7 @@ def test_arms_of_one_seed_that_are_not_paired_are_refused(change, folder):
 
 
 def test_an_arm_that_stopped_early_is_compared_up_to_its_end(folder):
-    arms = arms_of(0.2, "others")
+    arms = default_arms(0.2, "others")
     made = records(arms)
     made[3] |= {"batches": ["b1-1"]}
     summary, _ = summary_of(folder(arms, (3.0, 3.0)), "runs/x", ready(), arms, made)

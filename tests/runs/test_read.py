@@ -8,6 +8,10 @@ from sfumato.report.compare_page import compose
 from sfumato.runs.read import ReportError, load_run
 from tests.report.run_folders import write_run
 
+MIXED = dict.fromkeys(
+    ("title", "method", "strength", "target", "no_gap", "below", "code", "code_strength", "code_note"), ""
+) | {"varies": "mixed rows"}
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -103,7 +107,11 @@ def test_an_arm_cannot_name_a_file_elsewhere(tmp_path):
 
 @pytest.mark.parametrize(
     ("strength", "asked"),
-    [({"eps": -1}, r"in \[0, 1\]"), ({"eps": 1.5}, r"in \[0, 1\]"), ({"eps": -0.1, "over": "mixup"}, "at least 0")],
+    [
+        ({"eps": -1}, r"in \[0, 1\]"),
+        ({"eps": 1.5}, r"in \[0, 1\]"),
+        ({"eps": -0.1, "description": MIXED}, "at least 0"),
+    ],
 )
 def test_a_strength_that_is_none_is_named(folder, strength, asked):
     path = folder / "summary.json"

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sfumato.evaluate import Temperature
 from sfumato.verdict import analyse
+from sfumato.verdict.arms import ComparedArm
 
 
-@dataclass(frozen=True)
-class MadeUpArm:
-    """What a verdict needs of an arm, and nothing of the lab's."""
-
-    name: str
-    eps: float
-    over: str | None = "others"
-    penalty: None = None
-    schedule: None = None
-
-    def told(self, num_classes: int) -> str:
-        return f"ε = {self.eps:g} over {self.over} of {num_classes}"
+def made_up(name: str, eps: float, over: str = "others", classes: int = 10) -> ComparedArm:
+    """An arm of plain smoothing, as a verdict knows it."""
+    return ComparedArm(name, "smoothing", f"ε = {eps:g} over {over} of {classes}", one_hot=eps == 0)
 
 
-def result(arm: analyse.ComparedArm, **means: float) -> analyse.ArmResult:
+def result(arm: Any, **means: float) -> analyse.ArmResult:
     """An arm whose every metric is its mean plus noise that is the same in all arms, 5 seeds × 400 rows."""
+    arm = arm if isinstance(arm, ComparedArm) else arm.compared(10)
     noise = np.random.default_rng(0).normal(size=(5, 400)) * 0.1
     made = analyse.ArmResult(arm, temperatures=[Temperature(1.0, False)] * 5)
     defaults = {"accuracy": 0.9, "nll": 0.4, "signed_gap": 0.0, "temperature": 1.5, "nll_after_temperature": 0.3,

@@ -15,7 +15,7 @@ from sfumato.evaluate import Margins
 from sfumato.evaluate.metrics.temperature import HIGHEST, LOWEST
 from sfumato.verdict import analyse
 from sfumato.verdict.wording import small_or_open
-from tests.verdict.results import MadeUpArm, result
+from tests.verdict.results import made_up, result
 
 
 def holm(p):
@@ -29,9 +29,9 @@ def holm(p):
 
 def test_p_values_are_adjusted_over_all_arms_and_headline_metrics():
     base, *others = results = [
-        result(MadeUpArm("one-hot", 0.0)),
-        result(MadeUpArm("all-0.1", 0.1, "all"), accuracy=0.902, eaurc=0.005),
-        result(MadeUpArm("all-0.2", 0.2, "all"), nll_after_temperature=0.299),
+        result(made_up("one-hot", 0.0)),
+        result(made_up("all-0.1", 0.1, "all"), accuracy=0.902, eaurc=0.005),
+        result(made_up("all-0.2", 0.2, "all"), nll_after_temperature=0.299),
     ]
     alone = {
         (other.arm.name, name): other.metrics[name].minus(base.metrics[name]).estimate().p
@@ -48,7 +48,7 @@ def test_p_values_are_adjusted_over_all_arms_and_headline_metrics():
 
 
 def test_only_the_headline_metrics_are_tested():
-    results = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1), nll=0.9)]
+    results = [result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1), nll=0.9)]
     for row in analyse.differences(results):
         tested = row["metric"] in ("accuracy", "nll_after_temperature", "eaurc")
         assert (row["p_adjusted"] is not None, row["finding"] is not None) == (tested, tested)
@@ -68,12 +68,12 @@ def test_only_the_headline_metrics_are_tested():
     ],
 )
 def test_a_finding_says_which_way_is_better_and_whether_it_matters(metric, value, finding):
-    results = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1), **{metric: value})]
+    results = [result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1), **{metric: value})]
     assert {d["metric"]: d["finding"] for d in analyse.differences(results)}[metric] == finding
 
 
 def test_margins_are_parts_of_the_first_arms_numbers_or_what_is_asked_for():
-    results = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1), accuracy=0.903)]
+    results = [result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1), accuracy=0.903)]
     found = {d["metric"]: d["margin"] for d in analyse.differences(results)}
     assert found.pop("accuracy") == pytest.approx(0.005, rel=1e-12)
     assert found.pop("nll_after_temperature") == pytest.approx(0.02 * 0.3, rel=1e-12)
@@ -84,7 +84,7 @@ def test_margins_are_parts_of_the_first_arms_numbers_or_what_is_asked_for():
 
 
 def test_what_is_equal_on_every_row_is_the_same_however_little_is_known_of_the_margin():
-    base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
+    base, other = result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1))
     values = 0.01 + np.random.default_rng(1).normal(size=(5, 400))  # of which a margin is a part, and it may be 0
     base.aurc, other.metrics["eaurc"] = analyse.Metric(values, values.mean(1)), base.metrics["eaurc"]
     found = {row["metric"]: row for row in analyse.differences([base, other])}["eaurc"]
@@ -94,7 +94,7 @@ def test_what_is_equal_on_every_row_is_the_same_however_little_is_known_of_the_m
 @pytest.mark.parametrize(("metric", "of"), [("nll_after_temperature", "nll_after_temperature"), ("eaurc", "aurc")])
 def test_a_margin_that_is_a_part_of_the_base_counts_the_base_as_random(metric, of):
     rng = np.random.default_rng(1)
-    base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
+    base, other = result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1))
     noise = rng.normal(size=(5, 400))
     values = 0.3 + 0.2 * (noise - noise.mean())
     if of == "aurc":
@@ -112,7 +112,7 @@ def test_a_margin_that_is_a_part_of_the_base_counts_the_base_as_random(metric, o
 
 
 def test_the_same_is_said_where_two_one_sided_t_tests_reject_and_nowhere_else():
-    base, other = result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))
+    base, other = result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1))
     estimate = other.metrics["accuracy"].minus(base.metrics["accuracy"]).estimate()
     half = stats.t.ppf(0.95, estimate.df) * estimate.se
     for margin, word in ((1.01 * half, "the same"), (0.99 * half, "not settled")):
@@ -138,7 +138,7 @@ def test_balanced_accuracy_is_the_mean_recall_and_its_interval_counts_small_clas
         for part in ("validation", "test"):
             logits = rng.normal(size=(380, 3)) + 1.5 * np.eye(3)[labels]
             np.savez(folder / f"one-hot-seed{seed}-{part}.npz", logits=logits, labels=labels, group=np.arange(380))
-    found = analyse.analyse_arm(tmp_path, MadeUpArm("one-hot", 0.0), range(3))
+    found = analyse.analyse_arm(tmp_path, made_up("one-hot", 0.0), range(3))
     for seed, value in enumerate(found.metrics["balanced_accuracy"].by_seed):
         logits = np.load(folder / f"one-hot-seed{seed}-test.npz")["logits"]
         assert value == pytest.approx(balanced_accuracy_score(labels, logits.argmax(axis=1)), abs=1e-12)
@@ -167,7 +167,7 @@ def save(folder, arm, seeds, rows=(40, 30), copies=False):
 
 def test_an_arm_is_measured_on_test_rows_with_the_temperatures_of_validation_rows(tmp_path):
     saved = save(tmp_path, "one-hot", 2)
-    found = analyse.analyse_arm(tmp_path, MadeUpArm("one-hot", 0.0), (0, 1))
+    found = analyse.analyse_arm(tmp_path, made_up("one-hot", 0.0), (0, 1))
     for seed in (0, 1):
         z, y = saved[seed, "test"]
         validation, labels = saved[seed, "validation"]
@@ -205,7 +205,7 @@ def test_an_arm_is_measured_on_test_rows_with_the_temperatures_of_validation_row
 
 def test_copies_of_rows_are_counted_once_in_every_metric(tmp_path):
     save(tmp_path, "one-hot", 2, copies=True)
-    found = analyse.analyse_arm(tmp_path, MadeUpArm("one-hot", 0.0), (0, 1))
+    found = analyse.analyse_arm(tmp_path, made_up("one-hot", 0.0), (0, 1))
     assert {metric.values.shape for name, metric in found.metrics.items() if name != "temperature"} == {(2, 15)}
     assert found.metrics["temperature"].values.shape == (2, 20)
 
@@ -215,7 +215,7 @@ def metric(values, by_seed):
 
 
 def test_intervals_end_where_a_metric_does():
-    found = analyse.ArmResult(MadeUpArm("one-hot", 0.0))
+    found = analyse.ArmResult(made_up("one-hot", 0.0))
     found.metrics = {
         "accuracy": metric([[1, 1, 1, 0.7], [1, 1, 0.9, 0.8]], [0.925, 0.925]),
         "nll": metric([[0.0, 0.0, 0.0, 0.3], [0.0, 0.0, 0.1, 0.2]], [0.075, 0.075]),
@@ -233,7 +233,7 @@ def test_intervals_end_where_a_metric_does():
 
 
 def test_the_interval_of_a_temperature_is_a_factor_both_ways():
-    found = analyse.ArmResult(MadeUpArm("one-hot", 0.0))
+    found = analyse.ArmResult(made_up("one-hot", 0.0))
     found.metrics = {"temperature": metric([[1.5, 2.5, 2.0, 2.2], [1.4, 2.4, 2.1, 2.1]], [2.05, 2.0])}
     values, own = found.metrics["temperature"].values, np.array([[2.05], [2.0]])
     log = evaluate.estimate_interval(np.log(own) + values / own - 1, estimate=float(np.log(own).mean()))
@@ -244,7 +244,7 @@ def test_the_interval_of_a_temperature_is_a_factor_both_ways():
 
 @pytest.mark.parametrize("value", [LOWEST, 1.0, HIGHEST])
 def test_a_temperature_of_which_nothing_is_known_has_the_whole_range(value):
-    found = analyse.ArmResult(MadeUpArm("one-hot", 0.0))
+    found = analyse.ArmResult(made_up("one-hot", 0.0))
     found.metrics = {"temperature": metric(value * np.array([[-900.0, 902.0], [1902.0, -1900.0]]), [value, value])}
     told = analyse.summarise(found)["temperature"]
     assert (told["low"], told["high"]) == (LOWEST, HIGHEST)
@@ -252,7 +252,7 @@ def test_a_temperature_of_which_nothing_is_known_has_the_whole_range(value):
 
 @pytest.mark.parametrize(("low", "high", "finding"), [(0.03, 0.049, "better"), (0.051, 0.09, "not settled")])
 def test_a_finding_has_an_adjusted_p_value_below_one_in_twenty(low, high, finding):
-    base, other = (result(MadeUpArm(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
+    base, other = (result(made_up(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
     noise = np.random.default_rng(3).normal(size=(5, 400)) * 0.01
     other.metrics = dict(base.metrics)  # equal in all but one, which is tested thrice as hard
     for shift in np.linspace(0, 0.005, 501):
@@ -288,7 +288,7 @@ def test_soft_labels_are_read_with_their_modes_and_rows_without_groups_are_group
 @pytest.mark.parametrize(("rows", "finding"), [(2, "not settled"), (6, "not settled"), (7, "better")])
 def test_rows_that_all_differ_alike_prove_no_more_than_as_many_signs(rows, finding):
     """Of three tests, the smallest p-value is tripled: 3/2^6 is 0.047, which Holm compares with 5 %."""
-    base, other = (result(MadeUpArm(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
+    base, other = (result(made_up(name, eps)) for name, eps in (("one-hot", 0.0), ("smoothed", 0.1)))
     for arm, right in ((base, 0.0), (other, 1.0)):
         for name in analyse.HEADLINE:
             arm.metrics[name] = analyse.Metric(np.full((1, rows), 0.5), np.full(1, 0.5))

@@ -7,13 +7,13 @@ import pytest
 
 from sfumato.verdict import analyse
 from sfumato.verdict.conclusion import warnings_of
-from tests.verdict.results import MadeUpArm, result
+from tests.verdict.results import made_up, result
 
 NAMES = ("no", "yes")
 
 
 def arms(accuracy=0.9):
-    made = [result(MadeUpArm("one-hot", 0.0)), result(MadeUpArm("smoothed", 0.1))]
+    made = [result(made_up("one-hot", 0.0)), result(made_up("smoothed", 0.1))]
     if accuracy == 1:
         for arm in made:
             arm.metrics["accuracy"] = analyse.Metric(np.ones((5, 400)), np.ones(5))

@@ -11,11 +11,11 @@ from scipy import optimize, stats
 
 from sfumato.verdict import analyse
 from sfumato.verdict.more_seeds import settle
-from tests.verdict.results import MadeUpArm
+from tests.verdict.results import made_up
 
 
 def arm(name, **values):
-    result = analyse.ArmResult(MadeUpArm(name, 0.0 if name == "one-hot" else 0.1))
+    result = analyse.ArmResult(made_up(name, 0.0 if name == "one-hot" else 0.1))
     for metric in analyse.HEADLINE:
         table = values.get(metric, np.zeros((5, 300)))
         result.metrics[metric] = analyse.Metric(table, table.mean(axis=1))

@@ -10,7 +10,7 @@ import pytest
 from sfumato.evaluate import Margins, Temperature
 from sfumato.lab.arms import Arm
 from sfumato.verdict import analyse
-from sfumato.verdict.arm_words import JudgedArm
+from sfumato.verdict.arms import ComparedArm
 from sfumato.verdict.more_seeds import settle
 from sfumato.verdict.sentences import notes, nothing_to_decide, verdict
 from sfumato.verdict.wording import small_or_open, temperature
@@ -20,7 +20,7 @@ from tests.verdict.results import result
 
 def judged(margins=None, base=None, *, elsewhere=False, **means):
     trained = [Arm("one-hot", 0.0, "others"), Arm("smoothed", 0.1, "others")]
-    names = [JudgedArm("old"), JudgedArm("new")] if elsewhere else trained
+    names = [ComparedArm("old"), ComparedArm("new")] if elsewhere else trained
     results = [result(names[0], **(base or {})), result(names[1], **means)]
     found = analyse.differences(results, Margins.parse(margins))
     return verdict(results, found, 10), {d["metric"]: d["finding"] for d in found}
@@ -91,7 +91,7 @@ def test_there_is_nothing_to_decide_where_every_model_is_always_right(missed, ch
     [
         (Arm("one-hot", 0.0, "others"), "one-hot labels, which are the simplest"),
         (Arm("all-0.1", 0.1, "all"), "all-0.1"),
-        (JudgedArm("plain"), "the plain models"),
+        (ComparedArm("plain"), "the plain models"),
     ],
 )
 def test_what_is_kept_where_there_is_nothing_to_decide(base, kept):
@@ -254,7 +254,9 @@ def test_what_would_settle_it_counts_every_headline_test(arms, tests):
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_options_are_named_where_the_arms_were_trained_here(elsewhere):
-    arms = [JudgedArm("old"), JudgedArm("new")] if elsewhere else [Arm("one-hot", 0.0, "others"), Arm("s", 0.1, "all")]
+    arms = (
+        [ComparedArm("old"), ComparedArm("new")] if elsewhere else [Arm("one-hot", 0.0, "others"), Arm("s", 0.1, "all")]
+    )
     results = [result(arm, accuracy=0.5) for arm in arms]
     first, then = nothing_to_decide(results, 0.9)
     assert first.startswith("No verdict: neither model is reliably better")
@@ -270,7 +272,7 @@ def test_a_temperature_at_the_end_of_its_range_names_the_rows_it_was_fitted_to(c
 
 
 def test_a_model_that_is_always_right_has_no_best_temperature_and_is_not_called_useless():
-    found = result(JudgedArm("smoothed"), accuracy=1.0)
+    found = result(ComparedArm("smoothed"), accuracy=1.0)
     found.temperatures, found.cross_fitted = [Temperature(0.001, True)], True
     found.metrics["accuracy"] = analyse.Metric(np.ones((1, 400)), np.ones(1))
     said = " ".join(temperature(found, advised=True))
@@ -285,7 +287,7 @@ def test_a_model_that_is_always_right_has_no_best_temperature_and_is_not_called_
     (0.9, 1.0, "All test rows are of one class: use test rows of every class.", "train longer"),
 ])  # fmt: skip
 def test_the_way_out_of_no_verdict_is_that_of_its_cause(accuracy, majority, more, less):
-    results = [result(JudgedArm("old"), accuracy=accuracy), result(JudgedArm("new"), accuracy=accuracy)]
+    results = [result(ComparedArm("old"), accuracy=accuracy), result(ComparedArm("new"), accuracy=accuracy)]
     _, then = nothing_to_decide(results, majority)
     assert more in then
     assert less not in then

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.io.atomic import file_hash, read_sealed
-from sfumato.lab.arms.arm import Arm
+from sfumato.lab.arms import Arm
 from sfumato.lab.data import Inputs
 from sfumato.lab.data.table import PARTS
 from sfumato.lab.train.plan import Plan

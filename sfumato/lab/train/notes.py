@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sfumato.lab.arms.schedules import ScheduledArm
+from sfumato.lab.arms.smoothing import ScheduledArm
 from sfumato.messages import Note, RunWarning
 from sfumato.text import number, plural
 
 if TYPE_CHECKING:
-    from sfumato.lab.arms.arm import Arm
+    from sfumato.lab.arms import Arm
     from sfumato.lab.train.plan import Plan
     from sfumato.runs.schema import RunRecord
 
@@ -60,7 +60,7 @@ def not_trained_to_the_end(
         goal, reached = arm.gap(classes), sum(record["train_gap"] for record in runs) / len(runs)
         falls = sorted(_fall(record) for record in runs)
         fall = falls[len(falls) // 2]
-        if arm.penalty is not None and arm.penalty.below(goal):
+        if arm.below(classes):
             goal = float("inf")  # more training would not bring the gap there
         if 0 < goal < float("inf") and reached < ENOUGH * goal:
             found.append(

@@ -6,7 +6,7 @@ labels. It tells a :class:`MovingLoss` of every step and of the end of every epo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from sfumato import schedules, theory
 from sfumato.lab.models import Classifier
 from sfumato.loss import CrossEntropyLoss, OnlineSmoothing, cross_entropy, penalty
+from sfumato.targets.base import Target
 from sfumato.targets.dense import from_probs
-from sfumato.targets.labelled import one_hot, smooth_prior, smooth_rows
+from sfumato.targets.labelled import one_hot
 from sfumato.targets.mixture import mix
 
 
@@ -111,17 +112,16 @@ class MixLoss(TrainingObjective):
         return mixed, 1 - mixed[0, 0][tuple(box)].numel() / mixed[0, 0].numel()
 
 
-class PriorLoss(nn.Module):
-    """Cross entropy towards (1−ε)·e_y + ε·prior, the prior being the share of each class, (K,)."""
+class TargetLoss(nn.Module):
+    """Cross entropy towards the target that a function makes of logits (n, K) and labels (n,)."""
 
-    def __init__(self, prior: Sequence[float], eps: float) -> None:
+    def __init__(self, make_target: Callable[[Tensor, Tensor], Target]) -> None:
         super().__init__()
-        self.prior, self.eps = torch.tensor(prior, dtype=torch.float64), eps
+        self.make_target = make_target
 
     def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """The mean loss of logits (n, K) and labels (n,)."""
-        softened = smooth_prior(target, self.prior.to(input.device), self.eps)
-        return cross_entropy(input, softened, sample_weight=sample_weight)
+        return cross_entropy(input, self.make_target(input, target), sample_weight=sample_weight)
 
 
 class PenaltyLoss(nn.Module):
@@ -135,19 +135,6 @@ class PenaltyLoss(nn.Module):
         """The mean loss of logits (n, K) and labels (n,)."""
         loss: Tensor = getattr(penalty, self.function)(input, target, sample_weight=sample_weight, **self.strengths)
         return loss
-
-
-class RowsLoss(nn.Module):
-    """Cross entropy towards the row of each label in a table, (K, K)."""
-
-    def __init__(self, rows: Sequence[Sequence[float]]) -> None:
-        super().__init__()
-        self.rows = torch.tensor(rows, dtype=torch.float64)
-
-    def forward(self, input: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        """The mean loss of logits (n, K) and labels (n,)."""
-        rows = self.rows.to(input.device, torch.promote_types(input.dtype, torch.float32))
-        return cross_entropy(input, smooth_rows(target, rows), sample_weight=sample_weight)
 
 
 class OnlineLoss(MovingLoss):

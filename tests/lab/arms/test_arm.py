@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.lab.arms import Arm, arm_of, arms_of, rungs_of
+from sfumato.lab.arms import Arm, arm_of, candidates_of, default_arms
 from sfumato.lab.errors import ArmError
-from sfumato.lab.train.objectives import PriorLoss
 
 
 def towards(*rows):
@@ -45,8 +44,9 @@ def test_the_mass_of_a_target_is_proved_too_where_no_class_is_far_off(mass, refu
 
 
 def test_another_target_is_told_beside_the_one_that_was_meant_on_the_label_and_on_the_next_class():
+    prior = arm_of("prior:0.1", np.repeat([0, 1, 2, 3], [4, 3, 2, 1]), 4)
     with pytest.raises(ArmError) as error:
-        Arm("smoothed", 0.1, "others").verify(PriorLoss((0.4, 0.3, 0.2, 0.1), 0.1), 4)
+        Arm("smoothed", 0.1, "others").verify(prior.loss(), 4)
     assert str(error.value) == (
         'arm "smoothed" (ε = 0.1 over others) should train towards 0.9 on the label and 0.0333333 on each other '
         "class, but its loss implies 0.94 and 0.03; nothing of this comparison can be trusted"
@@ -75,8 +75,8 @@ def test_what_is_told_of_a_target_has_12_digits_and_no_negative_0():
 
 @pytest.mark.parametrize("over", ["others", "all"])
 def test_one_hot_comes_first_and_its_strength_is_0(over):
-    assert arms_of(0.1, over) == (Arm("one-hot", 0.0, over), Arm("smoothed", 0.1, over))
-    assert rungs_of([0.5, 0, 1, 0.05], over) == (
+    assert default_arms(0.1, over) == (Arm("one-hot", 0.0, over), Arm("smoothed", 0.1, over))
+    assert candidates_of([0.5, 0, 1, 0.05], over) == (
         Arm("one-hot", 0.0, over),
         Arm("smoothed-0.05", 0.05, over),
         Arm("smoothed-0.5", 0.5, over),

@@ -12,21 +12,19 @@ import torch
 
 import sfumato as sf
 from sfumato.evaluate import Margins
-from sfumato.lab.arms import KINDS, Arm, arm_of, asked_arm
-from sfumato.lab.arms.penalties import GRADIENTS, PenaltyArm, _drawn, _scale_at_hinge
+from sfumato.lab.arms import Arm, arm_of, parse_arm
+from sfumato.lab.arms.penalties import PENALTIES, PenaltyArm, _drawn, _scale_at_hinge
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.train.objectives import PenaltyLoss
 from sfumato.report.arms import arm_title, closed_form, torch_strength
-from sfumato.report.code_to_copy import snippets
 from sfumato.verdict.analyse import differences
-from sfumato.verdict.arm_words import TrainedArm
-from sfumato.verdict.penalty_words import PENALTIES, penalty_of
+from sfumato.verdict.arms import compared_arm
 from sfumato.verdict.sentences import verdict
 from tests.conftest import run_sfumato
 from tests.verdict.results import result
 
 LABELS = np.repeat([0, 1, 2], [5, 3, 2])
-SPECS = [KINDS[kind].example for kind in PENALTIES] + ["confidence:0.5:0.4", "margin:2:0.5", "focal:0.5"]
+SPECS = [kind.example for kind in PENALTIES] + ["confidence:0.5:0.4", "margin:2:0.5", "focal:0.5"]
 each_spec = pytest.mark.parametrize("spec", SPECS)
 
 
@@ -39,13 +37,12 @@ def summary_of(made, classes=10):
     return {
         "name": made.name, "eps": made.eps, "over": made.over, "train_gap": 1.0, "metrics": {},
         "closed_form_gap": gap if math.isfinite(gap) else None,
-        "penalty": {"kind": made.penalty.kind, "strengths": dict(made.penalty.strengths)},
+        "penalty": made.penalty, "description": made.description(classes),
     }  # fmt: skip
 
 
 def test_every_kind_of_penalty_has_its_words_its_gradient_and_its_function():
-    assert set(PENALTIES) == set(GRADIENTS) <= set(KINDS)
-    assert {words.function for words in PENALTIES.values()} == {
+    assert {kind.function for kind in PENALTIES} == {
         name for name in vars(sf.penalty) if callable(getattr(sf.penalty, name))
     }
 
@@ -62,7 +59,7 @@ def test_the_loss_of_an_arm_has_the_gradient_of_its_formula(spec, classes):
 def test_every_strength_that_is_one_per_cent_off_is_refused(spec, classes):
     made = arm(spec, classes)
     for name, value in made.strengths:
-        wrong = PenaltyLoss(made.penalty.words.function, dict(made.strengths) | {name: 1.01 * value})
+        wrong = PenaltyLoss(made.record.function, dict(made.strengths) | {name: 1.01 * value})
         with pytest.raises(ArmError, match="nothing of this comparison can be trusted"):
             made.verify(wrong, classes)
 
@@ -169,18 +166,8 @@ def test_parameters_have_their_place_their_default_and_their_name():
 )
 def test_a_parameter_out_of_its_range_is_refused_with_the_range(spec, said):
     with pytest.raises(OptionError) as error:
-        asked_arm(spec)
+        parse_arm(spec)
     assert str(error.value) == said
-
-
-@each_spec
-def test_the_code_to_copy_computes_the_loss_of_the_arm(spec):
-    made = arm(spec)
-    (snippet,) = snippets(summary_of(made), 3, "0.5")
-    names = {"logits": torch.randn(6, 3, dtype=torch.float64), "labels": torch.arange(6) % 3}
-    exec(snippet.code, names)
-    torch.testing.assert_close(names["loss"], made.loss()(names["logits"], names["labels"]))
-    torch.testing.assert_close(names["probabilities"], (names["logits"] / 0.5).softmax(1))
 
 
 def test_a_summary_tells_the_penalty_and_its_closed_form_or_a_dash():
@@ -189,7 +176,7 @@ def test_a_summary_tells_the_penalty_and_its_closed_form_or_a_dash():
     assert {torch_strength(each, 10) for each in told.values()} == {None}
     assert closed_form(told["margin:10:0.1"]) == 10.0
     assert all(math.isnan(closed_form(told[spec])) for spec in ("relax:0.1", "focal:3", "negative:-0.2"))
-    assert penalty_of(told["margin:10:0.1"]).told() == "(m = 10, α = 0.1)"
+    assert told["margin:10:0.1"]["description"]["strength"] == "(m = 10, α = 0.1)"
 
 
 @pytest.mark.parametrize(
@@ -209,8 +196,8 @@ def test_the_verdict_names_the_loss_and_its_strengths(better, first):
 
 def test_an_arm_that_was_read_back_is_told_as_the_one_that_trained():
     made = arm("l2:0.002")
-    again = TrainedArm(made.name, None, None, penalty_of(summary_of(made)))
-    assert again.told(3) == made.told(3) == "(β = 0.002)"
+    assert compared_arm(summary_of(made, 3), 3) == made.compared(3)
+    assert made.describe(3) == "(β = 0.002)"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sfumato.lab import compare as lab
 from sfumato.lab.arms import Arm, arm_of
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.options import Options
-from sfumato.lab.train.objectives import OnlineLoss, RowsLoss
+from sfumato.lab.train.objectives import OnlineLoss
 from tests.conftest import run_sfumato
 
 LABELS = np.repeat([0, 1, 2], [5, 3, 2])
@@ -212,7 +213,11 @@ def test_a_table_of_confusions_that_is_not_there_is_named_with_what_it_must_be()
 def test_an_arm_proves_its_rows_and_refuses_others():
     arm, other = order("0", "1", "2"), order("0", "1", "2", spec="ordinal:0.51")
     assert arm.verify(arm.loss(), 3) == pytest.approx([arm.rows[2][2], arm.rows[2][0]])
-    for wrong in (other.loss(), RowsLoss(np.array(arm.rows)[::-1, ::-1] ** 2), sf.CrossEntropyLoss()):
+    for wrong in (
+        other.loss(),
+        replace(arm, rows=tuple(map(tuple, np.array(arm.rows)[::-1, ::-1] ** 2))).loss(),
+        sf.CrossEntropyLoss(),
+    ):
         with pytest.raises((ArmError, ValueError)):
             arm.verify(wrong, 3)
 

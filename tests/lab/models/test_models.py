@@ -381,7 +381,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, device, message):
 
 
 def test_weights_count_in_training_as_copies_of_rows_would():
-    from sfumato.lab.arms import arms_of
+    from sfumato.lab.arms import default_arms
     from sfumato.lab.train.loop import train
     from sfumato.lab.train.plan import Plan
 
@@ -393,7 +393,7 @@ def test_weights_count_in_training_as_copies_of_rows_would():
         model = build("linear", 4, 3, seed=0)
         data = (x[rows_], y[rows_])
         plan = Plan(3, len(rows_), 1e-2)
-        train(model, arms_of(0.1, "all")[1].loss(), data, data, plan, seed=0, floor=0.0, on_epoch=lambda e: None,
+        train(model, default_arms(0.1, "all")[1].loss(), data, data, plan, seed=0, floor=0.0, on_epoch=lambda e: None,
               weight=weights)  # fmt: skip
         models.append(model)
     assert torch.allclose(models[0].head.weight, models[1].head.weight, atol=1e-6)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sfumato.lab.arms import arm_of, arms_of
+from sfumato.lab.arms import arm_of, default_arms
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training, training_of
 from sfumato.lab.train.plan import Plan
 
@@ -28,7 +28,7 @@ def records(gaps, losses=(1.0, 0.5, 0.49), kept=3):
     epochs = [{"train_loss": loss} for loss in losses]
     return [
         {"arm": arm.name, "seed": seed, "train_gap": gap, "kept_epoch": kept, "epochs": epochs}
-        for arm in arms_of(0.1, "others")
+        for arm in default_arms(0.1, "others")
         for seed, gap in enumerate(gaps)
     ]
 
@@ -46,7 +46,7 @@ def records(gaps, losses=(1.0, 0.5, 0.49), kept=3):
     ],
 )
 def test_models_that_stopped_short_of_their_optimum_are_a_warning(plan, gaps, losses, kept, said):
-    found = not_trained_to_the_end(plan, arms_of(0.1, "others"), 10, records(gaps, losses, kept))
+    found = not_trained_to_the_end(plan, default_arms(0.1, "others"), 10, records(gaps, losses, kept))
     assert [(each["code"], each["column"]) for each in found] == [("not-trained-to-the-end", None)] * (said is not None)
     if said is not None:
         assert said in found[0]["text"]
@@ -64,7 +64,7 @@ def test_a_loss_that_falls_because_its_floor_falls_is_no_sign_of_too_little_trai
     for record in made:
         epochs = zip(record["epochs"], floors, strict=True)
         record["epochs"] = [{**epoch, "train_floor": floor} for epoch, floor in epochs]
-    found = not_trained_to_the_end(Plan(3, 64, 1e-3), arms_of(0.1, "others"), 10, made)
+    found = not_trained_to_the_end(Plan(3, 64, 1e-3), default_arms(0.1, "others"), 10, made)
     assert [each["code"] for each in found] == ["not-trained-to-the-end"] * warned
 
 
@@ -126,7 +126,7 @@ def test_a_schedule_that_an_early_stop_left_unfinished_is_noted_with_the_strengt
     ],
 )
 def test_the_way_out_names_what_holds_the_training_back(plan, way_out):
-    (warning,) = not_trained_to_the_end(plan, arms_of(0.1, "others"), 10, records((1.0, 1.0, 1.0)))
+    (warning,) = not_trained_to_the_end(plan, default_arms(0.1, "others"), 10, records((1.0, 1.0, 1.0)))
     assert warning["text"].endswith(f"The verdict may still change: {way_out}")
 
 
@@ -141,7 +141,7 @@ def warned(arm, gap, losses, runs=3):
 
 
 def towards(gap):
-    return SimpleNamespace(name="own", gap=lambda classes: gap, penalty=None)
+    return SimpleNamespace(name="own", gap=lambda classes: gap, below=lambda classes: "")
 
 
 @pytest.mark.parametrize(

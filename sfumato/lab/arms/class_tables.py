@@ -11,31 +11,39 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sfumato import theory
-from sfumato.lab.arms.arm import Arm
-from sfumato.lab.arms.kind import NUMBERS, AskedArm, TrainingLabels
-from sfumato.lab.arms.measured import Column, MeasuredArm, entropies_and_gaps
-from sfumato.lab.data.class_table import read_class_table
-from sfumato.lab.data.table import DataError
+from sfumato.lab.arms.kind import (
+    NUMBERS,
+    Arm,
+    ArmKind,
+    ArmSpec,
+    MeasuredArm,
+    Parameter,
+    TrainingLabels,
+    Words,
+    entropies_and_gaps,
+)
+from sfumato.lab.arms.smoothing import STRENGTH
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.text import did_you_mean, short
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy as np
+    import numpy.typing as npt
     import torch
+    from torch import Tensor
 
     from sfumato.lab.train.objectives import OnlineLoss
+    from sfumato.targets.base import Target
+
+    Column: TypeAlias = npt.NDArray[np.float64]
 
 
-def ordinal_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
-    """Mass that falls with the distance along an order: that of class names that are numbers, or of a file.
-
-    Raises:
-        OptionError: a class has no finite value, or two classes have the same.
-    """
+def _ordinal(asked: ArmSpec, rows: TrainingLabels) -> Arm:
+    """Mass that falls with the distance along an order: that of class names that are numbers, or of a file."""
     import torch
 
     from sfumato.class_tables import ordinal
@@ -49,10 +57,10 @@ def ordinal_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
             "give each class a value of its own in a CSV file: ordinal:0.5:order.csv"
         )
     table = ordinal(torch.tensor(values, dtype=torch.float64), tau).numpy()
-    return _rows_arm(asked.arm_name, "order", table, rows.shares)
+    return _rows_arm(asked, "order", table, rows.shares)
 
 
-def hierarchy_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+def _hierarchy(asked: ArmSpec, rows: TrainingLabels) -> Arm:
     """Mass that falls with the height of the branch that two classes share in a tree."""
     import torch
 
@@ -65,10 +73,10 @@ def hierarchy_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
         raise OptionError(f"--arm hierarchy:{file}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise OptionError(f"--arm hierarchy: {error}") from None
-    return _rows_arm(asked.arm_name, "tree", table.numpy(), rows.shares)
+    return _rows_arm(asked, "tree", table.numpy(), rows.shares)
 
 
-def similarity_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+def _similarity(asked: ArmSpec, rows: TrainingLabels) -> Arm:
     """Mass that grows with the likeness of two classes, which the user gives for each two."""
     import torch
 
@@ -87,10 +95,10 @@ def similarity_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
             f"{likeness[y, y]:g}. Give distances as negative numbers"
         )
     table = similarity(torch.from_numpy(likeness), tau).numpy()
-    return _rows_arm(asked.arm_name, "likeness", table, rows.shares)
+    return _rows_arm(asked, "likeness", table, rows.shares)
 
 
-def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+def _confusion(asked: ArmSpec, rows: TrainingLabels) -> Arm:
     """A share ε to the classes that each class is taken for, counted by the user on rows of neither part."""
     import torch
 
@@ -111,24 +119,29 @@ def confusion_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
         )
     table = confusion(torch.from_numpy(counts), eps, over="others", shrinkage=_SHRINKAGE).numpy()
     _refuse_wrong_answers(f"{spec}:{eps:g}", table, eps, rows.class_names)
-    return replace(_rows_arm(asked.arm_name, "confusions", table, rows.shares), eps=eps)
+    return replace(_rows_arm(asked, "confusions", table, rows.shares), eps=eps)
 
 
-def online_arm(asked: AskedArm, rows: TrainingLabels) -> Arm:
+def _online(asked: ArmSpec, rows: TrainingLabels) -> Arm:
     """Online smoothing: a share ε to what the model itself says of rows of the class that it gets right."""
+    from sfumato import theory
+
     (eps,) = asked.numbers
     even = theory.loss_floor(eps, rows.num_classes, over="all")  # of the first epoch
-    return _OnlineArm(asked.arm_name, eps, cast("Any", "own predictions"), even, math.inf)
+    return _OnlineArm(asked.arm_name, eps, "own predictions", even, math.inf, words=asked.kind.words)
 
 
-def _rows_arm(name: str, over: str, table: Column, shares: Column) -> RowsArm:
+def _rows_arm(asked: ArmSpec, over: str, table: Column, shares: Column) -> RowsArm:
+    import numpy as np
+
     entropies, gaps = entropies_and_gaps(table, np.arange(len(table)))
     counted = shares > 0
     gap = float(gaps[counted] @ shares[counted])
     off = float((1 - table.diagonal()) @ shares)
     floor = float(entropies @ shares)
     kept = tuple(tuple(row) for row in table.tolist())
-    return RowsArm(name, off, cast("Any", over), floor, gap if math.isfinite(gap) else math.inf, kept)
+    gap = gap if math.isfinite(gap) else math.inf
+    return RowsArm(asked.arm_name, off, over, floor, gap, kept, words=asked.kind.words)
 
 
 @dataclass(frozen=True)
@@ -139,9 +152,17 @@ class RowsArm(MeasuredArm):
 
     def loss(self) -> torch.nn.Module:
         """A loss towards the rows."""
-        from sfumato.lab.train.objectives import RowsLoss
+        import torch
 
-        return RowsLoss(self.rows)
+        from sfumato.lab.train.objectives import TargetLoss
+        from sfumato.targets.labelled import smooth_rows
+
+        table = torch.tensor(self.rows, dtype=torch.float64)
+
+        def make_target(logits: Tensor, labels: Tensor) -> Target:
+            return smooth_rows(labels, table.to(logits.device, torch.promote_types(logits.dtype, torch.float32)))
+
+        return TargetLoss(make_target)
 
     def target(self, label: int, num_classes: int) -> list[float]:
         """The row of the label."""
@@ -165,11 +186,9 @@ class _OnlineArm(MeasuredArm):
         return Arm(self.name, self.strength, "all").target(label, num_classes)
 
     def verify(self, loss: Any, num_classes: int) -> list[float]:
-        """Probe the loss against the S that it learned, mixed with this arm's strength.
+        """Probe the loss against the S that it learned, mixed with this arm's strength."""
+        import numpy as np
 
-        Raises:
-            ArmError: another strength, or a loss that has learned no table of distributions.
-        """
         from sfumato.lab.train.objectives import OnlineLoss
 
         table = loss.table(num_classes) if isinstance(loss, OnlineLoss) else None
@@ -187,9 +206,12 @@ _SHRINKAGE = 1.0
 
 
 def _class_table(
-    asked: AskedArm, names: Sequence[str], cells: str, allowed: Callable[[float], bool], wrong: str
+    asked: ArmSpec, names: Sequence[str], cells: str, allowed: Callable[[float], bool], wrong: str
 ) -> Column:
     """The user's table of numbers for each two classes, refused with what it must be; ``cells`` says what it holds."""
+    from sfumato.lab.data.class_table import read_class_table
+    from sfumato.lab.data.table import DataError
+
     (file,), kind = asked.files, asked.kind.name
     must = (
         "It must be a CSV file with the names of the classes in its first line, and a line for each class with its "
@@ -205,6 +227,8 @@ def _class_table(
 
 def _refuse_wrong_answers(spec: str, table: Column, eps: float, names: Sequence[str]) -> None:
     """Refuse a strength at which another class would get as much as the label: the model would learn wrong answers."""
+    import numpy as np
+
     off = table - np.diag(table.diagonal())
     y, k = (int(place) for place in np.unravel_index(int(off.argmax()), off.shape))
     if off[y, k] >= table[y, y]:
@@ -236,11 +260,7 @@ def _finite(text: str) -> float | None:
 
 
 def _values_in(path: Path, names: Sequence[str]) -> list[float]:
-    """The value of each class in a CSV file of names and values, one class a line.
-
-    Raises:
-        OptionError: the file cannot be read, or is no such list; it names the line and what stands there.
-    """
+    """The value of each class in a CSV file of names and values, one class per line."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(row)]
@@ -264,3 +284,87 @@ def _values_in(path: Path, names: Sequence[str]) -> list[float]:
     if missing is not None:
         raise OptionError(f'--arm ordinal: {path} has no value for the class "{short(missing)}"')
     return [found[name] for name in names]
+
+
+def _table_words(strength: str, code: str) -> Words:
+    """The words of a fixed table, whose strength is the mass off the label, from what it follows and how it is made."""
+    return Words(
+        strength=f"targets that {strength}; {{eps:.2g}} of the mass is off the label on average)",
+        code=f"rows = {code}  # once, as this arm was told\ntarget = sf.smooth_rows(labels, rows)\n"
+        "loss = sf.cross_entropy(logits, target)",
+        code_strength="{eps:g} of the mass off the label on average",
+    )
+
+
+_TAU = Parameter("tau", "its scale τ", "above 0 and at most 1000", lambda tau: 0 < tau <= 1000)
+_TREE_BETA = Parameter("beta", "its sharpness β", "above 0 and at most 1000", lambda beta: 0 < beta <= 1000)
+
+CLASS_TABLES = (
+    ArmKind(
+        "ordinal",
+        "ordinal:0.5",
+        "the row R_y, R_yk ∝ exp(−abs(r_k − r_y)/τ), r the classes' numbers, or their values in a file",
+        _ordinal,
+        (_TAU, Parameter("file", "its file of classes and values", "a CSV file", default=NUMBERS)),
+        note="τ, for classes that are numbers; else add a file of their values: ordinal:0.5:order.csv",
+        words=_table_words(
+            "fall with distance in the order of the classes (sf.class_tables.ordinal",
+            "sf.class_tables.ordinal(values, tau)",
+        ),
+    ),
+    ArmKind(
+        "similarity",
+        "similarity:likeness.csv:0.25",
+        "the row R_y, R_yk ∝ exp(s_yk/τ), s the likeness of two classes in a file",
+        _similarity,
+        (Parameter("file", "its file of likenesses", "a CSV file"), _TAU),
+        note="a table of how much the classes resemble each other, and τ",
+        words=_table_words(
+            "rise with the likeness of the classes (sf.class_tables.similarity",
+            "sf.class_tables.similarity(likeness, tau)",
+        ),
+    ),
+    ArmKind(
+        "hierarchy",
+        "hierarchy:tree.json:5",
+        "the row R_y, R_yk ∝ exp(−β·d(k, y)/d_max), d the height of the lowest node above both in a tree",
+        _hierarchy,
+        (Parameter("file", "its tree", "a JSON file"), _TREE_BETA),
+        note="a tree of the classes, and β",
+        words=_table_words(
+            "fall with distance in the tree of the classes (sf.class_tables.hierarchy",
+            'sf.class_tables.hierarchy("tree.json", beta, classes=names)',
+        ),
+    ),
+    ArmKind(
+        "confusion",
+        "confusion:counts.csv:0.1",
+        "(1−ε)·e_y + ε·π_y, π_yk = (C_yk + 1/(K−1))/(Σ_j C_yj + 1), j and k among the others, C counts in a file",
+        _confusion,
+        (Parameter("file", "its file of counts", "a CSV file"), replace(STRENGTH, default=0.1)),
+        note="spread by a table of confusions that you counted on other rows",
+        words=Words(
+            strength="ε = {eps:g} over the other classes by how often each class is taken for them "
+            "(sf.class_tables.confusion; torch's label_smoothing cannot express it)",
+            code="rows = sf.class_tables.confusion(  # counts (K, K), once\n"
+            '    counts, {eps:g}, over="others", shrinkage=1\n)\n'
+            "target = sf.smooth_rows(labels, rows)\nloss = sf.cross_entropy(logits, target)",
+            code_strength="{eps:g} over the confusions",
+        ),
+    ),
+    ArmKind(
+        "online",
+        "online:0.5",
+        "(1−ε)·e_y + ε·S_y, S the mean of the model's own right predictions in the last epoch",
+        _online,
+        (STRENGTH,),
+        note="online smoothing",
+        words=Words(
+            strength="ε = {eps:g} to the model's own right predictions of the class (sf.OnlineSmoothing)",
+            title="{name} (own predictions)",
+            code="criterion = sf.OnlineSmoothing(K, {eps:g})  # criterion.end_epoch() after each epoch\n"
+            "loss = criterion(logits, labels)",
+            code_strength="{eps:g} to its own right predictions",
+        ),
+    ),
+)
