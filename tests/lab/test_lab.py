@@ -78,4 +78,4 @@ def test_arms_that_differ_in_more_than_their_loss_are_refused(tmp_path, monkeypa
     monkeypatch.setattr("sfumato.lab.execute.processes.run_all", unpaired)
     with pytest.raises(ArmError, match="did not start from the same weights or see the same batches"):
         compare(Options("digits", seeds=3, epochs=1, model="linear"))
-    assert [path.suffix for path in (tmp_path / "runs").iterdir()] == [".partial"]
+    assert len(list((tmp_path / "runs").glob("*.partial"))) == 1
