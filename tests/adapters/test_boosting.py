@@ -254,6 +254,12 @@ def test_the_lines_for_lightgbm_smooth_and_evaluate_hard():
     assert booster.best_score["valid_0"]["log loss"] == pytest.approx(told, rel=1e-6)
 
 
+def test_the_lines_for_soft_labels_run():
+    X, y = few()
+    names = {"xgb": xgb, "K": K, "train": xgb.DMatrix(X, y), "probabilities": soft(200)}
+    assert run_block(TITLE, 2, names)["booster"].num_boosted_rounds() == 100
+
+
 def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     X, y = few()

@@ -188,6 +188,12 @@ def test_the_lines_for_scikit_learn_smooth():
     assert model.predict_proba(X).max(axis=1).mean() == pytest.approx(0.91, abs=0.05)  # the label's mass
 
 
+def test_the_lines_for_soft_labels_run():
+    X, _ = table()
+    model = run_block(TITLE, 1, {"X": X, "probabilities": soft()})["model"]
+    assert model.predict_proba(X).shape == (60, 3)
+
+
 def test_the_lines_for_judge_save_both_arms(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     X, y = digits()
