@@ -31,7 +31,7 @@ from sfumato.lab.resume import hashes_of_files, reopened
 from sfumato.lab.trackers import Tracker
 from sfumato.lab.train.notes import not_trained_to_the_end, notes_on_schedules, notes_on_training
 from sfumato.lab.versions_and_machine import arithmetic, versions
-from sfumato.lab.watcher import NOBODY, Setup, Watcher
+from sfumato.lab.watcher import NULL_WATCHER, Setup, Watcher
 from sfumato.messages import Note
 from sfumato.runs.encoding import FILE, SCHEMA, StoredEncoding
 from sfumato.runs.folder import RunFolder, resume_command
@@ -64,7 +64,7 @@ def compare(
         ArmError, TrainingError: a run failed, and would fail again; the folder stays ``….partial``.
         WorkerError, WriteError, Stopped: the world failed; :func:`resume` goes on with what is in ``….partial``.
     """
-    clock, watcher, sources = time.perf_counter(), watcher or NOBODY, dict(sources or {})
+    clock, watcher, sources = time.perf_counter(), watcher or NULL_WATCHER, dict(sources or {})
     options.check()
     with joined(options.device) as ranks:
         full = ready = prepared(options, data)
@@ -113,7 +113,7 @@ def resume(
     """
     clock = time.perf_counter()
     folder, ready, notes = reopened(final, read=read, workers=workers, on=on, track=track)
-    return _work(_Job(folder, ready, watcher or NOBODY, clock, notes))
+    return _work(_Job(folder, ready, watcher or NULL_WATCHER, clock, notes))
 
 
 def _begun(

@@ -47,5 +47,5 @@ class Watcher:
     choose: Callable[[Path], Sequence[int]] | None = None
 
 
-NOBODY = Watcher(lambda setup: None, lambda arm, seed, epoch: None)
+NULL_WATCHER = Watcher(lambda setup: None, lambda arm, seed, epoch: None)
 """For a comparison that tells nobody."""

@@ -15,7 +15,7 @@ from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build
 from sfumato.lab.options import Options
 from sfumato.lab.resume import hashes_of_files, reopened
-from sfumato.lab.watcher import NOBODY
+from sfumato.lab.watcher import NULL_WATCHER
 from sfumato.runs.folder import RunError
 from tests.conftest import run_sfumato
 
@@ -52,7 +52,7 @@ def stop(folder: Path) -> None:
 
 def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bits(tmp_path):
     with pytest.raises(lab.Stopped):
-        lab.compare(Options("digits", **SHORT, out=str(tmp_path / "run")), watcher=replace(NOBODY, render=stop))
+        lab.compare(Options("digits", **SHORT, out=str(tmp_path / "run")), watcher=replace(NULL_WATCHER, render=stop))
     partial = tmp_path / "run.partial"
     before = bits(partial)
     swapped = {f"weights/smoothed-seed{n}.safetensors" for n in (0, 1)}
@@ -60,7 +60,9 @@ def test_a_finished_run_whose_files_were_swapped_is_trained_again_to_its_own_bit
     first.write_bytes(second.read_bytes())
     trained: set[tuple[str, int]] = set()
     lab.resume(
-        tmp_path / "run", workers=1, watcher=replace(NOBODY, progress=lambda arm, seed, _: trained.add((arm, seed)))
+        tmp_path / "run",
+        workers=1,
+        watcher=replace(NULL_WATCHER, progress=lambda arm, seed, _: trained.add((arm, seed))),
     )
     assert trained == {("smoothed", 0)}
     assert bits(tmp_path / "run") == before
@@ -100,7 +102,7 @@ def test_tables_of_noise_and_confusions_are_gone_on_with_to_the_same_bits_and_ot
     noisy = Options("digits", **SHORT, noise="table.csv", arm="onehot,confusion:counts.csv")
     lab.compare(replace(noisy, out=str(tmp_path / "whole")))
     with pytest.raises(lab.Stopped):
-        lab.compare(replace(noisy, out=str(tmp_path / "run")), watcher=replace(NOBODY, progress=_stop_at_seed_1))
+        lab.compare(replace(noisy, out=str(tmp_path / "run")), watcher=replace(NULL_WATCHER, progress=_stop_at_seed_1))
     table.write_text(_moved_to_the_next(0.4), encoding="utf-8")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # the path of the table is as seen from where the run was begun
@@ -130,7 +132,7 @@ def stopped_with_weights(tmp_path, monkeypatch):
     with pytest.raises(lab.Stopped):
         lab.compare(
             Options("digits", **SHORT, pretrained="w.safetensors", out=str(tmp_path / "run")),
-            watcher=replace(NOBODY, progress=_stop_at_seed_1),
+            watcher=replace(NULL_WATCHER, progress=_stop_at_seed_1),
         )
     return tmp_path / "run"
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from sfumato.lab.data.python_objects import find_callable, said
 from sfumato.lab.data.table import DataError, Inputs
 from sfumato.lab.errors import OptionError
+from sfumato.lab.models.built_in import Spread
 from sfumato.lab.models.classifier import Classifier
 from sfumato.lab.models.pictures import Flat, as_picture
-from sfumato.lab.models.sparse import Spread
 from sfumato.messages import Note
 from sfumato.text import did_you_mean
 

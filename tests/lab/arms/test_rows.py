@@ -330,13 +330,13 @@ def test_an_online_arm_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path: 
 def _stopping():
     from dataclasses import replace
 
-    from sfumato.lab.watcher import NOBODY
+    from sfumato.lab.watcher import NULL_WATCHER
 
     def stop(arm: str, seed: int, epoch: dict) -> None:
         if (arm, seed, epoch["epoch"]) == ("online-0.5", 1, 2):
             raise KeyboardInterrupt
 
-    return replace(NOBODY, progress=stop)
+    return replace(NULL_WATCHER, progress=stop)
 
 
 @pytest.mark.slow

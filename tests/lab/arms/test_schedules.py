@@ -18,7 +18,7 @@ from sfumato.lab.arms import Arm, arm_of
 from sfumato.lab.errors import ArmError, OptionError
 from sfumato.lab.options import Options
 from sfumato.lab.train.objectives import ScheduledLoss
-from sfumato.lab.watcher import NOBODY
+from sfumato.lab.watcher import NULL_WATCHER
 from tests.conftest import run_sfumato
 
 STEPS = 8
@@ -188,7 +188,7 @@ def test_a_schedule_stopped_and_gone_on_with_ends_in_the_same_bits(tmp_path: Pat
             raise KeyboardInterrupt
 
     with pytest.raises(lab.Stopped):
-        lab.compare(Options("digits", **short, out=str(tmp_path / "run")), watcher=replace(NOBODY, progress=stop))
+        lab.compare(Options("digits", **short, out=str(tmp_path / "run")), watcher=replace(NULL_WATCHER, progress=stop))
     lab.resume(tmp_path / "run", workers=1)
     for name in ("metrics.jsonl", "logits/cosine-0.3-0-seed2-test.npz", "weights/cosine-0.3-0-seed1.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -12,7 +12,7 @@ from sfumato.lab.choose_model import choose_model
 from sfumato.lab.data import Inputs, prepare
 from sfumato.lab.errors import OptionError
 from sfumato.lab.models import build, features_and_logits, logits_of, weights_hash
-from sfumato.lab.models.sparse import SparseLinear, Spread
+from sfumato.lab.models.built_in import SparseLinear, Spread
 from sfumato.lab.options import Options
 from sfumato.messages import texts
 
